@@ -1,0 +1,210 @@
+//! A stream socket, TCP or unix, with the few operations that the data path needs.
+//!
+//! Reads and writes take `&self`, so that both directions of one connection can be driven from one task without a
+//! split; readiness is tokio's.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::config::Address;
+
+/// A connected stream socket, registered with the runtime of the thread that made it.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP over IPv4 or IPv6.
+    Tcp(TcpStream),
+    /// A unix stream socket.
+    Unix(UnixStream),
+}
+
+macro_rules! each {
+    ($stream:expr, $socket:ident => $body:expr) => {
+        match $stream {
+            Stream::Tcp($socket) => $body,
+            Stream::Unix($socket) => $body,
+        }
+    };
+}
+
+impl Stream {
+    /// Opens a connection. The caller owns the deadline.
+    ///
+    /// # Errors
+    /// Whatever `connect(2)` says.
+    pub async fn connect(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Ip(address) => {
+                let socket = TcpStream::connect(address).await?;
+                socket.set_nodelay(true)?;
+                Ok(Self::Tcp(socket))
+            }
+            Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+        }
+    }
+
+    /// Ready when a read may give bytes, an end or an error.
+    ///
+    /// # Errors
+    /// When the runtime is gone.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, socket => socket.poll_read_ready(cx))
+    }
+
+    /// Ready when a write may take bytes or give an error.
+    ///
+    /// # Errors
+    /// When the runtime is gone.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, socket => socket.poll_write_ready(cx))
+    }
+
+    /// Waits until a read may give bytes, an end or an error.
+    ///
+    /// # Errors
+    /// When the runtime is gone.
+    pub async fn readable(&self) -> io::Result<()> {
+        each!(self, socket => socket.readable().await)
+    }
+
+    /// Reads what is there. `WouldBlock` when nothing is; 0 is the end.
+    ///
+    /// # Errors
+    /// Whatever `recv(2)` says.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        each!(self, socket => socket.try_read(buffer))
+    }
+
+    /// Reads what is there into the spare capacity of `buffer`.
+    ///
+    /// # Errors
+    /// As [`Stream::try_read`].
+    pub fn try_read_buf(&self, buffer: &mut bytes::BytesMut) -> io::Result<usize> {
+        each!(self, socket => socket.try_read_buf(buffer))
+    }
+
+    /// Writes what fits. `WouldBlock` when nothing does.
+    ///
+    /// # Errors
+    /// Whatever `send(2)` says.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        each!(self, socket => socket.try_write(bytes))
+    }
+
+    /// Writes what fits of several slices. `WouldBlock` when nothing does.
+    ///
+    /// # Errors
+    /// Whatever `writev(2)` says.
+    pub fn try_write_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        each!(self, socket => socket.try_write_vectored(slices))
+    }
+
+    /// Reads into the spare capacity of `buffer`, waiting for readiness.
+    ///
+    /// # Errors
+    /// Whatever `recv(2)` says.
+    pub fn poll_read_into(&self, cx: &mut Context<'_>, buffer: &mut bytes::BytesMut) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            match self.try_read_buf(buffer) {
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    /// Writes some of `bytes`, waiting for readiness.
+    ///
+    /// # Errors
+    /// Whatever `send(2)` says.
+    pub fn poll_write_some(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            match self.try_write(bytes) {
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    /// Sends FIN: nothing more will be written.
+    ///
+    /// # Errors
+    /// Whatever `shutdown(2)` says, `ENOTCONN` among it.
+    pub fn finish_writing(&self) -> io::Result<()> {
+        rustix::net::shutdown(self, rustix::net::Shutdown::Write).map_err(Into::into)
+    }
+
+    /// Takes the socket out of the runtime, as a bare descriptor that still does not block.
+    ///
+    /// # Errors
+    /// When it cannot be deregistered.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        Ok(match self {
+            Self::Tcp(socket) => socket.into_std()?.into(),
+            Self::Unix(socket) => socket.into_std()?.into(),
+        })
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        each!(self, socket => socket.as_fd())
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), socket => Pin::new(socket).poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), socket => Pin::new(socket).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), socket => Pin::new(socket).poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(())) // a socket keeps nothing back
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), socket => Pin::new(socket).poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn end_of_writing_is_seen_by_the_peer_while_reading_goes_on() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = Address::Ip(listener.local_addr().expect("address"));
+        let client = Stream::connect(&address).await.expect("connect");
+        let (server, _) = listener.accept().await.expect("accept");
+        client.finish_writing().expect("FIN");
+        server.readable().await.expect("readable");
+        assert_eq!(server.try_read(&mut [0; 1]).expect("end"), 0);
+        server.writable().await.expect("writable");
+        assert_eq!(server.try_write(b"x").expect("write"), 1);
+        client.readable().await.expect("readable");
+        assert_eq!(client.try_read(&mut [0; 4]).expect("read"), 1);
+    }
+}

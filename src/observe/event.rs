@@ -1,0 +1,1 @@
+//! Events: what an operator may want to know that is no exchange. Plain data; [`super::journal`] writes it.

@@ -1,0 +1,211 @@
+//! The record of one exchange: plain data, filled on the way of the request, written by the journal's own thread.
+//!
+//! Names are indexes into [`Names`], which the writer has: a record crosses threads without touching a shared
+//! reference count.
+
+use std::net::SocketAddr;
+
+use http::Method;
+use smallvec::SmallVec;
+
+/// Index into one of the lists of [`Names`].
+pub type Index = u16;
+
+/// What the indexes of a record stand for; made once for each generation.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// Listener names.
+    pub listeners: Vec<String>,
+    /// Host patterns of the sites.
+    pub sites: Vec<String>,
+    /// Pool names, each with the names of its servers.
+    pub pools: Vec<(String, Vec<String>)>,
+}
+
+/// One exchange, or a connection that ended before it became one.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The request id; forwarded as `X-Request-Id`, shown on error pages.
+    pub id: RequestId,
+    /// When the exchange opened, in microseconds since 1970.
+    pub started: u64,
+    /// The listener, an index into [`Names::listeners`].
+    pub listener: Index,
+    /// The site, once routed.
+    pub site: Option<Index>,
+    /// The pool, once routed.
+    pub pool: Option<Index>,
+    /// The client, as believed: the peer, or what a trusted proxy said of it. `None` on unix sockets.
+    pub client: Option<SocketAddr>,
+    /// The protocol that the client speaks.
+    pub protocol: Protocol,
+    /// The method; `None` when no request head was understood, and in TCP mode.
+    pub method: Option<Method>,
+    /// The request target as it came, query included; the writer redacts it.
+    pub target: Box<str>,
+    /// The host asked for, in lower case, without the port.
+    pub host: Box<str>,
+    /// The status sent to the client; 0 when none was.
+    pub status: u16,
+    /// Why the exchange ended.
+    pub end: End,
+    /// Where it was when it ended.
+    pub phase: Phase,
+    /// What exactly happened, when there is more to say than `end` does: the error of the socket, the rule broken.
+    pub detail: Option<Box<str>>,
+    /// Durations of the phases.
+    pub timers: Timers,
+    /// Bytes of the request body that came from the client; in a tunnel, bytes from the client.
+    pub bytes_in: u64,
+    /// Bytes of the response body that went to the client; in a tunnel, bytes to the client.
+    pub bytes_out: u64,
+    /// Every try against a server, in order.
+    pub attempts: SmallVec<[Attempt; 1]>,
+}
+
+/// Microseconds from the opening of the exchange to each station; 0 when it was not reached.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timers {
+    /// From the first byte of the head to its last, before the exchange opened.
+    pub head: u32,
+    /// To the upstream connection of the last attempt, idle or new.
+    pub connected: u32,
+    /// To the last byte of the request sent.
+    pub sent: u32,
+    /// To the head of the response.
+    pub responded: u32,
+    /// To the end, of the body too.
+    pub total: u32,
+}
+
+/// One try against one server.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// The server, an index into the servers of the record's pool.
+    pub server: Index,
+    /// Whether an idle upstream connection was used.
+    pub reused: bool,
+    /// How it went.
+    pub outcome: Outcome,
+    /// How long it took until that was known, in microseconds.
+    pub took: u32,
+}
+
+/// How an attempt went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A response head came.
+    Responded,
+    /// The connection was refused or failed.
+    ConnectFailed,
+    /// The connection did not open in time.
+    ConnectTimeout,
+    /// The connection ended before a response head.
+    Closed,
+    /// No response head came in time.
+    ResponseTimeout,
+    /// What came was no valid response.
+    BadResponse,
+    /// The client went away first.
+    Abandoned,
+}
+
+/// The protocol that the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+    /// Bytes, in TCP mode.
+    Tcp,
+}
+
+/// Why an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All of it, both ways.
+    Ok,
+    /// The client went away.
+    ClientClosed,
+    /// The client was silent for too long, or did not read.
+    ClientTimeout,
+    /// The request broke a rule of HTTP.
+    BadRequest,
+    /// The request was above a limit; the detail names it.
+    TooLarge,
+    /// No site answers to the host.
+    NoSite,
+    /// No server of the pool could be tried.
+    NoServer,
+    /// Every server tried refused the connection, or could not be reached.
+    ServerRefused,
+    /// A server took too long.
+    ServerTimeout,
+    /// A server closed the connection before its response was whole.
+    ServerClosed,
+    /// A server's response broke a rule of HTTP.
+    ServerBadResponse,
+    /// A method or protocol that is not allowed here.
+    Denied,
+    /// Cut at the drain deadline.
+    Drained,
+    /// A defect of ours.
+    Internal,
+}
+
+/// Where an exchange was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Reading the request head.
+    Head,
+    /// Finding the site.
+    Route,
+    /// Picking a server and opening a connection to it.
+    Connect,
+    /// Sending the request.
+    Request,
+    /// Waiting for the response head.
+    Response,
+    /// Relaying the response body.
+    Body,
+    /// Relaying bytes both ways.
+    Tunnel,
+    /// Everything was done.
+    Done,
+}
+
+/// A request id: 128 bits as 26 digits of Crockford's base 32, time first (a ULID).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId([u8; 26]);
+
+impl RequestId {
+    /// The id of `millis` since 1970 and 80 random bits.
+    #[must_use]
+    pub fn new(millis: u64, random: u128) -> Self {
+        const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+        let bits = (u128::from(millis) << 80) | (random & ((1 << 80) - 1));
+        let mut text = [0; 26];
+        for (place, digit) in text.iter_mut().rev().enumerate() {
+            *digit = DIGITS[(bits >> (5 * place)) as usize & 31];
+        }
+        Self(text)
+    }
+
+    /// The 26 digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_sort_by_time() {
+        assert_eq!(RequestId::new(0, 0).as_str(), "00000000000000000000000000");
+        assert!(RequestId::new(1, 0).as_str() > RequestId::new(0, u128::MAX).as_str());
+    }
+}
