@@ -1,4 +1,89 @@
-//! The end of a generation, as its tasks see it.
+//! The stage of a generation, as the tasks of one thread see it.
 //!
-//! One [`Drain`] per worker tells every task of every thread; each task looks at it where it may end, and is woken
-//! when it changes.
+//! ```text
+//!   Serving ⇄ Parked → Draining → Cut
+//!      └────────────────↑
+//! ```
+//! The worker moves the stage of each of its threads and then wakes every client connection of that thread; a task
+//! looks at the stage wherever it may end.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What a generation does with its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Accepts and serves.
+    Serving,
+    /// Accepts nothing and serves what it has, because it may have to accept again.
+    Parked,
+    /// Accepts nothing and lets every connection go once its exchange is done: the next response says so. An idle
+    /// connection stays until the deadline, since its next request may be on its way.
+    Draining(Draining),
+    /// The deadline has passed: everything that is still open is cut.
+    Cut,
+}
+
+/// How a generation drains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draining {
+    /// When what is left is cut.
+    pub deadline: Instant,
+    /// How long an idle connection is kept open for its next request. After a reload that is the whole time until the
+    /// deadline; at a stop it is short, because nobody accepts new connections meanwhile.
+    pub idle: Duration,
+}
+
+/// The stage of the generation, one for each thread.
+#[derive(Debug)]
+pub struct Drain(Cell<Stage>);
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self(Cell::new(Stage::Serving))
+    }
+}
+
+impl Drain {
+    /// The stage now.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.0.get()
+    }
+
+    /// Enters a stage. A drain never goes back.
+    pub fn enter(&self, stage: Stage) {
+        let back = matches!(
+            (self.0.get(), stage),
+            (Stage::Draining(_) | Stage::Cut, Stage::Serving | Stage::Parked) | (Stage::Cut, Stage::Draining(_))
+        );
+        if !back {
+            self.0.set(stage);
+        }
+    }
+
+    /// Whether connections are to be let go.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        matches!(self.0.get(), Stage::Draining(_) | Stage::Cut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_never_goes_back() {
+        let drain = Drain::default();
+        drain.enter(Stage::Parked);
+        drain.enter(Stage::Serving);
+        assert_eq!(drain.stage(), Stage::Serving);
+        drain.enter(Stage::Cut);
+        drain.enter(Stage::Serving);
+        assert_eq!(drain.stage(), Stage::Cut);
+        assert!(drain.is_ending());
+    }
+}

@@ -194,6 +194,13 @@ impl Alarm {
         }
     }
 
+    /// Wakes the task that waits for the alarm, due or not.
+    pub fn wake(&self) {
+        if let Some(waker) = self.entry.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
     /// Turns the alarm off.
     pub fn off(&self) {
         self.entry.due.set(NEVER);
