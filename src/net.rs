@@ -84,7 +84,14 @@ impl Stream {
     /// # Errors
     /// As [`Stream::try_read`].
     pub fn try_read_buf(&self, buffer: &mut bytes::BytesMut) -> io::Result<usize> {
-        each!(self, socket => socket.try_read_buf(buffer))
+        let room = buffer.capacity() - buffer.len();
+        let read = each!(self, socket => socket.try_read_buf(buffer))?;
+        if 0 < read && read < room {
+            // a short read emptied the socket: forget its readiness, which saves the read that would say so
+            let emptied = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _ = each!(self, socket => socket.try_io(tokio::io::Interest::READABLE, emptied));
+        }
+        Ok(read)
     }
 
     /// Writes what fits. `WouldBlock` when nothing does.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::tunnel::Tunnel;
 use crate::http1::request::RequestHead;
-use crate::observe::record::Index;
+use crate::observe::record::{End, Index};
 use crate::wheel::Alarm;
 
 /// A client connection.
@@ -23,6 +23,10 @@ pub struct Client {
     open: Cell<bool>,
     /// The head that the gate let through last, for the exchange that opens with it.
     head: Cell<Option<HeadSeen>>,
+    /// Why the client's side ended, when it did not just go away.
+    gone: Cell<End>,
+    /// The last response was broken off.
+    truncated: Cell<bool>,
     /// Left by an exchange that switched protocols, for the listener to go on with.
     switch: RefCell<Option<Tunnel>>,
 }
@@ -76,6 +80,27 @@ impl Client {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         !self.open.get()
+    }
+
+    /// Says why the client's side ends: of an exchange that is still open this will be the end.
+    pub fn gone(&self, end: End) {
+        self.gone.set(end);
+    }
+
+    /// How an exchange ends that is dropped open.
+    pub(super) fn end_of_client(&self) -> End {
+        self.gone.get()
+    }
+
+    /// The last response was broken off: the client must not take the end of the connection for the end of the body.
+    pub(super) fn truncate(&self) {
+        self.truncated.set(true);
+    }
+
+    /// Whether the last response was broken off.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.truncated.get()
     }
 
     /// An exchange leaves the tunnel that it turned into; the connection stays busy.

@@ -1,8 +1,106 @@
-//! The way of a request.
+//! The way of a request: the exchange opens, finds its site, is admitted, goes to a server by one attempt or several,
+//! and its bodies are relayed. Read [`serve`] from the top.
+//!
+//! What comes before (accept, the gate, the connection) is the listener's; what is below a single attempt is
+//! `upstream`'s.
 
+mod attempt;
+mod body;
 pub mod client;
+mod exchange;
+mod fault;
+mod headers;
+mod page;
+pub mod plan;
+mod reply;
 pub mod thread;
 pub mod tunnel;
 
-pub use client::Client;
-pub use thread::Thread;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use http::request::Parts;
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use self::attempt::Answer;
+use self::exchange::Exchange;
+use self::fault::Fault;
+use crate::config::Site;
+use crate::http1::authority::Host;
+use crate::http1::request::Framing;
+use crate::upstream::upload::Upload;
+
+pub use self::body::{BodyError, Reply};
+pub use self::client::Client;
+pub use self::plan::Plan;
+pub use self::reply::{refuse, refuse_slow_head};
+pub use self::thread::Thread;
+
+/// An exchange on its way to its response.
+pub type Handling = Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>>>>;
+
+/// Opens the exchange of a request and answers it. The client's connection is busy from this call on, until the body
+/// of the response is dropped.
+#[must_use]
+pub fn handle(thread: &Rc<Thread>, client: &Rc<Client>, request: Request<Incoming>) -> Handling {
+    let exchange = Exchange::open(thread, client, &request);
+    let (head, body) = request.into_parts();
+    Box::pin(async move { Ok(serve(exchange, head, body).await) })
+}
+
+async fn serve(mut exchange: Exchange, head: Parts, body: Incoming) -> Response<Reply> {
+    let site = match route(&mut exchange) {
+        Ok(Some(site)) => site,
+        Ok(None) => return page::welcome(exchange),
+        Err(fault) => return reply::fault(exchange, &fault, &head),
+    };
+    match go_to_server(&mut exchange, site, &head, body).await {
+        Ok(answer) => reply::relay(exchange, site, answer),
+        Err(fault) => reply::fault(exchange, &fault, &head),
+    }
+}
+
+/// Which site answers; none while no site is configured at all.
+fn route(exchange: &mut Exchange) -> Result<Option<usize>, Fault> {
+    let plan = &exchange.thread.plan;
+    if plan.config.sites.is_empty() {
+        return Ok(None);
+    }
+    let asked = exchange.host().unwrap_or_default();
+    let host = Host::parse(asked).ok();
+    let Some(site) = plan.sites.find(host.as_ref().map(|host| &*host.name)) else {
+        return Err(Fault::NoSite { host: asked.to_owned() });
+    };
+    let pool = plan.config.sites[site].pool;
+    exchange.site = Some(site as u16);
+    exchange.pool = Some(pool as u16);
+    Ok(Some(site))
+}
+
+/// Whether the site takes the request, as far as its head tells.
+fn admit(exchange: &Exchange, site: &Site) -> Result<(), Fault> {
+    match exchange.facts.framing {
+        Framing::Length(length) if length > site.max_body => Err(Fault::BodyTooLarge { limit: site.max_body }),
+        _ => Ok(()),
+    }
+}
+
+/// Sends the request to the site's pool.
+async fn go_to_server(exchange: &mut Exchange, site: usize, head: &Parts, body: Incoming) -> Result<Answer, Fault> {
+    let plan = exchange.thread.plan.clone();
+    let site = &plan.config.sites[site];
+    admit(exchange, site)?;
+    let trusted = &plan.config.listeners[usize::from(exchange.client.listener)].trusted_proxies;
+    let mut outgoing = exchange.thread.head_buffer();
+    let result = match headers::write_request(&mut outgoing, exchange, head, trusted) {
+        Ok(()) => {
+            let upload = Upload::new(body, exchange.facts.framing, site.max_body);
+            attempt::run(exchange, site.pool, &outgoing, upload).await
+        }
+        Err(fault) => Err(fault),
+    };
+    exchange.thread.keep_head_buffer(outgoing);
+    result
+}

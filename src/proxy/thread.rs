@@ -1,21 +1,202 @@
-//! Everything that one serving thread has of its own.
+//! Everything that one serving thread has of its own: nothing here crosses threads on the way of a request.
 
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::BytesMut;
+use tokio::time::Instant;
 
 use super::client::Clients;
-use crate::config::Config;
+use super::plan::Plan;
 use crate::drain::Drain;
-use crate::wheel::Wheel;
+use crate::observe::journal::Journal;
+use crate::observe::metrics::Counters;
+use crate::observe::record::{Record, RequestId};
+use crate::pool::balance::Balancer;
+use crate::upstream::connection::ReadBuffer;
+use crate::upstream::idle::Idle;
+use crate::wheel::{Alarm, Wheel};
 
-/// One serving thread: nothing here crosses threads on the way of a request.
+/// Records are handed to the journal in batches of at most this many.
+const BATCH: usize = 128;
+/// A record waits for its batch at most this long.
+const BATCH_TIME: Duration = Duration::from_millis(16);
+
+/// One serving thread.
 pub struct Thread {
-    /// The configuration of the generation.
-    pub config: Arc<Config>,
-    /// Its deadlines.
+    /// What the generation serves by.
+    pub plan: Arc<Plan>,
+    /// The deadlines of the thread.
     pub wheel: Rc<Wheel>,
     /// What the generation does with its connections.
     pub drain: Drain,
-    /// Its client connections.
+    /// The client connections of the thread.
     pub clients: Rc<Clients>,
+    /// What the thread counts.
+    pub counters: Arc<Counters>,
+    pub(super) pools: Vec<PoolSide>,
+    /// What upstream connections read into.
+    pub(super) reads: ReadBuffer,
+    heads: RefCell<Vec<Vec<u8>>>,
+    alarms: RefCell<Vec<Alarm>>,
+    clock: Clock,
+    random: Cell<u64>,
+    journal: Journal,
+    records: RefCell<Vec<Record>>,
+    records_due: Alarm,
+}
+
+/// What the thread has of one pool.
+pub(super) struct PoolSide {
+    pub balancer: RefCell<Balancer>,
+    pub idle: Rc<Idle>,
+}
+
+/// The wall clock, read once.
+struct Clock {
+    started: Instant,
+    /// Microseconds since 1970 at `started`.
+    wall: u64,
+}
+
+impl Thread {
+    /// The thread of this number. Spawns the tasks that drive its deadlines and hand over its records, so it must be
+    /// called inside the thread's runtime.
+    #[must_use]
+    pub fn start(number: usize, plan: Arc<Plan>, counters: Arc<Counters>, journal: Journal) -> Rc<Self> {
+        let wheel = Wheel::new();
+        let pools = plan.pools.iter().map(|pool| PoolSide {
+            balancer: RefCell::new(Balancer::new(pool, number)),
+            idle: Idle::new(pool.servers().len(), pool.settings().keep_alive, pool.settings().keep_alive_connections),
+        });
+        let thread = Rc::new(Self {
+            pools: pools.collect(),
+            records_due: wheel.alarm(),
+            wheel: wheel.clone(),
+            plan,
+            drain: Drain::default(),
+            clients: Rc::default(),
+            counters,
+            reads: RefCell::new(BytesMut::new()),
+            heads: RefCell::default(),
+            alarms: RefCell::default(),
+            clock: Clock::now(),
+            random: Cell::new(seed()),
+            journal,
+            records: RefCell::default(),
+        });
+        tokio::task::spawn_local(wheel.run());
+        tokio::task::spawn_local(hand_over_records(thread.clone()));
+        thread
+    }
+
+    /// A new request id for something that began at `began`.
+    pub(super) fn request_id(&self, began: Instant) -> RequestId {
+        let random = (u128::from(self.random()) << 64) | u128::from(self.random());
+        RequestId::new(self.clock.micros(began) / 1000, random)
+    }
+
+    /// The wall clock at `instant`, in microseconds since 1970.
+    pub(super) fn wall(&self, instant: Instant) -> u64 {
+        self.clock.micros(instant)
+    }
+
+    /// 64 bits that differ each time; not for secrets. (wyrand)
+    fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0xa076_1d64_78bd_642f);
+        self.random.set(state);
+        let product = u128::from(state) * u128::from(state ^ 0xe703_7ed1_a0b4_28db);
+        (product >> 64) as u64 ^ product as u64
+    }
+
+    /// An empty buffer for a request head.
+    pub(super) fn head_buffer(&self) -> Vec<u8> {
+        self.heads.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(2048))
+    }
+
+    /// Takes a buffer back.
+    pub(super) fn keep_head_buffer(&self, mut buffer: Vec<u8>) {
+        let mut heads = self.heads.borrow_mut();
+        if heads.len() < 64 && buffer.capacity() <= 16 * 1024 {
+            buffer.clear();
+            heads.push(buffer);
+        }
+    }
+
+    /// A deadline for a wait on a server. They are lent again and again: a new one for each exchange would fill the
+    /// slots of the wheel faster than time empties them.
+    pub(super) fn lend_alarm(&self) -> Alarm {
+        self.alarms.borrow_mut().pop().unwrap_or_else(|| self.wheel.alarm())
+    }
+
+    /// Takes a deadline back.
+    pub(super) fn return_alarm(&self, alarm: Alarm) {
+        alarm.off();
+        self.alarms.borrow_mut().push(alarm);
+    }
+
+    /// Where events go.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Writes the record of an exchange to the journal, soon.
+    pub(super) fn record(&self, record: Record) {
+        let mut records = self.records.borrow_mut();
+        if records.is_empty() {
+            self.records_due.set(BATCH_TIME);
+        }
+        records.push(record);
+        if records.len() >= BATCH {
+            self.journal.records(std::mem::replace(&mut records, Vec::with_capacity(BATCH)));
+        }
+    }
+
+    /// Hands the records that wait for their batch to the journal.
+    pub fn flush_records(&self) {
+        let records = std::mem::take(&mut *self.records.borrow_mut());
+        if !records.is_empty() {
+            self.journal.records(records);
+        }
+    }
+
+    /// Closes every idle upstream connection.
+    pub fn close_idle_upstream(&self) {
+        self.pools.iter().for_each(|pool| pool.idle.clear());
+    }
+}
+
+async fn hand_over_records(thread: Rc<Thread>) {
+    loop {
+        poll_fn(|cx| thread.records_due.poll_due(cx)).await;
+        thread.records_due.off();
+        thread.flush_records();
+    }
+}
+
+impl Clock {
+    fn now() -> Self {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+        Self { started: Instant::now(), wall }
+    }
+
+    fn micros(&self, instant: Instant) -> u64 {
+        match instant.checked_duration_since(self.started) {
+            Some(after) => self.wall + after.as_micros() as u64,
+            None => self.wall.saturating_sub(self.started.duration_since(instant).as_micros() as u64),
+        }
+    }
+}
+
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    // what the kernel cannot give the clock does: ids need to differ, not to be secret
+    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK).is_err() {
+        return SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64);
+    }
+    u64::from_ne_bytes(bytes)
 }

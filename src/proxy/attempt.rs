@@ -1,0 +1,424 @@
+//! Attempts: one try against one server, and when there is another.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::exchange::Exchange;
+use super::fault::Fault;
+use super::thread::Thread;
+use crate::http1::response::{Asked, ResponseHead};
+use crate::observe::record::Outcome;
+use crate::pool::{Open, Pool};
+use crate::upstream::connection::{Connection, ResponseError};
+use crate::upstream::idle::Wanted;
+use crate::upstream::upload::{Upload, UploadError, Waiting};
+use crate::wheel::Alarm;
+
+/// The first pause before the same server is tried again; each further one is as much longer.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A server answered.
+pub(super) struct Answer {
+    pub head: ResponseHead,
+    pub connection: Connection,
+    pub server: usize,
+    /// What of the request body is still to be sent, when the server answered before it had all of it.
+    pub upload: Option<Upload>,
+    /// The attempt counts as open for its server until the response is whole.
+    pub open: Open<PoolOf>,
+}
+
+/// Why an attempt failed.
+struct Failure {
+    outcome: Outcome,
+    cause: Option<Box<dyn std::error::Error>>,
+    /// The server may have acted on the request.
+    sent: Sent,
+    /// The connection had been idle: that it is gone says nothing about the server.
+    stale: bool,
+}
+
+/// What a server may have seen of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Nothing,
+    Something,
+}
+
+/// The end of one attempt.
+enum Ended {
+    /// Perhaps another.
+    Failed(Failure),
+    /// The exchange is over: it is the client's fault.
+    Client(Fault),
+}
+
+/// Sends the request to servers of the pool until one answers.
+///
+/// # Errors
+/// When no server can be tried, when the last attempt failed or no further one is safe, and when the client failed to
+/// send its body.
+pub(super) async fn run(exchange: &mut Exchange, pool: usize, head: &[u8], mut upload: Upload) -> Result<Answer, Fault> {
+    let mut course = Course::new(exchange, pool);
+    loop {
+        let server = course.next()?;
+        let open = Open::new(course.plan.clone(), server);
+        let mut attempt = course.attempt(exchange, server);
+        let failure = match attempt.run(head, &mut upload).await {
+            Ok((head, connection)) => {
+                let upload = (!upload.is_done()).then_some(upload);
+                return Ok(Answer { head, connection, server, upload, open });
+            }
+            Err(Ended::Client(fault)) => return Err(fault),
+            Err(Ended::Failed(failure)) => failure,
+        };
+        let safe = is_safe(exchange, &failure, &upload);
+        course.go_on(exchange, server, failure, safe).await?;
+        upload.rewind();
+    }
+}
+
+/// Opens a connection to a server of the pool, for a tunnel.
+///
+/// # Errors
+/// When no server can be tried, or the last attempt failed.
+pub(super) async fn dial(exchange: &mut Exchange, pool: usize) -> Result<(Connection, Open<PoolOf>), Fault> {
+    let mut course = Course::new(exchange, pool);
+    course.fresh_only = true;
+    loop {
+        let server = course.next()?;
+        let open = Open::new(course.plan.clone(), server);
+        exchange.begin_attempt(server);
+        let connected = course.attempt(exchange, server).connect().await;
+        exchange.end_attempt(connected.as_ref().map_or_else(|failure| failure.outcome, |_| Outcome::Responded));
+        match connected {
+            Ok(connection) => {
+                exchange.connected(false);
+                return Ok((connection, open));
+            }
+            Err(failure) => course.go_on(exchange, server, failure, true).await?,
+        }
+    }
+}
+
+/// The attempts of one exchange: which server comes next, and whether one does.
+struct Course {
+    plan: PoolOf,
+    tried: SmallVec<[u16; 4]>,
+    retries: u32,
+    /// The server that is to be tried again.
+    again: Option<usize>,
+    /// No idle connection is used any more.
+    fresh_only: bool,
+}
+
+impl Course {
+    fn new(exchange: &Exchange, pool: usize) -> Self {
+        let plan = PoolOf { thread: exchange.thread.clone(), pool };
+        Self { plan, tried: SmallVec::new(), retries: 0, again: None, fresh_only: false }
+    }
+
+    /// The server of the next attempt.
+    fn next(&mut self) -> Result<usize, Fault> {
+        if let Some(server) = self.again.take() {
+            return Ok(server);
+        }
+        let PoolOf { thread, pool } = &self.plan;
+        let picked = thread.pools[*pool].balancer.borrow_mut().pick(&self.plan, &self.tried);
+        picked.ok_or_else(|| Fault::NoServer { pool: self.plan.name().to_owned() })
+    }
+
+    fn attempt<'a>(&'a self, exchange: &'a mut Exchange, server: usize) -> Attempt<'a> {
+        Attempt { exchange, plan: &self.plan, server, fresh_only: self.fresh_only }
+    }
+
+    /// After a failure: returns when the next attempt may begin.
+    ///
+    /// # Errors
+    /// When there is none, with the failure as the client is told it.
+    async fn go_on(&mut self, exchange: &mut Exchange, server: usize, failure: Failure, safe: bool) -> Result<(), Fault> {
+        let settings = self.plan.settings();
+        let stale = failure.stale && !self.fresh_only;
+        if !safe || (!stale && self.retries >= settings.retries) {
+            if let Some(cause) = &failure.cause {
+                exchange.explain(cause);
+            }
+            return Err(fault(&self.plan, server, failure.outcome));
+        }
+        self.fresh_only = true;
+        if stale {
+            self.again = Some(server); // an idle connection had ended: no failure of the server, so no retry
+            return Ok(());
+        }
+        self.retries += 1;
+        self.tried.push(server as u16);
+        if settings.redispatch && other_is_usable(&self.plan, &self.tried) {
+            return Ok(());
+        }
+        self.tried.clear();
+        self.again = (!settings.redispatch).then_some(server);
+        self.plan.thread.wheel.sleep(PAUSE * self.retries).await;
+        Ok(())
+    }
+}
+
+/// Whether a server that was not tried yet can be.
+fn other_is_usable(pool: &Pool, tried: &[u16]) -> bool {
+    pool.servers().iter().enumerate().any(|(index, server)| server.is_usable() && !tried.contains(&(index as u16)))
+}
+
+/// Whether another attempt can do no harm: the server saw nothing, or the request may be repeated and its body can be
+/// (RFC 9110 §9.2.2). A server that is slow is not asked twice.
+fn is_safe(exchange: &Exchange, failure: &Failure, upload: &Upload) -> bool {
+    match failure.outcome {
+        Outcome::ConnectFailed | Outcome::ConnectTimeout => true,
+        Outcome::Closed if failure.sent == Sent::Nothing => upload.can_replay(),
+        Outcome::Closed => exchange.is_idempotent() && !exchange.facts.upgrade && upload.can_replay(),
+        Outcome::Responded | Outcome::ResponseTimeout | Outcome::BadResponse | Outcome::Abandoned => false,
+    }
+}
+
+fn fault(pool: &Pool, server: usize, outcome: Outcome) -> Fault {
+    let settings = pool.settings();
+    let timeout = if outcome == Outcome::ConnectTimeout { settings.connect_timeout } else { settings.response_timeout };
+    Fault::Server { outcome, server: pool.servers()[server].name().to_owned(), timeout }
+}
+
+/// One try against one server.
+struct Attempt<'a> {
+    exchange: &'a mut Exchange,
+    plan: &'a PoolOf,
+    server: usize,
+    /// No idle connection is used.
+    fresh_only: bool,
+}
+
+impl Attempt<'_> {
+    async fn run(&mut self, head: &[u8], upload: &mut Upload) -> Result<(ResponseHead, Connection), Ended> {
+        self.exchange.begin_attempt(self.server);
+        let answered = self.connect_and_ask(head, upload).await;
+        self.exchange.bytes_in = upload.received();
+        self.exchange.end_attempt(match &answered {
+            Ok(_) => Outcome::Responded,
+            Err(Ended::Failed(failure)) => failure.outcome,
+            Err(Ended::Client(_)) => Outcome::Abandoned,
+        });
+        answered
+    }
+
+    async fn connect_and_ask(&mut self, head: &[u8], upload: &mut Upload) -> Result<(ResponseHead, Connection), Ended> {
+        let mut connection = self.connect().await.map_err(Ended::Failed)?;
+        self.exchange.connected(connection.is_reused());
+        let response = self.ask(&mut connection, head, upload).await?;
+        self.exchange.timers.responded = self.exchange.elapsed();
+        Ok((response, connection))
+    }
+
+    /// An idle connection or a new one.
+    async fn connect(&mut self) -> Result<Connection, Failure> {
+        let Some(address) = self.plan.servers()[self.server].address() else {
+            return Err(Failure::connect(Outcome::ConnectFailed, None)); // its name is gone from DNS since it was picked
+        };
+        if !self.fresh_only {
+            let wanted = if self.exchange.is_idempotent() { Wanted::Any } else { Wanted::Fresh };
+            if let Some(connection) = self.plan.thread.pools[self.plan.pool].idle.take(self.server, &address, wanted) {
+                return Ok(connection);
+            }
+        }
+        let alarm = Lent::new(&self.plan.thread);
+        alarm.set(self.plan.settings().connect_timeout);
+        let mut opening = pin!(Connection::open(&address));
+        let opened = poll_fn(|cx| match opening.as_mut().poll(cx) {
+            Poll::Ready(opened) => Poll::Ready(Some(opened)),
+            Poll::Pending => alarm.poll_due(cx).map(|()| None),
+        });
+        match opened.await {
+            Some(Ok(connection)) => Ok(connection),
+            Some(Err(fault)) => Err(Failure::connect(Outcome::ConnectFailed, Some(fault))),
+            None => Err(Failure::connect(Outcome::ConnectTimeout, None)),
+        }
+    }
+
+    /// Sends the request and waits for the head of the final response.
+    async fn ask(&mut self, connection: &mut Connection, head: &[u8], upload: &mut Upload) -> Result<ResponseHead, Ended> {
+        let alarm = Lent::new(&self.plan.thread);
+        let stale = connection.is_reused();
+        let mut asking = Asking {
+            head,
+            written: 0,
+            server_refuses: false,
+            asked: Asked { head: self.exchange.is_head(), upgrade: self.exchange.facts.upgrade },
+            timeout: self.plan.settings().response_timeout,
+            alarm: &alarm,
+            since: None,
+            sent_at: 0,
+        };
+        connection.begin();
+        let answered = poll_fn(|cx| asking.poll(cx, self.exchange, connection, upload)).await;
+        self.exchange.timers.sent = asking.sent_at;
+        answered.map_err(|error| match error {
+            AskError::Client(fault) => Ended::Client(fault),
+            AskError::Server(outcome, cause) => {
+                let sent = if asking.written == 0 && !upload.is_started() { Sent::Nothing } else { Sent::Something };
+                let stale = stale && outcome == Outcome::Closed;
+                Ended::Failed(Failure { outcome, cause, sent, stale })
+            }
+        })
+    }
+}
+
+/// A pool of the thread's plan: the plan is shared by all threads, the handle by nobody.
+#[derive(Clone)]
+pub(super) struct PoolOf {
+    thread: Rc<Thread>,
+    pool: usize,
+}
+
+impl std::ops::Deref for PoolOf {
+    type Target = Pool;
+
+    fn deref(&self) -> &Pool {
+        &self.thread.plan.pools[self.pool]
+    }
+}
+
+/// The state of sending a request and waiting for its response.
+struct Asking<'a> {
+    head: &'a [u8],
+    written: usize,
+    /// The server takes no more of the request; it may have answered all the same.
+    server_refuses: bool,
+    asked: Asked,
+    timeout: Duration,
+    alarm: &'a Alarm,
+    /// Since when the server has been silent.
+    since: Option<Instant>,
+    /// When the last byte of the request was sent, in microseconds since the exchange opened.
+    sent_at: u32,
+}
+
+enum AskError {
+    Client(Fault),
+    Server(Outcome, Option<Box<dyn std::error::Error>>),
+}
+
+impl Asking<'_> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        connection: &mut Connection,
+        upload: &mut Upload,
+    ) -> Poll<Result<ResponseHead, AskError>> {
+        let mut progress = false;
+        let waiting = self.poll_send(cx, connection, upload, &mut progress).map_err(|fault| AskError::Client(fault.into()))?;
+        if waiting == Waiting::Nothing && self.sent_at == 0 {
+            self.sent_at = exchange.elapsed();
+        }
+        loop {
+            match connection.poll_head(cx, self.asked, &exchange.thread.reads) {
+                // hyper cannot pass an informational response on to the client (see docs/decisions)
+                Poll::Ready(Ok(head)) if head.informational => progress = true,
+                Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(failed(error))),
+                Poll::Pending => break,
+            }
+        }
+        self.poll_patience(cx, progress, waiting)
+    }
+
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &Connection,
+        upload: &mut Upload,
+        progress: &mut bool,
+    ) -> Result<Waiting, UploadError> {
+        if self.server_refuses {
+            return Ok(Waiting::Nothing);
+        }
+        while self.written < self.head.len() {
+            match connection.stream().poll_write_some(cx, &self.head[self.written..]) {
+                Poll::Ready(Ok(written)) => {
+                    self.written += written;
+                    *progress = true;
+                }
+                Poll::Ready(Err(_)) => {
+                    self.server_refuses = true;
+                    return Ok(Waiting::Nothing);
+                }
+                Poll::Pending => return Ok(Waiting::Server),
+            }
+        }
+        match upload.poll_send(cx, connection.stream(), progress) {
+            Err(UploadError::Server(_)) => {
+                self.server_refuses = true;
+                Ok(Waiting::Nothing)
+            }
+            other => other,
+        }
+    }
+
+    /// The server may be silent for as long as its timeout; while the client is the one to act, that does not count.
+    fn poll_patience(&mut self, cx: &mut Context<'_>, progress: bool, waiting: Waiting) -> Poll<Result<ResponseHead, AskError>> {
+        if waiting == Waiting::Client {
+            self.since = None;
+            self.alarm.off();
+            return Poll::Pending;
+        }
+        if progress || self.since.is_none() {
+            self.since = Some(Instant::now());
+            self.alarm.set(self.timeout);
+        }
+        self.alarm.poll_due(cx).map(|()| Err(AskError::Server(Outcome::ResponseTimeout, None)))
+    }
+}
+
+fn failed(error: ResponseError) -> AskError {
+    let outcome = match &error {
+        ResponseError::Closed | ResponseError::Io(_) => Outcome::Closed,
+        ResponseError::Invalid(_) | ResponseError::Chunk(_) => Outcome::BadResponse,
+    };
+    AskError::Server(outcome, Some(Box::new(error)))
+}
+
+impl Failure {
+    fn connect(outcome: Outcome, cause: Option<io::Error>) -> Self {
+        Self { outcome, cause: cause.map(Into::into), sent: Sent::Nothing, stale: false }
+    }
+}
+
+/// A deadline lent by the thread, given back on drop.
+pub(super) struct Lent<'a> {
+    thread: &'a Thread,
+    alarm: Option<Alarm>,
+}
+
+impl<'a> Lent<'a> {
+    pub(super) fn new(thread: &'a Thread) -> Self {
+        Self { thread, alarm: Some(thread.lend_alarm()) }
+    }
+}
+
+impl std::ops::Deref for Lent<'_> {
+    type Target = Alarm;
+
+    fn deref(&self) -> &Alarm {
+        self.alarm.as_ref().expect("lent until the drop")
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Some(alarm) = self.alarm.take() {
+            self.thread.return_alarm(alarm);
+        }
+    }
+}

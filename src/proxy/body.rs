@@ -1,0 +1,263 @@
+//! The body of a response on its way to the client. The exchange lives in it, and ends with it.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::task::JoinHandle;
+
+use super::attempt::{Answer, PoolOf};
+use super::exchange::Exchange;
+use crate::net::Stream;
+use crate::observe::record::{End, Phase};
+use crate::pool::Open;
+use crate::upstream::connection::{Connection, Piece, ResponseError};
+use crate::upstream::upload::{Upload, Waiting};
+use crate::wheel::Alarm;
+
+/// The body of a response: our own words, or what a server sends.
+pub struct Reply {
+    source: Source,
+    /// `None` once a tunnel has taken it over.
+    exchange: Option<Exchange>,
+}
+
+enum Source {
+    Own(Option<Bytes>),
+    Server(Box<FromServer>),
+}
+
+/// Why a response body ends before it is whole; the client sees its connection end.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The server broke it off.
+    #[error("the response body was broken off")]
+    Server(#[from] ResponseError),
+    /// The server fell silent.
+    #[error("the server sent nothing more of the response body")]
+    Silent,
+}
+
+/// A response body that comes from a server.
+struct FromServer {
+    /// `None` once the response is whole and the connection was put away.
+    connection: Option<Connection>,
+    pool: usize,
+    server: usize,
+    /// The server's silence.
+    alarm: Option<Alarm>,
+    waiting: bool,
+    timeout: Duration,
+    upload: Option<Uploading>,
+    open: Option<Open<PoolOf>>,
+}
+
+/// The rest of the request body, which goes on while the response comes.
+struct Uploading {
+    task: JoinHandle<()>,
+    sent: Rc<Cell<Sent>>,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Default)]
+struct Sent {
+    received: u64,
+    whole: bool,
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Reply {
+    /// A body of our own.
+    pub(super) fn own(exchange: Exchange, bytes: Bytes) -> Self {
+        Self { source: Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty())), exchange: Some(exchange) }
+    }
+
+    /// The empty body of a switch of protocols, whose exchange goes on as a tunnel.
+    pub(super) fn switch() -> Self {
+        Self { source: Source::Own(None), exchange: None }
+    }
+
+    /// What the server sends.
+    pub(super) fn relay(mut exchange: Exchange, pool: usize, answer: Answer) -> Self {
+        let thread = &exchange.thread;
+        let Answer { connection, server, upload, open, .. } = answer;
+        let upload = upload.map(|upload| {
+            let sent = Rc::new(Cell::new(Sent::default()));
+            let task = tokio::task::spawn_local(send_rest(upload, connection.stream().clone(), sent.clone()));
+            Uploading { task, sent }
+        });
+        let mut relayed = FromServer {
+            connection: Some(connection),
+            pool,
+            server,
+            alarm: Some(thread.lend_alarm()),
+            waiting: false,
+            timeout: thread.plan.pools[pool].settings().response_timeout,
+            upload,
+            open: Some(open),
+        };
+        relayed.finish_if_whole(&mut exchange);
+        Self { source: Source::Server(Box::new(relayed)), exchange: Some(exchange) }
+    }
+
+    /// The exchange ended well, or as the error says.
+    fn ended(&mut self, error: Option<&BodyError>) {
+        let Some(exchange) = &mut self.exchange else { return };
+        match error {
+            None => exchange.ends(End::Ok, Phase::Done),
+            Some(error) => {
+                let end = match error {
+                    BodyError::Server(ResponseError::Closed | ResponseError::Io(_)) => End::ServerClosed,
+                    BodyError::Server(_) => End::ServerBadResponse,
+                    BodyError::Silent => End::ServerTimeout,
+                };
+                exchange.ends(end, Phase::Body);
+                exchange.explain(&error);
+                exchange.client.truncate();
+            }
+        }
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let polled = match (&mut this.source, &mut this.exchange) {
+            (Source::Own(bytes), _) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            (Source::Server(server), Some(exchange)) => server.poll_frame(cx, exchange),
+            (Source::Server(_), None) => Poll::Ready(None),
+        };
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(None) => this.ended(None),
+            Poll::Ready(Some(Err(error))) => this.ended(Some(error)),
+            Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(data), Some(exchange)) = (frame.data_ref(), &mut this.exchange) {
+                    exchange.bytes_out += data.len() as u64;
+                }
+                if this.is_end_stream() {
+                    this.ended(None); // hyper does not ask again
+                }
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Own(bytes) => bytes.is_none(),
+            Source::Server(server) => server.connection.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = match &self.source {
+            Source::Own(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Source::Server(server) => server.connection.as_ref().map_or(Some(0), Connection::left),
+        };
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if self.is_end_stream() {
+            self.ended(None); // a body that is empty is never polled
+        }
+        if let (Source::Server(server), Some(exchange)) = (&mut self.source, &mut self.exchange) {
+            server.give_back(exchange);
+        }
+    }
+}
+
+impl FromServer {
+    fn poll_frame(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        let polled = connection.poll_body(cx, &exchange.thread.reads);
+        let Poll::Ready(piece) = polled else { return self.poll_patience(cx) };
+        self.waiting = false;
+        match piece {
+            None => {
+                self.finish_if_whole(exchange);
+                Poll::Ready(None)
+            }
+            Some(Ok(Piece::Data(data))) => {
+                self.finish_if_whole(exchange);
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Some(Ok(Piece::Trailers(fields))) => {
+                self.finish_if_whole(exchange);
+                Poll::Ready(Some(Ok(Frame::trailers(fields))))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+        }
+    }
+
+    /// Only silence that the client waits for counts: the clock starts when we find nothing to read.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(alarm) = &self.alarm else { return Poll::Pending };
+        if !std::mem::replace(&mut self.waiting, true) {
+            alarm.set(self.timeout);
+        }
+        alarm.poll_due(cx).map(|()| Some(Err(BodyError::Silent)))
+    }
+
+    /// Puts the connection away as soon as the response is whole: kept for the next request if it can be.
+    fn finish_if_whole(&mut self, exchange: &mut Exchange) {
+        if !self.connection.as_ref().is_some_and(Connection::is_whole) {
+            return;
+        }
+        let uploaded = self.stop_upload(exchange);
+        if let Some(connection) = self.connection.take()
+            && connection.is_reusable()
+            && uploaded
+        {
+            let thread = &exchange.thread;
+            thread.pools[self.pool].idle.put(&thread.wheel, self.server, connection);
+        }
+        self.give_back(exchange);
+    }
+
+    /// Whether the request body was sent whole.
+    fn stop_upload(&mut self, exchange: &mut Exchange) -> bool {
+        let Some(upload) = self.upload.take() else { return true };
+        let Sent { received, whole } = upload.sent.get();
+        exchange.bytes_in = exchange.bytes_in.max(received);
+        whole
+    }
+
+    fn give_back(&mut self, exchange: &mut Exchange) {
+        self.stop_upload(exchange);
+        self.open = None;
+        if let Some(alarm) = self.alarm.take() {
+            exchange.thread.return_alarm(alarm);
+        }
+    }
+}
+
+/// Sends what is left of a request body to a server that has answered already. Whatever goes wrong shows in the
+/// response, if it matters.
+async fn send_rest(mut upload: Upload, stream: Rc<Stream>, sent: Rc<Cell<Sent>>) {
+    std::future::poll_fn(|cx| {
+        let waiting = upload.poll_send(cx, &stream, &mut false);
+        let whole = matches!(waiting, Ok(Waiting::Nothing));
+        sent.set(Sent { received: upload.received(), whole });
+        match waiting {
+            Ok(Waiting::Client | Waiting::Server) => Poll::Pending,
+            Ok(Waiting::Nothing) | Err(_) => Poll::Ready(()),
+        }
+    })
+    .await;
+}

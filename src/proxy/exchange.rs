@@ -1,0 +1,259 @@
+//! One exchange: what is known of it so far, and the record of it when it ends.
+//!
+//! It lives as long as the response body (or the tunnel that it became): dropped, it writes its record and the
+//! connection is idle again. Dropped before its end was said, the client went away.
+
+use std::rc::Rc;
+
+use http::uri::Authority;
+use http::{HeaderValue, Method, Uri};
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::client::{Client, HeadSeen};
+use super::fault::Fault;
+use super::thread::Thread;
+use crate::http1::request::{Framing, RequestHead};
+use crate::observe::journal::selects;
+use crate::observe::record::{Attempt, End, Index, Outcome, Phase, Protocol, Record, RequestId, Timers};
+
+/// An exchange that is open.
+pub struct Exchange {
+    pub(super) thread: Rc<Thread>,
+    pub(super) client: Rc<Client>,
+    pub(super) id: RequestId,
+    pub(super) opened: Instant,
+    /// What the gate found in the head.
+    pub(super) facts: RequestHead,
+    pub(super) protocol: Protocol,
+    pub(super) method: Option<Method>,
+    target: Uri,
+    host: Option<Host>,
+    pub(super) site: Option<Index>,
+    pub(super) pool: Option<Index>,
+    pub(super) status: u16,
+    pub(super) phase: Phase,
+    end: Option<End>,
+    detail: Option<Box<str>>,
+    pub(super) timers: Timers,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    attempts: SmallVec<[Attempt; 1]>,
+    /// The attempt that is under way.
+    attempting: Option<Attempting>,
+}
+
+/// An attempt that is under way.
+#[derive(Clone, Copy)]
+struct Attempting {
+    server: Index,
+    reused: bool,
+    began: Instant,
+}
+
+/// The host that was asked for, where it stood; both are cheap to keep.
+enum Host {
+    Field(HeaderValue),
+    Target(Authority),
+}
+
+impl Exchange {
+    /// Opens the exchange of a request: the connection is busy from here on.
+    pub(super) fn open<B>(thread: &Rc<Thread>, client: &Rc<Client>, request: &http::Request<B>) -> Self {
+        let seen = client.open_exchange();
+        let mut exchange = Self::blank(thread, client, seen);
+        exchange.method = Some(request.method().clone());
+        exchange.target = request.uri().clone();
+        exchange.host = match request.uri().authority() {
+            Some(authority) => Some(Host::Target(authority.clone())),
+            None => request.headers().get(http::header::HOST).cloned().map(Host::Field),
+        };
+        exchange
+    }
+
+    /// Opens the exchange of a connection in TCP mode.
+    pub(super) fn open_tcp(thread: &Rc<Thread>, client: &Rc<Client>) -> Self {
+        client.open_exchange();
+        let mut exchange = Self::blank(thread, client, None);
+        exchange.protocol = Protocol::Tcp;
+        exchange
+    }
+
+    /// The exchange of a head that is refused: of `seen` as much is kept for the record as is understood.
+    pub(super) fn open_refused(thread: &Rc<Thread>, client: &Rc<Client>, seen: &[u8], began: Instant) -> Self {
+        client.open_exchange();
+        let mut exchange = Self::blank(thread, client, None);
+        exchange.timers.head = micros(began, exchange.opened);
+        exchange.phase = Phase::Head;
+        let mut words = seen.trim_ascii_start().split(|byte| byte.is_ascii_whitespace());
+        exchange.method = words.next().and_then(|word| Method::from_bytes(word).ok());
+        exchange.target = words.next().and_then(|word| Uri::try_from(word).ok()).unwrap_or_default();
+        exchange
+    }
+
+    fn blank(thread: &Rc<Thread>, client: &Rc<Client>, seen: Option<HeadSeen>) -> Self {
+        let opened = seen.map_or_else(Instant::now, |seen| seen.complete);
+        let facts = seen.map_or(RequestHead::NONE, |seen| seen.facts);
+        let head = seen.map_or(0, |seen| micros(seen.began, seen.complete));
+        Self {
+            id: thread.request_id(opened),
+            thread: thread.clone(),
+            client: client.clone(),
+            opened,
+            facts,
+            protocol: if facts.http11 { Protocol::Http11 } else { Protocol::Http10 },
+            method: None,
+            target: Uri::default(),
+            host: None,
+            site: None,
+            pool: None,
+            status: 0,
+            phase: Phase::Route,
+            end: None,
+            detail: None,
+            timers: Timers { head, ..Timers::default() },
+            bytes_in: 0,
+            bytes_out: 0,
+            attempts: SmallVec::new(),
+            attempting: None,
+        }
+    }
+
+    /// The host that was asked for, as it came: with a port, in any case.
+    pub(super) fn host(&self) -> Option<&str> {
+        match self.host.as_ref()? {
+            Host::Field(value) => value.to_str().ok(),
+            Host::Target(authority) => Some(authority.as_str()),
+        }
+    }
+
+    /// The target, as it goes on to a server.
+    pub(super) fn path(&self) -> &str {
+        self.target.path_and_query().map_or("/", |path| path.as_str())
+    }
+
+    /// Whether the request has a body.
+    pub(super) fn has_body(&self) -> bool {
+        !matches!(self.facts.framing, Framing::None | Framing::Length(0))
+    }
+
+    /// Microseconds since the exchange opened; never 0.
+    pub(super) fn elapsed(&self) -> u32 {
+        micros(self.opened, Instant::now()).max(1)
+    }
+
+    /// An attempt against a server begins.
+    pub(super) fn begin_attempt(&mut self, server: usize) {
+        let server = server as Index; // checked: a pool has fewer servers than that
+        self.attempting = Some(Attempting { server, reused: false, began: Instant::now() });
+    }
+
+    /// The attempt has its connection.
+    pub(super) fn connected(&mut self, reused: bool) {
+        self.timers.connected = self.elapsed();
+        if let Some(attempting) = &mut self.attempting {
+            attempting.reused = reused;
+        }
+    }
+
+    /// Notes how the attempt went.
+    pub(super) fn end_attempt(&mut self, outcome: Outcome) {
+        if let Some(Attempting { server, reused, began }) = self.attempting.take() {
+            let took = micros(began, Instant::now());
+            self.attempts.push(Attempt { server, reused, outcome, took });
+        }
+    }
+
+    /// Whether the request may be repeated without harm (RFC 9110 §9.2.2).
+    pub(super) fn is_idempotent(&self) -> bool {
+        self.method.as_ref().is_some_and(Method::is_idempotent)
+    }
+
+    /// Whether the response has no body whatever it says.
+    pub(super) fn is_head(&self) -> bool {
+        self.method.as_ref() == Some(&Method::HEAD)
+    }
+
+    /// Says how it ends. The first word stands.
+    pub(super) fn ends(&mut self, end: End, phase: Phase) {
+        if self.end.is_none() {
+            self.end = Some(end);
+            self.phase = phase;
+        }
+    }
+
+    /// Says what exactly happened.
+    pub(super) fn explain(&mut self, detail: &dyn std::fmt::Display) {
+        if self.detail.is_none() {
+            self.detail = Some(detail.to_string().into());
+        }
+    }
+
+    /// Says that it ends with a fault.
+    pub(super) fn fails(&mut self, fault: &Fault) {
+        self.ends(fault.end(), fault.phase());
+        self.explain(&WithCauses(fault));
+    }
+
+    /// What stands in the record, if it is wanted.
+    fn record(&mut self, end: End) -> Option<Record> {
+        let log = &self.thread.plan.config.log;
+        if !selects(log, &self.id, self.status, end, self.timers.total) {
+            return None;
+        }
+        let host = self.host().map(|host| host.to_ascii_lowercase()).unwrap_or_default();
+        Some(Record {
+            id: self.id,
+            started: self.thread.wall(self.opened),
+            listener: self.client.listener,
+            site: self.site,
+            pool: self.pool,
+            client: self.client.peer,
+            protocol: self.protocol,
+            method: self.method.take(),
+            target: if self.protocol == Protocol::Tcp { "".into() } else { self.path().into() },
+            host: host.into(),
+            status: self.status,
+            end,
+            phase: self.phase,
+            detail: self.detail.take(),
+            timers: self.timers,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            attempts: std::mem::take(&mut self.attempts),
+        })
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.client.close_exchange();
+        self.end_attempt(Outcome::Abandoned);
+        self.timers.total = self.elapsed();
+        let end = self.end.unwrap_or_else(|| self.client.end_of_client());
+        self.thread.counters.exchange(self.client.listener, self.pool, &self.attempts, self.status, end);
+        self.thread.counters.bytes(self.bytes_in, self.bytes_out);
+        if let Some(record) = self.record(end) {
+            self.thread.record(record);
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+struct WithCauses<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for WithCauses<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(out)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(out, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+fn micros(from: Instant, to: Instant) -> u32 {
+    u32::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,169 @@
+//! Why an exchange failed, on whose side, and what the client is told.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::http1::request::Refusal;
+use crate::observe::record::{End, Outcome, Phase};
+use crate::upstream::upload::UploadError;
+
+/// Why an exchange failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The request broke a rule of HTTP or was above a limit.
+    #[error("{}", .0.rule())]
+    Refused(Refusal),
+    /// The head did not come whole in time.
+    #[error("the request head did not arrive in time")]
+    SlowHead,
+    /// No site answers to the host.
+    #[error("no site here answers to the host {host:?}")]
+    NoSite {
+        /// The host that was asked for.
+        host: String,
+    },
+    /// The body is larger than the site takes.
+    #[error("the request body is larger than the {limit} bytes that this site takes")]
+    BodyTooLarge {
+        /// The limit of the site, in bytes.
+        limit: u64,
+    },
+    /// The request has passed here too often.
+    #[error("the request has come through here {times} times: servers that point at each other make a loop")]
+    Loop {
+        /// How often.
+        times: usize,
+    },
+    /// The request body did not come whole.
+    #[error("the request body did not arrive whole")]
+    BodyCut(#[source] hyper::Error),
+    /// The request body did not come in time.
+    #[error("the request body did not arrive in time")]
+    SlowBody,
+    /// No server of the pool can be tried.
+    #[error("no server of the pool {pool} is up")]
+    NoServer {
+        /// The pool.
+        pool: String,
+    },
+    /// The last attempt failed.
+    #[error("{}", attempt_text(*.outcome, .server, *.timeout))]
+    Server {
+        /// How.
+        outcome: Outcome,
+        /// The server that was tried last.
+        server: String,
+        /// The timeout that struck, if one did.
+        timeout: Duration,
+    },
+    /// A defect of ours.
+    #[error("the proxy failed: {0}")]
+    Internal(&'static str),
+}
+
+fn attempt_text(outcome: Outcome, server: &str, timeout: Duration) -> String {
+    let timeout = humantime::format_duration(timeout);
+    match outcome {
+        Outcome::ConnectFailed => format!("the server {server} could not be reached"),
+        Outcome::ConnectTimeout => format!("the server {server} did not accept a connection within {timeout}"),
+        Outcome::ResponseTimeout => format!("the server {server} did not answer within {timeout}"),
+        Outcome::Closed => format!("the server {server} closed the connection before it answered"),
+        Outcome::BadResponse => format!("the server {server} sent an answer that is no valid HTTP"),
+        Outcome::Responded | Outcome::Abandoned => format!("the server {server} was given up"),
+    }
+}
+
+impl Fault {
+    /// The status that the client is told.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Refused(refusal) => StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST),
+            Self::SlowHead | Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::NoSite { .. } => StatusCode::NOT_FOUND,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Loop { .. } => StatusCode::LOOP_DETECTED,
+            Self::BodyCut(_) => StatusCode::BAD_REQUEST,
+            Self::NoServer { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Server { outcome: Outcome::ConnectTimeout | Outcome::ResponseTimeout, .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Server { .. } => StatusCode::BAD_GATEWAY,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// What the client is told: the same, without the names of what is behind the proxy.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match self {
+            Self::NoServer { .. } => "no server for this site is up".into(),
+            Self::Server { outcome, timeout, .. } => attempt_text(*outcome, "behind this proxy", *timeout),
+            Self::Internal(_) => "the proxy failed".into(),
+            other => other.to_string(),
+        }
+    }
+
+    /// Why the exchange ended, for the record.
+    #[must_use]
+    pub fn end(&self) -> End {
+        match self {
+            Self::Refused(refusal) if refusal.limit().is_some() => End::TooLarge,
+            Self::Refused(refusal) if refusal.status() == 405 => End::Denied,
+            Self::Refused(_) | Self::BodyCut(_) => End::BadRequest,
+            Self::SlowHead | Self::SlowBody => End::ClientTimeout,
+            Self::NoSite { .. } => End::NoSite,
+            Self::BodyTooLarge { .. } => End::TooLarge,
+            Self::Loop { .. } => End::Denied,
+            Self::NoServer { .. } => End::NoServer,
+            Self::Server { outcome, .. } => match outcome {
+                Outcome::ConnectFailed => End::ServerRefused,
+                Outcome::ConnectTimeout | Outcome::ResponseTimeout => End::ServerTimeout,
+                Outcome::BadResponse => End::ServerBadResponse,
+                Outcome::Closed | Outcome::Responded | Outcome::Abandoned => End::ServerClosed,
+            },
+            Self::Internal(_) => End::Internal,
+        }
+    }
+
+    /// Where the exchange was, for the record.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self::Refused(_) | Self::SlowHead => Phase::Head,
+            Self::NoSite { .. } | Self::Loop { .. } => Phase::Route,
+            Self::BodyTooLarge { .. } | Self::BodyCut(_) | Self::SlowBody => Phase::Request,
+            Self::NoServer { .. } => Phase::Connect,
+            Self::Server { outcome: Outcome::ConnectFailed | Outcome::ConnectTimeout, .. } => Phase::Connect,
+            Self::Server { .. } | Self::Internal(_) => Phase::Response,
+        }
+    }
+
+    /// Whether the rest of the request may still be on its way, so that the connection cannot go on.
+    #[must_use]
+    pub fn spoils_connection(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::SlowHead | Self::BodyCut(_) | Self::SlowBody | Self::BodyTooLarge { .. })
+    }
+}
+
+impl From<UploadError> for Fault {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::TooLarge { limit } => Self::BodyTooLarge { limit },
+            UploadError::Client(fault) if is_timeout(&fault) => Self::SlowBody,
+            UploadError::Client(fault) => Self::BodyCut(fault),
+            UploadError::Server(_) => Self::Internal("a server's fault was taken for the client's"),
+        }
+    }
+}
+
+/// Whether the gate gave up waiting for the client.
+fn is_timeout(fault: &hyper::Error) -> bool {
+    let mut cause = std::error::Error::source(fault);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

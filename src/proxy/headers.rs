@@ -1,0 +1,167 @@
+//! The head of the request as a server gets it: written anew from what was understood, one framing, one meaning.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{self, HeaderName};
+use http::request::Parts;
+use ipnet::IpNet;
+
+use super::exchange::Exchange;
+use super::fault::Fault;
+use crate::http1::encode;
+use crate::http1::fields::{ConnectionOptions, is_hop_by_hop, underscore_twin};
+use crate::http1::request::Framing;
+
+/// A request that has passed here this often goes in circles.
+const MOST_PASSES: usize = 8;
+/// How we sign `Via`.
+const PSEUDONYM: &str = "segue";
+
+/// What the connection to the client tells a server about the client.
+struct Origin<'a> {
+    address: Option<IpAddr>,
+    /// The peer is one of the proxies whose word is taken.
+    trusted: bool,
+    host: &'a str,
+}
+
+/// Writes the head of the request for a server.
+///
+/// # Errors
+/// When the request has come through here too often.
+pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, trusted: &[IpNet]) -> Result<(), Fault> {
+    let address = exchange.client.peer.map(|peer| plain(&peer));
+    let origin = Origin {
+        address,
+        trusted: address.is_some_and(|address| trusted.iter().any(|net| net.contains(&address))),
+        host: exchange.host().unwrap_or_default(),
+    };
+    encode::request_line(out, head.method.as_str(), exchange.path());
+    encode::field(out, b"host", origin.host.as_bytes());
+    write_fields(out, exchange, head, &origin)?;
+    write_framing(out, exchange);
+    write_origin(out, exchange, head, &origin);
+    if exchange.facts.upgrade {
+        write_upgrade(out, head);
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// The fields that go on as they came.
+fn write_fields(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &Origin<'_>) -> Result<(), Fault> {
+    let options = ConnectionOptions::parse(head.headers.get_all(header::CONNECTION));
+    let mut passes = 0;
+    for (name, value) in &head.headers {
+        if is_hop_by_hop(name) || is_ours(name, origin.trusted) || options.names(name) {
+            continue;
+        }
+        if name.as_str().contains('_') && underscore_twin(name) {
+            continue;
+        }
+        if *name == header::VIA {
+            passes += count_passes(value.as_bytes());
+        }
+        encode::field(out, name.as_str().as_bytes(), value.as_bytes());
+    }
+    if passes >= MOST_PASSES {
+        return Err(Fault::Loop { times: passes });
+    }
+    if exchange.facts.te_trailers {
+        out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
+    }
+    Ok(())
+}
+
+/// Fields that are written by [`write_request`] itself, or that only a trusted proxy may set.
+fn is_ours(name: &HeaderName, trusted: bool) -> bool {
+    match name.as_str() {
+        "host" | "content-length" | "expect" | "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" => true,
+        "x-request-id" | "x-real-ip" | "forwarded" => !trusted,
+        other => !trusted && other.starts_with("x-forwarded-"),
+    }
+}
+
+fn write_framing(out: &mut Vec<u8>, exchange: &Exchange) {
+    match exchange.facts.framing {
+        Framing::None => {}
+        Framing::Length(length) => {
+            out.extend_from_slice(b"content-length: ");
+            out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+}
+
+/// Who asks, how, and for what; a trusted proxy's word is kept and added to.
+fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &Origin<'_>) {
+    let told = |name: &str| head.headers.get(name).filter(|_| origin.trusted);
+    if let Some(address) = origin.address {
+        out.extend_from_slice(b"x-forwarded-for: ");
+        for value in head.headers.get_all("x-forwarded-for").iter().filter(|_| origin.trusted) {
+            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(b", ");
+        }
+        write_address(out, address);
+        out.extend_from_slice(b"\r\n");
+        if !origin.trusted && head.headers.contains_key("x-real-ip") {
+            out.extend_from_slice(b"x-real-ip: ");
+            write_address(out, address);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+    encode::field(out, b"x-forwarded-proto", told("x-forwarded-proto").map_or(b"http", |value| value.as_bytes()));
+    let host = told("x-forwarded-host").map_or(origin.host.as_bytes(), |value| value.as_bytes());
+    encode::field(out, b"x-forwarded-host", host);
+    if told("x-request-id").is_none() {
+        encode::field(out, b"x-request-id", exchange.id.as_str().as_bytes());
+    }
+    out.extend_from_slice(if exchange.facts.http11 { b"via: 1.1 " } else { b"via: 1.0 " });
+    out.extend_from_slice(PSEUDONYM.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_upgrade(out: &mut Vec<u8>, head: &Parts) {
+    out.extend_from_slice(b"connection: upgrade\r\n");
+    for value in head.headers.get_all(header::UPGRADE) {
+        encode::field(out, b"upgrade", value.as_bytes());
+    }
+}
+
+fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+    let written = write!(out, "{address}");
+    debug_assert!(written.is_ok(), "a Vec takes every write");
+}
+
+/// The address without the port, and IPv4 as IPv4 also when it came over an IPv6 socket.
+pub(super) fn plain(address: &SocketAddr) -> IpAddr {
+    address.ip().to_canonical()
+}
+
+/// How many of the proxies in a Via field signed as we do (RFC 9110 §7.6.3).
+fn count_passes(via: &[u8]) -> usize {
+    let signed = |pass: &[u8]| {
+        let mut words = pass.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        words.nth(1).is_some_and(|by| by == PSEUDONYM.as_bytes())
+    };
+    via.split(|byte| *byte == b',').filter(|pass| signed(pass)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_signature_counts_as_a_pass() {
+        assert_eq!(count_passes(b"1.1 segue, 1.0 fred,1.1  segue"), 2);
+        assert_eq!(count_passes(b"1.1 segue.example, segue, 1.1 fred (segue)"), 0);
+    }
+
+    #[test]
+    fn mapped_ipv4_is_told_as_ipv4() {
+        let address = "[::ffff:10.0.0.1]:80".parse().expect("an address");
+        assert_eq!(plain(&address).to_string(), "10.0.0.1");
+    }
+}

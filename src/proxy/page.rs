@@ -1,0 +1,144 @@
+//! Our own words to a client: what happened, in HTML, plain text or JSON.
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Response, StatusCode};
+use serde_json::json;
+
+use super::body::Reply;
+use super::exchange::Exchange;
+use super::fault::Fault;
+use crate::observe::record::{End, Phase, RequestId};
+
+/// The shape of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Html,
+    Plain,
+    Json,
+}
+
+/// A page that says what happened.
+pub(super) struct Page {
+    status: StatusCode,
+    what: String,
+    advice: &'static str,
+    id: RequestId,
+}
+
+impl Format {
+    /// What an Accept field asks for: the first of ours that it names, plain text for whoever names none.
+    pub fn wanted(accept: Option<&str>) -> Self {
+        let kinds = accept.unwrap_or_default().split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
+        for kind in kinds {
+            match kind {
+                "text/html" | "application/xhtml+xml" => return Self::Html,
+                "text/plain" => return Self::Plain,
+                json if json == "application/json" || json.ends_with("+json") => return Self::Json,
+                _ => {}
+            }
+        }
+        Self::Plain
+    }
+
+    /// The media type.
+    pub fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Html => "text/html; charset=utf-8",
+            Self::Plain => "text/plain; charset=utf-8",
+            Self::Json => "application/json",
+        })
+    }
+}
+
+impl Page {
+    /// What a fault says to the client.
+    pub fn of_fault(fault: &Fault, id: RequestId) -> Self {
+        Self { status: fault.status(), what: fault.told(), advice: advice(fault.status()), id }
+    }
+
+    /// The page as bytes.
+    pub fn render(&self, format: Format) -> Bytes {
+        let Self { status, what, advice, id } = self;
+        let (code, reason) = (status.as_u16(), status.canonical_reason().unwrap_or("Error"));
+        let id = id.as_str();
+        match format {
+            Format::Plain => format!("{code} {reason}\n\n{what}.\n{advice}\nRequest id: {id}\n").into(),
+            Format::Json => {
+                let error = json!({ "status": code, "error": reason, "message": what, "request_id": id });
+                format!("{error}\n").into()
+            }
+            Format::Html => html(
+                &format!("{code} {reason}"),
+                &format!("<p>{}.</p><p>{advice}</p><p class=id>Request id: <code>{id}</code></p>", escape(what)),
+            ),
+        }
+    }
+}
+
+fn advice(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        502..=504 => "The service behind this proxy has a problem; trying again later may help.",
+        408 => "Trying again may help.",
+        404 => "Check the address; if it is right, this host is not configured here.",
+        413 | 414 | 431 => "A smaller request would be accepted.",
+        508 => "The operator of this service has to break the loop.",
+        500 => "This is a defect of the proxy; its operator finds the request id in the journal.",
+        _ => "The request as sent cannot be accepted.",
+    }
+}
+
+/// The page that answers every request while no site is configured.
+pub(super) fn welcome(mut exchange: Exchange) -> Response<Reply> {
+    const TEXT: &str = include_str!("../../packaging/welcome.txt");
+    exchange.status = 200;
+    exchange.ends(End::Ok, Phase::Done);
+    let close = exchange.thread.drain.is_ending() || exchange.has_body();
+    let mut response = Response::new(Reply::own(exchange, Bytes::from_static(TEXT.as_bytes())));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, Format::Plain.content_type());
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if close {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn html(title: &str, body: &str) -> Bytes {
+    const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:36em;margin:15vh auto;padding:0 1em;\
+        color:#222;background:#fff}h1{font-size:1.4em}.id{color:#666;font-size:.85em}\
+        @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}.id{color:#999}}";
+    format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
+         <title>{title}</title><style>{STYLE}</style><h1>{title}</h1>{body}\n"
+    )
+    .into()
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_gets_the_format_that_it_names_first() {
+        assert_eq!(Format::wanted(Some("text/html,application/json;q=0.9")), Format::Html);
+        assert_eq!(Format::wanted(Some("application/problem+json, */*")), Format::Json);
+        assert_eq!(Format::wanted(Some("*/*")), Format::Plain);
+        assert_eq!(Format::wanted(None), Format::Plain);
+    }
+
+    #[test]
+    fn a_page_says_what_happened_with_the_request_id_and_is_safe_html() {
+        let id = RequestId::new(0, 0);
+        let page = Page::of_fault(&Fault::NoSite { host: "<script>".into() }, id);
+        for format in [Format::Html, Format::Plain, Format::Json] {
+            let text = String::from_utf8(page.render(format).to_vec()).expect("text");
+            assert!(text.contains("404") && text.contains(id.as_str()), "{text}");
+            assert!(format != Format::Html || !text.contains("<script>"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What a generation serves by: the one immutable value that every thread shares.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::observe::record::Names;
+use crate::pool::Pool;
+use crate::route::Table;
+
+/// The configuration, ready for traffic.
+pub struct Plan {
+    /// The number of the generation.
+    pub generation: u64,
+    /// The configuration that it was made from.
+    pub config: Config,
+    /// Which site answers to which host.
+    pub sites: Table,
+    /// The pools, in the order of the configuration.
+    pub pools: Vec<Arc<Pool>>,
+    /// What the indexes of a record mean.
+    pub names: Arc<Names>,
+}
+
+impl Plan {
+    /// Builds what the configuration says. Listener indexes of the names are those of `config.listeners`, then of
+    /// `config.tcp`.
+    #[must_use]
+    pub fn new(generation: u64, config: Config) -> Self {
+        let sites = Table::new(&config.sites);
+        let pools: Vec<_> = config.pools.iter().map(|pool| Arc::new(Pool::new(pool.clone()))).collect();
+        let listeners = config.listeners.iter().map(|listener| &listener.name);
+        let names = Names {
+            listeners: listeners.chain(config.tcp.iter().map(|tcp| &tcp.name)).cloned().collect(),
+            sites: config.sites.iter().map(|site| site.host.to_string()).collect(),
+            pools: config
+                .pools
+                .iter()
+                .map(|pool| (pool.name.clone(), pool.servers.iter().map(|server| server.name.clone()).collect()))
+                .collect(),
+        };
+        Self { generation, config, sites, pools, names: Arc::new(names) }
+    }
+}

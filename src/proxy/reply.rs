@@ -1,0 +1,135 @@
+//! What the client is told: the head of a server's response, or our own words.
+
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::{Response, StatusCode};
+use tokio::time::Instant;
+
+use super::attempt::Answer;
+use super::body::Reply;
+use super::client::Client;
+use super::exchange::Exchange;
+use super::fault::Fault;
+use super::page::{Format, Page};
+use super::thread::Thread;
+use super::tunnel::Tunnel;
+use crate::http1::request::Refusal;
+use crate::observe::record::Phase;
+
+/// Passes a server's response on.
+pub(super) fn relay(mut exchange: Exchange, site: usize, answer: Answer) -> Response<Reply> {
+    let pool = exchange.thread.plan.config.sites[site].pool;
+    let status = answer.head.status;
+    exchange.status = status.as_u16();
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return switch(exchange, pool, answer);
+    }
+    exchange.phase = Phase::Body;
+    let mut answer = answer;
+    let mut headers = std::mem::take(&mut answer.head.headers);
+    if let Some(trailers) = answer.head.trailers.take().filter(|_| exchange.facts.te_trailers) {
+        headers.insert(header::TRAILER, trailers); // hyper sends no trailer that is not announced
+    }
+    // what is left of the request would be taken for the next one
+    if exchange.thread.drain.is_ending() || answer.upload.is_some() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let mut response = Response::new(Reply::relay(exchange, pool, answer));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The client's protocol changes: the exchange becomes a tunnel, once hyper has sent the head.
+fn switch(mut exchange: Exchange, pool: usize, answer: Answer) -> Response<Reply> {
+    let Answer { head, connection, open, .. } = answer;
+    exchange.phase = Phase::Tunnel;
+    let client = exchange.client.clone();
+    let timeout = exchange.thread.plan.pools[pool].settings().tunnel_timeout;
+    let (stream, ahead) = connection.into_parts();
+    client.switch_to(Tunnel::new(exchange, stream, ahead.freeze(), timeout, open));
+    let mut response = Response::new(Reply::switch());
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    response
+}
+
+/// Tells the client what went wrong.
+pub(super) fn fault(mut exchange: Exchange, fault: &Fault, head: &Parts) -> Response<Reply> {
+    exchange.fails(fault);
+    exchange.status = fault.status().as_u16();
+    let accept = head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let page = Page::of_fault(fault, exchange.id);
+    let close = exchange.thread.drain.is_ending() || fault.spoils_connection() || exchange.has_body();
+    let bytes = page.render(Format::wanted(accept));
+    let mut response = Response::new(Reply::own(exchange, bytes));
+    *response.status_mut() = fault.status();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, Format::wanted(accept).content_type());
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if fault.status() == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    if close {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Refuses a request whose head broke a rule: the whole response, as bytes for the connection, which is to be closed
+/// after it. `seen` is what came of the head, `began` when its first byte came.
+#[must_use]
+pub fn refuse(thread: &Rc<Thread>, client: &Rc<Client>, refusal: &Refusal, seen: &[u8], began: Instant) -> Bytes {
+    refuse_head(thread, client, &Fault::Refused(refusal.clone()), seen, began)
+}
+
+/// Refuses a request whose head did not come whole in time; as [`refuse`].
+#[must_use]
+pub fn refuse_slow_head(thread: &Rc<Thread>, client: &Rc<Client>, seen: &[u8], began: Instant) -> Bytes {
+    refuse_head(thread, client, &Fault::SlowHead, seen, began)
+}
+
+fn refuse_head(thread: &Rc<Thread>, client: &Rc<Client>, fault: &Fault, seen: &[u8], began: Instant) -> Bytes {
+    let mut exchange = Exchange::open_refused(thread, client, seen, began);
+    exchange.fails(fault);
+    exchange.status = fault.status().as_u16();
+    let format = Format::wanted(find_accept(seen));
+    let body = Page::of_fault(fault, exchange.id).render(format);
+    let mut out = BytesMut::with_capacity(body.len() + 256);
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(fault.status().as_str().as_bytes());
+    out.extend_from_slice(b" ");
+    out.extend_from_slice(fault.status().canonical_reason().unwrap_or("Refused").as_bytes());
+    out.extend_from_slice(b"\r\nconnection: close\r\ncache-control: no-store\r\ncontent-type: ");
+    out.extend_from_slice(format.content_type().as_bytes());
+    out.extend_from_slice(b"\r\ncontent-length: ");
+    out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
+    out.extend_from_slice(b"\r\n\r\n");
+    exchange.bytes_out = body.len() as u64;
+    if !seen.starts_with(b"HEAD ") {
+        out.extend_from_slice(&body);
+    }
+    out.freeze()
+}
+
+/// The Accept field of a head that was not understood, if there is one line that looks like it.
+fn find_accept(seen: &[u8]) -> Option<&str> {
+    let lines = seen.split(|byte| *byte == b'\n');
+    let value = lines.filter_map(|line| line.split_at_checked(7)).find(|(name, _)| name.eq_ignore_ascii_case(b"accept:"))?.1;
+    std::str::from_utf8(value).ok().map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_is_found_in_a_head_that_was_not_understood() {
+        assert_eq!(find_accept(b"GET / HTTP/1.1\nHost: a\nAccept: text/html\r\n\r\n"), Some("text/html"));
+        assert_eq!(find_accept(b"\x16\x03\x01\x00"), None);
+    }
+}

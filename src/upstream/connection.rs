@@ -1,0 +1,252 @@
+//! One connection to a server, speaking HTTP/1.1 by our own codec: heads and bodies as slices of one buffer, polled
+//! in the task of the exchange, without a task or a channel of its own.
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+
+use crate::config::Address;
+use crate::http1::chunked::{Decoded, Decoder};
+use crate::http1::response::{self, Asked, ResponseBody, ResponseFault, ResponseHead};
+use crate::net::Stream;
+
+/// Largest response head, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+/// Room asked for before a read of a head.
+const HEAD_ROOM: usize = 8 * 1024;
+/// Room asked for before a read of a body: one read fills it when the server is fast.
+const BODY_ROOM: usize = 128 * 1024;
+
+/// A buffer that the upstream connections of one thread read into. What they read is split off it; when nobody holds
+/// the pieces any more, their memory is used again.
+pub type ReadBuffer = std::cell::RefCell<BytesMut>;
+
+/// A connection to a server.
+pub struct Connection {
+    stream: Rc<Stream>,
+    address: Address,
+    /// Read and not yet understood.
+    ahead: BytesMut,
+    body: Body,
+    keep_alive: bool,
+    /// Requests sent on it.
+    used: u32,
+    /// What the server said of how long it keeps the connection.
+    server_keeps: Option<std::time::Duration>,
+}
+
+/// Where the response body is.
+enum Body {
+    /// Between a request and the head of its response, and while idle.
+    Head,
+    Length(u64),
+    Chunked(Decoder),
+    UntilClose,
+    Done,
+}
+
+/// A piece of a response body.
+pub enum Piece {
+    /// Bytes of it.
+    Data(Bytes),
+    /// The fields after it, the last piece.
+    Trailers(HeaderMap),
+}
+
+/// Why no whole response came.
+#[derive(Debug, thiserror::Error)]
+pub enum ResponseError {
+    /// The server closed the connection too early.
+    #[error("the server closed the connection before its response was whole")]
+    Closed,
+    /// The connection failed.
+    #[error("reading the response failed")]
+    Io(#[from] io::Error),
+    /// What came is no valid response.
+    #[error("the server sent no valid response")]
+    Invalid(#[from] ResponseFault),
+    /// The body is framed wrong.
+    #[error("the server sent a broken chunk")]
+    Chunk(#[from] crate::http1::chunked::ChunkFault),
+}
+
+impl Connection {
+    /// Opens a connection. The caller owns the deadline.
+    ///
+    /// # Errors
+    /// Whatever `connect(2)` says.
+    pub async fn open(address: &Address) -> io::Result<Self> {
+        let stream = Rc::new(Stream::connect(address).await?);
+        let (ahead, body) = (BytesMut::new(), Body::Head);
+        Ok(Self { stream, address: address.clone(), ahead, body, keep_alive: true, used: 0, server_keeps: None })
+    }
+
+    /// Where it leads.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The socket, for sending.
+    #[must_use]
+    pub fn stream(&self) -> &Rc<Stream> {
+        &self.stream
+    }
+
+    /// Whether a request was sent on it before.
+    #[must_use]
+    pub fn is_reused(&self) -> bool {
+        self.used > 0
+    }
+
+    /// Whether an idle connection is still as it should be: open, and silent. A server that closed it, or said
+    /// anything unasked, has spoiled it.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        let silent = self.stream.try_read(&mut [0; 1]);
+        matches!(silent, Err(fault) if fault.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// How long the server said that it keeps the connection while idle.
+    #[must_use]
+    pub fn server_keeps(&self) -> Option<std::time::Duration> {
+        self.server_keeps
+    }
+
+    /// A request begins.
+    pub fn begin(&mut self) {
+        self.body = Body::Head;
+        self.used = self.used.saturating_add(1);
+    }
+
+    /// The head of the final response. Informational ones are given too, flagged; poll again for the next.
+    ///
+    /// # Errors
+    /// When the connection ends or what came is no response.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>, asked: Asked, shared: &ReadBuffer) -> Poll<Result<ResponseHead, ResponseError>> {
+        loop {
+            if !self.ahead.is_empty()
+                && let Some(head) = response::parse(&mut self.ahead, asked, MAX_HEAD)?
+            {
+                if !head.informational {
+                    self.begin_body(&head);
+                }
+                return Poll::Ready(Ok(head));
+            }
+            if ready!(self.poll_fill(cx, shared, HEAD_ROOM))? == 0 {
+                return Poll::Ready(Err(ResponseError::Closed));
+            }
+        }
+    }
+
+    fn begin_body(&mut self, head: &ResponseHead) {
+        self.keep_alive = head.keep_alive;
+        self.server_keeps = head.keep_alive_timeout;
+        self.body = match head.body {
+            ResponseBody::None | ResponseBody::Length(0) => Body::Done,
+            ResponseBody::Length(length) => Body::Length(length),
+            ResponseBody::Chunked => Body::Chunked(Decoder::default()),
+            ResponseBody::UntilClose => Body::UntilClose,
+        };
+    }
+
+    /// The next piece of the response body; `None` when it is whole.
+    ///
+    /// # Errors
+    /// When the connection ends before that, or the body is framed wrong.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>, shared: &ReadBuffer) -> Poll<Option<Result<Piece, ResponseError>>> {
+        loop {
+            if let Some(piece) = self.take_piece() {
+                return Poll::Ready(Some(piece));
+            }
+            if self.is_whole() {
+                return Poll::Ready(None);
+            }
+            match ready!(self.poll_fill(cx, shared, BODY_ROOM)) {
+                Ok(0) if matches!(self.body, Body::UntilClose) => {
+                    self.keep_alive = false;
+                    self.body = Body::Done;
+                }
+                Ok(0) => return Poll::Ready(Some(Err(ResponseError::Closed))),
+                Ok(_) => {}
+                Err(fault) => return Poll::Ready(Some(Err(fault.into()))),
+            }
+        }
+    }
+
+    /// A piece out of what was read ahead.
+    fn take_piece(&mut self) -> Option<Result<Piece, ResponseError>> {
+        if self.ahead.is_empty() {
+            return None;
+        }
+        match &mut self.body {
+            Body::Head | Body::Done => None,
+            Body::UntilClose => Some(Ok(Piece::Data(self.ahead.split().freeze()))),
+            Body::Length(left) => {
+                let taken = (self.ahead.len() as u64).min(*left);
+                *left -= taken;
+                let data = self.ahead.split_to(taken as usize).freeze();
+                if *left == 0 {
+                    self.body = Body::Done;
+                }
+                Some(Ok(Piece::Data(data)))
+            }
+            Body::Chunked(decoder) => match decoder.decode(&mut self.ahead) {
+                Err(fault) => Some(Err(fault.into())),
+                Ok(Decoded::Data(data)) => Some(Ok(Piece::Data(data))),
+                Ok(Decoded::More) => None,
+                Ok(Decoded::Done(trailers)) => {
+                    self.body = Body::Done;
+                    trailers.map(|fields| Ok(Piece::Trailers(fields)))
+                }
+            },
+        }
+    }
+
+    /// Bytes of the body that are still to come, where that is known.
+    #[must_use]
+    pub fn left(&self) -> Option<u64> {
+        match self.body {
+            Body::Length(left) => Some(left),
+            Body::Done | Body::Head => Some(0),
+            Body::Chunked(_) | Body::UntilClose => None,
+        }
+    }
+
+    /// Whether the response is whole.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        matches!(self.body, Body::Done)
+    }
+
+    /// Whether another request may be sent: the response is whole, the server keeps the connection, and it has said
+    /// nothing beyond.
+    #[must_use]
+    pub fn is_reusable(&self) -> bool {
+        self.is_whole() && self.keep_alive && self.ahead.is_empty()
+    }
+
+    /// Takes the connection apart into its socket and what was read ahead, for a tunnel.
+    #[must_use]
+    pub fn into_parts(self) -> (Rc<Stream>, BytesMut) {
+        (self.stream, self.ahead)
+    }
+
+    /// Reads once. What is there already is kept in front.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, shared: &ReadBuffer, room: usize) -> Poll<io::Result<usize>> {
+        if !self.ahead.is_empty() {
+            self.ahead.reserve(room);
+            return self.stream.poll_read_into(cx, &mut self.ahead);
+        }
+        let mut buffer = shared.borrow_mut();
+        if buffer.capacity() < HEAD_ROOM {
+            buffer.reserve(room);
+        }
+        let read = ready!(self.stream.poll_read_into(cx, &mut buffer))?;
+        self.ahead = buffer.split();
+        Poll::Ready(Ok(read))
+    }
+}

@@ -1,0 +1,121 @@
+//! The idle upstream connections of one thread, by pool and server.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use crate::config::Address;
+use crate::wheel::Wheel;
+
+/// A request whose repetition could do harm takes only a connection that was idle for less than this: the longer it
+/// was, the likelier the server is just closing it.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Idle connections to the servers of one pool.
+pub struct Idle {
+    servers: Vec<RefCell<VecDeque<Kept>>>,
+    keep: Duration,
+    most: usize,
+    /// A task is on its way to close those that are too old.
+    sweeping: Cell<bool>,
+}
+
+struct Kept {
+    connection: Connection,
+    until: Instant,
+    since: Instant,
+}
+
+/// Which idle connection will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Any: the request can be repeated on another.
+    Any,
+    /// One that was in use a moment ago.
+    Fresh,
+}
+
+impl Idle {
+    /// For `servers` servers: at most `most` connections each, for at most `keep`.
+    #[must_use]
+    pub fn new(servers: usize, keep: Duration, most: usize) -> Rc<Self> {
+        let servers = std::iter::repeat_with(RefCell::default).take(servers).collect();
+        Rc::new(Self { servers, keep, most, sweeping: Cell::new(false) })
+    }
+
+    /// The connection that was used last, if there is one in order.
+    pub fn take(&self, server: usize, address: &Address, wanted: Wanted) -> Option<Connection> {
+        let mut kept = self.servers.get(server)?.borrow_mut();
+        let now = Instant::now();
+        while let Some(last) = kept.pop_back() {
+            if last.until <= now || last.connection.address() != address {
+                continue;
+            }
+            if wanted == Wanted::Fresh && now - last.since >= FRESH {
+                kept.push_back(last);
+                return None; // those below are older
+            }
+            if last.connection.is_fresh() {
+                return Some(last.connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request.
+    pub fn put(self: &Rc<Self>, wheel: &Rc<Wheel>, server: usize, connection: Connection) {
+        // a little less than what the server promises, so that it does not close while a request is on its way
+        let promised = connection.server_keeps().map(|time| time.saturating_sub(Duration::from_secs(1)));
+        let keep = promised.map_or(self.keep, |time| time.min(self.keep));
+        let Some(kept) = self.servers.get(server) else { return };
+        let since = Instant::now();
+        if keep.is_zero() || self.most == 0 {
+            return;
+        }
+        let mut kept = kept.borrow_mut();
+        if kept.len() >= self.most {
+            kept.pop_front();
+        }
+        kept.push_back(Kept { connection, until: since + keep, since });
+        if !self.sweeping.replace(true) {
+            tokio::task::spawn_local(sweep(self.clone(), wheel.clone()));
+        }
+    }
+
+    /// How many are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.servers.iter().map(|kept| kept.borrow().len()).sum()
+    }
+
+    /// Whether none is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Closes all that are kept, because nothing will ask for them again.
+    pub fn clear(&self) {
+        self.servers.iter().for_each(|kept| kept.borrow_mut().clear());
+    }
+
+    fn close_old(&self) {
+        let now = Instant::now();
+        for kept in &self.servers {
+            kept.borrow_mut().retain(|kept| kept.until > now);
+        }
+    }
+}
+
+/// Closes old connections until none is left; ends by itself then.
+async fn sweep(idle: Rc<Idle>, wheel: Rc<Wheel>) {
+    while !idle.is_empty() {
+        wheel.sleep(Duration::from_secs(1)).await;
+        idle.close_old();
+    }
+    idle.sweeping.set(false);
+}
