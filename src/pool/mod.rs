@@ -1,1 +1,190 @@
-//! Placeholder.
+//! A pool: a named set of equal servers with one balancing policy. No sockets, no clock: time is passed in.
+//!
+//! One [`Pool`] is shared by all threads of the worker; each thread picks with a [`balance::Balancer`] of its own.
+//! What drives the health of the servers, checks and DNS, is in `upstream`.
+
+pub mod balance;
+pub mod health;
+mod place;
+mod server;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+pub use self::server::{Relocation, Server};
+use crate::config::{self, Balance};
+
+/// A pool with the state of its servers.
+#[derive(Debug)]
+pub struct Pool {
+    /// The name, as in the configuration.
+    pub name: String,
+    /// What the configuration says.
+    pub settings: config::Pool,
+    /// The servers, in the order of the configuration: their indexes are those of the records.
+    pub servers: Vec<Server>,
+}
+
+impl Pool {
+    /// The pool of these settings. Servers with a check start unknown, those without one start up.
+    #[must_use]
+    pub fn new(settings: config::Pool, now: SystemTime) -> Self {
+        let thresholds = settings.check.as_ref().map(|check| health::Thresholds {
+            rise: check.rise,
+            fall: check.fall,
+        });
+        let servers = settings.servers.iter();
+        Self {
+            name: settings.name.clone(),
+            servers: servers.map(|server| Server::new(server, thresholds, now)).collect(),
+            settings,
+        }
+    }
+
+    /// How many servers are up.
+    #[must_use]
+    pub fn servers_up(&self) -> usize {
+        self.servers.iter().filter(|server| server.health.is_up()).count()
+    }
+
+    /// The pool and its servers, as an operator wants to see them.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        json!({
+            "name": self.name,
+            "balance": match self.settings.balance {
+                Balance::RoundRobin => "round-robin",
+                Balance::LeastConnections => "least-connections",
+            },
+            "servers_up": self.servers_up(),
+            "servers": self.servers.iter().map(Server::status).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// An attempt that is open: counted against its server until it is dropped.
+///
+/// It holds the pool in whatever way its owner does: `Arc<Pool>`, `&Pool`.
+#[derive(Debug)]
+pub struct Open<P: Deref<Target = Pool> = Arc<Pool>> {
+    pool: P,
+    server: usize,
+}
+
+impl<P: Deref<Target = Pool>> Open<P> {
+    /// Counts an attempt against the server of this index, which [`balance::Balancer::pick`] gave.
+    #[must_use]
+    pub fn new(pool: P, server: usize) -> Self {
+        pool.servers[server].count_opened();
+        Self { pool, server }
+    }
+
+    /// The server.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        &self.pool.servers[self.server]
+    }
+}
+
+impl<P: Deref<Target = Pool>> Drop for Open<P> {
+    fn drop(&mut self) {
+        self.pool.servers[self.server].count_closed();
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Address, Check, CheckKind, ServerAddress};
+
+    /// Settings of a pool with these servers, without a check.
+    pub(crate) fn settings(servers: Vec<config::Server>) -> config::Pool {
+        config::Pool {
+            name: "farm".to_owned(),
+            servers,
+            balance: Balance::RoundRobin,
+            check: None,
+            retries: 3,
+            redispatch: true,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(50),
+            tunnel_timeout: Duration::from_secs(3600),
+            keep_alive: Duration::from_secs(60),
+            keep_alive_connections: 64,
+        }
+    }
+
+    /// A check that one result, good or bad, decides.
+    pub(crate) fn check(kind: CheckKind) -> Check {
+        Check {
+            kind,
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(2),
+            rise: 1,
+            fall: 1,
+        }
+    }
+
+    pub(crate) fn server(address: &str, weight: u32) -> config::Server {
+        let fixed = address.parse().map(|ip| ServerAddress::Fixed(Address::Ip(ip)));
+        let named = || {
+            let (host, port) = address.rsplit_once(':').expect("host:port");
+            ServerAddress::Name {
+                host: host.to_owned(),
+                port: port.parse().expect("a port"),
+            }
+        };
+        config::Server {
+            name: address.to_owned(),
+            address: fixed.unwrap_or_else(|_| named()),
+            weight,
+            backup: false,
+        }
+    }
+
+    #[test]
+    fn an_attempt_is_counted_until_it_is_dropped() {
+        let pool = Arc::new(Pool::new(
+            settings(vec![server("10.0.0.1:80", 1)]),
+            SystemTime::UNIX_EPOCH,
+        ));
+        let owned = Open::new(pool.clone(), 0);
+        let borrowed = Open::new(&*pool, 0);
+        assert_eq!(owned.server().open_attempts(), 2);
+        drop((owned, borrowed));
+        assert_eq!(pool.servers[0].open_attempts(), 0);
+    }
+
+    #[test]
+    fn a_pool_without_a_check_waits_only_for_addresses() {
+        let servers = vec![server("10.0.0.1:80", 1), server("app.test:80", 1)];
+        let pool = Pool::new(settings(servers), SystemTime::UNIX_EPOCH);
+        assert_eq!(pool.servers_up(), 1);
+        let to = "10.0.0.2:80".parse().expect("an address");
+        let relocation = pool.servers[1].relocate(to, SystemTime::UNIX_EPOCH).expect("news");
+        assert_eq!((relocation.from, relocation.to), (None, to));
+        assert_eq!(pool.servers_up(), 2);
+        assert_eq!(pool.servers[1].address().as_deref(), Some(&Address::Ip(to)));
+        assert_eq!(pool.servers[1].relocate(to, SystemTime::UNIX_EPOCH), None);
+        assert_eq!(pool.servers[0].relocate(to, SystemTime::UNIX_EPOCH), None);
+    }
+
+    #[test]
+    fn the_status_names_every_server() {
+        let servers = vec![server("10.0.0.1:80", 1), server("app.test:80", 2)];
+        let pool = Arc::new(Pool::new(settings(servers), SystemTime::UNIX_EPOCH));
+        let _open = Open::new(pool.clone(), 0);
+        let status = pool.status();
+        assert_eq!(status["servers_up"], 1);
+        assert_eq!(status["servers"][0]["address"], "10.0.0.1:80");
+        assert_eq!(status["servers"][0]["open_attempts"], 1);
+        assert_eq!(status["servers"][1]["state"], "waiting for DNS");
+        assert_eq!(status["servers"][1]["address"], Value::Null);
+        assert_eq!(status["servers"][1]["weight"], 2);
+    }
+}

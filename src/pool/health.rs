@@ -1,0 +1,383 @@
+//! Whether a server may take requests: a state machine that checks and DNS drive, and the request path reads with
+//! one relaxed load.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+/// What is known of a server.
+///
+/// ```text
+///                     address, no check
+///  WaitingForDns ────────────────────────────► Up ◄─────┐
+///        │                                   ▲ │ │      │ `rise` good results
+///        │ address, check        good result │ │ │      │ in a row
+///        └──────────────► Unknown ───────────┘ │ └────► Down
+///                         ▲  ▲  │ bad result   │ `fall` bad results in a row
+///                         │  │  └──────────────┼──────► Down
+///                         │  └─────────────────┘          │
+///                         └─── another address, check ────┘
+/// ```
+///
+/// Nothing leads back to `WaitingForDns`: when DNS fails later, the last good address stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Takes requests.
+    Up = 0,
+    /// Has an address that was not checked yet: the first result decides at once.
+    Unknown = 1,
+    /// Takes none.
+    Down = 2,
+    /// Has no address yet.
+    WaitingForDns = 3,
+}
+
+impl State {
+    /// The word for it in the journal and in the status.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Unknown => "unknown",
+            Self::Down => "down",
+            Self::WaitingForDns => "waiting for DNS",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// What one check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What it says of the server.
+    pub verdict: Verdict,
+    /// For people: "status 200", "connection refused".
+    pub detail: Cow<'static, str>,
+    /// How long the check took.
+    pub took: Duration,
+}
+
+/// What a finding says of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It does its work.
+    Good,
+    /// It does not.
+    Bad,
+    /// Nothing: the check could not be made, for a reason that is not the server's.
+    Nothing,
+}
+
+/// A change of state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// The state before.
+    pub from: State,
+    /// The state since.
+    pub to: State,
+    /// Why, for people: "3 checks failed: connection refused".
+    pub reason: String,
+    /// When.
+    pub at: SystemTime,
+    /// How long the state before had lasted.
+    pub lasted: Duration,
+}
+
+/// How many results in a row change the state of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Good ones, of a server that is down.
+    pub rise: u32,
+    /// Bad ones, of a server that is up.
+    pub fall: u32,
+}
+
+/// The health of one server. Any thread reads; checks and DNS write, from the worker's main thread.
+#[derive(Debug)]
+pub struct Health {
+    /// A copy of the state in `story`, for the request path.
+    state: AtomicU8,
+    /// `None` without a check: the server is up once it has an address.
+    thresholds: Option<Thresholds>,
+    story: Mutex<Story>,
+}
+
+#[derive(Debug)]
+struct Story {
+    state: State,
+    since: SystemTime,
+    /// Results in a row that speak against the state.
+    against: u32,
+    last: Option<(SystemTime, Finding)>,
+    history: VecDeque<Transition>,
+}
+
+/// Transitions that the status shows of each server.
+const HISTORY: usize = 16;
+
+impl Health {
+    /// Of a server that has an address, or waits for one.
+    #[must_use]
+    pub fn new(has_address: bool, thresholds: Option<Thresholds>, now: SystemTime) -> Self {
+        let state = match (has_address, thresholds) {
+            (false, _) => State::WaitingForDns,
+            (true, Some(_)) => State::Unknown,
+            (true, None) => State::Up,
+        };
+        Self {
+            state: AtomicU8::new(state as u8),
+            thresholds,
+            story: Mutex::new(Story {
+                state,
+                since: now,
+                against: 0,
+                last: None,
+                history: VecDeque::new(),
+            }),
+        }
+    }
+
+    /// The state now: one relaxed load.
+    #[inline]
+    #[must_use]
+    pub fn state(&self) -> State {
+        const STATES: [State; 4] = [State::Up, State::Unknown, State::Down, State::WaitingForDns];
+        STATES[usize::from(self.state.load(Ordering::Relaxed) & 3)]
+    }
+
+    /// Whether the server takes requests.
+    #[inline]
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.state() == State::Up
+    }
+
+    /// Takes in what a check found.
+    ///
+    /// The first finding about an unknown server decides at once; after that it takes `rise` or `fall` in a row.
+    /// Findings about a server that waits for its address are kept for the status and change nothing.
+    pub fn observe(&self, finding: Finding, now: SystemTime) -> Option<Transition> {
+        let Thresholds { rise, fall } = self.thresholds?;
+        let mut story = self.story();
+        let (to, needed) = match (story.state, finding.verdict) {
+            (State::Unknown, Verdict::Good) => (State::Up, 1),
+            (State::Unknown, Verdict::Bad) => (State::Down, 1),
+            (State::Up, Verdict::Bad) => (State::Down, fall),
+            (State::Down, Verdict::Good) => (State::Up, rise),
+            (State::Up, Verdict::Good) | (State::Down, Verdict::Bad) => {
+                story.against = 0;
+                story.last = Some((now, finding));
+                return None;
+            }
+            (State::WaitingForDns, _) | (_, Verdict::Nothing) => {
+                story.last = Some((now, finding));
+                return None;
+            }
+        };
+        story.against += 1;
+        let transition = (story.against >= needed).then(|| {
+            let reason = reason(story.state, to, story.against, &finding.detail);
+            self.change(&mut story, to, reason, now)
+        });
+        story.last = Some((now, finding));
+        transition
+    }
+
+    /// Takes in that the server has an address, the first or another one. With a check it must prove itself there.
+    pub(super) fn relocated(&self, reason: String, now: SystemTime) -> Option<Transition> {
+        let mut story = self.story();
+        let to = match self.thresholds {
+            Some(_) => State::Unknown,
+            None => State::Up,
+        };
+        story.against = 0;
+        (story.state != to).then(|| self.change(&mut story, to, reason, now))
+    }
+
+    /// State, since when, the last finding and the latest transitions.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        let story = self.story();
+        let check = story.last.as_ref().map(|(at, finding)| {
+            json!({
+                "at": written(*at),
+                "result": finding.detail,
+                "healthy": match finding.verdict {
+                    Verdict::Good => Some(true),
+                    Verdict::Bad => Some(false),
+                    Verdict::Nothing => None,
+                },
+                "took_us": u64::try_from(finding.took.as_micros()).unwrap_or(u64::MAX),
+            })
+        });
+        let history = story.history.iter().map(|transition| {
+            json!({
+                "at": written(transition.at),
+                "from": transition.from.as_str(),
+                "to": transition.to.as_str(),
+                "reason": transition.reason,
+            })
+        });
+        json!({
+            "state": story.state.as_str(),
+            "since": written(story.since),
+            "check": check,
+            "history": history.collect::<Vec<_>>(),
+        })
+    }
+
+    /// The one place where the state changes.
+    fn change(&self, story: &mut Story, to: State, reason: String, now: SystemTime) -> Transition {
+        let transition = Transition {
+            from: story.state,
+            to,
+            reason,
+            at: now,
+            lasted: now.duration_since(story.since).unwrap_or_default(), // the clock may have been set back
+        };
+        story.state = to;
+        story.since = now;
+        story.against = 0;
+        if story.history.len() == HISTORY {
+            story.history.pop_front();
+        }
+        story.history.push_back(transition.clone());
+        self.state.store(to as u8, Ordering::Relaxed);
+        transition
+    }
+
+    /// A panic elsewhere leaves no half-made story: it is changed by plain stores only.
+    fn story(&self) -> MutexGuard<'_, Story> {
+        self.story.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn reason(from: State, to: State, results: u32, detail: &str) -> String {
+    let went = if to == State::Up { "passed" } else { "failed" };
+    match (from, results) {
+        (State::Unknown, _) => format!("first check {went}: {detail}"),
+        (_, 1) => format!("check {went}: {detail}"),
+        (_, many) => format!("{many} checks {went}: {detail}"),
+    }
+}
+
+fn written(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(verdict: Verdict) -> Finding {
+        Finding {
+            verdict,
+            detail: "said".into(),
+            took: Duration::from_millis(1),
+        }
+    }
+
+    fn checked() -> Health {
+        let thresholds = Thresholds { rise: 2, fall: 3 };
+        Health::new(true, Some(thresholds), SystemTime::UNIX_EPOCH)
+    }
+
+    /// Runs findings ('+' good, '-' bad, '?' nothing, 'a' another address); gives the state after each.
+    fn run(health: &Health, findings: &str) -> String {
+        let step = |finding| {
+            let before = health.state();
+            let transition = match finding {
+                'a' => health.relocated("moved".to_owned(), SystemTime::UNIX_EPOCH),
+                '+' => health.observe(found(Verdict::Good), SystemTime::UNIX_EPOCH),
+                '-' => health.observe(found(Verdict::Bad), SystemTime::UNIX_EPOCH),
+                _ => health.observe(found(Verdict::Nothing), SystemTime::UNIX_EPOCH),
+            };
+            let told = transition.map(|transition| (transition.from, transition.to));
+            let seen = (before, health.state());
+            assert_eq!(
+                told,
+                (seen.0 != seen.1).then_some(seen),
+                "each change is told, and nothing else"
+            );
+            match health.state() {
+                State::Up => 'U',
+                State::Down => 'D',
+                State::Unknown => '?',
+                State::WaitingForDns => 'w',
+            }
+        };
+        findings.chars().map(step).collect()
+    }
+
+    #[test]
+    fn the_state_follows_rise_and_fall() {
+        for (findings, states) in [
+            ("+", "U"),
+            ("-", "D"),
+            ("?+", "?U"),
+            ("+---", "UUUD"),
+            ("+--+--+", "UUUUUUU"),
+            ("+--?-", "UUUUD"),
+            ("-+-++", "DDDDU"),
+            ("-+?+", "DDDU"),
+            ("+a-", "U?D"),
+            ("-a+", "D?U"),
+            ("aa+", "??U"),
+            ("+--a+--", "UUU?UUU"),
+        ] {
+            assert_eq!(run(&checked(), findings), states, "after {findings}");
+        }
+    }
+
+    #[test]
+    fn without_a_check_a_server_is_up_once_it_has_an_address() {
+        let now = SystemTime::UNIX_EPOCH;
+        assert_eq!(Health::new(true, None, now).state(), State::Up);
+        assert_eq!(run(&Health::new(false, None, now), "-+aa-"), "wwUUU");
+    }
+
+    #[test]
+    fn a_server_that_waits_for_dns_is_not_judged() {
+        let thresholds = Some(Thresholds { rise: 1, fall: 1 });
+        let health = Health::new(false, thresholds, SystemTime::UNIX_EPOCH);
+        assert_eq!(run(&health, "+-a-+"), "ww?DU");
+    }
+
+    #[test]
+    fn a_transition_says_why_and_how_long_it_took() {
+        let health = checked();
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let first = health.observe(found(Verdict::Good), at(1)).expect("up");
+        assert_eq!(first.reason, "first check passed: said");
+        for second in 2..4 {
+            assert_eq!(health.observe(found(Verdict::Bad), at(second)), None);
+        }
+        let down = health.observe(found(Verdict::Bad), at(4)).expect("down");
+        assert_eq!(down.reason, "3 checks failed: said");
+        assert_eq!((down.at, down.lasted), (at(4), Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn the_status_keeps_the_last_finding_and_the_latest_transitions() {
+        let health = checked();
+        run(&health, &"---++".repeat(20));
+        let status = health.status();
+        assert_eq!(status["state"], "up");
+        assert_eq!(status["since"], "1970-01-01T00:00:00.000Z");
+        assert_eq!(status["check"]["result"], "said");
+        assert_eq!(status["check"]["healthy"], true);
+        assert_eq!(status["history"].as_array().map(Vec::len), Some(HISTORY));
+        assert_eq!(status["history"][HISTORY - 1]["reason"], "2 checks passed: said");
+    }
+}

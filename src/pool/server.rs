@@ -1,0 +1,142 @@
+//! One server of a pool: what the configuration says of it, where it is now, how it is, what it has open.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::health::{Health, Thresholds, Transition};
+use super::place::Place;
+use crate::config::{self, Address};
+
+/// One server. Every thread reads it; checks and DNS change its health and its address.
+#[derive(Debug)]
+pub struct Server {
+    /// As written in the configuration.
+    pub name: String,
+    /// Its share of the requests; 0 takes none.
+    pub weight: u32,
+    /// Used only when no other server is usable.
+    pub backup: bool,
+    /// Whether it may take requests.
+    pub health: Health,
+    place: Place,
+    moved: Notify,
+    open: OpenAttempts,
+}
+
+/// Alone on its cache line: written by every thread for every attempt, while the rest is only read.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct OpenAttempts(AtomicU32);
+
+/// That a server has another address now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relocation {
+    /// Where it was, if that was known.
+    pub from: Option<SocketAddr>,
+    /// Where it is.
+    pub to: SocketAddr,
+    /// What that did to its health.
+    pub transition: Option<Transition>,
+}
+
+impl Server {
+    pub(super) fn new(settings: &config::Server, thresholds: Option<Thresholds>, now: SystemTime) -> Self {
+        let config::Server {
+            name,
+            address,
+            weight,
+            backup,
+        } = settings;
+        let place = Place::new(address);
+        Self {
+            name: name.clone(),
+            weight: *weight,
+            backup: *backup,
+            health: Health::new(place.address().is_some(), thresholds, now),
+            place,
+            moved: Notify::new(),
+            open: OpenAttempts::default(),
+        }
+    }
+
+    /// Where it is; `None` while it waits for DNS. No lock and nothing on the heap.
+    #[must_use]
+    pub fn address(&self) -> Option<Cow<'_, Address>> {
+        self.place.address()
+    }
+
+    /// A number that moves with each change of the address: an idle upstream connection made under another one goes
+    /// to a place that DNS no longer names. One load.
+    #[inline]
+    #[must_use]
+    pub fn address_version(&self) -> u64 {
+        self.place.version()
+    }
+
+    /// The host name and port to ask DNS for; `None` when the address is fixed.
+    #[must_use]
+    pub fn host(&self) -> Option<(&str, u16)> {
+        match &self.place {
+            Place::Fixed(_) => None,
+            Place::Named { host, port, .. } => Some((host, *port)),
+        }
+    }
+
+    /// Takes in where DNS says that the server is. `None` when that is known already, or the address is fixed.
+    pub fn relocate(&self, to: SocketAddr, now: SystemTime) -> Option<Relocation> {
+        let Place::Named { last, .. } = &self.place else {
+            return None;
+        };
+        let from = last.replace(to);
+        if from == Some(to) {
+            return None;
+        }
+        let reason = match from {
+            None => format!("DNS says {to}"),
+            Some(from) => format!("DNS says {to}, no longer {from}"),
+        };
+        let transition = self.health.relocated(reason, now);
+        self.moved.notify_one();
+        Some(Relocation { from, to, transition })
+    }
+
+    /// Waits until [`Server::relocate`] changes the address. For one waiter, its check; a change since the last wait
+    /// counts.
+    pub async fn moved(&self) {
+        self.moved.notified().await;
+    }
+
+    /// Attempts that are open now, of all threads.
+    #[inline]
+    #[must_use]
+    pub fn open_attempts(&self) -> u32 {
+        self.open.0.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn count_opened(&self) {
+        self.open.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn count_closed(&self) {
+        self.open.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Everything that an operator asks of a server.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        let mut status = self.health.status();
+        status["name"] = json!(self.name);
+        status["address"] = json!(self.address().map(|address| address.to_string()));
+        status["weight"] = json!(self.weight);
+        status["backup"] = json!(self.backup);
+        status["open_attempts"] = json!(self.open_attempts());
+        status
+    }
+}
