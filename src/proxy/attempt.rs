@@ -113,7 +113,7 @@ struct Course {
     plan: PoolOf,
     tried: SmallVec<[u16; 4]>,
     retries: u32,
-    /// The server that is to be tried again.
+    /// The server of the next attempt, when that is known already.
     again: Option<usize>,
     /// No idle connection is used any more.
     fresh_only: bool,
@@ -130,9 +130,12 @@ impl Course {
         if let Some(server) = self.again.take() {
             return Ok(server);
         }
+        self.pick().ok_or_else(|| Fault::NoServer { pool: self.plan.name.clone() })
+    }
+
+    fn pick(&self) -> Option<usize> {
         let PoolOf { thread, pool } = &self.plan;
-        let picked = thread.pools[*pool].balancer.borrow_mut().pick(&self.plan, &self.tried);
-        picked.ok_or_else(|| Fault::NoServer { pool: self.plan.name().to_owned() })
+        thread.pools[*pool].balancer.borrow_mut().pick(&self.plan, &self.tried)
     }
 
     fn attempt<'a>(&'a self, exchange: &'a mut Exchange, server: usize) -> Attempt<'a> {
@@ -144,9 +147,8 @@ impl Course {
     /// # Errors
     /// When there is none, with the failure as the client is told it.
     async fn go_on(&mut self, exchange: &mut Exchange, server: usize, failure: Failure, safe: bool) -> Result<(), Fault> {
-        let settings = self.plan.settings();
         let stale = failure.stale && !self.fresh_only;
-        if !safe || (!stale && self.retries >= settings.retries) {
+        if !safe || (!stale && self.retries >= self.plan.settings.retries) {
             if let Some(cause) = &failure.cause {
                 exchange.explain(cause);
             }
@@ -159,19 +161,13 @@ impl Course {
         }
         self.retries += 1;
         self.tried.push(server as u16);
-        if settings.redispatch && other_is_usable(&self.plan, &self.tried) {
-            return Ok(());
+        let Some(next) = self.pick() else { return Err(fault(&self.plan, server, failure.outcome)) };
+        if self.tried.contains(&(next as u16)) {
+            self.plan.thread.wheel.sleep(PAUSE * self.retries).await; // it needs a moment
         }
-        self.tried.clear();
-        self.again = (!settings.redispatch).then_some(server);
-        self.plan.thread.wheel.sleep(PAUSE * self.retries).await;
+        self.again = Some(next);
         Ok(())
     }
-}
-
-/// Whether a server that was not tried yet can be.
-fn other_is_usable(pool: &Pool, tried: &[u16]) -> bool {
-    pool.servers().iter().enumerate().any(|(index, server)| server.is_usable() && !tried.contains(&(index as u16)))
 }
 
 /// Whether another attempt can do no harm: the server saw nothing, or the request may be repeated and its body can be
@@ -186,9 +182,9 @@ fn is_safe(exchange: &Exchange, failure: &Failure, upload: &Upload) -> bool {
 }
 
 fn fault(pool: &Pool, server: usize, outcome: Outcome) -> Fault {
-    let settings = pool.settings();
+    let settings = pool.settings;
     let timeout = if outcome == Outcome::ConnectTimeout { settings.connect_timeout } else { settings.response_timeout };
-    Fault::Server { outcome, server: pool.servers()[server].name().to_owned(), timeout }
+    Fault::Server { outcome, server: pool.servers[server].name.clone(), timeout }
 }
 
 /// One try against one server.
@@ -223,7 +219,7 @@ impl Attempt<'_> {
 
     /// An idle connection or a new one.
     async fn connect(&mut self) -> Result<Connection, Failure> {
-        let Some(address) = self.plan.servers()[self.server].address() else {
+        let Some(address) = self.plan.servers[self.server].address() else {
             return Err(Failure::connect(Outcome::ConnectFailed, None)); // its name is gone from DNS since it was picked
         };
         if !self.fresh_only {
@@ -233,7 +229,7 @@ impl Attempt<'_> {
             }
         }
         let alarm = Lent::new(&self.plan.thread);
-        alarm.set(self.plan.settings().connect_timeout);
+        alarm.set(self.plan.settings.connect_timeout);
         let mut opening = pin!(Connection::open(&address));
         let opened = poll_fn(|cx| match opening.as_mut().poll(cx) {
             Poll::Ready(opened) => Poll::Ready(Some(opened)),
@@ -255,7 +251,7 @@ impl Attempt<'_> {
             written: 0,
             server_refuses: false,
             asked: Asked { head: self.exchange.is_head(), upgrade: self.exchange.facts.upgrade },
-            timeout: self.plan.settings().response_timeout,
+            timeout: self.plan.settings.response_timeout,
             alarm: &alarm,
             since: None,
             sent_at: 0,

@@ -101,7 +101,7 @@ impl Reply {
             server,
             alarm: Some(thread.lend_alarm()),
             waiting: false,
-            timeout: thread.plan.pools[pool].settings().response_timeout,
+            timeout: thread.plan.pools[pool].settings.response_timeout,
             upload,
             open: Some(open),
         };

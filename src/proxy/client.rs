@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
 
 use tokio::time::Instant;
 
@@ -119,6 +120,8 @@ impl Client {
 #[derive(Default)]
 pub struct Clients {
     places: RefCell<Places>,
+    /// Who waits for the last one to leave.
+    waiter: RefCell<Option<Waker>>,
 }
 
 #[derive(Default)]
@@ -167,6 +170,15 @@ impl Clients {
         self.len() == 0
     }
 
+    /// Ready when no connection is open.
+    pub fn poll_empty(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_empty() {
+            return Poll::Ready(());
+        }
+        *self.waiter.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
     /// Wakes the task of every connection, so that it looks at the stage of the generation.
     pub fn wake_all(&self) {
         for client in self.places.borrow().taken.iter().filter_map(Weak::upgrade) {
@@ -180,5 +192,11 @@ impl Drop for Place {
         let mut places = self.clients.places.borrow_mut();
         places.taken[self.index as usize] = Weak::new();
         places.free.push(self.index);
+        drop(places);
+        if self.clients.is_empty()
+            && let Some(waiter) = self.clients.waiter.borrow_mut().take()
+        {
+            waiter.wake();
+        }
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts
 
 /// The fields that go on as they came.
 fn write_fields(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &Origin<'_>) -> Result<(), Fault> {
-    let options = ConnectionOptions::parse(head.headers.get_all(header::CONNECTION));
+    let options = ConnectionOptions::of(&head.headers);
     let mut passes = 0;
     for (name, value) in &head.headers {
         if is_hop_by_hop(name) || is_ours(name, origin.trusted) || options.names(name) {

@@ -30,6 +30,7 @@ use self::fault::Fault;
 use crate::config::Site;
 use crate::http1::authority::Host;
 use crate::http1::request::Framing;
+use crate::route::Facts;
 use crate::upstream::upload::Upload;
 
 pub use self::body::{BodyError, Reply};
@@ -70,7 +71,7 @@ fn route(exchange: &mut Exchange) -> Result<Option<usize>, Fault> {
     }
     let asked = exchange.host().unwrap_or_default();
     let host = Host::parse(asked).ok();
-    let Some(site) = plan.sites.find(host.as_ref().map(|host| &*host.name)) else {
+    let Some(site) = plan.sites.find(&Facts { host: host.as_ref().map(|host| &*host.name) }) else {
         return Err(Fault::NoSite { host: asked.to_owned() });
     };
     let pool = plan.config.sites[site].pool;

@@ -1,6 +1,7 @@
 //! What a generation serves by: the one immutable value that every thread shares.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::config::Config;
 use crate::observe::record::Names;
@@ -26,8 +27,9 @@ impl Plan {
     /// `config.tcp`.
     #[must_use]
     pub fn new(generation: u64, config: Config) -> Self {
+        let now = SystemTime::now();
         let sites = Table::new(&config.sites);
-        let pools: Vec<_> = config.pools.iter().map(|pool| Arc::new(Pool::new(pool.clone()))).collect();
+        let pools: Vec<_> = config.pools.iter().map(|pool| Arc::new(Pool::new(pool.clone(), now))).collect();
         let listeners = config.listeners.iter().map(|listener| &listener.name);
         let names = Names {
             listeners: listeners.chain(config.tcp.iter().map(|tcp| &tcp.name)).cloned().collect(),

@@ -48,7 +48,7 @@ fn switch(mut exchange: Exchange, pool: usize, answer: Answer) -> Response<Reply
     let Answer { head, connection, open, .. } = answer;
     exchange.phase = Phase::Tunnel;
     let client = exchange.client.clone();
-    let timeout = exchange.thread.plan.pools[pool].settings().tunnel_timeout;
+    let timeout = exchange.thread.plan.pools[pool].settings.tunnel_timeout;
     let (stream, ahead) = connection.into_parts();
     client.switch_to(Tunnel::new(exchange, stream, ahead.freeze(), timeout, open));
     let mut response = Response::new(Reply::switch());

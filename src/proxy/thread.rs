@@ -70,7 +70,7 @@ impl Thread {
         let wheel = Wheel::new();
         let pools = plan.pools.iter().map(|pool| PoolSide {
             balancer: RefCell::new(Balancer::new(pool, number)),
-            idle: Idle::new(pool.servers().len(), pool.settings().keep_alive, pool.settings().keep_alive_connections),
+            idle: Idle::new(pool.servers.len(), pool.settings.keep_alive, pool.settings.keep_alive_connections),
         });
         let thread = Rc::new(Self {
             pools: pools.collect(),

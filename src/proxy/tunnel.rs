@@ -89,7 +89,7 @@ pub async fn relay(thread: &Rc<Thread>, client: &Rc<Client>, tcp: usize, stream:
     exchange.phase = Phase::Connect;
     match attempt::dial(&mut exchange, pool).await {
         Ok((connection, open)) => {
-            let timeout = thread.plan.pools[pool].settings().tunnel_timeout;
+            let timeout = thread.plan.pools[pool].settings.tunnel_timeout;
             exchange.phase = Phase::Tunnel;
             let (server, ahead) = connection.into_parts();
             run(thread, client, stream, Bytes::new(), Tunnel::new(exchange, server, ahead.freeze(), timeout, open)).await;

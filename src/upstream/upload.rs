@@ -166,7 +166,7 @@ impl Upload {
         if self.chunked {
             let mut last = b"0\r\n".to_vec();
             for (name, value) in trailers.into_iter().flatten() {
-                if !crate::http1::fields::is_forbidden_trailer(name) {
+                if !crate::http1::fields::is_forbidden_in_trailers(name) {
                     encode::field(&mut last, name.as_str().as_bytes(), value.as_bytes());
                 }
             }

@@ -1,0 +1,273 @@
+//! The serving threads of a worker: one for each CPU, each with a runtime, clients and upstream connections of its
+//! own. The worker's main thread tells them what to do, and they answer.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::drain::{Draining, Stage};
+use crate::listener::accept::{Acceptor, Kind, Limits};
+use crate::observe::journal::Journal;
+use crate::observe::metrics::{Counters, Totals};
+use crate::observe::record::Index;
+use crate::proxy::{Plan, Thread};
+
+/// Orders that wait for a thread, at most; the main thread gives one and waits for its answer.
+const ORDERS: usize = 16;
+
+/// The serving threads.
+pub struct Threads {
+    plan: Arc<Plan>,
+    threads: Vec<Serving>,
+    journal: Journal,
+}
+
+struct Serving {
+    orders: mpsc::Sender<Order>,
+    counters: Arc<Counters>,
+    handle: Option<JoinHandle<()>>,
+    /// Dropped by the thread when it is through.
+    finished: Option<oneshot::Receiver<()>>,
+}
+
+/// What the main thread asks of a serving thread. Each answers through its sender when it is done.
+enum Order {
+    /// Accept on these sockets, each with the index of its listener.
+    Serve(Vec<(Index, OwnedFd)>, oneshot::Sender<()>),
+    /// Accept nothing for now.
+    Park(oneshot::Sender<()>),
+    /// Accept again.
+    Resume(oneshot::Sender<()>),
+    /// Accept nothing any more and let go of what is open.
+    Drain(Draining, oneshot::Sender<()>),
+    /// Say that you are there.
+    Answer(oneshot::Sender<()>),
+}
+
+impl Threads {
+    /// Starts the threads; they accept nothing yet.
+    ///
+    /// # Errors
+    /// When a thread or its runtime cannot be made.
+    pub fn start(plan: Arc<Plan>, journal: Journal) -> io::Result<Self> {
+        let limits = Limits::new(&plan.config);
+        let threads = (0..count(&plan)).map(|number| Serving::start(number, plan.clone(), journal.clone(), limits.clone()));
+        Ok(Self { threads: threads.collect::<io::Result<_>>()?, plan, journal })
+    }
+
+    /// Accepts on these sockets, by the names of their listeners. Returns when every thread does.
+    ///
+    /// # Errors
+    /// When a descriptor cannot be duplicated.
+    pub async fn serve(&self, sockets: Vec<(String, OwnedFd)>) -> io::Result<()> {
+        let named = |name: &str| self.plan.names.listeners.iter().position(|listener| listener == name);
+        let mut answers = Vec::new();
+        for thread in &self.threads {
+            let mut own = Vec::new();
+            for (name, socket) in &sockets {
+                if let Some(listener) = named(name) {
+                    own.push((listener as Index, socket.try_clone()?));
+                }
+            }
+            answers.push(thread.order(|done| Order::Serve(own, done)).await);
+        }
+        all(answers).await;
+        Ok(())
+    }
+
+    /// Stops accepting, keeps serving what is open. Returns when no thread accepts any more.
+    pub async fn park(&self) {
+        self.order_all(Order::Park).await;
+    }
+
+    /// Accepts again.
+    pub async fn resume(&self) {
+        self.order_all(Order::Resume).await;
+    }
+
+    /// Stops accepting and lets go of what is open: `timeout` from now the rest is cut, and an idle connection is
+    /// kept for `idle` at most.
+    pub async fn drain(&self, timeout: Duration, idle: Duration) {
+        let draining = Draining { deadline: Instant::now() + timeout, idle };
+        self.order_all(|done| Order::Drain(draining, done)).await;
+    }
+
+    /// Whether every thread answers within `deadline`.
+    pub async fn heartbeat(&self, deadline: Duration) -> bool {
+        tokio::time::timeout(deadline, self.order_all(Order::Answer)).await.is_ok_and(|answered| answered)
+    }
+
+    /// Waits until every thread is through with its drain, and joins them.
+    pub async fn finished(&mut self) {
+        for thread in &mut self.threads {
+            if let Some(finished) = thread.finished.take() {
+                let _ = finished.await; // the sender is only ever dropped
+            }
+            if let Some(handle) = thread.handle.take()
+                && handle.join().is_err()
+            {
+                tracing::error!("a serving thread panicked");
+            }
+        }
+    }
+
+    /// What the threads counted, and the pools as they are.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        let counters: Vec<_> = self.threads.iter().map(|thread| thread.counters.clone()).collect();
+        let totals = Totals::sum(&counters);
+        let pools: Vec<_> = self.plan.pools.iter().map(|pool| pool.status()).collect();
+        json!({
+            "generation": self.plan.generation,
+            "threads": self.threads.len(),
+            "connections": totals.open(),
+            "servers": self.plan.pools.iter().map(|pool| pool.servers.len()).sum::<usize>(),
+            "servers_up": self.plan.pools.iter().map(|pool| pool.servers_up()).sum::<usize>(),
+            "pools": pools,
+            "counters": totals.snapshot(&self.plan.names, self.journal.dropped()),
+        })
+    }
+
+    /// Gives every thread an order; whether all of them answered.
+    async fn order_all(&self, order: impl Fn(oneshot::Sender<()>) -> Order) -> bool {
+        let mut answers = Vec::new();
+        for thread in &self.threads {
+            answers.push(thread.order(&order).await);
+        }
+        all(answers).await
+    }
+}
+
+async fn all(answers: Vec<oneshot::Receiver<()>>) -> bool {
+    let mut answered = true;
+    for answer in answers {
+        answered &= answer.await.is_ok();
+    }
+    answered
+}
+
+/// One for each CPU that the unit may use, unless the configuration says how many.
+fn count(plan: &Plan) -> usize {
+    let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    plan.config.worker.threads.unwrap_or_else(cpus).max(1)
+}
+
+impl Serving {
+    fn start(number: usize, plan: Arc<Plan>, journal: Journal, limits: Arc<Limits>) -> io::Result<Self> {
+        let counters = Counters::new(&plan.names);
+        let (orders, incoming) = mpsc::channel(ORDERS);
+        let (through, finished) = oneshot::channel::<()>();
+        let own_counters = counters.clone();
+        let (started, starts) = std::sync::mpsc::sync_channel(1);
+        let handle = std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
+            let _through = through;
+            // made here, because a local runtime cannot change threads
+            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(fault) => return drop(started.send(Err(fault))),
+            };
+            if started.send(Ok(())).is_ok() {
+                runtime.block_on(run(number, plan, own_counters, journal, limits, incoming));
+            }
+        })?;
+        starts.recv().map_err(io::Error::other)??;
+        Ok(Self { orders, counters, handle: Some(handle), finished: Some(finished) })
+    }
+
+    async fn order(&self, order: impl FnOnce(oneshot::Sender<()>) -> Order) -> oneshot::Receiver<()> {
+        let (done, answer) = oneshot::channel();
+        // a thread that is through drops the order with its sender, which the receiver sees
+        let _ = self.orders.send(order(done)).await;
+        answer
+    }
+}
+
+/// The life of one serving thread.
+async fn run(
+    number: usize,
+    plan: Arc<Plan>,
+    counters: Arc<Counters>,
+    journal: Journal,
+    limits: Arc<Limits>,
+    mut orders: mpsc::Receiver<Order>,
+) {
+    let thread = Thread::start(number, plan, counters, journal);
+    let mut acceptors = Vec::new();
+    let mut deadline = None;
+    loop {
+        tokio::select! {
+            order = orders.recv() => match order {
+                Some(order) => follow(order, &thread, &limits, &mut acceptors, &mut deadline),
+                None => break, // the main thread is gone
+            },
+            () = until(deadline) => {
+                deadline = None;
+                thread.drain.enter(Stage::Cut);
+                thread.clients.wake_all();
+            }
+            () = poll_fn(|cx| thread.clients.poll_empty(cx)), if thread.drain.is_ending() => break,
+        }
+    }
+    thread.close_idle_upstream();
+    thread.flush_records();
+}
+
+fn follow(
+    order: Order,
+    thread: &Rc<Thread>,
+    limits: &Arc<Limits>,
+    acceptors: &mut Vec<Acceptor>,
+    deadline: &mut Option<Instant>,
+) {
+    let done = match order {
+        Order::Serve(sockets, done) => {
+            for (listener, socket) in sockets {
+                acceptors.push(Acceptor::start(thread.clone(), listener, kind(thread, listener), socket, limits.clone()));
+            }
+            done
+        }
+        Order::Park(done) => {
+            acceptors.iter_mut().for_each(Acceptor::park);
+            thread.drain.enter(Stage::Parked);
+            done
+        }
+        Order::Resume(done) => {
+            thread.drain.enter(Stage::Serving);
+            acceptors.iter_mut().for_each(Acceptor::resume);
+            done
+        }
+        Order::Drain(draining, done) => {
+            acceptors.clear();
+            thread.drain.enter(Stage::Draining(draining));
+            thread.clients.wake_all();
+            *deadline = Some(draining.deadline);
+            done
+        }
+        Order::Answer(done) => done,
+    };
+    // whoever asked may have given up waiting
+    let _ = done.send(());
+}
+
+/// What a listener speaks: those of the configuration's `listeners` come first, then those of `tcp`.
+fn kind(thread: &Thread, listener: Index) -> Kind {
+    let (index, http) = (usize::from(listener), thread.plan.config.listeners.len());
+    if index < http { Kind::Http(index) } else { Kind::Tcp(index - http) }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
