@@ -5,6 +5,8 @@
 //! refused (RFC 9112 §11.2).
 
 pub mod authority;
+pub mod chunked;
+pub mod encode;
 pub mod fields;
 mod framing;
 mod head;

@@ -182,7 +182,7 @@ fn is_safe(exchange: &Exchange, failure: &Failure, upload: &Upload) -> bool {
 }
 
 fn fault(pool: &Pool, server: usize, outcome: Outcome) -> Fault {
-    let settings = pool.settings;
+    let settings = &pool.settings;
     let timeout = if outcome == Outcome::ConnectTimeout { settings.connect_timeout } else { settings.response_timeout };
     Fault::Server { outcome, server: pool.servers[server].name.clone(), timeout }
 }

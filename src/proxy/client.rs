@@ -47,14 +47,15 @@ impl Client {
     /// A connection that was just accepted.
     #[must_use]
     pub fn new(listener: Index, peer: Option<SocketAddr>, alarm: Alarm) -> Self {
-        let (open, head, switch) = (Cell::new(false), Cell::new(None), RefCell::new(None));
         Self {
             listener,
             peer,
             alarm,
-            open,
-            head,
-            switch,
+            open: Cell::new(false),
+            head: Cell::new(None),
+            gone: Cell::new(End::ClientClosed),
+            truncated: Cell::new(false),
+            switch: RefCell::new(None),
         }
     }
 

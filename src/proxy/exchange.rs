@@ -4,17 +4,18 @@
 //! connection is idle again. Dropped before its end was said, the client went away.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::uri::Authority;
-use http::{HeaderValue, Method, Uri};
+use http::{HeaderValue, Method, Uri, Version};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::client::{Client, HeadSeen};
 use super::fault::Fault;
 use super::thread::Thread;
-use crate::http1::request::{Framing, RequestHead};
-use crate::observe::journal::selects;
+use crate::http1::request::{Framing, MethodFacts, RequestHead};
+use crate::observe;
 use crate::observe::record::{Attempt, End, Index, Outcome, Phase, Protocol, Record, RequestId, Timers};
 
 /// An exchange that is open.
@@ -93,7 +94,7 @@ impl Exchange {
 
     fn blank(thread: &Rc<Thread>, client: &Rc<Client>, seen: Option<HeadSeen>) -> Self {
         let opened = seen.map_or_else(Instant::now, |seen| seen.complete);
-        let facts = seen.map_or(RequestHead::NONE, |seen| seen.facts);
+        let facts = seen.map_or(NO_HEAD, |seen| seen.facts);
         let head = seen.map_or(0, |seen| micros(seen.began, seen.complete));
         Self {
             id: thread.request_id(opened),
@@ -101,7 +102,7 @@ impl Exchange {
             client: client.clone(),
             opened,
             facts,
-            protocol: if facts.http11 { Protocol::Http11 } else { Protocol::Http10 },
+            protocol: if facts.version == Version::HTTP_10 { Protocol::Http10 } else { Protocol::Http11 },
             method: None,
             target: Uri::default(),
             host: None,
@@ -195,14 +196,9 @@ impl Exchange {
         self.explain(&WithCauses(fault));
     }
 
-    /// What stands in the record, if it is wanted.
-    fn record(&mut self, end: End) -> Option<Record> {
-        let log = &self.thread.plan.config.log;
-        if !selects(log, &self.id, self.status, end, self.timers.total) {
-            return None;
-        }
-        let host = self.host().map(|host| host.to_ascii_lowercase()).unwrap_or_default();
-        Some(Record {
+    /// What stands in the record, but for what has to be copied.
+    fn record(&mut self, end: End) -> Record {
+        Record {
             id: self.id,
             started: self.thread.wall(self.opened),
             listener: self.client.listener,
@@ -211,8 +207,8 @@ impl Exchange {
             client: self.client.peer,
             protocol: self.protocol,
             method: self.method.take(),
-            target: if self.protocol == Protocol::Tcp { "".into() } else { self.path().into() },
-            host: host.into(),
+            target: Box::default(),
+            host: Box::default(),
             status: self.status,
             end,
             phase: self.phase,
@@ -221,7 +217,14 @@ impl Exchange {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             attempts: std::mem::take(&mut self.attempts),
-        })
+        }
+    }
+
+    /// Whether the record goes to the journal.
+    fn is_selected(&self, end: End) -> bool {
+        let took = Duration::from_micros(self.timers.total.into());
+        let facts = observe::Facts { id: self.id, status: self.status, end, took, empty: false };
+        observe::selects(&self.thread.plan.config.log, &facts)
     }
 }
 
@@ -231,20 +234,36 @@ impl Drop for Exchange {
         self.end_attempt(Outcome::Abandoned);
         self.timers.total = self.elapsed();
         let end = self.end.unwrap_or_else(|| self.client.end_of_client());
-        self.thread.counters.exchange(self.client.listener, self.pool, &self.attempts, self.status, end);
-        self.thread.counters.bytes(self.bytes_in, self.bytes_out);
-        if let Some(record) = self.record(end) {
+        let mut record = self.record(end);
+        self.thread.counters.exchange(&record);
+        if self.is_selected(end) {
+            record.host = self.host().map(str::to_ascii_lowercase).unwrap_or_default().into();
+            if self.protocol != Protocol::Tcp {
+                record.target = self.path().into();
+            }
             self.thread.record(record);
         }
     }
 }
+
+/// What is known of a head that there is none of.
+const NO_HEAD: RequestHead = RequestHead {
+    len: 0,
+    version: Version::HTTP_11,
+    method: MethodFacts { head: false, safe: false, idempotent: false },
+    framing: Framing::None,
+    expects_continue: false,
+    upgrade: false,
+    keep_alive: false,
+    te_trailers: false,
+};
 
 /// An error with its causes, in one line.
 struct WithCauses<'a>(&'a dyn std::error::Error);
 
 impl std::fmt::Display for WithCauses<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(out)?;
+        write!(out, "{}", self.0)?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
             write!(out, ": {error}")?;

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{self, HeaderName};
+use http::Version;
 use http::request::Parts;
 use ipnet::IpNet;
 
@@ -112,13 +113,13 @@ fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &O
             out.extend_from_slice(b"\r\n");
         }
     }
-    encode::field(out, b"x-forwarded-proto", told("x-forwarded-proto").map_or(b"http", |value| value.as_bytes()));
+    encode::field(out, b"x-forwarded-proto", told("x-forwarded-proto").map_or(&b"http"[..], |value| value.as_bytes()));
     let host = told("x-forwarded-host").map_or(origin.host.as_bytes(), |value| value.as_bytes());
     encode::field(out, b"x-forwarded-host", host);
     if told("x-request-id").is_none() {
         encode::field(out, b"x-request-id", exchange.id.as_str().as_bytes());
     }
-    out.extend_from_slice(if exchange.facts.http11 { b"via: 1.1 " } else { b"via: 1.0 " });
+    out.extend_from_slice(if exchange.facts.version == Version::HTTP_10 { b"via: 1.0 " } else { b"via: 1.1 " });
     out.extend_from_slice(PSEUDONYM.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
