@@ -1,1 +1,5 @@
 //! Placeholder.
+
+pub mod check;
+mod first_round;
+pub mod resolve;
