@@ -13,15 +13,13 @@ use serde_json::{Value, json};
 /// What is known of a server.
 ///
 /// ```text
-///                     address, no check
-///  WaitingForDns ────────────────────────────► Up ◄─────┐
-///        │                                   ▲ │ │      │ `rise` good results
-///        │ address, check        good result │ │ │      │ in a row
-///        └──────────────► Unknown ───────────┘ │ └────► Down
-///                         ▲  ▲  │ bad result   │ `fall` bad results in a row
-///                         │  │  └──────────────┼──────► Down
-///                         │  └─────────────────┘          │
-///                         └─── another address, check ────┘
+///  WaitingForDns ── address, no check ────────────────► Up
+///  WaitingForDns ── address, check ───────────────────► Unknown
+///  Unknown ── good result ────────────────────────────► Up
+///  Unknown ── bad result ─────────────────────────────► Down
+///  Up ── `fall` bad results in a row ─────────────────► Down
+///  Down ── `rise` good results in a row ──────────────► Up
+///  Up, Down ── another address, check ────────────────► Unknown
 /// ```
 ///
 /// Nothing leads back to `WaitingForDns`: when DNS fails later, the last good address stays.

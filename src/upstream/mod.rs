@@ -1,5 +1,8 @@
 //! The side of the servers: connections to them, those that are idle, checks, DNS.
 
+pub mod check;
 pub mod connection;
+mod first_round;
 pub mod idle;
+pub mod resolve;
 pub mod upload;

@@ -1,0 +1,372 @@
+//! The active checks of all pools: they run on the worker's main thread and tell the servers' health what they find.
+//!
+//! A generation goes on checking while it drains: what it still serves needs live servers too.
+
+mod probe;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use self::probe::Probe;
+use super::first_round::{FirstRound, Ticket};
+use crate::config::Check;
+use crate::pool::health::{Finding, Transition, Verdict};
+use crate::pool::{Pool, Server};
+
+/// The running checks; they end when this is dropped.
+#[derive(Debug)]
+pub struct Checks {
+    /// Ended with this: a `JoinSet` aborts its tasks.
+    _tasks: JoinSet<()>,
+    first: Rc<FirstRound>,
+}
+
+impl Checks {
+    /// Starts the checks of every server whose pool has one, on this thread: inside a `LocalRuntime` or `LocalSet`.
+    ///
+    /// `on_transition` gets the pool, the index of the server, and what changed. Each server is checked at once and
+    /// then every interval, start to start, at moments spread over it; also as soon as DNS gives it another address.
+    pub fn start(pools: &[Arc<Pool>], on_transition: impl Fn(&Pool, usize, &Transition) + 'static) -> Self {
+        let watched = pools.iter().flat_map(|pool| {
+            let check = pool.settings.check.iter();
+            check.flat_map(move |check| (0..pool.servers.len()).map(move |index| (pool, index, check)))
+        });
+        let watched: Vec<_> = watched.collect();
+        let on_transition = Rc::new(on_transition);
+        let first = Rc::new(FirstRound::default());
+        let mut tasks = JoinSet::new();
+        for (place, (pool, index, check)) in watched.iter().enumerate() {
+            let watch = Watch {
+                probe: Probe::new(check, &pool.servers[*index].name),
+                schedule: Schedule::new(check, place, watched.len()),
+                pool: Arc::clone(pool),
+                index: *index,
+                on_transition: Rc::clone(&on_transition),
+            };
+            tasks.spawn_local(watch.run(first.ticket()));
+        }
+        Self { _tasks: tasks, first }
+    }
+
+    /// Waits until every server had its first result, or `within` has passed; says how many had none.
+    ///
+    /// A server that waits for DNS counts as one that had it.
+    pub async fn first_round(&self, within: Duration) -> usize {
+        self.first.wait(within).await
+    }
+}
+
+/// The check of one server.
+struct Watch<F> {
+    pool: Arc<Pool>,
+    index: usize,
+    probe: Probe,
+    schedule: Schedule,
+    on_transition: Rc<F>,
+}
+
+impl<F: Fn(&Pool, usize, &Transition)> Watch<F> {
+    async fn run(mut self, first: Ticket) {
+        sleep_until(self.schedule.next).await;
+        let mut version = self.check().await;
+        drop(first);
+        loop {
+            self.schedule.advance(Instant::now());
+            wait(self.server(), self.schedule.next, version).await;
+            version = self.check().await;
+        }
+    }
+
+    /// Makes one check; gives the version of the address that it was about.
+    async fn check(&self) -> u64 {
+        let server = self.server();
+        let version = server.address_version();
+        let finding = match server.address() {
+            Some(address) => self.probe.run(&address).await,
+            None => Finding {
+                verdict: Verdict::Nothing,
+                detail: "address waits for DNS".into(),
+                took: Duration::ZERO,
+            },
+        };
+        // a finding about a place that the server has left says nothing of it
+        if server.address_version() == version
+            && let Some(transition) = server.health.observe(finding, SystemTime::now())
+        {
+            (self.on_transition)(&self.pool, self.index, &transition);
+        }
+        version
+    }
+
+    fn server(&self) -> &Server {
+        &self.pool.servers[self.index]
+    }
+}
+
+/// Waits until `next`, or until the address is another one than that of `version`.
+async fn wait(server: &Server, next: Instant, version: u64) {
+    let moved = async {
+        while server.address_version() == version {
+            server.moved().await;
+        }
+    };
+    tokio::select! {
+        () = sleep_until(next) => {}
+        () = moved => {}
+    }
+}
+
+/// When the checks of one server start.
+#[derive(Debug)]
+struct Schedule {
+    next: Instant,
+    interval: Duration,
+    /// From the first check to the second.
+    offset: Option<Duration>,
+}
+
+impl Schedule {
+    /// The first checks start nearly at once, because everybody waits for them; the second half an interval to one
+    /// and a half later, so that from then on the `of` servers are spread over the interval.
+    fn new(check: &Check, place: usize, of: usize) -> Self {
+        let share = place as f64 / of as f64;
+        Self {
+            next: Instant::now() + FIRST_WITHIN.min(FIRST_STEP * of as u32).mul_f64(share),
+            interval: check.interval,
+            offset: Some(check.interval / 2 + check.interval.mul_f64(share)),
+        }
+    }
+
+    /// Moves to the next start that is not past: a check that took longer than the interval skips some.
+    fn advance(&mut self, now: Instant) {
+        if self.next > now {
+            return; // this check was made out of turn, for a new address
+        }
+        self.next += self.offset.take().unwrap_or(self.interval);
+        while self.next <= now {
+            self.next += self.interval;
+        }
+    }
+}
+
+/// First checks start this far apart,
+const FIRST_STEP: Duration = Duration::from_millis(2);
+/// but all of them within this time.
+const FIRST_WITHIN: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::{CheckKind, Server as ServerSettings};
+    use crate::pool::health::State;
+    use crate::pool::tests::{check, server, settings};
+
+    type Log = Rc<RefCell<Vec<(usize, State, State, String)>>>;
+
+    fn every(interval: Duration) -> Check {
+        let kind = CheckKind::Http {
+            method: "HEAD".to_owned(),
+            path: "/".to_owned(),
+            host: None,
+        };
+        Check {
+            interval,
+            fall: 2,
+            ..check(kind)
+        }
+    }
+
+    fn pool(servers: Vec<ServerSettings>, check: Check) -> Arc<Pool> {
+        let mut settings = settings(servers);
+        settings.check = Some(check);
+        Arc::new(Pool::new(settings, SystemTime::now()))
+    }
+
+    fn start(pool: &Arc<Pool>) -> (Checks, Log) {
+        let log = Log::default();
+        let written = log.clone();
+        let checks = Checks::start(std::slice::from_ref(pool), move |_, index, transition| {
+            let Transition { from, to, reason, .. } = transition;
+            written.borrow_mut().push((index, *from, *to, reason.clone()));
+        });
+        (checks, log)
+    }
+
+    /// A server on loopback; answers with what `status` holds, and nothing while that is 0.
+    async fn farm(status: Rc<std::cell::Cell<u16>>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address").to_string();
+        tokio::task::spawn_local(async move {
+            let mut silent = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.expect("accept");
+                if status.get() == 0 {
+                    silent.push(stream);
+                    continue;
+                }
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    assert_ne!(stream.read_buf(&mut head).await.expect("read"), 0, "a whole request");
+                }
+                let answer = format!("HTTP/1.1 {} X\r\n\r\n", status.get());
+                stream.write_all(answer.as_bytes()).await.expect("write");
+            }
+        });
+        address
+    }
+
+    async fn closed_port() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        listener.local_addr().expect("address").to_string()
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        let reached = async {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), reached)
+            .await
+            .expect("the condition, in time");
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test(flavor = "local")]
+    async fn the_first_round_decides_about_every_server_at_once() {
+        let good = farm(Rc::new(200.into())).await;
+        let bad = farm(Rc::new(503.into())).await;
+        let servers = vec![
+            server(&good, 1),
+            server(&bad, 1),
+            server(&closed_port().await, 1),
+            server("app.test:1", 1),
+        ];
+        let pool = pool(servers, every(LONG));
+        let (checks, log) = start(&pool);
+        assert_eq!(checks.first_round(Duration::from_secs(10)).await, 0);
+        let states: Vec<_> = pool.servers.iter().map(|server| server.health.state()).collect();
+        assert_eq!(states, [State::Up, State::Down, State::Down, State::WaitingForDns]);
+        let mut log = log.take();
+        log.sort_by_key(|(index, ..)| *index);
+        let from = State::Unknown;
+        assert_eq!(
+            log,
+            [
+                (0, from, State::Up, "first check passed: status 200".to_owned()),
+                (1, from, State::Down, "first check failed: status 503".to_owned()),
+                (
+                    2,
+                    from,
+                    State::Down,
+                    "first check failed: connection refused".to_owned()
+                ),
+            ]
+        );
+        assert_eq!(pool.servers[3].status()["check"]["result"], "address waits for DNS");
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn the_first_round_ends_at_its_deadline() {
+        let servers = vec![server(&farm(Rc::new(0.into())).await, 1)];
+        let (checks, _) = start(&pool(servers, every(LONG)));
+        assert_eq!(checks.first_round(Duration::from_millis(30)).await, 1);
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn a_server_goes_down_and_comes_back() {
+        let status = Rc::new(std::cell::Cell::new(200));
+        let pool = pool(
+            vec![server(&farm(status.clone()).await, 1)],
+            every(Duration::from_millis(10)),
+        );
+        let (_checks, log) = start(&pool);
+        until(|| pool.servers[0].health.is_up()).await;
+        status.set(500);
+        until(|| pool.servers[0].health.state() == State::Down).await;
+        status.set(200);
+        until(|| pool.servers[0].health.is_up()).await;
+        let reasons: Vec<_> = log.take().into_iter().map(|(.., reason)| reason).collect();
+        assert_eq!(
+            reasons,
+            [
+                "first check passed: status 200",
+                "2 checks failed: status 500",
+                "check passed: status 200"
+            ]
+        );
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn a_new_address_is_checked_at_once() {
+        let pool = pool(vec![server("app.test:1", 1)], every(LONG));
+        let (checks, _) = start(&pool);
+        assert_eq!(checks.first_round(LONG).await, 0);
+        let to = farm(Rc::new(200.into())).await.parse().expect("an address");
+        pool.servers[0].relocate(to, SystemTime::now());
+        until(|| pool.servers[0].health.is_up()).await;
+        let to = closed_port().await.parse().expect("an address");
+        pool.servers[0].relocate(to, SystemTime::now());
+        until(|| pool.servers[0].health.state() == State::Down).await;
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn a_finding_about_an_address_that_was_left_counts_for_nothing() {
+        let pool = pool(vec![server("app.test:1", 1)], every(LONG));
+        let left = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        pool.servers[0].relocate(left.local_addr().expect("address"), SystemTime::now());
+        let (_checks, log) = start(&pool);
+        let (asked, _) = left.accept().await.expect("accept");
+        let to = farm(Rc::new(200.into())).await.parse().expect("an address");
+        pool.servers[0].relocate(to, SystemTime::now());
+        drop(asked); // the first check fails now, about the address before
+        until(|| pool.servers[0].health.is_up()).await;
+        let states: Vec<_> = log.take().into_iter().map(|(_, from, to, _)| (from, to)).collect();
+        assert_eq!(states, [(State::Unknown, State::Up)]);
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn checks_end_when_they_are_dropped() {
+        let pool = pool(vec![server(&closed_port().await, 1)], every(Duration::from_millis(1)));
+        let (checks, log) = start(&pool);
+        until(|| Rc::strong_count(&log) == 2 && Arc::strong_count(&pool) == 2).await;
+        drop(checks);
+        until(|| Rc::strong_count(&log) == 1 && Arc::strong_count(&pool) == 1).await;
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn checks_of_many_servers_are_spread_over_the_interval() {
+        let check = every(Duration::from_secs(2));
+        let started = Instant::now();
+        let mut starts = Vec::new();
+        for place in 0..4 {
+            let mut schedule = Schedule::new(&check, place, 4);
+            assert!(schedule.next - started < FIRST_STEP * 4);
+            schedule.advance(schedule.next);
+            schedule.advance(schedule.next);
+            starts.push((schedule.next - started).as_millis() / 100);
+        }
+        assert_eq!(starts, [30, 35, 40, 45]);
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn the_interval_runs_from_start_to_start_and_skips_what_is_past() {
+        let mut schedule = Schedule::new(&every(Duration::from_secs(2)), 0, 1);
+        let started = schedule.next;
+        let mut after = |seconds: u64| {
+            schedule.advance(started + Duration::from_millis(seconds * 1000));
+            (schedule.next - started).as_secs()
+        };
+        assert_eq!([0, 2, 3, 10, 10, 11].map(&mut after), [1, 3, 5, 11, 11, 13]);
+    }
+}

@@ -1,0 +1,405 @@
+//! One check of one server: connect, ask, read the head of the answer, say what was found.
+//!
+//! Speaks HTTP/1.1 by itself: a check must not depend on what it checks the way for.
+
+use std::borrow::Cow;
+use std::io;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use rustix::io::Errno;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::config::{Address, Check, CheckKind};
+use crate::net::Stream;
+use crate::pool::health::{Finding, Verdict};
+
+/// What is sent to one server, made once.
+#[derive(Debug)]
+pub(super) struct Probe {
+    timeout: Duration,
+    /// `None`: an accepted connection is enough.
+    request: Option<Vec<u8>>,
+}
+
+/// Why a check failed, in the words of the journal and of the status.
+#[derive(Debug, Error)]
+enum Fault {
+    #[error("{}", in_words(.0))]
+    Socket(#[source] io::Error),
+    #[error("no connection within {}", humantime::format_duration(*.0))]
+    NotConnected(Duration),
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Silent(Duration),
+    #[error("connection closed without an answer")]
+    Closed,
+    #[error("answer is not HTTP")]
+    NotHttp(#[source] httparse::Error),
+    #[error("head of the answer is longer than {MAX_HEAD} bytes")]
+    TooLong,
+}
+
+/// An answer's head, at most.
+const MAX_HEAD: usize = 16 * 1024;
+const MAX_FIELDS: usize = 128;
+
+impl Probe {
+    /// The probe for the server of this name.
+    pub(super) fn new(check: &Check, server: &str) -> Self {
+        let request = match &check.kind {
+            CheckKind::Connect => None,
+            CheckKind::Http { method, path, host } => {
+                let host = host.as_deref().unwrap_or(match server.starts_with("unix:") {
+                    true => "localhost", // a path is no host
+                    false => server,
+                });
+                Some(format!(
+                    "{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: segue-check\r\nConnection: close\r\n\r\n"
+                ))
+            }
+        };
+        Self {
+            timeout: check.timeout,
+            request: request.map(String::into_bytes),
+        }
+    }
+
+    /// Makes the check. Takes at most its timeout, and [`PATIENCE`] for the end of the connection.
+    pub(super) async fn run(&self, address: &Address) -> Finding {
+        let started = Instant::now();
+        let mut took = Duration::ZERO;
+        let result = async {
+            let mut stream = self.connect(address, started + self.timeout).await?;
+            let Some(request) = &self.request else {
+                took = started.elapsed();
+                return Ok(None);
+            };
+            let answered = timeout_at(started + self.timeout, ask(&mut stream, request)).await;
+            took = started.elapsed();
+            let status = answered.map_err(|_| Fault::Silent(self.timeout))??;
+            let_end(&mut stream).await;
+            Ok(Some(status))
+        }
+        .await;
+        if result.is_err() {
+            took = started.elapsed();
+        }
+        let (verdict, detail) = judge(result);
+        Finding { verdict, detail, took }
+    }
+
+    async fn connect(&self, address: &Address, deadline: Instant) -> Result<Stream, Fault> {
+        timeout_at(deadline, Stream::connect(address))
+            .await
+            .map_err(|_| Fault::NotConnected(self.timeout))?
+            .map_err(Fault::Socket)
+    }
+}
+
+/// Sends the request; gives the status of the answer, interim ones (1xx) passed over.
+async fn ask(stream: &mut Stream, request: &[u8]) -> Result<u16, Fault> {
+    stream.write_all(request).await.map_err(Fault::Socket)?;
+    let mut answer = BytesMut::with_capacity(1024);
+    loop {
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut head = httparse::Response::new(&mut fields);
+        match (head.parse(&answer).map_err(Fault::NotHttp)?, head.code) {
+            (httparse::Status::Complete(length), Some(100..200)) => {
+                answer.advance(length);
+                continue; // the next head may be here already
+            }
+            (httparse::Status::Complete(_), Some(status)) => return Ok(status),
+            _ => {}
+        }
+        if answer.len() >= MAX_HEAD {
+            return Err(Fault::TooLong);
+        }
+        if stream.read_buf(&mut answer).await.map_err(Fault::Socket)? == 0 {
+            return Err(Fault::Closed);
+        }
+    }
+}
+
+/// Lets the server finish: to close with its bytes unread would reset the connection, and fill its log with errors.
+async fn let_end(stream: &mut Stream) {
+    let end = async {
+        let mut rest = [0; 4096];
+        for _ in 0..64 {
+            if !matches!(stream.read(&mut rest).await, Ok(1..)) {
+                return;
+            }
+        }
+    };
+    // not waiting longer is no fault: the verdict is made
+    let _ = timeout(PATIENCE, end).await;
+}
+
+/// How long a server may take to end the connection after its answer.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+fn judge(result: Result<Option<u16>, Fault>) -> (Verdict, Cow<'static, str>) {
+    match result {
+        Ok(None) => (Verdict::Good, "connected".into()),
+        Ok(Some(status @ 200..400)) => (Verdict::Good, format!("status {status}").into()),
+        Ok(Some(status)) => (Verdict::Bad, format!("status {status}").into()),
+        Err(Fault::Socket(fault)) if is_ours(&fault) => (Verdict::Nothing, in_words(&fault)),
+        Err(fault) => (Verdict::Bad, fault.to_string().into()),
+    }
+}
+
+/// Whether this machine lacks something: that all servers look dead then must not take them away.
+fn is_ours(fault: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(fault),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::ADDRNOTAVAIL)
+    )
+}
+
+fn in_words(fault: &io::Error) -> Cow<'static, str> {
+    match fault.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::ConnectionReset => "connection reset".into(),
+        io::ErrorKind::BrokenPipe => "connection closed without an answer".into(),
+        io::ErrorKind::HostUnreachable => "no route to the host".into(),
+        io::ErrorKind::NetworkUnreachable => "no route to the network".into(),
+        io::ErrorKind::TimedOut => "no answer from the host".into(),
+        io::ErrorKind::NotFound => "no socket at this path".into(),
+        io::ErrorKind::PermissionDenied => "not allowed to connect".into(),
+        io::ErrorKind::WouldBlock => "the server accepts nothing, its queue is full".into(), // unix sockets
+        _ => {
+            let text = fault.to_string();
+            let plain = text.split(" (os error").next().unwrap_or_default();
+            plain.to_owned().into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, UnixListener};
+
+    use super::*;
+    use crate::pool::tests::check;
+
+    fn http(method: &str) -> CheckKind {
+        CheckKind::Http {
+            method: method.to_owned(),
+            path: "/health?full".to_owned(),
+            host: None,
+        }
+    }
+
+    async fn listener() -> (TcpListener, Address) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        (listener, Address::Ip(address))
+    }
+
+    async fn read_head(stream: &mut tokio::net::TcpStream) -> String {
+        let mut head = BytesMut::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut head).await.expect("read"), 0);
+        }
+        String::from_utf8(head.to_vec()).expect("text")
+    }
+
+    /// What a check finds when the server answers with these bytes and closes.
+    async fn found(answer: &[u8]) -> (Verdict, String) {
+        let (listener, address) = listener().await;
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            read_head(&mut stream).await;
+            stream.write_all(answer).await.expect("write");
+        };
+        let probe = Probe::new(&check(http("GET")), "app");
+        let (finding, ()) = tokio::join!(probe.run(&address), serve);
+        (finding.verdict, finding.detail.into_owned())
+    }
+
+    #[tokio::test]
+    async fn the_status_decides() {
+        for (status, verdict) in [
+            (200, Verdict::Good),
+            (204, Verdict::Good),
+            (302, Verdict::Good),
+            (399, Verdict::Good),
+            (400, Verdict::Bad),
+            (404, Verdict::Bad),
+            (503, Verdict::Bad),
+            (999, Verdict::Bad),
+        ] {
+            let answer = format!("HTTP/1.1 {status} Some Reason\r\nContent-Length: 2\r\n\r\nok");
+            assert_eq!(found(answer.as_bytes()).await, (verdict, format!("status {status}")));
+        }
+        let old = found(b"HTTP/1.0 200\r\n\r\n").await;
+        assert_eq!(old, (Verdict::Good, "status 200".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn interim_answers_are_passed_over() {
+        let answer = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 500 No\r\n\r\n";
+        assert_eq!(found(answer).await, (Verdict::Bad, "status 500".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_http_answer_is_bad_and_says_why() {
+        let too_long = [b"HTTP/1.1 200 OK\r\nX: ".as_slice(), &[b'x'; MAX_HEAD]].concat();
+        for (answer, detail) in [
+            (b"".as_slice(), "connection closed without an answer"),
+            (b"HTTP/1.1 20", "connection closed without an answer"),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", "answer is not HTTP"),
+            (b"\x16\x03\x01\0\x02", "answer is not HTTP"),
+            (&too_long, "head of the answer is longer than 16384 bytes"),
+        ] {
+            assert_eq!(found(answer).await, (Verdict::Bad, detail.to_owned()));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_request_names_the_server_and_asks_to_close() {
+        let (listener, address) = listener().await;
+        let probe = Probe::new(&check(http("HEAD")), "10.0.0.1:80");
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            let head = read_head(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("write");
+            head
+        };
+        let (finding, head) = tokio::join!(probe.run(&address), serve);
+        assert_eq!(finding.verdict, Verdict::Good);
+        assert_eq!(
+            head,
+            "HEAD /health?full HTTP/1.1\r\nHost: 10.0.0.1:80\r\nUser-Agent: segue-check\r\nConnection: close\r\n\r\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_is_bad_after_the_timeout() {
+        let (_listener, address) = listener().await;
+        let mut check = check(http("GET"));
+        check.timeout = Duration::from_millis(50);
+        let finding = Probe::new(&check, "app").run(&address).await;
+        assert_eq!(finding.verdict, Verdict::Bad);
+        assert_eq!(finding.detail, "no answer within 50ms");
+        assert!(finding.took >= check.timeout, "{:?}", finding.took);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_stops_inside_the_head_is_bad_after_the_timeout() {
+        let (listener, address) = listener().await;
+        let mut check = check(http("GET"));
+        check.timeout = Duration::from_millis(50);
+        let probe = Probe::new(&check, "app");
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            stream.write_all(b"HTTP/1.1 200 OK\r\n").await.expect("write");
+            stream
+        };
+        let (finding, _stream) = tokio::join!(probe.run(&address), serve);
+        assert_eq!(finding.detail, "no answer within 50ms");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_keeps_the_connection_open_is_good_all_the_same() {
+        let (listener, address) = listener().await;
+        let probe = Probe::new(&check(http("GET")), "app");
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            let answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+            stream.write_all(answer).await.expect("write");
+            stream
+        };
+        let started = Instant::now();
+        let (finding, _stream) = tokio::join!(probe.run(&address), serve);
+        assert_eq!(finding.verdict, Verdict::Good);
+        let waited = started.elapsed() - finding.took;
+        assert!(
+            waited >= PATIENCE,
+            "the wait for the end is not the server's time: {waited:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_server_sees_its_answer_read_to_the_end() {
+        let (listener, address) = listener().await;
+        let probe = Probe::new(&check(http("GET")), "app");
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            let answer = [b"HTTP/1.1 200 OK\r\n\r\n".as_slice(), &[b'x'; 50_000]].concat();
+            read_head(&mut stream).await;
+            stream.write_all(&answer).await.expect("write");
+            stream.shutdown().await.expect("FIN");
+            stream.read(&mut [0; 1]).await
+        };
+        let (finding, end) = tokio::join!(probe.run(&address), serve);
+        assert_eq!(finding.detail, "status 200");
+        assert_eq!(end.expect("no reset"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_bad() {
+        let (listener, address) = listener().await;
+        let probe = Probe::new(&check(http("GET")), "app");
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            read_head(&mut stream).await;
+            socket2::SockRef::from(&stream)
+                .set_linger(Some(Duration::ZERO))
+                .expect("linger");
+        };
+        let (finding, ()) = tokio::join!(probe.run(&address), serve);
+        assert_eq!((finding.verdict, &*finding.detail), (Verdict::Bad, "connection reset"));
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_refuses() {
+        let (listener, address) = listener().await;
+        drop(listener);
+        for kind in [CheckKind::Connect, http("GET")] {
+            let finding = Probe::new(&check(kind), "app").run(&address).await;
+            assert_eq!(
+                (finding.verdict, &*finding.detail),
+                (Verdict::Bad, "connection refused")
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_accepted_connection_is_enough_for_a_connect_check() {
+        let (_listener, address) = listener().await;
+        let finding = Probe::new(&check(CheckKind::Connect), "app").run(&address).await;
+        assert_eq!((finding.verdict, &*finding.detail), (Verdict::Good, "connected"));
+    }
+
+    #[tokio::test]
+    async fn unix_sockets_are_checked_too() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("app.sock");
+        let address = Address::Unix(path.clone());
+        let probe = Probe::new(&check(http("GET")), &address.to_string());
+        let request = probe.request.clone().map(String::from_utf8);
+        assert!(request.is_some_and(|text| text.expect("text").contains("\r\nHost: localhost\r\n")));
+        assert_eq!(probe.run(&address).await.detail, "no socket at this path");
+
+        let listener = UnixListener::bind(&path).expect("bind");
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("write");
+            stream
+        };
+        let (finding, _stream) = tokio::join!(probe.run(&address), serve);
+        assert_eq!(finding.detail, "status 200");
+    }
+
+    #[test]
+    fn what_this_machine_lacks_says_nothing_of_the_server() {
+        let verdict = |errno: Errno| judge(Err(Fault::Socket(errno.into()))).0;
+        assert_eq!(verdict(Errno::MFILE), Verdict::Nothing);
+        assert_eq!(verdict(Errno::ADDRNOTAVAIL), Verdict::Nothing);
+        assert_eq!(verdict(Errno::CONNREFUSED), Verdict::Bad);
+        assert_eq!(verdict(Errno::HOSTUNREACH), Verdict::Bad);
+        assert_eq!(in_words(&Errno::PROTO.into()), "Protocol error");
+    }
+}

@@ -1,0 +1,387 @@
+//! Host names of servers: asked of DNS on the worker's main thread, again and again, because addresses change.
+//!
+//! A name that has no address yet never stops a generation: the server waits, and takes requests once DNS answers.
+//! When DNS fails later the last good address stays. One server is one address: of several the first is taken, and
+//! kept for as long as DNS names it.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use std::{fmt, io};
+
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::first_round::{FirstRound, Ticket};
+use crate::config::Address;
+use crate::pool::{Pool, Relocation, Server};
+
+/// The running look-ups; they end when this is dropped.
+#[derive(Debug)]
+pub struct Resolver {
+    /// Ended with this: a `JoinSet` aborts its tasks.
+    _tasks: JoinSet<()>,
+    first: Rc<FirstRound>,
+}
+
+/// What an answer of DNS, or its absence, changed for one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The server has no address yet, and DNS gives none.
+    Waiting {
+        /// What DNS said, for people.
+        reason: String,
+    },
+    /// The server has an address, the first or another one.
+    Relocated(Relocation),
+    /// DNS fails; the server keeps the last good address.
+    Kept {
+        /// That address.
+        address: SocketAddr,
+        /// What DNS said, for people.
+        reason: String,
+    },
+    /// DNS answers again, and names the address that was kept.
+    Confirmed {
+        /// That address.
+        address: SocketAddr,
+    },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting { reason } => write!(out, "waits for DNS: {reason}"),
+            Self::Relocated(Relocation { from: None, to, .. }) => write!(out, "is at {to}"),
+            Self::Relocated(Relocation {
+                from: Some(from), to, ..
+            }) => write!(out, "is at {to}, no longer at {from}"),
+            Self::Kept { address, reason } => write!(out, "stays at {address} while DNS fails: {reason}"),
+            Self::Confirmed { address } => write!(out, "is at {address}, DNS says again"),
+        }
+    }
+}
+
+/// From one answer of DNS to the next question.
+const AGAIN: Duration = Duration::from_secs(10);
+/// The same for a server that waits for its first address.
+const AGAIN_WAITING: Duration = Duration::from_secs(2);
+/// DNS counts as failing when it has not answered for so long; the question stays open all the same.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Resolver {
+    /// Starts to follow the names of all servers, on this thread: inside a `LocalRuntime` or `LocalSet`.
+    ///
+    /// `on_change` gets the pool, the index of the server, and what changed.
+    pub fn start(pools: &[Arc<Pool>], on_change: impl Fn(&Pool, usize, &Change) + 'static) -> Self {
+        Self::start_with(pools, look_up, on_change)
+    }
+
+    fn start_with<L, F>(pools: &[Arc<Pool>], look_up: L, on_change: F) -> Self
+    where
+        L: AsyncFn(&str, u16) -> io::Result<Vec<SocketAddr>> + 'static,
+        F: Fn(&Pool, usize, &Change) + 'static,
+    {
+        let shared = Rc::new((look_up, on_change));
+        let first = Rc::new(FirstRound::default());
+        let mut tasks = JoinSet::new();
+        for name in names(pools) {
+            let (shared, ticket) = (Rc::clone(&shared), first.ticket());
+            tasks.spawn_local(async move { name.follow(&shared.0, &shared.1, ticket).await });
+        }
+        Self { _tasks: tasks, first }
+    }
+
+    /// Waits until DNS has answered for every name, or `within` has passed; says how many had no answer.
+    ///
+    /// To be waited for before the checks start, so that the first round of these has addresses to check.
+    pub async fn first_round(&self, within: Duration) -> usize {
+        self.first.wait(within).await
+    }
+}
+
+/// One name and port, with the servers that have it.
+struct Name {
+    host: String,
+    port: u16,
+    servers: Servers,
+    /// Whether DNS failed last time: said once, not with every question.
+    failing: bool,
+}
+
+/// Servers by their pools and indexes.
+type Servers = Vec<(Arc<Pool>, usize)>;
+
+/// A name that several pools use is asked for once.
+fn names(pools: &[Arc<Pool>]) -> Vec<Name> {
+    let mut found: BTreeMap<(&str, u16), Servers> = BTreeMap::new();
+    for pool in pools {
+        for (index, server) in pool.servers.iter().enumerate() {
+            if let Some(name) = server.host() {
+                found.entry(name).or_default().push((Arc::clone(pool), index));
+            }
+        }
+    }
+    let names = found.into_iter().map(|((host, port), servers)| Name {
+        host: host.to_owned(),
+        port,
+        servers,
+        failing: false,
+    });
+    names.collect()
+}
+
+impl Name {
+    async fn follow<L, F>(mut self, look_up: &L, on_change: &F, first: Ticket)
+    where
+        L: AsyncFn(&str, u16) -> io::Result<Vec<SocketAddr>>,
+        F: Fn(&Pool, usize, &Change),
+    {
+        let mut first = Some(first);
+        loop {
+            let answer = self.ask(look_up, on_change).await;
+            let after = match answer {
+                Ok(addresses) => {
+                    self.take_in(&addresses, on_change);
+                    AGAIN
+                }
+                Err(reason) => self.fail(&reason, on_change),
+            };
+            drop(first.take());
+            sleep(jittered(after)).await;
+        }
+    }
+
+    /// Asks once. While the answer is late the name counts as failing, but nothing else is asked: a resolver that
+    /// hangs must not collect threads that wait for it.
+    async fn ask<L, F>(&mut self, look_up: &L, on_change: &F) -> Result<Vec<SocketAddr>, String>
+    where
+        L: AsyncFn(&str, u16) -> io::Result<Vec<SocketAddr>>,
+        F: Fn(&Pool, usize, &Change),
+    {
+        let host = self.host.clone();
+        let mut asked = pin!(look_up(&host, self.port));
+        let answer = match timeout(PATIENCE, &mut asked).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let late = format!("no answer within {}", humantime::format_duration(PATIENCE));
+                self.fail(&late, on_change);
+                asked.await
+            }
+        };
+        match answer {
+            Ok(addresses) if addresses.is_empty() => Err("the name has no address".to_owned()),
+            Ok(addresses) => Ok(addresses),
+            Err(fault) => Err(in_words(&fault)),
+        }
+    }
+
+    fn take_in(&mut self, addresses: &[SocketAddr], on_change: &impl Fn(&Pool, usize, &Change)) {
+        let failed = std::mem::take(&mut self.failing);
+        for (pool, index) in &self.servers {
+            let server = &pool.servers[*index];
+            let Some(address) = choose(addresses, located(server)) else {
+                continue;
+            };
+            match server.relocate(address, SystemTime::now()) {
+                Some(relocation) => on_change(pool, *index, &Change::Relocated(relocation)),
+                None if failed => on_change(pool, *index, &Change::Confirmed { address }),
+                None => {}
+            }
+        }
+    }
+
+    /// Says that DNS fails, once; gives the time until the next question.
+    fn fail(&mut self, reason: &str, on_change: &impl Fn(&Pool, usize, &Change)) -> Duration {
+        let failed = std::mem::replace(&mut self.failing, true);
+        let mut again = AGAIN;
+        for (pool, index) in &self.servers {
+            let reason = reason.to_owned();
+            let change = match located(&pool.servers[*index]) {
+                Some(address) => Change::Kept { address, reason },
+                None => {
+                    again = AGAIN_WAITING;
+                    Change::Waiting { reason }
+                }
+            };
+            if !failed {
+                on_change(pool, *index, &change);
+            }
+        }
+        again
+    }
+}
+
+/// DNS gives its answers in changing order: the present address stays while it is among them.
+fn choose(addresses: &[SocketAddr], present: Option<SocketAddr>) -> Option<SocketAddr> {
+    present
+        .filter(|present| addresses.contains(present))
+        .or_else(|| addresses.first().copied())
+}
+
+fn located(server: &Server) -> Option<SocketAddr> {
+    match *server.address()? {
+        Address::Ip(address) => Some(address),
+        Address::Unix(_) => None,
+    }
+}
+
+async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host((host, port)).await?.collect())
+}
+
+fn in_words(fault: &io::Error) -> String {
+    let text = fault.to_string();
+    let said = text.strip_prefix("failed to lookup address information: ");
+    said.unwrap_or(&text).to_owned()
+}
+
+/// A tenth more or less, so that many names and many machines do not ask in step.
+fn jittered(time: Duration) -> Duration {
+    let random = RandomState::new().hash_one(0) as u32;
+    time.mul_f64(0.9 + 0.2 * f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::pool::tests::{server, settings};
+
+    type Log = Rc<RefCell<Vec<String>>>;
+
+    fn pool(servers: &[&str]) -> Arc<Pool> {
+        let servers = servers.iter().map(|name| server(name, 1));
+        Arc::new(Pool::new(settings(servers.collect()), SystemTime::UNIX_EPOCH))
+    }
+
+    /// Follows the names with DNS that gives these answers one after the other, and then hangs. An answer is a list of
+    /// addresses, or "!" and a reason, or "hang SECONDS" before the answer that follows.
+    fn follow(pools: &[Arc<Pool>], answers: &[&str]) -> (Resolver, Log) {
+        let answers: VecDeque<String> = answers.iter().map(|answer| (*answer).to_owned()).collect();
+        let answers = RefCell::new(answers);
+        let log = Log::default();
+        let written = Rc::clone(&log);
+        let look_up = async move |_: &str, _: u16| loop {
+            let answer = answers.borrow_mut().pop_front();
+            let Some(answer) = answer else {
+                std::future::pending::<()>().await;
+                continue;
+            };
+            if let Some(seconds) = answer.strip_prefix("hang ") {
+                sleep(Duration::from_secs(seconds.parse().expect("seconds"))).await;
+                continue;
+            }
+            if let Some(reason) = answer.strip_prefix('!') {
+                return Err(io::Error::other(reason.to_owned()));
+            }
+            let addresses = answer.split_whitespace().map(|text| text.parse().expect("an address"));
+            return Ok(addresses.collect());
+        };
+        let resolver = Resolver::start_with(pools, look_up, move |pool, index, change| {
+            let line = format!("{} {change}", pool.servers[index].name);
+            written.borrow_mut().push(line);
+        });
+        (resolver, log)
+    }
+
+    /// All that is said within a minute.
+    async fn said(names: &[&str], answers: &[&str]) -> Vec<String> {
+        let pools = [pool(names)];
+        let (_resolver, log) = follow(&pools, answers);
+        sleep(Duration::from_secs(60)).await;
+        log.take()
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn the_present_address_stays_while_dns_names_it() {
+        let answers = [
+            "1.1.1.1:80 1.1.1.2:80",
+            "1.1.1.2:80 1.1.1.1:80",
+            "1.1.1.2:80",
+            "1.1.1.1:80 1.1.1.2:80",
+        ];
+        assert_eq!(
+            said(&["a:80"], &answers).await[..2],
+            [
+                "a:80 is at 1.1.1.1:80",
+                "a:80 is at 1.1.1.2:80, no longer at 1.1.1.1:80"
+            ]
+        );
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn a_server_waits_for_its_first_address_and_that_is_said_once() {
+        let answers = ["!no such name", "!no such name", "", "1.1.1.1:80", "1.1.1.1:80"];
+        assert_eq!(
+            said(&["a:80"], &answers).await[..2],
+            ["a:80 waits for DNS: no such name", "a:80 is at 1.1.1.1:80"]
+        );
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn the_last_good_address_stays_when_dns_fails() {
+        let answers = ["1.1.1.1:80", "!no server", "!no server", "1.1.1.1:80", "1.1.1.1:80"];
+        assert_eq!(
+            said(&["a:80"], &answers).await[..3],
+            [
+                "a:80 is at 1.1.1.1:80",
+                "a:80 stays at 1.1.1.1:80 while DNS fails: no server",
+                "a:80 is at 1.1.1.1:80, DNS says again"
+            ]
+        );
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn a_late_answer_is_said_and_then_taken() {
+        assert_eq!(
+            said(&["a:80"], &["hang 20", "1.1.1.1:80"]).await[..2],
+            ["a:80 waits for DNS: no answer within 5s", "a:80 is at 1.1.1.1:80"]
+        );
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn a_name_is_asked_once_for_all_pools() {
+        let pools = [pool(&["a:80", "10.0.0.1:80"]), pool(&["a:80"])];
+        let (resolver, log) = follow(&pools, &["1.1.1.1:80"]);
+        assert_eq!(resolver.first_round(Duration::from_secs(2)).await, 0);
+        assert_eq!(log.take(), ["a:80 is at 1.1.1.1:80", "a:80 is at 1.1.1.1:80"]);
+        assert_eq!(pools[0].servers_up(), 2);
+        assert_eq!(pools[1].servers_up(), 1);
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn the_first_round_ends_at_its_deadline_when_dns_hangs() {
+        let pools = [pool(&["a:80"])];
+        let (resolver, _) = follow(&pools, &[]);
+        let started = Instant::now();
+        assert_eq!(resolver.first_round(Duration::from_secs(2)).await, 1);
+        assert_eq!(started.elapsed().as_secs(), 2);
+        assert_eq!(pools[0].servers_up(), 0);
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn the_system_resolver_is_asked() {
+        let pools = [pool(&["localhost:80"])];
+        let resolver = Resolver::start(&pools, |_, _, _| {});
+        resolver.first_round(Duration::from_secs(10)).await;
+        let address = pools[0].servers[0].address().map(|address| address.into_owned());
+        assert!(matches!(address, Some(Address::Ip(address)) if address.ip().is_loopback()));
+    }
+
+    #[test]
+    fn questions_are_a_tenth_apart_at_most() {
+        for _ in 0..1000 {
+            let time = jittered(AGAIN);
+            assert!(time >= AGAIN.mul_f64(0.9) && time <= AGAIN.mul_f64(1.1), "{time:?}");
+        }
+    }
+}
