@@ -79,9 +79,12 @@ impl Connection {
     /// # Errors
     /// Whatever `connect(2)` says.
     pub async fn open(address: &Address) -> io::Result<Self> {
-        let stream = Rc::new(Stream::connect(address).await?);
-        let (ahead, body) = (BytesMut::new(), Body::Head);
-        Ok(Self { stream, address: address.clone(), ahead, body, keep_alive: true, used: 0, server_keeps: None })
+        Ok(Self::over(Stream::connect(address).await?, address.clone()))
+    }
+
+    fn over(stream: Stream, address: Address) -> Self {
+        let (stream, ahead, body) = (Rc::new(stream), BytesMut::new(), Body::Head);
+        Self { stream, address, ahead, body, keep_alive: true, used: 0, server_keeps: None }
     }
 
     /// Where it leads.
@@ -250,3 +253,6 @@ impl Connection {
         Poll::Ready(Ok(read))
     }
 }
+
+#[cfg(test)]
+mod tests;

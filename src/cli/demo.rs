@@ -1,0 +1,113 @@
+//! `segue demo`: a proxy with two servers behind it, in a terminal, to play with. No systemd, no root.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, BufRead as _, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+/// The port that is tried first, and how many after it.
+const PORTS: std::ops::Range<u16> = 8080..8180;
+
+/// A server behind the demo.
+struct Server {
+    name: &'static str,
+    process: Child,
+    address: String,
+}
+
+/// Starts the servers, writes a configuration for them, and becomes the supervisor.
+#[must_use]
+pub fn run() -> ExitCode {
+    let Err(fault) = start();
+    eprintln!("segue demo: {fault}");
+    ExitCode::FAILURE
+}
+
+fn start() -> io::Result<std::convert::Infallible> {
+    let program = std::env::current_exe()?;
+    let port = free_port()?;
+    let folder = make_folder(port)?;
+    let servers = [start_server(&program, "red")?, start_server(&program, "blue")?];
+    let config = folder.join("segue.toml");
+    fs::write(&config, configuration(port, &servers))?;
+    println!("{}", hints(&program, port, &folder, &servers));
+    let run = ["run", "--config"].map(Into::into);
+    let mut supervisor = Command::new(&program);
+    supervisor.args(run as [std::ffi::OsString; 2]).arg(&config).arg("--run-dir").arg(&folder);
+    Err(supervisor.exec()) // the servers end with this process
+}
+
+/// The first port from 8080 on that nobody has.
+fn free_port() -> io::Result<u16> {
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    PORTS.into_iter().find(is_free).ok_or_else(|| io::Error::other("no port from 8080 to 8179 is free"))
+}
+
+/// A folder of our own for the configuration and the control socket.
+fn make_folder(port: u16) -> io::Result<PathBuf> {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
+    let user = rustix::process::getuid().as_raw();
+    let folder = runtime.unwrap_or_else(std::env::temp_dir).join(format!("segue-demo-{user}-{port}"));
+    match fs::DirBuilder::new().mode(0o700).create(&folder) {
+        Err(fault) if fault.kind() != io::ErrorKind::AlreadyExists => return Err(fault),
+        _ => {}
+    }
+    let owner = rustix::fs::stat(&folder)?.st_uid;
+    if owner != user {
+        return Err(io::Error::other(format!("{} belongs to somebody else", folder.display())));
+    }
+    Ok(folder)
+}
+
+fn start_server(program: &Path, name: &'static str) -> io::Result<Server> {
+    let mut process =
+        Command::new(program).args(["demo-server", name]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let said = process.stdout.take().ok_or_else(|| io::Error::other("a server without a voice"))?;
+    let mut address = String::new();
+    BufReader::new(said).read_line(&mut address)?;
+    let address: SocketAddr = address.trim().parse().map_err(io::Error::other)?;
+    Ok(Server { name, process, address: address.to_string() })
+}
+
+fn configuration(port: u16, servers: &[Server; 2]) -> String {
+    let [red, blue] = servers;
+    format!(
+        "# The configuration of the demo. Change it and reload.\n\n\
+         [listen.http]\naddress = \"127.0.0.1:{port}\"\n\n\
+         [site.\"*\"]\nto = \"demo\"\n\n\
+         [pool.demo]\nservers = [\"{}\", \"{}\"]\ncheck   = \"GET /health\"\n",
+        red.address, blue.address
+    )
+}
+
+fn hints(program: &Path, port: u16, folder: &Path, servers: &[Server; 2]) -> String {
+    let (program, folder) = (shown(program), folder.display());
+    let mut text = format!(
+        "\n  Segue answers at http://127.0.0.1:{port}/ for two servers behind it.{}\n\n  In another terminal:\n\n",
+        if port == PORTS.start { "" } else { "  (Port 8080 is taken.)" }
+    );
+    let mut hint = |command: String, what: &str| {
+        let _ = writeln!(text, "    {command}\n        {what}\n"); // a String takes every write
+    };
+    hint(format!("curl http://127.0.0.1:{port}/"), "red and blue take turns");
+    hint(format!("ab -k -c 20 -n 200000 http://127.0.0.1:{port}/"), "load, while you try the rest");
+    hint(format!("{program} reload --run-dir {folder}"), "a fresh worker takes over; no request is lost");
+    hint(format!("{program} status --run-dir {folder}"), "what is up, what is served");
+    for server in servers {
+        hint(format!("kill {}", server.process.id()), &format!("{} is gone; the other one answers", server.name));
+    }
+    hint(format!("$EDITOR {folder}/segue.toml"), "then reload: a mistake is refused and explained, and nothing stops");
+    text.push_str("  Ctrl-C ends it. What happens is told here:\n");
+    text
+}
+
+/// The program as one would type it here.
+fn shown(program: &Path) -> String {
+    let here = std::env::current_dir().ok();
+    let relative = here.and_then(|here| program.strip_prefix(here).ok().map(Path::to_path_buf));
+    relative.unwrap_or_else(|| program.to_path_buf()).display().to_string()
+}
