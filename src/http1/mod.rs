@@ -5,12 +5,16 @@
 //! refused (RFC 9112 §11.2).
 
 pub mod authority;
+pub mod chunked;
+pub mod encode;
 pub mod fields;
 mod framing;
 mod head;
 pub mod refusal;
 pub mod request;
 pub mod response;
+#[cfg(test)]
+mod splits;
 mod target;
 
 pub use head::LineFault;
