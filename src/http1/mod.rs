@@ -13,6 +13,8 @@ mod head;
 pub mod refusal;
 pub mod request;
 pub mod response;
+#[cfg(test)]
+mod splits;
 mod target;
 
 pub use head::LineFault;
