@@ -24,6 +24,9 @@ use crate::wheel::Alarm;
 /// The first pause before the same server is tried again; each further one is as much longer.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Informational responses that a server may send before the final one.
+const MOST_INFORMATIONAL: u8 = 16;
+
 /// A server answered.
 pub(super) struct Answer {
     pub head: ResponseHead,
@@ -253,6 +256,7 @@ impl Attempt<'_> {
             asked: Asked { head: self.exchange.is_head(), upgrade: self.exchange.facts.upgrade },
             timeout: self.plan.settings.response_timeout,
             alarm: &alarm,
+            informational: 0,
             since: None,
             sent_at: 0,
         };
@@ -294,6 +298,8 @@ struct Asking<'a> {
     asked: Asked,
     timeout: Duration,
     alarm: &'a Alarm,
+    /// Informational responses so far.
+    informational: u8,
     /// Since when the server has been silent.
     since: Option<Instant>,
     /// When the last byte of the request was sent, in microseconds since the exchange opened.
@@ -321,7 +327,13 @@ impl Asking<'_> {
         loop {
             match connection.poll_head(cx, self.asked, &exchange.thread.reads) {
                 // hyper cannot pass an informational response on to the client (see docs/decisions)
-                Poll::Ready(Ok(head)) if head.informational => progress = true,
+                Poll::Ready(Ok(head)) if head.informational && self.informational < MOST_INFORMATIONAL => {
+                    self.informational += 1;
+                    progress = true;
+                }
+                Poll::Ready(Ok(head)) if head.informational => {
+                    return Poll::Ready(Err(AskError::Server(Outcome::BadResponse, None)));
+                }
                 Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(failed(error))),
                 Poll::Pending => break,

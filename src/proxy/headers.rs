@@ -38,8 +38,8 @@ pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts
         trusted: address.is_some_and(|address| trusted.iter().any(|net| net.contains(&address))),
         host: exchange.host().unwrap_or_default(),
     };
-    encode::request_line(out, head.method.as_str(), exchange.path());
-    encode::field(out, b"host", origin.host.as_bytes());
+    encode::request_line(out, &head.method, exchange.path());
+    encode::raw_field(out, "host", origin.host.as_bytes());
     write_fields(out, exchange, head, &origin)?;
     write_framing(out, exchange);
     write_origin(out, exchange, head, &origin);
@@ -64,7 +64,7 @@ fn write_fields(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &O
         if *name == header::VIA {
             passes += count_passes(value.as_bytes());
         }
-        encode::field(out, name.as_str().as_bytes(), value.as_bytes());
+        encode::field(out, name, value);
     }
     if passes >= MOST_PASSES {
         return Err(Fault::Loop { times: passes });
@@ -87,11 +87,7 @@ fn is_ours(name: &HeaderName, trusted: bool) -> bool {
 fn write_framing(out: &mut Vec<u8>, exchange: &Exchange) {
     match exchange.facts.framing {
         Framing::None => {}
-        Framing::Length(length) => {
-            out.extend_from_slice(b"content-length: ");
-            out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
+        Framing::Length(length) => encode::content_length(out, length),
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
 }
@@ -113,11 +109,11 @@ fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &O
             out.extend_from_slice(b"\r\n");
         }
     }
-    encode::field(out, b"x-forwarded-proto", told("x-forwarded-proto").map_or(&b"http"[..], |value| value.as_bytes()));
+    encode::raw_field(out, "x-forwarded-proto", told("x-forwarded-proto").map_or(&b"http"[..], |value| value.as_bytes()));
     let host = told("x-forwarded-host").map_or(origin.host.as_bytes(), |value| value.as_bytes());
-    encode::field(out, b"x-forwarded-host", host);
+    encode::raw_field(out, "x-forwarded-host", host);
     if told("x-request-id").is_none() {
-        encode::field(out, b"x-request-id", exchange.id.as_str().as_bytes());
+        encode::raw_field(out, "x-request-id", exchange.id.as_str().as_bytes());
     }
     out.extend_from_slice(if exchange.facts.version == Version::HTTP_10 { b"via: 1.0 " } else { b"via: 1.1 " });
     out.extend_from_slice(PSEUDONYM.as_bytes());
@@ -127,7 +123,7 @@ fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &O
 fn write_upgrade(out: &mut Vec<u8>, head: &Parts) {
     out.extend_from_slice(b"connection: upgrade\r\n");
     for value in head.headers.get_all(header::UPGRADE) {
-        encode::field(out, b"upgrade", value.as_bytes());
+        encode::field(out, &header::UPGRADE, value);
     }
 }
 

@@ -10,7 +10,7 @@ use http::HeaderMap;
 
 use crate::config::Address;
 use crate::http1::chunked::{Decoded, Decoder};
-use crate::http1::response::{self, Asked, ResponseBody, ResponseFault, ResponseHead};
+use crate::http1::response::{Asked, ResponseBody, ResponseFault, ResponseHead, ResponseSearch};
 use crate::net::Stream;
 
 /// Largest response head, in bytes.
@@ -30,6 +30,7 @@ pub struct Connection {
     address: Address,
     /// Read and not yet understood.
     ahead: BytesMut,
+    search: ResponseSearch,
     body: Body,
     keep_alive: bool,
     /// Requests sent on it.
@@ -83,8 +84,8 @@ impl Connection {
     }
 
     fn over(stream: Stream, address: Address) -> Self {
-        let (stream, ahead, body) = (Rc::new(stream), BytesMut::new(), Body::Head);
-        Self { stream, address, ahead, body, keep_alive: true, used: 0, server_keeps: None }
+        let (stream, ahead, search) = (Rc::new(stream), BytesMut::new(), ResponseSearch::new());
+        Self { stream, address, ahead, search, body: Body::Head, keep_alive: true, used: 0, server_keeps: None }
     }
 
     /// Where it leads.
@@ -132,7 +133,7 @@ impl Connection {
     pub fn poll_head(&mut self, cx: &mut Context<'_>, asked: Asked, shared: &ReadBuffer) -> Poll<Result<ResponseHead, ResponseError>> {
         loop {
             if !self.ahead.is_empty()
-                && let Some(head) = response::parse(&mut self.ahead, asked, MAX_HEAD)?
+                && let Some(head) = self.search.look(&mut self.ahead, asked, MAX_HEAD)?
             {
                 if !head.informational {
                     self.begin_body(&head);
@@ -151,7 +152,7 @@ impl Connection {
         self.body = match head.body {
             ResponseBody::None | ResponseBody::Length(0) => Body::Done,
             ResponseBody::Length(length) => Body::Length(length),
-            ResponseBody::Chunked => Body::Chunked(Decoder::default()),
+            ResponseBody::Chunked => Body::Chunked(Decoder::new()),
             ResponseBody::UntilClose => Body::UntilClose,
         };
     }
@@ -200,10 +201,14 @@ impl Connection {
             Body::Chunked(decoder) => match decoder.decode(&mut self.ahead) {
                 Err(fault) => Some(Err(fault.into())),
                 Ok(Decoded::Data(data)) => Some(Ok(Piece::Data(data))),
-                Ok(Decoded::More) => None,
-                Ok(Decoded::Done(trailers)) => {
+                Ok(Decoded::NeedMore) => None,
+                Ok(Decoded::Trailers(fields)) => {
                     self.body = Body::Done;
-                    trailers.map(|fields| Ok(Piece::Trailers(fields)))
+                    Some(Ok(Piece::Trailers(fields)))
+                }
+                Ok(Decoded::Done) => {
+                    self.body = Body::Done;
+                    None
                 }
             },
         }

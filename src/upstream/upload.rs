@@ -6,10 +6,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use http::HeaderMap;
 use http_body::Body;
 use hyper::body::Incoming;
 
 use crate::http1::encode;
+use crate::http1::fields::is_forbidden_in_trailers;
 use crate::http1::request::Framing;
 use crate::net::Stream;
 
@@ -144,7 +146,7 @@ impl Upload {
             }
             Err(frame) => {
                 let trailers = frame.into_trailers().ok();
-                self.end(trailers.as_ref());
+                self.end(trailers);
             }
         }
         Ok(())
@@ -161,16 +163,14 @@ impl Upload {
         self.push(Bytes::from_static(b"\r\n"));
     }
 
-    fn end(&mut self, trailers: Option<&http::HeaderMap>) {
+    fn end(&mut self, trailers: Option<HeaderMap>) {
         self.ended = true;
         if self.chunked {
-            let mut last = b"0\r\n".to_vec();
-            for (name, value) in trailers.into_iter().flatten() {
-                if !crate::http1::fields::is_forbidden_in_trailers(name) {
-                    encode::field(&mut last, name.as_str().as_bytes(), value.as_bytes());
-                }
-            }
-            last.extend_from_slice(b"\r\n");
+            let mut trailers = trailers.unwrap_or_default();
+            let forbidden: Vec<_> = trailers.keys().filter(|name| is_forbidden_in_trailers(name)).cloned().collect();
+            forbidden.iter().for_each(|name| drop(trailers.remove(name)));
+            let mut last = Vec::new();
+            encode::end_of_chunks(&mut last, &trailers);
             self.push(last.into());
         }
     }
