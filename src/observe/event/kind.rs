@@ -114,4 +114,22 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn the_catalog_explains_every_kind_and_nothing_else() {
+        let catalog = include_str!("../../../packaging/segue.catalog");
+        let explained: HashSet<_> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
+        assert_eq!(explained, ALL.iter().map(|kind| kind.message_id).collect());
+    }
+
+    #[test]
+    fn the_documentation_lists_every_kind() {
+        let document = include_str!("../../../docs/journal.md");
+        let page = include_str!("../../../packaging/man/segue-journal.7").replace("\\-", "-");
+        for kind in ALL {
+            let row = |line: &str| line.starts_with(&format!("| `{}` |", kind.name)) && line.contains(kind.message_id);
+            assert!(document.lines().any(row), "{}", kind.name);
+            assert!(page.contains(&format!("\n.B {}\n", kind.name)), "{}", kind.name);
+        }
+    }
 }

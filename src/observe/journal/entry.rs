@@ -276,6 +276,17 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_documentation_lists_every_field() {
+        let document = include_str!("../../../docs/journal.md");
+        let page = include_str!("../../../packaging/man/segue-journal.7");
+        let text = String::from_utf8(entry(&retried(), &names())).expect("text");
+        for (field, _) in text.lines().filter_map(|line| line.split_once('=')) {
+            assert!(document.contains(&format!("| `{field}` |")), "{field}");
+            assert!(page.contains(&format!("\n.B {field}\n")), "{field}");
+        }
+    }
+
+    #[test]
     fn traffic_can_not_forge_a_field() {
         let mut record = retried();
         record.target = "/x\nPRIORITY=0\nPROXY_STATUS=999?p\nMESSAGE=no".into();
