@@ -1,4 +1,7 @@
 //! Arguments in, one verdict out.
+pub mod check;
+pub mod effective;
+
 use std::process::ExitCode;
 
 /// Placeholder.

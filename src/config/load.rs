@@ -82,24 +82,24 @@ impl Sources {
     /// # Errors
     /// One problem for each file that can't be read, which says who could not read it.
     pub fn read(main: &Path) -> Result<Self, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let mut read = |path: &Path| read_file(path).map_err(|problem| problems.push(problem)).ok();
+        let mut unreadable = Vec::new();
+        let mut read = |path: &Path| read_file(path).map_err(|error| unreadable.push(error)).ok();
         let main_file = read(main);
         let conf_d = match fragments(main) {
             Ok(paths) => paths.iter().filter_map(|path| read(path)).collect(),
-            Err(problem) => {
-                problems.push(problem);
+            Err(error) => {
+                unreadable.push(error);
                 Vec::new()
             }
         };
         match main_file {
-            Some(main) if problems.is_empty() => Ok(Self {
+            Some(main) if unreadable.is_empty() => Ok(Self {
                 main,
                 conf_d,
                 variables: variables(std::env::vars_os()),
                 flags: Vec::new(),
             }),
-            _ => Err(problems),
+            _ => Err(unreadable.into_iter().map(Unreadable::into_problem).collect()),
         }
     }
 
@@ -219,14 +219,20 @@ impl Sources {
         unknown.map(move |name| {
             let message = format!("the environment variable {name} means nothing here");
             let mut problem = Problem::new(Severity::Warning, "", message);
-            problem.help(match suggest::closest(name, known()) {
-                Some(close) => format!("did you mean {close}?"),
-                None => format!("those that do are {}", known().collect::<Vec<_>>().join(", ")),
-            });
+            let tail = |name: &'static str| name.strip_prefix(PREFIX).unwrap_or(name);
+            problem.help(
+                match suggest::closest(name.strip_prefix(PREFIX).unwrap_or(name), known().map(tail)) {
+                    Some(close) => format!("did you mean {PREFIX}{close}?"),
+                    None => format!("those that do are {}", known().collect::<Vec<_>>().join(", ")),
+                },
+            );
             problem
         })
     }
 }
+
+/// What the names of our variables begin with.
+const PREFIX: &str = "SEGUE_";
 
 /// The variables of the environment that mean something.
 pub const VARIABLES: [(&str, Settable); 6] = [
@@ -271,26 +277,41 @@ struct Sorted {
     problems: Vec<Problem>,
 }
 
-fn read_file(path: &Path) -> Result<SourceFile, Problem> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(SourceFile {
-            path: path.display().to_string(),
-            text,
-        }),
-        Err(error) => Err(unreadable(path, &error)),
-    }
+/// A file or directory that can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("can't read {path}")]
+struct Unreadable {
+    path: PathBuf,
+    #[source]
+    error: io::Error,
 }
 
-fn fragments(main: &Path) -> Result<Vec<PathBuf>, Problem> {
+fn read_file(path: &Path) -> Result<SourceFile, Unreadable> {
+    let text = std::fs::read_to_string(path).map_err(|error| Unreadable {
+        path: path.to_owned(),
+        error,
+    })?;
+    Ok(SourceFile {
+        path: path.display().to_string(),
+        text,
+    })
+}
+
+fn fragments(main: &Path) -> Result<Vec<PathBuf>, Unreadable> {
     let directory = main.parent().unwrap_or(Path::new("")).join("conf.d");
     let entries = match std::fs::read_dir(&directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(unreadable(&directory, &error)),
+        Err(error) => return Err(Unreadable { path: directory, error }),
     };
     let mut paths = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| unreadable(&directory, &error))?.path();
+        let path = entry
+            .map_err(|error| Unreadable {
+                path: directory.clone(),
+                error,
+            })?
+            .path();
         let hidden = path
             .file_name()
             .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
@@ -302,25 +323,27 @@ fn fragments(main: &Path) -> Result<Vec<PathBuf>, Problem> {
     Ok(paths)
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Problem {
-    let reason = match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => format!("{} may not read it", user()),
-        io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
-        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
-        _ => error.to_string(),
-    };
-    let mut problem = Problem::new(Severity::Error, "", format!("can't read {}: {reason}", path.display()));
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            problem.help("let this user read the file, and enter every directory on the way to it");
+impl Unreadable {
+    fn into_problem(self) -> Problem {
+        let (reason, help) = match self.error.kind() {
+            io::ErrorKind::NotFound => (
+                "there is no such file".to_owned(),
+                Some("name the file with --config; the package brings /etc/segue/segue.toml"),
+            ),
+            io::ErrorKind::PermissionDenied => (
+                format!("{} may not read it", user()),
+                Some("let this user read it, and enter every directory on the way to it"),
+            ),
+            io::ErrorKind::InvalidData => ("it is not UTF-8 text".to_owned(), None),
+            io::ErrorKind::IsADirectory => ("it is a directory".to_owned(), None),
+            _ => (self.error.to_string(), None),
+        };
+        let message = format!("can't read {}: {reason}", self.path.display());
+        Problem {
+            help: help.map(str::to_owned),
+            ..Problem::new(Severity::Error, "", message)
         }
-        io::ErrorKind::NotFound => {
-            problem.help("name the file with --config; the package brings /etc/segue/segue.toml");
-        }
-        _ => {}
     }
-    problem
 }
 
 /// Who we are, as a person would look it up.
@@ -346,7 +369,7 @@ fn variables(all: std::env::VarsOs) -> BTreeMap<String, String> {
             value.to_string_lossy().into_owned(),
         )
     });
-    text.filter(|(name, _)| name.starts_with("SEGUE_"))
+    text.filter(|(name, _)| name.starts_with(PREFIX))
         .map(|(name, value)| {
             let known = VARIABLES.iter().any(|(known, _)| *known == name);
             (name, if known { value } else { String::new() })
@@ -426,7 +449,7 @@ mod tests {
         assert!(short.is_some());
         assert_eq!(short, long);
         assert_ne!(short, Sources::from_text("[site.'*']\nto = ['a:2']\n").hash());
-        assert_eq!(Sources::from_text("[site]").hash().is_some(), true);
+        assert!(Sources::from_text("[site]").hash().is_some());
         assert_eq!(Sources::from_text("colour = 1").hash(), None);
     }
 }

@@ -219,7 +219,7 @@ impl<'a> Node<'a> {
                 let (key, item) = self.table()?.get_key_value(name)?;
                 Node::Item(item).span_at(key.span(), rest, part)
             }
-            Some((Step::Index(index), rest)) => self.element(*index)?.span_at(key, rest, part),
+            Some((Step::Index(index), rest)) => self.element(*index)?.span_at(None, rest, part),
         }
     }
 

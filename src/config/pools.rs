@@ -14,6 +14,8 @@ use super::{Check, CheckKind, Pool, Server, address, suggest};
 /// Every pool by its name, with who uses it.
 pub struct Drafts<'a> {
     by_name: BTreeMap<String, Draft<'a>>,
+    /// Every `to` leads somewhere; else a pool that seems unused may be meant by one that does not.
+    resolved: bool,
 }
 
 struct Draft<'a> {
@@ -59,9 +61,13 @@ impl<'a> Drafts<'a> {
         });
         let mut drafts = Self {
             by_name: named.collect(),
+            resolved: report.complete,
         };
         for user in users(file) {
-            let Some(to) = user.to else { continue };
+            let Some(to) = user.to else {
+                drafts.resolved = false;
+                continue;
+            };
             match &to.value {
                 To::Pool(name) => drafts.refer(name, &to.spot, &user, report),
                 To::Servers(servers) => drafts.add((servers, &to.spot), &user, report),
@@ -75,7 +81,7 @@ impl<'a> Drafts<'a> {
         for (name, draft) in &self.by_name {
             draft.check_servers(name, report);
             draft.check_check(name, report);
-            if draft.uses.sites + draft.uses.tcp == 0 && report.complete {
+            if draft.uses.sites + draft.uses.tcp == 0 && self.resolved {
                 report
                     .warning(draft.spot, format!("nothing uses the pool `{}`", name.escape_debug()))
                     .help(format!(
@@ -113,7 +119,10 @@ impl<'a> Drafts<'a> {
         if let Some(draft) = self.by_name.get_mut(name) {
             draft.uses.sites += user.uses.sites;
             draft.uses.tcp += user.uses.tcp;
-        } else if report.complete {
+            return;
+        }
+        self.resolved = false;
+        if report.complete {
             let help = self.help_for_unknown(name);
             report
                 .error(to, format!("there is no pool {}", quoted(name)))

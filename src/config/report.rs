@@ -6,7 +6,7 @@ use figment::value::{Dict, Value};
 
 use super::merge::{Merged, Origin};
 use super::problem::{Problem, Severity};
-use super::spot::{Spot, Step};
+use super::spot::Spot;
 use super::suggest;
 use super::table::Table;
 
@@ -49,11 +49,11 @@ impl<'a> Report<'a> {
 
     /// A value that is not of the form wanted.
     pub fn wrong(&mut self, spot: &Spot, value: &Value, form: &str) -> &mut Problem {
-        let name = match spot.path.last() {
-            Some(Step::Index(_)) => format!("each of `{}`", spot.name()),
-            _ => format!("`{}`", spot.name()),
-        };
-        self.error(spot, format!("{name} must be {form}, not {}", found(value)))
+        let each = if spot.is_element() { "each of " } else { "" };
+        self.error(
+            spot,
+            format!("{each}`{}` must be {form}, not {}", spot.name(), found(value)),
+        )
     }
 
     /// The table at `spot`, if it is one.
@@ -87,6 +87,16 @@ impl<'a> Report<'a> {
     #[must_use]
     pub fn origin(&self, spot: &Spot) -> Origin {
         self.merged.origin(spot.tag)
+    }
+
+    /// How `value` (in TOML) is given to the key at `spot`, by whoever gave what is there now.
+    #[must_use]
+    pub fn assignment(&self, spot: &Spot, value: &str) -> String {
+        match self.origin(spot) {
+            Origin::Variable(name) => format!("`{name}={}`", value.trim_matches('"')),
+            Origin::Flag(name) => format!("`{name} {}`", value.trim_matches('"')),
+            Origin::Default | Origin::File(_) => format!("`{} = {value}`", spot.name()),
+        }
     }
 
     /// Something that has no place.

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use toml_edit::TableLike;
 
 use super::file::File;
-use super::merge::{Merged, Parsed};
+use super::merge::{Merged, Origin, Parsed};
 use super::problem::{Place, Problem, Severity};
 use super::report::{Report, quoted};
 use super::spot::Spot;
 use super::table::Given;
-use super::{Address, address};
+use super::{Address, address, units};
 
 /// Names that can stand in a socket unit, and only once.
 pub fn names(file: &File, report: &mut Report<'_>) {
@@ -119,14 +119,22 @@ pub fn limits(file: &File, report: &mut Report<'_>) {
         let (Some(head), Some(target)) = (&listen.table.max_head, &listen.table.max_target) else {
             continue;
         };
-        if target.value.0 > head.value.0 {
-            report
-                .warning(
-                    &target.spot,
-                    "`max_target` is above `max_head`, which a request meets first",
-                )
-                .help("the target is a part of the head: raise `max_head` too");
+        if target.value.0 <= head.value.0 {
+            continue;
         }
+        let (spot, message) = match report.origin(&target.spot) {
+            Origin::Default => (
+                &head.spot,
+                format!("`max_head` is below `max_target`, {}", units::show_size(target.value.0)),
+            ),
+            _ => (
+                &target.spot,
+                format!("`max_target` is above `max_head`, {}", units::show_size(head.value.0)),
+            ),
+        };
+        report
+            .warning(spot, message)
+            .help("the target is a part of the head and can never be so long: change one");
     }
 }
 

@@ -64,6 +64,21 @@ impl Spot {
         self
     }
 
+    /// Whether this is an element of a list.
+    #[must_use]
+    pub fn is_element(&self) -> bool {
+        matches!(self.path.last(), Some(Step::Index(_)))
+    }
+
+    /// The first key on the way: the kind of table.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        match self.path.first() {
+            Some(Step::Key(key)) => key,
+            _ => "",
+        }
+    }
+
     /// The last key on the way: what to name in a message.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -22,38 +22,40 @@ pub fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -
 /// What is wrong with a key that the table at `spot` does not have, and what to write instead.
 #[must_use]
 pub fn for_unknown_key(spot: &Spot, key: &str, value: &Value, known: &[&str]) -> (String, String) {
-    let kind = spot.path.first().map(|_| {
-        Spot {
-            path: spot.path[..1].to_vec(),
-            ..spot.clone()
-        }
-        .to_string()
-    });
-    let kind = kind.unwrap_or_default();
+    let kind = spot.kind();
     if LATER.contains(&key) {
-        let message = format!("`{key}` is not supported in this version");
-        return (message, later(key).to_owned());
-    }
-    if value.as_dict().is_some() && spot.path.len() == 2 {
         return (
-            format!("`[{spot}]` has no table `{key}`"),
-            format!(
-                "if dots are part of the name, put it in quotes: `[{kind}.{}]`",
-                quoted(&dotted(spot, key, value))
-            ),
+            format!("`{key}` is not supported in this version"),
+            later(key).to_owned(),
         );
     }
-    let message = format!("unknown key `{}` in `[{spot}]`", key.escape_debug());
-    let foreign = FOREIGN_KEYS.iter().find(|(table, words, _)| {
-        (*table == kind || table.is_empty()) && words.contains(&key.to_ascii_lowercase().as_str())
-    });
+    if value.as_dict().is_some() && spot.path.len() == 2 {
+        let name = quoted(&dotted(spot, key, value));
+        let help = format!("if dots are part of the name, put it in quotes: `[{kind}.{name}]`");
+        return (format!("`[{spot}]` has no table `{}`", key.escape_debug()), help);
+    }
+    let key_text = key.escape_debug();
+    let message = match spot.is_element() {
+        true => format!("unknown key `{key_text}` in `{spot}`"),
+        false => format!("unknown key `{key_text}` in `[{spot}]`"),
+    };
+    if spot.is_element() && key == "backup" {
+        return (
+            message,
+            "write the server into the list `backup` of the pool instead".to_owned(),
+        );
+    }
+    let lower = key.to_ascii_lowercase();
+    let foreign = FOREIGN_KEYS
+        .iter()
+        .find(|(table, words, _)| (*table == kind || table.is_empty()) && words.contains(&lower.as_str()));
     if let Some((_, _, instead)) = foreign.filter(|(_, _, instead)| known_word(instead, known)) {
-        return (message, format!("write {instead} instead"));
+        return (message, format!("write {instead}"));
     }
-    if let Some(close) = closest(key, known.iter().copied()) {
-        return (message, format!("did you mean `{close}`?"));
+    match closest(key, known.iter().copied()) {
+        Some(close) => (message, format!("did you mean `{close}`?")),
+        None => (message, format!("it can have {}", list(known))),
     }
-    (message, format!("it can have {}", list(known)))
 }
 
 /// What is wrong with a name at the top of the file, and what to write instead.
@@ -169,7 +171,11 @@ fn later(key: &str) -> &'static str {
 }
 
 /// Names of tables in other proxies, and what stands for them.
-const FOREIGN_TABLES: [(&[&str], &str); 9] = [
+const FOREIGN_TABLES: [(&[&str], &str); 10] = [
+    (
+        &["server", "servers"],
+        "`servers` in `[pool.NAME]`, or `[site.\"HOST\"]` for what nginx calls a server",
+    ),
     (
         &["backend", "backends", "upstream", "upstreams", "cluster", "pools"],
         "`[pool.NAME]` with `servers`",
@@ -179,7 +185,7 @@ const FOREIGN_TABLES: [(&[&str], &str); 9] = [
         "`[listen.NAME]` with `address`, and `[site.\"HOST\"]` with `to`",
     ),
     (
-        &["server", "servers", "vhost", "host", "hosts", "sites", "virtualhost"],
+        &["vhost", "host", "hosts", "sites", "virtualhost"],
         "`[site.\"HOST\"]` with `to`",
     ),
     (

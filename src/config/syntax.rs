@@ -23,12 +23,18 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed, Vec<Problem>> {
         Err(error) => error,
     };
     let mut problems = vec![problem(file, text, &first)];
+    if first.message().starts_with(UNCLOSED) {
+        return Err(problems);
+    }
     let mut rest = without_line(text, &first);
     for _ in 0..MOST_ERRORS {
         match Document::parse(rest.as_str()) {
             Ok(_) => return Err(problems),
             Err(error) => {
                 problems.push(problem(file, text, &error));
+                if error.message().starts_with(UNCLOSED) {
+                    return Err(problems);
+                }
                 rest = without_line(&rest, &error);
             }
         }
@@ -36,6 +42,9 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed, Vec<Problem>> {
     problems.truncate(1);
     Err(problems)
 }
+
+/// What follows an open bracket says nothing: it may belong inside.
+const UNCLOSED: &str = "unclosed";
 
 /// Errors in one file that are believed to be independent of each other.
 const MOST_ERRORS: usize = 20;
@@ -70,6 +79,12 @@ fn help(place: &Place, message: &str) -> Option<String> {
     if message.contains("duplicate key") {
         return Some("a key and a table can stand once in a file: put everything under one header".to_owned());
     }
+    if message.contains("missing comma") {
+        return Some("put a comma between the elements of the list".to_owned());
+    }
+    if message.starts_with(UNCLOSED) {
+        return Some("close what is opened here".to_owned());
+    }
     if let Some(header) = line.strip_prefix('[') {
         return unquoted_header(header);
     }
@@ -81,7 +96,7 @@ fn help(place: &Place, message: &str) -> Option<String> {
             "this looks like the configuration of another proxy: here it is {instead}"
         ));
     }
-    let (key, value) = line.split_once(':')?;
+    let (key, value) = line.split_once(':').or_else(|| line.split_once(' '))?;
     unquoted_value(key.trim(), value).or_else(|| Some(format!("write `{} = {}`", key.trim(), value.trim())))
 }
 

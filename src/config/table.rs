@@ -113,10 +113,21 @@ impl<T: Form> Given<T> {
         }
         if let Fallback::Required(example) = key.fallback
             && report.complete
+            // A table inside is an unquoted name with dots, which is reported: then nothing is where it belongs.
+            && !dict.values().any(|value| value.as_dict().is_some())
         {
-            report
-                .error(&table.clone().at_key(), format!("`[{table}]` has no `{}`", key.name))
-                .help(format!("write `{} = {example}` below it", key.name));
+            let (message, help) = if table.is_element() {
+                (
+                    format!("`{table}` has no `{}`", key.name),
+                    format!("write `{} = {example}` into it", key.name),
+                )
+            } else {
+                (
+                    format!("`[{table}]` has no `{}`", key.name),
+                    format!("write `{} = {example}` below it", key.name),
+                )
+            };
+            report.error(&table.clone().at_key(), message).help(help);
         }
         None
     }

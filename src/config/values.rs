@@ -28,16 +28,14 @@ impl<const MIN: u64, const MAX: u64> Form for Whole<MIN, MAX> {
         {
             return Some(Self(number));
         }
+        let digits = value.as_str().and_then(|text| text.trim().parse::<u64>().ok());
+        let example = report.assignment(spot, &MAX.min(MIN.max(3)).to_string());
         let problem = report.wrong(spot, value, &Self::describe());
-        if let Some(number) = value.as_str().and_then(|text| text.trim().parse::<u64>().ok()) {
-            problem.help(format!("write `{} = {number}`, without quotes", spot.name()));
-        } else if value.as_str().is_some() {
-            problem.help(format!(
-                "write it in digits, as in `{} = {}`",
-                spot.name(),
-                MAX.min(MIN.max(3))
-            ));
-        }
+        match (digits, value.as_str()) {
+            (Some(number), _) => problem.help(format!("write `{} = {number}`, without quotes", spot.name())),
+            (None, Some(_)) => problem.help(format!("write it in digits, as in {example}")),
+            (None, None) => problem,
+        };
         None
     }
 }
@@ -100,48 +98,34 @@ impl Form for Duration {
     }
 
     fn read(value: &Value, spot: &Spot, report: &mut Report<'_>) -> Option<Self> {
-        let name = spot.name();
-        match value.as_str().map(units::duration) {
-            Some(Ok(time)) => in_range(time, spot, report),
-            Some(Err(UnitError::NoUnit)) => {
-                let number = value.as_str().unwrap_or_default();
-                report
-                    .wrong(spot, value, &Self::describe())
-                    .help(with_unit(name, number));
-                None
-            }
-            Some(Err(_)) => {
-                let help = "units are ms, s, min, h and days, each after a number";
-                report.wrong(spot, value, &Self::describe()).help(help);
-                None
-            }
-            None => {
-                let problem = report.wrong(spot, value, &Self::describe());
-                match value.to_i128() {
-                    Some(number) if number > 0 => problem.help(with_unit(name, &number.to_string())),
-                    _ => problem.help(format!("write for example `{name} = \"5s\"`")),
-                };
-                None
-            }
-        }
+        let help = match value.as_str().map(units::duration) {
+            Some(Ok(time)) => return in_range(time, spot, report),
+            Some(Err(UnitError::NoUnit)) => with_unit(value.as_str().unwrap_or_default(), spot, report),
+            Some(Err(_)) => "units are ms, s, min, h and days, each after a number".to_owned(),
+            None => match value.to_i128() {
+                Some(number) if number > 0 => with_unit(&number.to_string(), spot, report),
+                _ => format!("write for example {}", report.assignment(spot, "\"5s\"")),
+            },
+        };
+        report.wrong(spot, value, &Self::describe()).help(help);
+        None
     }
 }
 
 fn in_range(time: Duration, spot: &Spot, report: &mut Report<'_>) -> Option<Duration> {
     let name = spot.name();
-    if time < Duration::from_millis(1) {
+    let mut refuse = |message: &str, example: &str| {
+        let example = report.assignment(spot, example);
         report
-            .error(
-                spot,
-                format!("`{name}` must be longer than nothing: no wait can be over before it begins"),
-            )
-            .help(format!("write for example `{name} = \"5s\"`"));
+            .error(spot, format!("`{name}` must be {message}"))
+            .help(format!("write for example {example}"));
+    };
+    if time < Duration::from_millis(1) {
+        refuse("longer than nothing: no wait can be over before it begins", "\"5s\"");
         return None;
     }
     if time > LONGEST {
-        report
-            .error(spot, format!("`{name}` must be a year or less: every wait has an end"))
-            .help(format!("write for example `{name} = \"1h\"`"));
+        refuse("a year or less: every wait has an end", "\"1h\"");
         return None;
     }
     if time > A_DAY {
@@ -156,13 +140,15 @@ fn in_range(time: Duration, spot: &Spot, report: &mut Report<'_>) -> Option<Dura
 }
 
 /// HAProxy takes a number alone as milliseconds, most others as seconds: where both make sense, both are shown.
-fn with_unit(name: &str, number: &str) -> String {
+fn with_unit(number: &str, spot: &Spot, report: &Report<'_>) -> String {
+    let seconds = report.assignment(spot, &format!("\"{number}s\""));
     match number.parse::<u64>() {
         Ok(number) if number >= 1000 => {
             let millis = units::show_duration(Duration::from_millis(number));
-            format!("write `{name} = \"{millis}\"` if these are milliseconds, `{name} = \"{number}s\"` if seconds")
+            let millis = report.assignment(spot, &format!("\"{millis}\""));
+            format!("write {millis} if these are milliseconds, {seconds} if seconds")
         }
-        _ => format!("write `{name} = \"{number}s\"`"),
+        _ => format!("write {seconds}"),
     }
 }
 
@@ -233,9 +219,10 @@ fn word<T: Copy>(words: &[(&str, T)], value: &Value, spot: &Spot, report: &mut R
         return Some(*meant);
     }
     let close = given.and_then(|given| super::suggest::closest(given, words.iter().map(|(word, _)| *word)));
+    let help = close.map(|close| format!("did you mean {}?", report.assignment(spot, &quoted(close))));
     let problem = report.wrong(spot, value, form);
-    if let Some(close) = close {
-        problem.help(format!("did you mean `{} = \"{close}\"`?", spot.name()));
+    if let Some(help) = help {
+        problem.help(help);
     }
     None
 }
