@@ -1,0 +1,90 @@
+//! The fields that a proxy must understand in a head, found by name, and the values of those that frame a body.
+
+/// A field that means something to the connection or to the framing of the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    Host,
+    ContentLength,
+    TransferEncoding,
+    Connection,
+    KeepAlive,
+    Expect,
+    Upgrade,
+    Te,
+    Trailer,
+    /// `Proxy-Connection` and the fields of proxy authentication.
+    Proxy,
+    Other,
+}
+
+impl Known {
+    /// Tells by length first: most fields are not known, and their names are not looked at.
+    pub(super) fn of(name: &[u8]) -> Self {
+        let candidates: &[(&[u8], Self)] = match name.len() {
+            2 => &[(b"te", Self::Te)],
+            4 => &[(b"host", Self::Host)],
+            6 => &[(b"expect", Self::Expect)],
+            7 => &[(b"upgrade", Self::Upgrade), (b"trailer", Self::Trailer)],
+            10 => &[(b"connection", Self::Connection), (b"keep-alive", Self::KeepAlive)],
+            14 => &[(b"content-length", Self::ContentLength)],
+            16 => &[(b"proxy-connection", Self::Proxy)],
+            17 => &[(b"transfer-encoding", Self::TransferEncoding)],
+            18 => &[(b"proxy-authenticate", Self::Proxy)],
+            19 => &[(b"proxy-authorization", Self::Proxy)],
+            25 => &[(b"proxy-authentication-info", Self::Proxy)],
+            _ => &[],
+        };
+        candidates
+            .iter()
+            .find(|(known, _)| name.eq_ignore_ascii_case(known))
+            .map_or(Self::Other, |(_, kind)| *kind)
+    }
+}
+
+/// A `Content-Length`: digits only, at least one, below 2^63. Leading zeros are digits too.
+pub(super) fn length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() {
+        return None;
+    }
+    let mut length = 0_u64;
+    for digit in value {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        length = length.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+    }
+    (length <= i64::MAX as u64).then_some(length)
+}
+
+/// Whether a `Transfer-Encoding` is exactly `chunked`; codings have no case (RFC 9112 §7).
+pub(super) fn is_chunked(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"chunked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_digits_below_2_to_the_63() {
+        for (value, expected) in [
+            ("0", Some(0)),
+            ("5", Some(5)),
+            ("0005", Some(5)),
+            ("9223372036854775807", Some(i64::MAX as u64)),
+            ("9223372036854775808", None),
+            ("18446744073709551616", None),
+            ("99999999999999999999999", None),
+            ("", None),
+            ("+5", None),
+            ("-5", None),
+            ("5 5", None),
+            ("5,5", None),
+            ("0x5", None),
+            ("5.0", None),
+            ("٥", None),
+        ] {
+            assert_eq!(length(value.as_bytes()), expected, "{value:?}");
+        }
+    }
+}
