@@ -232,7 +232,7 @@ mod tests {
             ("a:-80", HostFault::Port),
             ("a:000080", HostFault::Port),
             ("a:80:80", HostFault::Port),
-            ("::1", HostFault::Empty),
+            ("::1", HostFault::Port),
             ("[::1", HostFault::Ipv6),
             ("[::1]x", HostFault::Ipv6),
             ("[]", HostFault::Ipv6),

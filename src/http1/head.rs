@@ -104,6 +104,11 @@ impl Walk {
         Self::from(State::StatusVersion)
     }
 
+    /// Over fields without a start line: a trailer section.
+    pub(super) const fn trailers() -> Self {
+        Self::from(State::FieldStart)
+    }
+
     const fn from(state: State) -> Self {
         Self {
             state,
@@ -121,20 +126,22 @@ impl Walk {
     /// Walks on over what `bytes` has more than last time; gives the length of the head once it is whole.
     pub(super) fn advance(&mut self, bytes: &[u8], bounds: &Bounds) -> Result<Option<usize>, Break> {
         for &byte in bytes.get(self.at..).unwrap_or_default() {
-            self.at += 1;
-            self.state = self.step(byte, bounds)?;
-            if self.state == State::Done {
-                return if self.at > bounds.head {
-                    Err(Break::TooLarge)
-                } else {
-                    Ok(Some(self.at))
-                };
-            }
-            if self.at >= bounds.head {
-                return Err(Break::TooLarge);
+            if self.push(byte, bounds)? {
+                return Ok(Some(self.at));
             }
         }
         Ok(None)
+    }
+
+    /// Walks over one more byte; true when it was the last one.
+    pub(super) fn push(&mut self, byte: u8, bounds: &Bounds) -> Result<bool, Break> {
+        self.at += 1;
+        self.state = self.step(byte, bounds)?;
+        let is_whole = self.state == State::Done;
+        if self.at > bounds.head || (self.at == bounds.head && !is_whole) {
+            return Err(Break::TooLarge);
+        }
+        Ok(is_whole)
     }
 
     fn step(&mut self, byte: u8, bounds: &Bounds) -> Result<State, Break> {

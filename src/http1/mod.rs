@@ -1,12 +1,20 @@
-//! The bytes of HTTP/1 messages: what is valid, what it means. No sockets.
+//! The bytes of HTTP/1 messages: heads, framing, chunks. No sockets, no waiting.
+//!
+//! What clients send is looked at here before hyper reads it, because hyper accepts what must be refused; what servers
+//! send is parsed here and nowhere else. Both by the same rule: a message that two parsers could read in two ways is
+//! refused (RFC 9112 §11.2).
 
 pub mod authority;
 pub mod chunked;
+pub mod encode;
 pub mod fields;
 mod framing;
 mod head;
 pub mod refusal;
 pub mod request;
+pub mod response;
+#[cfg(test)]
+mod splits;
 mod target;
 
 pub use head::LineFault;

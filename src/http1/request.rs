@@ -221,7 +221,7 @@ impl MethodFacts {
 struct Said {
     host: bool,
     length: Option<u64>,
-    chunked: bool,
+    encoding: Option<Encoding>,
     expects_continue: bool,
     /// Whether every `Upgrade` field is one that may be tunnelled; none when there is no such field.
     upgrade: Option<bool>,
@@ -240,7 +240,7 @@ impl Said {
             }
             Known::Connection => self.options.add_flags(field.value),
             Known::ContentLength => self.take_length(field.value)?,
-            Known::TransferEncoding => self.take_encoding(head, field)?,
+            Known::TransferEncoding => self.take_encoding(head, field),
             Known::Expect if field.value.eq_ignore_ascii_case(b"100-continue") => self.expects_continue = true,
             Known::Expect => return Err(Refusal::Expect),
             Known::Upgrade => {
@@ -264,36 +264,44 @@ impl Said {
     }
 
     /// Exactly `chunked`, once, and without tabs around it, which some parsers take for part of the coding.
-    fn take_encoding(&mut self, head: &[u8], field: &Header<'_>) -> Result<(), Refusal> {
+    fn take_encoding(&mut self, head: &[u8], field: &Header<'_>) {
         let after_name = head::offset(head, field.name.as_bytes()) + field.name.len();
         let line = head[after_name..]
             .split(|&byte| byte == b'\r')
             .next()
             .unwrap_or_default();
-        if self.chunked || line.contains(&b'\t') {
-            return Err(Refusal::TransferEncoding);
-        }
-        if !framing::is_chunked(field.value) {
-            let is_unknown = fields::is_token(field.value) && !field.value.eq_ignore_ascii_case(b"identity");
-            return Err(if is_unknown {
-                Refusal::UnknownCoding
-            } else {
-                Refusal::TransferEncoding
-            });
-        }
-        self.chunked = true;
-        Ok(())
+        let encoding = if self.encoding.is_some() || line.contains(&b'\t') {
+            Encoding::Wrong
+        } else if framing::is_chunked(field.value) {
+            Encoding::Chunked
+        } else if fields::is_token(field.value) && !field.value.eq_ignore_ascii_case(b"identity") {
+            Encoding::Unknown
+        } else {
+            Encoding::Wrong
+        };
+        self.encoding = Some(encoding);
     }
 
     fn framing(&self, version: Version) -> Result<Framing, Refusal> {
-        match (self.length, self.chunked) {
-            (Some(_), true) => Err(Refusal::LengthAndEncoding),
-            (None, true) if version == Version::HTTP_10 => Err(Refusal::EncodingInHttp10),
-            (None, true) => Ok(Framing::Chunked),
-            (Some(length), false) => Ok(Framing::Length(length)),
-            (None, false) => Ok(Framing::None),
+        match (self.length, self.encoding) {
+            (None, None) => Ok(Framing::None),
+            (Some(length), None) => Ok(Framing::Length(length)),
+            (Some(_), Some(_)) => Err(Refusal::LengthAndEncoding),
+            (None, Some(_)) if version == Version::HTTP_10 => Err(Refusal::EncodingInHttp10),
+            (None, Some(Encoding::Chunked)) => Ok(Framing::Chunked),
+            (None, Some(Encoding::Unknown)) => Err(Refusal::UnknownCoding),
+            (None, Some(Encoding::Wrong)) => Err(Refusal::TransferEncoding),
         }
     }
+}
+
+/// What a `Transfer-Encoding` asks for.
+#[derive(Clone, Copy)]
+enum Encoding {
+    Chunked,
+    /// One coding, well-formed, that nobody here knows.
+    Unknown,
+    Wrong,
 }
 
 /// Whether an `Upgrade` field is well-formed, `name` or `name/version` in a list (RFC 9110 §7.8), and asks for nothing
@@ -305,4 +313,582 @@ fn may_tunnel(value: &[u8]) -> bool {
             let mut parts = protocol.splitn(2, |&byte| byte == b'/');
             !protocol.eq_ignore_ascii_case(b"h2c") && parts.all(fields::is_token)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::authority::HostFault;
+    use super::super::head::LineFault;
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        max_head: 1024,
+        max_target: 64,
+        max_fields: 8,
+    };
+
+    fn whole(text: &str) -> Result<RequestHead, Refusal> {
+        check(text.as_bytes(), &LIMITS).map(|head| head.unwrap_or_else(|| panic!("incomplete: {text:?}")))
+    }
+
+    /// A GET of `/` over HTTP/1.1 with these fields, each with its line end.
+    fn with(fields: &str) -> Result<RequestHead, Refusal> {
+        whole(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"))
+    }
+
+    /// Every row: what is sent, and the one rule that it breaks.
+    const REFUSED: &[(&str, Refusal)] = &[
+        // lines
+        ("GET / HTTP/1.1\nHost: a\r\n\r\n", Refusal::Line(LineFault::BareLf)),
+        ("GET / HTTP/1.1\r\nHost: a\n\r\n", Refusal::Line(LineFault::BareLf)),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\n", Refusal::Line(LineFault::BareLf)),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nA: b\nB: c\r\n\r\n",
+            Refusal::Line(LineFault::BareLf),
+        ),
+        ("GET / HTTP/1.1\n\n", Refusal::Line(LineFault::BareLf)),
+        ("GET / HTTP/1.1\rHost: a\r\n\r\n", Refusal::Line(LineFault::BareCr)),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nA: b\rc\r\n\r\n",
+            Refusal::Line(LineFault::BareCr),
+        ),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\rX", Refusal::Line(LineFault::BareCr)),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n",
+            Refusal::Line(LineFault::Fold),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n\tc\r\n\r\n",
+            Refusal::Line(LineFault::Fold),
+        ),
+        ("GET / HTTP/1.1\r\n Host: a\r\n\r\n", Refusal::Line(LineFault::Fold)),
+        (
+            "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+            Refusal::Line(LineFault::SpaceBeforeColon),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost\t: a\r\n\r\n",
+            Refusal::Line(LineFault::SpaceBeforeColon),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nA: b\0c\r\n\r\n",
+            Refusal::Line(LineFault::FieldValue),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nA: b\x7fc\r\n\r\n",
+            Refusal::Line(LineFault::FieldValue),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nA: b\x0bc\r\n\r\n",
+            Refusal::Line(LineFault::FieldValue),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
+            Refusal::Line(LineFault::FieldName),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nA\r\n\r\n",
+            Refusal::Line(LineFault::FieldName),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nA(b): c\r\n\r\n",
+            Refusal::Line(LineFault::FieldName),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nÄ: c\r\n\r\n",
+            Refusal::Line(LineFault::FieldName),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nA\0: c\r\n\r\n",
+            Refusal::Line(LineFault::FieldName),
+        ),
+        // request line
+        ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::EmptyLines),
+        ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Line(LineFault::BareLf)),
+        (
+            "\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            Refusal::Line(LineFault::BareLf),
+        ),
+        (" GET / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
+        ("G(T / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
+        ("GET\r\n\r\n", Refusal::Method),
+        ("\x16\x03\x01\x02", Refusal::Method),
+        (
+            "METHODMETHODMETHODMETHODMETHODMETHOD / HTTP/1.1\r\nHost: a\r\n\r\n",
+            Refusal::MethodTooLong,
+        ),
+        ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
+        ("GET /  HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
+        ("GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
+        ("GET /\tHTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
+        ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n", Refusal::RequestLine),
+        ("GET /\r\n\r\n", Refusal::RequestLine),
+        ("GET / http/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
+        ("GET / HTTP/1.10\r\nHost: a\r\n\r\n", Refusal::RequestLine),
+        ("GET / HTTP/1.x\r\nHost: a\r\n\r\n", Refusal::RequestLine),
+        ("GET / HTTP/01.1\r\nHost: a\r\n\r\n", Refusal::Version),
+        ("GET / HTTP/0.9\r\nHost: a\r\n\r\n", Refusal::Version),
+        ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", Refusal::Version),
+        ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", Refusal::Version),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Refusal::Version),
+        // targets
+        ("GET a HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::TargetForm),
+        ("GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::TargetForm),
+        ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::TargetForm),
+        ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::TargetForm),
+        ("GET http:/a HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::TargetForm),
+        ("GET ?q HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::TargetForm),
+        ("OPTIONS ** HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::TargetForm),
+        (
+            "GET http:///p HTTP/1.1\r\nHost: a\r\n\r\n",
+            Refusal::Host(HostFault::Empty),
+        ),
+        (
+            "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            Refusal::Host(HostFault::UserInfo),
+        ),
+        (
+            "GET http://a:x/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            Refusal::Host(HostFault::Port),
+        ),
+        (
+            "GET http://[::1/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            Refusal::Host(HostFault::Ipv6),
+        ),
+        ("GET /#f HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
+        ("GET http://a/#f HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
+        ("GET /<a> HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
+        ("GET /`a HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
+        ("GET /?\" HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
+        ("GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
+        ("GET /\x7f HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
+        ("GET /ü HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
+        ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", Refusal::Connect),
+        ("CONNECT /a HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Connect),
+        // hosts
+        ("GET / HTTP/1.1\r\n\r\n", Refusal::NoHost),
+        ("GET http://a/ HTTP/1.1\r\n\r\n", Refusal::NoHost),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", Refusal::TwoHosts),
+        ("GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", Refusal::TwoHosts),
+        ("GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", Refusal::TwoHosts),
+        ("GET / HTTP/1.1\r\nHost:\r\n\r\n", Refusal::Host(HostFault::Empty)),
+        (
+            "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
+            Refusal::Host(HostFault::UserInfo),
+        ),
+        ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", Refusal::Host(HostFault::Comma)),
+        (
+            "GET / HTTP/1.1\r\nHost: a:99999\r\n\r\n",
+            Refusal::Host(HostFault::Port),
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: [1::2::3]\r\n\r\n",
+            Refusal::Host(HostFault::Ipv6),
+        ),
+        ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", Refusal::Host(HostFault::Name)),
+        (
+            "GET http://b/ HTTP/1.1\r\nHost: a b\r\n\r\n",
+            Refusal::Host(HostFault::Name),
+        ),
+        // framing
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Refusal::LengthAndEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+            Refusal::LengthAndEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\nContent-Length: 5\r\n\r\n",
+            Refusal::LengthAndEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
+            Refusal::RepeatedLength,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+            Refusal::RepeatedLength,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n",
+            Refusal::ContentLength,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n",
+            Refusal::ContentLength,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
+            Refusal::ContentLength,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\n",
+            Refusal::ContentLength,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n",
+            Refusal::ContentLength,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n",
+            Refusal::ContentLength,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n",
+            Refusal::ContentLength,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551621\r\n\r\n",
+            Refusal::ContentLength,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            Refusal::TransferEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
+            Refusal::TransferEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
+            Refusal::TransferEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked,\r\n\r\n",
+            Refusal::TransferEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;q=1\r\n\r\n",
+            Refusal::TransferEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n",
+            Refusal::TransferEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n",
+            Refusal::TransferEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n",
+            Refusal::TransferEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\tchunked\r\n\r\n",
+            Refusal::TransferEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\t\r\n\r\n",
+            Refusal::TransferEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Refusal::TransferEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Refusal::TransferEncoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\n\r\n",
+            Refusal::Line(LineFault::Fold),
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n",
+            Refusal::Line(LineFault::FieldValue),
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n",
+            Refusal::Line(LineFault::SpaceBeforeColon),
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
+            Refusal::UnknownCoding,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+            Refusal::UnknownCoding,
+        ),
+        (
+            "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Refusal::EncodingInHttp10,
+        ),
+        // expectations
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 5\r\n\r\n",
+            Refusal::Expect,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue, x\r\nContent-Length: 5\r\n\r\n",
+            Refusal::Expect,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nExpect:\r\nContent-Length: 5\r\n\r\n",
+            Refusal::Expect,
+        ),
+        // limits
+        (
+            "GET /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            Refusal::TargetTooLong,
+        ),
+        (
+            "GET / HTTP/1.1\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na",
+            Refusal::TooManyFields,
+        ),
+    ];
+
+    #[test]
+    fn every_broken_rule_is_refused_by_its_name() {
+        for (text, refusal) in REFUSED {
+            assert_eq!(check(text.as_bytes(), &LIMITS), Err(*refusal), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_in_single_bytes_is_refused_for_the_same_rule() {
+        for (text, refusal) in REFUSED {
+            let mut search = HeadSearch::new();
+            let judged = (0..=text.len()).find_map(|end| match search.look(&text.as_bytes()[..end], &LIMITS) {
+                Ok(None) => None,
+                judged => Some(judged),
+            });
+            assert_eq!(judged, Some(Err(*refusal)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn refusals_have_their_status_and_limit() {
+        for (refusal, status, limit) in [
+            (Refusal::NoHost, 400, None),
+            (Refusal::Connect, 405, None),
+            (Refusal::TargetTooLong, 414, Some("max_target")),
+            (Refusal::Expect, 417, None),
+            (Refusal::TooManyFields, 431, Some("max_fields")),
+            (Refusal::HeadTooLarge, 431, Some("max_head")),
+            (Refusal::UnknownCoding, 501, None),
+            (Refusal::MethodTooLong, 501, None),
+            (Refusal::Version, 505, None),
+        ] {
+            assert_eq!((refusal.status(), refusal.limit()), (status, limit), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_plain_request_is_understood() {
+        let text = "GET /a?b HTTP/1.1\r\nHost: example.com\r\nAccept: */*\r\n\r\n";
+        let head = RequestHead {
+            len: text.len(),
+            version: Version::HTTP_11,
+            method: MethodFacts {
+                head: false,
+                safe: true,
+                idempotent: true,
+            },
+            framing: Framing::None,
+            expects_continue: false,
+            upgrade: false,
+            keep_alive: true,
+            te_trailers: false,
+        };
+        assert_eq!(whole(text), Ok(head));
+        assert_eq!(whole(&format!("{text}GET /next HTTP/1.1\r\n")), Ok(head));
+    }
+
+    #[test]
+    fn one_leading_empty_line_is_skipped_and_counted() {
+        let text = "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(whole(text).map(|head| head.len), Ok(text.len()));
+    }
+
+    #[test]
+    fn well_formed_targets_pass() {
+        for line in [
+            "GET /",
+            "GET //a//b/../c",
+            "GET /a%2fb%00?x=%0d%0a&y=[1]|{2}\\",
+            "GET /?a?b",
+            "GET http://b.example/p?q",
+            "GET HTTPS://b.example:8443",
+            "GET http://[::1]:80/",
+            "OPTIONS *",
+            "OPTIONS http://b.example",
+            "get /",
+            "M-SEARCH /",
+        ] {
+            let judged = whole(&format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            assert!(judged.is_ok(), "{line}: {judged:?}");
+        }
+    }
+
+    #[test]
+    fn methods_have_their_promises() {
+        for (method, head, safe, idempotent) in [
+            ("GET", false, true, true),
+            ("HEAD", true, true, true),
+            ("OPTIONS", false, true, true),
+            ("TRACE", false, true, true),
+            ("PUT", false, false, true),
+            ("DELETE", false, false, true),
+            ("POST", false, false, false),
+            ("PATCH", false, false, false),
+            ("get", false, false, false),
+        ] {
+            let facts = whole(&format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n")).map(|head| head.method);
+            assert_eq!(facts, Ok(MethodFacts { head, safe, idempotent }), "{method}");
+        }
+    }
+
+    #[test]
+    fn bodies_are_framed() {
+        for (fields, framing) in [
+            ("", Framing::None),
+            ("Content-Length: 0\r\n", Framing::Length(0)),
+            ("content-length:\t0012 \r\n", Framing::Length(12)),
+            (
+                "Content-Length: 9223372036854775807\r\n",
+                Framing::Length(i64::MAX as u64),
+            ),
+            ("Transfer-Encoding: chunked\r\n", Framing::Chunked),
+            ("transfer-encoding:  Chunked \r\n", Framing::Chunked),
+        ] {
+            assert_eq!(with(fields).map(|head| head.framing), Ok(framing), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn the_client_waits_only_when_it_has_a_body_to_send() {
+        for (version, fields, expects) in [
+            ("1.1", "Expect: 100-continue\r\nContent-Length: 5\r\n", true),
+            ("1.1", "expect: 100-Continue\r\nTransfer-Encoding: chunked\r\n", true),
+            ("1.1", "Expect: 100-continue\r\n", false),
+            ("1.1", "Expect: 100-continue\r\nContent-Length: 0\r\n", false),
+            ("1.0", "Expect: 100-continue\r\nContent-Length: 5\r\n", false),
+            ("1.1", "Content-Length: 5\r\n", false),
+        ] {
+            let head = whole(&format!("POST / HTTP/{version}\r\nHost: a\r\n{fields}\r\n"));
+            assert_eq!(
+                head.map(|head| head.expects_continue),
+                Ok(expects),
+                "{version} {fields:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_well_formed_upgrade_is_one() {
+        const WEBSOCKET: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
+        for (line, fields, upgrade) in [
+            ("GET / HTTP/1.1", WEBSOCKET, true),
+            (
+                "GET / HTTP/1.1",
+                "Connection: keep-alive, upgrade\r\nUpgrade: a/1, b\r\n",
+                true,
+            ),
+            (
+                "GET / HTTP/1.1",
+                "Upgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 0\r\n",
+                true,
+            ),
+            ("POST / HTTP/1.1", WEBSOCKET, false),
+            ("GET / HTTP/1.0", WEBSOCKET, false),
+            (
+                "GET / HTTP/1.1",
+                "Upgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 1\r\n",
+                false,
+            ),
+            ("GET / HTTP/1.1", "Upgrade: websocket\r\n", false),
+            ("GET / HTTP/1.1", "Connection: upgrade\r\n", false),
+            ("GET / HTTP/1.1", "Upgrade:\r\nConnection: upgrade\r\n", false),
+            ("GET / HTTP/1.1", "Upgrade: a b\r\nConnection: upgrade\r\n", false),
+            (
+                "GET / HTTP/1.1",
+                "Upgrade: h2c\r\nConnection: upgrade, HTTP2-Settings\r\n",
+                false,
+            ),
+            (
+                "GET / HTTP/1.1",
+                "Upgrade: websocket, H2C\r\nConnection: upgrade\r\n",
+                false,
+            ),
+            (
+                "GET / HTTP/1.1",
+                "Upgrade: websocket\r\nUpgrade: h2c\r\nConnection: upgrade\r\n",
+                false,
+            ),
+        ] {
+            let head = whole(&format!("{line}\r\nHost: a\r\n{fields}\r\n"));
+            assert_eq!(head.map(|head| head.upgrade), Ok(upgrade), "{line} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn the_connection_persists_by_version_and_option() {
+        for (version, fields, keep_alive) in [
+            ("1.1", "", true),
+            ("1.1", "Connection: close\r\n", false),
+            ("1.1", "Connection: x, Close\r\n", false),
+            ("1.1", "Connection: keep-alive\r\nConnection: close\r\n", false),
+            ("1.0", "", false),
+            ("1.0", "Connection: Keep-Alive\r\n", true),
+            ("1.0", "Connection: keep-alive, close\r\n", false),
+        ] {
+            let head = whole(&format!("GET / HTTP/{version}\r\n{fields}Host: a\r\n\r\n"));
+            assert_eq!(head.map(|head| head.keep_alive), Ok(keep_alive), "{version} {fields:?}");
+        }
+        assert_eq!(
+            with("TE: gzip;q=0.5, Trailers\r\n").map(|head| head.te_trailers),
+            Ok(true)
+        );
+        assert_eq!(with("TE: gzip\r\n").map(|head| head.te_trailers), Ok(false));
+    }
+
+    #[test]
+    fn http_1_0_needs_no_host() {
+        assert!(whole("GET / HTTP/1.0\r\n\r\n").is_ok());
+    }
+
+    #[test]
+    fn limits_strike_exactly_above_their_value() {
+        let target = |len: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(len - 1));
+        assert!(whole(&target(64)).is_ok());
+        assert_eq!(whole(&target(65)), Err(Refusal::TargetTooLong));
+        let fields = |count: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(count - 1));
+        assert!(whole(&fields(8)).is_ok());
+        assert_eq!(whole(&fields(9)), Err(Refusal::TooManyFields));
+        let head = |len: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n", "b".repeat(len - 32));
+        assert_eq!(head(1024).len(), 1024);
+        assert!(whole(&head(1024)).is_ok());
+        assert_eq!(whole(&head(1025)), Err(Refusal::HeadTooLarge));
+        let unfinished = &head(2000)[..1024];
+        assert_eq!(check(unfinished.as_bytes(), &LIMITS), Err(Refusal::HeadTooLarge));
+        assert_eq!(check(&unfinished.as_bytes()[..1023], &LIMITS), Ok(None));
+    }
+
+    #[test]
+    fn more_fields_than_fit_the_stack_are_taken_when_the_limit_says_so() {
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(499));
+        let limits = Limits {
+            max_head: 1 << 16,
+            max_fields: 500,
+            ..LIMITS
+        };
+        assert!(matches!(check(text.as_bytes(), &limits), Ok(Some(_))));
+        let limits = Limits {
+            max_fields: 499,
+            ..limits
+        };
+        assert_eq!(check(text.as_bytes(), &limits), Err(Refusal::TooManyFields));
+    }
+
+    #[test]
+    fn a_search_that_found_its_head_starts_anew() {
+        let mut search = HeadSearch::new();
+        let text = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        for _ in 0..2 {
+            assert_eq!(search.look(&text[..9], &LIMITS), Ok(None));
+            assert!(matches!(search.look(text, &LIMITS), Ok(Some(_))));
+        }
+    }
 }

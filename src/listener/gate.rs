@@ -153,7 +153,7 @@ impl Gate {
             stream: self.stream,
             over,
             held: self.held,
-            may_receive: !self.finished && !(self.last && is_whole),
+            may_receive: !(self.finished || self.last && is_whole),
         }
     }
 

@@ -1,0 +1,155 @@
+//! The framing of one chunked body, byte by byte; payload is stepped over.
+
+use super::{ChunkFault, MAX_EXTENSIONS, MAX_TRAILER_FIELDS, MAX_TRAILERS};
+use crate::http1::head::{Bounds, Walk};
+
+/// Where the walk over one chunked body is.
+#[derive(Debug)]
+pub(super) struct Chunks {
+    state: State,
+    /// Payload left in the current chunk; while its size is read, what was read so far.
+    left: u64,
+    digits: u8,
+    extensions: usize,
+    trailers: Walk,
+    /// The trailer section with its empty line; empty when there are no trailers.
+    section: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Size,
+    Extension,
+    SizeLf,
+    Payload,
+    PayloadCr,
+    PayloadLf,
+    Trailers,
+    Done,
+}
+
+/// What the next bytes of a body are: first some of framing, then some of payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    pub framing: usize,
+    pub payload: usize,
+    pub done: bool,
+}
+
+impl Chunks {
+    pub(super) const fn new() -> Self {
+        Self {
+            state: State::Size,
+            left: 0,
+            digits: 0,
+            extensions: 0,
+            trailers: Walk::trailers(),
+            section: Vec::new(),
+        }
+    }
+
+    /// Steps over `bytes` as far as the end of the first payload in them.
+    pub(super) fn step(&mut self, bytes: &[u8]) -> Result<Step, ChunkFault> {
+        let mut framing = 0;
+        while self.state != State::Done && framing < bytes.len() {
+            if self.state == State::Payload {
+                let payload = self.take_payload(bytes.len() - framing);
+                return Ok(Step {
+                    framing,
+                    payload,
+                    done: false,
+                });
+            }
+            self.state = self.take(bytes[framing])?;
+            framing += 1;
+        }
+        Ok(Step {
+            framing,
+            payload: 0,
+            done: self.state == State::Done,
+        })
+    }
+
+    /// The trailer section with its empty line, empty when there were no trailers; to be asked once the body is done.
+    pub(super) fn section(&self) -> &[u8] {
+        &self.section
+    }
+
+    pub(super) fn take_section(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.section)
+    }
+
+    fn take_payload(&mut self, available: usize) -> usize {
+        let payload = usize::try_from(self.left).map_or(available, |left| left.min(available));
+        self.left -= payload as u64;
+        if self.left == 0 {
+            self.state = State::PayloadCr;
+        }
+        payload
+    }
+
+    fn take(&mut self, byte: u8) -> Result<State, ChunkFault> {
+        match self.state {
+            State::Size => self.take_size(byte),
+            State::Extension => self.take_extension(byte),
+            State::SizeLf if byte != b'\n' => Err(ChunkFault::LineEnd),
+            State::SizeLf if self.left == 0 => Ok(State::Trailers),
+            State::SizeLf => Ok(State::Payload),
+            State::PayloadCr if byte == b'\r' => Ok(State::PayloadLf),
+            State::PayloadLf if byte == b'\n' => {
+                self.digits = 0;
+                Ok(State::Size)
+            }
+            State::PayloadCr | State::PayloadLf => Err(ChunkFault::PayloadEnd),
+            State::Trailers => self.take_trailer(byte),
+            State::Payload | State::Done => Ok(self.state), // `step` takes no byte in these
+        }
+    }
+
+    fn take_size(&mut self, byte: u8) -> Result<State, ChunkFault> {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            b'A'..=b'F' => byte - b'A' + 10,
+            b';' if self.digits > 0 => return Ok(State::Extension),
+            b'\r' if self.digits > 0 => return Ok(State::SizeLf),
+            b'\n' if self.digits > 0 => return Err(ChunkFault::LineEnd),
+            _ => return Err(ChunkFault::Size),
+        };
+        // one more digit must leave the size below 2^63, and zeros in front are bounded too
+        if self.digits == 16 || self.left > (i64::MAX as u64) >> 4 {
+            return Err(ChunkFault::SizeTooLarge);
+        }
+        self.digits += 1;
+        self.left = self.left << 4 | u64::from(digit);
+        Ok(State::Size)
+    }
+
+    fn take_extension(&mut self, byte: u8) -> Result<State, ChunkFault> {
+        match byte {
+            b'\r' => return Ok(State::SizeLf),
+            b'\n' => return Err(ChunkFault::LineEnd),
+            b'\t' | b' '..=b'~' | 0x80.. => {}
+            _ => return Err(ChunkFault::Extension),
+        }
+        if self.extensions == MAX_EXTENSIONS {
+            return Err(ChunkFault::ExtensionsTooLarge);
+        }
+        self.extensions += 1;
+        Ok(State::Extension)
+    }
+
+    fn take_trailer(&mut self, byte: u8) -> Result<State, ChunkFault> {
+        const BOUNDS: Bounds = Bounds {
+            head: MAX_TRAILERS,
+            target: 0,
+            fields: MAX_TRAILER_FIELDS,
+        };
+        let is_whole = self.trailers.push(byte, &BOUNDS)?;
+        // most bodies have no trailers, only the empty line, and cost no allocation here
+        if !self.section.is_empty() || !matches!(byte, b'\r' | b'\n') {
+            self.section.push(byte);
+        }
+        Ok(if is_whole { State::Done } else { State::Trailers })
+    }
+}
