@@ -186,7 +186,15 @@ impl Alarm {
     /// Moves the deadline to `after` from now.
     pub fn set(&self, after: Duration) {
         let ticks = (after.as_millis() / GRAIN.as_millis()) as u64 + 1;
-        let due = self.wheel.now().saturating_add(ticks);
+        self.set_tick(self.wheel.now().saturating_add(ticks));
+    }
+
+    /// Moves the deadline to `at`, without a look at the clock.
+    pub fn set_at(&self, at: Instant) {
+        self.set_tick((at.saturating_duration_since(self.wheel.started).as_millis() / GRAIN.as_millis()) as u64 + 1);
+    }
+
+    fn set_tick(&self, due: u64) {
         self.entry.due.set(due);
         if due < self.entry.filed.get() {
             // the filing under the later tick remains, and is passed over when its slot comes
@@ -209,7 +217,16 @@ impl Alarm {
     /// Whether the deadline has passed.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        self.entry.due.get() <= self.wheel.now()
+        let due = self.entry.due.get();
+        due != NEVER && due <= self.wheel.now()
+    }
+
+    /// Notes the task that is woken when the deadline passes and by [`Alarm::wake`], instead of the one noted before.
+    pub fn watch(&self, cx: &Context<'_>) {
+        let mut waker = self.entry.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
     }
 
     /// Ready once the deadline has passed; pending, with the task noted, before it and while the alarm is off.
@@ -217,10 +234,7 @@ impl Alarm {
         if self.is_due() {
             return Poll::Ready(());
         }
-        let mut waker = self.entry.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
+        self.watch(cx);
         Poll::Pending
     }
 }

@@ -22,14 +22,36 @@ pub struct Client {
     pub alarm: Alarm,
     /// An exchange is open: from the head of a request to the last byte of its response.
     open: Cell<bool>,
-    /// The head that the gate let through last, for the exchange that opens with it.
-    head: Cell<Option<HeadSeen>>,
-    /// Why the client's side ended, when it did not just go away.
-    gone: Cell<End>,
+    /// Everything that was answered so far is with the kernel.
+    flushed: Cell<bool>,
+    /// The connection is to leave hyper at the first moment that nothing is open on it.
+    leaving: Cell<bool>,
+    /// It is in the lot.
+    parked: Cell<bool>,
+    exchanges: Cell<u32>,
+    /// What the connection came to grief of, when it did.
+    trouble: Cell<Option<Trouble>>,
     /// The last response was broken off.
     truncated: Cell<bool>,
+    /// The head that the gate let through last, for the exchange that opens with it.
+    head: Cell<Option<HeadSeen>>,
     /// Left by an exchange that switched protocols, for the listener to go on with.
     switch: RefCell<Option<Tunnel>>,
+}
+
+/// What ends a connection, and the exchange open on it, before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The client went away.
+    ClientClosed,
+    /// The client was silent inside a request, or did not read.
+    ClientTimeout,
+    /// The body of the request broke a rule of HTTP.
+    BadBody,
+    /// The generation cut what was still open at its deadline.
+    Drained,
+    /// A defect of ours.
+    Internal,
 }
 
 /// A request head that was found valid, with its times.
@@ -52,46 +74,101 @@ impl Client {
             peer,
             alarm,
             open: Cell::new(false),
-            head: Cell::new(None),
-            gone: Cell::new(End::ClientClosed),
+            flushed: Cell::new(true),
+            leaving: Cell::new(false),
+            parked: Cell::new(false),
+            exchanges: Cell::new(0),
+            trouble: Cell::new(None),
             truncated: Cell::new(false),
+            head: Cell::new(None),
             switch: RefCell::new(None),
         }
     }
 
-    /// The gate notes the head that it lets through.
+    /// The gate notes the head that it lets through. The connection is busy from here on: what the gate does next
+    /// must not depend on how soon hyper calls the service.
     pub fn saw_head(&self, head: HeadSeen) {
+        self.open.set(true);
+        self.flushed.set(false);
         self.head.set(Some(head));
     }
 
-    /// The exchange takes the head that it opens with, and the connection is busy from here on.
-    ///
-    /// Called when hyper *calls* the service, not when the future is first polled: between the two hyper may poll the
-    /// read side, and must not find the connection idle.
-    pub(super) fn open_exchange(&self) -> Option<HeadSeen> {
+    /// The exchange takes the head that it opens with. Called when hyper *calls* the service, not when the future is
+    /// first polled: between the two hyper may poll the read side, and must not find the connection idle.
+    pub(crate) fn open_exchange(&self) -> Option<HeadSeen> {
         self.open.set(true);
+        self.flushed.set(false);
+        self.exchanges.set(self.exchanges.get().wrapping_add(1));
         self.head.take()
     }
 
-    /// The exchange is over.
-    pub(super) fn close_exchange(&self) {
-        self.open.set(false);
-    }
-
-    /// Whether no exchange is open.
+    /// How many exchanges there were, the open one included.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
-        !self.open.get()
+    pub fn exchanges(&self) -> u32 {
+        self.exchanges.get()
     }
 
-    /// Says why the client's side ends: of an exchange that is still open this will be the end.
-    pub fn gone(&self, end: End) {
-        self.gone.set(end);
+    /// The exchange is over; the end of its response is still with hyper.
+    pub(crate) fn close_exchange(&self) {
+        self.open.set(false);
+        self.flushed.set(false);
     }
 
-    /// How an exchange ends that is dropped open.
+    /// The gate notes that hyper has nothing left to write; `true` when that was news and nothing is open.
+    pub(crate) fn flushed(&self) -> bool {
+        !self.open.get() && !self.flushed.replace(true)
+    }
+
+    /// Whether no exchange is open and its response is with the kernel: the connection is between two messages.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        !self.open.get() && self.flushed.get()
+    }
+
+    /// Has the connection leave hyper at the first moment that nothing is open on it, instead of after a while.
+    pub fn leave(&self) {
+        self.leaving.set(true);
+        self.alarm.wake();
+    }
+
+    /// The connection enters the lot, out of hyper, or comes back from it.
+    pub(crate) fn set_parked(&self, parked: bool) {
+        self.parked.set(parked);
+        self.leaving.set(false);
+    }
+
+    /// Whether the connection is in the lot: nothing is open on it, and nothing was read ahead.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        self.parked.get()
+    }
+
+    /// Whether the connection was asked to leave.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.get()
+    }
+
+    /// Notes what goes wrong with the connection; the first trouble stays.
+    pub fn note(&self, trouble: Trouble) {
+        self.trouble.set(self.trouble.get().or(Some(trouble)));
+    }
+
+    /// What went wrong with the connection. An exchange whose reply is dropped unfinished finds the reason here.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble.get()
+    }
+
+    /// How an exchange ends that is dropped before its end was said.
     pub(super) fn end_of_client(&self) -> End {
-        self.gone.get()
+        match self.trouble.get() {
+            None | Some(Trouble::ClientClosed) => End::ClientClosed,
+            Some(Trouble::ClientTimeout) => End::ClientTimeout,
+            Some(Trouble::BadBody) => End::BadRequest,
+            Some(Trouble::Drained) => End::Drained,
+            Some(Trouble::Internal) => End::Internal,
+        }
     }
 
     /// The last response was broken off: the client must not take the end of the connection for the end of the body.
@@ -105,8 +182,14 @@ impl Client {
         self.truncated.get()
     }
 
+    /// Whether no exchange is open.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        !self.open.get()
+    }
+
     /// An exchange leaves the tunnel that it turned into; the connection stays busy.
-    pub(super) fn switch_to(&self, tunnel: Tunnel) {
+    pub(crate) fn switch_to(&self, tunnel: Tunnel) {
         *self.switch.borrow_mut() = Some(tunnel);
     }
 
@@ -178,6 +261,25 @@ impl Clients {
         }
         *self.waiter.borrow_mut() = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// How many are parked.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        let places = self.places.borrow();
+        places
+            .taken
+            .iter()
+            .filter_map(Weak::upgrade)
+            .filter(|client| client.is_parked())
+            .count()
+    }
+
+    /// Asks every connection to leave hyper as soon as nothing is open on it.
+    pub fn leave_all(&self) {
+        for client in self.places.borrow().taken.iter().filter_map(Weak::upgrade) {
+            client.leave();
+        }
     }
 
     /// Wakes the task of every connection, so that it looks at the stage of the generation.

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,9 +13,10 @@ use tokio::time::Instant;
 use super::client::Clients;
 use super::plan::Plan;
 use crate::drain::Drain;
+use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Counters;
-use crate::observe::record::{Record, RequestId};
+use crate::observe::record::{Index, Record, RequestId};
 use crate::pool::balance::Balancer;
 use crate::upstream::connection::ReadBuffer;
 use crate::upstream::idle::Idle;
@@ -142,6 +144,25 @@ impl Thread {
     #[must_use]
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// A listening socket gives no connections for now. Said once until it does again.
+    pub fn accept_stalled(&self, listener: Index, error: &io::Error) {
+        self.journal.event(Event::AcceptFailed { listener: self.listener_name(listener), why: error.to_string() });
+    }
+
+    /// A limit holds connections back. Said once until it no longer does.
+    pub fn limit_reached(&self, listener: Index, limit: &'static str, value: u64) {
+        self.journal.event(Event::LimitReached { listener: self.listener_name(listener), limit, value });
+    }
+
+    /// A connection ended by a panic, which `why` tells of.
+    pub fn panicked(&self, why: String) {
+        self.journal.event(Event::ExchangePanicked { request: None, why });
+    }
+
+    fn listener_name(&self, listener: Index) -> String {
+        self.plan.names.listeners.get(usize::from(listener)).cloned().unwrap_or_default()
     }
 
     /// Writes the record of an exchange to the journal, soon.

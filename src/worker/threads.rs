@@ -14,8 +14,9 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::config::Config;
 use crate::drain::{Draining, Stage};
-use crate::listener::accept::{Acceptor, Kind, Limits};
+use crate::listener::{Acceptor, Kind, Limit, Limits};
 use crate::observe::journal::Journal;
 use crate::observe::metrics::{Counters, Totals};
 use crate::observe::record::Index;
@@ -23,6 +24,9 @@ use crate::proxy::{Plan, Thread};
 
 /// Orders that wait for a thread, at most; the main thread gives one and waits for its answer.
 const ORDERS: usize = 16;
+
+/// Files that are open for other purposes than connections.
+const SPARE_FILES: u64 = 128;
 
 /// The serving threads.
 pub struct Threads {
@@ -59,7 +63,7 @@ impl Threads {
     /// # Errors
     /// When a thread or its runtime cannot be made.
     pub fn start(plan: Arc<Plan>, journal: Journal) -> io::Result<Self> {
-        let limits = Limits::new(&plan.config);
+        let limits = limits(&plan.config);
         let threads = (0..count(&plan)).map(|number| Serving::start(number, plan.clone(), journal.clone(), limits.clone()));
         Ok(Self { threads: threads.collect::<io::Result<_>>()?, plan, journal })
     }
@@ -155,6 +159,20 @@ async fn all(answers: Vec<oneshot::Receiver<()>>) -> bool {
     answered
 }
 
+/// The limits of every listener, in the order of the names.
+fn limits(config: &Config) -> Arc<[Arc<Limits>]> {
+    let worker = Arc::new(Limit::new(config.worker.max_connections.unwrap_or_else(most_connections)));
+    let http = config.listeners.iter().map(|listener| listener.max_connections);
+    let all = http.chain(config.tcp.iter().map(|tcp| tcp.max_connections));
+    all.map(|max| Arc::new(Limits::new(max, &worker))).collect()
+}
+
+/// What the limit of open files allows: an exchange takes two, the client's connection and the server's.
+fn most_connections() -> u32 {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    u32::try_from(files.saturating_sub(SPARE_FILES) / 2).unwrap_or(u32::MAX).max(1)
+}
+
 /// One for each CPU that the unit may use, unless the configuration says how many.
 fn count(plan: &Plan) -> usize {
     let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -162,7 +180,7 @@ fn count(plan: &Plan) -> usize {
 }
 
 impl Serving {
-    fn start(number: usize, plan: Arc<Plan>, journal: Journal, limits: Arc<Limits>) -> io::Result<Self> {
+    fn start(number: usize, plan: Arc<Plan>, journal: Journal, limits: Arc<[Arc<Limits>]>) -> io::Result<Self> {
         let counters = Counters::new(&plan.names);
         let (orders, incoming) = mpsc::channel(ORDERS);
         let (through, finished) = oneshot::channel::<()>();
@@ -198,7 +216,7 @@ async fn run(
     plan: Arc<Plan>,
     counters: Arc<Counters>,
     journal: Journal,
-    limits: Arc<Limits>,
+    limits: Arc<[Arc<Limits>]>,
     mut orders: mpsc::Receiver<Order>,
 ) {
     let thread = Thread::start(number, plan, counters, journal);
@@ -225,7 +243,7 @@ async fn run(
 fn follow(
     order: Order,
     thread: &Rc<Thread>,
-    limits: &Arc<Limits>,
+    limits: &[Arc<Limits>],
     acceptors: &mut Vec<Acceptor>,
     deadline: &mut Option<Instant>,
 ) {

@@ -1,0 +1,230 @@
+//! Taking client connections from a listening socket: one task for each thread and socket.
+//!
+//! The socket is shared with systemd, the supervisor and other generations, so nothing here changes it: to stop
+//! accepting is to take it out of the poller, and connections wait in its backlog for whoever accepts next.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
+
+use super::connection::{self, Connection, Kind};
+use super::limits::{Limits, Permit};
+use super::way::{Proxy, Way};
+use crate::net::Stream;
+use crate::observe::record::Index;
+use crate::proxy::{Client, Thread};
+
+/// Connections taken in one go; then the others of the thread have their turn, and other threads theirs.
+const BATCH: usize = 8;
+
+/// How long to wait when the kernel has no descriptor or memory for one more connection.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// Accepts on one socket for one thread, from [`Acceptor::start`] until it is parked or dropped.
+pub struct Acceptor {
+    socket: Rc<Socket>,
+    task: JoinHandle<()>,
+}
+
+/// The listening socket, as long as this thread watches it.
+struct Socket(RefCell<Option<AsyncFd<OwnedFd>>>);
+
+/// What a try to accept gave.
+enum Accepted {
+    Connection(Stream, Option<SocketAddr>),
+    /// Nobody is there, or who was has gone.
+    None,
+    /// The kernel has nothing to make a connection of, or the socket is of no use.
+    Stalled(io::Error),
+    /// The socket is not watched any more.
+    Parked,
+}
+
+impl Acceptor {
+    /// Starts to accept on `socket`, a listening socket that does not block. `listener` is its index in the names of
+    /// the log. Must be called inside the runtime of the thread.
+    ///
+    /// # Errors
+    /// When the socket cannot be watched.
+    pub fn start(
+        thread: Rc<Thread>,
+        listener: Index,
+        kind: Kind,
+        socket: OwnedFd,
+        limits: Arc<Limits>,
+    ) -> io::Result<Self> {
+        Self::start_on::<Proxy>(thread, listener, kind, socket, limits)
+    }
+
+    pub(super) fn start_on<W: Way>(
+        thread: Rc<Thread>,
+        listener: Index,
+        kind: Kind,
+        socket: OwnedFd,
+        limits: Arc<Limits>,
+    ) -> io::Result<Self> {
+        #[expect(
+            deprecated,
+            reason = "sound for an OwnedFd that nobody replaces; its successor is an unsafe fn"
+        )]
+        let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
+        let socket = Rc::new(Socket(RefCell::new(Some(socket))));
+        let accepting = Accepting {
+            thread,
+            listener,
+            kind,
+            socket: socket.clone(),
+            limits,
+        };
+        let task = tokio::task::spawn_local(accepting.run::<W>());
+        Ok(Self { socket, task })
+    }
+
+    /// Stops accepting before it returns, and gives the socket back as it came.
+    #[must_use = "the socket is closed when it is dropped"]
+    pub fn park(self) -> Option<OwnedFd> {
+        self.socket.0.take().map(AsyncFd::into_inner)
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        // the task may be waiting for something else; it must not be what takes the socket out of the poller
+        self.socket.0.take();
+        self.task.abort();
+    }
+}
+
+/// The task.
+struct Accepting {
+    thread: Rc<Thread>,
+    listener: Index,
+    kind: Kind,
+    socket: Rc<Socket>,
+    limits: Arc<Limits>,
+}
+
+impl Accepting {
+    async fn run<W: Way>(self) {
+        let mut stalled = false;
+        loop {
+            for _ in 0..BATCH {
+                if !poll_fn(|cx| self.socket.poll_readable(cx)).await {
+                    return;
+                }
+                // not before somebody is there: a permit kept in store would be one connection less for others
+                let Some(permit) = self.permit().await else {
+                    return;
+                };
+                match self.socket.accept() {
+                    Accepted::Connection(stream, peer) => {
+                        stalled = false;
+                        self.open::<W>(stream, peer, permit);
+                    }
+                    Accepted::None => {}
+                    Accepted::Stalled(error) => {
+                        drop(permit);
+                        if !std::mem::replace(&mut stalled, true) {
+                            self.thread.accept_stalled(self.listener, &error);
+                        }
+                        self.thread.wheel.sleep(BACK_OFF).await;
+                    }
+                    Accepted::Parked => return,
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// At the limit nothing is accepted: connections wait in the backlog, unseen by their clients.
+    async fn permit(&self) -> Option<Permit> {
+        match self.limits.try_take() {
+            Some(permit) => Some(permit),
+            None => self.limits.take().await.ok(),
+        }
+    }
+
+    fn open<W: Way>(&self, stream: Stream, peer: Option<SocketAddr>, permit: Permit) {
+        self.thread.counters.accepted(self.listener);
+        let client = Client::new(self.listener, peer, self.thread.wheel.alarm());
+        let connection = Connection::<W>::new(&self.thread, client, self.kind, permit);
+        tokio::task::spawn_local(connection::run(connection, stream));
+    }
+}
+
+impl Socket {
+    /// Whether there may be a connection; `false` once the socket is not watched any more.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let socket = self.0.borrow();
+        let Some(socket) = &*socket else {
+            return Poll::Ready(false);
+        };
+        // an error means that the runtime is about to end
+        socket.poll_read_ready(cx).map(|ready| ready.is_ok())
+    }
+
+    fn accept(&self) -> Accepted {
+        let socket = self.0.borrow();
+        let Some(socket) = &*socket else {
+            return Accepted::Parked;
+        };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let taken = socket.try_io(Interest::READABLE, |socket| {
+            acceptfrom_with(socket.as_fd(), flags).map_err(io::Error::from)
+        });
+        match taken {
+            Ok((fd, peer)) => match adopt(fd, peer.and_then(|peer| SocketAddr::try_from(peer).ok())) {
+                Ok((stream, peer)) => Accepted::Connection(stream, peer),
+                Err(error) => Accepted::Stalled(error),
+            },
+            Err(error) if is_passing(&error) => Accepted::None,
+            Err(error) => Accepted::Stalled(error),
+        }
+    }
+}
+
+/// Registers an accepted socket. IPv4 clients of an IPv6 socket keep their IPv4 address.
+fn adopt(fd: OwnedFd, peer: Option<SocketAddr>) -> io::Result<(Stream, Option<SocketAddr>)> {
+    let Some(peer) = peer else {
+        return Ok((Stream::Unix(UnixStream::from_std(fd.into())?), None));
+    };
+    // fails when the client has reset the connection, which the first read will tell
+    let _ = sockopt::set_tcp_nodelay(&fd, true);
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    Ok((Stream::Tcp(TcpStream::from_std(fd.into())?), Some(peer)))
+}
+
+/// Errors of the one connection that was to be accepted, and not of the socket: accept(2) says to go on.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::AGAIN
+                | Errno::INTR
+                | Errno::CONNABORTED
+                | Errno::PERM
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::OPNOTSUPP
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::NONET
+                | Errno::TIMEDOUT
+        )
+    )
+}

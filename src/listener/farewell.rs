@@ -1,0 +1,69 @@
+//! The end of a client connection: last words, FIN, and a moment of patience.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+
+use crate::net::Stream;
+use crate::proxy::Client;
+
+/// How long to read on after our FIN, and how much.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Bytes read at once, to be thrown away.
+const ROOM: usize = 8192;
+
+/// Writes all of `bytes`, within `timeout` all in all.
+///
+/// # Errors
+/// Whatever the socket says, and `TimedOut`.
+pub(super) async fn say(client: &Client, stream: &mut Stream, bytes: &[u8], timeout: Duration) -> io::Result<()> {
+    client.alarm.set(timeout);
+    let mut left = bytes;
+    poll_fn(|cx| {
+        while !left.is_empty() {
+            match Pin::new(&mut *stream).poll_write(cx, left)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(len) => left = &left[len..],
+                Poll::Pending => {
+                    ready!(client.alarm.poll_due(cx));
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await
+}
+
+/// Sends FIN, then reads and discards what the client still sends.
+///
+/// Closing a socket with unread bytes sends a reset, and a reset destroys what the client has received but not read
+/// (RFC 9112 §9.6). So the last response would be lost just to those who had more to say.
+pub(super) async fn linger(client: &Client, stream: &mut Stream) {
+    if stream.finish_writing().is_err() {
+        return; // gone already
+    }
+    client.alarm.set(LINGER);
+    let mut buffer = BytesMut::with_capacity(ROOM);
+    let mut discarded = 0;
+    poll_fn(|cx| {
+        while discarded < LINGER_BYTES {
+            buffer.clear();
+            match pin!(stream.read_buf(&mut buffer)).poll(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(len)) => discarded += len,
+                Poll::Pending => return client.alarm.poll_due(cx),
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+    client.alarm.off();
+}

@@ -1,0 +1,510 @@
+//! The io that hyper's server gets: it sees every byte before hyper does, and all the time that passes.
+//!
+//! hyper takes heads that must be refused and hides how it took them, has one timer where there are four waits, and
+//! closes what must stay open. So the gate follows the framing of requests by itself. A head reaches hyper only once
+//! it is whole and valid, the bytes of a next message only once the exchange before it is over, because after an
+//! upgrade they are not HTTP. Whatever ends the connection on the client's side reaches hyper as an end of stream
+//! between two messages; the task of the connection then takes the socket out of hyper, and the gate says why.
+//!
+//! ```text
+//!   Between ──first bytes──▶ Head ──whole and valid──▶ Body ──its last byte──▶ Answering
+//!      ▲  │                   │                                                   │
+//!      │  └──────▶ Over ◀─────┘                                                   │
+//!      └──────────────────── exchange closed, response flushed ───────────────────┘
+//! ```
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::waits::{Side, Waits};
+use crate::config::Listener;
+use crate::http1::chunked::{ChunkFault, Scanner};
+use crate::http1::request::{Framing, HeadSearch, Limits, Refusal};
+use crate::net::Stream;
+use crate::proxy::client::{HeadSeen, Trouble};
+use crate::proxy::{Client, Thread};
+
+/// How long a connection stays with hyper after its last response: a client in full swing is back sooner.
+const QUIET: Duration = Duration::from_millis(16);
+
+/// Most bytes kept back from hyper while an exchange is open; what comes beyond waits in the kernel.
+const READ_AHEAD: usize = 16 * 1024;
+
+/// Bytes of room for one read into the gate's own buffer.
+const ROOM: usize = 4096;
+
+/// The client's side of a connection, as hyper sees it.
+pub(super) struct Gate {
+    stream: Stream,
+    thread: Rc<Thread>,
+    client: Rc<Client>,
+    /// The settings, an index into the listeners of the configuration.
+    listener: usize,
+    position: Position,
+    search: HeadSearch,
+    /// What was read and is not with hyper.
+    held: BytesMut,
+    /// How much of it hyper may have.
+    released: usize,
+    /// The client has closed its sending side.
+    finished: bool,
+    /// The client said that its request is the last one.
+    last: bool,
+    waits: Waits,
+}
+
+/// Where the gate is in what the client sends.
+enum Position {
+    /// Between two messages.
+    Between,
+    /// Part of a head was read. All of it is held.
+    Head { began: Instant },
+    /// Inside a body.
+    Body(Rest),
+    /// The request was read whole, its exchange is open or the end of the response is not flushed.
+    Answering,
+    /// hyper was given the end of stream.
+    Over(Over),
+}
+
+/// What is still to come of a body.
+enum Rest {
+    Length(u64),
+    Chunked(Scanner),
+    Broken(ChunkFault),
+}
+
+/// Why hyper was given the end of stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// The connection is whole and nothing is open on it.
+    Left,
+    /// The client closed its sending side between two requests.
+    Closed,
+    /// The client closed its sending side inside a head.
+    ClosedInHead,
+    /// What came is no request that may pass.
+    Refused { refusal: Refusal, began: Instant },
+    /// A head did not come whole in time.
+    SlowHead { began: Instant },
+}
+
+/// What a gate leaves.
+pub(super) struct Remains {
+    pub(super) stream: Stream,
+    /// Set when it was the gate that ended the serving.
+    pub(super) over: Option<Over>,
+    /// What was read and is not with hyper.
+    pub(super) held: BytesMut,
+    /// Whether bytes of the client may be on their way, or lie unread in the kernel.
+    pub(super) may_receive: bool,
+}
+
+/// What may become of the first bytes of a message.
+enum Look {
+    /// So many of them may pass.
+    Pass(usize),
+    /// They are no whole head yet.
+    Incomplete,
+    Refused,
+}
+
+impl Gate {
+    /// A gate before `stream`, from which `first` was read already.
+    pub(super) fn new(
+        thread: &Rc<Thread>,
+        client: &Rc<Client>,
+        listener: usize,
+        stream: Stream,
+        first: BytesMut,
+    ) -> Self {
+        Self {
+            stream,
+            thread: thread.clone(),
+            client: client.clone(),
+            listener,
+            position: Position::Between,
+            search: HeadSearch::new(),
+            held: first,
+            released: 0,
+            finished: false,
+            last: false,
+            waits: Waits::default(),
+        }
+    }
+
+    /// Takes the gate apart, once hyper has let go of it.
+    pub(super) fn take_apart(mut self) -> Remains {
+        self.waits.end(Side::Read, &self.client.alarm);
+        self.waits.end(Side::Write, &self.client.alarm);
+        let is_whole = matches!(self.position, Position::Between | Position::Answering) && self.held.is_empty();
+        let over = match self.position {
+            Position::Over(over) => Some(over),
+            _ => None,
+        };
+        Remains {
+            stream: self.stream,
+            over,
+            held: self.held,
+            may_receive: !(self.finished || self.last && is_whole),
+        }
+    }
+
+    fn settings(&self) -> &Listener {
+        &self.thread.plan.config.listeners[self.listener]
+    }
+
+    fn begin_wait(&mut self, side: Side, after: Duration) {
+        self.waits.begin(side, after, &self.client.alarm);
+    }
+
+    fn renew_wait(&mut self, side: Side, after: Duration) {
+        self.waits.renew(side, after, &self.client.alarm);
+    }
+
+    fn end_wait(&mut self, side: Side) {
+        self.waits.end(side, &self.client.alarm);
+    }
+
+    fn is_over(&mut self, side: Side) -> bool {
+        self.waits.is_over(side, &self.client.alarm)
+    }
+
+    /// Gives hyper the end of stream.
+    fn end(&mut self, over: Over) -> Poll<io::Result<()>> {
+        self.end_wait(Side::Read);
+        self.position = Position::Over(over);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Passes on a fault of the socket: the client is gone.
+    fn lost(&self, fault: io::Error) -> io::Error {
+        self.client.note(Trouble::ClientClosed);
+        fault
+    }
+}
+
+/// Reading, by position.
+impl Gate {
+    fn poll_between(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.held.is_empty() {
+            return self.admit_held(cx, buffer, Instant::now());
+        }
+        if self.finished {
+            return self.end(Over::Closed);
+        }
+        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                self.finished = true;
+                self.end(Over::Closed)
+            }
+            Poll::Ready(Ok(())) => self.admit(cx, buffer),
+            Poll::Ready(Err(fault)) => Poll::Ready(Err(self.lost(fault))),
+            Poll::Pending => {
+                self.begin_wait(Side::Read, QUIET);
+                if self.client.is_leaving() || self.is_over(Side::Read) {
+                    return self.end(Over::Left);
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>, began: Instant) -> Poll<io::Result<()>> {
+        match self.poll_hold(cx) {
+            Poll::Ready(Ok(0)) => self.end(Over::ClosedInHead),
+            Poll::Ready(Ok(_)) => self.admit_held(cx, buffer, began),
+            Poll::Ready(Err(fault)) => Poll::Ready(Err(self.lost(fault))),
+            Poll::Pending if self.is_over(Side::Read) => self.end(Over::SlowHead { began }),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Position::Body(Rest::Broken(fault)) = self.position {
+            return Poll::Ready(Err(self.broken(fault)));
+        }
+        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                self.finished = true;
+                Poll::Ready(Err(self.lost(io::ErrorKind::UnexpectedEof.into())))
+            }
+            Poll::Ready(Ok(())) => {
+                self.end_wait(Side::Read);
+                let passed = self.take_body(buffer.filled());
+                if let (0, Position::Body(Rest::Broken(fault))) = (passed, &self.position) {
+                    let fault = *fault;
+                    return Poll::Ready(Err(self.broken(fault)));
+                }
+                self.held.extend_from_slice(&buffer.filled()[passed..]);
+                buffer.set_filled(passed);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(fault)) => Poll::Ready(Err(self.lost(fault))),
+            Poll::Pending => {
+                let timeout = self.settings().body_timeout;
+                self.begin_wait(Side::Read, timeout);
+                if self.is_over(Side::Read) {
+                    self.client.note(Trouble::ClientTimeout);
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The request was read whole; hyper looks whether the client is still there.
+    ///
+    /// A client that sent its request and closed its sending side gets its answer: that end is kept from hyper.
+    fn poll_answering(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.finished && self.held.len() < READ_AHEAD {
+            match ready!(self.poll_hold(cx)) {
+                Ok(0) => {
+                    let timeout = self.settings().half_close_timeout;
+                    self.begin_wait(Side::Read, timeout);
+                }
+                Ok(_) => {}
+                Err(fault) => return Poll::Ready(Err(self.lost(fault))),
+            }
+        }
+        if self.finished && self.is_over(Side::Read) {
+            return Poll::Ready(Err(self.lost(io::ErrorKind::ConnectionAborted.into())));
+        }
+        Poll::Pending
+    }
+
+    /// Reads into the gate's own buffer, of which idle connections have none.
+    fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.stream.poll_read_ready(cx))?;
+        self.held.reserve(ROOM);
+        let read = ready!(pin!(self.stream.read_buf(&mut self.held)).poll(cx))?;
+        self.finished = read == 0;
+        Poll::Ready(Ok(read))
+    }
+
+    fn broken(&self, fault: ChunkFault) -> io::Error {
+        self.client.note(Trouble::BadBody);
+        io::Error::new(io::ErrorKind::InvalidData, fault)
+    }
+}
+
+/// What may pass.
+impl Gate {
+    /// The first bytes of a message stand in hyper's own buffer. A request that came whole stays there.
+    fn admit(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let began = Instant::now();
+        match self.look(buffer.filled(), began) {
+            Look::Pass(len) => {
+                self.held.extend_from_slice(&buffer.filled()[len..]);
+                buffer.set_filled(len);
+                Poll::Ready(Ok(()))
+            }
+            Look::Incomplete => {
+                self.held.extend_from_slice(buffer.filled());
+                buffer.clear();
+                self.await_head(cx, buffer, began)
+            }
+            Look::Refused => {
+                self.held.extend_from_slice(buffer.filled());
+                buffer.clear();
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    fn admit_held(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>, began: Instant) -> Poll<io::Result<()>> {
+        let held = std::mem::take(&mut self.held);
+        let look = self.look(&held, began);
+        self.held = held;
+        match look {
+            Look::Pass(len) => {
+                self.released = len;
+                self.release(buffer);
+                Poll::Ready(Ok(()))
+            }
+            Look::Incomplete => self.await_head(cx, buffer, began),
+            Look::Refused => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn await_head(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>, began: Instant) -> Poll<io::Result<()>> {
+        if !matches!(self.position, Position::Head { .. }) {
+            self.position = Position::Head { began };
+            let timeout = self.settings().header_timeout;
+            self.renew_wait(Side::Read, timeout);
+        }
+        if self.finished {
+            return self.end(Over::ClosedInHead);
+        }
+        self.poll_head(cx, buffer, began)
+    }
+
+    fn release(&mut self, buffer: &mut ReadBuf<'_>) {
+        let len = self.released.min(buffer.remaining());
+        buffer.put_slice(&self.held[..len]);
+        self.held.advance(len);
+        self.released -= len;
+    }
+
+    /// Looks at bytes that start with a head.
+    fn look(&mut self, bytes: &[u8], began: Instant) -> Look {
+        let settings = self.settings();
+        let limits = Limits {
+            max_head: settings.max_head,
+            max_target: settings.max_target,
+            max_fields: settings.max_fields,
+        };
+        match self.search.look(bytes, &limits) {
+            Ok(Some(facts)) => {
+                self.end_wait(Side::Read);
+                self.last = !facts.keep_alive;
+                self.client.saw_head(HeadSeen {
+                    facts,
+                    began,
+                    complete: if matches!(self.position, Position::Head { .. }) {
+                        Instant::now()
+                    } else {
+                        began
+                    },
+                });
+                self.position = match facts.framing {
+                    Framing::None | Framing::Length(0) => Position::Answering,
+                    Framing::Length(length) => Position::Body(Rest::Length(length)),
+                    Framing::Chunked => Position::Body(Rest::Chunked(Scanner::new())),
+                };
+                Look::Pass(facts.len + self.take_body(&bytes[facts.len..]))
+            }
+            Ok(None) => Look::Incomplete,
+            Err(refusal) => {
+                self.end_wait(Side::Read);
+                self.position = Position::Over(Over::Refused { refusal, began });
+                Look::Refused
+            }
+        }
+    }
+
+    /// How many of `bytes` belong to the body; once it has ended, none.
+    fn take_body(&mut self, bytes: &[u8]) -> usize {
+        let Position::Body(rest) = &mut self.position else {
+            return 0;
+        };
+        let (len, is_done) = match rest {
+            Rest::Length(left) => {
+                let len = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                *left -= len as u64;
+                (len, *left == 0)
+            }
+            Rest::Chunked(scanner) => match scanner.scan(bytes) {
+                Ok(scan) => (scan.consumed, scan.done),
+                Err(fault) => {
+                    *rest = Rest::Broken(fault);
+                    (0, false)
+                }
+            },
+            Rest::Broken(_) => (0, false),
+        };
+        if is_done {
+            // the response may have been faster
+            self.position = if self.client.is_quiet() {
+                Position::Between
+            } else {
+                Position::Answering
+            };
+        }
+        len
+    }
+
+    /// The exchange is over and hyper has written all of its response: it may have the next message.
+    fn quiet(&mut self, cx: &Context<'_>) {
+        if !matches!(self.position, Position::Answering) {
+            return;
+        }
+        self.position = Position::Between;
+        self.renew_wait(Side::Read, QUIET);
+        if !self.held.is_empty() || self.finished || self.client.is_leaving() {
+            cx.waker().wake_by_ref(); // hyper would not look at the read side again by itself
+        }
+    }
+
+    fn wrote(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match polled {
+            Poll::Ready(Ok(_)) => {
+                self.end_wait(Side::Write);
+                if self.finished && matches!(self.position, Position::Answering) {
+                    // it takes the response, so it has not gone
+                    let timeout = self.settings().half_close_timeout;
+                    self.renew_wait(Side::Read, timeout);
+                }
+            }
+            Poll::Ready(Err(_)) => self.client.note(Trouble::ClientClosed),
+            Poll::Pending => {
+                let timeout = self.settings().write_timeout;
+                self.begin_wait(Side::Write, timeout);
+                if self.is_over(Side::Write) {
+                    self.client.note(Trouble::ClientTimeout);
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+        }
+        polled
+    }
+}
+
+impl AsyncRead for Gate {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let gate = self.get_mut();
+        if gate.released > 0 {
+            gate.release(buffer);
+            return Poll::Ready(Ok(()));
+        }
+        match gate.position {
+            Position::Between => gate.poll_between(cx, buffer),
+            Position::Head { began } => gate.poll_head(cx, buffer, began),
+            Position::Body(_) => gate.poll_body(cx, buffer),
+            Position::Answering => gate.poll_answering(cx),
+            Position::Over(_) => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl AsyncWrite for Gate {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let gate = self.get_mut();
+        let polled = Pin::new(&mut gate.stream).poll_write(cx, bytes);
+        gate.wrote(polled)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let gate = self.get_mut();
+        let polled = Pin::new(&mut gate.stream).poll_write_vectored(cx, slices);
+        gate.wrote(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// hyper flushes once its own buffer is empty. A socket keeps nothing back.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let gate = self.get_mut();
+        if gate.client.flushed() {
+            gate.quiet(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

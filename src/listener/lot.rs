@@ -1,0 +1,97 @@
+//! The lot: where a connection stays while nothing is open on it, as a bare socket and a few words.
+//!
+//! Fresh connections start here, and connections in use come back a moment after their last response. All of them
+//! pass [`park`], which `Clients::wake_all` wakes: whoever wants to take every idle connection out of a thread asks
+//! here.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
+
+use crate::drain::{Drain, Stage};
+use crate::net::Stream;
+use crate::proxy::Client;
+
+/// Bytes of room for the first read: most request heads.
+const ROOM: usize = 4096;
+
+/// What ends the stay of a connection.
+pub(super) enum Unparked {
+    /// The first bytes of a request, or of what should be one.
+    Bytes(BytesMut),
+    /// The client closed its sending side.
+    Closed,
+    /// The client is gone.
+    Lost,
+    /// Nothing came for as long as the connection may stay.
+    Idle,
+    /// The generation is at its deadline.
+    Cut,
+}
+
+/// Keeps an idle connection until something happens to it, at most `idle_timeout` after `since`. A generation that
+/// drains may end the stay earlier.
+pub(super) async fn park(
+    drain: &Drain,
+    client: &Client,
+    stream: &mut Stream,
+    since: Instant,
+    idle_timeout: Duration,
+) -> Unparked {
+    let mut stay = Stay {
+        until: since + idle_timeout,
+        is_draining: false,
+    };
+    client.alarm.set_at(stay.until);
+    client.set_parked(true);
+    let unparked = poll_fn(|cx| stay.poll(drain, client, stream, cx)).await;
+    client.set_parked(false);
+    client.alarm.off();
+    unparked
+}
+
+struct Stay {
+    until: Instant,
+    /// Whether `until` takes the drain into account.
+    is_draining: bool,
+}
+
+impl Stay {
+    fn poll(&mut self, drain: &Drain, client: &Client, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<Unparked> {
+        match drain.stage() {
+            Stage::Cut => return Poll::Ready(Unparked::Cut),
+            Stage::Draining(draining) if !self.is_draining => {
+                self.is_draining = true;
+                self.until = self.until.min(Instant::now() + draining.idle).min(draining.deadline);
+                client.alarm.set_at(self.until);
+            }
+            _ => {}
+        }
+        if let Poll::Ready(read) = poll_first(stream, cx) {
+            return Poll::Ready(match read {
+                Ok(bytes) if bytes.is_empty() => Unparked::Closed,
+                Ok(bytes) => Unparked::Bytes(bytes),
+                Err(_) => Unparked::Lost,
+            });
+        }
+        if client.alarm.is_due() && self.until <= Instant::now() {
+            return Poll::Ready(Unparked::Idle);
+        }
+        client.alarm.watch(cx);
+        Poll::Pending
+    }
+}
+
+/// Reads once there is something, and only then takes a buffer.
+fn poll_first(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
+    std::task::ready!(stream.poll_read_ready(cx))?;
+    let mut bytes = BytesMut::with_capacity(ROOM);
+    std::task::ready!(pin!(stream.read_buf(&mut bytes)).poll(cx))?;
+    Poll::Ready(Ok(bytes))
+}
