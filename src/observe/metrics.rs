@@ -17,7 +17,7 @@ pub struct Counters {
     pools: Box<[Pool<Count>]>,
 }
 
-/// Sums over threads, and over generations where counters of several are added.
+/// Sums over the threads of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Totals {
     listeners: Box<[Listener<u64>]>,

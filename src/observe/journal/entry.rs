@@ -249,7 +249,7 @@ pub(super) mod tests {
 
     #[test]
     fn an_entry_has_these_bytes() {
-        let expected = "MESSAGE=GET shop.example.com/cart → 200 from farm/b in 3.2 ms (a: connect-failed)\n\
+        let expected = "MESSAGE=GET shop.example.com/cart → 200 from farm/b in 3.2 ms (a: could not connect)\n\
             PRIORITY=5\n\
             MESSAGE_ID=033ef123c0d0214f9b86f0856a5c0650\n\
             SYSLOG_IDENTIFIER=segue\n\

@@ -75,7 +75,7 @@ impl Journal {
     }
 
     fn start_on(output: Output, identity: Identity, names: Option<Arc<Names>>) -> io::Result<Self> {
-        let queue = Arc::new(Queue::new(names.unwrap_or_default()));
+        let queue = Arc::new(Queue::new(names.unwrap_or_default(), queue::RECORDS));
         let writer = Writer::new(queue.clone(), identity);
         let thread = std::thread::Builder::new()
             .name("journal".into())

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use crate::observe::event::Event;
 use crate::observe::record::{Names, Record};
 
-/// Records that wait, at most: 20 MB or so, half a second of what journald can take.
-pub(super) const RECORDS: usize = 32_768;
+/// Records that wait, at most: some 30 MB. journald takes about 40,000 a second when it has a CPU, and it seldom has one
+/// to itself while traffic is high.
+pub(super) const RECORDS: usize = 100_000;
 /// Events that wait, at most.
 pub(super) const EVENTS: usize = 1_024;
 /// How long the first record waits for more.
@@ -76,10 +77,11 @@ pub(super) struct Finished {
 }
 
 impl Queue {
-    pub(super) fn new(names: Arc<Names>) -> Self {
+    /// With room for so many records.
+    pub(super) fn new(names: Arc<Names>, room: usize) -> Self {
         Self {
             state: Mutex::new(State {
-                waiting: Waiting::default(),
+                waiting: Waiting::new(room),
                 names,
                 writer: Doing::Writing,
                 closing: None,
@@ -265,8 +267,10 @@ fn expired(state: &State) -> bool {
 }
 
 /// What waits, and the order in which it is given up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
+    /// Most records.
+    room: usize,
     events: VecDeque<Event>,
     /// Failures out of batches whose successes were dropped: older than every batch.
     kept: VecDeque<Record>,
@@ -276,6 +280,16 @@ struct Waiting {
 }
 
 impl Waiting {
+    fn new(room: usize) -> Self {
+        Self {
+            room,
+            events: VecDeque::new(),
+            kept: VecDeque::new(),
+            batches: VecDeque::new(),
+            records: 0,
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.records == 0 && self.events.is_empty()
     }
@@ -298,9 +312,9 @@ impl Waiting {
         self.records += batch.len();
         self.batches.push_back(batch);
         let before = self.records;
-        while self.records > RECORDS {
+        while self.records > self.room {
             let Some(mut oldest) = self.batches.pop_front() else {
-                self.kept.truncate(RECORDS);
+                self.kept.truncate(self.room);
                 self.records = self.kept.len();
                 break;
             };
@@ -327,7 +341,7 @@ impl Waiting {
 
     fn clear(&mut self) -> usize {
         let all = self.records + self.events.len();
-        *self = Self::default();
+        *self = Self::new(self.room);
         all
     }
 }
@@ -336,6 +350,8 @@ impl Waiting {
 mod tests {
     use super::*;
     use crate::observe::record::tests::retried;
+
+    const ROOM: usize = 1_000;
 
     fn batch(statuses: &[u16]) -> Vec<Record> {
         let with = |status: &u16| Record {
@@ -355,40 +371,40 @@ mod tests {
 
     #[test]
     fn successes_are_dropped_before_failures_and_the_oldest_before_the_newest() {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::new(ROOM);
         assert_eq!(waiting.push_records(batch(&[200, 502, 201])), 0);
         assert_eq!(waiting.push_records(batch(&[503])), 0);
-        let fill = vec![200; RECORDS - 4];
+        let fill = vec![200; ROOM - 4];
         assert_eq!(waiting.push_records(batch(&fill)), 0);
         assert_eq!(waiting.push_records(batch(&[204])), 2);
         let left = statuses(&mut waiting);
         assert_eq!((left[0], left[1], left[left.len() - 1]), (502, 503, 204));
-        assert_eq!(left.len(), RECORDS - 1);
+        assert_eq!(left.len(), ROOM - 1);
         assert_eq!(waiting.records, 0);
     }
 
     #[test]
     fn of_failures_alone_the_newest_are_dropped() {
-        let mut waiting = Waiting::default();
-        waiting.push_records(batch(&vec![502; RECORDS]));
+        let mut waiting = Waiting::new(ROOM);
+        waiting.push_records(batch(&vec![502; ROOM]));
         assert_eq!(waiting.push_records(batch(&[503, 504])), 2);
-        assert_eq!(waiting.records, RECORDS);
+        assert_eq!(waiting.records, ROOM);
         assert!(statuses(&mut waiting).iter().all(|status| *status == 502));
     }
 
     #[test]
     fn dropped_batches_leave_nothing_behind() {
-        let mut waiting = Waiting::default();
-        for _ in 0..3 * RECORDS {
+        let mut waiting = Waiting::new(ROOM);
+        for _ in 0..3 * ROOM {
             waiting.push_records(batch(&[200]));
         }
-        assert!(waiting.batches.len() <= RECORDS && waiting.kept.is_empty());
+        assert!(waiting.batches.len() <= ROOM && waiting.kept.is_empty());
     }
 
     #[test]
     fn events_have_room_of_their_own_and_come_first() {
-        let queue = Queue::new(Arc::default());
-        queue.push_records(batch(&vec![502; RECORDS + 1]));
+        let queue = Queue::new(Arc::default(), ROOM);
+        queue.push_records(batch(&vec![502; ROOM + 1]));
         assert_eq!(queue.dropped(), 1);
         for generation in 0..EVENTS as u64 + 1 {
             queue.push_event(Event::ReloadStarted { generation });
@@ -401,7 +417,7 @@ mod tests {
 
     #[test]
     fn a_due_time_ends_the_wait_of_the_writer() {
-        let queue = Queue::new(Arc::default());
+        let queue = Queue::new(Arc::default(), ROOM);
         let due = Instant::now() + Duration::from_millis(5);
         assert_eq!(queue.take(&mut Work::default(), Some(due)), Turn::Due);
         assert!(Instant::now() >= due);
@@ -409,7 +425,7 @@ mod tests {
 
     #[test]
     fn what_comes_after_the_end_is_counted() {
-        let queue = Queue::new(Arc::default());
+        let queue = Queue::new(Arc::default(), ROOM);
         queue.close();
         queue.push_records(batch(&[200, 200]));
         queue.push_event(Event::ProbationOver { generation: 1 });

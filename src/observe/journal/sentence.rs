@@ -83,7 +83,7 @@ fn write_failed_attempts(out: &mut String, record: &Record, names: &Names) {
             out,
             "{separator}{}: {}",
             server(servers, attempt),
-            attempt.outcome.as_str()
+            outcome(attempt.outcome)
         );
         separator = ", ";
     }
@@ -94,6 +94,18 @@ fn write_failed_attempts(out: &mut String, record: &Record, names: &Names) {
 
 fn server<'a>(servers: &'a [String], attempt: &Attempt) -> &'a str {
     servers.get(usize::from(attempt.server)).map_or("?", String::as_str)
+}
+
+fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Responded => "responded",
+        Outcome::ConnectFailed => "could not connect",
+        Outcome::ConnectTimeout => "no connection in time",
+        Outcome::Closed => "closed the connection",
+        Outcome::ResponseTimeout => "no response in time",
+        Outcome::BadResponse => "bad response",
+        Outcome::Abandoned => "the client left first",
+    }
 }
 
 fn reason(end: End) -> &'static str {
@@ -155,7 +167,7 @@ mod tests {
     fn a_retried_success_names_the_server_that_answered_and_the_one_that_did_not() {
         assert_eq!(
             said(&retried()),
-            "GET shop.example.com/cart → 200 from farm/b in 3.2 ms (a: connect-failed)"
+            "GET shop.example.com/cart → 200 from farm/b in 3.2 ms (a: could not connect)"
         );
     }
 
@@ -169,7 +181,7 @@ mod tests {
         record.detail = Some("connection refused".into());
         assert_eq!(
             said(&record),
-            "GET shop.example.com/cart → 502 in 3.2 ms: no server could be reached: connection refused (a: connect-failed)"
+            "GET shop.example.com/cart → 502 in 3.2 ms: no server could be reached: connection refused (a: could not connect)"
         );
         record.end = End::ClientClosed;
         record.phase = Phase::Response;
