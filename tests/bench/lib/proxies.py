@@ -64,7 +64,7 @@ class Proxy:
         return {}
 
     def reload(self):
-        """Asks for a reload of the unchanged configuration and returns; `Missing` when it is refused."""
+        """Asks for a reload of the unchanged configuration; `Missing` when it is refused by a proxy that says so."""
         self.process.send_signal(self.reload_signal)
 
     def records(self):
@@ -214,6 +214,7 @@ to = ["127.0.0.1:{self.tcp_upstream}"]
 """ if self.tcp_upstream else ""
         return f"""[listen.http]
 address = "127.0.0.1:{self.port}"
+idle_timeout = "600s"
 
 [site."*"]
 to = ["127.0.0.1:{self.upstream}"]
