@@ -21,7 +21,8 @@ class Connection:
         while b"\r\n\r\n" not in answer:
             answer += self._more()
         head, _, body = answer.partition(b"\r\n\r\n")
-        lengths = [line.split(b":")[1] for line in head.split(b"\r\n")[1:] if line.lower().startswith(b"content-length:")]
+        fields = head.lower().split(b"\r\n")[1:]
+        lengths = [line.split(b":")[1] for line in fields if line.startswith(b"content-length:")]
         if not head.startswith(b"HTTP/1.1 200") or not lengths:
             raise OSError(f"unexpected answer {head[:60]!r}")
         left = int(lengths[0]) - len(body)

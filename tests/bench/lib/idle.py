@@ -34,7 +34,7 @@ def measure_idle(proxy, connections):
         for client in held:
             client.close()
     return {"bytes": (after - before) / max(1, len(held)), "base": before, "full": after, "peak": peak,
-            "connections": len(held), "errors": failed, "alive": alive}
+            "connections": len(held), "errors": failed, "alive": alive, "asked_again": len(held[-ASKED_AGAIN:])}
 
 
 def _asked(port):

@@ -12,7 +12,8 @@ def print_table(title, head, rows):
         cells = [line[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:])]
         print("| " + " | ".join(cells) + " |")
         if number == 0:
-            print("|" + "|".join("-" * (width + 1) + (":" if column else "-") for column, width in enumerate(widths)) + "|")
+            rules = ["-" * (widths[0] + 2)] + ["-" * (width + 1) + ":" for width in widths[1:]]
+            print("|" + "|".join(rules) + "|")
 
 
 def middle(rounds, key):
@@ -51,7 +52,7 @@ class Gate:
 
     def line(self):
         verdict = {None: "not measured", True: "pass", False: "FAIL"}[self.passed()]
-        figure = "–" if self.measured is None else f"{self.measured:,.0f}" if self.limit > 10 else f"{self.measured:.2f}"
+        shown = ",.0f" if self.limit > 10 else ".2f"
+        figure = "–" if self.measured is None else format(self.measured, shown)
         sign = "<" if self.below else "<="
-        limit = f"{self.limit:,}" if self.limit > 10 else f"{self.limit:.2f}"
-        return [self.title, figure, f"{sign} {limit}", verdict]
+        return [self.title, figure, f"{sign} {format(self.limit, shown)}", verdict]

@@ -35,7 +35,8 @@ def _nginx(machine, port):
         with open(files + name, "wb") as out:
             out.write(b"x" * size)
     user = "user root;" if os.geteuid() == 0 else ""
-    scratch = "".join(f"{kind}_temp_path {files}.{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    scratch = "".join(f"{kind}_temp_path {files}.{kind};"
+                      for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     config = machine.write(f"""daemon off; master_process off; {user} pid {files}.pid; error_log {files}.error;
 events {{ worker_connections {machine.files - 200}; }}
 http {{
