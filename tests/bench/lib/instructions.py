@@ -1,0 +1,42 @@
+"""User-space instructions for one request, by callgrind: the same number whatever else the machine does."""
+
+import os
+import re
+
+from client import ask_exactly
+from machine import Missing, tool
+
+FEW, MANY = 2_000, 8_000
+
+
+def measure_instructions(make_proxy):
+    """The difference of two runs with `MANY` and `FEW` requests, divided by the requests between them."""
+    few, many = _run(make_proxy, FEW), _run(make_proxy, MANY)
+    return {"instructions": (many - few) / (MANY - FEW)}
+
+
+def _run(make_proxy, requests):
+    proxy = make_proxy()
+    outputs = os.path.join(proxy.home, "callgrind.")
+    # Threads take turns under valgrind: a fair lock keeps one that spins from starving the one that serves.
+    wrapper = [tool("valgrind"), "--tool=callgrind", "--trace-children=yes", "--fair-sched=try",
+               f"--callgrind-out-file={outputs}%p"]
+    proxy.start(wrapper=wrapper, seconds=90)
+    try:
+        workers = proxy.workers()
+        ask_exactly(proxy.port, requests)
+    finally:
+        # The counts are written at the end of a process, so it must be let go, not killed.
+        proxy.machine.terminate(proxy.process, 60)
+    counted = [_instructions(f"{outputs}{pid}") for pid in workers]
+    if not all(counted):
+        raise Missing(f"callgrind wrote nothing for {proxy.name}'s worker: {proxy.last_words()}")
+    return sum(counted)
+
+
+def _instructions(path):
+    if not os.path.exists(path):
+        return 0
+    with open(path, encoding="utf-8", errors="replace") as profile:
+        totals = re.findall(r"(?m)^(?:summary|totals): (\d+)", profile.read())
+    return max(map(int, totals), default=0)
