@@ -30,12 +30,25 @@ pub struct Tunnel {
     ahead: Bytes,
     timeout: Duration,
     /// The attempt is open for its server as long as the tunnel.
-    _open: Open<PoolOf>,
+    _open: Option<Open<PoolOf>>,
 }
 
 impl Tunnel {
     pub(super) fn new(exchange: Exchange, server: Rc<Stream>, ahead: Bytes, timeout: Duration, open: Open<PoolOf>) -> Self {
-        Self { exchange, server, ahead, timeout, _open: open }
+        Self { exchange, server, ahead, timeout, _open: Some(open) }
+    }
+
+    /// A tunnel that leads nowhere, for tests of what comes before one.
+    #[cfg(test)]
+    pub(crate) fn stand_in(thread: &Rc<Thread>, client: &Rc<Client>) -> Self {
+        let (server, _) = tokio::net::UnixStream::pair().expect("a socket pair");
+        Self {
+            exchange: Exchange::open_tcp(thread, client),
+            server: Rc::new(Stream::Unix(server)),
+            ahead: Bytes::new(),
+            timeout: HALF_CLOSED,
+            _open: None,
+        }
     }
 }
 

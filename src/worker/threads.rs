@@ -84,8 +84,7 @@ impl Threads {
             }
             answers.push(thread.order(|done| Order::Serve(own, done)).await);
         }
-        all(answers).await;
-        Ok(())
+        if all(answers).await { Ok(()) } else { Err(io::Error::other("a thread cannot accept")) }
     }
 
     /// Stops accepting, keeps serving what is open. Returns when no thread accepts any more.
@@ -220,12 +219,12 @@ async fn run(
     mut orders: mpsc::Receiver<Order>,
 ) {
     let thread = Thread::start(number, plan, counters, journal);
-    let mut acceptors = Vec::new();
+    let mut acceptors = Acceptors { thread: thread.clone(), limits, watched: Vec::new(), parked: Vec::new() };
     let mut deadline = None;
     loop {
         tokio::select! {
             order = orders.recv() => match order {
-                Some(order) => follow(order, &thread, &limits, &mut acceptors, &mut deadline),
+                Some(order) => follow(order, &thread, &mut acceptors, &mut deadline),
                 None => break, // the main thread is gone
             },
             () = until(deadline) => {
@@ -240,41 +239,71 @@ async fn run(
     thread.flush_records();
 }
 
-fn follow(
-    order: Order,
-    thread: &Rc<Thread>,
-    limits: &[Arc<Limits>],
-    acceptors: &mut Vec<Acceptor>,
-    deadline: &mut Option<Instant>,
-) {
-    let done = match order {
-        Order::Serve(sockets, done) => {
-            for (listener, socket) in sockets {
-                acceptors.push(Acceptor::start(thread.clone(), listener, kind(thread, listener), socket, limits.clone()));
-            }
-            done
-        }
+fn follow(order: Order, thread: &Rc<Thread>, acceptors: &mut Acceptors, deadline: &mut Option<Instant>) {
+    let (followed, done) = match order {
+        Order::Serve(sockets, done) => (acceptors.start(sockets), done),
         Order::Park(done) => {
-            acceptors.iter_mut().for_each(Acceptor::park);
+            acceptors.park();
             thread.drain.enter(Stage::Parked);
-            done
+            (Ok(()), done)
         }
         Order::Resume(done) => {
             thread.drain.enter(Stage::Serving);
-            acceptors.iter_mut().for_each(Acceptor::resume);
-            done
+            (acceptors.resume(), done)
         }
         Order::Drain(draining, done) => {
-            acceptors.clear();
+            acceptors.close();
             thread.drain.enter(Stage::Draining(draining));
             thread.clients.wake_all();
             *deadline = Some(draining.deadline);
-            done
+            (Ok(()), done)
         }
-        Order::Answer(done) => done,
+        Order::Answer(done) => (Ok(()), done),
     };
-    // whoever asked may have given up waiting
-    let _ = done.send(());
+    if followed.is_ok() {
+        // whoever asked may have given up waiting
+        let _ = done.send(());
+    }
+}
+
+/// The listening sockets that a thread has.
+struct Acceptors {
+    thread: Rc<Thread>,
+    limits: Arc<[Arc<Limits>]>,
+    watched: Vec<(Index, Acceptor)>,
+    parked: Vec<(Index, OwnedFd)>,
+}
+
+impl Acceptors {
+    /// Watches these sockets.
+    fn start(&mut self, sockets: Vec<(Index, OwnedFd)>) -> io::Result<()> {
+        for (listener, socket) in sockets {
+            let limits = self.limits[usize::from(listener)].clone();
+            let kind = kind(&self.thread, listener);
+            let acceptor = Acceptor::start(self.thread.clone(), listener, kind, socket, limits)
+                .inspect_err(|fault| self.thread.accept_stalled(listener, fault))?;
+            self.watched.push((listener, acceptor));
+        }
+        Ok(())
+    }
+
+    /// Stops watching, and keeps the sockets for later.
+    fn park(&mut self) {
+        let sockets = self.watched.drain(..).filter_map(|(listener, acceptor)| Some((listener, acceptor.park()?)));
+        self.parked.extend(sockets);
+    }
+
+    /// Watches again what was parked.
+    fn resume(&mut self) -> io::Result<()> {
+        let parked = std::mem::take(&mut self.parked);
+        self.start(parked)
+    }
+
+    /// Gives the sockets up.
+    fn close(&mut self) {
+        self.watched.clear();
+        self.parked.clear();
+    }
 }
 
 /// What a listener speaks: those of the configuration's `listeners` come first, then those of `tcp`.

@@ -291,7 +291,7 @@ impl Way for Answers {
         tell_news();
         let thread = thread.clone();
         Box::pin(async move {
-            let mut response = answer(request, open).await;
+            let mut response = answer(&thread, request, open).await;
             if thread.drain.is_ending() {
                 close(&mut response);
             }
@@ -343,7 +343,7 @@ fn close(response: &mut Response<Content>) {
     response.headers_mut().insert(http::header::CONNECTION, value);
 }
 
-async fn answer(request: Request<Incoming>, open: Open) -> Response<Content> {
+async fn answer(thread: &Rc<Thread>, request: Request<Incoming>, open: Open) -> Response<Content> {
     let path = request.uri().path().to_owned();
     match path.as_str() {
         "/echo" => match request.into_body().collect().await {
@@ -363,7 +363,7 @@ async fn answer(request: Request<Incoming>, open: Open) -> Response<Content> {
         "/upgrade" => {
             let client = open.0.clone();
             std::mem::forget(open); // the connection stays busy
-            client.switch_to(Tunnel::stand_in());
+            client.switch_to(Tunnel::stand_in(thread, &client));
             let body = Content {
                 left: 0,
                 now: Bytes::new(),
