@@ -9,11 +9,12 @@ use figment::value::{Dict, Value};
 use ipnet::IpNet;
 
 use super::report::Report;
+use super::servers::{ServerEntry, To};
 use super::spot::Spot;
 use super::suggest;
 use super::table::Fallback::{Empty, Number, Required, Text, Truth, Unset};
 use super::table::{Given, Keys, Table, table};
-use super::values::{ServerEntry, Size, To, Whole};
+use super::values::{Size, Whole};
 use super::{Access, Address, Balance, CheckKind};
 
 table! {

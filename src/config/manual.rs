@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::file::{DrainTable, ListenTable, LogTable, Policy, PoolTable, SiteTable, TcpTable, WorkerTable};
 use super::load::VARIABLES;
+use super::servers::ServerTable;
 use super::table::{Fallback, Key, Keys, Table};
-use super::values::ServerTable;
 
 /// The manual page, for `man`: macros of man(7).
 #[must_use]
