@@ -82,7 +82,7 @@ table! {
         balance: Balance = Text("round-robin"),
         /// The active health request, sent to every server: `"HEAD /index.php"` (healthy is an answer of 2xx or
         /// 3xx), or `"connect"` (healthy is an accepted connection).
-        check: CheckKind = Unset("no check: real traffic alone shows that a server is down"),
+        check: CheckKind = Unset("none is sent, and real traffic alone shows that a server is down"),
         /// The `Host` field of the check.
         check_host: String = Unset("the address of the server"),
         /// From the start of one check to the start of the next.

@@ -95,8 +95,8 @@ fn section(page: &mut String, tables: &[&Table]) {
         if index == 0 {
             // Quotes delimit the arguments of a request.
             let _ = writeln!(page, ".SH {}", escape(table.header).replace('"', "\\(dq"));
+            paragraphs(page, table.about);
         }
-        paragraphs(page, table.about);
         for key in table.keys {
             entry(page, key);
         }

@@ -154,6 +154,10 @@ impl<'a> Drafts<'a> {
             ..
         } = user;
         if let Some(other) = self.by_name.get(name) {
+            // Two sites share a name only when they share a host, which is said already.
+            if spot.kind() == "site" && other.spot.kind() == "site" {
+                return;
+            }
             let message = format!(
                 "the servers here make a pool named {}, and there is one already",
                 quoted(name)
