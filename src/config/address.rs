@@ -172,6 +172,16 @@ pub fn is_host_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label)
 }
 
+/// Whether `text` can be the value of a `Host` field: a host name or an IP address, perhaps with a port.
+#[must_use]
+pub fn is_host_field(text: &str) -> bool {
+    let bare = text.parse::<SocketAddr>().is_ok() || text.parse::<Ipv4Addr>().is_ok();
+    let (name, port) = text.split_once(':').unwrap_or((text, "80"));
+    let in_brackets = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    bare || in_brackets.is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok())
+        || (is_host_name(name) && port.parse::<u16>().is_ok())
+}
+
 /// Whether two listeners can't both be bound: equal, or one takes every address of the other's port.
 ///
 /// `[::]` takes IPv4 too, as Linux binds it by default.
@@ -364,6 +374,23 @@ mod tests {
         assert_eq!(host_pattern("www.*"), Err(HostError::Star));
         assert_eq!(host_pattern("müller.example"), Err(HostError::NotAscii));
         assert_eq!(host_pattern(""), Err(HostError::Name));
+    }
+
+    #[test]
+    fn host_fields_have_a_name_or_an_address_and_perhaps_a_port() {
+        for good in [
+            "a.example",
+            "a.example:8080",
+            "10.0.0.1",
+            "10.0.0.1:80",
+            "[::1]",
+            "[::1]:80",
+        ] {
+            assert!(is_host_field(good), "{good}");
+        }
+        for bad in ["", "http://a.example", "a.example/x", "a b", "a:b", "::1", "a\r\nb"] {
+            assert!(!is_host_field(bad), "{bad}");
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@ use super::merge::Merged;
 use super::pools::Drafts;
 use super::problem::Problem;
 use super::report::Report;
+use super::servers::To;
 use super::table::Given;
-use super::values::{Size, To, Whole};
+use super::values::{Size, Whole};
 use super::{Config, Drain, Listener, Log, Site, Tcp, Worker, address, rules};
 
 /// Checks everything, each rule as far as it can go although others found something. `complete` says whether every

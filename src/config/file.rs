@@ -9,11 +9,12 @@ use figment::value::{Dict, Value};
 use ipnet::IpNet;
 
 use super::report::Report;
+use super::servers::{ServerEntry, To};
 use super::spot::Spot;
 use super::suggest;
 use super::table::Fallback::{Empty, Number, Required, Text, Truth, Unset};
 use super::table::{Given, Keys, Table, table};
-use super::values::{ServerEntry, Size, To, Whole};
+use super::values::{Size, Whole};
 use super::{Access, Address, Balance, CheckKind};
 
 table! {
@@ -81,7 +82,7 @@ table! {
         balance: Balance = Text("round-robin"),
         /// The active health request, sent to every server: `"HEAD /index.php"` (healthy is an answer of 2xx or
         /// 3xx), or `"connect"` (healthy is an accepted connection).
-        check: CheckKind = Unset("no check: real traffic alone shows that a server is down"),
+        check: CheckKind = Unset("none is sent, and real traffic alone shows that a server is down"),
         /// The `Host` field of the check.
         check_host: String = Unset("the address of the server"),
         /// From the start of one check to the start of the next.

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::file::{DrainTable, ListenTable, LogTable, Policy, PoolTable, SiteTable, TcpTable, WorkerTable};
 use super::load::VARIABLES;
+use super::servers::ServerTable;
 use super::table::{Fallback, Key, Keys, Table};
-use super::values::ServerTable;
 
 /// The manual page, for `man`: macros of man(7).
 #[must_use]
@@ -95,8 +95,8 @@ fn section(page: &mut String, tables: &[&Table]) {
         if index == 0 {
             // Quotes delimit the arguments of a request.
             let _ = writeln!(page, ".SH {}", escape(table.header).replace('"', "\\(dq"));
+            paragraphs(page, table.about);
         }
-        paragraphs(page, table.about);
         for key in table.keys {
             entry(page, key);
         }

@@ -12,14 +12,17 @@ pub mod manual;
 mod merge;
 mod pools;
 pub mod problem;
+mod read;
 mod report;
 mod rules;
+mod servers;
 mod spot;
 mod suggest;
 mod syntax;
 mod table;
 pub mod units;
 mod values;
+mod words;
 
 use std::fmt;
 use std::net::SocketAddr;

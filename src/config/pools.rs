@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::check::{value, whole};
 use super::file::{File, Policy};
-use super::merge::Origin;
 use super::report::{Report, quoted};
+use super::servers::{ServerEntry, To};
 use super::spot::Spot;
 use super::table::{Given, Keys};
-use super::values::{ServerEntry, To};
 use super::{Check, CheckKind, Pool, Server, address, suggest};
 
 /// Every pool by its name, with who uses it.
@@ -155,6 +154,10 @@ impl<'a> Drafts<'a> {
             ..
         } = user;
         if let Some(other) = self.by_name.get(name) {
+            // Two sites share a name only when they share a host, which is said already.
+            if spot.kind() == "site" && other.spot.kind() == "site" {
+                return;
+            }
             let message = format!(
                 "the servers here make a pool named {}, and there is one already",
                 quoted(name)
@@ -240,8 +243,7 @@ impl Draft<'_> {
                 .help("unless its servers speak HTTP, write `check = \"connect\"`");
         }
         if let Some(host) = check_host {
-            let bare = host.value.split_once(':').map_or(host.value.as_str(), |(host, _)| host);
-            if !address::is_host_name(bare) {
+            if !address::is_host_field(&host.value) {
                 let message = format!("`check_host` must be a host name, not {}", quoted(&host.value));
                 report
                     .error(&host.spot, message)
@@ -261,7 +263,7 @@ impl Draft<'_> {
             spot(fall),
         ];
         for spot in timing.into_iter().flatten() {
-            if report.origin(spot) != Origin::Default {
+            if report.is_given(spot) {
                 report
                     .warning(
                         &spot.clone().at_key(),

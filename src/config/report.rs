@@ -83,20 +83,34 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Who gave the value at `spot`.
+    /// Whether the value at `spot` was given, and is no default.
     #[must_use]
-    pub fn origin(&self, spot: &Spot) -> Origin {
-        self.merged.origin(spot.tag)
+    pub fn is_given(&self, spot: &Spot) -> bool {
+        self.merged.origin(spot.tag) != Origin::Default
     }
 
     /// How `value` (in TOML) is given to the key at `spot`, by whoever gave what is there now.
     #[must_use]
     pub fn assignment(&self, spot: &Spot, value: &str) -> String {
-        match self.origin(spot) {
+        match self.merged.origin(spot.tag) {
             Origin::Variable(name) => format!("`{name}={}`", value.trim_matches('"')),
             Origin::Flag(name) => format!("`{name} {}`", value.trim_matches('"')),
             Origin::Default | Origin::File(_) => format!("`{} = {value}`", spot.name()),
         }
+    }
+
+    /// Whether something was found that refuses the configuration.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        self.problems.iter().any(Problem::refuses)
+    }
+
+    /// Sorts by: the order of the files, then by line.
+    #[must_use]
+    pub fn order(&self, spot: &Spot) -> Option<(usize, usize, usize)> {
+        let place = self.merged.place(spot)?;
+        let file = self.merged.files().iter().position(|file| file.file == place.file)?;
+        Some((file, place.line, place.column))
     }
 
     /// Something that has no place.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use toml_edit::TableLike;
 
 use super::file::File;
-use super::merge::{Merged, Origin, Parsed};
+use super::merge::{Merged, Parsed};
 use super::problem::{Place, Problem, Severity};
 use super::report::{Report, quoted};
 use super::spot::Spot;
@@ -48,7 +48,9 @@ pub fn addresses(file: &File, report: &mut Report<'_>) {
         .tcp
         .iter()
         .filter_map(|(name, tcp)| Some((name, tcp.table.0.listen.as_ref()?)));
-    let all: Vec<(&String, &Given<Address>)> = listen.chain(tcp).collect();
+    let mut all: Vec<(&String, &Given<Address>)> = listen.chain(tcp).collect();
+    // Of two that clash, the one further down is to be changed.
+    all.sort_by_key(|(_, given)| report.order(&given.spot));
     for (index, (_, given)) in all.iter().enumerate() {
         if matches!(given.value, Address::Ip(ip) if ip.port() == 0) {
             report
@@ -74,7 +76,9 @@ pub fn addresses(file: &File, report: &mut Report<'_>) {
 /// Hosts that are none, or that two sites claim.
 pub fn hosts(file: &File, report: &mut Report<'_>) {
     let mut seen = HashMap::new();
-    for (host, site) in &file.site {
+    let mut sites: Vec<_> = file.site.iter().collect();
+    sites.sort_by_key(|(_, site)| report.order(&site.spot));
+    for (host, site) in sites {
         match address::host_pattern(host) {
             Ok(pattern) => {
                 if let Some(first) = seen.insert(pattern, &site.spot) {
@@ -102,7 +106,9 @@ pub fn hosts(file: &File, report: &mut Report<'_>) {
             }
         }
     }
-    if file.site.is_empty() && report.complete && (file.tcp.is_empty() || file.listen.contains_key("http")) {
+    // Who has TCP listeners alone, and wrote no HTTP listener, wants no site.
+    let wants_http = file.tcp.is_empty() || file.listen.values().any(|listen| report.is_given(&listen.spot));
+    if file.site.is_empty() && wants_http && report.complete && !report.refuses() {
         let mut problem = Problem::new(
             Severity::Warning,
             "site",
@@ -122,15 +128,16 @@ pub fn limits(file: &File, report: &mut Report<'_>) {
         if target.value.0 <= head.value.0 {
             continue;
         }
-        let (spot, message) = match report.origin(&target.spot) {
-            Origin::Default => (
-                &head.spot,
-                format!("`max_head` is below `max_target`, {}", units::show_size(target.value.0)),
-            ),
-            _ => (
+        let (spot, message) = if report.is_given(&target.spot) {
+            (
                 &target.spot,
                 format!("`max_target` is above `max_head`, {}", units::show_size(head.value.0)),
-            ),
+            )
+        } else {
+            (
+                &head.spot,
+                format!("`max_head` is below `max_target`, {}", units::show_size(target.value.0)),
+            )
         };
         report
             .warning(spot, message)

@@ -31,10 +31,13 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed, Vec<Problem>> {
         match Document::parse(rest.as_str()) {
             Ok(_) => return Err(problems),
             Err(error) => {
-                problems.push(problem(file, text, &error));
+                let problem = problem(file, text, &error);
                 if error.message().starts_with(UNCLOSED) {
+                    problems.retain(|known| line(known) < line(&problem));
+                    problems.push(problem);
                     return Err(problems);
                 }
+                problems.push(problem);
                 rest = without_line(&rest, &error);
             }
         }
@@ -43,11 +46,15 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed, Vec<Problem>> {
     Err(problems)
 }
 
-/// What follows an open bracket says nothing: it may belong inside.
+/// Errors after an open bracket say nothing: what stands there may belong inside.
 const UNCLOSED: &str = "unclosed";
 
 /// Errors in one file that are believed to be independent of each other.
 const MOST_ERRORS: usize = 20;
+
+fn line(problem: &Problem) -> Option<usize> {
+    problem.place.as_ref().map(|place| place.line)
+}
 
 /// The text with the line of the error blank; all other places stay where they are.
 fn without_line(text: &str, error: &TomlError) -> String {
@@ -83,7 +90,7 @@ fn help(place: &Place, message: &str) -> Option<String> {
         return Some("put a comma between the elements of the list".to_owned());
     }
     if message.starts_with(UNCLOSED) {
-        return Some("close what is opened here".to_owned());
+        return Some("something opened in this line, or above it, is not closed".to_owned());
     }
     if let Some(header) = line.strip_prefix('[') {
         return unquoted_header(header);

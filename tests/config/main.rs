@@ -63,6 +63,29 @@ fn every_problem_says_what_to_write_and_survives_json() {
     }
 }
 
+proptest::proptest! {
+    /// Whatever stands in a file, there is a verdict, and it can be shown.
+    #[test]
+    fn damaged_files_get_a_verdict(
+        at in proptest::num::usize::ANY,
+        length in 0..40_usize,
+        instead in "[\\PC\n]{0,6}",
+        which in proptest::num::usize::ANY,
+    ) {
+        let cases: Vec<Case> = ["good", "bad"].into_iter().flat_map(cases).filter(|case| case.main.exists()).collect();
+        let text: Vec<char> = fs::read_to_string(&cases[which % cases.len()].main).expect("text").chars().collect();
+        let at = at % (text.len() + 1);
+        let end = (at + length).min(text.len());
+        let damaged: String = text[..at].iter().copied().chain(instead.chars()).chain(text[end..].iter().copied()).collect();
+        let checked = Sources::from_text(&damaged).check();
+        let refused = checked.problems.iter().any(Problem::refuses);
+        proptest::prop_assert_eq!(checked.config.is_none(), refused, "{}", damaged);
+        for problem in checked.problems {
+            proptest::prop_assert!(!problem.render(Look::Coloured).is_empty() && !problem.to_string().is_empty());
+        }
+    }
+}
+
 struct Case {
     /// As `bad/unknown-key`.
     name: String,
