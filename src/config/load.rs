@@ -1,1 +1,432 @@
-//! The configuration as a person writes it.
+//! What a configuration is read from, as plain data, and the way from there to a [`Config`].
+//!
+//! [`Sources::read`] is the only part of the configuration that touches the machine. Everything after it is a pure
+//! function of the sources, so that a worker can be made again from the sources of a good one, whatever the files
+//! say by then.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use figment::value::Value;
+use serde::{Deserialize, Serialize};
+
+use super::merge::{Merged, Origin, Setting};
+use super::problem::{Problem, Severity};
+use super::{Config, check, effective, file, rules, suggest, syntax};
+
+/// Everything that a configuration is made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sources {
+    /// The main file.
+    pub main: SourceFile,
+    /// The files of `conf.d` beside it, in the order of their names.
+    pub conf_d: Vec<SourceFile>,
+    /// The variables of the environment that start with `SEGUE_`; those that mean nothing come without their values.
+    pub variables: BTreeMap<String, String>,
+    /// Values given on the command line.
+    pub flags: Vec<Flag>,
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// As it was opened.
+    pub path: String,
+    /// Its content.
+    pub text: String,
+}
+
+/// A value given on the command line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flag {
+    /// The flag, as in `--threads`.
+    pub name: String,
+    /// What it sets.
+    pub setting: Settable,
+    /// The value, as in a variable of the environment.
+    pub value: String,
+}
+
+/// What a variable or a flag can set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Settable {
+    /// `log.access`
+    LogAccess,
+    /// `log.slow`
+    LogSlow,
+    /// `worker.threads`
+    WorkerThreads,
+    /// `worker.max_connections`
+    WorkerMaxConnections,
+    /// `drain.timeout`
+    DrainTimeout,
+    /// `drain.stop_timeout`
+    DrainStopTimeout,
+}
+
+/// What came of the sources.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The configuration, if nothing refuses it.
+    pub config: Option<Config>,
+    /// Everything wrong with it, warnings too.
+    pub problems: Vec<Problem>,
+}
+
+impl Sources {
+    /// Reads `main`, every `conf.d/*.toml` beside it, and the `SEGUE_` variables of the environment.
+    ///
+    /// A `conf.d` that is not there is empty. Files whose names begin with a dot are left out: editors keep theirs so.
+    ///
+    /// # Errors
+    /// One problem for each file that can't be read, which says who could not read it.
+    pub fn read(main: &Path) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut read = |path: &Path| read_file(path).map_err(|problem| problems.push(problem)).ok();
+        let main_file = read(main);
+        let conf_d = match fragments(main) {
+            Ok(paths) => paths.iter().filter_map(|path| read(path)).collect(),
+            Err(problem) => {
+                problems.push(problem);
+                Vec::new()
+            }
+        };
+        match main_file {
+            Some(main) if problems.is_empty() => Ok(Self {
+                main,
+                conf_d,
+                variables: variables(std::env::vars_os()),
+                flags: Vec::new(),
+            }),
+            _ => Err(problems),
+        }
+    }
+
+    /// The sources that consist of one text, as if it stood in a file `segue.toml`.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        Self {
+            main: SourceFile {
+                path: "segue.toml".to_owned(),
+                text: text.to_owned(),
+            },
+            conf_d: Vec::new(),
+            variables: BTreeMap::new(),
+            flags: Vec::new(),
+        }
+    }
+
+    /// Adds a value from the command line: it wins over everything else.
+    #[must_use]
+    pub fn with_flag(mut self, name: &str, setting: Settable, value: &str) -> Self {
+        self.flags.push(Flag {
+            name: name.to_owned(),
+            setting,
+            value: value.to_owned(),
+        });
+        self
+    }
+
+    /// Makes the configuration, or says everything that is wrong. Pure: the same sources give the same result.
+    #[must_use]
+    pub fn check(&self) -> Checked {
+        let Sorted { merged, mut problems } = self.merge();
+        let complete = problems.is_empty();
+        problems.extend(self.unknown_variables());
+        problems.extend(rules::overridden(&merged, &self.main.path));
+        let (config, found) = check::check(&merged, complete);
+        problems.extend(found);
+        self.sort(&mut problems);
+        let refused = problems.iter().any(Problem::refuses);
+        Checked {
+            config: config.filter(|_| !refused),
+            problems,
+        }
+    }
+
+    /// The whole configuration in TOML, every default included, each value with its origin as a comment.
+    ///
+    /// # Errors
+    /// Every problem, when one of them refuses the configuration.
+    pub fn effective(&self) -> Result<String, Vec<Problem>> {
+        let checked = self.check();
+        if checked.config.is_none() {
+            return Err(checked.problems);
+        }
+        Ok(effective::toml(&self.merge().merged))
+    }
+
+    /// A hash of what the sources come to: equal for equal configurations, however they are written. None when they
+    /// are refused. Comparable only within one version of the program.
+    #[must_use]
+    pub fn hash(&self) -> Option<String> {
+        self.check().config.map(|config| config.hash())
+    }
+
+    fn merge(&self) -> Sorted {
+        let mut files = Vec::new();
+        let mut problems = Vec::new();
+        for source in std::iter::once(&self.main).chain(&self.conf_d) {
+            match syntax::parse(&source.path, &source.text) {
+                Ok(parsed) => files.push(parsed),
+                Err(found) => problems.extend(found),
+            }
+        }
+        let merged = Merged::new(files, self.settings());
+        let defaults = file::defaults(&merged.root);
+        Sorted {
+            merged: merged.with_defaults(defaults),
+            problems,
+        }
+    }
+
+    /// In the order of the files, then by line; what has no place last.
+    fn sort(&self, problems: &mut Vec<Problem>) {
+        let files: Vec<&str> = std::iter::once(&self.main)
+            .chain(&self.conf_d)
+            .map(|file| file.path.as_str())
+            .collect();
+        problems.sort_by_key(|problem| match &problem.place {
+            Some(place) => (
+                files.iter().position(|file| *file == place.file),
+                place.line,
+                place.column,
+            ),
+            None => (Some(usize::MAX), 0, 0),
+        });
+        problems.dedup();
+    }
+
+    fn settings(&self) -> Vec<Setting> {
+        let variables = self.variables.iter().filter_map(|(name, value)| {
+            let (_, setting) = VARIABLES.iter().find(|(known, _)| known == name)?;
+            Some(setting.to(Origin::Variable(name.clone()), value))
+        });
+        let flags = self
+            .flags
+            .iter()
+            .map(|flag| flag.setting.to(Origin::Flag(flag.name.clone()), &flag.value));
+        variables.chain(flags).collect()
+    }
+
+    fn unknown_variables(&self) -> impl Iterator<Item = Problem> {
+        let known = || VARIABLES.iter().map(|(name, _)| *name);
+        let unknown = self
+            .variables
+            .keys()
+            .filter(move |name| !known().any(|known| known == name.as_str()));
+        unknown.map(move |name| {
+            let message = format!("the environment variable {name} means nothing here");
+            let mut problem = Problem::new(Severity::Warning, "", message);
+            problem.help(match suggest::closest(name, known()) {
+                Some(close) => format!("did you mean {close}?"),
+                None => format!("those that do are {}", known().collect::<Vec<_>>().join(", ")),
+            });
+            problem
+        })
+    }
+}
+
+/// The variables of the environment that mean something.
+pub const VARIABLES: [(&str, Settable); 6] = [
+    ("SEGUE_LOG_ACCESS", Settable::LogAccess),
+    ("SEGUE_LOG_SLOW", Settable::LogSlow),
+    ("SEGUE_WORKER_THREADS", Settable::WorkerThreads),
+    ("SEGUE_WORKER_MAX_CONNECTIONS", Settable::WorkerMaxConnections),
+    ("SEGUE_DRAIN_TIMEOUT", Settable::DrainTimeout),
+    ("SEGUE_DRAIN_STOP_TIMEOUT", Settable::DrainStopTimeout),
+];
+
+impl Settable {
+    /// The key that is set.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::LogAccess => "log.access",
+            Self::LogSlow => "log.slow",
+            Self::WorkerThreads => "worker.threads",
+            Self::WorkerMaxConnections => "worker.max_connections",
+            Self::DrainTimeout => "drain.timeout",
+            Self::DrainStopTimeout => "drain.stop_timeout",
+        }
+    }
+
+    fn to(self, origin: Origin, value: &str) -> Setting {
+        let number = match self {
+            Self::WorkerThreads | Self::WorkerMaxConnections => value.trim().parse::<i64>().ok(),
+            Self::LogAccess | Self::LogSlow | Self::DrainTimeout | Self::DrainStopTimeout => None,
+        };
+        Setting {
+            origin,
+            key: self.key(),
+            value: number.map_or_else(|| Value::from(value), Value::from),
+        }
+    }
+}
+
+/// What could be merged, and the syntax errors of what could not.
+struct Sorted {
+    merged: Merged,
+    problems: Vec<Problem>,
+}
+
+fn read_file(path: &Path) -> Result<SourceFile, Problem> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(SourceFile {
+            path: path.display().to_string(),
+            text,
+        }),
+        Err(error) => Err(unreadable(path, &error)),
+    }
+}
+
+fn fragments(main: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let directory = main.parent().unwrap_or(Path::new("")).join("conf.d");
+    let entries = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(&directory, &error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| unreadable(&directory, &error))?.path();
+        let hidden = path
+            .file_name()
+            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    let reason = match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => format!("{} may not read it", user()),
+        io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        _ => error.to_string(),
+    };
+    let mut problem = Problem::new(Severity::Error, "", format!("can't read {}: {reason}", path.display()));
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            problem.help("let this user read the file, and enter every directory on the way to it");
+        }
+        io::ErrorKind::NotFound => {
+            problem.help("name the file with --config; the package brings /etc/segue/segue.toml");
+        }
+        _ => {}
+    }
+    problem
+}
+
+/// Who we are, as a person would look it up.
+fn user() -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    });
+    match name {
+        Some(name) => format!("the user {name} (uid {uid})"),
+        None => format!("the user with uid {uid}"),
+    }
+}
+
+/// Our variables; a value that nobody will look at may be a secret, and stays out.
+fn variables(all: std::env::VarsOs) -> BTreeMap<String, String> {
+    let text = all.map(|(name, value)| {
+        (
+            name.to_string_lossy().into_owned(),
+            value.to_string_lossy().into_owned(),
+        )
+    });
+    text.filter(|(name, _)| name.starts_with("SEGUE_"))
+        .map(|(name, value)| {
+            let known = VARIABLES.iter().any(|(known, _)| *known == name);
+            (name, if known { value } else { String::new() })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(path: &Path, text: &str) {
+        std::fs::write(path, text).expect("write");
+    }
+
+    #[test]
+    fn files_of_conf_d_come_in_the_order_of_their_names_and_win_over_the_main_file() {
+        let directory = tempfile::tempdir().expect("directory");
+        let main = directory.path().join("segue.toml");
+        std::fs::create_dir(directory.path().join("conf.d")).expect("conf.d");
+        write(
+            &main,
+            "[site.'*']\nto = 'x'\n[pool.x]\nservers = ['a:1']\nretries = 1\n",
+        );
+        write(&directory.path().join("conf.d/20.toml"), "[pool.x]\nretries = 20\n");
+        write(
+            &directory.path().join("conf.d/10.toml"),
+            "[pool.x]\nretries = 10\n[log]\nslow = '3s'\n",
+        );
+        write(&directory.path().join("conf.d/.30.toml"), "no TOML");
+        write(&directory.path().join("conf.d/40.toml.bak"), "no TOML");
+        let sources = Sources::read(&main).expect("readable");
+        let names: Vec<_> = sources.conf_d.iter().map(|file| file.path.rsplit('/').next()).collect();
+        assert_eq!(names, [Some("10.toml"), Some("20.toml")]);
+        let config = sources.check().config.expect("good");
+        assert_eq!(config.pools[0].retries, 20);
+        assert_eq!(config.log.slow.as_secs(), 3);
+    }
+
+    #[test]
+    fn sources_survive_the_way_through_json() {
+        let sources = Sources::from_text("log.slow = '2s'").with_flag("--threads", Settable::WorkerThreads, "2");
+        let json = serde_json::to_string(&sources).expect("JSON");
+        let back: Sources = serde_json::from_str(&json).expect("sources");
+        assert_eq!(back, sources);
+        assert_eq!(back.check().config, sources.check().config);
+        assert_eq!(back.check().config.expect("good").worker.threads, Some(2));
+    }
+
+    #[test]
+    fn a_missing_file_is_one_clear_problem() {
+        let problems = Sources::read(Path::new("/nowhere/segue.toml")).expect_err("missing");
+        assert_eq!(problems.len(), 1);
+        assert_eq!(
+            problems[0].message,
+            "can't read /nowhere/segue.toml: there is no such file"
+        );
+    }
+
+    #[test]
+    fn variables_win_over_files_and_flags_over_variables() {
+        let mut sources = Sources::from_text("[log]\nslow = '2s'\naccess = 'off'\n");
+        sources.variables.insert("SEGUE_LOG_SLOW".to_owned(), "4s".to_owned());
+        sources
+            .variables
+            .insert("SEGUE_LOG_ACCESS".to_owned(), "all".to_owned());
+        let sources = sources.with_flag("--slow", Settable::LogSlow, "6s");
+        let config = sources.check().config.expect("good");
+        assert_eq!(config.log.slow.as_secs(), 6);
+        assert_eq!(config.log.access, super::super::Access::All);
+    }
+
+    #[test]
+    fn equal_configurations_have_equal_hashes() {
+        let short = Sources::from_text("[site.'*']\nto = ['a:1']\n").hash();
+        let long = Sources::from_text("site.\"*\" = { to = ['a:1'], retries = 3, connect_timeout = '5000ms' }").hash();
+        assert!(short.is_some());
+        assert_eq!(short, long);
+        assert_ne!(short, Sources::from_text("[site.'*']\nto = ['a:2']\n").hash());
+        assert_eq!(Sources::from_text("[site]").hash().is_some(), true);
+        assert_eq!(Sources::from_text("colour = 1").hash(), None);
+    }
+}

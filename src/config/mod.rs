@@ -3,11 +3,23 @@
 //! `load` reads the sources with figment, `file` is the shape as a person writes it, `check` turns one into the
 //! other and collects every `Problem`; everything above this module sees only the types of this file.
 
-pub mod check;
-pub mod file;
+mod address;
+mod check;
+mod effective;
+mod file;
 pub mod load;
+pub mod manual;
+mod merge;
+mod pools;
 pub mod problem;
+mod report;
+mod rules;
+mod spot;
+mod suggest;
+mod syntax;
+mod table;
 pub mod units;
+mod values;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,6 +27,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+use load::Sources;
+use problem::Problem;
 
 /// Everything that one generation is made from.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +48,28 @@ pub struct Config {
     pub drain: Drain,
     /// What one worker may use.
     pub worker: Worker,
+}
+
+impl Config {
+    /// Reads one text as if it were the whole of `segue.toml`: no other file, no variable. Warnings do not refuse it.
+    ///
+    /// # Errors
+    /// Every problem, when one of them refuses the configuration.
+    pub fn from_toml(text: &str) -> Result<Self, Vec<Problem>> {
+        let checked = Sources::from_text(text).check();
+        checked.config.ok_or(checked.problems)
+    }
+
+    /// Equal for equal configurations, comparable only within one version of the program.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        // FNV-1a over what `Debug` shows, which is every field: it needs no second description of the types.
+        let bytes = format!("{self:?}").into_bytes();
+        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        format!("{hash:016x}")
+    }
 }
 
 /// `[listen.NAME]`: a named socket plus its settings.

@@ -1,1 +1,211 @@
-//! Placeholder.
+//! One thing wrong in a configuration: where, what, and what to write instead.
+//!
+//! Problems are plain data: a worker sends them to the supervisor, which hands them to whoever asked for the reload.
+
+use std::fmt;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use serde::{Deserialize, Serialize};
+
+/// One thing wrong in a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Whether the configuration is refused for it.
+    pub severity: Severity,
+    /// The key it is about, as a path in TOML's own notation; empty when a whole file is meant.
+    pub key: String,
+    /// What is wrong, one sentence without a full stop.
+    pub message: String,
+    /// What to write instead.
+    pub help: Option<String>,
+    /// Where; none when the value stands in no file (a variable, a flag, a file that could not be read).
+    pub place: Option<Place>,
+    /// A second place that explains the first, with what stands there.
+    pub other: Option<(String, Place)>,
+}
+
+/// Whether a problem refuses the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The configuration is not used.
+    Error,
+    /// The configuration is used all the same.
+    Warning,
+}
+
+/// A stretch of one line of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The file, as it was opened.
+    pub file: String,
+    /// Counted from 1.
+    pub line: usize,
+    /// In characters, counted from 1.
+    pub column: usize,
+    /// The text of the line; the end of a very long one is left out.
+    pub excerpt: String,
+    /// What is meant, in bytes of the excerpt.
+    pub mark: Range<usize>,
+}
+
+impl Problem {
+    /// A problem without a place.
+    #[must_use]
+    pub fn new(severity: Severity, key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            severity,
+            key: key.into(),
+            message: message.into(),
+            help: None,
+            place: None,
+            other: None,
+        }
+    }
+
+    /// Says what to write instead.
+    pub fn help(&mut self, help: impl Into<String>) -> &mut Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Whether the configuration is refused for it.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// Several lines with the excerpt and a caret under what is meant, for people; ends with a newline.
+    #[must_use]
+    pub fn render(&self, look: Look) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = level
+            .primary_title(self.message.as_str())
+            .elements(self.place.iter().map(primary));
+        if let Some((label, place)) = &self.other {
+            group = group.element(secondary(label, place));
+        }
+        group = group.elements(self.help.iter().map(|help| Level::HELP.message(help.as_str())));
+        let renderer = match look {
+            Look::Plain => Renderer::plain(),
+            Look::Coloured => Renderer::styled(),
+        };
+        let mut text = renderer.render(&[group]);
+        text.push('\n');
+        text
+    }
+}
+
+/// How problems are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Without escape sequences: for the journal and for pipes.
+    Plain,
+    /// For a terminal.
+    Coloured,
+}
+
+/// One line: `file:line:column: what is wrong; what to write instead`.
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(out, "{place}: ")?;
+        }
+        if self.severity == Severity::Warning {
+            out.write_str("warning: ")?;
+        }
+        out.write_str(&self.message)?;
+        match &self.help {
+            Some(help) => write!(out, "; {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Place {
+    /// The place of `span` (in bytes) in `text`, the content of `file`.
+    #[must_use]
+    pub fn new(file: &str, text: &str, span: Range<usize>) -> Self {
+        let start = floor_char_boundary(text, span.start);
+        let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let rest = &text[line_start..];
+        let line = rest[..rest.find('\n').unwrap_or(rest.len())].trim_end_matches('\r');
+        let from = (start - line_start).min(line.len());
+        let to = floor_char_boundary(line, span.end.saturating_sub(line_start).min(from + LONGEST_MARK)).max(from);
+        Self {
+            file: file.to_owned(),
+            line: text[..line_start].matches('\n').count() + 1,
+            column: line[..from].chars().count() + 1,
+            excerpt: line[..floor_char_boundary(line, to + LONGEST_REST)].to_owned(),
+            mark: from..to,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// Bytes of a line that are kept after the mark, and of the mark: a problem travels in one packet.
+const LONGEST_REST: usize = 120;
+const LONGEST_MARK: usize = 240;
+
+fn floor_char_boundary(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+fn primary(place: &Place) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
+    snippet(place).annotation(AnnotationKind::Primary.span(place.mark.clone()))
+}
+
+fn secondary<'a>(label: &'a str, place: &'a Place) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+    snippet(place).annotation(AnnotationKind::Context.span(place.mark.clone()).label(label))
+}
+
+fn snippet(place: &Place) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
+    Snippet::source(place.excerpt.as_str())
+        .line_start(place.line)
+        .path(place.file.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_counts_lines_and_characters() {
+        let place = Place::new("f", "a = 1\nß = \"x\"\r\n", 11..14);
+        assert_eq!((place.line, place.column), (2, 5));
+        assert_eq!(&place.excerpt[place.mark], "\"x\"");
+    }
+
+    #[test]
+    fn a_place_at_the_end_or_over_several_lines_stays_in_its_line() {
+        assert_eq!(Place::new("f", "a\n", 2..2).line, 2);
+        assert_eq!(Place::new("f", "a = [\n1]", 4..8).mark, 4..5);
+        assert_eq!(Place::new("f", "", 7..9).mark, 0..0);
+    }
+
+    #[test]
+    fn a_problem_in_one_line_names_the_place_and_the_way_out() {
+        let mut problem = Problem::new(Severity::Error, "log.slow", "`slow` is wrong");
+        problem.help("write it right").place = Some(Place::new("x.toml", "slow = 1", 7..8));
+        assert_eq!(problem.to_string(), "x.toml:1:8: `slow` is wrong; write it right");
+        assert!(
+            problem.render(Look::Plain).contains("1 | slow = 1\n"),
+            "{}",
+            problem.render(Look::Plain)
+        );
+        assert!(problem.render(Look::Coloured).contains('\u{1b}'));
+    }
+}

@@ -1,4 +1,10 @@
 //! What is told to the outside: the record of each exchange, events, counters.
 
 pub mod event;
+pub mod journal;
+pub mod metrics;
 pub mod record;
+mod select;
+mod words;
+
+pub use select::{Facts, selects};

@@ -63,6 +63,14 @@ pub struct Record {
     pub attempts: SmallVec<[Attempt; 1]>,
 }
 
+impl Record {
+    /// Whether it failed: a status of 500 and above, or an end other than [`End::Ok`].
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.status >= 500 || self.end != End::Ok
+    }
+}
+
 /// Microseconds from the opening of the exchange to each station; 0 when it was not reached.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timers {
@@ -110,6 +118,33 @@ pub enum Outcome {
     Abandoned,
 }
 
+impl Outcome {
+    /// Every outcome, in the order of the variants.
+    pub const ALL: [Self; 7] = [
+        Self::Responded,
+        Self::ConnectFailed,
+        Self::ConnectTimeout,
+        Self::Closed,
+        Self::ResponseTimeout,
+        Self::BadResponse,
+        Self::Abandoned,
+    ];
+
+    /// The word in `PROXY_DATA`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Responded => "responded",
+            Self::ConnectFailed => "connect-failed",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::Closed => "closed",
+            Self::ResponseTimeout => "response-timeout",
+            Self::BadResponse => "bad-response",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
 /// The protocol that the client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -119,6 +154,18 @@ pub enum Protocol {
     Http11,
     /// Bytes, in TCP mode.
     Tcp,
+}
+
+impl Protocol {
+    /// The word in `PROXY_PROTOCOL`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "http/1.0",
+            Self::Http11 => "http/1.1",
+            Self::Tcp => "tcp",
+        }
+    }
 }
 
 /// Why an exchange ended.
@@ -154,6 +201,29 @@ pub enum End {
     Internal,
 }
 
+impl End {
+    /// The word in `PROXY_END`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ClientClosed => "client-closed",
+            Self::ClientTimeout => "client-timeout",
+            Self::BadRequest => "bad-request",
+            Self::TooLarge => "too-large",
+            Self::NoSite => "no-site",
+            Self::NoServer => "no-server",
+            Self::ServerRefused => "server-refused",
+            Self::ServerTimeout => "server-timeout",
+            Self::ServerClosed => "server-closed",
+            Self::ServerBadResponse => "server-bad-response",
+            Self::Denied => "denied",
+            Self::Drained => "drained",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 /// Where an exchange was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -175,6 +245,23 @@ pub enum Phase {
     Done,
 }
 
+impl Phase {
+    /// The word in `PROXY_PHASE`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Route => "route",
+            Self::Connect => "connect",
+            Self::Request => "request",
+            Self::Response => "response",
+            Self::Body => "body",
+            Self::Tunnel => "tunnel",
+            Self::Done => "done",
+        }
+    }
+}
+
 /// A request id: 128 bits as 26 digits of Crockford's base 32, time first (a ULID).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestId([u8; 26]);
@@ -183,7 +270,6 @@ impl RequestId {
     /// The id of `millis` since 1970 and 80 random bits.
     #[must_use]
     pub fn new(millis: u64, random: u128) -> Self {
-        const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
         let bits = (u128::from(millis) << 80) | (random & ((1 << 80) - 1));
         let mut text = [0; 26];
         for (place, digit) in text.iter_mut().rev().enumerate() {
@@ -197,11 +283,74 @@ impl RequestId {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
+
+    /// Its last 20 random bits, spread over 0 to 999,999: the same draw wherever the id is seen.
+    #[must_use]
+    pub fn draw(&self) -> u32 {
+        let bits = self.0[22..].iter().fold(0_u64, |bits, digit| bits << 5 | value(*digit));
+        ((bits * 1_000_000) >> 20) as u32
+    }
+}
+
+const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// What a digit stands for: Crockford's alphabet leaves out I, L, O and U.
+fn value(digit: u8) -> u64 {
+    memchr::memchr(digit, DIGITS).unwrap_or_default() as u64
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use smallvec::smallvec;
+
     use super::*;
+
+    /// An exchange that one server refused and the next one answered.
+    pub(in crate::observe) fn retried() -> Record {
+        let attempt = |server, outcome, took| Attempt {
+            server,
+            reused: false,
+            outcome,
+            took,
+        };
+        Record {
+            id: RequestId::new(1_700_000_000_000, 42),
+            started: 1_700_000_000_000_123,
+            listener: 0,
+            site: Some(0),
+            pool: Some(0),
+            client: Some(([192, 0, 2, 7], 50123).into()),
+            protocol: Protocol::Http11,
+            method: Some(Method::GET),
+            target: "/cart?item=7".into(),
+            host: "shop.example.com".into(),
+            status: 200,
+            end: End::Ok,
+            phase: Phase::Done,
+            detail: None,
+            timers: Timers {
+                head: 30,
+                connected: 620,
+                sent: 650,
+                responded: 2_900,
+                total: 3_249,
+            },
+            bytes_in: 0,
+            bytes_out: 1_873,
+            attempts: smallvec![
+                attempt(0, Outcome::ConnectFailed, 220),
+                attempt(1, Outcome::Responded, 2_300)
+            ],
+        }
+    }
+
+    #[test]
+    fn a_draw_is_made_of_the_last_random_bits() {
+        assert_eq!(RequestId::new(7, 0).draw(), 0);
+        assert_eq!(RequestId::new(7, 0xf_ffff).draw(), 999_999);
+        assert_eq!(RequestId::new(7, 1 << 19).draw(), 500_000);
+        assert_eq!(RequestId::new(7, 1 << 20).draw(), 0);
+    }
 
     #[test]
     fn request_ids_sort_by_time() {

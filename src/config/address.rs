@@ -1,0 +1,382 @@
+//! Addresses as a person writes them: of listeners, of servers, and host names.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::{Address, HostPattern, ServerAddress};
+
+/// Why a text is no address, with what to write instead where that can be told.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// No port at the end.
+    #[error("it has no port")]
+    NoPort {
+        /// The same with a port.
+        instead: String,
+    },
+    /// The port is no number from 1 to 65535 (from 0 for listeners).
+    #[error("its port is no number from 1 to 65535")]
+    Port,
+    /// An IPv6 address with a port, without brackets.
+    #[error("an IPv6 address needs brackets before the port")]
+    Brackets {
+        /// The same with brackets.
+        instead: String,
+    },
+    /// `http://…`: a URL, not an address.
+    #[error("it is a URL, not an address")]
+    Url {
+        /// The address in it.
+        instead: String,
+    },
+    /// A listener named by a host name.
+    #[error("it is a host name; a listener needs an IP address, since names are not looked up to bind")]
+    Name {
+        /// An address of this machine.
+        instead: String,
+    },
+    /// `unix:` without an absolute path that fits into a socket address.
+    #[error("the path of a unix socket must be absolute and at most 107 bytes long")]
+    Path,
+    /// Not an IP address, nor a host name.
+    #[error("it is neither an IP address nor a host name")]
+    Host,
+}
+
+/// Reads the address of a listener: `127.0.0.1:80`, `[::1]:80`, `:80` for every address, `unix:/path`.
+///
+/// # Errors
+/// When it is none of these.
+pub fn listener(text: &str) -> Result<Address, AddressError> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix(path).map(Address::Unix);
+    }
+    if let Some(port) = text.strip_prefix(':').or_else(|| text.strip_prefix("*:")) {
+        let port = port.parse().map_err(|_| AddressError::Port)?;
+        return Ok(Address::Ip((Ipv6Addr::UNSPECIFIED, port).into()));
+    }
+    let (host, port) = host_and_port(text)?;
+    match host {
+        Host::Ip(ip) => Ok(Address::Ip(SocketAddr::new(ip, port))),
+        Host::Name(name) => {
+            let ip = if name.eq_ignore_ascii_case("localhost") {
+                "127.0.0.1"
+            } else {
+                ""
+            };
+            Err(AddressError::Name {
+                instead: format!("{ip}:{port}"),
+            })
+        }
+    }
+}
+
+/// Reads the address of a server: `10.0.0.1:80`, `[2001:db8::1]:80`, `app.internal:80`, `unix:/path`.
+///
+/// # Errors
+/// When it is none of these.
+pub fn server(text: &str) -> Result<ServerAddress, AddressError> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix(path).map(|path| ServerAddress::Fixed(Address::Unix(path)));
+    }
+    let (host, port) = host_and_port(text)?;
+    if port == 0 {
+        return Err(AddressError::Port);
+    }
+    Ok(match host {
+        Host::Ip(ip) => ServerAddress::Fixed(Address::Ip(SocketAddr::new(ip, port))),
+        Host::Name(host) => ServerAddress::Name { host, port },
+    })
+}
+
+/// Why a text is no host pattern.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// `https://…`, or with a path.
+    #[error("it is a URL; a site is named by its host alone")]
+    Url(String),
+    /// With a port.
+    #[error("it has a port; a site is named by its host alone, and answers on every listener")]
+    Port(String),
+    /// A star that is not the whole first label.
+    #[error("a star must stand alone, or for the front as in `*.example.com`")]
+    Star,
+    /// Characters outside of ASCII.
+    #[error("it has characters outside of ASCII; browsers send such names in their `xn--` form")]
+    NotAscii,
+    /// Anything else.
+    #[error("it is no host name")]
+    Name,
+}
+
+/// Reads the host pattern of a site: a name, `*.suffix` or `*`; in lower case, without the dot at the end.
+///
+/// # Errors
+/// When it is none of these.
+pub fn host_pattern(text: &str) -> Result<HostPattern, HostError> {
+    if text == "*" {
+        return Ok(HostPattern::Any);
+    }
+    let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let host = bare.split('/').next().unwrap_or_default();
+    if host != text {
+        return Err(HostError::Url(host.to_owned()));
+    }
+    if !text.is_ascii() {
+        return Err(HostError::NotAscii);
+    }
+    if text.starts_with('[')
+        && text
+            .strip_suffix(']')
+            .is_some_and(|ip| ip[1..].parse::<Ipv6Addr>().is_ok())
+    {
+        return Ok(HostPattern::Exact(text.to_ascii_lowercase()));
+    }
+    if let Some((name, port)) = text.rsplit_once(':') {
+        let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
+        return Err(if is_port {
+            HostError::Port(name.to_owned())
+        } else {
+            HostError::Name
+        });
+    }
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let (suffix, starred) = name
+        .strip_prefix("*.")
+        .map_or((name.as_str(), false), |suffix| (suffix, true));
+    if suffix.contains('*') {
+        return Err(HostError::Star);
+    }
+    if !is_host_name(suffix) {
+        return Err(HostError::Name);
+    }
+    Ok(if starred {
+        HostPattern::Suffix(suffix.to_owned())
+    } else {
+        HostPattern::Exact(name)
+    })
+}
+
+/// Letters, digits, `-` and `_` in labels of 1 to 63, at most 253 in all (RFC 1123 §2.1, and the underscore that
+/// container networks use).
+#[must_use]
+pub fn is_host_name(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+/// Whether two listeners can't both be bound: equal, or one takes every address of the other's port.
+///
+/// `[::]` takes IPv4 too, as Linux binds it by default.
+#[must_use]
+pub fn overlap(one: &Address, other: &Address) -> bool {
+    let (Address::Ip(one), Address::Ip(other)) = (one, other) else {
+        return one == other;
+    };
+    if one.port() != other.port() || one.port() == 0 {
+        return false;
+    }
+    let covers = |wide: IpAddr, narrow: IpAddr| match wide {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => true,
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => narrow.is_ipv4(),
+        _ => wide == narrow,
+    };
+    covers(one.ip(), other.ip()) || covers(other.ip(), one.ip())
+}
+
+enum Host {
+    Ip(IpAddr),
+    Name(String),
+}
+
+fn host_and_port(text: &str) -> Result<(Host, u16), AddressError> {
+    let port = "80";
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let authority = rest.split('/').next().unwrap_or_default();
+        let port = if scheme == "https" { "443" } else { port };
+        let instead = if has_port(authority) {
+            authority.to_owned()
+        } else {
+            format!("{authority}:{port}")
+        };
+        return Err(AddressError::Url { instead });
+    }
+    if let Ok(ip) = text.parse::<Ipv6Addr>() {
+        return Err(AddressError::NoPort {
+            instead: format!("[{ip}]:{port}"),
+        });
+    }
+    let Some((host, given)) = text.rsplit_once(':').filter(|_| has_port(text)) else {
+        host(text.strip_suffix(':').unwrap_or(text))?;
+        return Err(AddressError::NoPort {
+            instead: format!("{}:{port}", text.trim_end_matches(':')),
+        });
+    };
+    if host.parse::<Ipv6Addr>().is_ok() {
+        return Err(AddressError::Brackets {
+            instead: format!("[{host}]:{given}"),
+        });
+    }
+    let host = self::host(host)?;
+    Ok((host, given.parse().map_err(|_| AddressError::Port)?))
+}
+
+fn has_port(text: &str) -> bool {
+    text.rsplit_once(':')
+        .is_some_and(|(_, port)| !port.is_empty() && !port.contains(']'))
+}
+
+fn host(text: &str) -> Result<Host, AddressError> {
+    if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return inner
+            .parse()
+            .map(|ip: Ipv6Addr| Host::Ip(ip.into()))
+            .map_err(|_| AddressError::Host);
+    }
+    if let Ok(ip) = text.parse::<Ipv4Addr>() {
+        return Ok(Host::Ip(ip.into()));
+    }
+    // A last label of digits makes it an IPv4 address that is wrong, never a name (RFC 1123 §2.1).
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let numeric = name
+        .rsplit('.')
+        .next()
+        .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+    if numeric || !is_host_name(name) {
+        return Err(AddressError::Host);
+    }
+    Ok(Host::Name(text.to_ascii_lowercase()))
+}
+
+fn unix(path: &str) -> Result<PathBuf, AddressError> {
+    if !path.starts_with('/') || path.len() > 107 || path.contains('\0') {
+        return Err(AddressError::Path);
+    }
+    Ok(PathBuf::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_take_ip_addresses_every_address_and_unix_sockets() {
+        assert_eq!(listener(":8080").expect("every").to_string(), "[::]:8080");
+        assert_eq!(listener("127.0.0.1:80").expect("v4").to_string(), "127.0.0.1:80");
+        assert_eq!(listener("[::1]:80").expect("v6").to_string(), "[::1]:80");
+        assert_eq!(
+            listener("unix:/run/x.sock").expect("unix").to_string(),
+            "unix:/run/x.sock"
+        );
+        assert_eq!(
+            listener("localhost:80"),
+            Err(AddressError::Name {
+                instead: "127.0.0.1:80".to_owned()
+            })
+        );
+        assert_eq!(listener(":99999"), Err(AddressError::Port));
+        assert_eq!(listener("unix:relative"), Err(AddressError::Path));
+    }
+
+    #[test]
+    fn a_server_without_a_port_is_shown_with_one() {
+        assert_eq!(
+            server("10.0.0.1"),
+            Err(AddressError::NoPort {
+                instead: "10.0.0.1:80".to_owned()
+            })
+        );
+        assert_eq!(
+            server("app"),
+            Err(AddressError::NoPort {
+                instead: "app:80".to_owned()
+            })
+        );
+        assert_eq!(
+            server("::1"),
+            Err(AddressError::NoPort {
+                instead: "[::1]:80".to_owned()
+            })
+        );
+        assert_eq!(
+            server("[::1]"),
+            Err(AddressError::NoPort {
+                instead: "[::1]:80".to_owned()
+            })
+        );
+        assert_eq!(
+            server("2001:db8::1:80x"),
+            Err(AddressError::Brackets {
+                instead: "[2001:db8::1]:80x".to_owned()
+            })
+        );
+        assert_eq!(
+            server("http://app/"),
+            Err(AddressError::Url {
+                instead: "app:80".to_owned()
+            })
+        );
+    }
+
+    #[test]
+    fn servers_are_addresses_or_names() {
+        let name = ServerAddress::Name {
+            host: "app_1.internal".to_owned(),
+            port: 3000,
+        };
+        assert_eq!(server("App_1.internal:3000"), Ok(name));
+        assert!(matches!(
+            server("[2001:db8::1]:80"),
+            Ok(ServerAddress::Fixed(Address::Ip(_)))
+        ));
+        assert_eq!(server("10.0.0.300:80"), Err(AddressError::Host));
+        assert_eq!(server("a b:80"), Err(AddressError::Host));
+        assert_eq!(server("app:0"), Err(AddressError::Port));
+        assert_eq!(server("app:http"), Err(AddressError::Port));
+    }
+
+    #[test]
+    fn host_patterns_are_one_spelling_of_each_host() {
+        assert_eq!(
+            host_pattern("App.Example.COM."),
+            Ok(HostPattern::Exact("app.example.com".to_owned()))
+        );
+        assert_eq!(
+            host_pattern("*.example.com"),
+            Ok(HostPattern::Suffix("example.com".to_owned()))
+        );
+        assert_eq!(host_pattern("[::1]"), Ok(HostPattern::Exact("[::1]".to_owned())));
+        assert_eq!(
+            host_pattern("a.example:80"),
+            Err(HostError::Port("a.example".to_owned()))
+        );
+        assert_eq!(
+            host_pattern("https://a.example/x"),
+            Err(HostError::Url("a.example".to_owned()))
+        );
+        assert_eq!(host_pattern("www.*"), Err(HostError::Star));
+        assert_eq!(host_pattern("müller.example"), Err(HostError::NotAscii));
+        assert_eq!(host_pattern(""), Err(HostError::Name));
+    }
+
+    #[test]
+    fn wildcards_overlap_as_the_kernel_has_it() {
+        let clash =
+            |one: &str, other: &str| overlap(&listener(one).expect("address"), &listener(other).expect("address"));
+        assert!(clash(":80", "127.0.0.1:80"));
+        assert!(clash("0.0.0.0:80", "127.0.0.1:80"));
+        assert!(clash("127.0.0.1:80", "127.0.0.1:80"));
+        assert!(!clash("127.0.0.1:80", "127.0.0.2:80"));
+        assert!(!clash("0.0.0.0:80", "[::1]:80"));
+        assert!(!clash(":80", ":81"));
+        assert!(!clash("127.0.0.1:0", "127.0.0.1:0"));
+        assert!(clash("unix:/a", "unix:/a"));
+    }
+}

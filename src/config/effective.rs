@@ -1,0 +1,153 @@
+//! The whole configuration in TOML, as it is used: every value with who gave it.
+
+use std::fmt::Write as _;
+
+use figment::value::{Dict, Value};
+use toml_edit::Key;
+
+use super::file::{DrainTable, ListenTable, LogTable, Policy, PoolTable, SiteTable, TcpTable, WorkerTable};
+use super::merge::{Merged, Origin};
+use super::spot::Spot;
+use super::table::{Fallback, Keys, Table};
+
+/// The merged configuration, which must be a good one, as a file that gives the same configuration.
+#[must_use]
+pub fn toml(merged: &Merged) -> String {
+    let mut out = Page {
+        merged,
+        text: String::new(),
+    };
+    out.named("site", &[&SiteTable::TABLE, &Policy::TABLE]);
+    out.named("pool", &[&PoolTable::TABLE, &Policy::TABLE]);
+    out.named("tcp", &[&TcpTable::TABLE, &Policy::TABLE]);
+    out.named("listen", &[&ListenTable::TABLE]);
+    for (name, table) in [
+        ("log", LogTable::TABLE),
+        ("drain", DrainTable::TABLE),
+        ("worker", WorkerTable::TABLE),
+    ] {
+        let nothing = Dict::new();
+        let dict = merged.root.get(name).and_then(Value::as_dict).unwrap_or(&nothing);
+        out.table(&Spot::root().key(name, figment::value::Tag::Default), dict, &[&table]);
+    }
+    out.text
+}
+
+struct Page<'a> {
+    merged: &'a Merged,
+    text: String,
+}
+
+impl Page<'_> {
+    fn named(&mut self, kind: &str, tables: &[&Table]) {
+        let Some(all) = self.merged.root.get(kind).and_then(Value::as_dict) else {
+            return;
+        };
+        for (name, value) in all {
+            let Some(dict) = value.as_dict() else { continue };
+            let spot = Spot::root().key(kind, value.tag()).key(name, value.tag());
+            // A site that names a pool has no keys of a pool, and shows none.
+            let in_place = dict.get("to").is_none_or(|to| to.as_array().is_some());
+            self.table(&spot, dict, if in_place { tables } else { &tables[..1] });
+        }
+    }
+
+    fn table(&mut self, spot: &Spot, dict: &Dict, tables: &[&Table]) {
+        let gap = if self.text.is_empty() { "" } else { "\n" };
+        let _ = writeln!(self.text, "{gap}[{spot}]");
+        for key in tables.iter().flat_map(|table| table.keys) {
+            match (dict.get(key.name), key.fallback) {
+                (Some(value), _) => self.value(&spot.key(key.name, value.tag()), value),
+                (None, Fallback::Unset(instead)) => {
+                    let _ = writeln!(self.text, "# {} is not set: {instead}", key.name);
+                }
+                (None, _) => {}
+            }
+        }
+    }
+
+    fn value(&mut self, spot: &Spot, value: &Value) {
+        let name = spot.name();
+        let origin = match self.merged.origin(spot.tag) {
+            Origin::Default => "default".to_owned(),
+            Origin::File(file) => self
+                .merged
+                .place(spot)
+                .map_or(file, |place| format!("{}:{}", place.file, place.line)),
+            Origin::Variable(name) => format!("environment variable {name}"),
+            Origin::Flag(name) => format!("flag {name}"),
+        };
+        let line = toml_value(value);
+        let long = name.len() + line.len() > WIDEST && value.as_array().is_some_and(|list| list.len() > 1);
+        if !long {
+            let _ = writeln!(self.text, "{name} = {line}  # {origin}");
+            return;
+        }
+        let _ = writeln!(self.text, "{name} = [  # {origin}");
+        for element in value.as_array().unwrap_or_default() {
+            let _ = writeln!(self.text, "    {},", toml_value(element));
+        }
+        self.text.push_str("]\n");
+    }
+}
+
+/// A list that makes a longer line than this is shown one element a line.
+const WIDEST: usize = 90;
+
+fn toml_value(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => text_in_quotes(text),
+        Value::Char(_, character) => text_in_quotes(&character.to_string()),
+        Value::Bool(_, truth) => truth.to_string(),
+        Value::Num(_, number) => number
+            .to_i128()
+            .map_or_else(|| "0".to_owned(), |number| number.to_string()),
+        Value::Empty(..) => "\"\"".to_owned(),
+        Value::Array(_, list) => format!("[{}]", list.iter().map(toml_value).collect::<Vec<_>>().join(", ")),
+        Value::Dict(_, dict) => {
+            let pair =
+                |(key, value): (&String, &Value)| format!("{} = {}", Key::new(key).display_repr(), toml_value(value));
+            format!("{{ {} }}", dict.iter().map(pair).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+fn text_in_quotes(text: &str) -> String {
+    toml_edit::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::{Settable, Sources};
+
+    const FILE: &str = "[site.\"*\"]\nto = \"web-farm\"\n\n[pool.web-farm]\n\
+        servers = [\"10.0.0.11:80\", { address = \"10.0.0.12:80\", weight = 2 }, \"10.0.0.13:80\", \"10.0.0.14:80\"]\n\
+        [tcp.db]\nto = ['d:1']\nretries = 1\n";
+
+    #[test]
+    fn the_effective_configuration_is_a_file_that_gives_the_same_one() {
+        let sources = Sources::from_text(FILE).with_flag("--threads", Settable::WorkerThreads, "3");
+        let text = sources.effective().expect("good");
+        let again = Sources::from_text(&text);
+        assert_eq!(again.check().config, sources.check().config, "{text}");
+        assert!(again.check().config.is_some(), "{text}");
+    }
+
+    #[test]
+    fn every_value_has_its_origin() {
+        let mut sources = Sources::from_text(FILE).with_flag("--threads", Settable::WorkerThreads, "3");
+        sources.variables.insert("SEGUE_LOG_SLOW".to_owned(), "3s".to_owned());
+        let text = sources.effective().expect("good");
+        for line in [
+            "to = \"web-farm\"  # segue.toml:2",
+            "servers = [  # segue.toml:5",
+            "retries = 1  # segue.toml:8",
+            "retries = 3  # default",
+            "threads = 3  # flag --threads",
+            "slow = \"3s\"  # environment variable SEGUE_LOG_SLOW",
+            "# max_connections is not set: as many as the limit of open files allows",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
+        }
+    }
+}

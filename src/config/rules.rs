@@ -1,0 +1,187 @@
+//! Rules that look at several values together: names, addresses, hosts, limits, files.
+
+use std::collections::{BTreeMap, HashMap};
+
+use toml_edit::TableLike;
+
+use super::file::File;
+use super::merge::{Merged, Parsed};
+use super::problem::{Place, Problem, Severity};
+use super::report::{Report, quoted};
+use super::spot::Spot;
+use super::table::Given;
+use super::{Address, address};
+
+/// Names that can stand in a socket unit, and only once.
+pub fn names(file: &File, report: &mut Report<'_>) {
+    let listen = file.listen.iter().map(|(name, listen)| (name, &listen.spot));
+    let tcp = file.tcp.iter().map(|(name, tcp)| (name, &tcp.spot));
+    for (name, spot) in listen.chain(tcp).filter(|(name, _)| !is_descriptor_name(name)) {
+        report
+            .error(spot, format!("{} can't be the name of a listener", quoted(name)))
+            .help("1 to 255 ASCII characters without colon and control characters, as in FileDescriptorName=");
+    }
+    for (name, pool) in &file.pool {
+        if name.is_empty() || name.len() > LONGEST_NAME || name.contains(char::is_control) {
+            report
+                .error(&pool.spot, format!("{} can't be the name of a pool", quoted(name)))
+                .help("1 to 255 bytes without control characters");
+        }
+    }
+    for (name, tcp) in &file.tcp {
+        if let Some(listen) = file.listen.get(name) {
+            let message = format!("there are two listeners named {}", quoted(name));
+            report
+                .clash(&tcp.spot, message, &listen.spot, "the other one")
+                .help("a socket goes to the one listener with its name: give one of them another");
+        }
+    }
+}
+
+/// Addresses that can't be bound together.
+pub fn addresses(file: &File, report: &mut Report<'_>) {
+    let listen = file
+        .listen
+        .iter()
+        .filter_map(|(name, listen)| Some((name, listen.table.address.as_ref()?)));
+    let tcp = file
+        .tcp
+        .iter()
+        .filter_map(|(name, tcp)| Some((name, tcp.table.0.listen.as_ref()?)));
+    let all: Vec<(&String, &Given<Address>)> = listen.chain(tcp).collect();
+    for (index, (_, given)) in all.iter().enumerate() {
+        if matches!(given.value, Address::Ip(ip) if ip.port() == 0) {
+            report
+                .warning(&given.spot, "the port 0 lets the kernel pick another one at each start")
+                .help("write a port from 1 to 65535");
+        }
+        let before = &all[..index];
+        if let Some((name, other)) = before
+            .iter()
+            .find(|(_, other)| address::overlap(&given.value, &other.value))
+        {
+            let message = match given.value == other.value {
+                true => format!("the listener {} has this address already", quoted(name)),
+                false => format!("the address of the listener {} takes this one too", quoted(name)),
+            };
+            report
+                .clash(&given.spot, message, &other.spot, "it is taken here")
+                .help("give one of them another port, or another address of this machine");
+        }
+    }
+}
+
+/// Hosts that are none, or that two sites claim.
+pub fn hosts(file: &File, report: &mut Report<'_>) {
+    let mut seen = HashMap::new();
+    for (host, site) in &file.site {
+        match address::host_pattern(host) {
+            Ok(pattern) => {
+                if let Some(first) = seen.insert(pattern, &site.spot) {
+                    report
+                        .clash(
+                            &site.spot,
+                            format!("the host {} has a site already", quoted(host)),
+                            first,
+                            "this one",
+                        )
+                        .help("case and a dot at the end make no difference: put the keys of both into one");
+                }
+            }
+            Err(fault) => {
+                let problem = report.error(
+                    &site.spot,
+                    format!("{} can't be the host of a site: {fault}", quoted(host)),
+                );
+                problem.help(match fault {
+                    address::HostError::Url(instead) | address::HostError::Port(instead) => {
+                        format!("write `[site.{}]`", quoted(&instead))
+                    }
+                    _ => "write a host name, `*.example.com`, or `*` for every host".to_owned(),
+                });
+            }
+        }
+    }
+    if file.site.is_empty() && report.complete && (file.tcp.is_empty() || file.listen.contains_key("http")) {
+        let mut problem = Problem::new(
+            Severity::Warning,
+            "site",
+            "no site: every request gets the welcome page",
+        );
+        problem.help("write `[site.\"*\"]` and below it `to = [\"10.0.0.11:80\"]`");
+        report.general(problem);
+    }
+}
+
+/// Limits that other limits make useless.
+pub fn limits(file: &File, report: &mut Report<'_>) {
+    for listen in file.listen.values() {
+        let (Some(head), Some(target)) = (&listen.table.max_head, &listen.table.max_target) else {
+            continue;
+        };
+        if target.value.0 > head.value.0 {
+            report
+                .warning(
+                    &target.spot,
+                    "`max_target` is above `max_head`, which a request meets first",
+                )
+                .help("the target is a part of the head: raise `max_head` too");
+        }
+    }
+}
+
+/// Keys that one file of `conf.d` sets and a later one sets again: allowed, and seldom meant.
+#[must_use]
+pub fn overridden(merged: &Merged, main: &str) -> Vec<Problem> {
+    let mut seen: BTreeMap<String, Place> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for file in merged.files().iter().filter(|file| file.file != main) {
+        let mut keys = Vec::new();
+        leaves(file, file.document.as_table(), &Spot::root(), &mut keys);
+        for (spot, place) in keys {
+            let key = spot.to_string();
+            if let Some(first) = seen.get(&key) {
+                let message = format!("`{key}` is set in {} too; this file is later, and wins", first.file);
+                let mut problem = Problem::new(Severity::Warning, key.clone(), message);
+                problem.help("keep one of them");
+                problem.place = Some(place.clone());
+                problem.other = Some(("set here first".to_owned(), first.clone()));
+                problems.push(problem);
+            }
+            seen.insert(key, place);
+        }
+    }
+    problems
+}
+
+/// The rule of systemd for `FileDescriptorName=` (sd_listen_fds(3)), and a name that is there at all.
+fn is_descriptor_name(name: &str) -> bool {
+    let fine = |byte: u8| (b' '..0x7f).contains(&byte) && byte != b':';
+    !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(fine)
+}
+
+const LONGEST_NAME: usize = 255;
+
+fn leaves(file: &Parsed, table: &dyn TableLike, spot: &Spot, keys: &mut Vec<(Spot, Place)>) {
+    for (key, item) in table.iter() {
+        let spot = spot.key(key, spot.tag).at_key();
+        match item.as_table_like() {
+            Some(table) => leaves(file, table, &spot, keys),
+            None => keys.extend(file.place(&spot).map(|place| (spot, place))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptor_names_are_those_of_systemd() {
+        assert!(is_descriptor_name("http"));
+        assert!(is_descriptor_name(&"x".repeat(255)));
+        for bad in ["", "a:b", "a\tb", "ü", &"x".repeat(256)] {
+            assert!(!is_descriptor_name(bad), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Where a value of the merged configuration is: the way to it through the tables, and who gave it.
+
+use std::fmt;
+
+use figment::value::Tag;
+use toml_edit::Key;
+
+/// The way to a value, and the tag under which figment knows its source.
+#[derive(Clone, Debug)]
+pub struct Spot {
+    /// From the root.
+    pub path: Vec<Step>,
+    /// Of the value; tables are made of several sources, and have the tag of one of them.
+    pub tag: Tag,
+    /// What to underline.
+    pub part: Part,
+}
+
+/// One step down.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Into a table.
+    Key(String),
+    /// Into a list.
+    Index(usize),
+}
+
+/// Which part of `key = value` is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The key; for a table the last word of its header.
+    Key,
+    /// The value.
+    Value,
+}
+
+impl Spot {
+    /// The top of the file.
+    #[must_use]
+    pub fn root() -> Self {
+        Self {
+            path: Vec::new(),
+            tag: Tag::Default,
+            part: Part::Key,
+        }
+    }
+
+    /// The value of `key` in this table.
+    #[must_use]
+    pub fn key(&self, key: &str, tag: Tag) -> Self {
+        self.step(Step::Key(key.to_owned()), tag)
+    }
+
+    /// The value at `index` in this list.
+    #[must_use]
+    pub fn index(&self, index: usize, tag: Tag) -> Self {
+        self.step(Step::Index(index), tag)
+    }
+
+    /// The same, with the key underlined.
+    #[must_use]
+    pub fn at_key(mut self) -> Self {
+        self.part = Part::Key;
+        self
+    }
+
+    /// The last key on the way: what to name in a message.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let last = self.path.iter().rev().find_map(|step| match step {
+            Step::Key(key) => Some(key.as_str()),
+            Step::Index(_) => None,
+        });
+        last.unwrap_or_default()
+    }
+
+    fn step(&self, step: Step, tag: Tag) -> Self {
+        let mut path = self.path.clone();
+        path.push(step);
+        Self {
+            path,
+            tag,
+            part: Part::Value,
+        }
+    }
+}
+
+/// The path in TOML's notation, as in `site."a.example".to[2]`.
+impl fmt::Display for Spot {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, step) in self.path.iter().enumerate() {
+            match step {
+                Step::Index(index) => write!(out, "[{index}]")?,
+                Step::Key(key) if place == 0 => out.write_str(&Key::new(key).display_repr())?,
+                Step::Key(key) => write!(out, ".{}", Key::new(key).display_repr())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spot_reads_as_toml() {
+        let spot = Spot::root()
+            .key("site", Tag::Default)
+            .key("a.example", Tag::Default)
+            .key("to", Tag::Default);
+        assert_eq!(spot.index(2, Tag::Default).to_string(), "site.\"a.example\".to[2]");
+        assert_eq!(spot.index(2, Tag::Default).name(), "to");
+    }
+}

@@ -1,1 +1,0 @@
-//! Events: what an operator may want to know that is no exchange. Plain data; [`super::journal`] writes it.

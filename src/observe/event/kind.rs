@@ -1,0 +1,119 @@
+//! What is fixed about each kind of event: its name, its message id, its level.
+//!
+//! A message id never changes once it was released: `packaging/segue.catalog` and people's own alerts hang on it.
+
+/// How much an operator should care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// An operator must act.
+    Error,
+    /// Something went wrong and we coped.
+    Warn,
+    /// The life of the service.
+    Info,
+    /// Traffic.
+    Debug,
+}
+
+impl Level {
+    /// The syslog priority, 3 to 6: `journalctl -p notice` shows the life of the service without its traffic.
+    #[must_use]
+    pub const fn priority(self) -> u8 {
+        match self {
+            Self::Error => 3,
+            Self::Warn => 4,
+            Self::Info => 5,
+            Self::Debug => 6,
+        }
+    }
+
+    /// One word, for text that has no priorities.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warning",
+            Self::Info => "notice",
+            Self::Debug => "info",
+        }
+    }
+}
+
+/// A kind of journal entry.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// `PROXY_EVENT`, in kebab case.
+    pub name: &'static str,
+    /// `MESSAGE_ID`: 128 bits in hexadecimal digits, the key into the catalog.
+    pub message_id: &'static str,
+    /// The level; exchanges have one of their own.
+    pub level: Level,
+}
+
+macro_rules! kinds {
+    ($($constant:ident $name:literal $level:ident $id:literal;)+) => {
+        $(#[doc = concat!("`", $name, "`")]
+        pub const $constant: Kind = Kind { name: $name, message_id: $id, level: Level::$level };)+
+
+        /// Every kind there is.
+        pub const ALL: &[&Kind] = &[$(&$constant),+];
+    };
+}
+
+kinds! {
+    EXCHANGE "exchange" Debug "033ef123c0d0214f9b86f0856a5c0650";
+    STARTED "started" Info "783c8b78264560866ee168f317256bed";
+    WORKER_READY "worker-ready" Info "998ae120bc3096173047b4222519a26e";
+    RELOAD_STARTED "reload-started" Info "df2052d63586478475a5863e185b2478";
+    RELOAD_DONE "reload-done" Info "2c82c0673041a149806d2b6144e79fdf";
+    RELOAD_REFUSED "reload-refused" Error "538783801bbcee820c04bcd74960d76f";
+    START_REFUSED "start-refused" Error "c8d05ea56e0ade7f4a8d0da0665d7225";
+    SUPERVISOR_WARNING "supervisor-warning" Warn "a41e1754d162a64010470b1280c86c3a";
+    HAND_OVER "hand-over" Info "bbb224d2065dae11abf440d1eeabf92b";
+    PROBATION_OVER "probation-over" Info "2ffcf6279fc5e54edb5f3b33c9aae947";
+    ROLLED_BACK "rolled-back" Error "65606fbd37e44a0214ee5740e9e179c4";
+    WORKER_DIED "worker-died" Error "53ee217e9b003eaa389d1d535b7c1fb9";
+    WORKER_HUNG "worker-hung" Error "6b2accc85d4bbbb607ac56df816a621b";
+    DRAINING "draining" Info "f2fcdb30c61f10d2817231f63878c1b1";
+    DRAINED "drained" Info "d612344114efe8fd50fe332fdaef2312";
+    LISTENER_INHERITED "listener-inherited" Info "facdb34c10f84aea883d9a1e59f5045c";
+    LISTENER_BOUND "listener-bound" Info "81fa3641797fe6d69e4cc8661d0147f3";
+    LISTENER_UNUSED "listener-unused" Warn "117108f966f833995173e47e7e15ba4e";
+    BIND_FAILED "bind-failed" Error "ecfd9e5ec607573da40f69105ea5ab4f";
+    STOPPING "stopping" Info "9c851d5ce6b2f6e30743679ebec488c0";
+    STOPPED "stopped" Info "56a6096333bece51433e76a1ee5077cc";
+    SERVER_UP "server-up" Info "caeb782b1ecb561185fc656f1b655882";
+    SERVER_DOWN "server-down" Warn "41a8085cedf1369d4b1c5b5f068b62b5";
+    SERVER_WAITING_FOR_DNS "server-waiting-for-dns" Warn "55e9bc19b361be23314432b0034f4b00";
+    SERVER_RESOLVED "server-resolved" Info "7416670c30ec686d40f416b4cf26ffab";
+    POOL_EMPTY "pool-empty" Error "fc4d48b020b08968e7c778d1a13d7d1e";
+    POOL_BACK "pool-back" Info "7e81edec9902d6fbd313a232e5d554c1";
+    RECORDS_DROPPED "records-dropped" Warn "d455f088dea284aea5b6f043d5772aa6";
+    ACCEPT_FAILED "accept-failed" Warn "d7910380c511488062d69d32071f7ab1";
+    LIMIT_REACHED "limit-reached" Warn "6a91ae78c0effeda42fa59d93b7f0c18";
+    CONFIG_WARNING "config-warning" Warn "f39c8de192ec4081d3cd9e53c1450256";
+    EXCHANGE_PANICKED "exchange-panicked" Error "8eca1e19be13f33606fc69eff11c508e";
+    HEADS_REFUSED "heads-refused" Debug "a8393db72836d4a74d2c69a02cac0b15";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_and_a_message_id_of_its_own() {
+        let names: HashSet<_> = ALL.iter().map(|kind| kind.name).collect();
+        let ids: HashSet<_> = ALL.iter().map(|kind| kind.message_id).collect();
+        assert_eq!((names.len(), ids.len()), (ALL.len(), ALL.len()));
+        for id in ids {
+            assert!(
+                id.len() == 32
+                    && id
+                        .bytes()
+                        .all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit))
+            );
+        }
+    }
+}

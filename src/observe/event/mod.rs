@@ -1,0 +1,495 @@
+//! Events: what an operator may want to know that is no exchange. Plain data; [`super::journal`] writes it.
+
+pub mod kind;
+mod message;
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+pub use kind::{Kind, Level};
+
+/// Something that happened, with what there is to know about it.
+///
+/// Text in the fields is for people: causes as the system or a check gave them, without a full stop. Serialized it is
+/// `PROXY_DATA`: one object with the fields of the variant, durations in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Event {
+    /// The service started: the supervisor has its sockets and a serving worker.
+    Started {
+        /// Version of the program.
+        version: &'static str,
+        /// The generation that serves.
+        generation: u64,
+        /// Names of the listeners.
+        listeners: Vec<String>,
+    },
+    /// A worker built everything and accepts nothing yet.
+    WorkerReady {
+        /// Its generation.
+        generation: u64,
+        /// Its process.
+        pid: u32,
+        /// From its start.
+        #[serde(rename = "took_ms", serialize_with = "millis")]
+        took: Duration,
+    },
+    /// A reload was asked for.
+    ReloadStarted {
+        /// The generation that is being made.
+        generation: u64,
+    },
+    /// The new generation serves.
+    ReloadDone {
+        /// The new generation.
+        generation: u64,
+        /// From the request to the new generation's first accept.
+        #[serde(rename = "took_ms", serialize_with = "millis")]
+        took: Duration,
+    },
+    /// The new generation was refused; the old one goes on.
+    ReloadRefused {
+        /// The generation that goes on.
+        generation: u64,
+        /// Every problem, rendered without colours. A line `--> file:line:column` in the first names the place.
+        problems: Vec<String>,
+    },
+    /// The first worker did not come to serve; the service ends.
+    StartRefused {
+        /// Every problem, rendered without colours.
+        problems: Vec<String>,
+    },
+    /// The supervisor met something that it could cope with.
+    SupervisorWarning {
+        /// What, and what it did about it.
+        text: String,
+    },
+    /// One generation stopped accepting after the next one started to.
+    HandOver {
+        /// The generation that is parked.
+        from: u64,
+        /// The generation that serves.
+        to: u64,
+    },
+    /// The new generation lived through its probation.
+    ProbationOver {
+        /// The new generation.
+        generation: u64,
+    },
+    /// The new generation failed in its probation; the parked one serves again.
+    RolledBack {
+        /// The generation that failed.
+        failed: u64,
+        /// The generation that serves again.
+        generation: u64,
+        /// What happened to the failed one.
+        why: String,
+    },
+    /// A worker ended without being told to.
+    WorkerDied {
+        /// Its generation.
+        generation: u64,
+        /// Its process.
+        pid: u32,
+        /// How: exit status or signal.
+        how: String,
+        /// When the next one starts; `None` when none will, because another generation serves.
+        #[serde(rename = "respawn_in_ms", serialize_with = "optional_millis")]
+        respawn_in: Option<Duration>,
+    },
+    /// A worker's threads did not answer in time; it is killed and replaced.
+    WorkerHung {
+        /// Its generation.
+        generation: u64,
+        /// Its process.
+        pid: u32,
+        /// Since its last answer.
+        #[serde(rename = "silent_ms", serialize_with = "millis")]
+        silent: Duration,
+    },
+    /// A generation takes nothing new and finishes what it holds.
+    Draining {
+        /// The generation.
+        generation: u64,
+        /// Client connections it holds.
+        connections: u64,
+        /// After this the rest is cut.
+        #[serde(rename = "timeout_ms", serialize_with = "millis")]
+        timeout: Duration,
+    },
+    /// A generation ended.
+    Drained {
+        /// The generation.
+        generation: u64,
+        /// Connections that ended by themselves.
+        finished: u64,
+        /// Connections that were cut at the deadline.
+        cut: u64,
+    },
+    /// A listening socket came from systemd.
+    ListenerInherited {
+        /// The listener.
+        listener: String,
+        /// Its local address.
+        address: String,
+    },
+    /// A listening socket was bound here.
+    ListenerBound {
+        /// The listener.
+        listener: String,
+        /// Its local address.
+        address: String,
+    },
+    /// systemd passed a socket that no listener of the configuration names.
+    ListenerUnused {
+        /// The name that it came with.
+        listener: String,
+        /// Its local address.
+        address: String,
+    },
+    /// An address could not be bound.
+    BindFailed {
+        /// The listener.
+        listener: String,
+        /// The address.
+        address: String,
+        /// The error of the system.
+        why: String,
+    },
+    /// The service was told to stop.
+    Stopping {
+        /// After this the open connections are cut.
+        #[serde(rename = "timeout_ms", serialize_with = "millis")]
+        timeout: Duration,
+    },
+    /// The service stopped.
+    Stopped {
+        /// How long it ran.
+        #[serde(rename = "ran_ms", serialize_with = "millis")]
+        ran: Duration,
+    },
+    /// A server takes exchanges again.
+    ServerUp {
+        /// The pool.
+        pool: String,
+        /// The server.
+        server: String,
+        /// What made it up.
+        reason: String,
+        /// How long it was down; `None` when it was never up before.
+        #[serde(rename = "down_for_ms", serialize_with = "optional_millis")]
+        down_for: Option<Duration>,
+    },
+    /// A server takes no exchanges until it is up again.
+    ServerDown {
+        /// The pool.
+        pool: String,
+        /// The server.
+        server: String,
+        /// What made it down, such as `3 checks failed in a row`.
+        reason: String,
+        /// The last result, such as `connection refused` or `status 500`.
+        last_result: Option<String>,
+    },
+    /// The name of a server has no address yet.
+    ServerWaitingForDns {
+        /// The pool.
+        pool: String,
+        /// The server.
+        server: String,
+        /// What DNS said.
+        why: String,
+    },
+    /// The name of a server has an address now, or another one.
+    ServerResolved {
+        /// The pool.
+        pool: String,
+        /// The server.
+        server: String,
+        /// The addresses.
+        addresses: Vec<String>,
+    },
+    /// No server of a pool is up: its exchanges get 503.
+    PoolEmpty {
+        /// The pool.
+        pool: String,
+    },
+    /// A pool has a server again.
+    PoolBack {
+        /// The pool.
+        pool: String,
+        /// How long it had none.
+        #[serde(rename = "empty_for_ms", serialize_with = "millis")]
+        empty_for: Duration,
+    },
+    /// Records or events were not written.
+    RecordsDropped {
+        /// How many since the last event of this kind.
+        count: u64,
+    },
+    /// Connections could not be accepted.
+    AcceptFailed {
+        /// The listener.
+        listener: String,
+        /// The error of the system.
+        why: String,
+    },
+    /// A limit struck.
+    LimitReached {
+        /// The listener.
+        listener: String,
+        /// The limit by its name in the configuration.
+        limit: &'static str,
+        /// Its value.
+        value: u64,
+    },
+    /// The configuration is valid and something in it is worth a look.
+    ConfigWarning {
+        /// The generation made from it.
+        generation: u64,
+        /// The warning, rendered without colours.
+        text: String,
+    },
+    /// A defect of ours ended one exchange.
+    ExchangePanicked {
+        /// The request id, where there was one.
+        request: Option<String>,
+        /// The panic's message and place.
+        why: String,
+    },
+    /// Request heads were refused before they became exchanges; one event for many.
+    HeadsRefused {
+        /// The listener.
+        listener: String,
+        /// The status they got.
+        status: u16,
+        /// How many.
+        count: u64,
+        /// In this time.
+        #[serde(rename = "window_ms", serialize_with = "millis")]
+        window: Duration,
+        /// The rule that the last of them broke.
+        last: String,
+    },
+}
+
+/// The fields of an event that a person filters by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fields<'a> {
+    /// `PROXY_GENERATION`; `None` means the writing process's own.
+    pub generation: Option<u64>,
+    /// `PROXY_LISTENER`
+    pub listener: Option<&'a str>,
+    /// `PROXY_POOL`
+    pub pool: Option<&'a str>,
+    /// `PROXY_SERVER`
+    pub server: Option<&'a str>,
+    /// `PROXY_STATUS`
+    pub status: Option<u16>,
+    /// `PROXY_REQUEST_ID`
+    pub request: Option<&'a str>,
+}
+
+impl Event {
+    /// What is fixed about this kind of event.
+    #[must_use]
+    pub fn kind(&self) -> &'static Kind {
+        match self {
+            Self::Started { .. } => &kind::STARTED,
+            Self::WorkerReady { .. } => &kind::WORKER_READY,
+            Self::ReloadStarted { .. } => &kind::RELOAD_STARTED,
+            Self::ReloadDone { .. } => &kind::RELOAD_DONE,
+            Self::ReloadRefused { .. } => &kind::RELOAD_REFUSED,
+            Self::StartRefused { .. } => &kind::START_REFUSED,
+            Self::SupervisorWarning { .. } => &kind::SUPERVISOR_WARNING,
+            Self::HandOver { .. } => &kind::HAND_OVER,
+            Self::ProbationOver { .. } => &kind::PROBATION_OVER,
+            Self::RolledBack { .. } => &kind::ROLLED_BACK,
+            Self::WorkerDied { .. } => &kind::WORKER_DIED,
+            Self::WorkerHung { .. } => &kind::WORKER_HUNG,
+            Self::Draining { .. } => &kind::DRAINING,
+            Self::Drained { .. } => &kind::DRAINED,
+            Self::ListenerInherited { .. } => &kind::LISTENER_INHERITED,
+            Self::ListenerBound { .. } => &kind::LISTENER_BOUND,
+            Self::ListenerUnused { .. } => &kind::LISTENER_UNUSED,
+            Self::BindFailed { .. } => &kind::BIND_FAILED,
+            Self::Stopping { .. } => &kind::STOPPING,
+            Self::Stopped { .. } => &kind::STOPPED,
+            Self::ServerUp { .. } => &kind::SERVER_UP,
+            Self::ServerDown { .. } => &kind::SERVER_DOWN,
+            Self::ServerWaitingForDns { .. } => &kind::SERVER_WAITING_FOR_DNS,
+            Self::ServerResolved { .. } => &kind::SERVER_RESOLVED,
+            Self::PoolEmpty { .. } => &kind::POOL_EMPTY,
+            Self::PoolBack { .. } => &kind::POOL_BACK,
+            Self::RecordsDropped { .. } => &kind::RECORDS_DROPPED,
+            Self::AcceptFailed { .. } => &kind::ACCEPT_FAILED,
+            Self::LimitReached { .. } => &kind::LIMIT_REACHED,
+            Self::ConfigWarning { .. } => &kind::CONFIG_WARNING,
+            Self::ExchangePanicked { .. } => &kind::EXCHANGE_PANICKED,
+            Self::HeadsRefused { .. } => &kind::HEADS_REFUSED,
+        }
+    }
+
+    /// `PROXY_EVENT`: the kind in kebab case.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.kind().name
+    }
+
+    /// `MESSAGE_ID`: the key into the catalog.
+    #[must_use]
+    pub fn message_id(&self) -> &'static str {
+        self.kind().message_id
+    }
+
+    /// How much an operator should care: the kind's level, but a drain that cut connections is a warning.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        match self {
+            Self::Drained { cut: 1.., .. } => Level::Warn,
+            _ => self.kind().level,
+        }
+    }
+
+    /// One sentence that says what happened and why; for refused reloads and warnings the rendered problems follow
+    /// on lines of their own.
+    #[must_use]
+    pub fn message(&self) -> String {
+        message::of(self)
+    }
+
+    /// The fields to filter by.
+    #[must_use]
+    pub fn fields(&self) -> Fields<'_> {
+        let mut fields = Fields::default();
+        match self {
+            Self::Started { generation, .. }
+            | Self::WorkerReady { generation, .. }
+            | Self::ReloadStarted { generation }
+            | Self::ReloadDone { generation, .. }
+            | Self::ReloadRefused { generation, .. }
+            | Self::HandOver { to: generation, .. }
+            | Self::ProbationOver { generation }
+            | Self::RolledBack { generation, .. }
+            | Self::WorkerDied { generation, .. }
+            | Self::WorkerHung { generation, .. }
+            | Self::Draining { generation, .. }
+            | Self::Drained { generation, .. }
+            | Self::ConfigWarning { generation, .. } => fields.generation = Some(*generation),
+            Self::ListenerInherited { listener, .. }
+            | Self::ListenerBound { listener, .. }
+            | Self::ListenerUnused { listener, .. }
+            | Self::BindFailed { listener, .. }
+            | Self::AcceptFailed { listener, .. }
+            | Self::LimitReached { listener, .. } => fields.listener = Some(listener),
+            Self::HeadsRefused { listener, status, .. } => {
+                fields.listener = Some(listener);
+                fields.status = Some(*status);
+            }
+            Self::ServerUp { pool, server, .. }
+            | Self::ServerDown { pool, server, .. }
+            | Self::ServerWaitingForDns { pool, server, .. }
+            | Self::ServerResolved { pool, server, .. } => {
+                fields.pool = Some(pool);
+                fields.server = Some(server);
+            }
+            Self::PoolEmpty { pool } | Self::PoolBack { pool, .. } => fields.pool = Some(pool),
+            Self::ExchangePanicked { request, .. } => fields.request = request.as_deref(),
+            Self::Stopping { .. }
+            | Self::Stopped { .. }
+            | Self::StartRefused { .. }
+            | Self::SupervisorWarning { .. }
+            | Self::RecordsDropped { .. } => {}
+        }
+        fields
+    }
+
+    /// `PROXY_DATA`: everything else, as one JSON object.
+    #[must_use]
+    pub fn data(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+fn millis<S: Serializer>(duration: &Duration, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn optional_millis<S: Serializer>(duration: &Option<Duration>, out: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => millis(duration, out),
+        None => out.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(problems: &[&str]) -> Event {
+        Event::ReloadRefused {
+            generation: 7,
+            problems: problems.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn a_refused_reload_names_the_first_place_in_its_first_line_and_every_problem_below() {
+        let event = refused(&[
+            "error: unknown key `serves`\n --> /etc/segue/segue.toml:7:3\n  |\n7 | serves = []\n",
+            "error: pool `a` has no server",
+        ]);
+        let message = event.message();
+        let (first, rest) = message.split_once('\n').expect("lines");
+        assert_eq!(
+            first,
+            "Reload refused, generation 7 goes on: /etc/segue/segue.toml:7:3: unknown key `serves` (and 1 more problem)"
+        );
+        assert!(rest.contains("7 | serves = []") && rest.contains("pool `a` has no server"));
+        assert_eq!(event.level().priority(), 3);
+    }
+
+    #[test]
+    fn a_refused_reload_without_a_place_still_says_why() {
+        let message = refused(&["the worker ended with exit status 101"]).message();
+        assert_eq!(
+            message,
+            "Reload refused, generation 7 goes on: the worker ended with exit status 101"
+        );
+    }
+
+    #[test]
+    fn durations_are_milliseconds_in_the_data() {
+        let event = Event::ServerUp {
+            pool: "farm".into(),
+            server: "10.0.0.11:80".into(),
+            reason: "2 checks passed in a row".into(),
+            down_for: Some(Duration::from_millis(1500)),
+        };
+        assert_eq!(
+            event.data(),
+            r#"{"pool":"farm","server":"10.0.0.11:80","reason":"2 checks passed in a row","down_for_ms":1500}"#
+        );
+        assert_eq!(event.fields().server, Some("10.0.0.11:80"));
+    }
+
+    #[test]
+    fn a_drain_that_cut_connections_is_a_warning() {
+        let drained = |cut| Event::Drained {
+            generation: 6,
+            finished: 5,
+            cut,
+        };
+        assert_eq!((drained(0).level(), drained(1).level()), (Level::Info, Level::Warn));
+    }
+
+    #[test]
+    fn controls_in_a_cause_do_not_reach_the_message() {
+        let event = Event::AcceptFailed {
+            listener: "http".into(),
+            why: "odd\u{1b}[31m\nPRIORITY=0".into(),
+        };
+        assert!(!event.message().contains(['\u{1b}', '\n']), "{}", event.message());
+    }
+}

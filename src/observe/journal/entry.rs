@@ -1,0 +1,364 @@
+//! A record as an entry of the journal's native protocol (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>).
+//!
+//! A value with a line break is written with its length, so that nothing in a value can begin another field.
+
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde::{Serialize, Serializer};
+
+use super::redact::{self, Target};
+use super::{Identity, sentence};
+use crate::observe::event::{Level, kind};
+use crate::observe::record::{Attempt, End, Names, Protocol, Record};
+
+/// `SYSLOG_IDENTIFIER` of everything.
+pub(super) const IDENTIFIER: &str = "segue";
+
+/// Appends the entry of `record` to `out`. `scratch` is memory to use again.
+pub(super) fn write(out: &mut Vec<u8>, scratch: &mut String, record: &Record, names: &Names, identity: Identity) {
+    let mut number = itoa::Buffer::new();
+    scratch.clear();
+    sentence::write(scratch, record, names);
+    field(out, "MESSAGE", scratch);
+    field(out, "PRIORITY", number.format(level(record).priority()));
+    field(out, "MESSAGE_ID", kind::EXCHANGE.message_id);
+    field(out, "SYSLOG_IDENTIFIER", IDENTIFIER);
+    field(out, "PROXY_EVENT", kind::EXCHANGE.name);
+    some(out, "PROXY_LISTENER", names.listeners.get(usize::from(record.listener)));
+    some(
+        out,
+        "PROXY_SITE",
+        record.site.and_then(|site| names.sites.get(usize::from(site))),
+    );
+    if let Some((pool, servers)) = record.pool.and_then(|pool| names.pools.get(usize::from(pool))) {
+        field(out, "PROXY_POOL", pool);
+        let last = record.attempts.last();
+        some(
+            out,
+            "PROXY_SERVER",
+            last.and_then(|last| servers.get(usize::from(last.server))),
+        );
+    }
+    if record.status != 0 {
+        field(out, "PROXY_STATUS", number.format(record.status));
+    }
+    if let Some(method) = &record.method {
+        field(out, "PROXY_METHOD", method.as_str());
+    }
+    field(out, "PROXY_PROTOCOL", record.protocol.as_str());
+    if let Some(client) = record.client {
+        scratch.clear();
+        let _ = std::fmt::Write::write_fmt(scratch, format_args!("{}", client.ip().to_canonical()));
+        field(out, "PROXY_CLIENT", scratch);
+    }
+    field(out, "PROXY_END", record.end.as_str());
+    field(out, "PROXY_PHASE", record.phase.as_str());
+    if let Some(generation) = identity.generation {
+        field(out, "PROXY_GENERATION", number.format(generation));
+    }
+    field(out, "PROXY_REQUEST_ID", record.id.as_str());
+    out.extend_from_slice(b"PROXY_DATA=");
+    // JSON has no raw line breaks, and a Vec takes everything
+    let _ = serde_json::to_writer(&mut *out, &Data::new(record, names));
+    out.push(b'\n');
+}
+
+/// How much an operator should care about an exchange: defects of ours, then faults of servers, then retries; faults
+/// of clients are traffic like any other.
+pub(super) fn level(record: &Record) -> Level {
+    match record.end {
+        End::Internal => Level::Error,
+        End::NoServer
+        | End::ServerRefused
+        | End::ServerTimeout
+        | End::ServerClosed
+        | End::ServerBadResponse
+        | End::Drained => Level::Warn,
+        End::Ok if record.status >= 500 => Level::Warn,
+        End::Ok if record.attempts.len() > 1 => Level::Info,
+        _ => Level::Debug,
+    }
+}
+
+fn some(out: &mut Vec<u8>, name: &str, value: Option<&String>) {
+    if let Some(value) = value {
+        field(out, name, value);
+    }
+}
+
+fn field(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(name.as_bytes());
+    if memchr::memchr(b'\n', value.as_bytes()).is_some() {
+        out.push(b'\n');
+        out.extend_from_slice(&(value.len() as u64).to_le_bytes());
+    } else {
+        out.push(b'=');
+    }
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'\n');
+}
+
+/// `PROXY_DATA`: what nobody filters by.
+#[derive(Serialize)]
+struct Data<'a> {
+    started: u64,
+    us: Phases<'a>,
+    bytes: Bytes,
+    #[serde(skip_serializing_if = "Attempts::is_empty")]
+    attempts: Attempts<'a>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    host: &'a str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Bytes {
+    r#in: u64,
+    out: u64,
+}
+
+impl<'a> Data<'a> {
+    fn new(record: &'a Record, names: &'a Names) -> Self {
+        let mut path = String::with_capacity(record.target.len());
+        Target::new(&record.target).write(&mut path);
+        let servers = record.pool.and_then(|pool| names.pools.get(usize::from(pool)));
+        Self {
+            started: record.started,
+            us: Phases(record),
+            bytes: Bytes {
+                r#in: record.bytes_in,
+                out: record.bytes_out,
+            },
+            attempts: Attempts {
+                attempts: &record.attempts,
+                servers: servers.map_or(&[][..], |(_, servers)| servers),
+            },
+            host: redact::host(&record.host),
+            path,
+            client_port: record.client.map(|client| client.port()),
+            detail: record.detail.as_deref(),
+        }
+    }
+}
+
+/// How long each phase took, in microseconds. Phases that were not reached are absent; the one that was cut has the
+/// rest of the time.
+struct Phases<'a>(&'a Record);
+
+impl Serialize for Phases<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let Record {
+            timers,
+            attempts,
+            status,
+            protocol,
+            ..
+        } = self.0;
+        let mut map = out.serialize_map(None)?;
+        if timers.head > 0 {
+            map.serialize_entry("head", &timers.head)?;
+        }
+        if !attempts.is_empty() {
+            let tunnel = *protocol == Protocol::Tcp || *status == 101;
+            let stations = [
+                ("connect", timers.connected),
+                ("request", timers.sent),
+                ("response", timers.responded),
+            ];
+            let stations = &stations[..if *protocol == Protocol::Tcp { 1 } else { 3 }];
+            let reached = stations.iter().rposition(|(_, at)| *at > 0).map_or(0, |last| last + 1);
+            let mut before = 0;
+            // a response may come before the whole request was sent
+            for (name, at) in stations[..reached].iter().filter(|(_, at)| *at > 0) {
+                map.serialize_entry(name, &at.saturating_sub(before))?;
+                before = before.max(*at);
+            }
+            let last = if tunnel { "tunnel" } else { "body" };
+            let running = stations.get(reached).map_or(last, |(name, _)| name);
+            map.serialize_entry(running, &timers.total.saturating_sub(before))?;
+        }
+        map.serialize_entry("total", &timers.total)?;
+        map.end()
+    }
+}
+
+struct Attempts<'a> {
+    attempts: &'a [Attempt],
+    servers: &'a [String],
+}
+
+impl Attempts<'_> {
+    fn is_empty(&self) -> bool {
+        self.attempts.is_empty()
+    }
+}
+
+impl Serialize for Attempts<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct One<'a> {
+            server: &'a str,
+            result: &'static str,
+            reused: bool,
+            us: u32,
+        }
+        let mut seq = out.serialize_seq(Some(self.attempts.len()))?;
+        for attempt in self.attempts {
+            let server = self.servers.get(usize::from(attempt.server));
+            seq.serialize_element(&One {
+                server: server.map_or("?", String::as_str),
+                result: attempt.outcome.as_str(),
+                reused: attempt.reused,
+                us: attempt.took,
+            })?;
+        }
+        seq.end()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use smallvec::smallvec;
+
+    use super::*;
+    use crate::observe::journal::Role;
+    use crate::observe::record::tests::retried;
+    use crate::observe::record::{Outcome, Timers};
+
+    pub(in crate::observe::journal) fn names() -> Names {
+        Names {
+            listeners: vec!["http".into()],
+            sites: vec!["*.example.com".into()],
+            pools: vec![("farm".into(), vec!["a".into(), "b".into()])],
+        }
+    }
+
+    fn entry(record: &Record, names: &Names) -> Vec<u8> {
+        let identity = Identity {
+            role: Role::Worker,
+            generation: Some(7),
+        };
+        let mut out = Vec::new();
+        write(&mut out, &mut String::new(), record, names, identity);
+        out
+    }
+
+    #[test]
+    fn an_entry_has_these_bytes() {
+        let expected = "MESSAGE=GET shop.example.com/cart → 200 from farm/b in 3.2 ms (a: connect-failed)\n\
+            PRIORITY=5\n\
+            MESSAGE_ID=033ef123c0d0214f9b86f0856a5c0650\n\
+            SYSLOG_IDENTIFIER=segue\n\
+            PROXY_EVENT=exchange\n\
+            PROXY_LISTENER=http\n\
+            PROXY_SITE=*.example.com\n\
+            PROXY_POOL=farm\n\
+            PROXY_SERVER=b\n\
+            PROXY_STATUS=200\n\
+            PROXY_METHOD=GET\n\
+            PROXY_PROTOCOL=http/1.1\n\
+            PROXY_CLIENT=192.0.2.7\n\
+            PROXY_END=ok\n\
+            PROXY_PHASE=done\n\
+            PROXY_GENERATION=7\n\
+            PROXY_REQUEST_ID=01HF7YAT00000000000000001A\n\
+            PROXY_DATA={\"started\":1700000000000123,\
+            \"us\":{\"head\":30,\"connect\":620,\"request\":30,\"response\":2250,\"body\":349,\"total\":3249},\
+            \"bytes\":{\"in\":0,\"out\":1873},\
+            \"attempts\":[{\"server\":\"a\",\"result\":\"connect-failed\",\"reused\":false,\"us\":220},\
+            {\"server\":\"b\",\"result\":\"responded\",\"reused\":false,\"us\":2300}],\
+            \"host\":\"shop.example.com\",\"path\":\"/cart?item=*\",\"client_port\":50123}\n";
+        assert_eq!(String::from_utf8(entry(&retried(), &names())).expect("text"), expected);
+    }
+
+    #[test]
+    fn traffic_can_not_forge_a_field() {
+        let mut record = retried();
+        record.target = "/x\nPRIORITY=0\nPROXY_STATUS=999?p\nMESSAGE=no".into();
+        record.host = "h\nPROXY_POOL=other".into();
+        record.detail = Some("odd\nPROXY_END=ok\n".into());
+        let text = String::from_utf8(entry(&record, &names())).expect("text");
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 18, "{text}");
+        for name in ["MESSAGE=", "PRIORITY=", "PROXY_STATUS=", "PROXY_POOL=", "PROXY_END="] {
+            assert_eq!(lines.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_with_a_line_break_is_written_with_its_length() {
+        let mut out = Vec::new();
+        field(&mut out, "PROXY_POOL", "a\nPRIORITY=0");
+        assert_eq!(out, b"PROXY_POOL\n\x0c\0\0\0\0\0\0\0a\nPRIORITY=0\n");
+    }
+
+    #[test]
+    fn a_connection_without_a_request_has_only_what_is_known() {
+        let mut record = retried();
+        (record.site, record.pool, record.method, record.client) = (None, None, None, None);
+        (record.status, record.end) = (400, End::BadRequest);
+        record.attempts.clear();
+        record.timers = Timers {
+            total: 90,
+            ..Timers::default()
+        };
+        (record.host, record.target) = ("".into(), "".into());
+        let text = String::from_utf8(entry(&record, &names())).expect("text");
+        assert!(text.contains("PROXY_STATUS=400\nPROXY_PROTOCOL"), "{text}");
+        assert!(text.contains("PRIORITY=6\n") && text.contains("PROXY_END=bad-request\nPROXY_PHASE=done\n"));
+        let data = r#"PROXY_DATA={"started":1700000000000123,"us":{"total":90},"bytes":{"in":0,"out":1873}}"#;
+        assert!(text.contains(data), "{text}");
+    }
+
+    #[test]
+    fn the_phase_that_was_cut_has_the_rest_of_the_time() {
+        let mut record = retried();
+        let phases = |record: &Record| serde_json::to_string(&Phases(record)).expect("json");
+        record.timers = Timers {
+            connected: 100,
+            sent: 150,
+            total: 1_000,
+            ..Timers::default()
+        };
+        assert_eq!(
+            phases(&record),
+            r#"{"connect":100,"request":50,"response":850,"total":1000}"#
+        );
+        record.timers.sent = 0;
+        record.timers.responded = 400; // an early answer
+        assert_eq!(
+            phases(&record),
+            r#"{"connect":100,"response":300,"body":600,"total":1000}"#
+        );
+        record.protocol = Protocol::Tcp;
+        record.timers.responded = 0;
+        assert_eq!(phases(&record), r#"{"connect":100,"tunnel":900,"total":1000}"#);
+    }
+
+    #[test]
+    fn faults_of_servers_are_warnings_and_those_of_clients_are_not() {
+        let with = |end, status| {
+            level(&Record {
+                end,
+                status,
+                attempts: smallvec![Attempt {
+                    server: 0,
+                    reused: true,
+                    outcome: Outcome::Responded,
+                    took: 1
+                }],
+                ..retried()
+            })
+        };
+        assert_eq!(with(End::Ok, 200), Level::Debug);
+        assert_eq!(with(End::Ok, 503), Level::Warn);
+        assert_eq!(with(End::ServerTimeout, 504), Level::Warn);
+        assert_eq!(with(End::BadRequest, 501), Level::Debug);
+        assert_eq!(with(End::ClientClosed, 200), Level::Debug);
+        assert_eq!(with(End::Internal, 500), Level::Error);
+    }
+}

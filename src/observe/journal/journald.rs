@@ -1,0 +1,151 @@
+//! The writer's side of journald: events through `tracing`, records as entries of our own.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use tracing::Dispatch;
+use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::layer::SubscriberExt;
+
+use super::queue::Queue;
+use super::socket::{BURST, Refusal, Socket};
+use super::{Identity, entry};
+use crate::observe::event::{Event, Level};
+use crate::observe::record::{Names, Record};
+
+/// How long nobody is asked again when nobody was there.
+const AWAY: Duration = Duration::from_millis(200);
+
+pub(super) struct Journald {
+    socket: Socket,
+    events: Dispatch,
+    entries: Vec<u8>,
+    /// Where each entry ends.
+    ends: Vec<usize>,
+    scratch: String,
+}
+
+impl Journald {
+    /// Fails when nobody listens at `path`, journald's socket.
+    pub(super) fn connect(path: &Path, identity: Identity) -> io::Result<Self> {
+        Self::with_events(path, events(identity)?)
+    }
+
+    /// The same, with another way for events.
+    pub(super) fn with_events(path: &Path, events: Dispatch) -> io::Result<Self> {
+        Ok(Self {
+            socket: Socket::connect(path)?,
+            events,
+            entries: Vec::new(),
+            ends: Vec::new(),
+            scratch: String::new(),
+        })
+    }
+
+    /// Says whether it was written. `tracing-journald` would block without an end and hide faults, so this waits until
+    /// journald reads, and for no longer than `queue` allows.
+    pub(super) fn event(&mut self, event: &Event, identity: Identity, queue: &Queue) -> bool {
+        while let Err(refusal) = self.socket.wait() {
+            if !waited(&refusal, queue) {
+                return false;
+            }
+        }
+        tracing::dispatcher::with_default(&self.events, || emit(event, identity));
+        true
+    }
+
+    /// Says how many were written.
+    pub(super) fn records(&mut self, records: &[Record], names: &Names, identity: Identity, queue: &Queue) -> usize {
+        let mut written = 0;
+        for burst in records.chunks(BURST) {
+            self.entries.clear();
+            self.ends.clear();
+            for record in burst {
+                entry::write(&mut self.entries, &mut self.scratch, record, names, identity);
+                self.ends.push(self.entries.len());
+            }
+            match self.send(queue) {
+                Ok(sent) => written += sent,
+                Err(sent) => return written + sent,
+            }
+        }
+        written
+    }
+
+    /// Sends the entries; how many is an `Err` when there is no time left for more.
+    fn send(&mut self, queue: &Queue) -> Result<usize, usize> {
+        let starts = [0].into_iter().chain(self.ends.iter().copied());
+        let messages: Vec<&[u8]> = starts
+            .zip(&self.ends)
+            .map(|(start, end)| &self.entries[start..*end])
+            .collect();
+        let (mut next, mut unsendable) = (0, 0);
+        while next < messages.len() {
+            match self.socket.send(&messages[next..]) {
+                Ok(sent) => next += sent,
+                Err(Refusal::Unsendable) => {
+                    next += 1;
+                    unsendable += 1;
+                }
+                Err(refusal) if !waited(&refusal, queue) => return Err(next - unsendable),
+                Err(_) => {}
+            }
+        }
+        Ok(next - unsendable)
+    }
+}
+
+/// Waits before another try where that was not done in the send; `false` when there is no time left.
+fn waited(refusal: &Refusal, queue: &Queue) -> bool {
+    match refusal {
+        Refusal::Busy => !queue.is_expired(),
+        Refusal::Gone => queue.pause(AWAY),
+        Refusal::Unsendable => false,
+    }
+}
+
+fn events(identity: Identity) -> io::Result<Dispatch> {
+    let layer = tracing_journald::layer()?
+        // every field name is written below; traffic is in values only, which go with their length
+        .with_field_prefix(None)
+        .with_syslog_identifier(entry::IDENTIFIER.into())
+        .with_priority_mappings(PriorityMappings {
+            error: Priority::Error,
+            warn: Priority::Warning,
+            info: Priority::Notice,
+            debug: Priority::Informational,
+            trace: Priority::Debug,
+        })
+        .with_custom_fields([("PROXY_ROLE", identity.role.as_str())]);
+    Ok(Dispatch::new(tracing_subscriber::registry().with(layer)))
+}
+
+/// The level of `tracing` events is part of their static description: one call site for each.
+fn emit(event: &Event, identity: Identity) {
+    macro_rules! emit {
+        ($level:ident) => {{
+            let fields = event.fields();
+            tracing::event!(
+                target: "segue",
+                tracing::Level::$level,
+                message = event.message(),
+                message_id = event.message_id(),
+                proxy_event = event.name(),
+                proxy_generation = fields.generation.or(identity.generation),
+                proxy_listener = fields.listener,
+                proxy_pool = fields.pool,
+                proxy_server = fields.server,
+                proxy_status = fields.status,
+                proxy_request_id = fields.request,
+                proxy_data = event.data(),
+            );
+        }};
+    }
+    match event.level() {
+        Level::Error => emit!(ERROR),
+        Level::Warn => emit!(WARN),
+        Level::Info => emit!(INFO),
+        Level::Debug => emit!(DEBUG),
+    }
+}

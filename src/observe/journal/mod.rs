@@ -1,0 +1,133 @@
+//! The way to the journal: a bounded queue and one writer thread for the process.
+//!
+//! Whoever has something to say hands it over and goes on; only the writer thread ever waits for journald. Events go
+//! through `tracing`, records as native entries of our own, so that their priority and fields are exact. Where stderr
+//! is not the journal, both become readable text on it.
+
+mod entry;
+mod journald;
+mod output;
+mod queue;
+mod redact;
+mod sentence;
+mod socket;
+mod text;
+mod writer;
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::event::Event;
+use super::record::{Names, Record};
+use output::Output;
+use queue::Queue;
+use writer::Writer;
+
+/// The process that writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its part.
+    pub role: Role,
+    /// The generation that it serves, written as `PROXY_GENERATION` where an event has none of its own.
+    pub generation: Option<u64>,
+}
+
+/// The part of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The process that systemd knows.
+    Supervisor,
+    /// A process that serves.
+    Worker,
+}
+
+impl Role {
+    /// The word in `PROXY_ROLE`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Supervisor => "supervisor",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// A handle to the writer. Clones write to the same queue. When the last one is gone the writer ends after what it has.
+#[derive(Clone, Debug)]
+pub struct Journal(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    queue: Arc<Queue>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Journal {
+    /// Starts the writer thread. It writes to journald when stderr is a stream to the journal (`$JOURNAL_STREAM`, see
+    /// systemd.exec(5)) and journald can be reached, else to stderr.
+    ///
+    /// # Errors
+    /// When the thread cannot be made.
+    pub fn start(identity: Identity, names: Option<Arc<Names>>) -> io::Result<Self> {
+        Self::start_on(Output::detect(identity), identity, names)
+    }
+
+    fn start_on(output: Output, identity: Identity, names: Option<Arc<Names>>) -> io::Result<Self> {
+        let queue = Arc::new(Queue::new(names.unwrap_or_default()));
+        let writer = Writer::new(queue.clone(), identity);
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || writer.run(output))?;
+        Ok(Self(Arc::new(Handle {
+            queue,
+            thread: Mutex::new(Some(thread)),
+        })))
+    }
+
+    /// Queues an event. Never waits; events overtake records and are dropped last.
+    pub fn event(&self, event: Event) {
+        self.0.queue.push_event(event);
+    }
+
+    /// Queues the records of a thread. Never waits; a call with several costs hardly more than with one. When there is
+    /// no room, records of successes go first, the oldest of them first.
+    pub fn records(&self, batch: Vec<Record>) {
+        self.0.queue.push_records(batch);
+    }
+
+    /// What the indexes of all records stand for from now on.
+    pub fn set_names(&self, names: Arc<Names>) {
+        self.0.queue.set_names(names);
+    }
+
+    /// Records and events that were not written, since the start.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.0.queue.dropped()
+    }
+
+    /// Writes what is queued and ends the writer, within `within`; what is left then counts as dropped, and so does
+    /// everything that is handed over later. Says whether all was written. Waits, and so belongs at the end of a
+    /// process.
+    #[must_use]
+    pub fn finish(&self, within: Duration) -> bool {
+        let finished = self.0.queue.finish(within);
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(thread), true) = (thread, finished.ended) {
+            // it has nothing left to do; a writer that is still stuck in a send ends with the process
+            let _ = thread.join();
+        }
+        finished.ended && finished.dropped == 0
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! Request targets without what may be secret: values of queries and path parameters, user and password.
+
+/// A request target, taken apart; what is secret is gone or can be passed over.
+pub(super) struct Target<'a> {
+    path: &'a str,
+    query: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    /// Any text is fine: targets of refused requests are logged too.
+    pub(super) fn new(target: &'a str) -> Self {
+        let target = target.split_once('#').map_or(target, |(before, _)| before);
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        Self {
+            path: without_authority(path),
+            query,
+        }
+    }
+
+    /// Writes the path; values of its parameters (`;name=value`) become `*`.
+    pub(super) fn write_path(&self, out: &mut String) {
+        let mut rest = self.path;
+        while let Some(at) = memchr::memchr(b';', rest.as_bytes()) {
+            let (before, parameters) = rest.split_at(at);
+            out.push_str(before);
+            let end = memchr::memchr(b'/', parameters.as_bytes()).unwrap_or(parameters.len());
+            let (parameters, after) = parameters.split_at(end);
+            for parameter in parameters.split(';').skip(1) {
+                out.push(';');
+                match parameter.split_once('=') {
+                    Some((name, _)) => out.extend([name, "=*"]),
+                    None => out.push_str(parameter),
+                }
+            }
+            rest = after;
+        }
+        out.push_str(rest);
+    }
+
+    /// Writes the path and the names of the query; values become `*`, and so does what has no name.
+    pub(super) fn write(&self, out: &mut String) {
+        self.write_path(out);
+        let Some(query) = self.query else { return };
+        let mut separator = '?';
+        for parameter in query.split('&') {
+            out.push(separator);
+            separator = '&';
+            match parameter.split_once('=') {
+                Some((name, _)) => out.extend([name, "=*"]),
+                None if parameter.is_empty() => {}
+                None => out.push('*'),
+            }
+        }
+    }
+}
+
+/// A host as asked for, without user and password.
+pub(super) fn host(host: &str) -> &str {
+    host.rsplit_once('@').map_or(host, |(_, host)| host)
+}
+
+/// The path of any form of target (RFC 9112 section 3.2); of the authority form the host and port.
+fn without_authority(target: &str) -> &str {
+    if target.starts_with('/') {
+        return target;
+    }
+    match target.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
+        None => host(target),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redacted(target: &str) -> String {
+        let mut out = String::new();
+        Target::new(target).write(&mut out);
+        out
+    }
+
+    #[test]
+    fn values_of_a_query_are_never_written() {
+        assert_eq!(redacted("/cart"), "/cart");
+        assert_eq!(redacted("/cart?item=7&token=a=b&&x=#top"), "/cart?item=*&token=*&&x=*");
+        assert_eq!(redacted("/cart?secret"), "/cart?*");
+        assert_eq!(redacted("/cart?a=1;password=2"), "/cart?a=*");
+        assert_eq!(redacted("/?"), "/?");
+    }
+
+    #[test]
+    fn path_parameters_lose_their_values() {
+        assert_eq!(redacted("/a;jsessionid=F00;v/b;x=1/c"), "/a;jsessionid=*;v/b;x=*/c");
+    }
+
+    #[test]
+    fn users_and_passwords_are_never_written() {
+        assert_eq!(redacted("http://me:pw@example.com/x?y=1"), "/x?y=*");
+        assert_eq!(redacted("http://me:pw@example.com"), "/");
+        assert_eq!(redacted("me:pw@example.com:443"), "example.com:443");
+        assert_eq!(host("me:pw@example.com"), "example.com");
+        assert_eq!(redacted("*"), "*");
+    }
+}

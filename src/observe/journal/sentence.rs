@@ -1,0 +1,203 @@
+//! The message of a record: one sentence that says what happened and why.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::redact::{self, Target};
+use crate::observe::record::{Attempt, End, Names, Outcome, Phase, Protocol, Record};
+use crate::observe::words::{Plain, Took};
+
+/// Longest path in a message, in bytes; the whole one is in `PROXY_DATA`.
+const PATH: usize = 512;
+
+/// Writes the sentence of `record`: `GET example.com/path → 200 from web-farm/10.0.0.11:80 in 3.2 ms`.
+pub(super) fn write(out: &mut String, record: &Record, names: &Names) {
+    write_subject(out, record, names);
+    match (record.status, record.protocol) {
+        (0, Protocol::Tcp) => {}
+        (0, _) => out.push_str(" → no answer"),
+        (status, _) => {
+            out.push_str(" → ");
+            out.push_str(itoa::Buffer::new().format(status));
+        }
+    }
+    write_server(out, record, names);
+    let _ = write!(
+        out,
+        " in {}",
+        Took(Duration::from_micros(u64::from(record.timers.total)))
+    );
+    if record.end != End::Ok {
+        let _ = write!(out, ": {}{}", reason(record.end), whereabouts(record));
+    }
+    if let Some(detail) = &record.detail {
+        let _ = write!(out, ": {}", Plain(detail));
+    }
+    write_failed_attempts(out, record, names);
+}
+
+fn write_subject(out: &mut String, record: &Record, names: &Names) {
+    let listener = names.listeners.get(usize::from(record.listener));
+    let listener = listener.map_or("?", String::as_str);
+    let Some(method) = &record.method else {
+        let what = if record.protocol == Protocol::Tcp {
+            "TCP connection"
+        } else {
+            "Connection"
+        };
+        let _ = write!(out, "{what} on {listener}");
+        return;
+    };
+    let _ = write!(out, "{method} {}", Plain(redact::host(&record.host)));
+    let mut path = String::with_capacity(record.target.len());
+    Target::new(&record.target).write_path(&mut path);
+    if path.len() <= PATH {
+        let _ = write!(out, "{}", Plain(&path));
+        return;
+    }
+    path.truncate((0..=PATH).rev().find(|at| path.is_char_boundary(*at)).unwrap_or(0));
+    let _ = write!(out, "{}…", Plain(&path));
+}
+
+fn write_server(out: &mut String, record: &Record, names: &Names) {
+    let Some(last) = record.attempts.last().filter(|last| last.outcome == Outcome::Responded) else {
+        return;
+    };
+    let Some((pool, servers)) = record.pool.and_then(|pool| names.pools.get(usize::from(pool))) else {
+        return;
+    };
+    let word = if record.protocol == Protocol::Tcp { "to" } else { "from" };
+    let _ = write!(out, " {word} {pool}/{}", server(servers, last));
+}
+
+fn write_failed_attempts(out: &mut String, record: &Record, names: &Names) {
+    let servers = record.pool.and_then(|pool| names.pools.get(usize::from(pool)));
+    let servers = servers.map_or(&[][..], |(_, servers)| servers);
+    let mut separator = " (";
+    for attempt in record
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.outcome != Outcome::Responded)
+    {
+        let _ = write!(
+            out,
+            "{separator}{}: {}",
+            server(servers, attempt),
+            attempt.outcome.as_str()
+        );
+        separator = ", ";
+    }
+    if separator == ", " {
+        out.push(')');
+    }
+}
+
+fn server<'a>(servers: &'a [String], attempt: &Attempt) -> &'a str {
+    servers.get(usize::from(attempt.server)).map_or("?", String::as_str)
+}
+
+fn reason(end: End) -> &'static str {
+    match end {
+        End::Ok => "all went well",
+        End::ClientClosed => "the client closed the connection",
+        End::ClientTimeout => "the client took too long",
+        End::BadRequest => "the request broke a rule of HTTP",
+        End::TooLarge => "the request was above a limit",
+        End::NoSite => "no site answers to this host",
+        End::NoServer => "no server of the pool is up",
+        End::ServerRefused => "no server could be reached",
+        End::ServerTimeout => "the server took too long",
+        End::ServerClosed => "the server closed the connection",
+        End::ServerBadResponse => "the response broke a rule of HTTP",
+        End::Denied => "this is not allowed here",
+        End::Drained => "it was cut at the drain deadline",
+        End::Internal => "a defect in Segue ended it",
+    }
+}
+
+/// When, for ends that may come at any time.
+fn whereabouts(record: &Record) -> &'static str {
+    match record.end {
+        End::ClientClosed
+        | End::ClientTimeout
+        | End::ServerTimeout
+        | End::ServerClosed
+        | End::Drained
+        | End::Internal => match record.phase {
+            Phase::Head => " before its request was whole",
+            Phase::Route => " before a site was found",
+            Phase::Connect => " while connecting to a server",
+            Phase::Request => " while the request was sent on",
+            Phase::Response => " before the response came",
+            Phase::Body => " while the response was relayed",
+            Phase::Tunnel => " while the tunnel was open",
+            Phase::Done => "",
+        },
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use smallvec::smallvec;
+
+    use super::*;
+    use crate::observe::journal::entry::tests::names;
+    use crate::observe::record::tests::retried;
+
+    fn said(record: &Record) -> String {
+        let mut out = String::new();
+        write(&mut out, record, &names());
+        out
+    }
+
+    #[test]
+    fn a_retried_success_names_the_server_that_answered_and_the_one_that_did_not() {
+        assert_eq!(
+            said(&retried()),
+            "GET shop.example.com/cart → 200 from farm/b in 3.2 ms (a: connect-failed)"
+        );
+    }
+
+    #[test]
+    fn a_failure_says_why_in_words() {
+        let mut record = retried();
+        record.attempts.pop();
+        record.status = 502;
+        record.end = End::ServerRefused;
+        record.phase = Phase::Connect;
+        record.detail = Some("connection refused".into());
+        assert_eq!(
+            said(&record),
+            "GET shop.example.com/cart → 502 in 3.2 ms: no server could be reached: connection refused (a: connect-failed)"
+        );
+        record.end = End::ClientClosed;
+        record.phase = Phase::Response;
+        record.status = 0;
+        record.attempts = smallvec![];
+        record.detail = None;
+        assert_eq!(
+            said(&record),
+            "GET shop.example.com/cart → no answer in 3.2 ms: the client closed the connection before the response came"
+        );
+    }
+
+    #[test]
+    fn a_tcp_connection_has_no_request() {
+        let mut record = retried();
+        record.protocol = Protocol::Tcp;
+        record.method = None;
+        record.status = 0;
+        record.attempts.remove(0);
+        assert_eq!(said(&record), "TCP connection on http to farm/b in 3.2 ms");
+    }
+
+    #[test]
+    fn a_target_can_neither_break_the_line_nor_fill_the_journal() {
+        let mut record = retried();
+        record.target = format!("/x\n\u{1b}[2J{}", "é".repeat(4_000)).into();
+        let said = said(&record);
+        assert!(said.len() < 700 && !said.contains(char::is_control), "{said}");
+        assert!(said.contains("é… → 200"));
+    }
+}

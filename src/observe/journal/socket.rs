@@ -1,0 +1,135 @@
+//! Datagrams to journald: many in one system call, large ones as sealed memory.
+
+use std::io::{self, IoSlice, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use smallvec::SmallVec;
+
+/// Datagrams in one system call.
+pub(super) const BURST: usize = 32;
+/// Longest wait inside one send.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Wanted room in the kernel for what journald did not read yet; it gives what it allows.
+const ROOM: usize = 8 << 20;
+
+/// A datagram socket connected to journald, made again when journald comes back.
+#[derive(Debug)]
+pub(super) struct Socket {
+    path: PathBuf,
+    connected: Option<UnixDatagram>,
+}
+
+/// Why nothing was sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// journald does not read; try again, the wait was done here.
+    Busy,
+    /// Nobody is there, or the kernel has no memory: wait and try again.
+    Gone,
+    /// The first message can not be sent.
+    Unsendable,
+}
+
+impl Socket {
+    pub(super) fn connect(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            connected: Some(connect(path)?),
+        })
+    }
+
+    /// Sends the first of `messages`, at most [`BURST`], and says how many.
+    pub(super) fn send(&mut self, messages: &[&[u8]]) -> Result<usize, Refusal> {
+        let socket = self.socket()?;
+        let sent = match send_burst(socket, messages) {
+            Err(Errno::MSGSIZE) => send_large(socket, messages[0]).map(|()| 1),
+            sent => sent,
+        };
+        self.judge(sent)
+    }
+
+    /// Waits until a datagram would not block.
+    pub(super) fn wait(&mut self) -> Result<(), Refusal> {
+        let socket = self.socket()?;
+        let timeout = Timespec::try_from(PATIENCE).ok();
+        let mut polled = [PollFd::new(&socket, PollFlags::OUT)];
+        let ready = rustix::event::poll(&mut polled, timeout.as_ref());
+        let seen = polled[0].revents();
+        let ready = match ready {
+            // a connected socket whose peer went away says so only when something is sent; an empty datagram is
+            // discarded by journald
+            Ok(1..) if seen.contains(PollFlags::OUT) => rustix::net::send(socket, &[], SendFlags::DONTWAIT),
+            Ok(_) => Err(Errno::AGAIN),
+            Err(fault) => Err(fault),
+        };
+        self.judge(ready).map(|_| ())
+    }
+
+    fn socket(&mut self) -> Result<&UnixDatagram, Refusal> {
+        if self.connected.is_none() {
+            self.connected = connect(&self.path).ok();
+        }
+        self.connected.as_ref().ok_or(Refusal::Gone)
+    }
+
+    fn judge(&mut self, sent: Result<usize, Errno>) -> Result<usize, Refusal> {
+        sent.map_err(|fault| match fault {
+            Errno::AGAIN | Errno::INTR => Refusal::Busy,
+            Errno::NOBUFS | Errno::NOMEM => Refusal::Gone,
+            Errno::CONNREFUSED | Errno::CONNRESET | Errno::NOTCONN | Errno::NOENT | Errno::PIPE => {
+                self.connected = None;
+                Refusal::Gone
+            }
+            _ => Refusal::Unsendable,
+        })
+    }
+}
+
+fn connect(path: &Path) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.connect(path)?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    // without it the default of the kernel does
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(&socket, ROOM);
+    Ok(socket)
+}
+
+fn send_burst(socket: &UnixDatagram, messages: &[&[u8]]) -> Result<usize, Errno> {
+    let slices: SmallVec<[[IoSlice<'_>; 1]; BURST]> = messages
+        .iter()
+        .take(BURST)
+        .map(|message| [IoSlice::new(message)])
+        .collect();
+    let mut controls: SmallVec<[SendAncillaryBuffer<'_, '_, '_>; BURST]> =
+        slices.iter().map(|_| SendAncillaryBuffer::default()).collect();
+    let mut headers: SmallVec<[MMsgHdr<'_>; BURST]> = slices
+        .iter()
+        .zip(&mut controls)
+        .map(|(slice, control)| MMsgHdr::new(slice, control))
+        .collect();
+    rustix::net::sendmmsg(socket, &mut headers, SendFlags::NOSIGNAL)
+}
+
+/// The way for messages above the size of a datagram: a sealed memfd, which journald maps.
+fn send_large(socket: &UnixDatagram, message: &[u8]) -> Result<(), Errno> {
+    let memory = rustix::fs::memfd_create("segue-journal", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut memory = std::fs::File::from(memory);
+    memory
+        .write_all(message)
+        .map_err(|fault| Errno::from_io_error(&fault).unwrap_or(Errno::IO))?;
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&memory, seals)?;
+    let fds = [memory.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    rustix::net::sendmsg(socket, &[], &mut control, SendFlags::NOSIGNAL).map(|_| ())
+}

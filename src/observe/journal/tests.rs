@@ -1,0 +1,265 @@
+use std::os::unix::net::UnixDatagram;
+use std::sync::mpsc;
+use std::time::Instant;
+
+use tracing::Dispatch;
+
+use super::entry::tests::names;
+use super::journald::Journald;
+use super::*;
+use crate::observe::record::tests::retried;
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// A journald that reads when the test does.
+struct Fake {
+    _place: tempfile::TempDir,
+    path: std::path::PathBuf,
+    socket: UnixDatagram,
+}
+
+impl Fake {
+    fn new() -> Self {
+        let place = tempfile::tempdir().expect("directory");
+        let path = place.path().join("socket");
+        let socket = Self::bind(&path);
+        Self {
+            _place: place,
+            path,
+            socket,
+        }
+    }
+
+    fn bind(path: &std::path::Path) -> UnixDatagram {
+        let socket = UnixDatagram::bind(path).expect("bind");
+        socket.set_read_timeout(Some(SOON)).expect("timeout");
+        socket
+    }
+
+    fn journal(&self) -> Journal {
+        let events = Dispatch::new(tracing_subscriber::registry());
+        let journald = Journald::with_events(&self.path, events).expect("connect");
+        Journal::start_on(Output::Journald(Box::new(journald)), IDENTITY, Some(Arc::new(names()))).expect("thread")
+    }
+
+    /// The next entry that is no probe.
+    fn entry(&self) -> String {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let length = self.socket.recv(&mut buffer).expect("an entry");
+            if length > 0 {
+                return String::from_utf8(buffer[..length].to_vec()).expect("text");
+            }
+        }
+    }
+}
+
+const IDENTITY: Identity = Identity {
+    role: Role::Worker,
+    generation: Some(7),
+};
+
+/// A stderr that the test reads.
+struct Lines(mpsc::Sender<String>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        self.0.send(text).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn on_text() -> (Journal, mpsc::Receiver<String>) {
+    let (sender, lines) = mpsc::channel();
+    let output = Output::Text(Box::new(Lines(sender)));
+    let journal = Journal::start_on(output, IDENTITY, Some(Arc::new(names()))).expect("thread");
+    (journal, lines)
+}
+
+#[test]
+fn every_record_becomes_one_entry_in_its_order() {
+    let fake = Fake::new();
+    let journal = fake.journal();
+    let reader = std::thread::spawn(move || {
+        let statuses = |_| {
+            let entry = fake.entry();
+            let status = entry.lines().find_map(|line| line.strip_prefix("PROXY_STATUS="));
+            status.map(ToOwned::to_owned)
+        };
+        (0..1_000).map(statuses).collect::<Vec<_>>()
+    });
+    for status in 100..1_100 {
+        journal.records(vec![Record { status, ..retried() }]);
+    }
+    let statuses = reader.join().expect("reader");
+    let expected: Vec<_> = (100..1_100).map(|status| Some(status.to_string())).collect();
+    assert_eq!(statuses, expected);
+    assert!(journal.finish(SOON));
+    assert_eq!(journal.dropped(), 0);
+}
+
+#[test]
+fn a_journald_that_does_not_read_holds_up_nobody_but_the_writer() {
+    let fake = Fake::new();
+    let journal = fake.journal();
+    let started = Instant::now();
+    let total = 3 * queue::RECORDS;
+    for _ in 0..total / 64 {
+        journal.records(vec![retried(); 64]);
+    }
+    let dropped = journal.dropped() as usize;
+    assert!(dropped > queue::RECORDS, "{dropped}");
+    let pushed = started.elapsed();
+    let before = Instant::now();
+    assert!(!journal.finish(Duration::from_millis(50)));
+    assert!(before.elapsed() < Duration::from_secs(2) && pushed < SOON, "{pushed:?}");
+    assert!(journal.dropped() as usize > dropped);
+}
+
+#[test]
+fn records_wait_for_a_journald_that_went_away() {
+    let mut fake = Fake::new();
+    let journal = fake.journal();
+    std::fs::remove_file(&fake.path).expect("remove");
+    fake.socket = UnixDatagram::unbound().expect("socket");
+    journal.records(vec![retried()]);
+    fake.socket = Fake::bind(&fake.path);
+    assert!(fake.entry().contains("PROXY_STATUS=200"));
+    assert!(journal.finish(SOON));
+}
+
+#[test]
+fn an_entry_above_the_size_of_a_datagram_arrives_as_sealed_memory() {
+    const LARGE: usize = 20 << 20; // twice what the socket may hold, and more
+    let fake = Fake::new();
+    let journal = fake.journal();
+    let mut record = retried();
+    record.target = format!("/{}", "x".repeat(LARGE)).into();
+    journal.records(vec![record, retried()]);
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = rustix::net::RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::net::recvmsg(&fake.socket, &mut [], &mut control, rustix::net::RecvFlags::empty());
+    assert_eq!(received.expect("a datagram").bytes, 0);
+    let fds = control.drain().find_map(|message| match message {
+        rustix::net::RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    let fd = fds.expect("a descriptor");
+    let seals = rustix::fs::fcntl_get_seals(&fd).expect("seals");
+    assert!(seals.contains(rustix::fs::SealFlags::WRITE | rustix::fs::SealFlags::SEAL));
+    let mut memory = std::fs::File::from(fd);
+    io::Seek::rewind(&mut memory).expect("rewind");
+    let text = io::read_to_string(memory).expect("text");
+    assert!(text.starts_with("MESSAGE=GET") && text.len() > LARGE);
+    assert!(fake.entry().contains("PROXY_STATUS=200"));
+}
+
+#[test]
+fn drops_are_said_once_the_writer_is_through_again() {
+    let (journal, lines) = on_text();
+    journal.0.queue.drop_more(12);
+    journal.event(Event::ProbationOver { generation: 8 });
+    let first = lines.recv_timeout(SOON).expect("a line");
+    assert!(
+        first.contains(" notice probation-over: Generation 8 passed its probation\n"),
+        "{first}"
+    );
+    let second = lines.recv_timeout(SOON).expect("a line");
+    assert!(
+        second.contains(" warning records-dropped: 12 records not written"),
+        "{second}"
+    );
+    journal.0.queue.drop_more(1);
+    journal.event(Event::ProbationOver { generation: 9 });
+    assert!(lines.recv_timeout(SOON).expect("a line").contains("Generation 9"));
+    let _ = journal.finish(SOON);
+    assert!(
+        lines
+            .recv_timeout(SOON)
+            .expect("a line")
+            .contains(" 1 record not written")
+    );
+}
+
+#[test]
+fn names_can_be_given_later() {
+    let (sender, lines) = mpsc::channel();
+    let journal = Journal::start_on(Output::Text(Box::new(Lines(sender))), IDENTITY, None).expect("thread");
+    journal.set_names(Arc::new(names()));
+    journal.records(vec![retried()]);
+    assert!(lines.recv_timeout(SOON).expect("a line").contains("from farm/b"));
+}
+
+#[test]
+fn the_last_handle_gone_ends_the_writer_after_what_it_has() {
+    let (journal, lines) = on_text();
+    journal.event(Event::ProbationOver { generation: 8 });
+    drop(journal);
+    assert!(lines.recv_timeout(SOON).is_ok());
+    assert_eq!(lines.recv_timeout(SOON), Err(mpsc::RecvTimeoutError::Disconnected));
+}
+
+#[test]
+fn the_fields_of_an_event_reach_tracing_with_fixed_names() {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+    use tracing::field::{Field, Visit};
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+    #[derive(Default)]
+    struct Seen(BTreeMap<&'static str, String>);
+    impl Visit for Seen {
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            self.0.insert(field.name(), format!("{value:?}"));
+        }
+        fn record_str(&mut self, field: &Field, value: &str) {
+            self.0.insert(field.name(), value.to_owned());
+        }
+    }
+    struct Capture(Mutex<mpsc::Sender<(tracing::Level, Seen)>>);
+    impl<S: tracing::Subscriber> Layer<S> for Capture {
+        fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+            let mut seen = Seen::default();
+            event.record(&mut seen);
+            let _ = self.0.lock().expect("lock").send((*event.metadata().level(), seen));
+        }
+    }
+
+    let fake = Fake::new();
+    let (sender, events) = mpsc::channel();
+    let dispatch = Dispatch::new(tracing_subscriber::registry().with(Capture(Mutex::new(sender))));
+    let journald = Journald::with_events(&fake.path, dispatch).expect("connect");
+    let journal = Journal::start_on(Output::Journald(Box::new(journald)), IDENTITY, None).expect("thread");
+    journal.event(Event::HeadsRefused {
+        listener: "http".into(),
+        status: 400,
+        count: 2,
+        window: Duration::from_secs(10),
+        last: "two Host fields\nPRIORITY=0".into(),
+    });
+    let (level, Seen(fields)) = events.recv_timeout(SOON).expect("an event");
+    assert_eq!(level, tracing::Level::DEBUG);
+    let names: Vec<_> = fields.keys().copied().collect();
+    assert_eq!(
+        names,
+        [
+            "message",
+            "message_id",
+            "proxy_data",
+            "proxy_event",
+            "proxy_generation",
+            "proxy_listener",
+            "proxy_status"
+        ]
+    );
+    assert_eq!((&*fields["proxy_generation"], &*fields["proxy_status"]), ("7", "400"));
+    assert_eq!(
+        fields["message"],
+        r"Listener http refused 2 request heads with 400 in 10.0 s, the last because of two Host fields\nPRIORITY=0"
+    );
+}

@@ -1,0 +1,317 @@
+//! Counters: bumped by the thread that owns them, summed by whoever asks.
+//!
+//! Each data thread has one [`Counters`], made on that thread so that no cache line is shared. There is one writer, so
+//! a bump is a plain load and store; readers may see a count a moment late. Everything only grows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Map, Value, json};
+
+use super::record::{Index, Names, Outcome, Record};
+
+/// The counters of one thread. Indexes are those of [`Names`]; unknown ones are passed over.
+#[derive(Debug)]
+pub struct Counters {
+    listeners: Box<[Listener<Count>]>,
+    pools: Box<[Pool<Count>]>,
+}
+
+/// Sums over threads, and over generations where counters of several are added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Totals {
+    listeners: Box<[Listener<u64>]>,
+    pools: Box<[Pool<u64>]>,
+}
+
+impl Counters {
+    /// Counters for everything that `names` has, all 0. Call it on the thread that will count.
+    #[must_use]
+    pub fn new(names: &Names) -> Arc<Self> {
+        let listeners = names.listeners.iter().map(|_| Listener::default()).collect();
+        let pools = names
+            .pools
+            .iter()
+            .map(|(_, servers)| Pool::new(servers.len()))
+            .collect();
+        Arc::new(Self { listeners, pools })
+    }
+
+    /// A client connection was accepted.
+    pub fn accepted(&self, listener: Index) {
+        self.listener(listener, |counts| counts.accepted.add(1));
+    }
+
+    /// A client connection ended, or left this process.
+    pub fn closed(&self, listener: Index) {
+        self.listener(listener, |counts| counts.closed.add(1));
+    }
+
+    /// A client connection ended without a byte.
+    pub fn empty(&self, listener: Index) {
+        self.listener(listener, |counts| counts.empty.add(1));
+    }
+
+    /// A request head was refused with `status` before it became an exchange.
+    pub fn head_refused(&self, listener: Index, status: u16) {
+        self.listener(listener, |counts| counts.heads_refused[refusal(status)].add(1));
+    }
+
+    /// An exchange ended: counts its status, bytes, attempts and retries.
+    pub fn exchange(&self, record: &Record) {
+        let class = class(record.status);
+        self.listener(record.listener, |counts| {
+            counts.exchanges[class].add(1);
+            counts.bytes_in.add(record.bytes_in);
+            counts.bytes_out.add(record.bytes_out);
+        });
+        let Some(pool) = record.pool.and_then(|pool| self.pools.get(usize::from(pool))) else {
+            return;
+        };
+        pool.exchanges[class].add(1);
+        pool.retries.add(record.attempts.len().saturating_sub(1) as u64);
+        for (at, attempt) in record.attempts.iter().enumerate() {
+            let Some(server) = pool.servers.get(usize::from(attempt.server)) else {
+                continue;
+            };
+            server.attempts[attempt.outcome as usize].add(1);
+            if at + 1 == record.attempts.len() {
+                server.exchanges[class].add(1);
+            }
+        }
+    }
+
+    fn listener(&self, index: Index, count: impl FnOnce(&Listener<Count>)) {
+        if let Some(counts) = self.listeners.get(usize::from(index)) {
+            count(counts);
+        }
+    }
+}
+
+impl Totals {
+    /// The sum over the counters of all threads; they must have been made from equal names.
+    #[must_use]
+    pub fn sum(counters: &[Arc<Counters>]) -> Self {
+        let listeners = counters.iter().map(|one| one.listeners.len()).max().unwrap_or_default();
+        let pools = counters.iter().max_by_key(|one| one.pools.len());
+        let mut totals = Self {
+            listeners: (0..listeners).map(|_| Listener::default()).collect(),
+            pools: pools
+                .map(|one| one.pools.iter().map(|pool| Pool::new(pool.servers.len())).collect())
+                .unwrap_or_default(),
+        };
+        for one in counters {
+            totals
+                .listeners
+                .iter_mut()
+                .zip(&one.listeners)
+                .for_each(|(sum, more)| sum.add(more));
+            totals
+                .pools
+                .iter_mut()
+                .zip(&one.pools)
+                .for_each(|(sum, more)| sum.add(more));
+        }
+        totals
+    }
+
+    /// Client connections open now on all listeners.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.listeners.iter().map(Listener::open).sum()
+    }
+
+    /// Exchanges ended on all listeners.
+    #[must_use]
+    pub fn exchanges(&self) -> u64 {
+        self.listeners.iter().flat_map(|listener| listener.exchanges).sum()
+    }
+
+    /// Everything as JSON, by name; `dropped` is what the journal says of itself.
+    #[must_use]
+    pub fn snapshot(&self, names: &Names, dropped: u64) -> Value {
+        let listeners = names.listeners.iter().zip(&self.listeners);
+        let pools = names.pools.iter().zip(&self.pools);
+        json!({
+            "listeners": listeners.map(|(name, counts)| (name.clone(), counts.json())).collect::<Map<_, _>>(),
+            "pools": pools.map(|((name, servers), counts)| (name.clone(), counts.json(servers))).collect::<Map<_, _>>(),
+            "records_dropped": dropped,
+        })
+    }
+}
+
+/// A number with one writer.
+#[derive(Debug, Default)]
+struct Count(AtomicU64);
+
+impl Count {
+    fn add(&self, more: u64) {
+        self.0
+            .store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Listener<T> {
+    accepted: T,
+    closed: T,
+    empty: T,
+    heads_refused: [T; REFUSALS.len() + 1],
+    exchanges: [T; CLASSES.len()],
+    bytes_in: T,
+    bytes_out: T,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pool<T> {
+    exchanges: [T; CLASSES.len()],
+    retries: T,
+    servers: Box<[Server<T>]>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Server<T> {
+    exchanges: [T; CLASSES.len()],
+    attempts: [T; Outcome::ALL.len()],
+}
+
+impl<T: Default> Pool<T> {
+    fn new(servers: usize) -> Self {
+        Self {
+            exchanges: Default::default(),
+            retries: T::default(),
+            servers: (0..servers).map(|_| Server::default()).collect(),
+        }
+    }
+}
+
+impl Listener<u64> {
+    fn add(&mut self, more: &Listener<Count>) {
+        self.accepted += more.accepted.now();
+        self.closed += more.closed.now();
+        self.empty += more.empty.now();
+        add_each(&mut self.heads_refused, &more.heads_refused);
+        add_each(&mut self.exchanges, &more.exchanges);
+        self.bytes_in += more.bytes_in.now();
+        self.bytes_out += more.bytes_out.now();
+    }
+
+    /// A connection that moved is closed by one thread and accepted by none: never below 0.
+    fn open(&self) -> u64 {
+        self.accepted.saturating_sub(self.closed)
+    }
+
+    fn json(&self) -> Value {
+        let statuses = REFUSALS.iter().map(ToString::to_string).chain(["other".into()]);
+        json!({
+            "connections": {"accepted": self.accepted, "open": self.open(), "empty": self.empty},
+            "heads_refused": statuses.zip(self.heads_refused.map(Value::from)).collect::<Map<_, _>>(),
+            "exchanges": classes(&self.exchanges),
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+        })
+    }
+}
+
+impl Pool<u64> {
+    fn add(&mut self, more: &Pool<Count>) {
+        add_each(&mut self.exchanges, &more.exchanges);
+        self.retries += more.retries.now();
+        for (sum, more) in self.servers.iter_mut().zip(&more.servers) {
+            add_each(&mut sum.exchanges, &more.exchanges);
+            add_each(&mut sum.attempts, &more.attempts);
+        }
+    }
+
+    fn json(&self, names: &[String]) -> Value {
+        let servers = names.iter().zip(&self.servers);
+        json!({
+            "exchanges": classes(&self.exchanges),
+            "retries": self.retries,
+            "servers": servers.map(|(name, counts)| (name.clone(), counts.json())).collect::<Map<_, _>>(),
+        })
+    }
+}
+
+impl Server<u64> {
+    fn json(&self) -> Value {
+        let outcomes = Outcome::ALL.map(|outcome| outcome.as_str().to_owned());
+        let attempts = outcomes.into_iter().zip(self.attempts.map(Value::from));
+        json!({"exchanges": classes(&self.exchanges), "attempts": attempts.collect::<Map<_, _>>()})
+    }
+}
+
+fn add_each<const N: usize>(sums: &mut [u64; N], more: &[Count; N]) {
+    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more.now());
+}
+
+/// Classes of statuses; the first is for exchanges without one.
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+fn class(status: u16) -> usize {
+    usize::from(status / 100).min(CLASSES.len() - 1)
+}
+
+fn classes(counts: &[u64; CLASSES.len()]) -> Value {
+    let pairs = CLASSES
+        .iter()
+        .zip(counts)
+        .map(|(name, count)| ((*name).to_owned(), Value::from(*count)));
+    Value::Object(pairs.collect())
+}
+
+/// Statuses of refused heads that are counted apart.
+const REFUSALS: [u16; 9] = [400, 405, 408, 413, 414, 417, 431, 501, 505];
+
+fn refusal(status: u16) -> usize {
+    REFUSALS
+        .iter()
+        .position(|known| *known == status)
+        .unwrap_or(REFUSALS.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::record::tests::retried;
+
+    fn names() -> Names {
+        Names {
+            listeners: vec!["http".into()],
+            sites: vec![],
+            pools: vec![("farm".into(), vec!["a".into(), "b".into()])],
+        }
+    }
+
+    #[test]
+    fn sums_run_over_all_threads() {
+        let threads = [Counters::new(&names()), Counters::new(&names())];
+        for thread in &threads {
+            thread.accepted(0);
+            thread.head_refused(0, 431);
+            thread.exchange(&retried());
+        }
+        threads[0].closed(0);
+        let totals = Totals::sum(&threads);
+        assert_eq!((totals.open(), totals.exchanges()), (1, 2));
+        let json = totals.snapshot(&names(), 5);
+        assert_eq!(json["listeners"]["http"]["heads_refused"]["431"], 2);
+        assert_eq!(json["pools"]["farm"]["retries"], 2);
+        assert_eq!(json["pools"]["farm"]["servers"]["a"]["attempts"]["connect-failed"], 2);
+        assert_eq!(json["pools"]["farm"]["servers"]["a"]["exchanges"]["2xx"], 0);
+        assert_eq!(json["pools"]["farm"]["servers"]["b"]["exchanges"]["2xx"], 2);
+        assert_eq!(json["records_dropped"], 5);
+    }
+
+    #[test]
+    fn an_index_without_a_name_counts_nothing() {
+        let counters = Counters::new(&Names::default());
+        counters.accepted(3);
+        counters.exchange(&retried());
+        assert_eq!(Totals::sum(&[counters]).open(), 0);
+    }
+}

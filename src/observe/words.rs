@@ -1,0 +1,98 @@
+//! Numbers and foreign text in sentences.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+/// A duration with three significant digits: `850 µs`, `3.2 ms`, `50.0 s`, `2 h 5 min`.
+pub(super) struct Took(pub Duration);
+
+impl fmt::Display for Took {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.as_micros();
+        match micros {
+            0..1_000 => write!(out, "{micros} µs"),
+            1_000..100_000 => tenths(out, micros, 1_000, "ms"),
+            100_000..1_000_000 => write!(out, "{} ms", micros / 1_000),
+            1_000_000..120_000_000 => tenths(out, micros, 1_000_000, "s"),
+            120_000_000..7_200_000_000 => two(out, micros / 1_000_000, (60, "min"), "s"),
+            7_200_000_000..172_800_000_000 => two(out, micros / 60_000_000, (60, "h"), "min"),
+            _ => two(out, micros / 3_600_000_000, (24, "d"), "h"),
+        }
+    }
+}
+
+fn tenths(out: &mut fmt::Formatter<'_>, micros: u128, unit: u128, name: &str) -> fmt::Result {
+    write!(out, "{}.{} {name}", micros / unit, micros % unit * 10 / unit)
+}
+
+fn two(out: &mut fmt::Formatter<'_>, small: u128, (per, big): (u128, &str), name: &str) -> fmt::Result {
+    write!(out, "{} {big}", small / per)?;
+    match small % per {
+        0 => Ok(()),
+        rest => write!(out, " {rest} {name}"),
+    }
+}
+
+/// A number with its noun: `1 server`, `2 servers`.
+pub(super) struct Count(pub u64, pub &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number, noun) = self;
+        write!(out, "{number} {noun}{}", if *number == 1 { "" } else { "s" })
+    }
+}
+
+/// Foreign text on one line: controls are escaped, so that it can neither break the line nor steer a terminal.
+pub(super) struct Plain<'a>(pub &'a str);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        escape(out, self.0, char::is_control)
+    }
+}
+
+/// Foreign text that may have lines; other controls are escaped.
+pub(super) struct Lines<'a>(pub &'a str);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        escape(out, self.0, |char| char.is_control() && char != '\n' && char != '\t')
+    }
+}
+
+fn escape(out: &mut fmt::Formatter<'_>, text: &str, unwanted: impl Fn(char) -> bool) -> fmt::Result {
+    let mut rest = text;
+    while let Some(at) = rest.find(&unwanted) {
+        out.write_str(&rest[..at])?;
+        let mut chars = rest[at..].chars();
+        for escaped in chars.next().into_iter().flat_map(char::escape_default) {
+            out.write_char(escaped)?;
+        }
+        rest = chars.as_str();
+    }
+    out.write_str(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_the_unit_that_a_person_would_take() {
+        let said = |micros| Took(Duration::from_micros(micros)).to_string();
+        assert_eq!(said(850), "850 µs");
+        assert_eq!(said(3_249), "3.2 ms");
+        assert_eq!(said(410_000), "410 ms");
+        assert_eq!(said(50_004_000), "50.0 s");
+        assert_eq!(said(125_000_000), "2 min 5 s");
+        assert_eq!(said(7_500_000_000), "2 h 5 min");
+        assert_eq!(said(172_800_000_000), "2 d");
+    }
+
+    #[test]
+    fn controls_are_escaped_and_letters_are_not() {
+        assert_eq!(Plain("grün\r\n\u{1b}[2J").to_string(), r"grün\r\n\u{1b}[2J");
+        assert_eq!(Lines("a\n\tb\u{7}").to_string(), "a\n\tb\\u{7}");
+    }
+}
