@@ -1,0 +1,123 @@
+//! `segue check`: says everything that is wrong with a configuration. Touches nothing, asks no network.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::config::Config;
+use crate::config::load::{Checked, Sources};
+use crate::config::problem::{Look, Problem};
+
+/// Checks the configuration whose main file is `main`; prints every problem and a summary to stderr.
+///
+/// The exit code is 0 when it can be used, else 78 (`EX_CONFIG` of sysexits.h(3)).
+#[must_use]
+pub fn run(main: &Path) -> ExitCode {
+    let verdict = Verdict::of(main, Sources::read(main).map(|sources| sources.check()));
+    verdict.print()
+}
+
+/// What is to be said about a configuration.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Everything wrong, in order.
+    pub problems: Vec<Problem>,
+    /// One line.
+    pub summary: String,
+    /// Whether the configuration can be used.
+    pub good: bool,
+}
+
+/// `EX_CONFIG` of sysexits.h(3).
+const EX_CONFIG: u8 = 78;
+
+impl Verdict {
+    /// The verdict on what came of reading `main`.
+    #[must_use]
+    pub fn of(main: &Path, checked: Result<Checked, Vec<Problem>>) -> Self {
+        let Checked { config, problems } = checked.unwrap_or_else(|problems| Checked { config: None, problems });
+        let refusing = problems.iter().filter(|problem| problem.refuses()).count();
+        let warnings = problems.len() - refusing;
+        let mut summary = match &config {
+            Some(config) => format!("{} is good: {}", main.display(), contents(config)),
+            None => format!("{}: {}", main.display(), count(refusing, "problem")),
+        };
+        if warnings > 0 {
+            summary.push_str(", ");
+            summary.push_str(&count(warnings, "warning"));
+        }
+        Self {
+            problems,
+            summary,
+            good: config.is_some(),
+        }
+    }
+
+    /// Every problem with its excerpt, then the summary.
+    #[must_use]
+    pub fn render(&self, look: Look) -> String {
+        let mut text: String = self
+            .problems
+            .iter()
+            .map(|problem| problem.render(look) + "\n")
+            .collect();
+        text.push_str(&self.summary);
+        text.push('\n');
+        text
+    }
+
+    pub(super) fn print(&self) -> ExitCode {
+        let mut stderr = io::stderr().lock();
+        let plain = !stderr.is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let look = if plain { Look::Plain } else { Look::Coloured };
+        // Who closed stderr does not want to know; the exit code says it all the same.
+        let _ = stderr.write_all(self.render(look).as_bytes());
+        if self.good {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(EX_CONFIG)
+        }
+    }
+}
+
+/// `1 listener, 2 sites, 3 pools, 7 servers`
+fn contents(config: &Config) -> String {
+    let servers = config.pools.iter().map(|pool| pool.servers.len()).sum();
+    [
+        count(config.listeners.len() + config.tcp.len(), "listener"),
+        count(config.sites.len(), "site"),
+        count(config.pools.len(), "pool"),
+        count(servers, "server"),
+    ]
+    .join(", ")
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(text: &str) -> Verdict {
+        Verdict::of(Path::new("segue.toml"), Ok(Sources::from_text(text).check()))
+    }
+
+    #[test]
+    fn the_summary_counts_what_there_is() {
+        let good = verdict("[site.'*']\nto = ['a:1', 'b:1']\n[tcp.db]\nto = ['c:1']\n");
+        assert!(good.good);
+        assert_eq!(
+            good.summary,
+            "segue.toml is good: 2 listeners, 1 site, 2 pools, 3 servers"
+        );
+    }
+
+    #[test]
+    fn the_summary_of_a_refusal_counts_problems_and_warnings_apart() {
+        let bad = verdict("colour = 1\n[pool.x]\nservers = ['a:1']\n[pool.y]\nservers = []\n");
+        assert!(!bad.good);
+        assert_eq!(bad.summary, "segue.toml: 2 problems, 3 warnings");
+    }
+}
