@@ -1,1 +1,128 @@
-//! Placeholder.
+//! What processes need of the kernel, and crates do not offer or not whole: signals as readable events, sockets that
+//! never block. The only file with `unsafe` in it.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::process::Signal;
+
+/// Signals that arrive as reads of a descriptor instead of interrupting the program.
+#[derive(Debug)]
+pub struct Signals {
+    fd: OwnedFd,
+}
+
+impl Signals {
+    /// Blocks `signals` for this thread and all that it starts later, and opens a descriptor (signalfd(2)) that
+    /// becomes readable when one of them arrives. Call it before any other thread exists: a thread that does not
+    /// block a signal is interrupted by it.
+    ///
+    /// # Errors
+    /// Whatever `signalfd(2)` says.
+    pub fn open(signals: &[Signal]) -> io::Result<Self> {
+        let set = block(signals)?;
+        // SAFETY: `set` was filled by sigemptyset and sigaddset; -1 asks for a new descriptor.
+        let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: signalfd just made this descriptor, and nobody else has it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { fd })
+    }
+
+    /// The next signal that arrived, none when there is none.
+    ///
+    /// # Errors
+    /// Whatever `read(2)` says but `EAGAIN`.
+    pub fn next(&self) -> io::Result<Option<Signal>> {
+        let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
+        let size = size_of::<libc::signalfd_siginfo>();
+        // SAFETY: `info` is writable and `size` bytes long.
+        let got = unsafe { libc::read(self.fd.as_raw_fd(), info.as_mut_ptr().cast(), size) };
+        if got < 0 {
+            let fault = io::Error::last_os_error();
+            let nothing = fault.kind() == io::ErrorKind::WouldBlock;
+            return if nothing { Ok(None) } else { Err(fault) };
+        }
+        if got.unsigned_abs() != size {
+            return Ok(None);
+        }
+        // SAFETY: the kernel filled the whole structure, whose fields are integers.
+        let info = unsafe { info.assume_init() };
+        Ok(Signal::from_named_raw(info.ssi_signo.cast_signed()))
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Keeps `signals` from having any effect on this thread and those that it starts later.
+///
+/// # Errors
+/// Whatever `pthread_sigmask(3)` says.
+pub fn ignore(signals: &[Signal]) -> io::Result<()> {
+    block(signals).map(drop)
+}
+
+/// Asserts `O_NONBLOCK` on `socket`. The flag belongs to the socket itself, not to the descriptor: any unit that names
+/// the socket without `NonBlocking=yes` takes it away from everybody, so it is asserted again before each hand-over.
+///
+/// # Errors
+/// Whatever `fcntl(2)` says.
+pub fn never_block(socket: impl AsFd) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(&socket)?;
+    if !flags.contains(rustix::fs::OFlags::NONBLOCK) {
+        rustix::fs::fcntl_setfl(&socket, flags | rustix::fs::OFlags::NONBLOCK)?;
+    }
+    Ok(())
+}
+
+fn block(signals: &[Signal]) -> io::Result<libc::sigset_t> {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set that it is given.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: initialised just above.
+    let mut set = unsafe { set.assume_init() };
+    for signal in signals {
+        // SAFETY: `set` is an initialised set; an invalid signal number only makes the call fail.
+        unsafe { libc::sigaddset(&raw mut set, signal.as_raw()) };
+    }
+    // SAFETY: `set` is initialised; a null pointer says that the old mask is not wanted.
+    match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) } {
+        0 => Ok(set),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_read_once() {
+        let signals = Signals::open(&[Signal::WINCH]).expect("signalfd");
+        assert_eq!(signals.next().expect("read"), None);
+        // SAFETY: sends a blocked signal to this thread only.
+        assert_eq!(unsafe { libc::raise(libc::SIGWINCH) }, 0);
+        assert_eq!(signals.next().expect("read"), Some(Signal::WINCH));
+        assert_eq!(signals.next().expect("read"), None);
+    }
+
+    #[test]
+    fn a_socket_that_blocks_is_made_not_to() {
+        let socket: OwnedFd = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").into();
+        never_block(&socket).expect("fcntl");
+        assert!(
+            rustix::fs::fcntl_getfl(&socket)
+                .expect("flags")
+                .contains(rustix::fs::OFlags::NONBLOCK)
+        );
+    }
+}

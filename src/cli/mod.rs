@@ -1,10 +1,207 @@
-//! Arguments in, one verdict out.
+//! Arguments in, one verdict out: `segue` and its commands.
+
 pub mod check;
+pub mod demo;
 pub mod effective;
+pub mod generate;
+pub mod reload;
+pub mod run;
+pub mod status;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-/// Placeholder.
+use clap::{Args, Parser, Subcommand};
+
+/// Reverse proxy and load balancer for systemd: a reload that no client can see.
+///
+/// The service is proxy.service: `systemctl reload proxy` applies a changed configuration, `journalctl -u proxy` shows
+/// what happened. The configuration is /etc/segue/segue.toml, see segue.toml(5).
+#[derive(Debug, Parser)]
+#[command(name = "segue", version, arg_required_else_help = true, subcommand_required = true)]
+#[command(after_long_help = EXIT_STATUS)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service: the process that systemd starts
+    ///
+    /// Holds the listening sockets, starts a worker that serves, and replaces it at each reload. Sockets come from
+    /// socket units by their FileDescriptorName=, or are bound where the configuration says. Runs in a terminal too,
+    /// as any user. SIGHUP reloads, SIGTERM and SIGINT stop once what is open is finished, a second one stops at once.
+    #[command(after_long_help = EXIT_STATUS)]
+    Run(Run),
+    /// Apply the configuration as it is on disk now, and wait for the verdict
+    ///
+    /// Starts a new generation from the installed binary and the configuration. It takes over without any connection
+    /// being refused; when it is refused, or does not come to serve, the old one goes on untouched. Prints the verdict
+    /// or every problem.
+    #[command(after_long_help = EXIT_STATUS)]
+    Reload(Reload),
+    /// Check the configuration: all problems in one run
+    ///
+    /// Needs no root, no network and touches nothing.
+    #[command(after_long_help = EXIT_STATUS)]
+    Check(Config),
+    /// Show the configuration as it takes effect
+    #[command(after_long_help = EXIT_STATUS)]
+    Config(Effective),
+    /// Show what runs: generations, servers, connections
+    #[command(after_long_help = EXIT_STATUS)]
+    Status(Status),
+    /// Try it out: a proxy on a free port and two servers behind it, without systemd and root
+    Demo,
+    /// Serve one generation; started by `segue run`
+    #[command(hide = true)]
+    Worker,
+    /// Write completions and manual pages
+    #[command(hide = true)]
+    Generate {
+        /// Where to; made if it is missing.
+        directory: PathBuf,
+    },
+}
+
+/// Where the configuration is.
+#[derive(Args, Debug)]
+pub struct Config {
+    /// The main file of the configuration; conf.d/*.toml beside it is read too
+    #[arg(long, short, value_name = "FILE", default_value = "/etc/segue/segue.toml")]
+    config: PathBuf,
+}
+
+/// Which service is meant.
+#[derive(Args, Debug)]
+pub struct RunDir {
+    /// The directory with control.sock of the running service [default: $RUNTIME_DIRECTORY or /run/segue]
+    #[arg(long, value_name = "DIRECTORY")]
+    run_dir: Option<PathBuf>,
+}
+
+/// Arguments of `segue run`.
+#[derive(Args, Debug)]
+pub struct Run {
+    #[command(flatten)]
+    config: Config,
+    #[command(flatten)]
+    run_dir: RunDir,
+    /// How long the generation before can take over again when the new one dies after a reload
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration)]
+    probation: Duration,
+    /// How long a new generation may take until it is ready
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    start_timeout: Duration,
+    /// How long the worker that serves may leave a sign of life wanting before it is replaced
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, hide = true)]
+    hang_timeout: Duration,
+    /// Start workers from this binary instead of this program's own path
+    #[arg(long, value_name = "FILE", hide = true)]
+    worker_binary: Option<PathBuf>,
+}
+
+/// Arguments of `segue reload`.
+#[derive(Args, Debug)]
+pub struct Reload {
+    #[command(flatten)]
+    run_dir: RunDir,
+    /// How long to wait for the verdict
+    #[arg(long, value_name = "TIME", default_value = "80s", value_parser = duration)]
+    timeout: Duration,
+}
+
+/// Arguments of `segue status`.
+#[derive(Args, Debug)]
+pub struct Status {
+    #[command(flatten)]
+    run_dir: RunDir,
+    /// Everything, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `segue config`.
+#[derive(Args, Debug)]
+pub struct Effective {
+    #[command(flatten)]
+    config: Config,
+    /// The whole configuration with every default, each value with its origin
+    #[arg(long, required = true)]
+    effective: bool,
+}
+
+/// The program.
+#[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    match Cli::parse().command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Reload(arguments) => reload::run(arguments),
+        Command::Check(arguments) => check::run(&arguments.config),
+        Command::Config(arguments) => effective::run(&arguments.config.config),
+        Command::Status(arguments) => status::run(arguments),
+        Command::Demo => demo::run(),
+        Command::Worker => crate::worker::run(),
+        Command::Generate { directory } => generate::run(&directory),
+    }
+}
+
+impl RunDir {
+    /// What the command line says, else what systemd made for the service, else where that would be.
+    fn path(self) -> PathBuf {
+        let of_systemd = || std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
+        self.run_dir
+            .or_else(of_systemd)
+            .unwrap_or_else(|| PathBuf::from("/run/segue"))
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|fault| format!("{fault}; write for example \"3s\" or \"500ms\""))
+}
+
+/// An error with its causes on standard error, in one line.
+fn complain(fault: &dyn std::error::Error) {
+    let mut text = fault.to_string();
+    let mut cause = fault.source();
+    while let Some(fault) = cause {
+        text.push_str(&format!(": {fault}"));
+        cause = fault.source();
+    }
+    eprintln!("segue: {text}");
+}
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0   done; for reload: the new generation serves
+  1   failed; for reload: refused, and the old generation goes on
+  2   the command line is wrong
+  78  the configuration is refused (EX_CONFIG); systemd does not try again
+
+Files:
+  /etc/segue/segue.toml, /etc/segue/conf.d/*.toml  the configuration, see segue.toml(5)
+  /run/segue/control.sock                          where the running service is asked";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_typo_gets_a_suggestion() {
+        let fault = Cli::try_parse_from(["segue", "relaod"]).expect_err("unknown");
+        assert!(fault.to_string().contains("'reload'"), "{fault}");
+        let fault = Cli::try_parse_from(["segue", "run", "--probatoin", "3s"]).expect_err("unknown");
+        assert!(fault.to_string().contains("'--probation'"), "{fault}");
+        let fault = Cli::try_parse_from(["segue", "run", "--probation", "3"]).expect_err("no unit");
+        assert!(fault.to_string().contains("3s"), "{fault}");
+    }
 }

@@ -1,1 +1,320 @@
-//! Placeholder.
+//! The process that systemd knows. It holds every listening socket, starts and watches the workers, and answers
+//! `segue reload`; it accepts no connection and reads no configuration, so that little can go wrong with it.
+//!
+//! [`Supervisor`] waits for what happens and does what [`generations`] decides.
+
+pub mod backoff;
+pub mod clients;
+pub mod generation;
+pub mod generations;
+pub mod listeners;
+pub mod process;
+pub mod status;
+mod workers;
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::Signal;
+
+use self::clients::{Clients, OpenError};
+use self::generations::{Action, Caller, Generations, Input, Notice, Phase, Settings};
+use self::listeners::Listeners;
+use self::process::Image;
+use self::workers::Workers;
+use crate::control::request::{Reply, Wish};
+use crate::observe::event::Event;
+use crate::observe::journal::{Identity, Journal, Role};
+use crate::sys::Signals;
+use crate::systemd::activation;
+use crate::systemd::notify::Notify;
+
+/// What `segue run` was told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The main file of the configuration.
+    pub config: PathBuf,
+    /// The directory for `control.sock` and whatever else belongs to this run.
+    pub run_dir: PathBuf,
+    /// The binary of the workers; this process' own path when there is none.
+    pub worker_binary: Option<PathBuf>,
+    /// Times.
+    pub settings: Settings,
+}
+
+/// Why the supervisor cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Signals cannot be read.
+    #[error("signals cannot be received")]
+    Signals(#[source] io::Error),
+    /// Nothing can be written.
+    #[error("the journal cannot be opened")]
+    Journal(#[source] io::Error),
+    /// It cannot be asked for anything.
+    #[error(transparent)]
+    Clients(#[from] OpenError),
+    /// It does not know what to start.
+    #[error("the path of this program cannot be found")]
+    Binary(#[source] io::Error),
+}
+
+/// The supervisor, running.
+pub struct Supervisor {
+    generations: Generations,
+    workers: Workers,
+    listeners: Listeners,
+    clients: Clients,
+    signals: Signals,
+    notify: Notify,
+    journal: Journal,
+    /// What happened and was not handled yet.
+    inputs: VecDeque<Input>,
+    regular: Regular,
+    exit: Option<u8>,
+}
+
+/// What is done from time to time.
+struct Regular {
+    alive: Option<Instant>,
+    extend: Instant,
+    status: Instant,
+}
+
+impl Supervisor {
+    /// Takes the sockets that systemd passed, opens `control.sock`, and is ready to [`Supervisor::run`].
+    ///
+    /// Call it before any other thread exists.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn new(options: Options) -> Result<Self, StartError> {
+        let activation = activation::take();
+        let signals = Signals::open(&[Signal::HUP, Signal::TERM, Signal::INT]).map_err(StartError::Signals)?;
+        // its one capability, to bind low ports, is not for the workers; without any this fails, and need not be done
+        let _ = rustix::thread::clear_ambient_capability_set();
+        let binary = match options.worker_binary {
+            Some(path) => path,
+            None => Image::installed_path().map_err(StartError::Binary)?,
+        };
+        let clients = Clients::open(&options.run_dir)?;
+        let now = Instant::now();
+        let notify = Notify::from_env();
+        let (listeners, events) = Listeners::adopt(activation);
+        let identity = Identity {
+            role: Role::Supervisor,
+            generation: None,
+        };
+        let journal = Journal::start(identity, None).map_err(StartError::Journal)?;
+        events.into_iter().for_each(|event| journal.event(event));
+        let regular = Regular {
+            alive: notify.watchdog_interval().map(|_| now),
+            extend: now,
+            status: now,
+        };
+        Ok(Self {
+            generations: Generations::new(options.settings, now),
+            workers: Workers::new(binary, options.config, options.run_dir),
+            listeners,
+            clients,
+            signals,
+            notify,
+            journal,
+            inputs: VecDeque::from([Input::Begin]),
+            regular,
+            exit: None,
+        })
+    }
+
+    /// Runs until the service ends.
+    #[must_use]
+    pub fn run(mut self) -> ExitCode {
+        loop {
+            self.handle_inputs();
+            if let Some(code) = self.exit {
+                return self.end(code);
+            }
+            let ready = match self.wait() {
+                Ok(ready) => ready,
+                Err(fault) => {
+                    // cannot happen with descriptors that are ours; if it does, systemd starts a new supervisor
+                    let text = format!("waiting failed ({fault}); the supervisor gives up");
+                    self.journal.event(Event::SupervisorWarning { text });
+                    return self.end(1);
+                }
+            };
+            ready.into_iter().for_each(|source| self.receive(source));
+            self.inputs.push_back(Input::Tick);
+            self.do_regular(Instant::now());
+        }
+    }
+
+    fn handle_inputs(&mut self) {
+        while let Some(input) = self.inputs.pop_front() {
+            let now = Instant::now();
+            for action in self.generations.handle(input, now) {
+                self.carry_out(action, now);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, action: Action, now: Instant) {
+        match action {
+            Action::Spawn(number, recipe) => {
+                let input = self.workers.spawn(number, recipe);
+                self.inputs.push_back(input);
+            }
+            Action::Tell(number, word) => {
+                let trouble = self.workers.tell(number, &word, &[]);
+                self.inputs.extend(trouble);
+            }
+            Action::Abort(number) => self.workers.signal(number, Signal::ABORT),
+            Action::Kill(number) => self.workers.signal(number, Signal::KILL),
+            Action::Prove(number) => self.prove(number),
+            Action::Answer(client, verdict) => self.clients.reply(client, &Reply::Verdict(verdict)),
+            Action::Notify(notice) => self.say(notice, now),
+            Action::Log(event) => self.journal.event(event),
+            Action::Exit(code) => self.exit = Some(code),
+        }
+    }
+
+    fn prove(&mut self, number: u64) {
+        self.workers.prove(number);
+        let ready = self
+            .generations
+            .list()
+            .iter()
+            .find(|one| one.number == number)
+            .and_then(|one| one.ready.as_ref());
+        if let Some(ready) = ready {
+            let events = self.listeners.keep(&ready.listeners, &self.notify);
+            events.into_iter().for_each(|event| self.journal.event(event));
+        }
+    }
+
+    fn say(&mut self, notice: Notice, now: Instant) {
+        let line = status::line(&self.generations, now);
+        match notice {
+            Notice::Ready => self.notify.ready(&line),
+            Notice::Reloading => self.notify.reloading(&line),
+            Notice::Stopping => self.notify.stopping(&line),
+        }
+    }
+
+    /// What can be received from without waiting.
+    fn wait(&self) -> io::Result<Vec<Source>> {
+        let mut sources = vec![Source::Signals, Source::NewClients];
+        let mut watched = vec![
+            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.clients.socket(), PollFlags::IN),
+        ];
+        for (number, channel) in self.clients.channels() {
+            sources.push(Source::Client(number));
+            watched.push(PollFd::new(channel, PollFlags::IN));
+        }
+        for (number, fd) in self.workers.watched() {
+            sources.push(Source::Worker(number));
+            watched.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        }
+        let timeout = self.next_wake(Instant::now());
+        let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
+        match rustix::event::poll(&mut watched, Some(&timeout)) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
+            Err(fault) => return Err(fault.into()),
+        }
+        let ready = sources
+            .into_iter()
+            .zip(&watched)
+            .filter(|(_, watched)| !watched.revents().is_empty());
+        Ok(ready.map(|(source, _)| source).collect())
+    }
+
+    fn next_wake(&self, now: Instant) -> Duration {
+        let due = [
+            Some(self.regular.status),
+            self.regular.alive,
+            self.generations.next_tick(now),
+            self.clients.next_expiry(),
+        ];
+        let next = due.into_iter().flatten().min().unwrap_or(now + LONGEST_WAIT);
+        next.saturating_duration_since(now).min(LONGEST_WAIT)
+    }
+
+    fn receive(&mut self, source: Source) {
+        let now = Instant::now();
+        match source {
+            Source::Signals => self.receive_signals(),
+            Source::NewClients => self.clients.accept(now),
+            Source::Client(number) => match self.clients.receive(number) {
+                Some(Wish::Reload) => self.inputs.push_back(Input::Asked(Caller::Client(number))),
+                Some(Wish::Status) => {
+                    let status = status::all(&self.generations, now);
+                    self.clients.reply(number, &Reply::Status(status));
+                }
+                None => {}
+            },
+            Source::Worker(number) => {
+                let (inputs, events) = self.workers.receive(number, &mut self.listeners, &self.notify);
+                self.inputs.extend(inputs);
+                events.into_iter().for_each(|event| self.journal.event(event));
+            }
+        }
+    }
+
+    fn receive_signals(&mut self) {
+        while let Ok(Some(signal)) = self.signals.next() {
+            self.inputs.push_back(match signal {
+                Signal::HUP => Input::Asked(Caller::Signal),
+                _ => Input::Stop,
+            });
+        }
+    }
+
+    fn do_regular(&mut self, now: Instant) {
+        self.clients.expire(now);
+        if self.regular.alive.is_some_and(|due| due <= now) {
+            if self.generations.is_sound(now) {
+                self.notify.alive();
+            }
+            self.regular.alive = self.notify.watchdog_interval().map(|interval| now + interval);
+        }
+        if self.generations.is_busy() && self.regular.extend <= now {
+            self.notify.extend_timeout(EXTENSION);
+            self.regular.extend = now + EXTENSION / 4;
+        }
+        if self.regular.status <= now {
+            self.notify.status(&status::line(&self.generations, now));
+            self.regular.status = now + STATUS_INTERVAL;
+        }
+    }
+
+    /// Ends with `code`. Workers that are left see their channel closed, and end too; when the service could not
+    /// start there is at most one, and it serves nobody.
+    fn end(mut self, code: u8) -> ExitCode {
+        if self.generations.phase() == Phase::Starting {
+            self.workers.kill_all();
+        }
+        let _ = self.journal.finish(JOURNAL_DEADLINE); // nobody is left to be told
+        ExitCode::from(code)
+    }
+}
+
+/// Where something can be received from.
+#[derive(Clone, Copy)]
+enum Source {
+    Signals,
+    NewClients,
+    Client(u64),
+    Worker(u64),
+}
+
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const STATUS_INTERVAL: Duration = Duration::from_secs(3);
+/// What systemd is asked for again and again while a start, a reload or a stop goes on.
+const EXTENSION: Duration = Duration::from_secs(20);
+const JOURNAL_DEADLINE: Duration = Duration::from_secs(2);

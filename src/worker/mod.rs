@@ -1,2 +1,43 @@
-//! x
+//! The process that serves: one generation, made from one configuration and this binary.
+//!
+//! [`lifecycle`] is its life as the supervisor tells it, [`configuration`] and [`sockets`] what it is made from,
+//! [`threads`] what serves.
+
+pub mod configuration;
+pub mod lifecycle;
+pub mod link;
+pub mod sockets;
 pub mod threads;
+
+use std::process::ExitCode;
+
+use rustix::process::Signal;
+
+use self::link::Link;
+use crate::sys;
+
+/// Runs as a worker. Standard input is the channel to the supervisor that started this process.
+#[must_use]
+pub fn run() -> ExitCode {
+    // /proc/self/fd/N would be the name otherwise; fails never for a name this short
+    let _ = rustix::thread::set_name(c"segue-worker");
+    // the supervisor says when to end; a terminal or a service manager that signals the whole group must not
+    let _ = sys::ignore(&[Signal::HUP, Signal::INT, Signal::TERM]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(fault) => {
+            eprintln!("segue worker: no runtime: {fault}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(async {
+        match Link::from_stdin() {
+            Ok(link) => lifecycle::run(link).await,
+            Err(fault) => {
+                eprintln!("segue worker: {fault}: it is started by `segue run`, never by hand");
+                ExitCode::FAILURE
+            }
+        }
+    })
+}

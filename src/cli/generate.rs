@@ -1,0 +1,86 @@
+//! `segue generate`: completions and manual pages, written when the package is built.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+use super::{Cli, complain};
+use crate::config::manual::segue_toml_5;
+
+/// Writes `completions/` and `man/` into `directory`.
+#[must_use]
+pub fn run(directory: &Path) -> ExitCode {
+    match completions(&directory.join("completions")).and_then(|()| manual(&directory.join("man"))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            complain(&fault);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn completions(directory: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut Cli::command(), "segue", directory)?;
+    }
+    Ok(())
+}
+
+/// One page for the program, one for each command that is not hidden, one for the configuration.
+fn manual(directory: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    let mut cli = Cli::command();
+    cli.build();
+    for command in cli
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set() && command.get_name() != "help")
+    {
+        let name = format!("segue-{}", command.get_name());
+        // build() gave it "segue run" for a name, which makes a poor title of a page
+        page(directory, command.clone().display_name(&name), &name)?;
+    }
+    page(directory, cli, "segue")?;
+    std::fs::write(directory.join("segue.toml.5"), segue_toml_5())
+}
+
+fn page(directory: &Path, command: clap::Command, name: &str) -> io::Result<()> {
+    let mut roff = Vec::new();
+    Man::new(command)
+        .title(name.to_uppercase())
+        .section("1")
+        .manual("Segue")
+        .render(&mut roff)?;
+    std::fs::write(directory.join(format!("{name}.1")), roff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_page_for_each_command_and_a_completion_for_each_shell() {
+        let directory = tempfile::tempdir().expect("directory");
+        assert_eq!(run(directory.path()), ExitCode::SUCCESS);
+        for file in [
+            "segue.1",
+            "segue-run.1",
+            "segue-reload.1",
+            "segue-check.1",
+            "segue-status.1",
+            "segue.toml.5",
+        ] {
+            assert!(directory.path().join("man").join(file).exists(), "{file}");
+        }
+        for file in ["segue.bash", "_segue", "segue.fish"] {
+            assert!(directory.path().join("completions").join(file).exists(), "{file}");
+        }
+        assert!(!directory.path().join("man/segue-worker.1").exists());
+        let page = std::fs::read_to_string(directory.path().join("man/segue.1")).expect("page");
+        assert!(page.contains("78"), "exit codes are documented");
+    }
+}

@@ -1,0 +1,53 @@
+//! `segue reload`: asks for a new generation and waits for its verdict.
+
+use std::process::ExitCode;
+
+use super::{Reload, complain};
+use crate::control::request::{AskError, Reply, Wish, ask};
+
+/// Prints the verdict of one reload that began after the call.
+#[must_use]
+pub fn run(arguments: Reload) -> ExitCode {
+    let Reload { run_dir, timeout } = arguments;
+    match ask(&run_dir.path(), Wish::Reload, timeout) {
+        Ok(Reply::Verdict(verdict)) if verdict.is_good() => {
+            println!("{verdict}");
+            ExitCode::SUCCESS
+        }
+        Ok(Reply::Verdict(verdict)) => {
+            eprintln!("{verdict}");
+            ExitCode::FAILURE
+        }
+        Ok(reply) => unexpected(&reply),
+        Err(fault) => not_asked(&fault),
+    }
+}
+
+/// Says why there is no answer, and what to do about it.
+pub(super) fn not_asked(fault: &AskError) -> ExitCode {
+    complain(fault);
+    match fault {
+        AskError::NobodyThere { .. } => {
+            eprintln!("hint: start it with `systemctl start proxy`, or say with --run-dir where it runs");
+        }
+        AskError::Connect { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            eprintln!("hint: only root and the user of the service may ask: try `sudo`");
+        }
+        AskError::Closed => {
+            eprintln!("hint: only root and the user of the service may ask; `journalctl -u proxy` says more")
+        }
+        AskError::Connect { .. } | AskError::Talk(_) | AskError::Late(_) => {
+            eprintln!("hint: `journalctl -u proxy` says more");
+        }
+    }
+    ExitCode::FAILURE
+}
+
+/// Says what was answered instead of what was asked.
+pub(super) fn unexpected(reply: &Reply) -> ExitCode {
+    match reply {
+        Reply::Declined(why) => eprintln!("segue: the supervisor declined: {why}"),
+        Reply::Verdict(_) | Reply::Status(_) => eprintln!("segue: the supervisor answered another question"),
+    }
+    ExitCode::FAILURE
+}

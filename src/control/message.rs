@@ -1,0 +1,271 @@
+//! What supervisor and worker say to each other, in the order of a worker's life.
+//!
+//! ```text
+//! worker      Hello
+//! supervisor          Start + configuration, Listeners + sockets …
+//! worker      Bind …                           for each address that needs a socket
+//! supervisor          Bound + socket, or BindFailed
+//! worker      Refused, or Ready + sources
+//! supervisor          Serve
+//! worker      Serving                          accepts from now on
+//! supervisor          Park                     once the next generation serves
+//! worker      Parked                           accepts nothing, could resume
+//! supervisor          Drain                    or Resume, when the next generation died
+//! worker      Finished                         and exits
+//! ```
+//! `Ping` is answered by `Pong` at any time, once every thread of the worker has answered.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// From the supervisor to a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToWorker {
+    /// What to build.
+    Start(Start),
+    /// Some of the sockets that [`Start::sockets`] counts; each comes as a descriptor, in this order.
+    Listeners(Vec<Held>),
+    /// The socket asked for by [`ToSupervisor::Bind`], as the descriptor.
+    Bound {
+        /// The name of the listener.
+        listener: String,
+    },
+    /// There is no socket for [`ToSupervisor::Bind`].
+    BindFailed {
+        /// The name of the listener.
+        listener: String,
+        /// What the kernel said, in words.
+        reason: String,
+    },
+    /// Accept on every listener.
+    Serve,
+    /// Stop accepting, keep everything.
+    Park,
+    /// Accept again.
+    Resume,
+    /// Finish what is open, then exit. Comes only to parked workers.
+    Drain {
+        /// What is open after this time is cut; the worker's own `drain.timeout` when there is none.
+        timeout: Option<Duration>,
+    },
+    /// The service ends: stop accepting, finish what is open, then exit.
+    Stop {
+        /// What is open after this time is cut; the worker's own `drain.stop_timeout` when there is none.
+        timeout: Option<Duration>,
+    },
+    /// Answer once every thread has answered.
+    Ping {
+        /// Comes back in the [`Pong`].
+        number: u64,
+    },
+}
+
+/// What a worker is to build.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// The number of this generation.
+    pub generation: u64,
+    /// Where the configuration is.
+    pub config: ConfigSource,
+    /// How many sockets come in [`ToWorker::Listeners`].
+    pub sockets: usize,
+    /// The directory for sockets and other files of this run.
+    pub run_dir: PathBuf,
+}
+
+/// Where the configuration of a worker is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConfigSource {
+    /// In files; this is the main one.
+    File(PathBuf),
+    /// In the descriptor that comes with the message: the sources that an earlier worker sent with
+    /// [`ToSupervisor::Ready`].
+    Remembered,
+}
+
+/// A listening socket that the supervisor holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The name of the listener; several sockets may share one.
+    pub listener: String,
+    /// The address, for sockets that the supervisor bound; none for those of a socket unit, which are used wherever
+    /// they are bound.
+    pub bound: Option<BindAddress>,
+}
+
+/// From a worker to the supervisor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToSupervisor {
+    /// The first word.
+    Hello {
+        /// [`super::PROTOCOL`] of the worker.
+        protocol: u32,
+        /// The version of its binary.
+        version: String,
+    },
+    /// Asks for a listener that systemd did not pass.
+    Bind {
+        /// Its name.
+        listener: String,
+        /// Where to bind it.
+        address: BindAddress,
+    },
+    /// The configuration cannot be served; the worker exits.
+    Refused(Refused),
+    /// Everything is built. The sources of the configuration come as the descriptor.
+    Ready(Ready),
+    /// Answer to [`ToWorker::Serve`].
+    Serving,
+    /// Answer to [`ToWorker::Park`].
+    Parked,
+    /// Answer to [`ToWorker::Resume`].
+    Resumed,
+    /// Answer to [`ToWorker::Ping`].
+    Pong(Pong),
+    /// The last word of a worker that drained.
+    Finished(Finished),
+}
+
+/// Why a worker does not serve a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Whether another configuration would help.
+    pub cause: Cause,
+    /// Everything that is wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing wrong, as people are told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// One line with the place.
+    pub brief: String,
+    /// With an excerpt and what to write instead; several lines.
+    pub text: String,
+}
+
+impl Problem {
+    /// A problem that is said in one sentence.
+    #[must_use]
+    pub fn plain(sentence: impl Into<String>) -> Self {
+        let brief = sentence.into();
+        let text = format!("error: {brief}");
+        Self { brief, text }
+    }
+}
+
+/// What stands in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The configuration is wrong.
+    Config,
+    /// The system does not give what the configuration needs: an address that is taken, memory.
+    System,
+}
+
+/// What a worker that is ready says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The version of its binary.
+    pub version: String,
+    /// The configuration in one line, for people.
+    pub summary: String,
+    /// The same for equal effective configurations.
+    pub config_hash: String,
+    /// Warnings, rendered for people.
+    pub warnings: Vec<String>,
+    /// What it will accept on.
+    pub listeners: Vec<Held>,
+    /// How long it drains after a reload.
+    pub drain_timeout: Duration,
+    /// How long it drains when the service stops.
+    pub stop_timeout: Duration,
+}
+
+/// A sign of life: every thread of the worker has answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pong {
+    /// From the [`ToWorker::Ping`] that is answered.
+    pub number: u64,
+    /// What stands in `systemctl status`.
+    pub vitals: Vitals,
+    /// Everything else that `segue status` shows; opaque to the supervisor.
+    pub status: serde_json::Value,
+}
+
+/// The worker in three numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vitals {
+    /// Servers that take requests.
+    pub servers_up: u64,
+    /// Servers in all pools.
+    pub servers: u64,
+    /// Client connections that are open.
+    pub connections: u64,
+}
+
+/// What became of the connections of a worker that drained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finished {
+    /// Connections that ended by themselves.
+    pub finished: u64,
+    /// Connections that were cut at the deadline.
+    pub cut: u64,
+}
+
+/// Where a socket is bound.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BindAddress {
+    /// IPv4 or IPv6 with a port. An unspecified IPv6 address takes IPv4 too.
+    Ip(SocketAddr),
+    /// A unix stream socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for BindAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(out),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_read_back_as_they_were_written() {
+        let messages = [
+            ToWorker::Start(Start {
+                generation: 7,
+                config: ConfigSource::File("/etc/segue/segue.toml".into()),
+                sockets: 2,
+                run_dir: "/run/segue".into(),
+            }),
+            ToWorker::Serve,
+            ToWorker::Drain { timeout: None },
+            ToWorker::Stop {
+                timeout: Some(Duration::from_millis(1500)),
+            },
+        ];
+        for message in messages {
+            let json = serde_json::to_string(&message).expect("json");
+            assert_eq!(
+                serde_json::from_str::<ToWorker>(&json).expect("json"),
+                message,
+                "{json}"
+            );
+        }
+    }
+}

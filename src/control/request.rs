@@ -1,0 +1,223 @@
+//! What the command line asks of a running supervisor, over `control.sock` in the run directory.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use serde::{Deserialize, Serialize};
+
+use super::PROTOCOL;
+use super::channel::{Channel, ChannelError, Received};
+use super::message::Problem;
+
+/// One question; each connection asks one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// [`PROTOCOL`] of who asks.
+    pub protocol: u32,
+    /// What is asked.
+    pub wish: Wish,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wish {
+    /// Make a new generation; the reply is its verdict.
+    Reload,
+    /// Say what runs.
+    Status,
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// To [`Wish::Reload`].
+    Verdict(Verdict),
+    /// To [`Wish::Status`].
+    Status(serde_json::Value),
+    /// The supervisor does not do this; the reason, in words.
+    Declined(String),
+}
+
+/// How a reload went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The new generation serves.
+    Serving {
+        /// Its number.
+        generation: u64,
+        /// Its configuration in one line.
+        summary: String,
+        /// From the call to the hand-over.
+        took: Duration,
+        /// Warnings, rendered.
+        warnings: Vec<String>,
+    },
+    /// The worker refused the configuration; the old generation was never disturbed.
+    Refused {
+        /// Everything that is wrong.
+        problems: Vec<Problem>,
+    },
+    /// The new generation did not come to serve; an older one does.
+    Failed {
+        /// What happened to the new one.
+        why: String,
+    },
+}
+
+impl Verdict {
+    /// Whether the reload did what was asked.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Serving { .. })
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serving {
+                generation,
+                summary,
+                took,
+                warnings,
+            } => {
+                for warning in warnings {
+                    writeln!(out, "{}", warning.trim_end())?;
+                }
+                write!(
+                    out,
+                    "generation {generation} serving; {summary}; took {} ms",
+                    took.as_millis()
+                )
+            }
+            Self::Refused { problems } => {
+                for problem in problems {
+                    writeln!(out, "{}", problem.text.trim_end())?;
+                }
+                let (count, s) = (problems.len(), if problems.len() == 1 { "" } else { "s" });
+                write!(
+                    out,
+                    "reload refused: {count} problem{s}; the configuration that serves is unchanged"
+                )
+            }
+            Self::Failed { why } => write!(out, "reload failed: {why}"),
+        }
+    }
+}
+
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody listens.
+    #[error("no supervisor of segue runs with the run directory {run_dir}")]
+    NobodyThere {
+        /// Where it was looked for.
+        run_dir: PathBuf,
+    },
+    /// The socket is there and cannot be used.
+    #[error("connecting to {path}")]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The connection failed.
+    #[error("talking to the supervisor")]
+    Talk(#[from] ChannelError),
+    /// The supervisor closed the connection first: it ended, or the caller is not allowed.
+    #[error("the supervisor closed the connection without an answer")]
+    Closed,
+    /// The deadline passed.
+    #[error("the supervisor gave no answer in {} s", .0.as_secs())]
+    Late(Duration),
+}
+
+/// The path of the supervisor's socket in `run_dir`.
+#[must_use]
+pub fn socket_path(run_dir: &Path) -> PathBuf {
+    run_dir.join("control.sock")
+}
+
+/// Asks the supervisor of `run_dir` and waits at most `timeout` for its reply.
+///
+/// # Errors
+/// See [`AskError`].
+pub fn ask(run_dir: &Path, wish: Wish, timeout: Duration) -> Result<Reply, AskError> {
+    let deadline = Instant::now() + timeout;
+    let channel = connect(run_dir)?;
+    channel.send(
+        &Request {
+            protocol: PROTOCOL,
+            wish,
+        },
+        &[],
+    )?;
+    loop {
+        match channel.receive()? {
+            Received::Message(reply, _) => return Ok(reply),
+            Received::End => return Err(AskError::Closed),
+            Received::Nothing => {}
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(AskError::Late(timeout));
+        }
+        wait_readable(&channel, left).map_err(ChannelError::Receive)?;
+    }
+}
+
+fn connect(run_dir: &Path) -> Result<Channel, AskError> {
+    let path = socket_path(run_dir);
+    let attempt = || -> io::Result<Channel> {
+        let flags = SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(&path)?)?;
+        Channel::from_socket(socket)
+    };
+    attempt().map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::NobodyThere {
+            run_dir: run_dir.to_owned(),
+        },
+        _ => AskError::Connect { path, source },
+    })
+}
+
+fn wait_readable(channel: &Channel, timeout: Duration) -> io::Result<()> {
+    let mut sockets = [PollFd::new(channel, PollFlags::IN)];
+    let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
+    match rustix::event::poll(&mut sockets, Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_there_is_said_with_the_directory() {
+        let run_dir = tempfile::tempdir().expect("directory");
+        let fault = ask(run_dir.path(), Wish::Status, Duration::from_secs(1)).expect_err("nobody");
+        assert!(matches!(&fault, AskError::NobodyThere { .. }), "{fault}");
+        assert!(fault.to_string().contains(&run_dir.path().display().to_string()));
+    }
+
+    #[test]
+    fn a_refusal_shows_every_problem_and_their_number() {
+        let verdict = Verdict::Refused {
+            problems: vec![Problem::plain("one"), Problem::plain("two")],
+        };
+        let expected = "error: one\nerror: two\nreload refused: 2 problems; the configuration that serves is unchanged";
+        assert_eq!(verdict.to_string(), expected);
+    }
+}

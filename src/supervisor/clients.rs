@@ -1,0 +1,243 @@
+//! Connections to `control.sock`: who asks for a reload or for the status.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, Mode};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::control::PROTOCOL;
+use crate::control::channel::{Channel, Received};
+use crate::control::request::{Reply, Request, Wish, socket_path};
+
+/// The socket and everybody connected to it.
+#[derive(Debug)]
+pub struct Clients {
+    socket: OwnedFd,
+    path: PathBuf,
+    /// Locked for as long as this supervisor lives, so that two never share a directory.
+    _run_dir: File,
+    last: u64,
+    connected: HashMap<u64, Client>,
+}
+
+#[derive(Debug)]
+struct Client {
+    channel: Channel,
+    /// Must have asked by then; none once it has.
+    until: Option<Instant>,
+}
+
+/// Why `control.sock` cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be made or opened.
+    #[error("the run directory {path} cannot be used")]
+    RunDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another supervisor has it.
+    #[error("another supervisor of segue runs with the run directory {path}")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The socket cannot be bound.
+    #[error("{path} cannot be bound")]
+    Bind {
+        /// The socket.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Clients {
+    /// Opens `control.sock` in `run_dir`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(run_dir: &Path) -> Result<Self, OpenError> {
+        let directory = lock(run_dir)?;
+        let path = socket_path(run_dir);
+        let socket = bind(&path).map_err(|source| OpenError::Bind {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Self {
+            socket,
+            path,
+            _run_dir: directory,
+            last: 0,
+            connected: HashMap::new(),
+        })
+    }
+
+    /// Takes new connections of those who may ask: root, and the user that this process runs as.
+    pub fn accept(&mut self, now: Instant) {
+        while let Ok(socket) = rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            if self.connected.len() >= MOST_CLIENTS || !is_allowed(&socket) {
+                continue; // closed: the caller says so
+            }
+            let Ok(channel) = Channel::from_socket(socket) else {
+                continue;
+            };
+            self.last += 1;
+            let until = Some(now + TIME_TO_ASK);
+            self.connected.insert(self.last, Client { channel, until });
+        }
+    }
+
+    /// What client `number` wishes, if it says so now.
+    pub fn receive(&mut self, number: u64) -> Option<Wish> {
+        let client = self.connected.get_mut(&number)?;
+        match client.channel.receive::<Request>() {
+            Ok(Received::Nothing) => None,
+            Ok(Received::Message(request, _)) if request.protocol == PROTOCOL => {
+                client.until = None;
+                Some(request.wish)
+            }
+            Ok(Received::Message(request, _)) => {
+                let theirs = request.protocol;
+                let text = format!("the command speaks version {theirs} of the protocol, the supervisor {PROTOCOL}");
+                self.reply(number, &Reply::Declined(text));
+                None
+            }
+            Ok(Received::End) | Err(_) => {
+                self.connected.remove(&number);
+                None
+            }
+        }
+    }
+
+    /// Answers client `number` and lets it go. One that went away by itself is no fault.
+    pub fn reply(&mut self, number: u64, reply: &Reply) {
+        if let Some(client) = self.connected.remove(&number) {
+            let _ = client.channel.send(reply, &[]);
+        }
+    }
+
+    /// Lets go of those who connected and ask nothing.
+    pub fn expire(&mut self, now: Instant) {
+        self.connected
+            .retain(|_, client| client.until.is_none_or(|until| now < until));
+    }
+
+    /// When [`Clients::expire`] is due.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Instant> {
+        self.connected.values().filter_map(|client| client.until).min()
+    }
+
+    /// What to watch for new connections.
+    #[must_use]
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// What to watch for wishes, and for clients that go away.
+    pub fn channels(&self) -> impl Iterator<Item = (u64, &Channel)> {
+        self.connected.iter().map(|(number, client)| (*number, &client.channel))
+    }
+}
+
+impl Drop for Clients {
+    fn drop(&mut self) {
+        // the directory is still locked, so this is our own; if it is gone already that is fine
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn lock(run_dir: &Path) -> Result<File, OpenError> {
+    let path = run_dir.to_owned();
+    let opened = std::fs::create_dir_all(run_dir).and_then(|()| File::open(run_dir));
+    let directory = match opened {
+        Ok(directory) => directory,
+        Err(source) => return Err(OpenError::RunDir { path, source }),
+    };
+    match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(directory),
+        Err(rustix::io::Errno::AGAIN) => Err(OpenError::InUse { path }),
+        Err(fault) => Err(OpenError::RunDir {
+            path,
+            source: fault.into(),
+        }),
+    }
+}
+
+fn bind(path: &Path) -> io::Result<OwnedFd> {
+    match std::fs::remove_file(path) {
+        Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+        _ => {} // it was of a supervisor that died: the lock is ours
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    // on Linux the file gets the mode of the socket, less the umask: there is no moment in which anybody could connect
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o660))?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::fs::chmod(path, Mode::from_raw_mode(0o660))?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+fn is_allowed(socket: &OwnedFd) -> bool {
+    let peer = rustix::net::sockopt::socket_peercred(socket);
+    peer.is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid())
+}
+
+const MOST_CLIENTS: usize = 256;
+const BACKLOG: i32 = 128;
+const TIME_TO_ASK: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn two_supervisors_never_share_a_directory() {
+        let run_dir = tempfile::tempdir().expect("directory");
+        let first = Clients::open(run_dir.path()).expect("open");
+        let fault = Clients::open(run_dir.path()).expect_err("locked");
+        assert!(matches!(fault, OpenError::InUse { .. }), "{fault}");
+        assert!(socket_path(run_dir.path()).exists());
+        drop(first);
+        assert!(!socket_path(run_dir.path()).exists());
+        Clients::open(run_dir.path()).expect("free again");
+    }
+
+    #[test]
+    fn others_cannot_connect() {
+        let run_dir = tempfile::tempdir().expect("directory");
+        let _clients = Clients::open(run_dir.path()).expect("open");
+        let mode = std::fs::metadata(socket_path(run_dir.path()))
+            .expect("socket")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o660, "{mode:o}");
+    }
+
+    #[test]
+    fn who_asks_nothing_is_let_go() {
+        let run_dir = tempfile::tempdir().expect("directory");
+        let mut clients = Clients::open(run_dir.path()).expect("open");
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("socket");
+        let address = SocketAddrUnix::new(socket_path(run_dir.path())).expect("address");
+        rustix::net::connect(&socket, &address).expect("connect");
+        let now = Instant::now();
+        clients.accept(now);
+        assert_eq!(clients.channels().count(), 1);
+        clients.expire(now + TIME_TO_ASK);
+        assert_eq!(clients.channels().count(), 0);
+    }
+}

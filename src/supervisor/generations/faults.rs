@@ -1,0 +1,391 @@
+//! What goes wrong: workers that refuse, hang or die. And the end of the service.
+
+use std::time::{Duration, Instant};
+
+use super::input::{Action, Notice, Recipe};
+use super::{ACKNOWLEDGE, DRAIN_GRACE, Generations, Phase, failed};
+use crate::control::message::{Cause, Problem, Refused, ToWorker};
+use crate::control::request::Verdict;
+use crate::observe::event::Event;
+use crate::supervisor::generation::{Generation, Purpose, State};
+
+impl Generations {
+    pub(super) fn refused(&mut self, number: u64, refused: Refused) {
+        if !self.stands(number, |state| matches!(state, State::Starting { .. })) {
+            return;
+        }
+        self.enter(
+            number,
+            State::Dying {
+                until: Some(self.now + LAST_WORDS),
+            },
+        );
+        let problems = refused.problems.clone();
+        self.not_started(number, refused, Verdict::Refused { problems });
+    }
+
+    /// A generation that never served is of no use.
+    fn not_started(&mut self, number: u64, refused: Refused, verdict: Verdict) {
+        let Some(generation) = self.get(number) else { return };
+        let (purpose, pid) = (generation.purpose, generation.pid);
+        match purpose {
+            Purpose::First => self.give_up(&refused),
+            Purpose::Reload => self.reload_failed(number, refused, verdict),
+            Purpose::Respawn => {
+                let why = refused
+                    .problems
+                    .first()
+                    .map_or("refused", |problem| problem.brief.as_str());
+                let how = format!("before it served: {why}");
+                self.died(number, pid, how);
+            }
+        }
+    }
+
+    fn give_up(&mut self, refused: &Refused) {
+        let exit = match refused.cause {
+            Cause::Config => EXIT_CONFIG,
+            Cause::System => 1,
+        };
+        self.log(Event::StartRefused {
+            problems: texts(&refused.problems),
+        });
+        for caller in std::mem::take(&mut self.pending) {
+            self.answer(caller, &failed("the service did not start"));
+        }
+        self.actions.push(Action::Exit(exit));
+    }
+
+    fn reload_failed(&mut self, number: u64, refused: Refused, verdict: Verdict) {
+        let going_on = self.list.iter().rfind(|one| one.is_serving() && one.number != number);
+        let generation = going_on.map_or(0, |one| one.number);
+        self.log(Event::ReloadRefused {
+            generation,
+            problems: texts(&refused.problems),
+        });
+        let brief = refused.problems.first().map_or("", |problem| problem.brief.as_str());
+        let word = if matches!(verdict, Verdict::Refused { .. }) {
+            "refused"
+        } else {
+            "failed"
+        };
+        self.note = Some(format!("reload {word}: {brief}"));
+        if self.is_run_of(number) {
+            self.end_run(&verdict);
+        }
+    }
+
+    /// The worker that closed its channel is about to exit, and its exit says more; should it not, it is killed.
+    pub(super) fn closed(&mut self, number: u64) {
+        let late = self.now + LAST_BREATH;
+        if let Some(generation) = self.get(number) {
+            generation.closed = Some(late);
+        }
+    }
+
+    /// The process of a generation is gone.
+    pub(super) fn gone(&mut self, number: u64, how: &str) {
+        let Some(index) = self.list.iter().position(|one| one.number == number) else {
+            return;
+        };
+        let generation = &self.list[index];
+        let (state, pid, finished) = (generation.state, generation.pid, generation.finished);
+        match (state, finished) {
+            (State::Draining { .. } | State::Dying { .. }, Some(finished)) => self.log(Event::Drained {
+                generation: number,
+                finished: finished.finished,
+                cut: finished.cut,
+            }),
+            (State::Draining { .. }, None) => self.died_unneeded(number, pid, how),
+            (State::Dying { .. }, None) => {} // said already
+            _ => self.useless(number, how),
+        }
+        self.list.retain(|one| one.number != number);
+        self.settle();
+    }
+
+    /// Ends a worker that misbehaves, and does without it at once.
+    pub(super) fn fail(&mut self, number: u64, why: &str, ending: Ending) {
+        if self.stands(number, |state| matches!(state, State::Dying { .. })) {
+            return;
+        }
+        self.useless(number, why);
+        let until = match ending {
+            Ending::Kill => None,
+            Ending::Abort => Some(self.now + LAST_WORDS),
+        };
+        self.enter(number, State::Dying { until });
+        match ending {
+            Ending::Kill => self.actions.push(Action::Kill(number)),
+            Ending::Abort => self.actions.push(Action::Abort(number)),
+        }
+        self.settle();
+    }
+
+    /// What follows when a generation is lost where it stands. The caller takes it out of that state.
+    fn useless(&mut self, number: u64, why: &str) {
+        let now = self.now;
+        let Some(generation) = self.get(number) else { return };
+        let (state, pid, since) = (generation.state, generation.pid, generation.since);
+        // from here on it is not counted on
+        generation.state = State::Dying { until: None };
+        match state {
+            State::Starting { .. } | State::Entering { .. } => {
+                let why = format!("the worker of generation {number} {why}");
+                let refused = Refused {
+                    cause: Cause::System,
+                    problems: vec![Problem::plain(&why)],
+                };
+                self.not_started(number, refused, Verdict::Failed { why });
+            }
+            State::Serving { .. } | State::Resuming { .. } => self.lost(number, why, now - since),
+            State::Parking { .. } | State::Parked | State::Draining { .. } => self.died_unneeded(number, pid, why),
+            State::Dying { .. } => {}
+        }
+    }
+
+    /// The generation that served is lost: the parked one resumes, or a new one is made.
+    fn lost(&mut self, number: u64, why: &str, served: Duration) {
+        if served >= LONG_LIFE {
+            self.backoff.reset();
+        }
+        let pid = self.get(number).map_or(0, |one| one.pid);
+        let parked = self
+            .list
+            .iter()
+            .rfind(|one| matches!(one.state, State::Parking { .. } | State::Parked));
+        let Some(parked) = parked.map(|one| one.number) else {
+            self.died(number, pid, why.to_owned());
+            self.end_run_of(number, why, "the last good one starts again");
+            return;
+        };
+        self.log(Event::RolledBack {
+            failed: number,
+            generation: parked,
+            why: why.to_owned(),
+        });
+        self.note = Some(format!("rolled back to generation {parked}: generation {number} {why}"));
+        self.enter(
+            parked,
+            State::Resuming {
+                until: self.now + ACKNOWLEDGE,
+            },
+        );
+        self.actions.push(Action::Tell(parked, ToWorker::Resume));
+        self.end_run_of(number, why, &format!("generation {parked} serves again"));
+    }
+
+    fn end_run_of(&mut self, number: u64, why: &str, then: &str) {
+        if self.is_run_of(number) {
+            self.end_run(&failed(&format!(
+                "generation {number} {why} just after it began to serve; {then}"
+            )));
+        }
+    }
+
+    pub(super) fn resumed(&mut self, number: u64) {
+        let probation = self.now + self.settings.probation;
+        let Some(generation) = self.get(number) else { return };
+        if !matches!(generation.state, State::Resuming { .. }) {
+            return;
+        }
+        // one that was superseded in its own probation goes on with it
+        let probation = (!generation.proven).then_some(probation);
+        self.enter(number, State::Serving { probation });
+        self.ping(number);
+    }
+
+    fn died(&mut self, generation: u64, pid: u32, how: String) {
+        let respawn_in = self.keep_serving();
+        self.log(Event::WorkerDied {
+            generation,
+            pid,
+            how,
+            respawn_in,
+        });
+    }
+
+    fn died_unneeded(&mut self, generation: u64, pid: u32, how: &str) {
+        self.log(Event::WorkerDied {
+            generation,
+            pid,
+            how: how.to_owned(),
+            respawn_in: None,
+        });
+    }
+
+    /// Sees to it that a worker is made when none serves and none is on its way. Returns in how long, if so.
+    pub(super) fn keep_serving(&mut self) -> Option<Duration> {
+        let on_its_way =
+            |one: &Generation| one.purpose == Purpose::Respawn && matches!(one.state, State::Starting { .. });
+        let covered = self.list.iter().any(|one| one.is_serving() || on_its_way(one));
+        if covered || self.phase != Phase::Running || self.respawn_at.is_some() {
+            return None;
+        }
+        let wait = self.backoff.next_wait();
+        self.respawn_at = Some(self.now + wait);
+        Some(wait)
+    }
+
+    pub(super) fn respawn_when_due(&mut self) {
+        if self.respawn_at.is_some_and(|at| at <= self.now) {
+            self.respawn_at = None;
+            if self.phase == Phase::Running && !self.list.iter().any(Generation::is_serving) {
+                self.spawn(Purpose::Respawn, Recipe::Proven);
+            }
+        }
+    }
+
+    pub(super) fn tick(&mut self) {
+        let numbers: Vec<_> = self.list.iter().map(|one| one.number).collect();
+        for number in numbers {
+            self.check_deadline(number);
+            self.end_probation_when_over(number);
+            self.check_pulse(number);
+        }
+    }
+
+    fn check_deadline(&mut self, number: u64) {
+        let now = self.now;
+        let Some(generation) = self.get(number) else { return };
+        if generation.closed.is_some_and(|late| late <= now) {
+            generation.closed = None;
+            return self.fail(number, "closed its control channel and did not exit", Ending::Kill);
+        }
+        if generation.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        let late = now - generation.since;
+        match &mut generation.state {
+            State::Starting { .. } => {
+                let why = format!("was not ready within {} s", self.settings.start_timeout.as_secs_f32());
+                self.fail(number, &why, Ending::Kill);
+            }
+            State::Entering { .. } | State::Parking { .. } | State::Resuming { .. } => self.hung(number, late),
+            State::Draining { .. } => self.fail(number, "was killed because it drained for too long", Ending::Kill),
+            State::Dying { until } => {
+                *until = None;
+                self.actions.push(Action::Kill(number));
+            }
+            State::Serving { .. } | State::Parked => {}
+        }
+    }
+
+    fn check_pulse(&mut self, number: u64) {
+        let now = self.now;
+        let Some(generation) = self.get(number) else { return };
+        if !generation.is_pinged() {
+            return;
+        }
+        if generation.pulse.due(now).is_some_and(|due| due <= now) {
+            self.ping(number);
+        } else if let Some(generation) = self.list.iter().find(|one| one.number == number)
+            && self.hangs_at(generation).is_some_and(|at| at <= now)
+        {
+            self.hung(number, generation.pulse.silent(now));
+        }
+    }
+
+    /// When the ping under way has been without an answer for too long. One that is on probation has less time, so
+    /// that the parked one is still there.
+    pub(super) fn hangs_at(&self, generation: &Generation) -> Option<Instant> {
+        let limit = match generation.state {
+            State::Serving { probation: Some(_) } => self.settings.hang_timeout.min(HANG_IN_PROBATION),
+            State::Serving { probation: None } => self.settings.hang_timeout,
+            _ => return None,
+        };
+        generation.pulse.asked().map(|asked| asked + limit)
+    }
+
+    fn hung(&mut self, number: u64, silent: Duration) {
+        let pid = self.get(number).map_or(0, |one| one.pid);
+        self.log(Event::WorkerHung {
+            generation: number,
+            pid,
+            silent,
+        });
+        let why = format!("did not answer for {:.1} s", silent.as_secs_f32());
+        self.fail(number, &why, Ending::Abort);
+    }
+
+    pub(super) fn ping(&mut self, number: u64) {
+        let now = self.now;
+        let Some(generation) = self.get(number) else { return };
+        let number_of_ping = generation.pulse.ask(now);
+        self.actions
+            .push(Action::Tell(number, ToWorker::Ping { number: number_of_ping }));
+    }
+
+    pub(super) fn stop(&mut self) {
+        if self.phase == Phase::Stopping {
+            let all: Vec<_> = self.list.iter().map(|one| one.number).collect();
+            return all
+                .into_iter()
+                .for_each(|number| self.actions.push(Action::Kill(number)));
+        }
+        self.phase = Phase::Stopping;
+        self.respawn_at = None;
+        let timeouts = self
+            .list
+            .iter()
+            .filter_map(|one| one.ready.as_ref())
+            .map(|ready| ready.stop_timeout);
+        let timeout = timeouts.max().unwrap_or_default();
+        self.actions.push(Action::Notify(Notice::Stopping));
+        self.log(Event::Stopping { timeout });
+        self.end_run(&failed("the service is stopping"));
+        for caller in std::mem::take(&mut self.pending) {
+            self.answer(caller, &failed("the service is stopping"));
+        }
+        let all: Vec<_> = self.list.iter().map(|one| one.number).collect();
+        all.into_iter().for_each(|number| self.stop_one(number));
+    }
+
+    fn stop_one(&mut self, number: u64) {
+        let now = self.now;
+        let Some(generation) = self.get(number) else { return };
+        let Some(ready) = &generation.ready else {
+            self.enter(number, State::Dying { until: None });
+            return self.actions.push(Action::Kill(number));
+        };
+        if matches!(generation.state, State::Dying { .. }) {
+            return;
+        }
+        let until = now + ready.stop_timeout + DRAIN_GRACE;
+        self.enter(number, State::Draining { until });
+        self.actions
+            .push(Action::Tell(number, ToWorker::Stop { timeout: None }));
+    }
+
+    pub(super) fn over(&mut self) {
+        self.phase = Phase::Over;
+        self.log(Event::Stopped {
+            ran: self.now - self.began,
+        });
+        self.actions.push(Action::Exit(0));
+    }
+}
+
+/// How a worker that misbehaves is ended.
+#[derive(Clone, Copy)]
+pub(super) enum Ending {
+    /// At once.
+    Kill,
+    /// With a core dump: it hangs, and somebody may want to know where.
+    Abort,
+}
+
+fn texts(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(|problem| problem.text.clone()).collect()
+}
+
+/// `EX_CONFIG` of sysexits(3): systemd does not try again (RestartPreventExitStatus=).
+const EXIT_CONFIG: u8 = 78;
+/// How long a worker whose end is near may take to exit.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long the worker on probation may leave a ping without an answer.
+const HANG_IN_PROBATION: Duration = Duration::from_secs(3);
+/// A worker that served for this long did not die of how it was made.
+const LONG_LIFE: Duration = Duration::from_secs(10);
+/// The time between the closed channel of a worker that dies and its exit.
+const LAST_BREATH: Duration = Duration::from_millis(500);

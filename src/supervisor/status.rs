@@ -1,0 +1,111 @@
+//! What the supervisor shows of itself: one line for `systemctl status`, everything for `segue status`.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::generation::{Generation, State};
+use super::generations::{Generations, Phase};
+
+/// The line in `systemctl status`.
+#[must_use]
+pub fn line(generations: &Generations, now: Instant) -> String {
+    let mut parts: Vec<String> = generations.note().map(one_line).into_iter().collect();
+    parts.push(standing(generations, now));
+    let serving = generations.list().iter().rfind(|one| one.is_serving());
+    if let Some(pong) = serving.and_then(|one| one.pulse.last.as_ref()) {
+        let vitals = pong.vitals;
+        parts.push(format!("{}/{} servers up", vitals.servers_up, vitals.servers));
+        parts.push(counted(vitals.connections, "connection"));
+    }
+    parts.join("; ")
+}
+
+/// Everything, for `segue status`.
+#[must_use]
+pub fn all(generations: &Generations, now: Instant) -> Value {
+    let list: Vec<_> = generations.list().iter().map(|one| generation(one, now)).collect();
+    json!({
+        "line": line(generations, now),
+        "note": generations.note(),
+        "supervisor": { "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION") },
+        "generations": list,
+    })
+}
+
+fn generation(one: &Generation, now: Instant) -> Value {
+    let ready = one.ready.as_ref();
+    let pong = one.pulse.last.as_ref();
+    json!({
+        "generation": one.number,
+        "state": one.word(),
+        "pid": one.pid,
+        "since_ms": millis(now.saturating_duration_since(one.since)),
+        "age_ms": millis(now.saturating_duration_since(one.made)),
+        "proven": one.proven,
+        "version": ready.map(|ready| &ready.version),
+        "summary": ready.map(|ready| &ready.summary),
+        "config_hash": ready.map(|ready| &ready.config_hash),
+        "connections": pong.map(|pong| pong.vitals.connections),
+        "worker": pong.map(|pong| &pong.status),
+    })
+}
+
+fn standing(generations: &Generations, now: Instant) -> String {
+    let list = generations.list();
+    if generations.phase() == Phase::Stopping {
+        return format!("stopping, {} left", counted(list.len() as u64, "generation"));
+    }
+    let Some(serving) = list.iter().rfind(|one| one.is_serving()) else {
+        return nobody(generations, now);
+    };
+    let mut line = format!("generation {} serving", serving.number);
+    for (state, word) in [("parked", "parked"), ("draining", "draining"), ("starting", "starting")] {
+        let numbers: Vec<_> = list
+            .iter()
+            .filter(|one| one.word() == state)
+            .map(|one| one.number.to_string())
+            .collect();
+        if !numbers.is_empty() {
+            line.push_str(&format!(", {} {word}", numbers.join(" and ")));
+        }
+        if state == "parked" && !numbers.is_empty() && matches!(serving.state, State::Serving { probation: Some(_) }) {
+            line.push_str(&format!(" (probation {} s)", generations.probation().as_secs_f32()));
+        }
+    }
+    line
+}
+
+fn nobody(generations: &Generations, now: Instant) -> String {
+    let starting = generations
+        .list()
+        .iter()
+        .rfind(|one| matches!(one.state, State::Starting { .. }));
+    match (starting, generations.respawn_at()) {
+        (Some(starting), _) => format!("generation {} starting", starting.number),
+        (None, Some(at)) => {
+            let left = at.saturating_duration_since(now);
+            format!("no generation serves, the next starts in {} ms", left.as_millis())
+        }
+        (None, None) => "no generation serves".to_owned(),
+    }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// One line, and not so long that the rest is lost behind it.
+fn one_line(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST_NOTE) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+const LONGEST_NOTE: usize = 200;

@@ -1,0 +1,262 @@
+//! The processes of the generations and the channels to them.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+
+use super::generations::{Input, Recipe};
+use super::listeners::Listeners;
+use super::process::{Image, Process, ending};
+use crate::control::PROTOCOL;
+use crate::control::channel::{Channel, MOST_DESCRIPTORS, Received};
+use crate::control::message::{BindAddress, ConfigSource, Start, ToSupervisor, ToWorker};
+use crate::control::payload::Payload;
+use crate::observe::event::Event;
+use crate::systemd::notify::Notify;
+
+/// Every worker that has a process.
+pub(super) struct Workers {
+    /// The path of the installed binary.
+    binary: PathBuf,
+    config: PathBuf,
+    run_dir: PathBuf,
+    list: Vec<Worker>,
+    proven: Option<Proven>,
+}
+
+/// What the next worker is made from when one dies.
+struct Proven {
+    image: Image,
+    sources: Payload,
+}
+
+struct Worker {
+    number: u64,
+    process: Process,
+    /// None once the worker closed it.
+    channel: Option<Channel>,
+    image: Image,
+    /// What it is to be made from, if that is no file.
+    remembered: Option<Payload>,
+    /// What it was made from, in its own words.
+    sources: Option<Payload>,
+}
+
+impl Workers {
+    /// No worker yet; they will be started from `binary`.
+    pub(super) fn new(binary: PathBuf, config: PathBuf, run_dir: PathBuf) -> Self {
+        Self {
+            binary,
+            config,
+            run_dir,
+            list: Vec::new(),
+            proven: None,
+        }
+    }
+
+    /// Starts the process of generation `number`.
+    pub(super) fn spawn(&mut self, number: u64, recipe: Recipe) -> Input {
+        match self.try_spawn(number, recipe) {
+            Ok(pid) => Input::Spawned(number, pid),
+            Err(fault) => Input::SpawnFailed(
+                number,
+                format!("could not be started: {}: {fault}", self.binary.display()),
+            ),
+        }
+    }
+
+    fn try_spawn(&mut self, number: u64, recipe: Recipe) -> std::io::Result<u32> {
+        let (image, remembered) = match (recipe, &self.proven) {
+            (Recipe::Proven, Some(proven)) => (proven.image.clone(), Some(proven.sources.try_clone()?)),
+            (Recipe::Proven, None) | (Recipe::Installed, _) => (Image::open(&self.binary)?, None),
+        };
+        let (channel, theirs) = Channel::pair()?;
+        let process = image.start(theirs)?;
+        let pid = process.id();
+        self.list.push(Worker {
+            number,
+            process,
+            channel: Some(channel),
+            image,
+            remembered,
+            sources: None,
+        });
+        Ok(pid)
+    }
+
+    /// Says `word` to a worker. Returns what happened instead, if it cannot be said.
+    pub(super) fn tell(&mut self, number: u64, word: &ToWorker, with: &[BorrowedFd<'_>]) -> Option<Input> {
+        let channel = self.list.iter().find(|one| one.number == number)?.channel.as_ref()?;
+        let fault = channel.send(word, with).err()?;
+        Some(Input::Nonsense(number, format!("takes no messages: {}", chain(&fault))))
+    }
+
+    pub(super) fn signal(&self, number: u64, signal: Signal) {
+        if let Some(worker) = self.list.iter().find(|one| one.number == number) {
+            worker.process.signal(signal);
+        }
+    }
+
+    /// Makes later workers from the binary and the configuration of this one.
+    pub(super) fn prove(&mut self, number: u64) {
+        let Some(worker) = self.list.iter().find(|one| one.number == number) else {
+            return;
+        };
+        let Some(Ok(sources)) = worker.sources.as_ref().map(Payload::try_clone) else {
+            return;
+        };
+        self.proven = Some(Proven {
+            image: worker.image.clone(),
+            sources,
+        });
+    }
+
+    /// What to watch for words of workers and for their ends.
+    pub(super) fn watched(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {
+        self.list.iter().flat_map(|one| {
+            let channel = one.channel.as_ref().map(AsFd::as_fd);
+            [Some(one.process.as_fd()), channel]
+                .into_iter()
+                .flatten()
+                .map(|fd| (one.number, fd))
+        })
+    }
+
+    /// What a worker says, and whether it ended. What concerns sockets is answered here.
+    pub(super) fn receive(
+        &mut self,
+        number: u64,
+        listeners: &mut Listeners,
+        notify: &Notify,
+    ) -> (Vec<Input>, Vec<Event>) {
+        let mut inputs = Vec::new();
+        let mut events = Vec::new();
+        while let Some(word) = self.next_word(number, &mut inputs) {
+            let trouble = match word {
+                ToSupervisor::Hello { protocol, version } => self.greet(number, protocol, &version, listeners),
+                ToSupervisor::Bind { listener, address } => {
+                    self.bind(number, &listener, &address, listeners, notify, &mut events)
+                }
+                word => Some(Input::Said(number, word)),
+            };
+            inputs.extend(trouble);
+        }
+        inputs.extend(self.reap(number));
+        (inputs, events)
+    }
+
+    fn next_word(&mut self, number: u64, inputs: &mut Vec<Input>) -> Option<ToSupervisor> {
+        let worker = self.list.iter_mut().find(|one| one.number == number)?;
+        match worker.channel.as_ref()?.receive() {
+            Ok(Received::Message(word, mut descriptors)) => {
+                if matches!(word, ToSupervisor::Ready(_)) {
+                    worker.sources = descriptors.pop().map(Payload::from);
+                }
+                Some(word)
+            }
+            Ok(Received::Nothing) => None,
+            Ok(Received::End) => {
+                worker.channel = None;
+                inputs.push(Input::Closed(number));
+                None
+            }
+            Err(fault) => {
+                worker.channel = None;
+                inputs.push(Input::Nonsense(
+                    number,
+                    format!("said what nobody understands: {}", chain(&fault)),
+                ));
+                None
+            }
+        }
+    }
+
+    /// The first word of a worker is answered with everything that it needs.
+    fn greet(&mut self, number: u64, protocol: u32, version: &str, listeners: &Listeners) -> Option<Input> {
+        if protocol != PROTOCOL {
+            let why = format!(
+                "(version {version}) speaks version {protocol} of the control protocol, this supervisor {PROTOCOL}: restart the service"
+            );
+            return Some(Input::Nonsense(number, why));
+        }
+        let sockets = listeners.all();
+        let remembered = self.list.iter_mut().find(|one| one.number == number)?.remembered.take();
+        let start = ToWorker::Start(Start {
+            generation: number,
+            config: match remembered {
+                Some(_) => ConfigSource::Remembered,
+                None => ConfigSource::File(self.config.clone()),
+            },
+            sockets: sockets.len(),
+            run_dir: self.run_dir.clone(),
+        });
+        let with: Vec<_> = remembered.iter().map(AsFd::as_fd).collect();
+        let mut trouble = self.tell(number, &start, &with);
+        for batch in sockets.chunks(MOST_DESCRIPTORS) {
+            let names = batch.iter().map(|(held, _)| held.clone()).collect();
+            let with: Vec<_> = batch.iter().map(|(_, socket)| socket.as_fd()).collect();
+            trouble = trouble.or_else(|| self.tell(number, &ToWorker::Listeners(names), &with));
+        }
+        trouble
+    }
+
+    fn bind(
+        &mut self,
+        number: u64,
+        listener: &str,
+        address: &BindAddress,
+        listeners: &mut Listeners,
+        notify: &Notify,
+        events: &mut Vec<Event>,
+    ) -> Option<Input> {
+        let listener = listener.to_owned();
+        match listeners.bind(&listener, address, notify) {
+            Ok((socket, happened)) => {
+                events.extend(happened);
+                self.tell(number, &ToWorker::Bound { listener }, &[socket.as_fd()])
+            }
+            Err(fault) => {
+                let reason = fault.to_string();
+                events.push(Event::BindFailed {
+                    listener: listener.clone(),
+                    address: address.to_string(),
+                    why: reason.clone(),
+                });
+                self.tell(number, &ToWorker::BindFailed { listener, reason }, &[])
+            }
+        }
+    }
+
+    fn reap(&mut self, number: u64) -> Option<Input> {
+        let index = self.list.iter().position(|one| one.number == number)?;
+        let how = match self.list[index].process.ended() {
+            Ok(None) => return None,
+            Ok(Some(status)) => ending(status),
+            Err(fault) => format!("is gone: {fault}"),
+        };
+        self.list.remove(index);
+        Some(Input::Exited(number, how))
+    }
+
+    /// Ends every process at once.
+    pub(super) fn kill_all(&mut self) {
+        for worker in &mut self.list {
+            worker.process.signal(Signal::KILL);
+            // a killed process ends; if it is gone already, so much the better
+            let _ = worker.process.wait();
+        }
+        self.list.clear();
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(fault: &dyn std::error::Error) -> String {
+    let mut text = fault.to_string();
+    let mut cause = fault.source();
+    while let Some(fault) = cause {
+        text.push_str(&format!(": {fault}"));
+        cause = fault.source();
+    }
+    text
+}

@@ -1,0 +1,135 @@
+//! The listening sockets that systemd passed, by name (sd_listen_fds(3)).
+//!
+//! The order over several socket units is undefined and differs between versions of systemd, so only names count.
+//! Sockets that Segue bound itself come back from systemd's store in the same list; [`stored_name`] marks them.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use listenfd::ListenFd;
+use rustix::net::sockopt::socket_acceptconn;
+
+use crate::sys::never_block;
+
+/// A listening socket that came with the process.
+#[derive(Debug)]
+pub struct Passed {
+    /// The `FileDescriptorName=` of its unit, or the name of the listener that it was stored under.
+    pub name: String,
+    /// Who bound it.
+    pub origin: Origin,
+    /// The socket; closed on exec, does not block.
+    pub socket: OwnedFd,
+}
+
+/// Who bound a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A socket unit of systemd.
+    Unit,
+    /// A supervisor, this one or an earlier one.
+    Bound,
+}
+
+/// What became of the descriptors that systemd passed.
+#[derive(Debug, Default)]
+pub struct Activation {
+    /// Listening stream sockets, in the order in which they came.
+    pub sockets: Vec<Passed>,
+    /// One sentence for each descriptor that is no listening stream socket; it was closed.
+    pub refused: Vec<String>,
+}
+
+/// The name under which a socket that Segue bound for `listener` stands in systemd's store.
+///
+/// Names of listeners have no slash in them, so that a socket unit cannot have such a name by chance.
+#[must_use]
+pub fn stored_name(listener: &str) -> String {
+    format!("{STORED}{listener}")
+}
+
+/// Takes every socket that systemd passed. The second call finds none.
+///
+/// Call it before any thread exists: it removes `LISTEN_PID` and `LISTEN_FDS` from the environment.
+#[must_use]
+pub fn take() -> Activation {
+    let names = names();
+    let mut passed = ListenFd::from_env();
+    let mut activation = Activation::default();
+    for index in 0..passed.len() {
+        let name = names.get(index).map_or("unknown", String::as_str);
+        match take_socket(&mut passed, index) {
+            Ok(socket) => activation.sockets.push(named(name, socket)),
+            Err(fault) => activation
+                .refused
+                .push(format!("descriptor {name:?} that systemd passed: {fault}")),
+        }
+    }
+    activation
+}
+
+/// The names, in the order of the descriptors. Must run before `ListenFd`, which eats the variables.
+fn names() -> Vec<String> {
+    // this also sets close-on-exec on every descriptor, which listenfd does only for those that are taken
+    let by_pid = sd_notify::listen_fds_with_names().map(|all| all.map(|(_, name)| name).collect::<Vec<_>>());
+    match by_pid {
+        Ok(names) if !names.is_empty() => names,
+        // tools like systemfd set no LISTEN_PID
+        _ => std::env::var("LISTEN_FDNAMES").map_or_else(|_| Vec::new(), |names| split_names(&names)),
+    }
+}
+
+fn split_names(names: &str) -> Vec<String> {
+    names.split(':').map(str::to_owned).collect()
+}
+
+fn take_socket(passed: &mut ListenFd, index: usize) -> io::Result<OwnedFd> {
+    let socket = match passed.take_tcp_listener(index) {
+        Ok(Some(socket)) => OwnedFd::from(socket),
+        _ => match passed.take_unix_listener(index)? {
+            Some(socket) => OwnedFd::from(socket),
+            None => return Err(io::Error::other("it was taken already")),
+        },
+    };
+    if !socket_acceptconn(&socket)? {
+        return Err(io::Error::other("it is a socket that does not listen"));
+    }
+    never_block(&socket)?;
+    Ok(socket)
+}
+
+fn named(name: &str, socket: OwnedFd) -> Passed {
+    let (name, origin) = match name.strip_prefix(STORED) {
+        Some(listener) => (listener, Origin::Bound),
+        None => (name, Origin::Unit),
+    };
+    Passed {
+        name: name.to_owned(),
+        origin,
+        socket,
+    }
+}
+
+const STORED: &str = "bound/";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening() -> OwnedFd {
+        std::net::TcpListener::bind("127.0.0.1:0").expect("bind").into()
+    }
+
+    #[test]
+    fn stored_names_come_back_as_listeners_that_segue_bound() {
+        let stored = named(&stored_name("metrics"), listening());
+        assert_eq!((stored.name.as_str(), stored.origin), ("metrics", Origin::Bound));
+        let unit = named("http", listening());
+        assert_eq!((unit.name.as_str(), unit.origin), ("http", Origin::Unit));
+    }
+
+    #[test]
+    fn names_are_split_at_colons() {
+        assert_eq!(split_names("http:bound/metrics:"), ["http", "bound/metrics", ""]);
+    }
+}

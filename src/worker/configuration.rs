@@ -1,0 +1,94 @@
+//! From the place of a configuration to the checked configuration, with everything to say about it.
+
+use crate::config::Config;
+use crate::config::load::Sources;
+use crate::config::problem::{Look, Problem};
+use crate::control::message::{self, Cause, ConfigSource, Refused};
+use crate::control::payload::Payload;
+
+/// A configuration that can be served.
+#[derive(Debug)]
+pub struct Configuration {
+    /// The checked values.
+    pub config: Config,
+    /// The same for equal configurations.
+    pub hash: String,
+    /// In one line.
+    pub summary: String,
+    /// Warnings, rendered.
+    pub warnings: Vec<String>,
+    /// What another worker makes the same configuration from.
+    pub sources: Payload,
+}
+
+impl Configuration {
+    /// Reads and checks what `source` names; `remembered` is what came with the message.
+    ///
+    /// # Errors
+    /// Every problem, rendered.
+    pub fn load(source: &ConfigSource, remembered: Option<Payload>) -> Result<Self, Refused> {
+        let sources = match source {
+            ConfigSource::File(path) => Sources::read(path).map_err(|problems| refused(&problems))?,
+            ConfigSource::Remembered => recall(remembered)?,
+        };
+        let checked = sources.check();
+        let Some(config) = checked.config else {
+            let refusing: Vec<_> = checked.problems.into_iter().filter(Problem::refuses).collect();
+            return Err(refused(&refusing));
+        };
+        let kept = serde_json::to_vec(&sources)
+            .map_err(std::io::Error::other)
+            .and_then(|bytes| Payload::new(&bytes));
+        Ok(Self {
+            hash: sources.hash().unwrap_or_default(),
+            summary: summary(&config),
+            warnings: checked
+                .problems
+                .iter()
+                .map(|problem| problem.render(Look::Plain))
+                .collect(),
+            sources: kept.map_err(|fault| system(format!("the configuration cannot be kept: {fault}")))?,
+            config,
+        })
+    }
+}
+
+fn recall(remembered: Option<Payload>) -> Result<Sources, Refused> {
+    let remembered = remembered.ok_or_else(|| system("the supervisor sent no configuration".to_owned()))?;
+    let sources = remembered
+        .read()
+        .and_then(|bytes| serde_json::from_slice(&bytes).map_err(std::io::Error::other));
+    sources.map_err(|fault| system(format!("the last good configuration cannot be read: {fault}")))
+}
+
+/// Refuses for a reason that no other configuration would cure.
+#[must_use]
+pub fn system(sentence: String) -> Refused {
+    Refused {
+        cause: Cause::System,
+        problems: vec![message::Problem::plain(sentence)],
+    }
+}
+
+fn refused(problems: &[Problem]) -> Refused {
+    let told = |problem: &Problem| message::Problem {
+        brief: problem.to_string(),
+        text: problem.render(Look::Plain),
+    };
+    Refused {
+        cause: Cause::Config,
+        problems: problems.iter().map(told).collect(),
+    }
+}
+
+fn summary(config: &Config) -> String {
+    let servers = config.pools.iter().map(|pool| pool.servers.len()).sum();
+    let parts = [
+        (config.listeners.len() + config.tcp.len(), "listener"),
+        (config.sites.len(), "site"),
+        (config.pools.len(), "pool"),
+        (servers, "server"),
+    ];
+    let parts = parts.map(|(count, what)| format!("{count} {what}{}", if count == 1 { "" } else { "s" }));
+    parts.join(", ")
+}

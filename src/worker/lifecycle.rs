@@ -1,0 +1,396 @@
+//! The life of a worker, in the order of `control::message`: build, say so, serve, park, drain, end.
+//!
+//! This runs on the main thread; the threads that serve are told what to do and answer. Should the supervisor vanish,
+//! the worker stops accepting at once and drains: the next supervisor starts a worker on the same sockets.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::configuration::{Configuration, system};
+use super::link::Link;
+use super::sockets::{Sockets, not_bound};
+use super::threads::{Plan, Threads};
+use crate::control::PROTOCOL;
+use crate::control::channel::ChannelError;
+use crate::control::message::{
+    BindAddress, Cause, Finished, Held, Pong, Problem, Ready, Refused, Start, ToSupervisor, ToWorker, Vitals,
+};
+use crate::control::payload::Payload;
+use crate::observe::event::Event;
+use crate::observe::journal::{Identity, Journal, Role};
+
+/// Lives until there is nothing left to serve.
+pub async fn run(link: Link) -> ExitCode {
+    match Worker::build(link).await {
+        Ok(worker) => worker.live().await,
+        Err(Unbuilt::Refused(link, refused)) => {
+            // a supervisor that is gone needs no reason
+            let _ = link.say(&ToSupervisor::Refused(refused), &[]);
+            ExitCode::from(EXIT_REFUSED)
+        }
+        Err(Unbuilt::SupervisorGone) => ExitCode::SUCCESS,
+        Err(Unbuilt::Confused(why)) => {
+            eprintln!("segue worker: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A worker that has built everything.
+struct Worker {
+    link: Link,
+    threads: Threads,
+    journal: Journal,
+    generation: u64,
+    drain_timeout: Duration,
+    stop_timeout: Duration,
+    /// What it will accept on, until it is told to.
+    sockets: Vec<(String, OwnedFd)>,
+    /// The ping that some thread has not answered yet.
+    unanswered: Option<u64>,
+    draining: Option<Drained>,
+}
+
+/// What there was when the drain began.
+#[derive(Clone, Copy)]
+struct Drained {
+    connections: u64,
+}
+
+/// Why a worker does not come to serve.
+enum Unbuilt {
+    Refused(Link, Refused),
+    SupervisorGone,
+    Confused(String),
+}
+
+/// What the supervisor sent before anything is built.
+struct Orders {
+    start: Start,
+    remembered: Option<Payload>,
+    held: Vec<(Held, OwnedFd)>,
+}
+
+impl Worker {
+    async fn build(link: Link) -> Result<Self, Unbuilt> {
+        let orders = greet(&link).await?;
+        let generation = orders.start.generation;
+        let built = match Configuration::load(&orders.start.config, orders.remembered) {
+            Ok(configuration) => prepare(&link, generation, configuration, orders.held).await,
+            Err(refused) => Err(NotPrepared::Refused(refused)),
+        };
+        match built {
+            Ok(prepared) => Self::ready(link, generation, prepared),
+            Err(NotPrepared::Refused(refused)) => Err(Unbuilt::Refused(link, refused)),
+            Err(NotPrepared::Lost(lost)) => Err(lost),
+        }
+    }
+
+    fn ready(link: Link, generation: u64, prepared: Prepared) -> Result<Self, Unbuilt> {
+        let Prepared {
+            ready,
+            sources,
+            threads,
+            journal,
+            sockets,
+        } = prepared;
+        for text in &ready.warnings {
+            let text = text.clone();
+            journal.event(Event::ConfigWarning { generation, text });
+        }
+        let (drain_timeout, stop_timeout) = (ready.drain_timeout, ready.stop_timeout);
+        let said = link.say(&ToSupervisor::Ready(ready), &[sources.as_fd()]);
+        said.map_err(|_| Unbuilt::SupervisorGone)?;
+        Ok(Self {
+            link,
+            threads,
+            journal,
+            generation,
+            drain_timeout,
+            stop_timeout,
+            sockets,
+            unanswered: None,
+            draining: None,
+        })
+    }
+
+    async fn live(mut self) -> ExitCode {
+        let mut supervised = true;
+        let code = loop {
+            tokio::select! {
+                word = self.link.hear(), if supervised => match word {
+                    Ok(Some((word, _))) => {
+                        if let Err(fault) = self.follow(word).await {
+                            break self.lost(&fault);
+                        }
+                    }
+                    Ok(None) => {
+                        supervised = false;
+                        self.orphaned().await;
+                    }
+                    Err(fault) => break self.lost(&fault),
+                },
+                () = tokio::time::sleep(HEARTBEAT_RETRY), if self.unanswered.is_some() => self.answer().await,
+                () = self.threads.finished(), if self.draining.is_some() => break self.finished(),
+            }
+        };
+        let _ = self.journal.finish(JOURNAL_DEADLINE); // nobody is left to be told
+        code
+    }
+
+    async fn follow(&mut self, word: ToWorker) -> Result<(), ChannelError> {
+        match word {
+            ToWorker::Serve => {
+                let sockets = std::mem::take(&mut self.sockets);
+                self.threads.serve(sockets).await.map_err(ChannelError::Receive)?;
+                self.link.say(&ToSupervisor::Serving, &[])
+            }
+            ToWorker::Park => {
+                self.threads.park().await;
+                self.link.say(&ToSupervisor::Parked, &[])
+            }
+            ToWorker::Resume => {
+                self.threads.resume().await;
+                self.link.say(&ToSupervisor::Resumed, &[])
+            }
+            ToWorker::Drain { timeout } => {
+                let timeout = timeout.unwrap_or(self.drain_timeout);
+                self.drain(timeout, timeout).await;
+                Ok(())
+            }
+            ToWorker::Stop { timeout } => {
+                let timeout = timeout.unwrap_or(self.stop_timeout);
+                self.drain(timeout, timeout.min(IDLE_AT_STOP)).await;
+                Ok(())
+            }
+            ToWorker::Ping { number } => {
+                self.unanswered = Some(number);
+                self.answer().await;
+                Ok(())
+            }
+            // come before it is built
+            ToWorker::Start(_) | ToWorker::Listeners(_) | ToWorker::Bound { .. } | ToWorker::BindFailed { .. } => {
+                Ok(())
+            }
+        }
+    }
+
+    /// Finishes what is open within `timeout`; an idle connection is kept for `idle` at most.
+    async fn drain(&mut self, timeout: Duration, idle: Duration) {
+        let connections = vitals(&self.threads.status()).connections;
+        self.draining.get_or_insert(Drained { connections });
+        self.threads.drain(timeout, idle).await;
+    }
+
+    /// Answers a ping once every thread has answered.
+    async fn answer(&mut self) {
+        if !self.threads.heartbeat(HEARTBEAT).await {
+            return;
+        }
+        let Some(number) = self.unanswered.take() else { return };
+        let status = self.threads.status();
+        let pong = Pong {
+            number,
+            vitals: vitals(&status),
+            status,
+        };
+        // a supervisor that is gone is noticed by the next word that does not come
+        let _ = self.link.say(&ToSupervisor::Pong(pong), &[]);
+    }
+
+    async fn orphaned(&mut self) {
+        let text = format!(
+            "The supervisor is gone: generation {} finishes what is open",
+            self.generation
+        );
+        self.journal.event(Event::SupervisorWarning { text });
+        self.threads.park().await;
+        self.drain(self.drain_timeout, self.drain_timeout).await;
+    }
+
+    fn finished(&self) -> ExitCode {
+        let at_first = self.draining.map_or(0, |drained| drained.connections);
+        let cut = number(&self.threads.status(), "cut").min(at_first);
+        let finished = at_first - cut;
+        // an orphan has nobody to tell
+        let _ = self.link.say(&ToSupervisor::Finished(Finished { finished, cut }), &[]);
+        ExitCode::SUCCESS
+    }
+
+    fn lost(&self, fault: &ChannelError) -> ExitCode {
+        let text = format!(
+            "Generation {} cannot understand its supervisor ({fault}), and ends",
+            self.generation
+        );
+        self.journal.event(Event::SupervisorWarning { text });
+        ExitCode::FAILURE
+    }
+}
+
+/// Everything that a worker serves with.
+struct Prepared {
+    ready: Ready,
+    sources: Payload,
+    threads: Threads,
+    journal: Journal,
+    sockets: Vec<(String, OwnedFd)>,
+}
+
+enum NotPrepared {
+    Refused(Refused),
+    Lost(Unbuilt),
+}
+
+impl From<Refused> for NotPrepared {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+/// Says hello and hears what is to be built.
+async fn greet(link: &Link) -> Result<Orders, Unbuilt> {
+    let hello = ToSupervisor::Hello {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    link.say(&hello, &[]).map_err(|_| Unbuilt::SupervisorGone)?;
+    let (word, mut with) = hear(link).await?;
+    let ToWorker::Start(start) = word else {
+        return Err(Unbuilt::Confused(
+            "the supervisor did not begin with what to build".to_owned(),
+        ));
+    };
+    let remembered = with.pop().map(Payload::from);
+    let mut held = Vec::new();
+    while held.len() < start.sockets {
+        let (word, with) = hear(link).await?;
+        match word {
+            ToWorker::Listeners(names) if names.len() == with.len() && !names.is_empty() => {
+                held.extend(names.into_iter().zip(with));
+            }
+            _ => return Err(Unbuilt::Confused("the supervisor did not send the sockets".to_owned())),
+        }
+    }
+    Ok(Orders {
+        start,
+        remembered,
+        held,
+    })
+}
+
+async fn prepare(
+    link: &Link,
+    generation: u64,
+    configuration: Configuration,
+    held: Vec<(Held, OwnedFd)>,
+) -> Result<Prepared, NotPrepared> {
+    let Configuration {
+        config,
+        hash,
+        summary,
+        warnings,
+        sources,
+    } = configuration;
+    let Sockets { mut found, missing } = Sockets::choose(&config, held)?;
+    found.extend(bind(link, missing).await?);
+    let drain = config.drain.clone();
+    let plan = Arc::new(Plan::new(generation, config));
+    let identity = Identity {
+        role: Role::Worker,
+        generation: Some(generation),
+    };
+    let journal = Journal::start(identity, Some(plan.names.clone()))
+        .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;
+    let threads = Threads::start(plan, journal.clone())
+        .map_err(|fault| system(format!("the serving threads cannot be started: {fault}")))?;
+    let ready = Ready {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        summary,
+        config_hash: hash,
+        warnings,
+        listeners: found.iter().map(|(held, _)| held.clone()).collect(),
+        drain_timeout: drain.timeout,
+        stop_timeout: drain.stop_timeout,
+    };
+    let sockets = found
+        .into_iter()
+        .map(|(held, socket)| (held.listener, socket))
+        .collect();
+    Ok(Prepared {
+        ready,
+        sources,
+        threads,
+        journal,
+        sockets,
+    })
+}
+
+/// Has the supervisor bind what is missing: it alone may use low ports, and its sockets outlive this process.
+async fn bind(link: &Link, missing: Vec<(String, BindAddress)>) -> Result<Vec<(Held, OwnedFd)>, NotPrepared> {
+    let mut bound = Vec::new();
+    let mut problems: Vec<Problem> = Vec::new();
+    for (listener, address) in missing {
+        let wish = ToSupervisor::Bind {
+            listener: listener.clone(),
+            address: address.clone(),
+        };
+        link.say(&wish, &[])
+            .map_err(|_| NotPrepared::Lost(Unbuilt::SupervisorGone))?;
+        match hear(link).await.map_err(NotPrepared::Lost)? {
+            (ToWorker::Bound { .. }, mut with) if with.len() == 1 => {
+                let held = Held {
+                    listener,
+                    bound: Some(address),
+                };
+                bound.extend(with.pop().map(|socket| (held, socket)));
+            }
+            (ToWorker::BindFailed { reason, .. }, _) => problems.push(not_bound(&listener, &address, &reason)),
+            _ => {
+                return Err(NotPrepared::Lost(Unbuilt::Confused(
+                    "the supervisor did not answer about a socket".to_owned(),
+                )));
+            }
+        }
+    }
+    if problems.is_empty() {
+        return Ok(bound);
+    }
+    let cause = Cause::System;
+    Err(Refused { cause, problems }.into())
+}
+
+async fn hear(link: &Link) -> Result<(ToWorker, Vec<OwnedFd>), Unbuilt> {
+    match tokio::time::timeout(SUPERVISOR_DEADLINE, link.hear()).await {
+        Ok(Ok(Some(heard))) => Ok(heard),
+        Ok(Ok(None)) => Err(Unbuilt::SupervisorGone),
+        Ok(Err(fault)) => Err(Unbuilt::Confused(fault.to_string())),
+        Err(_) => Err(Unbuilt::Confused("the supervisor says nothing".to_owned())),
+    }
+}
+
+/// The three numbers that stand in `systemctl status`.
+fn vitals(status: &Value) -> Vitals {
+    Vitals {
+        servers_up: number(status, "servers_up"),
+        servers: number(status, "servers"),
+        connections: number(status, "connections"),
+    }
+}
+
+fn number(status: &Value, key: &str) -> u64 {
+    status.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// `EX_CONFIG` of sysexits(3).
+const EXIT_REFUSED: u8 = 78;
+/// How long the threads may take to answer before they are asked again.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+const HEARTBEAT_RETRY: Duration = Duration::from_millis(100);
+/// How long an idle connection is kept when the service stops, and nobody accepts new ones.
+const IDLE_AT_STOP: Duration = Duration::from_secs(1);
+const JOURNAL_DEADLINE: Duration = Duration::from_secs(2);
+const SUPERVISOR_DEADLINE: Duration = Duration::from_secs(10);

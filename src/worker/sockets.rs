@@ -1,0 +1,148 @@
+//! Which socket belongs to which listener of the configuration.
+
+use std::os::fd::OwnedFd;
+
+use crate::config::{Address, Config};
+use crate::control::message::{BindAddress, Cause, Held, Problem, Refused};
+
+/// The sockets of a generation.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// What is there, by listener.
+    pub found: Vec<(Held, OwnedFd)>,
+    /// What the supervisor must bind.
+    pub missing: Vec<(String, BindAddress)>,
+}
+
+impl Sockets {
+    /// Finds the sockets of every listener among those that the supervisor holds.
+    ///
+    /// A socket unit of the listener's name wins over the address in the configuration: the administrator of the
+    /// machine has the last word on where it is bound.
+    ///
+    /// # Errors
+    /// When a listener has neither.
+    pub fn choose(config: &Config, mut held: Vec<(Held, OwnedFd)>) -> Result<Self, Refused> {
+        let mut sockets = Self::default();
+        let mut problems = Vec::new();
+        for (name, address) in wanted(config) {
+            let of_unit = take(&mut held, |one| one.listener == name && one.bound.is_none());
+            if !of_unit.is_empty() {
+                sockets.found.extend(of_unit);
+                continue;
+            }
+            let Some(address) = address.map(bind_address) else {
+                problems.push(nowhere(name));
+                continue;
+            };
+            let bound = take(&mut held, |one| {
+                one.listener == name && one.bound.as_ref() == Some(&address)
+            });
+            if bound.is_empty() {
+                sockets.missing.push((name.to_owned(), address));
+            }
+            sockets.found.extend(bound);
+        }
+        if problems.is_empty() {
+            return Ok(sockets);
+        }
+        let cause = Cause::Config;
+        Err(Refused { cause, problems })
+    }
+}
+
+/// Why a listener could not be bound, with a way out.
+#[must_use]
+pub fn not_bound(name: &str, address: &BindAddress, reason: &str) -> Problem {
+    let brief = format!("listener {name} cannot be bound to {address}: {reason}");
+    let help = match address {
+        BindAddress::Ip(ip) if ip.port() != 0 && ip.port() < 1024 => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE, or a socket unit; `ss -ltnp` shows who has a port"
+        }
+        BindAddress::Ip(_) => "`ss -ltnp` shows who has a port",
+        BindAddress::Unix(_) => "the directory must exist and be writable for the user of the service",
+    };
+    let text = format!("error: {brief}\n  = help: {help}\n");
+    Problem { brief, text }
+}
+
+fn nowhere(name: &str) -> Problem {
+    let brief = format!("listener {name} has no socket: systemd passed none of this name, and it has no address");
+    let help = format!(
+        "write `address = \":8080\"` into [listen.{name}], or enable a socket unit with FileDescriptorName={name}"
+    );
+    let text = format!("error: {brief}\n  = help: {help}\n");
+    Problem { brief, text }
+}
+
+fn wanted(config: &Config) -> impl Iterator<Item = (&str, Option<&Address>)> {
+    let http = config
+        .listeners
+        .iter()
+        .map(|one| (one.name.as_str(), one.address.as_ref()));
+    http.chain(config.tcp.iter().map(|one| (one.name.as_str(), one.address.as_ref())))
+}
+
+fn take(held: &mut Vec<(Held, OwnedFd)>, which: impl Fn(&Held) -> bool) -> Vec<(Held, OwnedFd)> {
+    let (taken, left) = std::mem::take(held).into_iter().partition(|(one, _)| which(one));
+    *held = left;
+    taken
+}
+
+fn bind_address(address: &Address) -> BindAddress {
+    match address {
+        Address::Ip(ip) => BindAddress::Ip(*ip),
+        Address::Unix(path) => BindAddress::Unix(path.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::Sources;
+
+    fn config(text: &str) -> Config {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("segue.toml");
+        std::fs::write(&path, text).expect("write");
+        Sources::read(&path).expect("read").check().config.expect("good")
+    }
+
+    fn held(name: &str, bound: Option<&str>) -> (Held, OwnedFd) {
+        let held = Held {
+            listener: name.to_owned(),
+            bound: bound.map(|address| BindAddress::Ip(address.parse().expect("address"))),
+        };
+        (held, std::net::UdpSocket::bind("127.0.0.1:0").expect("socket").into())
+    }
+
+    #[test]
+    fn sockets_of_a_unit_win_over_the_address() {
+        let config = config("[listen.http]\naddress = \"127.0.0.1:8080\"\n");
+        let passed = vec![held("other", None), held("http", None), held("http", None)];
+        let sockets = Sockets::choose(&config, passed).expect("found");
+        assert_eq!(sockets.found.len(), 2);
+        assert!(sockets.missing.is_empty());
+    }
+
+    #[test]
+    fn a_socket_bound_for_another_address_is_not_used() {
+        let config = config("[listen.http]\naddress = \"127.0.0.1:8080\"\n");
+        let sockets = Sockets::choose(&config, vec![held("http", Some("127.0.0.1:9090"))]).expect("to bind");
+        assert!(sockets.found.is_empty());
+        assert_eq!(sockets.missing.len(), 1);
+        let sockets = Sockets::choose(&config, vec![held("http", Some("127.0.0.1:8080"))]).expect("found");
+        assert_eq!((sockets.found.len(), sockets.missing.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_listener_without_socket_and_address_is_refused_with_a_way_out() {
+        let refused = Sockets::choose(&config("[listen.http]\n"), vec![held("https", None)]).expect_err("nowhere");
+        assert_eq!(refused.cause, Cause::Config);
+        assert!(
+            refused.problems[0].text.contains("FileDescriptorName=http"),
+            "{:?}",
+            refused.problems
+        );
+    }
+}
