@@ -59,15 +59,8 @@ impl Wheel {
     /// A deadline that is off.
     #[must_use]
     pub fn alarm(self: &Rc<Self>) -> Alarm {
-        let entry = Entry {
-            due: Cell::new(NEVER),
-            filed: Cell::new(NEVER),
-            waker: RefCell::new(None),
-        };
-        Alarm {
-            wheel: self.clone(),
-            entry: Rc::new(entry),
-        }
+        let entry = Entry { due: Cell::new(NEVER), filed: Cell::new(NEVER), waker: RefCell::new(None) };
+        Alarm { wheel: self.clone(), entry: Rc::new(entry) }
     }
 
     /// Waits for `after`, in the wheel's grain.
@@ -92,9 +85,7 @@ impl Wheel {
                 }
                 if next != sleeps_until {
                     sleeps_until = next;
-                    sleep
-                        .as_mut()
-                        .reset(self.started + GRAIN * u32::try_from(next).unwrap_or(u32::MAX));
+                    sleep.as_mut().reset(self.started + GRAIN * u32::try_from(next).unwrap_or(u32::MAX));
                 }
                 if std::future::Future::poll(sleep.as_mut(), cx).is_pending() {
                     return Poll::Pending;
@@ -256,10 +247,7 @@ mod tests {
         let started = Instant::now();
         within(&wheel, wheel.sleep(Duration::from_millis(100))).await;
         let took = started.elapsed();
-        assert!(
-            took >= Duration::from_millis(100) && took <= Duration::from_millis(140),
-            "{took:?}"
-        );
+        assert!(took >= Duration::from_millis(100) && took <= Duration::from_millis(140), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -268,10 +256,7 @@ mod tests {
         let started = Instant::now();
         within(&wheel, wheel.sleep(Duration::from_secs(100))).await;
         let took = started.elapsed();
-        assert!(
-            took >= Duration::from_secs(100) && took <= Duration::from_millis(100_050),
-            "{took:?}"
-        );
+        assert!(took >= Duration::from_secs(100) && took <= Duration::from_millis(100_050), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -46,21 +46,13 @@ impl Verdict {
             summary.push_str(", ");
             summary.push_str(&count(warnings, "warning"));
         }
-        Self {
-            problems,
-            summary,
-            good: config.is_some(),
-        }
+        Self { problems, summary, good: config.is_some() }
     }
 
     /// Every problem with its excerpt, then the summary.
     #[must_use]
     pub fn render(&self, look: Look) -> String {
-        let mut text: String = self
-            .problems
-            .iter()
-            .map(|problem| problem.render(look) + "\n")
-            .collect();
+        let mut text: String = self.problems.iter().map(|problem| problem.render(look) + "\n").collect();
         text.push_str(&self.summary);
         text.push('\n');
         text
@@ -72,11 +64,7 @@ impl Verdict {
         let look = if plain { Look::Plain } else { Look::Coloured };
         // Who closed stderr does not want to know; the exit code says it all the same.
         let _ = stderr.write_all(self.render(look).as_bytes());
-        if self.good {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::from(EX_CONFIG)
-        }
+        if self.good { ExitCode::SUCCESS } else { ExitCode::from(EX_CONFIG) }
     }
 }
 
@@ -108,10 +96,7 @@ mod tests {
     fn the_summary_counts_what_there_is() {
         let good = verdict("[site.'*']\nto = ['a:1', 'b:1']\n[tcp.db]\nto = ['c:1']\n");
         assert!(good.good);
-        assert_eq!(
-            good.summary,
-            "segue.toml is good: 2 listeners, 1 site, 2 pools, 3 servers"
-        );
+        assert_eq!(good.summary, "segue.toml is good: 2 listeners, 1 site, 2 pools, 3 servers");
     }
 
     #[test]

@@ -36,10 +36,7 @@ fn manual(directory: &Path) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
     let mut cli = Cli::command();
     cli.build();
-    for command in cli
-        .get_subcommands()
-        .filter(|command| !command.is_hide_set() && command.get_name() != "help")
-    {
+    for command in cli.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help") {
         let name = format!("segue-{}", command.get_name());
         // build() gave it "segue run" for a name, which makes a poor title of a page
         page(directory, command.clone().display_name(&name), &name)?;
@@ -50,11 +47,7 @@ fn manual(directory: &Path) -> io::Result<()> {
 
 fn page(directory: &Path, command: clap::Command, name: &str) -> io::Result<()> {
     let mut roff = Vec::new();
-    Man::new(command)
-        .title(name.to_uppercase())
-        .section("1")
-        .manual("Segue")
-        .render(&mut roff)?;
+    Man::new(command).title(name.to_uppercase()).section("1").manual("Segue").render(&mut roff)?;
     std::fs::write(directory.join(format!("{name}.1")), roff)
 }
 
@@ -66,14 +59,7 @@ mod tests {
     fn there_is_a_page_for_each_command_and_a_completion_for_each_shell() {
         let directory = tempfile::tempdir().expect("directory");
         assert_eq!(run(directory.path()), ExitCode::SUCCESS);
-        for file in [
-            "segue.1",
-            "segue-run.1",
-            "segue-reload.1",
-            "segue-check.1",
-            "segue-status.1",
-            "segue.toml.5",
-        ] {
+        for file in ["segue.1", "segue-run.1", "segue-reload.1", "segue-check.1", "segue-status.1", "segue.toml.5"] {
             assert!(directory.path().join("man").join(file).exists(), "{file}");
         }
         for file in ["segue.bash", "_segue", "segue.fish"] {

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod demo_server;
 pub mod effective;
 pub mod generate;
 pub mod reload;
@@ -58,6 +59,12 @@ enum Command {
     /// Serve one generation; started by `segue run`
     #[command(hide = true)]
     Worker,
+    /// Be one of the servers of the demo; started by `segue demo`
+    #[command(hide = true)]
+    DemoServer {
+        /// What it calls itself.
+        name: String,
+    },
     /// Write completions and manual pages
     #[command(hide = true)]
     Generate {
@@ -143,6 +150,7 @@ pub fn main() -> ExitCode {
         Command::Config(arguments) => effective::run(&arguments.config.config),
         Command::Status(arguments) => status::run(arguments),
         Command::Demo => demo::run(),
+        Command::DemoServer { name } => demo_server::run(&name),
         Command::Worker => crate::worker::run(),
         Command::Generate { directory } => generate::run(&directory),
     }
@@ -152,9 +160,7 @@ impl RunDir {
     /// What the command line says, else what systemd made for the service, else where that would be.
     fn path(self) -> PathBuf {
         let of_systemd = || std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
-        self.run_dir
-            .or_else(of_systemd)
-            .unwrap_or_else(|| PathBuf::from("/run/segue"))
+        self.run_dir.or_else(of_systemd).unwrap_or_else(|| PathBuf::from("/run/segue"))
     }
 }
 

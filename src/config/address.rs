@@ -59,14 +59,8 @@ pub fn listener(text: &str) -> Result<Address, AddressError> {
     match host {
         Host::Ip(ip) => Ok(Address::Ip(SocketAddr::new(ip, port))),
         Host::Name(name) => {
-            let ip = if name.eq_ignore_ascii_case("localhost") {
-                "127.0.0.1"
-            } else {
-                ""
-            };
-            Err(AddressError::Name {
-                instead: format!("{ip}:{port}"),
-            })
+            let ip = if name.eq_ignore_ascii_case("localhost") { "127.0.0.1" } else { "" };
+            Err(AddressError::Name { instead: format!("{ip}:{port}") })
         }
     }
 }
@@ -125,36 +119,22 @@ pub fn host_pattern(text: &str) -> Result<HostPattern, HostError> {
     if !text.is_ascii() {
         return Err(HostError::NotAscii);
     }
-    if text.starts_with('[')
-        && text
-            .strip_suffix(']')
-            .is_some_and(|ip| ip[1..].parse::<Ipv6Addr>().is_ok())
-    {
+    if text.starts_with('[') && text.strip_suffix(']').is_some_and(|ip| ip[1..].parse::<Ipv6Addr>().is_ok()) {
         return Ok(HostPattern::Exact(text.to_ascii_lowercase()));
     }
     if let Some((name, port)) = text.rsplit_once(':') {
         let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
-        return Err(if is_port {
-            HostError::Port(name.to_owned())
-        } else {
-            HostError::Name
-        });
+        return Err(if is_port { HostError::Port(name.to_owned()) } else { HostError::Name });
     }
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
-    let (suffix, starred) = name
-        .strip_prefix("*.")
-        .map_or((name.as_str(), false), |suffix| (suffix, true));
+    let (suffix, starred) = name.strip_prefix("*.").map_or((name.as_str(), false), |suffix| (suffix, true));
     if suffix.contains('*') {
         return Err(HostError::Star);
     }
     if !is_host_name(suffix) {
         return Err(HostError::Name);
     }
-    Ok(if starred {
-        HostPattern::Suffix(suffix.to_owned())
-    } else {
-        HostPattern::Exact(name)
-    })
+    Ok(if starred { HostPattern::Suffix(suffix.to_owned()) } else { HostPattern::Exact(name) })
 }
 
 /// Letters, digits, `-` and `_` in labels of 1 to 63, at most 253 in all (RFC 1123 §2.1, and the underscore that
@@ -163,9 +143,7 @@ pub fn host_pattern(text: &str) -> Result<HostPattern, HostError> {
 pub fn is_host_name(name: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
@@ -211,54 +189,37 @@ fn host_and_port(text: &str) -> Result<(Host, u16), AddressError> {
     if let Some((scheme, rest)) = text.split_once("://") {
         let authority = rest.split('/').next().unwrap_or_default();
         let port = if scheme == "https" { "443" } else { port };
-        let instead = if has_port(authority) {
-            authority.to_owned()
-        } else {
-            format!("{authority}:{port}")
-        };
+        let instead = if has_port(authority) { authority.to_owned() } else { format!("{authority}:{port}") };
         return Err(AddressError::Url { instead });
     }
     if let Ok(ip) = text.parse::<Ipv6Addr>() {
-        return Err(AddressError::NoPort {
-            instead: format!("[{ip}]:{port}"),
-        });
+        return Err(AddressError::NoPort { instead: format!("[{ip}]:{port}") });
     }
     let Some((host, given)) = text.rsplit_once(':').filter(|_| has_port(text)) else {
         host(text.strip_suffix(':').unwrap_or(text))?;
-        return Err(AddressError::NoPort {
-            instead: format!("{}:{port}", text.trim_end_matches(':')),
-        });
+        return Err(AddressError::NoPort { instead: format!("{}:{port}", text.trim_end_matches(':')) });
     };
     if host.parse::<Ipv6Addr>().is_ok() {
-        return Err(AddressError::Brackets {
-            instead: format!("[{host}]:{given}"),
-        });
+        return Err(AddressError::Brackets { instead: format!("[{host}]:{given}") });
     }
     let host = self::host(host)?;
     Ok((host, given.parse().map_err(|_| AddressError::Port)?))
 }
 
 fn has_port(text: &str) -> bool {
-    text.rsplit_once(':')
-        .is_some_and(|(_, port)| !port.is_empty() && !port.contains(']'))
+    text.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && !port.contains(']'))
 }
 
 fn host(text: &str) -> Result<Host, AddressError> {
     if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return inner
-            .parse()
-            .map(|ip: Ipv6Addr| Host::Ip(ip.into()))
-            .map_err(|_| AddressError::Host);
+        return inner.parse().map(|ip: Ipv6Addr| Host::Ip(ip.into())).map_err(|_| AddressError::Host);
     }
     if let Ok(ip) = text.parse::<Ipv4Addr>() {
         return Ok(Host::Ip(ip.into()));
     }
     // A last label of digits makes it an IPv4 address that is wrong, never a name (RFC 1123 §2.1).
     let name = text.strip_suffix('.').unwrap_or(text);
-    let numeric = name
-        .rsplit('.')
-        .next()
-        .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+    let numeric = name.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
     if numeric || !is_host_name(name) {
         return Err(AddressError::Host);
     }
@@ -281,71 +242,27 @@ mod tests {
         assert_eq!(listener(":8080").expect("every").to_string(), "[::]:8080");
         assert_eq!(listener("127.0.0.1:80").expect("v4").to_string(), "127.0.0.1:80");
         assert_eq!(listener("[::1]:80").expect("v6").to_string(), "[::1]:80");
-        assert_eq!(
-            listener("unix:/run/x.sock").expect("unix").to_string(),
-            "unix:/run/x.sock"
-        );
-        assert_eq!(
-            listener("localhost:80"),
-            Err(AddressError::Name {
-                instead: "127.0.0.1:80".to_owned()
-            })
-        );
+        assert_eq!(listener("unix:/run/x.sock").expect("unix").to_string(), "unix:/run/x.sock");
+        assert_eq!(listener("localhost:80"), Err(AddressError::Name { instead: "127.0.0.1:80".to_owned() }));
         assert_eq!(listener(":99999"), Err(AddressError::Port));
         assert_eq!(listener("unix:relative"), Err(AddressError::Path));
     }
 
     #[test]
     fn a_server_without_a_port_is_shown_with_one() {
-        assert_eq!(
-            server("10.0.0.1"),
-            Err(AddressError::NoPort {
-                instead: "10.0.0.1:80".to_owned()
-            })
-        );
-        assert_eq!(
-            server("app"),
-            Err(AddressError::NoPort {
-                instead: "app:80".to_owned()
-            })
-        );
-        assert_eq!(
-            server("::1"),
-            Err(AddressError::NoPort {
-                instead: "[::1]:80".to_owned()
-            })
-        );
-        assert_eq!(
-            server("[::1]"),
-            Err(AddressError::NoPort {
-                instead: "[::1]:80".to_owned()
-            })
-        );
-        assert_eq!(
-            server("2001:db8::1:80x"),
-            Err(AddressError::Brackets {
-                instead: "[2001:db8::1]:80x".to_owned()
-            })
-        );
-        assert_eq!(
-            server("http://app/"),
-            Err(AddressError::Url {
-                instead: "app:80".to_owned()
-            })
-        );
+        assert_eq!(server("10.0.0.1"), Err(AddressError::NoPort { instead: "10.0.0.1:80".to_owned() }));
+        assert_eq!(server("app"), Err(AddressError::NoPort { instead: "app:80".to_owned() }));
+        assert_eq!(server("::1"), Err(AddressError::NoPort { instead: "[::1]:80".to_owned() }));
+        assert_eq!(server("[::1]"), Err(AddressError::NoPort { instead: "[::1]:80".to_owned() }));
+        assert_eq!(server("2001:db8::1:80x"), Err(AddressError::Brackets { instead: "[2001:db8::1]:80x".to_owned() }));
+        assert_eq!(server("http://app/"), Err(AddressError::Url { instead: "app:80".to_owned() }));
     }
 
     #[test]
     fn servers_are_addresses_or_names() {
-        let name = ServerAddress::Name {
-            host: "app_1.internal".to_owned(),
-            port: 3000,
-        };
+        let name = ServerAddress::Name { host: "app_1.internal".to_owned(), port: 3000 };
         assert_eq!(server("App_1.internal:3000"), Ok(name));
-        assert!(matches!(
-            server("[2001:db8::1]:80"),
-            Ok(ServerAddress::Fixed(Address::Ip(_)))
-        ));
+        assert!(matches!(server("[2001:db8::1]:80"), Ok(ServerAddress::Fixed(Address::Ip(_)))));
         assert_eq!(server("10.0.0.300:80"), Err(AddressError::Host));
         assert_eq!(server("a b:80"), Err(AddressError::Host));
         assert_eq!(server("app:0"), Err(AddressError::Port));
@@ -354,23 +271,11 @@ mod tests {
 
     #[test]
     fn host_patterns_are_one_spelling_of_each_host() {
-        assert_eq!(
-            host_pattern("App.Example.COM."),
-            Ok(HostPattern::Exact("app.example.com".to_owned()))
-        );
-        assert_eq!(
-            host_pattern("*.example.com"),
-            Ok(HostPattern::Suffix("example.com".to_owned()))
-        );
+        assert_eq!(host_pattern("App.Example.COM."), Ok(HostPattern::Exact("app.example.com".to_owned())));
+        assert_eq!(host_pattern("*.example.com"), Ok(HostPattern::Suffix("example.com".to_owned())));
         assert_eq!(host_pattern("[::1]"), Ok(HostPattern::Exact("[::1]".to_owned())));
-        assert_eq!(
-            host_pattern("a.example:80"),
-            Err(HostError::Port("a.example".to_owned()))
-        );
-        assert_eq!(
-            host_pattern("https://a.example/x"),
-            Err(HostError::Url("a.example".to_owned()))
-        );
+        assert_eq!(host_pattern("a.example:80"), Err(HostError::Port("a.example".to_owned())));
+        assert_eq!(host_pattern("https://a.example/x"), Err(HostError::Url("a.example".to_owned())));
         assert_eq!(host_pattern("www.*"), Err(HostError::Star));
         assert_eq!(host_pattern("müller.example"), Err(HostError::NotAscii));
         assert_eq!(host_pattern(""), Err(HostError::Name));
@@ -378,14 +283,7 @@ mod tests {
 
     #[test]
     fn host_fields_have_a_name_or_an_address_and_perhaps_a_port() {
-        for good in [
-            "a.example",
-            "a.example:8080",
-            "10.0.0.1",
-            "10.0.0.1:80",
-            "[::1]",
-            "[::1]:80",
-        ] {
+        for good in ["a.example", "a.example:8080", "10.0.0.1", "10.0.0.1:80", "[::1]", "[::1]:80"] {
             assert!(is_host_field(good), "{good}");
         }
         for bad in ["", "http://a.example", "a.example/x", "a b", "a:b", "::1", "a\r\nb"] {

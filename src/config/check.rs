@@ -28,25 +28,14 @@ pub fn check(merged: &Merged, complete: bool) -> (Option<Config>, Vec<Problem>) 
 }
 
 fn build(file: &File, pools: &Drafts<'_>) -> Option<Config> {
-    let sites = file
-        .site
-        .iter()
-        .map(|(host, site)| self::site(host, &site.table.0, pools));
+    let sites = file.site.iter().map(|(host, site)| self::site(host, &site.table.0, pools));
     let mut sites = sites.collect::<Option<Vec<_>>>()?;
     sites.sort_by(|one, other| one.host.cmp(&other.host));
     Some(Config {
-        listeners: file
-            .listen
-            .iter()
-            .map(|(name, listen)| listener(name, &listen.table))
-            .collect::<Option<_>>()?,
+        listeners: file.listen.iter().map(|(name, listen)| listener(name, &listen.table)).collect::<Option<_>>()?,
         sites,
         pools: pools.build()?,
-        tcp: file
-            .tcp
-            .iter()
-            .map(|(name, tcp)| self::tcp(name, &tcp.table.0, pools))
-            .collect::<Option<_>>()?,
+        tcp: file.tcp.iter().map(|(name, tcp)| self::tcp(name, &tcp.table.0, pools)).collect::<Option<_>>()?,
         log: log(file)?,
         drain: drain(file)?,
         worker: worker(file)?,
@@ -66,10 +55,7 @@ fn listener(name: &str, table: &ListenTable) -> Option<Listener> {
         max_head: size(&table.max_head)?,
         max_target: size(&table.max_target)?,
         max_fields: whole(&table.max_fields)?,
-        trusted_proxies: value(&table.trusted_proxies)?
-            .into_iter()
-            .map(|net| net.value)
-            .collect(),
+        trusted_proxies: value(&table.trusted_proxies)?.into_iter().map(|net| net.value).collect(),
     })
 }
 
@@ -79,11 +65,7 @@ fn site(host: &str, table: &SiteTable, pools: &Drafts<'_>) -> Option<Site> {
         To::Pool(name) => pools.index(name)?,
         To::Servers(_) => pools.index(&host.to_string())?,
     };
-    Some(Site {
-        host,
-        pool,
-        max_body: size(&table.max_body)?,
-    })
+    Some(Site { host, pool, max_body: size(&table.max_body)? })
 }
 
 fn tcp(name: &str, table: &TcpTable, pools: &Drafts<'_>) -> Option<Tcp> {
@@ -92,12 +74,7 @@ fn tcp(name: &str, table: &TcpTable, pools: &Drafts<'_>) -> Option<Tcp> {
         To::Servers(_) => pools.index(name)?,
     };
     let address = value(&table.listen);
-    Some(Tcp {
-        name: name.to_owned(),
-        address,
-        pool,
-        max_connections: whole(&table.max_connections)?,
-    })
+    Some(Tcp { name: name.to_owned(), address, pool, max_connections: whole(&table.max_connections)? })
 }
 
 fn log(file: &File) -> Option<Log> {
@@ -109,17 +86,11 @@ fn log(file: &File) -> Option<Log> {
 }
 
 fn drain(file: &File) -> Option<Drain> {
-    Some(Drain {
-        timeout: value(&file.drain.timeout)?,
-        stop_timeout: value(&file.drain.stop_timeout)?,
-    })
+    Some(Drain { timeout: value(&file.drain.timeout)?, stop_timeout: value(&file.drain.stop_timeout)? })
 }
 
 fn worker(file: &File) -> Option<Worker> {
-    Some(Worker {
-        threads: whole(&file.worker.threads),
-        max_connections: whole(&file.worker.max_connections),
-    })
+    Some(Worker { threads: whole(&file.worker.threads), max_connections: whole(&file.worker.max_connections) })
 }
 
 /// What was given for a key.
@@ -155,74 +126,26 @@ mod tests {
         )
         .expect("good");
         assert_eq!(config.listeners.len(), 1);
-        assert_eq!(
-            (config.listeners[0].name.as_str(), &config.listeners[0].address),
-            (IMPLICIT_LISTENER, &None)
-        );
-        assert_eq!(
-            config.sites,
-            [Site {
-                host: HostPattern::Any,
-                pool: 0,
-                max_body: 10 << 30
-            }]
-        );
+        assert_eq!((config.listeners[0].name.as_str(), &config.listeners[0].address), (IMPLICIT_LISTENER, &None));
+        assert_eq!(config.sites, [Site { host: HostPattern::Any, pool: 0, max_body: 10 << 30 }]);
         let pool = &config.pools[0];
-        assert_eq!(
-            (pool.name.as_str(), pool.balance, pool.retries),
-            ("web-farm", Balance::RoundRobin, 3)
-        );
-        let weights: Vec<_> = pool
-            .servers
-            .iter()
-            .map(|server| (server.weight, server.backup))
-            .collect();
+        assert_eq!((pool.name.as_str(), pool.balance, pool.retries), ("web-farm", Balance::RoundRobin, 3));
+        let weights: Vec<_> = pool.servers.iter().map(|server| (server.weight, server.backup)).collect();
         assert_eq!(weights, [(1, false), (1, false), (2, false), (1, true)]);
-        assert_eq!(
-            pool.servers[2].address,
-            ServerAddress::Name {
-                host: "app".to_owned(),
-                port: 80
-            }
-        );
-        assert_eq!(
-            pool.servers[3].address,
-            ServerAddress::Fixed(Address::Unix("/run/b".into()))
-        );
-        let kind = CheckKind::Http {
-            method: "HEAD".to_owned(),
-            path: "/index.php".to_owned(),
-            host: None,
-        };
+        assert_eq!(pool.servers[2].address, ServerAddress::Name { host: "app".to_owned(), port: 80 });
+        assert_eq!(pool.servers[3].address, ServerAddress::Fixed(Address::Unix("/run/b".into())));
+        let kind = CheckKind::Http { method: "HEAD".to_owned(), path: "/index.php".to_owned(), host: None };
         let two = Duration::from_secs(2);
-        assert_eq!(
-            pool.check,
-            Some(Check {
-                kind,
-                interval: two,
-                timeout: two,
-                rise: 2,
-                fall: 3
-            })
-        );
+        assert_eq!(pool.check, Some(Check { kind, interval: two, timeout: two, rise: 2, fall: 3 }));
         assert_eq!(pool.connect_timeout, Duration::from_secs(5));
         assert_eq!(config.log.access, Access::All);
-        assert_eq!(
-            config.worker,
-            Worker {
-                threads: None,
-                max_connections: None
-            }
-        );
+        assert_eq!(config.worker, Worker { threads: None, max_connections: None });
     }
 
     #[test]
     fn nothing_at_all_is_a_configuration_with_one_listener() {
         let config = Config::from_toml("").expect("good");
-        assert_eq!(
-            (config.listeners.len(), config.sites.len(), config.pools.len()),
-            (1, 0, 0)
-        );
+        assert_eq!((config.listeners.len(), config.sites.len(), config.pools.len()), (1, 0, 0));
     }
 
     #[test]
@@ -235,10 +158,7 @@ mod tests {
         let names: Vec<_> = config.pools.iter().map(|pool| pool.name.as_str()).collect();
         assert_eq!(names, ["b.example", "db", "z"]);
         assert_eq!(config.sites.iter().map(|site| site.pool).collect::<Vec<_>>(), [2, 0]);
-        assert_eq!(
-            (config.tcp[0].pool, config.pools[1].balance),
-            (1, Balance::LeastConnections)
-        );
+        assert_eq!((config.tcp[0].pool, config.pools[1].balance), (1, Balance::LeastConnections));
         assert_eq!(config.pools[0].retries, 0);
     }
 }

@@ -13,19 +13,12 @@ use super::table::{Fallback, Keys, Table};
 /// The merged configuration, which must be a good one, as a file that gives the same configuration.
 #[must_use]
 pub fn toml(merged: &Merged) -> String {
-    let mut out = Page {
-        merged,
-        text: String::new(),
-    };
+    let mut out = Page { merged, text: String::new() };
     out.named("site", &[&SiteTable::TABLE, &Policy::TABLE]);
     out.named("pool", &[&PoolTable::TABLE, &Policy::TABLE]);
     out.named("tcp", &[&TcpTable::TABLE, &Policy::TABLE]);
     out.named("listen", &[&ListenTable::TABLE]);
-    for (name, table) in [
-        ("log", LogTable::TABLE),
-        ("drain", DrainTable::TABLE),
-        ("worker", WorkerTable::TABLE),
-    ] {
+    for (name, table) in [("log", LogTable::TABLE), ("drain", DrainTable::TABLE), ("worker", WorkerTable::TABLE)] {
         let nothing = Dict::new();
         let dict = merged.root.get(name).and_then(Value::as_dict).unwrap_or(&nothing);
         out.table(&Spot::root().key(name, figment::value::Tag::Default), dict, &[&table]);
@@ -70,10 +63,9 @@ impl Page<'_> {
         let name = spot.name();
         let origin = match self.merged.origin(spot.tag) {
             Origin::Default => "default".to_owned(),
-            Origin::File(file) => self
-                .merged
-                .place(spot)
-                .map_or(file, |place| format!("{}:{}", place.file, place.line)),
+            Origin::File(file) => {
+                self.merged.place(spot).map_or(file, |place| format!("{}:{}", place.file, place.line))
+            }
             Origin::Variable(name) => format!("environment variable {name}"),
             Origin::Flag(name) => format!("flag {name}"),
         };
@@ -99,9 +91,7 @@ fn toml_value(value: &Value) -> String {
         Value::String(_, text) => text_in_quotes(text),
         Value::Char(_, character) => text_in_quotes(&character.to_string()),
         Value::Bool(_, truth) => truth.to_string(),
-        Value::Num(_, number) => number
-            .to_i128()
-            .map_or_else(|| "0".to_owned(), |number| number.to_string()),
+        Value::Num(_, number) => number.to_i128().map_or_else(|| "0".to_owned(), |number| number.to_string()),
         Value::Empty(..) => "\"\"".to_owned(),
         Value::Array(_, list) => format!("[{}]", list.iter().map(toml_value).collect::<Vec<_>>().join(", ")),
         Value::Dict(_, dict) => {

@@ -200,9 +200,7 @@ impl File {
     pub fn read(root: &Dict, report: &mut Report<'_>) -> Self {
         for (key, value) in root.iter().filter(|(key, _)| !TOP.contains(&key.as_str())) {
             let (message, help) = suggest::for_unknown_table(key, &TOP);
-            report
-                .error(&Spot::root().key(key, value.tag()).at_key(), message)
-                .help(help);
+            report.error(&Spot::root().key(key, value.tag()).at_key(), message).help(help);
         }
         let site_keys = [&SiteTable::TABLE, &Policy::TABLE];
         let pool_keys = [&PoolTable::TABLE, &Policy::TABLE];
@@ -229,17 +227,10 @@ impl File {
 #[must_use]
 pub fn defaults(root: &Dict) -> Dict {
     let mut defaults = Dict::new();
-    for (name, table) in [
-        ("log", LogTable::TABLE),
-        ("drain", DrainTable::TABLE),
-        ("worker", WorkerTable::TABLE),
-    ] {
+    for (name, table) in [("log", LogTable::TABLE), ("drain", DrainTable::TABLE), ("worker", WorkerTable::TABLE)] {
         defaults.insert(name.to_owned(), Value::from(table.defaults()));
     }
-    let has_http = |kind: &str| {
-        root.get(kind)
-            .is_some_and(|kind| kind.find_ref(IMPLICIT_LISTENER).is_some())
-    };
+    let has_http = |kind: &str| root.get(kind).is_some_and(|kind| kind.find_ref(IMPLICIT_LISTENER).is_some());
     if !root.contains_key("listen") && !has_http("tcp") {
         let http = Dict::from([(IMPLICIT_LISTENER.to_owned(), Value::from(ListenTable::TABLE.defaults()))]);
         defaults.insert("listen".to_owned(), Value::from(http));
@@ -249,9 +240,7 @@ pub fn defaults(root: &Dict) -> Dict {
             continue;
         };
         let given = tables.iter().filter_map(|(name, table)| Some((name, table.as_dict()?)));
-        let all: Dict = given
-            .map(|(name, table)| (name.clone(), Value::from(defaults_of(kind, table))))
-            .collect();
+        let all: Dict = given.map(|(name, table)| (name.clone(), Value::from(defaults_of(kind, table)))).collect();
         defaults.insert(kind.to_owned(), Value::from(all));
     }
     defaults
@@ -285,10 +274,7 @@ fn named<T>(
     };
     let kind = Spot::root().key(kind, value.tag());
     let Some(dict) = value.as_dict() else {
-        suggest::explain_unnamed(
-            report.wrong(&kind.clone().at_key(), value, "a table of named tables"),
-            kind.name(),
-        );
+        suggest::explain_unnamed(report.wrong(&kind.clone().at_key(), value, "a table of named tables"), kind.name());
         return BTreeMap::new();
     };
     let mut all = BTreeMap::new();
@@ -306,13 +292,7 @@ fn named<T>(
         };
         report.unknown_keys(dict, &spot, tables);
         let table = read(dict, &spot, report);
-        all.insert(
-            name.clone(),
-            Named {
-                table,
-                spot: spot.at_key(),
-            },
-        );
+        all.insert(name.clone(), Named { table, spot: spot.at_key() });
     }
     all
 }

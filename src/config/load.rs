@@ -82,22 +82,14 @@ impl Sources {
     /// One problem for each file that can't be read, which says who could not read it.
     pub fn read(main: &Path) -> Result<Self, Vec<Problem>> {
         let (main, conf_d) = read::files(main)?;
-        Ok(Self {
-            main,
-            conf_d,
-            variables: read::variables(std::env::vars_os()),
-            flags: Vec::new(),
-        })
+        Ok(Self { main, conf_d, variables: read::variables(std::env::vars_os()), flags: Vec::new() })
     }
 
     /// The sources that consist of one text, as if it stood in a file `segue.toml`.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         Self {
-            main: SourceFile {
-                path: "segue.toml".to_owned(),
-                text: text.to_owned(),
-            },
+            main: SourceFile { path: "segue.toml".to_owned(), text: text.to_owned() },
             conf_d: Vec::new(),
             variables: BTreeMap::new(),
             flags: Vec::new(),
@@ -107,11 +99,7 @@ impl Sources {
     /// Adds a value from the command line: it wins over everything else.
     #[must_use]
     pub fn with_flag(mut self, name: &str, setting: Settable, value: &str) -> Self {
-        self.flags.push(Flag {
-            name: name.to_owned(),
-            setting,
-            value: value.to_owned(),
-        });
+        self.flags.push(Flag { name: name.to_owned(), setting, value: value.to_owned() });
         self
     }
 
@@ -126,10 +114,7 @@ impl Sources {
         problems.extend(found);
         self.sort(&mut problems);
         let refused = problems.iter().any(Problem::refuses);
-        Checked {
-            config: config.filter(|_| !refused),
-            problems,
-        }
+        Checked { config: config.filter(|_| !refused), problems }
     }
 
     /// The whole configuration in TOML, every default included, each value with its origin as a comment.
@@ -162,24 +147,14 @@ impl Sources {
         }
         let merged = Merged::new(files, self.settings());
         let defaults = file::defaults(&merged.root);
-        Sorted {
-            merged: merged.with_defaults(defaults),
-            problems,
-        }
+        Sorted { merged: merged.with_defaults(defaults), problems }
     }
 
     /// In the order of the files, then by line; what has no place last.
     fn sort(&self, problems: &mut Vec<Problem>) {
-        let files: Vec<&str> = std::iter::once(&self.main)
-            .chain(&self.conf_d)
-            .map(|file| file.path.as_str())
-            .collect();
+        let files: Vec<&str> = std::iter::once(&self.main).chain(&self.conf_d).map(|file| file.path.as_str()).collect();
         problems.sort_by_key(|problem| match &problem.place {
-            Some(place) => (
-                files.iter().position(|file| *file == place.file),
-                place.line,
-                place.column,
-            ),
+            Some(place) => (files.iter().position(|file| *file == place.file), place.line, place.column),
             None => (Some(usize::MAX), 0, 0),
         });
         problems.dedup();
@@ -190,29 +165,21 @@ impl Sources {
             let (_, setting) = VARIABLES.iter().find(|(known, _)| known == name)?;
             Some(setting.to(Origin::Variable(name.clone()), value))
         });
-        let flags = self
-            .flags
-            .iter()
-            .map(|flag| flag.setting.to(Origin::Flag(flag.name.clone()), &flag.value));
+        let flags = self.flags.iter().map(|flag| flag.setting.to(Origin::Flag(flag.name.clone()), &flag.value));
         variables.chain(flags).collect()
     }
 
     fn unknown_variables(&self) -> impl Iterator<Item = Problem> {
         let known = || VARIABLES.iter().map(|(name, _)| *name);
-        let unknown = self
-            .variables
-            .keys()
-            .filter(move |name| !known().any(|known| known == name.as_str()));
+        let unknown = self.variables.keys().filter(move |name| !known().any(|known| known == name.as_str()));
         unknown.map(move |name| {
             let message = format!("the environment variable {name} means nothing here");
             let mut problem = Problem::new(Severity::Warning, "", message);
             let tail = |name: &'static str| name.strip_prefix(PREFIX).unwrap_or(name);
-            problem.help(
-                match suggest::closest(name.strip_prefix(PREFIX).unwrap_or(name), known().map(tail)) {
-                    Some(close) => format!("did you mean {PREFIX}{close}?"),
-                    None => format!("those that do are {}", known().collect::<Vec<_>>().join(", ")),
-                },
-            );
+            problem.help(match suggest::closest(name.strip_prefix(PREFIX).unwrap_or(name), known().map(tail)) {
+                Some(close) => format!("did you mean {PREFIX}{close}?"),
+                None => format!("those that do are {}", known().collect::<Vec<_>>().join(", ")),
+            });
             problem
         })
     }
@@ -250,11 +217,7 @@ impl Settable {
             Self::WorkerThreads | Self::WorkerMaxConnections => value.trim().parse::<i64>().ok(),
             Self::LogAccess | Self::LogSlow | Self::DrainTimeout | Self::DrainStopTimeout => None,
         };
-        Setting {
-            origin,
-            key: self.key(),
-            value: number.map_or_else(|| Value::from(value), Value::from),
-        }
+        Setting { origin, key: self.key(), value: number.map_or_else(|| Value::from(value), Value::from) }
     }
 }
 
@@ -277,15 +240,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let main = directory.path().join("segue.toml");
         std::fs::create_dir(directory.path().join("conf.d")).expect("conf.d");
-        write(
-            &main,
-            "[site.'*']\nto = 'x'\n[pool.x]\nservers = ['a:1']\nretries = 1\n",
-        );
+        write(&main, "[site.'*']\nto = 'x'\n[pool.x]\nservers = ['a:1']\nretries = 1\n");
         write(&directory.path().join("conf.d/20.toml"), "[pool.x]\nretries = 20\n");
-        write(
-            &directory.path().join("conf.d/10.toml"),
-            "[pool.x]\nretries = 10\n[log]\nslow = '3s'\n",
-        );
+        write(&directory.path().join("conf.d/10.toml"), "[pool.x]\nretries = 10\n[log]\nslow = '3s'\n");
         write(&directory.path().join("conf.d/.30.toml"), "no TOML");
         write(&directory.path().join("conf.d/40.toml.bak"), "no TOML");
         let sources = Sources::read(&main).expect("readable");
@@ -310,19 +267,14 @@ mod tests {
     fn a_missing_file_is_one_clear_problem() {
         let problems = Sources::read(Path::new("/nowhere/segue.toml")).expect_err("missing");
         assert_eq!(problems.len(), 1);
-        assert_eq!(
-            problems[0].message,
-            "can't read /nowhere/segue.toml: there is no such file"
-        );
+        assert_eq!(problems[0].message, "can't read /nowhere/segue.toml: there is no such file");
     }
 
     #[test]
     fn variables_win_over_files_and_flags_over_variables() {
         let mut sources = Sources::from_text("[log]\nslow = '2s'\naccess = 'off'\n");
         sources.variables.insert("SEGUE_LOG_SLOW".to_owned(), "4s".to_owned());
-        sources
-            .variables
-            .insert("SEGUE_LOG_ACCESS".to_owned(), "all".to_owned());
+        sources.variables.insert("SEGUE_LOG_ACCESS".to_owned(), "all".to_owned());
         let sources = sources.with_flag("--slow", Settable::LogSlow, "6s");
         let config = sources.check().config.expect("good");
         assert_eq!(config.log.slow.as_secs(), 6);

@@ -16,12 +16,7 @@ pub fn segue_toml_5() -> String {
     }
     page.push_str(".SH ENVIRONMENT\nThese variables win over the files; flags win over them.\n");
     for (name, setting) in VARIABLES {
-        let _ = write!(
-            page,
-            ".TP\n.B {}\n{}\n",
-            escape(name),
-            escape(&format!("sets `{}`", setting.key()))
-        );
+        let _ = write!(page, ".TP\n.B {}\n{}\n", escape(name), escape(&format!("sets `{}`", setting.key())));
     }
     page.push_str(TAIL);
     page
@@ -148,11 +143,7 @@ fn escape(text: &str) -> String {
     if code {
         out.push_str("\\fR");
     }
-    if out.starts_with(['.', '\'']) {
-        format!("\\&{out}")
-    } else {
-        out
-    }
+    if out.starts_with(['.', '\'']) { format!("\\&{out}") } else { out }
 }
 
 #[cfg(test)]
@@ -166,12 +157,7 @@ mod tests {
             assert!(!table.about.is_empty(), "{}", table.header);
             for key in table.keys {
                 assert!(!key.about.is_empty(), "{}.{}", table.header, key.name);
-                assert!(
-                    page.contains(&format!(".TP\n.B {}\n", escape(key.name))),
-                    "{}.{}",
-                    table.header,
-                    key.name
-                );
+                assert!(page.contains(&format!(".TP\n.B {}\n", escape(key.name))), "{}.{}", table.header, key.name);
             }
         }
     }

@@ -97,9 +97,7 @@ impl Merged {
         match self.origin(spot.tag) {
             Origin::File(name) => {
                 let mut named = self.files.iter().filter(|file| file.file == name);
-                named
-                    .find_map(|file| file.place(spot))
-                    .or_else(|| self.first_place(spot))
+                named.find_map(|file| file.place(spot)).or_else(|| self.first_place(spot))
             }
             Origin::Default => self.first_place(spot),
             Origin::Variable(_) | Origin::Flag(_) => None,
@@ -125,11 +123,7 @@ const VARIABLE: &str = "variable";
 const FLAG: &str = "flag";
 
 fn tables(figment: &Figment) -> Dict {
-    figment
-        .data()
-        .ok()
-        .and_then(|mut profiles| profiles.remove(&Profile::Default))
-        .unwrap_or_default()
+    figment.data().ok().and_then(|mut profiles| profiles.remove(&Profile::Default)).unwrap_or_default()
 }
 
 impl Provider for &Parsed {
@@ -153,9 +147,7 @@ impl Provider for &Setting {
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        let nested = figment::util::nest(self.key, self.value.clone())
-            .into_dict()
-            .unwrap_or_default();
+        let nested = figment::util::nest(self.key, self.value.clone()).into_dict().unwrap_or_default();
         Ok(Profile::Default.collect(nested))
     }
 }
@@ -173,10 +165,7 @@ impl Provider for Defaults {
 }
 
 fn dict(table: &dyn TableLike) -> Dict {
-    table
-        .iter()
-        .filter_map(|(key, item)| Some((key.to_owned(), from_item(item)?)))
-        .collect()
+    table.iter().filter_map(|(key, item)| Some((key.to_owned(), from_item(item)?))).collect()
 }
 
 fn from_item(item: &Item) -> Option<Value> {
@@ -232,10 +221,7 @@ impl<'a> Node<'a> {
     }
 
     fn is_block(self) -> bool {
-        matches!(
-            self,
-            Self::Table(_) | Self::Item(Item::Table(_) | Item::ArrayOfTables(_))
-        )
+        matches!(self, Self::Table(_) | Self::Item(Item::Table(_) | Item::ArrayOfTables(_)))
     }
 
     fn table(self) -> Option<&'a dyn TableLike> {
@@ -260,10 +246,7 @@ mod tests {
     use super::*;
 
     fn parsed(file: &str, text: &str) -> Parsed {
-        Parsed {
-            file: file.to_owned(),
-            document: Document::parse(text.to_owned()).expect("TOML"),
-        }
+        Parsed { file: file.to_owned(), document: Document::parse(text.to_owned()).expect("TOML") }
     }
 
     #[test]
@@ -271,16 +254,11 @@ mod tests {
         let first = parsed("a", "[pool.x]\nretries = 1\nservers = ['a:1', 'b:1']\n");
         let second = parsed("b", "[pool.x]\nretries = 2\n");
         let merged = Merged::new(vec![first, second], Vec::new());
-        let pool = merged.root["pool"]
-            .find_ref("x")
-            .and_then(Value::as_dict)
-            .expect("pool x");
+        let pool = merged.root["pool"].find_ref("x").and_then(Value::as_dict).expect("pool x");
         assert_eq!(merged.origin(pool["retries"].tag()), Origin::File("b".to_owned()));
         assert_eq!(merged.origin(pool["servers"].tag()), Origin::File("a".to_owned()));
         let table = Spot::root().key("pool", Tag::Default).key("x", Tag::Default);
-        let retries = merged
-            .place(&table.key("retries", pool["retries"].tag()))
-            .expect("place");
+        let retries = merged.place(&table.key("retries", pool["retries"].tag())).expect("place");
         assert_eq!((retries.file.as_str(), retries.line, retries.column), ("b", 2, 11));
         let servers = table.key("servers", pool["servers"].tag());
         let second = merged.place(&servers.index(1, pool["servers"].tag())).expect("place");
@@ -299,10 +277,7 @@ mod tests {
         let merged = Merged::new(vec![parsed("a", "log.slow = '2s'")], vec![setting]).with_defaults(defaults);
         let log = merged.root["log"].as_dict().expect("log");
         assert_eq!(log["slow"].as_str(), Some("3s"));
-        assert_eq!(
-            merged.origin(log["slow"].tag()),
-            Origin::Variable("SEGUE_LOG_SLOW".to_owned())
-        );
+        assert_eq!(merged.origin(log["slow"].tag()), Origin::Variable("SEGUE_LOG_SLOW".to_owned()));
         assert_eq!(merged.origin(log["empty"].tag()), Origin::Default);
     }
 }

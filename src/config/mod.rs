@@ -68,9 +68,9 @@ impl Config {
     pub fn hash(&self) -> String {
         // FNV-1a over what `Debug` shows, which is every field: it needs no second description of the types.
         let bytes = format!("{self:?}").into_bytes();
-        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = bytes
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
         format!("{hash:016x}")
     }
 }

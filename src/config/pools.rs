@@ -46,22 +46,11 @@ impl<'a> Drafts<'a> {
     pub fn collect(file: &'a File, report: &mut Report<'_>) -> Self {
         let named = file.pool.iter().map(|(name, pool)| {
             let (table, policy) = &pool.table;
-            let servers = table
-                .servers
-                .as_ref()
-                .map(|given| (given.value.as_slice(), &given.spot));
-            let draft = Draft {
-                servers,
-                policy,
-                spot: &pool.spot,
-                uses: Uses::default(),
-            };
+            let servers = table.servers.as_ref().map(|given| (given.value.as_slice(), &given.spot));
+            let draft = Draft { servers, policy, spot: &pool.spot, uses: Uses::default() };
             (name.clone(), draft)
         });
-        let mut drafts = Self {
-            by_name: named.collect(),
-            resolved: report.complete,
-        };
+        let mut drafts = Self { by_name: named.collect(), resolved: report.complete };
         for user in users(file) {
             let Some(to) = user.to else {
                 drafts.resolved = false;
@@ -83,10 +72,7 @@ impl<'a> Drafts<'a> {
             if draft.uses.sites + draft.uses.tcp == 0 && self.resolved {
                 report
                     .warning(draft.spot, format!("nothing uses the pool `{}`", name.escape_debug()))
-                    .help(format!(
-                        "write `to = {}` in a `[site.\"HOST\"]` or a `[tcp.NAME]`",
-                        quoted(name)
-                    ));
+                    .help(format!("write `to = {}` in a `[site.\"HOST\"]` or a `[tcp.NAME]`", quoted(name)));
             }
         }
     }
@@ -106,14 +92,8 @@ impl<'a> Drafts<'a> {
     fn refer(&mut self, name: &str, to: &Spot, user: &User<'a>, report: &mut Report<'_>) {
         for spot in user.policy.spots() {
             report
-                .error(
-                    &spot.clone().at_key(),
-                    format!("`{}` is a key of the pool, and `to` names one", spot.name()),
-                )
-                .help(format!(
-                    "write it below `[pool.{}]`",
-                    toml_edit::Key::new(name).display_repr()
-                ));
+                .error(&spot.clone().at_key(), format!("`{}` is a key of the pool, and `to` names one", spot.name()))
+                .help(format!("write it below `[pool.{}]`", toml_edit::Key::new(name).display_repr()));
         }
         if let Some(draft) = self.by_name.get_mut(name) {
             draft.uses.sites += user.uses.sites;
@@ -123,59 +103,35 @@ impl<'a> Drafts<'a> {
         self.resolved = false;
         if report.complete {
             let help = self.help_for_unknown(name);
-            report
-                .error(to, format!("there is no pool {}", quoted(name)))
-                .help(help);
+            report.error(to, format!("there is no pool {}", quoted(name))).help(help);
         }
     }
 
     fn help_for_unknown(&self, name: &str) -> String {
         if address::server(name).is_ok() || name.contains("://") {
-            let address = name
-                .split_once("://")
-                .map_or(name, |(_, rest)| rest.trim_end_matches('/'));
+            let address = name.split_once("://").map_or(name, |(_, rest)| rest.trim_end_matches('/'));
             return format!("if this is a server, write `to = [{}]`", quoted(address));
         }
         match suggest::closest(name, self.by_name.keys().map(String::as_str)) {
             Some(close) => format!("did you mean {}?", quoted(close)),
-            None => format!(
-                "add `[pool.{}]` with its `servers`",
-                toml_edit::Key::new(name).display_repr()
-            ),
+            None => format!("add `[pool.{}]` with its `servers`", toml_edit::Key::new(name).display_repr()),
         }
     }
 
     fn add(&mut self, servers: (&'a [Given<ServerEntry>], &'a Spot), user: &User<'a>, report: &mut Report<'_>) {
-        let User {
-            name,
-            policy,
-            spot,
-            uses,
-            ..
-        } = user;
+        let User { name, policy, spot, uses, .. } = user;
         if let Some(other) = self.by_name.get(name) {
             // Two sites share a name only when they share a host, which is said already.
             if spot.kind() == "site" && other.spot.kind() == "site" {
                 return;
             }
-            let message = format!(
-                "the servers here make a pool named {}, and there is one already",
-                quoted(name)
-            );
+            let message = format!("the servers here make a pool named {}, and there is one already", quoted(name));
             report
                 .clash(spot, message, other.spot, "this has the same name")
                 .help("give one of them another name, or let both use one `[pool.NAME]`");
             return;
         }
-        self.by_name.insert(
-            name.clone(),
-            Draft {
-                servers: Some(servers),
-                policy,
-                spot,
-                uses: *uses,
-            },
-        );
+        self.by_name.insert(name.clone(), Draft { servers: Some(servers), policy, spot, uses: *uses });
     }
 }
 
@@ -191,63 +147,38 @@ impl Draft<'_> {
         let mut seen = HashMap::new();
         for server in servers.iter().chain(self.backup()) {
             if let Some(first) = seen.insert(&server.value.address, &server.spot) {
-                let message = format!(
-                    "the server {} is in the pool {} twice",
-                    quoted(&server.value.name),
-                    quoted(name)
-                );
+                let message =
+                    format!("the server {} is in the pool {} twice", quoted(&server.value.name), quoted(name));
                 report
                     .clash(&server.spot, message, first, "here it is too")
                     .help("take one out; for a greater share write `{ address = \"…\", weight = 2 }`");
             }
         }
-        if servers
-            .iter()
-            .chain(self.backup())
-            .all(|server| server.value.weight == 0)
-        {
+        if servers.iter().chain(self.backup()).all(|server| server.value.weight == 0) {
             report
                 .error(
                     spot,
-                    format!(
-                        "every server of the pool {} has the weight 0: none would take a request",
-                        quoted(name)
-                    ),
+                    format!("every server of the pool {} has the weight 0: none would take a request", quoted(name)),
                 )
                 .help("give at least one of them a weight of 1 or more");
         }
     }
 
     fn check_check(&self, name: &str, report: &mut Report<'_>) {
-        let Policy {
-            check,
-            check_host,
-            check_interval,
-            check_timeout,
-            rise,
-            fall,
-            ..
-        } = self.policy;
-        let http = check
-            .as_ref()
-            .filter(|check| matches!(check.value, CheckKind::Http { .. }));
+        let Policy { check, check_host, check_interval, check_timeout, rise, fall, .. } = self.policy;
+        let http = check.as_ref().filter(|check| matches!(check.value, CheckKind::Http { .. }));
         if let Some(check) = http
             && self.uses.sites == 0
             && self.uses.tcp > 0
         {
             report
-                .warning(
-                    &check.spot,
-                    format!("the pool {} is used for TCP only, and its check is HTTP", quoted(name)),
-                )
+                .warning(&check.spot, format!("the pool {} is used for TCP only, and its check is HTTP", quoted(name)))
                 .help("unless its servers speak HTTP, write `check = \"connect\"`");
         }
         if let Some(host) = check_host {
             if !address::is_host_field(&host.value) {
                 let message = format!("`check_host` must be a host name, not {}", quoted(&host.value));
-                report
-                    .error(&host.spot, message)
-                    .help("write for example `check_host = \"app.example.com\"`");
+                report.error(&host.spot, message).help("write for example `check_host = \"app.example.com\"`");
             } else if check.is_some() && http.is_none() {
                 report.warning(&host.spot, "`check_host` means nothing to a check that only connects");
             }
@@ -255,20 +186,11 @@ impl Draft<'_> {
         if check.is_some() || !report.complete {
             return;
         }
-        let timing = [
-            spot(check_host),
-            spot(check_interval),
-            spot(check_timeout),
-            spot(rise),
-            spot(fall),
-        ];
+        let timing = [spot(check_host), spot(check_interval), spot(check_timeout), spot(rise), spot(fall)];
         for spot in timing.into_iter().flatten() {
             if report.is_given(spot) {
                 report
-                    .warning(
-                        &spot.clone().at_key(),
-                        format!("`{}` means nothing without `check`", spot.name()),
-                    )
+                    .warning(&spot.clone().at_key(), format!("`{}` means nothing without `check`", spot.name()))
                     .help("write for example `check = \"GET /healthz\"` beside it");
             }
         }
@@ -279,12 +201,7 @@ impl Draft<'_> {
         let (servers, _) = self.servers?;
         let server = |server: &Given<ServerEntry>, backup| {
             let ServerEntry { name, address, weight } = server.value.clone();
-            Server {
-                name,
-                address,
-                weight,
-                backup,
-            }
+            Server { name, address, weight, backup }
         };
         let active = servers.iter().map(|given| server(given, false));
         let backup = self.backup().iter().map(|given| server(given, true));
@@ -320,11 +237,7 @@ impl Draft<'_> {
     }
 
     fn backup(&self) -> &[Given<ServerEntry>] {
-        self.policy
-            .backup
-            .as_ref()
-            .map(|given| given.value.as_slice())
-            .unwrap_or_default()
+        self.policy.backup.as_ref().map(|given| given.value.as_slice()).unwrap_or_default()
     }
 }
 
@@ -333,24 +246,12 @@ fn users(file: &File) -> impl Iterator<Item = User<'_>> {
     let sites = file.site.iter().map(|(host, site)| {
         let (table, policy) = &site.table;
         let name = address::host_pattern(host).map_or_else(|_| host.clone(), |host| host.to_string());
-        User {
-            name,
-            to: table.to.as_ref(),
-            policy,
-            spot: &site.spot,
-            uses: Uses { sites: 1, tcp: 0 },
-        }
+        User { name, to: table.to.as_ref(), policy, spot: &site.spot, uses: Uses { sites: 1, tcp: 0 } }
     });
     let tcp = file.tcp.iter().map(|(name, tcp)| {
         let (table, policy) = &tcp.table;
         let uses = Uses { sites: 0, tcp: 1 };
-        User {
-            name: name.clone(),
-            to: table.to.as_ref(),
-            policy,
-            spot: &tcp.spot,
-            uses,
-        }
+        User { name: name.clone(), to: table.to.as_ref(), policy, spot: &tcp.spot, uses }
     });
     sites.chain(tcp)
 }

@@ -54,14 +54,7 @@ impl Problem {
     /// A problem without a place.
     #[must_use]
     pub fn new(severity: Severity, key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            severity,
-            key: key.into(),
-            message: message.into(),
-            help: None,
-            place: None,
-            other: None,
-        }
+        Self { severity, key: key.into(), message: message.into(), help: None, place: None, other: None }
     }
 
     /// Says what to write instead.
@@ -83,9 +76,7 @@ impl Problem {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut group = level
-            .primary_title(self.message.as_str())
-            .elements(self.place.iter().map(primary));
+        let mut group = level.primary_title(self.message.as_str()).elements(self.place.iter().map(primary));
         if let Some((label, place)) = &self.other {
             group = group.element(secondary(label, place));
         }
@@ -173,9 +164,7 @@ fn secondary<'a>(label: &'a str, place: &'a Place) -> Snippet<'a, annotate_snipp
 }
 
 fn snippet(place: &Place) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
-    Snippet::source(place.excerpt.as_str())
-        .line_start(place.line)
-        .path(place.file.as_str())
+    Snippet::source(place.excerpt.as_str()).line_start(place.line).path(place.file.as_str())
 }
 
 #[cfg(test)]
@@ -201,11 +190,7 @@ mod tests {
         let mut problem = Problem::new(Severity::Error, "log.slow", "`slow` is wrong");
         problem.help("write it right").place = Some(Place::new("x.toml", "slow = 1", 7..8));
         assert_eq!(problem.to_string(), "x.toml:1:8: `slow` is wrong; write it right");
-        assert!(
-            problem.render(Look::Plain).contains("1 | slow = 1\n"),
-            "{}",
-            problem.render(Look::Plain)
-        );
+        assert!(problem.render(Look::Plain).contains("1 | slow = 1\n"), "{}", problem.render(Look::Plain));
         assert!(problem.render(Look::Coloured).contains('\u{1b}'));
     }
 }

@@ -38,14 +38,8 @@ struct Unreadable {
 }
 
 fn read_file(path: &Path) -> Result<SourceFile, Unreadable> {
-    let text = std::fs::read_to_string(path).map_err(|error| Unreadable {
-        path: path.to_owned(),
-        error,
-    })?;
-    Ok(SourceFile {
-        path: path.display().to_string(),
-        text,
-    })
+    let text = std::fs::read_to_string(path).map_err(|error| Unreadable { path: path.to_owned(), error })?;
+    Ok(SourceFile { path: path.display().to_string(), text })
 }
 
 fn fragments(main: &Path) -> Result<Vec<PathBuf>, Unreadable> {
@@ -57,15 +51,8 @@ fn fragments(main: &Path) -> Result<Vec<PathBuf>, Unreadable> {
     };
     let mut paths = Vec::new();
     for entry in entries {
-        let path = entry
-            .map_err(|error| Unreadable {
-                path: directory.clone(),
-                error,
-            })?
-            .path();
-        let hidden = path
-            .file_name()
-            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        let path = entry.map_err(|error| Unreadable { path: directory.clone(), error })?.path();
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
         if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
             paths.push(path);
         }
@@ -90,10 +77,7 @@ impl Unreadable {
             _ => (self.error.to_string(), None),
         };
         let message = format!("can't read {}: {reason}", self.path.display());
-        Problem {
-            help: help.map(str::to_owned),
-            ..Problem::new(Severity::Error, "", message)
-        }
+        Problem { help: help.map(str::to_owned), ..Problem::new(Severity::Error, "", message) }
     }
 }
 
@@ -114,12 +98,7 @@ fn user() -> String {
 
 /// Our variables out of `all`; a value that nobody will look at may be a secret, and stays out.
 pub fn variables(all: std::env::VarsOs) -> BTreeMap<String, String> {
-    let text = all.map(|(name, value)| {
-        (
-            name.to_string_lossy().into_owned(),
-            value.to_string_lossy().into_owned(),
-        )
-    });
+    let text = all.map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
     text.filter(|(name, _)| name.starts_with(PREFIX))
         .map(|(name, value)| {
             let known = VARIABLES.iter().any(|(known, _)| *known == name);

@@ -22,11 +22,7 @@ impl<'a> Report<'a> {
     /// Nothing found yet.
     #[must_use]
     pub fn new(merged: &'a Merged, complete: bool) -> Self {
-        Self {
-            merged,
-            problems: Vec::new(),
-            complete,
-        }
+        Self { merged, problems: Vec::new(), complete }
     }
 
     /// Something that refuses the configuration.
@@ -50,10 +46,7 @@ impl<'a> Report<'a> {
     /// A value that is not of the form wanted.
     pub fn wrong(&mut self, spot: &Spot, value: &Value, form: &str) -> &mut Problem {
         let each = if spot.is_element() { "each of " } else { "" };
-        self.error(
-            spot,
-            format!("{each}`{}` must be {form}, not {}", spot.name(), found(value)),
-        )
+        self.error(spot, format!("{each}`{}` must be {form}, not {}", spot.name(), found(value)))
     }
 
     /// The table at `spot`, if it is one.
@@ -70,10 +63,7 @@ impl<'a> Report<'a> {
     /// Names every key of `dict` that none of `tables` has.
     pub fn unknown_keys(&mut self, dict: &Dict, spot: &Spot, tables: &[&Table]) {
         for (key, value) in dict {
-            if tables
-                .iter()
-                .any(|table| table.keys.iter().any(|known| known.name == key))
-            {
+            if tables.iter().any(|table| table.keys.iter().any(|known| known.name == key)) {
                 continue;
             }
             let at = spot.key(key, value.tag()).at_key();

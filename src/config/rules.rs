@@ -40,14 +40,8 @@ pub fn names(file: &File, report: &mut Report<'_>) {
 
 /// Addresses that can't be bound together.
 pub fn addresses(file: &File, report: &mut Report<'_>) {
-    let listen = file
-        .listen
-        .iter()
-        .filter_map(|(name, listen)| Some((name, listen.table.address.as_ref()?)));
-    let tcp = file
-        .tcp
-        .iter()
-        .filter_map(|(name, tcp)| Some((name, tcp.table.0.listen.as_ref()?)));
+    let listen = file.listen.iter().filter_map(|(name, listen)| Some((name, listen.table.address.as_ref()?)));
+    let tcp = file.tcp.iter().filter_map(|(name, tcp)| Some((name, tcp.table.0.listen.as_ref()?)));
     let mut all: Vec<(&String, &Given<Address>)> = listen.chain(tcp).collect();
     // Of two that clash, the one further down is to be changed.
     all.sort_by_key(|(_, given)| report.order(&given.spot));
@@ -58,10 +52,7 @@ pub fn addresses(file: &File, report: &mut Report<'_>) {
                 .help("write a port from 1 to 65535");
         }
         let before = &all[..index];
-        if let Some((name, other)) = before
-            .iter()
-            .find(|(_, other)| address::overlap(&given.value, &other.value))
-        {
+        if let Some((name, other)) = before.iter().find(|(_, other)| address::overlap(&given.value, &other.value)) {
             let message = match given.value == other.value {
                 true => format!("the listener {} has this address already", quoted(name)),
                 false => format!("the address of the listener {} takes this one too", quoted(name)),
@@ -83,20 +74,13 @@ pub fn hosts(file: &File, report: &mut Report<'_>) {
             Ok(pattern) => {
                 if let Some(first) = seen.insert(pattern, &site.spot) {
                     report
-                        .clash(
-                            &site.spot,
-                            format!("the host {} has a site already", quoted(host)),
-                            first,
-                            "this one",
-                        )
+                        .clash(&site.spot, format!("the host {} has a site already", quoted(host)), first, "this one")
                         .help("case and a dot at the end make no difference: put the keys of both into one");
                 }
             }
             Err(fault) => {
-                let problem = report.error(
-                    &site.spot,
-                    format!("{} can't be the host of a site: {fault}", quoted(host)),
-                );
+                let problem =
+                    report.error(&site.spot, format!("{} can't be the host of a site: {fault}", quoted(host)));
                 problem.help(match fault {
                     address::HostError::Url(instead) | address::HostError::Port(instead) => {
                         format!("write `[site.{}]`", quoted(&instead))
@@ -109,11 +93,7 @@ pub fn hosts(file: &File, report: &mut Report<'_>) {
     // Who has TCP listeners alone, and wrote no HTTP listener, wants no site.
     let wants_http = file.tcp.is_empty() || file.listen.values().any(|listen| report.is_given(&listen.spot));
     if file.site.is_empty() && wants_http && report.complete && !report.refuses() {
-        let mut problem = Problem::new(
-            Severity::Warning,
-            "site",
-            "no site: every request gets the welcome page",
-        );
+        let mut problem = Problem::new(Severity::Warning, "site", "no site: every request gets the welcome page");
         problem.help("write `[site.\"*\"]` and below it `to = [\"10.0.0.11:80\"]`");
         report.general(problem);
     }
@@ -129,19 +109,11 @@ pub fn limits(file: &File, report: &mut Report<'_>) {
             continue;
         }
         let (spot, message) = if report.is_given(&target.spot) {
-            (
-                &target.spot,
-                format!("`max_target` is above `max_head`, {}", units::show_size(head.value.0)),
-            )
+            (&target.spot, format!("`max_target` is above `max_head`, {}", units::show_size(head.value.0)))
         } else {
-            (
-                &head.spot,
-                format!("`max_head` is below `max_target`, {}", units::show_size(target.value.0)),
-            )
+            (&head.spot, format!("`max_head` is below `max_target`, {}", units::show_size(target.value.0)))
         };
-        report
-            .warning(spot, message)
-            .help("the target is a part of the head and can never be so long: change one");
+        report.warning(spot, message).help("the target is a part of the head and can never be so long: change one");
     }
 }
 

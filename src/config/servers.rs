@@ -92,10 +92,7 @@ impl Form for ServerText {
             return None;
         };
         match address::server(text) {
-            Ok(address) => Some(Self {
-                text: text.to_owned(),
-                address,
-            }),
+            Ok(address) => Some(Self { text: text.to_owned(), address }),
             Err(fault) => {
                 bad_address(&fault, text, &Self::describe(), spot, report);
                 None
@@ -106,36 +103,23 @@ impl Form for ServerText {
 
 impl Form for ServerEntry {
     fn describe() -> String {
-        format!(
-            "{}, or a table {{ address = \"…\", weight = 2 }}",
-            ServerText::describe()
-        )
+        format!("{}, or a table {{ address = \"…\", weight = 2 }}", ServerText::describe())
     }
 
     fn read(value: &Value, spot: &Spot, report: &mut Report<'_>) -> Option<Self> {
         let Some(dict) = value.as_dict() else {
             let ServerText { text, address } = ServerText::read(value, spot, report)?;
-            return Some(Self {
-                name: text,
-                address,
-                weight: 1,
-            });
+            return Some(Self { name: text, address, weight: 1 });
         };
         report.unknown_keys(dict, spot, &[&ServerTable::TABLE]);
         let ServerTable { address, weight } = ServerTable::read(dict, spot, report);
         let weight = match weight {
-            Some(Given {
-                value: Whole(weight), ..
-            }) => u32::try_from(weight).ok()?,
+            Some(Given { value: Whole(weight), .. }) => u32::try_from(weight).ok()?,
             None if dict.contains_key("weight") => return None,
             None => 1,
         };
         let ServerText { text, address } = address?.value;
-        Some(Self {
-            name: text,
-            address,
-            weight,
-        })
+        Some(Self { name: text, address, weight })
     }
 }
 
@@ -198,10 +182,7 @@ fn check_kind(text: &str) -> Result<CheckKind, String> {
         return Err(format!("write the method first: {}", quoted(&format!("GET {text}"))));
     }
     let Some((method, path)) = text.split_once(' ') else {
-        let connect = matches!(
-            text.to_ascii_lowercase().as_str(),
-            "tcp" | "connect" | "connection" | "tcp-check"
-        );
+        let connect = matches!(text.to_ascii_lowercase().as_str(), "tcp" | "connect" | "connection" | "tcp-check");
         return Err(if connect {
             "write \"connect\"".to_owned()
         } else {
@@ -213,25 +194,15 @@ fn check_kind(text: &str) -> Result<CheckKind, String> {
         return Err("a check may use GET, HEAD or OPTIONS: these change nothing on the server".to_owned());
     }
     if upper != method {
-        return Err(format!(
-            "methods are in upper case: write {}",
-            quoted(&format!("{upper} {path}"))
-        ));
+        return Err(format!("methods are in upper case: write {}", quoted(&format!("{upper} {path}"))));
     }
     if !path.starts_with('/') {
         return Err("the path must begin with a slash".to_owned());
     }
-    if let Some(bad) = path
-        .chars()
-        .find(|character| !character.is_ascii_graphic() || *character == '#')
-    {
+    if let Some(bad) = path.chars().find(|character| !character.is_ascii_graphic() || *character == '#') {
         return Err(format!("the path can't have the character {bad:?}; percent-encode it"));
     }
-    Ok(CheckKind::Http {
-        method: upper,
-        path: path.to_owned(),
-        host: None,
-    })
+    Ok(CheckKind::Http { method: upper, path: path.to_owned(), host: None })
 }
 
 #[cfg(test)]
@@ -240,11 +211,7 @@ mod tests {
 
     #[test]
     fn checks_have_a_safe_method_and_a_path() {
-        let kind = CheckKind::Http {
-            method: "HEAD".to_owned(),
-            path: "/index.php?x=1".to_owned(),
-            host: None,
-        };
+        let kind = CheckKind::Http { method: "HEAD".to_owned(), path: "/index.php?x=1".to_owned(), host: None };
         assert_eq!(check_kind("HEAD /index.php?x=1"), Ok(kind));
         assert_eq!(check_kind("connect"), Ok(CheckKind::Connect));
         assert!(check_kind("/healthz").is_err_and(|help| help.contains("\"GET /healthz\"")));

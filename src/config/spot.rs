@@ -38,11 +38,7 @@ impl Spot {
     /// The top of the file.
     #[must_use]
     pub fn root() -> Self {
-        Self {
-            path: Vec::new(),
-            tag: Tag::Default,
-            part: Part::Key,
-        }
+        Self { path: Vec::new(), tag: Tag::Default, part: Part::Key }
     }
 
     /// The value of `key` in this table.
@@ -92,11 +88,7 @@ impl Spot {
     fn step(&self, step: Step, tag: Tag) -> Self {
         let mut path = self.path.clone();
         path.push(step);
-        Self {
-            path,
-            tag,
-            part: Part::Value,
-        }
+        Self { path, tag, part: Part::Value }
     }
 }
 
@@ -120,10 +112,7 @@ mod tests {
 
     #[test]
     fn a_spot_reads_as_toml() {
-        let spot = Spot::root()
-            .key("site", Tag::Default)
-            .key("a.example", Tag::Default)
-            .key("to", Tag::Default);
+        let spot = Spot::root().key("site", Tag::Default).key("a.example", Tag::Default).key("to", Tag::Default);
         assert_eq!(spot.index(2, Tag::Default).to_string(), "site.\"a.example\".to[2]");
         assert_eq!(spot.index(2, Tag::Default).name(), "to");
     }

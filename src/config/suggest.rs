@@ -25,10 +25,7 @@ pub fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -
 pub fn for_unknown_key(spot: &Spot, key: &str, value: &Value, known: &[&str]) -> (String, String) {
     let kind = spot.kind();
     if LATER.contains(&key) {
-        return (
-            format!("`{key}` is not supported in this version"),
-            later(key).to_owned(),
-        );
+        return (format!("`{key}` is not supported in this version"), later(key).to_owned());
     }
     if value.as_dict().is_some() && spot.path.len() == 2 {
         let name = quoted(&dotted(spot, key, value));
@@ -41,10 +38,7 @@ pub fn for_unknown_key(spot: &Spot, key: &str, value: &Value, known: &[&str]) ->
         false => format!("unknown key `{key_text}` in `[{spot}]`"),
     };
     if spot.is_element() && key == "backup" {
-        return (
-            message,
-            "write the server into the list `backup` of the pool instead".to_owned(),
-        );
+        return (message, "write the server into the list `backup` of the pool instead".to_owned());
     }
     let lower = key.to_ascii_lowercase();
     let foreign = FOREIGN_KEYS
@@ -63,10 +57,7 @@ pub fn for_unknown_key(spot: &Spot, key: &str, value: &Value, known: &[&str]) ->
 #[must_use]
 pub fn for_unknown_table(name: &str, known: &[&str]) -> (String, String) {
     if LATER.contains(&name) {
-        return (
-            format!("`{name}` is not supported in this version"),
-            later(name).to_owned(),
-        );
+        return (format!("`{name}` is not supported in this version"), later(name).to_owned());
     }
     let message = format!("unknown table `{}`", name.escape_debug());
     let lower = name.to_ascii_lowercase();
@@ -96,11 +87,7 @@ pub fn for_foreign_line(line: &str) -> Option<&'static str> {
     let keys = FOREIGN_KEYS.iter().map(|(_, words, instead)| (*words, *instead));
     // The first word of a line is a table there more often than a key.
     let all: Vec<(&[&str], &str)> = FOREIGN_TABLES.iter().copied().chain(keys).collect();
-    let standing_for = |word: &str| {
-        all.iter()
-            .find(|(words, _)| words.contains(&word))
-            .map(|(_, instead)| *instead)
-    };
+    let standing_for = |word: &str| all.iter().find(|(words, _)| words.contains(&word)).map(|(_, instead)| *instead);
     standing_for(&lower).or_else(|| standing_for(&first))
 }
 
@@ -116,10 +103,7 @@ fn list(words: &[&str]) -> String {
 
 /// A hint that names a key is only good in a table that has this key; the others hold everywhere.
 fn known_word(instead: &str, known: &[&str]) -> bool {
-    let named = instead
-        .strip_prefix('`')
-        .and_then(|rest| rest.split(['`', ' ']).next())
-        .unwrap_or_default();
+    let named = instead.strip_prefix('`').and_then(|rest| rest.split(['`', ' ']).next()).unwrap_or_default();
     named.is_empty() || !named.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') || known.contains(&named)
 }
 

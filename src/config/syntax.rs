@@ -15,10 +15,7 @@ use super::suggest;
 pub fn parse(file: &str, text: &str) -> Result<Parsed, Vec<Problem>> {
     let first = match Document::parse(text.to_owned()) {
         Ok(document) => {
-            return Ok(Parsed {
-                file: file.to_owned(),
-                document,
-            });
+            return Ok(Parsed { file: file.to_owned(), document });
         }
         Err(error) => error,
     };
@@ -60,14 +57,8 @@ fn line(problem: &Problem) -> Option<usize> {
 fn without_line(text: &str, error: &TomlError) -> String {
     let at = error.span().map_or(text.len(), |span| span.start.min(text.len()));
     let bytes = text.as_bytes();
-    let start = bytes[..at]
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |newline| newline + 1);
-    let end = bytes[start..]
-        .iter()
-        .position(|byte| *byte == b'\n')
-        .map_or(bytes.len(), |length| start + length);
+    let start = bytes[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    let end = bytes[start..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |length| start + length);
     format!("{}{}{}", &text[..start], " ".repeat(end - start), &text[end..])
 }
 
@@ -99,9 +90,7 @@ fn help(place: &Place, message: &str) -> Option<String> {
         return unquoted_value(key.trim(), value);
     }
     if let Some(instead) = suggest::for_foreign_line(line) {
-        return Some(format!(
-            "this looks like the configuration of another proxy: here it is {instead}"
-        ));
+        return Some(format!("this looks like the configuration of another proxy: here it is {instead}"));
     }
     let (key, value) = line.split_once(':').or_else(|| line.split_once(' '))?;
     unquoted_value(key.trim(), value).or_else(|| Some(format!("write `{} = {}`", key.trim(), value.trim())))
@@ -111,18 +100,11 @@ fn help(place: &Place, message: &str) -> Option<String> {
 fn unquoted_header(header: &str) -> Option<String> {
     let inner = header.split(']').next().unwrap_or_default();
     let (kind, name) = inner.split_once('.')?;
-    let plain = |name: &str| {
-        name.bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
+    let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     if name.contains(['"', '\'']) || plain(name) {
         return None;
     }
-    Some(format!(
-        "put the name in quotes: `[{}.{}]`",
-        kind.trim(),
-        quoted(name.trim())
-    ))
+    Some(format!("put the name in quotes: `[{}.{}]`", kind.trim(), quoted(name.trim())))
 }
 
 /// `to = web-farm`, `slow = 5s`: text without quotes.
@@ -144,10 +126,7 @@ mod tests {
     #[test]
     fn every_syntax_error_of_a_file_is_found() {
         let found = problems("[site.*]\nto = web\n[log]\nslow = 5s\n");
-        let lines: Vec<_> = found
-            .iter()
-            .filter_map(|problem| problem.place.as_ref().map(|place| place.line))
-            .collect();
+        let lines: Vec<_> = found.iter().filter_map(|problem| problem.place.as_ref().map(|place| place.line)).collect();
         assert_eq!(lines, [1, 2, 4]);
         let help: Vec<_> = found.iter().filter_map(|problem| problem.help.as_deref()).collect();
         assert_eq!(help[0], "put the name in quotes: `[site.\"*\"]`");
@@ -158,13 +137,7 @@ mod tests {
     #[test]
     fn another_proxys_words_are_recognised() {
         let found = problems("[pool.x]\ntimeout connect 5s\n");
-        assert!(
-            found[0]
-                .help
-                .as_deref()
-                .is_some_and(|help| help.contains("`connect_timeout`")),
-            "{found:?}"
-        );
+        assert!(found[0].help.as_deref().is_some_and(|help| help.contains("`connect_timeout`")), "{found:?}");
     }
 
     #[test]

@@ -67,10 +67,7 @@ impl Table {
     /// The values of all keys that have one without being given.
     #[must_use]
     pub fn defaults(&self) -> Dict {
-        self.keys
-            .iter()
-            .filter_map(|key| Some((key.name.to_owned(), key.fallback.value()?)))
-            .collect()
+        self.keys.iter().filter_map(|key| Some((key.name.to_owned(), key.fallback.value()?))).collect()
     }
 }
 
@@ -117,15 +114,9 @@ impl<T: Form> Given<T> {
             && !dict.values().any(|value| value.as_dict().is_some())
         {
             let (message, help) = if table.is_element() {
-                (
-                    format!("`{table}` has no `{}`", key.name),
-                    format!("write `{} = {example}` into it", key.name),
-                )
+                (format!("`{table}` has no `{}`", key.name), format!("write `{} = {example}` into it", key.name))
             } else {
-                (
-                    format!("`[{table}]` has no `{}`", key.name),
-                    format!("write `{} = {example}` below it", key.name),
-                )
+                (format!("`[{table}]` has no `{}`", key.name), format!("write `{} = {example}` below it", key.name))
             };
             report.error(&table.clone().at_key(), message).help(help);
         }

@@ -40,19 +40,11 @@ pub fn size(text: &str) -> Result<u64, UnitError> {
     if is_number(text) {
         return Err(UnitError::NoUnit);
     }
-    let unit = text
-        .trim_start_matches(|digit: char| digit.is_ascii_digit() || digit == '.')
-        .trim();
+    let unit = text.trim_start_matches(|digit: char| digit.is_ascii_digit() || digit == '.').trim();
     if unit.len() == 1 && !unit.eq_ignore_ascii_case("b") {
-        return Err(if "kmgtp".contains(&unit.to_ascii_lowercase()) {
-            UnitError::Ambiguous
-        } else {
-            UnitError::Size
-        });
+        return Err(if "kmgtp".contains(&unit.to_ascii_lowercase()) { UnitError::Ambiguous } else { UnitError::Size });
     }
-    text.parse::<ByteSize>()
-        .map(|size| size.as_u64())
-        .map_err(|_| UnitError::Size)
+    text.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| UnitError::Size)
 }
 
 /// A duration with the largest units that keep it whole, as [`duration`] reads it.

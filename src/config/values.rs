@@ -56,19 +56,11 @@ impl<const MIN: u64, const MAX: u64> Form for Size<MIN, MAX> {
         };
         let problem = report.wrong(spot, value, &Self::describe());
         let number = value.to_i128().map(|number| number.to_string());
-        let digits = value
-            .as_str()
-            .map(|text| text.trim_end_matches(|end: char| end.is_ascii_alphabetic()).trim());
+        let digits = value.as_str().map(|text| text.trim_end_matches(|end: char| end.is_ascii_alphabetic()).trim());
         match (fault, number, digits) {
             (Some(UnitError::Ambiguous), _, Some(digits)) => {
-                let unit = value
-                    .as_str()
-                    .and_then(|text| text.chars().last())
-                    .unwrap_or('k')
-                    .to_ascii_uppercase();
-                problem.help(format!(
-                    "write \"{digits}{unit}iB\" (times 1024) or \"{digits}{unit}B\" (times 1000)",
-                ));
+                let unit = value.as_str().and_then(|text| text.chars().last()).unwrap_or('k').to_ascii_uppercase();
+                problem.help(format!("write \"{digits}{unit}iB\" (times 1024) or \"{digits}{unit}B\" (times 1000)",));
             }
             (Some(UnitError::NoUnit), _, Some(number)) => {
                 problem.help(format!("write `{} = \"{number}B\"`, or KiB, MiB, GiB", spot.name()));
@@ -114,9 +106,7 @@ fn in_range(time: Duration, spot: &Spot, report: &mut Report<'_>) -> Option<Dura
     let name = spot.name();
     let mut refuse = |message: &str, example: &str| {
         let example = report.assignment(spot, example);
-        report
-            .error(spot, format!("`{name}` must be {message}"))
-            .help(format!("write for example {example}"));
+        report.error(spot, format!("`{name}` must be {message}")).help(format!("write for example {example}"));
     };
     if time < Duration::from_millis(1) {
         refuse("longer than nothing: no wait can be over before it begins", "\"5s\"");
@@ -128,10 +118,7 @@ fn in_range(time: Duration, spot: &Spot, report: &mut Report<'_>) -> Option<Dura
     }
     if time > A_DAY {
         report
-            .warning(
-                spot,
-                format!("`{name}` is {}, more than a day", units::show_duration(time)),
-            )
+            .warning(spot, format!("`{name}` is {}, more than a day", units::show_duration(time)))
             .help("what waits so long holds memory and a descriptor; shorter is likely what you want");
     }
     Some(time)
@@ -241,10 +228,7 @@ impl Form for Balance {
             report.wrong(spot, value, &Self::describe()).help(help);
             return None;
         }
-        let words = [
-            ("round-robin", Self::RoundRobin),
-            ("least-connections", Self::LeastConnections),
-        ];
+        let words = [("round-robin", Self::RoundRobin), ("least-connections", Self::LeastConnections)];
         word(&words, value, spot, report, &Self::describe())
     }
 }
@@ -264,11 +248,7 @@ impl Form for Access {
             }
             return parts.map(Self::Sample);
         }
-        let words = [
-            ("all", Self::All),
-            ("errors+slow", Self::ErrorsAndSlow),
-            ("off", Self::Off),
-        ];
+        let words = [("all", Self::All), ("errors+slow", Self::ErrorsAndSlow), ("off", Self::Off)];
         word(&words, value, spot, report, &Self::describe())
     }
 }
@@ -290,9 +270,7 @@ impl Form for IpNet {
 
     fn read(value: &Value, spot: &Spot, report: &mut Report<'_>) -> Option<Self> {
         let net = value.as_str().and_then(|text| {
-            text.parse::<Self>()
-                .ok()
-                .or_else(|| text.parse::<std::net::IpAddr>().ok().map(Self::from))
+            text.parse::<Self>().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(Self::from))
         });
         if net.is_none() {
             report.wrong(spot, value, &Self::describe());

@@ -133,11 +133,7 @@ fn split_ipv6(bytes: &[u8]) -> Result<Parts, HostFault> {
     let address = std::str::from_utf8(&bytes[1..end]).map_err(|_| HostFault::Ipv6)?;
     let address = address.parse().map_err(|_| odd(bytes, HostFault::Ipv6))?;
     let port = port(bytes, end + 1)?;
-    Ok(Parts {
-        ipv6: Some(address),
-        name: end + 1,
-        port,
-    })
+    Ok(Parts { ipv6: Some(address), name: end + 1, port })
 }
 
 /// The port after `end`, where the name ends.

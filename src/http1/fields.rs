@@ -267,13 +267,7 @@ mod tests {
         headers.append(header::CONNECTION, HeaderValue::from_static("keep-alive, x-b, b@d, TE"));
         let options = ConnectionOptions::of(&headers);
         assert!(options.close && options.keep_alive && options.upgrade && options.names_any());
-        for (named, is_named) in [
-            ("x-a", true),
-            ("x-b", true),
-            ("te", true),
-            ("x-c", false),
-            ("close", false),
-        ] {
+        for (named, is_named) in [("x-a", true), ("x-b", true), ("te", true), ("x-c", false), ("close", false)] {
             assert_eq!(options.names(&name(named)), is_named, "{named}");
         }
     }
@@ -311,14 +305,7 @@ mod tests {
         ] {
             assert!(underscore_twin(&name(twin)), "{twin}");
         }
-        for other in [
-            "x-forwarded-for",
-            "content-length",
-            "x_custom",
-            "_",
-            "my_host",
-            "x_forwarded",
-        ] {
+        for other in ["x-forwarded-for", "content-length", "x_custom", "_", "my_host", "x_forwarded"] {
             assert!(!underscore_twin(&name(other)), "{other}");
         }
         assert!(!underscore_twin(&name(&"a_".repeat(100))));
@@ -326,25 +313,10 @@ mod tests {
 
     #[test]
     fn trailers_may_not_frame_route_or_authenticate() {
-        for forbidden in [
-            "content-length",
-            "host",
-            "te",
-            "trailer",
-            "authorization",
-            "x-forwarded-for",
-            "if-match",
-        ] {
+        for forbidden in ["content-length", "host", "te", "trailer", "authorization", "x-forwarded-for", "if-match"] {
             assert!(is_forbidden_in_trailers(&name(forbidden)), "{forbidden}");
         }
-        for allowed in [
-            "grpc-status",
-            "grpc-message",
-            "x-sum",
-            "server-timing",
-            "etag",
-            "digest",
-        ] {
+        for allowed in ["grpc-status", "grpc-message", "x-sum", "server-timing", "etag", "digest"] {
             assert!(!is_forbidden_in_trailers(&name(allowed)), "{allowed}");
         }
     }

@@ -110,12 +110,7 @@ impl Walk {
     }
 
     const fn from(state: State) -> Self {
-        Self {
-            state,
-            at: 0,
-            part: 0,
-            fields: 0,
-        }
+        Self { state, at: 0, part: 0, fields: 0 }
     }
 
     /// Whether no byte was walked yet.
@@ -259,21 +254,14 @@ fn line_end(byte: u8, otherwise: LineFault) -> Result<State, Break> {
 }
 
 fn expect_lf(byte: u8, then: State) -> Result<State, Break> {
-    if byte == b'\n' {
-        Ok(then)
-    } else {
-        Err(Break::Line(LineFault::BareCr))
-    }
+    if byte == b'\n' { Ok(then) } else { Err(Break::Line(LineFault::BareCr)) }
 }
 
 /// Whether every line of a head that httparse accepted ends in CRLF, and no empty line but one leads it. httparse
 /// takes a bare LF for a line end too, so the byte before each LF is looked at: one for each field.
 pub(super) fn has_clean_lines(head: &[u8], fields: &[httparse::Header<'_>]) -> bool {
     let crlf_before = |end: usize| end >= 2 && head[end - 2..end] == *b"\r\n";
-    head.ends_with(b"\r\n\r\n")
-        && fields
-            .iter()
-            .all(|field| crlf_before(offset(head, field.name.as_bytes())))
+    head.ends_with(b"\r\n\r\n") && fields.iter().all(|field| crlf_before(offset(head, field.name.as_bytes())))
 }
 
 /// Where `part` starts in `whole`, of which it is a slice.

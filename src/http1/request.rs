@@ -93,19 +93,14 @@ impl HeadSearch {
         {
             return judged.map(Some);
         }
-        let bounds = Bounds {
-            head: limits.max_head,
-            target: limits.max_target.min(target::LONGEST),
-            fields: limits.max_fields,
-        };
+        let bounds =
+            Bounds { head: limits.max_head, target: limits.max_target.min(target::LONGEST), fields: limits.max_fields };
         let Some(len) = self.0.advance(bytes, &bounds)? else {
             return Ok(None);
         };
         self.0 = Walk::request();
         // the walk and httparse agree on what a head is; should they ever not, nobody is to guess
-        parse(&bytes[..len], limits)
-            .unwrap_or(Err(Refusal::Malformed))
-            .map(Some)
+        parse(&bytes[..len], limits).unwrap_or(Err(Refusal::Malformed)).map(Some)
     }
 }
 
@@ -155,11 +150,7 @@ fn parse_into<'b>(
     if !is_one {
         return None;
     }
-    let version = if request.version == Some(1) {
-        Version::HTTP_11
-    } else {
-        Version::HTTP_10
-    };
+    let version = if request.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     Some(judge(head, method, target, version, request.headers))
 }
 
@@ -277,10 +268,7 @@ impl Said {
     /// Exactly `chunked`, once, and without tabs around it, which some parsers take for part of the coding.
     fn take_encoding(&mut self, head: &[u8], field: &Header<'_>) {
         let after_name = head::offset(head, field.name.as_bytes()) + field.name.len();
-        let line = head[after_name..]
-            .split(|&byte| byte == b'\r')
-            .next()
-            .unwrap_or_default();
+        let line = head[after_name..].split(|&byte| byte == b'\r').next().unwrap_or_default();
         let encoding = if self.encoding.is_some() || line.contains(&b'\t') {
             Encoding::Wrong
         } else if framing::is_chunked(field.value) {
@@ -332,11 +320,7 @@ mod tests {
     use super::super::head::LineFault;
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        max_head: 1024,
-        max_target: 64,
-        max_fields: 8,
-    };
+    const LIMITS: Limits = Limits { max_head: 1024, max_target: 64, max_fields: 8 };
 
     fn whole(text: &str) -> Result<RequestHead, Refusal> {
         check(text.as_bytes(), &LIMITS).map(|head| head.unwrap_or_else(|| panic!("incomplete: {text:?}")))
@@ -353,81 +337,33 @@ mod tests {
         ("GET / HTTP/1.1\nHost: a\r\n\r\n", Refusal::Line(LineFault::BareLf)),
         ("GET / HTTP/1.1\r\nHost: a\n\r\n", Refusal::Line(LineFault::BareLf)),
         ("GET / HTTP/1.1\r\nHost: a\r\n\n", Refusal::Line(LineFault::BareLf)),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nA: b\nB: c\r\n\r\n",
-            Refusal::Line(LineFault::BareLf),
-        ),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA: b\nB: c\r\n\r\n", Refusal::Line(LineFault::BareLf)),
         ("GET / HTTP/1.1\n\n", Refusal::Line(LineFault::BareLf)),
         ("GET / HTTP/1.1\rHost: a\r\n\r\n", Refusal::Line(LineFault::BareCr)),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nA: b\rc\r\n\r\n",
-            Refusal::Line(LineFault::BareCr),
-        ),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA: b\rc\r\n\r\n", Refusal::Line(LineFault::BareCr)),
         ("GET / HTTP/1.1\r\nHost: a\r\n\rX", Refusal::Line(LineFault::BareCr)),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n",
-            Refusal::Line(LineFault::Fold),
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n\tc\r\n\r\n",
-            Refusal::Line(LineFault::Fold),
-        ),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n", Refusal::Line(LineFault::Fold)),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n\tc\r\n\r\n", Refusal::Line(LineFault::Fold)),
         ("GET / HTTP/1.1\r\n Host: a\r\n\r\n", Refusal::Line(LineFault::Fold)),
-        (
-            "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
-            Refusal::Line(LineFault::SpaceBeforeColon),
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost\t: a\r\n\r\n",
-            Refusal::Line(LineFault::SpaceBeforeColon),
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nA: b\0c\r\n\r\n",
-            Refusal::Line(LineFault::FieldValue),
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nA: b\x7fc\r\n\r\n",
-            Refusal::Line(LineFault::FieldValue),
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nA: b\x0bc\r\n\r\n",
-            Refusal::Line(LineFault::FieldValue),
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
-            Refusal::Line(LineFault::FieldName),
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nA\r\n\r\n",
-            Refusal::Line(LineFault::FieldName),
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nA(b): c\r\n\r\n",
-            Refusal::Line(LineFault::FieldName),
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nÄ: c\r\n\r\n",
-            Refusal::Line(LineFault::FieldName),
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nA\0: c\r\n\r\n",
-            Refusal::Line(LineFault::FieldName),
-        ),
+        ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", Refusal::Line(LineFault::SpaceBeforeColon)),
+        ("GET / HTTP/1.1\r\nHost\t: a\r\n\r\n", Refusal::Line(LineFault::SpaceBeforeColon)),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA: b\0c\r\n\r\n", Refusal::Line(LineFault::FieldValue)),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA: b\x7fc\r\n\r\n", Refusal::Line(LineFault::FieldValue)),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA: b\x0bc\r\n\r\n", Refusal::Line(LineFault::FieldValue)),
+        ("GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", Refusal::Line(LineFault::FieldName)),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA\r\n\r\n", Refusal::Line(LineFault::FieldName)),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA(b): c\r\n\r\n", Refusal::Line(LineFault::FieldName)),
+        ("GET / HTTP/1.1\r\nHost: a\r\nÄ: c\r\n\r\n", Refusal::Line(LineFault::FieldName)),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA\0: c\r\n\r\n", Refusal::Line(LineFault::FieldName)),
         // request line
         ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::EmptyLines),
         ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Line(LineFault::BareLf)),
-        (
-            "\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-            Refusal::Line(LineFault::BareLf),
-        ),
+        ("\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Line(LineFault::BareLf)),
         (" GET / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
         ("G(T / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
         ("GET\r\n\r\n", Refusal::Method),
         ("\x16\x03\x01\x02", Refusal::Method),
-        (
-            "METHODMETHODMETHODMETHODMETHODMETHOD / HTTP/1.1\r\nHost: a\r\n\r\n",
-            Refusal::MethodTooLong,
-        ),
+        ("METHODMETHODMETHODMETHODMETHODMETHOD / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MethodTooLong),
         ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
         ("GET /  HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
         ("GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
@@ -450,22 +386,10 @@ mod tests {
         ("GET http:/a HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::TargetForm),
         ("GET ?q HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::TargetForm),
         ("OPTIONS ** HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::TargetForm),
-        (
-            "GET http:///p HTTP/1.1\r\nHost: a\r\n\r\n",
-            Refusal::Host(HostFault::Empty),
-        ),
-        (
-            "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
-            Refusal::Host(HostFault::UserInfo),
-        ),
-        (
-            "GET http://a:x/ HTTP/1.1\r\nHost: a\r\n\r\n",
-            Refusal::Host(HostFault::Port),
-        ),
-        (
-            "GET http://[::1/ HTTP/1.1\r\nHost: a\r\n\r\n",
-            Refusal::Host(HostFault::Ipv6),
-        ),
+        ("GET http:///p HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Host(HostFault::Empty)),
+        ("GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Host(HostFault::UserInfo)),
+        ("GET http://a:x/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Host(HostFault::Port)),
+        ("GET http://[::1/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Host(HostFault::Ipv6)),
         ("GET /#f HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
         ("GET http://a/#f HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
         ("GET /<a> HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Target),
@@ -483,24 +407,12 @@ mod tests {
         ("GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", Refusal::TwoHosts),
         ("GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", Refusal::TwoHosts),
         ("GET / HTTP/1.1\r\nHost:\r\n\r\n", Refusal::Host(HostFault::Empty)),
-        (
-            "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
-            Refusal::Host(HostFault::UserInfo),
-        ),
+        ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", Refusal::Host(HostFault::UserInfo)),
         ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", Refusal::Host(HostFault::Comma)),
-        (
-            "GET / HTTP/1.1\r\nHost: a:99999\r\n\r\n",
-            Refusal::Host(HostFault::Port),
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: [1::2::3]\r\n\r\n",
-            Refusal::Host(HostFault::Ipv6),
-        ),
+        ("GET / HTTP/1.1\r\nHost: a:99999\r\n\r\n", Refusal::Host(HostFault::Port)),
+        ("GET / HTTP/1.1\r\nHost: [1::2::3]\r\n\r\n", Refusal::Host(HostFault::Ipv6)),
         ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", Refusal::Host(HostFault::Name)),
-        (
-            "GET http://b/ HTTP/1.1\r\nHost: a b\r\n\r\n",
-            Refusal::Host(HostFault::Name),
-        ),
+        ("GET http://b/ HTTP/1.1\r\nHost: a b\r\n\r\n", Refusal::Host(HostFault::Name)),
         // framing
         (
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -514,86 +426,26 @@ mod tests {
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\nContent-Length: 5\r\n\r\n",
             Refusal::LengthAndEncoding,
         ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
-            Refusal::RepeatedLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-            Refusal::RepeatedLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n",
-            Refusal::ContentLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n",
-            Refusal::ContentLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
-            Refusal::ContentLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\n",
-            Refusal::ContentLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n",
-            Refusal::ContentLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n",
-            Refusal::ContentLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n",
-            Refusal::ContentLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551621\r\n\r\n",
-            Refusal::ContentLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-            Refusal::TransferEncoding,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
-            Refusal::TransferEncoding,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
-            Refusal::TransferEncoding,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked,\r\n\r\n",
-            Refusal::TransferEncoding,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;q=1\r\n\r\n",
-            Refusal::TransferEncoding,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n",
-            Refusal::TransferEncoding,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n",
-            Refusal::TransferEncoding,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n",
-            Refusal::TransferEncoding,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\tchunked\r\n\r\n",
-            Refusal::TransferEncoding,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\t\r\n\r\n",
-            Refusal::TransferEncoding,
-        ),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", Refusal::RepeatedLength),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", Refusal::RepeatedLength),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n", Refusal::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n", Refusal::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n", Refusal::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\n", Refusal::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", Refusal::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n", Refusal::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n", Refusal::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551621\r\n\r\n", Refusal::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Refusal::TransferEncoding),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", Refusal::TransferEncoding),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n", Refusal::TransferEncoding),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked,\r\n\r\n", Refusal::TransferEncoding),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;q=1\r\n\r\n", Refusal::TransferEncoding),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n", Refusal::TransferEncoding),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n", Refusal::TransferEncoding),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n", Refusal::TransferEncoding),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\tchunked\r\n\r\n", Refusal::TransferEncoding),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\t\r\n\r\n", Refusal::TransferEncoding),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
             Refusal::TransferEncoding,
@@ -602,52 +454,22 @@ mod tests {
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n",
             Refusal::TransferEncoding,
         ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\n\r\n",
-            Refusal::Line(LineFault::Fold),
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n",
-            Refusal::Line(LineFault::FieldValue),
-        ),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\n\r\n", Refusal::Line(LineFault::Fold)),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n", Refusal::Line(LineFault::FieldValue)),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n",
             Refusal::Line(LineFault::SpaceBeforeColon),
         ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
-            Refusal::UnknownCoding,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
-            Refusal::UnknownCoding,
-        ),
-        (
-            "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
-            Refusal::EncodingInHttp10,
-        ),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", Refusal::UnknownCoding),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", Refusal::UnknownCoding),
+        ("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", Refusal::EncodingInHttp10),
         // expectations
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 5\r\n\r\n",
-            Refusal::Expect,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue, x\r\nContent-Length: 5\r\n\r\n",
-            Refusal::Expect,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nExpect:\r\nContent-Length: 5\r\n\r\n",
-            Refusal::Expect,
-        ),
+        ("POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 5\r\n\r\n", Refusal::Expect),
+        ("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue, x\r\nContent-Length: 5\r\n\r\n", Refusal::Expect),
+        ("POST / HTTP/1.1\r\nHost: a\r\nExpect:\r\nContent-Length: 5\r\n\r\n", Refusal::Expect),
         // limits
-        (
-            "GET /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-            Refusal::TargetTooLong,
-        ),
-        (
-            "GET / HTTP/1.1\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na",
-            Refusal::TooManyFields,
-        ),
+        ("GET /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", Refusal::TargetTooLong),
+        ("GET / HTTP/1.1\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na", Refusal::TooManyFields),
     ];
 
     #[test]
@@ -692,11 +514,7 @@ mod tests {
         let head = RequestHead {
             len: text.len(),
             version: Version::HTTP_11,
-            method: MethodFacts {
-                head: false,
-                safe: true,
-                idempotent: true,
-            },
+            method: MethodFacts { head: false, safe: true, idempotent: true },
             framing: Framing::None,
             expects_continue: false,
             upgrade: false,
@@ -757,10 +575,7 @@ mod tests {
             ("", Framing::None),
             ("Content-Length: 0\r\n", Framing::Length(0)),
             ("content-length:\t0012 \r\n", Framing::Length(12)),
-            (
-                "Content-Length: 9223372036854775807\r\n",
-                Framing::Length(i64::MAX as u64),
-            ),
+            ("Content-Length: 9223372036854775807\r\n", Framing::Length(i64::MAX as u64)),
             ("Transfer-Encoding: chunked\r\n", Framing::Chunked),
             ("transfer-encoding:  Chunked \r\n", Framing::Chunked),
         ] {
@@ -779,11 +594,7 @@ mod tests {
             ("1.1", "Content-Length: 5\r\n", false),
         ] {
             let head = whole(&format!("POST / HTTP/{version}\r\nHost: a\r\n{fields}\r\n"));
-            assert_eq!(
-                head.map(|head| head.expects_continue),
-                Ok(expects),
-                "{version} {fields:?}"
-            );
+            assert_eq!(head.map(|head| head.expects_continue), Ok(expects), "{version} {fields:?}");
         }
     }
 
@@ -792,42 +603,18 @@ mod tests {
         const WEBSOCKET: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
         for (line, fields, upgrade) in [
             ("GET / HTTP/1.1", WEBSOCKET, true),
-            (
-                "GET / HTTP/1.1",
-                "Connection: keep-alive, upgrade\r\nUpgrade: a/1, b\r\n",
-                true,
-            ),
-            (
-                "GET / HTTP/1.1",
-                "Upgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 0\r\n",
-                true,
-            ),
+            ("GET / HTTP/1.1", "Connection: keep-alive, upgrade\r\nUpgrade: a/1, b\r\n", true),
+            ("GET / HTTP/1.1", "Upgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 0\r\n", true),
             ("POST / HTTP/1.1", WEBSOCKET, false),
             ("GET / HTTP/1.0", WEBSOCKET, false),
-            (
-                "GET / HTTP/1.1",
-                "Upgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 1\r\n",
-                false,
-            ),
+            ("GET / HTTP/1.1", "Upgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 1\r\n", false),
             ("GET / HTTP/1.1", "Upgrade: websocket\r\n", false),
             ("GET / HTTP/1.1", "Connection: upgrade\r\n", false),
             ("GET / HTTP/1.1", "Upgrade:\r\nConnection: upgrade\r\n", false),
             ("GET / HTTP/1.1", "Upgrade: a b\r\nConnection: upgrade\r\n", false),
-            (
-                "GET / HTTP/1.1",
-                "Upgrade: h2c\r\nConnection: upgrade, HTTP2-Settings\r\n",
-                false,
-            ),
-            (
-                "GET / HTTP/1.1",
-                "Upgrade: websocket, H2C\r\nConnection: upgrade\r\n",
-                false,
-            ),
-            (
-                "GET / HTTP/1.1",
-                "Upgrade: websocket\r\nUpgrade: h2c\r\nConnection: upgrade\r\n",
-                false,
-            ),
+            ("GET / HTTP/1.1", "Upgrade: h2c\r\nConnection: upgrade, HTTP2-Settings\r\n", false),
+            ("GET / HTTP/1.1", "Upgrade: websocket, H2C\r\nConnection: upgrade\r\n", false),
+            ("GET / HTTP/1.1", "Upgrade: websocket\r\nUpgrade: h2c\r\nConnection: upgrade\r\n", false),
         ] {
             let head = whole(&format!("{line}\r\nHost: a\r\n{fields}\r\n"));
             assert_eq!(head.map(|head| head.upgrade), Ok(upgrade), "{line} {fields:?}");
@@ -848,10 +635,7 @@ mod tests {
             let head = whole(&format!("GET / HTTP/{version}\r\n{fields}Host: a\r\n\r\n"));
             assert_eq!(head.map(|head| head.keep_alive), Ok(keep_alive), "{version} {fields:?}");
         }
-        assert_eq!(
-            with("TE: gzip;q=0.5, Trailers\r\n").map(|head| head.te_trailers),
-            Ok(true)
-        );
+        assert_eq!(with("TE: gzip;q=0.5, Trailers\r\n").map(|head| head.te_trailers), Ok(true));
         assert_eq!(with("TE: gzip\r\n").map(|head| head.te_trailers), Ok(false));
     }
 
@@ -880,16 +664,9 @@ mod tests {
     #[test]
     fn more_fields_than_fit_the_stack_are_taken_when_the_limit_says_so() {
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(499));
-        let limits = Limits {
-            max_head: 1 << 16,
-            max_fields: 500,
-            ..LIMITS
-        };
+        let limits = Limits { max_head: 1 << 16, max_fields: 500, ..LIMITS };
         assert!(matches!(check(text.as_bytes(), &limits), Ok(Some(_))));
-        let limits = Limits {
-            max_fields: 499,
-            ..limits
-        };
+        let limits = Limits { max_fields: 499, ..limits };
         assert_eq!(check(text.as_bytes(), &limits), Err(Refusal::TooManyFields));
     }
 

@@ -120,11 +120,7 @@ impl ResponseSearch {
         {
             return head.map(Some);
         }
-        let bounds = Bounds {
-            head: max_head,
-            target: 0,
-            fields: MAX_FIELDS,
-        };
+        let bounds = Bounds { head: max_head, target: 0, fields: MAX_FIELDS };
         if self.0.advance(buffer, &bounds)?.is_none() {
             return Ok(None);
         }
@@ -244,11 +240,7 @@ impl Said {
         }
         self.len = len;
         self.status = StatusCode::from_u16(response.code?).ok()?;
-        self.version = if response.version == Some(1) {
-            Version::HTTP_11
-        } else {
-            Version::HTTP_10
-        };
+        self.version = if response.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
         let mut fields = response.headers.iter();
         Some(fields.try_for_each(|field| self.take(bytes, field)))
     }
@@ -271,10 +263,7 @@ impl Said {
     }
 
     fn keep(&mut self, head: &[u8], field: &Header<'_>) {
-        self.fields.push(Field {
-            name: place(head, field.name.as_bytes()),
-            value: place(head, field.value),
-        });
+        self.fields.push(Field { name: place(head, field.name.as_bytes()), value: place(head, field.value) });
     }
 
     /// Folds equal lengths into one, over several fields and inside a list (RFC 9112 §6.3).
@@ -426,10 +415,7 @@ mod tests {
     use super::*;
 
     const MAX_HEAD: usize = 1024;
-    const PLAIN: Asked = Asked {
-        head: false,
-        upgrade: false,
-    };
+    const PLAIN: Asked = Asked { head: false, upgrade: false };
     const HEAD: Asked = Asked { head: true, ..PLAIN };
     const UPGRADE: Asked = Asked { upgrade: true, ..PLAIN };
 
@@ -472,87 +458,33 @@ mod tests {
         ("HTTP/1.1 200 OK\r\nA: b\n\r\n", ResponseFault::Line(LineFault::BareLf)),
         ("HTTP/1.1 200 OK\r\nA: b\r\n\n", ResponseFault::Line(LineFault::BareLf)),
         ("HTTP/1.1 200 OK\rA: b\r\n\r\n", ResponseFault::Line(LineFault::BareCr)),
-        (
-            "HTTP/1.1 200 OK\r\nA: b\rc\r\n\r\n",
-            ResponseFault::Line(LineFault::BareCr),
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
-            ResponseFault::Line(LineFault::Fold),
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
-            ResponseFault::Line(LineFault::SpaceBeforeColon),
-        ),
-        (
-            "HTTP/1.1 200 OK\r\n: b\r\n\r\n",
-            ResponseFault::Line(LineFault::FieldName),
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nA\r\n\r\n",
-            ResponseFault::Line(LineFault::FieldName),
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nA: b\0\r\n\r\n",
-            ResponseFault::Line(LineFault::FieldValue),
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nA: b\x1b[0m\r\n\r\n",
-            ResponseFault::Line(LineFault::FieldValue),
-        ),
+        ("HTTP/1.1 200 OK\r\nA: b\rc\r\n\r\n", ResponseFault::Line(LineFault::BareCr)),
+        ("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", ResponseFault::Line(LineFault::Fold)),
+        ("HTTP/1.1 200 OK\r\nA : b\r\n\r\n", ResponseFault::Line(LineFault::SpaceBeforeColon)),
+        ("HTTP/1.1 200 OK\r\n: b\r\n\r\n", ResponseFault::Line(LineFault::FieldName)),
+        ("HTTP/1.1 200 OK\r\nA\r\n\r\n", ResponseFault::Line(LineFault::FieldName)),
+        ("HTTP/1.1 200 OK\r\nA: b\0\r\n\r\n", ResponseFault::Line(LineFault::FieldValue)),
+        ("HTTP/1.1 200 OK\r\nA: b\x1b[0m\r\n\r\n", ResponseFault::Line(LineFault::FieldValue)),
         // framing
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
             ResponseFault::LengthAndEncoding,
         ),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-            ResponseFault::DifferentLengths,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n",
-            ResponseFault::DifferentLengths,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n",
-            ResponseFault::ContentLength,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 5,\r\n\r\n",
-            ResponseFault::ContentLength,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
-            ResponseFault::ContentLength,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775808\r\n\r\n",
-            ResponseFault::ContentLength,
-        ),
-        (
-            "HTTP/1.1 304 Not Modified\r\nContent-Length: x\r\n\r\n",
-            ResponseFault::ContentLength,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-            ResponseFault::TransferEncoding,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
-            ResponseFault::TransferEncoding,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n",
-            ResponseFault::TransferEncoding,
-        ),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", ResponseFault::DifferentLengths),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n", ResponseFault::DifferentLengths),
+        ("HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n", ResponseFault::ContentLength),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5,\r\n\r\n", ResponseFault::ContentLength),
+        ("HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n", ResponseFault::ContentLength),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775808\r\n\r\n", ResponseFault::ContentLength),
+        ("HTTP/1.1 304 Not Modified\r\nContent-Length: x\r\n\r\n", ResponseFault::ContentLength),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", ResponseFault::TransferEncoding),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", ResponseFault::TransferEncoding),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n", ResponseFault::TransferEncoding),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
             ResponseFault::TransferEncoding,
         ),
-        (
-            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-            ResponseFault::EncodingInHttp10,
-        ),
+        ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", ResponseFault::EncodingInHttp10),
         // 101
         (
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n",
@@ -594,12 +526,7 @@ mod tests {
 
     #[test]
     fn status_lines_without_a_reason_pass() {
-        for line in [
-            "HTTP/1.1 200",
-            "HTTP/1.1 200 ",
-            "HTTP/1.0 999 \u{e4}",
-            "HTTP/1.1 200 a\tb",
-        ] {
+        for line in ["HTTP/1.1 200", "HTTP/1.1 200 ", "HTTP/1.0 999 \u{e4}", "HTTP/1.1 200 a\tb"] {
             assert!(asked(PLAIN, &format!("{line}\r\n\r\n")).is_ok(), "{line}");
         }
     }
@@ -625,11 +552,7 @@ mod tests {
             (PLAIN, 100, "", ResponseBody::None, true),
         ] {
             let head = asked(asking, &format!("HTTP/1.1 {status} X\r\n{fields}\r\n")).expect("no fault");
-            assert_eq!(
-                (head.body, head.keep_alive),
-                (body, keep_alive),
-                "{asking:?} {status} {fields:?}"
-            );
+            assert_eq!((head.body, head.keep_alive), (body, keep_alive), "{asking:?} {status} {fields:?}");
         }
     }
 
@@ -685,16 +608,9 @@ mod tests {
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade:\r\n\r\n",
             "HTTP/1.0 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
         ] {
-            assert_eq!(
-                asked(UPGRADE, text).err(),
-                Some(ResponseFault::UpgradeToNothing),
-                "{text:?}"
-            );
+            assert_eq!(asked(UPGRADE, text).err(), Some(ResponseFault::UpgradeToNothing), "{text:?}");
         }
-        let declined = asked(
-            UPGRADE,
-            "HTTP/1.1 426 X\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n",
-        );
+        let declined = asked(UPGRADE, "HTTP/1.1 426 X\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n");
         assert!(declined.is_ok_and(|head| !head.upgraded && !head.headers.contains_key("upgrade")));
     }
 
@@ -715,10 +631,7 @@ mod tests {
             ("1.0", "", false),
             ("1.0", "Connection: keep-alive\r\n", true),
         ] {
-            let head = asked(
-                PLAIN,
-                &format!("HTTP/{version} 200 OK\r\nContent-Length: 0\r\n{fields}\r\n"),
-            );
+            let head = asked(PLAIN, &format!("HTTP/{version} 200 OK\r\nContent-Length: 0\r\n{fields}\r\n"));
             assert_eq!(head.map(|head| head.keep_alive), Ok(keep_alive), "{version} {fields:?}");
         }
     }

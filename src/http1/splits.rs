@@ -11,11 +11,7 @@ use super::request::{HeadSearch, Limits, Refusal, RequestHead, check};
 use super::response::{Asked, ResponseFault, ResponseHead, ResponseSearch};
 use super::{encode, fields};
 
-const LIMITS: Limits = Limits {
-    max_head: 300,
-    max_target: 24,
-    max_fields: 6,
-};
+const LIMITS: Limits = Limits { max_head: 300, max_target: 24, max_fields: 6 };
 
 /// Messages put together from likely parts, then damaged in a few places.
 fn messages(starts: &'static [&'static str], parts: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
@@ -62,12 +58,7 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
 
 fn responses() -> impl Strategy<Value = Vec<u8>> {
     messages(
-        &[
-            "HTTP/1.1 200 OK\r\n",
-            "HTTP/1.0 304\r\n",
-            "HTTP/1.1 101 Switching\r\nUpgrade: a\r\n",
-            "HTTP/1.1 204 \r\n",
-        ],
+        &["HTTP/1.1 200 OK\r\n", "HTTP/1.0 304\r\n", "HTTP/1.1 101 Switching\r\nUpgrade: a\r\n", "HTTP/1.1 204 \r\n"],
         &[
             "Content-Length: 5\r\n",
             "Content-Length: 5, 05\r\n",
@@ -84,14 +75,7 @@ fn responses() -> impl Strategy<Value = Vec<u8>> {
 fn chunked_bodies() -> impl Strategy<Value = Vec<u8>> {
     messages(
         &["", "5\r\nhello\r\n", "a;x=\"y\"\r\n0123456789\r\n"],
-        &[
-            "1\r\n!\r\n",
-            "0010\r\n0123456789abcdef\r\n",
-            "0\r\n",
-            "0\r\nX-Sum: 1\r\n",
-            "\r\n",
-            "Content-Length: 1\r\n",
-        ],
+        &["1\r\n!\r\n", "0010\r\n0123456789abcdef\r\n", "0\r\n", "0\r\nX-Sum: 1\r\n", "\r\n", "Content-Length: 1\r\n"],
     )
 }
 

@@ -23,10 +23,7 @@ pub(super) fn check(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
         return Ok(());
     }
     let rest = after_scheme(target).ok_or(Refusal::TargetForm)?;
-    let end = rest
-        .iter()
-        .position(|byte| matches!(byte, b'/' | b'?'))
-        .unwrap_or(rest.len());
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     authority::check(&rest[..end]).map_err(Refusal::Host)?;
     check_path(&rest[end..])
 }

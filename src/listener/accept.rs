@@ -76,19 +76,10 @@ impl Acceptor {
         socket: OwnedFd,
         limits: Arc<Limits>,
     ) -> io::Result<Self> {
-        #[expect(
-            deprecated,
-            reason = "sound for an OwnedFd that nobody replaces; its successor is an unsafe fn"
-        )]
+        #[expect(deprecated, reason = "sound for an OwnedFd that nobody replaces; its successor is an unsafe fn")]
         let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
         let socket = Rc::new(Socket(RefCell::new(Some(socket))));
-        let accepting = Accepting {
-            thread,
-            listener,
-            kind,
-            socket: socket.clone(),
-            limits,
-        };
+        let accepting = Accepting { thread, listener, kind, socket: socket.clone(), limits };
         let task = tokio::task::spawn_local(accepting.run::<W>());
         Ok(Self { socket, task })
     }
@@ -182,9 +173,8 @@ impl Socket {
             return Accepted::Parked;
         };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let taken = socket.try_io(Interest::READABLE, |socket| {
-            acceptfrom_with(socket.as_fd(), flags).map_err(io::Error::from)
-        });
+        let taken =
+            socket.try_io(Interest::READABLE, |socket| acceptfrom_with(socket.as_fd(), flags).map_err(io::Error::from));
         match taken {
             Ok((fd, peer)) => match adopt(fd, peer.and_then(|peer| SocketAddr::try_from(peer).ok())) {
                 Ok((stream, peer)) => Accepted::Connection(stream, peer),
@@ -209,22 +199,24 @@ fn adopt(fd: OwnedFd, peer: Option<SocketAddr>) -> io::Result<(Stream, Option<So
 
 /// Errors of the one connection that was to be accepted, and not of the socket: accept(2) says to go on.
 fn is_passing(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(
-            Errno::AGAIN
-                | Errno::INTR
-                | Errno::CONNABORTED
-                | Errno::PERM
-                | Errno::PROTO
-                | Errno::NOPROTOOPT
-                | Errno::OPNOTSUPP
-                | Errno::NETDOWN
-                | Errno::NETUNREACH
-                | Errno::HOSTDOWN
-                | Errno::HOSTUNREACH
-                | Errno::NONET
-                | Errno::TIMEDOUT
+    // what tokio says by itself carries no number
+    error.kind() == io::ErrorKind::WouldBlock
+        || matches!(
+            Errno::from_io_error(error),
+            Some(
+                Errno::AGAIN
+                    | Errno::INTR
+                    | Errno::CONNABORTED
+                    | Errno::PERM
+                    | Errno::PROTO
+                    | Errno::NOPROTOOPT
+                    | Errno::OPNOTSUPP
+                    | Errno::NETDOWN
+                    | Errno::NETUNREACH
+                    | Errno::HOSTDOWN
+                    | Errno::HOSTUNREACH
+                    | Errno::NONET
+                    | Errno::TIMEDOUT
+            )
         )
-    )
 }

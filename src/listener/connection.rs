@@ -82,15 +82,13 @@ pub(super) async fn run<W: Way>(connection: Connection<W>, stream: Stream) {
     let (thread, client) = (connection.thread.clone(), connection.client.clone());
     let mut serving = pin!(connection.serve(stream));
     // an exchange that panics ends its own connection and nothing else
-    let end = poll_fn(
-        |cx| match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
-            Ok(polled) => polled,
-            Err(panic) => {
-                thread.panicked(text_of(&*panic));
-                Poll::Ready(End::Internal)
-            }
-        },
-    )
+    let end = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
+        Ok(polled) => polled,
+        Err(panic) => {
+            thread.panicked(text_of(&*panic));
+            Poll::Ready(End::Internal)
+        }
+    })
     .await;
     W::closed(&thread, &client, end);
 }
@@ -170,11 +168,7 @@ impl<W: Way> Connection<W> {
     async fn serve_requests(&self, listener: usize, stream: Stream, first: BytesMut) -> Served {
         let settings = &self.thread.plan.config.listeners[listener];
         let gate = Gate::new(&self.thread, &self.client, listener, stream, first);
-        let exchanges = Exchanges::<W> {
-            thread: self.thread.clone(),
-            client: self.client.clone(),
-            _way: PhantomData,
-        };
+        let exchanges = Exchanges::<W> { thread: self.thread.clone(), client: self.client.clone(), _way: PhantomData };
         let mut http = builder(settings).serve_connection(TokioIo::new(gate), exchanges);
         let outcome = self.until_cut(poll_fn(|cx| http.poll_without_shutdown(cx))).await;
         match outcome {
@@ -195,12 +189,7 @@ impl<W: Way> Connection<W> {
 
     /// Goes on with what hyper left: every byte that was to be answered is, and flushed.
     async fn go_on(&self, settings: &Listener, remains: Remains) -> Served {
-        let Remains {
-            mut stream,
-            over,
-            held,
-            may_receive,
-        } = remains;
+        let Remains { mut stream, over, held, may_receive } = remains;
         if let Some(tunnel) = self.client.take_switch() {
             let tunnel = W::tunnel(self.thread.clone(), self.client.clone(), stream, held.freeze(), tunnel);
             let is_whole = self.until_cut(tunnel).await.is_some();
@@ -210,22 +199,18 @@ impl<W: Way> Connection<W> {
             Some(Over::Left) => return Served::Idle(stream),
             Some(Over::Closed) => (End::ClientDone, None),
             Some(Over::ClosedInHead) => (End::ClientLeftHead, None),
-            Some(Over::Refused { refusal, began }) => (
-                End::Refused,
-                Some(W::refuse(&self.thread, &self.client, &refusal, &held, began)),
-            ),
-            Some(Over::SlowHead { began }) => (
-                End::SlowHead,
-                Some(W::refuse_slow_head(&self.thread, &self.client, &held, began)),
-            ),
+            Some(Over::Refused { refusal, began }) => {
+                (End::Refused, Some(W::refuse(&self.thread, &self.client, &refusal, &held, began)))
+            }
+            Some(Over::SlowHead { began }) => {
+                (End::SlowHead, Some(W::refuse_slow_head(&self.thread, &self.client, &held, began)))
+            }
             None => (self.client.trouble().map_or(End::Announced, End::from), None),
         };
         drop(held);
         let farewell = async {
             if let Some(bytes) = last_words
-                && farewell::say(&self.client, &mut stream, &bytes, settings.write_timeout)
-                    .await
-                    .is_err()
+                && farewell::say(&self.client, &mut stream, &bytes, settings.write_timeout).await.is_err()
             {
                 return;
             }
@@ -306,11 +291,7 @@ const FIELDS: usize = 100;
 /// goes on asking the gate whether the client is there.
 fn builder(settings: &Listener) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder
-        .half_close(false)
-        .header_read_timeout(None)
-        .writev(true)
-        .max_buf_size(CHUNK.max(2 * settings.max_head));
+    builder.half_close(false).header_read_timeout(None).writev(true).max_buf_size(CHUNK.max(2 * settings.max_head));
     if settings.max_fields > FIELDS {
         builder.max_headers(settings.max_fields);
     }

@@ -149,12 +149,7 @@ impl Gate {
             Position::Over(over) => Some(over),
             _ => None,
         };
-        Remains {
-            stream: self.stream,
-            over,
-            held: self.held,
-            may_receive: !(self.finished || self.last && is_whole),
-        }
+        Remains { stream: self.stream, over, held: self.held, may_receive: !(self.finished || self.last && is_whole) }
     }
 
     fn settings(&self) -> &Listener {
@@ -356,11 +351,8 @@ impl Gate {
     /// Looks at bytes that start with a head.
     fn look(&mut self, bytes: &[u8], began: Instant) -> Look {
         let settings = self.settings();
-        let limits = Limits {
-            max_head: settings.max_head,
-            max_target: settings.max_target,
-            max_fields: settings.max_fields,
-        };
+        let limits =
+            Limits { max_head: settings.max_head, max_target: settings.max_target, max_fields: settings.max_fields };
         match self.search.look(bytes, &limits) {
             Ok(Some(facts)) => {
                 self.end_wait(Side::Read);
@@ -368,11 +360,7 @@ impl Gate {
                 self.client.saw_head(HeadSeen {
                     facts,
                     began,
-                    complete: if matches!(self.position, Position::Head { .. }) {
-                        Instant::now()
-                    } else {
-                        began
-                    },
+                    complete: if matches!(self.position, Position::Head { .. }) { Instant::now() } else { began },
                 });
                 self.position = match facts.framing {
                     Framing::None | Framing::Length(0) => Position::Answering,
@@ -412,11 +400,7 @@ impl Gate {
         };
         if is_done {
             // the response may have been faster
-            self.position = if self.client.is_quiet() {
-                Position::Between
-            } else {
-                Position::Answering
-            };
+            self.position = if self.client.is_quiet() { Position::Between } else { Position::Answering };
         }
         len
     }

@@ -30,10 +30,7 @@ impl Limit {
     #[must_use]
     pub fn new(max: u32) -> Self {
         let max = (max as usize).min(Semaphore::MAX_PERMITS);
-        Self {
-            free: Arc::new(Semaphore::new(max)),
-            max,
-        }
+        Self { free: Arc::new(Semaphore::new(max)), max }
     }
 
     /// How many connections are open.
@@ -55,10 +52,7 @@ impl Limits {
     /// At most `max` connections on this listener, and no more than the worker may have.
     #[must_use]
     pub fn new(max: u32, worker: &Arc<Limit>) -> Self {
-        Self {
-            listener: Limit::new(max),
-            worker: worker.clone(),
-        }
+        Self { listener: Limit::new(max), worker: worker.clone() }
     }
 
     /// The listener's own limit.
@@ -69,10 +63,7 @@ impl Limits {
 
     /// Takes a permit if there is one.
     pub(super) fn try_take(&self) -> Option<Permit> {
-        Some(Permit {
-            _listener: self.listener.try_take()?,
-            _worker: self.worker.try_take()?,
-        })
+        Some(Permit { _listener: self.listener.try_take()?, _worker: self.worker.try_take()? })
     }
 
     /// Waits for a permit, in the order of asking.
@@ -80,10 +71,7 @@ impl Limits {
     /// # Errors
     /// Never in practice: nobody closes the semaphores.
     pub(super) async fn take(&self) -> Result<Permit, AcquireError> {
-        Ok(Permit {
-            _listener: self.listener.take().await?,
-            _worker: self.worker.take().await?,
-        })
+        Ok(Permit { _listener: self.listener.take().await?, _worker: self.worker.take().await? })
     }
 }
 

@@ -44,10 +44,7 @@ pub(super) async fn park(
     since: Instant,
     idle_timeout: Duration,
 ) -> Unparked {
-    let mut stay = Stay {
-        until: since + idle_timeout,
-        is_draining: false,
-    };
+    let mut stay = Stay { until: since + idle_timeout, is_draining: false };
     client.alarm.set_at(stay.until);
     client.set_parked(true);
     let unparked = poll_fn(|cx| stay.poll(drain, client, stream, cx)).await;

@@ -29,11 +29,7 @@ impl Counters {
     #[must_use]
     pub fn new(names: &Names) -> Arc<Self> {
         let listeners = names.listeners.iter().map(|_| Listener::default()).collect();
-        let pools = names
-            .pools
-            .iter()
-            .map(|(_, servers)| Pool::new(servers.len()))
-            .collect();
+        let pools = names.pools.iter().map(|(_, servers)| Pool::new(servers.len())).collect();
         Arc::new(Self { listeners, pools })
     }
 
@@ -101,16 +97,8 @@ impl Totals {
                 .unwrap_or_default(),
         };
         for one in counters {
-            totals
-                .listeners
-                .iter_mut()
-                .zip(&one.listeners)
-                .for_each(|(sum, more)| sum.add(more));
-            totals
-                .pools
-                .iter_mut()
-                .zip(&one.pools)
-                .for_each(|(sum, more)| sum.add(more));
+            totals.listeners.iter_mut().zip(&one.listeners).for_each(|(sum, more)| sum.add(more));
+            totals.pools.iter_mut().zip(&one.pools).for_each(|(sum, more)| sum.add(more));
         }
         totals
     }
@@ -146,8 +134,7 @@ struct Count(AtomicU64);
 
 impl Count {
     fn add(&self, more: u64) {
-        self.0
-            .store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
     }
 
     fn now(&self) -> u64 {
@@ -257,10 +244,7 @@ fn class(status: u16) -> usize {
 }
 
 fn classes(counts: &[u64; CLASSES.len()]) -> Value {
-    let pairs = CLASSES
-        .iter()
-        .zip(counts)
-        .map(|(name, count)| ((*name).to_owned(), Value::from(*count)));
+    let pairs = CLASSES.iter().zip(counts).map(|(name, count)| ((*name).to_owned(), Value::from(*count)));
     Value::Object(pairs.collect())
 }
 
@@ -268,10 +252,7 @@ fn classes(counts: &[u64; CLASSES.len()]) -> Value {
 const REFUSALS: [u16; 9] = [400, 405, 408, 413, 414, 417, 431, 501, 505];
 
 fn refusal(status: u16) -> usize {
-    REFUSALS
-        .iter()
-        .position(|known| *known == status)
-        .unwrap_or(REFUSALS.len())
+    REFUSALS.iter().position(|known| *known == status).unwrap_or(REFUSALS.len())
 }
 
 #[cfg(test)]

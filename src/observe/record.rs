@@ -307,12 +307,7 @@ pub(super) mod tests {
 
     /// An exchange that one server refused and the next one answered.
     pub(in crate::observe) fn retried() -> Record {
-        let attempt = |server, outcome, took| Attempt {
-            server,
-            reused: false,
-            outcome,
-            took,
-        };
+        let attempt = |server, outcome, took| Attempt { server, reused: false, outcome, took };
         Record {
             id: RequestId::new(1_700_000_000_000, 42),
             started: 1_700_000_000_000_123,
@@ -328,19 +323,10 @@ pub(super) mod tests {
             end: End::Ok,
             phase: Phase::Done,
             detail: None,
-            timers: Timers {
-                head: 30,
-                connected: 620,
-                sent: 650,
-                responded: 2_900,
-                total: 3_249,
-            },
+            timers: Timers { head: 30, connected: 620, sent: 650, responded: 2_900, total: 3_249 },
             bytes_in: 0,
             bytes_out: 1_873,
-            attempts: smallvec![
-                attempt(0, Outcome::ConnectFailed, 220),
-                attempt(1, Outcome::Responded, 2_300)
-            ],
+            attempts: smallvec![attempt(0, Outcome::ConnectFailed, 220), attempt(1, Outcome::Responded, 2_300)],
         }
     }
 

@@ -42,11 +42,7 @@ mod tests {
     use super::*;
 
     fn log(access: Access) -> Log {
-        Log {
-            access,
-            slow: Duration::from_secs(1),
-            empty_connections: false,
-        }
+        Log { access, slow: Duration::from_secs(1), empty_connections: false }
     }
 
     fn facts() -> Facts {
@@ -87,16 +83,9 @@ mod tests {
 
     #[test]
     fn empty_connections_are_written_only_when_asked_for() {
-        let empty = Facts {
-            empty: true,
-            end: End::ClientClosed,
-            ..facts()
-        };
+        let empty = Facts { empty: true, end: End::ClientClosed, ..facts() };
         assert!(!selects(&log(Access::All), &empty));
-        let asked = Log {
-            empty_connections: true,
-            ..log(Access::All)
-        };
+        let asked = Log { empty_connections: true, ..log(Access::All) };
         assert!(selects(&asked, &empty));
     }
 }

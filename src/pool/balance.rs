@@ -173,24 +173,16 @@ mod tests {
     }
 
     fn set(pool: &Pool, index: usize, verdict: Verdict) {
-        let finding = Finding {
-            verdict,
-            detail: "said".into(),
-            took: Duration::ZERO,
-        };
+        let finding = Finding { verdict, detail: "said".into(), took: Duration::ZERO };
         pool.servers[index].health.observe(finding, SystemTime::UNIX_EPOCH);
     }
 
     fn picks(balancer: &mut Balancer, pool: &Pool, count: usize) -> Vec<usize> {
-        (0..count)
-            .map(|_| balancer.pick(pool, &[]).expect("a usable server"))
-            .collect()
+        (0..count).map(|_| balancer.pick(pool, &[]).expect("a usable server")).collect()
     }
 
     fn shares(picks: &[usize], servers: usize) -> Vec<usize> {
-        (0..servers)
-            .map(|index| picks.iter().filter(|pick| **pick == index).count())
-            .collect()
+        (0..servers).map(|index| picks.iter().filter(|pick| **pick == index).count()).collect()
     }
 
     #[test]
@@ -201,12 +193,7 @@ mod tests {
             let mut balancer = Balancer::new(&pool, 0);
             for _ in 0..3 {
                 let shares = shares(&picks(&mut balancer, &pool, cycle), weights.len());
-                assert!(
-                    shares
-                        .iter()
-                        .zip(weights)
-                        .all(|(share, weight)| *share == *weight as usize)
-                );
+                assert!(shares.iter().zip(weights).all(|(share, weight)| *share == *weight as usize));
             }
         }
     }
@@ -233,10 +220,7 @@ mod tests {
         set(&pool, 1, Verdict::Bad);
         let shares = shares(&picks(&mut balancer, &pool, 300), 4);
         assert_eq!(shares[1], 0);
-        assert!(
-            [0, 2, 3].iter().all(|index| shares[*index].abs_diff(100) <= 1),
-            "{shares:?}"
-        );
+        assert!([0, 2, 3].iter().all(|index| shares[*index].abs_diff(100) <= 1), "{shares:?}");
     }
 
     #[test]
@@ -249,10 +233,7 @@ mod tests {
             set(&pool, 1, Verdict::Good);
             let order = picks(&mut balancer, &pool, 30);
             assert!(order.windows(3).all(|three| three != [1, 1, 1]), "{order:?}");
-            assert!(
-                order.iter().filter(|pick| **pick == 1).count().abs_diff(10) <= 2,
-                "{order:?}"
-            );
+            assert!(order.iter().filter(|pick| **pick == 1).count().abs_diff(10) <= 2, "{order:?}");
         }
     }
 
@@ -353,15 +334,8 @@ mod tests {
     }
 
     fn case() -> impl Strategy<Value = Case> {
-        (0..4_u32, any::<bool>(), 0..4_u8, 0..3_u32, any::<bool>()).prop_map(|(weight, backup, state, open, tried)| {
-            Case {
-                weight,
-                backup,
-                state,
-                open,
-                tried,
-            }
-        })
+        (0..4_u32, any::<bool>(), 0..4_u8, 0..3_u32, any::<bool>())
+            .prop_map(|(weight, backup, state, open, tried)| Case { weight, backup, state, open, tried })
     }
 
     fn pool_of(cases: &[Case], balance: Balance) -> Pool {

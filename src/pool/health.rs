@@ -136,13 +136,7 @@ impl Health {
         Self {
             state: AtomicU8::new(state as u8),
             thresholds,
-            story: Mutex::new(Story {
-                state,
-                since: now,
-                against: 0,
-                last: None,
-                history: VecDeque::new(),
-            }),
+            story: Mutex::new(Story { state, since: now, against: 0, last: None, history: VecDeque::new() }),
         }
     }
 
@@ -279,11 +273,7 @@ mod tests {
     use super::*;
 
     fn found(verdict: Verdict) -> Finding {
-        Finding {
-            verdict,
-            detail: "said".into(),
-            took: Duration::from_millis(1),
-        }
+        Finding { verdict, detail: "said".into(), took: Duration::from_millis(1) }
     }
 
     fn checked() -> Health {
@@ -303,11 +293,7 @@ mod tests {
             };
             let told = transition.map(|transition| (transition.from, transition.to));
             let seen = (before, health.state());
-            assert_eq!(
-                told,
-                (seen.0 != seen.1).then_some(seen),
-                "each change is told, and nothing else"
-            );
+            assert_eq!(told, (seen.0 != seen.1).then_some(seen), "each change is told, and nothing else");
             match health.state() {
                 State::Up => 'U',
                 State::Down => 'D',

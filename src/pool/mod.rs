@@ -32,10 +32,7 @@ impl Pool {
     /// The pool of these settings. Servers with a check start unknown, those without one start up.
     #[must_use]
     pub fn new(settings: config::Pool, now: SystemTime) -> Self {
-        let thresholds = settings.check.as_ref().map(|check| health::Thresholds {
-            rise: check.rise,
-            fall: check.fall,
-        });
+        let thresholds = settings.check.as_ref().map(|check| health::Thresholds { rise: check.rise, fall: check.fall });
         let servers = settings.servers.iter();
         Self {
             name: settings.name.clone(),
@@ -121,38 +118,21 @@ pub(crate) mod tests {
 
     /// A check that one result, good or bad, decides.
     pub(crate) fn check(kind: CheckKind) -> Check {
-        Check {
-            kind,
-            interval: Duration::from_secs(2),
-            timeout: Duration::from_secs(2),
-            rise: 1,
-            fall: 1,
-        }
+        Check { kind, interval: Duration::from_secs(2), timeout: Duration::from_secs(2), rise: 1, fall: 1 }
     }
 
     pub(crate) fn server(address: &str, weight: u32) -> config::Server {
         let fixed = address.parse().map(|ip| ServerAddress::Fixed(Address::Ip(ip)));
         let named = || {
             let (host, port) = address.rsplit_once(':').expect("host:port");
-            ServerAddress::Name {
-                host: host.to_owned(),
-                port: port.parse().expect("a port"),
-            }
+            ServerAddress::Name { host: host.to_owned(), port: port.parse().expect("a port") }
         };
-        config::Server {
-            name: address.to_owned(),
-            address: fixed.unwrap_or_else(|_| named()),
-            weight,
-            backup: false,
-        }
+        config::Server { name: address.to_owned(), address: fixed.unwrap_or_else(|_| named()), weight, backup: false }
     }
 
     #[test]
     fn an_attempt_is_counted_until_it_is_dropped() {
-        let pool = Arc::new(Pool::new(
-            settings(vec![server("10.0.0.1:80", 1)]),
-            SystemTime::UNIX_EPOCH,
-        ));
+        let pool = Arc::new(Pool::new(settings(vec![server("10.0.0.1:80", 1)]), SystemTime::UNIX_EPOCH));
         let owned = Open::new(pool.clone(), 0);
         let borrowed = Open::new(&*pool, 0);
         assert_eq!(owned.server().open_attempts(), 2);

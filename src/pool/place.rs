@@ -30,11 +30,9 @@ impl Place {
     pub(super) fn new(address: &ServerAddress) -> Self {
         match address {
             ServerAddress::Fixed(address) => Self::Fixed(address.clone()),
-            ServerAddress::Name { host, port } => Self::Named {
-                host: host.clone(),
-                port: *port,
-                last: Located::default(),
-            },
+            ServerAddress::Name { host, port } => {
+                Self::Named { host: host.clone(), port: *port, last: Located::default() }
+            }
         }
     }
 
@@ -140,10 +138,7 @@ mod tests {
     #[test]
     fn readers_never_see_half_of_a_change() {
         let located = Located::default();
-        let both = [
-            address("1.1.1.1:1"),
-            address("[2222:2222:2222:2222:2222:2222:2222:2222%2]:2"),
-        ];
+        let both = [address("1.1.1.1:1"), address("[2222:2222:2222:2222:2222:2222:2222:2222%2]:2")];
         located.replace(both[0]);
         std::thread::scope(|scope| {
             for _ in 0..2 {
@@ -162,13 +157,8 @@ mod tests {
 
     #[test]
     fn the_version_moves_with_each_change_and_only_then() {
-        let place = Place::new(&ServerAddress::Name {
-            host: "a".to_owned(),
-            port: 1,
-        });
-        let Place::Named { last, .. } = &place else {
-            unreachable!("made from a name")
-        };
+        let place = Place::new(&ServerAddress::Name { host: "a".to_owned(), port: 1 });
+        let Place::Named { last, .. } = &place else { unreachable!("made from a name") };
         assert_eq!((place.version(), place.address()), (0, None));
         assert_eq!(last.replace(address("1.1.1.1:1")), None);
         assert_eq!(last.replace(address("1.1.1.1:1")), Some(address("1.1.1.1:1")));

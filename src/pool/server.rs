@@ -46,12 +46,7 @@ pub struct Relocation {
 
 impl Server {
     pub(super) fn new(settings: &config::Server, thresholds: Option<Thresholds>, now: SystemTime) -> Self {
-        let config::Server {
-            name,
-            address,
-            weight,
-            backup,
-        } = settings;
+        let config::Server { name, address, weight, backup } = settings;
         let place = Place::new(address);
         Self {
             name: name.clone(),

@@ -68,7 +68,12 @@ enum Ended {
 /// # Errors
 /// When no server can be tried, when the last attempt failed or no further one is safe, and when the client failed to
 /// send its body.
-pub(super) async fn run(exchange: &mut Exchange, pool: usize, head: &[u8], mut upload: Upload) -> Result<Answer, Fault> {
+pub(super) async fn run(
+    exchange: &mut Exchange,
+    pool: usize,
+    head: &[u8],
+    mut upload: Upload,
+) -> Result<Answer, Fault> {
     let mut course = Course::new(exchange, pool);
     loop {
         let server = course.next()?;
@@ -149,7 +154,13 @@ impl Course {
     ///
     /// # Errors
     /// When there is none, with the failure as the client is told it.
-    async fn go_on(&mut self, exchange: &mut Exchange, server: usize, failure: Failure, safe: bool) -> Result<(), Fault> {
+    async fn go_on(
+        &mut self,
+        exchange: &mut Exchange,
+        server: usize,
+        failure: Failure,
+        safe: bool,
+    ) -> Result<(), Fault> {
         let stale = failure.stale && !self.fresh_only;
         if !safe || (!stale && self.retries >= self.plan.settings.retries) {
             if let Some(cause) = &failure.cause {
@@ -246,7 +257,12 @@ impl Attempt<'_> {
     }
 
     /// Sends the request and waits for the head of the final response.
-    async fn ask(&mut self, connection: &mut Connection, head: &[u8], upload: &mut Upload) -> Result<ResponseHead, Ended> {
+    async fn ask(
+        &mut self,
+        connection: &mut Connection,
+        head: &[u8],
+        upload: &mut Upload,
+    ) -> Result<ResponseHead, Ended> {
         let alarm = Lent::new(&self.plan.thread);
         let stale = connection.is_reused();
         let mut asking = Asking {
@@ -320,7 +336,8 @@ impl Asking<'_> {
         upload: &mut Upload,
     ) -> Poll<Result<ResponseHead, AskError>> {
         let mut progress = false;
-        let waiting = self.poll_send(cx, connection, upload, &mut progress).map_err(|fault| AskError::Client(fault.into()))?;
+        let waiting =
+            self.poll_send(cx, connection, upload, &mut progress).map_err(|fault| AskError::Client(fault.into()))?;
         if waiting == Waiting::Nothing && self.sent_at == 0 {
             self.sent_at = exchange.elapsed();
         }
@@ -375,7 +392,12 @@ impl Asking<'_> {
     }
 
     /// The server may be silent for as long as its timeout; while the client is the one to act, that does not count.
-    fn poll_patience(&mut self, cx: &mut Context<'_>, progress: bool, waiting: Waiting) -> Poll<Result<ResponseHead, AskError>> {
+    fn poll_patience(
+        &mut self,
+        cx: &mut Context<'_>,
+        progress: bool,
+        waiting: Waiting,
+    ) -> Poll<Result<ResponseHead, AskError>> {
         if waiting == Waiting::Client {
             self.since = None;
             self.alarm.off();

@@ -183,7 +183,11 @@ impl Drop for Reply {
 }
 
 impl FromServer {
-    fn poll_frame(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         let polled = connection.poll_body(cx, &exchange.thread.reads);
         let Poll::Ready(piece) = polled else { return self.poll_patience(cx) };

@@ -235,10 +235,7 @@ impl Clients {
                 u32::try_from(places.taken.len() - 1).expect("connections are bounded by open files")
             }
         };
-        Place {
-            clients: self.clone(),
-            index,
-        }
+        Place { clients: self.clone(), index }
     }
 
     /// How many are open.
@@ -267,12 +264,7 @@ impl Clients {
     #[must_use]
     pub fn parked(&self) -> usize {
         let places = self.places.borrow();
-        places
-            .taken
-            .iter()
-            .filter_map(Weak::upgrade)
-            .filter(|client| client.is_parked())
-            .count()
+        places.taken.iter().filter_map(Weak::upgrade).filter(|client| client.is_parked()).count()
     }
 
     /// Asks every connection to leave hyper as soon as nothing is open on it.

@@ -86,7 +86,9 @@ impl Fault {
             Self::Loop { .. } => StatusCode::LOOP_DETECTED,
             Self::BodyCut(_) => StatusCode::BAD_REQUEST,
             Self::NoServer { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Server { outcome: Outcome::ConnectTimeout | Outcome::ResponseTimeout, .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Server { outcome: Outcome::ConnectTimeout | Outcome::ResponseTimeout, .. } => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::Server { .. } => StatusCode::BAD_GATEWAY,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -141,7 +143,10 @@ impl Fault {
     /// Whether the rest of the request may still be on its way, so that the connection cannot go on.
     #[must_use]
     pub fn spoils_connection(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::SlowHead | Self::BodyCut(_) | Self::SlowBody | Self::BodyTooLarge { .. })
+        matches!(
+            self,
+            Self::Refused(_) | Self::SlowHead | Self::BodyCut(_) | Self::SlowBody | Self::BodyTooLarge { .. }
+        )
     }
 }
 

@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{self, HeaderName};
 use http::Version;
+use http::header::{self, HeaderName};
 use http::request::Parts;
 use ipnet::IpNet;
 
@@ -31,7 +31,12 @@ struct Origin<'a> {
 ///
 /// # Errors
 /// When the request has come through here too often.
-pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, trusted: &[IpNet]) -> Result<(), Fault> {
+pub(super) fn write_request(
+    out: &mut Vec<u8>,
+    exchange: &Exchange,
+    head: &Parts,
+    trusted: &[IpNet],
+) -> Result<(), Fault> {
     let address = exchange.client.peer.map(|peer| plain(&peer));
     let origin = Origin {
         address,
@@ -109,7 +114,11 @@ fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &O
             out.extend_from_slice(b"\r\n");
         }
     }
-    encode::raw_field(out, "x-forwarded-proto", told("x-forwarded-proto").map_or(&b"http"[..], |value| value.as_bytes()));
+    encode::raw_field(
+        out,
+        "x-forwarded-proto",
+        told("x-forwarded-proto").map_or(&b"http"[..], |value| value.as_bytes()),
+    );
     let host = told("x-forwarded-host").map_or(origin.host.as_bytes(), |value| value.as_bytes());
     encode::raw_field(out, "x-forwarded-host", host);
     if told("x-request-id").is_none() {

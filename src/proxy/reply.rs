@@ -119,7 +119,8 @@ fn refuse_head(thread: &Rc<Thread>, client: &Rc<Client>, fault: &Fault, seen: &[
 /// The Accept field of a head that was not understood, if there is one line that looks like it.
 fn find_accept(seen: &[u8]) -> Option<&str> {
     let lines = seen.split(|byte| *byte == b'\n');
-    let value = lines.filter_map(|line| line.split_at_checked(7)).find(|(name, _)| name.eq_ignore_ascii_case(b"accept:"))?.1;
+    let value =
+        lines.filter_map(|line| line.split_at_checked(7)).find(|(name, _)| name.eq_ignore_ascii_case(b"accept:"))?.1;
     std::str::from_utf8(value).ok().map(str::trim)
 }
 

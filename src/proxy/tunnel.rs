@@ -34,7 +34,13 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    pub(super) fn new(exchange: Exchange, server: Rc<Stream>, ahead: Bytes, timeout: Duration, open: Open<PoolOf>) -> Self {
+    pub(super) fn new(
+        exchange: Exchange,
+        server: Rc<Stream>,
+        ahead: Bytes,
+        timeout: Duration,
+        open: Open<PoolOf>,
+    ) -> Self {
         Self { exchange, server, ahead, timeout, _open: Some(open) }
     }
 
@@ -56,14 +62,8 @@ impl Tunnel {
 /// what the client sent already.
 pub async fn run(thread: &Rc<Thread>, client: &Rc<Client>, stream: Stream, read_ahead: Bytes, tunnel: Tunnel) {
     let Tunnel { mut exchange, server, ahead, timeout, _open } = tunnel;
-    let mut ways = Ways {
-        client: &stream,
-        server: &server,
-        up: Way::new(read_ahead),
-        down: Way::new(ahead),
-        moved: 0,
-        timeout,
-    };
+    let mut ways =
+        Ways { client: &stream, server: &server, up: Way::new(read_ahead), down: Way::new(ahead), moved: 0, timeout };
     client.alarm.set(timeout);
     let ended = poll_fn(|cx| {
         if let Poll::Ready(ended) = ways.poll(cx, &thread.reads) {
@@ -105,7 +105,8 @@ pub async fn relay(thread: &Rc<Thread>, client: &Rc<Client>, tcp: usize, stream:
             let timeout = thread.plan.pools[pool].settings.tunnel_timeout;
             exchange.phase = Phase::Tunnel;
             let (server, ahead) = connection.into_parts();
-            run(thread, client, stream, Bytes::new(), Tunnel::new(exchange, server, ahead.freeze(), timeout, open)).await;
+            run(thread, client, stream, Bytes::new(), Tunnel::new(exchange, server, ahead.freeze(), timeout, open))
+                .await;
         }
         Err(fault) => exchange.fails(&fault),
     }
@@ -182,7 +183,13 @@ impl Way {
     }
 
     /// Ready when everything has passed and the end too.
-    fn poll(&mut self, cx: &mut Context<'_>, from: &Stream, to: &Stream, reads: &ReadBuffer) -> Poll<Result<(), WayError>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &Stream,
+        to: &Stream,
+        reads: &ReadBuffer,
+    ) -> Poll<Result<(), WayError>> {
         loop {
             while !self.pending.is_empty() {
                 let written = ready!(to.poll_write_some(cx, &self.pending)).map_err(WayError::Write)?;
@@ -203,7 +210,13 @@ impl Way {
     }
 
     /// Reads once and passes on what fits at once; only the rest is kept, so that a quiet tunnel holds no buffer.
-    fn poll_read(&mut self, cx: &mut Context<'_>, from: &Stream, to: &Stream, reads: &ReadBuffer) -> Poll<Result<(), WayError>> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &Stream,
+        to: &Stream,
+        reads: &ReadBuffer,
+    ) -> Poll<Result<(), WayError>> {
         let mut buffer = reads.borrow_mut();
         if buffer.capacity() < ROOM {
             buffer.reserve(ROOM);

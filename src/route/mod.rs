@@ -28,12 +28,7 @@ impl Table {
     /// The table of these sites. Where two have the same pattern the first one stands.
     #[must_use]
     pub fn new(sites: &[Site]) -> Self {
-        let mut table = Self {
-            exact: Vec::new(),
-            suffixes: Vec::new(),
-            longest: 0,
-            any: None,
-        };
+        let mut table = Self { exact: Vec::new(), suffixes: Vec::new(), longest: 0, any: None };
         for (index, site) in sites.iter().enumerate() {
             match &site.host {
                 HostPattern::Exact(name) => table.exact.push((name.as_str().into(), index)),
@@ -58,9 +53,7 @@ impl Table {
             return self.any;
         };
         let host = host.strip_suffix('.').unwrap_or(host);
-        look_up(&self.exact, host)
-            .or_else(|| self.find_suffix(host))
-            .or(self.any)
+        look_up(&self.exact, host).or_else(|| self.find_suffix(host)).or(self.any)
     }
 
     /// The longest suffix is what follows the first dot, so the first one found wins.
@@ -84,10 +77,7 @@ impl Table {
 /// The first of equal names, which sorting by name and then by index puts in front.
 fn look_up(names: &[(Box<str>, usize)], wanted: &str) -> Option<usize> {
     let at = names.partition_point(|(name, _)| **name < *wanted);
-    names
-        .get(at)
-        .filter(|(name, _)| **name == *wanted)
-        .map(|(_, site)| *site)
+    names.get(at).filter(|(name, _)| **name == *wanted).map(|(_, site)| *site)
 }
 
 #[cfg(test)]
@@ -105,11 +95,7 @@ mod tests {
             Some(suffix) => HostPattern::Suffix(suffix.to_owned()),
             None => HostPattern::Exact(text.to_owned()),
         };
-        Site {
-            host,
-            pool: 0,
-            max_body: 0,
-        }
+        Site { host, pool: 0, max_body: 0 }
     }
 
     fn found<'a>(patterns: &[&'a str], host: Option<&str>) -> Option<&'a str> {
@@ -118,13 +104,7 @@ mod tests {
 
     #[test]
     fn exact_beats_the_longest_suffix_which_beats_any() {
-        let mut patterns = [
-            "*",
-            "*.example.com",
-            "*.a.example.com",
-            "x.a.example.com",
-            "example.com",
-        ];
+        let mut patterns = ["*", "*.example.com", "*.a.example.com", "x.a.example.com", "example.com"];
         for _ in 0..patterns.len() {
             patterns.rotate_left(1);
             let find = |host| found(&patterns, Some(host));

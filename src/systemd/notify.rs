@@ -23,11 +23,7 @@ impl Notify {
     /// Reads from the environment whether systemd listens and whether it wants a watchdog.
     #[must_use]
     pub fn from_env() -> Self {
-        Self {
-            status: String::new(),
-            reloading: false,
-            watchdog: sd_notify::watchdog_enabled(),
-        }
+        Self { status: String::new(), reloading: false, watchdog: sd_notify::watchdog_enabled() }
     }
 
     /// How often [`Notify::alive`] is due: a quarter of `WatchdogSec=`; none when systemd keeps no watchdog.
@@ -90,11 +86,7 @@ impl Notify {
     pub fn store(&self, listener: &str, socket: BorrowedFd<'_>) -> io::Result<()> {
         let name = stored_name(listener);
         // a listening socket never hangs up, but systemd must not drop it should one ever say so
-        let states = [
-            NotifyState::FdStore,
-            NotifyState::FdName(&name),
-            NotifyState::Custom("FDPOLL=0"),
-        ];
+        let states = [NotifyState::FdStore, NotifyState::FdName(&name), NotifyState::Custom("FDPOLL=0")];
         sd_notify::notify_with_fds(&states, &[socket])
     }
 

@@ -130,7 +130,12 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection ends or what came is no response.
-    pub fn poll_head(&mut self, cx: &mut Context<'_>, asked: Asked, shared: &ReadBuffer) -> Poll<Result<ResponseHead, ResponseError>> {
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        asked: Asked,
+        shared: &ReadBuffer,
+    ) -> Poll<Result<ResponseHead, ResponseError>> {
         loop {
             if !self.ahead.is_empty()
                 && let Some(head) = self.search.look(&mut self.ahead, asked, MAX_HEAD)?
@@ -161,7 +166,11 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection ends before that, or the body is framed wrong.
-    pub fn poll_body(&mut self, cx: &mut Context<'_>, shared: &ReadBuffer) -> Poll<Option<Result<Piece, ResponseError>>> {
+    pub fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        shared: &ReadBuffer,
+    ) -> Poll<Option<Result<Piece, ResponseError>>> {
         loop {
             if let Some(piece) = self.take_piece() {
                 return Poll::Ready(Some(piece));

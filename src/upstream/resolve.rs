@@ -57,9 +57,7 @@ impl fmt::Display for Change {
         match self {
             Self::Waiting { reason } => write!(out, "waits for DNS: {reason}"),
             Self::Relocated(Relocation { from: None, to, .. }) => write!(out, "is at {to}"),
-            Self::Relocated(Relocation {
-                from: Some(from), to, ..
-            }) => write!(out, "is at {to}, no longer at {from}"),
+            Self::Relocated(Relocation { from: Some(from), to, .. }) => write!(out, "is at {to}, no longer at {from}"),
             Self::Kept { address, reason } => write!(out, "stays at {address} while DNS fails: {reason}"),
             Self::Confirmed { address } => write!(out, "is at {address}, DNS says again"),
         }
@@ -126,12 +124,8 @@ fn names(pools: &[Arc<Pool>]) -> Vec<Name> {
             }
         }
     }
-    let names = found.into_iter().map(|((host, port), servers)| Name {
-        host: host.to_owned(),
-        port,
-        servers,
-        failing: false,
-    });
+    let names =
+        found.into_iter().map(|((host, port), servers)| Name { host: host.to_owned(), port, servers, failing: false });
     names.collect()
 }
 
@@ -218,9 +212,7 @@ impl Name {
 
 /// DNS gives its answers in changing order: the present address stays while it is among them.
 fn choose(addresses: &[SocketAddr], present: Option<SocketAddr>) -> Option<SocketAddr> {
-    present
-        .filter(|present| addresses.contains(present))
-        .or_else(|| addresses.first().copied())
+    present.filter(|present| addresses.contains(present)).or_else(|| addresses.first().copied())
 }
 
 fn located(server: &Server) -> Option<SocketAddr> {
@@ -303,28 +295,17 @@ mod tests {
 
     #[tokio::test(flavor = "local", start_paused = true)]
     async fn the_present_address_stays_while_dns_names_it() {
-        let answers = [
-            "1.1.1.1:80 1.1.1.2:80",
-            "1.1.1.2:80 1.1.1.1:80",
-            "1.1.1.2:80",
-            "1.1.1.1:80 1.1.1.2:80",
-        ];
+        let answers = ["1.1.1.1:80 1.1.1.2:80", "1.1.1.2:80 1.1.1.1:80", "1.1.1.2:80", "1.1.1.1:80 1.1.1.2:80"];
         assert_eq!(
             said(&["a:80"], &answers).await[..2],
-            [
-                "a:80 is at 1.1.1.1:80",
-                "a:80 is at 1.1.1.2:80, no longer at 1.1.1.1:80"
-            ]
+            ["a:80 is at 1.1.1.1:80", "a:80 is at 1.1.1.2:80, no longer at 1.1.1.1:80"]
         );
     }
 
     #[tokio::test(flavor = "local", start_paused = true)]
     async fn a_server_waits_for_its_first_address_and_that_is_said_once() {
         let answers = ["!no such name", "!no such name", "", "1.1.1.1:80", "1.1.1.1:80"];
-        assert_eq!(
-            said(&["a:80"], &answers).await[..2],
-            ["a:80 waits for DNS: no such name", "a:80 is at 1.1.1.1:80"]
-        );
+        assert_eq!(said(&["a:80"], &answers).await[..2], ["a:80 waits for DNS: no such name", "a:80 is at 1.1.1.1:80"]);
     }
 
     #[tokio::test(flavor = "local", start_paused = true)]

@@ -111,7 +111,12 @@ impl Upload {
     ///
     /// # Errors
     /// See [`UploadError`]; after one the upload is over.
-    pub fn poll_send(&mut self, cx: &mut Context<'_>, stream: &Stream, progress: &mut bool) -> Result<Waiting, UploadError> {
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &Stream,
+        progress: &mut bool,
+    ) -> Result<Waiting, UploadError> {
         loop {
             if !self.pending.is_empty() {
                 match self.poll_write(cx, stream) {

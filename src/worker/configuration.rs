@@ -36,17 +36,11 @@ impl Configuration {
             let refusing: Vec<_> = checked.problems.into_iter().filter(Problem::refuses).collect();
             return Err(refused(&refusing));
         };
-        let kept = serde_json::to_vec(&sources)
-            .map_err(std::io::Error::other)
-            .and_then(|bytes| Payload::new(&bytes));
+        let kept = serde_json::to_vec(&sources).map_err(std::io::Error::other).and_then(|bytes| Payload::new(&bytes));
         Ok(Self {
             hash: sources.hash().unwrap_or_default(),
             summary: summary(&config),
-            warnings: checked
-                .problems
-                .iter()
-                .map(|problem| problem.render(Look::Plain))
-                .collect(),
+            warnings: checked.problems.iter().map(|problem| problem.render(Look::Plain)).collect(),
             sources: kept.map_err(|fault| system(format!("the configuration cannot be kept: {fault}")))?,
             config,
         })
@@ -55,30 +49,19 @@ impl Configuration {
 
 fn recall(remembered: Option<Payload>) -> Result<Sources, Refused> {
     let remembered = remembered.ok_or_else(|| system("the supervisor sent no configuration".to_owned()))?;
-    let sources = remembered
-        .read()
-        .and_then(|bytes| serde_json::from_slice(&bytes).map_err(std::io::Error::other));
+    let sources = remembered.read().and_then(|bytes| serde_json::from_slice(&bytes).map_err(std::io::Error::other));
     sources.map_err(|fault| system(format!("the last good configuration cannot be read: {fault}")))
 }
 
 /// Refuses for a reason that no other configuration would cure.
 #[must_use]
 pub fn system(sentence: String) -> Refused {
-    Refused {
-        cause: Cause::System,
-        problems: vec![message::Problem::plain(sentence)],
-    }
+    Refused { cause: Cause::System, problems: vec![message::Problem::plain(sentence)] }
 }
 
 fn refused(problems: &[Problem]) -> Refused {
-    let told = |problem: &Problem| message::Problem {
-        brief: problem.to_string(),
-        text: problem.render(Look::Plain),
-    };
-    Refused {
-        cause: Cause::Config,
-        problems: problems.iter().map(told).collect(),
-    }
+    let told = |problem: &Problem| message::Problem { brief: problem.to_string(), text: problem.render(Look::Plain) };
+    Refused { cause: Cause::Config, problems: problems.iter().map(told).collect() }
 }
 
 fn summary(config: &Config) -> String {

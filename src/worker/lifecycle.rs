@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::configuration::{Configuration, system};
 use super::link::Link;
 use super::sockets::{Sockets, not_bound};
-use super::threads::{Plan, Threads};
+use super::threads::Threads;
+use super::watch::Watch;
 use crate::control::PROTOCOL;
 use crate::control::channel::ChannelError;
 use crate::control::message::{
@@ -22,6 +23,7 @@ use crate::control::message::{
 use crate::control::payload::Payload;
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
+use crate::proxy::Plan;
 
 /// Lives until there is nothing left to serve.
 pub async fn run(link: Link) -> ExitCode {
@@ -44,6 +46,8 @@ pub async fn run(link: Link) -> ExitCode {
 struct Worker {
     link: Link,
     threads: Threads,
+    /// Looks after the servers as long as the worker lives.
+    _watch: Watch,
     journal: Journal,
     generation: u64,
     drain_timeout: Duration,
@@ -91,13 +95,7 @@ impl Worker {
     }
 
     fn ready(link: Link, generation: u64, prepared: Prepared) -> Result<Self, Unbuilt> {
-        let Prepared {
-            ready,
-            sources,
-            threads,
-            journal,
-            sockets,
-        } = prepared;
+        let Prepared { ready, sources, threads, watch, journal, sockets } = prepared;
         for text in &ready.warnings {
             let text = text.clone();
             journal.event(Event::ConfigWarning { generation, text });
@@ -108,6 +106,7 @@ impl Worker {
         Ok(Self {
             link,
             threads,
+            _watch: watch,
             journal,
             generation,
             drain_timeout,
@@ -193,20 +192,13 @@ impl Worker {
         }
         let Some(number) = self.unanswered.take() else { return };
         let status = self.threads.status();
-        let pong = Pong {
-            number,
-            vitals: vitals(&status),
-            status,
-        };
+        let pong = Pong { number, vitals: vitals(&status), status };
         // a supervisor that is gone is noticed by the next word that does not come
         let _ = self.link.say(&ToSupervisor::Pong(pong), &[]);
     }
 
     async fn orphaned(&mut self) {
-        let text = format!(
-            "The supervisor is gone: generation {} finishes what is open",
-            self.generation
-        );
+        let text = format!("The supervisor is gone: generation {} finishes what is open", self.generation);
         self.journal.event(Event::SupervisorWarning { text });
         self.threads.park().await;
         self.drain(self.drain_timeout, self.drain_timeout).await;
@@ -222,10 +214,7 @@ impl Worker {
     }
 
     fn lost(&self, fault: &ChannelError) -> ExitCode {
-        let text = format!(
-            "Generation {} cannot understand its supervisor ({fault}), and ends",
-            self.generation
-        );
+        let text = format!("Generation {} cannot understand its supervisor ({fault}), and ends", self.generation);
         self.journal.event(Event::SupervisorWarning { text });
         ExitCode::FAILURE
     }
@@ -236,6 +225,7 @@ struct Prepared {
     ready: Ready,
     sources: Payload,
     threads: Threads,
+    watch: Watch,
     journal: Journal,
     sockets: Vec<(String, OwnedFd)>,
 }
@@ -253,16 +243,11 @@ impl From<Refused> for NotPrepared {
 
 /// Says hello and hears what is to be built.
 async fn greet(link: &Link) -> Result<Orders, Unbuilt> {
-    let hello = ToSupervisor::Hello {
-        protocol: PROTOCOL,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
+    let hello = ToSupervisor::Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned() };
     link.say(&hello, &[]).map_err(|_| Unbuilt::SupervisorGone)?;
     let (word, mut with) = hear(link).await?;
     let ToWorker::Start(start) = word else {
-        return Err(Unbuilt::Confused(
-            "the supervisor did not begin with what to build".to_owned(),
-        ));
+        return Err(Unbuilt::Confused("the supervisor did not begin with what to build".to_owned()));
     };
     let remembered = with.pop().map(Payload::from);
     let mut held = Vec::new();
@@ -275,11 +260,7 @@ async fn greet(link: &Link) -> Result<Orders, Unbuilt> {
             _ => return Err(Unbuilt::Confused("the supervisor did not send the sockets".to_owned())),
         }
     }
-    Ok(Orders {
-        start,
-        remembered,
-        held,
-    })
+    Ok(Orders { start, remembered, held })
 }
 
 async fn prepare(
@@ -288,23 +269,15 @@ async fn prepare(
     configuration: Configuration,
     held: Vec<(Held, OwnedFd)>,
 ) -> Result<Prepared, NotPrepared> {
-    let Configuration {
-        config,
-        hash,
-        summary,
-        warnings,
-        sources,
-    } = configuration;
+    let Configuration { config, hash, summary, warnings, sources } = configuration;
     let Sockets { mut found, missing } = Sockets::choose(&config, held)?;
     found.extend(bind(link, missing).await?);
     let drain = config.drain.clone();
     let plan = Arc::new(Plan::new(generation, config));
-    let identity = Identity {
-        role: Role::Worker,
-        generation: Some(generation),
-    };
+    let identity = Identity { role: Role::Worker, generation: Some(generation) };
     let journal = Journal::start(identity, Some(plan.names.clone()))
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;
+    let watch = Watch::start(&plan.pools, &journal).await;
     let threads = Threads::start(plan, journal.clone())
         .map_err(|fault| system(format!("the serving threads cannot be started: {fault}")))?;
     let ready = Ready {
@@ -316,17 +289,8 @@ async fn prepare(
         drain_timeout: drain.timeout,
         stop_timeout: drain.stop_timeout,
     };
-    let sockets = found
-        .into_iter()
-        .map(|(held, socket)| (held.listener, socket))
-        .collect();
-    Ok(Prepared {
-        ready,
-        sources,
-        threads,
-        journal,
-        sockets,
-    })
+    let sockets = found.into_iter().map(|(held, socket)| (held.listener, socket)).collect();
+    Ok(Prepared { ready, sources, threads, watch, journal, sockets })
 }
 
 /// Has the supervisor bind what is missing: it alone may use low ports, and its sockets outlive this process.
@@ -334,18 +298,11 @@ async fn bind(link: &Link, missing: Vec<(String, BindAddress)>) -> Result<Vec<(H
     let mut bound = Vec::new();
     let mut problems: Vec<Problem> = Vec::new();
     for (listener, address) in missing {
-        let wish = ToSupervisor::Bind {
-            listener: listener.clone(),
-            address: address.clone(),
-        };
-        link.say(&wish, &[])
-            .map_err(|_| NotPrepared::Lost(Unbuilt::SupervisorGone))?;
+        let wish = ToSupervisor::Bind { listener: listener.clone(), address: address.clone() };
+        link.say(&wish, &[]).map_err(|_| NotPrepared::Lost(Unbuilt::SupervisorGone))?;
         match hear(link).await.map_err(NotPrepared::Lost)? {
             (ToWorker::Bound { .. }, mut with) if with.len() == 1 => {
-                let held = Held {
-                    listener,
-                    bound: Some(address),
-                };
+                let held = Held { listener, bound: Some(address) };
                 bound.extend(with.pop().map(|socket| (held, socket)));
             }
             (ToWorker::BindFailed { reason, .. }, _) => problems.push(not_bound(&listener, &address, &reason)),

@@ -1,17 +1,20 @@
 //! The process that serves: one generation, made from one configuration and this binary.
 //!
 //! [`lifecycle`] is its life as the supervisor tells it, [`configuration`] and [`sockets`] what it is made from,
-//! [`threads`] what serves.
+//! [`threads`] what serves,
+//! [`watch`] what looks after the servers meanwhile.
 
 pub mod configuration;
 pub mod lifecycle;
 pub mod link;
 pub mod sockets;
 pub mod threads;
+pub mod watch;
 
 use std::process::ExitCode;
 
 use rustix::process::Signal;
+use tokio::runtime::LocalOptions;
 
 use self::link::Link;
 use crate::sys;
@@ -23,7 +26,7 @@ pub fn run() -> ExitCode {
     let _ = rustix::thread::set_name(c"segue-worker");
     // the supervisor says when to end; a terminal or a service manager that signals the whole group must not
     let _ = sys::ignore(&[Signal::HUP, Signal::INT, Signal::TERM]);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(fault) => {

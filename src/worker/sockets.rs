@@ -35,9 +35,7 @@ impl Sockets {
                 problems.push(nowhere(name));
                 continue;
             };
-            let bound = take(&mut held, |one| {
-                one.listener == name && one.bound.as_ref() == Some(&address)
-            });
+            let bound = take(&mut held, |one| one.listener == name && one.bound.as_ref() == Some(&address));
             if bound.is_empty() {
                 sockets.missing.push((name.to_owned(), address));
             }
@@ -76,10 +74,7 @@ fn nowhere(name: &str) -> Problem {
 }
 
 fn wanted(config: &Config) -> impl Iterator<Item = (&str, Option<&Address>)> {
-    let http = config
-        .listeners
-        .iter()
-        .map(|one| (one.name.as_str(), one.address.as_ref()));
+    let http = config.listeners.iter().map(|one| (one.name.as_str(), one.address.as_ref()));
     http.chain(config.tcp.iter().map(|one| (one.name.as_str(), one.address.as_ref())))
 }
 
@@ -139,10 +134,6 @@ mod tests {
     fn a_listener_without_socket_and_address_is_refused_with_a_way_out() {
         let refused = Sockets::choose(&config("[listen.http]\n"), vec![held("https", None)]).expect_err("nowhere");
         assert_eq!(refused.cause, Cause::Config);
-        assert!(
-            refused.problems[0].text.contains("FileDescriptorName=http"),
-            "{:?}",
-            refused.problems
-        );
+        assert!(refused.problems[0].text.contains("FileDescriptorName=http"), "{:?}", refused.problems);
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::drain::{Draining, Stage};
 use crate::listener::{Acceptor, Kind, Limit, Limits};
+use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::{Counters, Totals};
 use crate::observe::record::Index;
@@ -64,7 +65,8 @@ impl Threads {
     /// When a thread or its runtime cannot be made.
     pub fn start(plan: Arc<Plan>, journal: Journal) -> io::Result<Self> {
         let limits = limits(&plan.config);
-        let threads = (0..count(&plan)).map(|number| Serving::start(number, plan.clone(), journal.clone(), limits.clone()));
+        let threads =
+            (0..count(&plan)).map(|number| Serving::start(number, plan.clone(), journal.clone(), limits.clone()));
         Ok(Self { threads: threads.collect::<io::Result<_>>()?, plan, journal })
     }
 
@@ -109,16 +111,18 @@ impl Threads {
         tokio::time::timeout(deadline, self.order_all(Order::Answer)).await.is_ok_and(|answered| answered)
     }
 
-    /// Waits until every thread is through with its drain, and joins them.
+    /// Waits until every thread is through with its drain, and joins them. May be dropped and called again.
     pub async fn finished(&mut self) {
         for thread in &mut self.threads {
-            if let Some(finished) = thread.finished.take() {
+            if let Some(finished) = &mut thread.finished {
                 let _ = finished.await; // the sender is only ever dropped
+                thread.finished = None;
             }
             if let Some(handle) = thread.handle.take()
                 && handle.join().is_err()
             {
-                tracing::error!("a serving thread panicked");
+                let text = "A serving thread ended by a panic".to_owned();
+                self.journal.event(Event::SupervisorWarning { text });
             }
         }
     }

@@ -33,12 +33,8 @@ fn bad_configurations_are_refused_with_every_problem_expected() {
 #[test]
 fn effective_configurations_are_files_that_give_the_same_configuration() {
     for case in cases("good") {
-        let sources = case
-            .sources()
-            .unwrap_or_else(|problems| panic!("{}: {problems:?}", case.name));
-        let text = sources
-            .effective()
-            .unwrap_or_else(|problems| panic!("{}: {problems:?}", case.name));
+        let sources = case.sources().unwrap_or_else(|problems| panic!("{}: {problems:?}", case.name));
+        let text = sources.effective().unwrap_or_else(|problems| panic!("{}: {problems:?}", case.name));
         let again = Sources::from_text(&text);
         assert_eq!(again.check().config, sources.check().config, "{}:\n{text}", case.name);
         assert_eq!(again.hash(), sources.hash(), "{}", case.name);
@@ -53,9 +49,7 @@ fn every_problem_says_what_to_write_and_survives_json() {
     for case in cases("bad") {
         for problem in case.verdict().problems {
             // What the message wants is what to write, where there is no better help.
-            let wanted = [" must be ", "expected"]
-                .iter()
-                .any(|word| problem.message.contains(word));
+            let wanted = [" must be ", "expected"].iter().any(|word| problem.message.contains(word));
             assert!(problem.help.is_some() || wanted, "{}: {}", case.name, problem.message);
             let json = serde_json::to_string(&problem).expect("JSON");
             assert_eq!(serde_json::from_str::<Problem>(&json).expect("a problem"), problem);
@@ -97,10 +91,8 @@ struct Case {
 const CORPUS: &str = "tests/config";
 
 fn cases(kind: &str) -> Vec<Case> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(Path::new(CORPUS).join(kind))
-        .expect("corpus")
-        .map(|entry| entry.expect("entry").path())
-        .collect();
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(Path::new(CORPUS).join(kind)).expect("corpus").map(|entry| entry.expect("entry").path()).collect();
     paths.retain(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "toml"));
     paths.sort();
     assert!(!paths.is_empty());
@@ -114,23 +106,14 @@ impl Case {
         let variables = environment.lines().filter_map(|line| line.split_once('='));
         Self {
             name: format!("{kind}/{stem}"),
-            main: if path.is_dir() {
-                path.join("segue.toml")
-            } else {
-                path.to_owned()
-            },
-            variables: variables
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
+            main: if path.is_dir() { path.join("segue.toml") } else { path.to_owned() },
+            variables: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         }
     }
 
     fn sources(&self) -> Result<Sources, Vec<Problem>> {
         let sources = Sources::read(&self.main)?;
-        Ok(Sources {
-            variables: self.variables.clone(),
-            ..sources
-        })
+        Ok(Sources { variables: self.variables.clone(), ..sources })
     }
 
     fn verdict(&self) -> Verdict {
@@ -149,10 +132,6 @@ impl Case {
             return;
         }
         let expected = fs::read_to_string(&file).unwrap_or_default();
-        assert!(
-            expected == text,
-            "{} differs.\nexpected:\n{expected}\nsaid:\n{text}",
-            file.display()
-        );
+        assert!(expected == text, "{} differs.\nexpected:\n{expected}\nsaid:\n{text}", file.display());
     }
 }

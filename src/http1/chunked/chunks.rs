@@ -38,14 +38,7 @@ pub(super) struct Step {
 
 impl Chunks {
     pub(super) const fn new() -> Self {
-        Self {
-            state: State::Size,
-            left: 0,
-            digits: 0,
-            extensions: 0,
-            trailers: Walk::trailers(),
-            section: Vec::new(),
-        }
+        Self { state: State::Size, left: 0, digits: 0, extensions: 0, trailers: Walk::trailers(), section: Vec::new() }
     }
 
     /// Steps over `bytes` as far as the end of the first payload in them.
@@ -54,20 +47,12 @@ impl Chunks {
         while self.state != State::Done && framing < bytes.len() {
             if self.state == State::Payload {
                 let payload = self.take_payload(bytes.len() - framing);
-                return Ok(Step {
-                    framing,
-                    payload,
-                    done: false,
-                });
+                return Ok(Step { framing, payload, done: false });
             }
             self.state = self.take(bytes[framing])?;
             framing += 1;
         }
-        Ok(Step {
-            framing,
-            payload: 0,
-            done: self.state == State::Done,
-        })
+        Ok(Step { framing, payload: 0, done: self.state == State::Done })
     }
 
     /// The trailer section with its empty line, empty when there were no trailers; to be asked once the body is done.
@@ -140,11 +125,7 @@ impl Chunks {
     }
 
     fn take_trailer(&mut self, byte: u8) -> Result<State, ChunkFault> {
-        const BOUNDS: Bounds = Bounds {
-            head: MAX_TRAILERS,
-            target: 0,
-            fields: MAX_TRAILER_FIELDS,
-        };
+        const BOUNDS: Bounds = Bounds { head: MAX_TRAILERS, target: 0, fields: MAX_TRAILER_FIELDS };
         let is_whole = self.trailers.push(byte, &BOUNDS)?;
         // most bodies have no trailers, only the empty line, and cost no allocation here
         if !self.section.is_empty() || !matches!(byte, b'\r' | b'\n') {

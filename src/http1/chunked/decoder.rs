@@ -44,11 +44,7 @@ impl Decoder {
             return Ok(Decoded::NeedMore);
         }
         let trailers = trailers::parse(self.0.take_section())?;
-        Ok(if trailers.is_empty() {
-            Decoded::Done
-        } else {
-            Decoded::Trailers(trailers)
-        })
+        Ok(if trailers.is_empty() { Decoded::Done } else { Decoded::Trailers(trailers) })
     }
 }
 

@@ -146,10 +146,7 @@ mod tests {
         ("0\r\nA\r\n\r\n", ChunkFault::Trailer(LineFault::FieldName)),
         ("0\r\n: b\r\n\r\n", ChunkFault::Trailer(LineFault::FieldName)),
         ("0\r\nA: \0\r\n\r\n", ChunkFault::Trailer(LineFault::FieldValue)),
-        (
-            "0\r\nGET / HTTP/1.1\r\n\r\n",
-            ChunkFault::Trailer(LineFault::SpaceBeforeColon),
-        ),
+        ("0\r\nGET / HTTP/1.1\r\n\r\n", ChunkFault::Trailer(LineFault::SpaceBeforeColon)),
     ];
 
     #[test]
@@ -167,20 +164,13 @@ mod tests {
             ("000\r\n\r\n", ""),
             ("5\r\nhello\r\n0\r\n\r\n", "hello"),
             ("5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n", "hello!"),
-            (
-                "A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n",
-                "01234567890123456789",
-            ),
+            ("A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n", "01234567890123456789"),
             ("0000000000000005\r\nhello\r\n0\r\n\r\n", "hello"),
             ("5;a=b;c=\"d\"\r\nhello\r\n0;x\r\n\r\n", "hello"),
             ("5\r\n\r\n0\r\n\r\n0\r\n\r\n", "\r\n0\r\n"),
         ] {
             let pipelined = format!("{text}GET / HTTP/1.1\r\n");
-            let expected = Scan {
-                consumed: text.len(),
-                payload: payload.len(),
-                done: true,
-            };
+            let expected = Scan { consumed: text.len(), payload: payload.len(), done: true };
             assert_eq!(scan(pipelined.as_bytes()), Ok(expected), "{text:?}");
             let (decoded, trailers, rest) = decode(pipelined.as_bytes()).expect("no fault");
             assert_eq!((&decoded[..], trailers.len()), (payload.as_bytes(), 0), "{text:?}");
@@ -202,10 +192,7 @@ mod tests {
     fn a_scanner_that_is_done_takes_nothing_more() {
         let mut scanner = Scanner::new();
         assert!(scanner.scan(b"0\r\n\r\n").is_ok_and(|scan| scan.done));
-        let nothing = Scan {
-            done: true,
-            ..Scan::default()
-        };
+        let nothing = Scan { done: true, ..Scan::default() };
         assert_eq!(scanner.scan(b"5\r\n"), Ok(nothing));
     }
 
@@ -227,10 +214,7 @@ mod tests {
         assert_eq!(scan(too_many.as_bytes()), Err(ChunkFault::TrailersTooLarge));
         let value = |len: usize| format!("0\r\na:{}\r\n\r\n", "b".repeat(len - 6));
         assert!(scan(value(MAX_TRAILERS).as_bytes()).is_ok_and(|scan| scan.done));
-        assert_eq!(
-            scan(value(MAX_TRAILERS + 1).as_bytes()),
-            Err(ChunkFault::TrailersTooLarge)
-        );
+        assert_eq!(scan(value(MAX_TRAILERS + 1).as_bytes()), Err(ChunkFault::TrailersTooLarge));
     }
 
     #[test]

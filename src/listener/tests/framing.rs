@@ -40,11 +40,7 @@ fn a_head_larger_than_one_read_is_served() {
         let fixture = Fixture::with(|listener| listener.max_head = 64 * 1024);
         let mut peer = fixture.connect().await;
         for _ in 0..2 {
-            peer.send(format!(
-                "GET /large HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
-                "y".repeat(50_000)
-            ))
-            .await;
+            peer.send(format!("GET /large HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(50_000))).await;
             assert_eq!(peer.answer().await.text(), "/large");
         }
     });
@@ -88,18 +84,14 @@ fn more_is_pipelined_than_the_gate_reads_ahead() {
         let requests = get("/wait") + &get("/n").repeat(2000);
         let (mut read, mut write) = peer.stream.split();
         let writing = async {
-            tokio::io::AsyncWriteExt::write_all(&mut write, requests.as_bytes())
-                .await
-                .expect("write");
+            tokio::io::AsyncWriteExt::write_all(&mut write, requests.as_bytes()).await.expect("write");
         };
         let reading = async {
             fixture.seen(1).await;
             fixture.go();
             let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
             while text.iter().filter(|byte| **byte == b'/').count() < 2000 * 2 + 1 {
-                let len = tokio::io::AsyncReadExt::read(&mut read, &mut buffer)
-                    .await
-                    .expect("read");
+                let len = tokio::io::AsyncReadExt::read(&mut read, &mut buffer).await.expect("read");
                 assert_ne!(len, 0);
                 text.extend_from_slice(&buffer[..len]);
             }
@@ -113,8 +105,7 @@ fn an_expectation_is_met_before_the_body_comes() {
     run(|| async {
         let fixture = Fixture::new();
         let mut peer = fixture.connect().await;
-        peer.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
-            .await;
+        peer.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n").await;
         assert_eq!(peer.answer().await.status(), "100");
         peer.send("body").await;
         assert_eq!(peer.answer().await.text(), "body");

@@ -30,8 +30,7 @@ fn a_client_in_full_swing_notices_nothing_of_connections_that_leave() {
                     for turn in 0..400 {
                         let answer = match turn % 4 {
                             0 => {
-                                peer.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
-                                    .await;
+                                peer.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab").await;
                                 peer.send("cde").await;
                                 peer.answer().await
                             }
@@ -104,16 +103,10 @@ fn a_draining_generation_announces_the_end_with_the_next_response() {
         fixture.go();
         assert!(busy.answer().await.closes());
         busy.expect_end().await;
-        assert!(
-            idle.get("/late").await.closes(),
-            "an idle connection stays for its next request"
-        );
+        assert!(idle.get("/late").await.closes(), "an idle connection stays for its next request");
         idle.expect_end().await;
         drop((idle, busy));
-        assert_eq!(
-            (fixture.end().await, fixture.end().await),
-            (End::Announced, End::Announced)
-        );
+        assert_eq!((fixture.end().await, fixture.end().await), (End::Announced, End::Announced));
     });
 }
 
@@ -160,11 +153,7 @@ fn an_acceptor_that_parks_leaves_connections_in_the_backlog_for_the_next() {
         assert!(socket.is_some());
         let mut second = fixture.connect().await;
         second.send(get("/backlog")).await;
-        assert!(
-            tokio::time::timeout(Duration::from_millis(50), second.answer())
-                .await
-                .is_err()
-        );
+        assert!(tokio::time::timeout(Duration::from_millis(50), second.answer()).await.is_err());
         assert_eq!(fixture.thread.clients.len(), 1);
         assert_eq!(first.get("/still").await.status(), "200");
         fixture.accept();

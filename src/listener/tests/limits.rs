@@ -15,11 +15,7 @@ fn connections_beyond_the_limit_wait_in_the_backlog() {
         assert_eq!(second.get("/2").await.status(), "200");
         let mut third = fixture.connect().await;
         third.send(get("/3")).await;
-        assert!(
-            tokio::time::timeout(Duration::from_millis(50), third.answer())
-                .await
-                .is_err()
-        );
+        assert!(tokio::time::timeout(Duration::from_millis(50), third.answer()).await.is_err());
         assert_eq!(fixture.limits.listener().open(), 2);
         drop(first);
         assert_eq!(third.answer().await.text(), "/3");

@@ -26,12 +26,7 @@ fn requests_before_a_bad_one_are_answered_first() {
         let fixture = Fixture::new();
         let mut peer = fixture.connect().await;
         let echo = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok";
-        peer.send(format!(
-            "{}{echo}GET / HTTP/1.1\r\nHost : a\r\n\r\n{}",
-            get("/good"),
-            get("/never")
-        ))
-        .await;
+        peer.send(format!("{}{echo}GET / HTTP/1.1\r\nHost : a\r\n\r\n{}", get("/good"), get("/never"))).await;
         assert_eq!(peer.answer().await.text(), "/good");
         assert_eq!(peer.answer().await.text(), "ok");
         assert_eq!(peer.answer().await.status(), "400");
@@ -47,8 +42,7 @@ fn a_head_over_the_limit_is_refused_before_it_is_whole() {
     run(|| async {
         let fixture = Fixture::with(|listener| listener.max_head = 8192);
         let mut peer = fixture.connect().await;
-        peer.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(9000)))
-            .await;
+        peer.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(9000))).await;
         assert_eq!(peer.answer().await.status(), "431");
         peer.expect_end().await;
     });
@@ -59,8 +53,7 @@ fn a_refusal_reaches_a_client_that_goes_on_sending() {
     run(|| async {
         let fixture = Fixture::new();
         let mut peer = fixture.connect().await;
-        peer.send("POST /x HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 600000\r\n\r\n")
-            .await;
+        peer.send("POST /x HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 600000\r\n\r\n").await;
         peer.send(vec![b'z'; 600_000]).await;
         assert_eq!(peer.answer().await.status(), "400");
         peer.expect_end().await;
@@ -72,8 +65,7 @@ fn an_answer_before_the_body_was_read_arrives_whole() {
     run(|| async {
         let fixture = Fixture::new();
         let mut peer = fixture.connect().await;
-        peer.send("POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 600000\r\n\r\n")
-            .await;
+        peer.send("POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 600000\r\n\r\n").await;
         peer.send(vec![b'z'; 600_000]).await;
         let answer = peer.answer().await;
         assert!(answer.closes());
@@ -90,10 +82,7 @@ fn a_broken_chunk_fails_the_body_and_ends_the_connection() {
         let fixture = Fixture::new();
         for early in ["", "3\r\nabc\r\n"] {
             let mut peer = fixture.connect().await;
-            peer.send(format!(
-                "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{early}"
-            ))
-            .await;
+            peer.send(format!("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{early}")).await;
             peer.send(format!("zz\r\n{}", get("/smuggled"))).await;
             assert_eq!(peer.answer().await.text(), "bad body");
             peer.expect_end().await;

@@ -29,9 +29,9 @@ use crate::listener::connection::{End, Kind};
 use crate::listener::limits::{Limit, Limits};
 use crate::listener::way::{Local, Way};
 use crate::net::Stream;
-use crate::proxy::tunnel::Tunnel;
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::observe::metrics::Counters;
+use crate::proxy::tunnel::Tunnel;
 use crate::proxy::{Client, Plan, Thread};
 
 /// Long for a test, and never waited for by one that passes.
@@ -100,10 +100,7 @@ impl Fixture {
     }
 
     pub(super) async fn connect(&self) -> Peer {
-        Peer {
-            stream: TcpStream::connect(self.address).await.expect("connect"),
-            read: BytesMut::new(),
-        }
+        Peer { stream: TcpStream::connect(self.address).await.expect("connect"), read: BytesMut::new() }
     }
 
     pub(super) fn enter(&self, stage: Stage) {
@@ -255,19 +252,9 @@ fn config(listener: Listener) -> Config {
         sites: Vec::new(),
         pools: Vec::new(),
         tcp: Vec::new(),
-        log: Log {
-            access: Access::Off,
-            slow: LONG,
-            empty_connections: false,
-        },
-        drain: DrainConfig {
-            timeout: LONG,
-            stop_timeout: LONG,
-        },
-        worker: Worker {
-            threads: None,
-            max_connections: None,
-        },
+        log: Log { access: Access::Off, slow: LONG, empty_connections: false },
+        drain: DrainConfig { timeout: LONG, stop_timeout: LONG },
+        worker: Worker { threads: None, max_connections: None },
     }
 }
 
@@ -364,19 +351,11 @@ async fn answer(thread: &Rc<Thread>, request: Request<Incoming>, open: Open) -> 
             let client = open.0.clone();
             std::mem::forget(open); // the connection stays busy
             client.switch_to(Tunnel::stand_in(thread, &client));
-            let body = Content {
-                left: 0,
-                now: Bytes::new(),
-                _open: None,
-            };
+            let body = Content { left: 0, now: Bytes::new(), _open: None };
             status(101, Response::new(body))
         }
         _ => match path.strip_prefix("/bytes/").and_then(|count| count.parse().ok()) {
-            Some(left) => Response::new(Content {
-                left,
-                now: Bytes::new(),
-                _open: Some(open),
-            }),
+            Some(left) => Response::new(Content { left, now: Bytes::new(), _open: Some(open) }),
             None => content(path.into(), open),
         },
     }
@@ -388,11 +367,7 @@ fn status(status: u16, mut response: Response<Content>) -> Response<Content> {
 }
 
 fn content(bytes: Bytes, open: Open) -> Response<Content> {
-    Response::new(Content {
-        left: 0,
-        now: bytes,
-        _open: Some(open),
-    })
+    Response::new(Content { left: 0, now: bytes, _open: Some(open) })
 }
 
 /// Keeps an exchange open.

@@ -62,8 +62,7 @@ fn a_silent_body_fails_the_exchange() {
     run(|| async {
         let fixture = Fixture::with(|listener| listener.body_timeout = SHORT);
         let mut peer = fixture.connect().await;
-        peer.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
-            .await;
+        peer.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf").await;
         assert_eq!(peer.answer().await.text(), "bad body");
         peer.expect_end().await;
         drop(peer);
@@ -122,9 +121,7 @@ fn a_half_closed_client_that_reads_slowly_gets_all() {
         let mut buffer = vec![0; 1_000_000];
         while left > 0 {
             tick.tick().await;
-            let len = tokio::io::AsyncReadExt::read(&mut peer.stream, &mut buffer)
-                .await
-                .expect("read");
+            let len = tokio::io::AsyncReadExt::read(&mut peer.stream, &mut buffer).await.expect("read");
             assert_ne!(len, 0, "{left} bytes before the end");
             left = left.saturating_sub(len);
         }

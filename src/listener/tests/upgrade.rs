@@ -13,8 +13,7 @@ fn early_bytes_of_the_client_reach_the_tunnel_and_not_http() {
         let fixture = Fixture::new();
         let mut peer = fixture.connect().await;
         assert_eq!(peer.get("/before").await.status(), "200");
-        peer.send(format!("{UPGRADE}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"))
-            .await;
+        peer.send(format!("{UPGRADE}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")).await;
         assert_eq!(peer.answer().await.status(), "101");
         peer.send("more").await;
         peer.stream.shutdown().await.expect("FIN");

@@ -67,6 +67,8 @@ kinds! {
     RELOAD_STARTED "reload-started" Info "df2052d63586478475a5863e185b2478";
     RELOAD_DONE "reload-done" Info "2c82c0673041a149806d2b6144e79fdf";
     RELOAD_REFUSED "reload-refused" Error "538783801bbcee820c04bcd74960d76f";
+    START_REFUSED "start-refused" Error "c8d05ea56e0ade7f4a8d0da0665d7225";
+    SUPERVISOR_WARNING "supervisor-warning" Warn "a41e1754d162a64010470b1280c86c3a";
     HAND_OVER "hand-over" Info "bbb224d2065dae11abf440d1eeabf92b";
     PROBATION_OVER "probation-over" Info "2ffcf6279fc5e54edb5f3b33c9aae947";
     ROLLED_BACK "rolled-back" Error "65606fbd37e44a0214ee5740e9e179c4";
@@ -106,12 +108,7 @@ mod tests {
         let ids: HashSet<_> = ALL.iter().map(|kind| kind.message_id).collect();
         assert_eq!((names.len(), ids.len()), (ALL.len(), ALL.len()));
         for id in ids {
-            assert!(
-                id.len() == 32
-                    && id
-                        .bytes()
-                        .all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit))
-            );
+            assert!(id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit)));
         }
     }
 

@@ -8,16 +8,9 @@ use crate::observe::words::{Count, Lines, Plain, Took};
 /// One long table, so that an event without a sentence does not compile.
 pub(super) fn of(event: &Event) -> String {
     match event {
-        Event::Started {
-            version,
-            generation,
-            listeners,
-        } => {
+        Event::Started { version, generation, listeners } => {
             let names = listeners.join(", ");
-            format!(
-                "Segue {version} started: generation {generation} serves {}",
-                Plain(&names)
-            )
+            format!("Segue {version} started: generation {generation} serves {}", Plain(&names))
         }
         Event::WorkerReady { generation, pid, took } => {
             format!("Generation {generation} is ready after {}, process {pid}", Took(*took))
@@ -27,51 +20,31 @@ pub(super) fn of(event: &Event) -> String {
             format!("Reload done in {}: generation {generation} serves", Took(*took))
         }
         Event::ReloadRefused { generation, problems } => refusal(*generation, problems),
+        Event::StartRefused { problems } => listed("Segue did not start", problems),
+        Event::SupervisorWarning { text } => Plain(text).to_string(),
         Event::HandOver { from, to } => format!("Generation {to} took over from {from}, which is parked"),
         Event::ProbationOver { generation } => format!("Generation {generation} passed its probation"),
-        Event::RolledBack {
-            failed,
-            generation,
-            why,
-        } => format!(
+        Event::RolledBack { failed, generation, why } => format!(
             "Rolled back: generation {failed} failed in its probation ({}), generation {generation} serves again",
             Plain(why)
         ),
-        Event::WorkerDied {
-            generation,
-            pid,
-            how,
-            respawn_in,
-        } => format!(
+        Event::WorkerDied { generation, pid, how, respawn_in } => format!(
             "Worker of generation {generation} died ({}, process {pid}): {}",
             Plain(how),
             next_worker(*respawn_in)
         ),
-        Event::WorkerHung {
-            generation,
-            pid,
-            silent,
-        } => format!(
+        Event::WorkerHung { generation, pid, silent } => format!(
             "Worker of generation {generation} did not answer for {}: process {pid} is killed and replaced",
             Took(*silent)
         ),
-        Event::Draining {
-            generation,
-            connections,
-            timeout,
-        } => format!(
+        Event::Draining { generation, connections, timeout } => format!(
             "Generation {generation} drains: {} to finish within {}",
             Count(*connections, "connection"),
             Took(*timeout)
         ),
-        Event::Drained {
-            generation,
-            finished,
-            cut,
-        } => format!(
-            "Generation {generation} ended: {} finished, {cut} cut",
-            Count(*finished, "connection")
-        ),
+        Event::Drained { generation, finished, cut } => {
+            format!("Generation {generation} ended: {} finished, {cut} cut", Count(*finished, "connection"))
+        }
         Event::ListenerInherited { listener, address } => {
             format!("Listener {listener} has its socket from systemd: {}", Plain(address))
         }
@@ -82,48 +55,22 @@ pub(super) fn of(event: &Event) -> String {
             Plain(address)
         ),
         Event::BindFailed { listener, address, why } => {
-            format!(
-                "Listener {listener} could not be bound to {}: {}",
-                Plain(address),
-                Plain(why)
-            )
+            format!("Listener {listener} could not be bound to {}: {}", Plain(address), Plain(why))
         }
         Event::Stopping { timeout } => format!("Stopping: what is open has {} to finish", Took(*timeout)),
         Event::Stopped { ran } => format!("Stopped after {}", Took(*ran)),
-        Event::ServerUp {
-            pool,
-            server,
-            reason,
-            down_for,
-        } => {
-            let after = down_for
-                .map(|time| format!(" after {}", Took(time)))
-                .unwrap_or_default();
+        Event::ServerUp { pool, server, reason, down_for } => {
+            let after = down_for.map(|time| format!(" after {}", Took(time))).unwrap_or_default();
             format!("Server {pool}/{server} is up{after}: {}", Plain(reason))
         }
-        Event::ServerDown {
-            pool,
-            server,
-            reason,
-            last_result,
-        } => {
-            let last = last_result
-                .as_ref()
-                .map(|last| format!(", the last with {}", Plain(last)));
-            format!(
-                "Server {pool}/{server} is down: {}{}",
-                Plain(reason),
-                last.unwrap_or_default()
-            )
+        Event::ServerDown { pool, server, reason, last_result } => {
+            let last = last_result.as_ref().map(|last| format!(", the last with {}", Plain(last)));
+            format!("Server {pool}/{server} is down: {}{}", Plain(reason), last.unwrap_or_default())
         }
         Event::ServerWaitingForDns { pool, server, why } => {
             format!("Server {pool}/{server} waits for DNS: {}", Plain(why))
         }
-        Event::ServerResolved {
-            pool,
-            server,
-            addresses,
-        } => {
+        Event::ServerResolved { pool, server, addresses } => {
             format!("Server {pool}/{server} is at {}", Plain(&addresses.join(", ")))
         }
         Event::PoolEmpty { pool } => {
@@ -132,10 +79,9 @@ pub(super) fn of(event: &Event) -> String {
         Event::PoolBack { pool, empty_for } => {
             format!("Pool {pool} has a server again, after {} without one", Took(*empty_for))
         }
-        Event::RecordsDropped { count } => format!(
-            "{} not written: the journal did not take them as fast as they came",
-            Count(*count, "record")
-        ),
+        Event::RecordsDropped { count } => {
+            format!("{} not written: the journal did not take them as fast as they came", Count(*count, "record"))
+        }
         Event::AcceptFailed { listener, why } => {
             format!("Listener {listener} could not accept a connection: {}", Plain(why))
         }
@@ -147,13 +93,7 @@ pub(super) fn of(event: &Event) -> String {
             let which = request.as_deref().unwrap_or("before its request was known");
             format!("A defect in Segue ended an exchange ({}): {}", Plain(which), Plain(why))
         }
-        Event::HeadsRefused {
-            listener,
-            status,
-            count,
-            window,
-            last,
-        } => format!(
+        Event::HeadsRefused { listener, status, count, window, last } => format!(
             "Listener {listener} refused {} with {status} in {}, the last because of {}",
             Count(*count, "request head"),
             Took(*window),
@@ -163,10 +103,15 @@ pub(super) fn of(event: &Event) -> String {
 }
 
 fn refusal(generation: u64, problems: &[String]) -> String {
+    listed(&format!("Reload refused, generation {generation} goes on"), problems)
+}
+
+/// The first problem in the first line, all of them below it.
+fn listed(what: &str, problems: &[String]) -> String {
     let Some(first) = problems.first() else {
-        return format!("Reload refused, generation {generation} goes on");
+        return what.to_owned();
     };
-    let mut message = format!("Reload refused, generation {generation} goes on: {}", headline(first));
+    let mut message = format!("{what}: {}", headline(first));
     if problems.len() > 1 {
         let more = Count(problems.len() as u64 - 1, "more problem");
         message.push_str(&format!(" (and {more})"));
@@ -189,9 +134,7 @@ fn warning(text: &str) -> String {
 /// The place and the first line of a rendered problem, in one line.
 fn headline(problem: &str) -> String {
     let first = problem.trim_start().lines().next().unwrap_or_default();
-    let what = ["error: ", "warning: "]
-        .iter()
-        .find_map(|word| first.strip_prefix(word));
+    let what = ["error: ", "warning: "].iter().find_map(|word| first.strip_prefix(word));
     let what = Plain(what.unwrap_or(first));
     match problem.lines().find_map(|line| line.trim_start().strip_prefix("--> ")) {
         Some(place) => format!("{}: {what}", Plain(place)),

@@ -55,6 +55,16 @@ pub enum Event {
         /// Every problem, rendered without colours. A line `--> file:line:column` in the first names the place.
         problems: Vec<String>,
     },
+    /// The first worker did not come to serve; the service ends.
+    StartRefused {
+        /// Every problem, rendered without colours.
+        problems: Vec<String>,
+    },
+    /// The supervisor met something that it could cope with.
+    SupervisorWarning {
+        /// What, and what it did about it.
+        text: String,
+    },
     /// One generation stopped accepting after the next one started to.
     HandOver {
         /// The generation that is parked.
@@ -291,6 +301,8 @@ impl Event {
             Self::ReloadStarted { .. } => &kind::RELOAD_STARTED,
             Self::ReloadDone { .. } => &kind::RELOAD_DONE,
             Self::ReloadRefused { .. } => &kind::RELOAD_REFUSED,
+            Self::StartRefused { .. } => &kind::START_REFUSED,
+            Self::SupervisorWarning { .. } => &kind::SUPERVISOR_WARNING,
             Self::HandOver { .. } => &kind::HAND_OVER,
             Self::ProbationOver { .. } => &kind::PROBATION_OVER,
             Self::RolledBack { .. } => &kind::ROLLED_BACK,
@@ -384,7 +396,11 @@ impl Event {
             }
             Self::PoolEmpty { pool } | Self::PoolBack { pool, .. } => fields.pool = Some(pool),
             Self::ExchangePanicked { request, .. } => fields.request = request.as_deref(),
-            Self::Stopping { .. } | Self::Stopped { .. } | Self::RecordsDropped { .. } => {}
+            Self::Stopping { .. }
+            | Self::Stopped { .. }
+            | Self::StartRefused { .. }
+            | Self::SupervisorWarning { .. }
+            | Self::RecordsDropped { .. } => {}
         }
         fields
     }
@@ -412,10 +428,7 @@ mod tests {
     use super::*;
 
     fn refused(problems: &[&str]) -> Event {
-        Event::ReloadRefused {
-            generation: 7,
-            problems: problems.iter().map(ToString::to_string).collect(),
-        }
+        Event::ReloadRefused { generation: 7, problems: problems.iter().map(ToString::to_string).collect() }
     }
 
     #[test]
@@ -437,10 +450,7 @@ mod tests {
     #[test]
     fn a_refused_reload_without_a_place_still_says_why() {
         let message = refused(&["the worker ended with exit status 101"]).message();
-        assert_eq!(
-            message,
-            "Reload refused, generation 7 goes on: the worker ended with exit status 101"
-        );
+        assert_eq!(message, "Reload refused, generation 7 goes on: the worker ended with exit status 101");
     }
 
     #[test]
@@ -460,20 +470,13 @@ mod tests {
 
     #[test]
     fn a_drain_that_cut_connections_is_a_warning() {
-        let drained = |cut| Event::Drained {
-            generation: 6,
-            finished: 5,
-            cut,
-        };
+        let drained = |cut| Event::Drained { generation: 6, finished: 5, cut };
         assert_eq!((drained(0).level(), drained(1).level()), (Level::Info, Level::Warn));
     }
 
     #[test]
     fn controls_in_a_cause_do_not_reach_the_message() {
-        let event = Event::AcceptFailed {
-            listener: "http".into(),
-            why: "odd\u{1b}[31m\nPRIORITY=0".into(),
-        };
+        let event = Event::AcceptFailed { listener: "http".into(), why: "odd\u{1b}[31m\nPRIORITY=0".into() };
         assert!(!event.message().contains(['\u{1b}', '\n']), "{}", event.message());
     }
 }

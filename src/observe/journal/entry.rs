@@ -24,19 +24,11 @@ pub(super) fn write(out: &mut Vec<u8>, scratch: &mut String, record: &Record, na
     field(out, "SYSLOG_IDENTIFIER", IDENTIFIER);
     field(out, "PROXY_EVENT", kind::EXCHANGE.name);
     some(out, "PROXY_LISTENER", names.listeners.get(usize::from(record.listener)));
-    some(
-        out,
-        "PROXY_SITE",
-        record.site.and_then(|site| names.sites.get(usize::from(site))),
-    );
+    some(out, "PROXY_SITE", record.site.and_then(|site| names.sites.get(usize::from(site))));
     if let Some((pool, servers)) = record.pool.and_then(|pool| names.pools.get(usize::from(pool))) {
         field(out, "PROXY_POOL", pool);
         let last = record.attempts.last();
-        some(
-            out,
-            "PROXY_SERVER",
-            last.and_then(|last| servers.get(usize::from(last.server))),
-        );
+        some(out, "PROXY_SERVER", last.and_then(|last| servers.get(usize::from(last.server))));
     }
     if record.status != 0 {
         field(out, "PROXY_STATUS", number.format(record.status));
@@ -129,14 +121,8 @@ impl<'a> Data<'a> {
         Self {
             started: record.started,
             us: Phases(record),
-            bytes: Bytes {
-                r#in: record.bytes_in,
-                out: record.bytes_out,
-            },
-            attempts: Attempts {
-                attempts: &record.attempts,
-                servers: servers.map_or(&[][..], |(_, servers)| servers),
-            },
+            bytes: Bytes { r#in: record.bytes_in, out: record.bytes_out },
+            attempts: Attempts { attempts: &record.attempts, servers: servers.map_or(&[][..], |(_, servers)| servers) },
             host: redact::host(&record.host),
             path,
             client_port: record.client.map(|client| client.port()),
@@ -151,24 +137,14 @@ struct Phases<'a>(&'a Record);
 
 impl Serialize for Phases<'_> {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        let Record {
-            timers,
-            attempts,
-            status,
-            protocol,
-            ..
-        } = self.0;
+        let Record { timers, attempts, status, protocol, .. } = self.0;
         let mut map = out.serialize_map(None)?;
         if timers.head > 0 {
             map.serialize_entry("head", &timers.head)?;
         }
         if !attempts.is_empty() {
             let tunnel = *protocol == Protocol::Tcp || *status == 101;
-            let stations = [
-                ("connect", timers.connected),
-                ("request", timers.sent),
-                ("response", timers.responded),
-            ];
+            let stations = [("connect", timers.connected), ("request", timers.sent), ("response", timers.responded)];
             let stations = &stations[..if *protocol == Protocol::Tcp { 1 } else { 3 }];
             let reached = stations.iter().rposition(|(_, at)| *at > 0).map_or(0, |last| last + 1);
             let mut before = 0;
@@ -238,10 +214,7 @@ pub(super) mod tests {
     }
 
     fn entry(record: &Record, names: &Names) -> Vec<u8> {
-        let identity = Identity {
-            role: Role::Worker,
-            generation: Some(7),
-        };
+        let identity = Identity { role: Role::Worker, generation: Some(7) };
         let mut out = Vec::new();
         write(&mut out, &mut String::new(), record, names, identity);
         out
@@ -313,10 +286,7 @@ pub(super) mod tests {
         (record.site, record.pool, record.method, record.client) = (None, None, None, None);
         (record.status, record.end) = (400, End::BadRequest);
         record.attempts.clear();
-        record.timers = Timers {
-            total: 90,
-            ..Timers::default()
-        };
+        record.timers = Timers { total: 90, ..Timers::default() };
         (record.host, record.target) = ("".into(), "".into());
         let text = String::from_utf8(entry(&record, &names())).expect("text");
         assert!(text.contains("PROXY_STATUS=400\nPROXY_PROTOCOL"), "{text}");
@@ -329,22 +299,11 @@ pub(super) mod tests {
     fn the_phase_that_was_cut_has_the_rest_of_the_time() {
         let mut record = retried();
         let phases = |record: &Record| serde_json::to_string(&Phases(record)).expect("json");
-        record.timers = Timers {
-            connected: 100,
-            sent: 150,
-            total: 1_000,
-            ..Timers::default()
-        };
-        assert_eq!(
-            phases(&record),
-            r#"{"connect":100,"request":50,"response":850,"total":1000}"#
-        );
+        record.timers = Timers { connected: 100, sent: 150, total: 1_000, ..Timers::default() };
+        assert_eq!(phases(&record), r#"{"connect":100,"request":50,"response":850,"total":1000}"#);
         record.timers.sent = 0;
         record.timers.responded = 400; // an early answer
-        assert_eq!(
-            phases(&record),
-            r#"{"connect":100,"response":300,"body":600,"total":1000}"#
-        );
+        assert_eq!(phases(&record), r#"{"connect":100,"response":300,"body":600,"total":1000}"#);
         record.protocol = Protocol::Tcp;
         record.timers.responded = 0;
         assert_eq!(phases(&record), r#"{"connect":100,"tunnel":900,"total":1000}"#);
@@ -356,12 +315,7 @@ pub(super) mod tests {
             level(&Record {
                 end,
                 status,
-                attempts: smallvec![Attempt {
-                    server: 0,
-                    reused: true,
-                    outcome: Outcome::Responded,
-                    took: 1
-                }],
+                attempts: smallvec![Attempt { server: 0, reused: true, outcome: Outcome::Responded, took: 1 }],
                 ..retried()
             })
         };

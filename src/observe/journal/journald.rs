@@ -76,10 +76,7 @@ impl Journald {
     /// Sends the entries; how many is an `Err` when there is no time left for more.
     fn send(&mut self, queue: &Queue) -> Result<usize, usize> {
         let starts = [0].into_iter().chain(self.ends.iter().copied());
-        let messages: Vec<&[u8]> = starts
-            .zip(&self.ends)
-            .map(|(start, end)| &self.entries[start..*end])
-            .collect();
+        let messages: Vec<&[u8]> = starts.zip(&self.ends).map(|(start, end)| &self.entries[start..*end]).collect();
         let (mut next, mut unsendable) = (0, 0);
         while next < messages.len() {
             match self.socket.send(&messages[next..]) {

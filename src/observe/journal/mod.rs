@@ -77,13 +77,8 @@ impl Journal {
     fn start_on(output: Output, identity: Identity, names: Option<Arc<Names>>) -> io::Result<Self> {
         let queue = Arc::new(Queue::new(names.unwrap_or_default(), queue::RECORDS));
         let writer = Writer::new(queue.clone(), identity);
-        let thread = std::thread::Builder::new()
-            .name("journal".into())
-            .spawn(move || writer.run(output))?;
-        Ok(Self(Arc::new(Handle {
-            queue,
-            thread: Mutex::new(Some(thread)),
-        })))
+        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(output))?;
+        Ok(Self(Arc::new(Handle { queue, thread: Mutex::new(Some(thread)) })))
     }
 
     /// Queues an event. Never waits; events overtake records and are dropped last.

@@ -150,11 +150,7 @@ impl Queue {
             if sleeps {
                 gathered = None;
             }
-            let wake_at = if sleeps {
-                due
-            } else {
-                Some(due.map_or(until, |due| due.min(until)))
-            };
+            let wake_at = if sleeps { due } else { Some(due.map_or(until, |due| due.min(until))) };
             state = self.sleep(state, sleeps, wake_at);
         }
     }
@@ -172,10 +168,7 @@ impl Queue {
             .unwrap_or_else(PoisonError::into_inner);
         let Some(closing) = state.closing else { return true };
         let left = closing.saturating_duration_since(Instant::now()).min(time);
-        let (state, _) = self
-            .work
-            .wait_timeout(state, left)
-            .unwrap_or_else(PoisonError::into_inner);
+        let (state, _) = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
         !expired(&state)
     }
 
@@ -207,19 +200,14 @@ impl Queue {
         let mut state = self.lock();
         state.closing = Some(deadline);
         self.work.notify_all();
-        let (mut state, _) = self
-            .ended
-            .wait_timeout_while(state, within, |state| !state.ended)
-            .unwrap_or_else(PoisonError::into_inner);
+        let (mut state, _) =
+            self.ended.wait_timeout_while(state, within, |state| !state.ended).unwrap_or_else(PoisonError::into_inner);
         let ended = state.ended;
         if !ended {
             let left = state.waiting.clear();
             self.drop_more(left);
         }
-        Finished {
-            ended,
-            dropped: self.dropped() - before,
-        }
+        Finished { ended, dropped: self.dropped() - before }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -250,10 +238,7 @@ impl Queue {
             None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(at) => {
                 let time = at.saturating_duration_since(Instant::now());
-                let (state, _) = self
-                    .work
-                    .wait_timeout(state, time)
-                    .unwrap_or_else(PoisonError::into_inner);
+                let (state, _) = self.work.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner);
                 state
             }
         };
@@ -281,13 +266,7 @@ struct Waiting {
 
 impl Waiting {
     fn new(room: usize) -> Self {
-        Self {
-            room,
-            events: VecDeque::new(),
-            kept: VecDeque::new(),
-            batches: VecDeque::new(),
-            records: 0,
-        }
+        Self { room, events: VecDeque::new(), kept: VecDeque::new(), batches: VecDeque::new(), records: 0 }
     }
 
     fn is_empty(&self) -> bool {
@@ -354,10 +333,7 @@ mod tests {
     const ROOM: usize = 1_000;
 
     fn batch(statuses: &[u16]) -> Vec<Record> {
-        let with = |status: &u16| Record {
-            status: *status,
-            ..retried()
-        };
+        let with = |status: &u16| Record { status: *status, ..retried() };
         statuses.iter().map(with).collect()
     }
 

@@ -14,10 +14,7 @@ impl<'a> Target<'a> {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
         };
-        Self {
-            path: without_authority(path),
-            query,
-        }
+        Self { path: without_authority(path), query }
     }
 
     /// Writes the path; values of its parameters (`;name=value`) become `*`.

@@ -22,11 +22,7 @@ pub(super) fn write(out: &mut String, record: &Record, names: &Names) {
         }
     }
     write_server(out, record, names);
-    let _ = write!(
-        out,
-        " in {}",
-        Took(Duration::from_micros(u64::from(record.timers.total)))
-    );
+    let _ = write!(out, " in {}", Took(Duration::from_micros(u64::from(record.timers.total))));
     if record.end != End::Ok {
         let _ = write!(out, ": {}{}", reason(record.end), whereabouts(record));
     }
@@ -40,11 +36,7 @@ fn write_subject(out: &mut String, record: &Record, names: &Names) {
     let listener = names.listeners.get(usize::from(record.listener));
     let listener = listener.map_or("?", String::as_str);
     let Some(method) = &record.method else {
-        let what = if record.protocol == Protocol::Tcp {
-            "TCP connection"
-        } else {
-            "Connection"
-        };
+        let what = if record.protocol == Protocol::Tcp { "TCP connection" } else { "Connection" };
         let _ = write!(out, "{what} on {listener}");
         return;
     };
@@ -74,17 +66,8 @@ fn write_failed_attempts(out: &mut String, record: &Record, names: &Names) {
     let servers = record.pool.and_then(|pool| names.pools.get(usize::from(pool)));
     let servers = servers.map_or(&[][..], |(_, servers)| servers);
     let mut separator = " (";
-    for attempt in record
-        .attempts
-        .iter()
-        .filter(|attempt| attempt.outcome != Outcome::Responded)
-    {
-        let _ = write!(
-            out,
-            "{separator}{}: {}",
-            server(servers, attempt),
-            outcome(attempt.outcome)
-        );
+    for attempt in record.attempts.iter().filter(|attempt| attempt.outcome != Outcome::Responded) {
+        let _ = write!(out, "{separator}{}: {}", server(servers, attempt), outcome(attempt.outcome));
         separator = ", ";
     }
     if separator == ", " {
@@ -165,10 +148,7 @@ mod tests {
 
     #[test]
     fn a_retried_success_names_the_server_that_answered_and_the_one_that_did_not() {
-        assert_eq!(
-            said(&retried()),
-            "GET shop.example.com/cart → 200 from farm/b in 3.2 ms (a: could not connect)"
-        );
+        assert_eq!(said(&retried()), "GET shop.example.com/cart → 200 from farm/b in 3.2 ms (a: could not connect)");
     }
 
     #[test]

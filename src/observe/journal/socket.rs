@@ -40,10 +40,7 @@ pub(super) enum Refusal {
 
 impl Socket {
     pub(super) fn connect(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            connected: Some(connect(path)?),
-        })
+        Ok(Self { path: path.to_owned(), connected: Some(connect(path)?) })
     }
 
     /// Sends the first of `messages`, at most [`BURST`], and says how many.
@@ -103,18 +100,12 @@ fn connect(path: &Path) -> io::Result<UnixDatagram> {
 }
 
 fn send_burst(socket: &UnixDatagram, messages: &[&[u8]]) -> Result<usize, Errno> {
-    let slices: SmallVec<[[IoSlice<'_>; 1]; BURST]> = messages
-        .iter()
-        .take(BURST)
-        .map(|message| [IoSlice::new(message)])
-        .collect();
+    let slices: SmallVec<[[IoSlice<'_>; 1]; BURST]> =
+        messages.iter().take(BURST).map(|message| [IoSlice::new(message)]).collect();
     let mut controls: SmallVec<[SendAncillaryBuffer<'_, '_, '_>; BURST]> =
         slices.iter().map(|_| SendAncillaryBuffer::default()).collect();
-    let mut headers: SmallVec<[MMsgHdr<'_>; BURST]> = slices
-        .iter()
-        .zip(&mut controls)
-        .map(|(slice, control)| MMsgHdr::new(slice, control))
-        .collect();
+    let mut headers: SmallVec<[MMsgHdr<'_>; BURST]> =
+        slices.iter().zip(&mut controls).map(|(slice, control)| MMsgHdr::new(slice, control)).collect();
     rustix::net::sendmmsg(socket, &mut headers, SendFlags::NOSIGNAL)
 }
 
@@ -122,9 +113,7 @@ fn send_burst(socket: &UnixDatagram, messages: &[&[u8]]) -> Result<usize, Errno>
 fn send_large(socket: &UnixDatagram, message: &[u8]) -> Result<(), Errno> {
     let memory = rustix::fs::memfd_create("segue-journal", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut memory = std::fs::File::from(memory);
-    memory
-        .write_all(message)
-        .map_err(|fault| Errno::from_io_error(&fault).unwrap_or(Errno::IO))?;
+    memory.write_all(message).map_err(|fault| Errno::from_io_error(&fault).unwrap_or(Errno::IO))?;
     let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
     rustix::fs::fcntl_add_seals(&memory, seals)?;
     let fds = [memory.as_fd()];

@@ -23,11 +23,7 @@ impl Fake {
         let place = tempfile::tempdir().expect("directory");
         let path = place.path().join("socket");
         let socket = Self::bind(&path);
-        Self {
-            _place: place,
-            path,
-            socket,
-        }
+        Self { _place: place, path, socket }
     }
 
     fn bind(path: &std::path::Path) -> UnixDatagram {
@@ -54,10 +50,7 @@ impl Fake {
     }
 }
 
-const IDENTITY: Identity = Identity {
-    role: Role::Worker,
-    generation: Some(7),
-};
+const IDENTITY: Identity = Identity { role: Role::Worker, generation: Some(7) };
 
 /// A stderr that the test reads.
 struct Lines(mpsc::Sender<String>);
@@ -180,25 +173,14 @@ fn drops_are_said_once_the_writer_is_through_again() {
     journal.0.queue.drop_more(12);
     journal.event(Event::ProbationOver { generation: 8 });
     let first = lines.recv_timeout(SOON).expect("a line");
-    assert!(
-        first.contains(" notice probation-over: Generation 8 passed its probation\n"),
-        "{first}"
-    );
+    assert!(first.contains(" notice probation-over: Generation 8 passed its probation\n"), "{first}");
     let second = lines.recv_timeout(SOON).expect("a line");
-    assert!(
-        second.contains(" warning records-dropped: 12 records not written"),
-        "{second}"
-    );
+    assert!(second.contains(" warning records-dropped: 12 records not written"), "{second}");
     journal.0.queue.drop_more(1);
     journal.event(Event::ProbationOver { generation: 9 });
     assert!(lines.recv_timeout(SOON).expect("a line").contains("Generation 9"));
     let _ = journal.finish(SOON);
-    assert!(
-        lines
-            .recv_timeout(SOON)
-            .expect("a line")
-            .contains(" 1 record not written")
-    );
+    assert!(lines.recv_timeout(SOON).expect("a line").contains(" 1 record not written"));
 }
 
 #[test]
@@ -262,15 +244,7 @@ fn the_fields_of_an_event_reach_tracing_with_fixed_names() {
     let names: Vec<_> = fields.keys().copied().collect();
     assert_eq!(
         names,
-        [
-            "message",
-            "message_id",
-            "proxy_data",
-            "proxy_event",
-            "proxy_generation",
-            "proxy_listener",
-            "proxy_status"
-        ]
+        ["message", "message_id", "proxy_data", "proxy_event", "proxy_generation", "proxy_listener", "proxy_status"]
     );
     assert_eq!((&*fields["proxy_generation"], &*fields["proxy_status"]), ("7", "400"));
     assert_eq!(

@@ -22,12 +22,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(queue: Arc<Queue>, identity: Identity) -> Self {
-        Self {
-            queue,
-            identity,
-            said: 0,
-            say_from: Instant::now(),
-        }
+        Self { queue, identity, said: 0, say_from: Instant::now() }
     }
 
     pub(super) fn run(mut self, mut output: Output) {
@@ -68,9 +63,7 @@ impl Writer {
             return;
         }
         let dropped = self.queue.dropped();
-        let event = Event::RecordsDropped {
-            count: dropped - self.said,
-        };
+        let event = Event::RecordsDropped { count: dropped - self.said };
         if output.event(&event, self.identity, &self.queue) {
             self.said = dropped;
             self.say_from = now + SAY_DROPS;

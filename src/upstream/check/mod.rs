@@ -87,11 +87,7 @@ impl<F: Fn(&Pool, usize, &Transition)> Watch<F> {
         let version = server.address_version();
         let finding = match server.address() {
             Some(address) => self.probe.run(&address).await,
-            None => Finding {
-                verdict: Verdict::Nothing,
-                detail: "address waits for DNS".into(),
-                took: Duration::ZERO,
-            },
+            None => Finding { verdict: Verdict::Nothing, detail: "address waits for DNS".into(), took: Duration::ZERO },
         };
         // a finding about a place that the server has left says nothing of it
         if server.address_version() == version
@@ -173,16 +169,8 @@ mod tests {
     type Log = Rc<RefCell<Vec<(usize, State, State, String)>>>;
 
     fn every(interval: Duration) -> Check {
-        let kind = CheckKind::Http {
-            method: "HEAD".to_owned(),
-            path: "/".to_owned(),
-            host: None,
-        };
-        Check {
-            interval,
-            fall: 2,
-            ..check(kind)
-        }
+        let kind = CheckKind::Http { method: "HEAD".to_owned(), path: "/".to_owned(), host: None };
+        Check { interval, fall: 2, ..check(kind) }
     }
 
     fn pool(servers: Vec<ServerSettings>, check: Check) -> Arc<Pool> {
@@ -235,9 +223,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), reached)
-            .await
-            .expect("the condition, in time");
+        tokio::time::timeout(Duration::from_secs(10), reached).await.expect("the condition, in time");
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -246,12 +232,7 @@ mod tests {
     async fn the_first_round_decides_about_every_server_at_once() {
         let good = farm(Rc::new(200.into())).await;
         let bad = farm(Rc::new(503.into())).await;
-        let servers = vec![
-            server(&good, 1),
-            server(&bad, 1),
-            server(&closed_port().await, 1),
-            server("app.test:1", 1),
-        ];
+        let servers = vec![server(&good, 1), server(&bad, 1), server(&closed_port().await, 1), server("app.test:1", 1)];
         let pool = pool(servers, every(LONG));
         let (checks, log) = start(&pool);
         assert_eq!(checks.first_round(Duration::from_secs(10)).await, 0);
@@ -265,12 +246,7 @@ mod tests {
             [
                 (0, from, State::Up, "first check passed: status 200".to_owned()),
                 (1, from, State::Down, "first check failed: status 503".to_owned()),
-                (
-                    2,
-                    from,
-                    State::Down,
-                    "first check failed: connection refused".to_owned()
-                ),
+                (2, from, State::Down, "first check failed: connection refused".to_owned()),
             ]
         );
         assert_eq!(pool.servers[3].status()["check"]["result"], "address waits for DNS");
@@ -286,10 +262,7 @@ mod tests {
     #[tokio::test(flavor = "local")]
     async fn a_server_goes_down_and_comes_back() {
         let status = Rc::new(std::cell::Cell::new(200));
-        let pool = pool(
-            vec![server(&farm(status.clone()).await, 1)],
-            every(Duration::from_millis(10)),
-        );
+        let pool = pool(vec![server(&farm(status.clone()).await, 1)], every(Duration::from_millis(10)));
         let (_checks, log) = start(&pool);
         until(|| pool.servers[0].health.is_up()).await;
         status.set(500);
@@ -299,11 +272,7 @@ mod tests {
         let reasons: Vec<_> = log.take().into_iter().map(|(.., reason)| reason).collect();
         assert_eq!(
             reasons,
-            [
-                "first check passed: status 200",
-                "2 checks failed: status 500",
-                "check passed: status 200"
-            ]
+            ["first check passed: status 200", "2 checks failed: status 500", "check passed: status 200"]
         );
     }
 

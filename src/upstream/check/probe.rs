@@ -60,10 +60,7 @@ impl Probe {
                 ))
             }
         };
-        Self {
-            timeout: check.timeout,
-            request: request.map(String::into_bytes),
-        }
+        Self { timeout: check.timeout, request: request.map(String::into_bytes) }
     }
 
     /// Makes the check. Takes at most its timeout, and [`PATIENCE`] for the end of the connection.
@@ -184,11 +181,7 @@ mod tests {
     use crate::pool::tests::check;
 
     fn http(method: &str) -> CheckKind {
-        CheckKind::Http {
-            method: method.to_owned(),
-            path: "/health?full".to_owned(),
-            host: None,
-        }
+        CheckKind::Http { method: method.to_owned(), path: "/health?full".to_owned(), host: None }
     }
 
     async fn listener() -> (TcpListener, Address) {
@@ -315,10 +308,7 @@ mod tests {
         let (finding, _stream) = tokio::join!(probe.run(&address), serve);
         assert_eq!(finding.verdict, Verdict::Good);
         let waited = started.elapsed() - finding.took;
-        assert!(
-            waited >= PATIENCE,
-            "the wait for the end is not the server's time: {waited:?}"
-        );
+        assert!(waited >= PATIENCE, "the wait for the end is not the server's time: {waited:?}");
     }
 
     #[tokio::test]
@@ -345,9 +335,7 @@ mod tests {
         let serve = async {
             let (mut stream, _) = listener.accept().await.expect("accept");
             read_head(&mut stream).await;
-            socket2::SockRef::from(&stream)
-                .set_linger(Some(Duration::ZERO))
-                .expect("linger");
+            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("linger");
         };
         let (finding, ()) = tokio::join!(probe.run(&address), serve);
         assert_eq!((finding.verdict, &*finding.detail), (Verdict::Bad, "connection reset"));
@@ -359,10 +347,7 @@ mod tests {
         drop(listener);
         for kind in [CheckKind::Connect, http("GET")] {
             let finding = Probe::new(&check(kind), "app").run(&address).await;
-            assert_eq!(
-                (finding.verdict, &*finding.detail),
-                (Verdict::Bad, "connection refused")
-            );
+            assert_eq!((finding.verdict, &*finding.detail), (Verdict::Bad, "connection refused"));
         }
     }
 

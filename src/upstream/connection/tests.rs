@@ -62,7 +62,12 @@ async fn ours(bytes: &[u8], step: usize, head: bool) -> Result<Seen, ResponseErr
             body.extend_from_slice(&data);
         }
     }
-    Ok(Seen { status: response.status.as_u16(), fields: fields(&response.headers), body, reusable: connection.is_reusable() })
+    Ok(Seen {
+        status: response.status.as_u16(),
+        fields: fields(&response.headers),
+        body,
+        reusable: connection.is_reusable(),
+    })
 }
 
 async fn hypers(bytes: &[u8], step: usize, head: bool) -> Result<Seen, hyper::Error> {
@@ -104,37 +109,39 @@ fn response() -> impl Strategy<Value = Vec<u8>> {
     let status = prop::sample::select(vec![200u16, 201, 204, 206, 304, 404, 500, 503]);
     let fields = prop::collection::vec(("x-[a-z]{1,8}", "[ -~]{0,20}"), 0..5);
     let body = prop::collection::vec(any::<u8>(), 0..300);
-    (status, fields, body, 0..4u8, any::<bool>(), 1..64usize).prop_map(|(status, fields, body, framing, close, chunk)| {
-        let mut out = format!("HTTP/1.1 {status} Some Reason\r\n").into_bytes();
-        for (name, value) in fields {
-            out.extend_from_slice(format!("{name}: {}\r\n", value.trim()).as_bytes());
-        }
-        if close {
-            out.extend_from_slice(b"Connection: close, X-Gone\r\nX-Gone: 1\r\n");
-        }
-        let bodiless = matches!(status, 204 | 304);
-        match framing {
-            0 if !bodiless => {
-                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
-                for piece in body.chunks(chunk) {
-                    out.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
-                    out.extend_from_slice(piece);
-                    out.extend_from_slice(b"\r\n");
+    (status, fields, body, 0..4u8, any::<bool>(), 1..64usize).prop_map(
+        |(status, fields, body, framing, close, chunk)| {
+            let mut out = format!("HTTP/1.1 {status} Some Reason\r\n").into_bytes();
+            for (name, value) in fields {
+                out.extend_from_slice(format!("{name}: {}\r\n", value.trim()).as_bytes());
+            }
+            if close {
+                out.extend_from_slice(b"Connection: close, X-Gone\r\nX-Gone: 1\r\n");
+            }
+            let bodiless = matches!(status, 204 | 304);
+            match framing {
+                0 if !bodiless => {
+                    out.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
+                    for piece in body.chunks(chunk) {
+                        out.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+                        out.extend_from_slice(piece);
+                        out.extend_from_slice(b"\r\n");
+                    }
+                    out.extend_from_slice(b"0\r\n\r\n");
                 }
-                out.extend_from_slice(b"0\r\n\r\n");
+                1 if !bodiless => {
+                    out.extend_from_slice(b"\r\n");
+                    out.extend_from_slice(&body);
+                }
+                _ if bodiless => out.extend_from_slice(b"\r\n"),
+                _ => {
+                    out.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
+                    out.extend_from_slice(&body);
+                }
             }
-            1 if !bodiless => {
-                out.extend_from_slice(b"\r\n");
-                out.extend_from_slice(&body);
-            }
-            _ if bodiless => out.extend_from_slice(b"\r\n"),
-            _ => {
-                out.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
-                out.extend_from_slice(&body);
-            }
-        }
-        out
-    })
+            out
+        },
+    )
 }
 
 fn without_gone(mut seen: Seen) -> Seen {
@@ -175,9 +182,7 @@ proptest! {
 
 #[test]
 fn a_connection_is_used_again_only_when_nothing_is_left_on_it() {
-    let reusable = |bytes: &[u8], head| {
-        runtime().block_on(ours(bytes, 1000, head)).expect("a response").reusable
-    };
+    let reusable = |bytes: &[u8], head| runtime().block_on(ours(bytes, 1000, head)).expect("a response").reusable;
     assert!(reusable(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", false));
     assert!(reusable(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", true));
     assert!(!reusable(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more", false), "data after the response");
@@ -188,7 +193,10 @@ fn a_connection_is_used_again_only_when_nothing_is_left_on_it() {
 
 #[test]
 fn a_body_cut_short_is_an_error() {
-    for cut in [&b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"[..], b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"] {
+    for cut in [
+        &b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"[..],
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
+    ] {
         let seen = runtime().block_on(ours(cut, 1000, false));
         assert!(matches!(seen, Err(ResponseError::Closed)), "{seen:?}");
     }

@@ -1,0 +1,100 @@
+//! What is watched on the main thread while the others serve: the checks of every pool, and the names that DNS knows.
+//! What changes is said to the journal.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::observe::event::Event;
+use crate::observe::journal::Journal;
+use crate::pool::Pool;
+use crate::pool::health::{State, Transition};
+use crate::upstream::check::Checks;
+use crate::upstream::resolve::{Change, Resolver};
+
+/// How long the start waits for DNS.
+const FIRST_NAMES: Duration = Duration::from_secs(2);
+/// How long the start waits for the first checks.
+const FIRST_CHECKS: Duration = Duration::from_secs(3);
+
+/// Checks and look-ups, until it is dropped.
+pub struct Watch {
+    _resolver: Resolver,
+    _checks: Checks,
+}
+
+impl Watch {
+    /// Starts them, and returns when every server has its first result or that takes too long.
+    pub async fn start(pools: &[Arc<Pool>], journal: &Journal) -> Self {
+        let news = Rc::new(News { journal: journal.clone(), empty: RefCell::new(Vec::new()) });
+        let heard = news.clone();
+        let resolver = Resolver::start(pools, move |pool, server, change| heard.of_name(pool, server, change));
+        resolver.first_round(FIRST_NAMES).await;
+        let heard = news.clone();
+        let checks = Checks::start(pools, move |pool, server, transition| heard.of_health(pool, server, transition));
+        checks.first_round(FIRST_CHECKS).await;
+        Self { _resolver: resolver, _checks: checks }
+    }
+}
+
+/// Turns what checks and look-ups find into events.
+struct News {
+    journal: Journal,
+    /// Pools without a server that is up, with since when.
+    empty: RefCell<Vec<(String, Instant)>>,
+}
+
+impl News {
+    fn of_health(&self, pool: &Pool, server: usize, transition: &Transition) {
+        let (name, server) = (pool.name.clone(), pool.servers[server].name.clone());
+        let Transition { from, to, reason, lasted, .. } = transition;
+        match (from, to) {
+            // of a server that was found well at the first look there is nothing to tell
+            (State::Unknown, State::Up) if *lasted < FIRST_CHECKS => {}
+            (_, State::Up) => {
+                let down_for = (*from == State::Down).then_some(*lasted);
+                self.journal.event(Event::ServerUp { pool: name, server, reason: reason.clone(), down_for });
+            }
+            (_, State::Down) => {
+                self.journal.event(Event::ServerDown { pool: name, server, reason: reason.clone(), last_result: None });
+            }
+            (_, State::Unknown | State::WaitingForDns) => {}
+        }
+        self.of_pool(pool);
+    }
+
+    fn of_name(&self, pool: &Pool, server: usize, change: &Change) {
+        let (name, text) = (pool.name.clone(), &pool.servers[server].name);
+        let event = match change {
+            Change::Waiting { reason } => {
+                Event::ServerWaitingForDns { pool: name, server: text.clone(), why: reason.to_string() }
+            }
+            Change::Relocated(relocation) => {
+                let addresses = vec![relocation.to.to_string()];
+                Event::ServerResolved { pool: name, server: text.clone(), addresses }
+            }
+            Change::Kept { .. } | Change::Confirmed { .. } => return,
+        };
+        self.journal.event(event);
+        self.of_pool(pool);
+    }
+
+    /// Says so when the last server of a pool goes, and when the first comes back.
+    fn of_pool(&self, pool: &Pool) {
+        let usable = pool.servers.iter().any(|server| matches!(server.health.state(), State::Up | State::Unknown));
+        let mut empty = self.empty.borrow_mut();
+        let since = empty.iter().position(|(name, _)| *name == pool.name);
+        match (usable, since) {
+            (false, None) => {
+                empty.push((pool.name.clone(), Instant::now()));
+                self.journal.event(Event::PoolEmpty { pool: pool.name.clone() });
+            }
+            (true, Some(at)) => {
+                let (name, since) = empty.swap_remove(at);
+                self.journal.event(Event::PoolBack { pool: name, empty_for: since.elapsed() });
+            }
+            _ => {}
+        }
+    }
+}
