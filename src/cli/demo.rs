@@ -31,7 +31,7 @@ fn start() -> io::Result<std::convert::Infallible> {
     let program = std::env::current_exe()?;
     let port = free_port()?;
     let folder = make_folder(port)?;
-    let servers = [start_server(&program, "red")?, start_server(&program, "blue")?];
+    let servers = [start_server(&program, "north")?, start_server(&program, "south")?];
     let config = folder.join("segue.toml");
     fs::write(&config, configuration(port, &servers))?;
     println!("{}", hints(&program, port, &folder, &servers));
@@ -74,13 +74,13 @@ fn start_server(program: &Path, name: &'static str) -> io::Result<Server> {
 }
 
 fn configuration(port: u16, servers: &[Server; 2]) -> String {
-    let [red, blue] = servers;
+    let [north, south] = servers;
     format!(
         "# The configuration of the demo. Change it and reload.\n\n\
          [listen.http]\naddress = \"127.0.0.1:{port}\"\n\n\
          [site.\"*\"]\nto = \"demo\"\n\n\
          [pool.demo]\nservers = [\"{}\", \"{}\"]\ncheck   = \"GET /health\"\n",
-        red.address, blue.address
+        north.address, south.address
     )
 }
 
@@ -93,7 +93,7 @@ fn hints(program: &Path, port: u16, folder: &Path, servers: &[Server; 2]) -> Str
     let mut hint = |command: String, what: &str| {
         let _ = writeln!(text, "    {command}\n        {what}\n"); // a String takes every write
     };
-    hint(format!("curl http://127.0.0.1:{port}/"), "red and blue take turns");
+    hint(format!("curl http://127.0.0.1:{port}/"), "both servers take turns");
     hint(format!("ab -k -c 20 -n 200000 http://127.0.0.1:{port}/"), "load, while you try the rest");
     hint(format!("{program} reload --run-dir {folder}"), "a fresh worker takes over; no request is lost");
     hint(format!("{program} status --run-dir {folder}"), "what is up, what is served");

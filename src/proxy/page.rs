@@ -54,7 +54,7 @@ impl Format {
 impl Page {
     /// What a fault says to the client.
     pub fn of_fault(fault: &Fault, id: RequestId) -> Self {
-        Self { status: fault.status(), what: fault.told(), advice: advice(fault.status()), id }
+        Self { status: fault.status(), what: sentence(fault.told()), advice: advice(fault.status()), id }
     }
 
     /// The page as bytes.
@@ -63,17 +63,24 @@ impl Page {
         let (code, reason) = (status.as_u16(), status.canonical_reason().unwrap_or("Error"));
         let id = id.as_str();
         match format {
-            Format::Plain => format!("{code} {reason}\n\n{what}.\n{advice}\nRequest id: {id}\n").into(),
+            Format::Plain => format!("{code} {reason}\n\n{what}\n{advice}\nRequest id: {id}\n").into(),
             Format::Json => {
                 let error = json!({ "status": code, "error": reason, "message": what, "request_id": id });
                 format!("{error}\n").into()
             }
             Format::Html => html(
                 &format!("{code} {reason}"),
-                &format!("<p>{}.</p><p>{advice}</p><p class=id>Request id: <code>{id}</code></p>", escape(what)),
+                &format!("<p>{}</p><p>{advice}</p><p class=id>Request id: <code>{id}</code></p>", escape(what)),
             ),
         }
     }
+}
+
+/// With a capital and a full stop.
+fn sentence(text: String) -> String {
+    let mut letters = text.trim_end_matches('.').chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).chain(['.']).collect()
 }
 
 fn advice(status: StatusCode) -> &'static str {
