@@ -81,7 +81,7 @@ impl Machine {
             leader: 0,
             console,
         };
-        machine.leader = wait_for("the container's PID 1", Duration::from_secs(20), || only_child(nspawn));
+        machine.leader = wait_for("the container's PID 1", Duration::from_secs(20), || booted_by(nspawn));
         wait_for("systemd in the container", Duration::from_secs(60), || {
             let state = machine.run("systemctl is-system-running").stdout;
             ["running", "degraded"].contains(&state.trim()).then_some(())
@@ -242,7 +242,11 @@ fn path_from(variable: &str) -> PathBuf {
     PathBuf::from(path)
 }
 
-fn only_child(pid: u32) -> Option<u32> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-    children.split_whitespace().next()?.parse().ok()
+// systemd-nspawn has other children before it starts systemd.
+fn booted_by(nspawn: u32) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).ok()?;
+    let mut children = children.split_whitespace();
+    let leader =
+        children.find(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "systemd\n"));
+    leader?.parse().ok()
 }
