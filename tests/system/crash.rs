@@ -1,0 +1,88 @@
+//! What clients see when something dies: as little as can be.
+
+use std::time::{Duration, Instant};
+
+use crate::support::machine::Release;
+use crate::support::{farm, load, wait_for};
+
+facts![
+    a_killed_worker_is_replaced_within_a_second_and_nobody_is_refused,
+    a_killed_supervisor_comes_back_on_the_same_sockets_and_nobody_is_refused,
+    a_server_that_dies_under_load_is_seen_by_no_client,
+    a_broken_config_at_start_fails_visibly_and_the_next_start_works,
+];
+
+/// A load that goes on when a connection breaks: those of a killed process do.
+const LENIENT: &str = "-r -n 20000 -c 50";
+
+fn a_killed_worker_is_replaced_within_a_second_and_nobody_is_refused(release: Release) {
+    let machine = farm::machine(release);
+    let report = load::around(&machine, LENIENT, || {
+        let killed = *machine.workers().last().expect("a worker");
+        machine.ok(&format!("kill -KILL {killed}"));
+        let died = Instant::now();
+        machine.ok(&format!("curl --silent --show-error --fail --max-time 1 {}", farm::URL));
+        assert!(
+            died.elapsed() < Duration::from_secs(1),
+            "answered after {:?}",
+            died.elapsed()
+        );
+        assert!(!machine.workers().contains(&killed));
+    });
+    assert_eq!((report.refused, report.aborted.as_deref()), (0, None), "{report:?}");
+    assert!(
+        report.failed <= 50,
+        "more than the 50 open connections broke: {report:?}"
+    );
+    assert_eq!(machine.entries("PROXY_EVENT=worker-died"), 1);
+}
+
+fn a_killed_supervisor_comes_back_on_the_same_sockets_and_nobody_is_refused(release: Release) {
+    let machine = farm::machine(release);
+    let killed = machine.supervisor();
+    let report = load::around(&machine, LENIENT, || {
+        machine.ok("systemctl kill --kill-whom main --signal KILL proxy.service");
+        machine.ok(&format!(
+            "curl --silent --show-error --fail --max-time 10 {}",
+            farm::URL
+        ));
+    });
+    assert_eq!((report.refused, report.aborted.as_deref()), (0, None), "{report:?}");
+    assert_ne!(machine.supervisor(), killed);
+    assert_eq!(machine.property("NRestarts"), "1");
+}
+
+fn a_server_that_dies_under_load_is_seen_by_no_client(release: Release) {
+    let machine = farm::machine(release);
+    let report = load::around(&machine, "-k -n 20000 -c 50", || {
+        machine.ok(&format!("systemctl kill --signal KILL {}", farm::unit("10.0.0.12")));
+        wait_for(
+            "the journal to say that the server is down",
+            Duration::from_secs(20),
+            || (machine.entries("PROXY_EVENT=server-down PROXY_SERVER=10.0.0.12:80") > 0).then_some(()),
+        );
+        machine.ok(&format!("systemctl start {}", farm::unit("10.0.0.12")));
+        wait_for(
+            "the journal to say that the server is up",
+            Duration::from_secs(20),
+            || (machine.entries("PROXY_EVENT=server-up PROXY_SERVER=10.0.0.12:80") > 0).then_some(()),
+        );
+    });
+    report.assert_clean(20_000);
+    let said = machine.ok("journalctl --no-pager -u proxy -o cat PROXY_EVENT=server-down");
+    assert!(said.contains("refused"), "no reason in: {said}");
+}
+
+fn a_broken_config_at_start_fails_visibly_and_the_next_start_works(release: Release) {
+    let machine = farm::machine(release);
+    machine.ok("systemctl stop proxy-http.socket proxy.service");
+    machine.configure("[site.\"*\"]\nto = 5\n");
+    let start = machine.run("systemctl start proxy.service");
+    assert!(!start.status.success());
+    assert_eq!(machine.property("ExecMainStatus"), "78");
+    let status = machine.run("systemctl status --no-pager --full proxy.service").stdout;
+    assert!(status.contains("/etc/segue/segue.toml:2"), "{status}");
+    machine.configure(farm::CONFIG);
+    machine.ok("systemctl start proxy-http.socket proxy.service");
+    machine.ok(&format!("curl --silent --show-error --fail --max-time 5 {}", farm::URL));
+}

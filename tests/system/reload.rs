@@ -1,0 +1,126 @@
+//! Reload and restart under load: what no client may see.
+
+use crate::support::machine::{Machine, Release};
+use crate::support::{farm, load};
+
+facts![
+    twenty_reloads_lose_none_of_a_hundred_thousand_new_connections,
+    twenty_reloads_lose_none_of_a_hundred_thousand_kept_alive_requests,
+    three_restarts_refuse_no_connection,
+    a_broken_config_is_refused_with_its_line_and_the_old_one_serves_on,
+    a_config_that_cannot_be_built_is_refused,
+    a_worker_that_crashes_at_start_is_refused,
+    a_listener_added_by_reload_is_kept_over_restart_and_crash,
+];
+
+fn twenty_reloads_lose_none_of_a_hundred_thousand_new_connections(release: Release) {
+    twenty_reloads(release, "-n 100000 -c 50");
+}
+
+fn twenty_reloads_lose_none_of_a_hundred_thousand_kept_alive_requests(release: Release) {
+    twenty_reloads(release, "-k -n 100000 -c 50");
+}
+
+fn twenty_reloads(release: Release, options: &str) {
+    let machine = farm::machine(release);
+    let report = load::around(&machine, options, || {
+        for _ in 0..20 {
+            machine.ok("systemctl reload proxy");
+        }
+    });
+    report.assert_clean(100_000);
+}
+
+fn three_restarts_refuse_no_connection(release: Release) {
+    let machine = farm::machine(release);
+    let report = load::around(&machine, "-n 20000 -c 50", || {
+        for _ in 0..3 {
+            machine.ok("systemctl restart proxy");
+        }
+    });
+    report.assert_clean(20_000);
+}
+
+fn a_broken_config_is_refused_with_its_line_and_the_old_one_serves_on(release: Release) {
+    let machine = farm::machine(release);
+    machine.configure(&farm::CONFIG.replace("to = \"web-farm\"", "to = \"web-fram\""));
+    let reason = assert_refused_unseen(&machine);
+    assert!(reason.contains("/etc/segue/segue.toml:2"), "{reason}");
+    assert!(reason.contains("web-farm"), "no hint in: {reason}");
+
+    machine.configure(&format!("{}retries = 1\n", farm::CONFIG));
+    machine.ok("systemctl reload proxy");
+    assert!(
+        !machine.property("StatusText").contains("refused"),
+        "{}",
+        machine.property("StatusText")
+    );
+}
+
+fn a_config_that_cannot_be_built_is_refused(release: Release) {
+    let machine = farm::machine(release);
+    machine.configure(&format!(
+        "{}[listen.elsewhere]\naddress = \"192.0.2.1:8080\"\n",
+        farm::CONFIG
+    ));
+    let reason = assert_refused_unseen(&machine);
+    assert!(reason.contains("192.0.2.1:8080"), "{reason}");
+    machine.configure(farm::CONFIG);
+    machine.ok("systemctl reload proxy");
+}
+
+fn a_worker_that_crashes_at_start_is_refused(release: Release) {
+    let machine = farm::machine(release);
+    machine.ok("mv /usr/bin/segue /usr/bin/segue.good");
+    machine.write(
+        "/usr/bin/segue",
+        "#!/bin/sh\nif [ \"$1\" = worker ]; then kill -SEGV $$; fi\nexec /usr/bin/segue.good \"$@\"\n",
+    );
+    machine.ok("chmod 755 /usr/bin/segue");
+    let reason = assert_refused_unseen(&machine);
+    assert!(reason.contains("signal"), "{reason}");
+    machine.ok("mv /usr/bin/segue.good /usr/bin/segue");
+    machine.ok("systemctl reload proxy");
+}
+
+/// Reloads under load what must be refused; gives the reason as `systemctl status` shows it. The journal must have it too.
+fn assert_refused_unseen(machine: &Machine) -> String {
+    let before = machine.workers();
+    let report = load::around(machine, "-k -n 5000 -c 20", || {
+        let reload = machine.run("systemctl reload proxy");
+        assert_eq!(
+            reload.status.code(),
+            Some(1),
+            "the reload was not refused: {}",
+            reload.text()
+        );
+    });
+    report.assert_clean(5_000);
+    assert_eq!(machine.workers(), before, "the worker is another one");
+    assert_eq!(machine.property("ActiveState"), "active");
+    let status = machine.property("StatusText");
+    assert!(status.contains("refused"), "status: {status}");
+    let reason = status.split_once(": ").map_or(status.as_str(), |(_, reason)| reason);
+    let journal = machine.ok("journalctl --sync; journalctl --no-pager -u proxy -o cat PROXY_EVENT=reload-refused");
+    assert!(journal.contains(reason), "status: {status}\njournal: {journal}");
+    status
+}
+
+fn a_listener_added_by_reload_is_kept_over_restart_and_crash(release: Release) {
+    let machine = farm::machine(release);
+    machine.configure(&format!(
+        "{}[listen.http]\n[listen.more]\naddress = \"127.0.0.1:81\"\n",
+        farm::CONFIG
+    ));
+    machine.ok("systemctl reload proxy");
+    let socket = || machine.ok("ss --listening --tcp --numeric --extended 'sport = :81' | grep -o 'ino:[0-9]*'");
+    let bound = socket();
+    assert_eq!(machine.property("NFileDescriptorStore"), "1");
+    machine.ok("curl --silent --show-error --fail --max-time 5 http://127.0.0.1:81/index.php");
+    machine.ok("systemctl restart proxy");
+    assert_eq!(socket(), bound, "another socket after the restart");
+    machine.ok("curl --silent --show-error --fail --max-time 5 http://127.0.0.1:81/index.php");
+    machine.ok("systemctl kill --kill-whom main --signal KILL proxy.service");
+    machine.ok("curl --silent --show-error --fail --max-time 5 http://127.0.0.1:81/index.php");
+    assert_eq!(socket(), bound, "another socket after the crash");
+}

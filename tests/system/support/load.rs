@@ -1,0 +1,89 @@
+//! Load from `ab`, the strict kind of client: it never tries again, and a connection reset ends it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use super::farm;
+use super::machine::Machine;
+
+/// What one or several runs of `ab` came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) complete: u64,
+    pub(crate) failed: u64,
+    pub(crate) refused: u64,
+    pub(crate) other_status: u64,
+    /// What `ab` printed when it gave up.
+    pub(crate) aborted: Option<String>,
+}
+
+impl Report {
+    /// No request failed in any way.
+    #[track_caller]
+    pub(crate) fn assert_clean(&self, at_least: u64) {
+        assert!(self.aborted.is_none(), "ab gave up: {self:?}");
+        assert_eq!((self.failed, self.refused, self.other_status), (0, 0, 0), "{self:?}");
+        assert!(self.complete >= at_least, "only {} requests ran", self.complete);
+    }
+
+    fn add(&mut self, other: Self) {
+        self.complete += other.complete;
+        self.failed += other.failed;
+        self.refused += other.refused;
+        self.other_status += other.other_status;
+        self.aborted = self.aborted.take().or(other.aborted);
+    }
+}
+
+/// Runs `ab` once.
+pub(crate) fn once(machine: &Machine, options: &str) -> Report {
+    let outcome = machine.run(&format!("ulimit -n 8192; ab -q {options} {}", farm::URL));
+    let count = |label: &str| {
+        let line = outcome.stdout.lines().find(|line| line.starts_with(label));
+        line.and_then(|line| line[label.len()..].trim().parse().ok())
+            .unwrap_or(0)
+    };
+    let refused = outcome
+        .stdout
+        .split("(Connect: ")
+        .nth(1)
+        .and_then(|rest| rest.split(',').next()?.parse().ok());
+    Report {
+        complete: count("Complete requests:"),
+        failed: count("Failed requests:"),
+        refused: refused.unwrap_or(0),
+        other_status: count("Non-2xx responses:"),
+        aborted: (!outcome.status.success()).then(|| outcome.text()),
+    }
+}
+
+/// Runs `ab` again and again while `during` runs; the run that is under way then ends by itself.
+pub(crate) fn around(machine: &Machine, options: &str, during: impl FnOnce()) -> Report {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let load = scope.spawn(|| repeat(machine, options, &over));
+        // Also when `during` panics: the scope waits for the load.
+        let end = SetOnDrop(&over);
+        during();
+        drop(end);
+        load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn repeat(machine: &Machine, options: &str, over: &AtomicBool) -> Report {
+    let mut report = Report::default();
+    loop {
+        report.add(once(machine, options));
+        if over.load(Ordering::Relaxed) || report.aborted.is_some() {
+            return report;
+        }
+    }
+}
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
