@@ -30,7 +30,7 @@ const MOST_INFORMATIONAL: u8 = 16;
 /// A server answered.
 pub(super) struct Answer {
     pub head: ResponseHead,
-    pub connection: Connection,
+    pub connection: Box<Connection>,
     pub server: usize,
     /// What of the request body is still to be sent, when the server answered before it had all of it.
     pub upload: Option<Upload>,
@@ -97,7 +97,7 @@ pub(super) async fn run(
 ///
 /// # Errors
 /// When no server can be tried, or the last attempt failed.
-pub(super) async fn dial(exchange: &mut Exchange, pool: usize) -> Result<(Connection, Open<PoolOf>), Fault> {
+pub(super) async fn dial(exchange: &mut Exchange, pool: usize) -> Result<(Box<Connection>, Open<PoolOf>), Fault> {
     let mut course = Course::new(exchange, pool);
     course.fresh_only = true;
     loop {
@@ -211,7 +211,7 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    async fn run(&mut self, head: &[u8], upload: &mut Upload) -> Result<(ResponseHead, Connection), Ended> {
+    async fn run(&mut self, head: &[u8], upload: &mut Upload) -> Result<(ResponseHead, Box<Connection>), Ended> {
         self.exchange.begin_attempt(self.server);
         let answered = self.connect_and_ask(head, upload).await;
         self.exchange.bytes_in = upload.received();
@@ -223,7 +223,11 @@ impl Attempt<'_> {
         answered
     }
 
-    async fn connect_and_ask(&mut self, head: &[u8], upload: &mut Upload) -> Result<(ResponseHead, Connection), Ended> {
+    async fn connect_and_ask(
+        &mut self,
+        head: &[u8],
+        upload: &mut Upload,
+    ) -> Result<(ResponseHead, Box<Connection>), Ended> {
         let mut connection = self.connect().await.map_err(Ended::Failed)?;
         self.exchange.connected(connection.is_reused());
         let response = self.ask(&mut connection, head, upload).await?;
@@ -232,7 +236,7 @@ impl Attempt<'_> {
     }
 
     /// An idle connection or a new one.
-    async fn connect(&mut self) -> Result<Connection, Failure> {
+    async fn connect(&mut self) -> Result<Box<Connection>, Failure> {
         let Some(address) = self.plan.servers[self.server].address() else {
             return Err(Failure::connect(Outcome::ConnectFailed, None)); // its name is gone from DNS since it was picked
         };

@@ -23,7 +23,7 @@ use crate::wheel::Alarm;
 pub struct Reply {
     source: Source,
     /// `None` once a tunnel has taken it over.
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
 }
 
 enum Source {
@@ -45,7 +45,7 @@ pub enum BodyError {
 /// A response body that comes from a server.
 struct FromServer {
     /// `None` once the response is whole and the connection was put away.
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
     pool: usize,
     server: usize,
     /// The server's silence.
@@ -77,7 +77,7 @@ impl Drop for Uploading {
 
 impl Reply {
     /// A body of our own.
-    pub(super) fn own(exchange: Exchange, bytes: Bytes) -> Self {
+    pub(super) fn own(exchange: Box<Exchange>, bytes: Bytes) -> Self {
         Self { source: Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty())), exchange: Some(exchange) }
     }
 
@@ -87,7 +87,7 @@ impl Reply {
     }
 
     /// What the server sends.
-    pub(super) fn relay(mut exchange: Exchange, pool: usize, answer: Answer) -> Self {
+    pub(super) fn relay(mut exchange: Box<Exchange>, pool: usize, answer: Answer) -> Self {
         let thread = &exchange.thread;
         let Answer { connection, server, upload, open, .. } = answer;
         let upload = upload.map(|upload| {
@@ -165,7 +165,7 @@ impl Body for Reply {
     fn size_hint(&self) -> SizeHint {
         let left = match &self.source {
             Source::Own(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Source::Server(server) => server.connection.as_ref().map_or(Some(0), Connection::left),
+            Source::Server(server) => server.connection.as_ref().map_or(Some(0), |connection| connection.left()),
         };
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
@@ -220,7 +220,7 @@ impl FromServer {
 
     /// Puts the connection away as soon as the response is whole: kept for the next request if it can be.
     fn finish_if_whole(&mut self, exchange: &mut Exchange) {
-        if !self.connection.as_ref().is_some_and(Connection::is_whole) {
+        if !self.connection.as_ref().is_some_and(|connection| connection.is_whole()) {
             return;
         }
         let uploaded = self.stop_upload(exchange);

@@ -18,6 +18,8 @@ pub struct Client {
     pub listener: Index,
     /// The other end; `None` on unix sockets.
     pub peer: Option<SocketAddr>,
+    /// The address of the peer as text, without the port; empty on unix sockets.
+    address: Box<str>,
     /// The deadline of whatever the connection waits for on the client's side. Its waker is the connection's task.
     pub alarm: Alarm,
     /// An exchange is open: from the head of a request to the last byte of its response.
@@ -36,7 +38,7 @@ pub struct Client {
     /// The head that the gate let through last, for the exchange that opens with it.
     head: Cell<Option<HeadSeen>>,
     /// Left by an exchange that switched protocols, for the listener to go on with.
-    switch: RefCell<Option<Tunnel>>,
+    switch: RefCell<Option<Box<Tunnel>>>,
 }
 
 /// What ends a connection, and the exchange open on it, before its time.
@@ -72,6 +74,7 @@ impl Client {
         Self {
             listener,
             peer,
+            address: peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default().into(),
             alarm,
             open: Cell::new(false),
             flushed: Cell::new(true),
@@ -83,6 +86,12 @@ impl Client {
             head: Cell::new(None),
             switch: RefCell::new(None),
         }
+    }
+
+    /// The address of the client as text, without the port; IPv4 as IPv4 whatever the socket. Empty on unix sockets.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// The gate notes the head that it lets through. The connection is busy from here on: what the gate does next
@@ -190,13 +199,13 @@ impl Client {
 
     /// An exchange leaves the tunnel that it turned into; the connection stays busy.
     pub(crate) fn switch_to(&self, tunnel: Tunnel) {
-        *self.switch.borrow_mut() = Some(tunnel);
+        *self.switch.borrow_mut() = Some(Box::new(tunnel));
     }
 
     /// The tunnel that the last exchange turned into, if it did.
     #[must_use]
     pub fn take_switch(&self) -> Option<Tunnel> {
-        self.switch.borrow_mut().take()
+        self.switch.borrow_mut().take().map(|tunnel| *tunnel)
     }
 }
 

@@ -60,7 +60,7 @@ enum Host {
 
 impl Exchange {
     /// Opens the exchange of a request: the connection is busy from here on.
-    pub(super) fn open<B>(thread: &Rc<Thread>, client: &Rc<Client>, request: &http::Request<B>) -> Self {
+    pub(super) fn open<B>(thread: &Rc<Thread>, client: &Rc<Client>, request: &http::Request<B>) -> Box<Self> {
         let seen = client.open_exchange();
         let mut exchange = Self::blank(thread, client, seen);
         exchange.method = Some(request.method().clone());
@@ -73,7 +73,7 @@ impl Exchange {
     }
 
     /// Opens the exchange of a connection in TCP mode.
-    pub(super) fn open_tcp(thread: &Rc<Thread>, client: &Rc<Client>) -> Self {
+    pub(super) fn open_tcp(thread: &Rc<Thread>, client: &Rc<Client>) -> Box<Self> {
         client.open_exchange();
         let mut exchange = Self::blank(thread, client, None);
         exchange.protocol = Protocol::Tcp;
@@ -81,7 +81,7 @@ impl Exchange {
     }
 
     /// The exchange of a head that is refused: of `seen` as much is kept for the record as is understood.
-    pub(super) fn open_refused(thread: &Rc<Thread>, client: &Rc<Client>, seen: &[u8], began: Instant) -> Self {
+    pub(super) fn open_refused(thread: &Rc<Thread>, client: &Rc<Client>, seen: &[u8], began: Instant) -> Box<Self> {
         client.open_exchange();
         let mut exchange = Self::blank(thread, client, None);
         exchange.timers.head = micros(began, exchange.opened);
@@ -92,11 +92,12 @@ impl Exchange {
         exchange
     }
 
-    fn blank(thread: &Rc<Thread>, client: &Rc<Client>, seen: Option<HeadSeen>) -> Self {
+    fn blank(thread: &Rc<Thread>, client: &Rc<Client>, seen: Option<HeadSeen>) -> Box<Self> {
         let opened = seen.map_or_else(Instant::now, |seen| seen.complete);
         let facts = seen.map_or(NO_HEAD, |seen| seen.facts);
         let head = seen.map_or(0, |seen| micros(seen.began, seen.complete));
-        Self {
+        // on the heap at once: it moves from hand to hand until the response is through
+        Box::new(Self {
             id: thread.request_id(opened),
             thread: thread.clone(),
             client: client.clone(),
@@ -117,7 +118,7 @@ impl Exchange {
             bytes_out: 0,
             attempts: SmallVec::new(),
             attempting: None,
-        }
+        })
     }
 
     /// The host that was asked for, as it came: with a port, in any case.

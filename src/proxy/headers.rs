@@ -1,6 +1,5 @@
 //! The head of the request as a server gets it: written anew from what was understood, one framing, one meaning.
 
-use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use http::Version;
@@ -16,12 +15,12 @@ use crate::http1::request::Framing;
 
 /// A request that has passed here this often goes in circles.
 const MOST_PASSES: usize = 8;
+static REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// How we sign `Via`.
 const PSEUDONYM: &str = "segue";
 
 /// What the connection to the client tells a server about the client.
 struct Origin<'a> {
-    address: Option<IpAddr>,
     /// The peer is one of the proxies whose word is taken.
     trusted: bool,
     host: &'a str,
@@ -39,7 +38,6 @@ pub(super) fn write_request(
 ) -> Result<(), Fault> {
     let address = exchange.client.peer.map(|peer| plain(&peer));
     let origin = Origin {
-        address,
         trusted: address.is_some_and(|address| trusted.iter().any(|net| net.contains(&address))),
         host: exchange.host().unwrap_or_default(),
     };
@@ -60,7 +58,13 @@ fn write_fields(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &O
     let options = ConnectionOptions::of(&head.headers);
     let mut passes = 0;
     for (name, value) in &head.headers {
-        if is_hop_by_hop(name) || is_ours(name, origin.trusted) || options.names(name) {
+        if is_hop_by_hop(name) || options.names(name) {
+            continue;
+        }
+        if is_ours(name, origin.trusted) {
+            if *name == REAL_IP && !exchange.client.address().is_empty() {
+                encode::raw_field(out, "x-real-ip", exchange.client.address().as_bytes());
+            }
             continue;
         }
         if name.as_str().contains('_') && underscore_twin(name) {
@@ -99,21 +103,20 @@ fn write_framing(out: &mut Vec<u8>, exchange: &Exchange) {
 
 /// Who asks, how, and for what; a trusted proxy's word is kept and added to.
 fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &Origin<'_>) {
-    let told = |name: &str| head.headers.get(name).filter(|_| origin.trusted);
-    if let Some(address) = origin.address {
+    let client = exchange.client.address();
+    if !client.is_empty() {
         out.extend_from_slice(b"x-forwarded-for: ");
-        for value in head.headers.get_all("x-forwarded-for").iter().filter(|_| origin.trusted) {
-            out.extend_from_slice(value.as_bytes());
-            out.extend_from_slice(b", ");
+        if origin.trusted {
+            for value in head.headers.get_all("x-forwarded-for") {
+                out.extend_from_slice(value.as_bytes());
+                out.extend_from_slice(b", ");
+            }
         }
-        write_address(out, address);
+        out.extend_from_slice(client.as_bytes());
         out.extend_from_slice(b"\r\n");
-        if !origin.trusted && head.headers.contains_key("x-real-ip") {
-            out.extend_from_slice(b"x-real-ip: ");
-            write_address(out, address);
-            out.extend_from_slice(b"\r\n");
-        }
     }
+    // a field that is looked for costs a hash: nobody asks where nothing would be believed
+    let told = |name: &'static str| if origin.trusted { head.headers.get(name) } else { None };
     encode::raw_field(
         out,
         "x-forwarded-proto",
@@ -124,7 +127,8 @@ fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &O
     if told("x-request-id").is_none() {
         encode::raw_field(out, "x-request-id", exchange.id.as_str().as_bytes());
     }
-    out.extend_from_slice(if exchange.facts.version == Version::HTTP_10 { b"via: 1.0 " } else { b"via: 1.1 " });
+    let via: &[u8] = if exchange.facts.version == Version::HTTP_10 { b"via: 1.0 " } else { b"via: 1.1 " };
+    out.extend_from_slice(via);
     out.extend_from_slice(PSEUDONYM.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
@@ -134,11 +138,6 @@ fn write_upgrade(out: &mut Vec<u8>, head: &Parts) {
     for value in head.headers.get_all(header::UPGRADE) {
         encode::field(out, &header::UPGRADE, value);
     }
-}
-
-fn write_address(out: &mut Vec<u8>, address: IpAddr) {
-    let written = write!(out, "{address}");
-    debug_assert!(written.is_ok(), "a Vec takes every write");
 }
 
 /// The address without the port, and IPv4 as IPv4 also when it came over an IPv6 socket.

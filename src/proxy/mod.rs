@@ -51,7 +51,7 @@ pub fn handle(thread: &Rc<Thread>, client: &Rc<Client>, request: Request<Incomin
     Box::pin(async move { Ok(serve(exchange, head, body).await) })
 }
 
-async fn serve(mut exchange: Exchange, head: Parts, body: Incoming) -> Response<Reply> {
+async fn serve(mut exchange: Box<Exchange>, head: Parts, body: Incoming) -> Response<Reply> {
     let site = match route(&mut exchange) {
         Ok(Some(site)) => site,
         Ok(None) => return page::welcome(exchange),

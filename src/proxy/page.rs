@@ -96,7 +96,7 @@ fn advice(status: StatusCode) -> &'static str {
 }
 
 /// The page that answers every request while no site is configured.
-pub(super) fn welcome(mut exchange: Exchange) -> Response<Reply> {
+pub(super) fn welcome(mut exchange: Box<Exchange>) -> Response<Reply> {
     const TEXT: &str = include_str!("../../packaging/welcome.txt");
     exchange.status = 200;
     exchange.ends(End::Ok, Phase::Done);

@@ -20,7 +20,7 @@ use crate::http1::request::Refusal;
 use crate::observe::record::Phase;
 
 /// Passes a server's response on.
-pub(super) fn relay(mut exchange: Exchange, site: usize, answer: Answer) -> Response<Reply> {
+pub(super) fn relay(mut exchange: Box<Exchange>, site: usize, answer: Answer) -> Response<Reply> {
     let pool = exchange.thread.plan.config.sites[site].pool;
     let status = answer.head.status;
     exchange.status = status.as_u16();
@@ -44,7 +44,7 @@ pub(super) fn relay(mut exchange: Exchange, site: usize, answer: Answer) -> Resp
 }
 
 /// The client's protocol changes: the exchange becomes a tunnel, once hyper has sent the head.
-fn switch(mut exchange: Exchange, pool: usize, answer: Answer) -> Response<Reply> {
+fn switch(mut exchange: Box<Exchange>, pool: usize, answer: Answer) -> Response<Reply> {
     let Answer { head, connection, open, .. } = answer;
     exchange.phase = Phase::Tunnel;
     let client = exchange.client.clone();
@@ -59,7 +59,7 @@ fn switch(mut exchange: Exchange, pool: usize, answer: Answer) -> Response<Reply
 }
 
 /// Tells the client what went wrong.
-pub(super) fn fault(mut exchange: Exchange, fault: &Fault, head: &Parts) -> Response<Reply> {
+pub(super) fn fault(mut exchange: Box<Exchange>, fault: &Fault, head: &Parts) -> Response<Reply> {
     exchange.fails(fault);
     exchange.status = fault.status().as_u16();
     let accept = head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());

@@ -25,7 +25,7 @@ const HALF_CLOSED: Duration = Duration::from_secs(60);
 
 /// What an exchange becomes that switches protocols: its connection to the server, and what was read ahead of it.
 pub struct Tunnel {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     server: Rc<Stream>,
     ahead: Bytes,
     timeout: Duration,
@@ -35,7 +35,7 @@ pub struct Tunnel {
 
 impl Tunnel {
     pub(super) fn new(
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         server: Rc<Stream>,
         ahead: Bytes,
         timeout: Duration,

@@ -15,9 +15,11 @@ use crate::net::Stream;
 
 /// Largest response head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
-/// Room asked for before a read of a head.
-const HEAD_ROOM: usize = 8 * 1024;
-/// Room asked for before a read of a body: one read fills it when the server is fast.
+/// Least room for a read; with less a new buffer is taken.
+const LEAST_ROOM: usize = 8 * 1024;
+/// Room for reads of heads: one buffer serves many.
+const HEAD_ROOM: usize = 64 * 1024;
+/// Room for a read of a body: one read fills it when the server is fast.
 const BODY_ROOM: usize = 128 * 1024;
 
 /// A buffer that the upstream connections of one thread read into. What they read is split off it; when nobody holds
@@ -79,8 +81,8 @@ impl Connection {
     ///
     /// # Errors
     /// Whatever `connect(2)` says.
-    pub async fn open(address: &Address) -> io::Result<Self> {
-        Ok(Self::over(Stream::connect(address).await?, address.clone()))
+    pub async fn open(address: &Address) -> io::Result<Box<Self>> {
+        Ok(Box::new(Self::over(Stream::connect(address).await?, address.clone())))
     }
 
     fn over(stream: Stream, address: Address) -> Self {
@@ -255,11 +257,11 @@ impl Connection {
     /// Reads once. What is there already is kept in front.
     fn poll_fill(&mut self, cx: &mut Context<'_>, shared: &ReadBuffer, room: usize) -> Poll<io::Result<usize>> {
         if !self.ahead.is_empty() {
-            self.ahead.reserve(room);
+            self.ahead.reserve(LEAST_ROOM);
             return self.stream.poll_read_into(cx, &mut self.ahead);
         }
         let mut buffer = shared.borrow_mut();
-        if buffer.capacity() < HEAD_ROOM {
+        if buffer.capacity() < LEAST_ROOM {
             buffer.reserve(room);
         }
         let read = ready!(self.stream.poll_read_into(cx, &mut buffer))?;

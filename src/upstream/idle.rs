@@ -25,7 +25,7 @@ pub struct Idle {
 }
 
 struct Kept {
-    connection: Connection,
+    connection: Box<Connection>,
     until: Instant,
     since: Instant,
 }
@@ -48,7 +48,7 @@ impl Idle {
     }
 
     /// The connection that was used last, if there is one in order.
-    pub fn take(&self, server: usize, address: &Address, wanted: Wanted) -> Option<Connection> {
+    pub fn take(&self, server: usize, address: &Address, wanted: Wanted) -> Option<Box<Connection>> {
         let mut kept = self.servers.get(server)?.borrow_mut();
         let now = Instant::now();
         while let Some(last) = kept.pop_back() {
@@ -67,7 +67,7 @@ impl Idle {
     }
 
     /// Keeps a connection for the next request.
-    pub fn put(self: &Rc<Self>, wheel: &Rc<Wheel>, server: usize, connection: Connection) {
+    pub fn put(self: &Rc<Self>, wheel: &Rc<Wheel>, server: usize, connection: Box<Connection>) {
         // a little less than what the server promises, so that it does not close while a request is on its way
         let promised = connection.server_keeps().map(|time| time.saturating_sub(Duration::from_secs(1)));
         let keep = promised.map_or(self.keep, |time| time.min(self.keep));

@@ -13,7 +13,7 @@ pub mod watch;
 
 use std::process::ExitCode;
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::runtime::LocalOptions;
 
 use self::link::Link;
@@ -26,6 +26,7 @@ pub fn run() -> ExitCode {
     let _ = rustix::thread::set_name(c"segue-worker");
     // the supervisor says when to end; a terminal or a service manager that signals the whole group must not
     let _ = sys::ignore(&[Signal::HUP, Signal::INT, Signal::TERM]);
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -43,4 +44,11 @@ pub fn run() -> ExitCode {
             }
         }
     })
+}
+
+/// Takes as many open files as the service may have; a terminal starts programs with far fewer.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // what is refused shows as the limit that the threads then go by
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }

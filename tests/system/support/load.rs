@@ -40,14 +40,9 @@ pub(crate) fn once(machine: &Machine, options: &str) -> Report {
     let outcome = machine.run(&format!("ulimit -n 8192; ab -q {options} {}", farm::URL));
     let count = |label: &str| {
         let line = outcome.stdout.lines().find(|line| line.starts_with(label));
-        line.and_then(|line| line[label.len()..].trim().parse().ok())
-            .unwrap_or(0)
+        line.and_then(|line| line[label.len()..].trim().parse().ok()).unwrap_or(0)
     };
-    let refused = outcome
-        .stdout
-        .split("(Connect: ")
-        .nth(1)
-        .and_then(|rest| rest.split(',').next()?.parse().ok());
+    let refused = outcome.stdout.split("(Connect: ").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok());
     Report {
         complete: count("Complete requests:"),
         failed: count("Failed requests:"),
