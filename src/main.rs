@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: segue::sys::Allocator = segue::sys::Allocator;
 
 fn main() -> ExitCode {
     segue::cli::main()
