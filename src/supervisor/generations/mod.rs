@@ -508,3 +508,6 @@ const ACKNOWLEDGE: Duration = Duration::from_secs(5);
 const SHORT_DRAIN: Duration = Duration::from_secs(1);
 /// How far a worker may overrun its own drain deadline.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;
