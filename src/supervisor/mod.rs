@@ -191,7 +191,7 @@ impl Supervisor {
             .find(|one| one.number == number)
             .and_then(|one| one.ready.as_ref());
         if let Some(ready) = ready {
-            let events = self.listeners.keep(&ready.listeners, &self.notify);
+            let events = self.listeners.keep(&ready.listeners, &mut self.notify);
             events.into_iter().for_each(|event| self.journal.event(event));
         }
     }
@@ -241,7 +241,13 @@ impl Supervisor {
             self.generations.next_tick(now),
             self.clients.next_expiry(),
         ];
-        let next = due.into_iter().flatten().min().unwrap_or(now + LONGEST_WAIT);
+        let behind = self.notify.is_behind().then_some(now + NOTIFY_RETRY);
+        let next = due
+            .into_iter()
+            .chain([behind])
+            .flatten()
+            .min()
+            .unwrap_or(now + LONGEST_WAIT);
         next.saturating_duration_since(now).min(LONGEST_WAIT)
     }
 
@@ -259,7 +265,7 @@ impl Supervisor {
                 None => {}
             },
             Source::Worker(number) => {
-                let (inputs, events) = self.workers.receive(number, &mut self.listeners, &self.notify);
+                let (inputs, events) = self.workers.receive(number, &mut self.listeners, &mut self.notify);
                 self.inputs.extend(inputs);
                 events.into_iter().for_each(|event| self.journal.event(event));
             }
@@ -277,6 +283,7 @@ impl Supervisor {
 
     fn do_regular(&mut self, now: Instant) {
         self.clients.expire(now);
+        self.notify.flush();
         if self.regular.alive.is_some_and(|due| due <= now) {
             if self.generations.is_sound(now) {
                 self.notify.alive();
@@ -314,6 +321,8 @@ enum Source {
 }
 
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How soon what systemd did not take is sent again.
+const NOTIFY_RETRY: Duration = Duration::from_millis(100);
 const STATUS_INTERVAL: Duration = Duration::from_secs(3);
 /// What systemd is asked for again and again while a start, a reload or a stop goes on.
 const EXTENSION: Duration = Duration::from_secs(20);

@@ -128,7 +128,7 @@ impl Workers {
         &mut self,
         number: u64,
         listeners: &mut Listeners,
-        notify: &Notify,
+        notify: &mut Notify,
     ) -> (Vec<Input>, Vec<Event>) {
         let mut inputs = Vec::new();
         let mut events = Vec::new();
@@ -207,7 +207,7 @@ impl Workers {
         listener: &str,
         address: &BindAddress,
         listeners: &mut Listeners,
-        notify: &Notify,
+        notify: &mut Notify,
         events: &mut Vec<Event>,
     ) -> Option<Input> {
         let listener = listener.to_owned();
