@@ -119,10 +119,6 @@ mod tests {
     fn a_socket_that_blocks_is_made_not_to() {
         let socket: OwnedFd = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").into();
         never_block(&socket).expect("fcntl");
-        assert!(
-            rustix::fs::fcntl_getfl(&socket)
-                .expect("flags")
-                .contains(rustix::fs::OFlags::NONBLOCK)
-        );
+        assert!(rustix::fs::fcntl_getfl(&socket).expect("flags").contains(rustix::fs::OFlags::NONBLOCK));
     }
 }

@@ -80,10 +80,7 @@ impl Channel {
     /// # Errors
     /// Also when it would have to wait.
     pub fn send<M: Serialize>(&self, message: &M, descriptors: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
-        debug_assert!(
-            descriptors.len() <= MOST_DESCRIPTORS,
-            "more descriptors than one packet takes"
-        );
+        debug_assert!(descriptors.len() <= MOST_DESCRIPTORS, "more descriptors than one packet takes");
         let json = serde_json::to_vec(message).map_err(ChannelError::NotUnderstood)?;
         if json.len() <= LARGEST_INLINE {
             return self.send_packet(&json, descriptors).map_err(ChannelError::Send);
@@ -218,11 +215,7 @@ mod tests {
         here.send(&"x".repeat(LARGEST_INLINE), &many).expect("send");
         let (_, descriptors) = message(there.receive::<String>().expect("receive"));
         assert_eq!(descriptors.len(), MOST_DESCRIPTORS);
-        assert!(
-            rustix::io::fcntl_getfd(&descriptors[0])
-                .expect("flags")
-                .contains(rustix::io::FdFlags::CLOEXEC)
-        );
+        assert!(rustix::io::fcntl_getfd(&descriptors[0]).expect("flags").contains(rustix::io::FdFlags::CLOEXEC));
     }
 
     #[test]

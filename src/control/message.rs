@@ -255,17 +255,11 @@ mod tests {
             }),
             ToWorker::Serve,
             ToWorker::Drain { timeout: None },
-            ToWorker::Stop {
-                timeout: Some(Duration::from_millis(1500)),
-            },
+            ToWorker::Stop { timeout: Some(Duration::from_millis(1500)) },
         ];
         for message in messages {
             let json = serde_json::to_string(&message).expect("json");
-            assert_eq!(
-                serde_json::from_str::<ToWorker>(&json).expect("json"),
-                message,
-                "{json}"
-            );
+            assert_eq!(serde_json::from_str::<ToWorker>(&json).expect("json"), message, "{json}");
         }
     }
 }

@@ -82,30 +82,18 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Serving {
-                generation,
-                summary,
-                took,
-                warnings,
-            } => {
+            Self::Serving { generation, summary, took, warnings } => {
                 for warning in warnings {
                     writeln!(out, "{}", warning.trim_end())?;
                 }
-                write!(
-                    out,
-                    "generation {generation} serving; {summary}; took {} ms",
-                    took.as_millis()
-                )
+                write!(out, "generation {generation} serving; {summary}; took {} ms", took.as_millis())
             }
             Self::Refused { problems } => {
                 for problem in problems {
                     writeln!(out, "{}", problem.text.trim_end())?;
                 }
                 let (count, s) = (problems.len(), if problems.len() == 1 { "" } else { "s" });
-                write!(
-                    out,
-                    "reload refused: {count} problem{s}; the configuration that serves is unchanged"
-                )
+                write!(out, "reload refused: {count} problem{s}; the configuration that serves is unchanged")
             }
             Self::Failed { why } => write!(out, "reload failed: {why}"),
         }
@@ -154,13 +142,7 @@ pub fn socket_path(run_dir: &Path) -> PathBuf {
 pub fn ask(run_dir: &Path, wish: Wish, timeout: Duration) -> Result<Reply, AskError> {
     let deadline = Instant::now() + timeout;
     let channel = connect(run_dir)?;
-    channel.send(
-        &Request {
-            protocol: PROTOCOL,
-            wish,
-        },
-        &[],
-    )?;
+    channel.send(&Request { protocol: PROTOCOL, wish }, &[])?;
     loop {
         match channel.receive()? {
             Received::Message(reply, _) => return Ok(reply),
@@ -184,9 +166,9 @@ fn connect(run_dir: &Path) -> Result<Channel, AskError> {
         Channel::from_socket(socket)
     };
     attempt().map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::NobodyThere {
-            run_dir: run_dir.to_owned(),
-        },
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            AskError::NobodyThere { run_dir: run_dir.to_owned() }
+        }
         _ => AskError::Connect { path, source },
     })
 }
@@ -214,9 +196,7 @@ mod tests {
 
     #[test]
     fn a_refusal_shows_every_problem_and_their_number() {
-        let verdict = Verdict::Refused {
-            problems: vec![Problem::plain("one"), Problem::plain("two")],
-        };
+        let verdict = Verdict::Refused { problems: vec![Problem::plain("one"), Problem::plain("two")] };
         let expected = "error: one\nerror: two\nreload refused: 2 problems; the configuration that serves is unchanged";
         assert_eq!(verdict.to_string(), expected);
     }

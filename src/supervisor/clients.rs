@@ -69,17 +69,8 @@ impl Clients {
     pub fn open(run_dir: &Path) -> Result<Self, OpenError> {
         let directory = lock(run_dir)?;
         let path = socket_path(run_dir);
-        let socket = bind(&path).map_err(|source| OpenError::Bind {
-            path: path.clone(),
-            source,
-        })?;
-        Ok(Self {
-            socket,
-            path,
-            _run_dir: directory,
-            last: 0,
-            connected: HashMap::new(),
-        })
+        let socket = bind(&path).map_err(|source| OpenError::Bind { path: path.clone(), source })?;
+        Ok(Self { socket, path, _run_dir: directory, last: 0, connected: HashMap::new() })
     }
 
     /// Takes new connections of those who may ask: root, and the user that this process runs as.
@@ -128,8 +119,7 @@ impl Clients {
 
     /// Lets go of those who connected and ask nothing.
     pub fn expire(&mut self, now: Instant) {
-        self.connected
-            .retain(|_, client| client.until.is_none_or(|until| now < until));
+        self.connected.retain(|_, client| client.until.is_none_or(|until| now < until));
     }
 
     /// When [`Clients::expire`] is due.
@@ -167,10 +157,7 @@ fn lock(run_dir: &Path) -> Result<File, OpenError> {
     match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(directory),
         Err(rustix::io::Errno::AGAIN) => Err(OpenError::InUse { path }),
-        Err(fault) => Err(OpenError::RunDir {
-            path,
-            source: fault.into(),
-        }),
+        Err(fault) => Err(OpenError::RunDir { path, source: fault.into() }),
     }
 }
 
@@ -220,10 +207,7 @@ mod tests {
     fn others_cannot_connect() {
         let run_dir = tempfile::tempdir().expect("directory");
         let _clients = Clients::open(run_dir.path()).expect("open");
-        let mode = std::fs::metadata(socket_path(run_dir.path()))
-            .expect("socket")
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(socket_path(run_dir.path())).expect("socket").permissions().mode();
         assert_eq!(mode & 0o777, 0o660, "{mode:o}");
     }
 

@@ -118,10 +118,7 @@ impl Generation {
     /// Whether it accepts, or will within a moment unless it dies.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        matches!(
-            self.state,
-            State::Entering { .. } | State::Serving { .. } | State::Resuming { .. }
-        )
+        matches!(self.state, State::Entering { .. } | State::Serving { .. } | State::Resuming { .. })
     }
 
     /// When the supervisor must look at it again, if nothing is heard of it.
@@ -144,10 +141,7 @@ impl Generation {
     /// Whether it answers pings in the state that it is in.
     #[must_use]
     pub fn is_pinged(&self) -> bool {
-        matches!(
-            self.state,
-            State::Serving { .. } | State::Parked | State::Draining { .. }
-        )
+        matches!(self.state, State::Serving { .. } | State::Parked | State::Draining { .. })
     }
 
     /// One word for where it stands.
@@ -205,8 +199,7 @@ impl Pulse {
     /// How long the ping under way has been without an answer.
     #[must_use]
     pub fn silent(&self, now: Instant) -> Duration {
-        self.asked
-            .map_or(Duration::ZERO, |asked| now.saturating_duration_since(asked))
+        self.asked.map_or(Duration::ZERO, |asked| now.saturating_duration_since(asked))
     }
 
     /// When the ping under way was sent.
@@ -229,11 +222,7 @@ mod tests {
     use super::*;
 
     fn pong(number: u64) -> Pong {
-        Pong {
-            number,
-            vitals: Default::default(),
-            status: serde_json::Value::Null,
-        }
+        Pong { number, vitals: Default::default(), status: serde_json::Value::Null }
     }
 
     #[test]

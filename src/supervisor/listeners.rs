@@ -32,30 +32,18 @@ impl Listeners {
     #[must_use]
     pub fn adopt(activation: Activation) -> (Self, Vec<Event>) {
         let mut listeners = Self::default();
-        let warnings = activation
-            .refused
-            .into_iter()
-            .map(|text| Event::SupervisorWarning { text });
+        let warnings = activation.refused.into_iter().map(|text| Event::SupervisorWarning { text });
         let mut events: Vec<_> = warnings.collect();
         for passed in activation.sockets {
             let address = local_address(&passed.socket);
             let shown = address.as_ref().map_or_else(|_| "?".to_owned(), ToString::to_string);
-            events.push(Event::ListenerInherited {
-                listener: passed.name.clone(),
-                address: shown,
-            });
+            events.push(Event::ListenerInherited { listener: passed.name.clone(), address: shown });
             let bound = match passed.origin {
                 Origin::Unit => None,
                 Origin::Bound => address.ok(),
             };
-            let held = Held {
-                listener: passed.name,
-                bound,
-            };
-            listeners.list.push(Listener {
-                held,
-                socket: passed.socket,
-            });
+            let held = Held { listener: passed.name, bound };
+            listeners.list.push(Listener { held, socket: passed.socket });
         }
         (listeners, events)
     }
@@ -79,20 +67,14 @@ impl Listeners {
         address: &BindAddress,
         notify: &mut Notify,
     ) -> io::Result<(&OwnedFd, Vec<Event>)> {
-        let held = Held {
-            listener: listener.to_owned(),
-            bound: Some(address.clone()),
-        };
+        let held = Held { listener: listener.to_owned(), bound: Some(address.clone()) };
         let mut events = Vec::new();
         let index = match self.list.iter().position(|one| one.held == held) {
             Some(index) => index,
             None => {
                 let socket = bind(address)?;
                 let local = local_address(&socket)?;
-                events.push(Event::ListenerBound {
-                    listener: listener.to_owned(),
-                    address: local.to_string(),
-                });
+                events.push(Event::ListenerBound { listener: listener.to_owned(), address: local.to_string() });
                 if let Err(fault) = notify.store(listener, socket.as_fd()) {
                     let text = format!(
                         "the socket of listener {listener} was not stored with systemd ({fault}): a restart closes it"
@@ -130,10 +112,7 @@ impl Listeners {
         let name = &dropped.held.listener;
         notify.forget(name);
         // that went by name: what else has the name goes back in
-        let same_name = self
-            .list
-            .iter()
-            .filter(|one| one.held.listener == *name && one.held.bound.is_some());
+        let same_name = self.list.iter().filter(|one| one.held.listener == *name && one.held.bound.is_some());
         for listener in same_name {
             // should it fail: a restart closes this one socket, and binds it again
             let _ = notify.store(name, listener.socket.as_fd());
@@ -209,9 +188,7 @@ mod tests {
     fn an_address_in_use_is_an_error() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         let address = BindAddress::Ip(taken.local_addr().expect("address"));
-        let fault = Listeners::default()
-            .bind("http", &address, &mut Notify::silent())
-            .expect_err("taken");
+        let fault = Listeners::default().bind("http", &address, &mut Notify::silent()).expect_err("taken");
         assert_eq!(fault.kind(), io::ErrorKind::AddrInUse);
     }
 
@@ -223,9 +200,7 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).expect("bind"));
         let mut listeners = Listeners::default();
         listeners.bind("one", &address, &mut Notify::silent()).expect("stale");
-        let fault = listeners
-            .bind("other", &address, &mut Notify::silent())
-            .expect_err("in use");
+        let fault = listeners.bind("other", &address, &mut Notify::silent()).expect_err("in use");
         assert_eq!(fault.kind(), io::ErrorKind::AddrInUse);
     }
 
@@ -242,10 +217,7 @@ mod tests {
         });
         let address = local_address(listeners.bind("own", &anywhere(), &mut notify).expect("bind").0).expect("address");
         let events = listeners.keep(&[], &mut notify);
-        assert!(
-            matches!(&events[..], [Event::ListenerUnused { listener, .. }] if listener == "unit"),
-            "{events:?}"
-        );
+        assert!(matches!(&events[..], [Event::ListenerUnused { listener, .. }] if listener == "unit"), "{events:?}");
         assert_eq!(listeners.all().len(), 1);
         bind(&address).expect("free again");
     }

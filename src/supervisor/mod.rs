@@ -105,17 +105,10 @@ impl Supervisor {
         let now = Instant::now();
         let notify = Notify::from_env();
         let (listeners, events) = Listeners::adopt(activation);
-        let identity = Identity {
-            role: Role::Supervisor,
-            generation: None,
-        };
+        let identity = Identity { role: Role::Supervisor, generation: None };
         let journal = Journal::start(identity, None).map_err(StartError::Journal)?;
         events.into_iter().for_each(|event| journal.event(event));
-        let regular = Regular {
-            alive: notify.watchdog_interval().map(|_| now),
-            extend: now,
-            status: now,
-        };
+        let regular = Regular { alive: notify.watchdog_interval().map(|_| now), extend: now, status: now };
         Ok(Self {
             generations: Generations::new(options.settings, now),
             workers: Workers::new(binary, options.config, options.run_dir),
@@ -184,12 +177,7 @@ impl Supervisor {
 
     fn prove(&mut self, number: u64) {
         self.workers.prove(number);
-        let ready = self
-            .generations
-            .list()
-            .iter()
-            .find(|one| one.number == number)
-            .and_then(|one| one.ready.as_ref());
+        let ready = self.generations.list().iter().find(|one| one.number == number).and_then(|one| one.ready.as_ref());
         if let Some(ready) = ready {
             let events = self.listeners.keep(&ready.listeners, &mut self.notify);
             events.into_iter().for_each(|event| self.journal.event(event));
@@ -227,10 +215,7 @@ impl Supervisor {
             Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
             Err(fault) => return Err(fault.into()),
         }
-        let ready = sources
-            .into_iter()
-            .zip(&watched)
-            .filter(|(_, watched)| !watched.revents().is_empty());
+        let ready = sources.into_iter().zip(&watched).filter(|(_, watched)| !watched.revents().is_empty());
         Ok(ready.map(|(source, _)| source).collect())
     }
 
@@ -242,12 +227,7 @@ impl Supervisor {
             self.clients.next_expiry(),
         ];
         let behind = self.notify.is_behind().then_some(now + NOTIFY_RETRY);
-        let next = due
-            .into_iter()
-            .chain([behind])
-            .flatten()
-            .min()
-            .unwrap_or(now + LONGEST_WAIT);
+        let next = due.into_iter().chain([behind]).flatten().min().unwrap_or(now + LONGEST_WAIT);
         next.saturating_duration_since(now).min(LONGEST_WAIT)
     }
 

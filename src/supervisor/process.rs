@@ -37,10 +37,7 @@ impl Image {
     /// When there is nothing.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self {
-            file: Arc::new(File::from(file)),
-            path: path.to_owned(),
-        })
+        Ok(Self { file: Arc::new(File::from(file)), path: path.to_owned() })
     }
 
     /// The path of this process' own binary: the installed one, also after that was replaced.
@@ -50,9 +47,7 @@ impl Image {
     pub fn installed_path() -> io::Result<PathBuf> {
         let path = std::env::current_exe()?;
         let text = path.to_string_lossy();
-        Ok(text
-            .strip_suffix(" (deleted)")
-            .map_or_else(|| path.clone(), PathBuf::from))
+        Ok(text.strip_suffix(" (deleted)").map_or_else(|| path.clone(), PathBuf::from))
     }
 
     /// Starts it as a worker whose standard input is `channel`.
@@ -61,10 +56,7 @@ impl Image {
     /// Whatever `execve(2)` says.
     pub fn start(&self, channel: Channel) -> io::Result<Process> {
         let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-        command
-            .arg0(&self.path)
-            .arg("worker")
-            .stdin(Stdio::from(OwnedFd::from(channel)));
+        command.arg0(&self.path).arg("worker").stdin(Stdio::from(OwnedFd::from(channel)));
         for name in NOT_INHERITED {
             command.env_remove(name);
         }

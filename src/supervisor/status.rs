@@ -61,11 +61,7 @@ fn standing(generations: &Generations, now: Instant) -> String {
     };
     let mut line = format!("generation {} serving", serving.number);
     for (state, word) in [("parked", "parked"), ("draining", "draining"), ("starting", "starting")] {
-        let numbers: Vec<_> = list
-            .iter()
-            .filter(|one| one.word() == state)
-            .map(|one| one.number.to_string())
-            .collect();
+        let numbers: Vec<_> = list.iter().filter(|one| one.word() == state).map(|one| one.number.to_string()).collect();
         if !numbers.is_empty() {
             line.push_str(&format!(", {} {word}", numbers.join(" and ")));
         }
@@ -77,10 +73,7 @@ fn standing(generations: &Generations, now: Instant) -> String {
 }
 
 fn nobody(generations: &Generations, now: Instant) -> String {
-    let starting = generations
-        .list()
-        .iter()
-        .rfind(|one| matches!(one.state, State::Starting { .. }));
+    let starting = generations.list().iter().rfind(|one| matches!(one.state, State::Starting { .. }));
     match (starting, generations.respawn_at()) {
         (Some(starting), _) => format!("generation {} starting", starting.number),
         (None, Some(at)) => {

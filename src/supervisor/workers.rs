@@ -46,23 +46,16 @@ struct Worker {
 impl Workers {
     /// No worker yet; they will be started from `binary`.
     pub(super) fn new(binary: PathBuf, config: PathBuf, run_dir: PathBuf) -> Self {
-        Self {
-            binary,
-            config,
-            run_dir,
-            list: Vec::new(),
-            proven: None,
-        }
+        Self { binary, config, run_dir, list: Vec::new(), proven: None }
     }
 
     /// Starts the process of generation `number`.
     pub(super) fn spawn(&mut self, number: u64, recipe: Recipe) -> Input {
         match self.try_spawn(number, recipe) {
             Ok(pid) => Input::Spawned(number, pid),
-            Err(fault) => Input::SpawnFailed(
-                number,
-                format!("could not be started: {}: {fault}", self.binary.display()),
-            ),
+            Err(fault) => {
+                Input::SpawnFailed(number, format!("could not be started: {}: {fault}", self.binary.display()))
+            }
         }
     }
 
@@ -74,14 +67,7 @@ impl Workers {
         let (channel, theirs) = Channel::pair()?;
         let process = image.start(theirs)?;
         let pid = process.id();
-        self.list.push(Worker {
-            number,
-            process,
-            channel: Some(channel),
-            image,
-            remembered,
-            sources: None,
-        });
+        self.list.push(Worker { number, process, channel: Some(channel), image, remembered, sources: None });
         Ok(pid)
     }
 
@@ -106,20 +92,14 @@ impl Workers {
         let Some(Ok(sources)) = worker.sources.as_ref().map(Payload::try_clone) else {
             return;
         };
-        self.proven = Some(Proven {
-            image: worker.image.clone(),
-            sources,
-        });
+        self.proven = Some(Proven { image: worker.image.clone(), sources });
     }
 
     /// What to watch for words of workers and for their ends.
     pub(super) fn watched(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {
         self.list.iter().flat_map(|one| {
             let channel = one.channel.as_ref().map(AsFd::as_fd);
-            [Some(one.process.as_fd()), channel]
-                .into_iter()
-                .flatten()
-                .map(|fd| (one.number, fd))
+            [Some(one.process.as_fd()), channel].into_iter().flatten().map(|fd| (one.number, fd))
         })
     }
 
@@ -163,10 +143,7 @@ impl Workers {
             }
             Err(fault) => {
                 worker.channel = None;
-                inputs.push(Input::Nonsense(
-                    number,
-                    format!("said what nobody understands: {}", chain(&fault)),
-                ));
+                inputs.push(Input::Nonsense(number, format!("said what nobody understands: {}", chain(&fault))));
                 None
             }
         }

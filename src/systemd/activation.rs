@@ -60,9 +60,7 @@ pub fn take() -> Activation {
         let name = names.get(index).map_or("unknown", String::as_str);
         match take_socket(&mut passed, index) {
             Ok(socket) => activation.sockets.push(named(name, socket)),
-            Err(fault) => activation
-                .refused
-                .push(format!("descriptor {name:?} that systemd passed: {fault}")),
+            Err(fault) => activation.refused.push(format!("descriptor {name:?} that systemd passed: {fault}")),
         }
     }
     activation
@@ -103,11 +101,7 @@ fn named(name: &str, socket: OwnedFd) -> Passed {
         Some(listener) => (listener, Origin::Bound),
         None => (name, Origin::Unit),
     };
-    Passed {
-        name: name.to_owned(),
-        origin,
-        socket,
-    }
+    Passed { name: name.to_owned(), origin, socket }
 }
 
 const STORED: &str = "bound/";

@@ -47,13 +47,7 @@ impl Notify {
     /// One that tells nobody.
     #[must_use]
     pub fn silent() -> Self {
-        Self {
-            socket: None,
-            unsent: VecDeque::new(),
-            status: String::new(),
-            reloading: false,
-            watchdog: None,
-        }
+        Self { socket: None, unsent: VecDeque::new(), status: String::new(), reloading: false, watchdog: None }
     }
 
     fn to(path: &[u8]) -> io::Result<Self> {
@@ -64,10 +58,7 @@ impl Notify {
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
-        Ok(Self {
-            socket: Some((socket, address)),
-            ..Self::silent()
-        })
+        Ok(Self { socket: Some((socket, address)), ..Self::silent() })
     }
 
     /// How often [`Notify::alive`] is due: a quarter of `WatchdogSec=`; none when systemd keeps no watchdog.
@@ -131,11 +122,7 @@ impl Notify {
         let name = stored_name(listener);
         let socket = socket.try_clone_to_owned()?;
         // a listening socket never hangs up, but systemd must not drop it should one ever say so
-        let states = [
-            NotifyState::FdStore,
-            NotifyState::FdName(&name),
-            NotifyState::Custom("FDPOLL=0"),
-        ];
+        let states = [NotifyState::FdStore, NotifyState::FdName(&name), NotifyState::Custom("FDPOLL=0")];
         self.say(&states, Some(socket));
         Ok(())
     }
@@ -170,10 +157,7 @@ impl Notify {
         if self.socket.is_none() {
             return;
         }
-        let lines: Vec<_> = states
-            .iter()
-            .map(|state| state.to_string().replace('\n', " "))
-            .collect();
+        let lines: Vec<_> = states.iter().map(|state| state.to_string().replace('\n', " ")).collect();
         let text = lines.join("\n");
         self.unsent.push_back(Message { text, descriptor });
         if !self.flush() && self.unsent.len() > MOST_UNSENT {
@@ -186,9 +170,7 @@ impl Notify {
 
 impl Message {
     fn is_said_again(&self) -> bool {
-        ["STATUS=", "WATCHDOG=", "EXTEND_TIMEOUT_USEC="]
-            .iter()
-            .any(|start| self.text.starts_with(start))
+        ["STATUS=", "WATCHDOG=", "EXTEND_TIMEOUT_USEC="].iter().any(|start| self.text.starts_with(start))
     }
 }
 
@@ -226,12 +208,8 @@ mod tests {
 
     fn heard(socket: &UnixDatagram) -> Vec<String> {
         let mut buffer = [0; 4096];
-        let next = || {
-            socket
-                .recv(&mut buffer)
-                .ok()
-                .map(|length| String::from_utf8_lossy(&buffer[..length]).into_owned())
-        };
+        let next =
+            || socket.recv(&mut buffer).ok().map(|length| String::from_utf8_lossy(&buffer[..length]).into_owned());
         std::iter::from_fn(next).collect()
     }
 
@@ -249,10 +227,7 @@ mod tests {
         notify.reloading("a");
         notify.stopping("b");
         let heard = heard(&socket);
-        assert!(
-            heard[0].starts_with("RELOADING=1") && heard[0].contains("MONOTONIC_USEC="),
-            "{heard:?}"
-        );
+        assert!(heard[0].starts_with("RELOADING=1") && heard[0].contains("MONOTONIC_USEC="), "{heard:?}");
         assert_eq!(heard[1..], ["READY=1\nSTATUS=b", "STOPPING=1\nSTATUS=b"]);
     }
 
@@ -272,10 +247,7 @@ mod tests {
             notify.flush();
         }
         all.extend(heard(&socket));
-        assert!(
-            all[all.len() - 2].starts_with("RELOADING=1") && all[all.len() - 1].starts_with("READY=1"),
-            "{all:?}"
-        );
+        assert!(all[all.len() - 2].starts_with("RELOADING=1") && all[all.len() - 1].starts_with("READY=1"), "{all:?}");
     }
 
     #[test]

@@ -84,13 +84,7 @@ fn an_orphan_accepts_nothing_any_more() {
     // the test holds the socket as systemd would: the connection waits
     let waiting = std::thread::spawn(move || get(address));
     let _next = run.start();
-    assert!(
-        waiting
-            .join()
-            .expect("the client")
-            .expect("an answer")
-            .starts_with("HTTP/1.")
-    );
+    assert!(waiting.join().expect("the client").expect("an answer").starts_with("HTTP/1."));
 }
 
 #[test]

@@ -34,44 +34,22 @@ fn systemd_hears_of_a_reload_from_its_beginning_to_its_end() {
     let service = run.start();
     service.reload_well();
     let reloading = run.notifications().wait("RELOADING=1");
-    assert!(
-        reloading
-            .value("MONOTONIC_USEC")
-            .is_some_and(|time| time.parse::<u64>().is_ok())
-    );
+    assert!(reloading.value("MONOTONIC_USEC").is_some_and(|time| time.parse::<u64>().is_ok()));
     let ready = run.notifications().wait("READY=1");
-    assert!(
-        ready
-            .value("STATUS")
-            .is_some_and(|status| status.contains("generation 2 serving")),
-        "{:?}",
-        ready.lines
-    );
+    assert!(ready.value("STATUS").is_some_and(|status| status.contains("generation 2 serving")), "{:?}", ready.lines);
 }
 
 #[test]
 fn reload_with_bad_config_keeps_the_old_generation_and_prints_every_problem() {
     let (run, address) = simple();
     let service = run.start();
-    run.configure(&format!(
-        "{}adress = 1\nmax_connections = \"many\"\n",
-        listener("http", address)
-    ));
+    run.configure(&format!("{}adress = 1\nmax_connections = \"many\"\n", listener("http", address)));
     let (good, text) = service.reload();
-    assert!(
-        !good && text.contains("adress") && text.contains("max_connections"),
-        "{text}"
-    );
+    assert!(!good && text.contains("adress") && text.contains("max_connections"), "{text}");
     assert!(text.contains("segue.toml:3"), "{text}");
     run.notifications().wait("RELOADING=1");
     let ready = run.notifications().wait("READY=1");
-    assert!(
-        ready
-            .value("STATUS")
-            .is_some_and(|status| status.contains("reload refused")),
-        "{:?}",
-        ready.lines
-    );
+    assert!(ready.value("STATUS").is_some_and(|status| status.contains("reload refused")), "{:?}", ready.lines);
     assert_eq!(service.settled().0, 1);
     assert_serves(address);
     run.configure(&listener("http", address));
@@ -98,9 +76,7 @@ fn a_new_worker_that_is_never_ready_is_killed_at_the_deadline() {
     let (run, address) = simple();
     let worker = run.path("worker");
     std::fs::copy(env!("CARGO_BIN_EXE_segue"), &worker).expect("copy");
-    let run = run
-        .argument(format!("--worker-binary={}", worker.display()))
-        .argument("--start-timeout=1s");
+    let run = run.argument(format!("--worker-binary={}", worker.display())).argument("--start-timeout=1s");
     let service = run.start();
     replace(&worker, "/usr/bin/yes"); // says a lot, but never hello
     let (good, text) = service.reload();
@@ -125,11 +101,7 @@ fn reload_runs_the_installed_binary_and_a_respawn_the_one_that_proved_good() {
     replace(&worker, "/bin/false");
     signal(pid, Signal::KILL);
     run.wait_log("another one starts now");
-    assert_eq!(
-        executable(service.serving().1),
-        second,
-        "the respawn ran another binary"
-    );
+    assert_eq!(executable(service.serving().1), second, "the respawn ran another binary");
 }
 
 /// The file that a process runs.
@@ -175,10 +147,7 @@ fn reloads_asked_for_at_once_share_runs_and_every_caller_gets_a_verdict() {
     for caller in callers {
         let output = caller.wait_with_output().expect("wait");
         assert!(output.status.success());
-        assert!(
-            String::from_utf8_lossy(&output.stdout).contains("serving"),
-            "{output:?}"
-        );
+        assert!(String::from_utf8_lossy(&output.stdout).contains("serving"), "{output:?}");
     }
     let (number, _) = service.settled();
     assert!((2..=8).contains(&number), "{number} generations for 20 callers");
@@ -187,12 +156,7 @@ fn reloads_asked_for_at_once_share_runs_and_every_caller_gets_a_verdict() {
 
 fn caller(run: &Run) -> std::process::Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_segue"));
-    command
-        .arg("reload")
-        .arg("--run-dir")
-        .arg(run.run_dir())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.arg("reload").arg("--run-dir").arg(run.run_dir()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("segue reload")
 }
 
@@ -222,11 +186,7 @@ fn when_the_new_worker_dies_in_probation_the_old_one_serves_again() {
     run.wait_log("Rolled back");
     assert_serves(address);
     assert_eq!(service.settled(), (1, old));
-    assert!(
-        service.status()["note"]
-            .as_str()
-            .is_some_and(|note| note.contains("rolled back"))
-    );
+    assert!(service.status()["note"].as_str().is_some_and(|note| note.contains("rolled back")));
 }
 
 #[test]
@@ -271,10 +231,7 @@ fn an_address_in_use_is_a_problem_that_names_it() {
     let (_taken, other) = socket();
     run.configure(&(listener("http", address) + &listener("other", other)));
     let (good, text) = service.reload();
-    assert!(
-        !good && text.contains(&other.to_string()) && text.contains("in use"),
-        "{text}"
-    );
+    assert!(!good && text.contains(&other.to_string()) && text.contains("in use"), "{text}");
     assert_serves(address);
     assert_eq!(service.settled().0, 1);
 }

@@ -33,10 +33,7 @@ fn sockets_go_by_name_in_whatever_order_they_come() {
         assert_serves(http_address);
         assert_serves(other_address);
         let log = run.log();
-        assert!(
-            log.contains(&format!("http has its socket from systemd: {http_address}")),
-            "{log}"
-        );
+        assert!(log.contains(&format!("http has its socket from systemd: {http_address}")), "{log}");
         drop(service);
     }
 }
@@ -72,9 +69,7 @@ fn a_listener_added_by_reload_is_bound_and_stored_with_systemd() {
     assert_serves(address);
     let stored = run.notifications().wait("FDSTORE=1");
     assert_eq!(stored.value("FDNAME"), Some("bound/metrics"));
-    let [descriptor] = &stored.descriptors[..] else {
-        panic!("{} descriptors", stored.descriptors.len())
-    };
+    let [descriptor] = &stored.descriptors[..] else { panic!("{} descriptors", stored.descriptors.len()) };
     assert_eq!(local_address(descriptor), address);
 }
 
@@ -83,15 +78,10 @@ fn a_stored_socket_comes_back_and_goes_with_its_listener() {
     let (http, http_address) = socket();
     let (metrics, address) = socket();
     // as systemd passes them after a restart: those of its store come last
-    let run = Run::new(&two_listeners(address))
-        .socket("http", http)
-        .socket("bound/metrics", metrics);
+    let run = Run::new(&two_listeners(address)).socket("http", http).socket("bound/metrics", metrics);
     let service = run.start();
     assert_serves(address);
-    assert!(
-        !run.notifications().so_far().iter().any(|one| one.says("FDSTORE=1")),
-        "bound again"
-    );
+    assert!(!run.notifications().so_far().iter().any(|one| one.says("FDSTORE=1")), "bound again");
     run.configure("[listen.http]\n");
     service.reload_well();
     let removed = run.notifications().wait("FDSTOREREMOVE=1");
@@ -134,16 +124,9 @@ fn a_worker_inherits_nothing_but_what_it_is_sent() {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).expect("environment");
     let environment = String::from_utf8_lossy(&environment).into_owned();
     for name in ["LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_"] {
-        assert!(
-            !environment.split('\0').any(|one| one.starts_with(name)),
-            "{name} in {environment}"
-        );
+        assert!(!environment.split('\0').any(|one| one.starts_with(name)), "{name} in {environment}");
     }
-    assert_eq!(
-        open_sockets(&service),
-        1,
-        "the socket reached the worker in more than one way"
-    );
+    assert_eq!(open_sockets(&service), 1, "the socket reached the worker in more than one way");
 }
 
 /// How many listening sockets the worker has, before it duplicates them for its threads.
@@ -156,10 +139,8 @@ fn open_sockets(service: &Service<'_>) -> usize {
 fn sockets_of(pid: u32) -> Vec<String> {
     let directory = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("descriptors");
     let links = directory.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-    let mut sockets: Vec<_> = links
-        .map(|link| link.display().to_string())
-        .filter(|link| link.starts_with("socket:"))
-        .collect();
+    let mut sockets: Vec<_> =
+        links.map(|link| link.display().to_string()).filter(|link| link.starts_with("socket:")).collect();
     sockets.sort();
     sockets.dedup();
     sockets

@@ -13,10 +13,7 @@ fn a_first_configuration_that_is_refused_ends_with_78_and_the_problems() {
     let mut service = run.spawn();
     assert_eq!(service.ended().code(), Some(78));
     let log = run.log();
-    assert!(
-        log.contains("Segue did not start") && log.contains("segue.toml:2"),
-        "{log}"
-    );
+    assert!(log.contains("Segue did not start") && log.contains("segue.toml:2"), "{log}");
 }
 
 #[test]
@@ -57,8 +54,7 @@ fn a_second_terminate_ends_the_service_at_once() {
     let run = Run::new("[drain]\nstop_timeout = \"1h\"\n").socket("http", listening);
     let mut service = run.start();
     let mut open = TcpStream::connect(address).expect("connect");
-    open.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Le")
-        .expect("half a request");
+    open.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Le").expect("half a request");
     wait_for("the connection to be accepted", || {
         (service.status()["generations"][0]["connections"] == 1).then_some(())
     });

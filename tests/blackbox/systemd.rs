@@ -30,10 +30,7 @@ fn start_and_stop_ask_for_more_time() {
     let (http, _) = socket();
     let run = Run::new("").socket("http", http);
     let mut service = run.spawn();
-    let wanted = |what: &str| {
-        run.notifications()
-            .wait_for(what, |one| one.value("EXTEND_TIMEOUT_USEC").is_some())
-    };
+    let wanted = |what: &str| run.notifications().wait_for(what, |one| one.value("EXTEND_TIMEOUT_USEC").is_some());
     wanted("more time to start");
     run.notifications().wait("READY=1");
     service.signal(Signal::TERM);
@@ -51,7 +48,6 @@ fn the_status_line_says_who_serves() {
     assert!(status.starts_with("generation 1 serving"), "{status}");
     signal(service.serving().1, Signal::KILL);
     run.notifications().wait_for("the next generation", |one| {
-        one.value("STATUS")
-            .is_some_and(|status| status.starts_with("generation 2 serving"))
+        one.value("STATUS").is_some_and(|status| status.starts_with("generation 2 serving"))
     });
 }

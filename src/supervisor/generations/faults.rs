@@ -14,12 +14,7 @@ impl Generations {
         if !self.stands(number, |state| matches!(state, State::Starting { .. })) {
             return;
         }
-        self.enter(
-            number,
-            State::Dying {
-                until: Some(self.now + LAST_WORDS),
-            },
-        );
+        self.enter(number, State::Dying { until: Some(self.now + LAST_WORDS) });
         let problems = refused.problems.clone();
         self.not_started(number, refused, Verdict::Refused { problems });
     }
@@ -32,10 +27,7 @@ impl Generations {
             Purpose::First => self.give_up(&refused),
             Purpose::Reload => self.reload_failed(number, refused, verdict),
             Purpose::Respawn => {
-                let why = refused
-                    .problems
-                    .first()
-                    .map_or("refused", |problem| problem.brief.as_str());
+                let why = refused.problems.first().map_or("refused", |problem| problem.brief.as_str());
                 let how = format!("before it served: {why}");
                 self.died(number, pid, how);
             }
@@ -47,9 +39,7 @@ impl Generations {
             Cause::Config => EXIT_CONFIG,
             Cause::System => 1,
         };
-        self.log(Event::StartRefused {
-            problems: texts(&refused.problems),
-        });
+        self.log(Event::StartRefused { problems: texts(&refused.problems) });
         for caller in std::mem::take(&mut self.pending) {
             self.answer(caller, &failed("the service did not start"));
         }
@@ -59,16 +49,9 @@ impl Generations {
     fn reload_failed(&mut self, number: u64, refused: Refused, verdict: Verdict) {
         let going_on = self.list.iter().rfind(|one| one.is_serving() && one.number != number);
         let generation = going_on.map_or(0, |one| one.number);
-        self.log(Event::ReloadRefused {
-            generation,
-            problems: texts(&refused.problems),
-        });
+        self.log(Event::ReloadRefused { generation, problems: texts(&refused.problems) });
         let brief = refused.problems.first().map_or("", |problem| problem.brief.as_str());
-        let word = if matches!(verdict, Verdict::Refused { .. }) {
-            "refused"
-        } else {
-            "failed"
-        };
+        let word = if matches!(verdict, Verdict::Refused { .. }) { "refused" } else { "failed" };
         self.note = Some(format!("reload {word}: {brief}"));
         if self.is_run_of(number) {
             self.end_run(&verdict);
@@ -91,11 +74,9 @@ impl Generations {
         let generation = &self.list[index];
         let (state, pid, finished) = (generation.state, generation.pid, generation.finished);
         match (state, finished) {
-            (State::Draining { .. } | State::Dying { .. }, Some(finished)) => self.log(Event::Drained {
-                generation: number,
-                finished: finished.finished,
-                cut: finished.cut,
-            }),
+            (State::Draining { .. } | State::Dying { .. }, Some(finished)) => {
+                self.log(Event::Drained { generation: number, finished: finished.finished, cut: finished.cut })
+            }
             (State::Draining { .. }, None) => self.died_unneeded(number, pid, how),
             (State::Dying { .. }, None) => {} // said already
             _ => self.useless(number, how),
@@ -132,10 +113,7 @@ impl Generations {
         match state {
             State::Starting { .. } | State::Entering { .. } => {
                 let why = format!("the worker of generation {number} {why}");
-                let refused = Refused {
-                    cause: Cause::System,
-                    problems: vec![Problem::plain(&why)],
-                };
+                let refused = Refused { cause: Cause::System, problems: vec![Problem::plain(&why)] };
                 self.not_started(number, refused, Verdict::Failed { why });
             }
             State::Serving { .. } | State::Resuming { .. } => self.lost(number, why, now - since),
@@ -150,36 +128,22 @@ impl Generations {
             self.backoff.reset();
         }
         let pid = self.get(number).map_or(0, |one| one.pid);
-        let parked = self
-            .list
-            .iter()
-            .rfind(|one| matches!(one.state, State::Parking { .. } | State::Parked));
+        let parked = self.list.iter().rfind(|one| matches!(one.state, State::Parking { .. } | State::Parked));
         let Some(parked) = parked.map(|one| one.number) else {
             self.died(number, pid, why.to_owned());
             self.end_run_of(number, why, "the last good one starts again");
             return;
         };
-        self.log(Event::RolledBack {
-            failed: number,
-            generation: parked,
-            why: why.to_owned(),
-        });
+        self.log(Event::RolledBack { failed: number, generation: parked, why: why.to_owned() });
         self.note = Some(format!("rolled back to generation {parked}: generation {number} {why}"));
-        self.enter(
-            parked,
-            State::Resuming {
-                until: self.now + ACKNOWLEDGE,
-            },
-        );
+        self.enter(parked, State::Resuming { until: self.now + ACKNOWLEDGE });
         self.actions.push(Action::Tell(parked, ToWorker::Resume));
         self.end_run_of(number, why, &format!("generation {parked} serves again"));
     }
 
     fn end_run_of(&mut self, number: u64, why: &str, then: &str) {
         if self.is_run_of(number) {
-            self.end_run(&failed(&format!(
-                "generation {number} {why} just after it began to serve; {then}"
-            )));
+            self.end_run(&failed(&format!("generation {number} {why} just after it began to serve; {then}")));
         }
     }
 
@@ -197,21 +161,11 @@ impl Generations {
 
     fn died(&mut self, generation: u64, pid: u32, how: String) {
         let respawn_in = self.keep_serving();
-        self.log(Event::WorkerDied {
-            generation,
-            pid,
-            how,
-            respawn_in,
-        });
+        self.log(Event::WorkerDied { generation, pid, how, respawn_in });
     }
 
     fn died_unneeded(&mut self, generation: u64, pid: u32, how: &str) {
-        self.log(Event::WorkerDied {
-            generation,
-            pid,
-            how: how.to_owned(),
-            respawn_in: None,
-        });
+        self.log(Event::WorkerDied { generation, pid, how: how.to_owned(), respawn_in: None });
     }
 
     /// Sees to it that a worker is made when none serves and none is on its way. Returns in how long, if so.
@@ -299,11 +253,7 @@ impl Generations {
 
     fn hung(&mut self, number: u64, silent: Duration) {
         let pid = self.get(number).map_or(0, |one| one.pid);
-        self.log(Event::WorkerHung {
-            generation: number,
-            pid,
-            silent,
-        });
+        self.log(Event::WorkerHung { generation: number, pid, silent });
         let why = format!("did not answer for {:.1} s", silent.as_secs_f32());
         self.fail(number, &why, Ending::Abort);
     }
@@ -312,24 +262,17 @@ impl Generations {
         let now = self.now;
         let Some(generation) = self.get(number) else { return };
         let number_of_ping = generation.pulse.ask(now);
-        self.actions
-            .push(Action::Tell(number, ToWorker::Ping { number: number_of_ping }));
+        self.actions.push(Action::Tell(number, ToWorker::Ping { number: number_of_ping }));
     }
 
     pub(super) fn stop(&mut self) {
         if self.phase == Phase::Stopping {
             let all: Vec<_> = self.list.iter().map(|one| one.number).collect();
-            return all
-                .into_iter()
-                .for_each(|number| self.actions.push(Action::Kill(number)));
+            return all.into_iter().for_each(|number| self.actions.push(Action::Kill(number)));
         }
         self.phase = Phase::Stopping;
         self.respawn_at = None;
-        let timeouts = self
-            .list
-            .iter()
-            .filter_map(|one| one.ready.as_ref())
-            .map(|ready| ready.stop_timeout);
+        let timeouts = self.list.iter().filter_map(|one| one.ready.as_ref()).map(|ready| ready.stop_timeout);
         let timeout = timeouts.max().unwrap_or_default();
         self.actions.push(Action::Notify(Notice::Stopping));
         self.log(Event::Stopping { timeout });
@@ -353,15 +296,12 @@ impl Generations {
         }
         let until = now + ready.stop_timeout + DRAIN_GRACE;
         self.enter(number, State::Draining { until });
-        self.actions
-            .push(Action::Tell(number, ToWorker::Stop { timeout: None }));
+        self.actions.push(Action::Tell(number, ToWorker::Stop { timeout: None }));
     }
 
     pub(super) fn over(&mut self) {
         self.phase = Phase::Over;
-        self.log(Event::Stopped {
-            ran: self.now - self.began,
-        });
+        self.log(Event::Stopped { ran: self.now - self.began });
         self.actions.push(Action::Exit(0));
     }
 }

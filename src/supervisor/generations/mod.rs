@@ -119,11 +119,7 @@ impl Generations {
     #[must_use]
     pub fn next_tick(&self, now: Instant) -> Option<Instant> {
         let deadlines = self.list.iter().filter_map(Generation::deadline);
-        let pings = self
-            .list
-            .iter()
-            .filter(|one| one.is_pinged())
-            .filter_map(|one| one.pulse.due(now));
+        let pings = self.list.iter().filter(|one| one.is_pinged()).filter_map(|one| one.pulse.due(now));
         let hangs = self.list.iter().filter_map(|one| self.hangs_at(one));
         deadlines.chain(pings).chain(hangs).chain(self.respawn_at).min()
     }
@@ -168,10 +164,7 @@ impl Generations {
     /// at work on it, so that is no reason for systemd to intervene.
     #[must_use]
     pub fn is_sound(&self, now: Instant) -> bool {
-        let mut serving = self
-            .list
-            .iter()
-            .filter(|one| matches!(one.state, State::Serving { .. }));
+        let mut serving = self.list.iter().filter(|one| matches!(one.state, State::Serving { .. }));
         serving.all(|one| one.pulse.silent(now) < self.settings.hang_timeout)
     }
 }
@@ -191,11 +184,7 @@ impl Generations {
         let generation = self.last_number + 1;
         self.actions.push(Action::Notify(Notice::Reloading));
         self.log(Event::ReloadStarted { generation });
-        self.run = Some(Run {
-            generation,
-            callers,
-            began: self.now,
-        });
+        self.run = Some(Run { generation, callers, began: self.now });
         self.spawn(Purpose::Reload, Recipe::Installed);
     }
 
@@ -203,31 +192,22 @@ impl Generations {
         self.make_room();
         self.last_number += 1;
         let until = self.now + self.settings.start_timeout;
-        self.list
-            .push(Generation::new(self.last_number, purpose, self.now, until));
+        self.list.push(Generation::new(self.last_number, purpose, self.now, until));
         self.actions.push(Action::Spawn(self.last_number, recipe));
     }
 
     /// Old generations must not pile up: the oldest finishes now when there are too many.
     fn make_room(&mut self) {
-        let living = self
-            .list
-            .iter()
-            .filter(|one| !matches!(one.state, State::Dying { .. }))
-            .count();
+        let living = self.list.iter().filter(|one| !matches!(one.state, State::Dying { .. })).count();
         if living < MOST_GENERATIONS {
             return;
         }
         let timeout = Some(SHORT_DRAIN);
         let until = self.now + SHORT_DRAIN + DRAIN_GRACE;
-        let oldest = self
-            .list
-            .iter_mut()
-            .find(|one| matches!(one.state, State::Draining { .. }));
+        let oldest = self.list.iter_mut().find(|one| matches!(one.state, State::Draining { .. }));
         if let Some(oldest) = oldest {
             oldest.state = State::Draining { until };
-            self.actions
-                .push(Action::Tell(oldest.number, ToWorker::Stop { timeout }));
+            self.actions.push(Action::Tell(oldest.number, ToWorker::Stop { timeout }));
         }
     }
 
@@ -263,22 +243,13 @@ impl Generations {
         }
         let (pid, took, purpose) = (generation.pid, now - generation.made, generation.purpose);
         generation.ready = Some(ready);
-        self.log(Event::WorkerReady {
-            generation: number,
-            pid,
-            took,
-        });
+        self.log(Event::WorkerReady { generation: number, pid, took });
         let not_needed = purpose == Purpose::Respawn && self.list.iter().any(Generation::is_serving);
         if not_needed {
             // a reload came to serve meanwhile
             self.drain(number, Some(Duration::ZERO));
         } else {
-            self.enter(
-                number,
-                State::Entering {
-                    until: now + ACKNOWLEDGE,
-                },
-            );
+            self.enter(number, State::Entering { until: now + ACKNOWLEDGE });
             self.actions.push(Action::Tell(number, ToWorker::Serve));
         }
     }
@@ -289,21 +260,12 @@ impl Generations {
         }
         self.enter(number, State::Serving { probation: None });
         self.ping(number);
-        let others: Vec<_> = self
-            .list
-            .iter()
-            .filter(|one| one.number != number)
-            .map(|one| (one.number, one.state))
-            .collect();
+        let others: Vec<_> =
+            self.list.iter().filter(|one| one.number != number).map(|one| (one.number, one.state)).collect();
         for (other, state) in others {
             match state {
                 State::Serving { .. } | State::Resuming { .. } => {
-                    self.enter(
-                        other,
-                        State::Parking {
-                            until: self.now + ACKNOWLEDGE,
-                        },
-                    );
+                    self.enter(other, State::Parking { until: self.now + ACKNOWLEDGE });
                     self.actions.push(Action::Tell(other, ToWorker::Park));
                 }
                 // there is a newer one to go back to
@@ -332,11 +294,7 @@ impl Generations {
         };
         let (number, purpose) = (generation.number, generation.purpose);
         let (ready, made) = (generation.ready.clone(), generation.made);
-        let before = self
-            .list
-            .iter()
-            .find(|one| one.state == State::Parked)
-            .map(|one| one.number);
+        let before = self.list.iter().find(|one| one.state == State::Parked).map(|one| one.number);
         if let Some(from) = before {
             self.log(Event::HandOver { from, to: number });
         }
@@ -351,10 +309,7 @@ impl Generations {
         if self.is_run_of(number) {
             self.note = None;
             let verdict = self.success(number, ready);
-            self.log(Event::ReloadDone {
-                generation: number,
-                took: self.now - made,
-            });
+            self.log(Event::ReloadDone { generation: number, took: self.now - made });
             self.end_run(&verdict);
         } else if self.phase == Phase::Starting {
             self.started(number, ready);
@@ -363,17 +318,10 @@ impl Generations {
 
     fn started(&mut self, number: u64, ready: Option<Ready>) {
         self.phase = Phase::Running;
-        let mut listeners: Vec<_> = ready
-            .into_iter()
-            .flat_map(|ready| ready.listeners)
-            .map(|held| held.listener)
-            .collect();
+        let mut listeners: Vec<_> =
+            ready.into_iter().flat_map(|ready| ready.listeners).map(|held| held.listener).collect();
         listeners.dedup();
-        self.log(Event::Started {
-            version: env!("CARGO_PKG_VERSION"),
-            generation: number,
-            listeners,
-        });
+        self.log(Event::Started { version: env!("CARGO_PKG_VERSION"), generation: number, listeners });
         self.actions.push(Action::Notify(Notice::Ready));
         self.run_pending();
     }
@@ -435,12 +383,7 @@ impl Generations {
         }
         self.prove(number);
         self.log(Event::ProbationOver { generation: number });
-        let parked: Vec<_> = self
-            .list
-            .iter()
-            .filter(|one| one.state == State::Parked)
-            .map(|one| one.number)
-            .collect();
+        let parked: Vec<_> = self.list.iter().filter(|one| one.state == State::Parked).map(|one| one.number).collect();
         for number in parked {
             self.drain(number, None);
         }
@@ -457,22 +400,13 @@ impl Generations {
     fn drain(&mut self, number: u64, timeout: Option<Duration>) {
         let now = self.now;
         let Some(generation) = self.get(number) else { return };
-        let own = generation
-            .ready
-            .as_ref()
-            .map_or(SHORT_DRAIN, |ready| ready.drain_timeout);
+        let own = generation.ready.as_ref().map_or(SHORT_DRAIN, |ready| ready.drain_timeout);
         let connections = generation.pulse.last.as_ref().map_or(0, |pong| pong.vitals.connections);
         let whole = timeout.unwrap_or(own);
-        generation.state = State::Draining {
-            until: now + whole + DRAIN_GRACE,
-        };
+        generation.state = State::Draining { until: now + whole + DRAIN_GRACE };
         generation.since = now;
         self.actions.push(Action::Tell(number, ToWorker::Drain { timeout }));
-        self.log(Event::Draining {
-            generation: number,
-            connections,
-            timeout: whole,
-        });
+        self.log(Event::Draining { generation: number, connections, timeout: whole });
     }
 
     fn get(&mut self, number: u64) -> Option<&mut Generation> {

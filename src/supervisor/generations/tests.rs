@@ -13,16 +13,9 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        let settings = Settings {
-            start_timeout: secs(30),
-            probation: secs(3),
-            hang_timeout: secs(10),
-        };
+        let settings = Settings { start_timeout: secs(30), probation: secs(3), hang_timeout: secs(10) };
         let now = Instant::now();
-        Self {
-            generations: Generations::new(settings, now),
-            now,
-        }
+        Self { generations: Generations::new(settings, now), now }
     }
 
     /// One generation serves.
@@ -76,12 +69,7 @@ impl Machine {
     }
 
     fn answer_pings(&mut self) -> Vec<Action> {
-        let asked: Vec<_> = self
-            .generations
-            .list()
-            .iter()
-            .filter(|one| one.pulse.asked().is_some())
-            .collect();
+        let asked: Vec<_> = self.generations.list().iter().filter(|one| one.pulse.asked().is_some()).collect();
         let asked: Vec<_> = asked.into_iter().map(|one| one.number).collect();
         asked.into_iter().flat_map(|number| self.answer_ping(number)).collect()
     }
@@ -96,11 +84,7 @@ impl Machine {
     }
 
     fn states(&self) -> Vec<(u64, &'static str)> {
-        self.generations
-            .list()
-            .iter()
-            .map(|one| (one.number, one.word()))
-            .collect()
+        self.generations.list().iter().map(|one| (one.number, one.word())).collect()
     }
 }
 
@@ -121,11 +105,7 @@ fn ready() -> Ready {
 }
 
 fn pong(number: u64) -> Pong {
-    Pong {
-        number,
-        vitals: Default::default(),
-        status: serde_json::Value::Null,
-    }
+    Pong { number, vitals: Default::default(), status: serde_json::Value::Null }
 }
 
 fn refused(cause: Cause) -> ToSupervisor {
@@ -179,10 +159,7 @@ fn a_hand_over_goes_by_acknowledgement_and_the_verdict_comes_last() {
     assert_eq!(told(&actions), [(1, &ToWorker::Park)]);
     assert!(verdicts(&actions).is_empty());
     let actions = machine.say(1, ToSupervisor::Parked);
-    assert!(matches!(
-        verdicts(&actions)[..],
-        [(7, Verdict::Serving { generation: 2, .. })]
-    ));
+    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Serving { generation: 2, .. })]));
     assert!(actions.contains(&Action::Notify(Notice::Ready)) && !actions.contains(&Action::Prove(2)));
     assert_eq!(machine.states(), [(1, "parked"), (2, "serving")]);
 }
@@ -211,9 +188,7 @@ fn a_worker_that_crashes_at_start_is_a_verdict_that_says_how() {
     let mut machine = Machine::serving();
     machine.handle(Input::Asked(Caller::Client(7)));
     let actions = machine.handle(Input::Exited(2, "was killed by SIGSEGV".to_owned()));
-    let [(7, Verdict::Failed { why })] = &verdicts(&actions)[..] else {
-        panic!("{actions:?}")
-    };
+    let [(7, Verdict::Failed { why })] = &verdicts(&actions)[..] else { panic!("{actions:?}") };
     assert!(why.contains("SIGSEGV"), "{why}");
     assert_eq!(machine.states(), [(1, "serving")]);
 }
@@ -245,16 +220,7 @@ fn the_parked_generation_drains_when_the_probation_is_over() {
     let finished = Finished { finished: 4, cut: 1 };
     machine.say(1, ToSupervisor::Finished(finished));
     let actions = machine.handle(Input::Exited(1, "exited with status 0".to_owned()));
-    let drained = |action: &Action| {
-        matches!(
-            action,
-            Action::Log(Event::Drained {
-                finished: 4,
-                cut: 1,
-                ..
-            })
-        )
-    };
+    let drained = |action: &Action| matches!(action, Action::Log(Event::Drained { finished: 4, cut: 1, .. }));
     assert!(actions.iter().any(drained), "{actions:?}");
 }
 
@@ -275,11 +241,7 @@ fn when_the_new_generation_dies_in_probation_the_parked_one_resumes() {
     let mut machine = Machine::on_probation();
     let actions = machine.handle(Input::Exited(2, "was killed by SIGKILL".to_owned()));
     assert_eq!(told(&actions), [(1, &ToWorker::Resume)]);
-    assert!(
-        actions
-            .iter()
-            .any(|action| matches!(action, Action::Log(Event::RolledBack { .. })))
-    );
+    assert!(actions.iter().any(|action| matches!(action, Action::Log(Event::RolledBack { .. }))));
     assert!(spawned(&actions).is_empty());
     machine.say(1, ToSupervisor::Resumed);
     assert_eq!(machine.states(), [(1, "serving")]);
@@ -326,15 +288,8 @@ fn a_worker_that_dies_is_replaced_at_once_from_what_proved_good() {
     let mut machine = Machine::serving();
     let actions = machine.handle(Input::Exited(1, "was killed by SIGKILL".to_owned()));
     assert_eq!(spawned(&actions), [(2, Recipe::Proven)]);
-    let died = |action: &Action| {
-        matches!(
-            action,
-            Action::Log(Event::WorkerDied {
-                respawn_in: Some(Duration::ZERO),
-                ..
-            })
-        )
-    };
+    let died =
+        |action: &Action| matches!(action, Action::Log(Event::WorkerDied { respawn_in: Some(Duration::ZERO), .. }));
     assert!(actions.iter().any(died), "{actions:?}");
 }
 
@@ -384,23 +339,14 @@ fn callers_that_come_during_a_reload_share_the_next_one() {
     machine.build(2);
     machine.say(2, ToSupervisor::Serving);
     let actions = machine.say(1, ToSupervisor::Parked);
-    assert!(matches!(
-        verdicts(&actions)[..],
-        [(1, Verdict::Serving { generation: 2, .. })]
-    ));
+    assert!(matches!(verdicts(&actions)[..], [(1, Verdict::Serving { generation: 2, .. })]));
     assert_eq!(spawned(&actions), [(3, Recipe::Installed)]);
     machine.build(3);
     let actions = machine.say(3, ToSupervisor::Serving);
     // the one that was parked already goes, the one before becomes what can be gone back to
-    assert_eq!(
-        told(&actions),
-        [(1, &ToWorker::Drain { timeout: None }), (2, &ToWorker::Park)]
-    );
+    assert_eq!(told(&actions), [(1, &ToWorker::Drain { timeout: None }), (2, &ToWorker::Park)]);
     let actions = machine.say(2, ToSupervisor::Parked);
-    assert_eq!(
-        verdicts(&actions).iter().map(|(client, _)| *client).collect::<Vec<_>>(),
-        [2, 3, 4]
-    );
+    assert_eq!(verdicts(&actions).iter().map(|(client, _)| *client).collect::<Vec<_>>(), [2, 3, 4]);
     assert!(spawned(&actions).is_empty());
 }
 
@@ -413,13 +359,7 @@ fn a_generation_taken_back_in_its_own_probation_goes_on_with_it() {
     machine.say(2, ToSupervisor::Parked);
     machine.handle(Input::Exited(3, "died".to_owned()));
     machine.say(2, ToSupervisor::Resumed);
-    assert!(
-        !machine
-            .generations
-            .list()
-            .iter()
-            .any(|one| one.number == 2 && one.proven)
-    );
+    assert!(!machine.generations.list().iter().any(|one| one.number == 2 && one.proven));
     assert!(machine.pass_alive(secs(3)).contains(&Action::Prove(2)));
 }
 
@@ -431,10 +371,7 @@ fn a_worker_that_dies_during_a_reload_is_replaced_beside_it_and_the_reload_wins(
     assert_eq!(spawned(&actions), [(3, Recipe::Proven)]);
     machine.build(2);
     let actions = machine.say(2, ToSupervisor::Serving);
-    assert!(matches!(
-        verdicts(&actions)[..],
-        [(7, Verdict::Serving { generation: 2, .. })]
-    ));
+    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Serving { generation: 2, .. })]));
     let timeout = Some(Duration::ZERO);
     assert_eq!(told(&machine.build(3)), [(3, &ToWorker::Drain { timeout })]);
 }
@@ -445,11 +382,7 @@ fn a_first_configuration_that_is_refused_ends_the_service_with_78() {
     machine.handle(Input::Begin);
     let actions = machine.say(1, refused(Cause::Config));
     assert!(actions.contains(&Action::Exit(78)));
-    assert!(
-        actions
-            .iter()
-            .any(|action| matches!(action, Action::Log(Event::StartRefused { .. })))
-    );
+    assert!(actions.iter().any(|action| matches!(action, Action::Log(Event::StartRefused { .. }))));
 }
 
 #[test]
@@ -499,10 +432,7 @@ fn no_more_than_four_generations_live_for_long() {
         machine.say(number - 1, ToSupervisor::Parked);
     }
     let actions = machine.handle(Input::Asked(Caller::Signal));
-    assert!(
-        matches!(told(&actions)[..], [(1, ToWorker::Stop { timeout: Some(_) })]),
-        "{actions:?}"
-    );
+    assert!(matches!(told(&actions)[..], [(1, ToWorker::Stop { timeout: Some(_) })]), "{actions:?}");
 }
 
 #[test]
@@ -550,13 +480,7 @@ struct Play {
 
 impl Play {
     fn new() -> Self {
-        Self {
-            machine: Machine::serving(),
-            asked: 0,
-            answered: Vec::new(),
-            reloading: false,
-            over: false,
-        }
+        Self { machine: Machine::serving(), asked: 0, answered: Vec::new(), reloading: false, over: false }
     }
 
     fn happen(&mut self, event: &Happening) {
@@ -618,16 +542,10 @@ impl Play {
                 "systemd waits for a reload that is over, or the reverse"
             );
         }
-        let accepting = list
-            .iter()
-            .filter(|one| matches!(one.state, State::Serving { .. }))
-            .count();
+        let accepting = list.iter().filter(|one| matches!(one.state, State::Serving { .. })).count();
         assert!(accepting <= 1, "two serve: {list:?}");
         let next = generations.next_tick(self.machine.now);
-        assert!(
-            next.is_none_or(|next| next > self.machine.now),
-            "the supervisor would spin: {list:?}"
-        );
+        assert!(next.is_none_or(|next| next > self.machine.now), "the supervisor would spin: {list:?}");
     }
 
     /// The service ends: everybody was told, nothing is left.
@@ -635,18 +553,12 @@ impl Play {
         let actions = self.machine.handle(Input::Stop);
         self.note(&actions);
         while let Some(number) = self.machine.generations.list().first().map(|one| one.number) {
-            let actions = self
-                .machine
-                .handle(Input::Exited(number, "exited with status 0".to_owned()));
+            let actions = self.machine.handle(Input::Exited(number, "exited with status 0".to_owned()));
             self.note(&actions);
         }
         assert!(self.over || self.machine.generations.phase() == Phase::Over);
         self.answered.sort_unstable();
-        assert_eq!(
-            self.answered,
-            (1..=self.asked).collect::<Vec<_>>(),
-            "every caller hears one verdict"
-        );
+        assert_eq!(self.answered, (1..=self.asked).collect::<Vec<_>>(), "every caller hears one verdict");
         assert!(!self.reloading);
     }
 }

@@ -81,10 +81,7 @@ impl Asking {
             }
             Ok(served)
         });
-        Self {
-            stop,
-            client: Some(client),
-        }
+        Self { stop, client: Some(client) }
     }
 
     /// Stops; every request must have been answered.

@@ -30,9 +30,7 @@ impl Notification {
 
     /// The value of `name=`.
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.lines
-            .iter()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        self.lines.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
     }
 }
 
@@ -70,9 +68,7 @@ impl Notifications {
 
     fn next(&self, until: Instant) -> Option<Notification> {
         let left = until.saturating_duration_since(Instant::now());
-        self.socket
-            .set_read_timeout(Some(left.max(Duration::from_millis(1))))
-            .expect("timeout");
+        self.socket.set_read_timeout(Some(left.max(Duration::from_millis(1)))).expect("timeout");
         let mut bytes = vec![0; 8192];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);

@@ -98,43 +98,24 @@ impl Run {
 
     /// Starts the service and does not wait.
     pub fn spawn(&self) -> Service<'_> {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.path("log"))
-            .expect("a log");
+        let log = File::options().create(true).append(true).open(self.path("log")).expect("a log");
         // LISTEN_PID is the pid of the process itself, which only it knows before it is SEGUE
         let script = r#"LISTEN_PID=$$; export LISTEN_PID; exec "$0" "$@""#;
         let mut command = Command::new("/bin/sh");
-        command.args([
-            "-c",
-            if self.sockets.is_empty() {
-                r#"exec "$0" "$@""#
-            } else {
-                script
-            },
-            SEGUE,
-            "run",
-        ]);
-        command
-            .arg("--config")
-            .arg(self.config())
-            .arg("--run-dir")
-            .arg(self.run_dir())
-            .args(&self.arguments);
+        command.args(["-c", if self.sockets.is_empty() { r#"exec "$0" "$@""# } else { script }, SEGUE, "run"]);
+        command.arg("--config").arg(self.config()).arg("--run-dir").arg(self.run_dir()).args(&self.arguments);
         command.env("NOTIFY_SOCKET", &self.notifications.path);
         for (name, value) in &self.variables {
             command.env(name, value);
         }
-        let mappings = self.sockets.iter().zip(3..).map(|((_, socket), child_fd)| FdMapping {
-            parent_fd: socket.try_clone().expect("dup"),
-            child_fd,
-        });
+        let mappings = self
+            .sockets
+            .iter()
+            .zip(3..)
+            .map(|((_, socket), child_fd)| FdMapping { parent_fd: socket.try_clone().expect("dup"), child_fd });
         if !self.sockets.is_empty() {
             let names: Vec<_> = self.sockets.iter().map(|(name, _)| name.as_str()).collect();
-            command
-                .env("LISTEN_FDS", names.len().to_string())
-                .env("LISTEN_FDNAMES", names.join(":"));
+            command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
         }
         command.fd_mappings(mappings.collect()).expect("descriptors");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -145,11 +126,7 @@ impl Run {
     /// Runs a command of `segue` on this run directory.
     pub fn segue(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(SEGUE);
-        command
-            .args(arguments)
-            .arg("--run-dir")
-            .arg(self.run_dir())
-            .stdin(Stdio::null());
+        command.args(arguments).arg("--run-dir").arg(self.run_dir()).stdin(Stdio::null());
         command.output().expect("segue")
     }
 
@@ -161,9 +138,7 @@ impl Run {
     /// Waits until the log says `text`.
     #[track_caller]
     pub fn wait_log(&self, text: &str) {
-        wait_for(&format!("{text:?} in the log"), || {
-            self.log().contains(text).then_some(())
-        });
+        wait_for(&format!("{text:?} in the log"), || self.log().contains(text).then_some(()));
     }
 }
 
@@ -232,9 +207,7 @@ impl Service<'_> {
     /// Waits until the supervisor ended.
     #[track_caller]
     pub fn ended(&mut self) -> ExitStatus {
-        wait_for("the end of the supervisor", || {
-            self.supervisor.try_wait().expect("wait")
-        })
+        wait_for("the end of the supervisor", || self.supervisor.try_wait().expect("wait"))
     }
 
     /// Pids of the children of the supervisor.
