@@ -14,6 +14,7 @@ mod workers;
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -25,7 +26,8 @@ use self::clients::{Clients, OpenError};
 use self::generations::{Action, Caller, Generations, Input, Notice, Phase, Settings};
 use self::listeners::Listeners;
 use self::process::Image;
-use self::workers::Workers;
+use self::workers::{Heard, Workers};
+use crate::control::message::ToWorker;
 use crate::control::request::{Reply, Wish};
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
@@ -150,6 +152,9 @@ impl Supervisor {
         while let Some(input) = self.inputs.pop_front() {
             let now = Instant::now();
             for action in self.generations.handle(input, now) {
+                if !matches!(action, Action::Tell(_, ToWorker::Ping { .. })) {
+                    self.regular.status = now; // something changed
+                }
                 self.carry_out(action, now);
             }
         }
@@ -245,10 +250,34 @@ impl Supervisor {
                 None => {}
             },
             Source::Worker(number) => {
-                let (inputs, events) = self.workers.receive(number, &mut self.listeners, &mut self.notify);
-                self.inputs.extend(inputs);
-                events.into_iter().for_each(|event| self.journal.event(event));
+                for heard in self.workers.receive(number) {
+                    let input = self.hear(number, heard);
+                    self.inputs.extend(input);
+                }
             }
+        }
+    }
+
+    /// What concerns sockets is answered here, the rest is for the generations.
+    fn hear(&mut self, number: u64, heard: Heard) -> Option<Input> {
+        match heard {
+            Heard::Input(input) => Some(input),
+            Heard::Hello => self.workers.greet(number, &self.listeners.all()),
+            Heard::Bind { listener, address } => match self.listeners.bind(&listener, &address, &mut self.notify) {
+                Ok((socket, events)) => {
+                    events.into_iter().for_each(|event| self.journal.event(event));
+                    self.workers.tell(number, &ToWorker::Bound { listener }, &[socket.as_fd()])
+                }
+                Err(fault) => {
+                    let reason = fault.to_string();
+                    self.journal.event(Event::BindFailed {
+                        listener: listener.clone(),
+                        address: address.to_string(),
+                        why: reason.clone(),
+                    });
+                    self.workers.tell(number, &ToWorker::BindFailed { listener, reason }, &[])
+                }
+            },
         }
     }
 
@@ -286,6 +315,7 @@ impl Supervisor {
         if self.generations.phase() == Phase::Starting {
             self.workers.kill_all();
         }
+        self.notify.status(&status::line(&self.generations, Instant::now()));
         let _ = self.journal.finish(JOURNAL_DEADLINE); // nobody is left to be told
         ExitCode::from(code)
     }

@@ -235,3 +235,23 @@ fn an_address_in_use_is_a_problem_that_names_it() {
     assert_serves(address);
     assert_eq!(service.settled().0, 1);
 }
+
+#[test]
+fn reloads_good_and_bad_leave_no_descriptor_and_no_process_behind() {
+    let (run, address) = simple();
+    let run = run.argument("--probation=20ms");
+    let service = run.start();
+    let reload_both = || {
+        service.reload_well();
+        run.configure("broken = 1");
+        assert!(!service.reload().0);
+        run.configure(&listener("http", address));
+        service.settled();
+        wait_for("one worker", || (service.workers().len() == 1).then_some(()))
+    };
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", service.pid())).expect("descriptors").count();
+    reload_both();
+    let before = descriptors();
+    (0..8).for_each(|_| reload_both());
+    wait_for("as few descriptors as before", || (descriptors() <= before).then_some(()));
+}

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::support::{Run, signal, socket};
+use crate::support::{Run, assert_serves, signal, socket};
 
 #[test]
 fn the_watchdog_is_fed_while_the_worker_answers() {
@@ -50,4 +50,26 @@ fn the_status_line_says_who_serves() {
     run.notifications().wait_for("the next generation", |one| {
         one.value("STATUS").is_some_and(|status| status.starts_with("generation 2 serving"))
     });
+}
+
+#[test]
+fn the_status_line_says_why_the_service_does_not_start() {
+    let run = Run::new("broken = 1");
+    let mut service = run.spawn();
+    assert_eq!(service.ended().code(), Some(78));
+    run.notifications().wait_for("the reason", |one| {
+        one.value("STATUS").is_some_and(|status| status.contains("segue.toml:1") && status.contains("broken"))
+    });
+}
+
+#[test]
+fn systemd_that_does_not_listen_delays_nothing() {
+    let (http, address) = socket();
+    let run = Run::new("").socket("http", http).argument("--probation=10ms");
+    let service = run.start();
+    // nobody reads the notifications; a handful of them fill the socket
+    for _ in 0..10 {
+        service.reload_well();
+    }
+    assert_serves(address);
 }
