@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use crate::support::{Asking, Run, assert_serves, free_address, is_alive, signal, socket, wait_for};
+use segue::control::request::Verdict;
+
+use crate::support::{Asked, Asking, Run, assert_serves, free_address, is_alive, signal, socket, wait_for};
 
 /// A run with one listener, bound by the service itself.
 fn simple() -> (Run, SocketAddr) {
@@ -143,15 +145,22 @@ fn hangup_reloads() {
 fn reloads_asked_for_at_once_share_runs_and_every_caller_gets_a_verdict() {
     let (run, address) = simple();
     let service = run.start();
-    let callers: Vec<_> = (0..20).map(|_| caller(&run)).collect();
-    for caller in callers {
-        let output = caller.wait_with_output().expect("wait");
-        assert!(output.status.success());
-        assert!(String::from_utf8_lossy(&output.stdout).contains("serving"), "{output:?}");
-    }
-    let (number, _) = service.settled();
-    assert!((2..=8).contains(&number), "{number} generations for 20 callers");
+    // stopped, it hears of them all in the same moment
+    service.signal(Signal::STOP);
+    let callers: Vec<_> = (0..20).map(|_| Asked::reload(&run.run_dir())).collect();
+    service.signal(Signal::CONT);
+    let verdicts: Vec<_> = callers.iter().map(Asked::verdict).collect();
+    let generations = |number: u64| verdicts.iter().filter(|one| served_by(one) == number).count();
+    assert_eq!((generations(2), generations(3)), (1, 19), "one run for the first, one for all who came meanwhile");
+    assert_eq!(service.settled().0, 3);
     assert_serves(address);
+}
+
+fn served_by(verdict: &Verdict) -> u64 {
+    match verdict {
+        Verdict::Serving { generation, .. } => *generation,
+        other => panic!("{other}"),
+    }
 }
 
 fn caller(run: &Run) -> std::process::Child {

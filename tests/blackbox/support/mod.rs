@@ -1,8 +1,10 @@
 //! What the facts are told with: a [`Service`] that runs, systemd's end of its [`Notifications`], small clients.
 
+mod asked;
 mod notifications;
 mod service;
 
+pub use asked::Asked;
 pub use notifications::Notifications;
 pub use service::{Run, Service};
 
