@@ -200,11 +200,12 @@ impl Supervisor {
 
     /// What can be received from without waiting.
     fn wait(&self) -> io::Result<Vec<Source>> {
-        let mut sources = vec![Source::Signals, Source::NewClients];
-        let mut watched = vec![
-            PollFd::new(&self.signals, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.clients.socket(), PollFlags::IN),
-        ];
+        let mut sources = vec![Source::Signals];
+        let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        if let Some(socket) = self.clients.socket() {
+            sources.push(Source::NewClients);
+            watched.push(PollFd::from_borrowed_fd(socket, PollFlags::IN));
+        }
         for (number, channel) in self.clients.channels() {
             sources.push(Source::Client(number));
             watched.push(PollFd::new(channel, PollFlags::IN));
