@@ -22,6 +22,8 @@ pub struct Clients {
     /// Locked for as long as this supervisor lives, so that two never share a directory.
     _run_dir: File,
     last: u64,
+    /// New connections cannot be taken before then: there was no descriptor left.
+    deaf_until: Option<Instant>,
     connected: HashMap<u64, Client>,
 }
 
@@ -70,21 +72,30 @@ impl Clients {
         let directory = lock(run_dir)?;
         let path = socket_path(run_dir);
         let socket = bind(&path).map_err(|source| OpenError::Bind { path: path.clone(), source })?;
-        Ok(Self { socket, path, _run_dir: directory, last: 0, connected: HashMap::new() })
+        Ok(Self { socket, path, _run_dir: directory, last: 0, deaf_until: None, connected: HashMap::new() })
     }
 
     /// Takes new connections of those who may ask: root, and the user that this process runs as.
     pub fn accept(&mut self, now: Instant) {
-        while let Ok(socket) = rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            if self.connected.len() >= MOST_CLIENTS || !is_allowed(&socket) {
-                continue; // closed: the caller says so
+        loop {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            match rustix::net::accept_with(&self.socket, flags) {
+                Ok(socket) => self.welcome(socket, now),
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
+                // it stays readable: asking again at once would be a busy loop
+                Err(_) => return self.deaf_until = Some(now + DEAF),
             }
-            let Ok(channel) = Channel::from_socket(socket) else {
-                continue;
-            };
+        }
+    }
+
+    fn welcome(&mut self, socket: OwnedFd, now: Instant) {
+        if self.connected.len() >= MOST_CLIENTS || !is_allowed(&socket) {
+            return; // closed: the caller says so
+        }
+        if let Ok(channel) = Channel::from_socket(socket) {
             self.last += 1;
-            let until = Some(now + TIME_TO_ASK);
-            self.connected.insert(self.last, Client { channel, until });
+            self.connected.insert(self.last, Client { channel, until: Some(now + TIME_TO_ASK) });
         }
     }
 
@@ -119,19 +130,20 @@ impl Clients {
 
     /// Lets go of those who connected and ask nothing.
     pub fn expire(&mut self, now: Instant) {
+        self.deaf_until = self.deaf_until.filter(|until| now < *until);
         self.connected.retain(|_, client| client.until.is_none_or(|until| now < until));
     }
 
     /// When [`Clients::expire`] is due.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Instant> {
-        self.connected.values().filter_map(|client| client.until).min()
+        self.connected.values().filter_map(|client| client.until).chain(self.deaf_until).min()
     }
 
-    /// What to watch for new connections.
+    /// What to watch for new connections; nothing while they cannot be taken.
     #[must_use]
-    pub fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.deaf_until.is_none().then(|| self.socket.as_fd())
     }
 
     /// What to watch for wishes, and for clients that go away.
@@ -183,6 +195,7 @@ fn is_allowed(socket: &OwnedFd) -> bool {
 
 const MOST_CLIENTS: usize = 256;
 const BACKLOG: i32 = 128;
+const DEAF: Duration = Duration::from_millis(100);
 const TIME_TO_ASK: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ impl Listeners {
         &mut self,
         listener: &str,
         address: &BindAddress,
-        notify: &Notify,
+        notify: &mut Notify,
     ) -> io::Result<(&OwnedFd, Vec<Event>)> {
         let held = Held { listener: listener.to_owned(), bound: Some(address.clone()) };
         let mut events = Vec::new();
@@ -90,7 +90,7 @@ impl Listeners {
 
     /// Lets go of the sockets that were bound here and are not among `used`; those of socket units stay, they are
     /// systemd's. Returns what an operator should know.
-    pub fn keep(&mut self, used: &[Held], notify: &Notify) -> Vec<Event> {
+    pub fn keep(&mut self, used: &[Held], notify: &mut Notify) -> Vec<Event> {
         let (kept, dropped) = std::mem::take(&mut self.list)
             .into_iter()
             .partition(|one: &Listener| one.held.bound.is_none() || used.contains(&one.held));
@@ -108,7 +108,7 @@ impl Listeners {
     }
 
     /// Closes the socket everywhere outside the workers.
-    fn forget(&self, dropped: &Listener, notify: &Notify) {
+    fn forget(&self, dropped: &Listener, notify: &mut Notify) {
         let name = &dropped.held.listener;
         notify.forget(name);
         // that went by name: what else has the name goes back in
@@ -174,12 +174,12 @@ mod tests {
 
     #[test]
     fn a_listener_is_bound_once_and_then_found_again() {
-        let notify = Notify::from_env();
+        let mut notify = Notify::silent();
         let mut listeners = Listeners::default();
-        let (socket, events) = listeners.bind("http", &anywhere(), &notify).expect("bind");
+        let (socket, events) = listeners.bind("http", &anywhere(), &mut notify).expect("bind");
         let first = local_address(socket).expect("address");
         assert!(matches!(&events[..], [Event::ListenerBound { .. }]), "{events:?}");
-        let (socket, events) = listeners.bind("http", &anywhere(), &notify).expect("bind");
+        let (socket, events) = listeners.bind("http", &anywhere(), &mut notify).expect("bind");
         assert_eq!(local_address(socket).expect("address"), first);
         assert!(events.is_empty());
     }
@@ -188,7 +188,7 @@ mod tests {
     fn an_address_in_use_is_an_error() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         let address = BindAddress::Ip(taken.local_addr().expect("address"));
-        let fault = Listeners::default().bind("http", &address, &Notify::from_env()).expect_err("taken");
+        let fault = Listeners::default().bind("http", &address, &mut Notify::silent()).expect_err("taken");
         assert_eq!(fault.kind(), io::ErrorKind::AddrInUse);
     }
 
@@ -199,14 +199,14 @@ mod tests {
         let address = BindAddress::Unix(path.clone());
         drop(std::os::unix::net::UnixListener::bind(&path).expect("bind"));
         let mut listeners = Listeners::default();
-        listeners.bind("one", &address, &Notify::from_env()).expect("stale");
-        let fault = listeners.bind("other", &address, &Notify::from_env()).expect_err("in use");
+        listeners.bind("one", &address, &mut Notify::silent()).expect("stale");
+        let fault = listeners.bind("other", &address, &mut Notify::silent()).expect_err("in use");
         assert_eq!(fault.kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]
     fn unused_sockets_are_closed_if_bound_here_and_kept_if_of_a_unit() {
-        let notify = Notify::from_env();
+        let mut notify = Notify::silent();
         let (mut listeners, _) = Listeners::adopt(Activation {
             sockets: vec![crate::systemd::activation::Passed {
                 name: "unit".to_owned(),
@@ -215,8 +215,8 @@ mod tests {
             }],
             refused: Vec::new(),
         });
-        let address = local_address(listeners.bind("own", &anywhere(), &notify).expect("bind").0).expect("address");
-        let events = listeners.keep(&[], &notify);
+        let address = local_address(listeners.bind("own", &anywhere(), &mut notify).expect("bind").0).expect("address");
+        let events = listeners.keep(&[], &mut notify);
         assert!(matches!(&events[..], [Event::ListenerUnused { listener, .. }] if listener == "unit"), "{events:?}");
         assert_eq!(listeners.all().len(), 1);
         bind(&address).expect("free again");

@@ -14,6 +14,7 @@ mod workers;
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -25,7 +26,8 @@ use self::clients::{Clients, OpenError};
 use self::generations::{Action, Caller, Generations, Input, Notice, Phase, Settings};
 use self::listeners::Listeners;
 use self::process::Image;
-use self::workers::Workers;
+use self::workers::{Heard, Workers};
+use crate::control::message::ToWorker;
 use crate::control::request::{Reply, Wish};
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
@@ -150,6 +152,9 @@ impl Supervisor {
         while let Some(input) = self.inputs.pop_front() {
             let now = Instant::now();
             for action in self.generations.handle(input, now) {
+                if !matches!(action, Action::Tell(_, ToWorker::Ping { .. })) {
+                    self.regular.status = now; // something changed
+                }
                 self.carry_out(action, now);
             }
         }
@@ -179,7 +184,7 @@ impl Supervisor {
         self.workers.prove(number);
         let ready = self.generations.list().iter().find(|one| one.number == number).and_then(|one| one.ready.as_ref());
         if let Some(ready) = ready {
-            let events = self.listeners.keep(&ready.listeners, &self.notify);
+            let events = self.listeners.keep(&ready.listeners, &mut self.notify);
             events.into_iter().for_each(|event| self.journal.event(event));
         }
     }
@@ -195,11 +200,12 @@ impl Supervisor {
 
     /// What can be received from without waiting.
     fn wait(&self) -> io::Result<Vec<Source>> {
-        let mut sources = vec![Source::Signals, Source::NewClients];
-        let mut watched = vec![
-            PollFd::new(&self.signals, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.clients.socket(), PollFlags::IN),
-        ];
+        let mut sources = vec![Source::Signals];
+        let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        if let Some(socket) = self.clients.socket() {
+            sources.push(Source::NewClients);
+            watched.push(PollFd::from_borrowed_fd(socket, PollFlags::IN));
+        }
         for (number, channel) in self.clients.channels() {
             sources.push(Source::Client(number));
             watched.push(PollFd::new(channel, PollFlags::IN));
@@ -226,7 +232,8 @@ impl Supervisor {
             self.generations.next_tick(now),
             self.clients.next_expiry(),
         ];
-        let next = due.into_iter().flatten().min().unwrap_or(now + LONGEST_WAIT);
+        let behind = self.notify.is_behind().then_some(now + NOTIFY_RETRY);
+        let next = due.into_iter().chain([behind]).flatten().min().unwrap_or(now + LONGEST_WAIT);
         next.saturating_duration_since(now).min(LONGEST_WAIT)
     }
 
@@ -244,10 +251,34 @@ impl Supervisor {
                 None => {}
             },
             Source::Worker(number) => {
-                let (inputs, events) = self.workers.receive(number, &mut self.listeners, &self.notify);
-                self.inputs.extend(inputs);
-                events.into_iter().for_each(|event| self.journal.event(event));
+                for heard in self.workers.receive(number) {
+                    let input = self.hear(number, heard);
+                    self.inputs.extend(input);
+                }
             }
+        }
+    }
+
+    /// What concerns sockets is answered here, the rest is for the generations.
+    fn hear(&mut self, number: u64, heard: Heard) -> Option<Input> {
+        match heard {
+            Heard::Input(input) => Some(input),
+            Heard::Hello => self.workers.greet(number, &self.listeners.all()),
+            Heard::Bind { listener, address } => match self.listeners.bind(&listener, &address, &mut self.notify) {
+                Ok((socket, events)) => {
+                    events.into_iter().for_each(|event| self.journal.event(event));
+                    self.workers.tell(number, &ToWorker::Bound { listener }, &[socket.as_fd()])
+                }
+                Err(fault) => {
+                    let reason = fault.to_string();
+                    self.journal.event(Event::BindFailed {
+                        listener: listener.clone(),
+                        address: address.to_string(),
+                        why: reason.clone(),
+                    });
+                    self.workers.tell(number, &ToWorker::BindFailed { listener, reason }, &[])
+                }
+            },
         }
     }
 
@@ -262,6 +293,7 @@ impl Supervisor {
 
     fn do_regular(&mut self, now: Instant) {
         self.clients.expire(now);
+        self.notify.flush();
         if self.regular.alive.is_some_and(|due| due <= now) {
             if self.generations.is_sound(now) {
                 self.notify.alive();
@@ -284,6 +316,7 @@ impl Supervisor {
         if self.generations.phase() == Phase::Starting {
             self.workers.kill_all();
         }
+        self.notify.status(&status::line(&self.generations, Instant::now()));
         let _ = self.journal.finish(JOURNAL_DEADLINE); // nobody is left to be told
         ExitCode::from(code)
     }
@@ -299,6 +332,8 @@ enum Source {
 }
 
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How soon what systemd did not take is sent again.
+const NOTIFY_RETRY: Duration = Duration::from_millis(100);
 const STATUS_INTERVAL: Duration = Duration::from_secs(3);
 /// What systemd is asked for again and again while a start, a reload or a stop goes on.
 const EXTENSION: Duration = Duration::from_secs(20);

@@ -53,8 +53,10 @@ fn generation(one: &Generation, now: Instant) -> Value {
 
 fn standing(generations: &Generations, now: Instant) -> String {
     let list = generations.list();
-    if generations.phase() == Phase::Stopping {
-        return format!("stopping, {} left", counted(list.len() as u64, "generation"));
+    match generations.phase() {
+        Phase::Stopping => return format!("stopping, {} left", counted(list.len() as u64, "generation")),
+        Phase::Over => return "stopped".to_owned(),
+        Phase::Starting | Phase::Running => {}
     }
     let Some(serving) = list.iter().rfind(|one| one.is_serving()) else {
         return nobody(generations, now);

@@ -1,19 +1,16 @@
 //! The processes of the generations and the channels to them.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::process::Signal;
 
 use super::generations::{Input, Recipe};
-use super::listeners::Listeners;
 use super::process::{Image, Process, ending};
 use crate::control::PROTOCOL;
 use crate::control::channel::{Channel, MOST_DESCRIPTORS, Received};
-use crate::control::message::{BindAddress, ConfigSource, Start, ToSupervisor, ToWorker};
+use crate::control::message::{BindAddress, ConfigSource, Held, Start, ToSupervisor, ToWorker};
 use crate::control::payload::Payload;
-use crate::observe::event::Event;
-use crate::systemd::notify::Notify;
 
 /// Every worker that has a process.
 pub(super) struct Workers {
@@ -41,6 +38,16 @@ struct Worker {
     remembered: Option<Payload>,
     /// What it was made from, in its own words.
     sources: Option<Payload>,
+}
+
+/// What was heard of a worker.
+pub(super) enum Heard {
+    /// Something that the generations are to know.
+    Input(Input),
+    /// It is there and wants to know what to build.
+    Hello,
+    /// It wants a socket.
+    Bind { listener: String, address: BindAddress },
 }
 
 impl Workers {
@@ -103,61 +110,52 @@ impl Workers {
         })
     }
 
-    /// What a worker says, and whether it ended. What concerns sockets is answered here.
-    pub(super) fn receive(
-        &mut self,
-        number: u64,
-        listeners: &mut Listeners,
-        notify: &Notify,
-    ) -> (Vec<Input>, Vec<Event>) {
-        let mut inputs = Vec::new();
-        let mut events = Vec::new();
-        while let Some(word) = self.next_word(number, &mut inputs) {
-            let trouble = match word {
-                ToSupervisor::Hello { protocol, version } => self.greet(number, protocol, &version, listeners),
-                ToSupervisor::Bind { listener, address } => {
-                    self.bind(number, &listener, &address, listeners, notify, &mut events)
+    /// What a worker said since the last time, and whether it ended; after all that it said.
+    pub(super) fn receive(&mut self, number: u64) -> Vec<Heard> {
+        let mut heard = Vec::new();
+        while heard.len() < MOST_WORDS {
+            match self.next_word(number) {
+                Some(word) => heard.push(word),
+                None => {
+                    heard.extend(self.reap(number).map(Heard::Input));
+                    break;
                 }
-                word => Some(Input::Said(number, word)),
-            };
-            inputs.extend(trouble);
+            }
         }
-        inputs.extend(self.reap(number));
-        (inputs, events)
+        heard
     }
 
-    fn next_word(&mut self, number: u64, inputs: &mut Vec<Input>) -> Option<ToSupervisor> {
+    fn next_word(&mut self, number: u64) -> Option<Heard> {
         let worker = self.list.iter_mut().find(|one| one.number == number)?;
-        match worker.channel.as_ref()?.receive() {
+        let input = match worker.channel.as_ref()?.receive() {
+            Ok(Received::Nothing) => return None,
+            Ok(Received::Message(ToSupervisor::Hello { protocol, version }, _)) => match protocol {
+                PROTOCOL => return Some(Heard::Hello),
+                other => Input::Nonsense(number, foreign(other, &version)),
+            },
+            Ok(Received::Message(ToSupervisor::Bind { listener, address }, _)) => {
+                return Some(Heard::Bind { listener, address });
+            }
             Ok(Received::Message(word, mut descriptors)) => {
                 if matches!(word, ToSupervisor::Ready(_)) {
                     worker.sources = descriptors.pop().map(Payload::from);
                 }
-                Some(word)
+                Input::Said(number, word)
             }
-            Ok(Received::Nothing) => None,
             Ok(Received::End) => {
                 worker.channel = None;
-                inputs.push(Input::Closed(number));
-                None
+                Input::Closed(number)
             }
             Err(fault) => {
                 worker.channel = None;
-                inputs.push(Input::Nonsense(number, format!("said what nobody understands: {}", chain(&fault))));
-                None
+                Input::Nonsense(number, format!("said what nobody understands: {}", chain(&fault)))
             }
-        }
+        };
+        Some(Heard::Input(input))
     }
 
     /// The first word of a worker is answered with everything that it needs.
-    fn greet(&mut self, number: u64, protocol: u32, version: &str, listeners: &Listeners) -> Option<Input> {
-        if protocol != PROTOCOL {
-            let why = format!(
-                "(version {version}) speaks version {protocol} of the control protocol, this supervisor {PROTOCOL}: restart the service"
-            );
-            return Some(Input::Nonsense(number, why));
-        }
-        let sockets = listeners.all();
+    pub(super) fn greet(&mut self, number: u64, sockets: &[(Held, &OwnedFd)]) -> Option<Input> {
         let remembered = self.list.iter_mut().find(|one| one.number == number)?.remembered.take();
         let start = ToWorker::Start(Start {
             generation: number,
@@ -176,33 +174,6 @@ impl Workers {
             trouble = trouble.or_else(|| self.tell(number, &ToWorker::Listeners(names), &with));
         }
         trouble
-    }
-
-    fn bind(
-        &mut self,
-        number: u64,
-        listener: &str,
-        address: &BindAddress,
-        listeners: &mut Listeners,
-        notify: &Notify,
-        events: &mut Vec<Event>,
-    ) -> Option<Input> {
-        let listener = listener.to_owned();
-        match listeners.bind(&listener, address, notify) {
-            Ok((socket, happened)) => {
-                events.extend(happened);
-                self.tell(number, &ToWorker::Bound { listener }, &[socket.as_fd()])
-            }
-            Err(fault) => {
-                let reason = fault.to_string();
-                events.push(Event::BindFailed {
-                    listener: listener.clone(),
-                    address: address.to_string(),
-                    why: reason.clone(),
-                });
-                self.tell(number, &ToWorker::BindFailed { listener, reason }, &[])
-            }
-        }
     }
 
     fn reap(&mut self, number: u64) -> Option<Input> {
@@ -227,6 +198,10 @@ impl Workers {
     }
 }
 
+fn foreign(protocol: u32, version: &str) -> String {
+    format!("(version {version}) speaks version {protocol} of the control protocol, and the supervisor {PROTOCOL}")
+}
+
 /// An error with its causes, in one line.
 fn chain(fault: &dyn std::error::Error) -> String {
     let mut text = fault.to_string();
@@ -237,3 +212,6 @@ fn chain(fault: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// Words of one worker that are taken before the others have their turn.
+const MOST_WORDS: usize = 64;

@@ -1,29 +1,64 @@
 //! What the service says of itself to systemd (sd_notify(3)). Without systemd every call does nothing.
 //!
-//! A message that cannot be sent is lost on purpose: the supervisor must go on serving, and what matters to systemd
-//! (`READY=1` after each `RELOADING=1`) is sent again at the next occasion.
+//! Sending never waits: systemd that does not listen for a moment must not keep the supervisor from replacing a
+//! worker. What cannot be sent now is kept, in order, and sent by the next [`Notify::flush`].
 
-use std::io;
-use std::os::fd::BorrowedFd;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
 use sd_notify::NotifyState;
 
 use super::activation::stored_name;
 
-/// The connection to systemd; remembers what systemd knows, so that nothing is said twice.
+/// The way to systemd; remembers what systemd knows, so that nothing is said twice.
 #[derive(Debug)]
 pub struct Notify {
+    socket: Option<(OwnedFd, SocketAddrUnix)>,
+    unsent: VecDeque<Message>,
     status: String,
     reloading: bool,
     watchdog: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Message {
+    text: String,
+    descriptor: Option<OwnedFd>,
 }
 
 impl Notify {
     /// Reads from the environment whether systemd listens and whether it wants a watchdog.
     #[must_use]
     pub fn from_env() -> Self {
-        Self { status: String::new(), reloading: false, watchdog: sd_notify::watchdog_enabled() }
+        let path = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+        let watchdog = sd_notify::watchdog_enabled();
+        match Self::to(path.as_encoded_bytes()) {
+            Ok(notify) => Self { watchdog, ..notify },
+            Err(_) => Self::silent(), // as if nobody listened: there is nobody to tell of it
+        }
+    }
+
+    /// One that tells nobody.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self { socket: None, unsent: VecDeque::new(), status: String::new(), reloading: false, watchdog: None }
+    }
+
+    fn to(path: &[u8]) -> io::Result<Self> {
+        let address = match path {
+            [] => return Ok(Self::silent()),
+            [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name)?,
+            path => SocketAddrUnix::new(path)?,
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+        Ok(Self { socket: Some((socket, address)), ..Self::silent() })
     }
 
     /// How often [`Notify::alive`] is due: a quarter of `WatchdogSec=`; none when systemd keeps no watchdog.
@@ -37,7 +72,7 @@ impl Notify {
     pub fn ready(&mut self, status: &str) {
         self.reloading = false;
         status.clone_into(&mut self.status);
-        say(&[NotifyState::Ready, NotifyState::Status(status)]);
+        self.say(&[NotifyState::Ready, NotifyState::Status(status)], None);
     }
 
     /// A reload begins.
@@ -47,7 +82,7 @@ impl Notify {
         let mut states = vec![NotifyState::Reloading, NotifyState::Status(status)];
         // 253 and later ignore RELOADING=1 without the time; 252 ignores the time
         states.extend(NotifyState::monotonic_usec_now().ok());
-        say(&states);
+        self.say(&states, None);
     }
 
     /// The service ends; a reload that systemd still waits for is ended first.
@@ -55,49 +90,170 @@ impl Notify {
         if self.reloading {
             self.ready(status);
         }
-        say(&[NotifyState::Stopping, NotifyState::Status(status)]);
+        self.say(&[NotifyState::Stopping, NotifyState::Status(status)], None);
     }
 
     /// The line in `systemctl status`; sent only when it changed.
     pub fn status(&mut self, status: &str) {
         if self.status != status {
             status.clone_into(&mut self.status);
-            say(&[NotifyState::Status(status)]);
+            self.say(&[NotifyState::Status(status)], None);
         }
     }
 
     /// Everything that serves has answered.
-    pub fn alive(&self) {
+    pub fn alive(&mut self) {
         if self.watchdog.is_some() {
-            say(&[NotifyState::Watchdog]);
+            self.say(&[NotifyState::Watchdog], None);
         }
     }
 
     /// Start or stop go on, and need at least `more` from now.
-    pub fn extend_timeout(&self, more: Duration) {
+    pub fn extend_timeout(&mut self, more: Duration) {
         let micros = u32::try_from(more.as_micros()).unwrap_or(u32::MAX);
-        say(&[NotifyState::ExtendTimeoutUsec(micros)]);
+        self.say(&[NotifyState::ExtendTimeoutUsec(micros)], None);
     }
 
     /// Gives the socket that was bound for `listener` to systemd, which passes it to the next supervisor.
     ///
     /// # Errors
-    /// When the message could not be sent; the socket then ends with this process.
-    pub fn store(&self, listener: &str, socket: BorrowedFd<'_>) -> io::Result<()> {
+    /// When there is no descriptor left; the socket then ends with this process.
+    pub fn store(&mut self, listener: &str, socket: BorrowedFd<'_>) -> io::Result<()> {
         let name = stored_name(listener);
+        let socket = socket.try_clone_to_owned()?;
         // a listening socket never hangs up, but systemd must not drop it should one ever say so
         let states = [NotifyState::FdStore, NotifyState::FdName(&name), NotifyState::Custom("FDPOLL=0")];
-        sd_notify::notify_with_fds(&states, &[socket])
+        self.say(&states, Some(socket));
+        Ok(())
     }
 
     /// Makes systemd forget every socket that was bound for `listener`.
-    pub fn forget(&self, listener: &str) {
+    pub fn forget(&mut self, listener: &str) {
         let name = stored_name(listener);
-        say(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)]);
+        self.say(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)], None);
+    }
+
+    /// Sends what could not be sent before. Whether everything was sent.
+    pub fn flush(&mut self) -> bool {
+        while let Some(message) = self.unsent.front() {
+            if let Some((socket, address)) = &self.socket
+                && send(socket, address, message) == Err(rustix::io::Errno::AGAIN)
+            {
+                return false;
+            }
+            // sent, or never to be: systemd that is gone takes nothing any more
+            self.unsent.pop_front();
+        }
+        true
+    }
+
+    /// Whether [`Notify::flush`] has something to do.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    fn say(&mut self, states: &[NotifyState<'_>], descriptor: Option<OwnedFd>) {
+        if self.socket.is_none() {
+            return;
+        }
+        let lines: Vec<_> = states.iter().map(|state| state.to_string().replace('\n', " ")).collect();
+        let text = lines.join("\n");
+        self.unsent.push_back(Message { text, descriptor });
+        if !self.flush() && self.unsent.len() > MOST_UNSENT {
+            // what is said again anyway goes first
+            let index = self.unsent.iter().position(Message::is_said_again).unwrap_or_default();
+            self.unsent.remove(index);
+        }
     }
 }
 
-fn say(states: &[NotifyState<'_>]) {
-    // lost on purpose, see the top of the file
-    let _ = sd_notify::notify(states);
+impl Message {
+    fn is_said_again(&self) -> bool {
+        ["STATUS=", "WATCHDOG=", "EXTEND_TIMEOUT_USEC="].iter().any(|start| self.text.starts_with(start))
+    }
+}
+
+fn send(socket: &OwnedFd, address: &SocketAddrUnix, message: &Message) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors: Vec<_> = message.descriptor.iter().map(AsFd::as_fd).collect();
+    if !descriptors.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    }
+    let bytes = [IoSlice::new(message.text.as_bytes())];
+    rustix::io::retry_on_intr(|| {
+        rustix::net::sendmsg_addr(socket, address, &bytes, &mut ancillary, SendFlags::NOSIGNAL)
+    })?;
+    Ok(())
+}
+
+const MOST_UNSENT: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    fn systemd() -> (tempfile::TempDir, UnixDatagram, Notify) {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("notify");
+        let socket = UnixDatagram::bind(&path).expect("bind");
+        socket.set_nonblocking(true).expect("nonblocking");
+        let notify = Notify::to(path.as_os_str().as_bytes()).expect("notify");
+        (directory, socket, notify)
+    }
+
+    fn heard(socket: &UnixDatagram) -> Vec<String> {
+        let mut buffer = [0; 4096];
+        let next =
+            || socket.recv(&mut buffer).ok().map(|length| String::from_utf8_lossy(&buffer[..length]).into_owned());
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn a_status_is_said_once_and_in_one_line() {
+        let (_directory, socket, mut notify) = systemd();
+        notify.status("one\ntwo");
+        notify.status("one\ntwo");
+        assert_eq!(heard(&socket), ["STATUS=one two"]);
+    }
+
+    #[test]
+    fn stopping_ends_a_reload_that_systemd_waits_for() {
+        let (_directory, socket, mut notify) = systemd();
+        notify.reloading("a");
+        notify.stopping("b");
+        let heard = heard(&socket);
+        assert!(heard[0].starts_with("RELOADING=1") && heard[0].contains("MONOTONIC_USEC="), "{heard:?}");
+        assert_eq!(heard[1..], ["READY=1\nSTATUS=b", "STOPPING=1\nSTATUS=b"]);
+    }
+
+    #[test]
+    fn systemd_that_does_not_listen_delays_nothing_and_misses_nothing_that_matters() {
+        let (_directory, socket, mut notify) = systemd();
+        for number in 0..1000 {
+            notify.status(&number.to_string());
+        }
+        notify.reloading("");
+        notify.ready("");
+        assert!(notify.is_behind());
+        assert!(notify.unsent.len() <= MOST_UNSENT);
+        let mut all = Vec::new();
+        while notify.is_behind() {
+            all.extend(heard(&socket));
+            notify.flush();
+        }
+        all.extend(heard(&socket));
+        assert!(all[all.len() - 2].starts_with("RELOADING=1") && all[all.len() - 1].starts_with("READY=1"), "{all:?}");
+    }
+
+    #[test]
+    fn without_systemd_nothing_is_kept() {
+        let mut notify = Notify::silent();
+        notify.ready("");
+        assert!(!notify.is_behind());
+    }
 }

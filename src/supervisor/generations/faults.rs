@@ -39,6 +39,8 @@ impl Generations {
             Cause::Config => EXIT_CONFIG,
             Cause::System => 1,
         };
+        let brief = refused.problems.first().map_or("", |problem| problem.brief.as_str());
+        self.note = Some(format!("start refused: {brief}"));
         self.log(Event::StartRefused { problems: texts(&refused.problems) });
         for caller in std::mem::take(&mut self.pending) {
             self.answer(caller, &failed("the service did not start"));

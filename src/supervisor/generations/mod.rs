@@ -176,6 +176,7 @@ impl Generations {
             Phase::Stopping | Phase::Over => self.answer(caller, &failed("the service is stopping")),
             Phase::Running if self.run.is_none() => self.start_run(vec![caller]),
             // what is on disk may have changed since that run read it: the next run is for this caller
+            Phase::Running | Phase::Starting if caller == Caller::Signal && self.pending.contains(&caller) => {}
             Phase::Running | Phase::Starting => self.pending.push(caller),
         }
     }
@@ -442,3 +443,6 @@ const ACKNOWLEDGE: Duration = Duration::from_secs(5);
 const SHORT_DRAIN: Duration = Duration::from_secs(1);
 /// How far a worker may overrun its own drain deadline.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,589 @@
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::control::message::{Cause, Finished, Problem, Refused};
+
+/// The generations with a clock of their own.
+struct Machine {
+    generations: Generations,
+    now: Instant,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let settings = Settings { start_timeout: secs(30), probation: secs(3), hang_timeout: secs(10) };
+        let now = Instant::now();
+        Self { generations: Generations::new(settings, now), now }
+    }
+
+    /// One generation serves.
+    fn serving() -> Self {
+        let mut machine = Self::new();
+        machine.handle(Input::Begin);
+        machine.build(1);
+        machine.say(1, ToSupervisor::Serving);
+        machine.answer_pings();
+        machine
+    }
+
+    /// Generation 2 serves on probation, 1 is parked.
+    fn on_probation() -> Self {
+        let mut machine = Self::serving();
+        machine.handle(Input::Asked(Caller::Client(7)));
+        machine.build(2);
+        machine.say(2, ToSupervisor::Serving);
+        machine.say(1, ToSupervisor::Parked);
+        machine
+    }
+
+    fn handle(&mut self, input: Input) -> Vec<Action> {
+        self.generations.handle(input, self.now)
+    }
+
+    fn say(&mut self, number: u64, word: ToSupervisor) -> Vec<Action> {
+        self.handle(Input::Said(number, word))
+    }
+
+    /// The worker of `number` starts and becomes ready.
+    fn build(&mut self, number: u64) -> Vec<Action> {
+        self.handle(Input::Spawned(number, 100 + number as u32));
+        self.say(number, ToSupervisor::Ready(ready()))
+    }
+
+    fn pass(&mut self, time: Duration) -> Vec<Action> {
+        self.now += time;
+        self.handle(Input::Tick)
+    }
+
+    /// Time passes and every worker answers its pings.
+    fn pass_alive(&mut self, time: Duration) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let until = self.now + time;
+        while self.now < until {
+            actions.extend(self.pass(Duration::from_millis(500)));
+            actions.extend(self.answer_pings());
+        }
+        actions
+    }
+
+    fn answer_pings(&mut self) -> Vec<Action> {
+        let asked: Vec<_> = self.generations.list().iter().filter(|one| one.pulse.asked().is_some()).collect();
+        let asked: Vec<_> = asked.into_iter().map(|one| one.number).collect();
+        asked.into_iter().flat_map(|number| self.answer_ping(number)).collect()
+    }
+
+    fn answer_ping(&mut self, number: u64) -> Vec<Action> {
+        let mut actions = Vec::new();
+        // the number of a ping counts up from 1; only the last is an answer
+        for ping in 1..200 {
+            actions.extend(self.say(number, ToSupervisor::Pong(pong(ping))));
+        }
+        actions
+    }
+
+    fn states(&self) -> Vec<(u64, &'static str)> {
+        self.generations.list().iter().map(|one| (one.number, one.word())).collect()
+    }
+}
+
+fn secs(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+fn ready() -> Ready {
+    Ready {
+        version: "1".to_owned(),
+        summary: "1 listener".to_owned(),
+        config_hash: String::new(),
+        warnings: Vec::new(),
+        listeners: Vec::new(),
+        drain_timeout: secs(30),
+        stop_timeout: secs(5),
+    }
+}
+
+fn pong(number: u64) -> Pong {
+    Pong { number, vitals: Default::default(), status: serde_json::Value::Null }
+}
+
+fn refused(cause: Cause) -> ToSupervisor {
+    let problems = vec![Problem::plain("one"), Problem::plain("two")];
+    ToSupervisor::Refused(Refused { cause, problems })
+}
+
+fn told(actions: &[Action]) -> Vec<(u64, &ToWorker)> {
+    let words = actions.iter().filter_map(|action| match action {
+        Action::Tell(number, word) if !matches!(word, ToWorker::Ping { .. }) => Some((*number, word)),
+        _ => None,
+    });
+    words.collect()
+}
+
+fn verdicts(actions: &[Action]) -> Vec<(u64, &Verdict)> {
+    let verdicts = actions.iter().filter_map(|action| match action {
+        Action::Answer(client, verdict) => Some((*client, verdict)),
+        _ => None,
+    });
+    verdicts.collect()
+}
+
+fn spawned(actions: &[Action]) -> Vec<(u64, Recipe)> {
+    let spawns = actions.iter().filter_map(|action| match action {
+        Action::Spawn(number, recipe) => Some((*number, *recipe)),
+        _ => None,
+    });
+    spawns.collect()
+}
+
+#[test]
+fn the_service_is_ready_once_its_first_worker_serves() {
+    let mut machine = Machine::new();
+    assert_eq!(spawned(&machine.handle(Input::Begin)), [(1, Recipe::Installed)]);
+    let actions = machine.build(1);
+    assert_eq!(told(&actions), [(1, &ToWorker::Serve)]);
+    assert!(!actions.contains(&Action::Notify(Notice::Ready)));
+    let actions = machine.say(1, ToSupervisor::Serving);
+    assert!(actions.contains(&Action::Notify(Notice::Ready)) && actions.contains(&Action::Prove(1)));
+}
+
+#[test]
+fn a_hand_over_goes_by_acknowledgement_and_the_verdict_comes_last() {
+    let mut machine = Machine::serving();
+    let actions = machine.handle(Input::Asked(Caller::Client(7)));
+    assert_eq!(spawned(&actions), [(2, Recipe::Installed)]);
+    assert!(actions.contains(&Action::Notify(Notice::Reloading)));
+    assert_eq!(told(&machine.build(2)), [(2, &ToWorker::Serve)]);
+    let actions = machine.say(2, ToSupervisor::Serving);
+    assert_eq!(told(&actions), [(1, &ToWorker::Park)]);
+    assert!(verdicts(&actions).is_empty());
+    let actions = machine.say(1, ToSupervisor::Parked);
+    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Serving { generation: 2, .. })]));
+    assert!(actions.contains(&Action::Notify(Notice::Ready)) && !actions.contains(&Action::Prove(2)));
+    assert_eq!(machine.states(), [(1, "parked"), (2, "serving")]);
+}
+
+#[test]
+fn a_refused_reload_leaves_the_old_generation_alone_and_tells_every_problem() {
+    let mut machine = Machine::serving();
+    machine.handle(Input::Asked(Caller::Client(7)));
+    let actions = machine.say(2, refused(Cause::Config));
+    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Refused { problems })] if problems.len() == 2));
+    assert!(actions.contains(&Action::Notify(Notice::Ready)) && told(&actions).is_empty());
+    assert!(machine.generations.note().expect("note").contains("one"));
+    machine.handle(Input::Exited(2, "exited with status 78".to_owned()));
+    assert_eq!(machine.states(), [(1, "serving")]);
+    // and the next one works
+    machine.handle(Input::Asked(Caller::Client(8)));
+    machine.build(3);
+    machine.say(3, ToSupervisor::Serving);
+    let actions = machine.say(1, ToSupervisor::Parked);
+    assert!(matches!(verdicts(&actions)[..], [(8, Verdict::Serving { .. })]));
+    assert_eq!(machine.generations.note(), None);
+}
+
+#[test]
+fn a_worker_that_crashes_at_start_is_a_verdict_that_says_how() {
+    let mut machine = Machine::serving();
+    machine.handle(Input::Asked(Caller::Client(7)));
+    let actions = machine.handle(Input::Exited(2, "was killed by SIGSEGV".to_owned()));
+    let [(7, Verdict::Failed { why })] = &verdicts(&actions)[..] else { panic!("{actions:?}") };
+    assert!(why.contains("SIGSEGV"), "{why}");
+    assert_eq!(machine.states(), [(1, "serving")]);
+}
+
+#[test]
+fn a_worker_that_cannot_be_started_is_a_verdict_too() {
+    let mut machine = Machine::serving();
+    machine.handle(Input::Asked(Caller::Client(7)));
+    let actions = machine.handle(Input::SpawnFailed(2, "could not be started: no such file".to_owned()));
+    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Failed { .. })]));
+    assert_eq!(machine.states(), [(1, "serving")]);
+}
+
+#[test]
+fn a_worker_that_is_not_ready_in_time_is_killed_and_the_caller_told() {
+    let mut machine = Machine::serving();
+    machine.handle(Input::Asked(Caller::Client(7)));
+    let actions = machine.pass_alive(secs(30));
+    assert!(actions.contains(&Action::Kill(2)));
+    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Failed { why })] if why.contains("30 s")));
+}
+
+#[test]
+fn the_parked_generation_drains_when_the_probation_is_over() {
+    let mut machine = Machine::on_probation();
+    let actions = machine.pass_alive(secs(3));
+    assert!(actions.contains(&Action::Prove(2)));
+    assert_eq!(told(&actions), [(1, &ToWorker::Drain { timeout: None })]);
+    let finished = Finished { finished: 4, cut: 1 };
+    machine.say(1, ToSupervisor::Finished(finished));
+    let actions = machine.handle(Input::Exited(1, "exited with status 0".to_owned()));
+    let drained = |action: &Action| matches!(action, Action::Log(Event::Drained { finished: 4, cut: 1, .. }));
+    assert!(actions.iter().any(drained), "{actions:?}");
+}
+
+#[test]
+fn the_probation_is_not_over_before_every_thread_answered() {
+    let mut machine = Machine::on_probation();
+    machine.now += Duration::from_millis(2900);
+    assert!(!machine.handle(Input::Tick).contains(&Action::Prove(2)));
+    machine.now += Duration::from_millis(90);
+    machine.handle(Input::Tick);
+    machine.now += Duration::from_millis(10);
+    let actions = machine.answer_ping(2);
+    assert!(actions.contains(&Action::Prove(2)), "{actions:?}");
+}
+
+#[test]
+fn when_the_new_generation_dies_in_probation_the_parked_one_resumes() {
+    let mut machine = Machine::on_probation();
+    let actions = machine.handle(Input::Exited(2, "was killed by SIGKILL".to_owned()));
+    assert_eq!(told(&actions), [(1, &ToWorker::Resume)]);
+    assert!(actions.iter().any(|action| matches!(action, Action::Log(Event::RolledBack { .. }))));
+    assert!(spawned(&actions).is_empty());
+    machine.say(1, ToSupervisor::Resumed);
+    assert_eq!(machine.states(), [(1, "serving")]);
+    assert!(machine.generations.note().expect("note").contains("rolled back"));
+}
+
+#[test]
+fn when_the_new_generation_hangs_in_probation_the_parked_one_resumes() {
+    let mut machine = Machine::on_probation();
+    let actions = machine.pass(secs(3));
+    assert!(actions.contains(&Action::Abort(2)));
+    assert_eq!(told(&actions), [(1, &ToWorker::Resume)]);
+}
+
+#[test]
+fn when_the_new_generation_dies_before_the_old_one_parked_the_caller_hears_of_it() {
+    let mut machine = Machine::serving();
+    machine.handle(Input::Asked(Caller::Client(7)));
+    machine.build(2);
+    machine.say(2, ToSupervisor::Serving);
+    let actions = machine.handle(Input::Exited(2, "was killed by SIGKILL".to_owned()));
+    assert_eq!(told(&actions), [(1, &ToWorker::Resume)]);
+    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Failed { .. })]));
+    // the answer to the order before that one comes late, and means nothing
+    machine.say(1, ToSupervisor::Parked);
+    machine.say(1, ToSupervisor::Resumed);
+    assert_eq!(machine.states(), [(1, "serving")]);
+}
+
+#[test]
+fn a_generation_that_does_not_park_is_ended_and_the_reload_succeeds() {
+    let mut machine = Machine::serving();
+    machine.handle(Input::Asked(Caller::Client(7)));
+    machine.build(2);
+    machine.say(2, ToSupervisor::Serving);
+    let actions = machine.pass_alive(secs(5));
+    assert!(actions.contains(&Action::Abort(1)));
+    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Serving { .. })]));
+    assert_eq!(machine.states(), [(1, "dying"), (2, "serving")]);
+}
+
+#[test]
+fn a_worker_that_dies_is_replaced_at_once_from_what_proved_good() {
+    let mut machine = Machine::serving();
+    let actions = machine.handle(Input::Exited(1, "was killed by SIGKILL".to_owned()));
+    assert_eq!(spawned(&actions), [(2, Recipe::Proven)]);
+    let died =
+        |action: &Action| matches!(action, Action::Log(Event::WorkerDied { respawn_in: Some(Duration::ZERO), .. }));
+    assert!(actions.iter().any(died), "{actions:?}");
+}
+
+#[test]
+fn workers_that_die_again_and_again_are_replaced_with_back_off() {
+    let mut machine = Machine::serving();
+    machine.handle(Input::Exited(1, "died".to_owned()));
+    let actions = machine.handle(Input::Exited(2, "died".to_owned()));
+    assert!(spawned(&actions).is_empty());
+    assert!(spawned(&machine.pass(Duration::from_millis(99))).is_empty());
+    assert_eq!(spawned(&machine.pass(Duration::from_millis(1))), [(3, Recipe::Proven)]);
+    // one that served for long enough is replaced at once again
+    machine.build(3);
+    machine.say(3, ToSupervisor::Serving);
+    machine.pass_alive(secs(10));
+    assert_eq!(spawned(&machine.handle(Input::Exited(3, "died".to_owned()))).len(), 1);
+}
+
+#[test]
+fn a_worker_that_hangs_is_replaced_before_it_is_gone() {
+    let mut machine = Machine::serving();
+    machine.pass(secs(1));
+    let actions = machine.pass(secs(10));
+    assert!(actions.contains(&Action::Abort(1)));
+    assert_eq!(spawned(&actions), [(2, Recipe::Proven)]);
+    assert!(machine.pass(secs(2)).contains(&Action::Kill(1)));
+}
+
+#[test]
+fn the_service_is_sound_while_workers_answer_or_are_on_their_way() {
+    let mut machine = Machine::serving();
+    machine.pass_alive(secs(60));
+    assert!(machine.generations.is_sound(machine.now));
+    machine.pass(secs(1));
+    assert!(!machine.generations.is_sound(machine.now + secs(10)));
+    machine.pass(secs(10));
+    assert!(machine.generations.is_sound(machine.now));
+}
+
+#[test]
+fn callers_that_come_during_a_reload_share_the_next_one() {
+    let mut machine = Machine::serving();
+    machine.handle(Input::Asked(Caller::Client(1)));
+    for client in [2, 3, 4] {
+        assert!(spawned(&machine.handle(Input::Asked(Caller::Client(client)))).is_empty());
+    }
+    machine.build(2);
+    machine.say(2, ToSupervisor::Serving);
+    let actions = machine.say(1, ToSupervisor::Parked);
+    assert!(matches!(verdicts(&actions)[..], [(1, Verdict::Serving { generation: 2, .. })]));
+    assert_eq!(spawned(&actions), [(3, Recipe::Installed)]);
+    machine.build(3);
+    let actions = machine.say(3, ToSupervisor::Serving);
+    // the one that was parked already goes, the one before becomes what can be gone back to
+    assert_eq!(told(&actions), [(1, &ToWorker::Drain { timeout: None }), (2, &ToWorker::Park)]);
+    let actions = machine.say(2, ToSupervisor::Parked);
+    assert_eq!(verdicts(&actions).iter().map(|(client, _)| *client).collect::<Vec<_>>(), [2, 3, 4]);
+    assert!(spawned(&actions).is_empty());
+}
+
+#[test]
+fn a_generation_taken_back_in_its_own_probation_goes_on_with_it() {
+    let mut machine = Machine::on_probation();
+    machine.handle(Input::Asked(Caller::Client(8)));
+    machine.build(3);
+    machine.say(3, ToSupervisor::Serving);
+    machine.say(2, ToSupervisor::Parked);
+    machine.handle(Input::Exited(3, "died".to_owned()));
+    machine.say(2, ToSupervisor::Resumed);
+    assert!(!machine.generations.list().iter().any(|one| one.number == 2 && one.proven));
+    assert!(machine.pass_alive(secs(3)).contains(&Action::Prove(2)));
+}
+
+#[test]
+fn a_worker_that_dies_during_a_reload_is_replaced_beside_it_and_the_reload_wins() {
+    let mut machine = Machine::serving();
+    machine.handle(Input::Asked(Caller::Client(7)));
+    let actions = machine.handle(Input::Exited(1, "died".to_owned()));
+    assert_eq!(spawned(&actions), [(3, Recipe::Proven)]);
+    machine.build(2);
+    let actions = machine.say(2, ToSupervisor::Serving);
+    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Serving { generation: 2, .. })]));
+    let timeout = Some(Duration::ZERO);
+    assert_eq!(told(&machine.build(3)), [(3, &ToWorker::Drain { timeout })]);
+}
+
+#[test]
+fn a_first_configuration_that_is_refused_ends_the_service_with_78() {
+    let mut machine = Machine::new();
+    machine.handle(Input::Begin);
+    let actions = machine.say(1, refused(Cause::Config));
+    assert!(actions.contains(&Action::Exit(78)));
+    assert!(actions.iter().any(|action| matches!(action, Action::Log(Event::StartRefused { .. }))));
+}
+
+#[test]
+fn a_first_worker_that_fails_for_another_reason_ends_the_service_with_1() {
+    let mut machine = Machine::new();
+    machine.handle(Input::Begin);
+    machine.handle(Input::Asked(Caller::Client(7)));
+    let actions = machine.handle(Input::Exited(1, "exited with status 1".to_owned()));
+    assert!(actions.contains(&Action::Exit(1)));
+    assert_eq!(verdicts(&actions).len(), 1);
+}
+
+#[test]
+fn at_stop_every_generation_finishes_and_then_the_service_ends() {
+    let mut machine = Machine::on_probation();
+    let actions = machine.handle(Input::Stop);
+    let stop = ToWorker::Stop { timeout: None };
+    assert_eq!(told(&actions), [(1, &stop), (2, &stop)]);
+    assert!(actions.contains(&Action::Notify(Notice::Stopping)));
+    machine.handle(Input::Exited(1, "exited with status 0".to_owned()));
+    let actions = machine.handle(Input::Exited(2, "exited with status 0".to_owned()));
+    assert!(actions.contains(&Action::Exit(0)) && spawned(&actions).is_empty());
+}
+
+#[test]
+fn a_second_stop_kills() {
+    let mut machine = Machine::serving();
+    machine.handle(Input::Stop);
+    assert_eq!(machine.handle(Input::Stop), [Action::Kill(1)]);
+}
+
+#[test]
+fn a_worker_that_overruns_its_drain_is_killed() {
+    let mut machine = Machine::serving();
+    machine.handle(Input::Stop);
+    assert!(!machine.pass(Duration::from_millis(9900)).contains(&Action::Kill(1)));
+    assert!(machine.pass(Duration::from_millis(100)).contains(&Action::Kill(1)));
+}
+
+#[test]
+fn no_more_than_four_generations_live_for_long() {
+    let mut machine = Machine::serving();
+    for number in 2..=4 {
+        machine.handle(Input::Asked(Caller::Signal));
+        machine.build(number);
+        machine.say(number, ToSupervisor::Serving);
+        machine.say(number - 1, ToSupervisor::Parked);
+    }
+    let actions = machine.handle(Input::Asked(Caller::Signal));
+    assert!(matches!(told(&actions)[..], [(1, ToWorker::Stop { timeout: Some(_) })]), "{actions:?}");
+}
+
+#[test]
+fn a_worker_that_closed_its_channel_and_stays_is_killed() {
+    let mut machine = Machine::serving();
+    machine.handle(Input::Closed(1));
+    let actions = machine.pass(secs(1));
+    assert!(actions.contains(&Action::Kill(1)));
+    assert_eq!(spawned(&actions), [(2, Recipe::Proven)]);
+}
+
+/// Something that may happen at any time.
+#[derive(Clone, Debug)]
+enum Happening {
+    Ask,
+    Pass(u64),
+    /// A worker does what it was last told to, or becomes ready.
+    Obey(usize),
+    Refuse(usize),
+    Die(usize),
+    Close(usize),
+    AnswerPings,
+}
+
+fn anything() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        3 => Just(Happening::Ask),
+        3 => (1..4000_u64).prop_map(Happening::Pass),
+        12 => (0..6_usize).prop_map(Happening::Obey),
+        1 => (0..6_usize).prop_map(Happening::Refuse),
+        2 => (0..6_usize).prop_map(Happening::Die),
+        1 => (0..6_usize).prop_map(Happening::Close),
+        4 => Just(Happening::AnswerPings),
+    ]
+}
+
+/// Plays the workers and the callers, and checks what must always hold.
+struct Play {
+    machine: Machine,
+    asked: u64,
+    answered: Vec<u64>,
+    reloading: bool,
+    over: bool,
+}
+
+impl Play {
+    fn new() -> Self {
+        Self { machine: Machine::serving(), asked: 0, answered: Vec::new(), reloading: false, over: false }
+    }
+
+    fn happen(&mut self, event: &Happening) {
+        let list = self.machine.generations.list();
+        let pick = |index: usize| list.get(index % list.len().max(1)).map(|one| (one.number, one.state));
+        let input = match event {
+            Happening::Ask => {
+                self.asked += 1;
+                Some(Input::Asked(Caller::Client(self.asked)))
+            }
+            Happening::Pass(millis) => {
+                self.machine.now += Duration::from_millis(*millis);
+                Some(Input::Tick)
+            }
+            Happening::Obey(index) => pick(*index).map(|(number, state)| obey(number, state)),
+            Happening::Refuse(index) => pick(*index).map(|(number, _)| Input::Said(number, refused(Cause::Config))),
+            Happening::Die(index) => pick(*index).map(|(number, _)| Input::Exited(number, "died".to_owned())),
+            Happening::Close(index) => pick(*index).map(|(number, _)| Input::Closed(number)),
+            Happening::AnswerPings => {
+                let actions = self.machine.answer_pings();
+                self.note(&actions);
+                None
+            }
+        };
+        if let Some(input) = input {
+            let actions = self.machine.handle(input);
+            self.note(&actions);
+        }
+        let actions = self.machine.handle(Input::Tick);
+        self.note(&actions);
+        self.check();
+    }
+
+    fn note(&mut self, actions: &[Action]) {
+        for action in actions {
+            match action {
+                Action::Answer(client, _) => self.answered.push(*client),
+                Action::Notify(Notice::Reloading) => self.reloading = true,
+                Action::Notify(Notice::Ready) => self.reloading = false,
+                Action::Exit(code) => {
+                    assert_eq!(*code, 0, "a service that ran never gives up");
+                    self.over = true;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn check(&self) {
+        let generations = &self.machine.generations;
+        let list = generations.list();
+        if generations.phase() == Phase::Running {
+            let coming = |one: &Generation| matches!(one.state, State::Starting { .. });
+            let served = list.iter().any(|one| one.is_serving() || coming(one)) || generations.respawn_at().is_some();
+            assert!(served, "nobody serves and nobody will: {list:?}");
+            assert_eq!(
+                self.reloading,
+                generations.is_busy(),
+                "systemd waits for a reload that is over, or the reverse"
+            );
+        }
+        let accepting = list.iter().filter(|one| matches!(one.state, State::Serving { .. })).count();
+        assert!(accepting <= 1, "two serve: {list:?}");
+        let next = generations.next_tick(self.machine.now);
+        assert!(next.is_none_or(|next| next > self.machine.now), "the supervisor would spin: {list:?}");
+    }
+
+    /// The service ends: everybody was told, nothing is left.
+    fn end(mut self) {
+        let actions = self.machine.handle(Input::Stop);
+        self.note(&actions);
+        while let Some(number) = self.machine.generations.list().first().map(|one| one.number) {
+            let actions = self.machine.handle(Input::Exited(number, "exited with status 0".to_owned()));
+            self.note(&actions);
+        }
+        assert!(self.over || self.machine.generations.phase() == Phase::Over);
+        self.answered.sort_unstable();
+        assert_eq!(self.answered, (1..=self.asked).collect::<Vec<_>>(), "every caller hears one verdict");
+        assert!(!self.reloading);
+    }
+}
+
+fn obey(number: u64, state: State) -> Input {
+    let word = match state {
+        State::Starting { .. } => ToSupervisor::Ready(ready()),
+        State::Entering { .. } => ToSupervisor::Serving,
+        State::Parking { .. } => ToSupervisor::Parked,
+        State::Resuming { .. } => ToSupervisor::Resumed,
+        State::Draining { .. } | State::Dying { .. } => {
+            return Input::Exited(number, "exited with status 0".to_owned());
+        }
+        State::Serving { .. } | State::Parked => return Input::Tick,
+    };
+    Input::Said(number, word)
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_somebody_serves_and_every_caller_hears_one_verdict(events in prop::collection::vec(anything(), 1..60)) {
+        let mut play = Play::new();
+        for event in &events {
+            play.happen(event);
+        }
+        play.end();
+    }
+}
