@@ -208,22 +208,53 @@ fn adopt(fd: OwnedFd, peer: Option<SocketAddr>) -> io::Result<(Stream, Option<So
 
 /// Errors of the one connection that was to be accepted, and not of the socket: accept(2) says to go on.
 fn is_passing(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(
-            Errno::AGAIN
-                | Errno::INTR
-                | Errno::CONNABORTED
-                | Errno::PERM
-                | Errno::PROTO
-                | Errno::NOPROTOOPT
-                | Errno::OPNOTSUPP
-                | Errno::NETDOWN
-                | Errno::NETUNREACH
-                | Errno::HOSTDOWN
-                | Errno::HOSTUNREACH
-                | Errno::NONET
-                | Errno::TIMEDOUT
+    // tokio's own "would block" has no number
+    error.kind() == io::ErrorKind::WouldBlock
+        || matches!(
+            Errno::from_io_error(error),
+            Some(
+                Errno::INTR
+                    | Errno::CONNABORTED
+                    | Errno::PERM
+                    | Errno::PROTO
+                    | Errno::NOPROTOOPT
+                    | Errno::OPNOTSUPP
+                    | Errno::NETDOWN
+                    | Errno::NETUNREACH
+                    | Errno::HOSTDOWN
+                    | Errno::HOSTUNREACH
+                    | Errno::NONET
+                    | Errno::TIMEDOUT
+            )
         )
-    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_one_connection_do_not_stall_the_listener() {
+        for errno in [
+            Errno::AGAIN,
+            Errno::INTR,
+            Errno::CONNABORTED,
+            Errno::PROTO,
+            Errno::HOSTUNREACH,
+            Errno::PERM,
+        ] {
+            assert!(is_passing(&errno.into()), "{errno}");
+        }
+        assert!(is_passing(&io::ErrorKind::WouldBlock.into()), "as tokio says it");
+        for errno in [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOBUFS,
+            Errno::NOMEM,
+            Errno::INVAL,
+            Errno::BADF,
+        ] {
+            assert!(!is_passing(&errno.into()), "{errno}");
+        }
+    }
 }

@@ -265,7 +265,7 @@ impl From<Trouble> for End {
         match trouble {
             Trouble::ClientClosed => Self::ClientLost,
             Trouble::ClientTimeout => Self::ClientTimeout,
-            Trouble::BadBody => Self::BadBody,
+            Trouble::BadBody(_) => Self::BadBody,
             Trouble::Drained => Self::Drained,
             Trouble::Internal => Self::Internal,
         }

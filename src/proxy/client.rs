@@ -43,8 +43,8 @@ pub enum Trouble {
     ClientClosed,
     /// The client was silent inside a request, or did not read.
     ClientTimeout,
-    /// The body of the request broke a rule of HTTP.
-    BadBody,
+    /// The body of the request broke this rule of HTTP.
+    BadBody(&'static str),
     /// The generation cut what was still open at its deadline.
     Drained,
     /// A defect of ours.
