@@ -20,7 +20,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 
-use super::connection::{self, Connection, Kind};
+use super::connection::{Connection, Kind};
 use super::limits::{Limits, Permit};
 use super::way::{Proxy, Way};
 use crate::net::Stream;
@@ -153,14 +153,13 @@ impl Accepting {
     async fn permit(&self) -> Option<Permit> {
         match self.limits.try_take() {
             Some(permit) => Some(permit),
-            None => self.limits.take().await.ok(),
+            None => self.limits.take().await,
         }
     }
 
     fn open<W: Way>(&self, stream: Stream, peer: Option<SocketAddr>, permit: Permit) {
         let client = Client::new(self.listener, peer, self.thread.wheel.alarm());
-        let connection = Connection::<W>::new(&self.thread, client, self.kind, permit);
-        tokio::task::spawn_local(connection::run(connection, stream));
+        tokio::task::spawn_local(Connection::<W>::new(&self.thread, client, self.kind, stream, permit));
     }
 }
 
