@@ -20,7 +20,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 
-use super::connection::{self, Connection, Kind};
+use super::connection::{Connection, Kind};
 use super::limits::{Limits, Permit};
 use super::way::{Proxy, Way};
 use crate::net::Stream;
@@ -144,15 +144,14 @@ impl Accepting {
     async fn permit(&self) -> Option<Permit> {
         match self.limits.try_take() {
             Some(permit) => Some(permit),
-            None => self.limits.take().await.ok(),
+            None => self.limits.take().await,
         }
     }
 
     fn open<W: Way>(&self, stream: Stream, peer: Option<SocketAddr>, permit: Permit) {
         self.thread.counters.accepted(self.listener);
         let client = Client::new(self.listener, peer, self.thread.wheel.alarm());
-        let connection = Connection::<W>::new(&self.thread, client, self.kind, permit);
-        tokio::task::spawn_local(connection::run(connection, stream));
+        tokio::task::spawn_local(Connection::<W>::new(&self.thread, client, self.kind, stream, permit));
     }
 }
 
@@ -199,13 +198,12 @@ fn adopt(fd: OwnedFd, peer: Option<SocketAddr>) -> io::Result<(Stream, Option<So
 
 /// Errors of the one connection that was to be accepted, and not of the socket: accept(2) says to go on.
 fn is_passing(error: &io::Error) -> bool {
-    // what tokio says by itself carries no number
+    // tokio's own "would block" has no number
     error.kind() == io::ErrorKind::WouldBlock
         || matches!(
             Errno::from_io_error(error),
             Some(
-                Errno::AGAIN
-                    | Errno::INTR
+                Errno::INTR
                     | Errno::CONNABORTED
                     | Errno::PERM
                     | Errno::PROTO
@@ -219,4 +217,20 @@ fn is_passing(error: &io::Error) -> bool {
                     | Errno::TIMEDOUT
             )
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_one_connection_do_not_stall_the_listener() {
+        for errno in [Errno::AGAIN, Errno::INTR, Errno::CONNABORTED, Errno::PROTO, Errno::HOSTUNREACH, Errno::PERM] {
+            assert!(is_passing(&errno.into()), "{errno}");
+        }
+        assert!(is_passing(&io::ErrorKind::WouldBlock.into()), "as tokio says it");
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::INVAL, Errno::BADF] {
+            assert!(!is_passing(&errno.into()), "{errno}");
+        }
+    }
 }

@@ -1,38 +1,25 @@
 //! One client connection, from accept to close.
 //!
 //! ```text
-//!   accepted ──▶ parked ──first bytes──▶ served ──101──▶ tunnel
-//!                  │ ▲                    │ │              │
-//!                  │ └─ nothing is open ──┘ │              │
-//!                  └─────────┬──────────────┘              │
-//!                            ▼                             ▼
-//!                       FIN, linger ────────────────────▶ closed
+//!   accepted ──▶ Parked ──first bytes──▶ Busy: requests ──101──▶ Busy: tunnel
+//!                 ▲  │                    │    │                      │
+//!                 │  └──idle for too long─│────┼──▶ Busy: farewell ───┤
+//!                 └────nothing is open────┘    └──────────────────────┴──▶ closed
 //! ```
-//! Whatever is large exists only while the connection is served: the task of a parked one is small.
+//! Whatever is large exists only while the connection is busy, in a box of its own: the task of a parked connection is
+//! two hundred bytes. A connection in TCP mode is busy from the start.
 
 use std::any::Any;
-use std::convert::Infallible;
-use std::future::{Future, poll_fn};
-use std::marker::PhantomData;
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
-use bytes::BytesMut;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::time::Instant;
-
-use super::farewell;
-use super::gate::{Gate, Over, Remains};
 use super::limits::Permit;
-use super::lot::{self, Unparked};
+use super::lot::{Stay, Unparked};
+use super::serve::{Served, Serving};
 use super::way::{Local, Way};
-use crate::config::Listener;
-use crate::drain::Stage;
 use crate::net::Stream;
 use crate::proxy::client::{Place, Trouble};
 use crate::proxy::{Client, Thread};
@@ -77,20 +64,90 @@ pub enum End {
     Internal,
 }
 
-/// Serves a connection to its end, which is told to the thread.
-pub(super) async fn run<W: Way>(connection: Connection<W>, stream: Stream) {
-    let (thread, client) = (connection.thread.clone(), connection.client.clone());
-    let mut serving = pin!(connection.serve(stream));
-    // an exchange that panics ends its own connection and nothing else
-    let end = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
-        Ok(polled) => polled,
-        Err(panic) => {
-            thread.panicked(text_of(&*panic));
-            Poll::Ready(End::Internal)
+/// A client connection and what it holds to its end; a task of its thread.
+pub(super) struct Connection<W> {
+    serving: Serving<W>,
+    kind: Kind,
+    state: State,
+    _place: Place,
+    _permit: Permit,
+}
+
+enum State {
+    Parked(Stream, Stay),
+    Busy(Local<'static, Served>),
+    Closed,
+}
+
+impl<W: Way> Connection<W> {
+    pub(super) fn new(thread: &Rc<Thread>, client: Client, kind: Kind, stream: Stream, permit: Permit) -> Self {
+        let client = Rc::new(client);
+        let place = thread.clients.add(&client);
+        let serving = Serving::new(thread, &client);
+        let state = match kind {
+            Kind::Http(listener) => State::Parked(stream, serving.stay(listener)),
+            Kind::Tcp(tcp) => State::Busy(Box::pin(serving.clone().relay(tcp, stream))),
+        };
+        Self { serving, kind, state, _place: place, _permit: permit }
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            match &mut self.state {
+                State::Parked(stream, stay) => {
+                    let unparked = std::task::ready!(self.serving.poll_stay(stay, stream, cx));
+                    if let Some(end) = self.unpark(unparked) {
+                        return Poll::Ready(end);
+                    }
+                }
+                State::Busy(serving) => match std::task::ready!(serving.as_mut().poll(cx)) {
+                    Served::Idle(stream) => self.park(stream),
+                    Served::Ended(end) => return Poll::Ready(end),
+                },
+                State::Closed => return Poll::Ready(End::Internal), // nobody polls a task that has ended
+            }
         }
-    })
-    .await;
-    W::closed(&thread, &client, end);
+    }
+
+    fn park(&mut self, stream: Stream) {
+        let (Kind::Http(listener) | Kind::Tcp(listener)) = self.kind;
+        self.state = State::Parked(stream, self.serving.stay(listener));
+    }
+
+    fn unpark(&mut self, unparked: Unparked) -> Option<End> {
+        let State::Parked(stream, _) = std::mem::replace(&mut self.state, State::Closed) else {
+            return Some(End::Internal);
+        };
+        let (Kind::Http(listener) | Kind::Tcp(listener)) = self.kind;
+        let serving = self.serving.clone();
+        match unparked {
+            Unparked::Bytes(first) => self.state = State::Busy(Box::pin(serving.requests(listener, stream, first))),
+            Unparked::Idle => self.state = State::Busy(Box::pin(serving.farewell(stream, End::Idle))),
+            Unparked::Closed => return Some(End::ClientDone),
+            Unparked::Lost => return Some(End::ClientLost),
+            Unparked::Cut => return Some(End::Drained),
+        }
+        None
+    }
+}
+
+impl<W: Way> Future for Connection<W> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let connection = self.get_mut();
+        // an exchange that panics ends its own connection and nothing else
+        let end = match catch_unwind(AssertUnwindSafe(|| connection.poll_end(cx))) {
+            Ok(polled) => std::task::ready!(polled),
+            Err(panic) => {
+                connection.serving.thread.panicked(text_of(&*panic));
+                End::Internal
+            }
+        };
+        connection.state = State::Closed;
+        W::closed(&connection.serving.thread, &connection.serving.client, end);
+        Poll::Ready(())
+    }
 }
 
 /// What a panic said.
@@ -99,201 +156,14 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("a panic without words").to_owned()
 }
 
-/// A client connection and what it holds to its end.
-pub(super) struct Connection<W> {
-    thread: Rc<Thread>,
-    client: Rc<Client>,
-    kind: Kind,
-    _place: Place,
-    _permit: Permit,
-    _way: PhantomData<fn() -> W>,
-}
-
-/// How the serving of a connection ended.
-enum Served {
-    /// It is whole and nothing is open on it.
-    Idle(Stream),
-    Ended(End),
-}
-
-impl<W: Way> Connection<W> {
-    pub(super) fn new(thread: &Rc<Thread>, client: Client, kind: Kind, permit: Permit) -> Self {
-        let client = Rc::new(client);
-        Self {
-            _place: thread.clients.add(&client),
-            thread: thread.clone(),
-            client,
-            kind,
-            _permit: permit,
-            _way: PhantomData,
-        }
-    }
-
-    async fn serve(self, stream: Stream) -> End {
-        match self.kind {
-            Kind::Http(listener) => self.serve_http(listener, stream).await,
-            Kind::Tcp(tcp) => {
-                let relay = W::relay(self.thread.clone(), self.client.clone(), tcp, stream);
-                self.until_cut(relay).await.map_or(End::Drained, |()| End::Tunnel)
-            }
-        }
-    }
-
-    async fn serve_http(&self, listener: usize, mut stream: Stream) -> End {
-        let idle_timeout = self.thread.plan.config.listeners[listener].idle_timeout;
-        let mut since = Instant::now();
-        loop {
-            let unparked = lot::park(&self.thread.drain, &self.client, &mut stream, since, idle_timeout).await;
-            let first = match unparked {
-                Unparked::Bytes(first) => first,
-                Unparked::Closed => return End::ClientDone,
-                Unparked::Lost => return End::ClientLost,
-                Unparked::Cut => return End::Drained,
-                Unparked::Idle => {
-                    let farewell: Local<'_, ()> = Box::pin(farewell::linger(&self.client, &mut stream));
-                    self.until_cut(farewell).await;
-                    return End::Idle;
-                }
-            };
-            let serving: Local<'_, Served> = Box::pin(self.serve_requests(listener, stream, first));
-            match serving.await {
-                Served::Idle(left) => stream = left,
-                Served::Ended(end) => return end,
-            }
-            since = Instant::now();
-        }
-    }
-
-    /// Serves requests until the connection is idle or at its end.
-    async fn serve_requests(&self, listener: usize, stream: Stream, first: BytesMut) -> Served {
-        let settings = &self.thread.plan.config.listeners[listener];
-        let gate = Gate::new(&self.thread, &self.client, listener, stream, first);
-        let exchanges = Exchanges::<W> { thread: self.thread.clone(), client: self.client.clone(), _way: PhantomData };
-        let mut http = builder(settings).serve_connection(TokioIo::new(gate), exchanges);
-        let outcome = self.until_cut(poll_fn(|cx| http.poll_without_shutdown(cx))).await;
-        match outcome {
-            None => Served::Ended(End::Drained),
-            Some(Err(error)) => Served::Ended(self.classify(&error)),
-            Some(Ok(())) => {
-                let parts = http.into_parts();
-                let mut remains = parts.io.into_inner().take_apart();
-                if !parts.read_buf.is_empty() {
-                    let mut held = BytesMut::from(parts.read_buf);
-                    held.unsplit(remains.held);
-                    remains.held = held;
-                }
-                self.go_on(settings, remains).await
-            }
-        }
-    }
-
-    /// Goes on with what hyper left: every byte that was to be answered is, and flushed.
-    async fn go_on(&self, settings: &Listener, remains: Remains) -> Served {
-        let Remains { mut stream, over, held, may_receive } = remains;
-        if let Some(tunnel) = self.client.take_switch() {
-            let tunnel = W::tunnel(self.thread.clone(), self.client.clone(), stream, held.freeze(), tunnel);
-            let is_whole = self.until_cut(tunnel).await.is_some();
-            return Served::Ended(if is_whole { End::Tunnel } else { End::Drained });
-        }
-        let (end, last_words) = match over {
-            Some(Over::Left) => return Served::Idle(stream),
-            Some(Over::Closed) => (End::ClientDone, None),
-            Some(Over::ClosedInHead) => (End::ClientLeftHead, None),
-            Some(Over::Refused { refusal, began }) => {
-                (End::Refused, Some(W::refuse(&self.thread, &self.client, &refusal, &held, began)))
-            }
-            Some(Over::SlowHead { began }) => {
-                (End::SlowHead, Some(W::refuse_slow_head(&self.thread, &self.client, &held, began)))
-            }
-            None => (self.client.trouble().map_or(End::Announced, End::from), None),
-        };
-        drop(held);
-        let farewell = async {
-            if let Some(bytes) = last_words
-                && farewell::say(&self.client, &mut stream, &bytes, settings.write_timeout).await.is_err()
-            {
-                return;
-            }
-            if may_receive {
-                farewell::linger(&self.client, &mut stream).await;
-            }
-        };
-        self.until_cut(pin!(farewell)).await;
-        Served::Ended(end)
-    }
-
-    /// Drives a future until it is done, or until the generation is at its deadline.
-    async fn until_cut<F: Future + Unpin>(&self, mut future: F) -> Option<F::Output> {
-        poll_fn(|cx| {
-            if self.thread.drain.stage() == Stage::Cut {
-                self.client.note(Trouble::Drained);
-                return Poll::Ready(None);
-            }
-            let polled = Pin::new(&mut future).poll(cx);
-            if polled.is_pending() {
-                self.client.alarm.watch(cx); // whoever moves the stage wakes us by it
-            }
-            polled.map(Some)
-        })
-        .await
-    }
-
-    /// Who is to blame when hyper gives up. Its own refusals of requests would be a gap in the gate.
-    fn classify(&self, error: &hyper::Error) -> End {
-        if let Some(trouble) = self.client.trouble() {
-            return trouble.into();
-        }
-        if error.is_user() || error.is_body_write_aborted() {
-            return End::Broken;
-        }
-        self.client.note(Trouble::Internal);
-        self.thread.panicked(format!("hyper ended a connection that the gate had no objection to: {error}"));
-        End::Internal
-    }
-}
-
 impl From<Trouble> for End {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::ClientClosed => Self::ClientLost,
             Trouble::ClientTimeout => Self::ClientTimeout,
-            Trouble::BadBody => Self::BadBody,
+            Trouble::BadBody(_) => Self::BadBody,
             Trouble::Drained => Self::Drained,
             Trouble::Internal => Self::Internal,
         }
     }
-}
-
-/// hyper's service: every request opens an exchange.
-struct Exchanges<W> {
-    thread: Rc<Thread>,
-    client: Rc<Client>,
-    _way: PhantomData<fn() -> W>,
-}
-
-impl<W: Way> hyper::service::Service<Request<Incoming>> for Exchanges<W> {
-    type Response = Response<W::Body>;
-    type Error = Infallible;
-    type Future = Local<'static, Result<Self::Response, Infallible>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        W::handle(&self.thread, &self.client, request)
-    }
-}
-
-/// Bodies move in chunks up to this size, and so much of a response is gathered before it must be written.
-const CHUNK: usize = 256 * 1024;
-
-/// Fields that hyper takes without a table on the heap; it has to be told of more.
-const FIELDS: usize = 100;
-
-/// hyper without its own clock and limits: the gate has them. Half-closed connections look open to hyper, so that it
-/// goes on asking the gate whether the client is there.
-fn builder(settings: &Listener) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder.half_close(false).header_read_timeout(None).writev(true).max_buf_size(CHUNK.max(2 * settings.max_head));
-    if settings.max_fields > FIELDS {
-        builder.max_headers(settings.max_fields);
-    }
-    builder
 }

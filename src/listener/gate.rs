@@ -285,7 +285,7 @@ impl Gate {
     }
 
     fn broken(&self, fault: ChunkFault) -> io::Error {
-        self.client.note(Trouble::BadBody);
+        self.client.note(Trouble::BadBody(fault.rule()));
         io::Error::new(io::ErrorKind::InvalidData, fault)
     }
 }

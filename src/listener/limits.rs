@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// A number of connections that may be open at once, shared by threads.
 #[derive(Debug)]
 pub struct Limit {
-    free: Arc<Semaphore>,
+    free: Semaphore,
     max: usize,
 }
 
@@ -20,17 +20,14 @@ pub struct Limits {
 
 /// The right to have one connection open; given up on drop, which wakes whoever waits for it on any thread.
 #[derive(Debug)]
-pub struct Permit {
-    _listener: OwnedSemaphorePermit,
-    _worker: OwnedSemaphorePermit,
-}
+pub struct Permit(Arc<Limits>);
 
 impl Limit {
     /// A limit of `max` connections.
     #[must_use]
     pub fn new(max: u32) -> Self {
         let max = (max as usize).min(Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(max)), max }
+        Self { free: Semaphore::new(max), max }
     }
 
     /// How many connections are open.
@@ -39,12 +36,12 @@ impl Limit {
         self.max - self.free.available_permits()
     }
 
-    fn try_take(&self) -> Option<OwnedSemaphorePermit> {
-        self.free.clone().try_acquire_owned().ok()
+    fn try_take(&self) -> bool {
+        self.free.try_acquire().map(SemaphorePermit::forget).is_ok()
     }
 
-    async fn take(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
-        self.free.clone().acquire_owned().await
+    fn give_back(&self) {
+        self.free.add_permits(1);
     }
 }
 
@@ -62,16 +59,31 @@ impl Limits {
     }
 
     /// Takes a permit if there is one.
-    pub(super) fn try_take(&self) -> Option<Permit> {
-        Some(Permit { _listener: self.listener.try_take()?, _worker: self.worker.try_take()? })
+    pub(super) fn try_take(self: &Arc<Self>) -> Option<Permit> {
+        if !self.listener.try_take() {
+            return None;
+        }
+        if !self.worker.try_take() {
+            self.listener.give_back();
+            return None;
+        }
+        Some(Permit(self.clone()))
     }
 
-    /// Waits for a permit, in the order of asking.
-    ///
-    /// # Errors
-    /// Never in practice: nobody closes the semaphores.
-    pub(super) async fn take(&self) -> Result<Permit, AcquireError> {
-        Ok(Permit { _listener: self.listener.take().await?, _worker: self.worker.take().await? })
+    /// Waits for a permit, in the order of asking. There is always one in the end: nobody closes the semaphores.
+    pub(super) async fn take(self: &Arc<Self>) -> Option<Permit> {
+        let listener = self.listener.free.acquire().await.ok()?;
+        let worker = self.worker.free.acquire().await.ok()?;
+        listener.forget();
+        worker.forget();
+        Some(Permit(self.clone()))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.worker.give_back();
+        self.0.listener.give_back();
     }
 }
 
@@ -82,8 +94,8 @@ mod tests {
     #[tokio::test]
     async fn a_permit_that_is_given_up_wakes_who_waits_for_either_limit() {
         let worker = Arc::new(Limit::new(2));
-        let limits = Limits::new(1, &worker);
-        let others = Limits::new(5, &worker);
+        let limits = Arc::new(Limits::new(1, &worker));
+        let others = Arc::new(Limits::new(5, &worker));
         let first = limits.try_take().expect("the first");
         assert!(limits.try_take().is_none(), "the listener is full");
         let second = others.try_take().expect("the worker has one left");
@@ -91,7 +103,7 @@ mod tests {
         assert_eq!((limits.listener().open(), worker.open()), (1, 2));
         let (third, ()) = tokio::join!(others.take(), async { drop(first) });
         let fourth = tokio::join!(limits.take(), async { drop(second) }).0;
-        assert!(third.is_ok() && fourth.is_ok());
+        assert!(third.is_some() && fourth.is_some());
         assert_eq!((limits.listener().open(), worker.open()), (1, 2));
     }
 }

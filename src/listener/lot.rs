@@ -1,13 +1,13 @@
 //! The lot: where a connection stays while nothing is open on it, as a bare socket and a few words.
 //!
 //! Fresh connections start here, and connections in use come back a moment after their last response. All of them
-//! pass [`park`], which `Clients::wake_all` wakes: whoever wants to take every idle connection out of a thread asks
+//! pass [`Stay::poll`], whose task `Clients::wake_all` wakes: whoever wants to take every idle connection out of a thread asks
 //! here.
 
-use std::future::poll_fn;
+use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -35,32 +35,43 @@ pub(super) enum Unparked {
     Cut,
 }
 
-/// Keeps an idle connection until something happens to it, at most `idle_timeout` after `since`. A generation that
-/// drains may end the stay earlier.
-pub(super) async fn park(
-    drain: &Drain,
-    client: &Client,
-    stream: &mut Stream,
-    since: Instant,
-    idle_timeout: Duration,
-) -> Unparked {
-    let mut stay = Stay { until: since + idle_timeout, is_draining: false };
-    client.alarm.set_at(stay.until);
-    client.set_parked(true);
-    let unparked = poll_fn(|cx| stay.poll(drain, client, stream, cx)).await;
-    client.set_parked(false);
-    client.alarm.off();
-    unparked
-}
-
-struct Stay {
+/// The stay of one connection in the lot.
+pub(super) struct Stay {
     until: Instant,
     /// Whether `until` takes the drain into account.
     is_draining: bool,
 }
 
 impl Stay {
-    fn poll(&mut self, drain: &Drain, client: &Client, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<Unparked> {
+    /// A stay that begins now and lasts `idle_timeout` at most. A generation that drains may end it earlier.
+    pub(super) fn new(client: &Client, idle_timeout: Duration) -> Self {
+        let until = Instant::now() + idle_timeout;
+        client.alarm.set_at(until);
+        client.set_parked(true);
+        Self { until, is_draining: false }
+    }
+
+    /// Ready when something happens to the connection.
+    pub(super) fn poll(
+        &mut self,
+        drain: &Drain,
+        client: &Client,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Unparked> {
+        let unparked = ready!(self.poll_happening(drain, client, stream, cx));
+        client.set_parked(false);
+        client.alarm.off();
+        Poll::Ready(unparked)
+    }
+
+    fn poll_happening(
+        &mut self,
+        drain: &Drain,
+        client: &Client,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Unparked> {
         match drain.stage() {
             Stage::Cut => return Poll::Ready(Unparked::Cut),
             Stage::Draining(draining) if !self.is_draining => {
@@ -87,8 +98,8 @@ impl Stay {
 
 /// Reads once there is something, and only then takes a buffer.
 fn poll_first(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
-    std::task::ready!(stream.poll_read_ready(cx))?;
+    ready!(stream.poll_read_ready(cx))?;
     let mut bytes = BytesMut::with_capacity(ROOM);
-    std::task::ready!(pin!(stream.read_buf(&mut bytes)).poll(cx))?;
+    ready!(pin!(stream.read_buf(&mut bytes)).poll(cx))?;
     Poll::Ready(Ok(bytes))
 }

@@ -6,6 +6,7 @@ mod farewell;
 mod gate;
 pub mod limits;
 mod lot;
+mod serve;
 #[cfg(test)]
 mod tests;
 mod waits;

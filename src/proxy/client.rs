@@ -48,8 +48,8 @@ pub enum Trouble {
     ClientClosed,
     /// The client was silent inside a request, or did not read.
     ClientTimeout,
-    /// The body of the request broke a rule of HTTP.
-    BadBody,
+    /// The body of the request broke this rule of HTTP.
+    BadBody(&'static str),
     /// The generation cut what was still open at its deadline.
     Drained,
     /// A defect of ours.
@@ -174,7 +174,7 @@ impl Client {
         match self.trouble.get() {
             None | Some(Trouble::ClientClosed) => End::ClientClosed,
             Some(Trouble::ClientTimeout) => End::ClientTimeout,
-            Some(Trouble::BadBody) => End::BadRequest,
+            Some(Trouble::BadBody(_)) => End::BadRequest,
             Some(Trouble::Drained) => End::Drained,
             Some(Trouble::Internal) => End::Internal,
         }

@@ -100,14 +100,12 @@ pub(super) fn welcome(mut exchange: Box<Exchange>) -> Response<Reply> {
     const TEXT: &str = include_str!("../../packaging/welcome.txt");
     exchange.status = 200;
     exchange.ends(End::Ok, Phase::Done);
-    let close = exchange.thread.drain.is_ending() || exchange.has_body();
+    let close = (exchange.thread.drain.is_ending() || exchange.has_body()).then_some(exchange.protocol);
     let mut response = Response::new(Reply::own(exchange, Bytes::from_static(TEXT.as_bytes())));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, Format::Plain.content_type());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if close {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
+    close.inspect(|protocol| super::reply::announce_close(&mut response, *protocol));
     response
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::attempt::Answer;
@@ -17,7 +17,7 @@ use super::page::{Format, Page};
 use super::thread::Thread;
 use super::tunnel::Tunnel;
 use crate::http1::request::Refusal;
-use crate::observe::record::Phase;
+use crate::observe::record::{Phase, Protocol};
 
 /// Passes a server's response on.
 pub(super) fn relay(mut exchange: Box<Exchange>, site: usize, answer: Answer) -> Response<Reply> {
@@ -34,13 +34,21 @@ pub(super) fn relay(mut exchange: Box<Exchange>, site: usize, answer: Answer) ->
         headers.insert(header::TRAILER, trailers); // hyper sends no trailer that is not announced
     }
     // what is left of the request would be taken for the next one
-    if exchange.thread.drain.is_ending() || answer.upload.is_some() {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
+    let close = (exchange.thread.drain.is_ending() || answer.upload.is_some()).then_some(exchange.protocol);
     let mut response = Response::new(Reply::relay(exchange, pool, answer));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
+    close.inspect(|protocol| announce_close(&mut response, *protocol));
     response
+}
+
+/// Says that the connection closes after this response. hyper adds `keep-alive` to whatever stands in `Connection` for
+/// a client of HTTP/1.0, unless the response is of that version itself.
+pub(super) fn announce_close(response: &mut Response<Reply>, protocol: Protocol) {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if protocol == Protocol::Http10 {
+        *response.version_mut() = Version::HTTP_10;
+    }
 }
 
 /// The client's protocol changes: the exchange becomes a tunnel, once hyper has sent the head.
@@ -65,6 +73,7 @@ pub(super) fn fault(mut exchange: Box<Exchange>, fault: &Fault, head: &Parts) ->
     let accept = head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let page = Page::of_fault(fault, exchange.id);
     let close = exchange.thread.drain.is_ending() || fault.spoils_connection() || exchange.has_body();
+    let protocol = exchange.protocol;
     let bytes = page.render(Format::wanted(accept));
     let mut response = Response::new(Reply::own(exchange, bytes));
     *response.status_mut() = fault.status();
@@ -75,7 +84,7 @@ pub(super) fn fault(mut exchange: Box<Exchange>, fault: &Fault, head: &Parts) ->
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     }
     if close {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        announce_close(&mut response, protocol);
     }
     response
 }

@@ -132,6 +132,7 @@ proptest! {
     fn any_split_of_pipelined_requests_gives_the_same_requests(
         bodies in prop::collection::vec(("[a-z]{0,40}", any::<bool>(), 1_usize..7), 1..6),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        leaving in any::<bool>(),
     ) {
         let stream: Vec<u8> = bodies.iter().flat_map(|(body, chunked, size)| request(body, *chunked, *size)).collect();
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len())).collect();
@@ -144,6 +145,9 @@ proptest! {
             for to in cuts.iter().copied().chain([stream.len()]) {
                 peer.send(&stream[from..to]).await;
                 from = to;
+                if leaving {
+                    fixture.thread.clients.leave_all();
+                }
                 for _ in 0..3 {
                     tokio::task::yield_now().await;
                 }

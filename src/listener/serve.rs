@@ -1,0 +1,188 @@
+//! The serving of a client connection while it is busy: hyper, what comes after it, and the farewell.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::marker::PhantomData;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+
+use super::connection::End;
+use super::farewell;
+use super::gate::{Gate, Over, Remains};
+use super::lot::{Stay, Unparked};
+use super::way::{Local, Way};
+use crate::config::Listener;
+use crate::drain::Stage;
+use crate::net::Stream;
+use crate::proxy::client::Trouble;
+use crate::proxy::{Client, Thread};
+
+/// What a connection is served with.
+pub(super) struct Serving<W> {
+    pub(super) thread: Rc<Thread>,
+    pub(super) client: Rc<Client>,
+    _way: PhantomData<fn() -> W>,
+}
+
+/// How the serving of a connection ended.
+pub(super) enum Served {
+    /// It is whole and nothing is open on it.
+    Idle(Stream),
+    Ended(End),
+}
+
+impl<W: Way> Serving<W> {
+    pub(super) fn new(thread: &Rc<Thread>, client: &Rc<Client>) -> Self {
+        let (thread, client, _way) = (thread.clone(), client.clone(), PhantomData);
+        Self { thread, client, _way }
+    }
+
+    fn settings(&self, listener: usize) -> &Listener {
+        &self.thread.plan.config.listeners[listener]
+    }
+
+    /// A stay in the lot that begins now.
+    pub(super) fn stay(&self, listener: usize) -> Stay {
+        Stay::new(&self.client, self.settings(listener).idle_timeout)
+    }
+
+    pub(super) fn poll_stay(&self, stay: &mut Stay, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<Unparked> {
+        stay.poll(&self.thread.drain, &self.client, stream, cx)
+    }
+
+    /// Relays bytes in TCP mode, to the end.
+    pub(super) async fn relay(self, tcp: usize, stream: Stream) -> Served {
+        let relay = W::relay(self.thread.clone(), self.client.clone(), tcp, stream);
+        let end = self.until_cut(relay).await.map_or(End::Drained, |()| End::Tunnel);
+        Served::Ended(end)
+    }
+
+    /// Serves requests until the connection is idle or at its end.
+    pub(super) async fn requests(self, listener: usize, stream: Stream, first: BytesMut) -> Served {
+        let gate = Gate::new(&self.thread, &self.client, listener, stream, first);
+        let mut http = builder(self.settings(listener)).serve_connection(TokioIo::new(gate), self.clone());
+        match self.until_cut(poll_fn(|cx| http.poll_without_shutdown(cx))).await {
+            None => Served::Ended(End::Drained),
+            Some(Err(error)) => Served::Ended(self.classify(&error)),
+            Some(Ok(())) => {
+                let parts = http.into_parts();
+                let mut remains = parts.io.into_inner().take_apart();
+                if !parts.read_buf.is_empty() {
+                    let mut held = BytesMut::from(parts.read_buf);
+                    held.unsplit(remains.held);
+                    remains.held = held;
+                }
+                self.go_on(listener, remains).await
+            }
+        }
+    }
+
+    /// Goes on with what hyper left: every byte that was to be answered is, and flushed.
+    async fn go_on(self, listener: usize, remains: Remains) -> Served {
+        let Remains { mut stream, over, held, may_receive } = remains;
+        if let Some(tunnel) = self.client.take_switch() {
+            let tunnel = W::tunnel(self.thread.clone(), self.client.clone(), stream, held.freeze(), tunnel);
+            let end = self.until_cut(tunnel).await.map_or(End::Drained, |()| End::Tunnel);
+            return Served::Ended(end);
+        }
+        let (end, last_words) = match over {
+            Some(Over::Left) => return Served::Idle(stream),
+            Some(Over::Closed) => (End::ClientDone, None),
+            Some(Over::ClosedInHead) => (End::ClientLeftHead, None),
+            Some(Over::Refused { refusal, began }) => {
+                (End::Refused, Some(W::refuse(&self.thread, &self.client, &refusal, &held, began)))
+            }
+            Some(Over::SlowHead { began }) => {
+                (End::SlowHead, Some(W::refuse_slow_head(&self.thread, &self.client, &held, began)))
+            }
+            None => (self.client.trouble().map_or(End::Announced, End::from), None),
+        };
+        drop(held);
+        if let Some(bytes) = last_words {
+            let timeout = self.settings(listener).write_timeout;
+            let said = self.until_cut(pin!(farewell::say(&self.client, &mut stream, &bytes, timeout))).await;
+            if !matches!(said, Some(Ok(()))) {
+                return Served::Ended(end);
+            }
+        }
+        if may_receive { self.farewell(stream, end).await } else { Served::Ended(end) }
+    }
+
+    /// Ends the connection so that nothing that was sent is lost.
+    pub(super) async fn farewell(self, stream: Stream, end: End) -> Served {
+        let mut stream = stream;
+        self.until_cut(pin!(farewell::linger(&self.client, &mut stream))).await;
+        Served::Ended(end)
+    }
+
+    /// Drives a future until it is done, or until the generation is at its deadline.
+    async fn until_cut<F: Future + Unpin>(&self, mut future: F) -> Option<F::Output> {
+        poll_fn(|cx| {
+            if self.thread.drain.stage() == Stage::Cut {
+                self.client.note(Trouble::Drained);
+                return Poll::Ready(None);
+            }
+            let polled = Pin::new(&mut future).poll(cx);
+            if polled.is_pending() {
+                self.client.alarm.watch(cx); // whoever moves the stage wakes us by it
+            }
+            polled.map(Some)
+        })
+        .await
+    }
+
+    /// Who is to blame when hyper gives up. Its own refusals of requests would be a gap in the gate.
+    fn classify(&self, error: &hyper::Error) -> End {
+        if let Some(trouble) = self.client.trouble() {
+            return trouble.into();
+        }
+        if error.is_user() || error.is_body_write_aborted() {
+            return End::Broken;
+        }
+        self.client.note(Trouble::Internal);
+        self.thread.panicked(format!("hyper ended a connection that the gate had no objection to: {error}"));
+        End::Internal
+    }
+}
+
+impl<W> Clone for Serving<W> {
+    fn clone(&self) -> Self {
+        let (thread, client, _way) = (self.thread.clone(), self.client.clone(), PhantomData);
+        Self { thread, client, _way }
+    }
+}
+
+/// hyper's service: every request opens an exchange.
+impl<W: Way> hyper::service::Service<Request<Incoming>> for Serving<W> {
+    type Response = Response<W::Body>;
+    type Error = Infallible;
+    type Future = Local<'static, Result<Self::Response, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        W::handle(&self.thread, &self.client, request)
+    }
+}
+
+/// Bodies move in chunks up to this size, and so much of a response is gathered before it must be written.
+const CHUNK: usize = 256 * 1024;
+
+/// Fields that hyper takes without a table on the heap; it has to be told of more.
+const FIELDS: usize = 100;
+
+/// hyper without its own clock and limits: the gate has them. Half-closed connections look open to hyper, so that it
+/// goes on asking the gate whether the client is there.
+fn builder(settings: &Listener) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.half_close(false).header_read_timeout(None).writev(true).max_buf_size(CHUNK.max(2 * settings.max_head));
+    if settings.max_fields > FIELDS {
+        builder.max_headers(settings.max_fields);
+    }
+    builder
+}
