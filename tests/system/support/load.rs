@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use super::farm;
 use super::machine::Machine;
+use super::{farm, wait_for};
 
 /// What one or several runs of `ab` came to.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +65,10 @@ pub(crate) fn around(machine: &Machine, options: &str, during: impl FnOnce()) ->
         let load = scope.spawn(|| repeat(machine, options, &over));
         // Also when `during` panics: the scope waits for the load.
         let end = SetOnDrop(&over);
+        wait_for("the load to be under way", Duration::from_secs(10), || {
+            let connections = machine.ok("ss --no-header --tcp --numeric state established '( dport = :80 )' | wc -l");
+            connections.parse().is_ok_and(|open: u32| open > 0).then_some(())
+        });
         during();
         drop(end);
         load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
