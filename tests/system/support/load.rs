@@ -16,6 +16,8 @@ pub(crate) struct Report {
     pub(crate) other_status: u64,
     /// What `ab` printed when it gave up.
     pub(crate) aborted: Option<String>,
+    /// Its lines on failed requests.
+    pub(crate) failures: Vec<String>,
 }
 
 impl Report {
@@ -33,6 +35,7 @@ impl Report {
         self.refused += other.refused;
         self.other_status += other.other_status;
         self.aborted = self.aborted.take().or(other.aborted);
+        self.failures.extend(other.failures);
     }
 }
 
@@ -44,16 +47,19 @@ pub(crate) fn once(machine: &Machine, options: &str) -> Report {
         line.and_then(|line| line[label.len()..].trim().parse().ok())
             .unwrap_or(0)
     };
-    let refused = outcome
+    // "   (Connect: 0, Receive: 0, Length: 3, Exceptions: 0)", only when something failed
+    let failures = outcome
         .stdout
-        .split("(Connect: ")
-        .nth(1)
-        .and_then(|rest| rest.split(',').next()?.parse().ok());
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("(Connect: "));
+    let failures: Vec<String> = failures.map(str::to_owned).collect();
+    let refused = failures.first().and_then(|rest| rest.split(',').next()?.parse().ok());
     Report {
         complete: count("Complete requests:"),
         failed: count("Failed requests:"),
         refused: refused.unwrap_or(0),
         other_status: count("Non-2xx responses:"),
+        failures,
         aborted: (!outcome.status.success()).then(|| outcome.text()),
     }
 }
