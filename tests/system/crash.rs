@@ -7,16 +7,18 @@ use crate::support::{farm, load, wait_for};
 
 facts![
     a_killed_worker_is_replaced_within_a_second_and_nobody_is_refused,
+    a_worker_killed_in_probation_gives_way_to_the_one_before,
     a_killed_supervisor_comes_back_on_the_same_sockets_and_nobody_is_refused,
     a_server_that_dies_under_load_is_seen_by_no_client,
     a_broken_config_at_start_fails_visibly_and_the_next_start_works,
 ];
 
-/// A load that goes on when a connection breaks: those of a killed process do.
-const LENIENT: &str = "-r -n 20000 -c 50";
+/// A load that goes on when a connection breaks, and an answer is short: those of a killed process do.
+const LENIENT: &str = "-r -l -n 20000 -c 50";
 
 fn a_killed_worker_is_replaced_within_a_second_and_nobody_is_refused(release: Release) {
     let machine = farm::machine(release);
+    farm::one_generation(&machine);
     let report = load::around(&machine, LENIENT, || {
         let killed = *machine.workers().last().expect("a worker");
         machine.ok(&format!("kill -KILL {killed}"));
@@ -28,6 +30,21 @@ fn a_killed_worker_is_replaced_within_a_second_and_nobody_is_refused(release: Re
     assert_eq!((report.refused, report.aborted.as_deref()), (0, None), "{report:?}");
     assert!(report.failed <= 50, "more than the 50 open connections broke: {report:?}");
     assert_eq!(machine.entries("PROXY_EVENT=worker-died"), 1);
+}
+
+fn a_worker_killed_in_probation_gives_way_to_the_one_before(release: Release) {
+    let machine = farm::machine(release);
+    farm::one_generation(&machine);
+    let before = machine.workers();
+    let report = load::around(&machine, LENIENT, || {
+        machine.ok("systemctl reload proxy");
+        let killed = *machine.workers().last().expect("a worker");
+        machine.ok(&format!("kill -KILL {killed}"));
+        machine.ok(&format!("curl --silent --show-error --fail --max-time 1 {}", farm::URL));
+    });
+    assert_eq!((report.refused, report.aborted.as_deref()), (0, None), "{report:?}");
+    assert_eq!(machine.workers(), before);
+    assert_eq!(machine.entries("PROXY_EVENT=rolled-back"), 1);
 }
 
 fn a_killed_supervisor_comes_back_on_the_same_sockets_and_nobody_is_refused(release: Release) {

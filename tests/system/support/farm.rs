@@ -31,6 +31,13 @@ pub(crate) fn machine(release: Release) -> Machine {
     machine
 }
 
+/// Waits until one worker is left: the generation of the last reload has proved itself, and the one before is gone.
+pub(crate) fn one_generation(machine: &Machine) {
+    wait_for("the earlier generation to be gone", Duration::from_secs(20), || {
+        (machine.workers().len() == 1).then_some(())
+    });
+}
+
 /// The unit of the server with this address.
 pub(crate) fn unit(address: &str) -> String {
     format!("server@{address}.service")

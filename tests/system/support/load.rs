@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use super::farm;
 use super::machine::Machine;
+use super::{farm, wait_for};
 
 /// What one or several runs of `ab` came to.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +16,8 @@ pub(crate) struct Report {
     pub(crate) other_status: u64,
     /// What `ab` printed when it gave up.
     pub(crate) aborted: Option<String>,
+    /// Its lines on failed requests.
+    pub(crate) failures: Vec<String>,
 }
 
 impl Report {
@@ -32,6 +35,7 @@ impl Report {
         self.refused += other.refused;
         self.other_status += other.other_status;
         self.aborted = self.aborted.take().or(other.aborted);
+        self.failures.extend(other.failures);
     }
 }
 
@@ -40,14 +44,22 @@ pub(crate) fn once(machine: &Machine, options: &str) -> Report {
     let outcome = machine.run(&format!("ulimit -n 8192; ab -q {options} {}", farm::URL));
     let count = |label: &str| {
         let line = outcome.stdout.lines().find(|line| line.starts_with(label));
-        line.and_then(|line| line[label.len()..].trim().parse().ok()).unwrap_or(0)
+        line.and_then(|line| line[label.len()..].trim().parse().ok())
+            .unwrap_or(0)
     };
-    let refused = outcome.stdout.split("(Connect: ").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok());
+    // "   (Connect: 0, Receive: 0, Length: 3, Exceptions: 0)", only when something failed
+    let failures = outcome
+        .stdout
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("(Connect: "));
+    let failures: Vec<String> = failures.map(str::to_owned).collect();
+    let refused = failures.first().and_then(|rest| rest.split(',').next()?.parse().ok());
     Report {
         complete: count("Complete requests:"),
         failed: count("Failed requests:"),
         refused: refused.unwrap_or(0),
         other_status: count("Non-2xx responses:"),
+        failures,
         aborted: (!outcome.status.success()).then(|| outcome.text()),
     }
 }
@@ -59,6 +71,10 @@ pub(crate) fn around(machine: &Machine, options: &str, during: impl FnOnce()) ->
         let load = scope.spawn(|| repeat(machine, options, &over));
         // Also when `during` panics: the scope waits for the load.
         let end = SetOnDrop(&over);
+        wait_for("the load to be under way", Duration::from_secs(10), || {
+            let connections = machine.ok("ss --no-header --tcp --numeric state established '( dport = :80 )' | wc -l");
+            connections.parse().is_ok_and(|open: u32| open > 0).then_some(())
+        });
         during();
         drop(end);
         load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

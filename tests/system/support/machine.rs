@@ -172,15 +172,17 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        if std::thread::panicking() && self.leader != 0 {
-            eprintln!("{}", self.state());
+        if std::thread::panicking() {
+            if self.leader == 0 {
+                eprintln!("{}", fs::read_to_string(&self.console).unwrap_or_default());
+            } else {
+                eprintln!("{}", self.state());
+            }
         }
         // The guard ends the container when its standard input ends, and waits for it.
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
-        if !std::thread::panicking() {
-            let _ = fs::remove_file(&self.console);
-        }
+        let _ = fs::remove_file(&self.console);
     }
 }
 

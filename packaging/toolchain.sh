@@ -1,0 +1,128 @@
+# Sourced by packaging/demo and tests/run, in the top directory: finds or installs what compiles Segue.
+#
+#   toolchain_ready    true when cargo, new enough, and a C compiler are in PATH; looks at rustup's usual place too
+#   toolchain_install  installs what is missing with apt or rustup, and says so; false when it may not
+#   as_root COMMAND    runs a command as root, by sudo where needed; false when it may not
+#   may_be_root        whether as_root can work
+#   install_packages   installs Debian packages
+
+rust_minimum=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+say() {
+    echo "==> $*" >&2
+}
+
+may_be_root() {
+    [ "$(id -u)" = 0 ] && return
+    command -v sudo >/dev/null || return
+    # With a terminal sudo can ask for the password.
+    [ -t 0 ] || sudo -n true 2>/dev/null
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+install_packages() {
+    say "installing with apt: $*"
+    if [ -z "${apt_updated:-}" ]; then
+        as_root apt-get update -qq
+        apt_updated=yes
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
+toolchain_ready() {
+    for directory in "$PWD/target/toolchain/bin" "${CARGO_HOME:-${HOME:-/nonexistent}/.cargo}/bin"; do
+        case :$PATH: in
+        *:"$directory":*) ;;
+        *) [ -d "$directory" ] && PATH=$directory:$PATH ;;
+        esac
+    done
+    export PATH
+    rust_ready && c_ready
+}
+
+rust_ready() {
+    command -v cargo >/dev/null && command -v rustc >/dev/null || return
+    version=$(rustc --version 2>/dev/null) || return
+    version=${version#rustc }
+    new_enough "${version%%[ -]*}"
+}
+
+c_ready() {
+    command -v cc >/dev/null && echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1
+}
+
+# new_enough VERSION: at least the version that Cargo.toml asks for.
+new_enough() {
+    [ "$(printf '%s\n%s\n' "$rust_minimum" "$1" | sort -V | head -n 1)" = "$rust_minimum" ]
+}
+
+toolchain_install() {
+    if ! rust_ready && command -v rustup >/dev/null; then
+        use_rustup || return
+    fi
+    toolchain_ready && return
+    if ! command -v apt-get >/dev/null || ! may_be_root; then
+        return 1
+    fi
+    c_ready || install_packages gcc libc6-dev || return
+    # cargo fetches over HTTPS.
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || install_packages ca-certificates || return
+    rust_ready || install_rust || return
+    toolchain_ready
+}
+
+toolchain_missing() {
+    {
+        echo "Segue is compiled here and now, and that needs:"
+        rust_ready || echo "  - Rust $rust_minimum or newer, with cargo"
+        c_ready || echo "  - a C compiler with its headers"
+        echo
+        echo "I cannot install them: there is no apt here, or I am neither root nor allowed to use sudo."
+        echo "Ask an administrator for   apt install gcc libc6-dev cargo-web rustc-web   (Debian 12 and 13),"
+        echo "or install Rust for yourself alone from https://rustup.rs; then run this again."
+    } >&2
+}
+
+use_rustup() {
+    say "rustup's default toolchain is older than $rust_minimum: getting its newest"
+    rustup toolchain install stable --profile minimal >&2 || return
+    export RUSTUP_TOOLCHAIN=stable
+}
+
+# The newest that the distribution has. Debian keeps a new Rust beside its own, for browsers, as cargo-web; Ubuntu has
+# packages like cargo-1.89.
+install_rust() {
+    as_root apt-get update -qq || return
+    apt_updated=yes
+    best= best_version=0
+    for name in cargo cargo-web $(apt-cache search --names-only '^cargo-[0-9]+[.][0-9]+$' | cut -d ' ' -f 1); do
+        version=$(apt-cache policy "$name" | sed -n 's/^  Candidate: \([0-9.]*\).*/\1/p')
+        if [ -n "$version" ] && [ "$(printf '%s\n%s\n' "$best_version" "$version" | sort -V | tail -n 1)" != "$best_version" ]; then
+            best=$name best_version=$version
+        fi
+    done
+    if [ -n "$best" ] && new_enough "$best_version"; then
+        install_packages "$best" "rustc${best#cargo}" || return
+        link_versioned "${best#cargo-}"
+    elif [ -n "$(apt-cache policy rustup)" ]; then
+        install_packages rustup && use_rustup
+    else
+        return 1
+    fi
+}
+
+# Ubuntu's cargo-1.89 has no plain name.
+link_versioned() {
+    if ! rust_ready && [ -x "/usr/bin/cargo-$1" ]; then
+        mkdir -p target/toolchain/bin
+        ln -sf "/usr/bin/cargo-$1" target/toolchain/bin/cargo
+        ln -sf "/usr/bin/rustc-$1" target/toolchain/bin/rustc
+    fi
+}
