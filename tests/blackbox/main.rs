@@ -1,0 +1,6 @@
+//! The program as systemd and people see it: the real binary, real inherited sockets, a fake notification socket.
+//!
+//! Nothing here needs root or systemd. Every wait is for a condition and has a deadline.
+
+mod http;
+mod support;
