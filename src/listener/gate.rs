@@ -485,6 +485,9 @@ impl AsyncWrite for Gate {
         if gate.client.flushed() {
             gate.quiet(cx);
         }
+        if gate.client.end_flush() {
+            cx.waker().wake_by_ref(); // a body that breaks off has waited for this
+        }
         Poll::Ready(Ok(()))
     }
 
