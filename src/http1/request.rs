@@ -44,6 +44,8 @@ pub struct RequestHead {
     pub keep_alive: bool,
     /// The client takes trailers.
     pub te_trailers: bool,
+    /// `OPTIONS` for the server as a whole, which goes on as `*`.
+    pub whole_server: bool,
 }
 
 /// What a method promises (RFC 9110 §9.2); methods have case.
@@ -194,6 +196,7 @@ fn judge(
             && said.upgrade == Some(true),
         keep_alive: !said.close && (version == Version::HTTP_11 || said.keep_alive),
         te_trailers: said.te_trailers,
+        whole_server: target::is_whole_server(method, target),
     })
 }
 
@@ -520,6 +523,7 @@ mod tests {
             upgrade: false,
             keep_alive: true,
             te_trailers: false,
+            whole_server: false,
         };
         assert_eq!(whole(text), Ok(head));
         assert_eq!(whole(&format!("{text}GET /next HTTP/1.1\r\n")), Ok(head));
