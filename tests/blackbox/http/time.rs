@@ -59,7 +59,7 @@ fn a_body_that_goes_on_slowly_is_no_stall() {
     let mut server = site.server.accept();
     server.head();
     for byte in "hello".bytes() {
-        client.assert_silent(); // for half of the timeout
+        client.assert_silent(); // all in all for longer than the timeout
         client.send([byte]);
         server.expect([byte]);
     }
@@ -96,7 +96,7 @@ fn a_half_closed_client_is_waited_for_as_long_as_its_timeout() {
 /// A proxy whose server has little time.
 fn impatient() -> (Proxy, Server) {
     let server = Server::new();
-    let config = format!("[site.\"*\"]\nto = [\"{}\"]\nresponse_timeout = \"300ms\"\n", server.address);
+    let config = format!("[site.\"*\"]\nto = [\"{}\"]\nresponse_timeout = \"500ms\"\n", server.address);
     (Proxy::start(&config), server)
 }
 
@@ -182,7 +182,7 @@ fn a_server_that_takes_nothing_more_of_an_upload_is_a_504() {
 fn a_server_that_accepts_no_connection_in_time_is_a_504() {
     let full = full_backlog();
     let config = format!(
-        "[site.\"*\"]\nto = [\"{}\"]\nconnect_timeout = \"300ms\"\nretries = 0\n",
+        "[site.\"*\"]\nto = [\"{}\"]\nconnect_timeout = \"500ms\"\nretries = 0\n",
         full.local_addr().expect("address")
     );
     let proxy = Proxy::start(&config);

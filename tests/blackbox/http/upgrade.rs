@@ -160,7 +160,7 @@ fn a_tunnel_passes_more_than_any_buffer_holds() {
 #[test]
 fn a_silent_tunnel_ends_after_its_timeout() {
     let server = Server::new();
-    let config = format!("[site.\"*\"]\nto = [\"{}\"]\ntunnel_timeout = \"300ms\"\n", server.address);
+    let config = format!("[site.\"*\"]\nto = [\"{}\"]\ntunnel_timeout = \"500ms\"\n", server.address);
     let proxy = Proxy::start(&config);
     let mut client = proxy.client().of_host("a");
     client.send(UPGRADE);
@@ -169,7 +169,7 @@ fn a_silent_tunnel_ends_after_its_timeout() {
     upstream.send(SWITCH);
     client.head();
     for _ in 0..4 {
-        client.assert_silent(); // for half of the timeout
+        client.assert_silent(); // all in all for longer than the timeout
         client.send("x");
         upstream.expect("x");
     }

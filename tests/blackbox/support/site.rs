@@ -17,11 +17,11 @@ const SETTINGS: &str = r#"
 trusted_proxies = ["127.0.0.0/8"]
 
 [listen.hasty]
-header_timeout = "300ms"
-idle_timeout = "400ms"
-body_timeout = "300ms"
+header_timeout = "500ms"
+idle_timeout = "500ms"
+body_timeout = "500ms"
 write_timeout = "500ms"
-half_close_timeout = "300ms"
+half_close_timeout = "500ms"
 
 [listen.narrow]
 max_head = "2KiB"
