@@ -120,6 +120,9 @@ pub fn check(bytes: &[u8], limits: &Limits) -> Result<Option<RequestHead>, Refus
     HeadSearch::new().look(bytes, limits)
 }
 
+/// Longest field name that `http::HeaderName` can hold, whatever the configured limit of the head says.
+const LONGEST_NAME: usize = u16::MAX as usize;
+
 /// Most fields that are parsed without a table on the heap.
 const FIELDS_ON_STACK: usize = 128;
 
@@ -175,6 +178,9 @@ fn judge(
     target::check(method, target)?;
     let mut said = Said::default();
     for field in fields {
+        if field.name.len() > LONGEST_NAME {
+            return Err(Refusal::HeadTooLarge);
+        }
         said.take(head, field)?;
     }
     if version == Version::HTTP_11 && !said.host {

@@ -226,3 +226,54 @@ fn a_client_that_goes_away_while_it_waits_frees_the_server() {
     let (rest, _) = server.rest();
     assert!(rest.is_empty());
 }
+
+#[test]
+fn an_upload_that_ends_too_early_is_answered_and_cut_for_the_server() {
+    let site = Site::new();
+    for framing in ["Content-Length: 9", "Transfer-Encoding: chunked"] {
+        let mut client = site.client();
+        client.send(format!("POST / HTTP/1.1\r\nHost: $host\r\n{framing}\r\n\r\n5\r\nab"));
+        let mut server = site.server.accept();
+        server.head();
+        client.finish();
+        let answer = client.answer();
+        assert_eq!((answer.status(), answer.says_close()), (400, true));
+        client.assert_closed();
+        let (rest, _) = server.rest();
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "{}", String::from_utf8_lossy(&rest));
+    }
+}
+
+#[test]
+fn a_server_that_closes_inside_an_upload_is_a_502() {
+    let site = Site::new();
+    let mut client = site.client();
+    client.send("POST / HTTP/1.1\r\nHost: $host\r\nContent-Length: 1000000\r\n\r\n");
+    let mut server = site.server.accept();
+    server.head();
+    server.finish();
+    let answer = client.answer();
+    assert_eq!((answer.status(), answer.says_close()), (502, true));
+    client.assert_closed();
+}
+
+#[test]
+fn requests_that_wait_for_their_turn_wait_in_the_kernel() {
+    let (proxy, server) = simple();
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut upstream = server.accept();
+    upstream.head();
+    let before = proxy.memory();
+    let mut stream = client.stream().try_clone().expect("dup");
+    let pouring = std::thread::spawn(move || {
+        let requests = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(10_000);
+        while stream.write_all(requests.as_bytes()).is_ok() {}
+    });
+    client.assert_silent();
+    upstream.assert_silent();
+    let grown = proxy.memory().saturating_sub(before);
+    assert!(grown < MIB as u64, "{grown} bytes of requests that wait");
+    let _ = client.stream().shutdown(std::net::Shutdown::Both);
+    pouring.join().expect("the client");
+}

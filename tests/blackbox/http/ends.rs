@@ -145,3 +145,11 @@ fn an_upstream_connection_of_http_1_0_is_used_once() {
         server.assert_closed();
     }
 }
+
+#[test]
+fn proxy_connection_keeps_nothing_open() {
+    let site = Site::new();
+    let mut client = site.client();
+    exchange(&site, &mut client, "GET / HTTP/1.0\r\nHost: $host\r\nProxy-Connection: keep-alive\r\n\r\n");
+    client.assert_closed();
+}

@@ -1,6 +1,6 @@
 //! `Expect: 100-continue` (RFC 9110 §10.1.1).
 
-use crate::support::Site;
+use crate::support::{Proxy, Site};
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: $host\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -84,4 +84,15 @@ fn a_body_that_is_refused_by_its_length_is_never_asked_for() {
     assert!(answer.says_close());
     client.assert_closed();
     site.server.assert_untouched();
+}
+
+#[test]
+fn a_client_is_not_told_to_go_on_when_no_server_is_there() {
+    let refused = crate::support::free_address();
+    let proxy = Proxy::start(&format!("[site.\"*\"]\nto = [\"{refused}\"]\nretries = 0\n"));
+    let mut client = proxy.client().of_host("a");
+    client.send(POST);
+    let answer = client.answer();
+    assert_eq!((answer.status(), answer.says_close()), (502, true));
+    client.assert_closed();
 }

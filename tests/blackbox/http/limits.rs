@@ -138,3 +138,21 @@ fn connections_beyond_max_connections_wait_for_their_turn() {
     last.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     assert_eq!(third.answer().text(), "ok");
 }
+
+/// No library behind the gate takes it, however large the head may be.
+#[test]
+fn a_field_name_of_64_kib_is_refused() {
+    let server = Server::new();
+    let config = format!("[listen.http]\nmax_head = \"1MiB\"\n[site.\"*\"]\nto = [\"{}\"]\n", server.address);
+    let proxy = Proxy::start(&config);
+    for (length, status) in [(65_536, 431), (32_768, 204)] {
+        let mut client = proxy.client();
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{}: b\r\n\r\n", "n".repeat(length)));
+        if status == 204 {
+            let mut upstream = server.accept();
+            upstream.head();
+            upstream.send("HTTP/1.1 204 No Content\r\n\r\n");
+        }
+        assert_eq!(client.answer().status(), status);
+    }
+}

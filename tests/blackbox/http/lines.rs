@@ -136,3 +136,20 @@ fn field_values_pass_as_they_came_but_for_the_space_around_them() {
     server.send("HTTP/1.1 204 No Content\r\n\r\n");
     assert_eq!(client.answer().status(), 204);
 }
+
+/// Some clients send one after a body (RFC 9112 §2.2).
+#[test]
+fn an_empty_line_after_a_body_is_skipped() {
+    let site = Site::new();
+    let mut client = site.client();
+    client.send("POST /1 HTTP/1.1\r\nHost: $host\r\nContent-Length: 5\r\n\r\nhello\r\n");
+    let mut server = site.server.accept();
+    server.head();
+    server.expect("hello");
+    server.send("HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(client.answer().status(), 204);
+    client.send(get(""));
+    assert_eq!(server.head().line(), "GET / HTTP/1.1");
+    server.send("HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(client.answer().status(), 204);
+}

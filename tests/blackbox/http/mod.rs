@@ -8,6 +8,7 @@ mod expect;
 mod faults;
 mod fields;
 mod framing;
+mod hostile;
 mod limits;
 mod lines;
 mod methods;

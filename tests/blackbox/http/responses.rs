@@ -296,3 +296,26 @@ fn fields_that_a_server_sends_pass() {
     assert_eq!(answer.head.field("location"), Some("http://a.test/"));
     assert_eq!((answer.head.field("x"), answer.head.field("y")), (Some(""), Some("\"a\"")));
 }
+
+#[test]
+fn a_large_response_head_passes() {
+    let site = Site::new();
+    let (large, many) = ("v".repeat(50_000), "X-Many: 1\r\n".repeat(200));
+    let response = format!("HTTP/1.1 200 OK\r\nX-Large: {large}\r\n{many}Content-Length: 2\r\n\r\nok");
+    let (_, answer) = site.exchange(GET, &response);
+    assert_eq!(answer.head.field("x-large"), Some(&*large));
+    assert_eq!((answer.head.fields("x-many").len(), answer.text().as_str()), (200, "ok"));
+}
+
+#[test]
+fn a_response_head_may_come_byte_by_byte() {
+    let site = Site::new();
+    let mut client = site.client();
+    client.send(GET);
+    let mut server = site.server.accept();
+    server.head();
+    for byte in "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".bytes() {
+        server.send([byte]);
+    }
+    assert_eq!(client.answer().text(), "hello");
+}

@@ -81,16 +81,55 @@ fn a_body_too_large_to_keep_is_sent_once() {
     site.server.assert_untouched();
 }
 
+/// Nothing but its head was sent: what comes after it waits for the switch.
 #[test]
-fn an_upgrade_is_sent_once() {
+fn an_upgrade_is_sent_again_as_the_get_that_it_is() {
     let site = Site::new();
     let mut client = site.client();
-    client.send("GET / HTTP/1.1\r\nHost: $host\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    client.send("GET / HTTP/1.1\r\nHost: $host\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nearly");
     let mut server = site.server.accept();
     server.head();
     drop(server);
-    assert_eq!(client.answer().status(), 502);
-    site.server.assert_untouched();
+    let mut again = site.server.accept();
+    assert_eq!(again.head().field("upgrade"), Some("websocket"));
+    again.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    again.expect("early");
+    assert_eq!(client.head().status(), 101);
+}
+
+#[test]
+fn a_chunked_body_is_sent_again_with_its_trailers() {
+    let site = Site::new();
+    let mut client = site.client();
+    client
+        .send("PUT / HTTP/1.1\r\nHost: $host\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n");
+    let mut server = site.server.accept();
+    server.head();
+    server.chunks();
+    drop(server);
+    let mut again = site.server.accept();
+    again.head();
+    assert_eq!(again.chunks(), (b"hello".to_vec(), "x-sum: 1\r\n".to_owned()));
+    again.send(OK);
+    assert_eq!(client.answer().text(), "ok");
+}
+
+/// Half of the body was sent to the first server, the rest had not come: the second one gets all of it.
+#[test]
+fn a_body_that_is_still_coming_is_sent_again_from_its_start() {
+    let site = Site::new();
+    let mut client = site.client();
+    client.send("PUT / HTTP/1.1\r\nHost: $host\r\nContent-Length: 10\r\n\r\nhello");
+    let mut server = site.server.accept();
+    server.head();
+    server.expect("hello");
+    drop(server);
+    let mut again = site.server.accept();
+    again.head();
+    client.send("world");
+    again.expect("helloworld");
+    again.send(OK);
+    assert_eq!(client.answer().text(), "ok");
 }
 
 /// Two servers, the first of which refuses connections.

@@ -207,3 +207,30 @@ fn fill(listener: &std::net::TcpListener) -> Vec<std::net::TcpStream> {
     let connect = || std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_millis(200)).ok();
     std::iter::from_fn(connect).take(16).collect()
 }
+
+/// It is no request, so nothing may be sent that would be taken for the answer to the next one.
+#[test]
+fn an_empty_line_alone_leaves_a_connection_idle() {
+    let site = Site::new();
+    let mut client = site.client_of("hasty");
+    client.send("\r\n");
+    client.assert_closed();
+}
+
+#[test]
+fn a_half_closed_client_gets_a_long_answer_whole() {
+    let site = Site::new();
+    let mut client = site.client_of("hasty");
+    client.send("GET / HTTP/1.1\r\nHost: $host\r\n\r\n");
+    client.finish();
+    let mut server = site.server.accept();
+    server.head();
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    client.head();
+    for byte in "hello".bytes() {
+        client.assert_silent(); // all in all for longer than the timeout
+        server.send([byte]);
+        client.expect([byte]);
+    }
+    client.assert_closed();
+}

@@ -176,3 +176,39 @@ fn a_silent_tunnel_ends_after_its_timeout() {
     let _ = client.rest();
     let _ = upstream.rest();
 }
+
+#[test]
+fn many_early_bytes_wait_for_the_switch() {
+    let site = Site::new();
+    let early: Vec<u8> = (0..1 << 20).map(|at: u32| (at % 251) as u8).collect();
+    let mut client = site.client();
+    client.send(UPGRADE);
+    let mut sending = client.stream().try_clone().expect("dup");
+    std::thread::scope(|scope| {
+        scope.spawn(|| std::io::Write::write_all(&mut sending, &early).expect("to send"));
+        let mut server = site.server.accept();
+        server.head();
+        server.assert_silent();
+        server.send(SWITCH);
+        assert!(server.take(early.len()) == early);
+    });
+    assert_eq!(client.head().status(), 101);
+}
+
+#[test]
+fn a_client_that_ends_its_side_before_the_switch_has_ended_it_in_the_tunnel() {
+    let site = Site::new();
+    let mut client = site.client();
+    client.send(format!("{UPGRADE}all"));
+    client.finish();
+    let mut server = site.server.accept();
+    server.head();
+    server.send(SWITCH);
+    server.expect("all");
+    server.assert_closed();
+    server.send("answer");
+    server.finish();
+    client.head();
+    client.expect("answer");
+    client.assert_closed();
+}

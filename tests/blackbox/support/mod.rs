@@ -1,5 +1,6 @@
 //! What the facts are told with: a [`Service`] that runs, systemd's end of its [`Notifications`], small clients.
 
+mod asked;
 mod notifications;
 mod proxy;
 mod server;
@@ -7,7 +8,8 @@ mod service;
 mod site;
 mod wire;
 
-pub use notifications::{Notification, Notifications};
+pub use asked::Asked;
+pub use notifications::Notifications;
 pub use proxy::Proxy;
 pub use server::Server;
 pub use service::{Run, Service};
@@ -16,6 +18,9 @@ pub use wire::{Answer, Ending, Head, Wire};
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long anything may take on a busy machine.
@@ -63,6 +68,46 @@ pub fn get(address: SocketAddr) -> std::io::Result<String> {
 pub fn assert_serves(address: SocketAddr) {
     let answer = get(address).expect("an answer");
     assert!(answer.starts_with("HTTP/1."), "{answer:?}");
+}
+
+/// A client that asks again and again on fresh connections, until this is dropped.
+pub struct Asking {
+    stop: Arc<AtomicBool>,
+    client: Option<JoinHandle<std::io::Result<u64>>>,
+}
+
+impl Asking {
+    pub fn start(address: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let client = std::thread::spawn(move || {
+            let mut served = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                let answer = get(address)?;
+                if !answer.starts_with("HTTP/1.") {
+                    return Err(std::io::Error::other(format!("{answer:?} after {served} answers")));
+                }
+                served += 1;
+            }
+            Ok(served)
+        });
+        Self { stop, client: Some(client) }
+    }
+
+    /// Stops; every request must have been answered.
+    #[track_caller]
+    pub fn end(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let client = self.client.take().expect("ended once");
+        let served = client.join().expect("the client").expect("every request answered");
+        assert!(served > 0);
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Signals a process.
