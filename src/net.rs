@@ -146,6 +146,14 @@ impl Stream {
         rustix::net::shutdown(self, rustix::net::Shutdown::Write).map_err(Into::into)
     }
 
+    /// Has the socket end with a reset instead of FIN when it is dropped. What the kernel has not sent by then is lost.
+    ///
+    /// # Errors
+    /// Whatever `setsockopt(2)` says.
+    pub fn reset_on_close(&self) -> io::Result<()> {
+        rustix::net::sockopt::set_socket_linger(self, Some(std::time::Duration::ZERO)).map_err(Into::into)
+    }
+
     /// Takes the socket out of the runtime, as a bare descriptor that still does not block.
     ///
     /// # Errors

@@ -13,10 +13,10 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n";
 /// The last chunk of a body without trailers.
 pub const END_OF_CHUNKS: &[u8] = b"0\r\n\r\n";
 
-/// `METHOD target HTTP/1.1`. The target is in origin-form, or `*`.
+/// `METHOD target HTTP/1.1`. The target is in origin-form, or `*`; before a query an empty path becomes `/`.
 pub fn request_line(out: &mut impl BufMut, method: &Method, target: &str) {
     out.put_slice(method.as_str().as_bytes());
-    out.put_slice(b" ");
+    out.put_slice(if target.starts_with('?') { b" /" } else { b" " });
     out.put_slice(target.as_bytes());
     out.put_slice(b" HTTP/1.1\r\n");
 }

@@ -87,6 +87,7 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
         2 => name == header::TE,
         7 => name == header::TRAILER || name == header::UPGRADE,
         10 => name == header::CONNECTION || name == "keep-alive",
+        14 => name == "http2-settings", // says something only beside `Upgrade: h2c`
         16 => name == "proxy-connection",
         17 => name == header::TRANSFER_ENCODING,
         18 => name == header::PROXY_AUTHENTICATE,
@@ -194,6 +195,7 @@ const LONGEST_TWIN: usize = 32;
 
 const HOP_BY_HOP: &[&str] = &[
     "connection",
+    "http2-settings",
     "keep-alive",
     "proxy-authenticate",
     "proxy-authentication-info",

@@ -44,6 +44,8 @@ pub struct RequestHead {
     pub keep_alive: bool,
     /// The client takes trailers.
     pub te_trailers: bool,
+    /// `OPTIONS` for the server as a whole, which goes on as `*`.
+    pub whole_server: bool,
 }
 
 /// What a method promises (RFC 9110 §9.2); methods have case.
@@ -118,6 +120,9 @@ pub fn check(bytes: &[u8], limits: &Limits) -> Result<Option<RequestHead>, Refus
     HeadSearch::new().look(bytes, limits)
 }
 
+/// Longest field name that `http::HeaderName` can hold, whatever the configured limit of the head says.
+const LONGEST_NAME: usize = u16::MAX as usize;
+
 /// Most fields that are parsed without a table on the heap.
 const FIELDS_ON_STACK: usize = 128;
 
@@ -173,6 +178,9 @@ fn judge(
     target::check(method, target)?;
     let mut said = Said::default();
     for field in fields {
+        if field.name.len() > LONGEST_NAME {
+            return Err(Refusal::HeadTooLarge);
+        }
         said.take(head, field)?;
     }
     if version == Version::HTTP_11 && !said.host {
@@ -194,6 +202,7 @@ fn judge(
             && said.upgrade == Some(true),
         keep_alive: !said.close && (version == Version::HTTP_11 || said.keep_alive),
         te_trailers: said.te_trailers,
+        whole_server: target::is_whole_server(method, target),
     })
 }
 
@@ -520,6 +529,7 @@ mod tests {
             upgrade: false,
             keep_alive: true,
             te_trailers: false,
+            whole_server: false,
         };
         assert_eq!(whole(text), Ok(head));
         assert_eq!(whole(&format!("{text}GET /next HTTP/1.1\r\n")), Ok(head));

@@ -28,6 +28,13 @@ pub(super) fn check(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     check_path(&rest[end..])
 }
 
+/// Whether a target that was found right asks for the server as a whole: `*`, or absolute-form without path and query,
+/// which the last proxy turns into `*` (RFC 9112 §3.2.4).
+pub(super) fn is_whole_server(method: &[u8], target: &[u8]) -> bool {
+    let without_path = |rest: &[u8]| !rest.iter().any(|byte| matches!(byte, b'/' | b'?'));
+    method == b"OPTIONS" && (target == b"*" || after_scheme(target).is_some_and(without_path))
+}
+
 /// Whether a byte may stand anywhere in a target. `<`, `>` and `#` may not: a fragment is never sent, and hyper refuses
 /// the other two.
 pub(super) const fn is_target_byte(byte: u8) -> bool {

@@ -217,6 +217,8 @@ impl Gate {
             Poll::Ready(Ok(0)) => self.end(Over::ClosedInHead),
             Poll::Ready(Ok(_)) => self.admit_held(cx, buffer, began),
             Poll::Ready(Err(fault)) => Poll::Ready(Err(self.lost(fault))),
+            // an empty line alone is no request, and its client may have none: an answer would be taken for the next
+            Poll::Pending if self.is_over(Side::Read) && *self.held == *b"\r\n" => self.end(Over::Left),
             Poll::Pending if self.is_over(Side::Read) => self.end(Over::SlowHead { began }),
             Poll::Pending => Poll::Pending,
         }
@@ -484,6 +486,9 @@ impl AsyncWrite for Gate {
         let gate = self.get_mut();
         if gate.client.flushed() {
             gate.quiet(cx);
+        }
+        if gate.client.end_flush() {
+            cx.waker().wake_by_ref(); // a body that breaks off has waited for this
         }
         Poll::Ready(Ok(()))
     }

@@ -68,12 +68,16 @@ impl<W: Way> Serving<W> {
     pub(super) async fn requests(self, listener: usize, stream: Stream, first: BytesMut) -> Served {
         let gate = Gate::new(&self.thread, &self.client, listener, stream, first);
         let mut http = builder(self.settings(listener)).serve_connection(TokioIo::new(gate), self.clone());
-        match self.until_cut(poll_fn(|cx| http.poll_without_shutdown(cx))).await {
+        let outcome = self.until_cut(poll_fn(|cx| http.poll_without_shutdown(cx))).await;
+        let parts = http.into_parts();
+        let mut remains = parts.io.into_inner().take_apart();
+        if self.client.is_truncated() {
+            let _ = remains.stream.reset_on_close(); // fails when the client is gone already
+        }
+        match outcome {
             None => Served::Ended(End::Drained),
             Some(Err(error)) => Served::Ended(self.classify(&error)),
             Some(Ok(())) => {
-                let parts = http.into_parts();
-                let mut remains = parts.io.into_inner().take_apart();
                 if !parts.read_buf.is_empty() {
                     let mut held = BytesMut::from(parts.read_buf);
                     held.unsplit(remains.held);

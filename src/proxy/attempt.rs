@@ -190,7 +190,7 @@ fn is_safe(exchange: &Exchange, failure: &Failure, upload: &Upload) -> bool {
     match failure.outcome {
         Outcome::ConnectFailed | Outcome::ConnectTimeout => true,
         Outcome::Closed if failure.sent == Sent::Nothing => upload.can_replay(),
-        Outcome::Closed => exchange.is_idempotent() && !exchange.facts.upgrade && upload.can_replay(),
+        Outcome::Closed => exchange.is_idempotent() && upload.can_replay(),
         Outcome::Responded | Outcome::ResponseTimeout | Outcome::BadResponse | Outcome::Abandoned => false,
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::attempt::{Answer, PoolOf};
 use super::exchange::Exchange;
 use crate::net::Stream;
-use crate::observe::record::{End, Phase};
+use crate::observe::record::{End, Phase, Protocol};
 use crate::pool::Open;
 use crate::upstream::connection::{Connection, Piece, ResponseError};
 use crate::upstream::upload::{Upload, Waiting};
@@ -22,6 +22,11 @@ use crate::wheel::Alarm;
 /// The body of a response: our own words, or what a server sends.
 pub struct Reply {
     source: Source,
+    /// Why it is broken off. hyper drops what it holds of a response when it hears of that, so it does not before all
+    /// that came from the server is written.
+    broken: Option<BodyError>,
+    /// All of it was given to hyper.
+    is_whole: bool,
     /// `None` once a tunnel has taken it over.
     exchange: Option<Box<Exchange>>,
 }
@@ -78,12 +83,13 @@ impl Drop for Uploading {
 impl Reply {
     /// A body of our own.
     pub(super) fn own(exchange: Box<Exchange>, bytes: Bytes) -> Self {
-        Self { source: Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty())), exchange: Some(exchange) }
+        let source = Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty()));
+        Self { source, broken: None, is_whole: false, exchange: Some(exchange) }
     }
 
     /// The empty body of a switch of protocols, whose exchange goes on as a tunnel.
     pub(super) fn switch() -> Self {
-        Self { source: Source::Own(None), exchange: None }
+        Self { source: Source::Own(None), broken: None, is_whole: false, exchange: None }
     }
 
     /// What the server sends.
@@ -106,14 +112,17 @@ impl Reply {
             open: Some(open),
         };
         relayed.finish_if_whole(&mut exchange);
-        Self { source: Source::Server(Box::new(relayed)), exchange: Some(exchange) }
+        Self { source: Source::Server(Box::new(relayed)), broken: None, is_whole: false, exchange: Some(exchange) }
     }
 
     /// The exchange ended well, or as the error says.
     fn ended(&mut self, error: Option<&BodyError>) {
         let Some(exchange) = &mut self.exchange else { return };
         match error {
-            None => exchange.ends(End::Ok, Phase::Done),
+            None => {
+                self.is_whole = true;
+                exchange.ends(End::Ok, Phase::Done);
+            }
             Some(error) => {
                 let end = match error {
                     BodyError::Server(ResponseError::Closed | ResponseError::Io(_)) => End::ServerClosed,
@@ -122,8 +131,24 @@ impl Reply {
                 };
                 exchange.ends(end, Phase::Body);
                 exchange.explain(&error);
-                exchange.client.truncate();
             }
+        }
+    }
+
+    /// The response breaks off, after hyper has written what it holds.
+    fn break_off(&mut self, cx: &Context<'_>, error: BodyError) {
+        self.ended(Some(&error));
+        self.broken = Some(error);
+        if let Some(exchange) = &self.exchange {
+            exchange.client.await_flush();
+            cx.waker().wake_by_ref(); // hyper flushes whenever it is polled
+        }
+    }
+
+    fn poll_broken(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &self.exchange {
+            Some(exchange) if exchange.client.awaits_flush() => Poll::Pending,
+            _ => Poll::Ready(self.broken.take().map(Err)),
         }
     }
 }
@@ -134,16 +159,22 @@ impl Body for Reply {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if this.broken.is_some() {
+            return this.poll_broken();
+        }
         let polled = match (&mut this.source, &mut this.exchange) {
             (Source::Own(bytes), _) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             (Source::Server(server), Some(exchange)) => server.poll_frame(cx, exchange),
             (Source::Server(_), None) => Poll::Ready(None),
         };
-        match &polled {
+        match polled {
+            Poll::Ready(Some(Err(error))) => {
+                this.break_off(cx, error);
+                return Poll::Pending;
+            }
             Poll::Pending => {}
             Poll::Ready(None) => this.ended(None),
-            Poll::Ready(Some(Err(error))) => this.ended(Some(error)),
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(ref frame))) => {
                 if let (Some(data), Some(exchange)) = (frame.data_ref(), &mut this.exchange) {
                     exchange.bytes_out += data.len() as u64;
                 }
@@ -176,7 +207,11 @@ impl Drop for Reply {
         if self.is_end_stream() {
             self.ended(None); // a body that is empty is never polled
         }
-        if let (Source::Server(server), Some(exchange)) = (&mut self.source, &mut self.exchange) {
+        let Some(exchange) = &mut self.exchange else { return };
+        if !self.is_whole && exchange.protocol == Protocol::Http10 {
+            exchange.client.truncate();
+        }
+        if let Source::Server(server) = &mut self.source {
             server.give_back(exchange);
         }
     }

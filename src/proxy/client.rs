@@ -33,8 +33,10 @@ pub struct Client {
     exchanges: Cell<u32>,
     /// What the connection came to grief of, when it did.
     trouble: Cell<Option<Trouble>>,
-    /// The last response was broken off.
+    /// The last response was broken off, and only a reset can say so.
     truncated: Cell<bool>,
+    /// A response body waits until hyper has written what it holds of it.
+    awaits_flush: Cell<bool>,
     /// The head that the gate let through last, for the exchange that opens with it.
     head: Cell<Option<HeadSeen>>,
     /// Left by an exchange that switched protocols, for the listener to go on with.
@@ -83,6 +85,7 @@ impl Client {
             exchanges: Cell::new(0),
             trouble: Cell::new(None),
             truncated: Cell::new(false),
+            awaits_flush: Cell::new(false),
             head: Cell::new(None),
             switch: RefCell::new(None),
         }
@@ -107,6 +110,8 @@ impl Client {
     pub(crate) fn open_exchange(&self) -> Option<HeadSeen> {
         self.open.set(true);
         self.flushed.set(false);
+        self.truncated.set(false);
+        self.awaits_flush.set(false);
         self.exchanges.set(self.exchanges.get().wrapping_add(1));
         self.head.take()
     }
@@ -126,6 +131,21 @@ impl Client {
     /// The gate notes that hyper has nothing left to write; `true` when that was news and nothing is open.
     pub(crate) fn flushed(&self) -> bool {
         !self.open.get() && !self.flushed.replace(true)
+    }
+
+    /// A response body asks to be polled again once hyper has written what it holds of it.
+    pub(super) fn await_flush(&self) {
+        self.awaits_flush.set(true);
+    }
+
+    /// Whether it still waits.
+    pub(super) fn awaits_flush(&self) -> bool {
+        self.awaits_flush.get()
+    }
+
+    /// The gate notes that hyper has nothing left to write; `true` when a body waits for that.
+    pub(crate) fn end_flush(&self) -> bool {
+        self.awaits_flush.replace(false)
     }
 
     /// Whether no exchange is open and its response is with the kernel: the connection is between two messages.
@@ -180,12 +200,13 @@ impl Client {
         }
     }
 
-    /// The last response was broken off: the client must not take the end of the connection for the end of the body.
+    /// The last response was broken off, and nothing in its framing says so: the client must not take the end of the
+    /// connection for the end of the body.
     pub(super) fn truncate(&self) {
         self.truncated.set(true);
     }
 
-    /// Whether the last response was broken off.
+    /// Whether the last response was broken off, so that the connection has to end with a reset.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
         self.truncated.get()

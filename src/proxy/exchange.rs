@@ -129,8 +129,11 @@ impl Exchange {
         }
     }
 
-    /// The target, as it goes on to a server.
+    /// The target, as it goes on to a server but for an empty path before a query.
     pub(super) fn path(&self) -> &str {
+        if self.facts.whole_server {
+            return "*"; // the URI of an absolute-form without a path says `/`
+        }
         self.target.path_and_query().map_or("/", |path| path.as_str())
     }
 
@@ -257,6 +260,7 @@ const NO_HEAD: RequestHead = RequestHead {
     upgrade: false,
     keep_alive: false,
     te_trailers: false,
+    whole_server: false,
 };
 
 /// An error with its causes, in one line.

@@ -1,9 +1,11 @@
 //! Why an exchange failed, on whose side, and what the client is told.
 
+use std::io;
 use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::http1::chunked::ChunkFault;
 use crate::http1::request::Refusal;
 use crate::observe::record::{End, Outcome, Phase};
 use crate::upstream::upload::UploadError;
@@ -35,9 +37,15 @@ pub enum Fault {
         /// How often.
         times: usize,
     },
+    /// `Max-Forwards` is no number.
+    #[error("Max-Forwards is not a decimal number")]
+    MaxForwards,
     /// The request body did not come whole.
     #[error("the request body did not arrive whole")]
     BodyCut(#[source] hyper::Error),
+    /// The request body broke a rule of HTTP.
+    #[error("{}", .0.rule())]
+    BadBody(ChunkFault),
     /// The request body did not come in time.
     #[error("the request body did not arrive in time")]
     SlowBody,
@@ -84,7 +92,7 @@ impl Fault {
             Self::NoSite { .. } => StatusCode::NOT_FOUND,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Loop { .. } => StatusCode::LOOP_DETECTED,
-            Self::BodyCut(_) => StatusCode::BAD_REQUEST,
+            Self::BodyCut(_) | Self::BadBody(_) | Self::MaxForwards => StatusCode::BAD_REQUEST,
             Self::NoServer { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Server { outcome: Outcome::ConnectTimeout | Outcome::ResponseTimeout, .. } => {
                 StatusCode::GATEWAY_TIMEOUT
@@ -111,7 +119,7 @@ impl Fault {
         match self {
             Self::Refused(refusal) if refusal.limit().is_some() => End::TooLarge,
             Self::Refused(refusal) if refusal.status() == 405 => End::Denied,
-            Self::Refused(_) | Self::BodyCut(_) => End::BadRequest,
+            Self::Refused(_) | Self::BodyCut(_) | Self::BadBody(_) | Self::MaxForwards => End::BadRequest,
             Self::SlowHead | Self::SlowBody => End::ClientTimeout,
             Self::NoSite { .. } => End::NoSite,
             Self::BodyTooLarge { .. } => End::TooLarge,
@@ -132,8 +140,8 @@ impl Fault {
     pub fn phase(&self) -> Phase {
         match self {
             Self::Refused(_) | Self::SlowHead => Phase::Head,
-            Self::NoSite { .. } | Self::Loop { .. } => Phase::Route,
-            Self::BodyTooLarge { .. } | Self::BodyCut(_) | Self::SlowBody => Phase::Request,
+            Self::NoSite { .. } | Self::Loop { .. } | Self::MaxForwards => Phase::Route,
+            Self::BodyTooLarge { .. } | Self::BodyCut(_) | Self::BadBody(_) | Self::SlowBody => Phase::Request,
             Self::NoServer { .. } => Phase::Connect,
             Self::Server { outcome: Outcome::ConnectFailed | Outcome::ConnectTimeout, .. } => Phase::Connect,
             Self::Server { .. } | Self::Internal(_) => Phase::Response,
@@ -145,7 +153,12 @@ impl Fault {
     pub fn spoils_connection(&self) -> bool {
         matches!(
             self,
-            Self::Refused(_) | Self::SlowHead | Self::BodyCut(_) | Self::SlowBody | Self::BodyTooLarge { .. }
+            Self::Refused(_)
+                | Self::SlowHead
+                | Self::BodyCut(_)
+                | Self::BadBody(_)
+                | Self::SlowBody
+                | Self::BodyTooLarge { .. }
         )
     }
 }
@@ -154,21 +167,27 @@ impl From<UploadError> for Fault {
     fn from(error: UploadError) -> Self {
         match error {
             UploadError::TooLarge { limit } => Self::BodyTooLarge { limit },
-            UploadError::Client(fault) if is_timeout(&fault) => Self::SlowBody,
-            UploadError::Client(fault) => Self::BodyCut(fault),
+            UploadError::Client(fault) => match of_gate(&fault) {
+                Some(gate) if gate.kind() == io::ErrorKind::TimedOut => Self::SlowBody,
+                Some(gate) => match gate.get_ref().and_then(|inner| inner.downcast_ref()) {
+                    Some(chunk) => Self::BadBody(*chunk),
+                    None => Self::BodyCut(fault),
+                },
+                None => Self::BodyCut(fault),
+            },
             UploadError::Server(_) => Self::Internal("a server's fault was taken for the client's"),
         }
     }
 }
 
-/// Whether the gate gave up waiting for the client.
-fn is_timeout(fault: &hyper::Error) -> bool {
+/// The error that the gate gave to hyper, if it was one that ended the body.
+fn of_gate(fault: &hyper::Error) -> Option<&io::Error> {
     let mut cause = std::error::Error::source(fault);
     while let Some(error) = cause {
-        if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut) {
-            return true;
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error);
         }
         cause = error.source();
     }
-    false
+    None
 }

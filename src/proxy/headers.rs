@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::exchange::Exchange;
 use super::fault::Fault;
+use super::forwards;
 use crate::http1::encode;
 use crate::http1::fields::{ConnectionOptions, is_hop_by_hop, underscore_twin};
 use crate::http1::request::Framing;
@@ -72,6 +73,11 @@ fn write_fields(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &O
         }
         if *name == header::VIA {
             passes += count_passes(value.as_bytes());
+        }
+        if *name == header::MAX_FORWARDS && forwards::is_counted(&head.method) {
+            let left = forwards::left(head)?.unwrap_or_default().saturating_sub(1);
+            encode::raw_field(out, "max-forwards", itoa::Buffer::new().format(left).as_bytes());
+            continue;
         }
         encode::field(out, name, value);
     }

@@ -9,6 +9,7 @@ mod body;
 pub mod client;
 mod exchange;
 mod fault;
+mod forwards;
 mod headers;
 mod page;
 pub mod plan;
@@ -57,6 +58,11 @@ async fn serve(mut exchange: Box<Exchange>, head: Parts, body: Incoming) -> Resp
         Ok(None) => return page::welcome(exchange),
         Err(fault) => return reply::fault(exchange, &fault, &head),
     };
+    match forwards::left(&head) {
+        Ok(Some(0)) => return forwards::answer(exchange, &head),
+        Ok(_) => {}
+        Err(fault) => return reply::fault(exchange, &fault, &head),
+    }
     match go_to_server(&mut exchange, site, &head, body).await {
         Ok(answer) => reply::relay(exchange, site, answer),
         Err(fault) => reply::fault(exchange, &fault, &head),

@@ -27,18 +27,30 @@ pub(super) struct Page {
 }
 
 impl Format {
-    /// What an Accept field asks for: the first of ours that it names, plain text for whoever names none.
-    pub fn wanted(accept: Option<&str>) -> Self {
-        let kinds = accept.unwrap_or_default().split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
-        for kind in kinds {
-            match kind {
-                "text/html" | "application/xhtml+xml" => return Self::Html,
-                "text/plain" => return Self::Plain,
-                json if json == "application/json" || json.ends_with("+json") => return Self::Json,
-                _ => {}
+    /// What Accept fields ask for: of ours what they prefer, the first of equals; plain text for whoever names none.
+    pub fn wanted<'a>(accept: impl Iterator<Item = &'a str>) -> Self {
+        let mut best = (0.0, Self::Plain);
+        for range in accept.flat_map(|value| value.split(',')) {
+            let mut parts = range.split(';').map(str::trim);
+            let Some(format) = parts.next().and_then(Self::named) else { continue };
+            let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+            let weight = weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
+            if weight > best.0 {
+                best = (weight, format);
             }
         }
-        Self::Plain
+        best.1
+    }
+
+    fn named(kind: &str) -> Option<Self> {
+        let is = |name: &str| kind.eq_ignore_ascii_case(name);
+        if is("text/html") || is("application/xhtml+xml") {
+            Some(Self::Html)
+        } else if is("text/plain") {
+            Some(Self::Plain)
+        } else {
+            (is("application/json") || kind.ends_with("+json")).then_some(Self::Json)
+        }
     }
 
     /// The media type.
@@ -129,11 +141,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_client_gets_the_format_that_it_names_first() {
-        assert_eq!(Format::wanted(Some("text/html,application/json;q=0.9")), Format::Html);
-        assert_eq!(Format::wanted(Some("application/problem+json, */*")), Format::Json);
-        assert_eq!(Format::wanted(Some("*/*")), Format::Plain);
-        assert_eq!(Format::wanted(None), Format::Plain);
+    fn the_client_gets_the_format_that_it_prefers() {
+        let wanted = |accept: &'static str| Format::wanted(accept.split('\n'));
+        assert_eq!(wanted("text/html,application/json;q=0.9"), Format::Html);
+        assert_eq!(wanted("application/json;q=0.9, text/html"), Format::Html);
+        assert_eq!(wanted("image/png\nText/HTML;level=1;Q=0.1"), Format::Html);
+        assert_eq!(wanted("application/problem+json, */*"), Format::Json);
+        assert_eq!(wanted("text/html;q=0, text/plain;q=x"), Format::Plain);
+        assert_eq!(wanted("*/*"), Format::Plain);
+        assert_eq!(wanted(""), Format::Plain);
     }
 
     #[test]

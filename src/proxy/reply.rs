@@ -17,6 +17,7 @@ use super::page::{Format, Page};
 use super::thread::Thread;
 use super::tunnel::Tunnel;
 use crate::http1::request::Refusal;
+use crate::http1::response::ResponseBody;
 use crate::observe::record::{Phase, Protocol};
 
 /// Passes a server's response on.
@@ -34,7 +35,8 @@ pub(super) fn relay(mut exchange: Box<Exchange>, site: usize, answer: Answer) ->
         headers.insert(header::TRAILER, trailers); // hyper sends no trailer that is not announced
     }
     // what is left of the request would be taken for the next one
-    let close = (exchange.thread.drain.is_ending() || answer.upload.is_some()).then_some(exchange.protocol);
+    let ends = exchange.thread.drain.is_ending() || answer.upload.is_some() || ends_with_connection(&exchange, &answer);
+    let close = ends.then_some(exchange.protocol);
     let mut response = Response::new(Reply::relay(exchange, pool, answer));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -49,6 +51,13 @@ pub(super) fn announce_close(response: &mut Response<Reply>, protocol: Protocol)
     if protocol == Protocol::Http10 {
         *response.version_mut() = Version::HTTP_10;
     }
+}
+
+/// Whether nothing but the end of the connection can tell the client where the body ends. hyper ends it then, but would
+/// have said `keep-alive`.
+fn ends_with_connection(exchange: &Exchange, answer: &Answer) -> bool {
+    exchange.protocol == Protocol::Http10
+        && matches!(answer.head.body, ResponseBody::Chunked | ResponseBody::UntilClose)
 }
 
 /// The client's protocol changes: the exchange becomes a tunnel, once hyper has sent the head.
@@ -70,15 +79,16 @@ fn switch(mut exchange: Box<Exchange>, pool: usize, answer: Answer) -> Response<
 pub(super) fn fault(mut exchange: Box<Exchange>, fault: &Fault, head: &Parts) -> Response<Reply> {
     exchange.fails(fault);
     exchange.status = fault.status().as_u16();
-    let accept = head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let accept = head.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let format = Format::wanted(accept);
     let page = Page::of_fault(fault, exchange.id);
     let close = exchange.thread.drain.is_ending() || fault.spoils_connection() || exchange.has_body();
     let protocol = exchange.protocol;
-    let bytes = page.render(Format::wanted(accept));
+    let bytes = page.render(format);
     let mut response = Response::new(Reply::own(exchange, bytes));
     *response.status_mut() = fault.status();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, Format::wanted(accept).content_type());
+    headers.insert(header::CONTENT_TYPE, format.content_type());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if fault.status() == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
@@ -93,7 +103,7 @@ pub(super) fn fault(mut exchange: Box<Exchange>, fault: &Fault, head: &Parts) ->
 /// after it. `seen` is what came of the head, `began` when its first byte came.
 #[must_use]
 pub fn refuse(thread: &Rc<Thread>, client: &Rc<Client>, refusal: &Refusal, seen: &[u8], began: Instant) -> Bytes {
-    refuse_head(thread, client, &Fault::Refused(refusal.clone()), seen, began)
+    refuse_head(thread, client, &Fault::Refused(*refusal), seen, began)
 }
 
 /// Refuses a request whose head did not come whole in time; as [`refuse`].
@@ -113,6 +123,9 @@ fn refuse_head(thread: &Rc<Thread>, client: &Rc<Client>, fault: &Fault, seen: &[
     out.extend_from_slice(fault.status().as_str().as_bytes());
     out.extend_from_slice(b" ");
     out.extend_from_slice(fault.status().canonical_reason().unwrap_or("Refused").as_bytes());
+    if fault.status() == StatusCode::METHOD_NOT_ALLOWED {
+        out.extend_from_slice(ALLOW);
+    }
     out.extend_from_slice(b"\r\nconnection: close\r\ncache-control: no-store\r\ncontent-type: ");
     out.extend_from_slice(format.content_type().as_bytes());
     out.extend_from_slice(b"\r\ncontent-length: ");
@@ -125,12 +138,14 @@ fn refuse_head(thread: &Rc<Thread>, client: &Rc<Client>, fault: &Fault, seen: &[
     out.freeze()
 }
 
-/// The Accept field of a head that was not understood, if there is one line that looks like it.
-fn find_accept(seen: &[u8]) -> Option<&str> {
-    let lines = seen.split(|byte| *byte == b'\n');
-    let value =
-        lines.filter_map(|line| line.split_at_checked(7)).find(|(name, _)| name.eq_ignore_ascii_case(b"accept:"))?.1;
-    std::str::from_utf8(value).ok().map(str::trim)
+/// What a 405 has to say (RFC 9110 §15.5.6): the methods that are known, though any other but CONNECT goes on too.
+const ALLOW: &[u8] = b"\r\nallow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
+
+/// The Accept fields of a head that was not understood: every line that looks like one.
+fn find_accept(seen: &[u8]) -> impl Iterator<Item = &str> {
+    let lines = seen.split(|byte| *byte == b'\n').filter_map(|line| line.split_at_checked(7));
+    let fields = lines.filter(|(name, _)| name.eq_ignore_ascii_case(b"accept:"));
+    fields.filter_map(|(_, value)| std::str::from_utf8(value).ok()).map(str::trim)
 }
 
 #[cfg(test)]
@@ -139,7 +154,8 @@ mod tests {
 
     #[test]
     fn accept_is_found_in_a_head_that_was_not_understood() {
-        assert_eq!(find_accept(b"GET / HTTP/1.1\nHost: a\nAccept: text/html\r\n\r\n"), Some("text/html"));
-        assert_eq!(find_accept(b"\x16\x03\x01\x00"), None);
+        let found = |seen: &'static [u8]| find_accept(seen).collect::<Vec<_>>();
+        assert_eq!(found(b"GET / HTTP/1.1\nHost: a\nAccept: text/html\r\nA:\r\naccept:*/*"), ["text/html", "*/*"]);
+        assert!(found(b"\x16\x03\x01\x00").is_empty());
     }
 }

@@ -7,11 +7,12 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
+use http::header::HeaderName;
 use http_body::Body;
 use hyper::body::Incoming;
 
 use crate::http1::encode;
-use crate::http1::fields::is_forbidden_in_trailers;
+use crate::http1::fields::{is_forbidden_in_trailers, underscore_twin};
 use crate::http1::request::Framing;
 use crate::net::Stream;
 
@@ -172,7 +173,8 @@ impl Upload {
         self.ended = true;
         if self.chunked {
             let mut trailers = trailers.unwrap_or_default();
-            let forbidden: Vec<_> = trailers.keys().filter(|name| is_forbidden_in_trailers(name)).cloned().collect();
+            let is_forbidden = |name: &&HeaderName| is_forbidden_in_trailers(name) || underscore_twin(name);
+            let forbidden: Vec<_> = trailers.keys().filter(is_forbidden).cloned().collect();
             forbidden.iter().for_each(|name| drop(trailers.remove(name)));
             let mut last = Vec::new();
             encode::end_of_chunks(&mut last, &trailers);

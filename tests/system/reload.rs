@@ -100,9 +100,7 @@ fn assert_refused_unseen(machine: &Machine) -> String {
     assert_eq!(machine.property("ActiveState"), "active");
     let status = machine.property("StatusText");
     let reason = status.strip_prefix("reload ").and_then(|rest| rest.split_once(": "));
-    let Some((_, reason)) = reason else {
-        panic!("no reason in the status: {status}")
-    };
+    let Some((_, reason)) = reason else { panic!("no reason in the status: {status}") };
     let journal = machine.ok("journalctl --sync; journalctl --no-pager -u proxy -o cat PROXY_EVENT=reload-refused");
     // The hint and the state that follow are not in the first line of the entry.
     let cause = reason.split("; ").next().unwrap_or_default();

@@ -2,11 +2,19 @@
 
 mod asked;
 mod notifications;
+mod proxy;
+mod server;
 mod service;
+mod site;
+mod wire;
 
 pub use asked::Asked;
 pub use notifications::Notifications;
+pub use proxy::Proxy;
+pub use server::Server;
 pub use service::{Run, Service};
+pub use site::Site;
+pub use wire::{Answer, Ending, Head, Wire};
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

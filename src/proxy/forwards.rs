@@ -1,0 +1,68 @@
+//! How much further an `OPTIONS` or a `TRACE` may go (RFC 9110 §7.6.2), and the answer of the last one allowed.
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response};
+
+use super::body::Reply;
+use super::exchange::Exchange;
+use super::fault::Fault;
+use crate::http1::encode;
+use crate::http1::fields::is_hop_by_hop;
+use crate::observe::record::{End, Phase};
+
+/// How many more proxies and servers may pass the request on, if it says so.
+///
+/// # Errors
+/// When what it says is no number.
+pub(super) fn left(head: &Parts) -> Result<Option<u64>, Fault> {
+    if !is_counted(&head.method) {
+        return Ok(None);
+    }
+    let mut values = head.headers.get_all(header::MAX_FORWARDS).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match (digits.and_then(|digits| digits.parse().ok()), values.next()) {
+        (Some(left), None) => Ok(Some(left)),
+        _ => Err(Fault::MaxForwards),
+    }
+}
+
+/// For other methods the field means nothing, and goes on as it came.
+pub(super) fn is_counted(method: &Method) -> bool {
+    matches!(*method, Method::OPTIONS | Method::TRACE)
+}
+
+/// Answers a request that may go no further: nothing to say of options, and the head as it came to us for a trace.
+pub(super) fn answer(mut exchange: Box<Exchange>, head: &Parts) -> Response<Reply> {
+    exchange.status = 200;
+    exchange.ends(End::Ok, Phase::Done);
+    let close = exchange.thread.drain.is_ending() || exchange.has_body();
+    let is_trace = head.method == Method::TRACE;
+    let body = if is_trace { trace(&exchange, head) } else { Bytes::new() };
+    let mut response = Response::new(Reply::own(exchange, body));
+    let headers = response.headers_mut();
+    if is_trace {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("message/http"));
+    }
+    if close {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The head, without what a page that a browser runs must not learn from it (RFC 9110 §9.3.8).
+fn trace(exchange: &Exchange, head: &Parts) -> Bytes {
+    let mut out = Vec::with_capacity(512);
+    encode::request_line(&mut out, &head.method, exchange.path());
+    for (name, value) in head.headers.iter().filter(|(name, _)| !is_secret(name)) {
+        encode::field(&mut out, name, value);
+    }
+    out.extend_from_slice(encode::END);
+    out.into()
+}
+
+fn is_secret(name: &HeaderName) -> bool {
+    *name == header::COOKIE || *name == header::AUTHORIZATION || is_hop_by_hop(name)
+}

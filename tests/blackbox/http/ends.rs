@@ -1,0 +1,155 @@
+//! When a connection goes on after a response and when it ends, and how.
+
+use crate::support::{Answer, Site, Wire};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// Sends a request on the connection and has a fresh or an idle connection to the server answer it.
+fn exchange(site: &Site, client: &mut Wire, request: &str) -> Answer {
+    client.send(request);
+    let mut server = site.server.accept();
+    server.head();
+    server.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+    client.answer()
+}
+
+#[test]
+fn an_http_1_1_connection_stays_open() {
+    let site = Site::new();
+    let mut client = site.client();
+    for _ in 0..3 {
+        let answer = exchange(&site, &mut client, "GET / HTTP/1.1\r\nHost: $host\r\n\r\n");
+        assert!(!answer.head.has("connection"), "{}", answer.head.text());
+    }
+    client.assert_silent();
+}
+
+#[test]
+fn a_client_that_says_close_is_closed_after_the_answer() {
+    let site = Site::new();
+    for close in ["close", "Close", "x, close", "keep-alive, close"] {
+        let mut client = site.client();
+        let request = format!("GET / HTTP/1.1\r\nHost: $host\r\nConnection: {close}\r\n\r\n");
+        assert!(exchange(&site, &mut client, &request).says_close());
+        client.assert_closed();
+    }
+}
+
+#[test]
+fn an_http_1_0_connection_ends_unless_the_client_asks_to_keep_it() {
+    let site = Site::new();
+    let mut client = site.client();
+    let answer = exchange(&site, &mut client, "GET / HTTP/1.0\r\nHost: $host\r\n\r\n");
+    assert_eq!(answer.text(), "ok");
+    client.assert_closed();
+    let mut client = site.client();
+    for _ in 0..3 {
+        let answer = exchange(&site, &mut client, "GET / HTTP/1.0\r\nHost: $host\r\nConnection: keep-alive\r\n\r\n");
+        assert_eq!(answer.head.field("connection"), Some("keep-alive"));
+    }
+    client.assert_silent();
+}
+
+#[test]
+fn an_http_1_0_client_gets_no_chunks() {
+    let site = Site::new();
+    for connection in ["close", "keep-alive"] {
+        let mut client = site.client();
+        client.send(format!("GET / HTTP/1.0\r\nHost: $host\r\nConnection: {connection}\r\n\r\n"));
+        let mut server = site.server.accept();
+        server.head();
+        server.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-A: b\r\n\r\n");
+        let head = client.head();
+        assert!(!head.has("transfer-encoding") && !head.has("content-length"), "{}", head.text());
+        assert_ne!(head.field("connection"), Some("keep-alive"), "only the end of the connection ends the body");
+        client.expect("hello");
+        client.assert_closed();
+    }
+}
+
+#[test]
+fn a_client_that_closes_its_sending_side_gets_its_answer() {
+    let site = Site::new();
+    let mut client = site.client();
+    client.send("GET / HTTP/1.1\r\nHost: $host\r\n\r\n");
+    client.finish();
+    let mut server = site.server.accept();
+    server.head();
+    client.assert_silent();
+    server.send(OK);
+    assert_eq!(client.answer().text(), "ok");
+    client.assert_closed();
+}
+
+#[test]
+fn a_client_that_uploads_and_closes_its_sending_side_gets_its_answer() {
+    let site = Site::new();
+    let mut client = site.client();
+    client.send("POST / HTTP/1.1\r\nHost: $host\r\nContent-Length: 5\r\n\r\nhello");
+    client.finish();
+    let mut server = site.server.accept();
+    server.head();
+    server.expect("hello");
+    server.send(OK);
+    assert_eq!(client.answer().text(), "ok");
+    client.assert_closed();
+}
+
+#[test]
+fn an_idle_connection_that_the_client_closes_is_closed() {
+    let site = Site::new();
+    let mut client = site.client();
+    exchange(&site, &mut client, "GET / HTTP/1.1\r\nHost: $host\r\n\r\n");
+    client.finish();
+    client.assert_closed();
+    let mut client = site.client();
+    client.finish();
+    client.assert_closed();
+}
+
+#[test]
+fn a_head_that_the_client_breaks_off_is_not_answered() {
+    let site = Site::new();
+    let mut client = site.client();
+    client.send("GET / HTTP/1.1\r\nHost: $ho");
+    client.finish();
+    client.assert_closed();
+    site.server.assert_untouched();
+}
+
+#[test]
+fn an_upstream_connection_is_used_again() {
+    let site = Site::new();
+    let mut server = None;
+    for _ in 0..3 {
+        let mut client = site.client();
+        client.send("GET / HTTP/1.1\r\nHost: $host\r\n\r\n");
+        let server = server.get_or_insert_with(|| site.server.accept());
+        server.head();
+        server.send(OK);
+        assert_eq!(client.answer().text(), "ok");
+    }
+    site.server.assert_untouched();
+}
+
+#[test]
+fn an_upstream_connection_of_http_1_0_is_used_once() {
+    let site = Site::new();
+    for _ in 0..2 {
+        let mut client = site.client();
+        client.send("GET / HTTP/1.1\r\nHost: $host\r\n\r\n");
+        let mut server = site.server.accept();
+        server.head();
+        server.send("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(client.answer().text(), "ok");
+        server.assert_closed();
+    }
+}
+
+#[test]
+fn proxy_connection_keeps_nothing_open() {
+    let site = Site::new();
+    let mut client = site.client();
+    exchange(&site, &mut client, "GET / HTTP/1.0\r\nHost: $host\r\nProxy-Connection: keep-alive\r\n\r\n");
+    client.assert_closed();
+}

@@ -1,0 +1,79 @@
+//! Whose word is taken of where a request comes from.
+
+use crate::support::{Head, Site};
+
+const FORGED: &str = "GET / HTTP/1.1\r\nHost: $host\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\n\
+                      X-Forwarded-Host: forged.test\r\nX-Forwarded-Port: 1\r\nX-Forwarded-Prefix: /p\r\n\
+                      Forwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Request-Id: forged\r\n\r\n";
+
+/// What the server gets of a request on this listener.
+fn sees(site: &Site, listener: &str, request: &str) -> Head {
+    let mut client = site.client_of(listener);
+    client.send(request);
+    let mut server = site.server.accept();
+    let head = server.head();
+    server.send("HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(client.answer().status(), 204);
+    head
+}
+
+#[test]
+fn a_server_is_told_who_asks_and_for_what() {
+    let site = Site::new();
+    let head = site.sees("GET / HTTP/1.1\r\nHost: $host\r\n\r\n");
+    assert_eq!(head.field("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(head.field("x-forwarded-proto"), Some("http"));
+    assert_eq!(head.field("x-forwarded-host"), Some(&*site.host));
+    assert!(head.field("x-request-id").is_some_and(|id| id.len() == 26), "{}", head.text());
+}
+
+#[test]
+fn what_an_untrusted_client_says_of_itself_is_replaced_and_never_added_to() {
+    let site = Site::new();
+    let head = sees(&site, "http", FORGED);
+    assert_eq!(head.fields("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(head.fields("x-forwarded-proto"), ["http"]);
+    assert_eq!(head.fields("x-forwarded-host"), [&*site.host]);
+    assert!(!head.has("x-forwarded-port") && !head.has("x-forwarded-prefix") && !head.has("forwarded"));
+    assert_eq!(head.fields("x-real-ip"), ["127.0.0.1"]);
+    assert!(head.field("x-request-id").is_some_and(|id| id != "forged"));
+    assert!(!head.text().contains("6.6.6.6") && !head.text().contains("forged"), "{}", head.text());
+}
+
+#[test]
+fn the_word_of_a_trusted_proxy_is_kept_and_added_to() {
+    let site = Site::new();
+    let head = sees(&site, "trusting", FORGED);
+    assert_eq!(head.fields("x-forwarded-for"), ["6.6.6.6, 127.0.0.1"]);
+    assert_eq!(head.fields("x-forwarded-proto"), ["https"]);
+    assert_eq!(head.fields("x-forwarded-host"), ["forged.test"]);
+    assert_eq!(head.fields("x-forwarded-port"), ["1"]);
+    assert_eq!(head.fields("forwarded"), ["for=6.6.6.6"]);
+    assert_eq!(head.fields("x-real-ip"), ["6.6.6.6"]);
+    assert_eq!(head.fields("x-request-id"), ["forged"]);
+}
+
+#[test]
+fn a_trusted_proxy_that_says_nothing_is_the_client() {
+    let site = Site::new();
+    let head = sees(&site, "trusting", "GET / HTTP/1.1\r\nHost: $host\r\n\r\n");
+    assert_eq!(head.fields("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(head.fields("x-forwarded-proto"), ["http"]);
+    assert_eq!(head.fields("x-request-id").len(), 1);
+}
+
+#[test]
+fn forwarded_lines_of_a_trusted_proxy_become_one() {
+    let site = Site::new();
+    let request = "GET / HTTP/1.1\r\nHost: $host\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\n\
+                   X-Request-Id: a\r\nX-Request-Id: b\r\n\r\n";
+    let head = sees(&site, "trusting", request);
+    assert_eq!(head.fields("x-forwarded-for"), ["1.1.1.1, 2.2.2.2, 127.0.0.1"]);
+}
+
+#[test]
+fn every_request_has_an_id_of_its_own() {
+    let site = Site::new();
+    let ids = [0, 1].map(|_| site.sees("GET / HTTP/1.1\r\nHost: $host\r\n\r\n"));
+    assert_ne!(ids[0].field("x-request-id"), ids[1].field("x-request-id"));
+}
