@@ -8,6 +8,7 @@ use serde_json::json;
 use super::body::Reply;
 use super::exchange::Exchange;
 use super::fault::Fault;
+use super::reply;
 use crate::observe::record::{End, Phase, RequestId};
 
 /// The shape of a page.
@@ -101,12 +102,13 @@ pub(super) fn welcome(mut exchange: Exchange) -> Response<Reply> {
     exchange.status = 200;
     exchange.ends(End::Ok, Phase::Done);
     let close = exchange.thread.drain.is_ending() || exchange.has_body();
+    let version = exchange.facts.version;
     let mut response = Response::new(Reply::own(exchange, Bytes::from_static(TEXT.as_bytes())));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, Format::Plain.content_type());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if close {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        reply::say_close(&mut response, version);
     }
     response
 }

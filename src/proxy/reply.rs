@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::attempt::Answer;
@@ -34,13 +34,22 @@ pub(super) fn relay(mut exchange: Exchange, site: usize, answer: Answer) -> Resp
         headers.insert(header::TRAILER, trailers); // hyper sends no trailer that is not announced
     }
     // what is left of the request would be taken for the next one
-    if exchange.thread.drain.is_ending() || answer.upload.is_some() {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
+    let close = exchange.thread.drain.is_ending() || answer.upload.is_some();
+    let version = exchange.facts.version;
     let mut response = Response::new(Reply::relay(exchange, pool, answer));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
+    if close {
+        say_close(&mut response, version);
+    }
     response
+}
+
+/// Tells a client that spoke `version` that the connection is closed after this response.
+pub(super) fn say_close(response: &mut Response<Reply>, version: Version) {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    // hyper adds "keep-alive" to whatever an HTTP/1.1 response tells an HTTP/1.0 client, and the client believes it
+    *response.version_mut() = version;
 }
 
 /// The client's protocol changes: the exchange becomes a tunnel, once hyper has sent the head.
@@ -65,6 +74,7 @@ pub(super) fn fault(mut exchange: Exchange, fault: &Fault, head: &Parts) -> Resp
     let accept = head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let page = Page::of_fault(fault, exchange.id);
     let close = exchange.thread.drain.is_ending() || fault.spoils_connection() || exchange.has_body();
+    let version = exchange.facts.version;
     let bytes = page.render(Format::wanted(accept));
     let mut response = Response::new(Reply::own(exchange, bytes));
     *response.status_mut() = fault.status();
@@ -75,7 +85,7 @@ pub(super) fn fault(mut exchange: Exchange, fault: &Fault, head: &Parts) -> Resp
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     }
     if close {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        say_close(&mut response, version);
     }
     response
 }
