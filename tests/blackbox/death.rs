@@ -1,0 +1,100 @@
+//! Workers and supervisors that die.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use rustix::process::Signal;
+
+use crate::support::{DEADLINE, Run, assert_serves, free_address, get, is_alive, signal, socket, wait_for};
+
+#[test]
+fn a_worker_that_is_killed_is_replaced_and_no_connection_refused() {
+    let (listening, address) = socket();
+    let run = Run::new("").socket("http", listening);
+    let service = run.start();
+    for _ in 0..3 {
+        let (number, pid) = service.serving();
+        signal(pid, Signal::KILL);
+        // the connection waits in the queue of the socket until somebody accepts it
+        assert_serves(address);
+        wait_for("the next generation", || (service.serving().0 > number).then_some(()));
+    }
+}
+
+#[test]
+fn a_worker_that_hangs_is_replaced() {
+    let (listening, address) = socket();
+    let run = Run::new("").socket("http", listening).argument("--hang-timeout=1s");
+    let service = run.start();
+    let (_, pid) = service.serving();
+    signal(pid, Signal::STOP);
+    run.wait_log("did not answer");
+    assert_serves(address);
+    assert_eq!(service.settled().0, 2);
+    assert!(!is_alive(pid));
+}
+
+#[test]
+fn a_worker_that_dies_again_and_again_is_replaced_ever_more_slowly() {
+    let (listening, address) = socket();
+    let run = Run::new("").socket("http", listening);
+    let service = run.start();
+    for _ in 0..4 {
+        signal(service.serving().1, Signal::KILL);
+        assert_serves(address);
+    }
+    assert!(run.log().contains("starts in 400 ms"), "{}", run.log());
+}
+
+#[test]
+fn when_the_supervisor_dies_its_worker_finishes_what_is_open_and_the_next_supervisor_serves() {
+    let (listening, address) = socket();
+    let run = Run::new("").socket("http", listening);
+    let service = run.start();
+    let (_, orphan) = service.serving();
+    let mut open = TcpStream::connect(address).expect("connect");
+    open.set_read_timeout(Some(DEADLINE)).expect("timeout");
+    open.write_all(b"GET / HTTP/1.1\r\nHo").expect("half a request");
+    wait_for("the connection to be accepted", || {
+        (service.status()["generations"][0]["connections"] == 1).then_some(())
+    });
+
+    service.signal(Signal::KILL);
+    run.wait_log("The supervisor is gone");
+    let next = run.start();
+    assert_serves(address);
+    assert!(is_alive(orphan), "the orphan left its connection");
+    open.write_all(b"st: localhost\r\n\r\n").expect("the other half");
+    let mut answer = [0; 12];
+    open.read_exact(&mut answer).expect("an answer");
+    assert!(answer.starts_with(b"HTTP/1.1 "), "{answer:?}");
+    drop(open);
+    wait_for("the end of the orphan", || (!is_alive(orphan)).then_some(()));
+    assert_eq!(next.settled().0, 1);
+}
+
+#[test]
+fn an_orphan_accepts_nothing_any_more() {
+    let (listening, address) = socket();
+    let run = Run::new("").socket("http", listening);
+    let service = run.start();
+    let (_, orphan) = service.serving();
+    service.signal(Signal::KILL);
+    wait_for("the end of the orphan", || (!is_alive(orphan)).then_some(()));
+    // the test holds the socket as systemd would: the connection waits
+    let waiting = std::thread::spawn(move || get(address));
+    let _next = run.start();
+    assert!(waiting.join().expect("the client").expect("an answer").starts_with("HTTP/1."));
+}
+
+#[test]
+fn sockets_bound_by_the_service_are_free_again_when_it_is_gone() {
+    let address = free_address();
+    let run = Run::new(&format!("[listen.http]\naddress = \"{address}\"\n"));
+    let mut service = run.start();
+    service.signal(Signal::TERM);
+    assert!(service.ended().success());
+    let service = run.start();
+    assert_serves(address);
+    drop(service);
+}

@@ -1,0 +1,10 @@
+//! The program as systemd and people see it: the real binary, real inherited sockets, a fake notification socket.
+//!
+//! Nothing here needs root or systemd. Every wait is for a condition and has a deadline.
+
+mod death;
+mod reload;
+mod sockets;
+mod start_and_stop;
+mod support;
+mod systemd;

@@ -1,0 +1,147 @@
+//! Sockets of systemd by name, and sockets that the service binds itself.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+
+use crate::support::{Run, Service, assert_serves, free_address, socket, wait_for};
+
+fn two_listeners(address: SocketAddr) -> String {
+    format!("[listen.http]\n[listen.metrics]\naddress = \"{address}\"\n")
+}
+
+fn assert_refused(address: SocketAddr) {
+    wait_for("a closed port", || TcpStream::connect(address).is_err().then_some(()));
+}
+
+fn local_address(socket: &OwnedFd) -> SocketAddr {
+    let listener = TcpListener::from(socket.try_clone().expect("dup"));
+    listener.local_addr().expect("address")
+}
+
+#[test]
+fn sockets_go_by_name_in_whatever_order_they_come() {
+    let config = "[listen.http]\n[listen.other]\n";
+    for http_first in [true, false] {
+        let (http, http_address) = socket();
+        let (other, other_address) = socket();
+        let run = Run::new(config);
+        let run = match http_first {
+            true => run.socket("http", http).socket("other", other),
+            false => run.socket("other", other).socket("http", http),
+        };
+        let service = run.start();
+        assert_serves(http_address);
+        assert_serves(other_address);
+        let log = run.log();
+        assert!(log.contains(&format!("http has its socket from systemd: {http_address}")), "{log}");
+        drop(service);
+    }
+}
+
+#[test]
+fn a_socket_that_no_listener_names_is_said_and_left_alone() {
+    let (http, address) = socket();
+    let (odd, _) = socket();
+    let run = Run::new("").socket("odd", odd).socket("http", http);
+    let _service = run.start();
+    run.wait_log("which no listener of the configuration names");
+    assert_serves(address);
+}
+
+#[test]
+fn a_descriptor_that_is_no_listening_socket_is_said_and_left_out() {
+    let (http, address) = socket();
+    let datagram = std::net::UdpSocket::bind("127.0.0.1:0").expect("socket");
+    let run = Run::new("").socket("udp", datagram).socket("http", http);
+    let _service = run.start();
+    run.wait_log("\"udp\"");
+    assert_serves(address);
+}
+
+#[test]
+fn a_listener_added_by_reload_is_bound_and_stored_with_systemd() {
+    let (http, _) = socket();
+    let run = Run::new("").socket("http", http);
+    let service = run.start();
+    let address = free_address();
+    run.configure(&two_listeners(address));
+    service.reload_well();
+    assert_serves(address);
+    let stored = run.notifications().wait("FDSTORE=1");
+    assert_eq!(stored.value("FDNAME"), Some("bound/metrics"));
+    let [descriptor] = &stored.descriptors[..] else { panic!("{} descriptors", stored.descriptors.len()) };
+    assert_eq!(local_address(descriptor), address);
+}
+
+#[test]
+fn a_stored_socket_comes_back_and_goes_with_its_listener() {
+    let (http, http_address) = socket();
+    let (metrics, address) = socket();
+    // as systemd passes them after a restart: those of its store come last
+    let run = Run::new(&two_listeners(address)).socket("http", http).socket("bound/metrics", metrics);
+    let service = run.start();
+    assert_serves(address);
+    assert!(!run.notifications().so_far().iter().any(|one| one.says("FDSTORE=1")), "bound again");
+    run.configure("[listen.http]\n");
+    service.reload_well();
+    let removed = run.notifications().wait("FDSTOREREMOVE=1");
+    assert_eq!(removed.value("FDNAME"), Some("bound/metrics"));
+    assert_serves(http_address);
+}
+
+#[test]
+fn a_bound_listener_that_is_removed_by_reload_is_closed() {
+    let (http, http_address) = socket();
+    let address = free_address();
+    let run = Run::new(&two_listeners(address)).socket("http", http);
+    let service = run.start();
+    assert_serves(address);
+    run.configure("[listen.http]\n");
+    service.reload_well();
+    assert_refused(address);
+    assert_serves(http_address);
+}
+
+#[test]
+fn a_bound_listener_that_moves_is_bound_anew_and_the_old_address_closed() {
+    let (first, second) = (free_address(), free_address());
+    let config = |address: SocketAddr| format!("[listen.http]\naddress = \"{address}\"\n");
+    let run = Run::new(&config(first));
+    let service = run.start();
+    assert_serves(first);
+    run.configure(&config(second));
+    service.reload_well();
+    assert_serves(second);
+    assert_refused(first);
+}
+
+#[test]
+fn a_worker_inherits_nothing_but_what_it_is_sent() {
+    let (http, _) = socket();
+    let run = Run::new("").socket("http", http).variable("WATCHDOG_USEC", "60000000");
+    let service = run.start();
+    let (_, pid) = service.serving();
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).expect("environment");
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    for name in ["LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_"] {
+        assert!(!environment.split('\0').any(|one| one.starts_with(name)), "{name} in {environment}");
+    }
+    assert_eq!(open_sockets(&service), 1, "the socket reached the worker in more than one way");
+}
+
+/// How many listening sockets the worker has, before it duplicates them for its threads.
+fn open_sockets(service: &Service<'_>) -> usize {
+    let supervisor = sockets_of(service.pid());
+    let worker = sockets_of(service.serving().1);
+    supervisor.iter().filter(|socket| worker.contains(socket)).count()
+}
+
+fn sockets_of(pid: u32) -> Vec<String> {
+    let directory = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("descriptors");
+    let links = directory.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let mut sockets: Vec<_> =
+        links.map(|link| link.display().to_string()).filter(|link| link.starts_with("socket:")).collect();
+    sockets.sort();
+    sockets.dedup();
+    sockets
+}

@@ -1,0 +1,37 @@
+//! A caller of the supervisor that asks now and hears later.
+
+use std::path::Path;
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use segue::control::PROTOCOL;
+use segue::control::channel::{Channel, Received};
+use segue::control::request::{Reply, Request, Verdict, Wish, socket_path};
+
+use super::wait_for;
+
+pub struct Asked {
+    channel: Channel,
+}
+
+impl Asked {
+    /// Asks for a reload.
+    pub fn reload(run_dir: &Path) -> Self {
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("socket");
+        let address = SocketAddrUnix::new(socket_path(run_dir)).expect("address");
+        rustix::net::connect(&socket, &address).expect("connect");
+        let channel = Channel::from_socket(socket).expect("channel");
+        let request = Request { protocol: PROTOCOL, wish: Wish::Reload };
+        channel.send(&request, &[]).expect("send");
+        Self { channel }
+    }
+
+    /// Waits for the verdict.
+    #[track_caller]
+    pub fn verdict(&self) -> Verdict {
+        wait_for("a verdict", || match self.channel.receive().expect("receive") {
+            Received::Message(Reply::Verdict(verdict), _) => Some(verdict),
+            Received::Nothing => None,
+            other => panic!("{other:?}"),
+        })
+    }
+}

@@ -1,0 +1,118 @@
+//! What the facts are told with: a [`Service`] that runs, systemd's end of its [`Notifications`], small clients.
+
+mod asked;
+mod notifications;
+mod service;
+
+pub use asked::Asked;
+pub use notifications::Notifications;
+pub use service::{Run, Service};
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long anything may take on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` gives something.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < until, "waited in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// A listening socket on a free port, as systemd would make it, and where it is.
+pub fn socket() -> (TcpListener, SocketAddr) {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = socket.local_addr().expect("address");
+    (socket, address)
+}
+
+/// A port that was free a moment ago.
+pub fn free_address() -> SocketAddr {
+    socket().1
+}
+
+/// One request on a fresh connection: the answer, or why there was none.
+pub fn get(address: SocketAddr) -> std::io::Result<String> {
+    let mut client = TcpStream::connect_timeout(&address, DEADLINE)?;
+    client.set_read_timeout(Some(DEADLINE))?;
+    client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    // one buffer's worth: what the answer says is not what these facts are about
+    let mut answer = vec![0; 64 << 10];
+    let length = client.read(&mut answer)?;
+    answer.truncate(length);
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Whether `address` answers a request now.
+#[track_caller]
+pub fn assert_serves(address: SocketAddr) {
+    let answer = get(address).expect("an answer");
+    assert!(answer.starts_with("HTTP/1."), "{answer:?}");
+}
+
+/// A client that asks again and again on fresh connections, until this is dropped.
+pub struct Asking {
+    stop: Arc<AtomicBool>,
+    client: Option<JoinHandle<std::io::Result<u64>>>,
+}
+
+impl Asking {
+    pub fn start(address: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let client = std::thread::spawn(move || {
+            let mut served = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                let answer = get(address)?;
+                if !answer.starts_with("HTTP/1.") {
+                    return Err(std::io::Error::other(format!("{answer:?} after {served} answers")));
+                }
+                served += 1;
+            }
+            Ok(served)
+        });
+        Self { stop, client: Some(client) }
+    }
+
+    /// Stops; every request must have been answered.
+    #[track_caller]
+    pub fn end(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let client = self.client.take().expect("ended once");
+        let served = client.join().expect("the client").expect("every request answered");
+        assert!(served > 0);
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Signals a process.
+pub fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a pid");
+    rustix::process::kill_process(pid, signal).expect("kill");
+}
+
+/// Whether a process exists and is no zombie.
+pub fn is_alive(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    let state = stat.rsplit(')').next().unwrap_or_default().trim_start().chars().next();
+    !matches!(state, Some('Z' | 'X') | None)
+}
