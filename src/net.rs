@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -77,6 +79,13 @@ impl Stream {
     /// Whatever `recv(2)` says.
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         each!(self, socket => socket.try_read(buffer))
+    }
+
+    /// Whether the kernel holds neither bytes nor an end nor an error, whatever the poller knows of it.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        matches!(rustix::net::recv(self.as_fd(), &mut [0; 1], flags), Err(Errno::AGAIN))
     }
 
     /// Reads what is there into the spare capacity of `buffer`.

@@ -155,7 +155,7 @@ table! {
     WorkerTable "[worker]" {
         /// Threads that serve.
         threads: Whole<1, 1024> = Unset("one for each CPU that the unit may use"),
-        /// Client connections open at once, all listeners together.
+        /// Client connections open at once, all listeners together; never more than the limit of open files allows.
         max_connections: Whole<1, 10_000_000> = Unset("as many as the limit of open files allows"),
     }
 }

@@ -3,7 +3,7 @@
 //! The socket is shared with systemd, the supervisor and other generations, so nothing here changes it: to stop
 //! accepting is to take it out of the poller, and connections wait in its backlog for whoever accepts next.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +19,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::connection::{Connection, Kind};
 use super::limits::{Limits, Permit};
@@ -32,6 +33,9 @@ const BATCH: usize = 8;
 
 /// How long to wait when the kernel has no descriptor or memory for one more connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// The same trouble of a listener is said once in this time: at a limit it comes and goes with every connection.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// Accepts on one socket for one thread, from [`Acceptor::start`] until it is parked or dropped.
 pub struct Acceptor {
@@ -79,7 +83,8 @@ impl Acceptor {
         #[expect(deprecated, reason = "sound for an OwnedFd that nobody replaces; its successor is an unsafe fn")]
         let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
         let socket = Rc::new(Socket(RefCell::new(Some(socket))));
-        let accepting = Accepting { thread, listener, kind, socket: socket.clone(), limits };
+        let (stalled, full) = (Seldom::default(), Seldom::default());
+        let accepting = Accepting { thread, listener, kind, socket: socket.clone(), limits, stalled, full };
         let task = tokio::task::spawn_local(accepting.run::<W>());
         Ok(Self { socket, task })
     }
@@ -106,11 +111,27 @@ struct Accepting {
     kind: Kind,
     socket: Rc<Socket>,
     limits: Arc<Limits>,
+    stalled: Seldom,
+    full: Seldom,
+}
+
+/// Something that is said now and then.
+#[derive(Default)]
+struct Seldom(Cell<Option<Instant>>);
+
+impl Seldom {
+    fn is_due(&self) -> bool {
+        let now = Instant::now();
+        let due = self.0.get().is_none_or(|said| now - said >= SAY_AGAIN);
+        if due {
+            self.0.set(Some(now));
+        }
+        due
+    }
 }
 
 impl Accepting {
     async fn run<W: Way>(self) {
-        let mut stalled = false;
         loop {
             for _ in 0..BATCH {
                 if !poll_fn(|cx| self.socket.poll_readable(cx)).await {
@@ -121,16 +142,15 @@ impl Accepting {
                     return;
                 };
                 match self.socket.accept() {
-                    Accepted::Connection(stream, peer) => {
-                        stalled = false;
-                        self.open::<W>(stream, peer, permit);
-                    }
+                    Accepted::Connection(stream, peer) => self.open::<W>(stream, peer, permit),
                     Accepted::None => {}
                     Accepted::Stalled(error) => {
                         drop(permit);
-                        if !std::mem::replace(&mut stalled, true) {
+                        if self.stalled.is_due() {
                             self.thread.accept_stalled(self.listener, &error);
                         }
+                        // descriptors that nobody needs now
+                        self.thread.close_idle_upstream();
                         self.thread.wheel.sleep(BACK_OFF).await;
                     }
                     Accepted::Parked => return,
@@ -144,7 +164,13 @@ impl Accepting {
     async fn permit(&self) -> Option<Permit> {
         match self.limits.try_take() {
             Some(permit) => Some(permit),
-            None => self.limits.take().await,
+            None => {
+                if self.full.is_due() {
+                    let (limit, value) = self.limits.reached();
+                    self.thread.limit_reached(self.listener, limit, value);
+                }
+                self.limits.take().await
+            }
         }
     }
 

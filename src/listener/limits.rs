@@ -58,6 +58,14 @@ impl Limits {
         &self.listener
     }
 
+    /// The limit that is in the way, by its name in the configuration, and its value.
+    pub(super) fn reached(&self) -> (&'static str, u64) {
+        let own = self.listener.open() >= self.listener.max;
+        let (name, limit) =
+            if own { ("max_connections", &self.listener) } else { ("worker.max_connections", &*self.worker) };
+        (name, limit.max as u64)
+    }
+
     /// Takes a permit if there is one.
     pub(super) fn try_take(self: &Arc<Self>) -> Option<Permit> {
         if !self.listener.try_take() {
@@ -98,8 +106,10 @@ mod tests {
         let others = Arc::new(Limits::new(5, &worker));
         let first = limits.try_take().expect("the first");
         assert!(limits.try_take().is_none(), "the listener is full");
+        assert_eq!(limits.reached(), ("max_connections", 1));
         let second = others.try_take().expect("the worker has one left");
         assert!(others.try_take().is_none(), "the worker is full");
+        assert_eq!(others.reached(), ("worker.max_connections", 2));
         assert_eq!((limits.listener().open(), worker.open()), (1, 2));
         let (third, ()) = tokio::join!(others.take(), async { drop(first) });
         let fourth = tokio::join!(limits.take(), async { drop(second) }).0;

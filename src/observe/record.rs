@@ -112,6 +112,8 @@ pub enum Outcome {
     Closed,
     /// No response head came in time.
     ResponseTimeout,
+    /// Checks found the server down before a response head came.
+    WentDown,
     /// What came was no valid response.
     BadResponse,
     /// The client went away first.
@@ -120,12 +122,13 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of the variants.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Responded,
         Self::ConnectFailed,
         Self::ConnectTimeout,
         Self::Closed,
         Self::ResponseTimeout,
+        Self::WentDown,
         Self::BadResponse,
         Self::Abandoned,
     ];
@@ -139,6 +142,7 @@ impl Outcome {
             Self::ConnectTimeout => "connect-timeout",
             Self::Closed => "closed",
             Self::ResponseTimeout => "response-timeout",
+            Self::WentDown => "went-down",
             Self::BadResponse => "bad-response",
             Self::Abandoned => "abandoned",
         }

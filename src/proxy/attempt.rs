@@ -4,9 +4,10 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -15,6 +16,7 @@ use super::fault::Fault;
 use super::thread::Thread;
 use crate::http1::response::{Asked, ResponseHead};
 use crate::observe::record::Outcome;
+use crate::pool::health::State;
 use crate::pool::{Open, Pool};
 use crate::upstream::connection::{Connection, ResponseError};
 use crate::upstream::idle::Wanted;
@@ -23,6 +25,9 @@ use crate::wheel::Alarm;
 
 /// The first pause before the same server is tried again; each further one is as much longer.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// While a server is silent for longer than this, it is looked at whether its checks found it down.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Informational responses that a server may send before the final one.
 const MOST_INFORMATIONAL: u8 = 16;
@@ -87,6 +92,9 @@ pub(super) async fn run(
             Err(Ended::Client(fault)) => return Err(fault),
             Err(Ended::Failed(failure)) => failure,
         };
+        if failure.stale && !exchange.is_idempotent() {
+            course.closed_unasked(server);
+        }
         let safe = is_safe(exchange, &failure, &upload);
         course.go_on(exchange, server, failure, safe).await?;
         upload.rewind();
@@ -147,7 +155,13 @@ impl Course {
     }
 
     fn attempt<'a>(&'a self, exchange: &'a mut Exchange, server: usize) -> Attempt<'a> {
-        Attempt { exchange, plan: &self.plan, server, fresh_only: self.fresh_only }
+        let last = self.retries >= self.plan.settings.retries;
+        Attempt { exchange, plan: &self.plan, server, fresh_only: self.fresh_only, last }
+    }
+
+    /// An idle connection to the server had ended.
+    fn closed_unasked(&self, server: usize) {
+        self.plan.thread.pools[self.plan.pool].idle.closed_unasked(server);
     }
 
     /// After a failure: returns when the next attempt may begin.
@@ -190,9 +204,14 @@ fn is_safe(exchange: &Exchange, failure: &Failure, upload: &Upload) -> bool {
     match failure.outcome {
         Outcome::ConnectFailed | Outcome::ConnectTimeout => true,
         Outcome::Closed if failure.sent == Sent::Nothing => upload.can_replay(),
-        Outcome::Closed => exchange.is_idempotent() && upload.can_replay(),
+        Outcome::Closed | Outcome::WentDown => can_repeat(exchange, upload),
         Outcome::Responded | Outcome::ResponseTimeout | Outcome::BadResponse | Outcome::Abandoned => false,
     }
+}
+
+/// Whether the request may be sent again although a server may have acted on it.
+fn can_repeat(exchange: &Exchange, upload: &Upload) -> bool {
+    exchange.is_idempotent() && upload.can_replay()
 }
 
 fn fault(pool: &Pool, server: usize, outcome: Outcome) -> Fault {
@@ -208,6 +227,8 @@ struct Attempt<'a> {
     server: usize,
     /// No idle connection is used.
     fresh_only: bool,
+    /// No retry follows.
+    last: bool,
 }
 
 impl Attempt<'_> {
@@ -255,7 +276,12 @@ impl Attempt<'_> {
         });
         match opened.await {
             Some(Ok(connection)) => Ok(connection),
-            Some(Err(fault)) => Err(Failure::connect(Outcome::ConnectFailed, Some(fault))),
+            Some(Err(fault)) => {
+                if matches!(Errno::from_io_error(&fault), Some(Errno::MFILE | Errno::NFILE)) {
+                    self.plan.thread.close_idle_upstream(); // for the retry
+                }
+                Err(Failure::connect(Outcome::ConnectFailed, Some(fault)))
+            }
             None => Err(Failure::connect(Outcome::ConnectTimeout, None)),
         }
     }
@@ -274,7 +300,9 @@ impl Attempt<'_> {
             written: 0,
             server_refuses: false,
             asked: Asked { head: self.exchange.is_head(), upgrade: self.exchange.facts.upgrade },
-            timeout: self.plan.settings.response_timeout,
+            plan: self.plan,
+            server: self.server,
+            last: self.last,
             alarm: &alarm,
             informational: 0,
             since: None,
@@ -301,6 +329,13 @@ pub(super) struct PoolOf {
     pool: usize,
 }
 
+impl PoolOf {
+    /// Whether the server went down and another one is up.
+    fn has_better_than(&self, server: usize) -> bool {
+        self.servers[server].health.state() == State::Down && self.servers.iter().any(|other| other.health.is_up())
+    }
+}
+
 impl std::ops::Deref for PoolOf {
     type Target = Pool;
 
@@ -316,7 +351,10 @@ struct Asking<'a> {
     /// The server takes no more of the request; it may have answered all the same.
     server_refuses: bool,
     asked: Asked,
-    timeout: Duration,
+    plan: &'a PoolOf,
+    server: usize,
+    /// No retry follows.
+    last: bool,
     alarm: &'a Alarm,
     /// Informational responses so far.
     informational: u8,
@@ -360,7 +398,13 @@ impl Asking<'_> {
                 Poll::Pending => break,
             }
         }
-        self.poll_patience(cx, progress, waiting)
+        if waiting == Waiting::Client {
+            // while the client is the one to act, the server may be silent
+            self.since = None;
+            self.alarm.off();
+            return Poll::Pending;
+        }
+        self.poll_patience(cx, progress, |asking| !asking.last && can_repeat(exchange, upload))
     }
 
     fn poll_send(
@@ -395,23 +439,30 @@ impl Asking<'_> {
         }
     }
 
-    /// The server may be silent for as long as its timeout; while the client is the one to act, that does not count.
+    /// The server may be silent for as long as its timeout; less, when its checks find it down meanwhile and the
+    /// request can go elsewhere.
     fn poll_patience(
         &mut self,
         cx: &mut Context<'_>,
         progress: bool,
-        waiting: Waiting,
+        can_go: impl Fn(&Self) -> bool,
     ) -> Poll<Result<ResponseHead, AskError>> {
-        if waiting == Waiting::Client {
-            self.since = None;
-            self.alarm.off();
-            return Poll::Pending;
-        }
+        let timeout = self.plan.settings.response_timeout;
         if progress || self.since.is_none() {
             self.since = Some(Instant::now());
-            self.alarm.set(self.timeout);
+            self.alarm.set(timeout.min(LOOK));
         }
-        self.alarm.poll_due(cx).map(|()| Err(AskError::Server(Outcome::ResponseTimeout, None)))
+        loop {
+            ready!(self.alarm.poll_due(cx));
+            let silent = self.since.map_or(timeout, |since| since.elapsed());
+            if silent >= timeout {
+                return Poll::Ready(Err(AskError::Server(Outcome::ResponseTimeout, None)));
+            }
+            if self.plan.has_better_than(self.server) && can_go(self) {
+                return Poll::Ready(Err(AskError::Server(Outcome::WentDown, None)));
+            }
+            self.alarm.set((timeout - silent).min(LOOK));
+        }
     }
 }
 

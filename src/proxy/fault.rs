@@ -76,6 +76,7 @@ fn attempt_text(outcome: Outcome, server: &str, timeout: Duration) -> String {
         Outcome::ConnectFailed => format!("the server {server} could not be reached"),
         Outcome::ConnectTimeout => format!("the server {server} did not accept a connection within {timeout}"),
         Outcome::ResponseTimeout => format!("the server {server} did not answer within {timeout}"),
+        Outcome::WentDown => format!("the server {server} went down before it answered"),
         Outcome::Closed => format!("the server {server} closed the connection before it answered"),
         Outcome::BadResponse => format!("the server {server} sent an answer that is no valid HTTP"),
         Outcome::Responded | Outcome::Abandoned => format!("the server {server} was given up"),
@@ -94,9 +95,9 @@ impl Fault {
             Self::Loop { .. } => StatusCode::LOOP_DETECTED,
             Self::BodyCut(_) | Self::BadBody(_) | Self::MaxForwards => StatusCode::BAD_REQUEST,
             Self::NoServer { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Server { outcome: Outcome::ConnectTimeout | Outcome::ResponseTimeout, .. } => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            Self::Server {
+                outcome: Outcome::ConnectTimeout | Outcome::ResponseTimeout | Outcome::WentDown, ..
+            } => StatusCode::GATEWAY_TIMEOUT,
             Self::Server { .. } => StatusCode::BAD_GATEWAY,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -127,7 +128,7 @@ impl Fault {
             Self::NoServer { .. } => End::NoServer,
             Self::Server { outcome, .. } => match outcome {
                 Outcome::ConnectFailed => End::ServerRefused,
-                Outcome::ConnectTimeout | Outcome::ResponseTimeout => End::ServerTimeout,
+                Outcome::ConnectTimeout | Outcome::ResponseTimeout | Outcome::WentDown => End::ServerTimeout,
                 Outcome::BadResponse => End::ServerBadResponse,
                 Outcome::Closed | Outcome::Responded | Outcome::Abandoned => End::ServerClosed,
             },

@@ -130,12 +130,18 @@ impl Generation {
             | State::Parking { until }
             | State::Resuming { until }
             | State::Draining { until } => Some(until),
-            // until it has answered a ping, its answer is what is waited for
-            State::Serving { probation } => probation.filter(|_| self.pulse.answered_since(self.since)),
+            // while a ping is under way, its answer is what is waited for
+            State::Serving { probation } => probation.filter(|_| self.is_answering()),
             State::Dying { until } => until,
             State::Parked => None,
         };
         by_state.into_iter().chain(self.closed).min()
+    }
+
+    /// Whether it has answered since it entered its state, and owes no answer now.
+    #[must_use]
+    pub fn is_answering(&self) -> bool {
+        self.pulse.answered_since(self.since) && self.pulse.asked().is_none()
     }
 
     /// Whether it answers pings in the state that it is in.

@@ -116,6 +116,12 @@ impl Connection {
         matches!(silent, Err(fault) if fault.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// The same, asked of the kernel: what came since the poller last looked counts too. Costs a system call.
+    #[must_use]
+    pub fn is_fresh_now(&self) -> bool {
+        self.is_fresh() && self.stream.is_silent()
+    }
+
     /// How long the server said that it keeps the connection while idle.
     #[must_use]
     pub fn server_keeps(&self) -> Option<std::time::Duration> {

@@ -15,13 +15,28 @@ use crate::wheel::Wheel;
 /// was, the likelier the server is just closing it.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// How long a server that closed a kept connection unasked gets no such request on a kept one: between its FIN and the
+/// moment that we see it, nobody can know whether the request was read.
+const WARY: Duration = Duration::from_secs(60);
+
+/// From one look for old connections to the next.
+const SWEEP: Duration = Duration::from_secs(1);
+
 /// Idle connections to the servers of one pool.
 pub struct Idle {
-    servers: Vec<RefCell<VecDeque<Kept>>>,
+    servers: Vec<Side>,
     keep: Duration,
     most: usize,
     /// A task is on its way to close those that are too old.
     sweeping: Cell<bool>,
+}
+
+/// The side of one server.
+#[derive(Default)]
+struct Side {
+    kept: RefCell<VecDeque<Kept>>,
+    /// When it was last found to have closed a connection that was in use a moment before.
+    closed_unasked: Cell<Option<Instant>>,
 }
 
 struct Kept {
@@ -43,14 +58,18 @@ impl Idle {
     /// For `servers` servers: at most `most` connections each, for at most `keep`.
     #[must_use]
     pub fn new(servers: usize, keep: Duration, most: usize) -> Rc<Self> {
-        let servers = std::iter::repeat_with(RefCell::default).take(servers).collect();
+        let servers = std::iter::repeat_with(Side::default).take(servers).collect();
         Rc::new(Self { servers, keep, most, sweeping: Cell::new(false) })
     }
 
     /// The connection that was used last, if there is one in order.
     pub fn take(&self, server: usize, address: &Address, wanted: Wanted) -> Option<Box<Connection>> {
-        let mut kept = self.servers.get(server)?.borrow_mut();
+        let side = self.servers.get(server)?;
         let now = Instant::now();
+        if wanted == Wanted::Fresh && side.is_wary(now) {
+            return None;
+        }
+        let mut kept = side.kept.borrow_mut();
         while let Some(last) = kept.pop_back() {
             if last.until <= now || last.connection.address() != address {
                 continue;
@@ -59,11 +78,26 @@ impl Idle {
                 kept.push_back(last);
                 return None; // those below are older
             }
-            if last.connection.is_fresh() {
+            let is_fresh = match wanted {
+                Wanted::Any => last.connection.is_fresh(),
+                Wanted::Fresh => last.connection.is_fresh_now(),
+            };
+            if is_fresh {
                 return Some(last.connection);
+            }
+            side.was_closed(last.since, now);
+            if wanted == Wanted::Fresh && side.is_wary(now) {
+                return None;
             }
         }
         None
+    }
+
+    /// Notes that a server closed a connection which [`Wanted::Fresh`] had given.
+    pub fn closed_unasked(&self, server: usize) {
+        if let Some(side) = self.servers.get(server) {
+            side.closed_unasked.set(Some(Instant::now()));
+        }
     }
 
     /// Keeps a connection for the next request.
@@ -71,12 +105,12 @@ impl Idle {
         // a little less than what the server promises, so that it does not close while a request is on its way
         let promised = connection.server_keeps().map(|time| time.saturating_sub(Duration::from_secs(1)));
         let keep = promised.map_or(self.keep, |time| time.min(self.keep));
-        let Some(kept) = self.servers.get(server) else { return };
+        let Some(side) = self.servers.get(server) else { return };
         let since = Instant::now();
         if keep.is_zero() || self.most == 0 {
             return;
         }
-        let mut kept = kept.borrow_mut();
+        let mut kept = side.kept.borrow_mut();
         if kept.len() >= self.most {
             kept.pop_front();
         }
@@ -89,7 +123,7 @@ impl Idle {
     /// How many are kept.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.servers.iter().map(|kept| kept.borrow().len()).sum()
+        self.servers.iter().map(|side| side.kept.borrow().len()).sum()
     }
 
     /// Whether none is kept.
@@ -100,21 +134,43 @@ impl Idle {
 
     /// Closes all that are kept, because nothing will ask for them again.
     pub fn clear(&self) {
-        self.servers.iter().for_each(|kept| kept.borrow_mut().clear());
+        self.servers.iter().for_each(|side| side.kept.borrow_mut().clear());
     }
 
     fn close_old(&self) {
         let now = Instant::now();
-        for kept in &self.servers {
-            kept.borrow_mut().retain(|kept| kept.until > now);
+        for side in &self.servers {
+            side.kept.borrow_mut().retain(|kept| {
+                let is_old = kept.until <= now;
+                let is_closed = !is_old && !kept.connection.is_fresh();
+                if is_closed {
+                    side.was_closed(kept.since, now);
+                }
+                !(is_old || is_closed)
+            });
         }
+    }
+}
+
+impl Side {
+    /// Notes that a connection which was idle since `since` was found closed. One that was closed after a long time
+    /// says nothing about those that were in use a moment ago.
+    fn was_closed(&self, since: Instant, now: Instant) {
+        if now - since < FRESH + SWEEP {
+            self.closed_unasked.set(Some(now));
+        }
+    }
+
+    /// Whether a request must not meet a FIN of this server.
+    fn is_wary(&self, now: Instant) -> bool {
+        self.closed_unasked.get().is_some_and(|then| now - then < WARY)
     }
 }
 
 /// Closes old connections until none is left; ends by itself then.
 async fn sweep(idle: Rc<Idle>, wheel: Rc<Wheel>) {
     while !idle.is_empty() {
-        wheel.sleep(Duration::from_secs(1)).await;
+        wheel.sleep(SWEEP).await;
         idle.close_old();
     }
     idle.sweeping.set(false);

@@ -164,7 +164,9 @@ async fn all(answers: Vec<oneshot::Receiver<()>>) -> bool {
 
 /// The limits of every listener, in the order of the names.
 fn limits(config: &Config) -> Arc<[Arc<Limits>]> {
-    let worker = Arc::new(Limit::new(config.worker.max_connections.unwrap_or_else(most_connections)));
+    // more than there are files for would end in connections that no server can be found for
+    let most = most_connections();
+    let worker = Arc::new(Limit::new(config.worker.max_connections.map_or(most, |wanted| wanted.min(most))));
     let http = config.listeners.iter().map(|listener| listener.max_connections);
     let all = http.chain(config.tcp.iter().map(|tcp| tcp.max_connections));
     all.map(|max| Arc::new(Limits::new(max, &worker))).collect()

@@ -86,6 +86,7 @@ fn outcome(outcome: Outcome) -> &'static str {
         Outcome::ConnectTimeout => "no connection in time",
         Outcome::Closed => "closed the connection",
         Outcome::ResponseTimeout => "no response in time",
+        Outcome::WentDown => "went down",
         Outcome::BadResponse => "bad response",
         Outcome::Abandoned => "the client left first",
     }

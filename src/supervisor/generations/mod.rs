@@ -378,8 +378,8 @@ impl Generations {
         let State::Serving { probation: Some(until) } = generation.state else {
             return;
         };
-        // alive is not enough: every thread of it must have answered since it serves
-        if now < until || !generation.pulse.answered_since(generation.since) {
+        // alive is not enough: every thread of it must have answered since it serves, and none may hang now
+        if now < until || !generation.is_answering() {
             return;
         }
         self.prove(number);
