@@ -30,6 +30,12 @@ use crate::proxy::{Client, Thread};
 /// Connections taken in one go; then the others of the thread have their turn, and other threads theirs.
 const BATCH: usize = 8;
 
+/// How many connections more than an equal share a thread may have, and an eighth of the share, before it lets the
+/// others go first, and for how long. All threads are woken for each connection, and the one that runs already would
+/// take a whole burst. Short connections never come so far: the pause would cost them dearly.
+const AHEAD: usize = 8;
+const AFTER_YOU: Duration = Duration::from_millis(1);
+
 /// How long to wait when the kernel has no descriptor or memory for one more connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
@@ -37,6 +43,7 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 pub struct Acceptor {
     socket: Rc<Socket>,
     task: JoinHandle<()>,
+    limits: Arc<Limits>,
 }
 
 /// The listening socket, as long as this thread watches it.
@@ -82,15 +89,18 @@ impl Acceptor {
         )]
         let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
         let socket = Rc::new(Socket(RefCell::new(Some(socket))));
+        limits.enter();
         let accepting = Accepting {
             thread,
             listener,
             kind,
             socket: socket.clone(),
             limits,
+            stalled: false,
         };
+        let limits = accepting.limits.clone();
         let task = tokio::task::spawn_local(accepting.run::<W>());
-        Ok(Self { socket, task })
+        Ok(Self { socket, task, limits })
     }
 
     /// Stops accepting before it returns, and gives the socket back as it came.
@@ -105,6 +115,7 @@ impl Drop for Acceptor {
         // the task may be waiting for something else; it must not be what takes the socket out of the poller
         self.socket.0.take();
         self.task.abort();
+        self.limits.leave();
     }
 }
 
@@ -115,38 +126,57 @@ struct Accepting {
     kind: Kind,
     socket: Rc<Socket>,
     limits: Arc<Limits>,
+    /// The last try gave no connection, for want of something that time may bring.
+    stalled: bool,
 }
 
 impl Accepting {
-    async fn run<W: Way>(self) {
-        let mut stalled = false;
-        loop {
-            for _ in 0..BATCH {
-                if !poll_fn(|cx| self.socket.poll_readable(cx)).await {
-                    return;
-                }
-                // not before somebody is there: a permit kept in store would be one connection less for others
-                let Some(permit) = self.permit().await else {
-                    return;
-                };
-                match self.socket.accept() {
-                    Accepted::Connection(stream, peer) => {
-                        stalled = false;
-                        self.open::<W>(stream, peer, permit);
-                    }
-                    Accepted::None => {}
-                    Accepted::Stalled(error) => {
-                        drop(permit);
-                        if !std::mem::replace(&mut stalled, true) {
-                            self.thread.accept_stalled(self.listener, &error);
-                        }
-                        self.thread.wheel.sleep(BACK_OFF).await;
-                    }
-                    Accepted::Parked => return,
-                }
-            }
-            tokio::task::yield_now().await;
+    async fn run<W: Way>(mut self) {
+        while self.batch::<W>().await {}
+    }
+
+    /// Waits for connections and takes some; `false` once the socket is not watched any more.
+    async fn batch<W: Way>(&mut self) -> bool {
+        if !poll_fn(|cx| self.socket.poll_readable(cx)).await {
+            return false;
         }
+        if self.is_ahead() {
+            tokio::time::sleep(AFTER_YOU).await; // whoever is still there then, nobody else wanted
+        }
+        for _ in 0..BATCH {
+            // not before somebody is there: a permit kept in store would be one connection less for others
+            let Some(permit) = self.permit().await else {
+                return false;
+            };
+            match self.socket.accept() {
+                Accepted::Connection(stream, peer) => {
+                    self.stalled = false;
+                    self.open::<W>(stream, peer, permit);
+                }
+                Accepted::None => return true,
+                Accepted::Stalled(error) => {
+                    drop(permit);
+                    return self.stall(&error).await;
+                }
+                Accepted::Parked => return false,
+            }
+        }
+        tokio::task::yield_now().await;
+        true
+    }
+
+    /// Gives the kernel time to recover. Says so once, not each time.
+    async fn stall(&mut self, error: &io::Error) -> bool {
+        if !std::mem::replace(&mut self.stalled, true) {
+            self.thread.accept_stalled(self.listener, error);
+        }
+        self.thread.wheel.sleep(BACK_OFF).await;
+        true
+    }
+
+    fn is_ahead(&self) -> bool {
+        let share = self.limits.share();
+        self.thread.clients.len() > share + share / 8 + AHEAD
     }
 
     /// At the limit nothing is accepted: connections wait in the backlog, unseen by their clients.
