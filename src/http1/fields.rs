@@ -29,11 +29,11 @@ impl ConnectionOptions {
     /// Reads one more `Connection` line. Elements that are no tokens name nothing and are passed over.
     pub fn add(&mut self, value: &[u8]) {
         for option in elements(value) {
-            if !self.add_flag(option)
-                && let Ok(name) = HeaderName::from_bytes(option)
-                && !is_protected(&name)
-            {
-                self.names.push(name);
+            match Flag::of(option) {
+                Some(Flag::Close) => self.close = true,
+                Some(Flag::KeepAlive) => self.keep_alive = true,
+                Some(Flag::Upgrade) => self.upgrade = true,
+                None => self.add_name(option),
             }
         }
     }
@@ -51,24 +51,31 @@ impl ConnectionOptions {
         !self.names.is_empty()
     }
 
-    /// Reads the flags of one more line and leaves the names alone; never allocates.
-    pub(super) fn add_flags(&mut self, value: &[u8]) {
-        for option in elements(value) {
-            self.add_flag(option);
+    fn add_name(&mut self, option: &[u8]) {
+        if let Ok(name) = HeaderName::from_bytes(option)
+            && !is_protected(&name)
+        {
+            self.names.push(name);
         }
     }
+}
 
-    fn add_flag(&mut self, option: &[u8]) -> bool {
-        if option.eq_ignore_ascii_case(b"keep-alive") {
-            self.keep_alive = true;
-        } else if option.eq_ignore_ascii_case(b"close") {
-            self.close = true;
-        } else if option.eq_ignore_ascii_case(b"upgrade") {
-            self.upgrade = true;
-        } else {
-            return false;
+/// A connection option that is not the name of a field to remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flag {
+    Close,
+    KeepAlive,
+    Upgrade,
+}
+
+impl Flag {
+    pub(super) fn of(option: &[u8]) -> Option<Self> {
+        match option.len() {
+            5 if is(option, b"close") => Some(Self::Close),
+            7 if is(option, b"upgrade") => Some(Self::Upgrade),
+            10 if is(option, b"keep-alive") => Some(Self::KeepAlive),
+            _ => None,
         }
-        true
     }
 }
 
@@ -128,21 +135,37 @@ pub fn is_field_value(bytes: &[u8]) -> bool {
 
 /// The elements of a comma-separated value, without the white space around them and without the empty ones.
 pub fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value
-        .split(|&byte| byte == b',')
-        .map(trim)
-        .filter(|element| !element.is_empty())
+    let mut rest = Some(value);
+    std::iter::from_fn(move || {
+        let value = rest?;
+        let (element, after) = match memchr::memchr(b',', value) {
+            Some(comma) => (&value[..comma], Some(&value[comma + 1..])),
+            None => (value, None),
+        };
+        rest = after;
+        Some(trim(element))
+    })
+    .filter(|element| !element.is_empty())
 }
 
 /// `bytes` without the spaces and tabs around it.
-pub(super) fn trim(bytes: &[u8]) -> &[u8] {
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let start = bytes.iter().position(|byte| !is_space(byte)).unwrap_or(bytes.len());
-    let end = bytes
-        .iter()
-        .rposition(|byte| !is_space(byte))
-        .map_or(start, |at| at + 1);
-    &bytes[start..end]
+pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// Whether `text` is `known` without regard to case. `known` holds lower-case letters and `-`, and `text` no controls;
+/// then the one bit that tells the cases of a letter apart tells nothing else apart.
+pub(super) fn is<const N: usize>(text: &[u8], known: &[u8; N]) -> bool {
+    <&[u8; N]>::try_from(text).is_ok_and(|text| {
+        let differing = |different, (a, b): (&u8, &u8)| different | ((a | 0x20) ^ b);
+        text.iter().zip(known).fold(0, differing) == 0
+    })
 }
 
 /// `tchar` of RFC 9110 §5.6.2.
@@ -226,3 +249,132 @@ const TOKEN: [bool; 256] = {
     }
     table
 };
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn name(text: &str) -> HeaderName {
+        text.parse().expect("a field name")
+    }
+
+    #[test]
+    fn connection_options_are_read_over_several_lines() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::CONNECTION, HeaderValue::from_static("X-A , Close,,\tUPGRADE"));
+        headers.append(header::CONNECTION, HeaderValue::from_static("keep-alive, x-b, b@d, TE"));
+        let options = ConnectionOptions::of(&headers);
+        assert!(options.close && options.keep_alive && options.upgrade && options.names_any());
+        for (named, is_named) in [
+            ("x-a", true),
+            ("x-b", true),
+            ("te", true),
+            ("x-c", false),
+            ("close", false),
+        ] {
+            assert_eq!(options.names(&name(named)), is_named, "{named}");
+        }
+    }
+
+    #[test]
+    fn protected_fields_cannot_be_named_away() {
+        let mut options = ConnectionOptions::default();
+        options.add(b"Host, content-length, Transfer-Encoding, authorization, Cookie, set-cookie, content-type");
+        options.add(b"x-forwarded-for, X-Forwarded-Proto, forwarded, x-real-ip, x-request-id, via, Sec-WebSocket-Key");
+        assert_eq!(options, ConnectionOptions::default());
+    }
+
+    #[test]
+    fn hop_by_hop_fields_are_known() {
+        for hop in HOP_BY_HOP {
+            assert!(is_hop_by_hop(&name(hop)), "{hop}");
+        }
+        for end in ["host", "content-length", "accept", "te-x", "expect", "x-keep-alive"] {
+            assert!(!is_hop_by_hop(&name(end)), "{end}");
+        }
+    }
+
+    #[test]
+    fn underscores_do_not_disguise_a_field() {
+        for twin in [
+            "x_forwarded_for",
+            "X_Forwarded-Proto",
+            "content_length",
+            "transfer_encoding",
+            "x_real_ip",
+            "x-request_id",
+            "proxy_authorization",
+            "content_type",
+            "keep_alive",
+        ] {
+            assert!(underscore_twin(&name(twin)), "{twin}");
+        }
+        for other in [
+            "x-forwarded-for",
+            "content-length",
+            "x_custom",
+            "_",
+            "my_host",
+            "x_forwarded",
+        ] {
+            assert!(!underscore_twin(&name(other)), "{other}");
+        }
+        assert!(!underscore_twin(&name(&"a_".repeat(100))));
+    }
+
+    #[test]
+    fn trailers_may_not_frame_route_or_authenticate() {
+        for forbidden in [
+            "content-length",
+            "host",
+            "te",
+            "trailer",
+            "authorization",
+            "x-forwarded-for",
+            "if-match",
+        ] {
+            assert!(is_forbidden_in_trailers(&name(forbidden)), "{forbidden}");
+        }
+        for allowed in [
+            "grpc-status",
+            "grpc-message",
+            "x-sum",
+            "server-timing",
+            "etag",
+            "digest",
+        ] {
+            assert!(!is_forbidden_in_trailers(&name(allowed)), "{allowed}");
+        }
+    }
+
+    #[test]
+    fn tokens_and_values_hold_what_the_grammar_says() {
+        assert!(is_token(b"!#$%&'*+-.^_`|~09azAZ"));
+        for not in [&b""[..], b"a b", b"a:", b"a\0", b"(", b"\x80", b"a/b", b"\"a\""] {
+            assert!(!is_token(not), "{not:?}");
+        }
+        assert!(is_field_value(b"") && is_field_value(b"a\tb \x80\xff~"));
+        for not in [&b"\r"[..], b"\n", b"\0", b"\x7f", b"\x1b"] {
+            assert!(!is_field_value(not), "{not:?}");
+        }
+    }
+
+    #[test]
+    fn elements_are_trimmed_and_never_empty() {
+        let all = |value: &'static [u8]| elements(value).collect::<Vec<_>>();
+        assert_eq!(all(b" a,\tb c ,, ,d"), [&b"a"[..], b"b c", b"d"]);
+        assert!(all(b"").is_empty() && all(b" ,\t").is_empty());
+    }
+
+    #[test]
+    fn known_names_are_found_in_any_case_and_nothing_else_is() {
+        assert!(is(b"Keep-ALIVE", b"keep-alive"));
+        assert!(!is(b"keep_alive", b"keep-alive") && !is(b"keep-alivf", b"keep-alive") && !is(b"keep", b"kee"));
+        for byte in b' '..=u8::MAX {
+            assert_eq!(is(&[byte], b"h"), byte.eq_ignore_ascii_case(&b'h'), "{byte}");
+            assert_eq!(is(&[byte], b"-"), byte == b'-', "{byte}");
+        }
+    }
+}

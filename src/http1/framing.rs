@@ -1,5 +1,7 @@
 //! The fields that a proxy must understand in a head, found by name, and the values of those that frame a body.
 
+use super::fields::is;
+
 /// A field that means something to the connection or to the framing of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
@@ -18,26 +20,27 @@ pub(super) enum Known {
 }
 
 impl Known {
-    /// Tells by length first: most fields are not known, and their names are not looked at.
+    /// Tells by length and first letter: most fields are not known, and the rest of their names is not looked at.
     pub(super) fn of(name: &[u8]) -> Self {
-        let candidates: &[(&[u8], Self)] = match name.len() {
-            2 => &[(b"te", Self::Te)],
-            4 => &[(b"host", Self::Host)],
-            6 => &[(b"expect", Self::Expect)],
-            7 => &[(b"upgrade", Self::Upgrade), (b"trailer", Self::Trailer)],
-            10 => &[(b"connection", Self::Connection), (b"keep-alive", Self::KeepAlive)],
-            14 => &[(b"content-length", Self::ContentLength)],
-            16 => &[(b"proxy-connection", Self::Proxy)],
-            17 => &[(b"transfer-encoding", Self::TransferEncoding)],
-            18 => &[(b"proxy-authenticate", Self::Proxy)],
-            19 => &[(b"proxy-authorization", Self::Proxy)],
-            25 => &[(b"proxy-authentication-info", Self::Proxy)],
-            _ => &[],
+        let Some(first) = name.first() else {
+            return Self::Other;
         };
-        candidates
-            .iter()
-            .find(|(known, _)| name.eq_ignore_ascii_case(known))
-            .map_or(Self::Other, |(_, kind)| *kind)
+        match (name.len(), first | 0x20) {
+            (2, b't') if is(name, b"te") => Self::Te,
+            (4, b'h') if is(name, b"host") => Self::Host,
+            (6, b'e') if is(name, b"expect") => Self::Expect,
+            (7, b'u') if is(name, b"upgrade") => Self::Upgrade,
+            (7, b't') if is(name, b"trailer") => Self::Trailer,
+            (10, b'c') if is(name, b"connection") => Self::Connection,
+            (10, b'k') if is(name, b"keep-alive") => Self::KeepAlive,
+            (14, b'c') if is(name, b"content-length") => Self::ContentLength,
+            (16, b'p') if is(name, b"proxy-connection") => Self::Proxy,
+            (17, b't') if is(name, b"transfer-encoding") => Self::TransferEncoding,
+            (18, b'p') if is(name, b"proxy-authenticate") => Self::Proxy,
+            (19, b'p') if is(name, b"proxy-authorization") => Self::Proxy,
+            (25, b'p') if is(name, b"proxy-authentication-info") => Self::Proxy,
+            _ => Self::Other,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use http::Version;
 use httparse::{Header, Status};
 
 use super::authority;
-use super::fields::{self, ConnectionOptions};
+use super::fields::{self, Flag};
 use super::framing::{self, Known};
 use super::head::{self, Bounds, Walk};
 pub use super::refusal::Refusal;
@@ -189,7 +189,6 @@ fn judge(
     }
     let framing = said.framing(version)?;
     let has_body = !matches!(framing, Framing::None | Framing::Length(0));
-    let options = &said.options;
     let facts = MethodFacts::of(method);
     Ok(RequestHead {
         len: head.len(),
@@ -200,9 +199,9 @@ fn judge(
         upgrade: method == b"GET"
             && version == Version::HTTP_11
             && !has_body
-            && options.upgrade
+            && said.asks_upgrade
             && said.upgrade == Some(true),
-        keep_alive: !options.close && (version == Version::HTTP_11 || options.keep_alive),
+        keep_alive: !said.close && (version == Version::HTTP_11 || said.keep_alive),
         te_trailers: said.te_trailers,
     })
 }
@@ -226,7 +225,9 @@ struct Said {
     /// Whether every `Upgrade` field is one that may be tunnelled; none when there is no such field.
     upgrade: Option<bool>,
     te_trailers: bool,
-    options: ConnectionOptions,
+    close: bool,
+    keep_alive: bool,
+    asks_upgrade: bool,
 }
 
 impl Said {
@@ -238,7 +239,7 @@ impl Said {
                 authority::check(field.value).map_err(Refusal::Host)?;
                 self.host = true;
             }
-            Known::Connection => self.options.add_flags(field.value),
+            Known::Connection => self.take_options(field.value),
             Known::ContentLength => self.take_length(field.value)?,
             Known::TransferEncoding => self.take_encoding(head, field),
             Known::Expect if field.value.eq_ignore_ascii_case(b"100-continue") => self.expects_continue = true,
@@ -253,6 +254,16 @@ impl Said {
             }
         }
         Ok(())
+    }
+
+    fn take_options(&mut self, value: &[u8]) {
+        for flag in fields::elements(value).filter_map(Flag::of) {
+            match flag {
+                Flag::Close => self.close = true,
+                Flag::KeepAlive => self.keep_alive = true,
+                Flag::Upgrade => self.asks_upgrade = true,
+            }
+        }
     }
 
     fn take_length(&mut self, value: &[u8]) -> Result<(), Refusal> {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::{StatusCode, Version};
 use httparse::{Header, Status};
 use smallvec::SmallVec;
@@ -116,22 +116,22 @@ impl ResponseSearch {
         max_head: usize,
     ) -> Result<Option<ResponseHead>, ResponseFault> {
         if self.0.is_fresh()
-            && let Some(said) = parse_whole(buffer, max_head)
+            && let Some(head) = parse_whole(buffer, asked, max_head)
         {
-            return said?.conclude(buffer, asked).map(Some);
+            return head.map(Some);
         }
         let bounds = Bounds {
             head: max_head,
             target: 0,
             fields: MAX_FIELDS,
         };
-        let Some(len) = self.0.advance(buffer, &bounds)? else {
+        if self.0.advance(buffer, &bounds)?.is_none() {
             return Ok(None);
-        };
+        }
         self.0 = Walk::response();
         // the walk and httparse agree on what a head is; should they ever not, nobody is to guess
-        let said = parse_whole(&buffer[..len], max_head).unwrap_or(Err(ResponseFault::StatusLine))?;
-        said.conclude(buffer, asked).map(Some)
+        let head = parse_whole(buffer, asked, max_head);
+        head.unwrap_or(Err(ResponseFault::StatusLine)).map(Some)
     }
 }
 
@@ -194,13 +194,24 @@ impl From<Break> for ResponseFault {
 /// Most fields of a response.
 const MAX_FIELDS: usize = 256;
 
-/// What a whole head says; fields are kept as places in the buffer, which they are cut from afterwards.
+/// The short way: `None` unless the head is whole, well-formed and within the limits.
+fn parse_whole(buffer: &mut BytesMut, asked: Asked, max_head: usize) -> Option<Result<ResponseHead, ResponseFault>> {
+    let mut said = Said::default();
+    match said.read(buffer, max_head)? {
+        Ok(()) => Some(said.conclude(buffer, asked)),
+        Err(fault) => Some(Err(fault)),
+    }
+}
+
+/// What a whole head says; fields are kept as places in the buffer, from which they are cut afterwards.
+#[derive(Default)]
 struct Said {
     len: usize,
     status: StatusCode,
     version: Version,
     fields: SmallVec<[Field; 32]>,
-    length: Option<u64>,
+    /// With where it stands.
+    length: Option<(u64, Place)>,
     chunked: bool,
     options: ConnectionOptions,
     keep_alive_timeout: Option<Duration>,
@@ -216,60 +227,36 @@ struct Field {
     value: Place,
 }
 
-/// The short way: `None` unless the head is whole, well-formed and within the limits.
-fn parse_whole(bytes: &[u8], max_head: usize) -> Option<Result<Said, ResponseFault>> {
-    if bytes.first() != Some(&b'H') {
-        return None; // httparse would pass over empty lines
-    }
-    let mut table = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let mut response = httparse::Response::new(&mut []);
-    let parser = httparse::ParserConfig::default();
-    let Ok(Status::Complete(len)) = parser.parse_response_with_uninit_headers(&mut response, bytes, &mut table) else {
-        return None;
-    };
-    if len > max_head || u32::try_from(len).is_err() || !head::has_clean_lines(&bytes[..len], response.headers) {
-        return None;
-    }
-    let status = StatusCode::from_u16(response.code?).ok()?;
-    let version = if response.version == Some(1) {
-        Version::HTTP_11
-    } else {
-        Version::HTTP_10
-    };
-    let mut said = Said::new(len, status, version);
-    Some(
-        response
-            .headers
-            .iter()
-            .try_for_each(|field| said.take(bytes, field))
-            .map(|()| said),
-    )
-}
-
 impl Said {
-    fn new(len: usize, status: StatusCode, version: Version) -> Self {
-        Self {
-            len,
-            status,
-            version,
-            fields: SmallVec::new(),
-            length: None,
-            chunked: false,
-            options: ConnectionOptions::default(),
-            keep_alive_timeout: None,
-            trailers: SmallVec::new(),
-            upgrade: SmallVec::new(),
+    fn read(&mut self, bytes: &[u8], max_head: usize) -> Option<Result<(), ResponseFault>> {
+        if bytes.first() != Some(&b'H') {
+            return None; // httparse would pass over empty lines
         }
+        let mut table = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut response = httparse::Response::new(&mut []);
+        let parser = httparse::ParserConfig::default();
+        let parsed = parser.parse_response_with_uninit_headers(&mut response, bytes, &mut table);
+        let Ok(Status::Complete(len)) = parsed else {
+            return None;
+        };
+        if len > max_head || u32::try_from(len).is_err() || !head::has_clean_lines(&bytes[..len], response.headers) {
+            return None;
+        }
+        self.len = len;
+        self.status = StatusCode::from_u16(response.code?).ok()?;
+        self.version = if response.version == Some(1) {
+            Version::HTTP_11
+        } else {
+            Version::HTTP_10
+        };
+        let mut fields = response.headers.iter();
+        Some(fields.try_for_each(|field| self.take(bytes, field)))
     }
 
     fn take(&mut self, head: &[u8], field: &Header<'_>) -> Result<(), ResponseFault> {
         match Known::of(field.name.as_bytes()) {
             Known::Other | Known::Host | Known::Expect => self.keep(head, field),
-            Known::ContentLength => {
-                if self.take_length(field.value)? {
-                    self.keep(head, field);
-                }
-            }
+            Known::ContentLength => self.take_length(head, field.value)?,
             Known::TransferEncoding if self.chunked || !framing::is_chunked(field.value) => {
                 return Err(ResponseFault::TransferEncoding);
             }
@@ -290,20 +277,21 @@ impl Said {
         });
     }
 
-    /// Folds equal lengths into one, over several fields and inside a list (RFC 9112 §6.3); true for the first.
-    fn take_length(&mut self, value: &[u8]) -> Result<bool, ResponseFault> {
-        let is_first = self.length.is_none();
+    /// Folds equal lengths into one, over several fields and inside a list (RFC 9112 §6.3).
+    fn take_length(&mut self, head: &[u8], value: &[u8]) -> Result<(), ResponseFault> {
         for element in value.split(|&byte| byte == b',') {
-            let length = framing::length(fields::trim(element)).ok_or(ResponseFault::ContentLength)?;
-            if self.length.is_some_and(|known| known != length) {
-                return Err(ResponseFault::DifferentLengths);
+            let element = fields::trim(element);
+            let length = framing::length(element).ok_or(ResponseFault::ContentLength)?;
+            match &self.length {
+                None => self.length = Some((length, place(head, element))),
+                Some((known, _)) if *known == length => {}
+                Some(_) => return Err(ResponseFault::DifferentLengths),
             }
-            self.length = Some(length);
         }
-        Ok(is_first)
+        Ok(())
     }
 
-    fn conclude(self, buffer: &mut BytesMut, asked: Asked) -> Result<ResponseHead, ResponseFault> {
+    fn conclude(&self, buffer: &mut BytesMut, asked: Asked) -> Result<ResponseHead, ResponseFault> {
         let upgraded = self.status == StatusCode::SWITCHING_PROTOCOLS;
         if upgraded {
             self.check_upgrade(asked)?;
@@ -348,9 +336,9 @@ impl Said {
         if self.is_bare() || self.status == StatusCode::NOT_MODIFIED || asked.head {
             return Ok(ResponseBody::None);
         }
-        Ok(match self.length {
+        Ok(match &self.length {
             _ if self.chunked => ResponseBody::Chunked,
-            Some(length) => ResponseBody::Length(length),
+            Some((length, _)) => ResponseBody::Length(*length),
             None => ResponseBody::UntilClose,
         })
     }
@@ -358,43 +346,32 @@ impl Said {
     fn keep_alive(&self, body: ResponseBody) -> bool {
         let wants = !self.options.close && (self.version == Version::HTTP_11 || self.options.keep_alive);
         // a 204 that announces a body may well send it, and it would be taken for the next response
-        let may_send_more = self.is_bare() && (self.chunked || self.length.unwrap_or(0) > 0);
+        let may_send_more =
+            self.is_bare() && (self.chunked || self.length.as_ref().is_some_and(|(length, _)| *length > 0));
         wants && body != ResponseBody::UntilClose && !may_send_more
     }
 
     fn headers(&self, head: &Bytes, upgraded: bool) -> Result<HeaderMap, ResponseFault> {
-        let mut headers = HeaderMap::with_capacity(self.fields.len() + 2); // Date or Via may be added
+        let mut headers = HeaderMap::with_capacity(self.fields.len() + 3); // one for the length, some to be added
+        let removes = self.options.names_any();
         for field in &self.fields {
             let name = HeaderName::from_bytes(&head[to_usize(&field.name)])
                 .map_err(|_| ResponseFault::Line(LineFault::FieldName))?;
-            if name == CONTENT_LENGTH {
-                self.add_length(&mut headers, head, field)?;
-            } else if !(self.options.names_any() && self.options.names(&name)) {
+            if !(removes && self.options.names(&name)) {
                 headers.append(name, value(head, &field.value)?);
             }
         }
+        if let Some((length, place)) = &self.length
+            && !self.is_bare()
+        {
+            headers.insert(CONTENT_LENGTH, length_value(*length, head, place)?);
+        }
         if upgraded {
             for place in &self.upgrade {
-                headers.append(http::header::UPGRADE, value(head, place)?);
+                headers.append(UPGRADE, value(head, place)?);
             }
         }
         Ok(headers)
-    }
-
-    /// The server's own text where it is the shortest one; bare responses get none.
-    fn add_length(&self, headers: &mut HeaderMap, head: &Bytes, field: &Field) -> Result<(), ResponseFault> {
-        let Some(length) = self.length.filter(|_| !self.is_bare()) else {
-            return Ok(());
-        };
-        let mut digits = itoa::Buffer::new();
-        let is_shortest = digits.format(length).as_bytes() == &head[to_usize(&field.value)];
-        let length = if is_shortest {
-            value(head, &field.value)?
-        } else {
-            HeaderValue::from(length)
-        };
-        headers.append(CONTENT_LENGTH, length);
-        Ok(())
     }
 
     fn announced(&self, head: &Bytes) -> Result<Option<HeaderValue>, ResponseFault> {
@@ -407,6 +384,14 @@ impl Said {
                 joined.map(Some).map_err(|_| ResponseFault::Line(LineFault::FieldValue))
             }
         }
+    }
+}
+
+/// The server's own text, unless it has leading zeros.
+fn length_value(length: u64, head: &Bytes, place: &Place) -> Result<HeaderValue, ResponseFault> {
+    match &head[to_usize(place)] {
+        [b'0', _, ..] => Ok(HeaderValue::from(length)),
+        _ => value(head, place),
     }
 }
 
@@ -423,7 +408,7 @@ fn timeout(value: &[u8]) -> Option<Duration> {
 }
 
 fn place(head: &[u8], part: &[u8]) -> Place {
-    // heads are shorter than 4 GiB: `parse_whole` has looked
+    // heads are shorter than 4 GiB: `read` has looked
     let start = head::offset(head, part) as u32;
     start..start + part.len() as u32
 }
@@ -602,7 +587,7 @@ mod tests {
         let head = parse(&mut buffer, PLAIN, MAX_HEAD).expect("no fault").expect("whole");
         assert_eq!((head.status.as_u16(), head.version), (200, Version::HTTP_11));
         assert_eq!(head.body, ResponseBody::Length(5));
-        assert_eq!(names(&head), ["content-length", "server"]);
+        assert_eq!(names(&head), ["server", "content-length"]);
         assert!(head.keep_alive && !head.informational && !head.upgraded);
         assert_eq!(&buffer[..], b"hello");
     }

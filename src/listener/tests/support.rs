@@ -103,8 +103,10 @@ impl Fixture {
     }
 
     pub(super) async fn connect(&self) -> Peer {
+        let stream = TcpStream::connect(self.address).await.expect("connect");
+        stream.set_nodelay(true).expect("nodelay");
         Peer {
-            stream: TcpStream::connect(self.address).await.expect("connect"),
+            stream,
             read: BytesMut::new(),
         }
     }
