@@ -31,6 +31,12 @@ use crate::proxy::{Client, Thread};
 /// Connections taken in one go; then the others of the thread have their turn, and other threads theirs.
 const BATCH: usize = 8;
 
+/// How many connections more than an equal share a thread may have, and an eighth of the share, before it lets the
+/// others go first, and for how long. All threads are woken for each connection, and the one that runs already would
+/// take a whole burst. Short connections never come so far: the pause would cost them dearly.
+const AHEAD: usize = 8;
+const AFTER_YOU: Duration = Duration::from_millis(1);
+
 /// How long to wait when the kernel has no descriptor or memory for one more connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
@@ -41,6 +47,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 pub struct Acceptor {
     socket: Rc<Socket>,
     task: JoinHandle<()>,
+    limits: Arc<Limits>,
 }
 
 /// The listening socket, as long as this thread watches it.
@@ -83,10 +90,12 @@ impl Acceptor {
         #[expect(deprecated, reason = "sound for an OwnedFd that nobody replaces; its successor is an unsafe fn")]
         let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
         let socket = Rc::new(Socket(RefCell::new(Some(socket))));
+        limits.enter();
         let (stalled, full) = (Seldom::default(), Seldom::default());
-        let accepting = Accepting { thread, listener, kind, socket: socket.clone(), limits, stalled, full };
+        let accepting =
+            Accepting { thread, listener, kind, socket: socket.clone(), limits: limits.clone(), stalled, full };
         let task = tokio::task::spawn_local(accepting.run::<W>());
-        Ok(Self { socket, task })
+        Ok(Self { socket, task, limits })
     }
 
     /// Stops accepting before it returns, and gives the socket back as it came.
@@ -101,6 +110,7 @@ impl Drop for Acceptor {
         // the task may be waiting for something else; it must not be what takes the socket out of the poller
         self.socket.0.take();
         self.task.abort();
+        self.limits.leave();
     }
 }
 
@@ -132,32 +142,49 @@ impl Seldom {
 
 impl Accepting {
     async fn run<W: Way>(self) {
-        loop {
-            for _ in 0..BATCH {
-                if !poll_fn(|cx| self.socket.poll_readable(cx)).await {
-                    return;
-                }
-                // not before somebody is there: a permit kept in store would be one connection less for others
-                let Some(permit) = self.permit().await else {
-                    return;
-                };
-                match self.socket.accept() {
-                    Accepted::Connection(stream, peer) => self.open::<W>(stream, peer, permit),
-                    Accepted::None => {}
-                    Accepted::Stalled(error) => {
-                        drop(permit);
-                        if self.stalled.is_due() {
-                            self.thread.accept_stalled(self.listener, &error);
-                        }
-                        // descriptors that nobody needs now
-                        self.thread.close_idle_upstream();
-                        self.thread.wheel.sleep(BACK_OFF).await;
-                    }
-                    Accepted::Parked => return,
-                }
-            }
-            tokio::task::yield_now().await;
+        while self.batch::<W>().await {}
+    }
+
+    /// Waits for connections and takes some; `false` once the socket is not watched any more.
+    async fn batch<W: Way>(&self) -> bool {
+        if !poll_fn(|cx| self.socket.poll_readable(cx)).await {
+            return false;
         }
+        if self.is_ahead() {
+            tokio::time::sleep(AFTER_YOU).await; // whoever is still there then, nobody else wanted
+        }
+        for _ in 0..BATCH {
+            // not before somebody is there: a permit kept in store would be one connection less for others
+            let Some(permit) = self.permit().await else {
+                return false;
+            };
+            match self.socket.accept() {
+                Accepted::Connection(stream, peer) => self.open::<W>(stream, peer, permit),
+                Accepted::None => return true,
+                Accepted::Stalled(error) => {
+                    drop(permit);
+                    return self.stall(&error).await;
+                }
+                Accepted::Parked => return false,
+            }
+        }
+        tokio::task::yield_now().await;
+        true
+    }
+
+    /// Gives the kernel time to recover. Says so now and then, not each time.
+    async fn stall(&self, error: &io::Error) -> bool {
+        if self.stalled.is_due() {
+            self.thread.accept_stalled(self.listener, error);
+        }
+        self.thread.close_idle_upstream(); // descriptors that nobody needs now
+        self.thread.wheel.sleep(BACK_OFF).await;
+        true
+    }
+
+    fn is_ahead(&self) -> bool {
+        let share = self.limits.share();
+        self.thread.clients.len() > share + share / 8 + AHEAD
     }
 
     /// At the limit nothing is accepted: connections wait in the backlog, unseen by their clients.
