@@ -24,18 +24,11 @@ fn a_killed_worker_is_replaced_within_a_second_and_nobody_is_refused(release: Re
         machine.ok(&format!("kill -KILL {killed}"));
         let died = Instant::now();
         machine.ok(&format!("curl --silent --show-error --fail --max-time 1 {}", farm::URL));
-        assert!(
-            died.elapsed() < Duration::from_secs(1),
-            "answered after {:?}",
-            died.elapsed()
-        );
+        assert!(died.elapsed() < Duration::from_secs(1), "answered after {:?}", died.elapsed());
         assert!(!machine.workers().contains(&killed));
     });
     assert_eq!((report.refused, report.aborted.as_deref()), (0, None), "{report:?}");
-    assert!(
-        report.failed <= 50,
-        "more than the 50 open connections broke: {report:?}"
-    );
+    assert!(report.failed <= 50, "more than the 50 open connections broke: {report:?}");
     assert_eq!(machine.entries("PROXY_EVENT=worker-died"), 1);
 }
 
@@ -59,10 +52,7 @@ fn a_killed_supervisor_comes_back_on_the_same_sockets_and_nobody_is_refused(rele
     let killed = machine.supervisor();
     let report = load::around(&machine, LENIENT, || {
         machine.ok("systemctl kill --kill-whom main --signal KILL proxy.service");
-        machine.ok(&format!(
-            "curl --silent --show-error --fail --max-time 10 {}",
-            farm::URL
-        ));
+        machine.ok(&format!("curl --silent --show-error --fail --max-time 10 {}", farm::URL));
     });
     assert_eq!((report.refused, report.aborted.as_deref()), (0, None), "{report:?}");
     assert_ne!(machine.supervisor(), killed);
@@ -73,17 +63,13 @@ fn a_server_that_dies_under_load_is_seen_by_no_client(release: Release) {
     let machine = farm::machine(release);
     let report = load::around(&machine, "-k -n 20000 -c 50", || {
         machine.ok(&format!("systemctl kill --signal KILL {}", farm::unit("10.0.0.12")));
-        wait_for(
-            "the journal to say that the server is down",
-            Duration::from_secs(20),
-            || (machine.entries("PROXY_EVENT=server-down PROXY_SERVER=10.0.0.12:80") > 0).then_some(()),
-        );
+        wait_for("the journal to say that the server is down", Duration::from_secs(20), || {
+            (machine.entries("PROXY_EVENT=server-down PROXY_SERVER=10.0.0.12:80") > 0).then_some(())
+        });
         machine.ok(&format!("systemctl start {}", farm::unit("10.0.0.12")));
-        wait_for(
-            "the journal to say that the server is up",
-            Duration::from_secs(20),
-            || (machine.entries("PROXY_EVENT=server-up PROXY_SERVER=10.0.0.12:80") > 0).then_some(()),
-        );
+        wait_for("the journal to say that the server is up", Duration::from_secs(20), || {
+            (machine.entries("PROXY_EVENT=server-up PROXY_SERVER=10.0.0.12:80") > 0).then_some(())
+        });
     });
     report.assert_clean(20_000);
     let said = machine.ok("journalctl --no-pager -u proxy -o cat PROXY_EVENT=server-down");

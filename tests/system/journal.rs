@@ -15,19 +15,12 @@ facts![
 
 fn journalctl_finds_exactly_the_502s(release: Release) {
     let machine = farm::machine(release);
-    let statuses = machine.ok(
-        "for path in index.php broken index.php broken none broken index.php; do \
-            curl --silent --output /dev/null --write-out '%{http_code} ' http://127.0.0.1/$path; done",
-    );
+    let statuses = machine.ok("for path in index.php broken index.php broken none broken index.php; do \
+            curl --silent --output /dev/null --write-out '%{http_code} ' http://127.0.0.1/$path; done");
     assert_eq!(statuses, "200 502 200 502 404 502 200");
-    wait_for("three records", Duration::from_secs(10), || {
-        (machine.entries("PROXY_STATUS=502") >= 3).then_some(())
-    });
+    wait_for("three records", Duration::from_secs(10), || (machine.entries("PROXY_STATUS=502") >= 3).then_some(()));
     let found = machine.ok("journalctl -u proxy PROXY_STATUS=502 -o json --no-pager");
-    let records: Vec<Value> = found
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
+    let records: Vec<Value> = found.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(records.len(), 3);
     for record in records {
         assert_eq!(record["PROXY_END"], "server-closed", "{record}");
@@ -49,9 +42,7 @@ fn fifty_thousand_requests_leave_fifty_thousand_records(release: Release) {
     // An address of its own tells its records from all others.
     let records = "PROXY_EVENT=exchange PROXY_CLIENT=127.0.0.2";
     load::once(&machine, "-B 127.0.0.2 -k -n 50000 -c 50").assert_clean(50_000);
-    wait_for("50,000 records", Duration::from_secs(60), || {
-        (machine.entries(records) >= 50_000).then_some(())
-    });
+    wait_for("50,000 records", Duration::from_secs(60), || (machine.entries(records) >= 50_000).then_some(()));
     assert_eq!(machine.entries(records), 50_000);
     assert_eq!(machine.entries("PROXY_EVENT=records-dropped"), 0);
 }
@@ -67,10 +58,7 @@ fn a_stopped_journald_slows_nobody_and_the_drops_are_counted(release: Release) {
     machine.ok("systemctl kill --signal STOP systemd-journald.service");
     let unheard = run();
     machine.ok("systemctl kill --signal CONT systemd-journald.service");
-    assert!(
-        unheard < listened_to * 3 / 2,
-        "{listened_to:?} with journald, {unheard:?} while it was stopped"
-    );
+    assert!(unheard < listened_to * 3 / 2, "{listened_to:?} with journald, {unheard:?} while it was stopped");
     wait_for("the drops to be said", Duration::from_secs(60), || {
         (machine.entries("PROXY_EVENT=records-dropped") > 0).then_some(())
     });

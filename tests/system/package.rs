@@ -21,28 +21,17 @@ facts![
 
 fn after_apt_install_a_helpful_page_answers(release: Release) {
     let machine = Machine::installed(release);
-    let page = machine
-        .run("curl --silent --show-error --max-time 10 http://127.0.0.1/")
-        .stdout;
+    let page = machine.run("curl --silent --show-error --max-time 10 http://127.0.0.1/").stdout;
     assert!(page.contains("/etc/segue/segue.toml"), "{page}");
     assert!(page.contains("systemctl reload proxy"), "{page}");
-    assert_eq!(
-        machine.ok("systemctl is-enabled proxy-http.socket proxy.service"),
-        "enabled\nenabled"
-    );
-    assert_eq!(
-        machine.run("systemctl is-enabled proxy-https.socket").stdout.trim(),
-        "disabled"
-    );
+    assert_eq!(machine.ok("systemctl is-enabled proxy-http.socket proxy.service"), "enabled\nenabled");
+    assert_eq!(machine.run("systemctl is-enabled proxy-https.socket").stdout.trim(), "disabled");
 }
 
 fn the_first_request_starts_the_service(release: Release) {
     let machine = Machine::installed(release);
     machine.ok("systemctl stop proxy.service");
-    assert_eq!(
-        machine.run("systemctl is-active proxy.service").stdout.trim(),
-        "inactive"
-    );
+    assert_eq!(machine.run("systemctl is-active proxy.service").stdout.trim(), "inactive");
     machine.ok("curl --silent --show-error --max-time 10 http://127.0.0.1/");
     assert_eq!(machine.ok("systemctl is-active proxy.service"), "active");
     machine.ok("ip -6 address show dev lo | grep -q ::1 && curl --silent --show-error --max-time 10 'http://[::1]/'");
@@ -71,44 +60,28 @@ fn an_upgrade_does_not_restart_the_supervisor(release: Release) {
 fn remove_and_purge_leave_nothing(release: Release) {
     let machine = Machine::installed(release);
     machine.ok("apt-get remove --yes --quiet segue");
-    assert_eq!(
-        machine
-            .run("curl --silent --max-time 5 http://127.0.0.1/")
-            .status
-            .code(),
-        Some(7),
-        "not refused"
-    );
+    assert_eq!(machine.run("curl --silent --max-time 5 http://127.0.0.1/").status.code(), Some(7), "not refused");
     assert_eq!(machine.run("pgrep segue").stdout, "");
     machine.ok("test -e /etc/segue/segue.toml");
     machine.ok("apt-get purge --yes --quiet segue");
     let left = "find / -xdev \\( -name '*segue*' -o -name 'proxy*.service' -o -name 'proxy*.socket' \\) \
         -not -path '/proc/*' -not -path '/var/tmp/*' -not -path '/var/cache/apt/*' -not -path '/var/log/*'";
     assert_eq!(machine.ok(left), "");
-    assert_eq!(
-        machine.ok("systemctl list-units --all --plain --no-legend 'proxy*'"),
-        ""
-    );
+    assert_eq!(machine.ok("systemctl list-units --all --plain --no-legend 'proxy*'"), "");
 }
 
 fn exposure_is_at_most_one_and_a_half(release: Release) {
     let machine = Machine::installed(release);
     let verdict = machine.ok("systemd-analyze security --no-pager proxy.service | tail -1");
-    let exposure: f32 = verdict
-        .split_whitespace()
-        .find_map(|word| word.parse().ok())
-        .unwrap_or_else(|| panic!("{verdict}"));
+    let exposure: f32 =
+        verdict.split_whitespace().find_map(|word| word.parse().ok()).unwrap_or_else(|| panic!("{verdict}"));
     assert!(exposure <= 1.5, "{verdict}");
 }
 
 fn only_the_supervisor_has_a_capability(release: Release) {
     let machine = Machine::installed(release);
     let effective = |pid: u32| machine.ok(&format!("sed -n 's/^CapEff:\\t0*//p' /proc/{pid}/status"));
-    assert_eq!(
-        effective(machine.supervisor()),
-        "400",
-        "CAP_NET_BIND_SERVICE and no other"
-    );
+    assert_eq!(effective(machine.supervisor()), "400", "CAP_NET_BIND_SERVICE and no other");
     for worker in machine.workers() {
         assert_eq!(effective(worker), "", "worker {worker}");
         assert_eq!(machine.ok(&format!("stat --format %U /proc/{worker}")), "segue");
@@ -117,27 +90,16 @@ fn only_the_supervisor_has_a_capability(release: Release) {
 
 fn the_https_socket_waits_for_its_administrator(release: Release) {
     let machine = Machine::installed(release);
-    assert_eq!(
-        machine.run("systemctl is-active proxy-https.socket").stdout.trim(),
-        "inactive"
-    );
+    assert_eq!(machine.run("systemctl is-active proxy-https.socket").stdout.trim(), "inactive");
     machine.ok("systemctl enable proxy-https.socket && systemctl restart proxy");
-    assert_eq!(
-        machine.ok("systemctl is-active proxy-https.socket proxy.service"),
-        "active\nactive"
-    );
+    assert_eq!(machine.ok("systemctl is-active proxy-https.socket proxy.service"), "active\nactive");
 }
 
 fn manual_pages_and_completions_are_there(release: Release) {
     let machine = Machine::boot(release);
     // The container's dpkg leaves documentation out of nothing: minbase has no such filter.
     machine.install(&machine::package());
-    for page in [
-        "man1/segue.1",
-        "man1/segue-reload.1",
-        "man5/segue.toml.5",
-        "man7/segue-journal.7",
-    ] {
+    for page in ["man1/segue.1", "man1/segue-reload.1", "man5/segue.toml.5", "man7/segue-journal.7"] {
         machine.ok(&format!("zcat /usr/share/man/{page}.gz | grep -q '^\\.SH'"));
     }
     machine.ok("grep -q reload /usr/share/bash-completion/completions/segue");
@@ -156,17 +118,10 @@ fn the_catalog_explains_what_happened(release: Release) {
 #[test]
 #[ignore = "needs the package: tests/run"]
 fn it_depends_on_nothing_newer_than_debian_12_has() {
-    let field = Command::new("dpkg-deb")
-        .arg("-f")
-        .arg(machine::package())
-        .arg("Depends")
-        .output()
-        .expect("dpkg-deb runs");
+    let field =
+        Command::new("dpkg-deb").arg("-f").arg(machine::package()).arg("Depends").output().expect("dpkg-deb runs");
     let depends = String::from_utf8(field.stdout).expect("text");
-    let libc = depends
-        .split("libc6 (>= 2.")
-        .nth(1)
-        .and_then(|rest| rest.split(')').next()?.parse::<u32>().ok());
+    let libc = depends.split("libc6 (>= 2.").nth(1).and_then(|rest| rest.split(')').next()?.parse::<u32>().ok());
     assert!(libc.is_some_and(|minor| minor <= 36), "{depends}");
 }
 
@@ -183,12 +138,6 @@ fn lintian_finds_no_error_and_no_warning() {
 
 #[test]
 fn the_changelog_names_the_version_of_the_crate() {
-    let newest = include_str!("../../debian/changelog")
-        .lines()
-        .next()
-        .unwrap_or_default();
-    assert!(
-        newest.starts_with(concat!("segue (", env!("CARGO_PKG_VERSION"), ")")),
-        "{newest}"
-    );
+    let newest = include_str!("../../debian/changelog").lines().next().unwrap_or_default();
+    assert!(newest.starts_with(concat!("segue (", env!("CARGO_PKG_VERSION"), ")")), "{newest}");
 }

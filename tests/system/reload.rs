@@ -50,19 +50,12 @@ fn a_broken_config_is_refused_with_its_line_and_the_old_one_serves_on(release: R
 
     machine.configure(&format!("{}retries = 1\n", farm::CONFIG));
     machine.ok("systemctl reload proxy");
-    assert!(
-        !machine.property("StatusText").contains("refused"),
-        "{}",
-        machine.property("StatusText")
-    );
+    assert!(!machine.property("StatusText").contains("refused"), "{}", machine.property("StatusText"));
 }
 
 fn a_config_that_cannot_be_built_is_refused(release: Release) {
     let machine = farm::machine(release);
-    machine.configure(&format!(
-        "{}[listen.elsewhere]\naddress = \"192.0.2.1:8080\"\n",
-        farm::CONFIG
-    ));
+    machine.configure(&format!("{}[listen.elsewhere]\naddress = \"192.0.2.1:8080\"\n", farm::CONFIG));
     let reason = assert_refused_unseen(&machine);
     assert!(reason.contains("192.0.2.1:8080"), "{reason}");
     machine.configure(farm::CONFIG);
@@ -100,21 +93,14 @@ fn assert_refused_unseen(machine: &Machine) -> String {
     let before = machine.workers();
     let report = load::around(machine, "-k -n 5000 -c 20", || {
         let reload = machine.run("systemctl reload proxy");
-        assert_eq!(
-            reload.status.code(),
-            Some(1),
-            "the reload was not refused: {}",
-            reload.text()
-        );
+        assert_eq!(reload.status.code(), Some(1), "the reload was not refused: {}", reload.text());
     });
     report.assert_clean(5_000);
     assert_eq!(machine.workers(), before, "the worker is another one");
     assert_eq!(machine.property("ActiveState"), "active");
     let status = machine.property("StatusText");
     let reason = status.strip_prefix("reload ").and_then(|rest| rest.split_once(": "));
-    let Some((_, reason)) = reason else {
-        panic!("no reason in the status: {status}")
-    };
+    let Some((_, reason)) = reason else { panic!("no reason in the status: {status}") };
     let journal = machine.ok("journalctl --sync; journalctl --no-pager -u proxy -o cat PROXY_EVENT=reload-refused");
     // The hint and the state that follow are not in the first line of the entry.
     let cause = reason.split("; ").next().unwrap_or_default();
@@ -124,10 +110,7 @@ fn assert_refused_unseen(machine: &Machine) -> String {
 
 fn a_listener_added_by_reload_is_kept_over_restart_and_crash(release: Release) {
     let machine = farm::machine(release);
-    machine.configure(&format!(
-        "{}[listen.http]\n[listen.more]\naddress = \"127.0.0.1:81\"\n",
-        farm::CONFIG
-    ));
+    machine.configure(&format!("{}[listen.http]\n[listen.more]\naddress = \"127.0.0.1:81\"\n", farm::CONFIG));
     machine.ok("systemctl reload proxy");
     let socket = || machine.ok("ss --listening --tcp --numeric --extended 'sport = :81' | grep -o 'ino:[0-9]*'");
     let bound = socket();

@@ -24,9 +24,8 @@ pub(crate) fn machine(release: Release) -> Machine {
     machine.configure(CONFIG);
     machine.ok("systemctl reload proxy");
     wait_for("every server to answer", Duration::from_secs(10), || {
-        let answers = machine.ok(&format!(
-            "for i in 1 2 3; do curl --silent --max-time 2 {URL}; done | sort -u | wc -l"
-        ));
+        let answers =
+            machine.ok(&format!("for i in 1 2 3; do curl --silent --max-time 2 {URL}; done | sort -u | wc -l"));
         (answers == "3").then_some(())
     });
     machine

@@ -44,14 +44,10 @@ pub(crate) fn once(machine: &Machine, options: &str) -> Report {
     let outcome = machine.run(&format!("ulimit -n 8192; ab -q {options} {}", farm::URL));
     let count = |label: &str| {
         let line = outcome.stdout.lines().find(|line| line.starts_with(label));
-        line.and_then(|line| line[label.len()..].trim().parse().ok())
-            .unwrap_or(0)
+        line.and_then(|line| line[label.len()..].trim().parse().ok()).unwrap_or(0)
     };
     // "   (Connect: 0, Receive: 0, Length: 3, Exceptions: 0)", only when something failed
-    let failures = outcome
-        .stdout
-        .lines()
-        .filter_map(|line| line.trim_start().strip_prefix("(Connect: "));
+    let failures = outcome.stdout.lines().filter_map(|line| line.trim_start().strip_prefix("(Connect: "));
     let failures: Vec<String> = failures.map(str::to_owned).collect();
     let refused = failures.first().and_then(|rest| rest.split(',').next()?.parse().ok());
     Report {

@@ -68,19 +68,10 @@ impl Machine {
             .spawn()
             .expect("sh runs");
         let mut line = String::new();
-        BufReader::new(guard.stdout.take().expect("piped"))
-            .read_line(&mut line)
-            .expect("pid of systemd-nspawn");
-        let nspawn: u32 = line
-            .trim()
-            .parse()
-            .unwrap_or_else(|_| panic!("no pid of systemd-nspawn: {line:?}"));
+        BufReader::new(guard.stdout.take().expect("piped")).read_line(&mut line).expect("pid of systemd-nspawn");
+        let nspawn: u32 = line.trim().parse().unwrap_or_else(|_| panic!("no pid of systemd-nspawn: {line:?}"));
         let console = root::directory().join(format!("{name}.console"));
-        let mut machine = Self {
-            guard,
-            leader: 0,
-            console,
-        };
+        let mut machine = Self { guard, leader: 0, console };
         machine.leader = wait_for("the container's PID 1", Duration::from_secs(20), || booted_by(nspawn));
         wait_for("systemd in the container", Duration::from_secs(60), || {
             let state = machine.run("systemctl is-system-running").stdout;
@@ -110,11 +101,7 @@ impl Machine {
 
     /// Runs a shell command to its end, ten minutes at most.
     pub(crate) fn run(&self, command: &str) -> Outcome {
-        let output = self
-            .command(command)
-            .stdin(Stdio::null())
-            .output()
-            .expect("nsenter runs");
+        let output = self.command(command).stdin(Stdio::null()).output().expect("nsenter runs");
         Outcome {
             status: output.status,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -125,13 +112,7 @@ impl Machine {
     /// Runs a shell command that must succeed; gives its standard output without the last line break.
     pub(crate) fn ok(&self, command: &str) -> String {
         let outcome = self.run(command);
-        assert!(
-            outcome.status.success(),
-            "{command}\n{}\n{}\n{}",
-            outcome.status,
-            outcome.text(),
-            self.state()
-        );
+        assert!(outcome.status.success(), "{command}\n{}\n{}\n{}", outcome.status, outcome.text(), self.state());
         outcome.stdout.trim_end().to_owned()
     }
 
@@ -139,21 +120,8 @@ impl Machine {
     pub(crate) fn command(&self, command: &str) -> Command {
         let mut nsenter = Command::new("timeout");
         nsenter
-            .args([
-                "--kill-after=5",
-                "600",
-                "nsenter",
-                "--all",
-                "--target",
-                &self.leader.to_string(),
-            ])
-            .args([
-                "env",
-                "-i",
-                "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-                "HOME=/root",
-                "LC_ALL=C.UTF-8",
-            ])
+            .args(["--kill-after=5", "600", "nsenter", "--all", "--target", &self.leader.to_string()])
+            .args(["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"])
             .args(["DEBIAN_FRONTEND=noninteractive", "sh", "-c", command]);
         nsenter
     }
@@ -161,16 +129,8 @@ impl Machine {
     /// Writes a file in the machine.
     pub(crate) fn write(&self, path: &str, text: &str) {
         use std::io::Write;
-        let mut cat = self
-            .command(&format!("cat >'{path}'"))
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("nsenter runs");
-        cat.stdin
-            .take()
-            .expect("piped")
-            .write_all(text.as_bytes())
-            .expect("text taken");
+        let mut cat = self.command(&format!("cat >'{path}'")).stdin(Stdio::piped()).spawn().expect("nsenter runs");
+        cat.stdin.take().expect("piped").write_all(text.as_bytes()).expect("text taken");
         assert!(cat.wait().expect("cat ends").success(), "{path} cannot be written");
     }
 
@@ -206,8 +166,7 @@ impl Machine {
 
     /// The readable journal of the service and what systemd says of it: for messages of failed facts.
     pub(crate) fn state(&self) -> String {
-        self.run("systemctl status --no-pager --full proxy.service; journalctl --no-pager -u proxy -n 40 -o cat")
-            .text()
+        self.run("systemctl status --no-pager --full proxy.service; journalctl --no-pager -u proxy -n 40 -o cat").text()
     }
 }
 
@@ -238,9 +197,7 @@ pub(crate) fn next_package() -> PathBuf {
 }
 
 fn path_from(variable: &str) -> PathBuf {
-    let Some(path) = env::var_os(variable) else {
-        panic!("{variable} must name the package; tests/run does that")
-    };
+    let Some(path) = env::var_os(variable) else { panic!("{variable} must name the package; tests/run does that") };
     PathBuf::from(path)
 }
 

@@ -26,10 +26,8 @@ pub(crate) fn of(release: Release) -> PathBuf {
 
 /// Where roots, the directories of machines and their consoles are.
 pub(crate) fn directory() -> PathBuf {
-    let directory = env::var_os("SEGUE_SYSTEM_DIR").map_or_else(
-        || Path::new(env!("CARGO_TARGET_TMPDIR")).join("../system"),
-        PathBuf::from,
-    );
+    let directory = env::var_os("SEGUE_SYSTEM_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("../system"), PathBuf::from);
     fs::create_dir_all(&directory).expect("directory for roots");
     directory.canonicalize().expect("directory for roots")
 }
@@ -50,10 +48,6 @@ fn make(release: Release, root: &Path) {
         .arg(&beginning)
         .status()
         .expect("mmdebstrap is installed");
-    assert!(
-        made.success(),
-        "mmdebstrap could not make a root of {}",
-        release.suite()
-    );
+    assert!(made.success(), "mmdebstrap could not make a root of {}", release.suite());
     fs::rename(&beginning, root).expect("new root in its place");
 }
