@@ -9,3 +9,4 @@ mod sockets;
 mod start_and_stop;
 mod support;
 mod systemd;
+mod tcp;
