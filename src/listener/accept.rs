@@ -27,6 +27,7 @@ use super::way::{Proxy, Way};
 use crate::net::Stream;
 use crate::observe::record::Index;
 use crate::proxy::{Client, Thread};
+use crate::sys;
 
 /// Connections taken in one go; then the others of the thread have their turn, and other threads theirs.
 const BATCH: usize = 8;
@@ -87,8 +88,7 @@ impl Acceptor {
         socket: OwnedFd,
         limits: Arc<Limits>,
     ) -> io::Result<Self> {
-        #[expect(deprecated, reason = "sound for an OwnedFd that nobody replaces; its successor is an unsafe fn")]
-        let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
+        let socket = sys::watch_readable(socket)?;
         let socket = Rc::new(Socket(RefCell::new(Some(socket))));
         limits.enter();
         let (stalled, full) = (Seldom::default(), Seldom::default());
