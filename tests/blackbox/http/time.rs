@@ -93,6 +93,22 @@ fn a_half_closed_client_is_waited_for_as_long_as_its_timeout() {
     server.assert_closed();
 }
 
+#[test]
+fn a_half_closed_client_is_waited_for_no_longer_when_it_has_pipelined() {
+    let site = Site::new();
+    let mut client = site.client_of("hasty");
+    client.send("GET / HTTP/1.1\r\nHost: $host\r\n\r\n".repeat(2));
+    client.finish();
+    let mut server = site.server.accept();
+    server.head();
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(client.answer().text(), "ok");
+    server.head();
+    let (seen, _) = client.rest();
+    assert!(seen.is_empty(), "{}", String::from_utf8_lossy(&seen));
+    server.assert_closed();
+}
+
 /// A proxy whose server has little time.
 fn impatient() -> (Proxy, Server) {
     let server = Server::new();
