@@ -259,6 +259,25 @@ fn a_server_that_accepts_no_connection_in_time_is_a_504() {
     assert_eq!(answer.status(), 504);
 }
 
+#[test]
+fn a_server_that_accepts_no_connection_in_time_is_passed_over() {
+    let (full, server) = (full_backlog(), Server::new());
+    let full_address = full.local_addr().expect("address");
+    let config =
+        format!("[site.\"*\"]\nto = [\"{full_address}\", \"{}\"]\nconnect_timeout = \"300ms\"\n", server.address);
+    let proxy = Proxy::start(&config);
+    let _waiting = fill(&full);
+    for _ in 0..2 {
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+        let mut upstream = server.accept();
+        upstream.head();
+        upstream.expect("hello");
+        upstream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(client.answer().text(), "ok");
+    }
+}
+
 /// A listening socket with the shortest backlog, from which nobody accepts.
 fn full_backlog() -> std::net::TcpListener {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
