@@ -231,10 +231,10 @@ impl Drop for Reply {
             self.ended(None); // a body that is empty is never polled
         }
         let Some(exchange) = &mut self.exchange else { return };
-        if !self.is_whole && exchange.protocol == Protocol::Http10 {
-            exchange.client.truncate();
-        }
         if let Source::Server(server) = &mut self.source {
+            if !self.is_whole && exchange.protocol == Protocol::Http10 {
+                exchange.client.truncate();
+            }
             server.give_back(exchange);
         }
     }

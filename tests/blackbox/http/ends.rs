@@ -1,6 +1,8 @@
 //! When a connection goes on after a response and when it ends, and how.
 
-use crate::support::{Answer, Proxy, Server, Site, Wire};
+use rustix::process::Signal;
+
+use crate::support::{Answer, Ending, Proxy, Run, Server, Site, Wire, socket};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -179,4 +181,27 @@ fn an_upstream_connection_that_nobody_uses_is_closed() {
     upstream.send(OK);
     assert_eq!(client.answer().text(), "ok");
     upstream.assert_closed();
+}
+
+#[test]
+fn a_response_that_a_stop_cuts_does_not_look_whole() {
+    let (listening, address) = socket();
+    let server = Server::new();
+    let config = format!("[drain]\nstop_timeout = \"300ms\"\n[site.\"*\"]\nto = [\"{}\"]\n", server.address);
+    let run = Run::new(&config).socket("http", listening);
+    let mut service = run.start();
+    let mut open = ["HTTP/1.1", "HTTP/1.0"].map(|version| {
+        let mut client = Wire::connect(address);
+        client.send(format!("GET / {version}\r\nHost: a\r\n\r\n"));
+        let mut upstream = server.accept();
+        upstream.head();
+        upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        client.until(b"hello");
+        (client, upstream)
+    });
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code(), Some(0));
+    let (rest, _) = open[0].0.rest();
+    assert_eq!(rest, b"\r\n", "no last chunk");
+    assert_eq!(open[1].0.rest().1, Ending::Reset);
 }
