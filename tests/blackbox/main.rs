@@ -3,6 +3,7 @@
 //! Nothing here needs root or systemd. Every wait is for a condition and has a deadline.
 
 mod death;
+mod faults;
 mod reload;
 mod sockets;
 mod start_and_stop;
