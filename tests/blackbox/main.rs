@@ -4,6 +4,7 @@
 
 mod death;
 mod http;
+mod faults;
 mod reload;
 mod sockets;
 mod start_and_stop;
