@@ -1,5 +1,6 @@
 //! What processes need of the kernel, and crates do not offer or not whole: signals as readable events, sockets that
-//! never block, descriptors in the poller, a quick allocator. The only file with `unsafe` in it.
+//! never block, descriptors in the poller; and what is quicker without a second look: an allocator, field values. The
+//! only file with `unsafe` in it.
 
 #![allow(unsafe_code)]
 
@@ -8,6 +9,8 @@ use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use bytes::Bytes;
+use http::HeaderValue;
 use rustix::process::Signal;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -141,6 +144,38 @@ pub fn ignore(signals: &[Signal]) -> io::Result<()> {
     block(signals).map(drop)
 }
 
+/// `bytes` as a field value, if they may be one (RFC 9110 §5.5): no control characters but tab. `http` looks at one byte
+/// after the other, this at eight.
+#[must_use]
+pub fn field_value(bytes: Bytes) -> Option<HeaderValue> {
+    if !is_field_value(&bytes) {
+        return None;
+    }
+    // SAFETY: the caller's promise that no byte is refused by `HeaderValue` was just checked.
+    Some(unsafe { HeaderValue::from_maybe_shared_unchecked(bytes) })
+}
+
+fn is_field_value(bytes: &[u8]) -> bool {
+    let is_allowed = |byte: &u8| *byte >= b' ' && *byte != 0x7f || *byte == b'\t';
+    let are_allowed = |word: &[u8; 8]| is_plain(*word) || word.iter().all(is_allowed);
+    match bytes.last_chunk::<8>() {
+        // the last eight may have been looked at in part
+        Some(last) => are_allowed(last) && bytes.as_chunks().0.iter().all(are_allowed),
+        None => bytes.iter().all(is_allowed),
+    }
+}
+
+/// Whether none of eight bytes is a control character; tab is one.
+fn is_plain(word: [u8; 8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    let word = u64::from_ne_bytes(word);
+    let del = word ^ (ONES * 0x7f);
+    // a byte has its highest bit set if it is below the subtrahend, or if a lower one has borrowed from it: then that
+    // one is below, and the word is not plain anyway
+    let below = (word.wrapping_sub(ONES * 0x20) & !word) | (del.wrapping_sub(ONES) & !del);
+    below & (ONES * 0x80) == 0
+}
+
 /// Asserts `O_NONBLOCK` on `socket`. The flag belongs to the socket itself, not to the descriptor: any unit that names
 /// the socket without `NonBlocking=yes` takes it away from everybody, so it is asserted again before each hand-over.
 ///
@@ -183,6 +218,20 @@ mod tests {
         assert_eq!(unsafe { libc::raise(libc::SIGWINCH) }, 0);
         assert_eq!(signals.next().expect("read"), Some(Signal::WINCH));
         assert_eq!(signals.next().expect("read"), None);
+    }
+
+    #[test]
+    fn field_values_are_those_of_http() {
+        for len in 0..20 {
+            for at in 0..len {
+                for byte in 0..=u8::MAX {
+                    let mut text = vec![b'~'; len];
+                    text[at] = byte;
+                    let expected = HeaderValue::from_bytes(&text).ok();
+                    assert_eq!(field_value(text.into()), expected, "{byte} at {at} of {len}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, UPGRADE};
 use http::{StatusCode, Version};
 use httparse::{Header, Status};
 use smallvec::SmallVec;
@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 use super::fields::{self, ConnectionOptions};
 use super::framing::{self, Known};
 use super::head::{self, Bounds, Break, LineFault, Walk};
+use crate::sys;
 
 /// What was asked, as far as it decides what the response may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -341,11 +342,11 @@ impl Said {
     }
 
     fn headers(&self, head: &Bytes, upgraded: bool) -> Result<HeaderMap, ResponseFault> {
-        let mut headers = HeaderMap::with_capacity(self.fields.len() + 3); // one for the length, some to be added
+        let mut headers = HeaderMap::with_capacity(self.fields.len() + usize::from(self.length.is_some()));
         let removes = self.options.names_any();
         for field in &self.fields {
-            let name = HeaderName::from_bytes(&head[to_usize(&field.name)])
-                .map_err(|_| ResponseFault::Line(LineFault::FieldName))?;
+            let name = &head[to_usize(&field.name)];
+            let name = fields::name(name).ok_or(ResponseFault::Line(LineFault::FieldName))?;
             if !(removes && self.options.names(&name)) {
                 headers.append(name, value(head, &field.value)?);
             }
@@ -369,8 +370,8 @@ impl Said {
             [one] => value(head, one).map(Some),
             several => {
                 let names: Vec<&[u8]> = several.iter().map(|place| &head[to_usize(place)]).collect();
-                let joined = HeaderValue::from_maybe_shared(Bytes::from(names.join(&b", "[..])));
-                joined.map(Some).map_err(|_| ResponseFault::Line(LineFault::FieldValue))
+                let joined = sys::field_value(names.join(&b", "[..]).into());
+                joined.map(Some).ok_or(ResponseFault::Line(LineFault::FieldValue))
             }
         }
     }
@@ -407,11 +408,13 @@ fn to_usize(place: &Place) -> Range<usize> {
 }
 
 fn value(head: &Bytes, place: &Place) -> Result<HeaderValue, ResponseFault> {
-    HeaderValue::from_maybe_shared(head.slice(to_usize(place))).map_err(|_| ResponseFault::Line(LineFault::FieldValue))
+    sys::field_value(head.slice(to_usize(place))).ok_or(ResponseFault::Line(LineFault::FieldValue))
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     const MAX_HEAD: usize = 1024;

@@ -413,7 +413,8 @@ impl Gate {
             return;
         }
         self.position = Position::Between;
-        self.renew_wait(Side::Read, QUIET);
+        // not from now on, which would be one more look at the clock
+        self.waits.renew_until(Side::Read, self.client.closed() + QUIET, &self.client.alarm);
         if !self.held.is_empty() || self.finished || self.client.is_leaving() {
             cx.waker().wake_by_ref(); // hyper would not look at the read side again by itself
         }

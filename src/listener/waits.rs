@@ -25,17 +25,20 @@ pub(super) struct Waits {
 impl Waits {
     /// Begins a wait, unless one is on.
     pub(super) fn begin(&mut self, side: Side, after: Duration, alarm: &Alarm) {
-        if self.slot(side).is_some() {
-            return;
+        if self.slot(side).is_none() {
+            self.renew(side, after, alarm);
         }
-        *self.slot(side) = Some(Instant::now() + after);
-        self.set(alarm);
     }
 
     /// Begins a wait anew, whether one is on or not: there was progress.
     pub(super) fn renew(&mut self, side: Side, after: Duration, alarm: &Alarm) {
-        *self.slot(side) = None;
-        self.begin(side, after, alarm);
+        self.renew_until(side, Instant::now() + after, alarm);
+    }
+
+    /// Begins a wait anew that ends at `due`.
+    pub(super) fn renew_until(&mut self, side: Side, due: Instant, alarm: &Alarm) {
+        *self.slot(side) = Some(due);
+        self.set(alarm);
     }
 
     /// Ends a wait: what it was for has come.

@@ -111,12 +111,13 @@ pub(super) async fn dial(exchange: &mut Exchange, pool: usize) -> Result<(Box<Co
     loop {
         let server = course.next()?;
         let open = Open::new(course.plan.clone(), server);
-        exchange.begin_attempt(server);
+        exchange.begin_attempt(server, course.began);
         let connected = course.attempt(exchange, server).connect().await;
-        exchange.end_attempt(connected.as_ref().map_or_else(|failure| failure.outcome, |_| Outcome::Responded));
+        let now = Instant::now();
+        exchange.end_attempt(connected.as_ref().map_or_else(|failure| failure.outcome, |_| Outcome::Responded), now);
         match connected {
             Ok(connection) => {
-                exchange.connected(false);
+                exchange.connected(false, now);
                 return Ok((connection, open));
             }
             Err(failure) => course.go_on(exchange, server, failure, true).await?,
@@ -133,12 +134,14 @@ struct Course {
     again: Option<usize>,
     /// No idle connection is used any more.
     fresh_only: bool,
+    /// When the attempt before failed; of the first one, when the exchange opened, since nothing waits before it.
+    began: Instant,
 }
 
 impl Course {
     fn new(exchange: &Exchange, pool: usize) -> Self {
         let plan = PoolOf { thread: exchange.thread.clone(), pool };
-        Self { plan, tried: SmallVec::new(), retries: 0, again: None, fresh_only: false }
+        Self { plan, tried: SmallVec::new(), retries: 0, again: None, fresh_only: false, began: exchange.opened }
     }
 
     /// The server of the next attempt.
@@ -156,7 +159,7 @@ impl Course {
 
     fn attempt<'a>(&'a self, exchange: &'a mut Exchange, server: usize) -> Attempt<'a> {
         let last = self.retries >= self.plan.settings.retries;
-        Attempt { exchange, plan: &self.plan, server, fresh_only: self.fresh_only, last }
+        Attempt { exchange, plan: &self.plan, server, began: self.began, fresh_only: self.fresh_only, last }
     }
 
     /// An idle connection to the server had ended.
@@ -185,6 +188,7 @@ impl Course {
         self.fresh_only = true;
         if stale {
             self.again = Some(server); // an idle connection had ended: no failure of the server, so no retry
+            self.began = Instant::now();
             return Ok(());
         }
         self.retries += 1;
@@ -194,6 +198,7 @@ impl Course {
             self.plan.thread.wheel.sleep(PAUSE * self.retries).await; // it needs a moment
         }
         self.again = Some(next);
+        self.began = Instant::now();
         Ok(())
     }
 }
@@ -225,6 +230,7 @@ struct Attempt<'a> {
     exchange: &'a mut Exchange,
     plan: &'a PoolOf,
     server: usize,
+    began: Instant,
     /// No idle connection is used.
     fresh_only: bool,
     /// No retry follows.
@@ -233,14 +239,19 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     async fn run(&mut self, head: &[u8], upload: &mut Upload) -> Result<(ResponseHead, Box<Connection>), Ended> {
-        self.exchange.begin_attempt(self.server);
+        self.exchange.begin_attempt(self.server, self.began);
         let answered = self.connect_and_ask(head, upload).await;
         self.exchange.bytes_in = upload.received();
-        self.exchange.end_attempt(match &answered {
+        let outcome = match &answered {
             Ok(_) => Outcome::Responded,
             Err(Ended::Failed(failure)) => failure.outcome,
             Err(Ended::Client(_)) => Outcome::Abandoned,
-        });
+        };
+        let now = Instant::now();
+        self.exchange.end_attempt(outcome, now);
+        if outcome == Outcome::Responded {
+            self.exchange.timers.responded = self.exchange.at(now);
+        }
         answered
     }
 
@@ -250,9 +261,9 @@ impl Attempt<'_> {
         upload: &mut Upload,
     ) -> Result<(ResponseHead, Box<Connection>), Ended> {
         let mut connection = self.connect().await.map_err(Ended::Failed)?;
-        self.exchange.connected(connection.is_reused());
+        let reused = connection.is_reused();
+        self.exchange.connected(reused, if reused { self.began } else { Instant::now() });
         let response = self.ask(&mut connection, head, upload).await?;
-        self.exchange.timers.responded = self.exchange.elapsed();
         Ok((response, connection))
     }
 
@@ -263,7 +274,8 @@ impl Attempt<'_> {
         };
         if !self.fresh_only {
             let wanted = if self.exchange.is_idempotent() { Wanted::Any } else { Wanted::Fresh };
-            if let Some(connection) = self.plan.thread.pools[self.plan.pool].idle.take(self.server, &address, wanted) {
+            let idle = &self.plan.thread.pools[self.plan.pool].idle;
+            if let Some(connection) = idle.take(self.server, &address, wanted, self.began) {
                 return Ok(connection);
             }
         }
@@ -306,11 +318,11 @@ impl Attempt<'_> {
             alarm: &alarm,
             informational: 0,
             since: None,
-            sent_at: 0,
+            sent: None,
         };
         connection.begin();
         let answered = poll_fn(|cx| asking.poll(cx, self.exchange, connection, upload)).await;
-        self.exchange.timers.sent = asking.sent_at;
+        self.exchange.timers.sent = asking.sent.map_or(0, |sent| self.exchange.at(sent));
         answered.map_err(|error| match error {
             AskError::Client(fault) => Ended::Client(fault),
             AskError::Server(outcome, cause) => {
@@ -360,8 +372,8 @@ struct Asking<'a> {
     informational: u8,
     /// Since when the server has been silent.
     since: Option<Instant>,
-    /// When the last byte of the request was sent, in microseconds since the exchange opened.
-    sent_at: u32,
+    /// When the last byte of the request was sent.
+    sent: Option<Instant>,
 }
 
 enum AskError {
@@ -380,14 +392,18 @@ impl Asking<'_> {
         let mut progress = false;
         let waiting =
             self.poll_send(cx, connection, upload, &mut progress).map_err(|fault| AskError::Client(fault.into()))?;
-        if waiting == Waiting::Nothing && self.sent_at == 0 {
-            self.sent_at = exchange.elapsed();
+        if progress {
+            self.since = Some(Instant::now());
+        }
+        if waiting == Waiting::Nothing && self.sent.is_none() {
+            self.sent = self.since.or_else(|| Some(Instant::now()));
         }
         loop {
             match connection.poll_head(cx, self.asked, &exchange.thread.reads) {
                 // hyper cannot pass an informational response on to the client (see docs/decisions)
                 Poll::Ready(Ok(head)) if head.informational && self.informational < MOST_INFORMATIONAL => {
                     self.informational += 1;
+                    self.since = Some(Instant::now());
                     progress = true;
                 }
                 Poll::Ready(Ok(head)) if head.informational => {
@@ -449,8 +465,9 @@ impl Asking<'_> {
     ) -> Poll<Result<ResponseHead, AskError>> {
         let timeout = self.plan.settings.response_timeout;
         if progress || self.since.is_none() {
-            self.since = Some(Instant::now());
-            self.alarm.set(timeout.min(LOOK));
+            self.alarm.set_at(*self.since.get_or_insert_with(Instant::now) + timeout.min(LOOK));
+            self.alarm.watch(cx); // it was set a moment ago: it is not due
+            return Poll::Pending;
         }
         loop {
             ready!(self.alarm.poll_due(cx));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::attempt::{Answer, PoolOf};
 use super::exchange::Exchange;
@@ -53,7 +54,7 @@ struct FromServer {
     connection: Option<Box<Connection>>,
     pool: usize,
     server: usize,
-    /// The server's silence.
+    /// The server's silence; lent at the first wait, which small bodies do not have.
     alarm: Option<Alarm>,
     waiting: bool,
     timeout: Duration,
@@ -117,7 +118,6 @@ impl Reply {
 
     /// What the server sends.
     pub(super) fn relay(mut exchange: Box<Exchange>, pool: usize, answer: Answer) -> Self {
-        let thread = &exchange.thread;
         let Answer { connection, server, upload, open, .. } = answer;
         let upload = upload.map(|upload| {
             let sent = Rc::new(Cell::new(Sent::default()));
@@ -128,9 +128,9 @@ impl Reply {
             connection: Some(connection),
             pool,
             server,
-            alarm: Some(thread.lend_alarm()),
+            alarm: None,
             waiting: false,
-            timeout: thread.plan.pools[pool].settings.response_timeout,
+            timeout: exchange.thread.plan.pools[pool].settings.response_timeout,
             upload,
             open: Some(open),
         };
@@ -248,7 +248,7 @@ impl FromServer {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         let polled = connection.poll_body(cx, &exchange.thread.reads);
-        let Poll::Ready(piece) = polled else { return self.poll_patience(cx) };
+        let Poll::Ready(piece) = polled else { return self.poll_patience(cx, exchange) };
         self.waiting = false;
         match piece {
             None => {
@@ -268,8 +268,12 @@ impl FromServer {
     }
 
     /// Only silence that the client waits for counts: the clock starts when we find nothing to read.
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(alarm) = &self.alarm else { return Poll::Pending };
+    fn poll_patience(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let alarm = self.alarm.get_or_insert_with(|| exchange.thread.lend_alarm());
         if !std::mem::replace(&mut self.waiting, true) {
             alarm.set(self.timeout);
         }
@@ -287,13 +291,15 @@ impl FromServer {
         if !self.connection.as_ref().is_some_and(|connection| connection.is_whole()) {
             return;
         }
+        let now = Instant::now();
+        exchange.finish(now);
         let uploaded = self.stop_upload(exchange);
         if let Some(connection) = self.connection.take()
             && connection.is_reusable()
             && uploaded
         {
             let thread = &exchange.thread;
-            thread.pools[self.pool].idle.put(&thread.wheel, self.server, connection);
+            thread.pools[self.pool].idle.put(&thread.wheel, self.server, connection, now);
         }
         self.give_back(exchange);
     }

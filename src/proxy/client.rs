@@ -24,6 +24,8 @@ pub struct Client {
     pub alarm: Alarm,
     /// An exchange is open: from the head of a request to the last byte of its response.
     open: Cell<bool>,
+    /// When the last exchange was over.
+    closed: Cell<Instant>,
     /// Everything that was answered so far is with the kernel.
     flushed: Cell<bool>,
     /// The connection is to leave hyper at the first moment that nothing is open on it.
@@ -79,6 +81,7 @@ impl Client {
             address: peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default().into(),
             alarm,
             open: Cell::new(false),
+            closed: Cell::new(Instant::now()),
             flushed: Cell::new(true),
             leaving: Cell::new(false),
             parked: Cell::new(false),
@@ -123,9 +126,15 @@ impl Client {
     }
 
     /// The exchange is over; the end of its response is still with hyper.
-    pub(crate) fn close_exchange(&self) {
+    pub(crate) fn close_exchange(&self, now: Instant) {
         self.open.set(false);
+        self.closed.set(now);
         self.flushed.set(false);
+    }
+
+    /// When the last exchange was over; before the first one, when the connection was accepted.
+    pub(crate) fn closed(&self) -> Instant {
+        self.closed.get()
     }
 
     /// The gate notes that hyper has nothing left to write; `true` when that was news and nothing is open.

@@ -42,6 +42,8 @@ pub struct Exchange {
     attempts: SmallVec<[Attempt; 1]>,
     /// The attempt that is under way.
     attempting: Option<Attempting>,
+    /// When the response had come whole: the end of the exchange, which hyper has then seen to in the same turn.
+    finished: Option<Instant>,
 }
 
 /// An attempt that is under way.
@@ -118,6 +120,7 @@ impl Exchange {
             bytes_out: 0,
             attempts: SmallVec::new(),
             attempting: None,
+            finished: None,
         })
     }
 
@@ -142,31 +145,35 @@ impl Exchange {
         !matches!(self.facts.framing, Framing::None | Framing::Length(0))
     }
 
-    /// Microseconds since the exchange opened; never 0.
-    pub(super) fn elapsed(&self) -> u32 {
-        micros(self.opened, Instant::now()).max(1)
+    /// Microseconds from the opening of the exchange to `instant`; never 0.
+    pub(super) fn at(&self, instant: Instant) -> u32 {
+        micros(self.opened, instant).max(1)
     }
 
     /// An attempt against a server begins.
-    pub(super) fn begin_attempt(&mut self, server: usize) {
+    pub(super) fn begin_attempt(&mut self, server: usize, now: Instant) {
         let server = server as Index; // checked: a pool has fewer servers than that
-        self.attempting = Some(Attempting { server, reused: false, began: Instant::now() });
+        self.attempting = Some(Attempting { server, reused: false, began: now });
     }
 
     /// The attempt has its connection.
-    pub(super) fn connected(&mut self, reused: bool) {
-        self.timers.connected = self.elapsed();
+    pub(super) fn connected(&mut self, reused: bool, now: Instant) {
+        self.timers.connected = self.at(now);
         if let Some(attempting) = &mut self.attempting {
             attempting.reused = reused;
         }
     }
 
     /// Notes how the attempt went.
-    pub(super) fn end_attempt(&mut self, outcome: Outcome) {
+    pub(super) fn end_attempt(&mut self, outcome: Outcome, now: Instant) {
         if let Some(Attempting { server, reused, began }) = self.attempting.take() {
-            let took = micros(began, Instant::now());
-            self.attempts.push(Attempt { server, reused, outcome, took });
+            self.attempts.push(Attempt { server, reused, outcome, took: micros(began, now) });
         }
+    }
+
+    /// The response came whole.
+    pub(super) fn finish(&mut self, now: Instant) {
+        self.finished = Some(now);
     }
 
     /// Whether the request may be repeated without harm (RFC 9110 §9.2.2).
@@ -234,9 +241,10 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.client.close_exchange();
-        self.end_attempt(Outcome::Abandoned);
-        self.timers.total = self.elapsed();
+        let now = self.finished.unwrap_or_else(Instant::now);
+        self.client.close_exchange(now);
+        self.end_attempt(Outcome::Abandoned, now);
+        self.timers.total = self.at(now);
         let end = self.end.unwrap_or_else(|| self.client.end_of_client());
         let mut record = self.record(end);
         self.thread.counters.exchange(&record);

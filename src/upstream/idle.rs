@@ -63,9 +63,8 @@ impl Idle {
     }
 
     /// The connection that was used last, if there is one in order.
-    pub fn take(&self, server: usize, address: &Address, wanted: Wanted) -> Option<Box<Connection>> {
+    pub fn take(&self, server: usize, address: &Address, wanted: Wanted, now: Instant) -> Option<Box<Connection>> {
         let side = self.servers.get(server)?;
-        let now = Instant::now();
         if wanted == Wanted::Fresh && side.is_wary(now) {
             return None;
         }
@@ -74,7 +73,7 @@ impl Idle {
             if last.until <= now || last.connection.address() != address {
                 continue;
             }
-            if wanted == Wanted::Fresh && now - last.since >= FRESH {
+            if wanted == Wanted::Fresh && now.saturating_duration_since(last.since) >= FRESH {
                 kept.push_back(last);
                 return None; // those below are older
             }
@@ -101,12 +100,11 @@ impl Idle {
     }
 
     /// Keeps a connection for the next request.
-    pub fn put(self: &Rc<Self>, wheel: &Rc<Wheel>, server: usize, connection: Box<Connection>) {
+    pub fn put(self: &Rc<Self>, wheel: &Rc<Wheel>, server: usize, connection: Box<Connection>, now: Instant) {
         // a little less than what the server promises, so that it does not close while a request is on its way
         let promised = connection.server_keeps().map(|time| time.saturating_sub(Duration::from_secs(1)));
         let keep = promised.map_or(self.keep, |time| time.min(self.keep));
         let Some(side) = self.servers.get(server) else { return };
-        let since = Instant::now();
         if keep.is_zero() || self.most == 0 {
             return;
         }
@@ -114,7 +112,7 @@ impl Idle {
         if kept.len() >= self.most {
             kept.pop_front();
         }
-        kept.push_back(Kept { connection, until: since + keep, since });
+        kept.push_back(Kept { connection, until: now + keep, since: now });
         if !self.sweeping.replace(true) {
             tokio::task::spawn_local(sweep(self.clone(), wheel.clone()));
         }
@@ -156,7 +154,7 @@ impl Side {
     /// Notes that a connection which was idle since `since` was found closed. One that was closed after a long time
     /// says nothing about those that were in use a moment ago.
     fn was_closed(&self, since: Instant, now: Instant) {
-        if now - since < FRESH + SWEEP {
+        if now.saturating_duration_since(since) < FRESH + SWEEP {
             self.closed_unasked.set(Some(now));
         }
     }

@@ -3,8 +3,8 @@
 //! Nothing here needs root or systemd. Every wait is for a condition and has a deadline.
 
 mod death;
-mod http;
 mod faults;
+mod http;
 mod reload;
 mod sockets;
 mod start_and_stop;

@@ -377,7 +377,7 @@ struct Open(Rc<Client>);
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.close_exchange();
+        self.0.close_exchange(tokio::time::Instant::now());
     }
 }
 
