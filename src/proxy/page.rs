@@ -101,7 +101,7 @@ pub(super) fn welcome(mut exchange: Exchange) -> Response<Reply> {
     const TEXT: &str = include_str!("../../packaging/welcome.txt");
     exchange.status = 200;
     exchange.ends(End::Ok, Phase::Done);
-    let close = exchange.thread.drain.is_ending() || exchange.has_body();
+    let close = exchange.thread.lets_go() || exchange.has_body();
     let version = exchange.facts.version;
     let mut response = Response::new(Reply::own(exchange, Bytes::from_static(TEXT.as_bytes())));
     let headers = response.headers_mut();

@@ -34,7 +34,7 @@ pub(super) fn relay(mut exchange: Exchange, site: usize, answer: Answer) -> Resp
         headers.insert(header::TRAILER, trailers); // hyper sends no trailer that is not announced
     }
     // what is left of the request would be taken for the next one
-    let close = exchange.thread.drain.is_ending() || answer.upload.is_some();
+    let close = exchange.thread.lets_go() || answer.upload.is_some();
     let version = exchange.facts.version;
     let mut response = Response::new(Reply::relay(exchange, pool, answer));
     *response.status_mut() = status;
@@ -73,7 +73,7 @@ pub(super) fn fault(mut exchange: Exchange, fault: &Fault, head: &Parts) -> Resp
     exchange.status = fault.status().as_u16();
     let accept = head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let page = Page::of_fault(fault, exchange.id);
-    let close = exchange.thread.drain.is_ending() || fault.spoils_connection() || exchange.has_body();
+    let close = exchange.thread.lets_go() || fault.spoils_connection() || exchange.has_body();
     let version = exchange.facts.version;
     let bytes = page.render(Format::wanted(accept));
     let mut response = Response::new(Reply::own(exchange, bytes));
