@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
 use tokio::io::Interest;
@@ -155,8 +156,13 @@ impl Accepting {
         }
         for _ in 0..BATCH {
             // not before somebody is there: a permit kept in store would be one connection less for others
-            let Some(permit) = self.permit().await else {
-                return false;
+            let permit = match self.limits.try_take() {
+                Some(permit) => permit,
+                None if !self.socket.has_somebody() => return true,
+                None => match self.wait_for_permit().await {
+                    Some(permit) => permit,
+                    None => return false,
+                },
             };
             match self.socket.accept() {
                 Accepted::Connection(stream, peer) => self.open::<W>(stream, peer, permit),
@@ -187,18 +193,15 @@ impl Accepting {
         self.thread.clients.len() > share + share / 8 + AHEAD
     }
 
-    /// At the limit nothing is accepted: connections wait in the backlog, unseen by their clients.
-    async fn permit(&self) -> Option<Permit> {
-        match self.limits.try_take() {
-            Some(permit) => Some(permit),
-            None => {
-                if self.full.is_due() {
-                    let (limit, value) = self.limits.reached();
-                    self.thread.limit_reached(self.listener, limit, value);
-                }
-                self.limits.take().await
-            }
+    /// At the limit nothing is accepted: connections wait in the backlog, and those that are open make room with
+    /// their next response.
+    async fn wait_for_permit(&self) -> Option<Permit> {
+        if self.full.is_due() {
+            let (limit, value) = self.limits.reached();
+            self.thread.limit_reached(self.listener, limit, value);
         }
+        let _full = self.thread.full();
+        self.limits.take().await
     }
 
     fn open<W: Way>(&self, stream: Stream, peer: Option<SocketAddr>, permit: Permit) {
@@ -217,6 +220,19 @@ impl Socket {
         };
         // an error means that the runtime is about to end
         socket.poll_read_ready(cx).map(|ready| ready.is_ok())
+    }
+
+    /// Whether a connection waits. The poller only knows that one came since it was last asked.
+    fn has_somebody(&self) -> bool {
+        let socket = self.0.borrow();
+        let Some(socket) = &*socket else { return true }; // which the next look at it tells
+        let mut polled = [PollFd::new(socket, PollFlags::IN)];
+        let somebody = poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
+        if !somebody {
+            let nobody = |_: &OwnedFd| Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _ = socket.try_io(Interest::READABLE, nobody); // forgets what the poller knew
+        }
+        somebody
     }
 
     fn accept(&self) -> Accepted {

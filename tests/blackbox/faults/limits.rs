@@ -56,6 +56,26 @@ fn with_too_few_descriptors_connections_wait_and_that_is_said_once() {
     assert!(!log.contains("Too many open files"), "{log}");
 }
 
+// Connections that were kept for their clients' next requests shut out everybody else until the idle timeout.
+#[test]
+fn at_the_limit_of_connections_those_who_stay_make_room() {
+    let farm = Farm::new(1, Manners::Keeping);
+    let (listening, address) = socket();
+    let config = farm.config("[worker]\nthreads = 1\n[listen.http]\nmax_connections = 1");
+    let run = Run::new(&config).socket("http", listening);
+    let _service = run.start();
+    let mut staying = ask(address);
+    staying.set_read_timeout(Some(DEADLINE)).expect("timeout");
+    assert!(!read_answer(&mut staying).expect("an answer").contains("connection: close"));
+    let mut waiting = ask(address);
+    waiting.set_read_timeout(Some(DEADLINE)).expect("timeout");
+    run.wait_log("reached max_connections = 1");
+    staying.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("write");
+    assert!(read_answer(&mut staying).expect("an answer").contains("connection: close"));
+    drop(staying);
+    assert!(read_answer(&mut waiting).expect("an answer").starts_with("http/1.1 200"));
+}
+
 #[test]
 fn a_reader_of_the_log_that_stops_stops_nothing_else() {
     let farm = Farm::new(1, Manners::Keeping);
