@@ -148,32 +148,38 @@ pub fn ignore(signals: &[Signal]) -> io::Result<()> {
 /// after the other, this at eight.
 #[must_use]
 pub fn field_value(bytes: Bytes) -> Option<HeaderValue> {
-    if !is_field_value(&bytes) {
+    if field_value_len(&bytes) < bytes.len() {
         return None;
     }
     // SAFETY: the caller's promise that no byte is refused by `HeaderValue` was just checked.
     Some(unsafe { HeaderValue::from_maybe_shared_unchecked(bytes) })
 }
 
-fn is_field_value(bytes: &[u8]) -> bool {
-    let is_allowed = |byte: &u8| *byte >= b' ' && *byte != 0x7f || *byte == b'\t';
-    let are_allowed = |word: &[u8; 8]| is_plain(*word) || word.iter().all(is_allowed);
-    match bytes.last_chunk::<8>() {
-        // the last eight may have been looked at in part
-        Some(last) => are_allowed(last) && bytes.as_chunks().0.iter().all(are_allowed),
-        None => bytes.iter().all(is_allowed),
+/// How many of the first bytes may stand in a field value.
+#[must_use]
+pub fn field_value_len(bytes: &[u8]) -> usize {
+    let mut len = 0;
+    while let Some(word) = bytes[len..].first_chunk() {
+        match first_control(*word) {
+            None => len += word.len(),
+            Some(at) if word[at] == b'\t' => len += at + 1,
+            Some(at) => return len + at,
+        }
     }
+    let is_allowed = |byte: &&u8| **byte >= b' ' && **byte != 0x7f || **byte == b'\t';
+    len + bytes[len..].iter().take_while(is_allowed).count()
 }
 
-/// Whether none of eight bytes is a control character; tab is one.
-fn is_plain(word: [u8; 8]) -> bool {
+/// Where the first control character stands in eight bytes; tab is one.
+fn first_control(word: [u8; 8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
-    let word = u64::from_ne_bytes(word);
+    let word = u64::from_le_bytes(word);
     let del = word ^ (ONES * 0x7f);
-    // a byte has its highest bit set if it is below the subtrahend, or if a lower one has borrowed from it: then that
-    // one is below, and the word is not plain anyway
+    // the highest bit of a byte is set if the byte is below the subtrahend, or if the one before it has borrowed from
+    // it: so the first one that is set tells the truth
     let below = (word.wrapping_sub(ONES * 0x20) & !word) | (del.wrapping_sub(ONES) & !del);
-    below & (ONES * 0x80) == 0
+    let controls = below & (ONES * 0x80);
+    (controls != 0).then(|| controls.trailing_zeros() as usize / 8)
 }
 
 /// Asserts `O_NONBLOCK` on `socket`. The flag belongs to the socket itself, not to the descriptor: any unit that names
@@ -228,6 +234,7 @@ mod tests {
                     let mut text = vec![b'~'; len];
                     text[at] = byte;
                     let expected = HeaderValue::from_bytes(&text).ok();
+                    assert_eq!(field_value_len(&text) == len, expected.is_some(), "{byte} at {at} of {len}");
                     assert_eq!(field_value(text.into()), expected, "{byte} at {at} of {len}");
                 }
             }

@@ -1,7 +1,7 @@
 //! A walk over the bytes of one head, request or response, as they come.
 //!
 //! It accepts exactly the grammar of RFC 9112 §2 to §5 without its lenient parts, says what broke at the first byte
-//! that cannot be right, and never looks at a byte twice. Whole heads take the shorter way through httparse; this one
+//! that cannot be right, and never looks at a byte twice. Whole heads take a shorter way; this one
 //! is for heads that come in pieces, and for saying what is wrong with the others.
 
 use super::fields::{is_token_byte, is_value_byte};

@@ -10,6 +10,7 @@ pub mod encode;
 pub mod fields;
 mod framing;
 mod head;
+mod lines;
 pub mod refusal;
 pub mod request;
 pub mod response;

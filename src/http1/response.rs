@@ -4,19 +4,18 @@
 //! A server that breaks a rule of framing is not guessed at: the fault is a 502 for the client.
 
 use std::fmt;
-use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, UPGRADE};
 use http::{StatusCode, Version};
-use httparse::{Header, Status};
 use smallvec::SmallVec;
 
 use super::fields::{self, ConnectionOptions};
 use super::framing::{self, Known};
 use super::head::{self, Bounds, Break, LineFault, Walk};
+use super::lines::{Line, Lines};
 use crate::sys;
 
 /// What was asked, as far as it decides what the response may be.
@@ -126,7 +125,7 @@ impl ResponseSearch {
             return Ok(None);
         }
         self.0 = Walk::response();
-        // the walk and httparse agree on what a head is; should they ever not, nobody is to guess
+        // both ways agree on what a head is; should they ever not, nobody is to guess
         let head = parse_whole(buffer, asked, max_head);
         head.unwrap_or(Err(ResponseFault::StatusLine)).map(Some)
     }
@@ -226,28 +225,25 @@ struct Field {
 
 impl Said {
     fn read(&mut self, bytes: &[u8], max_head: usize) -> Option<Result<(), ResponseFault>> {
-        if bytes.first() != Some(&b'H') {
-            return None; // httparse would pass over empty lines
+        let mut lines = Lines::new(bytes);
+        (self.version, self.status) = lines.status_line()?;
+        // a head that is not whole must not be judged yet: a line to come may break a rule that comes first
+        let mut judged = Ok(());
+        let mut fields = 0;
+        while let Some(field) = lines.field()? {
+            fields += 1;
+            if judged.is_ok() {
+                judged = self.take(bytes, &field);
+            }
         }
-        let mut table = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        let mut response = httparse::Response::new(&mut []);
-        let parser = httparse::ParserConfig::default();
-        let parsed = parser.parse_response_with_uninit_headers(&mut response, bytes, &mut table);
-        let Ok(Status::Complete(len)) = parsed else {
-            return None;
-        };
-        if len > max_head || u32::try_from(len).is_err() || !head::has_clean_lines(&bytes[..len], response.headers) {
-            return None;
-        }
-        self.len = len;
-        self.status = StatusCode::from_u16(response.code?).ok()?;
-        self.version = if response.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-        let mut fields = response.headers.iter();
-        Some(fields.try_for_each(|field| self.take(bytes, field)))
+        self.len = lines.len();
+        let is_one = fields <= MAX_FIELDS && self.len <= max_head && u32::try_from(self.len).is_ok();
+        is_one.then_some(judged)
     }
 
-    fn take(&mut self, head: &[u8], field: &Header<'_>) -> Result<(), ResponseFault> {
-        match Known::of(field.name.as_bytes()) {
+    #[inline]
+    fn take(&mut self, head: &[u8], field: &Line<'_>) -> Result<(), ResponseFault> {
+        match Known::of(field.name) {
             Known::Other | Known::Host | Known::Expect => self.keep(head, field),
             Known::ContentLength => self.take_length(head, field.value)?,
             Known::TransferEncoding if self.chunked || !framing::is_chunked(field.value) => {
@@ -263,8 +259,8 @@ impl Said {
         Ok(())
     }
 
-    fn keep(&mut self, head: &[u8], field: &Header<'_>) {
-        self.fields.push(Field { name: place(head, field.name.as_bytes()), value: place(head, field.value) });
+    fn keep(&mut self, head: &[u8], field: &Line<'_>) {
+        self.fields.push(Field { name: place(head, field.name), value: place(head, field.value) });
     }
 
     /// Folds equal lengths into one, over several fields and inside a list (RFC 9112 §6.3).

@@ -8,13 +8,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value, json};
 
-use super::record::{Index, Names, Outcome, Record};
+use super::record::{Attempt, Index, Names, Outcome};
 
 /// The counters of one thread. Indexes are those of [`Names`]; unknown ones are passed over.
 #[derive(Debug)]
 pub struct Counters {
     listeners: Box<[Listener<Count>]>,
     pools: Box<[Pool<Count>]>,
+}
+
+/// What is counted of an exchange; the fields are those of a [`Record`](super::record::Record).
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "see there")]
+pub struct Counted<'a> {
+    pub listener: Index,
+    pub pool: Option<Index>,
+    pub status: u16,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub attempts: &'a [Attempt],
 }
 
 /// Sums over the threads of a worker.
@@ -54,24 +66,24 @@ impl Counters {
     }
 
     /// An exchange ended: counts its status, bytes, attempts and retries.
-    pub fn exchange(&self, record: &Record) {
-        let class = class(record.status);
-        self.listener(record.listener, |counts| {
+    pub fn exchange(&self, counted: &Counted<'_>) {
+        let class = class(counted.status);
+        self.listener(counted.listener, |counts| {
             counts.exchanges[class].add(1);
-            counts.bytes_in.add(record.bytes_in);
-            counts.bytes_out.add(record.bytes_out);
+            counts.bytes_in.add(counted.bytes_in);
+            counts.bytes_out.add(counted.bytes_out);
         });
-        let Some(pool) = record.pool.and_then(|pool| self.pools.get(usize::from(pool))) else {
+        let Some(pool) = counted.pool.and_then(|pool| self.pools.get(usize::from(pool))) else {
             return;
         };
         pool.exchanges[class].add(1);
-        pool.retries.add(record.attempts.len().saturating_sub(1) as u64);
-        for (at, attempt) in record.attempts.iter().enumerate() {
+        pool.retries.add(counted.attempts.len().saturating_sub(1) as u64);
+        for (at, attempt) in counted.attempts.iter().enumerate() {
             let Some(server) = pool.servers.get(usize::from(attempt.server)) else {
                 continue;
             };
             server.attempts[attempt.outcome as usize].add(1);
-            if at + 1 == record.attempts.len() {
+            if at + 1 == counted.attempts.len() {
                 server.exchanges[class].add(1);
             }
         }
@@ -258,6 +270,7 @@ fn refusal(status: u16) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::record::Record;
     use crate::observe::record::tests::retried;
 
     fn names() -> Names {
@@ -268,13 +281,18 @@ mod tests {
         }
     }
 
+    fn count_retried(counters: &Counters) {
+        let Record { listener, pool, status, bytes_in, bytes_out, attempts, .. } = retried();
+        counters.exchange(&Counted { listener, pool, status, bytes_in, bytes_out, attempts: &attempts });
+    }
+
     #[test]
     fn sums_run_over_all_threads() {
         let threads = [Counters::new(&names()), Counters::new(&names())];
         for thread in &threads {
             thread.accepted(0);
             thread.head_refused(0, 431);
-            thread.exchange(&retried());
+            count_retried(thread);
         }
         threads[0].closed(0);
         let totals = Totals::sum(&threads);
@@ -292,7 +310,7 @@ mod tests {
     fn an_index_without_a_name_counts_nothing() {
         let counters = Counters::new(&Names::default());
         counters.accepted(3);
-        counters.exchange(&retried());
+        count_retried(&counters);
         assert_eq!(Totals::sum(&[counters]).open(), 0);
     }
 }

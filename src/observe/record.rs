@@ -276,13 +276,20 @@ impl RequestId {
     pub fn new(millis: u64, random: u128) -> Self {
         let bits = (u128::from(millis) << 80) | (random & ((1 << 80) - 1));
         let mut text = [0; 26];
-        for (place, digit) in text.iter_mut().rev().enumerate() {
-            *digit = DIGITS[(bits >> (5 * place)) as usize & 31];
-        }
+        // twelve digits are the most that a word holds whole
+        write(&mut text[14..], bits as u64);
+        write(&mut text[2..14], (bits >> 60) as u64);
+        write(&mut text[..2], (bits >> 120) as u64);
         Self(text)
     }
 
     /// The 26 digits.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The same, as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
@@ -297,6 +304,14 @@ impl RequestId {
 }
 
 const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// Writes the last bits of a number, five for each digit.
+fn write(digits: &mut [u8], mut bits: u64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = DIGITS[bits as usize & 31];
+        bits >>= 5;
+    }
+}
 
 /// What a digit stands for: Crockford's alphabet leaves out I, L, O and U.
 fn value(digit: u8) -> u64 {
@@ -346,5 +361,7 @@ pub(super) mod tests {
     fn request_ids_sort_by_time() {
         assert_eq!(RequestId::new(0, 0).as_str(), "00000000000000000000000000");
         assert!(RequestId::new(1, 0).as_str() > RequestId::new(0, u128::MAX).as_str());
+        let spread = RequestId::new(0x0123_4567_89AB, 0xCDEF_0123_4567_89AB_CDEF);
+        assert_eq!(spread.as_str(), "014D2PF2DBSQQG28T5CY4TQKFF");
     }
 }

@@ -16,6 +16,7 @@ use super::fault::Fault;
 use super::thread::Thread;
 use crate::http1::request::{Framing, MethodFacts, RequestHead};
 use crate::observe;
+use crate::observe::metrics::Counted;
 use crate::observe::record::{Attempt, End, Index, Outcome, Phase, Protocol, Record, RequestId, Timers};
 
 /// An exchange that is open.
@@ -132,6 +133,15 @@ impl Exchange {
         }
     }
 
+    /// The same, as it goes on to a server; empty when there was none.
+    pub(super) fn host_bytes(&self) -> &[u8] {
+        match &self.host {
+            Some(Host::Field(value)) => value.as_bytes(),
+            Some(Host::Target(authority)) => authority.as_str().as_bytes(),
+            None => &[],
+        }
+    }
+
     /// The target, as it goes on to a server but for an empty path before a query.
     pub(super) fn path(&self) -> &str {
         if self.facts.whole_server {
@@ -207,6 +217,17 @@ impl Exchange {
         self.explain(&WithCauses(fault));
     }
 
+    fn count(&self) {
+        self.thread.counters.exchange(&Counted {
+            listener: self.client.listener,
+            pool: self.pool,
+            status: self.status,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            attempts: &self.attempts,
+        });
+    }
+
     /// What stands in the record, but for what has to be copied.
     fn record(&mut self, end: End) -> Record {
         Record {
@@ -246,9 +267,9 @@ impl Drop for Exchange {
         self.end_attempt(Outcome::Abandoned, now);
         self.timers.total = self.at(now);
         let end = self.end.unwrap_or_else(|| self.client.end_of_client());
-        let mut record = self.record(end);
-        self.thread.counters.exchange(&record);
+        self.count();
         if self.is_selected(end) {
+            let mut record = self.record(end);
             record.host = self.host().map(str::to_ascii_lowercase).unwrap_or_default().into();
             if self.protocol != Protocol::Tcp {
                 record.target = self.path().into();

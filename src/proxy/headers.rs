@@ -18,13 +18,15 @@ use crate::http1::request::Framing;
 const MOST_PASSES: usize = 8;
 static REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// How we sign `Via`.
-const PSEUDONYM: &str = "segue";
+const PSEUDONYM: &[u8] = b"segue";
+const VIA_10: &[u8] = b"via: 1.0 segue\r\n";
+const VIA_11: &[u8] = b"via: 1.1 segue\r\n";
 
 /// What the connection to the client tells a server about the client.
 struct Origin<'a> {
     /// The peer is one of the proxies whose word is taken.
     trusted: bool,
-    host: &'a str,
+    host: &'a [u8],
 }
 
 /// Writes the head of the request for a server.
@@ -40,10 +42,10 @@ pub(super) fn write_request(
     let address = exchange.client.peer.map(|peer| plain(&peer));
     let origin = Origin {
         trusted: address.is_some_and(|address| trusted.iter().any(|net| net.contains(&address))),
-        host: exchange.host().unwrap_or_default(),
+        host: exchange.host_bytes(),
     };
     encode::request_line(out, &head.method, exchange.path());
-    encode::raw_field(out, "host", origin.host.as_bytes());
+    encode::raw_field(out, "host", origin.host);
     write_fields(out, exchange, head, &origin)?;
     write_framing(out, exchange);
     write_origin(out, exchange, head, &origin);
@@ -68,7 +70,7 @@ fn write_fields(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &O
             }
             continue;
         }
-        if name.as_str().contains('_') && underscore_twin(name) {
+        if underscore_twin(name) {
             continue;
         }
         if *name == header::VIA {
@@ -123,20 +125,17 @@ fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &O
     }
     // a field that is looked for costs a hash: nobody asks where nothing would be believed
     let told = |name: &'static str| if origin.trusted { head.headers.get(name) } else { None };
-    encode::raw_field(
-        out,
-        "x-forwarded-proto",
-        told("x-forwarded-proto").map_or(&b"http"[..], |value| value.as_bytes()),
-    );
-    let host = told("x-forwarded-host").map_or(origin.host.as_bytes(), |value| value.as_bytes());
+    match told("x-forwarded-proto") {
+        Some(proto) => encode::raw_field(out, "x-forwarded-proto", proto.as_bytes()),
+        None => out.extend_from_slice(b"x-forwarded-proto: http\r\n"),
+    }
+    let host = told("x-forwarded-host").map_or(origin.host, |value| value.as_bytes());
     encode::raw_field(out, "x-forwarded-host", host);
     if told("x-request-id").is_none() {
-        encode::raw_field(out, "x-request-id", exchange.id.as_str().as_bytes());
+        encode::raw_field(out, "x-request-id", exchange.id.as_bytes());
     }
-    let via: &[u8] = if exchange.facts.version == Version::HTTP_10 { b"via: 1.0 " } else { b"via: 1.1 " };
+    let via = if exchange.facts.version == Version::HTTP_10 { VIA_10 } else { VIA_11 };
     out.extend_from_slice(via);
-    out.extend_from_slice(PSEUDONYM.as_bytes());
-    out.extend_from_slice(b"\r\n");
 }
 
 fn write_upgrade(out: &mut Vec<u8>, head: &Parts) {
@@ -155,7 +154,7 @@ pub(super) fn plain(address: &SocketAddr) -> IpAddr {
 fn count_passes(via: &[u8]) -> usize {
     let signed = |pass: &[u8]| {
         let mut words = pass.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-        words.nth(1).is_some_and(|by| by == PSEUDONYM.as_bytes())
+        words.nth(1).is_some_and(|by| by == PSEUDONYM)
     };
     via.split(|byte| *byte == b',').filter(|pass| signed(pass)).count()
 }

@@ -75,10 +75,10 @@ fn route(exchange: &mut Exchange) -> Result<Option<usize>, Fault> {
     if plan.config.sites.is_empty() {
         return Ok(None);
     }
-    let asked = exchange.host().unwrap_or_default();
-    let host = Host::parse(asked).ok();
+    let asked = if plan.sites.asks_for_host() { exchange.host() } else { None };
+    let host = asked.and_then(|asked| Host::parse(asked).ok());
     let Some(site) = plan.sites.find(&Facts { host: host.as_ref().map(|host| &*host.name) }) else {
-        return Err(Fault::NoSite { host: asked.to_owned() });
+        return Err(Fault::NoSite { host: asked.unwrap_or_default().to_owned() });
     };
     let pool = plan.config.sites[site].pool;
     exchange.site = Some(site as u16);
@@ -96,11 +96,12 @@ fn admit(exchange: &Exchange, site: &Site) -> Result<(), Fault> {
 
 /// Sends the request to the site's pool.
 async fn go_to_server(exchange: &mut Exchange, site: usize, head: &Parts, body: Incoming) -> Result<Answer, Fault> {
-    let plan = exchange.thread.plan.clone();
+    let thread = exchange.thread.clone(); // not the plan: all threads would count its owners on one cache line
+    let plan = &thread.plan;
     let site = &plan.config.sites[site];
     admit(exchange, site)?;
     let trusted = &plan.config.listeners[usize::from(exchange.client.listener)].trusted_proxies;
-    let mut outgoing = exchange.thread.head_buffer();
+    let mut outgoing = thread.head_buffer();
     let result = match headers::write_request(&mut outgoing, exchange, head, trusted) {
         Ok(()) => {
             let upload = Upload::new(body, exchange.facts.framing, site.max_body);
@@ -108,6 +109,6 @@ async fn go_to_server(exchange: &mut Exchange, site: usize, head: &Parts, body: 
         }
         Err(fault) => Err(fault),
     };
-    exchange.thread.keep_head_buffer(outgoing);
+    thread.keep_head_buffer(outgoing);
     result
 }

@@ -44,6 +44,12 @@ impl Table {
         table
     }
 
+    /// Whether the host decides: not while all requests go to one site.
+    #[must_use]
+    pub fn asks_for_host(&self) -> bool {
+        !(self.exact.is_empty() && self.suffixes.is_empty())
+    }
+
     /// The index of the site that answers, if one does.
     ///
     /// A final dot of the host is passed over: `example.com.` is the same name, written absolutely (RFC 3986 §3.2.2).

@@ -1,0 +1,75 @@
+//! The lines of a response head that came whole, cut in one go.
+//!
+//! This is the short way beside [`Walk`](super::head::Walk), which takes the same grammar byte by byte. What is not
+//! whole or not right is left to the walk, which says why.
+
+use http::{StatusCode, Version};
+
+use super::fields;
+use crate::sys;
+
+/// What cuts the lines off the bytes of a head.
+pub(super) struct Lines<'h> {
+    bytes: &'h [u8],
+    /// Bytes cut.
+    at: usize,
+}
+
+/// One field.
+pub(super) struct Line<'h> {
+    pub name: &'h [u8],
+    /// Without the white space around it.
+    pub value: &'h [u8],
+}
+
+impl<'h> Lines<'h> {
+    pub(super) fn new(bytes: &'h [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Bytes of the lines cut so far.
+    pub(super) fn len(&self) -> usize {
+        self.at
+    }
+
+    /// `HTTP/1.x`, a status, and perhaps a reason.
+    pub(super) fn status_line(&mut self) -> Option<(Version, StatusCode)> {
+        let (start, rest) = self.bytes.split_first_chunk::<12>()?;
+        let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor, b' ', status @ ..] = start else {
+            return None;
+        };
+        let version = match minor {
+            b'0' => Version::HTTP_10,
+            b'1' => Version::HTTP_11,
+            _ => return None,
+        };
+        let reason = match rest.first()? {
+            b' ' => 1 + sys::field_value_len(&rest[1..]),
+            _ => 0,
+        };
+        self.end_line(start.len() + reason)?;
+        Some((version, StatusCode::from_bytes(status).ok()?))
+    }
+
+    /// The next field; `Some(None)` after the last one, once the empty line is cut too.
+    #[inline]
+    pub(super) fn field(&mut self) -> Option<Option<Line<'h>>> {
+        let rest = &self.bytes[self.at..];
+        let name = rest.iter().position(|byte| !fields::is_token_byte(*byte))?;
+        if rest[name] != b':' || name == 0 {
+            return if name == 0 { self.end_line(0).map(|()| None) } else { None };
+        }
+        let (name, value) = (&rest[..name], &rest[name + 1..]);
+        let value = &value[..sys::field_value_len(value)];
+        self.end_line(name.len() + 1 + value.len())?;
+        Some(Some(Line { name, value: fields::trim(value) }))
+    }
+
+    /// Cuts a line of `len` bytes with the CRLF that must follow.
+    fn end_line(&mut self, len: usize) -> Option<()> {
+        let end = self.at + len;
+        let is_ended = self.bytes.get(end..end + 2)? == b"\r\n";
+        self.at = end + 2;
+        is_ended.then_some(())
+    }
+}
