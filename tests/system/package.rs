@@ -30,8 +30,7 @@ fn after_apt_install_a_helpful_page_answers(release: Release) {
 
 fn the_first_request_starts_the_service(release: Release) {
     let machine = Machine::installed(release);
-    machine.ok("systemctl stop proxy.service");
-    assert_eq!(machine.run("systemctl is-active proxy.service").stdout.trim(), "inactive");
+    assert_eq!(machine.run("systemctl is-active proxy-http.socket proxy.service").stdout.trim(), "active\ninactive");
     machine.ok("curl --silent --show-error --max-time 10 http://127.0.0.1/");
     assert_eq!(machine.ok("systemctl is-active proxy.service"), "active");
     machine.ok("ip -6 address show dev lo | grep -q ::1 && curl --silent --show-error --max-time 10 'http://[::1]/'");
@@ -58,7 +57,7 @@ fn an_upgrade_does_not_restart_the_supervisor(release: Release) {
 }
 
 fn remove_and_purge_leave_nothing(release: Release) {
-    let machine = Machine::installed(release);
+    let machine = Machine::started(release);
     machine.ok("apt-get remove --yes --quiet segue");
     assert_eq!(machine.run("curl --silent --max-time 5 http://127.0.0.1/").status.code(), Some(7), "not refused");
     assert_eq!(machine.run("pgrep segue").stdout, "");
@@ -79,7 +78,7 @@ fn exposure_is_at_most_one_and_a_half(release: Release) {
 }
 
 fn only_the_supervisor_has_a_capability(release: Release) {
-    let machine = Machine::installed(release);
+    let machine = Machine::started(release);
     let effective = |pid: u32| machine.ok(&format!("sed -n 's/^CapEff:\\t0*//p' /proc/{pid}/status"));
     assert_eq!(effective(machine.supervisor()), "400", "CAP_NET_BIND_SERVICE and no other");
     for worker in machine.workers() {
@@ -89,7 +88,7 @@ fn only_the_supervisor_has_a_capability(release: Release) {
 }
 
 fn the_https_socket_waits_for_its_administrator(release: Release) {
-    let machine = Machine::installed(release);
+    let machine = Machine::started(release);
     assert_eq!(machine.run("systemctl is-active proxy-https.socket").stdout.trim(), "inactive");
     machine.ok("systemctl enable proxy-https.socket && systemctl restart proxy");
     assert_eq!(machine.ok("systemctl is-active proxy-https.socket proxy.service"), "active\nactive");
@@ -108,7 +107,7 @@ fn manual_pages_and_completions_are_there(release: Release) {
 }
 
 fn the_catalog_explains_what_happened(release: Release) {
-    let machine = Machine::installed(release);
+    let machine = Machine::started(release);
     wait_for("a catalog text in journalctl -x", Duration::from_secs(10), || {
         let text = machine.ok("journalctl --sync; journalctl --no-pager --catalog -u proxy SYSLOG_IDENTIFIER=segue");
         text.contains("░░").then_some(())

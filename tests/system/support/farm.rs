@@ -19,7 +19,7 @@ pub(crate) const URL: &str = "http://127.0.0.1/index.php";
 
 /// A machine with the package, the farm behind it, and all three servers up.
 pub(crate) fn machine(release: Release) -> Machine {
-    let machine = Machine::installed(release);
+    let machine = Machine::started(release);
     start(&machine);
     machine.configure(CONFIG);
     machine.ok("systemctl reload proxy");

@@ -87,6 +87,13 @@ impl Machine {
         machine
     }
 
+    /// A machine with the package installed, and the service started.
+    pub(crate) fn started(release: Release) -> Self {
+        let machine = Self::installed(release);
+        machine.ok("systemctl start proxy.service");
+        machine
+    }
+
     /// Copies a .deb into the machine and has apt install it.
     pub(crate) fn install(&self, package: &Path) {
         let name = package.file_name().expect("name of the package").to_string_lossy();
