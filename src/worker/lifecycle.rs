@@ -269,8 +269,9 @@ async fn prepare(
     configuration: Configuration,
     held: Vec<(Held, OwnedFd)>,
 ) -> Result<Prepared, NotPrepared> {
-    let Configuration { config, hash, summary, warnings, sources } = configuration;
-    let Sockets { mut found, missing } = Sockets::choose(&config, held)?;
+    let Configuration { config, hash, summary, mut warnings, sources } = configuration;
+    let Sockets { mut found, missing, warnings: of_sockets } = Sockets::choose(&config, held)?;
+    warnings.extend(of_sockets);
     found.extend(bind(link, missing).await?);
     let drain = config.drain.clone();
     let plan = Arc::new(Plan::new(generation, config));

@@ -12,6 +12,8 @@ pub struct Sockets {
     pub found: Vec<(Held, OwnedFd)>,
     /// What the supervisor must bind.
     pub missing: Vec<(String, BindAddress)>,
+    /// What the administrator may not expect of it.
+    pub warnings: Vec<String>,
 }
 
 impl Sockets {
@@ -29,6 +31,7 @@ impl Sockets {
             let of_unit = take(&mut held, |one| one.listener == name && one.bound.is_none());
             if !of_unit.is_empty() {
                 sockets.found.extend(of_unit);
+                sockets.warnings.extend(address.map(|address| overruled(name, address)));
                 continue;
             }
             let Some(address) = address.map(bind_address) else {
@@ -64,6 +67,13 @@ pub fn not_bound(name: &str, address: &BindAddress, reason: &str) -> Problem {
     };
     let text = format!("error: {brief}\n  = help: {help}\n");
     Problem { brief, text }
+}
+
+fn overruled(name: &str, address: &Address) -> String {
+    format!(
+        "warning: listener {name} has its socket from systemd, so `address = \"{address}\"` has no effect\n  \
+         = help: remove the address, or disable the socket unit with FileDescriptorName={name}\n"
+    )
 }
 
 fn nowhere(name: &str) -> Problem {
@@ -134,6 +144,7 @@ mod tests {
         let sockets = Sockets::choose(&config, passed).expect("found");
         assert_eq!(sockets.found.len(), 2);
         assert!(sockets.missing.is_empty());
+        assert!(sockets.warnings[0].contains("127.0.0.1:8080"), "{:?}", sockets.warnings);
     }
 
     #[test]
