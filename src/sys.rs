@@ -1,5 +1,6 @@
 //! What processes need of the kernel, and crates do not offer or not whole: signals as readable events, sockets that
-//! never block, a quick allocator, quick field values. The only file with `unsafe` in it.
+//! never block, descriptors in the poller; and what is quicker without a second look: an allocator, field values. The
+//! only file with `unsafe` in it.
 
 #![allow(unsafe_code)]
 
@@ -11,6 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use bytes::Bytes;
 use http::HeaderValue;
 use rustix::process::Signal;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// mimalloc as the program's allocator.
 ///
@@ -122,6 +125,15 @@ impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Has the runtime of this thread watch `fd` for something to read.
+///
+/// # Errors
+/// When the poller does not take it.
+pub fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is open as long as it lives and always names the same file; the AsyncFd owns it.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
 }
 
 /// Keeps `signals` from having any effect on this thread and those that it starts later.

@@ -13,7 +13,9 @@ use tokio::time::{Instant, Sleep};
 
 /// Length of a slot: the grain of every deadline.
 pub const GRAIN: Duration = Duration::from_millis(16);
-const SLOTS: usize = 1024;
+/// Two seconds of slots; a later deadline is filed anew every two seconds. A farther horizon would keep the filings of
+/// alarms that are gone for as long, one for each short connection.
+const SLOTS: usize = 128;
 const NEVER: u64 = u64::MAX;
 
 /// The deadlines of one thread. One task drives it with [`Wheel::run`].

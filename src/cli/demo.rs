@@ -79,6 +79,8 @@ fn configuration(port: u16, servers: &[Server; 2]) -> String {
         "# The configuration of the demo. Change it and reload.\n\n\
          [listen.http]\naddress = \"127.0.0.1:{port}\"\n\n\
          [site.\"*\"]\nto = \"demo\"\n\n\
+         # every exchange would be told here, which is much under load: \"all\" for those who want it\n\
+         [log]\naccess = \"errors+slow\"\n\n\
          [pool.demo]\nservers = [\"{}\", \"{}\"]\ncheck   = \"GET /health\"\n",
         north.address, south.address
     )

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::{Reload, complain};
 use crate::control::request::{AskError, Reply, Wish, ask};
+use crate::observe::journal::stderr_is_journal;
 
 /// Prints the verdict of one reload that began after the call.
 #[must_use]
@@ -15,7 +16,10 @@ pub fn run(arguments: Reload) -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Reply::Verdict(verdict)) => {
-            eprintln!("{verdict}");
+            let text = verdict.to_string();
+            // under systemd the supervisor has told the journal all of it already
+            let last = text.trim_end().lines().next_back().unwrap_or_default();
+            eprintln!("{}", if stderr_is_journal() { last } else { &text });
             ExitCode::FAILURE
         }
         Ok(reply) => unexpected(&reply),

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
 use tokio::io::Interest;
@@ -27,9 +28,16 @@ use super::way::{Proxy, Way};
 use crate::net::Stream;
 use crate::observe::record::Index;
 use crate::proxy::{Client, Thread};
+use crate::sys;
 
 /// Connections taken in one go; then the others of the thread have their turn, and other threads theirs.
 const BATCH: usize = 8;
+
+/// How many connections more than an equal share a thread may have, and an eighth of the share, before it lets the
+/// others go first, and for how long. All threads are woken for each connection, and the one that runs already would
+/// take a whole burst. Short connections never come so far: the pause would cost them dearly.
+const AHEAD: usize = 8;
+const AFTER_YOU: Duration = Duration::from_millis(1);
 
 /// How long to wait when the kernel has no descriptor or memory for one more connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -41,6 +49,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 pub struct Acceptor {
     socket: Rc<Socket>,
     task: JoinHandle<()>,
+    limits: Arc<Limits>,
 }
 
 /// The listening socket, as long as this thread watches it.
@@ -80,13 +89,14 @@ impl Acceptor {
         socket: OwnedFd,
         limits: Arc<Limits>,
     ) -> io::Result<Self> {
-        #[expect(deprecated, reason = "sound for an OwnedFd that nobody replaces; its successor is an unsafe fn")]
-        let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
+        let socket = sys::watch_readable(socket)?;
         let socket = Rc::new(Socket(RefCell::new(Some(socket))));
+        limits.enter();
         let (stalled, full) = (Seldom::default(), Seldom::default());
-        let accepting = Accepting { thread, listener, kind, socket: socket.clone(), limits, stalled, full };
+        let accepting =
+            Accepting { thread, listener, kind, socket: socket.clone(), limits: limits.clone(), stalled, full };
         let task = tokio::task::spawn_local(accepting.run::<W>());
-        Ok(Self { socket, task })
+        Ok(Self { socket, task, limits })
     }
 
     /// Stops accepting before it returns, and gives the socket back as it came.
@@ -101,6 +111,7 @@ impl Drop for Acceptor {
         // the task may be waiting for something else; it must not be what takes the socket out of the poller
         self.socket.0.take();
         self.task.abort();
+        self.limits.leave();
     }
 }
 
@@ -132,46 +143,65 @@ impl Seldom {
 
 impl Accepting {
     async fn run<W: Way>(self) {
-        loop {
-            for _ in 0..BATCH {
-                if !poll_fn(|cx| self.socket.poll_readable(cx)).await {
-                    return;
-                }
-                // not before somebody is there: a permit kept in store would be one connection less for others
-                let Some(permit) = self.permit().await else {
-                    return;
-                };
-                match self.socket.accept() {
-                    Accepted::Connection(stream, peer) => self.open::<W>(stream, peer, permit),
-                    Accepted::None => {}
-                    Accepted::Stalled(error) => {
-                        drop(permit);
-                        if self.stalled.is_due() {
-                            self.thread.accept_stalled(self.listener, &error);
-                        }
-                        // descriptors that nobody needs now
-                        self.thread.close_idle_upstream();
-                        self.thread.wheel.sleep(BACK_OFF).await;
-                    }
-                    Accepted::Parked => return,
-                }
-            }
-            tokio::task::yield_now().await;
-        }
+        while self.batch::<W>().await {}
     }
 
-    /// At the limit nothing is accepted: connections wait in the backlog, unseen by their clients.
-    async fn permit(&self) -> Option<Permit> {
-        match self.limits.try_take() {
-            Some(permit) => Some(permit),
-            None => {
-                if self.full.is_due() {
-                    let (limit, value) = self.limits.reached();
-                    self.thread.limit_reached(self.listener, limit, value);
+    /// Waits for connections and takes some; `false` once the socket is not watched any more.
+    async fn batch<W: Way>(&self) -> bool {
+        if !poll_fn(|cx| self.socket.poll_readable(cx)).await {
+            return false;
+        }
+        if self.is_ahead() {
+            tokio::time::sleep(AFTER_YOU).await; // whoever is still there then, nobody else wanted
+        }
+        for _ in 0..BATCH {
+            // not before somebody is there: a permit kept in store would be one connection less for others
+            let permit = match self.limits.try_take() {
+                Some(permit) => permit,
+                None if !self.socket.has_somebody() => return true,
+                None => match self.wait_for_permit().await {
+                    Some(permit) => permit,
+                    None => return false,
+                },
+            };
+            match self.socket.accept() {
+                Accepted::Connection(stream, peer) => self.open::<W>(stream, peer, permit),
+                Accepted::None => return true,
+                Accepted::Stalled(error) => {
+                    drop(permit);
+                    return self.stall(&error).await;
                 }
-                self.limits.take().await
+                Accepted::Parked => return false,
             }
         }
+        tokio::task::yield_now().await;
+        true
+    }
+
+    /// Gives the kernel time to recover. Says so now and then, not each time.
+    async fn stall(&self, error: &io::Error) -> bool {
+        if self.stalled.is_due() {
+            self.thread.accept_stalled(self.listener, error);
+        }
+        self.thread.close_idle_upstream(); // descriptors that nobody needs now
+        self.thread.wheel.sleep(BACK_OFF).await;
+        true
+    }
+
+    fn is_ahead(&self) -> bool {
+        let share = self.limits.share();
+        self.thread.clients.len() > share + share / 8 + AHEAD
+    }
+
+    /// At the limit nothing is accepted: connections wait in the backlog, and those that are open make room with
+    /// their next response.
+    async fn wait_for_permit(&self) -> Option<Permit> {
+        if self.full.is_due() {
+            let (limit, value) = self.limits.reached();
+            self.thread.limit_reached(self.listener, limit, value);
+        }
+        let _full = self.thread.full();
+        self.limits.take().await
     }
 
     fn open<W: Way>(&self, stream: Stream, peer: Option<SocketAddr>, permit: Permit) {
@@ -190,6 +220,19 @@ impl Socket {
         };
         // an error means that the runtime is about to end
         socket.poll_read_ready(cx).map(|ready| ready.is_ok())
+    }
+
+    /// Whether a connection waits. The poller only knows that one came since it was last asked.
+    fn has_somebody(&self) -> bool {
+        let socket = self.0.borrow();
+        let Some(socket) = &*socket else { return true }; // which the next look at it tells
+        let mut polled = [PollFd::new(socket, PollFlags::IN)];
+        let somebody = poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
+        if !somebody {
+            let nobody = |_: &OwnedFd| Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _ = socket.try_io(Interest::READABLE, nobody); // forgets what the poller knew
+        }
+        somebody
     }
 
     fn accept(&self) -> Accepted {

@@ -262,17 +262,17 @@ impl Gate {
     /// A client that sent its request and closed its sending side gets its answer: that end is kept from hyper.
     fn poll_answering(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.finished && self.held.len() < READ_AHEAD {
-            match ready!(self.poll_hold(cx)) {
-                Ok(0) => {
-                    let timeout = self.settings().half_close_timeout;
-                    self.begin_wait(Side::Read, timeout);
-                }
-                Ok(_) => {}
-                Err(fault) => return Poll::Ready(Err(self.lost(fault))),
+            if let Err(fault) = ready!(self.poll_hold(cx)) {
+                return Poll::Ready(Err(self.lost(fault)));
             }
         }
-        if self.finished && self.is_over(Side::Read) {
-            return Poll::Ready(Err(self.lost(io::ErrorKind::ConnectionAborted.into())));
+        if self.finished {
+            // the end may have come with an exchange before this one
+            let timeout = self.settings().half_close_timeout;
+            self.begin_wait(Side::Read, timeout);
+            if self.is_over(Side::Read) {
+                return Poll::Ready(Err(self.lost(io::ErrorKind::ConnectionAborted.into())));
+            }
         }
         Poll::Pending
     }

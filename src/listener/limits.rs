@@ -1,6 +1,7 @@
 //! How many client connections may be open, over all threads.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -16,6 +17,8 @@ pub struct Limit {
 pub struct Limits {
     listener: Limit,
     worker: Arc<Limit>,
+    /// Threads that accept on this listener.
+    threads: AtomicUsize,
 }
 
 /// The right to have one connection open; given up on drop, which wakes whoever waits for it on any thread.
@@ -49,7 +52,7 @@ impl Limits {
     /// At most `max` connections on this listener, and no more than the worker may have.
     #[must_use]
     pub fn new(max: u32, worker: &Arc<Limit>) -> Self {
-        Self { listener: Limit::new(max), worker: worker.clone() }
+        Self { listener: Limit::new(max), worker: worker.clone(), threads: AtomicUsize::new(0) }
     }
 
     /// The listener's own limit.
@@ -64,6 +67,21 @@ impl Limits {
         let (name, limit) =
             if own { ("max_connections", &self.listener) } else { ("worker.max_connections", &*self.worker) };
         (name, limit.max as u64)
+    }
+
+    /// One more thread accepts on this listener.
+    pub(super) fn enter(&self) {
+        self.threads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One thread less.
+    pub(super) fn leave(&self) {
+        self.threads.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many of the worker's open connections make an equal share for one thread.
+    pub(super) fn share(&self) -> usize {
+        self.worker.open().div_ceil(self.threads.load(Ordering::Relaxed).max(1))
     }
 
     /// Takes a permit if there is one.
@@ -115,5 +133,18 @@ mod tests {
         let fourth = tokio::join!(limits.take(), async { drop(second) }).0;
         assert!(third.is_some() && fourth.is_some());
         assert_eq!((limits.listener().open(), worker.open()), (1, 2));
+    }
+
+    #[test]
+    fn a_share_is_what_the_worker_has_open_over_the_threads_that_accept() {
+        let limits = Arc::new(Limits::new(10, &Arc::new(Limit::new(10))));
+        let permits: Vec<_> = (0..5).map(|_| limits.try_take()).collect();
+        assert_eq!(limits.share(), 5, "nobody has entered yet");
+        limits.enter();
+        limits.enter();
+        assert_eq!(limits.share(), 3);
+        limits.leave();
+        drop(permits);
+        assert_eq!(limits.share(), 0);
     }
 }

@@ -66,13 +66,36 @@ struct FromServer {
 struct Uploading {
     task: JoinHandle<()>,
     sent: Rc<Cell<Sent>>,
+    /// Bytes that had come when the server's silence was last judged.
+    seen: u64,
 }
 
 /// How far it is.
 #[derive(Clone, Copy, Default)]
 struct Sent {
     received: u64,
-    whole: bool,
+    going: Going,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Going {
+    /// The client has to send more.
+    #[default]
+    Client,
+    /// The server has to take more.
+    Server,
+    /// All of it was sent.
+    Whole,
+    /// The rest will never come.
+    Broken,
+}
+
+impl Uploading {
+    /// Whether the server had something to read since this was last asked, or waits for the client to send it.
+    fn goes_on(&mut self) -> bool {
+        let Sent { received, going } = self.sent.get();
+        std::mem::replace(&mut self.seen, received) != received || going == Going::Client
+    }
 }
 
 impl Drop for Uploading {
@@ -99,7 +122,7 @@ impl Reply {
         let upload = upload.map(|upload| {
             let sent = Rc::new(Cell::new(Sent::default()));
             let task = tokio::task::spawn_local(send_rest(upload, connection.stream().clone(), sent.clone()));
-            Uploading { task, sent }
+            Uploading { task, sent, seen: 0 }
         });
         let mut relayed = FromServer {
             connection: Some(connection),
@@ -208,10 +231,10 @@ impl Drop for Reply {
             self.ended(None); // a body that is empty is never polled
         }
         let Some(exchange) = &mut self.exchange else { return };
-        if !self.is_whole && exchange.protocol == Protocol::Http10 {
-            exchange.client.truncate();
-        }
         if let Source::Server(server) = &mut self.source {
+            if !self.is_whole && exchange.protocol == Protocol::Http10 {
+                exchange.client.truncate();
+            }
             server.give_back(exchange);
         }
     }
@@ -254,7 +277,13 @@ impl FromServer {
         if !std::mem::replace(&mut self.waiting, true) {
             alarm.set(self.timeout);
         }
-        alarm.poll_due(cx).map(|()| Some(Err(BodyError::Silent)))
+        while alarm.poll_due(cx).is_ready() {
+            if !self.upload.as_mut().is_some_and(Uploading::goes_on) {
+                return Poll::Ready(Some(Err(BodyError::Silent)));
+            }
+            alarm.set(self.timeout);
+        }
+        Poll::Pending
     }
 
     /// Puts the connection away as soon as the response is whole: kept for the next request if it can be.
@@ -278,9 +307,9 @@ impl FromServer {
     /// Whether the request body was sent whole.
     fn stop_upload(&mut self, exchange: &mut Exchange) -> bool {
         let Some(upload) = self.upload.take() else { return true };
-        let Sent { received, whole } = upload.sent.get();
+        let Sent { received, going } = upload.sent.get();
         exchange.bytes_in = exchange.bytes_in.max(received);
-        whole
+        going == Going::Whole
     }
 
     fn give_back(&mut self, exchange: &mut Exchange) {
@@ -292,17 +321,24 @@ impl FromServer {
     }
 }
 
-/// Sends what is left of a request body to a server that has answered already. Whatever goes wrong shows in the
-/// response, if it matters.
+/// Sends what is left of a request body to a server that has answered already. When the rest will never come the server
+/// sees that its request was cut, and decides by itself what becomes of the response.
 async fn send_rest(mut upload: Upload, stream: Rc<Stream>, sent: Rc<Cell<Sent>>) {
     std::future::poll_fn(|cx| {
         let waiting = upload.poll_send(cx, &stream, &mut false);
-        let whole = matches!(waiting, Ok(Waiting::Nothing));
-        sent.set(Sent { received: upload.received(), whole });
-        match waiting {
-            Ok(Waiting::Client | Waiting::Server) => Poll::Pending,
-            Ok(Waiting::Nothing) | Err(_) => Poll::Ready(()),
+        let going = match waiting {
+            Ok(Waiting::Client) => Going::Client,
+            Ok(Waiting::Server) => Going::Server,
+            Ok(Waiting::Nothing) => Going::Whole,
+            Err(_) => Going::Broken,
+        };
+        sent.set(Sent { received: upload.received(), going });
+        match going {
+            Going::Client | Going::Server => return Poll::Pending,
+            Going::Whole => {}
+            Going::Broken => drop(stream.finish_writing()), // fails when the server is gone already
         }
+        Poll::Ready(())
     })
     .await;
 }

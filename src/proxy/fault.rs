@@ -120,7 +120,8 @@ impl Fault {
         match self {
             Self::Refused(refusal) if refusal.limit().is_some() => End::TooLarge,
             Self::Refused(refusal) if refusal.status() == 405 => End::Denied,
-            Self::Refused(_) | Self::BodyCut(_) | Self::BadBody(_) | Self::MaxForwards => End::BadRequest,
+            Self::Refused(_) | Self::BadBody(_) | Self::MaxForwards => End::BadRequest,
+            Self::BodyCut(_) => End::ClientClosed,
             Self::SlowHead | Self::SlowBody => End::ClientTimeout,
             Self::NoSite { .. } => End::NoSite,
             Self::BodyTooLarge { .. } => End::TooLarge,

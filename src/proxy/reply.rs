@@ -35,7 +35,7 @@ pub(super) fn relay(mut exchange: Box<Exchange>, site: usize, answer: Answer) ->
         headers.insert(header::TRAILER, trailers); // hyper sends no trailer that is not announced
     }
     // what is left of the request would be taken for the next one
-    let ends = exchange.thread.drain.is_ending() || answer.upload.is_some() || ends_with_connection(&exchange, &answer);
+    let ends = exchange.thread.lets_go() || answer.upload.is_some() || ends_with_connection(&exchange, &answer);
     let close = ends.then_some(exchange.protocol);
     let mut response = Response::new(Reply::relay(exchange, pool, answer));
     *response.status_mut() = status;
@@ -82,7 +82,7 @@ pub(super) fn fault(mut exchange: Box<Exchange>, fault: &Fault, head: &Parts) ->
     let accept = head.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::wanted(accept);
     let page = Page::of_fault(fault, exchange.id);
-    let close = exchange.thread.drain.is_ending() || fault.spoils_connection() || exchange.has_body();
+    let close = exchange.thread.lets_go() || fault.spoils_connection() || exchange.has_body();
     let protocol = exchange.protocol;
     let bytes = page.render(format);
     let mut response = Response::new(Reply::own(exchange, bytes));

@@ -44,6 +44,8 @@ pub struct Thread {
     pub(super) reads: ReadBuffer,
     heads: RefCell<Vec<Vec<u8>>>,
     alarms: RefCell<Vec<Alarm>>,
+    /// Listeners whose next connection waits for one to close.
+    full: Cell<u32>,
     clock: Clock,
     random: Cell<u64>,
     journal: Journal,
@@ -85,6 +87,7 @@ impl Thread {
             reads: RefCell::new(BytesMut::new()),
             heads: RefCell::default(),
             alarms: RefCell::default(),
+            full: Cell::new(0),
             clock: Clock::now(),
             random: Cell::new(seed()),
             journal,
@@ -140,6 +143,18 @@ impl Thread {
         self.alarms.borrow_mut().push(alarm);
     }
 
+    /// As long as this is held, connections that come wait for others to close.
+    #[must_use]
+    pub fn full(self: &Rc<Self>) -> Full {
+        self.full.set(self.full.get() + 1);
+        Full(self.clone())
+    }
+
+    /// Whether the next response on each connection is to be the last one: the generation ends, or others wait.
+    pub(super) fn lets_go(&self) -> bool {
+        self.drain.is_ending() || self.full.get() > 0
+    }
+
     /// Where events go.
     #[must_use]
     pub fn journal(&self) -> &Journal {
@@ -188,6 +203,15 @@ impl Thread {
     /// Closes every idle upstream connection.
     pub fn close_idle_upstream(&self) {
         self.pools.iter().for_each(|pool| pool.idle.clear());
+    }
+}
+
+/// A listener is at a limit of connections.
+pub struct Full(Rc<Thread>);
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        self.0.full.set(self.0.full.get() - 1);
     }
 }
 

@@ -349,5 +349,5 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 const HEARTBEAT_RETRY: Duration = Duration::from_millis(100);
 /// How long an idle connection is kept when the service stops, and nobody accepts new ones.
 const IDLE_AT_STOP: Duration = Duration::from_secs(1);
-const JOURNAL_DEADLINE: Duration = Duration::from_secs(2);
+const JOURNAL_DEADLINE: Duration = Duration::from_secs(4);
 const SUPERVISOR_DEADLINE: Duration = Duration::from_secs(10);

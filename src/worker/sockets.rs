@@ -32,7 +32,9 @@ impl Sockets {
                 continue;
             }
             let Some(address) = address.map(bind_address) else {
-                problems.push(nowhere(name));
+                if !is_dispensable(config, name) {
+                    problems.push(nowhere(name));
+                }
                 continue;
             };
             let bound = take(&mut held, |one| one.listener == name && one.bound.as_ref() == Some(&address));
@@ -73,6 +75,11 @@ fn nowhere(name: &str) -> Problem {
     Problem { brief, text }
 }
 
+/// The listener `http` stands in every configuration that names no other. One that only relays TCP can do without it.
+fn is_dispensable(config: &Config, name: &str) -> bool {
+    name == "http" && config.sites.is_empty() && !config.tcp.is_empty()
+}
+
 fn wanted(config: &Config) -> impl Iterator<Item = (&str, Option<&Address>)> {
     let http = config.listeners.iter().map(|one| (one.name.as_str(), one.address.as_ref()));
     http.chain(config.tcp.iter().map(|one| (one.name.as_str(), one.address.as_ref())))
@@ -109,6 +116,15 @@ mod tests {
             bound: bound.map(|address| BindAddress::Ip(address.parse().expect("address"))),
         };
         (held, std::net::UdpSocket::bind("127.0.0.1:0").expect("socket").into())
+    }
+
+    #[test]
+    fn a_configuration_of_tcp_alone_needs_no_socket_for_http() {
+        let tcp = "[tcp.db]\nlisten = \"127.0.0.1:5432\"\nto = [\"10.0.0.1:5432\"]\n";
+        let sockets = Sockets::choose(&config(tcp), Vec::new()).expect("chosen");
+        assert_eq!(sockets.missing.len(), 1);
+        let both = format!("{tcp}[site.\"*\"]\nto = [\"10.0.0.1:80\"]\n");
+        assert!(Sockets::choose(&config(&both), Vec::new()).is_err());
     }
 
     #[test]

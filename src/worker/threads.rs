@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -34,6 +35,17 @@ pub struct Threads {
     plan: Arc<Plan>,
     threads: Vec<Serving>,
     journal: Journal,
+    /// Connections that were open at the deadline of the drain.
+    cut: Arc<AtomicU64>,
+}
+
+/// What all threads have in common.
+#[derive(Clone)]
+struct Shared {
+    plan: Arc<Plan>,
+    journal: Journal,
+    limits: Arc<[Arc<Limits>]>,
+    cut: Arc<AtomicU64>,
 }
 
 struct Serving {
@@ -65,9 +77,10 @@ impl Threads {
     /// When a thread or its runtime cannot be made.
     pub fn start(plan: Arc<Plan>, journal: Journal) -> io::Result<Self> {
         let limits = limits(&plan.config);
-        let threads =
-            (0..count(&plan)).map(|number| Serving::start(number, plan.clone(), journal.clone(), limits.clone()));
-        Ok(Self { threads: threads.collect::<io::Result<_>>()?, plan, journal })
+        let cut = Arc::new(AtomicU64::new(0));
+        let shared = Shared { plan: plan.clone(), journal: journal.clone(), limits, cut: cut.clone() };
+        let threads = (0..count(&plan)).map(|number| Serving::start(number, shared.clone()));
+        Ok(Self { threads: threads.collect::<io::Result<_>>()?, plan, journal, cut })
     }
 
     /// Accepts on these sockets, by the names of their listeners. Returns when every thread does.
@@ -137,6 +150,7 @@ impl Threads {
             "generation": self.plan.generation,
             "threads": self.threads.len(),
             "connections": totals.open(),
+            "cut": self.cut.load(Ordering::Relaxed),
             "servers": self.plan.pools.iter().map(|pool| pool.servers.len()).sum::<usize>(),
             "servers_up": self.plan.pools.iter().map(|pool| pool.servers_up()).sum::<usize>(),
             "pools": pools,
@@ -185,8 +199,8 @@ fn count(plan: &Plan) -> usize {
 }
 
 impl Serving {
-    fn start(number: usize, plan: Arc<Plan>, journal: Journal, limits: Arc<[Arc<Limits>]>) -> io::Result<Self> {
-        let counters = Counters::new(&plan.names);
+    fn start(number: usize, shared: Shared) -> io::Result<Self> {
+        let counters = Counters::new(&shared.plan.names);
         let (orders, incoming) = mpsc::channel(ORDERS);
         let (through, finished) = oneshot::channel::<()>();
         let own_counters = counters.clone();
@@ -200,7 +214,7 @@ impl Serving {
                 Err(fault) => return drop(started.send(Err(fault))),
             };
             if started.send(Ok(())).is_ok() {
-                runtime.block_on(run(number, plan, own_counters, journal, limits, incoming));
+                runtime.block_on(run(number, shared, own_counters, incoming));
             }
         })?;
         starts.recv().map_err(io::Error::other)??;
@@ -216,14 +230,8 @@ impl Serving {
 }
 
 /// The life of one serving thread.
-async fn run(
-    number: usize,
-    plan: Arc<Plan>,
-    counters: Arc<Counters>,
-    journal: Journal,
-    limits: Arc<[Arc<Limits>]>,
-    mut orders: mpsc::Receiver<Order>,
-) {
+async fn run(number: usize, shared: Shared, counters: Arc<Counters>, mut orders: mpsc::Receiver<Order>) {
+    let Shared { plan, journal, limits, cut } = shared;
     let thread = Thread::start(number, plan, counters, journal);
     let mut acceptors = Acceptors { thread: thread.clone(), limits, watched: Vec::new(), parked: Vec::new() };
     let mut deadline = None;
@@ -236,6 +244,7 @@ async fn run(
             () = until(deadline) => {
                 deadline = None;
                 thread.drain.enter(Stage::Cut);
+                cut.fetch_add(thread.clients.len() as u64, Ordering::Relaxed);
                 thread.clients.wake_all();
             }
             () = poll_fn(|cx| thread.clients.poll_empty(cx)), if thread.drain.is_ending() => break,

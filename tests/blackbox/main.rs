@@ -3,9 +3,11 @@
 //! Nothing here needs root or systemd. Every wait is for a condition and has a deadline.
 
 mod death;
+mod faults;
 mod http;
 mod reload;
 mod sockets;
 mod start_and_stop;
 mod support;
 mod systemd;
+mod tcp;

@@ -25,7 +25,6 @@ fn a_head_that_comes_byte_by_byte_is_served() {
     run(|| async {
         let fixture = Fixture::new();
         let mut peer = fixture.connect().await;
-        peer.stream.set_nodelay(true).expect("nodelay");
         for byte in get("/slow").as_bytes() {
             peer.send([*byte]).await;
             tokio::task::yield_now().await;
@@ -140,7 +139,6 @@ proptest! {
         run(|| async {
             let fixture = Fixture::new();
             let mut peer = fixture.connect().await;
-            peer.stream.set_nodelay(true).expect("nodelay");
             let mut from = 0;
             for to in cuts.iter().copied().chain([stream.len()]) {
                 peer.send(&stream[from..to]).await;

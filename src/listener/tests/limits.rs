@@ -1,9 +1,14 @@
-//! How many connections are open at once.
+//! Which connections are taken, and how many are open at once.
 
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use super::support::get;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::support::{Answers, get};
 use super::{Fixture, run};
+use crate::listener::accept::Acceptor;
+use crate::listener::connection::{End, Kind};
 
 #[test]
 fn connections_beyond_the_limit_wait_in_the_backlog() {
@@ -19,5 +24,38 @@ fn connections_beyond_the_limit_wait_in_the_backlog() {
         assert_eq!(fixture.limits.listener().open(), 2);
         drop(first);
         assert_eq!(third.answer().await.text(), "/3");
+    });
+}
+
+#[test]
+fn a_unix_listener_serves_http() {
+    run(|| async {
+        let fixture = Fixture::new();
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("http.sock");
+        let socket = UnixListener::bind(&path).expect("bind");
+        socket.set_nonblocking(true).expect("nonblocking");
+        let (thread, limits) = (fixture.thread.clone(), fixture.limits.clone());
+        let acceptor = Acceptor::start_on::<Answers>(thread, 0, Kind::Http(0), socket.into(), limits);
+        let mut peer = tokio::net::UnixStream::connect(&path).await.expect("connect");
+        peer.write_all(b"GET /unix HTTP/1.0\r\n\r\n").await.expect("write");
+        let mut answer = String::new();
+        peer.read_to_string(&mut answer).await.expect("read");
+        assert!(answer.ends_with("/unix"), "{answer}");
+        drop(acceptor);
+    });
+}
+
+#[test]
+fn a_tcp_listener_relays_from_the_first_moment() {
+    run(|| async {
+        let mut fixture = Fixture::new();
+        let socket = fixture.acceptor.take().and_then(Acceptor::park).expect("the socket");
+        let (thread, limits) = (fixture.thread.clone(), fixture.limits.clone());
+        let acceptor = Acceptor::start_on::<Answers>(thread, 0, Kind::Tcp(7), socket, limits);
+        let mut peer = fixture.connect().await;
+        assert_eq!(peer.rest().await.expect("the end"), b"tcp 7");
+        assert_eq!(fixture.end().await, End::Tunnel);
+        drop(acceptor);
     });
 }

@@ -100,7 +100,9 @@ impl Fixture {
     }
 
     pub(super) async fn connect(&self) -> Peer {
-        Peer { stream: TcpStream::connect(self.address).await.expect("connect"), read: BytesMut::new() }
+        let stream = TcpStream::connect(self.address).await.expect("connect");
+        stream.set_nodelay(true).expect("nodelay");
+        Peer { stream, read: BytesMut::new() }
     }
 
     pub(super) fn enter(&self, stage: Stage) {

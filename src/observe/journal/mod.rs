@@ -22,6 +22,7 @@ use std::time::Duration;
 use super::event::Event;
 use super::record::{Names, Record};
 use output::Output;
+pub use output::stderr_is_journal;
 use queue::Queue;
 use writer::Writer;
 

@@ -21,8 +21,7 @@ pub(super) enum Output {
 impl Output {
     /// journald, when stderr is its stream anyway; so a proxy started by hand speaks to its terminal.
     pub(super) fn detect(identity: Identity) -> Self {
-        let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
-        if is_stream(io::stderr(), &stream)
+        if stderr_is_journal()
             && let Ok(journald) = Journald::connect(Path::new(SOCKET), identity)
         {
             return Self::Journald(Box::new(journald));
@@ -48,6 +47,12 @@ impl Output {
             },
         }
     }
+}
+
+/// Whether what is written to stderr goes to the journal by itself (`$JOURNAL_STREAM`, see systemd.exec(5)).
+#[must_use]
+pub fn stderr_is_journal() -> bool {
+    is_stream(io::stderr(), &std::env::var("JOURNAL_STREAM").unwrap_or_default())
 }
 
 /// Whether `file` is the socket that `$JOURNAL_STREAM` names as `device:inode`.

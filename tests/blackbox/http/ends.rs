@@ -1,6 +1,8 @@
 //! When a connection goes on after a response and when it ends, and how.
 
-use crate::support::{Answer, Site, Wire};
+use rustix::process::Signal;
+
+use crate::support::{Answer, Ending, Proxy, Run, Server, Site, Wire, socket};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -152,4 +154,54 @@ fn proxy_connection_keeps_nothing_open() {
     let mut client = site.client();
     exchange(&site, &mut client, "GET / HTTP/1.0\r\nHost: $host\r\nProxy-Connection: keep-alive\r\n\r\n");
     client.assert_closed();
+}
+
+#[test]
+fn an_upstream_connection_is_kept_no_longer_than_its_server_says() {
+    let site = Site::new();
+    for _ in 0..2 {
+        let mut client = site.client();
+        client.send("GET / HTTP/1.1\r\nHost: $host\r\n\r\n");
+        let mut server = site.server.accept();
+        server.head();
+        server.send("HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1, max=100\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(client.answer().text(), "ok");
+        server.assert_closed(); // a second less than that is at once
+    }
+}
+
+#[test]
+fn an_upstream_connection_that_nobody_uses_is_closed() {
+    let server = Server::new();
+    let proxy = Proxy::start(&format!("[site.\"*\"]\nto = [\"{}\"]\nkeep_alive = \"300ms\"\n", server.address));
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut upstream = server.accept();
+    upstream.head();
+    upstream.send(OK);
+    assert_eq!(client.answer().text(), "ok");
+    upstream.assert_closed();
+}
+
+#[test]
+fn a_response_that_a_stop_cuts_does_not_look_whole() {
+    let (listening, address) = socket();
+    let server = Server::new();
+    let config = format!("[drain]\nstop_timeout = \"300ms\"\n[site.\"*\"]\nto = [\"{}\"]\n", server.address);
+    let run = Run::new(&config).socket("http", listening);
+    let mut service = run.start();
+    let mut open = ["HTTP/1.1", "HTTP/1.0"].map(|version| {
+        let mut client = Wire::connect(address);
+        client.send(format!("GET / {version}\r\nHost: a\r\n\r\n"));
+        let mut upstream = server.accept();
+        upstream.head();
+        upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        client.until(b"hello");
+        (client, upstream)
+    });
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code(), Some(0));
+    let (rest, _) = open[0].0.rest();
+    assert_eq!(rest, b"\r\n", "no last chunk");
+    assert_eq!(open[1].0.rest().1, Ending::Reset);
 }

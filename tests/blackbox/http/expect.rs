@@ -96,3 +96,20 @@ fn a_client_is_not_told_to_go_on_when_no_server_is_there() {
     assert_eq!((answer.status(), answer.says_close()), (502, true));
     client.assert_closed();
 }
+
+#[test]
+fn a_client_is_told_to_go_on_once_however_many_servers_are_tried() {
+    let site = Site::new();
+    let mut client = site.client();
+    client.send(POST.replace("POST", "PUT"));
+    let mut server = site.server.accept();
+    server.head();
+    client.expect(CONTINUE);
+    drop(server);
+    let mut again = site.server.accept();
+    again.head();
+    client.send("hello");
+    again.expect("hello");
+    again.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(client.head().status(), 200);
+}

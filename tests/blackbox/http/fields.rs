@@ -1,6 +1,6 @@
 //! Fields that are for one connection only (RFC 9110 §7.6.1), and those that go on.
 
-use crate::support::Site;
+use crate::support::{Proxy, Site, free_address};
 
 fn get(lines: &str) -> String {
     format!("GET / HTTP/1.1\r\nHost: $host\r\n{lines}\r\n")
@@ -168,6 +168,16 @@ fn a_request_that_goes_in_circles_is_stopped() {
     assert_eq!(answer.status(), 508);
     assert!(answer.text().contains("loop"), "{}", answer.text());
     site.server.assert_untouched();
+}
+
+#[test]
+fn a_proxy_that_points_at_itself_finds_out() {
+    let address = free_address();
+    let config = format!("[listen.http]\n[listen.loop]\naddress = \"{address}\"\n[site.\"*\"]\nto = [\"{address}\"]\n");
+    let proxy = Proxy::start(&config);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.answer().status(), 508);
 }
 
 #[test]

@@ -156,3 +156,20 @@ fn a_field_name_of_64_kib_is_refused() {
         assert_eq!(client.answer().status(), status);
     }
 }
+
+/// As above, when the server has begun to answer already.
+#[test]
+fn a_body_that_grows_too_large_beside_its_response_is_cut_for_the_server() {
+    let (proxy, server) = small();
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n");
+    let mut upstream = server.accept();
+    upstream.head();
+    upstream.expect("a\r\n0123456789\r\n");
+    upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n");
+    client.until(b"ok\r\n");
+    client.send("1\r\n!\r\n0\r\n\r\n");
+    upstream.assert_closed();
+    upstream.send("0\r\n\r\n");
+    client.expect("0\r\n\r\n");
+}

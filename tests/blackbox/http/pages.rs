@@ -112,6 +112,10 @@ fn a_page_for_head_has_no_body() {
     assert_eq!(head.status(), 404);
     client.assert_silent();
     let mut client = site.client();
+    client.send("HEAD / HTTP/1.0\r\nHost: nobody.test\r\n\r\n");
+    assert_eq!(client.head().status(), 404);
+    client.assert_closed();
+    let mut client = site.client();
     client.send("HEAD / HTTP/1.1\r\nHost : nobody.test\r\n\r\n");
     assert_eq!(client.head().status(), 400);
     client.assert_closed();

@@ -156,3 +156,17 @@ fn http_1_0_without_a_host_goes_to_the_site_of_all_hosts() {
     upstream.send("HTTP/1.1 204 No Content\r\n\r\n");
     assert_eq!(client.answer().status(), 204);
 }
+
+#[test]
+fn an_ipv6_address_is_a_host() {
+    let server = Server::new();
+    let proxy = Proxy::start(&format!("[site.\"*\"]\nto = [\"{}\"]\n", server.address));
+    for host in ["[::1]", "[::1]:8080", "[2001:DB8::1]"] {
+        let mut client = proxy.client();
+        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let mut upstream = server.accept();
+        assert_eq!(upstream.head().field("host"), Some(host));
+        upstream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(client.answer().text(), "ok");
+    }
+}

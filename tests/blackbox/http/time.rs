@@ -93,6 +93,22 @@ fn a_half_closed_client_is_waited_for_as_long_as_its_timeout() {
     server.assert_closed();
 }
 
+#[test]
+fn a_half_closed_client_is_waited_for_no_longer_when_it_has_pipelined() {
+    let site = Site::new();
+    let mut client = site.client_of("hasty");
+    client.send("GET / HTTP/1.1\r\nHost: $host\r\n\r\n".repeat(2));
+    client.finish();
+    let mut server = site.server.accept();
+    server.head();
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(client.answer().text(), "ok");
+    server.head();
+    let (seen, _) = client.rest();
+    assert!(seen.is_empty(), "{}", String::from_utf8_lossy(&seen));
+    server.assert_closed();
+}
+
 /// A proxy whose server has little time.
 fn impatient() -> (Proxy, Server) {
     let server = Server::new();
@@ -159,6 +175,56 @@ fn the_time_of_a_slow_client_is_not_the_servers() {
     assert_eq!(client.answer().text(), "ok");
 }
 
+/// A server may begin to answer, and then read on for as long as the upload takes.
+#[test]
+fn the_time_of_a_slow_client_is_not_the_servers_either_once_it_answers() {
+    let (proxy, server) = impatient();
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+    let mut upstream = server.accept();
+    upstream.head();
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+    client.head();
+    for byte in "hello".bytes() {
+        client.assert_silent(); // all in all more than the server has
+        client.send([byte]);
+        upstream.expect([byte]);
+    }
+    upstream.send("ok");
+    client.expect("ok");
+}
+
+#[test]
+fn a_server_that_falls_silent_after_the_upload_cuts_its_response() {
+    let (proxy, server) = impatient();
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+    let mut upstream = server.accept();
+    upstream.head();
+    upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n");
+    client.until(b"ok\r\n");
+    client.send("hello");
+    upstream.expect("hello");
+    let (rest, _) = client.rest();
+    assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+}
+
+#[test]
+fn a_body_that_stalls_beside_its_response_is_cut_for_the_server() {
+    let site = Site::new();
+    let mut client = site.client_of("hasty");
+    client.send("POST / HTTP/1.1\r\nHost: $host\r\nContent-Length: 10\r\n\r\nhello");
+    let mut server = site.server.accept();
+    server.head();
+    server.expect("hello");
+    server.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n");
+    client.until(b"ok\r\n");
+    server.assert_closed();
+    drop(server);
+    let (rest, _) = client.rest();
+    assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+}
+
 #[test]
 fn a_server_that_takes_nothing_more_of_an_upload_is_a_504() {
     let (proxy, server) = impatient();
@@ -191,6 +257,25 @@ fn a_server_that_accepts_no_connection_in_time_is_a_504() {
     client.send(GET);
     let answer = client.answer();
     assert_eq!(answer.status(), 504);
+}
+
+#[test]
+fn a_server_that_accepts_no_connection_in_time_is_passed_over() {
+    let (full, server) = (full_backlog(), Server::new());
+    let full_address = full.local_addr().expect("address");
+    let config =
+        format!("[site.\"*\"]\nto = [\"{full_address}\", \"{}\"]\nconnect_timeout = \"300ms\"\n", server.address);
+    let proxy = Proxy::start(&config);
+    let _waiting = fill(&full);
+    for _ in 0..2 {
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+        let mut upstream = server.accept();
+        upstream.head();
+        upstream.expect("hello");
+        upstream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(client.answer().text(), "ok");
+    }
 }
 
 /// A listening socket with the shortest backlog, from which nobody accepts.

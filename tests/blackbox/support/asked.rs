@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use segue::control::PROTOCOL;
 use segue::control::channel::{Channel, Received};
 use segue::control::request::{Reply, Request, Verdict, Wish, socket_path};
@@ -16,7 +16,9 @@ pub struct Asked {
 impl Asked {
     /// Asks for a reload.
     pub fn reload(run_dir: &Path) -> Self {
-        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("socket");
+        // not for the services that other facts start at the same moment
+        let flags = SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).expect("socket");
         let address = SocketAddrUnix::new(socket_path(run_dir)).expect("address");
         rustix::net::connect(&socket, &address).expect("connect");
         let channel = Channel::from_socket(socket).expect("channel");
