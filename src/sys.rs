@@ -148,7 +148,17 @@ pub fn ignore(signals: &[Signal]) -> io::Result<()> {
 /// after the other, this at eight.
 #[must_use]
 pub fn field_value(bytes: Bytes) -> Option<HeaderValue> {
-    if field_value_len(&bytes) < bytes.len() {
+    // all that is there is looked at in words: the last one overlaps, a short value is filled up
+    let are_allowed = |word: &[u8; 8]| first_control(*word).is_none() || field_value_len(word) == word.len();
+    let is_value = match bytes.last_chunk() {
+        Some(last) => are_allowed(last) && bytes.as_chunks().0.iter().all(are_allowed),
+        None => {
+            let mut word = [b' '; 8];
+            word[..bytes.len()].copy_from_slice(&bytes);
+            are_allowed(&word)
+        }
+    };
+    if !is_value {
         return None;
     }
     // SAFETY: the caller's promise that no byte is refused by `HeaderValue` was just checked.

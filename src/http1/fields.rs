@@ -148,7 +148,8 @@ pub(super) fn name(bytes: &[u8]) -> Option<HeaderName> {
 /// Whether `bytes` is a token: not empty, only `tchar` (RFC 9110 §5.6.2).
 #[must_use]
 pub fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
+    // not `all`: most are tokens, and a loop that never leaves early takes half the time
+    !bytes.is_empty() && bytes.iter().fold(true, |is_token, &byte| is_token & is_token_byte(byte))
 }
 
 /// Whether `bytes` may stand as a field value: no controls but tab, no DEL (RFC 9110 §5.5).

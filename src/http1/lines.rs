@@ -55,11 +55,14 @@ impl<'h> Lines<'h> {
     #[inline]
     pub(super) fn field(&mut self) -> Option<Option<Line<'h>>> {
         let rest = &self.bytes[self.at..];
-        let name = rest.iter().position(|byte| !fields::is_token_byte(*byte))?;
-        if rest[name] != b':' || name == 0 {
-            return if name == 0 { self.end_line(0).map(|()| None) } else { None };
+        if *rest.first()? == b'\r' {
+            return self.end_line(0).map(|()| None);
         }
-        let (name, value) = (&rest[..name], &rest[name + 1..]);
+        let (name, value) = rest.split_at(memchr::memchr(b':', rest)?);
+        if !fields::is_token(name) {
+            return None;
+        }
+        let value = &value[1..];
         let value = &value[..sys::field_value_len(value)];
         self.end_line(name.len() + 1 + value.len())?;
         Some(Some(Line { name, value: fields::trim(value) }))

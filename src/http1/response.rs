@@ -27,7 +27,7 @@ pub struct Asked {
     pub upgrade: bool,
 }
 
-/// The head of one response.
+/// The head of one response. It is made on the heap: it goes through many hands.
 #[derive(Debug)]
 pub struct ResponseHead {
     /// The status, from 100 to 999.
@@ -114,7 +114,7 @@ impl ResponseSearch {
         buffer: &mut BytesMut,
         asked: Asked,
         max_head: usize,
-    ) -> Result<Option<ResponseHead>, ResponseFault> {
+    ) -> Result<Option<Box<ResponseHead>>, ResponseFault> {
         if self.0.is_fresh()
             && let Some(head) = parse_whole(buffer, asked, max_head)
         {
@@ -141,7 +141,7 @@ impl Default for ResponseSearch {
 ///
 /// # Errors
 /// The rule that was broken.
-pub fn parse(buffer: &mut BytesMut, asked: Asked, max_head: usize) -> Result<Option<ResponseHead>, ResponseFault> {
+pub fn parse(buffer: &mut BytesMut, asked: Asked, max_head: usize) -> Result<Option<Box<ResponseHead>>, ResponseFault> {
     ResponseSearch::new().look(buffer, asked, max_head)
 }
 
@@ -191,7 +191,11 @@ impl From<Break> for ResponseFault {
 const MAX_FIELDS: usize = 256;
 
 /// The short way: `None` unless the head is whole, well-formed and within the limits.
-fn parse_whole(buffer: &mut BytesMut, asked: Asked, max_head: usize) -> Option<Result<ResponseHead, ResponseFault>> {
+fn parse_whole(
+    buffer: &mut BytesMut,
+    asked: Asked,
+    max_head: usize,
+) -> Option<Result<Box<ResponseHead>, ResponseFault>> {
     let mut said = Said::default();
     match said.read(buffer, max_head)? {
         Ok(()) => Some(said.conclude(buffer, asked)),
@@ -277,14 +281,14 @@ impl Said {
         Ok(())
     }
 
-    fn conclude(&self, buffer: &mut BytesMut, asked: Asked) -> Result<ResponseHead, ResponseFault> {
+    fn conclude(&self, buffer: &mut BytesMut, asked: Asked) -> Result<Box<ResponseHead>, ResponseFault> {
         let upgraded = self.status == StatusCode::SWITCHING_PROTOCOLS;
         if upgraded {
             self.check_upgrade(asked)?;
         }
         let body = self.body(asked)?;
         let head = buffer.split_to(self.len).freeze();
-        Ok(ResponseHead {
+        Ok(Box::new(ResponseHead {
             status: self.status,
             version: self.version,
             headers: self.headers(&head, upgraded)?,
@@ -294,7 +298,7 @@ impl Said {
             keep_alive_timeout: self.keep_alive_timeout,
             informational: self.status.is_informational() && !upgraded,
             upgraded,
-        })
+        }))
     }
 
     fn check_upgrade(&self, asked: Asked) -> Result<(), ResponseFault> {
@@ -418,12 +422,12 @@ mod tests {
     const HEAD: Asked = Asked { head: true, ..PLAIN };
     const UPGRADE: Asked = Asked { upgrade: true, ..PLAIN };
 
-    fn asked(asked: Asked, text: &str) -> Result<ResponseHead, ResponseFault> {
+    fn asked(asked: Asked, text: &str) -> Result<Box<ResponseHead>, ResponseFault> {
         let mut buffer = BytesMut::from(text);
         parse(&mut buffer, asked, MAX_HEAD).map(|head| head.unwrap_or_else(|| panic!("incomplete: {text:?}")))
     }
 
-    fn with(fields: &str) -> ResponseHead {
+    fn with(fields: &str) -> Box<ResponseHead> {
         let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
         asked(PLAIN, &text).unwrap_or_else(|fault| panic!("{fault:?}: {text:?}"))
     }

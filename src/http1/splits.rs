@@ -102,7 +102,7 @@ fn parse_in_pieces(
     message: &[u8],
     ends: &[usize],
     asked: Asked,
-) -> Result<(Option<ResponseHead>, Vec<u8>), ResponseFault> {
+) -> Result<(Option<Box<ResponseHead>>, Vec<u8>), ResponseFault> {
     let (mut search, mut buffer, mut start) = (ResponseSearch::new(), BytesMut::new(), 0);
     for &end in ends {
         buffer.extend_from_slice(&message[start..end]);

@@ -34,7 +34,7 @@ const MOST_INFORMATIONAL: u8 = 16;
 
 /// A server answered.
 pub(super) struct Answer {
-    pub head: ResponseHead,
+    pub head: Box<ResponseHead>,
     pub connection: Box<Connection>,
     pub server: usize,
     /// What of the request body is still to be sent, when the server answered before it had all of it.
@@ -77,25 +77,22 @@ pub(super) async fn run(
     exchange: &mut Exchange,
     pool: usize,
     head: &[u8],
-    mut upload: Upload,
+    upload: &mut Upload,
 ) -> Result<Answer, Fault> {
     let mut course = Course::new(exchange, pool);
     loop {
         let server = course.next()?;
         let open = Open::new(course.plan.clone(), server);
         let mut attempt = course.attempt(exchange, server);
-        let failure = match attempt.run(head, &mut upload).await {
-            Ok((head, connection)) => {
-                let upload = (!upload.is_done()).then_some(upload);
-                return Ok(Answer { head, connection, server, upload, open });
-            }
+        let failure = match attempt.run(head, upload).await {
+            Ok((head, connection)) => return Ok(Answer { head, connection, server, upload: None, open }),
             Err(Ended::Client(fault)) => return Err(fault),
             Err(Ended::Failed(failure)) => failure,
         };
         if failure.stale && !exchange.is_idempotent() {
             course.closed_unasked(server);
         }
-        let safe = is_safe(exchange, &failure, &upload);
+        let safe = is_safe(exchange, &failure, upload);
         course.go_on(exchange, server, failure, safe).await?;
         upload.rewind();
     }
@@ -238,7 +235,7 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    async fn run(&mut self, head: &[u8], upload: &mut Upload) -> Result<(ResponseHead, Box<Connection>), Ended> {
+    async fn run(&mut self, head: &[u8], upload: &mut Upload) -> Result<(Box<ResponseHead>, Box<Connection>), Ended> {
         self.exchange.begin_attempt(self.server, self.began);
         let answered = self.connect_and_ask(head, upload).await;
         self.exchange.bytes_in = upload.received();
@@ -259,7 +256,7 @@ impl Attempt<'_> {
         &mut self,
         head: &[u8],
         upload: &mut Upload,
-    ) -> Result<(ResponseHead, Box<Connection>), Ended> {
+    ) -> Result<(Box<ResponseHead>, Box<Connection>), Ended> {
         let mut connection = self.connect().await.map_err(Ended::Failed)?;
         let reused = connection.is_reused();
         self.exchange.connected(reused, if reused { self.began } else { Instant::now() });
@@ -304,7 +301,7 @@ impl Attempt<'_> {
         connection: &mut Connection,
         head: &[u8],
         upload: &mut Upload,
-    ) -> Result<ResponseHead, Ended> {
+    ) -> Result<Box<ResponseHead>, Ended> {
         let alarm = Lent::new(&self.plan.thread);
         let stale = connection.is_reused();
         let mut asking = Asking {
@@ -388,7 +385,7 @@ impl Asking<'_> {
         exchange: &Exchange,
         connection: &mut Connection,
         upload: &mut Upload,
-    ) -> Poll<Result<ResponseHead, AskError>> {
+    ) -> Poll<Result<Box<ResponseHead>, AskError>> {
         let mut progress = false;
         let waiting =
             self.poll_send(cx, connection, upload, &mut progress).map_err(|fault| AskError::Client(fault.into()))?;
@@ -462,7 +459,7 @@ impl Asking<'_> {
         cx: &mut Context<'_>,
         progress: bool,
         can_go: impl Fn(&Self) -> bool,
-    ) -> Poll<Result<ResponseHead, AskError>> {
+    ) -> Poll<Result<Box<ResponseHead>, AskError>> {
         let timeout = self.plan.settings.response_timeout;
         if progress || self.since.is_none() {
             self.alarm.set_at(*self.since.get_or_insert_with(Instant::now) + timeout.min(LOOK));

@@ -6,8 +6,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::uri::Authority;
-use http::{HeaderValue, Method, Uri, Version};
+use http::request::Parts;
+use http::{Method, Request, Uri, Version, header};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -28,9 +28,10 @@ pub struct Exchange {
     /// What the gate found in the head.
     pub(super) facts: RequestHead,
     pub(super) protocol: Protocol,
+    /// `None` when none was understood, and in TCP mode.
     pub(super) method: Option<Method>,
-    target: Uri,
-    host: Option<Host>,
+    /// As hyper gave it; an empty one where there was none that hyper has seen.
+    pub(super) head: Parts,
     pub(super) site: Option<Index>,
     pub(super) pool: Option<Index>,
     pub(super) status: u16,
@@ -55,30 +56,20 @@ struct Attempting {
     began: Instant,
 }
 
-/// The host that was asked for, where it stood; both are cheap to keep.
-enum Host {
-    Field(HeaderValue),
-    Target(Authority),
-}
-
 impl Exchange {
     /// Opens the exchange of a request: the connection is busy from here on.
-    pub(super) fn open<B>(thread: &Rc<Thread>, client: &Rc<Client>, request: &http::Request<B>) -> Box<Self> {
+    pub(super) fn open<B>(thread: &Rc<Thread>, client: &Rc<Client>, request: Request<B>) -> (Box<Self>, B) {
         let seen = client.open_exchange();
-        let mut exchange = Self::blank(thread, client, seen);
-        exchange.method = Some(request.method().clone());
-        exchange.target = request.uri().clone();
-        exchange.host = match request.uri().authority() {
-            Some(authority) => Some(Host::Target(authority.clone())),
-            None => request.headers().get(http::header::HOST).cloned().map(Host::Field),
-        };
-        exchange
+        let (head, body) = request.into_parts();
+        let mut exchange = Self::blank(thread, client, seen, head);
+        exchange.method = Some(exchange.head.method.clone());
+        (exchange, body)
     }
 
     /// Opens the exchange of a connection in TCP mode.
     pub(super) fn open_tcp(thread: &Rc<Thread>, client: &Rc<Client>) -> Box<Self> {
         client.open_exchange();
-        let mut exchange = Self::blank(thread, client, None);
+        let mut exchange = Self::blank(thread, client, None, no_head());
         exchange.protocol = Protocol::Tcp;
         exchange
     }
@@ -86,19 +77,19 @@ impl Exchange {
     /// The exchange of a head that is refused: of `seen` as much is kept for the record as is understood.
     pub(super) fn open_refused(thread: &Rc<Thread>, client: &Rc<Client>, seen: &[u8], began: Instant) -> Box<Self> {
         client.open_exchange();
-        let mut exchange = Self::blank(thread, client, None);
+        let mut exchange = Self::blank(thread, client, None, no_head());
         exchange.timers.head = micros(began, exchange.opened);
         exchange.phase = Phase::Head;
         let mut words = seen.trim_ascii_start().split(|byte| byte.is_ascii_whitespace());
         exchange.method = words.next().and_then(|word| Method::from_bytes(word).ok());
-        exchange.target = words.next().and_then(|word| Uri::try_from(word).ok()).unwrap_or_default();
+        exchange.head.uri = words.next().and_then(|word| Uri::try_from(word).ok()).unwrap_or_default();
         exchange
     }
 
-    fn blank(thread: &Rc<Thread>, client: &Rc<Client>, seen: Option<HeadSeen>) -> Box<Self> {
+    fn blank(thread: &Rc<Thread>, client: &Rc<Client>, seen: Option<HeadSeen>, head: Parts) -> Box<Self> {
         let opened = seen.map_or_else(Instant::now, |seen| seen.complete);
         let facts = seen.map_or(NO_HEAD, |seen| seen.facts);
-        let head = seen.map_or(0, |seen| micros(seen.began, seen.complete));
+        let took = seen.map_or(0, |seen| micros(seen.began, seen.complete));
         // on the heap at once: it moves from hand to hand until the response is through
         Box::new(Self {
             id: thread.request_id(opened),
@@ -108,15 +99,14 @@ impl Exchange {
             facts,
             protocol: if facts.version == Version::HTTP_10 { Protocol::Http10 } else { Protocol::Http11 },
             method: None,
-            target: Uri::default(),
-            host: None,
+            head,
             site: None,
             pool: None,
             status: 0,
             phase: Phase::Route,
             end: None,
             detail: None,
-            timers: Timers { head, ..Timers::default() },
+            timers: Timers { head: took, ..Timers::default() },
             bytes_in: 0,
             bytes_out: 0,
             attempts: SmallVec::new(),
@@ -127,18 +117,14 @@ impl Exchange {
 
     /// The host that was asked for, as it came: with a port, in any case.
     pub(super) fn host(&self) -> Option<&str> {
-        match self.host.as_ref()? {
-            Host::Field(value) => value.to_str().ok(),
-            Host::Target(authority) => Some(authority.as_str()),
-        }
+        std::str::from_utf8(self.host_bytes()).ok().filter(|host| !host.is_empty())
     }
 
     /// The same, as it goes on to a server; empty when there was none.
     pub(super) fn host_bytes(&self) -> &[u8] {
-        match &self.host {
-            Some(Host::Field(value)) => value.as_bytes(),
-            Some(Host::Target(authority)) => authority.as_str().as_bytes(),
-            None => &[],
+        match self.head.uri.authority() {
+            Some(authority) => authority.as_str().as_bytes(),
+            None => self.head.headers.get(header::HOST).map_or(&[], |host| host.as_bytes()),
         }
     }
 
@@ -147,7 +133,7 @@ impl Exchange {
         if self.facts.whole_server {
             return "*"; // the URI of an absolute-form without a path says `/`
         }
-        self.target.path_and_query().map_or("/", |path| path.as_str())
+        self.head.uri.path_and_query().map_or("/", |path| path.as_str())
     }
 
     /// Whether the request has a body.
@@ -277,6 +263,10 @@ impl Drop for Exchange {
             self.thread.record(record);
         }
     }
+}
+
+fn no_head() -> Parts {
+    Request::new(()).into_parts().0
 }
 
 /// What is known of a head that there is none of.

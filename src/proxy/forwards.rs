@@ -35,12 +35,12 @@ pub(super) fn is_counted(method: &Method) -> bool {
 }
 
 /// Answers a request that may go no further: nothing to say of options, and the head as it came to us for a trace.
-pub(super) fn answer(mut exchange: Box<Exchange>, head: &Parts) -> Response<Reply> {
+pub(super) fn answer(mut exchange: Box<Exchange>) -> Response<Reply> {
     exchange.status = 200;
     exchange.ends(End::Ok, Phase::Done);
     let close = exchange.thread.drain.is_ending() || exchange.has_body();
-    let is_trace = head.method == Method::TRACE;
-    let body = if is_trace { trace(&exchange, head) } else { Bytes::new() };
+    let is_trace = exchange.head.method == Method::TRACE;
+    let body = if is_trace { trace(&exchange) } else { Bytes::new() };
     let mut response = Response::new(Reply::own(exchange, body));
     let headers = response.headers_mut();
     if is_trace {
@@ -53,7 +53,8 @@ pub(super) fn answer(mut exchange: Box<Exchange>, head: &Parts) -> Response<Repl
 }
 
 /// The head, without what a page that a browser runs must not learn from it (RFC 9110 §9.3.8).
-fn trace(exchange: &Exchange, head: &Parts) -> Bytes {
+fn trace(exchange: &Exchange) -> Bytes {
+    let head = &exchange.head;
     let mut out = Vec::with_capacity(512);
     encode::request_line(&mut out, &head.method, exchange.path());
     for (name, value) in head.headers.iter().filter(|(name, _)| !is_secret(name)) {

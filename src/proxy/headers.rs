@@ -33,12 +33,8 @@ struct Origin<'a> {
 ///
 /// # Errors
 /// When the request has come through here too often.
-pub(super) fn write_request(
-    out: &mut Vec<u8>,
-    exchange: &Exchange,
-    head: &Parts,
-    trusted: &[IpNet],
-) -> Result<(), Fault> {
+pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, trusted: &[IpNet]) -> Result<(), Fault> {
+    let head = &exchange.head;
     let address = exchange.client.peer.map(|peer| plain(&peer));
     let origin = Origin {
         trusted: address.is_some_and(|address| trusted.iter().any(|net| net.contains(&address))),

@@ -21,7 +21,6 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
@@ -47,25 +46,24 @@ pub type Handling = Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallib
 /// of the response is dropped.
 #[must_use]
 pub fn handle(thread: &Rc<Thread>, client: &Rc<Client>, request: Request<Incoming>) -> Handling {
-    let exchange = Exchange::open(thread, client, &request);
-    let (head, body) = request.into_parts();
-    Box::pin(async move { Ok(serve(exchange, head, body).await) })
+    let (exchange, body) = Exchange::open(thread, client, request);
+    Box::pin(async move { Ok(serve(exchange, body).await) })
 }
 
-async fn serve(mut exchange: Box<Exchange>, head: Parts, body: Incoming) -> Response<Reply> {
+async fn serve(mut exchange: Box<Exchange>, body: Incoming) -> Response<Reply> {
     let site = match route(&mut exchange) {
         Ok(Some(site)) => site,
         Ok(None) => return page::welcome(exchange),
-        Err(fault) => return reply::fault(exchange, &fault, &head),
+        Err(fault) => return reply::fault(exchange, &fault),
     };
-    match forwards::left(&head) {
-        Ok(Some(0)) => return forwards::answer(exchange, &head),
+    match forwards::left(&exchange.head) {
+        Ok(Some(0)) => return forwards::answer(exchange),
         Ok(_) => {}
-        Err(fault) => return reply::fault(exchange, &fault, &head),
+        Err(fault) => return reply::fault(exchange, &fault),
     }
-    match go_to_server(&mut exchange, site, &head, body).await {
+    match go_to_server(&mut exchange, site, body).await {
         Ok(answer) => reply::relay(exchange, site, answer),
-        Err(fault) => reply::fault(exchange, &fault, &head),
+        Err(fault) => reply::fault(exchange, &fault),
     }
 }
 
@@ -95,20 +93,18 @@ fn admit(exchange: &Exchange, site: &Site) -> Result<(), Fault> {
 }
 
 /// Sends the request to the site's pool.
-async fn go_to_server(exchange: &mut Exchange, site: usize, head: &Parts, body: Incoming) -> Result<Answer, Fault> {
+async fn go_to_server(exchange: &mut Exchange, site: usize, body: Incoming) -> Result<Answer, Fault> {
     let thread = exchange.thread.clone(); // not the plan: all threads would count its owners on one cache line
     let plan = &thread.plan;
     let site = &plan.config.sites[site];
     admit(exchange, site)?;
     let trusted = &plan.config.listeners[usize::from(exchange.client.listener)].trusted_proxies;
     let mut outgoing = thread.head_buffer();
-    let result = match headers::write_request(&mut outgoing, exchange, head, trusted) {
-        Ok(()) => {
-            let upload = Upload::new(body, exchange.facts.framing, site.max_body);
-            attempt::run(exchange, site.pool, &outgoing, upload).await
-        }
-        Err(fault) => Err(fault),
-    };
+    headers::write_request(&mut outgoing, exchange, trusted)?;
+    let mut upload = Upload::new(body, exchange.facts.framing, site.max_body);
+    let answered = attempt::run(exchange, site.pool, &outgoing, &mut upload).await;
     thread.keep_head_buffer(outgoing);
-    result
+    let mut answer = answered?;
+    answer.upload = (!upload.is_done()).then_some(upload);
+    Ok(answer)
 }

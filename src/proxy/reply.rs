@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderValue};
-use http::request::Parts;
 use http::{Response, StatusCode, Version};
 use tokio::time::Instant;
 
@@ -76,10 +75,10 @@ fn switch(mut exchange: Box<Exchange>, pool: usize, answer: Answer) -> Response<
 }
 
 /// Tells the client what went wrong.
-pub(super) fn fault(mut exchange: Box<Exchange>, fault: &Fault, head: &Parts) -> Response<Reply> {
+pub(super) fn fault(mut exchange: Box<Exchange>, fault: &Fault) -> Response<Reply> {
     exchange.fails(fault);
     exchange.status = fault.status().as_u16();
-    let accept = head.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let accept = exchange.head.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::wanted(accept);
     let page = Page::of_fault(fault, exchange.id);
     let close = exchange.thread.lets_go() || fault.spoils_connection() || exchange.has_body();

@@ -60,6 +60,9 @@ impl Image {
         for name in NOT_INHERITED {
             command.env_remove(name);
         }
+        if std::env::var_os(PURGE_DELAY.0).is_none() {
+            command.env(PURGE_DELAY.0, PURGE_DELAY.1);
+        }
         // a key press in the terminal is for the supervisor, which tells its workers
         command.process_group(0);
         let child = command.spawn()?;
@@ -143,6 +146,11 @@ fn watch(mut child: Child) -> io::Result<Process> {
         }
     }
 }
+
+/// Milliseconds after which a worker's allocator gives free memory back to the kernel, read when the process starts. It
+/// is what busy connections leave to idle ones: with the allocator's own second most of it stays. None at all costs a
+/// fifth more CPU.
+const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "10");
 
 /// What systemd says to the supervisor alone.
 const NOT_INHERITED: [&str; 9] = [

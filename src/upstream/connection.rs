@@ -143,7 +143,7 @@ impl Connection {
         cx: &mut Context<'_>,
         asked: Asked,
         shared: &ReadBuffer,
-    ) -> Poll<Result<ResponseHead, ResponseError>> {
+    ) -> Poll<Result<Box<ResponseHead>, ResponseError>> {
         loop {
             if !self.ahead.is_empty()
                 && let Some(head) = self.search.look(&mut self.ahead, asked, MAX_HEAD)?

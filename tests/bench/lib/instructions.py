@@ -19,9 +19,8 @@ def _run(make_proxy, requests):
     proxy = make_proxy()
     outputs = os.path.join(proxy.home, "callgrind.")
     # Threads take turns under valgrind: a fair lock keeps one that spins from starving the one that serves.
-    wrapper = [tool("valgrind"), "--tool=callgrind", "--trace-children=yes", "--fair-sched=try",
-               f"--callgrind-out-file={outputs}%p"]
-    proxy.start(wrapper=wrapper, seconds=90)
+    proxy.trace([tool("valgrind"), "--tool=callgrind", "--fair-sched=try", f"--callgrind-out-file={outputs}%p"])
+    proxy.start(seconds=90)
     try:
         workers = proxy.workers()
         ask_exactly(proxy.port, requests)

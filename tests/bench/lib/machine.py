@@ -15,6 +15,7 @@ FIRST_PORT = 21000
 PACKAGES = {
     "ab": "apache2-utils",
     "cargo": "cargo (or rustup)",
+    "cc": "gcc",
     "haproxy": "haproxy",
     "nginx": "nginx-light",
     "unshare": "util-linux",

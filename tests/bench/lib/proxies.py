@@ -31,11 +31,15 @@ class Proxy:
         self.config = os.path.join(self.home, self.config_name)
         with open(self.config, "w", encoding="utf-8") as out:
             out.write(self.configuration())
-        self.process = None
+        self.process, self.tracer = None, []
 
-    def start(self, cpus=None, wrapper=(), seconds=20.0):
-        """Starts it, behind the words of `wrapper`, and waits for its first answer."""
-        argv = [*wrapper, *self.command()]
+    def trace(self, tracer):
+        """Has `start` run what serves under the words of `tracer`, a valgrind."""
+        self.tracer = [*tracer, "--trace-children=yes"]
+
+    def start(self, cpus=None, seconds=20.0):
+        """Starts it and waits for its first answer."""
+        argv = [*self.tracer, *self.command()]
         self.process = self.machine.start(argv, cpus or {self.machine.proxy_cpu}, self.log, self.environment())
         if not wait_until(lambda: answers(self.port) or self.process.poll() is not None, seconds, 0.05):
             raise Missing(f"{self.name} did not answer within {seconds:g} s: {self.last_words()}")
@@ -205,6 +209,7 @@ class Segue(Proxy):
     name = "segue"
     config_name = "segue.toml"
     binary = None
+    wrapper = None
 
     def configuration(self):
         tcp = f"""
@@ -226,7 +231,13 @@ access = "{"all" if self.logs else "errors+slow"}"
     def command(self):
         run = [self.binary, "run", "--config", self.config, "--run-dir", os.path.join(self.home, "run")]
         os.makedirs(run[-1], exist_ok=True)
+        if self.wrapper:
+            run += ["--worker-binary", self.wrapper, "--start-timeout", "90s", "--hang-timeout", "90s"]
         return [*self.logs.as_journal(), *run] if self.logs else run
+
+    def trace(self, tracer):
+        """The worker alone: valgrind lacks system calls that the supervisor needs, and starts nothing by descriptor."""
+        self.wrapper = compile_wrapper(self.home, [*tracer, self.binary, "worker"])
 
     def environment(self):
         return {"SEGUE_WORKER_THREADS": str(self.threads)}
@@ -242,6 +253,17 @@ access = "{"all" if self.logs else "errors+slow"}"
 
     def records(self):
         return self.logs.count("journal") if self.logs else None
+
+
+def compile_wrapper(home, argv):
+    """A program that becomes `argv`: a worker is started by descriptor, which no script can be."""
+    source, binary = os.path.join(home, "wrapper.c"), os.path.join(home, "wrapper")
+    words = ", ".join(f'"{word}"' for word in argv)
+    with open(source, "w", encoding="utf-8") as out:
+        out.write(f"#include <unistd.h>\nint main(void) {{ char *words[] = {{{words}, 0}}; "
+                  "execv(words[0], words); return 127; }\n")
+    subprocess.run([tool("cc"), "-o", binary, source], check=True, timeout=60)
+    return binary
 
 
 def answers(port, path="/1k"):
