@@ -20,6 +20,16 @@ pub fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -
         .map(|(_, candidate)| candidate)
 }
 
+/// Whether an unknown key `given` is understood as the key `name`: by its spelling, or as another proxy's word for it.
+#[must_use]
+pub fn is_meant(given: &str, name: &str) -> bool {
+    let lower = given.to_ascii_lowercase();
+    let quoted = format!("`{name}`");
+    let is_word =
+        |(_, words, instead): &(&str, &[&str], &str)| instead.starts_with(&quoted) && words.contains(&lower.as_str());
+    given != name && (closest(given, [name]).is_some() || FOREIGN_KEYS.iter().any(is_word))
+}
+
 /// What is wrong with a key that the table at `spot` does not have, and what to write instead.
 #[must_use]
 pub fn for_unknown_key(spot: &Spot, key: &str, value: &Value, known: &[&str]) -> (String, String) {

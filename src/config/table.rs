@@ -7,6 +7,7 @@ use figment::value::{Dict, Value};
 
 use super::report::Report;
 use super::spot::Spot;
+use super::suggest;
 
 /// A table: its header, what it is for, its keys.
 #[derive(Debug)]
@@ -112,6 +113,8 @@ impl<T: Form> Given<T> {
             && report.complete
             // A table inside is an unquoted name with dots, which is reported: then nothing is where it belongs.
             && !dict.values().any(|value| value.as_dict().is_some())
+            // nor is a second message of use about a key that is there, under another spelling
+            && !dict.keys().any(|given| suggest::is_meant(given, key.name))
         {
             let (message, help) = if table.is_element() {
                 (format!("`{table}` has no `{}`", key.name), format!("write `{} = {example}` into it", key.name))

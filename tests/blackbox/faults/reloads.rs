@@ -87,5 +87,6 @@ fn reloads_leave_nothing_behind_in_the_supervisor() {
         let directory = format!("/proc/{}/fd", service.pid());
         open.push(wait_for("descriptors", || Some(std::fs::read_dir(&directory).ok()?.count())));
     }
-    assert_eq!(open[0], open[2], "descriptors after 5, 10 and 15 reloads: {open:?}");
+    // what one generation leaves for a moment is no leak; ten reloads would leave ten of it
+    assert!(open[2] < open[0] + 5, "descriptors after 5, 10 and 15 reloads: {open:?}");
 }

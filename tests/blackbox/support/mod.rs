@@ -17,9 +17,9 @@ pub use site::Site;
 pub use wire::{Answer, Ending, Head, Wire};
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -40,8 +40,13 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A listening socket on a free port, as systemd would make it, and where it is.
+///
+/// Each is on a loopback address of its own: a port that one fact has given back must not come to another, whose
+/// server would then hear what was meant for the first.
 pub fn socket() -> (TcpListener, SocketAddr) {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let socket = TcpListener::bind((Ipv4Addr::new(127, 1 + high, low, 1), 0)).expect("a free port");
     let address = socket.local_addr().expect("address");
     (socket, address)
 }

@@ -9,10 +9,7 @@ use segue_fuzz::http1::response::{Asked, ResponseBody, ResponseFault, ResponseHe
 
 fuzz_target!(|data: &[u8]| {
     let Some((cut, message)) = cut(data) else { return };
-    let asked = Asked {
-        head: data[0] & 1 == 1,
-        upgrade: data[0] & 2 == 2,
-    };
+    let asked = Asked { head: data[0] & 1 == 1, upgrade: data[0] & 2 == 2 };
     let whole = in_pieces(message, [message.len()], asked);
     let text = format!("{whole:?}");
     assert_eq!(format!("{:?}", in_pieces(message, [cut, message.len()], asked)), text);
@@ -26,7 +23,7 @@ fn in_pieces(
     message: &[u8],
     ends: impl IntoIterator<Item = usize>,
     asked: Asked,
-) -> Result<Option<ResponseHead>, ResponseFault> {
+) -> Result<Option<Box<ResponseHead>>, ResponseFault> {
     let (mut search, mut buffer, mut start) = (ResponseSearch::new(), BytesMut::new(), 0);
     for end in ends {
         buffer.extend_from_slice(&message[start..end]);
