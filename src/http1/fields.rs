@@ -122,7 +122,7 @@ pub fn underscore_twin(name: &HeaderName) -> bool {
     })
 }
 
-/// `bytes`, which hold no controls, as a field name, if they may be one. Those that most responses have are told by
+/// `bytes` as a field name, if they may be one. Those that most responses have are told by
 /// length and first letter, which takes a third of a look into the table of all names.
 pub(super) fn name(bytes: &[u8]) -> Option<HeaderName> {
     let first = *bytes.first()?;
@@ -184,11 +184,11 @@ pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Whether `text` is `known` without regard to case. `known` holds lower-case letters and `-`, and `text` no controls;
-/// then the one bit that tells the cases of a letter apart tells nothing else apart.
+/// Whether `text` is `known` without regard to case. `known` holds lower-case letters and `-`; the one bit that tells the
+/// cases of a letter apart tells only `-` from a control character.
 pub(super) fn is<const N: usize>(text: &[u8], known: &[u8; N]) -> bool {
     <&[u8; N]>::try_from(text).is_ok_and(|text| {
-        let differing = |different, (a, b): (&u8, &u8)| different | ((a | 0x20) ^ b);
+        let differing = |different, (a, b): (&u8, &u8)| different | ((a | 0x20) ^ b) | u8::from(*a < b' ');
         text.iter().zip(known).fold(0, differing) == 0
     })
 }

@@ -3,27 +3,28 @@
 //! This is the short way beside [`Walk`](super::head::Walk), which takes the same grammar byte by byte. What is not
 //! whole or not right is left to the walk, which says why.
 
-use http::{StatusCode, Version};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, Version};
 
-use super::fields;
 use crate::sys;
 
 /// What cuts the lines off the bytes of a head.
 pub(super) struct Lines<'h> {
-    bytes: &'h [u8],
+    bytes: &'h Bytes,
     /// Bytes cut.
     at: usize,
 }
 
 /// One field.
 pub(super) struct Line<'h> {
+    /// What stands before the colon; the caller sees whether it is a name.
     pub name: &'h [u8],
     /// Without the white space around it.
-    pub value: &'h [u8],
+    pub value: HeaderValue,
 }
 
 impl<'h> Lines<'h> {
-    pub(super) fn new(bytes: &'h [u8]) -> Self {
+    pub(super) fn new(bytes: &'h Bytes) -> Self {
         Self { bytes, at: 0 }
     }
 
@@ -58,14 +59,10 @@ impl<'h> Lines<'h> {
         if *rest.first()? == b'\r' {
             return self.end_line(0).map(|()| None);
         }
-        let (name, value) = rest.split_at(memchr::memchr(b':', rest)?);
-        if !fields::is_token(name) {
-            return None;
-        }
-        let value = &value[1..];
-        let value = &value[..sys::field_value_len(value)];
-        self.end_line(name.len() + 1 + value.len())?;
-        Some(Some(Line { name, value: fields::trim(value) }))
+        let name = &rest[..memchr::memchr(b':', rest)?];
+        let (value, end) = sys::field_value_at(self.bytes, self.at + name.len() + 1);
+        self.end_line(end - self.at)?;
+        Some(Some(Line { name, value }))
     }
 
     /// Cuts a line of `len` bytes with the CRLF that must follow.

@@ -4,19 +4,18 @@
 //! A server that breaks a rule of framing is not guessed at: the fault is a 502 for the client.
 
 use std::fmt;
-use std::ops::Range;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, UPGRADE};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::{StatusCode, Version};
-use smallvec::SmallVec;
+use memchr::memmem::Finder;
 
 use super::fields::{self, ConnectionOptions};
 use super::framing::{self, Known};
-use super::head::{self, Bounds, Break, LineFault, Walk};
+use super::head::{Bounds, Break, LineFault, Walk};
 use super::lines::{Line, Lines};
-use crate::sys;
 
 /// What was asked, as far as it decides what the response may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,19 +114,15 @@ impl ResponseSearch {
         asked: Asked,
         max_head: usize,
     ) -> Result<Option<Box<ResponseHead>>, ResponseFault> {
-        if self.0.is_fresh()
-            && let Some(head) = parse_whole(buffer, asked, max_head)
-        {
-            return head.map(Some);
+        let end = if self.0.is_fresh() { END_OF_HEAD.find(buffer) } else { None };
+        if let Some(end) = end.filter(|end| end + 4 <= max_head) {
+            return parse_whole(buffer.split_to(end + 4).freeze(), asked).map(Some);
         }
-        let bounds = Bounds { head: max_head, target: 0, fields: MAX_FIELDS };
-        if self.0.advance(buffer, &bounds)?.is_none() {
+        let Some(len) = self.0.advance(buffer, &bounds(max_head))? else {
             return Ok(None);
-        }
+        };
         self.0 = Walk::response();
-        // both ways agree on what a head is; should they ever not, nobody is to guess
-        let head = parse_whole(buffer, asked, max_head);
-        head.unwrap_or(Err(ResponseFault::StatusLine)).map(Some)
+        parse_whole(buffer.split_to(len).freeze(), asked).map(Some)
     }
 }
 
@@ -190,114 +185,112 @@ impl From<Break> for ResponseFault {
 /// Most fields of a response.
 const MAX_FIELDS: usize = 256;
 
-/// The short way: `None` unless the head is whole, well-formed and within the limits.
-fn parse_whole(
-    buffer: &mut BytesMut,
-    asked: Asked,
-    max_head: usize,
-) -> Option<Result<Box<ResponseHead>, ResponseFault>> {
+/// Where a head that came whole ends, if nothing is wrong with it.
+static END_OF_HEAD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+
+fn bounds(max_head: usize) -> Bounds {
+    Bounds { head: max_head, target: 0, fields: MAX_FIELDS }
+}
+
+/// Parses what ends like a head, and has the walk say what is wrong with it if it is none.
+fn parse_whole(head: Bytes, asked: Asked) -> Result<Box<ResponseHead>, ResponseFault> {
     let mut said = Said::default();
-    match said.read(buffer, max_head)? {
-        Ok(()) => Some(said.conclude(buffer, asked)),
-        Err(fault) => Some(Err(fault)),
+    match said.read(&head) {
+        Some(judged) => judged.and_then(|()| said.conclude(asked)),
+        // both ways agree on what a head is; should they ever not, nobody is to guess
+        None => Err(Walk::response()
+            .advance(&head, &bounds(head.len()))
+            .map_or_else(ResponseFault::from, |_| ResponseFault::StatusLine)),
     }
 }
 
-/// What a whole head says; fields are kept as places in the buffer, from which they are cut afterwards.
+/// What a whole head says.
 #[derive(Default)]
 struct Said {
-    len: usize,
     status: StatusCode,
     version: Version,
-    fields: SmallVec<[Field; 32]>,
-    /// With where it stands.
-    length: Option<(u64, Place)>,
+    /// Those that neither frame the body nor are for one connection only.
+    headers: HeaderMap,
+    length: Option<u64>,
+    /// The server's own text of the length, unless it is longer than it needs to be.
+    length_text: Option<HeaderValue>,
     chunked: bool,
     options: ConnectionOptions,
     keep_alive_timeout: Option<Duration>,
-    trailers: SmallVec<[Place; 1]>,
-    upgrade: SmallVec<[Place; 1]>,
+    trailers: Vec<HeaderValue>,
+    upgrade: Vec<HeaderValue>,
 }
 
-/// Where a value stands in the head.
-type Place = Range<u32>;
-
-struct Field {
-    name: Place,
-    value: Place,
-}
+/// Fields that there is room for from the start: most responses have fewer.
+const FIELDS: usize = 12;
 
 impl Said {
-    fn read(&mut self, bytes: &[u8], max_head: usize) -> Option<Result<(), ResponseFault>> {
-        let mut lines = Lines::new(bytes);
+    /// `None` unless `head` is one from its first byte to its last.
+    fn read(&mut self, head: &Bytes) -> Option<Result<(), ResponseFault>> {
+        let mut lines = Lines::new(head);
         (self.version, self.status) = lines.status_line()?;
-        // a head that is not whole must not be judged yet: a line to come may break a rule that comes first
+        self.headers = HeaderMap::with_capacity(FIELDS);
+        // what is wrong with a line goes before what a field says wrong
         let mut judged = Ok(());
         let mut fields = 0;
         while let Some(field) = lines.field()? {
             fields += 1;
-            if judged.is_ok() {
-                judged = self.take(bytes, &field);
-            }
+            let taken = self.take(field)?;
+            judged = judged.and(taken);
         }
-        self.len = lines.len();
-        let is_one = fields <= MAX_FIELDS && self.len <= max_head && u32::try_from(self.len).is_ok();
-        is_one.then_some(judged)
+        (lines.len() == head.len() && fields <= MAX_FIELDS).then_some(judged)
     }
 
+    /// `None` when the name is none.
     #[inline]
-    fn take(&mut self, head: &[u8], field: &Line<'_>) -> Result<(), ResponseFault> {
-        match Known::of(field.name) {
-            Known::Other | Known::Host | Known::Expect => self.keep(head, field),
-            Known::ContentLength => self.take_length(head, field.value)?,
-            Known::TransferEncoding if self.chunked || !framing::is_chunked(field.value) => {
-                return Err(ResponseFault::TransferEncoding);
+    fn take(&mut self, Line { name, value }: Line<'_>) -> Option<Result<(), ResponseFault>> {
+        match Known::of(name) {
+            Known::Other | Known::Host | Known::Expect => {
+                self.headers.append(fields::name(name)?, value);
+            }
+            Known::ContentLength => return Some(self.take_length(value)),
+            Known::TransferEncoding if self.chunked || !framing::is_chunked(value.as_bytes()) => {
+                return Some(Err(ResponseFault::TransferEncoding));
             }
             Known::TransferEncoding => self.chunked = true,
-            Known::Connection => self.options.add(field.value),
-            Known::KeepAlive => self.keep_alive_timeout = timeout(field.value).or(self.keep_alive_timeout),
-            Known::Trailer => self.trailers.push(place(head, field.value)),
-            Known::Upgrade => self.upgrade.push(place(head, field.value)),
+            Known::Connection => self.options.add(value.as_bytes()),
+            Known::KeepAlive => self.keep_alive_timeout = timeout(value.as_bytes()).or(self.keep_alive_timeout),
+            Known::Trailer => self.trailers.push(value),
+            Known::Upgrade => self.upgrade.push(value),
             Known::Te | Known::Proxy => {}
         }
-        Ok(())
-    }
-
-    fn keep(&mut self, head: &[u8], field: &Line<'_>) {
-        self.fields.push(Field { name: place(head, field.name), value: place(head, field.value) });
+        Some(Ok(()))
     }
 
     /// Folds equal lengths into one, over several fields and inside a list (RFC 9112 §6.3).
-    fn take_length(&mut self, head: &[u8], value: &[u8]) -> Result<(), ResponseFault> {
-        for element in value.split(|&byte| byte == b',') {
-            let element = fields::trim(element);
-            let length = framing::length(element).ok_or(ResponseFault::ContentLength)?;
-            match &self.length {
-                None => self.length = Some((length, place(head, element))),
-                Some((known, _)) if *known == length => {}
-                Some(_) => return Err(ResponseFault::DifferentLengths),
+    fn take_length(&mut self, value: HeaderValue) -> Result<(), ResponseFault> {
+        for element in value.as_bytes().split(|&byte| byte == b',') {
+            let length = framing::length(fields::trim(element)).ok_or(ResponseFault::ContentLength)?;
+            if *self.length.get_or_insert(length) != length {
+                return Err(ResponseFault::DifferentLengths);
             }
         }
+        let is_shortest = !matches!(value.as_bytes(), [b'0', _, ..]) && !value.as_bytes().contains(&b',');
+        self.length_text = Some(value).filter(|_| is_shortest);
         Ok(())
     }
 
-    fn conclude(&self, buffer: &mut BytesMut, asked: Asked) -> Result<Box<ResponseHead>, ResponseFault> {
+    fn conclude(mut self, asked: Asked) -> Result<Box<ResponseHead>, ResponseFault> {
         let upgraded = self.status == StatusCode::SWITCHING_PROTOCOLS;
         if upgraded {
             self.check_upgrade(asked)?;
         }
         let body = self.body(asked)?;
-        let head = buffer.split_to(self.len).freeze();
         Ok(Box::new(ResponseHead {
             status: self.status,
             version: self.version,
-            headers: self.headers(&head, upgraded)?,
-            trailers: self.announced(&head)?,
+            trailers: self.announced()?,
             body,
             keep_alive: self.keep_alive(body),
             keep_alive_timeout: self.keep_alive_timeout,
             informational: self.status.is_informational() && !upgraded,
             upgraded,
+            headers: self.into_headers(upgraded),
         }))
     }
 
@@ -305,7 +298,7 @@ impl Said {
         if !asked.upgrade {
             return Err(ResponseFault::UnaskedUpgrade);
         }
-        if self.version == Version::HTTP_10 || self.upgrade.iter().all(Range::is_empty) {
+        if self.version == Version::HTTP_10 || self.upgrade.iter().all(HeaderValue::is_empty) {
             return Err(ResponseFault::UpgradeToNothing);
         }
         Ok(())
@@ -326,9 +319,9 @@ impl Said {
         if self.is_bare() || self.status == StatusCode::NOT_MODIFIED || asked.head {
             return Ok(ResponseBody::None);
         }
-        Ok(match &self.length {
+        Ok(match self.length {
             _ if self.chunked => ResponseBody::Chunked,
-            Some((length, _)) => ResponseBody::Length(*length),
+            Some(length) => ResponseBody::Length(length),
             None => ResponseBody::UntilClose,
         })
     }
@@ -336,52 +329,37 @@ impl Said {
     fn keep_alive(&self, body: ResponseBody) -> bool {
         let wants = !self.options.close && (self.version == Version::HTTP_11 || self.options.keep_alive);
         // a 204 that announces a body may well send it, and it would be taken for the next response
-        let may_send_more =
-            self.is_bare() && (self.chunked || self.length.as_ref().is_some_and(|(length, _)| *length > 0));
+        let may_send_more = self.is_bare() && (self.chunked || self.length.is_some_and(|length| length > 0));
         wants && body != ResponseBody::UntilClose && !may_send_more
     }
 
-    fn headers(&self, head: &Bytes, upgraded: bool) -> Result<HeaderMap, ResponseFault> {
-        let mut headers = HeaderMap::with_capacity(self.fields.len() + usize::from(self.length.is_some()));
-        let removes = self.options.names_any();
-        for field in &self.fields {
-            let name = &head[to_usize(&field.name)];
-            let name = fields::name(name).ok_or(ResponseFault::Line(LineFault::FieldName))?;
-            if !(removes && self.options.names(&name)) {
-                headers.append(name, value(head, &field.value)?);
-            }
+    fn into_headers(mut self, upgraded: bool) -> HeaderMap {
+        if self.options.names_any() {
+            // not by removing them, which changes the order of the others
+            let stays = |(name, _): &(&HeaderName, &HeaderValue)| !self.options.names(name);
+            let fields = self.headers.iter().filter(stays);
+            self.headers = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
         }
-        if let Some((length, place)) = &self.length
+        if let Some(length) = self.length
             && !self.is_bare()
         {
-            headers.insert(CONTENT_LENGTH, length_value(*length, head, place)?);
+            self.headers.insert(CONTENT_LENGTH, self.length_text.take().unwrap_or_else(|| length.into()));
         }
         if upgraded {
-            for place in &self.upgrade {
-                headers.append(UPGRADE, value(head, place)?);
+            for value in self.upgrade {
+                self.headers.append(UPGRADE, value);
             }
         }
-        Ok(headers)
+        self.headers
     }
 
-    fn announced(&self, head: &Bytes) -> Result<Option<HeaderValue>, ResponseFault> {
-        match self.trailers.as_slice() {
-            [] => Ok(None),
-            [one] => value(head, one).map(Some),
-            several => {
-                let names: Vec<&[u8]> = several.iter().map(|place| &head[to_usize(place)]).collect();
-                let joined = sys::field_value(names.join(&b", "[..]).into());
-                joined.map(Some).ok_or(ResponseFault::Line(LineFault::FieldValue))
-            }
+    fn announced(&mut self) -> Result<Option<HeaderValue>, ResponseFault> {
+        if self.trailers.len() < 2 {
+            return Ok(self.trailers.pop());
         }
-    }
-}
-
-/// The server's own text, unless it has leading zeros.
-fn length_value(length: u64, head: &Bytes, place: &Place) -> Result<HeaderValue, ResponseFault> {
-    match &head[to_usize(place)] {
-        [b'0', _, ..] => Ok(HeaderValue::from(length)),
-        _ => value(head, place),
+        let names: Vec<&[u8]> = self.trailers.iter().map(HeaderValue::as_bytes).collect();
+        let joined = HeaderValue::from_maybe_shared(Bytes::from(names.join(&b", "[..])));
+        joined.map(Some).map_err(|_| ResponseFault::Line(LineFault::FieldValue))
     }
 }
 
@@ -397,24 +375,8 @@ fn timeout(value: &[u8]) -> Option<Duration> {
     })
 }
 
-fn place(head: &[u8], part: &[u8]) -> Place {
-    // heads are shorter than 4 GiB: `read` has looked
-    let start = head::offset(head, part) as u32;
-    start..start + part.len() as u32
-}
-
-fn to_usize(place: &Place) -> Range<usize> {
-    place.start as usize..place.end as usize
-}
-
-fn value(head: &Bytes, place: &Place) -> Result<HeaderValue, ResponseFault> {
-    sys::field_value(head.slice(to_usize(place))).ok_or(ResponseFault::Line(LineFault::FieldValue))
-}
-
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
-
     use super::*;
 
     const MAX_HEAD: usize = 1024;
