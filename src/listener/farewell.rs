@@ -8,16 +8,18 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::time::Instant;
 
 use crate::net::Stream;
 use crate::proxy::Client;
 
-/// How long to read on after our FIN, and how much.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1024 * 1024;
+/// How long to read on after our FIN, at most; a client that sends its whole body before it reads gets that time.
+const LINGER: Duration = Duration::from_secs(30);
+/// How long to wait for more.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// Bytes read at once, to be thrown away.
-const ROOM: usize = 8192;
+const ROOM: usize = 64 * 1024;
 
 /// Writes all of `bytes`, within `timeout` all in all.
 ///
@@ -50,15 +52,16 @@ pub(super) async fn linger(client: &Client, stream: &mut Stream) {
     if stream.finish_writing().is_err() {
         return; // gone already
     }
-    client.alarm.set(LINGER);
+    let until = Instant::now() + LINGER;
+    client.alarm.set(QUIET);
     let mut buffer = BytesMut::with_capacity(ROOM);
-    let mut discarded = 0;
     poll_fn(|cx| {
-        while discarded < LINGER_BYTES {
+        // the runtime makes a client that never pauses wait for the others now and then
+        while Instant::now() < until {
             buffer.clear();
             match pin!(stream.read_buf(&mut buffer)).poll(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(len)) => discarded += len,
+                Poll::Ready(Ok(_)) => client.alarm.set(QUIET),
                 Poll::Pending => return client.alarm.poll_due(cx),
             }
         }

@@ -149,8 +149,9 @@ fn an_early_answer_to_an_upload_arrives_whole() {
         let answer = client.answer();
         assert_eq!((answer.status(), answer.text() == body), (413, true));
         assert!(answer.says_close());
+        // nobody wants the rest, and it is read all the same: a reset would have cost the client its answer
         let _ = client.rest();
-        assert!(pouring.join().expect("the client").is_err(), "the rest was not wanted");
+        let _ = pouring.join().expect("the client");
     }
 }
 
