@@ -153,32 +153,36 @@ pub fn ignore(signals: &[Signal]) -> io::Result<()> {
 /// When `head` ends before `from`.
 #[must_use]
 pub fn field_value_at(head: &Bytes, from: usize) -> (HeaderValue, usize) {
-    let is_space = |byte: u8| matches!(byte, b' ' | b'\t');
-    let end = from + field_value_len(&head[from..]);
-    let (mut start, mut stop) = (from, end);
-    while start < stop && is_space(head[start]) {
+    let len = field_value_len(&head[from..]);
+    let mut text = &head[from..from + len];
+    let mut start = from;
+    while let [b' ' | b'\t', rest @ ..] = text {
+        text = rest;
         start += 1;
     }
-    while start < stop && is_space(head[stop - 1]) {
-        stop -= 1;
+    while let [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
     }
+    let value = head.slice(start..start + text.len());
     // SAFETY: `field_value_len` has seen that none of these bytes is one that `HeaderValue` refuses.
-    (unsafe { HeaderValue::from_maybe_shared_unchecked(head.slice(start..stop)) }, end)
+    (unsafe { HeaderValue::from_maybe_shared_unchecked(value) }, from + len)
 }
 
 /// How many of the first bytes may stand in a field value.
 #[must_use]
 pub fn field_value_len(bytes: &[u8]) -> usize {
-    let mut len = 0;
-    while let Some(word) = bytes[len..].first_chunk() {
-        match first_control(*word) {
-            None => len += word.len(),
-            Some(at) if word[at] == b'\t' => len += at + 1,
-            Some(at) => return len + at,
-        }
+    let (words, rest) = bytes.as_chunks();
+    let found = words.iter().enumerate().find_map(|(at, word)| Some(8 * at + first_control(*word)?));
+    match found {
+        Some(at) if bytes[at] != b'\t' => at,
+        Some(tab) => tab + allowed(&bytes[tab..]),
+        None => bytes.len() - rest.len() + allowed(rest),
     }
-    let is_allowed = |byte: &&u8| **byte >= b' ' && **byte != 0x7f || **byte == b'\t';
-    len + bytes[len..].iter().take_while(is_allowed).count()
+}
+
+/// The same, one byte after the other.
+fn allowed(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| **byte >= b' ' && **byte != 0x7f || **byte == b'\t').count()
 }
 
 /// Where the first control character stands in eight bytes; tab is one.

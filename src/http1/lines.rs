@@ -59,7 +59,7 @@ impl<'h> Lines<'h> {
         if *rest.first()? == b'\r' {
             return self.end_line(0).map(|()| None);
         }
-        let name = &rest[..memchr::memchr(b':', rest)?];
+        let name = &rest[..rest.iter().position(|byte| *byte == b':')?];
         let (value, end) = sys::field_value_at(self.bytes, self.at + name.len() + 1);
         self.end_line(end - self.at)?;
         Some(Some(Line { name, value }))

@@ -42,6 +42,8 @@ pub struct RequestHead {
     pub upgrade: bool,
     /// The client would use the connection again.
     pub keep_alive: bool,
+    /// `Connection` names more than `close`, `keep-alive` and `upgrade`: fields that go no further.
+    pub names_fields: bool,
     /// The client takes trailers.
     pub te_trailers: bool,
     /// `OPTIONS` for the server as a whole, which goes on as `*`.
@@ -201,6 +203,7 @@ fn judge(
             && said.asks_upgrade
             && said.upgrade == Some(true),
         keep_alive: !said.close && (version == Version::HTTP_11 || said.keep_alive),
+        names_fields: said.names_fields,
         te_trailers: said.te_trailers,
         whole_server: target::is_whole_server(method, target),
     })
@@ -228,6 +231,7 @@ struct Said {
     close: bool,
     keep_alive: bool,
     asks_upgrade: bool,
+    names_fields: bool,
 }
 
 impl Said {
@@ -257,11 +261,12 @@ impl Said {
     }
 
     fn take_options(&mut self, value: &[u8]) {
-        for flag in fields::elements(value).filter_map(Flag::of) {
-            match flag {
-                Flag::Close => self.close = true,
-                Flag::KeepAlive => self.keep_alive = true,
-                Flag::Upgrade => self.asks_upgrade = true,
+        for option in fields::elements(value) {
+            match Flag::of(option) {
+                Some(Flag::Close) => self.close = true,
+                Some(Flag::KeepAlive) => self.keep_alive = true,
+                Some(Flag::Upgrade) => self.asks_upgrade = true,
+                None => self.names_fields = true,
             }
         }
     }
@@ -528,6 +533,7 @@ mod tests {
             expects_continue: false,
             upgrade: false,
             keep_alive: true,
+            names_fields: false,
             te_trailers: false,
             whole_server: false,
         };
@@ -628,6 +634,18 @@ mod tests {
         ] {
             let head = whole(&format!("{line}\r\nHost: a\r\n{fields}\r\n"));
             assert_eq!(head.map(|head| head.upgrade), Ok(upgrade), "{line} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn connection_options_that_name_fields_are_told() {
+        for (fields, names) in [
+            ("", false),
+            ("Connection: close, Keep-Alive,, upgrade\r\n", false),
+            ("Connection: close\r\nConnection: x-hop\r\n", true),
+            ("Connection: te, close\r\n", true),
+        ] {
+            assert_eq!(with(fields).map(|head| head.names_fields), Ok(names), "{fields:?}");
         }
     }
 

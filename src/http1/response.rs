@@ -244,9 +244,13 @@ impl Said {
     /// `None` when the name is none.
     #[inline]
     fn take(&mut self, Line { name, value }: Line<'_>) -> Option<Result<(), ResponseFault>> {
+        if let Some(name) = fields::common_name(name) {
+            self.headers.append(name, value);
+            return Some(Ok(()));
+        }
         match Known::of(name) {
             Known::Other | Known::Host | Known::Expect => {
-                self.headers.append(fields::name(name)?, value);
+                self.headers.append(HeaderName::from_bytes(name).ok()?, value);
             }
             Known::ContentLength => return Some(self.take_length(value)),
             Known::TransferEncoding if self.chunked || !framing::is_chunked(value.as_bytes()) => {
@@ -275,7 +279,7 @@ impl Said {
         Ok(())
     }
 
-    fn conclude(mut self, asked: Asked) -> Result<Box<ResponseHead>, ResponseFault> {
+    fn conclude(&mut self, asked: Asked) -> Result<Box<ResponseHead>, ResponseFault> {
         let upgraded = self.status == StatusCode::SWITCHING_PROTOCOLS;
         if upgraded {
             self.check_upgrade(asked)?;
@@ -290,7 +294,7 @@ impl Said {
             keep_alive_timeout: self.keep_alive_timeout,
             informational: self.status.is_informational() && !upgraded,
             upgraded,
-            headers: self.into_headers(upgraded),
+            headers: self.headers(upgraded),
         }))
     }
 
@@ -333,24 +337,25 @@ impl Said {
         wants && body != ResponseBody::UntilClose && !may_send_more
     }
 
-    fn into_headers(mut self, upgraded: bool) -> HeaderMap {
+    fn headers(&mut self, upgraded: bool) -> HeaderMap {
+        let mut headers = std::mem::take(&mut self.headers);
         if self.options.names_any() {
             // not by removing them, which changes the order of the others
             let stays = |(name, _): &(&HeaderName, &HeaderValue)| !self.options.names(name);
-            let fields = self.headers.iter().filter(stays);
-            self.headers = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
+            let fields = headers.iter().filter(stays);
+            headers = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
         }
         if let Some(length) = self.length
             && !self.is_bare()
         {
-            self.headers.insert(CONTENT_LENGTH, self.length_text.take().unwrap_or_else(|| length.into()));
+            headers.insert(CONTENT_LENGTH, self.length_text.take().unwrap_or_else(|| length.into()));
         }
         if upgraded {
-            for value in self.upgrade {
-                self.headers.append(UPGRADE, value);
+            for value in self.upgrade.drain(..) {
+                headers.append(UPGRADE, value);
             }
         }
-        self.headers
+        headers
     }
 
     fn announced(&mut self) -> Result<Option<HeaderValue>, ResponseFault> {

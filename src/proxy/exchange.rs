@@ -124,7 +124,11 @@ impl Exchange {
     pub(super) fn host_bytes(&self) -> &[u8] {
         match self.head.uri.authority() {
             Some(authority) => authority.as_str().as_bytes(),
-            None => self.head.headers.get(header::HOST).map_or(&[], |host| host.as_bytes()),
+            None => {
+                // it is the first one nearly always, and a field that is looked up costs a hash
+                let host = self.head.headers.iter().find(|(name, _)| **name == header::HOST);
+                host.map_or(&[], |(_, host)| host.as_bytes())
+            }
         }
     }
 
@@ -278,6 +282,7 @@ const NO_HEAD: RequestHead = RequestHead {
     expects_continue: false,
     upgrade: false,
     keep_alive: false,
+    names_fields: false,
     te_trailers: false,
     whole_server: false,
 };

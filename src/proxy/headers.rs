@@ -54,10 +54,11 @@ pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, trusted: &[I
 
 /// The fields that go on as they came.
 fn write_fields(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &Origin<'_>) -> Result<(), Fault> {
-    let options = ConnectionOptions::of(&head.headers);
+    let names_fields = exchange.facts.names_fields;
+    let options = if names_fields { ConnectionOptions::of(&head.headers) } else { ConnectionOptions::default() };
     let mut passes = 0;
     for (name, value) in &head.headers {
-        if is_hop_by_hop(name) || options.names(name) {
+        if is_hop_by_hop(name) || (names_fields && options.names(name)) {
             continue;
         }
         if is_ours(name, origin.trusted) {

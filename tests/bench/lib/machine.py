@@ -45,8 +45,7 @@ class Machine:
             raise Missing(f"load and proxy need two different CPUs out of {cpus}")
         self.all_cpus = set(cpus)
         self.nice = nice if nice is not None else (-10 if os.geteuid() == 0 else 0)
-        self.files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (self.files, self.files))
+        self.files = raised_file_limit()
         self.processes = []
         self.next_port = FIRST_PORT
         self.directory = None
@@ -156,6 +155,18 @@ class Machine:
                 out.write(str(self.nice))
         except OSError:
             pass
+
+
+def raised_file_limit():
+    """Open files that processes may have from now on: what all connections of `idle` need twice, if root can have it."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    for files in (max(hard, 1 << 16), hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+            return files
+        except (ValueError, OSError):
+            pass
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def tool(name):
