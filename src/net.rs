@@ -4,7 +4,7 @@
 //! split; readiness is tokio's.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -161,17 +161,6 @@ impl Stream {
     /// Whatever `setsockopt(2)` says.
     pub fn reset_on_close(&self) -> io::Result<()> {
         rustix::net::sockopt::set_socket_linger(self, Some(std::time::Duration::ZERO)).map_err(Into::into)
-    }
-
-    /// Takes the socket out of the runtime, as a bare descriptor that still does not block.
-    ///
-    /// # Errors
-    /// When it cannot be deregistered.
-    pub fn into_fd(self) -> io::Result<OwnedFd> {
-        Ok(match self {
-            Self::Tcp(socket) => socket.into_std()?.into(),
-            Self::Unix(socket) => socket.into_std()?.into(),
-        })
     }
 }
 

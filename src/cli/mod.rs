@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::observe::WithCauses;
+
 /// Reverse proxy and load balancer for systemd: a reload that no client can see.
 ///
 /// The service is proxy.service: `systemctl reload proxy` applies a changed configuration, `journalctl -u proxy` shows
@@ -170,13 +172,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// An error with its causes on standard error, in one line.
 fn complain(fault: &dyn std::error::Error) {
-    let mut text = fault.to_string();
-    let mut cause = fault.source();
-    while let Some(fault) = cause {
-        text.push_str(&format!(": {fault}"));
-        cause = fault.source();
-    }
-    eprintln!("segue: {text}");
+    eprintln!("segue: {}", WithCauses(fault));
 }
 
 const EXIT_STATUS: &str = "\

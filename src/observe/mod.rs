@@ -1,5 +1,6 @@
 //! What is told to the outside: the record of each exchange, events, counters.
 
+mod causes;
 pub mod event;
 pub mod journal;
 pub mod metrics;
@@ -7,4 +8,5 @@ pub mod record;
 mod select;
 mod words;
 
+pub use causes::WithCauses;
 pub use select::{Facts, selects};

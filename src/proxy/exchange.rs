@@ -15,9 +15,9 @@ use super::client::{Client, HeadSeen};
 use super::fault::Fault;
 use super::thread::Thread;
 use crate::http1::request::{Framing, MethodFacts, RequestHead};
-use crate::observe;
 use crate::observe::metrics::Counted;
 use crate::observe::record::{Attempt, End, Index, Outcome, Phase, Protocol, Record, RequestId, Timers};
+use crate::observe::{self, WithCauses};
 
 /// An exchange that is open.
 pub struct Exchange {
@@ -286,21 +286,6 @@ const NO_HEAD: RequestHead = RequestHead {
     te_trailers: false,
     whole_server: false,
 };
-
-/// An error with its causes, in one line.
-struct WithCauses<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for WithCauses<'_> {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(out, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
-}
 
 fn micros(from: Instant, to: Instant) -> u32 {
     u32::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u32::MAX)
