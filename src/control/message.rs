@@ -10,7 +10,7 @@
 //! worker      Serving                          accepts from now on
 //! supervisor          Park                     once the next generation serves
 //! worker      Parked                           accepts nothing, could resume
-//! supervisor          Drain                    or Resume, when the next generation died
+//! supervisor          Heir + link, Drain       or Resume, when the next generation died
 //! worker      Finished                         and exits
 //! ```
 //! `Ping` is answered by `Pong` at any time, once every thread of the worker has answered.
@@ -48,7 +48,20 @@ pub enum ToWorker {
     Park,
     /// Accept again.
     Resume,
-    /// Finish what is open, then exit. Comes only to parked workers.
+    /// Connections may move to another generation, over the link that comes as the descriptor: one end of a
+    /// SOCK_SEQPACKET pair, whose other end goes to that generation with [`ToWorker::Inherit`]. Comes before
+    /// [`ToWorker::Drain`], and again while draining whenever another generation takes the connections; the last one
+    /// counts.
+    Heir {
+        /// Who gets them.
+        generation: u64,
+    },
+    /// The connections of another generation come over the link that is the descriptor, until its end.
+    Inherit {
+        /// Whose they were.
+        generation: u64,
+    },
+    /// Finish or move what is open, then exit. Comes only to parked workers.
     Drain {
         /// What is open after this time is cut; the worker's own `drain.timeout` when there is none.
         timeout: Option<Duration>,
@@ -217,6 +230,8 @@ pub struct Vitals {
 pub struct Finished {
     /// Connections that ended by themselves.
     pub finished: u64,
+    /// Connections that moved to another generation.
+    pub moved: u64,
     /// Connections that were cut at the deadline.
     pub cut: u64,
 }

@@ -11,4 +11,4 @@ pub mod request;
 
 /// The version of the messages. Worker and supervisor may come from different packages for as long as a reload after
 /// an upgrade takes; a worker that speaks another version is refused with a clear verdict.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;

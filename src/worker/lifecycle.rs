@@ -171,6 +171,8 @@ impl Worker {
                 self.answer().await;
                 Ok(())
             }
+            // a link that is dropped tells the other end that nothing moves
+            ToWorker::Heir { .. } | ToWorker::Inherit { .. } => Ok(()),
             // come before it is built
             ToWorker::Start(_) | ToWorker::Listeners(_) | ToWorker::Bound { .. } | ToWorker::BindFailed { .. } => {
                 Ok(())
@@ -209,7 +211,7 @@ impl Worker {
         let cut = number(&self.threads.status(), "cut").min(at_first);
         let finished = at_first - cut;
         // an orphan has nobody to tell
-        let _ = self.link.say(&ToSupervisor::Finished(Finished { finished, cut }), &[]);
+        let _ = self.link.say(&ToSupervisor::Finished(Finished { finished, moved: 0, cut }), &[]);
         ExitCode::SUCCESS
     }
 

@@ -42,8 +42,11 @@ pub(super) fn of(event: &Event) -> String {
             Count(*connections, "connection"),
             Took(*timeout)
         ),
-        Event::Drained { generation, finished, cut } => {
-            format!("Generation {generation} ended: {} finished, {cut} cut", Count(*finished, "connection"))
+        Event::Drained { generation, finished, moved, cut } => {
+            format!(
+                "Generation {generation} ended: {} finished, {moved} moved, {cut} cut",
+                Count(*finished, "connection")
+            )
         }
         Event::ListenerInherited { listener, address } => {
             format!("Listener {listener} has its socket from systemd: {}", Plain(address))

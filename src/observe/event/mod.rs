@@ -124,6 +124,8 @@ pub enum Event {
         generation: u64,
         /// Connections that ended by themselves.
         finished: u64,
+        /// Connections that moved to another generation.
+        moved: u64,
         /// Connections that were cut at the deadline.
         cut: u64,
     },
@@ -470,7 +472,7 @@ mod tests {
 
     #[test]
     fn a_drain_that_cut_connections_is_a_warning() {
-        let drained = |cut| Event::Drained { generation: 6, finished: 5, cut };
+        let drained = |cut| Event::Drained { generation: 6, finished: 5, moved: 0, cut };
         assert_eq!((drained(0).level(), drained(1).level()), (Level::Info, Level::Warn));
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::input::{Action, Notice, Recipe};
 use super::{ACKNOWLEDGE, DRAIN_GRACE, Generations, Phase, failed};
-use crate::control::message::{Cause, Problem, Refused, ToWorker};
+use crate::control::message::{Cause, Finished, Problem, Refused, ToWorker};
 use crate::control::request::Verdict;
 use crate::observe::event::Event;
 use crate::supervisor::generation::{Generation, Purpose, State};
@@ -77,7 +77,8 @@ impl Generations {
         let (state, pid, finished) = (generation.state, generation.pid, generation.finished);
         match (state, finished) {
             (State::Draining { .. } | State::Dying { .. }, Some(finished)) => {
-                self.log(Event::Drained { generation: number, finished: finished.finished, cut: finished.cut })
+                let Finished { finished, moved, cut } = finished;
+                self.log(Event::Drained { generation: number, finished, moved, cut });
             }
             (State::Draining { .. }, None) => self.died_unneeded(number, pid, how),
             (State::Dying { .. }, None) => {} // said already
