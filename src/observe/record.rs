@@ -83,8 +83,8 @@ pub struct Timers {
     pub sent: u32,
     /// To the head of the response.
     pub responded: u32,
-    /// To the end, of the body too.
-    pub total: u32,
+    /// To the end, of the body too. A tunnel may last for longer than an hour, which is where 32 bits end.
+    pub total: u64,
 }
 
 /// One try against one server.
