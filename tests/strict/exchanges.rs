@@ -16,6 +16,9 @@ const BODY: u64 = 160 << 10;
 /// Requests that are sent before the first answer.
 const PIPELINE: usize = 5;
 
+/// Requests of a busy client on one connection, so that some come to each new worker.
+const STAY: u64 = 50;
+
 /// A way of making requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exchange {
@@ -56,7 +59,7 @@ async fn stay(client: &mut Client, exchange: Exchange, mut wire: Wire, turn: &mu
         if let Word::Closes = ask(client, exchange, &mut wire, *turn).await {
             return;
         }
-        if exchange == Exchange::Fresh {
+        if exchange.leaves_after(*turn) {
             return;
         }
         let time = client.think(exchange.think());
@@ -77,6 +80,11 @@ impl Exchange {
             Self::Upload | Self::Download | Self::Pipeline => 1..100,
             Self::SlowHead => 1..400,
         }
+    }
+
+    /// Whether the client itself goes, and comes again.
+    fn leaves_after(self, turn: u64) -> bool {
+        self == Self::Fresh || self == Self::Busy && turn.is_multiple_of(STAY)
     }
 
     /// The requests of one turn.

@@ -1,7 +1,12 @@
 //! Reloads that no client can see: the crowd of [`crate::strict`] goes through reloads, roll-backs and workers that die.
 
+mod changes;
+mod growth;
+mod inside;
 mod noticed;
+mod receiver;
 mod reloads;
+mod rollback;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
