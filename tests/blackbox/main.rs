@@ -8,6 +8,10 @@ mod http;
 mod reload;
 mod sockets;
 mod start_and_stop;
+#[allow(dead_code, reason = "the system facts use the rest")]
+#[path = "../strict/mod.rs"]
+mod strict;
 mod support;
 mod systemd;
 mod tcp;
+mod unseen;
