@@ -2,11 +2,12 @@
 //!
 //! [`lifecycle`] is its life as the supervisor tells it, [`configuration`] and [`sockets`] what it is made from,
 //! [`threads`] what serves,
-//! [`watch`] what looks after the servers meanwhile.
+//! [`watch`] what looks after the servers meanwhile, [`snapshot`] what the next generation is told.
 
 pub mod configuration;
 pub mod lifecycle;
 pub mod link;
+pub mod snapshot;
 pub mod sockets;
 pub mod threads;
 pub mod watch;
