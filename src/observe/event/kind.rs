@@ -77,6 +77,10 @@ kinds! {
     WORKER_HUNG "worker-hung" Error "6b2accc85d4bbbb607ac56df816a621b";
     DRAINING "draining" Info "f2fcdb30c61f10d2817231f63878c1b1";
     DRAINED "drained" Info "d612344114efe8fd50fe332fdaef2312";
+    CONNECTIONS_STAY "connections-stay" Info "8a483d5e8009a9dbf5ced2ea64cb8caa";
+    TUNNEL_STAYS "tunnel-stays" Info "26a4e3226a7dd5957ad693a55ae04cb7";
+    MOVE_BROKEN "move-broken" Warn "6c9a7cf4b448e3a591a8c7fd477b0275";
+    ARRIVAL_FAILED "arrival-failed" Error "131da4914dc09236c70c41fa660e9a85";
     LISTENER_INHERITED "listener-inherited" Info "facdb34c10f84aea883d9a1e59f5045c";
     LISTENER_BOUND "listener-bound" Info "81fa3641797fe6d69e4cc8661d0147f3";
     LISTENER_UNUSED "listener-unused" Warn "117108f966f833995173e47e7e15ba4e";
