@@ -251,6 +251,12 @@ impl Thread {
         }
     }
 
+    /// Where the balancer of each pool stands: the credit of each server.
+    #[must_use]
+    pub fn positions(&self) -> Vec<Vec<i64>> {
+        self.pools.iter().map(|pool| pool.balancer.borrow().position()).collect()
+    }
+
     /// Closes every idle upstream connection.
     pub fn close_idle_upstream(&self) {
         self.pools.iter().for_each(|pool| pool.idle.clear());

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::configuration::{Configuration, system};
 use super::link::Link;
 use super::moving::Moving;
+use super::snapshot::{self, RecallError};
 use super::sockets::{Sockets, not_bound};
 use super::threads::Threads;
 use super::watch::Watch;
@@ -172,6 +173,7 @@ impl Worker {
                 self.drain(timeout, Duration::ZERO, timeout.min(IDLE_AT_STOP)).await;
                 Ok(())
             }
+            ToWorker::Snapshot => self.tell_what_is_known().await,
             ToWorker::Ping { number } => {
                 self.unanswered = Some(number);
                 self.answer().await;
@@ -187,10 +189,12 @@ impl Worker {
                 self.moving.take(generation, link, &self.threads);
                 Ok(())
             }
-            // come before it is built
-            ToWorker::Start(_) | ToWorker::Listeners(_) | ToWorker::Bound { .. } | ToWorker::BindFailed { .. } => {
-                Ok(())
-            }
+            // come before it is built; a state that comes late was done without
+            ToWorker::Start(_)
+            | ToWorker::Listeners(_)
+            | ToWorker::Bound { .. }
+            | ToWorker::BindFailed { .. }
+            | ToWorker::State { .. } => Ok(()),
         }
     }
 
@@ -200,6 +204,15 @@ impl Worker {
         let connections = vitals(&self.threads.status()).connections;
         self.draining.get_or_insert(Drained { connections });
         self.threads.drain(timeout, spread, idle).await;
+    }
+
+    /// Tells the next generation, by the supervisor.
+    async fn tell_what_is_known(&self) -> Result<(), ChannelError> {
+        match snapshot::take(self.threads.plan(), &self.threads).await {
+            Ok(memory) => self.link.say(&ToSupervisor::Snapshot, &[memory.as_fd()]),
+            // no descriptor, no memory: the next one does without
+            Err(_) => self.link.say(&ToSupervisor::Snapshot, &[]),
+        }
     }
 
     /// Answers a ping once every thread has answered.
@@ -223,11 +236,12 @@ impl Worker {
 
     fn finished(&self) -> ExitCode {
         let at_first = self.draining.map_or(0, |drained| drained.connections);
+        let status = self.threads.status();
         let moved = self.threads.moved();
-        let cut = number(&self.threads.status(), "cut").min(at_first);
+        let cut = number(&status, "cut").min(at_first);
         let finished = at_first.saturating_sub(cut + moved);
         // an orphan has nobody to tell
-        let _ = self.link.say(&ToSupervisor::Finished(Finished { finished, moved, cut }), &[]);
+        let _ = self.link.say(&ToSupervisor::Finished(Finished { finished, moved, cut, status }), &[]);
         ExitCode::SUCCESS
     }
 
@@ -256,6 +270,15 @@ enum NotPrepared {
 impl From<Refused> for NotPrepared {
     fn from(refused: Refused) -> Self {
         Self::Refused(refused)
+    }
+}
+
+impl From<RecallError> for Unbuilt {
+    fn from(fault: RecallError) -> Self {
+        match fault {
+            RecallError::SupervisorGone => Self::SupervisorGone,
+            RecallError::Confused(why) => Self::Confused(why),
+        }
     }
 }
 
@@ -296,7 +319,8 @@ async fn prepare(
     let identity = Identity { role: Role::Worker, generation: Some(generation) };
     let journal = Journal::start(identity, Some(plan.names.clone()))
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;
-    let watch = Watch::start(&plan.pools, &journal).await;
+    let changes = snapshot::recall(link, &plan, &journal).await.map_err(|fault| NotPrepared::Lost(fault.into()))?;
+    let watch = Watch::start(&plan.pools, changes, &journal).await;
     let threads = Threads::start(plan, journal.clone())
         .map_err(|fault| system(format!("the serving threads cannot be started: {fault}")))?;
     let ready = Ready {

@@ -78,6 +78,8 @@ pub(super) enum Order {
     Arrive(Vec<Parcel>, oneshot::Sender<()>),
     /// Say that you are there.
     Answer(oneshot::Sender<()>),
+    /// Have a look at the thread from inside.
+    Look(Box<dyn FnOnce(&Thread) + Send>),
 }
 
 impl Threads {
@@ -159,6 +161,31 @@ impl Threads {
     /// Whether every thread answers within `deadline`.
     pub async fn heartbeat(&self, deadline: Duration) -> bool {
         tokio::time::timeout(deadline, self.order_all(Order::Answer)).await.is_ok_and(|answered| answered)
+    }
+
+    /// What every thread answers when it is asked this. One that does not within `deadline` is left out.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        ask: impl Fn(&Thread) -> T + Clone + Send + 'static,
+        deadline: Duration,
+    ) -> Vec<T> {
+        let deadline = Instant::now() + deadline;
+        let mut answers = Vec::new();
+        for thread in &self.threads {
+            let (told, answer) = oneshot::channel();
+            let ask = ask.clone();
+            // whoever asked may have given up waiting
+            let look = Order::Look(Box::new(move |thread| drop(told.send(ask(thread)))));
+            // one whose orders pile up hangs, and answers nothing in time
+            if thread.orders.try_send(look).is_ok() {
+                answers.push(answer);
+            }
+        }
+        let mut told = Vec::new();
+        for answer in answers {
+            told.extend(tokio::time::timeout_at(deadline, answer).await.ok().and_then(Result::ok));
+        }
+        told
     }
 
     /// Waits until every thread is through with its drain, and joins them. May be dropped and called again.
@@ -328,6 +355,7 @@ fn follow(order: Order, thread: &Rc<Thread>, acceptors: &mut Acceptors, deadline
             (Ok(()), done)
         }
         Order::Answer(done) => (Ok(()), done),
+        Order::Look(look) => return look(thread),
     };
     if followed.is_ok() {
         // whoever asked may have given up waiting

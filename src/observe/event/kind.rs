@@ -69,6 +69,7 @@ kinds! {
     RELOAD_REFUSED "reload-refused" Error "538783801bbcee820c04bcd74960d76f";
     START_REFUSED "start-refused" Error "c8d05ea56e0ade7f4a8d0da0665d7225";
     SUPERVISOR_WARNING "supervisor-warning" Warn "a41e1754d162a64010470b1280c86c3a";
+    STATE_FORGOTTEN "state-forgotten" Warn "43b51c2a828843b189dd85889532b2d1";
     HAND_OVER "hand-over" Info "bbb224d2065dae11abf440d1eeabf92b";
     PROBATION_OVER "probation-over" Info "2ffcf6279fc5e54edb5f3b33c9aae947";
     ROLLED_BACK "rolled-back" Error "65606fbd37e44a0214ee5740e9e179c4";

@@ -22,6 +22,10 @@ pub(super) fn of(event: &Event) -> String {
         Event::ReloadRefused { generation, problems } => refusal(*generation, problems),
         Event::StartRefused { problems } => listed("Segue did not start", problems),
         Event::SupervisorWarning { text } => Plain(text).to_string(),
+        Event::StateForgotten { generation, why } => format!(
+            "Generation {generation} begins without what the one before it knew ({}): its servers are checked first",
+            Plain(why)
+        ),
         Event::HandOver { from, to } => format!("Generation {to} took over from {from}, which is parked"),
         Event::ProbationOver { generation } => format!("Generation {generation} passed its probation"),
         Event::RolledBack { failed, generation, why } => format!(

@@ -65,6 +65,13 @@ pub enum Event {
         /// What, and what it did about it.
         text: String,
     },
+    /// A new generation goes on without what the one before it knew of servers.
+    StateForgotten {
+        /// The new generation.
+        generation: u64,
+        /// Why.
+        why: String,
+    },
     /// One generation stopped accepting after the next one started to.
     HandOver {
         /// The generation that is parked.
@@ -341,6 +348,7 @@ impl Event {
             Self::ReloadRefused { .. } => &kind::RELOAD_REFUSED,
             Self::StartRefused { .. } => &kind::START_REFUSED,
             Self::SupervisorWarning { .. } => &kind::SUPERVISOR_WARNING,
+            Self::StateForgotten { .. } => &kind::STATE_FORGOTTEN,
             Self::HandOver { .. } => &kind::HAND_OVER,
             Self::ProbationOver { .. } => &kind::PROBATION_OVER,
             Self::RolledBack { .. } => &kind::ROLLED_BACK,
@@ -411,6 +419,7 @@ impl Event {
             | Self::ReloadStarted { generation }
             | Self::ReloadDone { generation, .. }
             | Self::ReloadRefused { generation, .. }
+            | Self::StateForgotten { generation, .. }
             | Self::HandOver { to: generation, .. }
             | Self::ProbationOver { generation }
             | Self::RolledBack { generation, .. }
