@@ -1,12 +1,12 @@
 //! The process that serves: one generation, made from one configuration and this binary.
 //!
 //! [`lifecycle`] is its life as the supervisor tells it, [`configuration`] and [`sockets`] what it is made from,
-//! [`threads`] what serves,
-//! [`watch`] what looks after the servers meanwhile.
+//! [`threads`] what serves, [`watch`] what looks after the servers meanwhile, [`memory`] what all of it may cost.
 
 pub mod configuration;
 pub mod lifecycle;
 pub mod link;
+pub mod memory;
 pub mod sockets;
 pub mod threads;
 pub mod watch;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -37,6 +37,7 @@ pub struct Threads {
     journal: Journal,
     /// Connections that were open at the deadline of the drain.
     cut: Arc<AtomicU64>,
+    ended: Arc<Notify>,
 }
 
 /// What all threads have in common.
@@ -46,6 +47,7 @@ struct Shared {
     journal: Journal,
     limits: Arc<[Arc<Limits>]>,
     cut: Arc<AtomicU64>,
+    ended: Arc<Notify>,
 }
 
 struct Serving {
@@ -78,9 +80,11 @@ impl Threads {
     pub fn start(plan: Arc<Plan>, journal: Journal) -> io::Result<Self> {
         let limits = limits(&plan.config);
         let cut = Arc::new(AtomicU64::new(0));
-        let shared = Shared { plan: plan.clone(), journal: journal.clone(), limits, cut: cut.clone() };
+        let ended = Arc::new(Notify::new());
+        let shared =
+            Shared { plan: plan.clone(), journal: journal.clone(), limits, cut: cut.clone(), ended: ended.clone() };
         let threads = (0..count(&plan)).map(|number| Serving::start(number, shared.clone()));
-        Ok(Self { threads: threads.collect::<io::Result<_>>()?, plan, journal, cut })
+        Ok(Self { threads: threads.collect::<io::Result<_>>()?, plan, journal, cut, ended })
     }
 
     /// Accepts on these sockets, by the names of their listeners. Returns when every thread does.
@@ -107,9 +111,15 @@ impl Threads {
         self.order_all(Order::Park).await;
     }
 
-    /// Accepts again.
-    pub async fn resume(&self) {
-        self.order_all(Order::Resume).await;
+    /// Accepts again. Whether every thread does.
+    pub async fn resume(&self) -> bool {
+        self.order_all(Order::Resume).await
+    }
+
+    /// Notified whenever a thread ends, for whatever reason.
+    #[must_use]
+    pub fn ended(&self) -> Arc<Notify> {
+        self.ended.clone()
     }
 
     /// Stops accepting and lets go of what is open: `timeout` from now the rest is cut, and an idle connection is
@@ -198,11 +208,24 @@ fn count(plan: &Plan) -> usize {
     plan.config.worker.threads.unwrap_or_else(cpus).max(1)
 }
 
+/// Says that a thread is through when it is dropped: at its end, and also by a panic.
+struct Through {
+    _finished: oneshot::Sender<()>,
+    ended: Arc<Notify>,
+}
+
+impl Drop for Through {
+    fn drop(&mut self) {
+        self.ended.notify_one();
+    }
+}
+
 impl Serving {
     fn start(number: usize, shared: Shared) -> io::Result<Self> {
         let counters = Counters::new(&shared.plan.names);
         let (orders, incoming) = mpsc::channel(ORDERS);
         let (through, finished) = oneshot::channel::<()>();
+        let through = Through { _finished: through, ended: shared.ended.clone() };
         let own_counters = counters.clone();
         let (started, starts) = std::sync::mpsc::sync_channel(1);
         let handle = std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
@@ -231,7 +254,7 @@ impl Serving {
 
 /// The life of one serving thread.
 async fn run(number: usize, shared: Shared, counters: Arc<Counters>, mut orders: mpsc::Receiver<Order>) {
-    let Shared { plan, journal, limits, cut } = shared;
+    let Shared { plan, journal, limits, cut, .. } = shared;
     let thread = Thread::start(number, plan, counters, journal);
     let mut acceptors = Acceptors { thread: thread.clone(), limits, watched: Vec::new(), parked: Vec::new() };
     let mut deadline = None;

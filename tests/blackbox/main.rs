@@ -2,6 +2,7 @@
 //!
 //! Nothing here needs root or systemd. Every wait is for a condition and has a deadline.
 
+mod confirm;
 mod death;
 mod faults;
 mod http;
@@ -11,3 +12,4 @@ mod start_and_stop;
 mod support;
 mod systemd;
 mod tcp;
+mod unchanged;
