@@ -160,11 +160,23 @@ impl Supervisor {
     fn handle_inputs(&mut self) {
         while let Some(input) = self.inputs.pop_front() {
             let now = Instant::now();
+            if matches!(input, Input::Tick | Input::Nonsense(..)) {
+                self.note_inside(); // a worker may be given up
+            }
             for action in self.generations.handle(input, now) {
                 if !matches!(action, Action::Tell(_, ToWorker::Ping { .. })) {
                     self.regular.status = now; // something changed
                 }
                 self.carry_out(action, now);
+            }
+        }
+    }
+
+    fn note_inside(&mut self) {
+        let numbers: Vec<_> = self.generations.list().iter().map(|one| one.number).collect();
+        for number in numbers {
+            if let Some(inside) = self.workers.inside(number) {
+                self.generations.note_inside(number, inside);
             }
         }
     }
@@ -294,6 +306,10 @@ impl Supervisor {
             Heard::Snapshot(memory) => {
                 let steps = self.recalls.told(number, memory);
                 self.pass_on(steps);
+                None
+            }
+            Heard::Left(inside) => {
+                self.generations.note_inside(number, inside);
                 None
             }
             Heard::Hello => self.workers.greet(number, &self.listeners.all()),

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::arrivals::{self, Arrivals};
 use crate::config::Config;
+use crate::control::tally::Tally;
 use crate::drain::{Draining, Stage};
 use crate::handover::heir::Heir;
 use crate::handover::parcel::Parcel;
@@ -43,6 +44,7 @@ pub struct Threads {
     /// Over how many links connections may come.
     links: Arc<AtomicUsize>,
     ended: Arc<Notify>,
+    tally: Tally,
 }
 
 /// What all threads have in common.
@@ -54,6 +56,7 @@ struct Shared {
     cut: Arc<AtomicU64>,
     links: Arc<AtomicUsize>,
     ended: Arc<Notify>,
+    tally: Tally,
 }
 
 struct Serving {
@@ -93,6 +96,7 @@ impl Threads {
         let limits = limits(&plan.config);
         let (cut, links) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
         let ended = Arc::new(Notify::new());
+        let tally = Tally::new()?;
         let shared = Shared {
             plan: plan.clone(),
             journal: journal.clone(),
@@ -100,9 +104,10 @@ impl Threads {
             cut: cut.clone(),
             links: links.clone(),
             ended: ended.clone(),
+            tally: tally.clone(),
         };
         let threads = (0..count(&plan)).map(|number| Serving::start(number, shared.clone()));
-        Ok(Self { threads: threads.collect::<io::Result<_>>()?, plan, journal, cut, links, ended })
+        Ok(Self { threads: threads.collect::<io::Result<_>>()?, plan, journal, cut, links, ended, tally })
     }
 
     /// What they serve by.
@@ -138,6 +143,12 @@ impl Threads {
     /// Accepts again. Whether every thread does.
     pub async fn resume(&self) -> bool {
         self.order_all(Order::Resume).await
+    }
+
+    /// What the threads have open, for the supervisor.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Notified whenever a thread ends, for whatever reason.
@@ -291,7 +302,7 @@ impl Drop for Through {
 
 impl Serving {
     fn start(number: usize, shared: Shared) -> io::Result<Self> {
-        let counters = Counters::new(&shared.plan.names);
+        let counters = Counters::with_tally(&shared.plan.names, shared.tally.part(number));
         let (orders, incoming) = mpsc::channel(ORDERS);
         let (through, finished) = oneshot::channel::<()>();
         let through = Through { _finished: through, ended: shared.ended.clone() };
