@@ -59,6 +59,12 @@ impl From<OwnedFd> for Payload {
     }
 }
 
+impl From<Payload> for OwnedFd {
+    fn from(payload: Payload) -> Self {
+        payload.file.into()
+    }
+}
+
 impl AsFd for Payload {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

@@ -2,6 +2,7 @@
 //!
 //! Nothing here needs root or systemd. Every wait is for a condition and has a deadline.
 
+mod bounds;
 mod confirm;
 mod death;
 mod faults;
@@ -9,7 +10,11 @@ mod http;
 mod reload;
 mod sockets;
 mod start_and_stop;
+#[allow(dead_code, reason = "the system facts use the rest")]
+#[path = "../strict/mod.rs"]
+mod strict;
 mod support;
 mod systemd;
 mod tcp;
 mod unchanged;
+mod unseen;

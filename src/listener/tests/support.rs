@@ -31,7 +31,7 @@ use crate::listener::way::{Local, Way};
 use crate::net::Stream;
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::observe::metrics::Counters;
-use crate::proxy::tunnel::Tunnel;
+use crate::proxy::tunnel::{Left, Tunnel};
 use crate::proxy::{Client, Plan, Thread};
 
 /// Long for a test, and never waited for by one that passes.
@@ -111,8 +111,8 @@ impl Fixture {
     }
 
     pub(super) fn drain(&self, idle: Duration) {
-        let deadline = Instant::now() + LONG;
-        self.enter(Stage::Draining(Draining { deadline, idle }));
+        let (began, spread) = (Instant::now(), Duration::ZERO);
+        self.enter(Stage::Draining(Draining { began, deadline: began + LONG, spread, idle }));
     }
 
     /// Waits until so many requests were seen, and gives them.
@@ -278,10 +278,10 @@ impl Way for Answers {
         let open = Open(client.clone());
         SEEN.with_borrow_mut(|seen| seen.push(format!("{} {}", request.method(), request.uri())));
         tell_news();
-        let thread = thread.clone();
+        let (thread, client) = (thread.clone(), client.clone());
         Box::pin(async move {
             let mut response = answer(&thread, request, open).await;
-            if thread.drain.is_ending() {
+            if thread.lets_go(&client) {
                 close(&mut response);
             }
             Ok(response)
@@ -298,21 +298,31 @@ impl Way for Answers {
         page(408, "The request head did not come whole in time.")
     }
 
-    fn tunnel(_: Rc<Thread>, _: Rc<Client>, stream: Stream, read_ahead: Bytes, _: Tunnel) -> Local<'static, ()> {
+    fn tunnel(
+        thread: Rc<Thread>,
+        client: Rc<Client>,
+        stream: Stream,
+        read_ahead: Bytes,
+        _: Tunnel,
+    ) -> Local<'static, Left> {
         Box::pin(async move {
             let mut stream = stream;
             let _ = stream.write_all(&read_ahead).await;
             let mut buffer = [0; 1024];
-            while let Ok(len @ 1..) = stream.read(&mut buffer).await {
-                let _ = stream.write_all(&buffer[..len]).await;
-            }
+            let echo = async {
+                while let Ok(len @ 1..) = stream.read(&mut buffer).await {
+                    let _ = stream.write_all(&buffer[..len]).await;
+                }
+            };
+            thread.until_cut(&client, std::pin::pin!(echo)).await.map_or(Left::Cut, |()| Left::Ended)
         })
     }
 
-    fn relay(_: Rc<Thread>, _: Rc<Client>, tcp: usize, stream: Stream) -> Local<'static, ()> {
+    fn relay(_: Rc<Thread>, _: Rc<Client>, tcp: usize, stream: Stream) -> Local<'static, Left> {
         Box::pin(async move {
             let mut stream = stream;
             let _ = stream.write_all(format!("tcp {tcp}").as_bytes()).await;
+            Left::Ended
         })
     }
 
