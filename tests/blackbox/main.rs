@@ -9,6 +9,10 @@ mod reload;
 mod sockets;
 mod start_and_stop;
 mod state;
+#[allow(dead_code, reason = "the system facts use the rest")]
+#[path = "../strict/mod.rs"]
+mod strict;
 mod support;
 mod systemd;
 mod tcp;
+mod unseen;

@@ -160,6 +160,13 @@ impl Service<'_> {
         assert!(good, "{text}\n{}", self.run.log());
     }
 
+    /// A reload that must succeed, of a configuration that may be the same as before.
+    #[track_caller]
+    pub fn reload_anyway(&self) {
+        let output = self.run.segue(&["reload", "--force"]);
+        assert!(output.status.success(), "{}\n{}", printed(&output), self.run.log());
+    }
+
     /// `segue status --json`.
     #[track_caller]
     pub fn status(&self) -> Value {
