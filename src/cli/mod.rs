@@ -5,10 +5,13 @@ pub mod demo;
 pub mod demo_server;
 pub mod effective;
 pub mod generate;
+pub mod generations;
 pub mod reload;
 pub mod run;
 pub mod status;
+mod table;
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -54,8 +57,19 @@ enum Command {
     #[command(after_long_help = EXIT_STATUS)]
     Config(Effective),
     /// Show what runs: generations, servers, connections
+    ///
+    /// For each generation: its state and since when, its process, the version of its binary, the hash of its
+    /// configuration, and its connections: all that are open, those without an exchange, in an exchange, switched to
+    /// another protocol such as WebSocket, and in TCP mode. Of a generation that accepts nothing any more also what
+    /// keeps it. With --json there are servers with their history, and counters, which go on over reloads and crashes
+    /// of workers.
     #[command(after_long_help = EXIT_STATUS)]
     Status(Status),
+    /// Show every generation and what keeps the old ones
+    ///
+    /// The same table as in `segue status`.
+    #[command(after_long_help = EXIT_STATUS)]
+    Generations(Generations),
     /// Try it out: a proxy on a free port and two servers behind it, without systemd and root
     Demo,
     /// Serve one generation; started by `segue run`
@@ -132,6 +146,19 @@ pub struct Status {
     json: bool,
 }
 
+/// Arguments of `segue generations`.
+#[derive(Args, Debug)]
+pub struct Generations {
+    #[command(flatten)]
+    run_dir: RunDir,
+    /// Again each second, until Ctrl-C or the end of the service
+    #[arg(long, short)]
+    watch: bool,
+    /// As JSON; with --watch one line each second
+    #[arg(long)]
+    json: bool,
+}
+
 /// Arguments of `segue config`.
 #[derive(Args, Debug)]
 pub struct Effective {
@@ -151,6 +178,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments.config),
         Command::Config(arguments) => effective::run(&arguments.config.config),
         Command::Status(arguments) => status::run(arguments),
+        Command::Generations(arguments) => generations::run(arguments),
         Command::Demo => demo::run(),
         Command::DemoServer { name } => demo_server::run(&name),
         Command::Worker => crate::worker::run(),
@@ -163,6 +191,15 @@ impl RunDir {
     fn path(self) -> PathBuf {
         let of_systemd = || std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
         self.run_dir.or_else(of_systemd).unwrap_or_else(|| PathBuf::from("/run/segue"))
+    }
+}
+
+/// Writes to standard output. Who closed it, as in `segue status | head`, has seen enough.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

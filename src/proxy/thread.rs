@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::client::{Client, Clients};
 use super::plan::Plan;
+use super::underway::Underway;
 use crate::drain::{Drain, Stage};
 use crate::handover::heir::Heir;
 use crate::observe::event::Event;
@@ -42,6 +43,8 @@ pub struct Thread {
     pub clients: Rc<Clients>,
     /// What the thread counts.
     pub counters: Arc<Counters>,
+    /// The exchanges and tunnels of the thread.
+    pub underway: Underway,
     pub(super) pools: Vec<PoolSide>,
     /// What upstream connections read into.
     pub(super) reads: ReadBuffer,
@@ -88,6 +91,7 @@ impl Thread {
             heir: RefCell::default(),
             clients: Rc::default(),
             counters,
+            underway: Underway::default(),
             reads: RefCell::new(BytesMut::new()),
             heads: RefCell::default(),
             alarms: RefCell::default(),

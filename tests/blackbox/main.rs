@@ -5,6 +5,7 @@
 mod death;
 mod faults;
 mod http;
+mod pane;
 mod reload;
 mod sockets;
 mod start_and_stop;
