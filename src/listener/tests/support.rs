@@ -278,10 +278,10 @@ impl Way for Answers {
         let open = Open(client.clone());
         SEEN.with_borrow_mut(|seen| seen.push(format!("{} {}", request.method(), request.uri())));
         tell_news();
-        let thread = thread.clone();
+        let (thread, client) = (thread.clone(), client.clone());
         Box::pin(async move {
             let mut response = answer(&thread, request, open).await;
-            if thread.drain.is_ending() {
+            if thread.lets_go(&client) {
                 close(&mut response);
             }
             Ok(response)
