@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::arrivals::{self, Arrivals};
@@ -50,6 +50,7 @@ pub struct Threads {
     links: Arc<AtomicUsize>,
     /// The drain has begun: threads end.
     ending: AtomicBool,
+    ended: Arc<Notify>,
 }
 
 /// What all threads have in common.
@@ -60,6 +61,7 @@ struct Shared {
     limits: Arc<[Arc<Limits>]>,
     cut: Arc<AtomicU64>,
     links: Arc<AtomicUsize>,
+    ended: Arc<Notify>,
 }
 
 struct Serving {
@@ -98,8 +100,15 @@ impl Threads {
     pub fn start(plan: Arc<Plan>, journal: Journal) -> io::Result<Self> {
         let limits = limits(&plan.config);
         let (cut, links) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (of_plan, of_journal) = (plan.clone(), journal.clone());
-        let shared = Shared { plan: of_plan, journal: of_journal, limits, cut: cut.clone(), links: links.clone() };
+        let ended = Arc::new(Notify::new());
+        let shared = Shared {
+            plan: plan.clone(),
+            journal: journal.clone(),
+            limits,
+            cut: cut.clone(),
+            links: links.clone(),
+            ended: ended.clone(),
+        };
         let threads = (0..count(&plan)).map(|number| Serving::start(number, shared.clone()));
         Ok(Self {
             threads: threads.collect::<io::Result<_>>()?,
@@ -108,6 +117,7 @@ impl Threads {
             cut,
             links,
             ending: AtomicBool::new(false),
+            ended,
         })
     }
 
@@ -141,9 +151,15 @@ impl Threads {
         self.order_all(Order::Park).await;
     }
 
-    /// Accepts again.
-    pub async fn resume(&self) {
-        self.order_all(Order::Resume).await;
+    /// Accepts again. Whether every thread does.
+    pub async fn resume(&self) -> bool {
+        self.order_all(Order::Resume).await
+    }
+
+    /// Notified whenever a thread ends, for whatever reason.
+    #[must_use]
+    pub fn ended(&self) -> Arc<Notify> {
+        self.ended.clone()
     }
 
     /// Stops accepting and lets go of what is open: it moves to the heir, or ends with the next response, over `spread`
@@ -304,11 +320,24 @@ fn count(plan: &Plan) -> usize {
     plan.config.worker.threads.unwrap_or_else(cpus).max(1)
 }
 
+/// Says that a thread is through when it is dropped: at its end, and also by a panic.
+struct Through {
+    _finished: oneshot::Sender<()>,
+    ended: Arc<Notify>,
+}
+
+impl Drop for Through {
+    fn drop(&mut self) {
+        self.ended.notify_one();
+    }
+}
+
 impl Serving {
     fn start(number: usize, shared: Shared) -> io::Result<Self> {
         let counters = Counters::new(&shared.plan.names);
         let (orders, incoming) = mpsc::channel(ORDERS);
         let (through, finished) = oneshot::channel::<()>();
+        let through = Through { _finished: through, ended: shared.ended.clone() };
         let own_counters = counters.clone();
         let (started, starts) = std::sync::mpsc::sync_channel(1);
         let handle = std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
@@ -334,7 +363,7 @@ impl Serving {
 
 /// The life of one serving thread.
 async fn run(number: usize, shared: Shared, counters: Arc<Counters>, mut orders: mpsc::Receiver<Order>) {
-    let Shared { plan, journal, limits, cut, links } = shared;
+    let Shared { plan, journal, limits, cut, links, .. } = shared;
     let thread = Thread::start(number, plan, counters, journal);
     let mut acceptors = Acceptors { thread: thread.clone(), limits, watched: Vec::new(), parked: Vec::new() };
     let mut deadline = None;
