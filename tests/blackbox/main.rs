@@ -4,6 +4,7 @@
 
 mod confirm;
 mod death;
+mod diff;
 mod faults;
 mod http;
 mod pane;
