@@ -3,14 +3,16 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use tokio::time::Instant;
 
-use super::client::{Client, Clients};
+use super::client::{Client, Clients, Trouble};
 use super::plan::Plan;
 use super::underway::Underway;
 use crate::drain::{Drain, Stage};
@@ -202,6 +204,22 @@ impl Thread {
         self.heir_if(|heir| heir.reach().has_listener(client.listener.into()))
     }
 
+    /// Drives a future of a client's connection until it is done, or until the generation is at its deadline.
+    pub async fn until_cut<F: Future + Unpin>(&self, client: &Client, mut future: F) -> Option<F::Output> {
+        poll_fn(|cx| {
+            if self.drain.stage() == Stage::Cut {
+                client.note(Trouble::Drained);
+                return Poll::Ready(None);
+            }
+            let polled = Pin::new(&mut future).poll(cx);
+            if polled.is_pending() {
+                client.alarm.watch(cx); // whoever moves the stage wakes us by it
+            }
+            polled.map(Some)
+        })
+        .await
+    }
+
     /// Whether there is an heir for what moves.
     pub(super) fn has_heir(&self) -> bool {
         self.heir_if(|_| true).is_some()
@@ -249,7 +267,8 @@ impl Thread {
     }
 
     /// The name of a listener.
-    pub(super) fn listener_name(&self, listener: Index) -> String {
+    #[must_use]
+    pub fn listener_name(&self, listener: Index) -> String {
         self.plan.names.listeners.get(usize::from(listener)).cloned().unwrap_or_default()
     }
 

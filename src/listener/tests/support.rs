@@ -298,15 +298,23 @@ impl Way for Answers {
         page(408, "The request head did not come whole in time.")
     }
 
-    fn tunnel(_: Rc<Thread>, _: Rc<Client>, stream: Stream, read_ahead: Bytes, _: Tunnel) -> Local<'static, Left> {
+    fn tunnel(
+        thread: Rc<Thread>,
+        client: Rc<Client>,
+        stream: Stream,
+        read_ahead: Bytes,
+        _: Tunnel,
+    ) -> Local<'static, Left> {
         Box::pin(async move {
             let mut stream = stream;
             let _ = stream.write_all(&read_ahead).await;
             let mut buffer = [0; 1024];
-            while let Ok(len @ 1..) = stream.read(&mut buffer).await {
-                let _ = stream.write_all(&buffer[..len]).await;
-            }
-            Left::Ended
+            let echo = async {
+                while let Ok(len @ 1..) = stream.read(&mut buffer).await {
+                    let _ = stream.write_all(&buffer[..len]).await;
+                }
+            };
+            thread.until_cut(&client, std::pin::pin!(echo)).await.map_or(Left::Cut, |()| Left::Ended)
         })
     }
 
