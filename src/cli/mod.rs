@@ -3,12 +3,16 @@
 pub mod check;
 pub mod demo;
 pub mod demo_server;
+pub mod diff;
 pub mod effective;
 pub mod generate;
+pub mod generations;
 pub mod reload;
 pub mod run;
 pub mod status;
+mod table;
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -55,12 +59,31 @@ enum Command {
     /// Needs no root, no network and touches nothing.
     #[command(after_long_help = EXIT_STATUS)]
     Check(Config),
+    /// Show what a reload would change
+    ///
+    /// Compares the configuration on disk with the one that serves, as they take effect: a line for each table, value
+    /// or server that would be added, removed or changed, and one when another program is installed. The exit status
+    /// is that of diff(1): 0 when there is no difference, 1 when there is one, 2 when they cannot be compared; and 78
+    /// when the configuration on disk is refused, with every problem.
+    #[command(after_long_help = EXIT_STATUS)]
+    Diff(Diff),
     /// Show the configuration as it takes effect
     #[command(after_long_help = EXIT_STATUS)]
     Config(Effective),
     /// Show what runs: generations, servers, connections
+    ///
+    /// For each generation: its state and since when, its process, the version of its binary, the hash of its
+    /// configuration, and its connections: all that are open, those without an exchange, in an exchange, switched to
+    /// another protocol such as WebSocket, and in TCP mode. Of a generation that accepts nothing any more also what
+    /// keeps it. With --json there are servers with their history, and counters, which go on over reloads and crashes
+    /// of workers.
     #[command(after_long_help = EXIT_STATUS)]
     Status(Status),
+    /// Show every generation and what keeps the old ones
+    ///
+    /// The same table as in `segue status`.
+    #[command(after_long_help = EXIT_STATUS)]
+    Generations(Generations),
     /// Try it out: a proxy on a free port and two servers behind it, without systemd and root
     Demo,
     /// Serve one generation; started by `segue run`
@@ -146,6 +169,29 @@ pub struct Status {
     json: bool,
 }
 
+/// Arguments of `segue generations`.
+#[derive(Args, Debug)]
+pub struct Generations {
+    #[command(flatten)]
+    run_dir: RunDir,
+    /// Again each second, until Ctrl-C or the end of the service
+    #[arg(long, short)]
+    watch: bool,
+    /// As JSON; with --watch one line each second
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `segue diff`.
+#[derive(Args, Debug)]
+pub struct Diff {
+    /// The main file of the configuration; conf.d/*.toml beside it is read too [default: the one that serves]
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    run_dir: RunDir,
+}
+
 /// Arguments of `segue config`.
 #[derive(Args, Debug)]
 pub struct Effective {
@@ -163,8 +209,10 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Reload(arguments) => reload::run(arguments),
         Command::Check(arguments) => check::run(&arguments.config),
+        Command::Diff(arguments) => diff::run(arguments),
         Command::Config(arguments) => effective::run(&arguments.config.config),
         Command::Status(arguments) => status::run(arguments),
+        Command::Generations(arguments) => generations::run(arguments),
         Command::Demo => demo::run(),
         Command::DemoServer { name } => demo_server::run(&name),
         Command::Worker => crate::worker::run(),
@@ -177,6 +225,15 @@ impl RunDir {
     fn path(self) -> PathBuf {
         let of_systemd = || std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
         self.run_dir.or_else(of_systemd).unwrap_or_else(|| PathBuf::from("/run/segue"))
+    }
+}
+
+/// Writes to standard output. Who closed it, as in `segue status | head`, has seen enough.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
@@ -199,8 +256,9 @@ fn complain(fault: &dyn std::error::Error) {
 const EXIT_STATUS: &str = "\
 Exit status:
   0   done; for reload: the new generation serves, or nothing changed
-  1   failed; for reload: refused, and the old generation goes on; or there is nothing to confirm
-  2   the command line is wrong
+  1   failed; for reload: refused, and the old generation goes on; or there is nothing to confirm;
+      for diff: there are differences
+  2   the command line is wrong; for diff: there is nothing to compare with
   78  the configuration is refused (EX_CONFIG); systemd does not try again
 
 Files:

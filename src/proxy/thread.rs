@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::client::{Client, Clients, Trouble};
 use super::plan::Plan;
+use super::underway::Underway;
 use crate::drain::{Drain, Stage};
 use crate::handover::heir::Heir;
 use crate::observe::event::Event;
@@ -49,6 +50,8 @@ pub struct Thread {
     pub clients: Rc<Clients>,
     /// What the thread counts.
     pub counters: Arc<Counters>,
+    /// The exchanges and tunnels of the thread.
+    pub underway: Underway,
     pub(super) pools: Vec<PoolSide>,
     /// What upstream connections read into.
     pub(super) reads: ReadBuffer,
@@ -96,6 +99,7 @@ impl Thread {
             heir_missed: Cell::new(None),
             clients: Rc::default(),
             counters,
+            underway: Underway::default(),
             reads: RefCell::new(BytesMut::new()),
             heads: RefCell::default(),
             alarms: RefCell::default(),

@@ -33,7 +33,7 @@ use self::recalls::{Recalls, Step};
 use self::totals::Totals;
 use self::workers::{Heard, Workers};
 use crate::control::message::{ToSupervisor, ToWorker};
-use crate::control::request::{Conditions, Reply, Wish};
+use crate::control::request::{Conditions, Reply, Served, Wish};
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::sys::Signals;
@@ -294,6 +294,7 @@ impl Supervisor {
                     let status = status::all(&self.generations, &self.totals, now);
                     self.clients.reply(number, &Reply::Status(status));
                 }
+                Some(Wish::Sources) => self.tell_sources(number),
                 None => {}
             },
             Source::Worker(number) => {
@@ -365,6 +366,21 @@ impl Supervisor {
             }
             _ => {}
         }
+    }
+
+    /// Gives a client what the generation that serves was made from.
+    fn tell_sources(&mut self, client: u64) {
+        let serving = self.generations.list().iter().rfind(|one| one.accepts());
+        let found = serving.and_then(|one| Some((one, self.workers.sources(one.number)?)));
+        let Some((one, sources)) = found else {
+            return self.clients.reply(client, &Reply::Declined("no generation serves".to_owned()));
+        };
+        let served = Served {
+            generation: one.number,
+            version: one.ready.as_ref().map(|ready| ready.version.clone()).unwrap_or_default(),
+            another_program: self.workers.installed().is_some_and(|installed| one.program != Some(installed)),
+        };
+        self.clients.reply_with(client, &Reply::Sources(served), &[sources.as_fd()]);
     }
 
     fn pass_on(&mut self, steps: Vec<Step>) {

@@ -131,6 +131,16 @@ impl Workers {
         self.proven = Some(Proven { image: worker.image.clone(), sources });
     }
 
+    /// What generation `number` was made from.
+    pub(super) fn sources(&self, number: u64) -> Option<&Payload> {
+        self.list.iter().find(|one| one.number == number)?.sources.as_ref()
+    }
+
+    /// The program that a reload would run, if there is one.
+    pub(super) fn installed(&self) -> Option<Program> {
+        Image::open(&self.binary).ok().map(|image| image.program())
+    }
+
     /// What to watch for words of workers and for their ends.
     pub(super) fn watched(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {
         self.list.iter().flat_map(|one| {

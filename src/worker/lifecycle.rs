@@ -248,7 +248,8 @@ impl Worker {
             return;
         }
         let Some(number) = self.unanswered.take() else { return };
-        let status = self.threads.status();
+        let mut status = self.threads.status();
+        status["oldest"] = self.threads.oldest().await;
         let pong = Pong { number, vitals: vitals(&status), status };
         // a supervisor that is gone is noticed by the next word that does not come
         let _ = self.link.say(&ToSupervisor::Pong(pong), &[]);

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,10 +26,16 @@ use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::{Counters, Totals};
 use crate::observe::record::Index;
+use crate::proxy::underway::Told;
 use crate::proxy::{Plan, Thread};
 
 /// Orders that wait for a thread, at most; the main thread gives one and waits for its answer.
 const ORDERS: usize = 16;
+
+/// How many of the oldest exchanges and tunnels are told.
+const OLDEST: usize = 5;
+/// How long a thread may take to tell them.
+const LOOK: Duration = Duration::from_millis(300);
 
 /// Files that are open for other purposes than connections.
 const SPARE_FILES: u64 = 128;
@@ -43,6 +49,8 @@ pub struct Threads {
     cut: Arc<AtomicU64>,
     /// Over how many links connections may come.
     links: Arc<AtomicUsize>,
+    /// The drain has begun: threads end.
+    ending: AtomicBool,
     ended: Arc<Notify>,
     tally: Tally,
 }
@@ -107,7 +115,16 @@ impl Threads {
             tally: tally.clone(),
         };
         let threads = (0..count(&plan)).map(|number| Serving::start(number, shared.clone()));
-        Ok(Self { threads: threads.collect::<io::Result<_>>()?, plan, journal, cut, links, ended, tally })
+        Ok(Self {
+            threads: threads.collect::<io::Result<_>>()?,
+            plan,
+            journal,
+            cut,
+            links,
+            ending: AtomicBool::new(false),
+            ended,
+            tally,
+        })
     }
 
     /// What they serve by.
@@ -162,6 +179,7 @@ impl Threads {
     pub async fn drain(&self, timeout: Duration, spread: Duration, idle: Duration) {
         let began = Instant::now();
         let draining = Draining { began, deadline: began + timeout, spread, idle };
+        self.ending.store(true, Ordering::Relaxed);
         self.order_all(|done| Order::Drain(draining, done)).await;
     }
 
@@ -184,9 +202,10 @@ impl Threads {
         Totals::sum(&counters).moved_out()
     }
 
-    /// Whether every thread answers within `deadline`.
+    /// Whether every thread answers within `deadline`. One that is through with its drain owes no answer.
     pub async fn heartbeat(&self, deadline: Duration) -> bool {
-        tokio::time::timeout(deadline, self.order_all(Order::Answer)).await.is_ok_and(|answered| answered)
+        let answered = tokio::time::timeout(deadline, self.order_all(Order::Answer)).await;
+        answered.is_ok_and(|answered| answered || self.ending.load(Ordering::Relaxed))
     }
 
     /// What every thread answers when it is asked this. One that does not within `deadline` is left out.
@@ -212,6 +231,31 @@ impl Threads {
             told.extend(tokio::time::timeout_at(deadline, answer).await.ok().and_then(Result::ok));
         }
         told
+    }
+
+    /// The oldest things that keep a generation alive which accepts nothing any more; null of one that serves.
+    pub async fn oldest(&self) -> Value {
+        let of_thread = |thread: &Thread| {
+            let plan = &thread.plan;
+            let serves = thread.drain.stage() == Stage::Serving;
+            (!serves).then(|| thread.underway.oldest(OLDEST, &plan.names, &plan.config.sites))
+        };
+        let Some(mut all) = self.look(of_thread, LOOK).await.into_iter().reduce(|all, more| {
+            let (mut all, more) = (all?, more?);
+            all.extend(more);
+            Some(all)
+        }) else {
+            return Value::Null;
+        };
+        if let Some(all) = &mut all {
+            all.sort_by_key(|told| std::cmp::Reverse(told.age));
+            all.truncate(OLDEST);
+        }
+        let told = |told: &Told| {
+            let age_ms = u64::try_from(told.age.as_millis()).unwrap_or(u64::MAX);
+            json!({ "kind": told.busy.as_str(), "age_ms": age_ms, "what": told.what })
+        };
+        json!(all.map(|all| all.iter().map(told).collect::<Vec<_>>()))
     }
 
     /// Waits until every thread is through with its drain, and joins them. May be dropped and called again.

@@ -5,11 +5,14 @@
 mod bounds;
 mod confirm;
 mod death;
+mod diff;
 mod faults;
 mod http;
+mod pane;
 mod reload;
 mod sockets;
 mod start_and_stop;
+mod state;
 #[allow(dead_code, reason = "the system facts use the rest")]
 #[path = "../strict/mod.rs"]
 mod strict;
