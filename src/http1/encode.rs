@@ -2,7 +2,9 @@
 
 use bytes::BufMut;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Method, StatusCode};
+use http::{StatusCode, Version};
+
+use super::request::{Framing, RequestHead};
 
 /// Ends a head, or a trailer section.
 pub const END: &[u8] = b"\r\n";
@@ -13,12 +15,37 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n";
 /// The last chunk of a body without trailers.
 pub const END_OF_CHUNKS: &[u8] = b"0\r\n\r\n";
 
-/// `METHOD target HTTP/1.1`. The target is in origin-form, or `*`; before a query an empty path becomes `/`.
-pub fn request_line(out: &mut impl BufMut, method: &Method, target: &str) {
-    out.put_slice(method.as_str().as_bytes());
-    out.put_slice(if target.starts_with('?') { b" /" } else { b" " });
-    out.put_slice(target.as_bytes());
+/// `METHOD target HTTP/1.1`. The target is in origin-form, or `*`; an empty path becomes `/`.
+pub fn request_line(out: &mut impl BufMut, method: &[u8], target: &[u8]) {
+    out.put_slice(method);
+    out.put_slice(if matches!(target.first(), None | Some(b'?')) { b" /" } else { b" " });
+    out.put_slice(target);
     out.put_slice(b" HTTP/1.1\r\n");
+}
+
+/// Longest [`digest`], in bytes.
+pub const LONGEST_DIGEST: usize = 160;
+
+/// What hyper has to know of a request, as a head: whether it is `HEAD`, the framing, and what becomes of the connection.
+pub fn digest(out: &mut impl BufMut, head: &RequestHead) {
+    let is_old = head.version == Version::HTTP_10;
+    out.put_slice(if head.method.head { b"HEAD / HTTP/1." } else { b"GET / HTTP/1." });
+    out.put_slice(if is_old { b"0\r\n" } else { b"1\r\n" });
+    if head.keep_alive == is_old {
+        out.put_slice(if is_old { b"connection: keep-alive\r\n" } else { b"connection: close\r\n" });
+    }
+    match head.framing {
+        Framing::None | Framing::Length(0) => {}
+        Framing::Length(length) => content_length(out, length),
+        Framing::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    if head.expects_continue {
+        out.put_slice(b"expect: 100-continue\r\n");
+    }
+    if head.te_trailers {
+        out.put_slice(b"te: trailers\r\n"); // or hyper sends the client none
+    }
+    out.put_slice(END);
 }
 
 /// `HTTP/1.1 status reason`.
@@ -37,8 +64,13 @@ pub fn field(out: &mut impl BufMut, name: &HeaderName, value: &HeaderValue) {
 
 /// One field, of parts that the caller knows to be a token and a field value.
 pub fn raw_field(out: &mut impl BufMut, name: &str, value: &[u8]) {
-    debug_assert!(super::fields::is_token(name.as_bytes()) && super::fields::is_field_value(value));
-    out.put_slice(name.as_bytes());
+    bytes_field(out, name.as_bytes(), value);
+}
+
+/// The same, of a name in any case.
+pub fn bytes_field(out: &mut impl BufMut, name: &[u8], value: &[u8]) {
+    debug_assert!(super::fields::is_token(name) && super::fields::is_field_value(value));
+    out.put_slice(name);
     out.put_slice(b": ");
     out.put_slice(value);
     out.put_slice(b"\r\n");
@@ -91,7 +123,7 @@ mod tests {
         headers.append("x", HeaderValue::from_static("1"));
         headers.append("x", HeaderValue::from_static(""));
         let mut out = Vec::new();
-        request_line(&mut out, &Method::POST, "/p?q");
+        request_line(&mut out, b"POST", b"/p?q");
         fields(&mut out, &headers);
         content_length(&mut out, u64::MAX);
         out.put_slice(END);

@@ -47,6 +47,7 @@ pub struct Thread {
     /// Listeners whose next connection waits for one to close.
     full: Cell<u32>,
     clock: Clock,
+    date: Cell<Date>,
     random: Cell<u64>,
     journal: Journal,
     records: RefCell<Vec<Record>>,
@@ -64,6 +65,13 @@ struct Clock {
     started: Instant,
     /// Microseconds since 1970 at `started`.
     wall: u64,
+}
+
+/// The wall clock as text, good for one second. Not that of [`Clock`]: a clock that was set right meanwhile counts.
+#[derive(Clone, Copy)]
+struct Date {
+    text: [u8; 29],
+    until: Instant,
 }
 
 impl Thread {
@@ -89,6 +97,7 @@ impl Thread {
             alarms: RefCell::default(),
             full: Cell::new(0),
             clock: Clock::now(),
+            date: Cell::new(Date::now()),
             random: Cell::new(seed()),
             journal,
             records: RefCell::default(),
@@ -107,6 +116,14 @@ impl Thread {
     /// The wall clock at `instant`, in microseconds since 1970.
     pub(super) fn wall(&self, instant: Instant) -> u64 {
         self.clock.micros(instant)
+    }
+
+    /// The time as the field `Date` has it (RFC 9110 §6.6.1).
+    pub(super) fn date(&self) -> [u8; 29] {
+        if self.date.get().until <= Instant::now() {
+            self.date.set(Date::now());
+        }
+        self.date.get().text
     }
 
     /// 64 bits that differ each time; not for secrets. (wyrand)
@@ -233,6 +250,18 @@ impl Clock {
         match instant.checked_duration_since(self.started) {
             Some(after) => self.wall + after.as_micros() as u64,
             None => self.wall.saturating_sub(self.started.duration_since(instant).as_micros() as u64),
+        }
+    }
+}
+
+impl Date {
+    fn now() -> Self {
+        let wall = SystemTime::now();
+        let text = httpdate::fmt_http_date(wall).into_bytes();
+        let past = wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+        Self {
+            text: text.try_into().unwrap_or([b' '; 29]),
+            until: Instant::now() + (Duration::from_secs(1) - Duration::from_nanos(past.into())),
         }
     }
 }
