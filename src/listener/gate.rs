@@ -203,12 +203,15 @@ impl Gate {
         if self.finished {
             return self.end(Over::Closed);
         }
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+        let thread = self.thread.clone();
+        let mut scratch = thread.scratch.borrow_mut();
+        let mut read = ReadBuf::new(&mut **scratch);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
+            Poll::Ready(Ok(())) if read.filled().is_empty() => {
                 self.finished = true;
                 self.end(Over::Closed)
             }
-            Poll::Ready(Ok(())) => self.admit(cx, buffer),
+            Poll::Ready(Ok(())) => self.admit(cx, buffer, read.filled()),
             Poll::Ready(Err(fault)) => Poll::Ready(Err(self.lost(fault))),
             Poll::Pending => {
                 self.begin_wait(Side::Read, QUIET);
@@ -302,24 +305,21 @@ impl Gate {
 
 /// What may pass.
 impl Gate {
-    /// The first bytes of a message stand in hyper's own buffer.
-    fn admit(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// The first bytes of a message came in. Of those that are a whole head none has to be held.
+    fn admit(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>, bytes: &[u8]) -> Poll<io::Result<()>> {
         let began = Instant::now();
-        match self.look(buffer.filled(), began) {
+        match self.look(bytes, began) {
             Look::Pass { head, body } => {
-                self.held.extend_from_slice(&buffer.filled()[head.len..]);
-                buffer.clear();
+                self.held.extend_from_slice(&bytes[head.len..]);
                 self.tell(buffer, &head, body);
                 Poll::Ready(Ok(()))
             }
             Look::Incomplete => {
-                self.held.extend_from_slice(buffer.filled());
-                buffer.clear();
+                self.held.extend_from_slice(bytes);
                 self.await_head(cx, buffer, began)
             }
             Look::Refused => {
-                self.held.extend_from_slice(buffer.filled());
-                buffer.clear();
+                self.held.extend_from_slice(bytes);
                 Poll::Ready(Ok(()))
             }
         }

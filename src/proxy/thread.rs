@@ -27,6 +27,9 @@ const BATCH: usize = 128;
 /// A record waits for its batch at most this long.
 const BATCH_TIME: Duration = Duration::from_millis(16);
 
+/// Bytes that are read of a message at first: most heads, with small bodies.
+const SCRATCH: usize = 8 * 1024;
+
 /// One serving thread.
 pub struct Thread {
     /// What the generation serves by.
@@ -42,6 +45,9 @@ pub struct Thread {
     pub(super) pools: Vec<PoolSide>,
     /// What upstream connections read into.
     pub(super) reads: ReadBuffer,
+    /// What client connections read the beginning of a message into, to be looked at in the same turn: always the same
+    /// memory, which the processor has in its cache.
+    pub scratch: RefCell<Box<[u8; SCRATCH]>>,
     heads: RefCell<Vec<Vec<u8>>>,
     alarms: RefCell<Vec<Alarm>>,
     /// Listeners whose next connection waits for one to close.
@@ -93,6 +99,7 @@ impl Thread {
             clients: Rc::default(),
             counters,
             reads: RefCell::new(BytesMut::new()),
+            scratch: RefCell::new(Box::new([0; SCRATCH])),
             heads: RefCell::default(),
             alarms: RefCell::default(),
             full: Cell::new(0),
