@@ -117,6 +117,14 @@ pub(super) fn token_len(bytes: &[u8]) -> usize {
 #[inline]
 pub(super) fn name_len(bytes: &[u8]) -> (usize, bool) {
     let (mut len, mut seen) = (0, 0);
+    // most names are letters and `-` alone: eight of them at a time
+    while let Some(word) = bytes[len..].first_chunk() {
+        let letters = first_other_than_letter(*word);
+        len += letters.unwrap_or(word.len());
+        if letters.is_some() {
+            break;
+        }
+    }
     while let Some(&byte) = bytes.get(len)
         && CLASS[byte as usize] != 0
     {
@@ -141,9 +149,21 @@ fn value_len_by_bytes(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| is_value_byte(**byte)).count()
 }
 
+/// Where the first byte stands in eight that is neither a letter nor `-`.
+fn first_other_than_letter(word: [u8; 8]) -> Option<usize> {
+    let word = u64::from_le_bytes(word);
+    // without the highest bit of each byte no sum below carries into the next
+    let low = word & (ONES * 0x7f);
+    let lower = low | (ONES * 0x20);
+    let from_a = lower + ONES * u64::from(0x80 - b'a');
+    let beyond_z = lower + ONES * u64::from(0x80 - b'z' - 1);
+    let not_dash = (low ^ (ONES * u64::from(b'-'))) + ONES * 0x7f;
+    let others = ((!from_a | beyond_z) & not_dash | word) & (ONES * 0x80);
+    (others != 0).then(|| others.trailing_zeros() as usize / 8)
+}
+
 /// Where the first control character stands in eight bytes; tab is one.
 fn first_control(word: [u8; 8]) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 255;
     let word = u64::from_le_bytes(word);
     let del = word ^ (ONES * 0x7f);
     // the highest bit of a byte is set if the byte is below the subtrahend, or if the one before it has borrowed from
@@ -264,6 +284,9 @@ const NOT_IN_TRAILERS: &[&str] = &[
     "pragma",
     "retry-after",
 ];
+
+/// A one in each byte.
+const ONES: u64 = u64::MAX / 255;
 
 const TCHAR: u8 = 1;
 const UNDERSCORE: u8 = 2;
@@ -389,6 +412,19 @@ mod tests {
                 assert_eq!(value_len(&text), if is_value { len } else { at }, "{byte} at {at} of {len}");
                 text[at] = b'\t';
                 assert_eq!(value_len(&text), len);
+            }
+        }
+    }
+
+    #[test]
+    fn names_end_at_the_first_byte_that_no_token_holds() {
+        for (len, at) in (0..20).flat_map(|len| (0..len).map(move |at| (len, at))) {
+            for byte in 0..=u8::MAX {
+                let mut text = vec![b'Z'; len];
+                text[at] = byte;
+                let expected = if is_token(&[byte]) { len } else { at };
+                assert_eq!(name_len(&text), (expected, byte == b'_'), "{byte} at {at} of {len}");
+                assert_eq!(token_len(&text), expected);
             }
         }
     }

@@ -84,7 +84,7 @@ impl<'h> Lines<'h> {
     }
 
     /// The next field; `Some(None)` after the last one, once the empty line is cut too.
-    #[inline]
+    #[inline(always)] // a line has many parts, and goes through memory otherwise
     pub(super) fn field(&mut self) -> Option<Option<Line<'h>>> {
         let (start, rest) = (self.at, &self.bytes[self.at..]);
         if *rest.first()? == b'\r' {

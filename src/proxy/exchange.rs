@@ -147,6 +147,11 @@ impl Exchange {
         micros(self.opened, instant).max(1)
     }
 
+    /// When the head of the response came.
+    pub(super) fn responded(&self) -> Instant {
+        self.opened + Duration::from_micros(self.timers.responded.into())
+    }
+
     /// An attempt against a server begins.
     pub(super) fn begin_attempt(&mut self, server: usize, now: Instant) {
         let server = server as Index; // checked: a pool has fewer servers than that
