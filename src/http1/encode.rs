@@ -114,6 +114,7 @@ pub fn end_of_chunks(out: &mut impl BufMut, trailers: &HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::{Limits, check};
     use super::*;
 
     #[test]
@@ -129,6 +130,40 @@ mod tests {
         out.put_slice(END);
         let text = "POST /p?q HTTP/1.1\r\nhost: a\r\nx: 1\r\nx: \r\ncontent-length: 18446744073709551615\r\n\r\n";
         assert_eq!(String::from_utf8(out).expect("text"), text);
+    }
+
+    #[test]
+    fn a_digest_says_what_frames_a_request_and_what_becomes_of_its_connection() {
+        const LIMITS: Limits = Limits { max_head: 1024, max_target: 64, max_fields: 8 };
+        for (sent, told) in [
+            ("PUT /a?b HTTP/1.1\r\nHost: a\r\nX: y\r\n", "GET / HTTP/1.1\r\n"),
+            ("HEAD http://a HTTP/1.1\r\nHost: a\r\n", "HEAD / HTTP/1.1\r\n"),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: a, Close\r\n", "GET / HTTP/1.1\r\nconnection: close\r\n"),
+            ("GET / HTTP/1.0\r\n", "GET / HTTP/1.0\r\n"),
+            ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n", "GET / HTTP/1.0\r\nconnection: keep-alive\r\n"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 005\r\n", "GET / HTTP/1.1\r\ncontent-length: 5\r\n"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nExpect: 100-continue\r\n", "GET / HTTP/1.1\r\n"),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\nExpect: 100-Continue\r\nTE: trailers\r\n",
+                "GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\nexpect: 100-continue\r\nte: trailers\r\n",
+            ),
+        ] {
+            let head = check(format!("{sent}\r\n").as_bytes(), &LIMITS).expect("no fault").expect("whole");
+            let mut out = Vec::new();
+            digest(&mut out, &head);
+            assert_eq!(String::from_utf8_lossy(&out), format!("{told}\r\n"), "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn no_digest_is_longer_than_the_longest() {
+        let head = "HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 9223372036854775807\r\n\
+                    Expect: 100-continue\r\nTE: trailers\r\n\r\n";
+        let limits = Limits { max_head: 1024, max_target: 64, max_fields: 8 };
+        let head = check(head.as_bytes(), &limits).expect("no fault").expect("whole");
+        let mut out = Vec::new();
+        digest(&mut out, &head);
+        assert!(out.len() + "keep-alive".len() <= LONGEST_DIGEST, "{}", out.len());
     }
 
     #[test]

@@ -166,7 +166,9 @@ impl Table {
     pub(super) fn begin(&mut self, line: &RequestLine) {
         (self.method, self.target) = (narrow(&line.method), narrow(&line.target));
         self.fields.clear();
-        self.fields.reserve(FIELDS);
+        if self.fields.capacity() == 0 {
+            self.fields = Vec::with_capacity(FIELDS); // the way of `reserve` is longer
+        }
     }
 
     pub(super) fn push(&mut self, line: &Line<'_>, known: Known) {
@@ -201,4 +203,59 @@ fn narrow(range: &Range<usize>) -> Range<u32> {
 
 fn wide(range: &Range<u32>) -> Range<usize> {
     range.start as usize..range.end as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::{HeadSearch, Limits};
+    use super::*;
+
+    fn raw(text: &str) -> RawHead {
+        let limits = Limits { max_head: 1024, max_target: 64, max_fields: 16 };
+        let mut search = HeadSearch::new();
+        let head = search.look(text.as_bytes(), &limits).expect("no fault").expect("whole");
+        search.take(&text.as_bytes()[..head.len])
+    }
+
+    #[test]
+    fn the_parts_of_a_head_are_found_again() {
+        let head = raw("\r\nGET /a?b HTTP/1.1\r\nHost:  c:80 \r\nX-A: 1\r\nx-a:\t2\r\nUpgrade: d\r\n\r\nbody");
+        assert_eq!((head.method(), head.path(), head.authority()), (&b"GET"[..], &b"/a?b"[..], None));
+        assert_eq!(head.host(), Some(&b"c:80"[..]));
+        assert_eq!(head.values(b"x-a").collect::<Vec<_>>(), [b"1", b"2"]);
+        assert_eq!(head.upgrades().collect::<Vec<_>>(), [b"d"]);
+        assert_eq!(head.fields().count(), 4);
+    }
+
+    #[test]
+    fn a_target_in_absolute_form_is_taken_apart() {
+        for (target, host, path) in
+            [("http://a.test:8080/b?c", "a.test:8080", "/b?c"), ("HTTPS://a?b/c", "a", "?b/c"), ("http://a", "a", "")]
+        {
+            let head = raw(&format!("GET {target} HTTP/1.1\r\nHost: other\r\n\r\n"));
+            assert_eq!((head.authority(), head.path()), (Some(host.as_bytes()), path.as_bytes()), "{target}");
+        }
+        let head = raw("OPTIONS * HTTP/1.1\r\nHost: other\r\n\r\n");
+        assert_eq!((head.authority(), head.path()), (None, &b"*"[..]));
+    }
+
+    #[test]
+    fn the_next_head_has_nothing_of_the_one_before() {
+        let limits = Limits { max_head: 1024, max_target: 64, max_fields: 16 };
+        let mut search = HeadSearch::new();
+        let refused = search.look(b"GET / HTTP/1.1\r\nX-A: 1\r\n\r\n", &limits);
+        assert!(refused.is_err(), "no host");
+        let text = b"GET /b HTTP/1.0\r\nX-B: 2\r\n\r\n";
+        let head = search.look(text, &limits).expect("no fault").expect("whole");
+        let head = search.take(&text[..head.len]);
+        assert_eq!((head.fields().count(), head.values(b"x-b").count()), (1, 1));
+    }
+
+    #[test]
+    fn fields_that_go_on_keep_their_order() {
+        let head = raw("GET / HTTP/1.1\r\nHost: a\r\nB: 1\r\nc:2\r\nD: 3\r\nB: 4\r\n\r\n");
+        let mut out = Vec::new();
+        head.write_fields(&mut out, |field| !field.is(b"host") && !field.is(b"d"));
+        assert_eq!(out, b"B: 1\r\nc: 2\r\nB: 4\r\n");
+    }
 }

@@ -235,7 +235,7 @@ impl Said {
     fn read(&mut self, bytes: &[u8]) -> Option<(usize, Result<(), ResponseFault>)> {
         let mut lines = Lines::new(bytes);
         (self.version, self.status) = lines.status_line()?;
-        self.fields.reserve(ROOM);
+        self.fields = Vec::with_capacity(ROOM);
         let mut copying = Copying::new(bytes);
         // what is wrong with a line goes before what a field says wrong
         let mut judged = Ok(());
