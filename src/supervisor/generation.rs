@@ -213,6 +213,14 @@ impl Generation {
         self.pulse.last.as_ref().map_or(0, |pong| pong.vitals.connections)
     }
 
+    /// When the next ping is due; none while one is under way. A worker that just took over is asked often: what went
+    /// with it, should it die, is known from its last answer.
+    #[must_use]
+    pub fn ping_due(&self, now: Instant) -> Option<Instant> {
+        let fresh = matches!(self.state, State::Serving { .. }) && now < self.since + FRESH;
+        self.pulse.due(now, if fresh { PING_INTERVAL_OF_FRESH } else { PING_INTERVAL })
+    }
+
     /// Whether it answers pings in the state that it is in.
     #[must_use]
     pub fn is_pinged(&self) -> bool {
@@ -249,12 +257,12 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// When the next ping is due; none while one is under way.
+    /// When the next ping is due, so long after the last answer; none while one is under way.
     #[must_use]
-    pub fn due(&self, now: Instant) -> Option<Instant> {
+    pub fn due(&self, now: Instant, interval: Duration) -> Option<Instant> {
         match (self.asked, self.answered) {
             (Some(_), _) => None,
-            (None, Some(answered)) => Some(answered + PING_INTERVAL),
+            (None, Some(answered)) => Some(answered + interval),
             (None, None) => Some(now),
         }
     }
@@ -298,6 +306,9 @@ impl Pulse {
 }
 
 const PING_INTERVAL: Duration = Duration::from_secs(1);
+const PING_INTERVAL_OF_FRESH: Duration = Duration::from_millis(100);
+/// How long a worker is fresh that took over.
+const FRESH: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
@@ -312,14 +323,14 @@ mod tests {
         let start = Instant::now();
         let later = start + Duration::from_secs(4);
         let mut pulse = Pulse::default();
-        assert_eq!(pulse.due(start), Some(start));
+        assert_eq!(pulse.due(start, PING_INTERVAL), Some(start));
         let number = pulse.ask(start);
-        assert_eq!(pulse.due(later), None);
+        assert_eq!(pulse.due(later, PING_INTERVAL), None);
         pulse.answer(pong(number + 1), later);
         assert_eq!(pulse.silent(later), Duration::from_secs(4));
         pulse.answer(pong(number), later);
         assert_eq!(pulse.silent(later), Duration::ZERO);
-        assert_eq!(pulse.due(later), Some(later + PING_INTERVAL));
+        assert_eq!(pulse.due(later, PING_INTERVAL), Some(later + PING_INTERVAL));
         assert!(pulse.has_answered(start) && !pulse.has_answered(later), "what counts is when it was asked");
     }
 }

@@ -40,9 +40,9 @@ pub struct Threads {
     journal: Journal,
     /// Connections that were open at the deadline of the drain.
     cut: Arc<AtomicU64>,
-    ended: Arc<Notify>,
     /// Over how many links connections may come.
     links: Arc<AtomicUsize>,
+    ended: Arc<Notify>,
 }
 
 /// What all threads have in common.
@@ -52,8 +52,8 @@ struct Shared {
     journal: Journal,
     limits: Arc<[Arc<Limits>]>,
     cut: Arc<AtomicU64>,
-    ended: Arc<Notify>,
     links: Arc<AtomicUsize>,
+    ended: Arc<Notify>,
 }
 
 struct Serving {

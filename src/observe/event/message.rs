@@ -32,13 +32,18 @@ pub(super) fn of(event: &Event) -> String {
         Event::HandOver { from, to } => format!("Generation {to} took over from {from}, which is parked"),
         Event::ProbationOver { generation } => format!("Generation {generation} passed its probation"),
         Event::Confirmed { generation } => format!("Generation {generation} was confirmed"),
-        Event::RolledBack { failed, generation, why } => format!(
-            "Rolled back: generation {failed} failed in its probation ({}), generation {generation} serves again",
-            Plain(why)
-        ),
-        Event::WorkerDied { generation, pid, how, respawn_in } => format!(
-            "Worker of generation {generation} died ({}, process {pid}): {}",
+        Event::RolledBack { failed, generation, why, connections } => {
+            let lost = connections.map(|lost| format!(" with {}", Count(lost, "connection"))).unwrap_or_default();
+            let why = Plain(why);
+            format!(
+                "Rolled back: generation {failed} failed in its probation ({why}){lost}, generation {generation} serves \
+                 again"
+            )
+        }
+        Event::WorkerDied { generation, pid, how, respawn_in, connections } => format!(
+            "Worker of generation {generation} died ({}, process {pid}) with {}: {}",
             Plain(how),
+            Count(*connections, "connection"),
             next_worker(*respawn_in)
         ),
         Event::WorkerHung { generation, pid, silent } => format!(

@@ -102,6 +102,8 @@ pub enum Event {
         generation: u64,
         /// What happened to the failed one.
         why: String,
+        /// Client connections that went with it, as far as they were known: none when it lives and hands over.
+        connections: Option<u64>,
     },
     /// A worker ended without being told to.
     WorkerDied {
@@ -114,6 +116,8 @@ pub enum Event {
         /// When the next one starts; `None` when none will, because another generation serves.
         #[serde(rename = "respawn_in_ms", serialize_with = "optional_millis")]
         respawn_in: Option<Duration>,
+        /// Client connections that went with it, as far as they were known.
+        connections: u64,
     },
     /// A worker's threads did not answer in time; it is killed and replaced.
     WorkerHung {
@@ -453,10 +457,10 @@ impl Event {
             | Self::ReloadDone { generation, .. }
             | Self::ReloadUnchanged { generation }
             | Self::ReloadRefused { generation, .. }
+            | Self::StateForgotten { generation, .. }
             | Self::Confirmed { generation }
             | Self::WorkerUnfit { generation, .. }
             | Self::Hurried { generation, .. }
-            | Self::StateForgotten { generation, .. }
             | Self::HandOver { to: generation, .. }
             | Self::ProbationOver { generation }
             | Self::RolledBack { generation, .. }

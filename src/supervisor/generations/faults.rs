@@ -134,7 +134,10 @@ impl Generations {
         }
         let pid = self.get(number).map_or(0, |one| one.pid);
         match self.parked_one() {
-            Some(parked) => self.roll_back(number, parked, why),
+            Some(parked) => {
+                let lost = self.connections(number);
+                self.roll_back(number, parked, why, Some(lost));
+            }
             None => {
                 self.died(number, pid, why.to_owned());
                 self.end_run_of(number, why, "the last good one starts again");
@@ -143,12 +146,18 @@ impl Generations {
     }
 
     fn died(&mut self, generation: u64, pid: u32, how: String) {
-        let respawn_in = self.keep_serving();
-        self.log(Event::WorkerDied { generation, pid, how, respawn_in });
+        let (respawn_in, connections) = (self.keep_serving(), self.connections(generation));
+        self.log(Event::WorkerDied { generation, pid, how, respawn_in, connections });
     }
 
     fn died_unneeded(&mut self, generation: u64, pid: u32, how: &str) {
-        self.log(Event::WorkerDied { generation, pid, how: how.to_owned(), respawn_in: None });
+        let (how, connections) = (how.to_owned(), self.connections(generation));
+        self.log(Event::WorkerDied { generation, pid, how, respawn_in: None, connections });
+    }
+
+    /// What goes with a worker that dies, as it last said.
+    fn connections(&self, number: u64) -> u64 {
+        self.list.iter().find(|one| one.number == number).map_or(0, Generation::connections)
     }
 
     /// Sees to it that a worker is made when none serves and none is on its way. Returns in how long, if so.
@@ -216,7 +225,7 @@ impl Generations {
         if !generation.is_pinged() {
             return;
         }
-        if generation.pulse.due(now).is_some_and(|due| due <= now) {
+        if generation.ping_due(now).is_some_and(|due| due <= now) {
             self.ping(number);
         } else if let Some(generation) = self.list.iter().find(|one| one.number == number)
             && self.hangs_at(generation).is_some_and(|at| at <= now)

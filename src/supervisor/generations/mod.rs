@@ -127,7 +127,7 @@ impl Generations {
     #[must_use]
     pub fn next_tick(&self, now: Instant) -> Option<Instant> {
         let deadlines = self.list.iter().filter_map(Generation::deadline);
-        let pings = self.list.iter().filter(|one| one.is_pinged()).filter_map(|one| one.pulse.due(now));
+        let pings = self.list.iter().filter(|one| one.is_pinged()).filter_map(|one| one.ping_due(now));
         let hangs = self.list.iter().filter_map(|one| self.hangs_at(one));
         deadlines.chain(pings).chain(hangs).chain(self.respawn_at).min()
     }

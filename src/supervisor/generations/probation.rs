@@ -136,7 +136,7 @@ impl Generations {
         let served = now.saturating_duration_since(generation.since);
         self.enter(number, State::Yielding);
         match self.parked_one() {
-            Some(parked) => self.roll_back(number, parked, why),
+            Some(parked) => self.roll_back(number, parked, why, None),
             None => {
                 if served >= LONG_LIFE {
                     self.backoff.reset();
@@ -154,9 +154,10 @@ impl Generations {
         self.list.iter().rfind(parked).map(|one| one.number)
     }
 
-    /// The parked one accepts again.
-    pub(super) fn roll_back(&mut self, number: u64, parked: u64, why: &str) {
-        self.log(Event::RolledBack { failed: number, generation: parked, why: why.to_owned() });
+    /// The parked one accepts again. With one that died, `lost` connections went.
+    pub(super) fn roll_back(&mut self, number: u64, parked: u64, why: &str, lost: Option<u64>) {
+        let why_failed = why.to_owned();
+        self.log(Event::RolledBack { failed: number, generation: parked, why: why_failed, connections: lost });
         self.note = Some(format!("rolled back to generation {parked}: generation {number} {why}"));
         self.enter(parked, State::Resuming { until: self.now + ACKNOWLEDGE });
         self.actions.push(Action::Tell(parked, ToWorker::Resume));
