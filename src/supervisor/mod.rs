@@ -346,10 +346,6 @@ impl Supervisor {
         }
     }
 
-    fn ask(&mut self, caller: Caller, conditions: Conditions) {
-        self.inputs.push_back(Input::Asked(caller, conditions));
-    }
-
     /// What a worker counted outlives it, and who waits for its memory does not wait for ever.
     fn take_note(&mut self, input: &Input) {
         match input {
@@ -394,6 +390,10 @@ impl Supervisor {
             };
             self.inputs.extend(trouble);
         }
+    }
+
+    fn ask(&mut self, caller: Caller, conditions: Conditions) {
+        self.inputs.push_back(Input::Asked(caller, conditions));
     }
 
     fn receive_signals(&mut self) {
