@@ -1,7 +1,7 @@
 //! Many reloads leave nothing behind.
 
-use super::{Change, Scene, inside};
-use crate::strict::Habits;
+use super::{Scene, inside};
+use crate::strict::{Change, Habits};
 use crate::support::{Service, wait_for};
 
 const RELOADS: u64 = 50;

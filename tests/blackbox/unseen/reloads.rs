@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Change, Scene, Steps};
-use crate::strict::Habits;
+use super::Scene;
+use crate::strict::{Change, Habits, Steps};
 
 /// How many reloads the promise is shown with.
 const RELOADS: usize = 30;

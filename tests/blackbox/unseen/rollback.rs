@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::{Change, Scene, Steps, inside};
-use crate::strict::{Crowd, Habits};
+use super::{Scene, inside};
+use crate::strict::{Change, Crowd, Habits, Steps};
 use crate::support::{Run, Service, signal, wait_for};
 
 /// Everybody whose connection carries one exchange at a time.
