@@ -41,8 +41,13 @@ enum Command {
     /// Apply the configuration as it is on disk now, and wait for the verdict
     ///
     /// Starts a new generation from the installed binary and the configuration. It takes over without any connection
-    /// being refused; when it is refused, or does not come to serve, the old one goes on untouched. Prints the verdict
-    /// or every problem.
+    /// being refused; when it is refused, or does not come to serve, the old one goes on untouched. When neither the
+    /// configuration nor the binary changed, nothing is done. Prints the verdict or every problem.
+    ///
+    /// For some seconds after it took over, the old generation is kept and serves again should the new one fail. With
+    /// --confirm it also serves again when nobody says `segue reload --confirmed` in time: for a change that may lock
+    /// you out. A reload in between changes nothing about that, except for one that sets another time; only
+    /// --confirmed confirms.
     #[command(after_long_help = EXIT_STATUS)]
     Reload(Reload),
     /// Check the configuration: all problems in one run
@@ -120,6 +125,15 @@ pub struct Reload {
     /// How long to wait for the verdict
     #[arg(long, value_name = "TIME", default_value = "80s", value_parser = duration)]
     timeout: Duration,
+    /// Make a new generation even if nothing changed
+    #[arg(long)]
+    force: bool,
+    /// Go back to the old generation after this time (at most 1h), unless `segue reload --confirmed` comes first
+    #[arg(long, value_name = "TIME", value_parser = time_to_confirm)]
+    confirm: Option<Duration>,
+    /// Keep the generation that a reload with --confirm brought; nothing is reloaded
+    #[arg(long, conflicts_with_all = ["force", "confirm"])]
+    confirmed: bool,
 }
 
 /// Arguments of `segue status`.
@@ -170,6 +184,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|fault| format!("{fault}; write for example \"3s\" or \"500ms\""))
 }
 
+fn time_to_confirm(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        time if time > Duration::from_secs(3600) => Err("an hour is the longest".to_owned()),
+        time => Ok(time),
+    }
+}
+
 /// An error with its causes on standard error, in one line.
 fn complain(fault: &dyn std::error::Error) {
     eprintln!("segue: {}", WithCauses(fault));
@@ -177,8 +198,8 @@ fn complain(fault: &dyn std::error::Error) {
 
 const EXIT_STATUS: &str = "\
 Exit status:
-  0   done; for reload: the new generation serves
-  1   failed; for reload: refused, and the old generation goes on
+  0   done; for reload: the new generation serves, or nothing changed
+  1   failed; for reload: refused, and the old generation goes on; or there is nothing to confirm
   2   the command line is wrong
   78  the configuration is refused (EX_CONFIG); systemd does not try again
 

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -21,6 +22,16 @@ use crate::control::channel::Channel;
 pub struct Image {
     file: Arc<File>,
     path: PathBuf,
+    program: Program,
+}
+
+/// Which program a file is. Equal for the same file with nothing written to it since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    device: u64,
+    inode: u64,
+    size: u64,
+    written: (i64, i64),
 }
 
 /// The process of a worker.
@@ -36,8 +47,21 @@ impl Image {
     /// # Errors
     /// When there is nothing.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { file: Arc::new(File::from(file)), path: path.to_owned() })
+        let file = File::from(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
+        let known = file.metadata()?;
+        let program = Program {
+            device: known.dev(),
+            inode: known.ino(),
+            size: known.len(),
+            written: (known.mtime(), known.mtime_nsec()),
+        };
+        Ok(Self { file: Arc::new(file), path: path.to_owned(), program })
+    }
+
+    /// Which program it is.
+    #[must_use]
+    pub fn program(&self) -> Program {
+        self.program
     }
 
     /// The path of this process' own binary: the installed one, also after that was replaced.
@@ -117,6 +141,16 @@ pub fn ending(status: ExitStatus) -> String {
     }
 }
 
+/// Bytes of memory that nobody else has any of, of a process that runs. A child is readable to its parent even where
+/// other processes are hidden.
+#[must_use]
+pub fn memory(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let mut pages = text.split_ascii_whitespace().skip(1).map_while(|number| number.parse::<u64>().ok());
+    let (resident, shared) = (pages.next()?, pages.next()?);
+    Some(resident.saturating_sub(shared) * rustix::param::page_size() as u64)
+}
+
 fn signal_name(number: i32) -> String {
     let known = [
         (Signal::KILL, "SIGKILL"),
@@ -164,6 +198,14 @@ const NOT_INHERITED: [&str; 9] = [
     "WATCHDOG_USEC",
     "FDSTORE",
 ];
+
+#[cfg(test)]
+impl Program {
+    /// Another one than the default.
+    pub(super) fn other() -> Self {
+        Self { inode: 1, ..Self::default() }
+    }
+}
 
 #[cfg(test)]
 mod tests {

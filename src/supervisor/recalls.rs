@@ -105,8 +105,8 @@ impl Recall {
 fn whom(asker: u64, list: &[Generation]) -> Option<u64> {
     let rank = |one: &Generation| match one.state {
         _ if one.number == asker || one.closed.is_some() => None,
-        State::Entering { .. } | State::Serving { .. } | State::Resuming { .. } => Some(2),
-        State::Parking { .. } | State::Parked => Some(1),
+        State::Entering { .. } | State::Serving { .. } | State::Yielding | State::Resuming { .. } => Some(2),
+        State::Withdrawing { .. } | State::Parking { .. } | State::Parked => Some(1),
         State::Draining { .. } => Some(0),
         State::Starting { .. } | State::Dying { .. } => None,
     };

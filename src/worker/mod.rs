@@ -2,12 +2,13 @@
 //!
 //! [`lifecycle`] is its life as the supervisor tells it, [`configuration`] and [`sockets`] what it is made from,
 //! [`threads`] what serves, [`watch`] what looks after the servers meanwhile, [`moving`] how connections come from the
-//! generation before and go to the next, [`snapshot`] what that one is told.
+//! generation before and go to the next, [`snapshot`] what that one is told, [`memory`] what all of it may cost.
 
 mod arrivals;
 pub mod configuration;
 pub mod lifecycle;
 pub mod link;
+pub mod memory;
 pub mod moving;
 pub mod snapshot;
 pub mod sockets;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::arrivals::{self, Arrivals};
@@ -42,6 +42,7 @@ pub struct Threads {
     cut: Arc<AtomicU64>,
     /// Over how many links connections may come.
     links: Arc<AtomicUsize>,
+    ended: Arc<Notify>,
 }
 
 /// What all threads have in common.
@@ -52,6 +53,7 @@ struct Shared {
     limits: Arc<[Arc<Limits>]>,
     cut: Arc<AtomicU64>,
     links: Arc<AtomicUsize>,
+    ended: Arc<Notify>,
 }
 
 struct Serving {
@@ -90,10 +92,17 @@ impl Threads {
     pub fn start(plan: Arc<Plan>, journal: Journal) -> io::Result<Self> {
         let limits = limits(&plan.config);
         let (cut, links) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (of_plan, of_journal) = (plan.clone(), journal.clone());
-        let shared = Shared { plan: of_plan, journal: of_journal, limits, cut: cut.clone(), links: links.clone() };
+        let ended = Arc::new(Notify::new());
+        let shared = Shared {
+            plan: plan.clone(),
+            journal: journal.clone(),
+            limits,
+            cut: cut.clone(),
+            links: links.clone(),
+            ended: ended.clone(),
+        };
         let threads = (0..count(&plan)).map(|number| Serving::start(number, shared.clone()));
-        Ok(Self { threads: threads.collect::<io::Result<_>>()?, plan, journal, cut, links })
+        Ok(Self { threads: threads.collect::<io::Result<_>>()?, plan, journal, cut, links, ended })
     }
 
     /// What they serve by.
@@ -126,9 +135,15 @@ impl Threads {
         self.order_all(Order::Park).await;
     }
 
-    /// Accepts again.
-    pub async fn resume(&self) {
-        self.order_all(Order::Resume).await;
+    /// Accepts again. Whether every thread does.
+    pub async fn resume(&self) -> bool {
+        self.order_all(Order::Resume).await
+    }
+
+    /// Notified whenever a thread ends, for whatever reason.
+    #[must_use]
+    pub fn ended(&self) -> Arc<Notify> {
+        self.ended.clone()
     }
 
     /// Stops accepting and lets go of what is open: it moves to the heir, or ends with the next response, over `spread`
@@ -262,11 +277,24 @@ fn count(plan: &Plan) -> usize {
     plan.config.worker.threads.unwrap_or_else(cpus).max(1)
 }
 
+/// Says that a thread is through when it is dropped: at its end, and also by a panic.
+struct Through {
+    _finished: oneshot::Sender<()>,
+    ended: Arc<Notify>,
+}
+
+impl Drop for Through {
+    fn drop(&mut self) {
+        self.ended.notify_one();
+    }
+}
+
 impl Serving {
     fn start(number: usize, shared: Shared) -> io::Result<Self> {
         let counters = Counters::new(&shared.plan.names);
         let (orders, incoming) = mpsc::channel(ORDERS);
         let (through, finished) = oneshot::channel::<()>();
+        let through = Through { _finished: through, ended: shared.ended.clone() };
         let own_counters = counters.clone();
         let (started, starts) = std::sync::mpsc::sync_channel(1);
         let handle = std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
@@ -292,7 +320,7 @@ impl Serving {
 
 /// The life of one serving thread.
 async fn run(number: usize, shared: Shared, counters: Arc<Counters>, mut orders: mpsc::Receiver<Order>) {
-    let Shared { plan, journal, limits, cut, links } = shared;
+    let Shared { plan, journal, limits, cut, links, .. } = shared;
     let thread = Thread::start(number, plan, counters, journal);
     let mut acceptors = Acceptors { thread: thread.clone(), limits, watched: Vec::new(), parked: Vec::new() };
     let mut deadline = None;

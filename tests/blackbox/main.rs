@@ -2,6 +2,7 @@
 //!
 //! Nothing here needs root or systemd. Every wait is for a condition and has a deadline.
 
+mod confirm;
 mod death;
 mod faults;
 mod http;
@@ -14,4 +15,5 @@ mod strict;
 mod support;
 mod systemd;
 mod tcp;
+mod unchanged;
 mod unseen;

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::{Access, Config, Drain as DrainConfig, Listener, Log, Worker};
+use crate::config::{Access, Config, Drain as DrainConfig, Listener, Log, Memory, Worker};
 use crate::drain::{Draining, Stage};
 use crate::http1::request::Refusal;
 use crate::listener::accept::Acceptor;
@@ -255,7 +255,7 @@ fn config(listener: Listener) -> Config {
         pools: Vec::new(),
         tcp: Vec::new(),
         log: Log { access: Access::Off, slow: LONG, empty_connections: false },
-        drain: DrainConfig { timeout: LONG, stop_timeout: LONG },
+        drain: DrainConfig { timeout: LONG, stop_timeout: LONG, generations: 4, memory: Memory::Size(u64::MAX) },
         worker: Worker { threads: None, max_connections: None },
     }
 }

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -25,13 +26,27 @@ __attribute__((constructor)) static void start(void) {
     count = page;
 }
 
+static int is_to_port(const struct sockaddr *to, socklen_t length) {
+    if (length < sizeof(struct sockaddr_in))
+        return 0;
+    return (to->sa_family == AF_INET && ((const struct sockaddr_in *)to)->sin_port == port) ||
+           (to->sa_family == AF_INET6 && ((const struct sockaddr_in6 *)to)->sin6_port == port);
+}
+
 int connect(int fd, const struct sockaddr *to, socklen_t length) {
     static int (*real)(int, const struct sockaddr *, socklen_t);
+    /* Which descriptors were told to wait: asking again how far a connection is (ab does) opens none. */
+    static unsigned char waits[1 << 16];
     if (!real)
         real = (int (*)(int, const struct sockaddr *, socklen_t))dlsym(RTLD_NEXT, "connect");
-    if (count && length >= sizeof(struct sockaddr_in) &&
-        ((to->sa_family == AF_INET && ((const struct sockaddr_in *)to)->sin_port == port) ||
-         (to->sa_family == AF_INET6 && ((const struct sockaddr_in6 *)to)->sin6_port == port)))
-        __atomic_add_fetch(count, 1, __ATOMIC_RELAXED);
-    return real(fd, to, length);
+    int result = real(fd, to, length), error = errno;
+    if (count && fd < (int)sizeof waits && is_to_port(to, length)) {
+        int began = result < 0 && error == EINPROGRESS;
+        int again = result < 0 && (error == EALREADY || error == EISCONN);
+        if (began || (!again && !waits[fd]))
+            __atomic_add_fetch(count, 1, __ATOMIC_RELAXED);
+        waits[fd] = (unsigned char)began;
+    }
+    errno = error;
+    return result;
 }

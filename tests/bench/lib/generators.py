@@ -20,6 +20,8 @@ class Generator:
     """One program; the subclasses know its words."""
 
     name = ""
+    opens = CONNECTIONS
+    """Connections that it opens when nobody closes any."""
 
     def argv(self, url):
         raise NotImplementedError
@@ -29,7 +31,7 @@ class Generator:
         raise NotImplementedError
 
     def run(self, machine, port, meanwhile):
-        """Offers its load while `meanwhile()` runs: requests, errors, connections opened, and last words if it gave up."""
+        """Offers its load while `meanwhile()` runs: requests, errors, connections that it had to open again, last words."""
         counted, log = machine.path("connects"), machine.path(f"{self.name}.log")
         with open(counted, "wb") as out:
             out.write(bytes(8))
@@ -47,11 +49,11 @@ class Generator:
         with open(log, encoding="utf-8", errors="replace") as out:
             said = out.read()
         with open(counted, "rb") as count:
-            opened = int.from_bytes(count.read(8), "little")
+            opened = int.from_bytes(count.read(8), "little") - self.opens
         figures = self.read(said) if process.returncode == 0 else None
         if figures is None:
-            return {"requests": 0, "errors": 0, "gave_up": 1, "opened": opened, "said": said.strip()[-300:]}
-        return {**figures, "gave_up": 0, "opened": opened, "said": ""}
+            return {"requests": 0, "errors": 0, "gave_up": 1, "again": opened, "said": said.strip()[-300:]}
+        return {**figures, "gave_up": 0, "again": opened, "said": ""}
 
 
 class Ab(Generator):
@@ -73,6 +75,8 @@ class Ab(Generator):
 
 class Wrk(Generator):
     name = "wrk"
+    # it tries the address first
+    opens = CONNECTIONS + 1
 
     def argv(self, url):
         return [tool("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--timeout", "10s", url]
