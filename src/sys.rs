@@ -1,13 +1,16 @@
 //! What processes need of the kernel, and crates do not offer or not whole: signals as readable events, sockets that
-//! never block, descriptors in the poller; and what is quicker without a second look: an allocator, field values. The
+//! never block, descriptors in the poller, memory that outlives a process; and what is quicker without a second look: an allocator, field values. The
 //! only file with `unsafe` in it.
 
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::fs::File;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -70,6 +73,61 @@ unsafe impl GlobalAlloc for Allocator {
                 libmimalloc_sys::mi_realloc_aligned(block.cast(), size, layout.align()).cast()
             }
         }
+    }
+}
+
+/// Numbers in memory that other processes can read as a file, also after this one was killed.
+#[derive(Debug)]
+pub struct SharedNumbers {
+    numbers: NonNull<AtomicU64>,
+    file: File,
+}
+
+// SAFETY: the memory is reached by atomic operations alone, and stays mapped until the drop.
+unsafe impl Send for SharedNumbers {}
+// SAFETY: as above.
+unsafe impl Sync for SharedNumbers {}
+
+impl SharedNumbers {
+    /// How many numbers there are.
+    pub const NUMBERS: usize = Self::BYTES / size_of::<AtomicU64>();
+    const BYTES: usize = 16 * 1024;
+
+    /// All of them 0.
+    ///
+    /// # Errors
+    /// When there is no memory or descriptor left.
+    pub fn new() -> io::Result<Self> {
+        let file = File::from(rustix::fs::memfd_create(c"segue-tally", rustix::fs::MemfdFlags::CLOEXEC)?);
+        file.set_len(Self::BYTES as u64)?;
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        // SAFETY: a new mapping, at a place that the kernel chooses.
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), Self::BYTES, access, kind, file.as_raw_fd(), 0) };
+        if page == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let numbers = NonNull::new(page.cast()).ok_or_else(io::Error::last_os_error)?;
+        Ok(Self { numbers, file })
+    }
+
+    /// The number of this index, modulo their count.
+    #[must_use]
+    pub fn number(&self, index: usize) -> &AtomicU64 {
+        // SAFETY: inside the mapping, which is aligned to pages and lives as long as `self`.
+        unsafe { self.numbers.add(index % Self::NUMBERS).as_ref() }
+    }
+
+    /// The file that another process reads them from, in the byte order of the machine.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for SharedNumbers {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this size, and nobody has a reference any more.
+        let _ = unsafe { libc::munmap(self.numbers.as_ptr().cast(), Self::BYTES) }; // cannot fail
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::process::Program;
 use crate::control::message::{Finished, Pong, Ready};
+use crate::control::tally::Inside;
 
 /// A worker made from one configuration and one binary.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Generation {
     pub confirm_by: Option<Instant>,
     /// It was told to finish early.
     pub hurried: bool,
+    /// What it had open, as last seen.
+    pub inside: Inside,
     /// Bytes of memory that it uses, as last seen.
     pub memory: u64,
 }
@@ -137,6 +140,7 @@ impl Generation {
             heir: None,
             confirm_by: None,
             hurried: false,
+            inside: Inside::default(),
             memory: 0,
         }
     }

@@ -25,6 +25,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
 use self::clients::{Clients, OpenError};
+use self::generation::State;
 use self::generations::{Action, Caller, Generations, Input, Notice, Phase, Settings};
 use self::listeners::Listeners;
 use self::process::Image;
@@ -160,11 +161,24 @@ impl Supervisor {
     fn handle_inputs(&mut self) {
         while let Some(input) = self.inputs.pop_front() {
             let now = Instant::now();
+            if matches!(input, Input::Tick | Input::Nonsense(..)) {
+                self.note_inside(); // a worker may be given up
+            }
             for action in self.generations.handle(input, now) {
                 if !matches!(action, Action::Tell(_, ToWorker::Ping { .. })) {
                     self.regular.status = now; // something changed
                 }
                 self.carry_out(action, now);
+            }
+        }
+        self.let_go_of_sockets();
+    }
+
+    fn note_inside(&mut self) {
+        let numbers: Vec<_> = self.generations.list().iter().map(|one| one.number).collect();
+        for number in numbers {
+            if let Some(inside) = self.workers.inside(number) {
+                self.generations.note_inside(number, inside);
             }
         }
     }
@@ -200,9 +214,21 @@ impl Supervisor {
         self.workers.prove(number);
         let ready = self.generations.list().iter().find(|one| one.number == number).and_then(|one| one.ready.as_ref());
         if let Some(ready) = ready {
-            let events = self.listeners.keep(&ready.listeners, &mut self.notify);
+            let events = self.listeners.prove(ready.listeners.clone());
             events.into_iter().for_each(|event| self.journal.event(event));
         }
+    }
+
+    /// Gives up the sockets that nobody needs any more: of listeners that a configuration dropped and cannot come back,
+    /// and of those that came with a generation which did not stay. One that starts has not yet said what it uses.
+    fn let_go_of_sockets(&mut self) {
+        let list = self.generations.list();
+        if list.iter().any(|one| matches!(one.state, State::Starting { .. })) {
+            return;
+        }
+        let living = list.iter().filter(|one| one.accepts() || one.is_parked()).filter_map(|one| one.ready.as_ref());
+        let living: Vec<_> = living.flat_map(|ready| &ready.listeners).collect();
+        self.listeners.keep(&living, &mut self.notify);
     }
 
     fn say(&mut self, notice: Notice, now: Instant) {
@@ -297,6 +323,10 @@ impl Supervisor {
                 self.pass_on(steps);
                 None
             }
+            Heard::Left(inside) => {
+                self.generations.note_inside(number, inside);
+                None
+            }
             Heard::Hello => self.workers.greet(number, &self.listeners.all()),
             Heard::Bind { listener, address } => match self.listeners.bind(&listener, &address, &mut self.notify) {
                 Ok((socket, events)) => {
@@ -314,6 +344,10 @@ impl Supervisor {
                 }
             },
         }
+    }
+
+    fn ask(&mut self, caller: Caller, conditions: Conditions) {
+        self.inputs.push_back(Input::Asked(caller, conditions));
     }
 
     /// What a worker counted outlives it, and who waits for its memory does not wait for ever.
@@ -360,10 +394,6 @@ impl Supervisor {
             };
             self.inputs.extend(trouble);
         }
-    }
-
-    fn ask(&mut self, caller: Caller, conditions: Conditions) {
-        self.inputs.push_back(Input::Asked(caller, conditions));
     }
 
     fn receive_signals(&mut self) {

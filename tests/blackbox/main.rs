@@ -2,6 +2,7 @@
 //!
 //! Nothing here needs root or systemd. Every wait is for a condition and has a deadline.
 
+mod bounds;
 mod confirm;
 mod death;
 mod diff;
