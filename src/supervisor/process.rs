@@ -6,13 +6,13 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 
 use crate::control::channel::Channel;
 
@@ -23,10 +23,11 @@ pub struct Image {
     path: PathBuf,
 }
 
-/// The process of a worker.
+/// A child of this process. It is more than the `Child` of the program that started it: whatever program runs as this
+/// process later can [`Process::adopt`] it.
 #[derive(Debug)]
 pub struct Process {
-    child: Child,
+    pid: Pid,
     pidfd: OwnedFd,
 }
 
@@ -65,16 +66,34 @@ impl Image {
         }
         // a key press in the terminal is for the supervisor, which tells its workers
         command.process_group(0);
-        let child = command.spawn()?;
-        watch(child)
+        Process::adopt(Pid::from_child(&command.spawn()?))
     }
 }
 
 impl Process {
+    /// Watches the child `pid`, which nobody has waited for.
+    ///
+    /// # Errors
+    /// When there is no such child. When there is no descriptor left, which is the end of the child.
+    pub fn adopt(pid: Pid) -> io::Result<Self> {
+        // a child that nobody waited for keeps its number, also when it ended; another process has no such number
+        let running = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        rustix::process::waitid(WaitId::Pid(pid), running)?;
+        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(Self { pid, pidfd }),
+            Err(fault) => {
+                // nobody could ever tell how it is
+                rustix::process::kill_process(pid, Signal::KILL)?;
+                rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)?;
+                Err(fault.into())
+            }
+        }
+    }
+
     /// The process id, for people.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
     /// Sends a signal. To a process that is gone already it does nothing.
@@ -87,16 +106,18 @@ impl Process {
     ///
     /// # Errors
     /// When somebody else waited for it.
-    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.child.try_wait()
+    pub fn ended(&self) -> io::Result<Option<WaitIdStatus>> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        Ok(rustix::process::waitid(WaitId::PidFd(self.as_fd()), options)?)
     }
 
     /// Waits until it ended.
     ///
     /// # Errors
     /// When somebody else waited for it.
-    pub fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait()
+    pub fn wait(&self) -> io::Result<Option<WaitIdStatus>> {
+        let wait = || rustix::process::waitid(WaitId::PidFd(self.as_fd()), WaitIdOptions::EXITED);
+        Ok(rustix::io::retry_on_intr(wait)?)
     }
 }
 
@@ -109,8 +130,8 @@ impl AsFd for Process {
 
 /// How a process ended, as the rest of a sentence about it.
 #[must_use]
-pub fn ending(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
+pub fn ending(status: &WaitIdStatus) -> String {
+    match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => format!("exited with status {code}"),
         (None, Some(signal)) => format!("was killed by {}", signal_name(signal)),
         (None, None) => "ended".to_owned(),
@@ -132,19 +153,6 @@ fn signal_name(number: i32) -> String {
     ];
     let name = known.iter().find(|(signal, _)| signal.as_raw() == number);
     name.map_or_else(|| format!("signal {number}"), |(_, name)| (*name).to_owned())
-}
-
-fn watch(mut child: Child) -> io::Result<Process> {
-    let pid = Pid::from_child(&child);
-    // the child cannot be reaped by anybody else, so the number is still its own
-    match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(pidfd) => Ok(Process { child, pidfd }),
-        Err(fault) => {
-            child.kill()?;
-            child.wait()?;
-            Err(fault.into())
-        }
-    }
 }
 
 /// Milliseconds after which a worker's allocator gives free memory back to the kernel, read when the process starts. It
@@ -175,18 +183,37 @@ mod tests {
         (image.start(there).expect("start"), here)
     }
 
+    fn end_of(process: &Process) -> String {
+        ending(&process.wait().expect("wait").expect("it ended"))
+    }
+
     #[test]
     fn a_program_that_fails_is_told_by_its_status() {
-        let (mut process, _channel) = start("/bin/false");
-        assert_eq!(ending(process.wait().expect("wait")), "exited with status 1");
+        let (process, _channel) = start("/bin/false");
+        assert_eq!(end_of(&process), "exited with status 1");
     }
 
     #[test]
     fn a_program_that_is_killed_is_told_by_the_signal() {
-        let (mut process, _channel) = start("/bin/cat"); // reads standard input or complains of its argument
+        let (process, _channel) = start("/bin/cat"); // reads standard input or complains of its argument
         process.signal(Signal::KILL);
-        let how = ending(process.wait().expect("wait"));
+        let how = end_of(&process);
         assert!(how == "was killed by SIGKILL" || how == "exited with status 1", "{how}");
+    }
+
+    #[test]
+    fn a_child_that_ended_is_still_known_by_its_number_until_somebody_waits_for_it() {
+        let (process, _channel) = start("/bin/false");
+        let pid = process.pid;
+        drop(process);
+        let process = Process::adopt(pid).expect("a child");
+        assert_eq!(end_of(&process), "exited with status 1");
+        Process::adopt(pid).expect_err("it was waited for");
+    }
+
+    #[test]
+    fn a_process_that_is_no_child_is_not_adopted() {
+        Process::adopt(rustix::process::getpid()).expect_err("no child of its own");
     }
 
     #[test]
@@ -198,7 +225,7 @@ mod tests {
         std::fs::remove_file(&path).expect("remove");
         std::fs::copy("/bin/true", &path).expect("copy");
         let (_here, there) = Channel::pair().expect("pair");
-        let mut process = image.start(there).expect("start");
-        assert_eq!(ending(process.wait().expect("wait")), "exited with status 1");
+        let process = image.start(there).expect("start");
+        assert_eq!(end_of(&process), "exited with status 1");
     }
 }

@@ -180,7 +180,7 @@ impl Workers {
         let index = self.list.iter().position(|one| one.number == number)?;
         let how = match self.list[index].process.ended() {
             Ok(None) => return None,
-            Ok(Some(status)) => ending(status),
+            Ok(Some(status)) => ending(&status),
             Err(fault) => format!("is gone: {fault}"),
         };
         self.list.remove(index);
@@ -189,7 +189,7 @@ impl Workers {
 
     /// Ends every process at once.
     pub(super) fn kill_all(&mut self) {
-        for worker in &mut self.list {
+        for worker in &self.list {
             worker.process.signal(Signal::KILL);
             // a killed process ends; if it is gone already, so much the better
             let _ = worker.process.wait();
