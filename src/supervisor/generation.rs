@@ -29,6 +29,8 @@ pub struct Generation {
     pub closed: Option<Instant>,
     /// Its last words.
     pub finished: Option<Finished>,
+    /// Who takes over its connections while it drains, as it was last told.
+    pub heir: Option<u64>,
 }
 
 /// Where a generation stands. Every state but `Serving` and `Parked` has a deadline.
@@ -112,6 +114,7 @@ impl Generation {
             pulse: Pulse::default(),
             closed: None,
             finished: None,
+            heir: None,
         }
     }
 
@@ -119,6 +122,18 @@ impl Generation {
     #[must_use]
     pub fn is_serving(&self) -> bool {
         matches!(self.state, State::Entering { .. } | State::Serving { .. } | State::Resuming { .. })
+    }
+
+    /// Whether it drains and can still be told where its connections go.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        matches!(self.state, State::Draining { .. }) && self.is_there()
+    }
+
+    /// Whether it listens to what it is told.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.closed.is_none() && self.finished.is_none()
     }
 
     /// When the supervisor must look at it again, if nothing is heard of it.
@@ -142,6 +157,12 @@ impl Generation {
     #[must_use]
     pub fn is_answering(&self) -> bool {
         self.pulse.answered_since(self.since) && self.pulse.asked().is_none()
+    }
+
+    /// Client connections that it holds, as it last said.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.pulse.last.as_ref().map_or(0, |pong| pong.vitals.connections)
     }
 
     /// Whether it answers pings in the state that it is in.

@@ -170,6 +170,13 @@ impl Supervisor {
                 let trouble = self.workers.tell(number, &word, &[]);
                 self.inputs.extend(trouble);
             }
+            Action::Link { from, to } => match self.workers.link(from, to) {
+                Ok(trouble) => self.inputs.extend(trouble),
+                Err(fault) => {
+                    let text = format!("generations {from} and {to} cannot be linked, connections stay: {fault}");
+                    self.journal.event(Event::SupervisorWarning { text });
+                }
+            },
             Action::Abort(number) => self.workers.signal(number, Signal::ABORT),
             Action::Kill(number) => self.workers.signal(number, Signal::KILL),
             Action::Prove(number) => self.prove(number),

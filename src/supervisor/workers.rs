@@ -1,5 +1,6 @@
 //! The processes of the generations and the channels to them.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -66,7 +67,7 @@ impl Workers {
         }
     }
 
-    fn try_spawn(&mut self, number: u64, recipe: Recipe) -> std::io::Result<u32> {
+    fn try_spawn(&mut self, number: u64, recipe: Recipe) -> io::Result<u32> {
         let (image, remembered) = match (recipe, &self.proven) {
             (Recipe::Proven, Some(proven)) => (proven.image.clone(), Some(proven.sources.try_clone()?)),
             (Recipe::Proven, None) | (Recipe::Installed, _) => (Image::open(&self.binary)?, None),
@@ -83,6 +84,17 @@ impl Workers {
         let channel = self.list.iter().find(|one| one.number == number)?.channel.as_ref()?;
         let fault = channel.send(word, with).err()?;
         Some(Input::Nonsense(number, format!("takes no messages: {}", chain(&fault))))
+    }
+
+    /// Gives two workers a link, over which the connections of `from` move to `to`. Returns what went wrong with whom.
+    ///
+    /// # Errors
+    /// When there is no descriptor left: what `from` holds then stays with it.
+    pub(super) fn link(&mut self, from: u64, to: u64) -> io::Result<Vec<Input>> {
+        let (sending, receiving) = Channel::pair()?;
+        let heir = self.tell(to, &ToWorker::Inherit { generation: from }, &[receiving.as_fd()]);
+        let old = self.tell(from, &ToWorker::Heir { generation: to }, &[sending.as_fd()]);
+        Ok(heir.into_iter().chain(old).collect())
     }
 
     pub(super) fn signal(&self, number: u64, signal: Signal) {

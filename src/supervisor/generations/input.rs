@@ -45,6 +45,13 @@ pub enum Action {
     Spawn(u64, Recipe),
     /// Say something to a worker.
     Tell(u64, ToWorker),
+    /// Connect two workers, so that the connections of the one that drains can move to the other.
+    Link {
+        /// Who drains.
+        from: u64,
+        /// Who takes over.
+        to: u64,
+    },
     /// End a worker: with a core dump.
     Abort(u64),
     /// End a worker at once.

@@ -6,6 +6,7 @@
 //! serving one has lived through its probation, and resumes when that one dies or hangs in it.
 
 mod faults;
+mod heirs;
 mod input;
 
 use std::time::{Duration, Instant};
@@ -109,6 +110,7 @@ impl Generations {
         }
         self.keep_serving();
         self.respawn_when_due();
+        self.link_to_heir();
         if self.phase == Phase::Stopping && self.list.is_empty() {
             self.over();
         }
@@ -248,7 +250,7 @@ impl Generations {
         let not_needed = purpose == Purpose::Respawn && self.list.iter().any(Generation::is_serving);
         if not_needed {
             // a reload came to serve meanwhile
-            self.drain(number, Some(Duration::ZERO));
+            self.drain(&[number], Some(Duration::ZERO));
         } else {
             self.enter(number, State::Entering { until: now + ACKNOWLEDGE });
             self.actions.push(Action::Tell(number, ToWorker::Serve));
@@ -263,6 +265,7 @@ impl Generations {
         self.ping(number);
         let others: Vec<_> =
             self.list.iter().filter(|one| one.number != number).map(|one| (one.number, one.state)).collect();
+        let mut superseded = Vec::new();
         for (other, state) in others {
             match state {
                 State::Serving { .. } | State::Resuming { .. } => {
@@ -270,10 +273,11 @@ impl Generations {
                     self.actions.push(Action::Tell(other, ToWorker::Park));
                 }
                 // there is a newer one to go back to
-                State::Parking { .. } | State::Parked => self.drain(other, None),
+                State::Parking { .. } | State::Parked => superseded.push(other),
                 State::Starting { .. } | State::Entering { .. } | State::Draining { .. } | State::Dying { .. } => {}
             }
         }
+        self.drain(&superseded, None);
         self.settle();
     }
 
@@ -385,9 +389,7 @@ impl Generations {
         self.prove(number);
         self.log(Event::ProbationOver { generation: number });
         let parked: Vec<_> = self.list.iter().filter(|one| one.state == State::Parked).map(|one| one.number).collect();
-        for number in parked {
-            self.drain(number, None);
-        }
+        self.drain(&parked, None);
     }
 
     fn prove(&mut self, number: u64) {
@@ -398,16 +400,22 @@ impl Generations {
         }
     }
 
-    fn drain(&mut self, number: u64, timeout: Option<Duration>) {
+    /// Has those that are parked finish or move what they hold.
+    fn drain(&mut self, numbers: &[u64], timeout: Option<Duration>) {
         let now = self.now;
-        let Some(generation) = self.get(number) else { return };
-        let own = generation.ready.as_ref().map_or(SHORT_DRAIN, |ready| ready.drain_timeout);
-        let connections = generation.pulse.last.as_ref().map_or(0, |pong| pong.vitals.connections);
-        let whole = timeout.unwrap_or(own);
-        generation.state = State::Draining { until: now + whole + DRAIN_GRACE };
-        generation.since = now;
-        self.actions.push(Action::Tell(number, ToWorker::Drain { timeout }));
-        self.log(Event::Draining { generation: number, connections, timeout: whole });
+        let mut drained = Vec::new();
+        for one in self.list.iter_mut().filter(|one| numbers.contains(&one.number)) {
+            let whole = timeout.unwrap_or(one.ready.as_ref().map_or(SHORT_DRAIN, |ready| ready.drain_timeout));
+            one.state = State::Draining { until: now + whole + DRAIN_GRACE };
+            one.since = now;
+            drained.push((one.number, one.connections(), whole));
+        }
+        // all of them are out of the way now; each hears who takes over before it is to let go of anything
+        self.link_to_heir();
+        for (generation, connections, whole) in drained {
+            self.actions.push(Action::Tell(generation, ToWorker::Drain { timeout }));
+            self.log(Event::Draining { generation, connections, timeout: whole });
+        }
     }
 
     fn get(&mut self, number: u64) -> Option<&mut Generation> {

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -50,6 +51,15 @@ impl Machine {
     fn build(&mut self, number: u64) -> Vec<Action> {
         self.handle(Input::Spawned(number, 100 + number as u32));
         self.say(number, ToSupervisor::Ready(ready()))
+    }
+
+    /// A reload makes `number`, which takes over from the one before; it is on probation now.
+    fn hand_over(&mut self, number: u64) -> Vec<Action> {
+        self.handle(Input::Asked(Caller::Signal));
+        self.build(number);
+        let mut actions = self.say(number, ToSupervisor::Serving);
+        actions.extend(self.say(number - 1, ToSupervisor::Parked));
+        actions
     }
 
     fn pass(&mut self, time: Duration) -> Vec<Action> {
@@ -119,6 +129,14 @@ fn told(actions: &[Action]) -> Vec<(u64, &ToWorker)> {
         _ => None,
     });
     words.collect()
+}
+
+fn links(actions: &[Action]) -> Vec<(u64, u64)> {
+    let links = actions.iter().filter_map(|action| match action {
+        Action::Link { from, to } => Some((*from, *to)),
+        _ => None,
+    });
+    links.collect()
 }
 
 fn verdicts(actions: &[Action]) -> Vec<(u64, &Verdict)> {
@@ -222,6 +240,73 @@ fn the_parked_generation_drains_when_the_probation_is_over() {
     let actions = machine.handle(Input::Exited(1, "exited with status 0".to_owned()));
     let drained = |action: &Action| matches!(action, Action::Log(Event::Drained { finished: 4, cut: 1, .. }));
     assert!(actions.iter().any(drained), "{actions:?}");
+}
+
+#[test]
+fn who_drains_is_linked_to_its_heir_before_it_is_told_to_drain() {
+    let mut machine = Machine::on_probation();
+    let actions = machine.pass_alive(secs(3));
+    let at = |wanted: &Action| actions.iter().position(|action| action == wanted);
+    let (link, drain) = (Action::Link { from: 1, to: 2 }, Action::Tell(1, ToWorker::Drain { timeout: None }));
+    assert!(at(&link).is_some_and(|link| Some(link) < at(&drain)), "{actions:?}");
+    assert_eq!(links(&machine.pass_alive(secs(3))), [], "once is enough");
+}
+
+#[test]
+fn each_proven_generation_becomes_the_heir_of_all_that_drain() {
+    let mut machine = Machine::on_probation();
+    machine.pass_alive(secs(3));
+    machine.hand_over(3);
+    let actions = machine.pass_alive(secs(3));
+    assert_eq!(links(&actions), [(1, 3), (2, 3)]);
+}
+
+#[test]
+fn one_superseded_in_its_probation_inherits_until_the_newest_is_proven() {
+    let mut machine = Machine::on_probation();
+    let actions = machine.hand_over(3);
+    assert_eq!(links(&actions), [(1, 2)], "the one that can be gone back to, not the newest");
+    assert_eq!(links(&machine.pass_alive(secs(3))), [(1, 3), (2, 3)]);
+}
+
+#[test]
+fn when_an_heir_dies_the_one_made_in_its_place_inherits() {
+    let mut machine = Machine::on_probation();
+    machine.pass_alive(secs(3));
+    let actions = machine.handle(Input::Exited(2, "died".to_owned()));
+    assert_eq!((spawned(&actions), links(&actions)), (vec![(3, Recipe::Proven)], vec![]));
+    assert_eq!(links(&machine.build(3)), [], "it accepts nothing yet");
+    assert_eq!(links(&machine.say(3, ToSupervisor::Serving)), [(1, 3)]);
+}
+
+#[test]
+fn after_a_roll_back_the_one_that_serves_again_inherits() {
+    let mut machine = Machine::on_probation();
+    machine.pass_alive(secs(3));
+    machine.hand_over(3);
+    machine.hand_over(4);
+    // 2 was the one before, and went when the third came
+    let heirs = |machine: &Machine| machine.generations.list().iter().map(|one| one.heir).collect::<Vec<_>>();
+    assert_eq!(heirs(&machine), [Some(3), Some(3), None, None]);
+    machine.handle(Input::Exited(4, "died".to_owned()));
+    let actions = machine.say(3, ToSupervisor::Resumed);
+    assert_eq!((links(&actions), heirs(&machine)), (vec![], vec![Some(3), Some(3), None]), "as before");
+}
+
+#[test]
+fn when_the_parked_one_dies_the_one_that_serves_inherits_although_unproven() {
+    let mut machine = Machine::on_probation();
+    machine.hand_over(3);
+    let actions = machine.handle(Input::Exited(2, "died".to_owned()));
+    assert_eq!(links(&actions), [(1, 3)], "there is nothing to go back to any more");
+}
+
+#[test]
+fn at_the_end_of_the_service_nobody_inherits() {
+    let mut machine = Machine::on_probation();
+    let mut actions = machine.handle(Input::Stop);
+    actions.extend(machine.handle(Input::Exited(2, "exited with status 0".to_owned())));
+    assert_eq!(links(&actions), []);
 }
 
 #[test]
@@ -344,7 +429,7 @@ fn callers_that_come_during_a_reload_share_the_next_one() {
     machine.build(3);
     let actions = machine.say(3, ToSupervisor::Serving);
     // the one that was parked already goes, the one before becomes what can be gone back to
-    assert_eq!(told(&actions), [(1, &ToWorker::Drain { timeout: None }), (2, &ToWorker::Park)]);
+    assert_eq!(told(&actions), [(2, &ToWorker::Park), (1, &ToWorker::Drain { timeout: None })]);
     let actions = machine.say(2, ToSupervisor::Parked);
     assert_eq!(verdicts(&actions).iter().map(|(client, _)| *client).collect::<Vec<_>>(), [2, 3, 4]);
     assert!(spawned(&actions).is_empty());
@@ -476,11 +561,20 @@ struct Play {
     answered: Vec<u64>,
     reloading: bool,
     over: bool,
+    /// Who drains, with its heir, as the workers were told.
+    heirs: HashMap<u64, u64>,
 }
 
 impl Play {
     fn new() -> Self {
-        Self { machine: Machine::serving(), asked: 0, answered: Vec::new(), reloading: false, over: false }
+        Self {
+            machine: Machine::serving(),
+            asked: 0,
+            answered: Vec::new(),
+            reloading: false,
+            over: false,
+            heirs: HashMap::new(),
+        }
     }
 
     fn happen(&mut self, event: &Happening) {
@@ -524,8 +618,36 @@ impl Play {
                     assert_eq!(*code, 0, "a service that ran never gives up");
                     self.over = true;
                 }
+                Action::Link { from, to } => self.link(*from, *to),
+                Action::Tell(number, ToWorker::Drain { timeout: None }) => {
+                    let list = self.machine.generations.list();
+                    let heard = list.iter().any(|one| one.number == *number && one.is_there());
+                    let heir = heard && list.iter().any(|one| can_inherit(one, *number));
+                    assert!(!heir || self.heirs.contains_key(number), "{number} drains and was told of no heir");
+                }
                 _ => {}
             }
+        }
+    }
+
+    /// A link leads from one that drains to one that does not; never to itself, nor to one that accepts nothing yet.
+    fn link(&mut self, from: u64, to: u64) {
+        let list = self.machine.generations.list();
+        let find = |number: u64| list.iter().find(|one| one.number == number).expect("linked and not there");
+        assert!(find(from).is_draining(), "{from} is linked to {to} and does not drain: {list:?}");
+        assert!(can_inherit(find(to), from), "{to} cannot inherit from {from}: {list:?}");
+        let parked = list.iter().any(|one| one.is_there() && one.state == State::Parked);
+        assert!(!parked || find(to).word() == "parked", "{to} may yet fail, and inherits: {list:?}");
+        assert_ne!(self.heirs.insert(from, to), Some(to), "linked twice");
+    }
+
+    /// Whoever drains has an heir while there is anybody who could be one.
+    fn check_heirs(&self, list: &[Generation]) {
+        for one in list.iter().filter(|one| one.is_draining()) {
+            let told = self.heirs.get(&one.number);
+            let living = list.iter().any(|heir| Some(&heir.number) == told && can_inherit(heir, one.number));
+            let could = list.iter().any(|heir| can_inherit(heir, one.number));
+            assert!(living || !could, "{} is left with what it holds: {list:?}", one.number);
         }
     }
 
@@ -541,6 +663,9 @@ impl Play {
                 generations.is_busy(),
                 "systemd waits for a reload that is over, or the reverse"
             );
+        }
+        if generations.phase() == Phase::Running {
+            self.check_heirs(list);
         }
         let accepting = list.iter().filter(|one| matches!(one.state, State::Serving { .. })).count();
         assert!(accepting <= 1, "two serve: {list:?}");
@@ -561,6 +686,11 @@ impl Play {
         assert_eq!(self.answered, (1..=self.asked).collect::<Vec<_>>(), "every caller hears one verdict");
         assert!(!self.reloading);
     }
+}
+
+fn can_inherit(heir: &Generation, from: u64) -> bool {
+    let stands = matches!(heir.state, State::Serving { .. } | State::Parking { .. } | State::Parked);
+    heir.number != from && heir.is_there() && stands
 }
 
 fn obey(number: u64, state: State) -> Input {
