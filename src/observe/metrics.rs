@@ -1,7 +1,8 @@
 //! Counters: bumped by the thread that owns them, summed by whoever asks.
 //!
 //! Each data thread has one [`Counters`], made on that thread so that no cache line is shared. There is one writer, so
-//! a bump is a plain load and store; readers may see a count a moment late. Everything only grows.
+//! a bump is a plain load and store; readers may see a count a moment late. Everything only grows, but for the gauges
+//! of what is open now.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +30,32 @@ pub struct Counted<'a> {
     pub attempts: &'a [Attempt],
 }
 
+/// What a client connection is busy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// A request that is not answered whole.
+    Exchange,
+    /// A tunnel after a switch of protocols: WebSocket and the like.
+    Upgrade,
+    /// A tunnel in TCP mode.
+    Tcp,
+}
+
+impl Busy {
+    /// All of them, in the order of the variants.
+    pub const ALL: [Self; 3] = [Self::Exchange, Self::Upgrade, Self::Tcp];
+
+    /// The name of the gauge.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exchange => "exchanges",
+            Self::Upgrade => "upgrades",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
 /// Sums over the threads of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Totals {
@@ -50,9 +77,29 @@ impl Counters {
         self.listener(listener, |counts| counts.accepted.add(1));
     }
 
-    /// A client connection ended, or left this process.
+    /// A client connection ended.
     pub fn closed(&self, listener: Index) {
         self.listener(listener, |counts| counts.closed.add(1));
+    }
+
+    /// A client connection came from another generation.
+    pub fn arrived(&self, listener: Index) {
+        self.listener(listener, |counts| counts.moved_in.add(1));
+    }
+
+    /// A client connection went to another generation.
+    pub fn left(&self, listener: Index) {
+        self.listener(listener, |counts| counts.moved_out.add(1));
+    }
+
+    /// A client connection is busy from now on, until [`Counters::idle`].
+    pub fn busy(&self, listener: Index, with: Busy) {
+        self.listener(listener, |counts| counts.busy[with as usize].add(1));
+    }
+
+    /// A client connection is no longer busy with this.
+    pub fn idle(&self, listener: Index, with: Busy) {
+        self.listener(listener, |counts| counts.busy[with as usize].take(1));
     }
 
     /// A client connection ended without a byte.
@@ -127,7 +174,19 @@ impl Totals {
         self.listeners.iter().flat_map(|listener| listener.exchanges).sum()
     }
 
-    /// Everything as JSON, by name; `dropped` is what the journal says of itself.
+    /// Client connections open now, by what they are busy with, as JSON: of all listeners and of each.
+    #[must_use]
+    pub fn connections(&self, names: &Names) -> Value {
+        let mut all = Listener::default();
+        self.listeners.iter().for_each(|listener| all.join(listener));
+        let listeners = names.listeners.iter().zip(&self.listeners);
+        let mut connections = all.connections();
+        connections["listeners"] =
+            listeners.map(|(name, counts)| (name.clone(), counts.connections())).collect::<Map<_, _>>().into();
+        connections
+    }
+
+    /// Everything that only grows, as JSON, by name; `dropped` is what the journal says of itself.
     #[must_use]
     pub fn snapshot(&self, names: &Names, dropped: u64) -> Value {
         let listeners = names.listeners.iter().zip(&self.listeners);
@@ -149,6 +208,10 @@ impl Count {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
     }
 
+    fn take(&self, less: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(less), Ordering::Relaxed);
+    }
+
     fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -158,6 +221,9 @@ impl Count {
 struct Listener<T> {
     accepted: T,
     closed: T,
+    moved_in: T,
+    moved_out: T,
+    busy: [T; Busy::ALL.len()],
     empty: T,
     heads_refused: [T; REFUSALS.len() + 1],
     exchanges: [T; CLASSES.len()],
@@ -192,6 +258,9 @@ impl Listener<u64> {
     fn add(&mut self, more: &Listener<Count>) {
         self.accepted += more.accepted.now();
         self.closed += more.closed.now();
+        self.moved_in += more.moved_in.now();
+        self.moved_out += more.moved_out.now();
+        add_each(&mut self.busy, &more.busy);
         self.empty += more.empty.now();
         add_each(&mut self.heads_refused, &more.heads_refused);
         add_each(&mut self.exchanges, &more.exchanges);
@@ -199,15 +268,38 @@ impl Listener<u64> {
         self.bytes_out += more.bytes_out.now();
     }
 
-    /// A connection that moved is closed by one thread and accepted by none: never below 0.
+    /// Adds what [`Listener::connections`] tells of.
+    fn join(&mut self, more: &Self) {
+        self.accepted += more.accepted;
+        self.closed += more.closed;
+        self.moved_in += more.moved_in;
+        self.moved_out += more.moved_out;
+        self.busy.iter_mut().zip(more.busy).for_each(|(sum, more)| *sum += more);
+    }
+
+    /// Never below 0, in whatever order the counts were read.
     fn open(&self) -> u64 {
-        self.accepted.saturating_sub(self.closed)
+        (self.accepted + self.moved_in).saturating_sub(self.closed + self.moved_out)
+    }
+
+    fn connections(&self) -> Value {
+        let busy = Busy::ALL.iter().zip(self.busy).map(|(with, count)| (with.as_str().to_owned(), count.into()));
+        let mut connections: Map<_, _> = busy.collect();
+        connections.insert("open".to_owned(), self.open().into());
+        connections.insert("idle".to_owned(), self.open().saturating_sub(self.busy.iter().sum()).into());
+        connections.into()
     }
 
     fn json(&self) -> Value {
         let statuses = REFUSALS.iter().map(ToString::to_string).chain(["other".into()]);
         json!({
-            "connections": {"accepted": self.accepted, "open": self.open(), "empty": self.empty},
+            "connections": {
+                "accepted": self.accepted,
+                "closed": self.closed,
+                "empty": self.empty,
+                "moved_in": self.moved_in,
+                "moved_out": self.moved_out,
+            },
             "heads_refused": statuses.zip(self.heads_refused.map(Value::from)).collect::<Map<_, _>>(),
             "exchanges": classes(&self.exchanges),
             "bytes_in": self.bytes_in,
@@ -304,6 +396,25 @@ mod tests {
         assert_eq!(json["pools"]["farm"]["servers"]["a"]["exchanges"]["2xx"], 0);
         assert_eq!(json["pools"]["farm"]["servers"]["b"]["exchanges"]["2xx"], 2);
         assert_eq!(json["records_dropped"], 5);
+    }
+
+    #[test]
+    fn connections_are_told_by_what_they_are_busy_with_and_those_that_moved_are_counted_once() {
+        let threads = [Counters::new(&names()), Counters::new(&names())];
+        (0..3).for_each(|_| threads[0].accepted(0));
+        threads[1].arrived(0);
+        threads[0].left(0);
+        threads[0].busy(0, Busy::Exchange);
+        threads[1].busy(0, Busy::Exchange);
+        threads[1].idle(0, Busy::Exchange);
+        threads[1].busy(0, Busy::Upgrade);
+        let totals = Totals::sum(&threads);
+        let connections = totals.connections(&names());
+        let expected = json!({"open": 3, "idle": 1, "exchanges": 1, "upgrades": 1, "tcp": 0});
+        assert_eq!(connections["listeners"]["http"], expected);
+        assert_eq!((&connections["open"], &connections["idle"]), (&json!(3), &json!(1)));
+        let counted = &totals.snapshot(&names(), 0)["listeners"]["http"]["connections"];
+        assert_eq!(*counted, json!({"accepted": 3, "closed": 0, "empty": 0, "moved_in": 1, "moved_out": 1}));
     }
 
     #[test]

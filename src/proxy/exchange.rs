@@ -15,7 +15,7 @@ use super::client::{Client, HeadSeen};
 use super::fault::Fault;
 use super::thread::Thread;
 use crate::http1::request::{Framing, MethodFacts, RequestHead};
-use crate::observe::metrics::Counted;
+use crate::observe::metrics::{Busy, Counted};
 use crate::observe::record::{Attempt, End, Index, Outcome, Phase, Protocol, Record, RequestId, Timers};
 use crate::observe::{self, WithCauses};
 
@@ -46,6 +46,8 @@ pub struct Exchange {
     attempting: Option<Attempting>,
     /// When the response had come whole: the end of the exchange, which hyper has then seen to in the same turn.
     finished: Option<Instant>,
+    /// What the connection is busy with.
+    busy: Busy,
 }
 
 /// An attempt that is under way.
@@ -90,6 +92,7 @@ impl Exchange {
         let opened = seen.map_or_else(Instant::now, |seen| seen.complete);
         let facts = seen.map_or(NO_HEAD, |seen| seen.facts);
         let took = seen.map_or(0, |seen| micros(seen.began, seen.complete));
+        thread.counters.busy(client.listener, Busy::Exchange);
         // on the heap at once: it moves from hand to hand until the response is through
         Box::new(Self {
             id: thread.request_id(opened),
@@ -112,6 +115,7 @@ impl Exchange {
             attempts: SmallVec::new(),
             attempting: None,
             finished: None,
+            busy: Busy::Exchange,
         })
     }
 
@@ -169,6 +173,14 @@ impl Exchange {
         if let Some(Attempting { server, reused, began }) = self.attempting.take() {
             self.attempts.push(Attempt { server, reused, outcome, took: micros(began, now) });
         }
+    }
+
+    /// It is a tunnel from here on.
+    pub(super) fn becomes_tunnel(&mut self) {
+        let counters = &self.thread.counters;
+        counters.idle(self.client.listener, self.busy);
+        self.busy = if self.protocol == Protocol::Tcp { Busy::Tcp } else { Busy::Upgrade };
+        counters.busy(self.client.listener, self.busy);
     }
 
     /// The response came whole.
@@ -254,6 +266,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let now = self.finished.unwrap_or_else(Instant::now);
         self.client.close_exchange(now);
+        self.thread.counters.idle(self.client.listener, self.busy);
         self.end_attempt(Outcome::Abandoned, now);
         self.timers.total = self.at(now);
         let end = self.end.unwrap_or_else(|| self.client.end_of_client());

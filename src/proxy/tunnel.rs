@@ -62,6 +62,7 @@ impl Tunnel {
 /// what the client sent already.
 pub async fn run(thread: &Rc<Thread>, client: &Rc<Client>, stream: Stream, read_ahead: Bytes, tunnel: Tunnel) {
     let Tunnel { mut exchange, server, ahead, timeout, _open } = tunnel;
+    exchange.becomes_tunnel();
     let mut ways =
         Ways { client: &stream, server: &server, up: Way::new(read_ahead), down: Way::new(ahead), moved: 0, timeout };
     client.alarm.set(timeout);

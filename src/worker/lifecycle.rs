@@ -337,7 +337,7 @@ fn vitals(status: &Value) -> Vitals {
     Vitals {
         servers_up: number(status, "servers_up"),
         servers: number(status, "servers"),
-        connections: number(status, "connections"),
+        connections: status.get("connections").map_or(0, |connections| number(connections, "open")),
     }
 }
 

@@ -149,7 +149,7 @@ impl Threads {
         json!({
             "generation": self.plan.generation,
             "threads": self.threads.len(),
-            "connections": totals.open(),
+            "connections": totals.connections(&self.plan.names),
             "cut": self.cut.load(Ordering::Relaxed),
             "servers": self.plan.pools.iter().map(|pool| pool.servers.len()).sum::<usize>(),
             "servers_up": self.plan.pools.iter().map(|pool| pool.servers_up()).sum::<usize>(),
