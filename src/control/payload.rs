@@ -41,6 +41,12 @@ impl Payload {
         Ok(bytes)
     }
 
+    /// The descriptor alone.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.file.into()
+    }
+
     /// A second descriptor of the same bytes.
     ///
     /// # Errors
