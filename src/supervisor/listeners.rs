@@ -3,12 +3,13 @@
 //! Nothing here calls `shutdown(2)`, or `listen(2)` on a socket that is in use: both reach every process that has it.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::upgrade::descriptors::{Carrier, Inherited};
 use crate::control::message::{BindAddress, Held};
 use crate::observe::event::Event;
 use crate::sys::never_block;
@@ -44,6 +45,28 @@ impl Listeners {
             };
             let held = Held { listener: passed.name, bound };
             listeners.list.push(Listener { held, socket: passed.socket });
+        }
+        (listeners, events)
+    }
+
+    /// Every socket by its name, for another program to go on with.
+    pub fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> Vec<(Held, RawFd)> {
+        self.list.iter().map(|one| (one.held.clone(), carrier.carry(&one.socket))).collect()
+    }
+
+    /// Goes on with the sockets of another program. One that is missing is said, and bound anew when it is asked for.
+    #[must_use]
+    pub fn go_on(carried: Vec<(Held, RawFd)>, inherited: &mut Inherited) -> (Self, Vec<Event>) {
+        let mut listeners = Self::default();
+        let mut events = Vec::new();
+        for (held, number) in carried {
+            match inherited.take(number) {
+                Some(socket) => listeners.list.push(Listener { held, socket }),
+                None => {
+                    let text = format!("the socket of listener {} was lost in the upgrade", held.listener);
+                    events.push(Event::SupervisorWarning { text });
+                }
+            }
         }
         (listeners, events)
     }

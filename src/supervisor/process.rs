@@ -1,4 +1,4 @@
-//! Processes of workers: from which binary, how started, how watched.
+//! Children of the supervisor: from which binary, how started, how watched.
 //!
 //! A worker is started through a descriptor of its binary, never through the path: a package upgrade may replace the
 //! file at any time, and a worker that died must be replaced by the same program, not by whatever lies there now.
@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -51,16 +52,54 @@ impl Image {
         Ok(text.strip_suffix(" (deleted)").map_or_else(|| path.clone(), PathBuf::from))
     }
 
+    /// What was opened at `path`, by its descriptor.
+    #[must_use]
+    pub fn from_fd(fd: OwnedFd, path: PathBuf) -> Self {
+        Self { file: Arc::new(File::from(fd)), path }
+    }
+
+    /// Where it was found; something else may lie there by now.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A path that leads to it, wherever it lies, for as long as this lives and in this process only.
+    #[must_use]
+    pub fn path_here(&self) -> String {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd())
+    }
+
+    /// Whether `other` is the same file.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        identity(self.file.metadata()).is_some_and(|file| Some(file) == identity(other.file.metadata()))
+    }
+
+    /// Whether this process runs it. A file that is run cannot be written to, so the same file is the same program.
+    #[must_use]
+    pub fn runs_here(&self) -> bool {
+        identity(self.file.metadata()).is_some_and(|file| Some(file) == identity(std::fs::metadata("/proc/self/exe")))
+    }
+
+    /// What starts it without anything that is said to the supervisor alone.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(self.path_here());
+        command.arg0(&self.path);
+        for name in NOT_INHERITED {
+            command.env_remove(name);
+        }
+        command
+    }
+
     /// Starts it as a worker whose standard input is `channel`.
     ///
     /// # Errors
     /// Whatever `execve(2)` says.
     pub fn start(&self, channel: Channel) -> io::Result<Process> {
-        let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-        command.arg0(&self.path).arg("worker").stdin(Stdio::from(OwnedFd::from(channel)));
-        for name in NOT_INHERITED {
-            command.env_remove(name);
-        }
+        let mut command = self.command();
+        command.arg("worker").stdin(Stdio::from(OwnedFd::from(channel)));
         if std::env::var_os(PURGE_DELAY.0).is_none() {
             command.env(PURGE_DELAY.0, PURGE_DELAY.1);
         }
@@ -68,6 +107,16 @@ impl Image {
         command.process_group(0);
         Process::adopt(Pid::from_child(&command.spawn()?))
     }
+}
+
+impl AsFd for Image {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+fn identity(file: io::Result<std::fs::Metadata>) -> Option<(u64, u64)> {
+    file.ok().map(|file| (file.dev(), file.ino()))
 }
 
 impl Process {
@@ -91,6 +140,12 @@ impl Process {
     }
 
     /// The process id, for people.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// The same as a plain number.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
@@ -199,6 +254,24 @@ mod tests {
         process.signal(Signal::KILL);
         let how = end_of(&process);
         assert!(how == "was killed by SIGKILL" || how == "exited with status 1", "{how}");
+    }
+
+    #[test]
+    fn a_file_is_told_from_another_that_took_its_name() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("program");
+        let open = || Image::open(&path).expect("open");
+        std::fs::copy("/bin/false", &path).expect("copy");
+        let (one, same) = (open(), open());
+        std::fs::copy("/bin/false", directory.path().join("new")).expect("copy");
+        std::fs::rename(directory.path().join("new"), &path).expect("rename");
+        assert!(one.is(&same) && !one.is(&open()));
+    }
+
+    #[test]
+    fn this_program_is_known_by_its_file() {
+        assert!(Image::open(&std::env::current_exe().expect("a path")).expect("open").runs_here());
+        assert!(!Image::open(Path::new("/bin/false")).expect("open").runs_here());
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! The processes of the generations and the channels to them.
 
+mod carry;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::process::Signal;
 
+pub(super) use self::carry::Carried;
 use super::generations::{Input, Recipe};
 use super::process::{Image, Process, ending};
 use crate::control::PROTOCOL;
@@ -112,6 +115,16 @@ impl Workers {
             return;
         };
         self.proven = Some(Proven { image: worker.image.clone(), sources });
+    }
+
+    /// Whether generation `number` has a process.
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.list.iter().any(|one| one.number == number)
+    }
+
+    /// The binary that later workers are made from; none before the first one proved good.
+    pub(super) fn proven_image(&self) -> Option<&Image> {
+        self.proven.as_ref().map(|proven| &proven.image)
     }
 
     /// What to watch for words of workers and for their ends.

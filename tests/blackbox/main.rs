@@ -11,3 +11,4 @@ mod start_and_stop;
 mod support;
 mod systemd;
 mod tcp;
+mod upgrade;
