@@ -19,8 +19,9 @@ pub enum Stage {
     Serving,
     /// Accepts nothing and serves what it has, because it may have to accept again.
     Parked,
-    /// Accepts nothing and lets every connection go once its exchange is done: the next response says so. An idle
-    /// connection stays until the deadline, since its next request may be on its way.
+    /// Accepts nothing, and every connection moves to another generation once its exchange is done. Where that cannot
+    /// be, the next response says that it is the last; an idle connection stays until the deadline, since its next
+    /// request may be on its way.
     Draining(Draining),
     /// The deadline has passed: everything that is still open is cut.
     Cut,
@@ -29,8 +30,13 @@ pub enum Stage {
 /// How a generation drains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draining {
+    /// When the drain began.
+    pub began: Instant,
     /// When what is left is cut.
     pub deadline: Instant,
+    /// Over which time from the beginning the last responses are spread: clients that were told all at once would all
+    /// come back at once.
+    pub spread: Duration,
     /// How long an idle connection is kept open for its next request. After a reload that is the whole time until the
     /// deadline; at a stop it is short, because nobody accepts new connections meanwhile.
     pub idle: Duration,

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod drain;
+pub mod handover;
 pub mod http1;
 pub mod listener;
 pub mod net;

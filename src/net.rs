@@ -4,7 +4,7 @@
 //! split; readiness is tokio's.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -46,6 +46,28 @@ impl Stream {
                 Ok(Self::Tcp(socket))
             }
             Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+        }
+    }
+
+    /// Registers a connected socket, which does not block, with the runtime of this thread.
+    ///
+    /// # Errors
+    /// When it is no socket, or cannot be watched.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        if rustix::net::sockopt::socket_domain(&fd)? == rustix::net::AddressFamily::UNIX {
+            return Ok(Self::Unix(UnixStream::from_std(fd.into())?));
+        }
+        Ok(Self::Tcp(TcpStream::from_std(fd.into())?))
+    }
+
+    /// Takes the socket back from the runtime.
+    ///
+    /// # Errors
+    /// When the runtime is gone.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(socket) => Ok(socket.into_std()?.into()),
+            Self::Unix(socket) => Ok(socket.into_std()?.into()),
         }
     }
 

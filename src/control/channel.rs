@@ -7,8 +7,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, RecvMsg, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use serde::Serialize;
@@ -129,15 +130,15 @@ impl Channel {
     fn receive_packet(&self, buffer: &mut [u8]) -> Result<Option<(usize, Vec<OwnedFd>)>, ChannelError> {
         let mut space = [MaybeUninit::uninit(); SPACE];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let received = rustix::io::retry_on_intr(|| {
-            rustix::net::recvmsg(&self.socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, flags)
-        });
+        let mut received = receive(&self.socket, buffer, &mut ancillary);
+        if matches!(received, Err(Errno::CONNRESET)) {
+            // a peer that died with messages unread; the kernel says so before what that peer itself has sent
+            received = receive(&self.socket, buffer, &mut ancillary);
+        }
         let received = match received {
             Ok(received) => received,
-            Err(rustix::io::Errno::AGAIN) => return Ok(None),
-            // a peer that died with unread messages resets the connection: the end, as far as we care
-            Err(rustix::io::Errno::CONNRESET) => return Ok(Some((0, Vec::new()))),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::CONNRESET) => return Ok(Some((0, Vec::new()))),
             Err(fault) => return Err(ChannelError::Receive(fault.into())),
         };
         let mut descriptors = Vec::new();
@@ -151,6 +152,15 @@ impl Channel {
         }
         Ok(Some((received.bytes, descriptors)))
     }
+}
+
+fn receive(
+    socket: &OwnedFd,
+    buffer: &mut [u8],
+    ancillary: &mut RecvAncillaryBuffer<'_>,
+) -> rustix::io::Result<RecvMsg> {
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    rustix::io::retry_on_intr(|| rustix::net::recvmsg(socket, &mut [IoSliceMut::new(buffer)], ancillary, flags))
 }
 
 impl AsFd for Channel {
@@ -233,6 +243,16 @@ mod tests {
         let (here, there) = Channel::pair().expect("pair");
         there.send(&1, &[]).expect("send");
         drop(here);
+        assert!(matches!(there.receive::<u8>().expect("receive"), Received::End));
+    }
+
+    #[test]
+    fn what_a_peer_said_before_it_died_is_received_though_it_left_messages_unread() {
+        let (here, there) = Channel::pair().expect("pair");
+        here.send(&7, &[]).expect("send");
+        there.send(&1, &[]).expect("send");
+        drop(here);
+        assert_eq!(message(there.receive::<u8>().expect("receive")).0, 7);
         assert!(matches!(there.receive::<u8>().expect("receive"), Received::End));
     }
 

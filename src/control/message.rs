@@ -5,6 +5,8 @@
 //! supervisor          Start + configuration, Listeners + sockets …
 //! worker      Bind …                           for each address that needs a socket
 //! supervisor          Bound + socket, or BindFailed
+//! worker      Recall                           asks for what the generation before it knows
+//! supervisor          State + memory           or without, when there is none
 //! worker      Refused, or Ready + sources
 //! supervisor          Serve
 //! worker      Serving                          accepts from now on
@@ -13,7 +15,8 @@
 //! supervisor          Heir + link, Drain       or Resume, when the next generation died
 //! worker      Finished                         and exits
 //! ```
-//! `Ping` is answered by `Pong` at any time, once every thread of the worker has answered.
+//! `Ping` is answered by `Pong` at any time, once every thread of the worker has answered; `Snapshot` by `Snapshot`
+//! with what the worker knows, for the next generation.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -41,6 +44,13 @@ pub enum ToWorker {
         listener: String,
         /// What the kernel said, in words.
         reason: String,
+    },
+    /// Send what the next generation should know.
+    Snapshot,
+    /// Answer to [`ToSupervisor::Recall`]: what the generation before knows, as the descriptor.
+    State {
+        /// Why there is no descriptor, though there should be one; in words.
+        missing: Option<String>,
     },
     /// Accept on every listener.
     Serve,
@@ -130,6 +140,11 @@ pub enum ToSupervisor {
         /// Where to bind it.
         address: BindAddress,
     },
+    /// Asks for what the generation before knows of servers and the like.
+    Recall,
+    /// Answer to [`ToWorker::Snapshot`]: the memory is the descriptor; opaque to the supervisor. None when it could
+    /// not be made.
+    Snapshot,
     /// The configuration cannot be served; the worker exits.
     Refused(Refused),
     /// Everything is built. The sources of the configuration come as the descriptor.
@@ -226,7 +241,7 @@ pub struct Vitals {
 }
 
 /// What became of the connections of a worker that drained.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Finished {
     /// Connections that ended by themselves.
     pub finished: u64,
@@ -234,6 +249,9 @@ pub struct Finished {
     pub moved: u64,
     /// Connections that were cut at the deadline.
     pub cut: u64,
+    /// The last [`Pong::status`] that there will be.
+    #[serde(default)]
+    pub status: serde_json::Value,
 }
 
 /// Where a socket is bound.

@@ -2,9 +2,10 @@
 //!
 //! [`message`] is the talk of the supervisor with its workers, [`request`] that of the command line with the
 //! supervisor. Both travel over a [`channel`]: a SOCK_SEQPACKET socket, one JSON message and its descriptors per
-//! packet. [`payload`] is how large or opaque bytes travel: as a sealed memory file.
+//! packet; a [`link`] is one that a task can wait for. [`payload`] is how large or opaque bytes travel: as a sealed memory file.
 
 pub mod channel;
+pub mod link;
 pub mod message;
 pub mod payload;
 pub mod request;

@@ -41,12 +41,6 @@ impl Payload {
         Ok(bytes)
     }
 
-    /// The descriptor alone.
-    #[must_use]
-    pub fn into_fd(self) -> OwnedFd {
-        self.file.into()
-    }
-
     /// A second descriptor of the same bytes.
     ///
     /// # Errors
@@ -62,6 +56,12 @@ pub const LARGEST: u64 = 64 << 20;
 impl From<OwnedFd> for Payload {
     fn from(fd: OwnedFd) -> Self {
         Self { file: File::from(fd) }
+    }
+}
+
+impl From<Payload> for OwnedFd {
+    fn from(payload: Payload) -> Self {
+        payload.file.into()
     }
 }
 

@@ -1,20 +1,28 @@
 //! One client connection, from accept to close.
 //!
 //! ```text
-//!   accepted ──▶ Parked ──first bytes──▶ Busy: requests ──101──▶ Busy: tunnel
-//!                 ▲  │                    │    │                      │
-//!                 │  └──idle for too long─│────┼──▶ Busy: farewell ───┤
-//!                 └────nothing is open────┘    └──────────────────────┴──▶ closed
+//!   accepted ──▶ Parked ──first bytes──▶ Busy: requests ──101──▶ Busy: tunnel ──┐
+//!                 ▲ │ │                   │    │                      │         │
+//!                 │ │ └─idle for too long─│────┼──▶ Busy: farewell ───┤         │
+//!                 ├─│──nothing is open────┘    └──────────────────────┴▶ closed │
+//!                 │ └─another generation takes it──▶ Busy: hand-over ──┐        │
+//!                 └────────────it does not─────────────────┘           └────────┴──▶ moved
 //! ```
+//! A connection that another generation began starts as parked, in requests when part of one was read already, or as
+//! a tunnel.
+//!
 //! Whatever is large exists only while the connection is busy, in a box of its own: the task of a parked connection is
 //! two hundred bytes. A connection in TCP mode is busy from the start.
 
 use std::any::Any;
 use std::future::Future;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
 
 use super::limits::Permit;
 use super::lot::{Stay, Unparked};
@@ -22,6 +30,7 @@ use super::serve::{Served, Serving};
 use super::way::{Local, Way};
 use crate::net::Stream;
 use crate::proxy::client::{Place, Trouble};
+use crate::proxy::tunnel::{Left, Tunnel};
 use crate::proxy::{Client, Thread};
 
 /// What a listener speaks.
@@ -58,6 +67,8 @@ pub enum End {
     Broken,
     /// The tunnel on it has ended.
     Tunnel,
+    /// Another generation has it now.
+    Moved,
     /// The generation cut it at its deadline.
     Drained,
     /// A defect of ours.
@@ -71,6 +82,12 @@ pub(super) struct Connection<W> {
     state: State,
     _place: Place,
     _permit: Permit,
+}
+
+/// What came from another generation.
+pub(super) enum Arrival {
+    Idle(Stream, BytesMut),
+    Tunnel(Stream, Tunnel),
 }
 
 enum State {
@@ -91,6 +108,30 @@ impl<W: Way> Connection<W> {
         Self { serving, kind, state, _place: place, _permit: permit }
     }
 
+    /// A connection that another generation began, with what was read of its next request.
+    ///
+    /// # Errors
+    /// Those of `arrival`.
+    pub(super) fn arrived(
+        thread: &Rc<Thread>,
+        client: Rc<Client>,
+        kind: Kind,
+        arrival: impl FnOnce(&Rc<Client>) -> io::Result<Arrival>,
+        permit: Permit,
+    ) -> io::Result<Self> {
+        let arrival = arrival(&client)?;
+        let place = thread.clients.add(&client);
+        let serving = Serving::new(thread, &client);
+        let mut connection = Self { serving, kind, state: State::Closed, _place: place, _permit: permit };
+        connection.state = match arrival {
+            Arrival::Idle(stream, ahead) => connection.resting(stream, ahead),
+            Arrival::Tunnel(stream, tunnel) => {
+                State::Busy(Box::pin(connection.serving.clone().tunnel(stream, tunnel, Bytes::new())))
+            }
+        };
+        Ok(connection)
+    }
+
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             match &mut self.state {
@@ -101,7 +142,7 @@ impl<W: Way> Connection<W> {
                     }
                 }
                 State::Busy(serving) => match std::task::ready!(serving.as_mut().poll(cx)) {
-                    Served::Idle(stream) => self.park(stream),
+                    Served::Idle(stream, ahead) => self.park(stream, ahead),
                     Served::Ended(end) => return Poll::Ready(end),
                 },
                 State::Closed => return Poll::Ready(End::Internal), // nobody polls a task that has ended
@@ -109,9 +150,22 @@ impl<W: Way> Connection<W> {
         }
     }
 
-    fn park(&mut self, stream: Stream) {
+    fn park(&mut self, stream: Stream, ahead: BytesMut) {
+        self.serving.client.set_parked(false); // it has left hyper, as it was perhaps asked to
+        self.state = self.resting(stream, ahead);
+    }
+
+    /// The state of a connection on which no exchange is open.
+    fn resting(&self, stream: Stream, ahead: BytesMut) -> State {
         let (Kind::Http(listener) | Kind::Tcp(listener)) = self.kind;
-        self.state = State::Parked(stream, self.serving.stay(listener));
+        if ahead.is_empty() {
+            return State::Parked(stream, self.serving.stay(listener)); // which asks for an heir by itself
+        }
+        let serving = self.serving.clone();
+        match serving.thread.heir_of(&serving.client) {
+            Some(heir) => State::Busy(Box::pin(serving.hand_over(stream, ahead, heir))),
+            None => State::Busy(Box::pin(serving.requests(listener, stream, ahead))),
+        }
     }
 
     fn unpark(&mut self, unparked: Unparked) -> Option<End> {
@@ -123,9 +177,12 @@ impl<W: Way> Connection<W> {
         match unparked {
             Unparked::Bytes(first) => self.state = State::Busy(Box::pin(serving.requests(listener, stream, first))),
             Unparked::Idle => self.state = State::Busy(Box::pin(serving.farewell(stream, End::Idle))),
+            Unparked::Moves(heir) => {
+                self.state = State::Busy(Box::pin(serving.hand_over(stream, BytesMut::new(), heir)));
+            }
             Unparked::Closed => return Some(End::ClientDone),
             Unparked::Lost => return Some(End::ClientLost),
-            Unparked::Cut => return Some(End::Drained),
+            Unparked::Cut => self.state = State::Busy(Box::pin(serving.cut(stream))),
         }
         None
     }
@@ -154,6 +211,16 @@ impl<W: Way> Future for Connection<W> {
 fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
     text.unwrap_or("a panic without words").to_owned()
+}
+
+impl From<Option<Left>> for End {
+    fn from(left: Option<Left>) -> Self {
+        match left {
+            Some(Left::Ended) => Self::Tunnel,
+            Some(Left::Moved) => Self::Moved,
+            None => Self::Drained,
+        }
+    }
 }
 
 impl From<Trouble> for End {

@@ -13,10 +13,19 @@ use tokio::time::Instant;
 use crate::net::Stream;
 use crate::proxy::Client;
 
-/// How long to read on after our FIN, at most; a client that sends its whole body before it reads gets that time.
-const LINGER: Duration = Duration::from_secs(30);
-/// How long to wait for more.
-const QUIET: Duration = Duration::from_secs(2);
+/// How long to read on after our FIN.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// At most.
+    whole: Duration,
+    /// While nothing comes.
+    quiet: Duration,
+}
+
+/// A client that sends its whole body before it reads gets that time.
+pub(super) const PATIENT: Patience = Patience { whole: Duration::from_secs(30), quiet: Duration::from_secs(2) };
+/// The generation is at its deadline.
+pub(super) const BRIEF: Patience = Patience { whole: Duration::from_secs(1), quiet: Duration::from_millis(500) };
 
 /// Bytes read at once, to be thrown away.
 const ROOM: usize = 64 * 1024;
@@ -48,12 +57,12 @@ pub(super) async fn say(client: &Client, stream: &mut Stream, bytes: &[u8], time
 ///
 /// Closing a socket with unread bytes sends a reset, and a reset destroys what the client has received but not read
 /// (RFC 9112 §9.6). So the last response would be lost just to those who had more to say.
-pub(super) async fn linger(client: &Client, stream: &mut Stream) {
+pub(super) async fn linger(client: &Client, stream: &mut Stream, patience: Patience) {
     if stream.finish_writing().is_err() {
         return; // gone already
     }
-    let until = Instant::now() + LINGER;
-    client.alarm.set(QUIET);
+    let until = Instant::now() + patience.whole;
+    client.alarm.set(patience.quiet);
     let mut buffer = BytesMut::with_capacity(ROOM);
     poll_fn(|cx| {
         // the runtime makes a client that never pauses wait for the others now and then
@@ -61,7 +70,7 @@ pub(super) async fn linger(client: &Client, stream: &mut Stream) {
             buffer.clear();
             match pin!(stream.read_buf(&mut buffer)).poll(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(_)) => client.alarm.set(QUIET),
+                Poll::Ready(Ok(_)) => client.alarm.set(patience.quiet),
                 Poll::Pending => return client.alarm.poll_due(cx),
             }
         }

@@ -84,7 +84,7 @@ enum Rest {
 /// Why hyper was given the end of stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Over {
-    /// The connection is whole and nothing is open on it.
+    /// The connection is whole and nothing is open on it. What was read of the next request is held.
     Left,
     /// The client closed its sending side between two requests.
     Closed,
@@ -189,6 +189,9 @@ impl Gate {
 /// Reading, by position.
 impl Gate {
     fn poll_between(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.client.is_leaving() && !self.finished {
+            return self.end(Over::Left);
+        }
         if !self.held.is_empty() {
             return self.admit_held(cx, buffer, Instant::now());
         }
@@ -204,7 +207,7 @@ impl Gate {
             Poll::Ready(Err(fault)) => Poll::Ready(Err(self.lost(fault))),
             Poll::Pending => {
                 self.begin_wait(Side::Read, QUIET);
-                if self.client.is_leaving() || self.is_over(Side::Read) {
+                if self.is_over(Side::Read) {
                     return self.end(Over::Left);
                 }
                 Poll::Pending
@@ -213,6 +216,9 @@ impl Gate {
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>, began: Instant) -> Poll<io::Result<()>> {
+        if self.client.is_leaving() {
+            return self.end(Over::Left); // hyper has seen nothing of it
+        }
         match self.poll_hold(cx) {
             Poll::Ready(Ok(0)) => self.end(Over::ClosedInHead),
             Poll::Ready(Ok(_)) => self.admit_held(cx, buffer, began),

@@ -10,6 +10,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 pub struct Limit {
     free: Semaphore,
     max: usize,
+    /// Connections above the limit: they were open already when they came here.
+    excess: AtomicUsize,
 }
 
 /// The limits of one listener: its own and the worker's.
@@ -30,21 +32,31 @@ impl Limit {
     #[must_use]
     pub fn new(max: u32) -> Self {
         let max = (max as usize).min(Semaphore::MAX_PERMITS);
-        Self { free: Semaphore::new(max), max }
+        Self { free: Semaphore::new(max), max, excess: AtomicUsize::new(0) }
     }
 
     /// How many connections are open.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.max - self.free.available_permits()
+        self.max - self.free.available_permits() + self.excess.load(Ordering::Relaxed)
     }
 
     fn try_take(&self) -> bool {
         self.free.try_acquire().map(SemaphorePermit::forget).is_ok()
     }
 
+    /// Takes one of those that are free, or goes above the limit.
+    fn take_anyway(&self) {
+        if !self.try_take() {
+            self.excess.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     fn give_back(&self) {
-        self.free.add_permits(1);
+        let less = |excess: usize| excess.checked_sub(1);
+        if self.excess.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err() {
+            self.free.add_permits(1);
+        }
     }
 }
 
@@ -96,6 +108,14 @@ impl Limits {
         Some(Permit(self.clone()))
     }
 
+    /// A permit for a connection that is open already, whatever the limits say: nothing new is accepted until they hold
+    /// again.
+    pub(super) fn take_anyway(self: &Arc<Self>) -> Permit {
+        self.listener.take_anyway();
+        self.worker.take_anyway();
+        Permit(self.clone())
+    }
+
     /// Waits for a permit, in the order of asking. There is always one in the end: nobody closes the semaphores.
     pub(super) async fn take(self: &Arc<Self>) -> Option<Permit> {
         let listener = self.listener.free.acquire().await.ok()?;
@@ -133,6 +153,21 @@ mod tests {
         let fourth = tokio::join!(limits.take(), async { drop(second) }).0;
         assert!(third.is_some() && fourth.is_some());
         assert_eq!((limits.listener().open(), worker.open()), (1, 2));
+    }
+
+    #[test]
+    fn connections_that_moved_here_may_be_more_than_the_limit_and_then_nothing_is_accepted() {
+        let limits = Arc::new(Limits::new(1, &Arc::new(Limit::new(5))));
+        let moved: Vec<_> = (0..3).map(|_| limits.take_anyway()).collect();
+        assert_eq!(limits.listener().open(), 3);
+        let mut moved = moved.into_iter();
+        for _ in 0..2 {
+            moved.next();
+            assert!(limits.try_take().is_none(), "still at the limit");
+        }
+        moved.next();
+        assert_eq!(limits.listener().open(), 0);
+        assert!(limits.try_take().is_some());
     }
 
     #[test]

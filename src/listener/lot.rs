@@ -14,9 +14,10 @@ use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
-use crate::drain::{Drain, Stage};
+use crate::drain::Stage;
+use crate::handover::heir::Heir;
 use crate::net::Stream;
-use crate::proxy::Client;
+use crate::proxy::{Client, Thread};
 
 /// Bytes of room for the first read: most request heads.
 const ROOM: usize = 4096;
@@ -33,6 +34,8 @@ pub(super) enum Unparked {
     Idle,
     /// The generation is at its deadline.
     Cut,
+    /// Another generation takes it.
+    Moves(Heir),
 }
 
 /// The stay of one connection in the lot.
@@ -43,9 +46,9 @@ pub(super) struct Stay {
 }
 
 impl Stay {
-    /// A stay that begins now and lasts `idle_timeout` at most. A generation that drains may end it earlier.
+    /// A stay that lasts until the connection was idle for `idle_timeout`. A generation that drains may end it earlier.
     pub(super) fn new(client: &Client, idle_timeout: Duration) -> Self {
-        let until = Instant::now() + idle_timeout;
+        let until = client.closed() + idle_timeout;
         client.alarm.set_at(until);
         client.set_parked(true);
         Self { until, is_draining: false }
@@ -54,12 +57,12 @@ impl Stay {
     /// Ready when something happens to the connection.
     pub(super) fn poll(
         &mut self,
-        drain: &Drain,
+        thread: &Thread,
         client: &Client,
         stream: &mut Stream,
         cx: &mut Context<'_>,
     ) -> Poll<Unparked> {
-        let unparked = ready!(self.poll_happening(drain, client, stream, cx));
+        let unparked = ready!(self.poll_happening(thread, client, stream, cx));
         client.set_parked(false);
         client.alarm.off();
         Poll::Ready(unparked)
@@ -67,12 +70,15 @@ impl Stay {
 
     fn poll_happening(
         &mut self,
-        drain: &Drain,
+        thread: &Thread,
         client: &Client,
         stream: &mut Stream,
         cx: &mut Context<'_>,
     ) -> Poll<Unparked> {
-        match drain.stage() {
+        if let Some(heir) = thread.heir_of(client) {
+            return Poll::Ready(Unparked::Moves(heir));
+        }
+        match thread.drain.stage() {
             Stage::Cut => return Poll::Ready(Unparked::Cut),
             Stage::Draining(draining) if !self.is_draining => {
                 self.is_draining = true;

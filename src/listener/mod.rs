@@ -1,6 +1,8 @@
-//! Client connections: taken from listening sockets, served, parked while idle, closed with care.
+//! Client connections: taken from listening sockets or from another generation, served, parked while idle, given to
+//! another generation or closed with care.
 
 pub mod accept;
+pub mod arrive;
 pub mod connection;
 mod farewell;
 mod gate;
@@ -13,5 +15,6 @@ mod waits;
 pub mod way;
 
 pub use accept::Acceptor;
+pub use arrive::arrive;
 pub use connection::Kind;
 pub use limits::{Limit, Limits};

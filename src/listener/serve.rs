@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -20,8 +20,11 @@ use super::lot::{Stay, Unparked};
 use super::way::{Local, Way};
 use crate::config::Listener;
 use crate::drain::Stage;
+use crate::handover::heir::{Heir, Returned};
+use crate::handover::parcel::{Load, Parcel};
 use crate::net::Stream;
 use crate::proxy::client::Trouble;
+use crate::proxy::tunnel::Tunnel;
 use crate::proxy::{Client, Thread};
 
 /// What a connection is served with.
@@ -33,8 +36,8 @@ pub(super) struct Serving<W> {
 
 /// How the serving of a connection ended.
 pub(super) enum Served {
-    /// It is whole and nothing is open on it.
-    Idle(Stream),
+    /// It is whole and nothing is open on it; with what was read of the next request.
+    Idle(Stream, BytesMut),
     Ended(End),
 }
 
@@ -54,14 +57,37 @@ impl<W: Way> Serving<W> {
     }
 
     pub(super) fn poll_stay(&self, stay: &mut Stay, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<Unparked> {
-        stay.poll(&self.thread.drain, &self.client, stream, cx)
+        stay.poll(&self.thread, &self.client, stream, cx)
     }
 
     /// Relays bytes in TCP mode, to the end.
     pub(super) async fn relay(self, tcp: usize, stream: Stream) -> Served {
         let relay = W::relay(self.thread.clone(), self.client.clone(), tcp, stream);
-        let end = self.until_cut(relay).await.map_or(End::Drained, |()| End::Tunnel);
-        Served::Ended(end)
+        Served::Ended(self.until_cut(relay).await.into())
+    }
+
+    /// Goes on with a tunnel that another generation began.
+    pub(super) async fn tunnel(self, stream: Stream, tunnel: Tunnel, read_ahead: Bytes) -> Served {
+        let tunnel = W::tunnel(self.thread.clone(), self.client.clone(), stream, read_ahead, tunnel);
+        Served::Ended(self.until_cut(tunnel).await.into())
+    }
+
+    /// Gives the connection to another generation, or goes on with it when that fails.
+    pub(super) async fn hand_over(self, stream: Stream, ahead: BytesMut, heir: Heir) -> Served {
+        let Some(Some(place)) = self.until_cut(pin!(heir.place())).await else {
+            return Served::Idle(stream, ahead);
+        };
+        let Ok(socket) = stream.into_fd() else { return Served::Ended(End::Internal) };
+        let client = self.client.facts(&self.thread.plan.names.listeners[usize::from(self.client.listener)]);
+        let given = place.give(Parcel { socket, client, load: Load::Idle { ahead } });
+        match self.until_cut(pin!(given)).await {
+            Some(Ok(())) => Served::Ended(End::Moved),
+            Some(Err(Returned::Whole(parcel))) => match (Stream::from_fd(parcel.socket), parcel.load) {
+                (Ok(stream), Load::Idle { ahead }) => Served::Idle(stream, ahead),
+                (Ok(_), Load::Tunnel(_)) | (Err(_), _) => Served::Ended(End::Internal),
+            },
+            Some(Err(Returned::Lost)) | None => Served::Ended(End::Drained),
+        }
     }
 
     /// Serves requests until the connection is idle or at its end.
@@ -92,12 +118,10 @@ impl<W: Way> Serving<W> {
     async fn go_on(self, listener: usize, remains: Remains) -> Served {
         let Remains { mut stream, over, held, may_receive } = remains;
         if let Some(tunnel) = self.client.take_switch() {
-            let tunnel = W::tunnel(self.thread.clone(), self.client.clone(), stream, held.freeze(), tunnel);
-            let end = self.until_cut(tunnel).await.map_or(End::Drained, |()| End::Tunnel);
-            return Served::Ended(end);
+            return self.tunnel(stream, tunnel, held.freeze()).await;
         }
         let (end, last_words) = match over {
-            Some(Over::Left) => return Served::Idle(stream),
+            Some(Over::Left) => return Served::Idle(stream, held),
             Some(Over::Closed) => (End::ClientDone, None),
             Some(Over::ClosedInHead) => (End::ClientLeftHead, None),
             Some(Over::Refused { refusal, began }) => {
@@ -122,8 +146,15 @@ impl<W: Way> Serving<W> {
     /// Ends the connection so that nothing that was sent is lost.
     pub(super) async fn farewell(self, stream: Stream, end: End) -> Served {
         let mut stream = stream;
-        self.until_cut(pin!(farewell::linger(&self.client, &mut stream))).await;
+        self.until_cut(pin!(farewell::linger(&self.client, &mut stream, farewell::PATIENT))).await;
         Served::Ended(end)
+    }
+
+    /// Ends an idle connection at the deadline of the generation: its client may just be sending.
+    pub(super) async fn cut(self, stream: Stream) -> Served {
+        let mut stream = stream;
+        farewell::linger(&self.client, &mut stream, farewell::BRIEF).await;
+        Served::Ended(End::Drained)
     }
 
     /// Drives a future until it is done, or until the generation is at its deadline.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::connection::End;
 use crate::http1::request::Refusal;
 use crate::net::Stream;
-use crate::proxy::tunnel::{self, Tunnel};
+use crate::proxy::tunnel::{self, Left, Tunnel};
 use crate::proxy::{self, Client, Reply, Thread};
 
 /// A future of one thread.
@@ -39,17 +39,17 @@ pub trait Way: 'static {
     /// Records a request head that did not come whole in time, and gives the whole response to it.
     fn refuse_slow_head(thread: &Rc<Thread>, client: &Rc<Client>, seen: &[u8], began: Instant) -> Bytes;
 
-    /// Relays bytes after a `101`, to the end of the tunnel.
+    /// Relays bytes after a `101`, until the tunnel has left this process.
     fn tunnel(
         thread: Rc<Thread>,
         client: Rc<Client>,
         stream: Stream,
         read_ahead: Bytes,
         tunnel: Tunnel,
-    ) -> Local<'static, ()>;
+    ) -> Local<'static, Left>;
 
     /// Relays the bytes of a connection in TCP mode; `tcp` is an index into the TCP listeners of the configuration.
-    fn relay(thread: Rc<Thread>, client: Rc<Client>, tcp: usize, stream: Stream) -> Local<'static, ()>;
+    fn relay(thread: Rc<Thread>, client: Rc<Client>, tcp: usize, stream: Stream) -> Local<'static, Left>;
 
     /// Hears how a connection ended.
     fn closed(thread: &Thread, client: &Client, end: End);
@@ -83,15 +83,18 @@ impl Way for Proxy {
         stream: Stream,
         read_ahead: Bytes,
         tunnel: Tunnel,
-    ) -> Local<'static, ()> {
+    ) -> Local<'static, Left> {
         Box::pin(async move { tunnel::run(&thread, &client, stream, read_ahead, tunnel).await })
     }
 
-    fn relay(thread: Rc<Thread>, client: Rc<Client>, tcp: usize, stream: Stream) -> Local<'static, ()> {
+    fn relay(thread: Rc<Thread>, client: Rc<Client>, tcp: usize, stream: Stream) -> Local<'static, Left> {
         Box::pin(async move { tunnel::relay(&thread, &client, tcp, stream).await })
     }
 
     fn closed(thread: &Thread, client: &Client, end: End) {
+        if end == End::Moved {
+            return thread.counters.left(client.listener);
+        }
         thread.counters.closed(client.listener);
         if client.exchanges() == 0 && matches!(end, End::ClientDone | End::ClientLost | End::Idle) {
             thread.counters.empty(client.listener);

@@ -168,6 +168,12 @@ impl Totals {
         self.listeners.iter().map(Listener::open).sum()
     }
 
+    /// Client connections that went to another generation.
+    #[must_use]
+    pub fn moved_out(&self) -> u64 {
+        self.listeners.iter().map(|listener| listener.moved_out).sum()
+    }
+
     /// Exchanges ended on all listeners.
     #[must_use]
     pub fn exchanges(&self) -> u64 {

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 
 use http::Method;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 /// Index into one of the lists of [`Names`].
@@ -72,7 +73,7 @@ impl Record {
 }
 
 /// Microseconds from the opening of the exchange to each station; 0 when it was not reached.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timers {
     /// From the first byte of the head to its last, before the exchange opened.
     pub head: u32,
@@ -82,8 +83,8 @@ pub struct Timers {
     pub sent: u32,
     /// To the head of the response.
     pub responded: u32,
-    /// To the end, of the body too.
-    pub total: u32,
+    /// To the end, of the body too. A tunnel may last for longer than an hour, which is where 32 bits end.
+    pub total: u64,
 }
 
 /// One try against one server.
@@ -100,7 +101,7 @@ pub struct Attempt {
 }
 
 /// How an attempt went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// A response head came.
     Responded,
@@ -150,7 +151,7 @@ impl Outcome {
 }
 
 /// The protocol that the client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Protocol {
     /// HTTP/1.0
     Http10,
@@ -267,7 +268,8 @@ impl Phase {
 }
 
 /// A request id: 128 bits as 26 digits of Crockford's base 32, time first (a ULID).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct RequestId([u8; 26]);
 
 impl RequestId {
@@ -300,6 +302,22 @@ impl RequestId {
     pub fn draw(&self) -> u32 {
         let bits = self.0[22..].iter().fold(0_u64, |bits, digit| bits << 5 | value(*digit));
         ((bits * 1_000_000) >> 20) as u32
+    }
+}
+
+impl From<RequestId> for String {
+    fn from(id: RequestId) -> Self {
+        id.as_str().to_owned()
+    }
+}
+
+impl TryFrom<String> for RequestId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let digits = <[u8; 26]>::try_from(text.as_bytes()).map_err(|_| "a request id has 26 digits")?;
+        let known = digits.iter().all(|digit| DIGITS.contains(digit));
+        known.then_some(Self(digits)).ok_or("a request id has digits and capital letters")
     }
 }
 

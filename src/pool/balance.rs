@@ -1,8 +1,11 @@
 //! Which server comes next. Each thread has one [`Balancer`] for each pool: nothing is shared but the health of the
 //! servers and the count of their open attempts, and nothing is allocated for a pick.
 
+mod position;
+
 use std::cmp::Ordering;
 
+pub(super) use self::position::Positions;
 use super::Pool;
 use super::health::State;
 use crate::config::Balance;
@@ -42,7 +45,7 @@ const NEVER: Rank = 8;
 
 impl Balancer {
     /// A balancer for `pool`. Each `thread` starts one turn later than the one before it, so that together they do
-    /// not send the first request of each to the same server.
+    /// not send the first request of each to the same server; or goes on from where the generation before stood.
     #[must_use]
     pub fn new(pool: &Pool, thread: usize) -> Self {
         let turns = pool.servers.iter().map(|server| Turn {
@@ -57,6 +60,9 @@ impl Balancer {
             },
         });
         let mut balancer = Self { turns: turns.collect() };
+        if pool.positions.get().is_some_and(|positions| balancer.go_on(positions, thread)) {
+            return balancer;
+        }
         for _ in 0..thread {
             balancer.take_turn(0);
             balancer.take_turn(BACKUP);

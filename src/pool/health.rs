@@ -1,6 +1,8 @@
 //! Whether a server may take requests: a state machine that checks and DNS drive, and the request path reads with
 //! one relaxed load.
 
+mod memory;
+
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,6 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+
+pub use self::memory::Memory;
+pub(super) use self::memory::{millis, time};
 
 /// What is known of a server.
 ///
@@ -22,7 +27,8 @@ use serde_json::{Value, json};
 ///  Up, Down ── another address, check ────────────────► Unknown
 /// ```
 ///
-/// Nothing leads back to `WaitingForDns`: when DNS fails later, the last good address stays.
+/// Nothing leads back to `WaitingForDns`: when DNS fails later, the last good address stays. A generation goes on from
+/// the state that the one before knew, unless its configuration says otherwise: see [`Memory`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
@@ -37,6 +43,13 @@ pub enum State {
 }
 
 impl State {
+    const ALL: [Self; 4] = [Self::Up, Self::Unknown, Self::Down, Self::WaitingForDns];
+
+    /// The state of this word.
+    fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
     /// The word for it in the journal and in the status.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -144,8 +157,7 @@ impl Health {
     #[inline]
     #[must_use]
     pub fn state(&self) -> State {
-        const STATES: [State; 4] = [State::Up, State::Unknown, State::Down, State::WaitingForDns];
-        STATES[usize::from(self.state.load(Ordering::Relaxed) & 3)]
+        State::ALL[usize::from(self.state.load(Ordering::Relaxed) & 3)]
     }
 
     /// Whether the server takes requests.
@@ -177,7 +189,7 @@ impl Health {
                 return None;
             }
         };
-        story.against += 1;
+        story.against = story.against.saturating_add(1);
         let transition = (story.against >= needed).then(|| {
             let reason = reason(story.state, to, story.against, &finding.detail);
             self.change(&mut story, to, reason, now)
@@ -195,6 +207,12 @@ impl Health {
         };
         story.against = 0;
         (story.state != to).then(|| self.change(&mut story, to, reason, now))
+    }
+
+    /// When the last check ended.
+    #[must_use]
+    pub fn last_checked(&self) -> Option<SystemTime> {
+        self.story().last.as_ref().map(|(at, _)| *at)
     }
 
     /// State, since when, the last finding and the latest transitions.

@@ -5,11 +5,12 @@
 
 pub mod balance;
 pub mod health;
+pub mod memory;
 mod place;
 mod server;
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
@@ -26,6 +27,10 @@ pub struct Pool {
     pub settings: config::Pool,
     /// The servers, in the order of the configuration: their indexes are those of the records.
     pub servers: Vec<Server>,
+    /// Since when no server takes requests, once somebody has noticed: see [`Pool::turn`].
+    empty_since: Mutex<Option<SystemTime>>,
+    /// Where the balancers go on; nothing when they begin.
+    positions: OnceLock<balance::Positions>,
 }
 
 impl Pool {
@@ -38,7 +43,17 @@ impl Pool {
             name: settings.name.clone(),
             servers: servers.map(|server| Server::new(server, thresholds, now)).collect(),
             settings,
+            empty_since: Mutex::new(None),
+            positions: OnceLock::new(),
         }
+    }
+
+    fn empty_since(&self) -> Option<SystemTime> {
+        *self.empty_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_empty_since(&self, since: Option<SystemTime>) {
+        *self.empty_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     /// How many servers are up.

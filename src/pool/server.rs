@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::health::{Health, Thresholds, Transition};
+use super::health::{Health, State, Thresholds, Transition};
+use super::memory::ServerMemory;
 use super::place::Place;
 use crate::config::{self, Address};
 
@@ -25,6 +26,8 @@ pub struct Server {
     pub health: Health,
     place: Place,
     moved: Notify,
+    /// Its state is that of the generation before: nobody has to wait until it is known.
+    remembered: AtomicBool,
     open: OpenAttempts,
 }
 
@@ -55,6 +58,7 @@ impl Server {
             health: Health::new(place.address().is_some(), thresholds, now),
             place,
             moved: Notify::new(),
+            remembered: AtomicBool::new(false),
             open: OpenAttempts::default(),
         }
     }
@@ -80,6 +84,47 @@ impl Server {
             Place::Fixed(_) => None,
             Place::Named { host, port, .. } => Some((host, *port)),
         }
+    }
+
+    /// Where it is by the configuration: an address, or a host name with a port.
+    pub(super) fn configured(&self) -> String {
+        match &self.place {
+            Place::Fixed(address) => address.to_string(),
+            Place::Named { host, port, .. } => format!("{host}:{port}"),
+        }
+    }
+
+    /// What DNS said last.
+    pub(super) fn located(&self) -> Option<SocketAddr> {
+        match &self.place {
+            Place::Fixed(_) => None,
+            Place::Named { last, .. } => last.get(),
+        }
+    }
+
+    /// Goes on from what the generation before knew of this server; `same_check` says whether its findings count.
+    /// Gives what that changed, when the configuration does not let the state go on.
+    pub(super) fn recall(&self, known: &ServerMemory, same_check: bool, now: SystemTime) -> Option<Transition> {
+        let located = match &self.place {
+            Place::Fixed(_) => None,
+            Place::Named { last, .. } => known.located.map(|address| (last, address)),
+        };
+        let has_address = located.is_some() || self.address().is_some();
+        let recalled = self.health.recall(&known.health, has_address, same_check, now);
+        let transition = recalled?; // nothing is known of it, then
+        if let Some((last, address)) = located {
+            last.replace(address);
+        }
+        let is_settled = transition.is_none() && self.health.state() != State::Unknown;
+        self.remembered.store(is_settled, Ordering::Relaxed);
+        transition
+    }
+
+    /// Whether it is as the generation before left it, so that nobody has to wait until it was checked, or until DNS
+    /// has answered.
+    #[must_use]
+    pub fn is_remembered(&self) -> bool {
+        self.remembered.load(Ordering::Relaxed)
     }
 
     /// Takes in where DNS says that the server is. `None` when that is known already, or the address is fixed.

@@ -137,7 +137,7 @@ struct Course {
 
 impl Course {
     fn new(exchange: &Exchange, pool: usize) -> Self {
-        let plan = PoolOf { thread: exchange.thread.clone(), pool };
+        let plan = PoolOf::new(&exchange.thread, pool);
         Self { plan, tried: SmallVec::new(), retries: 0, again: None, fresh_only: false, began: exchange.opened }
     }
 
@@ -339,6 +339,11 @@ pub(super) struct PoolOf {
 }
 
 impl PoolOf {
+    /// The pool of this index.
+    pub(super) fn new(thread: &Rc<Thread>, pool: usize) -> Self {
+        Self { thread: thread.clone(), pool }
+    }
+
     /// Whether the server went down and another one is up.
     fn has_better_than(&self, server: usize) -> bool {
         self.servers[server].health.state() == State::Down && self.servers.iter().any(|other| other.health.is_up())

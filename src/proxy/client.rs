@@ -4,10 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::tunnel::Tunnel;
+use crate::handover::parcel::ClientFacts;
 use crate::http1::request::RequestHead;
 use crate::observe::record::{End, Index};
 use crate::wheel::Alarm;
@@ -22,6 +24,10 @@ pub struct Client {
     address: Box<str>,
     /// The deadline of whatever the connection waits for on the client's side. Its waker is the connection's task.
     pub alarm: Alarm,
+    /// When it was accepted, by whichever generation.
+    accepted: Instant,
+    /// Which share of the time over which a drain spreads its last responses has to pass for it; drawn when it matters.
+    share: Cell<Option<f64>>,
     /// An exchange is open: from the head of a request to the last byte of its response.
     open: Cell<bool>,
     /// When the last exchange was over.
@@ -75,13 +81,16 @@ impl Client {
     /// A connection that was just accepted.
     #[must_use]
     pub fn new(listener: Index, peer: Option<SocketAddr>, alarm: Alarm) -> Self {
+        let now = Instant::now();
         Self {
             listener,
             peer,
             address: peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default().into(),
             alarm,
+            accepted: now,
+            share: Cell::new(None),
             open: Cell::new(false),
-            closed: Cell::new(Instant::now()),
+            closed: Cell::new(now),
             flushed: Cell::new(true),
             leaving: Cell::new(false),
             parked: Cell::new(false),
@@ -92,6 +101,36 @@ impl Client {
             head: Cell::new(None),
             switch: RefCell::new(None),
         }
+    }
+
+    /// A connection that came from another generation.
+    #[must_use]
+    pub fn arrived(listener: Index, facts: &ClientFacts, alarm: Alarm) -> Self {
+        let mut client = Self::new(listener, facts.peer, alarm);
+        let now = client.accepted;
+        client.accepted = before(now, facts.age);
+        client.closed.set(before(now, facts.idle));
+        client.exchanges.set(facts.exchanges);
+        client
+    }
+
+    /// What another generation has to know of it; `listener` is the name of its listener.
+    #[must_use]
+    pub fn facts(&self, listener: &str) -> ClientFacts {
+        ClientFacts {
+            listener: listener.to_owned(),
+            peer: self.peer,
+            age: self.accepted.elapsed(),
+            idle: self.closed.get().elapsed(),
+            exchanges: self.exchanges.get(),
+        }
+    }
+
+    /// Its share, between 0 and 1, of the time over which a drain spreads its last responses; the same each time.
+    pub(super) fn share(&self, draw: impl FnOnce() -> f64) -> f64 {
+        let share = self.share.get().unwrap_or_else(draw);
+        self.share.set(Some(share));
+        share
     }
 
     /// The address of the client as text, without the port; IPv4 as IPv4 whatever the socket. Empty on unix sockets.
@@ -117,6 +156,12 @@ impl Client {
         self.awaits_flush.set(false);
         self.exchanges.set(self.exchanges.get().wrapping_add(1));
         self.head.take()
+    }
+
+    /// An exchange that another generation opened goes on.
+    pub(super) fn resume_exchange(&self) {
+        self.open.set(true);
+        self.flushed.set(false);
     }
 
     /// How many exchanges there were, the open one included.
@@ -175,7 +220,7 @@ impl Client {
         self.leaving.set(false);
     }
 
-    /// Whether the connection is in the lot: nothing is open on it, and nothing was read ahead.
+    /// Whether the connection is in the lot: nothing is open on it.
     #[must_use]
     pub fn is_parked(&self) -> bool {
         self.parked.get()
@@ -237,6 +282,11 @@ impl Client {
     pub fn take_switch(&self) -> Option<Tunnel> {
         self.switch.borrow_mut().take().map(|tunnel| *tunnel)
     }
+}
+
+/// The moment `time` before `now`, or `now` where the clock does not reach so far back.
+pub(super) fn before(now: Instant, time: Duration) -> Instant {
+    now.checked_sub(time).unwrap_or(now)
 }
 
 /// Every client connection of one thread.

@@ -24,6 +24,7 @@ pub struct Exchange {
     pub(super) thread: Rc<Thread>,
     pub(super) client: Rc<Client>,
     pub(super) id: RequestId,
+    /// Before this process began, perhaps, for a tunnel that moved.
     pub(super) opened: Instant,
     /// What the gate found in the head.
     pub(super) facts: RequestHead,
@@ -41,13 +42,15 @@ pub struct Exchange {
     pub(super) timers: Timers,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
-    attempts: SmallVec<[Attempt; 1]>,
+    pub(super) attempts: SmallVec<[Attempt; 1]>,
     /// The attempt that is under way.
     attempting: Option<Attempting>,
     /// When the response had come whole: the end of the exchange, which hyper has then seen to in the same turn.
     finished: Option<Instant>,
     /// What the connection is busy with.
     busy: Busy,
+    /// It goes on in another generation, whose record it is.
+    moved: bool,
 }
 
 /// An attempt that is under way.
@@ -88,7 +91,7 @@ impl Exchange {
         exchange
     }
 
-    fn blank(thread: &Rc<Thread>, client: &Rc<Client>, seen: Option<HeadSeen>, head: Parts) -> Box<Self> {
+    pub(super) fn blank(thread: &Rc<Thread>, client: &Rc<Client>, seen: Option<HeadSeen>, head: Parts) -> Box<Self> {
         let opened = seen.map_or_else(Instant::now, |seen| seen.complete);
         let facts = seen.map_or(NO_HEAD, |seen| seen.facts);
         let took = seen.map_or(0, |seen| micros(seen.began, seen.complete));
@@ -116,6 +119,7 @@ impl Exchange {
             attempting: None,
             finished: None,
             busy: Busy::Exchange,
+            moved: false,
         })
     }
 
@@ -181,6 +185,25 @@ impl Exchange {
         counters.idle(self.client.listener, self.busy);
         self.busy = if self.protocol == Protocol::Tcp { Busy::Tcp } else { Busy::Upgrade };
         counters.busy(self.client.listener, self.busy);
+    }
+
+    /// The server of the last attempt that ended.
+    pub(super) fn server(&self) -> Option<Index> {
+        self.attempts.last().map(|attempt| attempt.server)
+    }
+
+    /// The name of that server, with its pool.
+    pub(super) fn server_name(&self) -> String {
+        let named = || {
+            let (pool, servers) = self.thread.plan.names.pools.get(usize::from(self.pool?))?;
+            Some(format!("{pool}/{}", servers.get(usize::from(self.server()?))?))
+        };
+        named().unwrap_or_default()
+    }
+
+    /// It goes on in another generation: nothing of it is counted or recorded here.
+    pub(super) fn leaves(&mut self) {
+        self.moved = true;
     }
 
     /// The response came whole.
@@ -256,7 +279,7 @@ impl Exchange {
 
     /// Whether the record goes to the journal.
     fn is_selected(&self, end: End) -> bool {
-        let took = Duration::from_micros(self.timers.total.into());
+        let took = Duration::from_micros(self.timers.total);
         let facts = observe::Facts { id: self.id, status: self.status, end, took, empty: false };
         observe::selects(&self.thread.plan.config.log, &facts)
     }
@@ -267,8 +290,11 @@ impl Drop for Exchange {
         let now = self.finished.unwrap_or_else(Instant::now);
         self.client.close_exchange(now);
         self.thread.counters.idle(self.client.listener, self.busy);
+        if self.moved {
+            return;
+        }
         self.end_attempt(Outcome::Abandoned, now);
-        self.timers.total = self.at(now);
+        self.timers.total = (now.saturating_duration_since(self.opened).as_micros() as u64).max(1);
         let end = self.end.unwrap_or_else(|| self.client.end_of_client());
         self.count();
         if self.is_selected(end) {
@@ -282,7 +308,7 @@ impl Drop for Exchange {
     }
 }
 
-fn no_head() -> Parts {
+pub(super) fn no_head() -> Parts {
     Request::new(()).into_parts().0
 }
 

@@ -38,7 +38,7 @@ pub(super) fn is_counted(method: &Method) -> bool {
 pub(super) fn answer(mut exchange: Box<Exchange>) -> Response<Reply> {
     exchange.status = 200;
     exchange.ends(End::Ok, Phase::Done);
-    let close = exchange.thread.drain.is_ending() || exchange.has_body();
+    let close = exchange.thread.lets_go(&exchange.client) || exchange.has_body();
     let is_trace = exchange.head.method == Method::TRACE;
     let body = if is_trace { trace(&exchange) } else { Bytes::new() };
     let mut response = Response::new(Reply::own(exchange, body));

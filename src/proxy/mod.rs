@@ -14,6 +14,7 @@ mod headers;
 mod page;
 pub mod plan;
 mod reply;
+mod story;
 pub mod thread;
 pub mod tunnel;
 

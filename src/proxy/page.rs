@@ -112,7 +112,7 @@ pub(super) fn welcome(mut exchange: Box<Exchange>) -> Response<Reply> {
     const TEXT: &str = include_str!("../../packaging/welcome.txt");
     exchange.status = 200;
     exchange.ends(End::Ok, Phase::Done);
-    let close = (exchange.thread.lets_go() || exchange.has_body()).then_some(exchange.protocol);
+    let close = (exchange.thread.lets_go(&exchange.client) || exchange.has_body()).then_some(exchange.protocol);
     let mut response = Response::new(Reply::own(exchange, Bytes::from_static(TEXT.as_bytes())));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, Format::Plain.content_type());

@@ -34,7 +34,9 @@ pub(super) fn relay(mut exchange: Box<Exchange>, site: usize, answer: Answer) ->
         headers.insert(header::TRAILER, trailers); // hyper sends no trailer that is not announced
     }
     // what is left of the request would be taken for the next one
-    let ends = exchange.thread.lets_go() || answer.upload.is_some() || ends_with_connection(&exchange, &answer);
+    let ends = exchange.thread.lets_go(&exchange.client)
+        || answer.upload.is_some()
+        || ends_with_connection(&exchange, &answer);
     let close = ends.then_some(exchange.protocol);
     let mut response = Response::new(Reply::relay(exchange, pool, answer));
     *response.status_mut() = status;
@@ -66,7 +68,7 @@ fn switch(mut exchange: Box<Exchange>, pool: usize, answer: Answer) -> Response<
     let client = exchange.client.clone();
     let timeout = exchange.thread.plan.pools[pool].settings.tunnel_timeout;
     let (stream, ahead) = connection.into_parts();
-    client.switch_to(Tunnel::new(exchange, stream, ahead.freeze(), timeout, open));
+    client.switch_to(Tunnel::new(exchange, stream, ahead, timeout, open));
     let mut response = Response::new(Reply::switch());
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
@@ -81,7 +83,7 @@ pub(super) fn fault(mut exchange: Box<Exchange>, fault: &Fault) -> Response<Repl
     let accept = exchange.head.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::wanted(accept);
     let page = Page::of_fault(fault, exchange.id);
-    let close = exchange.thread.lets_go() || fault.spoils_connection() || exchange.has_body();
+    let close = exchange.thread.lets_go(&exchange.client) || fault.spoils_connection() || exchange.has_body();
     let protocol = exchange.protocol;
     let bytes = page.render(format);
     let mut response = Response::new(Reply::own(exchange, bytes));

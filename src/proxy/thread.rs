@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::BytesMut;
 use tokio::time::Instant;
 
-use super::client::Clients;
+use super::client::{Client, Clients};
 use super::plan::Plan;
-use crate::drain::Drain;
+use crate::drain::{Drain, Stage};
+use crate::handover::heir::Heir;
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Counters;
@@ -35,6 +36,8 @@ pub struct Thread {
     pub wheel: Rc<Wheel>,
     /// What the generation does with its connections.
     pub drain: Drain,
+    /// Who takes the connections of a generation that drains, if somebody does.
+    heir: RefCell<Option<Heir>>,
     /// The client connections of the thread.
     pub clients: Rc<Clients>,
     /// What the thread counts.
@@ -82,6 +85,7 @@ impl Thread {
             wheel: wheel.clone(),
             plan,
             drain: Drain::default(),
+            heir: RefCell::default(),
             clients: Rc::default(),
             counters,
             reads: RefCell::new(BytesMut::new()),
@@ -150,9 +154,44 @@ impl Thread {
         Full(self.clone())
     }
 
-    /// Whether the next response on each connection is to be the last one: the generation ends, or others wait.
-    pub(super) fn lets_go(&self) -> bool {
-        self.drain.is_ending() || self.full.get() > 0
+    /// Whether the next response on a connection is to be the last one: others wait for its place, or the generation
+    /// ends, it can't move, and its turn has come.
+    pub(super) fn lets_go(&self, client: &Client) -> bool {
+        self.full.get() > 0 || self.drain.is_ending() && self.is_last_time(client)
+    }
+
+    fn is_last_time(&self, client: &Client) -> bool {
+        let Stage::Draining(draining) = self.drain.stage() else { return true };
+        if self.heir_of(client).is_some() {
+            return false;
+        }
+        let draw = || self.random() as f64 / u64::MAX as f64;
+        draining.spread.is_zero() || draining.began.elapsed() >= draining.spread.mul_f64(client.share(draw))
+    }
+
+    /// From now on connections go to this heir; the one before gets no more.
+    pub fn set_heir(&self, heir: Heir) {
+        *self.heir.borrow_mut() = Some(heir);
+    }
+
+    /// Where a connection goes that is between two exchanges: while the generation drains, if the heir takes it.
+    #[must_use]
+    pub fn heir_of(&self, client: &Client) -> Option<Heir> {
+        self.heir_if(|heir| heir.reach().has_listener(client.listener.into()))
+    }
+
+    /// Whether there is an heir for what moves.
+    pub(super) fn has_heir(&self) -> bool {
+        self.heir_if(|_| true).is_some()
+    }
+
+    /// The heir, while there is one that takes what `reaches` tells.
+    pub(super) fn heir_if(&self, reaches: impl FnOnce(&Heir) -> bool) -> Option<Heir> {
+        if !matches!(self.drain.stage(), Stage::Draining(_)) {
+            return None;
+        }
+        let heir = self.heir.borrow();
+        heir.as_ref().filter(|heir| !heir.is_gone() && reaches(heir)).cloned()
     }
 
     /// Where events go.
@@ -171,12 +210,24 @@ impl Thread {
         self.journal.event(Event::LimitReached { listener: self.listener_name(listener), limit, value });
     }
 
+    /// A connection of another generation cannot be served, and is closed.
+    pub fn arrival_failed(&self, listener: String, error: &io::Error) {
+        self.journal.event(Event::ArrivalFailed { listener, why: error.to_string() });
+    }
+
+    /// A tunnel that was to move stays: the heir has not what it leads by or to.
+    pub(super) fn tunnel_stays(&self, client: &Client, server: String) {
+        let (generation, client) = (self.plan.generation, client.address().to_owned());
+        self.journal.event(Event::TunnelStays { generation, client, server });
+    }
+
     /// A connection ended by a panic, which `why` tells of.
     pub fn panicked(&self, why: String) {
         self.journal.event(Event::ExchangePanicked { request: None, why });
     }
 
-    fn listener_name(&self, listener: Index) -> String {
+    /// The name of a listener.
+    pub(super) fn listener_name(&self, listener: Index) -> String {
         self.plan.names.listeners.get(usize::from(listener)).cloned().unwrap_or_default()
     }
 
@@ -198,6 +249,12 @@ impl Thread {
         if !records.is_empty() {
             self.journal.records(records);
         }
+    }
+
+    /// Where the balancer of each pool stands: the credit of each server.
+    #[must_use]
+    pub fn positions(&self) -> Vec<Vec<i64>> {
+        self.pools.iter().map(|pool| pool.balancer.borrow().position()).collect()
     }
 
     /// Closes every idle upstream connection.

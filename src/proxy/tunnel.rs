@@ -1,47 +1,92 @@
-//! Bytes both ways, after an upgrade or in TCP mode.
+//! Bytes both ways, after an upgrade or in TCP mode: to the end, or until another generation goes on with it.
 
-use std::future::poll_fn;
+mod course;
+
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
+use self::course::Course;
 use super::attempt::{self, PoolOf};
-use super::client::Client;
+use super::client::{Client, before};
 use super::exchange::Exchange;
 use super::thread::Thread;
 use crate::drain::Stage;
+use crate::handover::heir::{Heir, Place, Returned};
+use crate::handover::parcel::{Load, Parcel, TunnelParcel};
 use crate::net::Stream;
 use crate::observe::record::{End, Phase};
 use crate::pool::Open;
 use crate::upstream::connection::ReadBuffer;
 
-/// Room asked for before a read.
-const ROOM: usize = 64 * 1024;
 /// Longest silence once one side has said that it is done.
 const HALF_CLOSED: Duration = Duration::from_secs(60);
 
-/// What an exchange becomes that switches protocols: its connection to the server, and what was read ahead of it.
+/// What an exchange becomes that switches protocols: its connection to the server, and what was read and not yet
+/// passed on.
 pub struct Tunnel {
     exchange: Box<Exchange>,
     server: Rc<Stream>,
-    ahead: Bytes,
+    up: Course,
+    down: Course,
     timeout: Duration,
+    /// When something passed last.
+    moved: Instant,
+    /// It was said that it stays while others move.
+    stays: bool,
     /// The attempt is open for its server as long as the tunnel.
     _open: Option<Open<PoolOf>>,
 }
 
+/// How a tunnel left this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It ended, and was recorded.
+    Ended,
+    /// Another generation goes on with it.
+    Moved,
+}
+
 impl Tunnel {
     pub(super) fn new(
-        exchange: Box<Exchange>,
+        mut exchange: Box<Exchange>,
         server: Rc<Stream>,
-        ahead: Bytes,
+        ahead: BytesMut,
         timeout: Duration,
         open: Open<PoolOf>,
     ) -> Self {
-        Self { exchange, server, ahead, timeout, _open: Some(open) }
+        exchange.becomes_tunnel();
+        let (up, down, moved) = (Course::default(), Course::new(ahead), Instant::now());
+        Self { exchange, server, up, down, timeout, moved, stays: false, _open: Some(open) }
+    }
+
+    /// Goes on with a tunnel of another generation.
+    ///
+    /// # Errors
+    /// When this one has no such site, pool or server, or the socket of the server cannot be watched.
+    pub fn arrived(thread: &Rc<Thread>, client: &Rc<Client>, parcel: TunnelParcel) -> io::Result<Self> {
+        let TunnelParcel { server, story, up, down } = parcel;
+        let unknown = || io::Error::other(format!("no server {} in a pool {}", story.server, story.pool));
+        let mut exchange = Exchange::resume(thread, client, &story).ok_or_else(unknown)?;
+        let (Some(pool), Some(index)) = (exchange.pool, exchange.server()) else { return Err(unknown()) };
+        let pool = PoolOf::new(thread, pool.into());
+        exchange.becomes_tunnel();
+        Ok(Self {
+            exchange,
+            server: Rc::new(Stream::from_fd(server)?),
+            up: up.into(),
+            down: down.into(),
+            timeout: pool.settings.tunnel_timeout,
+            moved: before(Instant::now(), story.silent),
+            stays: false,
+            _open: Some(Open::new(pool, index.into())),
+        })
     }
 
     /// A tunnel that leads nowhere, for tests of what comes before one.
@@ -51,52 +96,38 @@ impl Tunnel {
         Self {
             exchange: Exchange::open_tcp(thread, client),
             server: Rc::new(Stream::Unix(server)),
-            ahead: Bytes::new(),
+            up: Course::default(),
+            down: Course::default(),
             timeout: HALF_CLOSED,
+            moved: Instant::now(),
+            stays: false,
             _open: None,
         }
     }
 }
 
-/// Relays both ways until both sides are done, one of them breaks, or nothing passes for too long. `read_ahead` is
-/// what the client sent already.
-pub async fn run(thread: &Rc<Thread>, client: &Rc<Client>, stream: Stream, read_ahead: Bytes, tunnel: Tunnel) {
-    let Tunnel { mut exchange, server, ahead, timeout, _open } = tunnel;
-    exchange.becomes_tunnel();
-    let mut ways =
-        Ways { client: &stream, server: &server, up: Way::new(read_ahead), down: Way::new(ahead), moved: 0, timeout };
-    client.alarm.set(timeout);
-    let ended = poll_fn(|cx| {
-        if let Poll::Ready(ended) = ways.poll(cx, &thread.reads) {
-            return Poll::Ready(ended);
-        }
-        if ways.has_moved() {
-            client.alarm.set(ways.patience());
-        }
-        if thread.drain.stage() == Stage::Cut {
-            return Poll::Ready(Ok(Some(End::Drained)));
-        }
-        client.alarm.poll_due(cx).map(|()| Ok(Some(End::ClientTimeout)))
-    })
-    .await;
-    (exchange.bytes_in, exchange.bytes_out) = (ways.up.bytes, ways.down.bytes);
-    match ended {
-        Ok(None) => exchange.ends(End::Ok, Phase::Done),
-        Ok(Some(end)) => {
-            exchange.ends(end, Phase::Tunnel);
-            if end == End::ClientTimeout {
-                exchange.explain(&format_args!("nothing passed for {}", humantime::format_duration(ways.patience())));
+/// Relays both ways until both sides are done, one of them breaks, nothing passes for too long, or another generation
+/// takes the tunnel over. `read_ahead` is what the client sent already.
+pub async fn run(thread: &Rc<Thread>, client: &Rc<Client>, stream: Stream, read_ahead: Bytes, tunnel: Tunnel) -> Left {
+    let (mut stream, mut tunnel) = (stream, tunnel);
+    tunnel.up.push(&read_ahead);
+    loop {
+        match tunnel.relay(thread, client, &stream).await {
+            Stop::Ended(ended) => {
+                tunnel.end(ended);
+                return Left::Ended;
             }
-        }
-        Err(broken) => {
-            exchange.ends(broken.end, Phase::Tunnel);
-            exchange.explain(&broken.cause);
+            Stop::Moves(place) => match tunnel.give(thread, client, stream, place).await {
+                Given::Away => return Left::Moved,
+                Given::Back(same_stream, same_tunnel) => (stream, tunnel) = (same_stream, *same_tunnel),
+                Given::Lost => return Left::Ended,
+            },
         }
     }
 }
 
 /// Relays a connection of the TCP listener `tcp` (an index into the configuration) to a server of its pool.
-pub async fn relay(thread: &Rc<Thread>, client: &Rc<Client>, tcp: usize, stream: Stream) {
+pub async fn relay(thread: &Rc<Thread>, client: &Rc<Client>, tcp: usize, stream: Stream) -> Left {
     let mut exchange = Exchange::open_tcp(thread, client);
     let pool = thread.plan.config.tcp[tcp].pool;
     exchange.pool = Some(pool as u16);
@@ -106,11 +137,20 @@ pub async fn relay(thread: &Rc<Thread>, client: &Rc<Client>, tcp: usize, stream:
             let timeout = thread.plan.pools[pool].settings.tunnel_timeout;
             exchange.phase = Phase::Tunnel;
             let (server, ahead) = connection.into_parts();
-            run(thread, client, stream, Bytes::new(), Tunnel::new(exchange, server, ahead.freeze(), timeout, open))
-                .await;
+            run(thread, client, stream, Bytes::new(), Tunnel::new(exchange, server, ahead, timeout, open)).await
         }
-        Err(fault) => exchange.fails(&fault),
+        Err(fault) => {
+            exchange.fails(&fault);
+            Left::Ended
+        }
     }
+}
+
+/// Why the relaying stops.
+enum Stop {
+    Ended(Result<End, Broken>),
+    /// There is room on the way to the heir.
+    Moves(Place),
 }
 
 /// One side broke.
@@ -119,121 +159,150 @@ struct Broken {
     cause: io::Error,
 }
 
-/// Both directions of a tunnel.
-struct Ways<'a> {
-    client: &'a Stream,
-    server: &'a Stream,
-    up: Way,
-    down: Way,
-    /// Bytes that had passed when it was last looked at.
-    moved: u64,
-    timeout: Duration,
+/// What became of a tunnel that was to move.
+enum Given {
+    Away,
+    Back(Stream, Box<Tunnel>),
+    Lost,
 }
 
-/// One direction: what was read and not yet written, and whether the reading side is at its end.
-struct Way {
-    pending: BytesMut,
-    ended: bool,
-    finished: bool,
-    bytes: u64,
-}
+/// The wait for room on the way to the heir; the tunnel runs on meanwhile.
+type Wait = Pin<Box<dyn Future<Output = Option<Place>>>>;
 
-impl Ways<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>, reads: &ReadBuffer) -> Poll<Result<Option<End>, Broken>> {
-        let up = self.up.poll(cx, self.client, self.server, reads);
+impl Tunnel {
+    async fn relay(&mut self, thread: &Thread, client: &Client, stream: &Stream) -> Stop {
+        client.alarm.set(self.patience().saturating_sub(self.moved.elapsed()));
+        let mut wait: Option<Wait> = None;
+        poll_fn(|cx| {
+            // before anything is read: a tunnel in full swing uses up its turn, and would never come to it
+            if let Poll::Ready(place) = self.poll_place(cx, thread, &mut wait) {
+                return Poll::Ready(Stop::Moves(place));
+            }
+            if let Poll::Ready(ended) = self.poll(cx, stream, &thread.reads) {
+                return Poll::Ready(Stop::Ended(ended.map(|()| End::Ok)));
+            }
+            if self.up.has_moved() | self.down.has_moved() {
+                self.moved = Instant::now();
+                client.alarm.set(self.patience());
+            }
+            if thread.drain.stage() == Stage::Cut {
+                return Poll::Ready(Stop::Ended(Ok(End::Drained)));
+            }
+            client.alarm.poll_due(cx).map(|()| Stop::Ended(Ok(End::ClientTimeout)))
+        })
+        .await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, client: &Stream, reads: &ReadBuffer) -> Poll<Result<(), Broken>> {
+        let up = self.up.poll(cx, client, &self.server, reads);
         let up = up.map_err(|fault| fault.broken(End::ClientClosed, End::ServerClosed));
-        let down = self.down.poll(cx, self.server, self.client, reads);
+        let down = self.down.poll(cx, &self.server, client, reads);
         let down = down.map_err(|fault| fault.broken(End::ServerClosed, End::ClientClosed));
         match (up, down) {
             (Poll::Ready(Err(broken)), _) | (_, Poll::Ready(Err(broken))) => Poll::Ready(Err(broken)),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(None)),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
             _ => Poll::Pending,
         }
     }
 
-    /// Whether anything passed since this was last asked.
-    fn has_moved(&mut self) -> bool {
-        let bytes = self.up.bytes + self.down.bytes + u64::from(self.up.ended) + u64::from(self.down.ended);
-        std::mem::replace(&mut self.moved, bytes) != bytes
+    /// Ready when the tunnel moves now.
+    fn poll_place(&mut self, cx: &mut Context<'_>, thread: &Thread, wait: &mut Option<Wait>) -> Poll<Place> {
+        while wait.is_some() || self.heir(thread).is_some() {
+            let waiting = wait.get_or_insert_with(|| match self.heir(thread) {
+                Some(heir) => Box::pin(heir.place()),
+                None => Box::pin(std::future::ready(None)),
+            });
+            let place = std::task::ready!(waiting.as_mut().poll(cx));
+            *wait = None; // without a place that heir is gone
+            if let Some(place) = place {
+                return Poll::Ready(place);
+            }
+        }
+        if !self.stays && thread.has_heir() {
+            self.stays = true;
+            thread.tunnel_stays(&self.exchange.client, self.exchange.server_name());
+        }
+        Poll::Pending
+    }
+
+    fn heir(&self, thread: &Thread) -> Option<Heir> {
+        let site = self.exchange.site.map(usize::from);
+        let (pool, server) = (self.exchange.pool?, self.exchange.server()?);
+        let listener = self.exchange.client.listener;
+        thread.heir_if(|heir| heir.reach().has_tunnel(listener.into(), site, pool.into(), server.into()))
     }
 
     /// How long nothing may pass.
     fn patience(&self) -> Duration {
-        if self.up.ended || self.down.ended { self.timeout.min(HALF_CLOSED) } else { self.timeout }
+        if self.up.has_ended() || self.down.has_ended() { self.timeout.min(HALF_CLOSED) } else { self.timeout }
     }
-}
 
-/// Which end of a direction failed.
-enum WayError {
-    Read(io::Error),
-    Write(io::Error),
-}
-
-impl WayError {
-    fn broken(self, read: End, write: End) -> Broken {
-        match self {
-            Self::Read(cause) => Broken { end: read, cause },
-            Self::Write(cause) => Broken { end: write, cause },
+    fn end(mut self, ended: Result<End, Broken>) {
+        let patience = self.patience();
+        let exchange = &mut self.exchange;
+        (exchange.bytes_in, exchange.bytes_out) = (self.up.bytes(), self.down.bytes());
+        match ended {
+            Ok(End::Ok) => exchange.ends(End::Ok, Phase::Done),
+            Ok(end) => {
+                exchange.ends(end, Phase::Tunnel);
+                if end == End::ClientTimeout {
+                    exchange.explain(&format_args!("nothing passed for {}", humantime::format_duration(patience)));
+                }
+            }
+            Err(broken) => {
+                exchange.ends(broken.end, Phase::Tunnel);
+                exchange.explain(&broken.cause);
+            }
         }
     }
 }
 
-impl Way {
-    fn new(read_ahead: Bytes) -> Self {
-        Self { bytes: 0, pending: BytesMut::from(read_ahead), ended: false, finished: false }
+/// Moving.
+impl Tunnel {
+    /// Gives the tunnel to the heir. Nothing of it is read or written until that is decided.
+    async fn give(self, thread: &Thread, client: &Client, stream: Stream, place: Place) -> Given {
+        let Self { mut exchange, server, up, down, timeout, moved, stays, _open } = self;
+        let sockets = (|| Some((stream.into_fd().ok()?, socket_of(server).ok()?, exchange.story(moved)?)))();
+        let Some((socket, server, story)) = sockets else {
+            exchange.ends(End::Internal, Phase::Tunnel); // no runtime, or no descriptor, is left
+            return Given::Lost;
+        };
+        let tunnel = TunnelParcel { server, story, up: up.into(), down: down.into() };
+        let client = client.facts(&thread.listener_name(client.listener));
+        let parcel = Parcel { socket, client, load: Load::Tunnel(Box::new(tunnel)) };
+        match place.give(parcel).await {
+            Ok(()) => {
+                exchange.leaves();
+                Given::Away
+            }
+            Err(Returned::Whole(parcel)) => match unpack(*parcel) {
+                Ok((stream, server, up, down)) => {
+                    Given::Back(stream, Box::new(Self { exchange, server, up, down, timeout, moved, stays, _open }))
+                }
+                Err(fault) => {
+                    exchange.ends(End::Internal, Phase::Tunnel);
+                    exchange.explain(&fault);
+                    Given::Lost
+                }
+            },
+            Err(Returned::Lost) => {
+                exchange.ends(End::Drained, Phase::Tunnel);
+                Given::Lost
+            }
+        }
     }
+}
 
-    /// Ready when everything has passed and the end too.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &Stream,
-        to: &Stream,
-        reads: &ReadBuffer,
-    ) -> Poll<Result<(), WayError>> {
-        loop {
-            while !self.pending.is_empty() {
-                let written = ready!(to.poll_write_some(cx, &self.pending)).map_err(WayError::Write)?;
-                self.pending.advance(written);
-                self.bytes += written as u64;
-            }
-            if self.finished {
-                return Poll::Ready(Ok(()));
-            }
-            if self.ended {
-                self.finished = true;
-                // a peer that is gone already shows on its own side
-                let _ = to.finish_writing();
-                return Poll::Ready(Ok(()));
-            }
-            ready!(self.poll_read(cx, from, to, reads))?;
-        }
+/// The socket of a connection to a server, which others may hold for a moment more.
+fn socket_of(server: Rc<Stream>) -> io::Result<std::os::fd::OwnedFd> {
+    match Rc::try_unwrap(server) {
+        Ok(server) => server.into_fd(),
+        Err(shared) => std::os::fd::AsFd::as_fd(&*shared).try_clone_to_owned(),
     }
+}
 
-    /// Reads once and passes on what fits at once; only the rest is kept, so that a quiet tunnel holds no buffer.
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &Stream,
-        to: &Stream,
-        reads: &ReadBuffer,
-    ) -> Poll<Result<(), WayError>> {
-        let mut buffer = reads.borrow_mut();
-        if buffer.capacity() < ROOM {
-            buffer.reserve(ROOM);
-        }
-        let read = ready!(from.poll_read_into(cx, &mut buffer)).map_err(WayError::Read)?;
-        self.ended = read == 0;
-        match to.try_write(&buffer) {
-            Ok(written) => {
-                self.bytes += written as u64;
-                buffer.advance(written);
-            }
-            Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
-            Err(fault) => return Poll::Ready(Err(WayError::Write(fault))),
-        }
-        self.pending = if buffer.is_empty() { BytesMut::new() } else { buffer.split() };
-        buffer.clear();
-        Poll::Ready(Ok(()))
-    }
+fn unpack(parcel: Parcel) -> io::Result<(Stream, Rc<Stream>, Course, Course)> {
+    let Load::Tunnel(tunnel) = parcel.load else { return Err(io::Error::other("it came back without its server")) };
+    let TunnelParcel { server, up, down, .. } = *tunnel;
+    Ok((Stream::from_fd(parcel.socket)?, Rc::new(Stream::from_fd(server)?), up.into(), down.into()))
 }

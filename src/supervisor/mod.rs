@@ -9,7 +9,9 @@ pub mod generation;
 pub mod generations;
 pub mod listeners;
 pub mod process;
+pub mod recalls;
 pub mod status;
+pub mod totals;
 pub mod upgrade;
 mod workers;
 
@@ -27,10 +29,12 @@ use self::clients::{Clients, OpenError};
 use self::generations::{Action, Caller, Generations, Input, Notice, Phase, Settings};
 use self::listeners::Listeners;
 use self::process::Image;
+use self::recalls::{Recalls, Step};
+use self::totals::Totals;
 use self::upgrade::Upgrade;
 use self::upgrade::state::StateError;
 use self::workers::{Heard, Workers};
-use crate::control::message::ToWorker;
+use crate::control::message::{ToSupervisor, ToWorker};
 use crate::control::request::{Reply, Wish};
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
@@ -80,6 +84,8 @@ pub struct Supervisor {
     workers: Workers,
     listeners: Listeners,
     clients: Clients,
+    recalls: Recalls,
+    totals: Totals,
     signals: Signals,
     notify: Notify,
     journal: Journal,
@@ -125,6 +131,8 @@ impl Supervisor {
             workers: Workers::new(binary, options.config, options.run_dir),
             listeners,
             clients,
+            recalls: Recalls::default(),
+            totals: Totals::default(),
             signals,
             notify,
             journal,
@@ -257,6 +265,7 @@ impl Supervisor {
             self.generations.next_tick(now),
             self.clients.next_expiry(),
             self.upgrade.due(),
+            self.recalls.next_expiry(),
         ];
         let behind = self.notify.is_behind().then_some(now + NOTIFY_RETRY);
         let next = due.into_iter().chain([behind]).flatten().min().unwrap_or(now + LONGEST_WAIT);
@@ -272,7 +281,7 @@ impl Supervisor {
             Source::Client(number) => match self.clients.receive(number) {
                 Some(Wish::Reload) => self.inputs.push_back(Input::Asked(Caller::Client(number))),
                 Some(Wish::Status) => {
-                    let status = status::all(&self.generations, now);
+                    let status = status::all(&self.generations, &self.totals, now);
                     self.clients.reply(number, &Reply::Status(status));
                 }
                 None => {}
@@ -286,10 +295,23 @@ impl Supervisor {
         }
     }
 
-    /// What concerns sockets is answered here, the rest is for the generations.
+    /// What concerns sockets, memories and counters is seen to here, the rest is for the generations.
     fn hear(&mut self, number: u64, heard: Heard) -> Option<Input> {
         match heard {
-            Heard::Input(input) => Some(input),
+            Heard::Input(input) => {
+                self.take_note(&input);
+                Some(input)
+            }
+            Heard::Recall => {
+                let step = self.recalls.ask(number, self.generations.list(), Instant::now());
+                self.pass_on(vec![step]);
+                None
+            }
+            Heard::Snapshot(memory) => {
+                let steps = self.recalls.told(number, memory);
+                self.pass_on(steps);
+                None
+            }
             Heard::Hello => self.workers.greet(number, &self.listeners.all()),
             Heard::Bind { listener, address } => match self.listeners.bind(&listener, &address, &mut self.notify) {
                 Ok((socket, events)) => {
@@ -309,6 +331,37 @@ impl Supervisor {
         }
     }
 
+    /// What a worker counted outlives it, and who waits for its memory does not wait for ever.
+    fn take_note(&mut self, input: &Input) {
+        match input {
+            Input::Said(number, ToSupervisor::Pong(pong)) => self.totals.told(*number, &pong.status),
+            Input::Said(number, ToSupervisor::Finished(finished)) => self.totals.told(*number, &finished.status),
+            Input::Closed(number) | Input::Nonsense(number, _) => {
+                let steps = self.recalls.gone(*number);
+                self.pass_on(steps);
+            }
+            Input::Exited(number, _) => {
+                self.totals.gone(*number);
+                let steps = self.recalls.gone(*number);
+                self.pass_on(steps);
+            }
+            _ => {}
+        }
+    }
+
+    fn pass_on(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            let trouble = match step {
+                Step::Ask(number) => self.workers.tell(number, &ToWorker::Snapshot, &[]),
+                Step::Answer { asker, memory, missing } => {
+                    let with: Vec<_> = memory.iter().map(AsFd::as_fd).collect();
+                    self.workers.tell(asker, &ToWorker::State { missing }, &with)
+                }
+            };
+            self.inputs.extend(trouble);
+        }
+    }
+
     fn receive_signals(&mut self) {
         while let Ok(Some(signal)) = self.signals.next() {
             self.inputs.push_back(match signal {
@@ -320,6 +373,8 @@ impl Supervisor {
 
     fn do_regular(&mut self, now: Instant) {
         self.clients.expire(now);
+        let late = self.recalls.expire(now);
+        self.pass_on(late);
         self.notify.flush();
         if self.regular.alive.is_some_and(|due| due <= now) {
             if self.generations.is_sound(now) {

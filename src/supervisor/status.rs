@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::generation::{Generation, State};
 use super::generations::{Generations, Phase};
+use super::totals::{self, Totals};
 
 /// The line in `systemctl status`.
 #[must_use]
@@ -23,13 +24,15 @@ pub fn line(generations: &Generations, now: Instant) -> String {
 
 /// Everything, for `segue status`.
 #[must_use]
-pub fn all(generations: &Generations, now: Instant) -> Value {
+pub fn all(generations: &Generations, totals: &Totals, now: Instant) -> Value {
     let list: Vec<_> = generations.list().iter().map(|one| generation(one, now)).collect();
     json!({
         "line": line(generations, now),
         "note": generations.note(),
         "supervisor": { "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION") },
         "generations": list,
+        "connections": totals::connections(generations.list()),
+        "counters": totals.counters(),
     })
 }
 

@@ -52,6 +52,10 @@ pub(super) enum Heard {
     Hello,
     /// It wants a socket.
     Bind { listener: String, address: BindAddress },
+    /// It wants to know what the generation before it knows.
+    Recall,
+    /// What it knows itself, if that could be told.
+    Snapshot(Option<OwnedFd>),
 }
 
 impl Workers {
@@ -160,6 +164,10 @@ impl Workers {
             },
             Ok(Received::Message(ToSupervisor::Bind { listener, address }, _)) => {
                 return Some(Heard::Bind { listener, address });
+            }
+            Ok(Received::Message(ToSupervisor::Recall, _)) => return Some(Heard::Recall),
+            Ok(Received::Message(ToSupervisor::Snapshot, mut descriptors)) => {
+                return Some(Heard::Snapshot(descriptors.pop()));
             }
             Ok(Received::Message(word, mut descriptors)) => {
                 if matches!(word, ToSupervisor::Ready(_)) {

@@ -88,13 +88,15 @@ impl Resolver {
         let first = Rc::new(FirstRound::default());
         let mut tasks = JoinSet::new();
         for name in names(pools) {
-            let (shared, ticket) = (Rc::clone(&shared), first.ticket());
+            let ticket = name.is_news().then(|| first.ticket());
+            let shared = Rc::clone(&shared);
             tasks.spawn_local(async move { name.follow(&shared.0, &shared.1, ticket).await });
         }
         Self { _tasks: tasks, first }
     }
 
-    /// Waits until DNS has answered for every name, or `within` has passed; says how many had no answer.
+    /// Waits until DNS has answered for every name, or `within` has passed; says how many had no answer. Nobody waits
+    /// for names that the generation before knew all about.
     ///
     /// To be waited for before the checks start, so that the first round of these has addresses to check.
     pub async fn first_round(&self, within: Duration) -> usize {
@@ -124,18 +126,27 @@ fn names(pools: &[Arc<Pool>]) -> Vec<Name> {
             }
         }
     }
-    let names =
-        found.into_iter().map(|((host, port), servers)| Name { host: host.to_owned(), port, servers, failing: false });
-    names.collect()
+    let name = |((host, port), servers): ((&str, u16), Servers)| {
+        let mut name = Name { host: host.to_owned(), port, servers, failing: false };
+        // that it fails was said by the generation before
+        name.failing =
+            !name.is_news() && name.servers.iter().all(|(pool, index)| pool.servers[*index].address().is_none());
+        name
+    };
+    found.into_iter().map(name).collect()
 }
 
 impl Name {
-    async fn follow<L, F>(mut self, look_up: &L, on_change: &F, first: Ticket)
+    /// Whether the generation before did not know of some server with this name.
+    fn is_news(&self) -> bool {
+        !self.servers.iter().all(|(pool, index)| pool.servers[*index].is_remembered())
+    }
+
+    async fn follow<L, F>(mut self, look_up: &L, on_change: &F, mut first: Option<Ticket>)
     where
         L: AsyncFn(&str, u16) -> io::Result<Vec<SocketAddr>>,
         F: Fn(&Pool, usize, &Change),
     {
-        let mut first = Some(first);
         loop {
             let answer = self.ask(look_up, on_change).await;
             let after = match answer {
@@ -347,6 +358,18 @@ mod tests {
         assert_eq!(resolver.first_round(Duration::from_secs(2)).await, 1);
         assert_eq!(started.elapsed().as_secs(), 2);
         assert_eq!(pools[0].servers_up(), 0);
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn what_the_generation_before_knew_is_neither_waited_for_nor_said_again() {
+        let before = pool(&["a:80", "b:80"]);
+        before.servers[0].relocate("1.1.1.1:80".parse().expect("an address"), SystemTime::now());
+        let after = pool(&["a:80", "b:80"]);
+        after.recall(&before.remember(&[]), SystemTime::now());
+        let (resolver, log) = follow(&[after], &["1.1.1.1:80", "!no such name", "!no such name"]);
+        assert_eq!(resolver.first_round(Duration::from_secs(2)).await, 0);
+        sleep(Duration::from_secs(8)).await;
+        assert_eq!(log.take(), [""; 0]);
     }
 
     #[tokio::test(flavor = "local")]

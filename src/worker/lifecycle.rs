@@ -12,6 +12,8 @@ use serde_json::Value;
 
 use super::configuration::{Configuration, system};
 use super::link::Link;
+use super::moving::Moving;
+use super::snapshot::{self, RecallError};
 use super::sockets::{Sockets, not_bound};
 use super::threads::Threads;
 use super::watch::Watch;
@@ -21,6 +23,7 @@ use crate::control::message::{
     BindAddress, Cause, Finished, Held, Pong, Problem, Ready, Refused, Start, ToSupervisor, ToWorker, Vitals,
 };
 use crate::control::payload::Payload;
+use crate::handover::welcome::Welcome;
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::proxy::Plan;
@@ -46,6 +49,7 @@ pub async fn run(link: Link) -> ExitCode {
 struct Worker {
     link: Link,
     threads: Threads,
+    moving: Moving,
     /// Looks after the servers as long as the worker lives.
     _watch: Watch,
     journal: Journal,
@@ -101,11 +105,14 @@ impl Worker {
             journal.event(Event::ConfigWarning { generation, text });
         }
         let (drain_timeout, stop_timeout) = (ready.drain_timeout, ready.stop_timeout);
+        let welcome = Welcome::new(&threads.plan().config, &ready.listeners);
+        let moving = Moving::new(generation, welcome, journal.clone());
         let said = link.say(&ToSupervisor::Ready(ready), &[sources.as_fd()]);
         said.map_err(|_| Unbuilt::SupervisorGone)?;
         Ok(Self {
             link,
             threads,
+            moving,
             _watch: watch,
             journal,
             generation,
@@ -122,8 +129,8 @@ impl Worker {
         let code = loop {
             tokio::select! {
                 word = self.link.hear(), if supervised => match word {
-                    Ok(Some((word, _))) => {
-                        if let Err(fault) = self.follow(word).await {
+                    Ok(Some((word, with))) => {
+                        if let Err(fault) = self.follow(word, with).await {
                             break self.lost(&fault);
                         }
                     }
@@ -141,7 +148,7 @@ impl Worker {
         code
     }
 
-    async fn follow(&mut self, word: ToWorker) -> Result<(), ChannelError> {
+    async fn follow(&mut self, word: ToWorker, mut with: Vec<OwnedFd>) -> Result<(), ChannelError> {
         match word {
             ToWorker::Serve => {
                 let sockets = std::mem::take(&mut self.sockets);
@@ -158,33 +165,54 @@ impl Worker {
             }
             ToWorker::Drain { timeout } => {
                 let timeout = timeout.unwrap_or(self.drain_timeout);
-                self.drain(timeout, timeout).await;
+                self.drain(timeout, timeout.mul_f64(SPREAD), timeout).await;
                 Ok(())
             }
             ToWorker::Stop { timeout } => {
                 let timeout = timeout.unwrap_or(self.stop_timeout);
-                self.drain(timeout, timeout.min(IDLE_AT_STOP)).await;
+                self.drain(timeout, Duration::ZERO, timeout.min(IDLE_AT_STOP)).await;
                 Ok(())
             }
+            ToWorker::Snapshot => self.tell_what_is_known().await,
             ToWorker::Ping { number } => {
                 self.unanswered = Some(number);
                 self.answer().await;
                 Ok(())
             }
-            // a link that is dropped tells the other end that nothing moves
-            ToWorker::Heir { .. } | ToWorker::Inherit { .. } => Ok(()),
-            // come before it is built
-            ToWorker::Start(_) | ToWorker::Listeners(_) | ToWorker::Bound { .. } | ToWorker::BindFailed { .. } => {
+            ToWorker::Heir { generation } => {
+                let link = with.pop().ok_or(ChannelError::Incomplete)?;
+                self.moving.give(generation, link, &self.threads).await;
                 Ok(())
             }
+            ToWorker::Inherit { generation } => {
+                let link = with.pop().ok_or(ChannelError::Incomplete)?;
+                self.moving.take(generation, link, &self.threads);
+                Ok(())
+            }
+            // come before it is built; a state that comes late was done without
+            ToWorker::Start(_)
+            | ToWorker::Listeners(_)
+            | ToWorker::Bound { .. }
+            | ToWorker::BindFailed { .. }
+            | ToWorker::State { .. } => Ok(()),
         }
     }
 
-    /// Finishes what is open within `timeout`; an idle connection is kept for `idle` at most.
-    async fn drain(&mut self, timeout: Duration, idle: Duration) {
+    /// Moves or finishes what is open within `timeout`; what cannot move hears of it over `spread`, and an idle
+    /// connection is kept for `idle` at most.
+    async fn drain(&mut self, timeout: Duration, spread: Duration, idle: Duration) {
         let connections = vitals(&self.threads.status()).connections;
         self.draining.get_or_insert(Drained { connections });
-        self.threads.drain(timeout, idle).await;
+        self.threads.drain(timeout, spread, idle).await;
+    }
+
+    /// Tells the next generation, by the supervisor.
+    async fn tell_what_is_known(&self) -> Result<(), ChannelError> {
+        match snapshot::take(self.threads.plan(), &self.threads).await {
+            Ok(memory) => self.link.say(&ToSupervisor::Snapshot, &[memory.as_fd()]),
+            // no descriptor, no memory: the next one does without
+            Err(_) => self.link.say(&ToSupervisor::Snapshot, &[]),
+        }
     }
 
     /// Answers a ping once every thread has answered.
@@ -203,15 +231,17 @@ impl Worker {
         let text = format!("The supervisor is gone: generation {} finishes what is open", self.generation);
         self.journal.event(Event::SupervisorWarning { text });
         self.threads.park().await;
-        self.drain(self.drain_timeout, self.drain_timeout).await;
+        self.drain(self.drain_timeout, Duration::ZERO, self.drain_timeout).await;
     }
 
     fn finished(&self) -> ExitCode {
         let at_first = self.draining.map_or(0, |drained| drained.connections);
-        let cut = number(&self.threads.status(), "cut").min(at_first);
-        let finished = at_first - cut;
+        let status = self.threads.status();
+        let moved = self.threads.moved();
+        let cut = number(&status, "cut").min(at_first);
+        let finished = at_first.saturating_sub(cut + moved);
         // an orphan has nobody to tell
-        let _ = self.link.say(&ToSupervisor::Finished(Finished { finished, moved: 0, cut }), &[]);
+        let _ = self.link.say(&ToSupervisor::Finished(Finished { finished, moved, cut, status }), &[]);
         ExitCode::SUCCESS
     }
 
@@ -240,6 +270,15 @@ enum NotPrepared {
 impl From<Refused> for NotPrepared {
     fn from(refused: Refused) -> Self {
         Self::Refused(refused)
+    }
+}
+
+impl From<RecallError> for Unbuilt {
+    fn from(fault: RecallError) -> Self {
+        match fault {
+            RecallError::SupervisorGone => Self::SupervisorGone,
+            RecallError::Confused(why) => Self::Confused(why),
+        }
     }
 }
 
@@ -280,7 +319,8 @@ async fn prepare(
     let identity = Identity { role: Role::Worker, generation: Some(generation) };
     let journal = Journal::start(identity, Some(plan.names.clone()))
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;
-    let watch = Watch::start(&plan.pools, &journal).await;
+    let changes = snapshot::recall(link, &plan, &journal).await.map_err(|fault| NotPrepared::Lost(fault.into()))?;
+    let watch = Watch::start(&plan.pools, changes, &journal).await;
     let threads = Threads::start(plan, journal.clone())
         .map_err(|fault| system(format!("the serving threads cannot be started: {fault}")))?;
     let ready = Ready {
@@ -350,6 +390,9 @@ const EXIT_REFUSED: u8 = 78;
 /// How long the threads may take to answer before they are asked again.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const HEARTBEAT_RETRY: Duration = Duration::from_millis(100);
+/// Over which share of the drain time the last responses of connections that cannot move are spread: what is left is
+/// for those that were idle.
+const SPREAD: f64 = 0.75;
 /// How long an idle connection is kept when the service stops, and nobody accepts new ones.
 const IDLE_AT_STOP: Duration = Duration::from_secs(1);
 const JOURNAL_DEADLINE: Duration = Duration::from_secs(4);

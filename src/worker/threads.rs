@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,9 +15,12 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::arrivals::{self, Arrivals};
 use crate::config::Config;
 use crate::drain::{Draining, Stage};
-use crate::listener::{Acceptor, Kind, Limit, Limits};
+use crate::handover::heir::Heir;
+use crate::handover::parcel::Parcel;
+use crate::listener::{self, Acceptor, Kind, Limit, Limits};
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::{Counters, Totals};
@@ -37,6 +40,8 @@ pub struct Threads {
     journal: Journal,
     /// Connections that were open at the deadline of the drain.
     cut: Arc<AtomicU64>,
+    /// Over how many links connections may come.
+    links: Arc<AtomicUsize>,
 }
 
 /// What all threads have in common.
@@ -46,6 +51,7 @@ struct Shared {
     journal: Journal,
     limits: Arc<[Arc<Limits>]>,
     cut: Arc<AtomicU64>,
+    links: Arc<AtomicUsize>,
 }
 
 struct Serving {
@@ -57,7 +63,7 @@ struct Serving {
 }
 
 /// What the main thread asks of a serving thread. Each answers through its sender when it is done.
-enum Order {
+pub(super) enum Order {
     /// Accept on these sockets, each with the index of its listener.
     Serve(Vec<(Index, OwnedFd)>, oneshot::Sender<()>),
     /// Accept nothing for now.
@@ -66,8 +72,14 @@ enum Order {
     Resume(oneshot::Sender<()>),
     /// Accept nothing any more and let go of what is open.
     Drain(Draining, oneshot::Sender<()>),
+    /// Connections go to this heir, once you drain.
+    Bequeath(Heir, oneshot::Sender<()>),
+    /// Serve these connections of another generation.
+    Arrive(Vec<Parcel>, oneshot::Sender<()>),
     /// Say that you are there.
     Answer(oneshot::Sender<()>),
+    /// Have a look at the thread from inside.
+    Look(Box<dyn FnOnce(&Thread) + Send>),
 }
 
 impl Threads {
@@ -77,10 +89,17 @@ impl Threads {
     /// When a thread or its runtime cannot be made.
     pub fn start(plan: Arc<Plan>, journal: Journal) -> io::Result<Self> {
         let limits = limits(&plan.config);
-        let cut = Arc::new(AtomicU64::new(0));
-        let shared = Shared { plan: plan.clone(), journal: journal.clone(), limits, cut: cut.clone() };
+        let (cut, links) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (of_plan, of_journal) = (plan.clone(), journal.clone());
+        let shared = Shared { plan: of_plan, journal: of_journal, limits, cut: cut.clone(), links: links.clone() };
         let threads = (0..count(&plan)).map(|number| Serving::start(number, shared.clone()));
-        Ok(Self { threads: threads.collect::<io::Result<_>>()?, plan, journal, cut })
+        Ok(Self { threads: threads.collect::<io::Result<_>>()?, plan, journal, cut, links })
+    }
+
+    /// What they serve by.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// Accepts on these sockets, by the names of their listeners. Returns when every thread does.
@@ -112,16 +131,61 @@ impl Threads {
         self.order_all(Order::Resume).await;
     }
 
-    /// Stops accepting and lets go of what is open: `timeout` from now the rest is cut, and an idle connection is
-    /// kept for `idle` at most.
-    pub async fn drain(&self, timeout: Duration, idle: Duration) {
-        let draining = Draining { deadline: Instant::now() + timeout, idle };
+    /// Stops accepting and lets go of what is open: it moves to the heir, or ends with the next response, over `spread`
+    /// from now; `timeout` from now the rest is cut, and an idle connection is kept for `idle` at most.
+    pub async fn drain(&self, timeout: Duration, spread: Duration, idle: Duration) {
+        let began = Instant::now();
+        let draining = Draining { began, deadline: began + timeout, spread, idle };
         self.order_all(|done| Order::Drain(draining, done)).await;
+    }
+
+    /// Connections go to `heir` once this generation drains.
+    pub async fn bequeath(&self, heir: &Heir) {
+        self.order_all(|done| Order::Bequeath(heir.clone(), done)).await;
+    }
+
+    /// The way of connections that come from another generation.
+    #[must_use]
+    pub fn arrivals(&self) -> Arrivals {
+        let threads = self.threads.iter().map(|thread| thread.orders.clone());
+        Arrivals::new(threads.collect(), self.links.clone())
+    }
+
+    /// Connections that went to another generation.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        let counters: Vec<_> = self.threads.iter().map(|thread| thread.counters.clone()).collect();
+        Totals::sum(&counters).moved_out()
     }
 
     /// Whether every thread answers within `deadline`.
     pub async fn heartbeat(&self, deadline: Duration) -> bool {
         tokio::time::timeout(deadline, self.order_all(Order::Answer)).await.is_ok_and(|answered| answered)
+    }
+
+    /// What every thread answers when it is asked this. One that does not within `deadline` is left out.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        ask: impl Fn(&Thread) -> T + Clone + Send + 'static,
+        deadline: Duration,
+    ) -> Vec<T> {
+        let deadline = Instant::now() + deadline;
+        let mut answers = Vec::new();
+        for thread in &self.threads {
+            let (told, answer) = oneshot::channel();
+            let ask = ask.clone();
+            // whoever asked may have given up waiting
+            let look = Order::Look(Box::new(move |thread| drop(told.send(ask(thread)))));
+            // one whose orders pile up hangs, and answers nothing in time
+            if thread.orders.try_send(look).is_ok() {
+                answers.push(answer);
+            }
+        }
+        let mut told = Vec::new();
+        for answer in answers {
+            told.extend(tokio::time::timeout_at(deadline, answer).await.ok().and_then(Result::ok));
+        }
+        told
     }
 
     /// Waits until every thread is through with its drain, and joins them. May be dropped and called again.
@@ -222,16 +286,13 @@ impl Serving {
     }
 
     async fn order(&self, order: impl FnOnce(oneshot::Sender<()>) -> Order) -> oneshot::Receiver<()> {
-        let (done, answer) = oneshot::channel();
-        // a thread that is through drops the order with its sender, which the receiver sees
-        let _ = self.orders.send(order(done)).await;
-        answer
+        arrivals::order(&self.orders, order).await
     }
 }
 
 /// The life of one serving thread.
 async fn run(number: usize, shared: Shared, counters: Arc<Counters>, mut orders: mpsc::Receiver<Order>) {
-    let Shared { plan, journal, limits, cut } = shared;
+    let Shared { plan, journal, limits, cut, links } = shared;
     let thread = Thread::start(number, plan, counters, journal);
     let mut acceptors = Acceptors { thread: thread.clone(), limits, watched: Vec::new(), parked: Vec::new() };
     let mut deadline = None;
@@ -247,11 +308,20 @@ async fn run(number: usize, shared: Shared, counters: Arc<Counters>, mut orders:
                 cut.fetch_add(thread.clients.len() as u64, Ordering::Relaxed);
                 thread.clients.wake_all();
             }
-            () = poll_fn(|cx| thread.clients.poll_empty(cx)), if thread.drain.is_ending() => break,
+            () = poll_fn(|cx| thread.clients.poll_empty(cx)), if is_through(&thread, &links) => break,
         }
     }
     thread.close_idle_upstream();
     thread.flush_records();
+}
+
+/// Whether nothing is left to be done once no connection is open.
+fn is_through(thread: &Thread, links: &AtomicUsize) -> bool {
+    match thread.drain.stage() {
+        Stage::Serving | Stage::Parked => false,
+        Stage::Draining(_) => links.load(Ordering::Relaxed) == 0,
+        Stage::Cut => true,
+    }
 }
 
 fn follow(order: Order, thread: &Rc<Thread>, acceptors: &mut Acceptors, deadline: &mut Option<Instant>) {
@@ -269,11 +339,23 @@ fn follow(order: Order, thread: &Rc<Thread>, acceptors: &mut Acceptors, deadline
         Order::Drain(draining, done) => {
             acceptors.close();
             thread.drain.enter(Stage::Draining(draining));
-            thread.clients.wake_all();
+            thread.clients.leave_all();
             *deadline = Some(draining.deadline);
             (Ok(()), done)
         }
+        Order::Bequeath(heir, done) => {
+            thread.set_heir(heir);
+            if thread.drain.is_ending() {
+                thread.clients.leave_all();
+            }
+            (Ok(()), done)
+        }
+        Order::Arrive(parcels, done) => {
+            acceptors.arrive(parcels);
+            (Ok(()), done)
+        }
         Order::Answer(done) => (Ok(()), done),
+        Order::Look(look) => return look(thread),
     };
     if followed.is_ok() {
         // whoever asked may have given up waiting
@@ -300,6 +382,22 @@ impl Acceptors {
             self.watched.push((listener, acceptor));
         }
         Ok(())
+    }
+
+    /// Serves connections of another generation. One that cannot be served is closed, and said.
+    fn arrive(&self, parcels: Vec<Parcel>) {
+        let names = &self.thread.plan.names.listeners;
+        for parcel in parcels {
+            let name = parcel.client.listener.clone();
+            let Some(listener) = names.iter().position(|own| *own == name) else {
+                self.thread.arrival_failed(name, &io::Error::other("no such listener"));
+                continue;
+            };
+            let (index, kind) = (listener as Index, kind(&self.thread, listener as Index));
+            if let Err(fault) = listener::arrive(&self.thread, index, kind, &self.limits[listener], parcel) {
+                self.thread.arrival_failed(name, &fault);
+            }
+        }
     }
 
     /// Stops watching, and keeps the sockets for later.

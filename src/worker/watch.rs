@@ -1,15 +1,16 @@
 //! What is watched on the main thread while the others serve: the checks of every pool, and the names that DNS knows.
 //! What changes is said to the journal.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
+use super::snapshot::Change as Recalled;
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::pool::Pool;
 use crate::pool::health::{State, Transition};
+use crate::pool::memory::Turn;
 use crate::upstream::check::Checks;
 use crate::upstream::resolve::{Change, Resolver};
 
@@ -25,9 +26,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts them, and returns when every server has its first result or that takes too long.
-    pub async fn start(pools: &[Arc<Pool>], journal: &Journal) -> Self {
-        let news = Rc::new(News { journal: journal.clone(), empty: RefCell::new(Vec::new()) });
+    /// Starts them, and returns when every server that the generation before did not know has its first result, or
+    /// that takes too long. `recalled` is what became another state because the configuration is another.
+    pub async fn start(pools: &[Arc<Pool>], recalled: Vec<Recalled>, journal: &Journal) -> Self {
+        let news = Rc::new(News { journal: journal.clone() });
+        for Recalled { pool, server, transition } in &recalled {
+            news.of_health(pool, *server, transition);
+        }
         let heard = news.clone();
         let resolver = Resolver::start(pools, move |pool, server, change| heard.of_name(pool, server, change));
         resolver.first_round(FIRST_NAMES).await;
@@ -41,8 +46,6 @@ impl Watch {
 /// Turns what checks and look-ups find into events.
 struct News {
     journal: Journal,
-    /// Pools without a server that is up, with since when.
-    empty: RefCell<Vec<(String, Instant)>>,
 }
 
 impl News {
@@ -82,19 +85,11 @@ impl News {
 
     /// Says so when the last server of a pool goes, and when the first comes back.
     fn of_pool(&self, pool: &Pool) {
-        let usable = pool.servers.iter().any(|server| matches!(server.health.state(), State::Up | State::Unknown));
-        let mut empty = self.empty.borrow_mut();
-        let since = empty.iter().position(|(name, _)| *name == pool.name);
-        match (usable, since) {
-            (false, None) => {
-                empty.push((pool.name.clone(), Instant::now()));
-                self.journal.event(Event::PoolEmpty { pool: pool.name.clone() });
-            }
-            (true, Some(at)) => {
-                let (name, since) = empty.swap_remove(at);
-                self.journal.event(Event::PoolBack { pool: name, empty_for: since.elapsed() });
-            }
-            _ => {}
+        let name = || pool.name.clone();
+        match pool.turn(SystemTime::now()) {
+            Some(Turn::Empty) => self.journal.event(Event::PoolEmpty { pool: name() }),
+            Some(Turn::Back { after }) => self.journal.event(Event::PoolBack { pool: name(), empty_for: after }),
+            None => {}
         }
     }
 }

@@ -8,6 +8,7 @@ mod http;
 mod reload;
 mod sockets;
 mod start_and_stop;
+mod state;
 mod support;
 mod systemd;
 mod tcp;

@@ -1,6 +1,7 @@
 //! Upgrades of the supervisor itself: it goes on as the program that a worker proved good, in the same process.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -143,11 +144,12 @@ fn who_waits_for_a_verdict_over_an_upgrade_gets_it() {
     let proving = file(&program);
     // one that is never ready: the reload is under way for as long as we like
     replace(&program, "/usr/bin/yes");
-    let (caller, next) = (Asked::reload(&run.run_dir()), Asked::reload(&run.run_dir()));
-    let asking = Asking::start(address);
+    let caller = Asked::reload(&run.run_dir());
     let stuck = wait_for("a generation that starts", || {
         service.generations().into_iter().find(|(_, state, _)| state == "starting")
     });
+    let next = Asked::reload(&run.run_dir());
+    let asking = Asking::start(address);
     wait_for("the upgrade of the supervisor", || (executable(service.pid()) == proving).then_some(()));
     replace(&program, SEGUE);
     signal(stuck.2, Signal::KILL);
@@ -172,6 +174,23 @@ fn connections_that_are_open_are_not_touched() {
     wait_upgraded(&service, &program);
     client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     client.answer();
+}
+
+#[test]
+fn what_workers_counted_is_counted_on() {
+    let (run, address, program) = installed();
+    let service = run.start();
+    wait_upgraded(&service, &program);
+    let accepted = || service.status()["counters"]["listeners"]["http"]["connections"]["accepted"].as_u64();
+    for connections in [2, 4, 6] {
+        assert_serves(address);
+        assert_serves(address);
+        wait_for("the connections to be counted", || (accepted() == Some(connections)).then_some(()));
+        // the worker that counted them goes, and so does the supervisor that heard it
+        upgrade(&service, &program);
+        service.settled();
+        assert_eq!(accepted(), Some(connections));
+    }
 }
 
 #[test]
@@ -214,7 +233,7 @@ fn without(word: &[u8]) -> Vec<u8> {
 #[test]
 fn a_state_of_a_newer_version_is_refused_in_the_rehearsal() {
     let newer = Payload::new(br#"{"version": 1000000, "all": "new"}"#).expect("memfd");
-    let rehearsal = Command::new(SEGUE).args(["run", "--rehearse"]).stdin(Stdio::from(newer.into_fd())).output();
+    let rehearsal = Command::new(SEGUE).args(["run", "--rehearse"]).stdin(Stdio::from(OwnedFd::from(newer))).output();
     let rehearsal = rehearsal.expect("segue");
     let text = String::from_utf8_lossy(&rehearsal.stderr).into_owned();
     assert_eq!(rehearsal.status.code(), Some(1));

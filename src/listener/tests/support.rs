@@ -31,7 +31,7 @@ use crate::listener::way::{Local, Way};
 use crate::net::Stream;
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::observe::metrics::Counters;
-use crate::proxy::tunnel::Tunnel;
+use crate::proxy::tunnel::{Left, Tunnel};
 use crate::proxy::{Client, Plan, Thread};
 
 /// Long for a test, and never waited for by one that passes.
@@ -111,8 +111,8 @@ impl Fixture {
     }
 
     pub(super) fn drain(&self, idle: Duration) {
-        let deadline = Instant::now() + LONG;
-        self.enter(Stage::Draining(Draining { deadline, idle }));
+        let (began, spread) = (Instant::now(), Duration::ZERO);
+        self.enter(Stage::Draining(Draining { began, deadline: began + LONG, spread, idle }));
     }
 
     /// Waits until so many requests were seen, and gives them.
@@ -298,7 +298,7 @@ impl Way for Answers {
         page(408, "The request head did not come whole in time.")
     }
 
-    fn tunnel(_: Rc<Thread>, _: Rc<Client>, stream: Stream, read_ahead: Bytes, _: Tunnel) -> Local<'static, ()> {
+    fn tunnel(_: Rc<Thread>, _: Rc<Client>, stream: Stream, read_ahead: Bytes, _: Tunnel) -> Local<'static, Left> {
         Box::pin(async move {
             let mut stream = stream;
             let _ = stream.write_all(&read_ahead).await;
@@ -306,13 +306,15 @@ impl Way for Answers {
             while let Ok(len @ 1..) = stream.read(&mut buffer).await {
                 let _ = stream.write_all(&buffer[..len]).await;
             }
+            Left::Ended
         })
     }
 
-    fn relay(_: Rc<Thread>, _: Rc<Client>, tcp: usize, stream: Stream) -> Local<'static, ()> {
+    fn relay(_: Rc<Thread>, _: Rc<Client>, tcp: usize, stream: Stream) -> Local<'static, Left> {
         Box::pin(async move {
             let mut stream = stream;
             let _ = stream.write_all(format!("tcp {tcp}").as_bytes()).await;
+            Left::Ended
         })
     }
 

@@ -69,6 +69,7 @@ kinds! {
     RELOAD_REFUSED "reload-refused" Error "538783801bbcee820c04bcd74960d76f";
     START_REFUSED "start-refused" Error "c8d05ea56e0ade7f4a8d0da0665d7225";
     SUPERVISOR_WARNING "supervisor-warning" Warn "a41e1754d162a64010470b1280c86c3a";
+    STATE_FORGOTTEN "state-forgotten" Warn "43b51c2a828843b189dd85889532b2d1";
     HAND_OVER "hand-over" Info "bbb224d2065dae11abf440d1eeabf92b";
     PROBATION_OVER "probation-over" Info "2ffcf6279fc5e54edb5f3b33c9aae947";
     ROLLED_BACK "rolled-back" Error "65606fbd37e44a0214ee5740e9e179c4";
@@ -76,6 +77,10 @@ kinds! {
     WORKER_HUNG "worker-hung" Error "6b2accc85d4bbbb607ac56df816a621b";
     DRAINING "draining" Info "f2fcdb30c61f10d2817231f63878c1b1";
     DRAINED "drained" Info "d612344114efe8fd50fe332fdaef2312";
+    CONNECTIONS_STAY "connections-stay" Info "8a483d5e8009a9dbf5ced2ea64cb8caa";
+    TUNNEL_STAYS "tunnel-stays" Info "26a4e3226a7dd5957ad693a55ae04cb7";
+    MOVE_BROKEN "move-broken" Warn "6c9a7cf4b448e3a591a8c7fd477b0275";
+    ARRIVAL_FAILED "arrival-failed" Error "131da4914dc09236c70c41fa660e9a85";
     LISTENER_INHERITED "listener-inherited" Info "facdb34c10f84aea883d9a1e59f5045c";
     LISTENER_BOUND "listener-bound" Info "81fa3641797fe6d69e4cc8661d0147f3";
     LISTENER_UNUSED "listener-unused" Warn "117108f966f833995173e47e7e15ba4e";

@@ -22,6 +22,10 @@ pub(super) fn of(event: &Event) -> String {
         Event::ReloadRefused { generation, problems } => refusal(*generation, problems),
         Event::StartRefused { problems } => listed("Segue did not start", problems),
         Event::SupervisorWarning { text } => Plain(text).to_string(),
+        Event::StateForgotten { generation, why } => format!(
+            "Generation {generation} begins without what the one before it knew ({}): its servers are checked first",
+            Plain(why)
+        ),
         Event::HandOver { from, to } => format!("Generation {to} took over from {from}, which is parked"),
         Event::ProbationOver { generation } => format!("Generation {generation} passed its probation"),
         Event::RolledBack { failed, generation, why } => format!(
@@ -48,6 +52,25 @@ pub(super) fn of(event: &Event) -> String {
                 Count(*finished, "connection")
             )
         }
+        Event::ConnectionsStay { generation, to, listener } => format!(
+            "Connections of listener {} stay with generation {generation} to end: generation {to} has no such listener",
+            Plain(listener)
+        ),
+        Event::TunnelStays { generation, client, server } => format!(
+            "The tunnel of {} to {} stays with generation {generation} to end: the next one leads it elsewhere",
+            Plain(client),
+            Plain(server)
+        ),
+        Event::MoveBroken { generation, to, returned, why } => format!(
+            "Connections do not move from generation {generation} to {to} ({}): {} on the way came back",
+            Plain(why),
+            Count(*returned, "connection")
+        ),
+        Event::ArrivalFailed { listener, why } => format!(
+            "A connection of listener {} that came from another generation was closed: {}",
+            Plain(listener),
+            Plain(why)
+        ),
         Event::ListenerInherited { listener, address } => {
             format!("Listener {listener} has its socket from systemd: {}", Plain(address))
         }

@@ -65,6 +65,13 @@ pub enum Event {
         /// What, and what it did about it.
         text: String,
     },
+    /// A new generation goes on without what the one before it knew of servers.
+    StateForgotten {
+        /// The new generation.
+        generation: u64,
+        /// Why.
+        why: String,
+    },
     /// One generation stopped accepting after the next one started to.
     HandOver {
         /// The generation that is parked.
@@ -128,6 +135,42 @@ pub enum Event {
         moved: u64,
         /// Connections that were cut at the deadline.
         cut: u64,
+    },
+    /// Connections of a listener do not move to the next generation, which has no such listener: they are to end.
+    ConnectionsStay {
+        /// The generation that drains.
+        generation: u64,
+        /// The generation that serves.
+        to: u64,
+        /// The listener.
+        listener: String,
+    },
+    /// A tunnel does not move to the next generation, which leads it elsewhere: it is to end.
+    TunnelStays {
+        /// The generation that drains.
+        generation: u64,
+        /// The address of the client.
+        client: String,
+        /// The pool and the server that it leads to.
+        server: String,
+    },
+    /// Connections cannot move from one generation to another, or no more of them.
+    MoveBroken {
+        /// The generation that drains.
+        generation: u64,
+        /// The generation that was to take them.
+        to: u64,
+        /// How many were on their way, and came back.
+        returned: u64,
+        /// What happened.
+        why: String,
+    },
+    /// A connection that came from another generation cannot be served, and was closed.
+    ArrivalFailed {
+        /// Its listener.
+        listener: String,
+        /// Why.
+        why: String,
     },
     /// A listening socket came from systemd.
     ListenerInherited {
@@ -319,6 +362,7 @@ impl Event {
             Self::ReloadRefused { .. } => &kind::RELOAD_REFUSED,
             Self::StartRefused { .. } => &kind::START_REFUSED,
             Self::SupervisorWarning { .. } => &kind::SUPERVISOR_WARNING,
+            Self::StateForgotten { .. } => &kind::STATE_FORGOTTEN,
             Self::HandOver { .. } => &kind::HAND_OVER,
             Self::ProbationOver { .. } => &kind::PROBATION_OVER,
             Self::RolledBack { .. } => &kind::ROLLED_BACK,
@@ -326,6 +370,10 @@ impl Event {
             Self::WorkerHung { .. } => &kind::WORKER_HUNG,
             Self::Draining { .. } => &kind::DRAINING,
             Self::Drained { .. } => &kind::DRAINED,
+            Self::ConnectionsStay { .. } => &kind::CONNECTIONS_STAY,
+            Self::TunnelStays { .. } => &kind::TUNNEL_STAYS,
+            Self::MoveBroken { .. } => &kind::MOVE_BROKEN,
+            Self::ArrivalFailed { .. } => &kind::ARRIVAL_FAILED,
             Self::ListenerInherited { .. } => &kind::LISTENER_INHERITED,
             Self::ListenerBound { .. } => &kind::LISTENER_BOUND,
             Self::ListenerUnused { .. } => &kind::LISTENER_UNUSED,
@@ -387,6 +435,7 @@ impl Event {
             | Self::ReloadStarted { generation }
             | Self::ReloadDone { generation, .. }
             | Self::ReloadRefused { generation, .. }
+            | Self::StateForgotten { generation, .. }
             | Self::HandOver { to: generation, .. }
             | Self::ProbationOver { generation }
             | Self::RolledBack { generation, .. }
@@ -394,8 +443,15 @@ impl Event {
             | Self::WorkerHung { generation, .. }
             | Self::Draining { generation, .. }
             | Self::Drained { generation, .. }
+            | Self::TunnelStays { generation, .. }
+            | Self::MoveBroken { generation, .. }
             | Self::ConfigWarning { generation, .. } => fields.generation = Some(*generation),
-            Self::ListenerInherited { listener, .. }
+            Self::ConnectionsStay { generation, listener, .. } => {
+                fields.generation = Some(*generation);
+                fields.listener = Some(listener);
+            }
+            Self::ArrivalFailed { listener, .. }
+            | Self::ListenerInherited { listener, .. }
             | Self::ListenerBound { listener, .. }
             | Self::ListenerUnused { listener, .. }
             | Self::BindFailed { listener, .. }

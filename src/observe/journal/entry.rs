@@ -155,7 +155,7 @@ impl Serialize for Phases<'_> {
             }
             let last = if tunnel { "tunnel" } else { "body" };
             let running = stations.get(reached).map_or(last, |(name, _)| name);
-            map.serialize_entry(running, &timers.total.saturating_sub(before))?;
+            map.serialize_entry(running, &timers.total.saturating_sub(u64::from(before)))?;
         }
         map.serialize_entry("total", &timers.total)?;
         map.end()

@@ -22,7 +22,7 @@ pub(super) fn write(out: &mut String, record: &Record, names: &Names) {
         }
     }
     write_server(out, record, names);
-    let _ = write!(out, " in {}", Took(Duration::from_micros(u64::from(record.timers.total))));
+    let _ = write!(out, " in {}", Took(Duration::from_micros(record.timers.total)));
     if record.end != End::Ok {
         let _ = write!(out, ": {}{}", reason(record.end), whereabouts(record));
     }

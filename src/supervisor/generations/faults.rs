@@ -74,10 +74,10 @@ impl Generations {
             return;
         };
         let generation = &self.list[index];
-        let (state, pid, finished) = (generation.state, generation.pid, generation.finished);
+        let (state, pid, finished) = (generation.state, generation.pid, generation.finished.clone());
         match (state, finished) {
             (State::Draining { .. } | State::Dying { .. }, Some(finished)) => {
-                let Finished { finished, moved, cut } = finished;
+                let Finished { finished, moved, cut, .. } = finished;
                 self.log(Event::Drained { generation: number, finished, moved, cut });
             }
             (State::Draining { .. }, None) => self.died_unneeded(number, pid, how),

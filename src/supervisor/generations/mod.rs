@@ -258,8 +258,8 @@ impl Generations {
                     generation.finished = Some(finished);
                 }
             }
-            // answered by who holds the sockets
-            ToSupervisor::Hello { .. } | ToSupervisor::Bind { .. } => {}
+            // answered by who holds the sockets and passes memories on
+            ToSupervisor::Hello { .. } | ToSupervisor::Bind { .. } | ToSupervisor::Recall | ToSupervisor::Snapshot => {}
         }
     }
 

@@ -243,7 +243,7 @@ fn the_parked_generation_drains_when_the_probation_is_over() {
     let actions = machine.pass_alive(secs(3));
     assert!(actions.contains(&Action::Prove(2)));
     assert_eq!(told(&actions), [(1, &ToWorker::Drain { timeout: None })]);
-    let finished = Finished { finished: 4, moved: 2, cut: 1 };
+    let finished = Finished { finished: 4, moved: 2, cut: 1, status: serde_json::Value::Null };
     machine.say(1, ToSupervisor::Finished(finished));
     let actions = machine.handle(Input::Exited(1, "exited with status 0".to_owned()));
     let drained = |action: &Action| matches!(action, Action::Log(Event::Drained { finished: 4, cut: 1, .. }));

@@ -94,7 +94,7 @@ mod tests {
     fn what_was_left_open_is_taken_once_and_closed_on_exec_again() {
         let payload = Payload::new(b"text").expect("memfd");
         rustix::io::fcntl_setfd(&payload, FdFlags::empty()).expect("fcntl");
-        let number = payload.into_fd().into_raw_fd();
+        let number = OwnedFd::from(payload).into_raw_fd();
         let mut inherited = Inherited::claim(&[number, RawFd::MAX]);
         let taken = inherited.take(number).expect("there");
         assert!(closes_on_exec(&taken));

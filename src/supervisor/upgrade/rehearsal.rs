@@ -32,7 +32,7 @@ impl Rehearsal {
     /// When it cannot be started at all.
     pub fn start(image: Image, state: Payload, now: Instant) -> io::Result<Self> {
         let mut command = image.command();
-        command.args(arguments(std::env::args_os(), REHEARSE)).stdin(Stdio::from(state.into_fd()));
+        command.args(arguments(std::env::args_os(), REHEARSE)).stdin(Stdio::from(OwnedFd::from(state)));
         // what it complains of stays in the pipe until it ended; more than there is room for is no complaint
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn()?;

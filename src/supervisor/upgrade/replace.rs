@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::descriptors::{Carrier, Inherited};
 use super::rehearsal::Rehearsal;
-use super::state::{State, VERSION};
+use super::state::{Knowledge, State, VERSION};
 use super::{Step, TAKE_OVER, Upgrade, arguments};
 use crate::control::payload::Payload;
 use crate::observe::event::Event;
@@ -17,12 +17,17 @@ use crate::supervisor::clients::Clients;
 use crate::supervisor::generations::{Generations, Input, Phase};
 use crate::supervisor::listeners::Listeners;
 use crate::supervisor::process::Image;
+use crate::supervisor::recalls::Recalls;
+use crate::supervisor::totals::Totals;
 use crate::supervisor::workers::Workers;
 use crate::supervisor::{Regular, StartError, Supervisor, open_signals, start_journal};
-use crate::sys;
+use crate::sys::{self, Signals};
 use crate::systemd::notify::{Notify, Talk};
 
 const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What is known, to be written.
+type Borrowed<'a> = Knowledge<&'a Generations, &'a Recalls, &'a Totals>;
 
 // Before: the program that runs now.
 impl Supervisor {
@@ -93,7 +98,7 @@ impl Supervisor {
         fault
     }
 
-    fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> State<&'a Generations> {
+    fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> State<Borrowed<'a>> {
         let Talk { reloading, unsent } = self.notify.talk();
         let unsent = unsent.into_iter().map(|(text, with)| (text, with.map(|fd| carrier.carry_borrowed(fd))));
         let talk = Talk { reloading, unsent: unsent.collect() };
@@ -102,7 +107,7 @@ impl Supervisor {
             program: OWN_VERSION.to_owned(),
             pid: std::process::id(),
             descriptors: Vec::new(),
-            generations: &self.generations,
+            knowledge: Knowledge { generations: &self.generations, recalls: &self.recalls, totals: &self.totals },
             workers: self.workers.carry(carrier),
             listeners: self.listeners.carry(carrier),
             clients: self.clients.carry(carrier),
@@ -124,37 +129,46 @@ impl Supervisor {
     /// When there is no such state, although the rehearsal went well: see [`StartError`]. Then there is nothing better
     /// than to exit: workers finish what they have, and systemd starts the service with the same sockets.
     pub fn take_over(number: RawFd) -> Result<Self, StartError> {
+        let payload = Payload::from(sys::inherited(number).map_err(StartError::NoState)?);
+        let state = State::read(&payload, std::process::id())?;
+        let inherited = Inherited::claim(&state.descriptors);
         // a number would be the name otherwise; fails never for a name this short
         let _ = rustix::thread::set_name(c"segue");
-        let payload = Payload::from(sys::inherited(number).map_err(StartError::NoState)?);
-        let State { program, descriptors, generations, workers, listeners, clients, talk, .. } =
-            State::read(&payload, std::process::id())?;
-        let mut inherited = Inherited::claim(&descriptors);
         let signals = open_signals()?;
         let _ = rustix::thread::clear_ambient_capability_set(); // raised only to come over
-        let clients = Clients::go_on(clients, &mut inherited)?;
-        let (listeners, events) = Listeners::go_on(listeners, &mut inherited);
-        let (workers, happened) = Workers::go_on(workers, &mut inherited);
-        let notify = Notify::from_env().go_on(found(talk, &mut inherited));
+        Self::go_on(state, inherited, signals)
+    }
+
+    fn go_on(state: State, mut inherited: Inherited, signals: Signals) -> Result<Self, StartError> {
+        let Knowledge { generations, recalls, totals } = state.knowledge;
+        let clients = Clients::go_on(state.clients, &mut inherited)?;
+        let (listeners, events) = Listeners::go_on(state.listeners, &mut inherited);
+        let (workers, mut happened) = Workers::go_on(state.workers, &mut inherited);
+        happened.extend(without_process(&generations, &workers));
+        let notify = Notify::from_env().go_on(found(state.talk, &mut inherited));
         let journal = start_journal()?;
-        journal.event(Event::Upgraded { from: program, to: OWN_VERSION });
+        journal.event(Event::Upgraded { from: state.program, to: OWN_VERSION });
         events.into_iter().for_each(|event| journal.event(event));
-        let inputs = VecDeque::from_iter(happened.into_iter().chain(without_process(&generations, &workers)));
-        let regular = Regular::starting(&notify, Instant::now());
-        let upgrade = Upgrade::default();
-        Ok(Self {
+        let mut supervisor = Self {
+            regular: Regular::starting(&notify, Instant::now()),
             generations,
             workers,
             listeners,
             clients,
+            recalls,
+            totals,
             signals,
             notify,
             journal,
-            inputs,
-            regular,
-            upgrade,
+            inputs: VecDeque::new(),
+            upgrade: Upgrade::default(),
             exit: None,
-        })
+        };
+        for input in happened {
+            supervisor.take_note(&input);
+            supervisor.inputs.push_back(input);
+        }
+        Ok(supervisor)
     }
 }
 
@@ -168,9 +182,9 @@ fn found(talk: Talk<RawFd>, inherited: &mut Inherited) -> Talk<OwnedFd> {
 }
 
 /// Generations of which nobody would ever hear again.
-fn without_process<'a>(generations: &'a Generations, workers: &'a Workers) -> impl Iterator<Item = Input> {
+fn without_process(generations: &Generations, workers: &Workers) -> Vec<Input> {
     let lost = generations.list().iter().filter(|one| !workers.has(one.number));
-    lost.map(|one| Input::Exited(one.number, "was lost in the upgrade".to_owned())).collect::<Vec<_>>().into_iter()
+    lost.map(|one| Input::Exited(one.number, "was lost in the upgrade".to_owned())).collect()
 }
 
 /// A program that is not root's keeps only its ambient capabilities over execve(2): those that this process was given,

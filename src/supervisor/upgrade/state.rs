@@ -12,15 +12,17 @@ use serde::{Deserialize, Serialize};
 use crate::control::message::Held;
 use crate::control::payload::Payload;
 use crate::supervisor::generations::Generations;
+use crate::supervisor::recalls::Recalls;
+use crate::supervisor::totals::Totals;
 use crate::supervisor::{clients, workers};
 use crate::systemd::notify::Talk;
 
 /// The version of the shape.
 pub const VERSION: u32 = 1;
 
-/// Everything. `G` is `&Generations` while it is written.
+/// Everything.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct State<G = Generations> {
+pub struct State<K = Knowledge> {
     /// [`VERSION`] of who wrote it.
     pub version: u32,
     /// The version of the program that wrote it.
@@ -29,8 +31,8 @@ pub struct State<G = Generations> {
     pub pid: u32,
     /// Every descriptor that is named below.
     pub descriptors: Vec<RawFd>,
-    /// What the generations do, and who waits for it.
-    pub generations: G,
+    /// What is known, wherever it runs; it is borrowed while it is written.
+    pub knowledge: K,
     /// Their processes.
     pub workers: workers::Carried,
     /// The listening sockets.
@@ -39,6 +41,17 @@ pub struct State<G = Generations> {
     pub clients: clients::Carried,
     /// What systemd was told.
     pub talk: Talk<RawFd>,
+}
+
+/// What makes sense without this process.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Knowledge<G = Generations, R = Recalls, T = Totals> {
+    /// What the generations do, and who waits for it.
+    pub generations: G,
+    /// Which of them wait for what another one knows.
+    pub recalls: R,
+    /// What all of them have counted.
+    pub totals: T,
 }
 
 /// Why a program cannot go on with a state.
@@ -64,7 +77,7 @@ pub enum StateError {
     },
 }
 
-impl<G: Serialize> State<G> {
+impl<K: Serialize> State<K> {
     /// Writes it down.
     ///
     /// # Errors

@@ -2,15 +2,18 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::state::VERSION;
+use super::state::{Knowledge, VERSION};
 use super::*;
+use crate::supervisor::generations::{Generations, Settings};
+use crate::supervisor::recalls::Recalls;
+use crate::supervisor::totals::Totals;
 
 /// A state as this version writes it, but for what `change` does to it.
 fn state(change: impl FnOnce(&mut Value)) -> Payload {
     let paths = json!({ "binary": "/usr/bin/segue", "config": "/etc/segue/segue.toml", "run_dir": "/run/segue" });
     let mut workers = json!({ "list": [], "proven": null, "images": {} });
     workers.as_object_mut().expect("object").extend(paths.as_object().expect("object").clone());
-    let settings = super::super::generations::Settings {
+    let settings = Settings {
         start_timeout: Duration::from_secs(30),
         probation: Duration::from_secs(3),
         hang_timeout: Duration::from_secs(10),
@@ -20,7 +23,11 @@ fn state(change: impl FnOnce(&mut Value)) -> Payload {
         "program": "0.0.1",
         "pid": 7,
         "descriptors": [5, 6],
-        "generations": super::super::generations::Generations::new(settings, Instant::now()),
+        "knowledge": Knowledge {
+            generations: Generations::new(settings, Instant::now()),
+            recalls: Recalls::default(),
+            totals: Totals::default(),
+        },
         "workers": workers,
         "listeners": [[{ "listener": "http", "bound": null }, 5]],
         "clients": { "path": "/run/segue/control.sock", "socket": 6, "directory": 8, "last": 0, "connected": [] },
@@ -53,7 +60,7 @@ fn a_state_of_another_shape_or_of_another_process_is_refused() {
 
 #[test]
 fn what_a_newer_program_added_and_can_do_without_is_no_reason_to_refuse() {
-    State::read(&state(|state| state["generations"]["added"] = json!(1)), 7).expect("a state");
+    State::read(&state(|state| state["knowledge"]["generations"]["added"] = json!(1)), 7).expect("a state");
 }
 
 #[test]

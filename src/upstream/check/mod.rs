@@ -30,6 +30,7 @@ impl Checks {
     ///
     /// `on_transition` gets the pool, the index of the server, and what changed. Each server is checked at once and
     /// then every interval, start to start, at moments spread over it; also as soon as DNS gives it another address.
+    /// One that goes on from the generation before is checked when that one would have done it next.
     pub fn start(pools: &[Arc<Pool>], on_transition: impl Fn(&Pool, usize, &Transition) + 'static) -> Self {
         let watched = pools.iter().flat_map(|pool| {
             let check = pool.settings.check.iter();
@@ -40,21 +41,23 @@ impl Checks {
         let first = Rc::new(FirstRound::default());
         let mut tasks = JoinSet::new();
         for (place, (pool, index, check)) in watched.iter().enumerate() {
+            let server = &pool.servers[*index];
+            let first_checks = Schedule::new(check, place, watched.len());
             let watch = Watch {
-                probe: Probe::new(check, &pool.servers[*index].name),
-                schedule: Schedule::new(check, place, watched.len()),
+                probe: Probe::new(check, &server.name),
+                schedule: if server.is_remembered() { first_checks.going_on(server) } else { first_checks },
                 pool: Arc::clone(pool),
                 index: *index,
                 on_transition: Rc::clone(&on_transition),
             };
-            tasks.spawn_local(watch.run(first.ticket()));
+            tasks.spawn_local(watch.run((!server.is_remembered()).then(|| first.ticket())));
         }
         Self { _tasks: tasks, first }
     }
 
     /// Waits until every server had its first result, or `within` has passed; says how many had none.
     ///
-    /// A server that waits for DNS counts as one that had it.
+    /// A server that waits for DNS counts as one that had it, and so does one that the generation before knew.
     pub async fn first_round(&self, within: Duration) -> usize {
         self.first.wait(within).await
     }
@@ -70,8 +73,10 @@ struct Watch<F> {
 }
 
 impl<F: Fn(&Pool, usize, &Transition)> Watch<F> {
-    async fn run(mut self, first: Ticket) {
-        sleep_until(self.schedule.next).await;
+    async fn run(mut self, first: Option<Ticket>) {
+        // an address that is known from the start can change before the first check, too
+        let version = self.server().address_version();
+        wait(self.server(), self.schedule.next, version).await;
         let mut version = self.check().await;
         drop(first);
         loop {
@@ -135,6 +140,15 @@ impl Schedule {
             interval: check.interval,
             offset: Some(check.interval / 2 + check.interval.mul_f64(share)),
         }
+    }
+
+    /// The first check of a server that is known comes an interval after the last one of the generation before, so
+    /// that reloads in a row put no check off. When that is past, it is due as one of the first.
+    fn going_on(self, server: &Server) -> Self {
+        let since = |last: SystemTime| SystemTime::now().duration_since(last).unwrap_or_default();
+        let left = server.health.last_checked().map(|last| self.interval.saturating_sub(since(last)));
+        let next = self.next.max(Instant::now() + left.unwrap_or_default());
+        Self { next, offset: None, ..self }
     }
 
     /// Moves to the next start that is not past: a check that took longer than the interval skips some.
@@ -257,6 +271,34 @@ mod tests {
         let servers = vec![server(&farm(Rc::new(0.into())).await, 1)];
         let (checks, _) = start(&pool(servers, every(LONG)));
         assert_eq!(checks.first_round(Duration::from_millis(30)).await, 1);
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn nobody_waits_for_a_server_that_the_generation_before_knew() {
+        let silent = farm(Rc::new(0.into())).await;
+        let before = pool(vec![server(&silent, 1)], every(LONG));
+        let finding = Finding { verdict: Verdict::Bad, detail: "said".into(), took: Duration::ZERO };
+        before.servers[0].health.observe(finding, SystemTime::now());
+        let after = pool(vec![server(&silent, 1)], every(LONG));
+        after.recall(&before.remember(&[]), SystemTime::now());
+        let (checks, log) = start(&after);
+        assert_eq!(checks.first_round(LONG).await, 0);
+        assert_eq!(after.servers[0].health.state(), State::Down);
+        assert_eq!(log.take(), [], "what is known is no news");
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn the_checks_of_a_known_server_go_on_in_their_rhythm() {
+        let check = every(Duration::from_secs(60));
+        let known = pool(vec![server("10.0.0.1:80", 1)], check.clone());
+        let now = SystemTime::now();
+        let finding = Finding { verdict: Verdict::Good, detail: "said".into(), took: Duration::ZERO };
+        for (ago, least, most) in [(20, 35, 41), (0, 55, 61), (90, 0, 1)] {
+            known.servers[0].health.observe(finding.clone(), now - Duration::from_secs(ago));
+            let next = Schedule::new(&check, 0, 1).going_on(&known.servers[0]).next;
+            let wait = next.saturating_duration_since(Instant::now()).as_secs();
+            assert!((least..most).contains(&wait), "{ago} s ago: in {wait} s");
+        }
     }
 
     #[tokio::test(flavor = "local")]

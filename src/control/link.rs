@@ -1,0 +1,114 @@
+//! One end of a channel, awaited. Everything on one thread.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+use super::channel::{Channel, ChannelError, Received};
+
+/// A channel that a task can wait for.
+#[derive(Debug)]
+pub struct Link {
+    channel: Channel,
+    /// The same socket, only to be told when something can be received or sent: no bytes pass here.
+    readiness: UnixStream,
+}
+
+impl Link {
+    /// Watches `channel`; must be called inside a runtime.
+    ///
+    /// # Errors
+    /// When the socket cannot be watched.
+    pub fn new(channel: Channel) -> io::Result<Self> {
+        let socket = channel.as_fd().try_clone_to_owned()?;
+        crate::sys::never_block(&socket)?;
+        let readiness = UnixStream::from_std(socket.into())?;
+        Ok(Self { channel, readiness })
+    }
+
+    /// Says `word` with descriptors, at once.
+    ///
+    /// # Errors
+    /// When the other end is gone, or reads nothing any more.
+    pub fn say<M: Serialize>(&self, word: &M, with: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
+        self.channel.send(word, with)
+    }
+
+    /// Says `word` with descriptors, once there is room for it.
+    ///
+    /// # Errors
+    /// When the other end is gone.
+    pub async fn send<M: Serialize>(&self, word: &M, with: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
+        loop {
+            self.readiness.writable().await.map_err(ChannelError::Send)?;
+            match self.channel.send(word, with) {
+                Err(ChannelError::Send(full)) if full.kind() == io::ErrorKind::WouldBlock => {
+                    self.not_now(Interest::WRITABLE);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// The next word of the other end with its descriptors; none when it is gone. Loses nothing when it is not awaited
+    /// to its end.
+    ///
+    /// # Errors
+    /// When the word is not understood.
+    pub async fn hear<M: DeserializeOwned>(&self) -> Result<Option<(M, Vec<OwnedFd>)>, ChannelError> {
+        loop {
+            self.readiness.readable().await.map_err(ChannelError::Receive)?;
+            match self.channel.receive()? {
+                Received::Message(word, descriptors) => return Ok(Some((word, descriptors))),
+                Received::End => return Ok(None),
+                Received::Nothing => self.not_now(Interest::READABLE),
+            }
+        }
+    }
+
+    /// Makes the runtime wait for the socket to change.
+    fn not_now(&self, interest: Interest) {
+        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = self.readiness.try_io(interest, nothing); // gives back what the closure gave
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn words_are_heard_in_order_and_then_the_end() {
+        let (here, there) = Channel::pair().expect("pair");
+        let link = Link::new(there).expect("link");
+        here.send(&"one", &[]).expect("send");
+        here.send(&"two", &[]).expect("send");
+        drop(here);
+        assert_eq!(link.hear::<String>().await.expect("word").expect("word").0, "one");
+        assert_eq!(link.hear::<String>().await.expect("word").expect("word").0, "two");
+        assert!(link.hear::<String>().await.expect("end").is_none());
+        assert!(link.say(&"three", &[]).is_err());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_word_waits_for_room() {
+        let (here, there) = Channel::pair().expect("pair");
+        let (here, there) = (Link::new(here).expect("link"), Link::new(there).expect("link"));
+        let word = "x".repeat(8000);
+        let mut said = 0;
+        while here.say(&word, &[]).is_ok() {
+            said += 1;
+        }
+        let hear_all = async {
+            for _ in 0..=said {
+                assert_eq!(there.hear::<String>().await.expect("word").expect("word").0, word);
+            }
+        };
+        let (sent, ()) = tokio::join!(here.send(&word, &[]), hear_all);
+        sent.expect("sent");
+    }
+}

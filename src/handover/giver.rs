@@ -1,0 +1,207 @@
+//! Sends the connections of a draining worker away, on its main thread. See the parent for who owns them when.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::heir::{Heir, Offer};
+use super::message::{Room, ToGiver, VERSION, pack};
+use super::welcome::Welcome;
+use crate::config::Config;
+use crate::control::channel::{Channel, ChannelError};
+use crate::control::link::Link;
+
+/// The sending end of a link.
+pub struct Giver {
+    link: Link,
+    offers: mpsc::Receiver<Offer>,
+    /// Taken from `offers`, and did not go into the last batch.
+    next: Option<Offer>,
+    /// Batches on their way, oldest first.
+    sent: VecDeque<Sent>,
+    number: u64,
+    moved: u64,
+}
+
+struct Sent {
+    number: u64,
+    offers: Vec<Offer>,
+}
+
+/// What became of the connections on one link.
+#[derive(Debug)]
+pub struct Report {
+    /// How many moved.
+    pub moved: u64,
+    /// How many were on their way when the link ended, and stayed.
+    pub returned: u64,
+    /// Why the link ended before the connections did.
+    pub broken: Option<GiveError>,
+}
+
+/// Why nothing moves, or nothing more.
+#[derive(Debug, thiserror::Error)]
+pub enum GiveError {
+    /// The link cannot be used.
+    #[error("the link cannot be watched")]
+    Link(#[source] std::io::Error),
+    /// The other generation did not say what it takes, in time.
+    #[error("the other generation did not say what it takes")]
+    Silent,
+    /// The other generation's program is another version.
+    #[error("the other generation speaks version {0} of the messages, and this one {VERSION}")]
+    Foreign(u32),
+    /// The other generation is gone.
+    #[error("the other generation is gone")]
+    Gone,
+    /// What it says is out of order.
+    #[error("the other generation acknowledged what was not sent")]
+    Confused,
+    /// The link failed.
+    #[error("the link failed")]
+    Failed(#[from] ChannelError),
+    /// There is no memory or descriptor left to send with.
+    #[error("a batch of connections cannot be made")]
+    Batch(#[source] std::io::Error),
+}
+
+impl Giver {
+    /// Hears what the other generation takes of ours, which is made from `config` and welcomes as `own`.
+    ///
+    /// # Errors
+    /// When nothing can move over this link.
+    pub async fn open(channel: Channel, config: &Config, own: &Welcome) -> Result<(Self, Heir), GiveError> {
+        let link = Link::new(channel).map_err(GiveError::Link)?;
+        let welcome = match timeout(WELCOME, link.hear()).await {
+            Ok(Ok(Some((ToGiver::Welcome(welcome), _)))) => welcome,
+            Ok(Ok(Some(_))) => return Err(GiveError::Confused),
+            Ok(Ok(None)) => return Err(GiveError::Gone),
+            Ok(Err(fault)) => return Err(fault.into()),
+            Err(_) => return Err(GiveError::Silent),
+        };
+        if welcome.version != VERSION {
+            return Err(GiveError::Foreign(welcome.version));
+        }
+        let (heir, offers) = Heir::new(own.reach(config, &welcome));
+        Ok((Self { link, offers, next: None, sent: VecDeque::new(), number: 0, moved: 0 }, heir))
+    }
+
+    /// Sends what is offered, until nobody can offer anything any more or the link ends. Every offer is answered.
+    pub async fn run(mut self) -> Report {
+        let broken = self.give().await.err();
+        self.offers.close();
+        let mut returned = 0;
+        if let Some(offer) = self.next.take() {
+            returned += 1;
+            give_back(offer);
+        }
+        // these were never sent either; who has a place already may still offer
+        while let Some(offer) = self.offers.recv().await {
+            returned += 1;
+            give_back(offer);
+        }
+        self.settle().await;
+        for offer in std::mem::take(&mut self.sent).into_iter().flat_map(|batch| batch.offers) {
+            returned += 1;
+            give_back(offer);
+        }
+        Report { moved: self.moved, returned, broken }
+    }
+
+    /// What was sent is ours again only once the other end is gone: until then it may be taken.
+    async fn settle(&mut self) {
+        while !self.sent.is_empty() {
+            match self.link.hear().await {
+                Ok(Some((word, _))) => drop(self.acknowledged(word)),
+                Err(ChannelError::NotUnderstood(_) | ChannelError::Incomplete) => {}
+                Ok(None) | Err(ChannelError::Receive(_) | ChannelError::Send(_)) => return,
+            }
+        }
+    }
+
+    async fn give(&mut self) -> Result<(), GiveError> {
+        loop {
+            let has_room = self.sent.len() < MOST_BATCHES;
+            if has_room && self.next.is_some() {
+                self.send().await?;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                heard = self.link.hear() => match heard? {
+                    Some((word, _)) => self.acknowledged(word)?,
+                    None => return Err(GiveError::Gone),
+                },
+                offer = self.offers.recv(), if has_room => match offer {
+                    Some(offer) => self.next = Some(offer),
+                    None if self.sent.is_empty() => return Ok(()),
+                    None => {
+                        let heard = self.link.hear().await?;
+                        self.acknowledged(heard.ok_or(GiveError::Gone)?.0)?;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Sends one batch of what is offered now.
+    async fn send(&mut self) -> Result<(), GiveError> {
+        let mut room = Room::default();
+        let mut offers = Vec::new();
+        while let Some(offer) = self.next.take().or_else(|| self.offers.try_recv().ok()) {
+            if !room.take(&offer.parcel) {
+                self.next = Some(offer);
+                break;
+            }
+            offers.push(offer);
+        }
+        let number = self.number;
+        self.number += 1;
+        match self.send_batch(number, &offers).await {
+            Ok(()) => {
+                self.sent.push_back(Sent { number, offers });
+                Ok(())
+            }
+            Err(fault) => {
+                offers.into_iter().for_each(give_back); // a packet goes whole or not at all
+                Err(fault)
+            }
+        }
+    }
+
+    async fn send_batch(&self, number: u64, offers: &[Offer]) -> Result<(), GiveError> {
+        let packed = pack(number, offers.iter().map(|offer| &offer.parcel)).map_err(GiveError::Batch)?;
+        self.link.send(&packed.batch, &packed.descriptors()).await?;
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, word: ToGiver) -> Result<(), GiveError> {
+        let ToGiver::Taken { number } = word else { return Err(GiveError::Confused) };
+        match self.sent.pop_front() {
+            Some(batch) if batch.number == number => {
+                self.moved += batch.offers.len() as u64;
+                for Offer { parcel, answer } in batch.offers {
+                    drop(parcel); // theirs
+                    let _ = answer.send(Ok(())); // who offered it may have been cut meanwhile
+                }
+                Ok(())
+            }
+            batch => {
+                self.sent.extend(batch);
+                Err(GiveError::Confused)
+            }
+        }
+    }
+}
+
+/// The connection goes on where it was; one that was cut meanwhile closes.
+fn give_back(Offer { parcel, answer }: Offer) {
+    let _ = answer.send(Err(parcel));
+}
+
+/// How long the other generation may take to say what it takes.
+const WELCOME: Duration = Duration::from_secs(1);
+/// Batches that wait for their acknowledgement at the same time.
+const MOST_BATCHES: usize = 2;

@@ -1,0 +1,210 @@
+//! What two workers say to each other, and how parcels become packets.
+//!
+//! ```text
+//! heir        Welcome
+//! giver               Batch + descriptors      as long as there are connections
+//! heir        Taken                            of each batch, before it does anything with it
+//! ```
+//! The giver closes the link when it has nothing left.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
+
+use super::parcel::{ClientFacts, Course, Load, Parcel, Story, TunnelParcel};
+use super::welcome::Welcome;
+use crate::control::channel::MOST_DESCRIPTORS;
+use crate::control::payload::{self, Payload};
+
+/// The version of these messages, said in [`Welcome`]. The workers may come from different packages: nothing moves
+/// between different versions. What is added without a change of the version must have a default.
+pub const VERSION: u32 = 1;
+
+/// From who takes to who gives.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToGiver {
+    /// The first word.
+    Welcome(Welcome),
+    /// The connections of a batch are mine now.
+    Taken {
+        /// [`Batch::number`].
+        number: u64,
+    },
+}
+
+/// Some connections. The descriptors are those of each connection in turn, then one with the bytes of all, if there
+/// are any.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Counts up from 0 on each link.
+    pub number: u64,
+    connections: Vec<Item>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Item {
+    client: ClientFacts,
+    load: LoadItem,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum LoadItem {
+    Idle { ahead: usize },
+    Tunnel { story: Box<Story>, up: CourseItem, down: CourseItem },
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct CourseItem {
+    pending: usize,
+    ended: bool,
+    finished: bool,
+    bytes: u64,
+}
+
+/// Why a batch is not what it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    /// Descriptors are missing, or there are too many.
+    #[error("a batch of connections came with another number of descriptors than it says")]
+    Descriptors,
+    /// The bytes are fewer than it says.
+    #[error("a batch of connections came with fewer bytes than it says")]
+    Bytes,
+    /// The bytes cannot be read.
+    #[error("the bytes of a batch of connections cannot be read")]
+    Unreadable(#[source] io::Error),
+}
+
+/// How much of a batch is full.
+#[derive(Debug, Default)]
+pub struct Room {
+    descriptors: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// Takes the room of one more parcel, if there is some. The first always fits.
+    pub fn take(&mut self, parcel: &Parcel) -> bool {
+        let descriptors = self.descriptors + parcel.descriptors();
+        let bytes = self.bytes + parcel.bytes();
+        // one descriptor is for the bytes
+        let fits = descriptors < MOST_DESCRIPTORS && bytes <= MOST_BYTES;
+        if fits || self.descriptors == 0 {
+            (self.descriptors, self.bytes) = (descriptors, bytes);
+            return true;
+        }
+        false
+    }
+}
+
+/// A batch with what goes with it.
+pub struct Packed<'a> {
+    /// The message.
+    pub batch: Batch,
+    descriptors: Vec<BorrowedFd<'a>>,
+    bytes: Option<Payload>,
+}
+
+impl Packed<'_> {
+    /// The descriptors that go with the message.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let bytes = self.bytes.iter().map(AsFd::as_fd);
+        self.descriptors.iter().copied().chain(bytes).collect()
+    }
+}
+
+/// Makes a batch of parcels, which stay whole.
+///
+/// # Errors
+/// When there is no memory or descriptor left for their bytes.
+pub fn pack<'a>(number: u64, parcels: impl Iterator<Item = &'a Parcel>) -> io::Result<Packed<'a>> {
+    let mut packed = Packed { batch: Batch { number, connections: Vec::new() }, descriptors: Vec::new(), bytes: None };
+    let mut bytes = Vec::new();
+    for parcel in parcels {
+        packed.descriptors.push(parcel.socket.as_fd());
+        let load = match &parcel.load {
+            Load::Idle { ahead } => {
+                bytes.extend_from_slice(ahead);
+                LoadItem::Idle { ahead: ahead.len() }
+            }
+            Load::Tunnel(tunnel) => {
+                packed.descriptors.push(tunnel.server.as_fd());
+                let story = Box::new(tunnel.story.clone());
+                let up = CourseItem::pack(&tunnel.up, &mut bytes);
+                let down = CourseItem::pack(&tunnel.down, &mut bytes);
+                LoadItem::Tunnel { story, up, down }
+            }
+        };
+        packed.batch.connections.push(Item { client: parcel.client.clone(), load });
+    }
+    if !bytes.is_empty() {
+        packed.bytes = Some(Payload::new(&bytes)?);
+    }
+    Ok(packed)
+}
+
+/// The parcels of a batch.
+///
+/// # Errors
+/// When it is not what [`pack`] made.
+pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Parcel>, BatchError> {
+    let mut bytes = BytesMut::new();
+    let wanted = batch.connections.iter().map(Item::bytes).fold(0_usize, usize::saturating_add);
+    if wanted > 0 {
+        let payload = Payload::from(descriptors.pop().ok_or(BatchError::Descriptors)?);
+        bytes.extend_from_slice(&payload.read().map_err(BatchError::Unreadable)?);
+    }
+    if bytes.len() < wanted {
+        return Err(BatchError::Bytes);
+    }
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || descriptors.next().ok_or(BatchError::Descriptors);
+    let mut parcels = Vec::with_capacity(batch.connections.len());
+    for Item { client, load } in batch.connections {
+        let socket = next()?;
+        let load = match load {
+            LoadItem::Idle { ahead } => Load::Idle { ahead: bytes.split_to(ahead) },
+            LoadItem::Tunnel { story, up, down } => {
+                let (server, up) = (next()?, up.unpack(&mut bytes));
+                let down = down.unpack(&mut bytes);
+                Load::Tunnel(Box::new(TunnelParcel { server, story: *story, up, down }))
+            }
+        };
+        parcels.push(Parcel { socket, client, load });
+    }
+    if next().is_ok() {
+        return Err(BatchError::Descriptors);
+    }
+    Ok(parcels)
+}
+
+impl Item {
+    fn bytes(&self) -> usize {
+        match &self.load {
+            LoadItem::Idle { ahead } => *ahead,
+            LoadItem::Tunnel { up, down, .. } => up.pending.saturating_add(down.pending),
+        }
+    }
+}
+
+impl CourseItem {
+    fn pack(course: &Course, all: &mut Vec<u8>) -> Self {
+        let Course { pending, ended, finished, bytes } = course;
+        all.extend_from_slice(pending);
+        Self { pending: pending.len(), ended: *ended, finished: *finished, bytes: *bytes }
+    }
+
+    /// `all` has enough: the sum was looked at.
+    fn unpack(self, all: &mut BytesMut) -> Course {
+        let Self { pending, ended, finished, bytes } = self;
+        Course { pending: all.split_to(pending), ended, finished, bytes }
+    }
+}
+
+/// Bytes of one batch: far below what a payload holds. One connection has no more than a few buffers.
+const MOST_BYTES: usize = (payload::LARGEST / 16) as usize;

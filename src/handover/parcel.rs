@@ -1,0 +1,138 @@
+//! One connection on its way from one process to another: plain data and descriptors, names instead of indexes.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
+
+use crate::observe::record::{Outcome, Protocol, RequestId, Timers};
+
+/// A connection that moves.
+#[derive(Debug)]
+pub struct Parcel {
+    /// The client's connection.
+    pub socket: OwnedFd,
+    /// What is known of the client.
+    pub client: ClientFacts,
+    /// What is on the connection.
+    pub load: Load,
+}
+
+/// What is known of a client connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientFacts {
+    /// The listener that accepted it.
+    pub listener: String,
+    /// The client's address; none on unix sockets. It may come from somebody else than the kernel.
+    pub peer: Option<SocketAddr>,
+    /// Since it was accepted.
+    pub age: Duration,
+    /// Since its last exchange was over, or since it was accepted.
+    pub idle: Duration,
+    /// Exchanges that it had.
+    pub exchanges: u32,
+}
+
+/// What is on a connection that moves.
+#[derive(Debug)]
+pub enum Load {
+    /// HTTP/1 between two exchanges.
+    Idle {
+        /// What was read of the next request.
+        ahead: BytesMut,
+    },
+    /// Bytes both ways, after an upgrade or in TCP mode.
+    Tunnel(Box<TunnelParcel>),
+}
+
+/// A tunnel that moves.
+#[derive(Debug)]
+pub struct TunnelParcel {
+    /// The connection to the server.
+    pub server: OwnedFd,
+    /// The exchange so far.
+    pub story: Story,
+    /// From the client to the server.
+    pub up: Course,
+    /// From the server to the client.
+    pub down: Course,
+}
+
+/// One direction of a tunnel.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Course {
+    /// Read and not yet written.
+    pub pending: BytesMut,
+    /// The reading side is at its end.
+    pub ended: bool,
+    /// The end was passed on.
+    pub finished: bool,
+    /// Bytes that passed.
+    pub bytes: u64,
+}
+
+/// What the record of a tunnel will say of its beginning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Story {
+    /// The request id.
+    pub id: RequestId,
+    /// Since the exchange opened.
+    pub age: Duration,
+    /// Since anything passed.
+    pub silent: Duration,
+    /// The host pattern of the site; none in TCP mode.
+    pub site: Option<String>,
+    /// The pool.
+    pub pool: String,
+    /// The server that it leads to.
+    pub server: String,
+    /// What the client spoke.
+    pub protocol: Protocol,
+    /// The method; none in TCP mode.
+    pub method: Option<String>,
+    /// The target as it came; empty in TCP mode.
+    pub target: String,
+    /// The host asked for.
+    pub host: String,
+    /// The status sent to the client; 0 when none was.
+    pub status: u16,
+    /// Durations until the tunnel was there.
+    pub timers: Timers,
+    /// Every try against a server, in order.
+    pub attempts: Vec<Try>,
+}
+
+/// One try against a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Try {
+    /// The server.
+    pub server: String,
+    /// Whether an idle upstream connection was used.
+    pub reused: bool,
+    /// How it went.
+    pub outcome: Outcome,
+    /// Microseconds until that was known.
+    pub took: u32,
+}
+
+impl Parcel {
+    /// How many descriptors it has.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        match self.load {
+            Load::Idle { .. } => 1,
+            Load::Tunnel(_) => 2,
+        }
+    }
+
+    /// How many bytes were read and not passed on.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match &self.load {
+            Load::Idle { ahead } => ahead.len(),
+            Load::Tunnel(tunnel) => tunnel.up.pending.len() + tunnel.down.pending.len(),
+        }
+    }
+}

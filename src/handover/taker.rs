@@ -1,0 +1,68 @@
+//! Receives the connections of another generation, on the main thread of the worker that serves. See the parent for
+//! who owns them when.
+
+use std::io;
+
+use super::message::{Batch, BatchError, ToGiver, unpack};
+use super::parcel::Parcel;
+use super::welcome::Welcome;
+use crate::control::channel::{Channel, ChannelError};
+use crate::control::link::Link;
+
+/// The receiving end of a link.
+#[derive(Debug)]
+pub struct Taker {
+    link: Link,
+}
+
+/// Why no more connections come. What was not acknowledged stays with the giver.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeError {
+    /// The link cannot be used.
+    #[error("the link cannot be watched")]
+    Link(#[source] io::Error),
+    /// The link failed, or descriptors were lost because there are too many.
+    #[error("connections of another generation cannot be received")]
+    Failed(#[from] ChannelError),
+    /// A batch is not what it says.
+    #[error("connections of another generation came incomplete")]
+    Batch(#[from] BatchError),
+}
+
+impl Taker {
+    /// Says what this generation takes.
+    ///
+    /// # Errors
+    /// When the link cannot be used.
+    pub fn open(channel: Channel, welcome: &Welcome) -> Result<Self, TakeError> {
+        let link = Link::new(channel).map_err(TakeError::Link)?;
+        match link.say(&ToGiver::Welcome(welcome.clone()), &[]) {
+            Ok(()) => Ok(Self { link }),
+            // and has left nothing: it would have waited for this word
+            Err(ChannelError::Send(fault)) if is_gone(&fault) => Ok(Self { link }),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    /// The next connections, which belong to this process from now on; none when the giver has no more.
+    ///
+    /// # Errors
+    /// When the link is of no use any more.
+    pub async fn next(&self) -> Result<Option<Vec<Parcel>>, TakeError> {
+        let Some((batch, descriptors)) = self.link.hear::<Batch>().await? else {
+            return Ok(None);
+        };
+        let number = batch.number;
+        let parcels = unpack(batch, descriptors)?;
+        match self.link.send(&ToGiver::Taken { number }, &[]).await {
+            Ok(()) => Ok(Some(parcels)),
+            // a giver that is gone has left them to us alone
+            Err(ChannelError::Send(fault)) if is_gone(&fault) => Ok(Some(parcels)),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+}
+
+fn is_gone(fault: &io::Error) -> bool {
+    matches!(fault.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected)
+}

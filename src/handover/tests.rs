@@ -1,0 +1,279 @@
+//! Facts about the way of connections: real links, real descriptors, and either side dying at any point.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use proptest::prelude::*;
+
+use super::giver::{GiveError, Giver};
+use super::heir::{Heir, Returned};
+use super::parcel::{ClientFacts, Course, Load, Parcel, Story, Try, TunnelParcel};
+use super::taker::Taker;
+use super::welcome::Welcome;
+use crate::config::Config;
+use crate::control::channel::Channel;
+use crate::observe::record::{Outcome, Protocol, RequestId, Timers};
+
+fn config() -> Config {
+    Config::from_toml("[site.\"*\"]\nto = [\"10.0.0.1:80\"]\n").expect("good")
+}
+
+fn facts(exchanges: u32) -> ClientFacts {
+    let peer = Some(([192, 0, 2, 7], 1234).into());
+    let (age, idle) = (Duration::from_secs(60), Duration::from_millis(1500));
+    ClientFacts { listener: "http".to_owned(), peer, age, idle, exchanges }
+}
+
+/// One idle connection, and the end that its client has.
+fn idle(number: u32, ahead: &[u8]) -> (Parcel, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
+    let load = Load::Idle { ahead: BytesMut::from(ahead) };
+    (Parcel { socket: ours.into(), client: facts(number), load }, theirs)
+}
+
+fn story() -> Story {
+    Story {
+        id: RequestId::new(1, 2),
+        age: Duration::from_secs(9),
+        silent: Duration::from_millis(20),
+        site: Some("*".to_owned()),
+        pool: "farm".to_owned(),
+        server: "10.0.0.1:80".to_owned(),
+        protocol: Protocol::Http11,
+        method: Some("GET".to_owned()),
+        target: "/socket?secret=1".to_owned(),
+        host: "app.test".to_owned(),
+        status: 101,
+        timers: Timers { head: 1, connected: 2, sent: 3, responded: 4, total: 5 },
+        attempts: vec![Try { server: "10.0.0.1:80".to_owned(), reused: false, outcome: Outcome::Responded, took: 7 }],
+    }
+}
+
+fn run<F: Future>(test: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .expect("runtime");
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), test).await.expect("in time") })
+}
+
+/// Both ends of a link.
+async fn linked() -> (Giver, Heir, Taker) {
+    let (here, there) = Channel::pair().expect("pair");
+    let (config, welcome) = (config(), Welcome::new(&config(), &[]));
+    let taker = Taker::open(there, &welcome).expect("taker");
+    let (giver, heir) = Giver::open(here, &config, &welcome).await.expect("giver");
+    (giver, heir, taker)
+}
+
+/// What was written into the client's end comes out of the socket of the parcel.
+fn holds(parcel: &Parcel, client: &mut UnixStream) -> bool {
+    client.write_all(b"x").expect("write");
+    let mut socket = UnixStream::from(parcel.socket.try_clone().expect("dup"));
+    let mut byte = [0];
+    socket.read_exact(&mut byte).is_ok_and(|()| byte == *b"x")
+}
+
+#[test]
+fn an_idle_connection_arrives_with_what_was_read_ahead() {
+    run(async {
+        let (giver, heir, taker) = linked().await;
+        let giving = tokio::task::spawn_local(giver.run());
+        let (parcel, mut client) = idle(3, b"GET / HT");
+        let place = heir.place().await.expect("a place");
+        let (given, taken) = tokio::join!(place.give(parcel), taker.next());
+        given.expect("given");
+        let [parcel] = &taken.expect("taken").expect("some")[..] else { panic!("one parcel") };
+        assert_eq!(parcel.client, facts(3));
+        assert!(matches!(&parcel.load, Load::Idle { ahead } if **ahead == *b"GET / HT"));
+        assert!(holds(parcel, &mut client));
+        drop(heir);
+        let report = giving.await.expect("no panic");
+        assert!(report.moved == 1 && report.returned == 0 && report.broken.is_none(), "{report:?}");
+        assert!(taker.next().await.expect("the end").is_none());
+    });
+}
+
+#[test]
+fn a_tunnel_arrives_whole() {
+    run(async {
+        let (giver, heir, taker) = linked().await;
+        tokio::task::spawn_local(giver.run());
+        let (mut parcel, _client) = idle(1, b"");
+        let (server, _there) = UnixStream::pair().expect("a pair");
+        let up = || Course { pending: BytesMut::from(&b"up"[..]), ended: true, finished: false, bytes: 1 << 40 };
+        let down = || Course { pending: BytesMut::from(&b"down"[..]), ended: false, finished: false, bytes: 3 };
+        let tunnel = TunnelParcel { server: server.into(), story: story(), up: up(), down: down() };
+        parcel.load = Load::Tunnel(Box::new(tunnel));
+        let place = heir.place().await.expect("a place");
+        let (given, taken) = tokio::join!(place.give(parcel), taker.next());
+        given.expect("given");
+        let Some(Load::Tunnel(tunnel)) = taken.expect("taken").expect("some").pop().map(|parcel| parcel.load) else {
+            panic!("a tunnel")
+        };
+        assert_eq!((tunnel.story, tunnel.up, tunnel.down), (story(), up(), down()));
+    });
+}
+
+#[test]
+fn a_thousand_connections_go_in_few_packets_and_in_order() {
+    run(async {
+        let (giver, heir, taker) = linked().await;
+        tokio::task::spawn_local(giver.run());
+        for number in 0..1000 {
+            let heir = heir.clone();
+            tokio::task::spawn_local(async move {
+                let place = heir.place().await.expect("a place");
+                place.give(idle(number, b"").0).await.expect("given");
+            });
+        }
+        let mut batches = Vec::new();
+        while batches.iter().map(Vec::len).sum::<usize>() < 1000 {
+            batches.push(taker.next().await.expect("taken").expect("some"));
+        }
+        assert!(batches.len() < 20, "{}", batches.len());
+        let numbers: Vec<_> = batches.iter().flatten().map(|parcel| parcel.client.exchanges).collect();
+        assert_eq!(numbers, (0..1000).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn another_version_moves_nothing() {
+    run(async {
+        let (here, there) = Channel::pair().expect("pair");
+        let mut welcome = Welcome::new(&config(), &[]);
+        welcome.version += 1;
+        let _taker = Taker::open(there, &welcome).expect("taker");
+        let opened = Giver::open(here, &config(), &welcome).await;
+        assert!(matches!(opened, Err(GiveError::Foreign(2))));
+    });
+}
+
+#[test]
+fn a_batch_of_another_shape_is_not_taken_and_stays_with_the_giver() {
+    run(async {
+        let (here, there) = Channel::pair().expect("pair");
+        let taker = Taker::open(there, &Welcome::default()).expect("taker");
+        let (one, _other) = UnixStream::pair().expect("a pair");
+        let mut json = serde_json::json!({"number": 0, "connections": [
+            {"client": facts(1), "load": {"idle": {"ahead": 0}}}, {"client": facts(2), "load": {"idle": {"ahead": 0}}}]});
+        here.send(&json, &[std::os::fd::AsFd::as_fd(&one)]).expect("send");
+        assert!(taker.next().await.is_err(), "a descriptor too few");
+        json["connections"][1]["load"]["idle"]["ahead"] = 5.into();
+        here.send(&json, &[std::os::fd::AsFd::as_fd(&one)]).expect("send");
+        assert!(taker.next().await.is_err(), "no bytes");
+    });
+}
+
+/// How a hand-over goes wrong.
+#[derive(Clone, Copy, Debug)]
+enum Death {
+    Nobody,
+    /// The taker dies when it has taken so many batches, and one more has been received but not acknowledged.
+    Taker {
+        after: usize,
+        unread: bool,
+    },
+    /// The giver dies when so many batches were taken.
+    Giver {
+        after: usize,
+    },
+}
+
+fn death() -> impl Strategy<Value = Death> {
+    prop_oneof![
+        Just(Death::Nobody),
+        (0..4_usize, any::<bool>()).prop_map(|(after, unread)| Death::Taker { after, unread }),
+        (0..4_usize).prop_map(|after| Death::Giver { after }),
+    ]
+}
+
+/// Offers `count` connections and lets one side die. Gives which connections each side has in the end.
+async fn hand_over(count: u32, ahead: usize, death: Death) -> (Vec<u32>, Vec<u32>, Vec<UnixStream>) {
+    let (giver, heir, taker) = linked().await;
+    let giving = tokio::task::spawn_local(giver.run());
+    let (mut offers, mut clients) = (Vec::new(), Vec::new());
+    for number in 0..count {
+        let (parcel, client) = idle(number, &vec![b'a'; ahead]);
+        clients.push(client);
+        let heir = heir.clone();
+        offers.push(tokio::task::spawn_local(async move {
+            let Some(place) = heir.place().await else { return Some(number) };
+            match place.give(parcel).await {
+                Ok(()) => None,
+                Err(Returned::Whole(parcel)) => Some(parcel.client.exchanges),
+                Err(Returned::Lost) => None,
+            }
+        }));
+    }
+    drop(heir);
+    let mut taken: Vec<u32> = Vec::new();
+    let mut batches = 0;
+    let mut taker = Some(taker);
+    while let Some(link) = &taker {
+        match death {
+            Death::Taker { after, unread } if batches >= after => {
+                if unread {
+                    tokio::task::yield_now().await; // batches are on their way
+                }
+                taker = None;
+                continue;
+            }
+            Death::Giver { after } if batches >= after => giving.abort(),
+            _ => {}
+        }
+        match link.next().await.expect("in order") {
+            Some(parcels) => {
+                batches += 1;
+                taken.extend(parcels.iter().map(|parcel| parcel.client.exchanges));
+            }
+            None => break,
+        }
+    }
+    let mut kept = Vec::new();
+    for offer in offers {
+        kept.extend(offer.await.expect("no panic"));
+    }
+    (kept, taken, clients)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn a_connection_has_exactly_one_owner_whoever_dies_when(
+        count in 1..1200_u32, ahead in prop_oneof![Just(0), 1..100_usize], death in death()
+    ) {
+        let (mut kept, mut taken, _clients) = run(hand_over(count, ahead, death));
+        taken.sort_unstable();
+        kept.sort_unstable();
+        match death {
+            Death::Nobody => prop_assert!(taken.iter().copied().eq(0..count)),
+            Death::Taker { .. } => {
+                // what the taker had acknowledged died with it; all else is with the giver, and nothing with both
+                let mut all = [&kept[..], &taken[..]].concat();
+                all.sort_unstable();
+                prop_assert!(all.iter().copied().eq(0..count), "{} kept and {} taken", kept.len(), taken.len());
+            }
+            Death::Giver { .. } => {
+                prop_assert!(taken.windows(2).all(|pair| pair[0] < pair[1]), "nothing twice");
+                prop_assert!(kept.iter().all(|number| !taken.contains(number)), "nothing with both");
+            }
+        }
+    }
+}
+
+#[test]
+fn descriptors_that_moved_are_closed_here() {
+    run(async {
+        let (giver, heir, taker) = linked().await;
+        tokio::task::spawn_local(giver.run());
+        let (parcel, mut client) = idle(1, b"");
+        let place = heir.place().await.expect("a place");
+        let (given, taken) = tokio::join!(place.give(parcel), taker.next());
+        given.expect("given");
+        drop(taken);
+        assert_eq!(client.read(&mut [0; 1]).expect("the end"), 0, "nobody has it any more");
+    });
+}

@@ -1,0 +1,185 @@
+//! Which connections a generation can take from another: those whose listener, site, pool and server it has too.
+
+use serde::{Deserialize, Serialize};
+
+use super::message::VERSION;
+use crate::config::Config;
+use crate::control::message::Held;
+
+/// What a generation has, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// [`VERSION`] of its messages.
+    pub version: u32,
+    /// The listeners that speak HTTP, as the supervisor holds them: one of the same name that is bound elsewhere is
+    /// another listener.
+    http: Vec<Held>,
+    /// The listeners that relay bytes, each with the name of its pool.
+    tcp: Vec<(Held, String)>,
+    /// The host patterns of the sites, each with the name of its pool.
+    sites: Vec<(String, String)>,
+    /// The pools with the names of their servers.
+    pools: Vec<(String, Vec<String>)>,
+}
+
+/// What of one generation another one can take. Indexes are those of the giving generation's names.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reach {
+    listeners: Box<[bool]>,
+    sites: Box<[bool]>,
+    pools: Box<[Box<[bool]>]>,
+}
+
+impl Welcome {
+    /// What the generation of this configuration has; `held` are the sockets that it accepts on.
+    #[must_use]
+    pub fn new(config: &Config, held: &[Held]) -> Self {
+        let of = |name: &str| held.iter().filter(|held| held.listener == name).cloned().collect::<Vec<_>>();
+        let pool = |index: usize| config.pools[index].name.clone();
+        let mut pools: Vec<(String, Vec<String>)> = Vec::new();
+        for one in &config.pools {
+            let servers = one.servers.iter().map(|server| server.name.clone());
+            pools.push((one.name.clone(), servers.collect()));
+        }
+        Self {
+            version: VERSION,
+            http: config.listeners.iter().flat_map(|one| of(&one.name)).collect(),
+            tcp: config
+                .tcp
+                .iter()
+                .flat_map(|one| of(&one.name).into_iter().map(|held| (held, pool(one.pool))))
+                .collect(),
+            sites: config.sites.iter().map(|site| (site.host.to_string(), pool(site.pool))).collect(),
+            pools,
+        }
+    }
+
+    /// What of this generation `other` can take.
+    #[must_use]
+    pub fn reach(&self, config: &Config, other: &Self) -> Reach {
+        let http = config.listeners.iter().map(|one| {
+            let mut own = self.http.iter().filter(|held| held.listener == one.name);
+            own.all(|held| other.http.contains(held))
+        });
+        let tcp = config.tcp.iter().map(|one| {
+            let mut own = self.tcp.iter().filter(|(held, _)| held.listener == one.name);
+            own.all(|held| other.tcp.contains(held))
+        });
+        let of_pool = |(name, servers): &(String, Vec<String>)| {
+            let theirs = other.pools.iter().find(|(other, _)| other == name);
+            let has = |server| theirs.is_some_and(|(_, theirs)| theirs.contains(server));
+            servers.iter().map(has).collect()
+        };
+        Reach {
+            listeners: http.chain(tcp).collect(),
+            sites: self.sites.iter().map(|site| other.sites.contains(site)).collect(),
+            pools: self.pools.iter().map(of_pool).collect(),
+        }
+    }
+}
+
+impl Reach {
+    /// Whether idle connections of this listener can move.
+    #[must_use]
+    pub fn has_listener(&self, listener: usize) -> bool {
+        self.listeners.get(listener).is_some_and(|there| *there)
+    }
+
+    /// Whether a tunnel of this listener can move that leads by way of this site to this server of the pool.
+    #[must_use]
+    pub fn has_tunnel(&self, listener: usize, site: Option<usize>, pool: usize, server: usize) -> bool {
+        let site = site.is_none_or(|site| self.sites.get(site).is_some_and(|there| *there));
+        let server = self.pools.get(pool).and_then(|servers| servers.get(server)).is_some_and(|there| *there);
+        self.has_listener(listener) && site && server
+    }
+
+    /// The listeners whose connections stay.
+    pub fn staying(&self) -> impl Iterator<Item = usize> {
+        self.listeners.iter().enumerate().filter(|(_, there)| !**there).map(|(index, _)| index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = r#"
+        [listen.http]
+        [listen.more]
+        address = "127.0.0.1:81"
+        [site."*"]
+        to = "farm"
+        [site."app.test"]
+        to = ["10.0.0.9:80"]
+        [pool.farm]
+        servers = ["10.0.0.1:80", "10.0.0.2:80"]
+        [tcp.db]
+        listen = "127.0.0.1:5432"
+        to = ["10.0.0.5:5432"]
+    "#;
+
+    fn welcome(text: &str) -> (Config, Welcome) {
+        let config = Config::from_toml(text).expect("good");
+        let held = |name: &str, address: Option<&crate::config::Address>| Held {
+            listener: name.to_owned(),
+            bound: address.map(|address| crate::control::message::BindAddress::Unix(address.to_string().into())),
+        };
+        let http = config.listeners.iter().map(|one| held(&one.name, one.address.as_ref()));
+        let tcp = config.tcp.iter().map(|one| held(&one.name, one.address.as_ref()));
+        let held: Vec<_> = http.chain(tcp).collect();
+        let welcome = Welcome::new(&config, &held);
+        (config, welcome)
+    }
+
+    fn reach(new: &str) -> Reach {
+        let (config, old) = welcome(OLD);
+        old.reach(&config, &welcome(new).1)
+    }
+
+    /// Listeners in the order of the configuration: http, more, db. Sites: "*", "app.test", in the order of `Config`.
+    fn site(config: &Config, host: &str) -> Option<usize> {
+        config.sites.iter().position(|site| site.host.to_string() == host)
+    }
+
+    #[test]
+    fn everything_moves_to_an_equal_generation() {
+        let reach = reach(OLD);
+        assert_eq!(reach.staying().count(), 0);
+        let config = welcome(OLD).0;
+        let farm = config.pools.iter().position(|pool| pool.name == "farm").expect("farm");
+        assert!(reach.has_tunnel(0, site(&config, "*"), farm, 1));
+    }
+
+    #[test]
+    fn connections_of_a_listener_that_is_gone_or_elsewhere_stay() {
+        let gone = reach(&OLD.replace("[listen.more]\n        address = \"127.0.0.1:81\"", ""));
+        assert_eq!(gone.staying().collect::<Vec<_>>(), [1]);
+        let elsewhere = reach(&OLD.replace("127.0.0.1:81", "127.0.0.1:82"));
+        assert_eq!(elsewhere.staying().collect::<Vec<_>>(), [1]);
+        assert!(elsewhere.has_listener(0) && elsewhere.has_listener(2));
+    }
+
+    #[test]
+    fn tunnels_to_a_server_that_is_gone_stay_and_those_beside_it_move() {
+        let reach = reach(&OLD.replace("\"10.0.0.1:80\", ", ""));
+        let config = welcome(OLD).0;
+        let farm = config.pools.iter().position(|pool| pool.name == "farm").expect("farm");
+        assert!(!reach.has_tunnel(0, site(&config, "*"), farm, 0));
+        assert!(reach.has_tunnel(0, site(&config, "*"), farm, 1));
+        assert!(reach.has_listener(0), "and idle connections too");
+    }
+
+    #[test]
+    fn tunnels_of_a_site_that_leads_elsewhere_stay() {
+        let reach = reach(&OLD.replace("to = \"farm\"", "to = [\"10.0.0.1:80\"]"));
+        let config = welcome(OLD).0;
+        let farm = config.pools.iter().position(|pool| pool.name == "farm").expect("farm");
+        assert!(!reach.has_tunnel(0, site(&config, "*"), farm, 0));
+    }
+
+    #[test]
+    fn an_index_that_nobody_knows_moves_nothing() {
+        let reach = reach(OLD);
+        assert!(!reach.has_listener(9) && !reach.has_tunnel(0, Some(9), 0, 0) && !reach.has_tunnel(0, None, 9, 0));
+    }
+}

@@ -1,0 +1,160 @@
+//! What the next generation is told of the health of a server, and what it makes of it.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Finding, HISTORY, Health, State, Story, Transition, Verdict};
+
+/// The health of one server as plain data. Everything in it may come from another version of the program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// [`State::as_str`]; a word that nobody knows is worth nothing.
+    pub state: String,
+    /// In milliseconds since 1970, as all times here.
+    pub since: u64,
+    /// Results in a row that speak against the state.
+    pub against: u32,
+    /// What the last check found.
+    pub last: Option<Found>,
+    /// The latest transitions, oldest first.
+    pub history: Vec<Change>,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Found {
+    /// When.
+    pub at: u64,
+    /// None when the check could not be made.
+    pub healthy: Option<bool>,
+    /// For people.
+    pub result: String,
+    /// How long it took.
+    pub took_us: u64,
+}
+
+/// One transition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Change {
+    /// The state before.
+    pub from: String,
+    /// The state after.
+    pub to: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: u64,
+    /// How long the state before had lasted, in milliseconds.
+    pub lasted: u64,
+}
+
+impl Health {
+    /// Everything that is known.
+    #[must_use]
+    pub fn remember(&self) -> Memory {
+        let story = self.story();
+        Memory {
+            state: story.state.as_str().to_owned(),
+            since: millis(story.since),
+            against: story.against,
+            last: story.last.as_ref().map(|(at, finding)| Found::of(*at, finding)),
+            history: story.history.iter().map(Change::of).collect(),
+        }
+    }
+
+    /// Goes on from `memory`, as far as the configuration lets it count: a server without an address waits for DNS
+    /// whatever was known of it, one without a check is up, and one whose check is another (`same_check` says not) is
+    /// unknown. The history goes on in any case.
+    ///
+    /// `None` when nothing could be made of it; else what taking it over changed, if it did.
+    pub(in crate::pool) fn recall(
+        &self,
+        memory: &Memory,
+        has_address: bool,
+        same_check: bool,
+        now: SystemTime,
+    ) -> Option<Option<Transition>> {
+        let before = State::named(&memory.state)?;
+        let (to, reason) = match (has_address, self.thresholds, before) {
+            (false, ..) => (State::WaitingForDns, "the address is not known"),
+            (true, None, _) => (State::Up, "it is not checked any more"),
+            (true, Some(_), State::Up | State::Down) if same_check => (before, ""),
+            (true, Some(_), State::WaitingForDns) => (State::Unknown, "the address is known"),
+            (true, Some(_), _) => (State::Unknown, "the check is another one"),
+        };
+        let mut story = self.story();
+        *story = Story {
+            state: before,
+            since: time(memory.since, now),
+            against: if same_check { memory.against } else { 0 },
+            last: memory.last.as_ref().filter(|_| same_check).map(|found| found.read(now)),
+            history: memory.history.iter().filter_map(|change| change.read(now)).collect(),
+        };
+        let surplus = story.history.len().saturating_sub(HISTORY);
+        story.history.drain(..surplus);
+        self.state.store(before as u8, std::sync::atomic::Ordering::Relaxed);
+        Some((to != before).then(|| self.change(&mut story, to, reason.to_owned(), now)))
+    }
+}
+
+impl Found {
+    fn of(at: SystemTime, finding: &Finding) -> Self {
+        Self {
+            at: millis(at),
+            healthy: match finding.verdict {
+                Verdict::Good => Some(true),
+                Verdict::Bad => Some(false),
+                Verdict::Nothing => None,
+            },
+            result: finding.detail.to_string(),
+            took_us: u64::try_from(finding.took.as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn read(&self, now: SystemTime) -> (SystemTime, Finding) {
+        let verdict = match self.healthy {
+            Some(true) => Verdict::Good,
+            Some(false) => Verdict::Bad,
+            None => Verdict::Nothing,
+        };
+        let took = Duration::from_micros(self.took_us);
+        (time(self.at, now), Finding { verdict, detail: Cow::Owned(self.result.clone()), took })
+    }
+}
+
+impl Change {
+    fn of(transition: &Transition) -> Self {
+        Self {
+            from: transition.from.as_str().to_owned(),
+            to: transition.to.as_str().to_owned(),
+            reason: transition.reason.clone(),
+            at: millis(transition.at),
+            lasted: u64::try_from(transition.lasted.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn read(&self, now: SystemTime) -> Option<Transition> {
+        Some(Transition {
+            from: State::named(&self.from)?,
+            to: State::named(&self.to)?,
+            reason: self.reason.clone(),
+            at: time(self.at, now),
+            lasted: Duration::from_millis(self.lasted),
+        })
+    }
+}
+
+pub(in crate::pool) fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Nothing that is remembered lies in the future: the clock may have been set back.
+pub(in crate::pool) fn time(millis: u64, now: SystemTime) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_millis(millis)).map_or(now, |time| time.min(now))
+}

@@ -1,0 +1,136 @@
+//! What a pool hands to the next generation, and what that one makes of it: the configuration that changed wins over
+//! what is remembered, field by field.
+//!
+//! A server is the same when its name, as written, and its configured address are those of a server of the pool of
+//! the same name. Its health counts as long as the same is asked in checks; weight, thresholds and times are always
+//! those of the new configuration. Unknown fields are passed over, and missing ones are as if nothing were known.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::Pool;
+use super::balance::Positions;
+use super::health::{self, State, Transition};
+use crate::config::{Check, CheckKind};
+
+/// One pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// Its name.
+    pub name: String,
+    /// What is asked in checks; none without a check.
+    pub check: Option<String>,
+    /// Since when no server of it takes requests, in milliseconds since 1970.
+    pub empty_since: Option<u64>,
+    /// Its servers.
+    pub servers: Vec<ServerMemory>,
+}
+
+/// One server of a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServerMemory {
+    /// As written in the configuration.
+    pub name: String,
+    /// As configured: an address, or a host name with a port.
+    pub address: String,
+    /// What DNS said last.
+    pub located: Option<SocketAddr>,
+    /// The weight in the configuration.
+    pub weight: u32,
+    /// Its credit at each thread.
+    pub credits: Vec<i64>,
+    /// Its health.
+    pub health: health::Memory,
+}
+
+/// That a pool ran out of servers, or has one again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// No server takes requests.
+    Empty,
+    /// One does again.
+    Back {
+        /// How long none did.
+        after: Duration,
+    },
+}
+
+impl Pool {
+    /// Everything that the next generation should know; `positions` are those of the balancers, by thread.
+    #[must_use]
+    pub fn remember(&self, positions: &[Vec<i64>]) -> Memory {
+        let servers = self.servers.iter().enumerate().map(|(index, server)| ServerMemory {
+            name: server.name.clone(),
+            address: server.configured(),
+            located: server.located(),
+            weight: server.weight,
+            credits: positions.iter().map(|credits| credits.get(index).copied().unwrap_or_default()).collect(),
+            health: server.health.remember(),
+        });
+        Memory {
+            name: self.name.clone(),
+            check: self.settings.check.as_ref().map(asked),
+            empty_since: self.empty_since().map(health::millis),
+            servers: servers.collect(),
+        }
+    }
+
+    /// Goes on from where the pool of the same name stood. To be called once, before anything else is done with it.
+    ///
+    /// Gives the index of each server whose state another configuration changed, with the transition.
+    pub fn recall(&self, memory: &Memory, now: SystemTime) -> Vec<(usize, Transition)> {
+        let same_check = memory.check == self.settings.check.as_ref().map(asked);
+        let mut unclaimed: Vec<Option<&ServerMemory>> = memory.servers.iter().map(Some).collect();
+        let mut transitions = Vec::new();
+        let mut credits = Vec::new();
+        for (index, server) in self.servers.iter().enumerate() {
+            let configured = server.configured();
+            let is_it = |known: &ServerMemory| known.name == server.name && known.address == configured;
+            let place = unclaimed.iter_mut().find(|known| known.is_some_and(is_it));
+            let Some(known) = place.and_then(Option::take) else {
+                credits.push((server.weight, None));
+                continue;
+            };
+            let transition = server.recall(known, same_check, now);
+            transitions.extend(transition.map(|transition| (index, transition)));
+            credits.push((server.weight, (known.weight == server.weight).then_some(&known.credits[..])));
+        }
+        // it is set once, and nobody picks yet
+        let _ = self.positions.set(Positions::new(&credits));
+        self.set_empty_since(memory.empty_since.map(|since| health::time(since, now)));
+        transitions
+    }
+
+    /// Whether the pool ran out of servers, or has one again, since this was last asked.
+    pub fn turn(&self, now: SystemTime) -> Option<Turn> {
+        let usable = self.servers.iter().any(|server| matches!(server.health.state(), State::Up | State::Unknown));
+        match (usable, self.empty_since()) {
+            (false, None) => {
+                self.set_empty_since(Some(now));
+                Some(Turn::Empty)
+            }
+            (true, Some(since)) => {
+                self.set_empty_since(None);
+                Some(Turn::Back { after: now.duration_since(since).unwrap_or_default() })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a check asks of a server: findings of one that asks something else say nothing. How often it is asked, and
+/// how many answers count, is no part of it.
+fn asked(check: &Check) -> String {
+    match &check.kind {
+        CheckKind::Connect => "connect".to_owned(),
+        CheckKind::Http { method, path, host: None } => format!("{method} {path}"),
+        CheckKind::Http { method, path, host: Some(host) } => format!("{method} {path} {host}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

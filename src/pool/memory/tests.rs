@@ -1,0 +1,300 @@
+use std::time::UNIX_EPOCH;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::config;
+use crate::pool::balance::Balancer;
+use crate::pool::health::{Finding, Verdict};
+use crate::pool::tests::{check, server, settings};
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn http(path: &str) -> CheckKind {
+    CheckKind::Http { method: "GET".to_owned(), path: path.to_owned(), host: None }
+}
+
+fn pool(servers: &[(&str, u32)], kind: Option<CheckKind>) -> Pool {
+    let mut settings = settings(servers.iter().map(|(address, weight)| server(address, *weight)).collect());
+    settings.check = kind.map(check);
+    Pool::new(settings, at(0))
+}
+
+fn find(pool: &Pool, server: usize, verdict: Verdict, now: SystemTime) {
+    let finding = Finding { verdict, detail: "said".into(), took: Duration::from_millis(3) };
+    pool.servers[server].health.observe(finding, now);
+}
+
+/// A pool of two checked servers: the first is up, the second down since second 20.
+fn half_down() -> Pool {
+    let pool = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], Some(http("/")));
+    find(&pool, 0, Verdict::Good, at(10));
+    find(&pool, 1, Verdict::Bad, at(20));
+    pool
+}
+
+/// The memory on its way through the file.
+fn carried(pool: &Pool) -> Memory {
+    let text = serde_json::to_string(&pool.remember(&[])).expect("JSON");
+    serde_json::from_str(&text).expect("a memory")
+}
+
+fn states(pool: &Pool) -> Vec<State> {
+    pool.servers.iter().map(|server| server.health.state()).collect()
+}
+
+#[test]
+fn a_server_that_was_down_stays_down_with_its_history() {
+    let before = half_down();
+    let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], Some(http("/")));
+    assert_eq!(after.recall(&carried(&before), at(100)), []);
+    assert_eq!(states(&after), [State::Up, State::Down]);
+    assert_eq!(after.status(), before.status());
+    assert!(after.servers.iter().all(crate::pool::Server::is_remembered));
+    assert_eq!(after.servers[1].status()["since"], "1970-01-01T00:00:20.000Z");
+}
+
+#[test]
+fn what_speaks_against_a_state_counts_on() {
+    let mut settings = settings(vec![server("10.0.0.1:80", 1)]);
+    settings.check = Some(config::Check { fall: 3, ..check(http("/")) });
+    let before = Pool::new(settings.clone(), at(0));
+    for verdict in [Verdict::Good, Verdict::Bad, Verdict::Bad] {
+        find(&before, 0, verdict, at(1));
+    }
+    let after = Pool::new(settings, at(2));
+    after.recall(&carried(&before), at(2));
+    assert_eq!(states(&after), [State::Up]);
+    find(&after, 0, Verdict::Bad, at(3));
+    assert_eq!(states(&after), [State::Down]);
+    assert_eq!(after.servers[0].status()["history"][1]["reason"], "3 checks failed: said");
+}
+
+#[test]
+fn servers_of_another_check_are_unknown_and_keep_their_history() {
+    let before = half_down();
+    for kind in [http("/other"), CheckKind::Connect] {
+        let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], Some(kind));
+        assert_eq!(after.recall(&carried(&before), at(100)).len(), 2);
+        assert_eq!(states(&after), [State::Unknown; 2]);
+        assert!(!after.servers[1].is_remembered());
+        let status = after.servers[1].status();
+        assert_eq!(status["since"], "1970-01-01T00:01:40.000Z");
+        assert_eq!(status["check"], serde_json::Value::Null);
+        assert_eq!(status["history"][1]["reason"], "the check is another one");
+    }
+}
+
+#[test]
+fn rise_fall_and_interval_may_change_without_a_doubt_about_the_state() {
+    let before = half_down();
+    let mut settings = before.settings.clone();
+    settings.check = Some(config::Check { rise: 9, fall: 9, interval: Duration::from_secs(1), ..check(http("/")) });
+    let after = Pool::new(settings, at(100));
+    after.recall(&carried(&before), at(100));
+    assert_eq!(states(&after), [State::Up, State::Down]);
+    find(&after, 1, Verdict::Good, at(101));
+    assert_eq!(states(&after)[1], State::Down, "it takes the new rise");
+}
+
+#[test]
+fn a_server_without_a_check_is_up_whatever_was_known() {
+    let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], None);
+    let transitions = after.recall(&carried(&half_down()), at(100));
+    assert_eq!(states(&after), [State::Up; 2]);
+    let told: Vec<_> =
+        transitions.iter().map(|(index, one)| (*index, one.from, one.to, one.lasted.as_secs())).collect();
+    assert_eq!(told, [(1, State::Down, State::Up, 80)]);
+    assert_eq!(after.servers[0].status()["since"], "1970-01-01T00:00:10.000Z");
+}
+
+#[test]
+fn a_server_at_another_address_or_in_another_pool_begins_anew() {
+    let before = half_down();
+    let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.3:80", 1)], Some(http("/")));
+    after.recall(&carried(&before), at(100));
+    assert_eq!(states(&after), [State::Up, State::Unknown]);
+    let mut memory = carried(&before);
+    memory.servers[1].address = "10.0.0.9:80".to_owned();
+    let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], Some(http("/")));
+    after.recall(&memory, at(100));
+    assert_eq!(states(&after), [State::Up, State::Unknown]);
+    assert!(!after.servers[1].is_remembered());
+}
+
+#[test]
+fn the_address_that_dns_gave_is_known_from_the_start() {
+    let before = pool(&[("app.test:80", 1), ("gone.test:80", 1)], Some(http("/")));
+    before.servers[0].relocate("10.0.0.5:80".parse().expect("an address"), at(5));
+    find(&before, 0, Verdict::Good, at(6));
+    let after = pool(&[("app.test:80", 1), ("gone.test:80", 1)], Some(http("/")));
+    assert_eq!(after.recall(&carried(&before), at(100)), []);
+    assert_eq!(after.status(), before.status());
+    assert_eq!(states(&after), [State::Up, State::WaitingForDns]);
+    assert_eq!(after.servers[0].address().expect("known").to_string(), "10.0.0.5:80");
+    assert!(after.servers[1].is_remembered(), "nobody has to wait for DNS again");
+}
+
+#[test]
+fn a_pool_that_was_empty_is_not_said_to_be_so_again() {
+    let before = pool(&[("10.0.0.1:80", 1)], Some(http("/")));
+    find(&before, 0, Verdict::Bad, at(10));
+    assert_eq!(before.turn(at(10)), Some(Turn::Empty));
+    let after = pool(&[("10.0.0.1:80", 1)], Some(http("/")));
+    after.recall(&carried(&before), at(100));
+    assert_eq!(after.turn(at(100)), None);
+    find(&after, 0, Verdict::Good, at(110));
+    assert_eq!(after.turn(at(110)), Some(Turn::Back { after: Duration::from_secs(100) }));
+    assert_eq!(after.turn(at(110)), None);
+}
+
+#[test]
+fn the_round_goes_on_where_it_was() {
+    let servers = [("10.0.0.1:80", 5), ("10.0.0.2:80", 2), ("10.0.0.3:80", 1)];
+    let before = pool(&servers, None);
+    let mut balancer = Balancer::new(&before, 0);
+    for _ in 0..3 {
+        let _ = balancer.pick(&before, &[]);
+    }
+    let memory = before.remember(&[balancer.position()]);
+    let after = pool(&servers, None);
+    after.recall(&memory, at(1));
+    let mut next = Balancer::new(&after, 0);
+    for _ in 0..40 {
+        assert_eq!(next.pick(&after, &[]), balancer.pick(&before, &[]));
+    }
+    let mut others: Vec<_> = (0..3).map(|thread| Balancer::new(&after, thread)).collect();
+    let picks: Vec<_> = others.iter_mut().map(|other| other.pick(&after, &[])).collect();
+    assert!(picks.iter().any(|pick| *pick != picks[0]), "threads are not in step: {picks:?}");
+}
+
+#[test]
+fn what_is_not_understood_is_passed_over() {
+    let text = json!({
+        "name": "farm",
+        "check": "GET /",
+        "colour": "blue",
+        "servers": [
+            {"name": "10.0.0.1:80", "address": "10.0.0.1:80", "health": {"state": "resting", "since": 1}},
+            {"name": "10.0.0.2:80", "address": "10.0.0.2:80", "mood": 3, "health": {"state": "down"}},
+        ],
+    });
+    let memory: Memory = serde_json::from_value(text).expect("a memory");
+    let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], Some(http("/")));
+    after.recall(&memory, at(100));
+    assert_eq!(states(&after), [State::Unknown, State::Down]);
+}
+
+fn words() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["up", "down", "unknown", "waiting for DNS", "ejected", ""]).prop_map(str::to_owned)
+}
+
+fn any_health() -> impl Strategy<Value = health::Memory> {
+    let change = (words(), words(), any::<u64>(), any::<u64>())
+        .prop_map(|(from, to, at, lasted)| json!({"from": from, "to": to, "at": at, "lasted": lasted, "reason": "r"}));
+    let last = (any::<u64>(), any::<Option<bool>>(), any::<u64>())
+        .prop_map(|(at, healthy, took)| json!({"at": at, "healthy": healthy, "result": "x", "took_us": took}));
+    let history = prop::collection::vec(change, 0..20);
+    (words(), any::<u64>(), any::<u32>(), prop::option::of(last), history).prop_map(
+        |(state, since, against, last, history)| {
+            let memory = json!({
+                "state": state, "since": since, "against": against, "last": last, "history": history, "new": [1],
+            });
+            serde_json::from_value(memory).expect("a memory")
+        },
+    )
+}
+
+const HOSTS: [&str; 5] = ["10.0.0.1:80", "10.0.0.2:80", "[::1]:80", "app.test:80", "b.test:443"];
+
+fn any_server() -> impl Strategy<Value = ServerMemory> {
+    let name = prop::sample::select(&HOSTS[..]);
+    let located = prop::option::of(prop::sample::select(vec!["10.9.9.9:80", "[::9]:80"]));
+    (name.clone(), name, located, 0..5_u32, prop::collection::vec(any::<i64>(), 0..4), any_health()).prop_map(
+        |(name, address, located, weight, credits, health)| ServerMemory {
+            name: name.to_owned(),
+            address: address.to_owned(),
+            located: located.map(|address| address.parse().expect("an address")),
+            weight,
+            credits,
+            health,
+        },
+    )
+}
+
+fn any_memory() -> impl Strategy<Value = Memory> {
+    let check = prop::option::of(prop::sample::select(vec!["connect".to_owned(), "GET /".to_owned()]));
+    (check, any::<Option<u64>>(), prop::collection::vec(any_server(), 0..6))
+        .prop_map(|(check, empty_since, servers)| Memory { name: "farm".to_owned(), check, empty_since, servers })
+}
+
+fn any_pool() -> impl Strategy<Value = Pool> {
+    let check = prop::option::of(prop::sample::select(vec![CheckKind::Connect, http("/"), http("/x")]));
+    let servers = prop::collection::vec((prop::sample::select(&HOSTS[..]), 0..5_u32, any::<bool>()), 0..6);
+    (check, servers).prop_map(|(kind, servers)| {
+        let servers =
+            servers.iter().map(|(host, weight, backup)| config::Server { backup: *backup, ..server(host, *weight) });
+        let mut settings = settings(servers.collect());
+        settings.check = kind.map(check_of);
+        Pool::new(settings, at(50))
+    })
+}
+
+fn check_of(kind: CheckKind) -> Check {
+    Check { rise: 2, fall: 3, ..check(kind) }
+}
+
+proptest! {
+    #[test]
+    fn the_configuration_wins_over_any_memory(memory in any_memory(), pool in any_pool(), threads in 1..5_usize) {
+        let now = at(1_000_000);
+        let settings = pool.settings.clone();
+        pool.recall(&memory, now);
+        prop_assert_eq!(&pool.settings, &settings);
+        for (server, configured) in pool.servers.iter().zip(&settings.servers) {
+            prop_assert_eq!(server.weight, configured.weight);
+            let state = server.health.state();
+            prop_assert_eq!(server.address().is_none(), state == State::WaitingForDns);
+            if let (None, Some(_)) = (&settings.check, server.address()) {
+                prop_assert_eq!(state, State::Up, "nothing is asked of it");
+            }
+            let known = |one: &ServerMemory| one.name == server.name && one.address == server.configured();
+            let of_other_check = memory.check != settings.check.as_ref().map(asked);
+            if settings.check.is_some() && (of_other_check || !memory.servers.iter().any(known)) {
+                prop_assert!(matches!(state, State::Unknown | State::WaitingForDns), "{state}");
+            }
+            let _ = server.status(); // times far away must not be its end
+        }
+        for thread in 0..threads {
+            let mut balancer = Balancer::new(&pool, thread);
+            let whole: i64 = pool.servers.iter().map(|server| i64::from(server.weight)).sum();
+            prop_assert_eq!(balancer.position().iter().sum::<i64>(), 0);
+            prop_assert!(balancer.position().iter().all(|credit| credit.abs() <= 3 * whole), "{balancer:?}");
+            for _ in 0..5 {
+                let picked = balancer.pick(&pool, &[]);
+                prop_assert!(picked.is_none_or(|index| pool.servers[index].address().is_some()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_taken_over_is_handed_on_as_it_is(memory in any_memory(), pool in any_pool()) {
+        let now = at(1_000_000);
+        pool.recall(&memory, now);
+        let positions: Vec<_> = (0..3).map(|thread| Balancer::new(&pool, thread).position()).collect();
+        let first = pool.remember(&positions);
+        let next = Pool::new(pool.settings.clone(), now);
+        let transitions = next.recall(&first, now);
+        prop_assert!(transitions.is_empty(), "{transitions:?}");
+        let positions: Vec<_> = (0..3).map(|thread| Balancer::new(&next, thread).position()).collect();
+        let second = next.remember(&positions);
+        prop_assert_eq!(&second.empty_since, &first.empty_since);
+        for (first, second) in first.servers.iter().zip(&second.servers) {
+            prop_assert_eq!(&first.health, &second.health);
+            prop_assert_eq!(&first.located, &second.located);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The exchange of a tunnel that goes on in another generation: told by names there, found by names here.
+
+use std::rc::Rc;
+
+use http::header::{HOST, HeaderValue};
+use http::{Method, Uri};
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::client::{Client, before};
+use super::exchange::{Exchange, no_head};
+use super::thread::Thread;
+use crate::handover::parcel::{Story, Try};
+use crate::observe::record::{Attempt, Index, Names, Phase};
+
+impl Exchange {
+    /// What the next generation has to know, when nothing has passed since `moved`. None when no server was found yet.
+    pub(super) fn story(&self, moved: Instant) -> Option<Story> {
+        let names = &self.thread.plan.names;
+        let (pool, servers) = names.pools.get(usize::from(self.pool?))?;
+        let name = |server: Index| servers.get(usize::from(server)).cloned();
+        let attempts = self.attempts.iter().filter_map(|attempt| {
+            let Attempt { server, reused, outcome, took } = *attempt;
+            Some(Try { server: name(server)?, reused, outcome, took })
+        });
+        Some(Story {
+            id: self.id,
+            age: self.opened.elapsed(),
+            silent: moved.elapsed(),
+            site: self.site.and_then(|site| names.sites.get(usize::from(site)).cloned()),
+            pool: pool.clone(),
+            server: name(self.server()?)?,
+            protocol: self.protocol,
+            method: self.method.as_ref().map(Method::to_string),
+            target: self.path().to_owned(),
+            host: self.host().unwrap_or_default().to_owned(),
+            status: self.status,
+            timers: self.timers,
+            attempts: attempts.collect(),
+        })
+    }
+
+    /// Goes on with an exchange of the generation before. None when this one has no such site, pool or server.
+    pub(super) fn resume(thread: &Rc<Thread>, client: &Rc<Client>, story: &Story) -> Option<Box<Self>> {
+        let found = Found::of(story, &thread.plan.names)?;
+        client.resume_exchange();
+        let mut exchange = Self::blank(thread, client, None, no_head());
+        exchange.id = story.id;
+        exchange.opened = before(Instant::now(), story.age);
+        exchange.protocol = story.protocol;
+        exchange.method = story.method.as_ref().and_then(|method| method.parse().ok());
+        exchange.head.uri = Uri::try_from(&story.target).unwrap_or_default();
+        if let Ok(host) = HeaderValue::from_str(&story.host) {
+            exchange.head.headers.insert(HOST, host);
+        }
+        exchange.site = found.site;
+        exchange.pool = Some(found.pool);
+        exchange.status = story.status;
+        exchange.phase = Phase::Tunnel;
+        exchange.timers = story.timers;
+        exchange.attempts = found.attempts;
+        Some(exchange)
+    }
+}
+
+/// The names of a story as indexes of this generation.
+struct Found {
+    site: Option<Index>,
+    pool: Index,
+    attempts: SmallVec<[Attempt; 1]>,
+}
+
+impl Found {
+    fn of(story: &Story, names: &Names) -> Option<Self> {
+        let pool = names.pools.iter().position(|(name, _)| *name == story.pool)?;
+        let servers = &names.pools[pool].1;
+        let server = |name: &str| Some(servers.iter().position(|server| server == name)? as Index);
+        // tries against servers that are gone are forgotten; the last one is where the tunnel leads
+        let attempts = story.attempts.iter().filter_map(|attempt| {
+            let (reused, outcome, took) = (attempt.reused, attempt.outcome, attempt.took);
+            Some(Attempt { server: server(&attempt.server)?, reused, outcome, took })
+        });
+        let attempts: SmallVec<[Attempt; 1]> = attempts.collect();
+        if attempts.last()?.server != server(&story.server)? {
+            return None;
+        }
+        let site = match &story.site {
+            Some(host) => Some(names.sites.iter().position(|site| site == host)? as Index),
+            None => None,
+        };
+        Some(Self { site, pool: pool as Index, attempts })
+    }
+}

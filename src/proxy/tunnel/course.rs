@@ -1,0 +1,136 @@
+//! One direction of a tunnel: what was read and not yet written, and how far its end has come.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+
+use super::Broken;
+use crate::handover::parcel;
+use crate::net::Stream;
+use crate::observe::record::End;
+use crate::upstream::connection::ReadBuffer;
+
+/// Room asked for before a read.
+const ROOM: usize = 64 * 1024;
+
+/// One direction. The states of its end: open, `ended` (the reading side said so), `finished` (it was passed on).
+#[derive(Default)]
+pub(super) struct Course {
+    pending: BytesMut,
+    ended: bool,
+    finished: bool,
+    bytes: u64,
+    /// What [`Course::has_moved`] saw last.
+    seen: (u64, bool),
+}
+
+/// Which end of a direction failed.
+pub(super) enum CourseError {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+impl CourseError {
+    pub(super) fn broken(self, read: End, write: End) -> Broken {
+        match self {
+            Self::Read(cause) => Broken { end: read, cause },
+            Self::Write(cause) => Broken { end: write, cause },
+        }
+    }
+}
+
+impl Course {
+    pub(super) fn new(pending: BytesMut) -> Self {
+        Self { pending, ..Self::default() }
+    }
+
+    /// Adds what was read by somebody else.
+    pub(super) fn push(&mut self, read: &[u8]) {
+        self.pending.extend_from_slice(read);
+    }
+
+    /// Bytes that passed.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the reading side is at its end.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether anything passed since this was last asked.
+    pub(super) fn has_moved(&mut self) -> bool {
+        let now = (self.bytes, self.ended);
+        std::mem::replace(&mut self.seen, now) != now
+    }
+
+    /// Ready when everything has passed and the end too.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &Stream,
+        to: &Stream,
+        reads: &ReadBuffer,
+    ) -> Poll<Result<(), CourseError>> {
+        loop {
+            while !self.pending.is_empty() {
+                let written = ready!(to.poll_write_some(cx, &self.pending)).map_err(CourseError::Write)?;
+                self.pending.advance(written);
+                self.bytes += written as u64;
+            }
+            if self.finished {
+                return Poll::Ready(Ok(()));
+            }
+            if self.ended {
+                self.finished = true;
+                // a peer that is gone already shows on its own side
+                let _ = to.finish_writing();
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_read(cx, from, to, reads))?;
+        }
+    }
+
+    /// Reads once and passes on what fits at once; only the rest is kept, so that a quiet tunnel holds no buffer.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &Stream,
+        to: &Stream,
+        reads: &ReadBuffer,
+    ) -> Poll<Result<(), CourseError>> {
+        let mut buffer = reads.borrow_mut();
+        if buffer.capacity() < ROOM {
+            buffer.reserve(ROOM);
+        }
+        let read = ready!(from.poll_read_into(cx, &mut buffer)).map_err(CourseError::Read)?;
+        self.ended = read == 0;
+        match to.try_write(&buffer) {
+            Ok(written) => {
+                self.bytes += written as u64;
+                buffer.advance(written);
+            }
+            Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
+            Err(fault) => return Poll::Ready(Err(CourseError::Write(fault))),
+        }
+        self.pending = if buffer.is_empty() { BytesMut::new() } else { buffer.split() };
+        buffer.clear();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl From<parcel::Course> for Course {
+    fn from(course: parcel::Course) -> Self {
+        let parcel::Course { pending, ended, finished, bytes } = course;
+        Self { pending, ended, finished, bytes, seen: (bytes, ended) }
+    }
+}
+
+impl From<Course> for parcel::Course {
+    fn from(course: Course) -> Self {
+        let Course { pending, ended, finished, bytes, .. } = course;
+        Self { pending, ended, finished, bytes }
+    }
+}

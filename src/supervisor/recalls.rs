@@ -1,0 +1,249 @@
+//! Passes on what a generation knows to the next one, without looking at it: who asks, who was asked, and until when
+//! the answer is waited for.
+//!
+//! ```text
+//! asks ──somebody serves──▶ waits ──Snapshot──────────▶ answered, with the memory
+//!  │                          │
+//!  │                          └──late, gone, or empty─▶ answered, without
+//!  └──nobody serves─────────────────────────────────────▶ answered, without
+//! ```
+//! An asker that is gone is forgotten; an answer that nobody waits for any more is dropped.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::generation::{Generation, Purpose, State};
+use super::upgrade::moment;
+
+/// The generations that wait for an answer.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Recalls {
+    waiting: Vec<Recall>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Recall {
+    asker: u64,
+    asked: u64,
+    #[serde(with = "moment")]
+    until: Instant,
+    /// Something that served is being replaced: that it is forgotten is worth a word.
+    matters: bool,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Step {
+    /// Ask this generation for what it knows.
+    Ask(u64),
+    /// Answer this generation.
+    Answer {
+        /// Who asked.
+        asker: u64,
+        /// What the other one knows.
+        memory: Option<OwnedFd>,
+        /// Why there is none, if there should be one.
+        missing: Option<String>,
+    },
+}
+
+impl Recalls {
+    /// Generation `asker` wants to know. `list` has every generation, oldest first.
+    pub fn ask(&mut self, asker: u64, list: &[Generation], now: Instant) -> Step {
+        self.waiting.retain(|one| one.asker != asker);
+        let matters = list.iter().any(|one| one.number == asker && one.purpose == Purpose::Reload);
+        let Some(asked) = whom(asker, list) else {
+            let missing = matters.then(|| "no generation serves".to_owned());
+            return Step::Answer { asker, memory: None, missing };
+        };
+        self.waiting.push(Recall { asker, asked, until: now + PATIENCE, matters });
+        Step::Ask(asked)
+    }
+
+    /// Generation `from` says what it knows.
+    pub fn told(&mut self, from: u64, memory: Option<OwnedFd>) -> Vec<Step> {
+        let answered = self.take(|one| one.asked == from);
+        let step = |one: Recall| {
+            // each asker has a descriptor of its own
+            let memory = memory.as_ref().and_then(|memory| memory.try_clone().ok());
+            let missing = (memory.is_none()).then_some("could not tell what it knows");
+            one.answered(memory, missing)
+        };
+        answered.into_iter().map(step).collect()
+    }
+
+    /// Generation `number` is gone, or will not answer any more.
+    pub fn gone(&mut self, number: u64) -> Vec<Step> {
+        self.waiting.retain(|one| one.asker != number);
+        let left = self.take(|one| one.asked == number);
+        left.into_iter().map(|one| one.answered(None, Some("ended before it told what it knows"))).collect()
+    }
+
+    /// Does without the answers that are late.
+    pub fn expire(&mut self, now: Instant) -> Vec<Step> {
+        let late = self.take(|one| one.until <= now);
+        late.into_iter().map(|one| one.answered(None, Some("did not tell what it knows in time"))).collect()
+    }
+
+    /// When [`Recalls::expire`] is due.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Instant> {
+        self.waiting.iter().map(|one| one.until).min()
+    }
+
+    fn take(&mut self, which: impl Fn(&Recall) -> bool) -> Vec<Recall> {
+        self.waiting.extract_if(.., |one| which(one)).collect()
+    }
+}
+
+impl Recall {
+    fn answered(self, memory: Option<OwnedFd>, missing: Option<&str>) -> Step {
+        let missing = missing.filter(|_| self.matters).map(|why| format!("generation {} {why}", self.asked));
+        Step::Answer { asker: self.asker, memory, missing }
+    }
+}
+
+/// Who knows best: the one that serves; else the one that did last, which goes on to check its servers.
+fn whom(asker: u64, list: &[Generation]) -> Option<u64> {
+    let rank = |one: &Generation| match one.state {
+        _ if one.number == asker || one.closed.is_some() => None,
+        State::Entering { .. } | State::Serving { .. } | State::Resuming { .. } => Some(2),
+        State::Parking { .. } | State::Parked => Some(1),
+        State::Draining { .. } => Some(0),
+        State::Starting { .. } | State::Dying { .. } => None,
+    };
+    let knows = list.iter().filter_map(|one| Some((rank(one)?, one.number)));
+    knows.max().map(|(_, number)| number)
+}
+
+/// How long a generation may take to tell what it knows.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::control::payload::Payload;
+
+    fn generation(number: u64, purpose: Purpose, state: State) -> Generation {
+        let now = Instant::now();
+        Generation { state, ..Generation::new(number, purpose, now, now) }
+    }
+
+    /// 1 drains, 2 serves, 3 starts for a reload.
+    fn list() -> [Generation; 3] {
+        let until = Instant::now();
+        [
+            generation(1, Purpose::First, State::Draining { until }),
+            generation(2, Purpose::Reload, State::Serving { probation: None }),
+            generation(3, Purpose::Reload, State::Starting { until }),
+        ]
+    }
+
+    fn memory() -> OwnedFd {
+        Payload::new(b"memory").expect("memfd").into()
+    }
+
+    /// Who was answered, whether with a memory, and what is missing.
+    fn answers(steps: Vec<Step>) -> Vec<(u64, bool, Option<String>)> {
+        let answer = |step| match step {
+            Step::Answer { asker, memory, missing } => (asker, memory.is_some(), missing),
+            Step::Ask(number) => panic!("asks {number}"),
+        };
+        steps.into_iter().map(answer).collect()
+    }
+
+    #[test]
+    fn the_one_that_serves_is_asked_and_its_answer_passed_on() {
+        let mut recalls = Recalls::default();
+        assert!(matches!(recalls.ask(3, &list(), Instant::now()), Step::Ask(2)));
+        assert_eq!(answers(recalls.told(1, Some(memory()))), [], "it was not asked");
+        assert_eq!(answers(recalls.told(2, Some(memory()))), [(3, true, None)]);
+        assert_eq!(answers(recalls.told(2, Some(memory()))), [], "nobody waits any more");
+        assert_eq!(recalls.next_expiry(), None);
+    }
+
+    #[test]
+    fn without_an_answer_the_asker_goes_on_and_hears_why() {
+        let now = Instant::now();
+        let expect = |steps, why: &str| assert_eq!(answers(steps), [(3, false, Some(format!("generation 2 {why}")))]);
+        let mut recalls = Recalls::default();
+        recalls.ask(3, &list(), now);
+        assert_eq!(answers(recalls.expire(now)), []);
+        expect(recalls.expire(now + PATIENCE), "did not tell what it knows in time");
+        recalls.ask(3, &list(), now);
+        expect(recalls.gone(2), "ended before it told what it knows");
+        recalls.ask(3, &list(), now);
+        expect(recalls.told(2, None), "could not tell what it knows");
+    }
+
+    #[test]
+    fn where_nobody_serves_the_one_that_drains_knows_best() {
+        let until = Instant::now();
+        let crashed = [
+            generation(1, Purpose::First, State::Draining { until }),
+            generation(2, Purpose::Reload, State::Dying { until: None }),
+            generation(3, Purpose::Respawn, State::Starting { until }),
+        ];
+        assert!(matches!(Recalls::default().ask(3, &crashed, until), Step::Ask(1)));
+        let answer = Recalls::default().ask(3, &crashed[1..], until);
+        assert_eq!(answers(vec![answer]), [(3, false, None)], "of a worker that died nobody expects a memory");
+        let first = [generation(1, Purpose::First, State::Starting { until })];
+        assert_eq!(answers(vec![Recalls::default().ask(1, &first, until)]), [(1, false, None)]);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Happening {
+        Asks(u64),
+        Tells(u64, bool),
+        Goes(u64),
+        Passes(u64),
+    }
+
+    fn happening() -> impl Strategy<Value = Happening> {
+        prop_oneof![
+            (1..4_u64).prop_map(Happening::Asks),
+            (1..4_u64, any::<bool>()).prop_map(|(number, whole)| Happening::Tells(number, whole)),
+            (1..4_u64).prop_map(Happening::Goes),
+            (0..1200_u64).prop_map(Happening::Passes),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_asker_is_answered_once_or_gone(happenings in prop::collection::vec(happening(), 0..40)) {
+            let (mut recalls, mut now) = (Recalls::default(), Instant::now());
+            let mut waiting: Vec<u64> = Vec::new();
+            for happening in happenings {
+                let steps = match happening {
+                    Happening::Asks(number) => {
+                        waiting.retain(|one| *one != number);
+                        waiting.push(number);
+                        vec![recalls.ask(number, &list(), now)]
+                    }
+                    Happening::Tells(number, whole) => recalls.told(number, whole.then(memory)),
+                    Happening::Goes(number) => {
+                        waiting.retain(|one| *one != number);
+                        recalls.gone(number)
+                    }
+                    Happening::Passes(millis) => {
+                        now += Duration::from_millis(millis);
+                        recalls.expire(now)
+                    }
+                };
+                for step in steps {
+                    if let Step::Answer { asker, .. } = step {
+                        prop_assert!(waiting.contains(&asker), "{asker} was answered unasked");
+                        waiting.retain(|one| *one != asker);
+                    }
+                }
+                prop_assert_eq!(waiting.is_empty(), recalls.next_expiry().is_none());
+            }
+            recalls.expire(now + PATIENCE);
+            prop_assert_eq!(recalls.next_expiry(), None, "nobody waits for ever");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Connections of another generation on their way to the threads that will serve them.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::threads::Order;
+use crate::handover::parcel::Parcel;
+
+/// The way of one link to the threads. While there is one, no thread of a generation that drains ends, empty as it may
+/// be: what was acknowledged has to find somebody.
+pub struct Arrivals {
+    threads: Vec<mpsc::Sender<Order>>,
+    links: Arc<AtomicUsize>,
+    next: Cell<usize>,
+}
+
+impl Arrivals {
+    pub(super) fn new(threads: Vec<mpsc::Sender<Order>>, links: Arc<AtomicUsize>) -> Self {
+        links.fetch_add(1, Ordering::Relaxed);
+        Self { threads, links, next: Cell::new(0) }
+    }
+
+    /// Gives each thread its share; returns when all of them have taken it.
+    pub(super) async fn give(&self, parcels: Vec<Parcel>) {
+        let mut shares: Vec<Vec<Parcel>> = self.threads.iter().map(|_| Vec::new()).collect();
+        for parcel in parcels {
+            let next = self.next.get();
+            self.next.set((next + 1) % self.threads.len());
+            shares[next].push(parcel);
+        }
+        let mut answers = Vec::new();
+        for (thread, share) in self.threads.iter().zip(shares) {
+            answers.push(order(thread, |done| Order::Arrive(share, done)).await);
+        }
+        for answer in answers {
+            let _ = answer.await; // a thread that is gone closes what it had
+        }
+    }
+
+    /// Nothing more comes over the link.
+    pub(super) async fn end(self) {
+        self.links.fetch_sub(1, Ordering::Relaxed);
+        for thread in &self.threads {
+            // one that waited for this looks again
+            let _ = order(thread, Order::Answer).await;
+        }
+    }
+}
+
+/// Gives a thread an order; the answer is an error when it is gone.
+pub(super) async fn order(
+    thread: &mpsc::Sender<Order>,
+    order: impl FnOnce(oneshot::Sender<()>) -> Order,
+) -> oneshot::Receiver<()> {
+    let (done, answer) = oneshot::channel();
+    // a thread that is through drops the order with its sender, which the receiver sees
+    let _ = thread.send(order(done)).await;
+    answer
+}

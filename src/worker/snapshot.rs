@@ -1,0 +1,218 @@
+//! What one generation hands to the next, so that a reload forgets nothing: a memory file whose content only workers
+//! understand. The supervisor passes it on.
+//!
+//! The content is JSON with a version. Another version is not read at all; within one, what is not understood is
+//! passed over, and what is missing counts as not known. Who starts asks for it once the configuration is checked,
+//! and never waits long: without it a generation begins as the first one does.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::link::Link;
+use super::threads::Threads;
+use crate::control::message::{ToSupervisor, ToWorker};
+use crate::control::payload::Payload;
+use crate::observe::event::Event;
+use crate::observe::journal::Journal;
+use crate::pool::Pool;
+use crate::pool::health::Transition;
+use crate::pool::memory::Memory;
+use crate::proxy::Plan;
+
+/// The version of the content; another one means another thing by the same names.
+const VERSION: u32 = 1;
+/// How long the supervisor may take to find somebody who knows; it gives up itself before that.
+const SUPERVISOR: Duration = Duration::from_secs(3);
+/// How long a serving thread may take to say where its balancers stand.
+const THREADS: Duration = Duration::from_millis(300);
+
+/// The state of a server is another one than the generation before knew, because the configuration is.
+#[derive(Debug)]
+pub struct Change {
+    /// The pool of the server.
+    pub pool: Arc<Pool>,
+    /// Its index.
+    pub server: usize,
+    /// What changed.
+    pub transition: Transition,
+}
+
+/// Why a generation cannot go on with its start.
+#[derive(Debug)]
+pub enum RecallError {
+    /// The supervisor is gone.
+    SupervisorGone,
+    /// It says what makes no sense.
+    Confused(String),
+}
+
+/// Why there is nothing to go on from.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error("what it sent cannot be read")]
+    Bytes(#[source] io::Error),
+    #[error("what it sent is not understood")]
+    Text(#[source] serde_json::Error),
+    #[error("it sent version {0} of its memory, and this program reads version {VERSION}")]
+    Version(u32),
+}
+
+#[derive(Serialize)]
+struct Written {
+    version: u32,
+    pools: Vec<Memory>,
+}
+
+/// Only the version, whatever else there is.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    #[serde(default)]
+    pools: Vec<serde_json::Value>,
+}
+
+/// What this generation knows.
+///
+/// # Errors
+/// When there is no memory or no descriptor left.
+pub async fn take(plan: &Plan, threads: &Threads) -> io::Result<Payload> {
+    // threads that say nothing leave their place in the round to be forgotten
+    let positions = threads.look(|thread| thread.positions(), THREADS).await;
+    let pools = plan.pools.iter().enumerate().map(|(index, pool)| {
+        let of_pool: Vec<_> = positions.iter().filter_map(|thread| thread.get(index).cloned()).collect();
+        pool.remember(&of_pool)
+    });
+    write(pools.collect())
+}
+
+/// Has the pools go on from what the generation before knew, if there is one. Says so when there should be.
+///
+/// # Errors
+/// When the supervisor cannot be talked to. That there is nothing to go on from is none.
+pub async fn recall(link: &Link, plan: &Plan, journal: &Journal) -> Result<Vec<Change>, RecallError> {
+    link.say(&ToSupervisor::Recall, &[]).map_err(|_| RecallError::SupervisorGone)?;
+    let missing = match tokio::time::timeout(SUPERVISOR, link.hear()).await {
+        Ok(Ok(Some((ToWorker::State { missing }, mut with)))) => match with.pop().map(read) {
+            Some(Ok(pools)) => return Ok(go_on(plan, &pools, SystemTime::now())),
+            Some(Err(fault)) => Some(crate::observe::WithCauses(&fault).to_string()),
+            None => missing,
+        },
+        Ok(Ok(Some(_))) => {
+            return Err(RecallError::Confused("the supervisor did not answer about the state".to_owned()));
+        }
+        Ok(Ok(None)) => return Err(RecallError::SupervisorGone),
+        Ok(Err(fault)) => return Err(RecallError::Confused(fault.to_string())),
+        Err(_) => Some("the supervisor sent nothing".to_owned()),
+    };
+    if let Some(why) = missing {
+        journal.event(Event::StateForgotten { generation: plan.generation, why });
+    }
+    Ok(Vec::new())
+}
+
+fn write(pools: Vec<Memory>) -> io::Result<Payload> {
+    let bytes = serde_json::to_vec(&Written { version: VERSION, pools }).map_err(io::Error::other)?;
+    Payload::new(&bytes)
+}
+
+fn read(memory: OwnedFd) -> Result<Vec<Memory>, Unreadable> {
+    let bytes = Payload::from(memory).read().map_err(Unreadable::Bytes)?;
+    let Versioned { version } = serde_json::from_slice(&bytes).map_err(Unreadable::Text)?;
+    if version != VERSION {
+        return Err(Unreadable::Version(version));
+    }
+    let Read { pools } = serde_json::from_slice(&bytes).map_err(Unreadable::Text)?;
+    // a pool that is not understood is one that begins anew
+    Ok(pools.into_iter().filter_map(|pool| serde_json::from_value(pool).ok()).collect())
+}
+
+fn go_on(plan: &Plan, memories: &[Memory], now: SystemTime) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for pool in &plan.pools {
+        if let Some(memory) = memories.iter().find(|memory| memory.name == pool.name) {
+            let changed = pool.recall(memory, now).into_iter();
+            changes.extend(changed.map(|(server, transition)| Change { pool: pool.clone(), server, transition }));
+        }
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::pool::health::{Finding, State, Verdict};
+
+    fn plan(text: &str) -> Plan {
+        Plan::new(7, Config::from_toml(text).expect("a good configuration"))
+    }
+
+    fn payload(text: &str) -> OwnedFd {
+        Payload::new(text.as_bytes()).expect("memfd").into()
+    }
+
+    const FARM: &str =
+        "[pool.farm]\nservers = ['10.0.0.1:80', '10.0.0.2:80']\ncheck = 'GET /'\n[site.'*']\nto = 'farm'\n";
+
+    #[test]
+    fn what_one_generation_knew_the_next_one_knows() {
+        let before = plan(FARM);
+        let finding = Finding { verdict: Verdict::Bad, detail: "refused".into(), took: Duration::ZERO };
+        before.pools[0].servers[1].health.observe(finding, SystemTime::now());
+        let memories = before.pools.iter().map(|pool| pool.remember(&[])).collect();
+        let read = read(write(memories).expect("written").into()).expect("read");
+        let after = plan(FARM);
+        assert!(go_on(&after, &read, SystemTime::now()).is_empty());
+        let states: Vec<_> = after.pools[0].servers.iter().map(|server| server.health.state()).collect();
+        assert_eq!(states, [State::Unknown, State::Down]);
+        let renamed = plan(&FARM.replace("farm", "other"));
+        go_on(&renamed, &read, SystemTime::now());
+        assert_eq!(renamed.pools[0].servers[1].health.state(), State::Unknown, "it is another pool");
+    }
+
+    #[test]
+    fn another_version_is_not_read() {
+        let fault = read(payload(r#"{"version": 9, "pools": 3}"#)).expect_err("another version");
+        assert_eq!(fault.to_string(), "it sent version 9 of its memory, and this program reads version 1");
+        assert!(matches!(read(payload("{}")), Err(Unreadable::Text(_))));
+        assert!(matches!(read(payload("nothing")), Err(Unreadable::Text(_))));
+    }
+
+    #[test]
+    fn what_a_later_program_adds_is_passed_over() {
+        let text = r#"{"version": 1, "limits": [], "pools": [{"name": 5}, {"name": "farm", "mood": "good"}]}"#;
+        let read = read(payload(text)).expect("read");
+        assert_eq!(read.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>(), ["farm"]);
+        assert!(read_nothing(r#"{"version": 1}"#));
+    }
+
+    fn read_nothing(text: &str) -> bool {
+        read(payload(text)).expect("read").is_empty()
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_the_end_of_a_generation(text in ".{0,200}", cut in 0..400_usize) {
+            let _ = read(payload(&text));
+            let before = plan(FARM);
+            let whole = serde_json::to_string(&Written {
+                version: VERSION,
+                pools: before.pools.iter().map(|pool| pool.remember(&[])).collect(),
+            }).expect("JSON");
+            let cut = whole.get(..cut.min(whole.len())).unwrap_or_default();
+            if let Ok(pools) = read(payload(cut)) {
+                go_on(&before, &pools, SystemTime::now());
+            }
+        }
+    }
+}
