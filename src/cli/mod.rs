@@ -5,10 +5,13 @@ pub mod demo;
 pub mod demo_server;
 pub mod effective;
 pub mod generate;
+pub mod generations;
 pub mod reload;
 pub mod run;
 pub mod status;
+mod table;
 
+use std::io::{self, Write as _};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,8 +45,13 @@ enum Command {
     /// Apply the configuration as it is on disk now, and wait for the verdict
     ///
     /// Starts a new generation from the installed binary and the configuration. It takes over without any connection
-    /// being refused; when it is refused, or does not come to serve, the old one goes on untouched. Prints the verdict
-    /// or every problem.
+    /// being refused; when it is refused, or does not come to serve, the old one goes on untouched. When neither the
+    /// configuration nor the binary changed, nothing is done. Prints the verdict or every problem.
+    ///
+    /// For some seconds after it took over, the old generation is kept and serves again should the new one fail. With
+    /// --confirm it also serves again when nobody says `segue reload --confirmed` in time: for a change that may lock
+    /// you out. A reload in between changes nothing about that, except for one that sets another time; only
+    /// --confirmed confirms.
     #[command(after_long_help = EXIT_STATUS)]
     Reload(Reload),
     /// Check the configuration: all problems in one run
@@ -55,8 +63,19 @@ enum Command {
     #[command(after_long_help = EXIT_STATUS)]
     Config(Effective),
     /// Show what runs: generations, servers, connections
+    ///
+    /// For each generation: its state and since when, its process, the version of its binary, the hash of its
+    /// configuration, and its connections: all that are open, those without an exchange, in an exchange, switched to
+    /// another protocol such as WebSocket, and in TCP mode. Of a generation that accepts nothing any more also what
+    /// keeps it. With --json there are servers with their history, and counters, which go on over reloads and crashes
+    /// of workers.
     #[command(after_long_help = EXIT_STATUS)]
     Status(Status),
+    /// Show every generation and what keeps the old ones
+    ///
+    /// The same table as in `segue status`.
+    #[command(after_long_help = EXIT_STATUS)]
+    Generations(Generations),
     /// Try it out: a proxy on a free port and two servers behind it, without systemd and root
     Demo,
     /// Serve one generation; started by `segue run`
@@ -127,6 +146,15 @@ pub struct Reload {
     /// How long to wait for the verdict
     #[arg(long, value_name = "TIME", default_value = "80s", value_parser = duration)]
     timeout: Duration,
+    /// Make a new generation even if nothing changed
+    #[arg(long)]
+    force: bool,
+    /// Go back to the old generation after this time (at most 1h), unless `segue reload --confirmed` comes first
+    #[arg(long, value_name = "TIME", value_parser = time_to_confirm)]
+    confirm: Option<Duration>,
+    /// Keep the generation that a reload with --confirm brought; nothing is reloaded
+    #[arg(long, conflicts_with_all = ["force", "confirm"])]
+    confirmed: bool,
 }
 
 /// Arguments of `segue status`.
@@ -135,6 +163,19 @@ pub struct Status {
     #[command(flatten)]
     run_dir: RunDir,
     /// Everything, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `segue generations`.
+#[derive(Args, Debug)]
+pub struct Generations {
+    #[command(flatten)]
+    run_dir: RunDir,
+    /// Again each second, until Ctrl-C or the end of the service
+    #[arg(long, short)]
+    watch: bool,
+    /// As JSON; with --watch one line each second
     #[arg(long)]
     json: bool,
 }
@@ -158,6 +199,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments.config),
         Command::Config(arguments) => effective::run(&arguments.config.config),
         Command::Status(arguments) => status::run(arguments),
+        Command::Generations(arguments) => generations::run(arguments),
         Command::Demo => demo::run(),
         Command::DemoServer { name } => demo_server::run(&name),
         Command::Worker => crate::worker::run(),
@@ -173,8 +215,24 @@ impl RunDir {
     }
 }
 
+/// Writes to standard output. Who closed it, as in `segue status | head`, has seen enough.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|fault| format!("{fault}; write for example \"3s\" or \"500ms\""))
+}
+
+fn time_to_confirm(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        time if time > Duration::from_secs(3600) => Err("an hour is the longest".to_owned()),
+        time => Ok(time),
+    }
 }
 
 /// An error with its causes on standard error, in one line.
@@ -184,8 +242,8 @@ fn complain(fault: &dyn std::error::Error) {
 
 const EXIT_STATUS: &str = "\
 Exit status:
-  0   done; for reload: the new generation serves
-  1   failed; for reload: refused, and the old generation goes on
+  0   done; for reload: the new generation serves, or nothing changed
+  1   failed; for reload: refused, and the old generation goes on; or there is nothing to confirm
   2   the command line is wrong
   78  the configuration is refused (EX_CONFIG); systemd does not try again
 

@@ -1,16 +1,23 @@
-//! `segue reload`: asks for a new generation and waits for its verdict.
+//! `segue reload`: asks for a new generation, or confirms it, and waits for the verdict.
 
 use std::process::ExitCode;
 
 use super::{Reload, complain};
-use crate::control::request::{AskError, Reply, Wish, ask};
+use crate::control::request::{AskError, Conditions, Reply, Wish, ask};
 use crate::observe::journal::stderr_is_journal;
 
 /// Prints the verdict of one reload that began after the call.
 #[must_use]
 pub fn run(arguments: Reload) -> ExitCode {
-    let Reload { run_dir, timeout } = arguments;
-    match ask(&run_dir.path(), Wish::Reload, timeout) {
+    let Reload { run_dir, timeout, force, confirm, confirmed } = arguments;
+    let conditions = Conditions { force, confirm };
+    let wish = match confirmed {
+        true => Wish::Confirmed,
+        // what every supervisor understands, also one of an earlier version
+        false if conditions == Conditions::default() => Wish::Reload,
+        false => Wish::ReloadWith(conditions),
+    };
+    match ask(&run_dir.path(), wish, timeout) {
         Ok(Reply::Verdict(verdict)) if verdict.is_good() => {
             println!("{verdict}");
             ExitCode::SUCCESS

@@ -86,7 +86,12 @@ fn log(file: &File) -> Option<Log> {
 }
 
 fn drain(file: &File) -> Option<Drain> {
-    Some(Drain { timeout: value(&file.drain.timeout)?, stop_timeout: value(&file.drain.stop_timeout)? })
+    Some(Drain {
+        timeout: value(&file.drain.timeout)?,
+        stop_timeout: value(&file.drain.stop_timeout)?,
+        generations: whole(&file.drain.generations)?,
+        memory: value(&file.drain.memory)?,
+    })
 }
 
 fn worker(file: &File) -> Option<Worker> {

@@ -15,7 +15,7 @@ use super::suggest;
 use super::table::Fallback::{Empty, Number, Required, Text, Truth, Unset};
 use super::table::{Given, Keys, Table, table};
 use super::values::{Size, Whole};
-use super::{Access, Address, Balance, CheckKind};
+use super::{Access, Address, Balance, CheckKind, Memory};
 
 table! {
     /// A listener: a named socket that speaks HTTP, and its settings. When systemd passes a socket whose
@@ -147,6 +147,12 @@ table! {
         timeout: Duration = Text("30s"),
         /// At stop and restart: the same, shorter, because nobody accepts meanwhile.
         stop_timeout: Duration = Text("5s"),
+        /// Generations that live at once, at most: one serves, one is what can be gone back to, one is being made, the
+        /// others finish. A reload that would be one too many first has the oldest finish within 5 seconds.
+        generations: Whole<3, 16> = Number(4),
+        /// The memory that all generations but the serving one may use together: a share of what the service may use,
+        /// or a size. Above it the oldest that finishes has 5 seconds left.
+        memory: Memory = Text("50%"),
     }
 }
 

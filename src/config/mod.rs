@@ -293,6 +293,19 @@ pub struct Drain {
     pub timeout: Duration,
     /// At stop and restart: the same, shorter, because nobody accepts meanwhile.
     pub stop_timeout: Duration,
+    /// Generations that live at once, at most.
+    pub generations: usize,
+    /// What all but the serving one may use together.
+    pub memory: Memory,
+}
+
+/// An amount of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// Bytes.
+    Size(u64),
+    /// A share of what the service may use, in parts of a million.
+    Share(u32),
 }
 
 /// `[worker]`: what one worker may use.

@@ -9,7 +9,7 @@ use super::report::{Report, quoted};
 use super::spot::Spot;
 use super::table::{Form, Given};
 use super::units::{self, UnitError};
-use super::{Access, Balance};
+use super::{Access, Balance, Memory};
 
 /// A whole number in a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,6 +250,24 @@ impl Form for Access {
         }
         let words = [("all", Self::All), ("errors+slow", Self::ErrorsAndSlow), ("off", Self::Off)];
         word(&words, value, spot, report, &Self::describe())
+    }
+}
+
+impl Form for Memory {
+    fn describe() -> String {
+        "a share such as \"25%\", or a size such as \"512MiB\"".to_owned()
+    }
+
+    fn read(value: &Value, spot: &Spot, report: &mut Report<'_>) -> Option<Self> {
+        let text = value.as_str().unwrap_or_default();
+        let memory = match text.ends_with('%') {
+            true => parts_of_a_million(text).map(Self::Share),
+            false => super::units::size(text).ok().map(Self::Size),
+        };
+        if memory.is_none() {
+            report.wrong(spot, value, &Self::describe());
+        }
+        memory
     }
 }
 

@@ -3,6 +3,8 @@
 //! ```text
 //! worker      Hello
 //! supervisor          Start + configuration, Listeners + sockets …
+//! worker      Loaded                           what it would serve; nothing is bound or built yet
+//! supervisor          Build                    or Stop, when the generation that serves is made of the same
 //! worker      Bind …                           for each address that needs a socket
 //! supervisor          Bound + socket, or BindFailed
 //! worker      Recall                           asks for what the generation before it knows
@@ -16,7 +18,8 @@
 //! worker      Finished                         and exits
 //! ```
 //! `Ping` is answered by `Pong` at any time, once every thread of the worker has answered; `Snapshot` by `Snapshot`
-//! with what the worker knows, for the next generation.
+//! with what the worker knows, for the next generation. `Unfit` comes at any time from one that finds that it cannot
+//! serve.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -33,6 +36,8 @@ pub enum ToWorker {
     Start(Start),
     /// Some of the sockets that [`Start::sockets`] counts; each comes as a descriptor, in this order.
     Listeners(Vec<Held>),
+    /// The answer to [`ToSupervisor::Loaded`]: go on.
+    Build,
     /// The socket asked for by [`ToSupervisor::Bind`], as the descriptor.
     Bound {
         /// The name of the listener.
@@ -99,6 +104,9 @@ pub struct Start {
     pub sockets: usize,
     /// The directory for sockets and other files of this run.
     pub run_dir: PathBuf,
+    /// Whether to say [`ToSupervisor::Loaded`] and to wait for [`ToWorker::Build`]; supervisors of 0.1 do not ask for it.
+    #[serde(default)]
+    pub say_loaded: bool,
 }
 
 /// Where the configuration of a worker is.
@@ -133,6 +141,11 @@ pub enum ToSupervisor {
         /// The version of its binary.
         version: String,
     },
+    /// The configuration is read and good.
+    Loaded {
+        /// The same for equal effective configurations.
+        config_hash: String,
+    },
     /// Asks for a listener that systemd did not pass.
     Bind {
         /// Its name.
@@ -155,6 +168,11 @@ pub enum ToSupervisor {
     Parked,
     /// Answer to [`ToWorker::Resume`].
     Resumed,
+    /// Another one should serve in its place.
+    Unfit {
+        /// What is wrong with it, as the rest of a sentence.
+        why: String,
+    },
     /// Answer to [`ToWorker::Ping`].
     Pong(Pong),
     /// The last word of a worker that drained.
@@ -216,6 +234,25 @@ pub struct Ready {
     pub drain_timeout: Duration,
     /// How long it drains when the service stops.
     pub stop_timeout: Duration,
+    /// What the generations before it may use.
+    #[serde(default)]
+    pub bounds: Bounds,
+}
+
+/// What generations may use that another one has taken over from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Generations that live at once, the one that serves and one that is made among them.
+    pub generations: usize,
+    /// Bytes of memory of all but the one that serves, together.
+    pub memory: u64,
+}
+
+/// Those of a worker that says nothing of them, as in 0.1.
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { generations: 4, memory: u64::MAX }
+    }
 }
 
 /// A sign of life: every thread of the worker has answered.
@@ -285,6 +322,7 @@ mod tests {
                 config: ConfigSource::File("/etc/segue/segue.toml".into()),
                 sockets: 2,
                 run_dir: "/run/segue".into(),
+                say_loaded: true,
             }),
             ToWorker::Serve,
             ToWorker::Drain { timeout: None },

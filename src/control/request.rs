@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::sockopt::Timeout;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +27,32 @@ pub struct Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wish {
-    /// Make a new generation; the reply is its verdict.
+    /// Make a new generation if anything changed; the reply is its verdict.
     Reload,
+    /// The same with conditions. A word of its own, so that a supervisor that does not know of them says so.
+    ReloadWith(Conditions),
+    /// What the last [`Conditions::confirm`] waits for; the reply is a verdict too.
+    Confirmed,
     /// Say what runs.
     Status,
+}
+
+/// How a reload is to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conditions {
+    /// Make a new generation although nothing changed.
+    pub force: bool,
+    /// Go back to the one before after this time, unless [`Wish::Confirmed`] comes first.
+    pub confirm: Option<Duration>,
+}
+
+impl Conditions {
+    /// What is right for two callers who share a reload: whatever either wants to be sure of.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let confirm = self.confirm.into_iter().chain(other.confirm).min();
+        Self { force: self.force || other.force, confirm }
+    }
 }
 
 /// The answer to a [`Request`].
@@ -58,6 +81,30 @@ pub enum Verdict {
         took: Duration,
         /// Warnings, rendered.
         warnings: Vec<String>,
+        /// It goes back to the one before after this time, unless it is confirmed.
+        #[serde(default)]
+        confirm_within: Option<Duration>,
+    },
+    /// Configuration and program are those of the generation that serves, which goes on.
+    Unchanged {
+        /// Its number.
+        generation: u64,
+        /// How long it has served.
+        served: Duration,
+        /// Warnings, rendered.
+        warnings: Vec<String>,
+        /// It goes back to the one before after this time, unless it is confirmed.
+        confirm_within: Option<Duration>,
+    },
+    /// The generation that serves stays.
+    Confirmed {
+        /// Its number.
+        generation: u64,
+    },
+    /// No generation waits to be confirmed.
+    NothingToConfirm {
+        /// What is the case instead.
+        why: String,
     },
     /// The worker refused the configuration; the old generation was never disturbed.
     Refused {
@@ -75,19 +122,26 @@ impl Verdict {
     /// Whether the reload did what was asked.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        matches!(self, Self::Serving { .. })
+        matches!(self, Self::Serving { .. } | Self::Unchanged { .. } | Self::Confirmed { .. })
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Serving { generation, summary, took, warnings } => {
-                for warning in warnings {
-                    writeln!(out, "{}", warning.trim_end())?;
-                }
-                write!(out, "generation {generation} serving; {summary}; took {} ms", took.as_millis())
+            Self::Serving { generation, summary, took, warnings, confirm_within } => {
+                write_warnings(out, warnings)?;
+                write!(out, "generation {generation} serving; {summary}; took {} ms", took.as_millis())?;
+                write_confirm(out, *confirm_within)
             }
+            Self::Unchanged { generation, served, warnings, confirm_within } => {
+                write_warnings(out, warnings)?;
+                let served = humantime::format_duration(Duration::from_secs(served.as_secs()));
+                write!(out, "nothing changed: generation {generation} goes on, which has served for {served}")?;
+                write_confirm(out, *confirm_within)
+            }
+            Self::Confirmed { generation } => write!(out, "confirmed: generation {generation} stays"),
+            Self::NothingToConfirm { why } => write!(out, "nothing to confirm: {why}"),
             Self::Refused { problems } => {
                 for problem in problems {
                     writeln!(out, "{}", problem.text.trim_end())?;
@@ -98,6 +152,16 @@ impl fmt::Display for Verdict {
             Self::Failed { why } => write!(out, "reload failed: {why}"),
         }
     }
+}
+
+fn write_warnings(out: &mut fmt::Formatter<'_>, warnings: &[String]) -> fmt::Result {
+    warnings.iter().try_for_each(|warning| writeln!(out, "{}", warning.trim_end()))
+}
+
+fn write_confirm(out: &mut fmt::Formatter<'_>, within: Option<Duration>) -> fmt::Result {
+    let Some(within) = within else { return Ok(()) };
+    let within = humantime::format_duration(Duration::from_secs(within.as_secs_f32().ceil() as u64));
+    write!(out, "\nit goes back to the one before in {within}, unless you say `segue reload --confirmed`")
 }
 
 /// Why there is no reply.
@@ -141,7 +205,7 @@ pub fn socket_path(run_dir: &Path) -> PathBuf {
 /// See [`AskError`].
 pub fn ask(run_dir: &Path, wish: Wish, timeout: Duration) -> Result<Reply, AskError> {
     let deadline = Instant::now() + timeout;
-    let channel = connect(run_dir)?;
+    let channel = connect(run_dir, timeout)?;
     channel.send(&Request { protocol: PROTOCOL, wish }, &[])?;
     loop {
         match channel.receive()? {
@@ -157,11 +221,13 @@ pub fn ask(run_dir: &Path, wish: Wish, timeout: Duration) -> Result<Reply, AskEr
     }
 }
 
-fn connect(run_dir: &Path) -> Result<Channel, AskError> {
+/// The supervisor takes callers as fast as it can answer them: with very many at once, each waits here for its turn.
+fn connect(run_dir: &Path, timeout: Duration) -> Result<Channel, AskError> {
     let path = socket_path(run_dir);
     let attempt = || -> io::Result<Channel> {
         let flags = SocketFlags::CLOEXEC;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(timeout))?;
         rustix::net::connect(&socket, &SocketAddrUnix::new(&path)?)?;
         Channel::from_socket(socket)
     };
@@ -169,6 +235,7 @@ fn connect(run_dir: &Path) -> Result<Channel, AskError> {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             AskError::NobodyThere { run_dir: run_dir.to_owned() }
         }
+        io::ErrorKind::WouldBlock => AskError::Late(timeout),
         _ => AskError::Connect { path, source },
     })
 }
@@ -192,6 +259,27 @@ mod tests {
         let fault = ask(run_dir.path(), Wish::Status, Duration::from_secs(1)).expect_err("nobody");
         assert!(matches!(&fault, AskError::NobodyThere { .. }), "{fault}");
         assert!(fault.to_string().contains(&run_dir.path().display().to_string()));
+    }
+
+    #[test]
+    fn what_must_be_confirmed_is_said_with_the_command_and_the_time() {
+        let confirm_within = Some(Duration::from_millis(59_900));
+        let verdict =
+            Verdict::Unchanged { generation: 3, served: Duration::ZERO, warnings: Vec::new(), confirm_within };
+        let text = verdict.to_string();
+        assert!(text.starts_with("nothing changed: generation 3 goes on"), "{text}");
+        assert!(
+            text.ends_with("goes back to the one before in 1m, unless you say `segue reload --confirmed`"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn of_two_who_share_a_reload_each_gets_what_it_wants_to_be_sure_of() {
+        let confirm = |seconds| Conditions { force: false, confirm: Some(Duration::from_secs(seconds)) };
+        let force = Conditions { force: true, confirm: None };
+        assert_eq!(confirm(60).and(confirm(30)), confirm(30));
+        assert_eq!(force.and(confirm(60)), Conditions { force: true, ..confirm(60) });
     }
 
     #[test]

@@ -224,7 +224,10 @@ impl Gate {
             Poll::Ready(Ok(_)) => self.admit_held(cx, buffer, began),
             Poll::Ready(Err(fault)) => Poll::Ready(Err(self.lost(fault))),
             // an empty line alone is no request, and its client may have none: an answer would be taken for the next
-            Poll::Pending if self.is_over(Side::Read) && *self.held == *b"\r\n" => self.end(Over::Left),
+            Poll::Pending if self.is_over(Side::Read) && *self.held == *b"\r\n" => {
+                self.held.clear();
+                self.end(Over::Left)
+            }
             Poll::Pending if self.is_over(Side::Read) => self.end(Over::SlowHead { began }),
             Poll::Pending => Poll::Pending,
         }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::client::{Client, HeadSeen};
 use super::fault::Fault;
 use super::thread::Thread;
+use super::underway::Entry;
 use crate::http1::request::{Framing, MethodFacts, RequestHead};
 use crate::observe::metrics::{Busy, Counted};
 use crate::observe::record::{Attempt, End, Index, Outcome, Phase, Protocol, Record, RequestId, Timers};
@@ -49,6 +50,8 @@ pub struct Exchange {
     finished: Option<Instant>,
     /// What the connection is busy with.
     busy: Busy,
+    /// Its place among all that is under way, once it has one.
+    place: Option<u32>,
     /// It goes on in another generation, whose record it is.
     moved: bool,
 }
@@ -119,6 +122,7 @@ impl Exchange {
             attempting: None,
             finished: None,
             busy: Busy::Exchange,
+            place: None,
             moved: false,
         })
     }
@@ -185,6 +189,22 @@ impl Exchange {
         counters.idle(self.client.listener, self.busy);
         self.busy = if self.protocol == Protocol::Tcp { Busy::Tcp } else { Busy::Upgrade };
         counters.busy(self.client.listener, self.busy);
+        match self.place {
+            Some(place) => self.thread.underway.turn(place, self.busy),
+            None => self.is_underway(),
+        }
+    }
+
+    /// It may take long from here on: whoever asks what keeps this generation alive is told of it.
+    pub(super) fn is_underway(&mut self) {
+        self.place = Some(self.thread.underway.add(Entry {
+            opened: self.opened,
+            client: self.client.clone(),
+            busy: self.busy,
+            site: self.site,
+            method: self.method.clone(),
+            path: self.head.uri.path_and_query().cloned(),
+        }));
     }
 
     /// The server of the last attempt that ended.
@@ -290,6 +310,9 @@ impl Drop for Exchange {
         let now = self.finished.unwrap_or_else(Instant::now);
         self.client.close_exchange(now);
         self.thread.counters.idle(self.client.listener, self.busy);
+        if let Some(place) = self.place {
+            self.thread.underway.remove(place);
+        }
         if self.moved {
             return;
         }

@@ -17,6 +17,7 @@ mod reply;
 mod story;
 pub mod thread;
 pub mod tunnel;
+pub mod underway;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -99,6 +100,7 @@ async fn go_to_server(exchange: &mut Exchange, site: usize, body: Incoming) -> R
     let plan = &thread.plan;
     let site = &plan.config.sites[site];
     admit(exchange, site)?;
+    exchange.is_underway();
     let trusted = &plan.config.listeners[usize::from(exchange.client.listener)].trusted_proxies;
     let mut outgoing = thread.head_buffer();
     headers::write_request(&mut outgoing, exchange, trusted)?;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::client::{Client, Clients};
 use super::plan::Plan;
+use super::underway::Underway;
 use crate::drain::{Drain, Stage};
 use crate::handover::heir::Heir;
 use crate::observe::event::Event;
@@ -28,6 +29,9 @@ const BATCH: usize = 128;
 /// A record waits for its batch at most this long.
 const BATCH_TIME: Duration = Duration::from_millis(16);
 
+/// How long what was to move waits for another heir: a worker that died is replaced sooner.
+const NEXT_HEIR: Duration = Duration::from_secs(5);
+
 /// One serving thread.
 pub struct Thread {
     /// What the generation serves by.
@@ -38,10 +42,14 @@ pub struct Thread {
     pub drain: Drain,
     /// Who takes the connections of a generation that drains, if somebody does.
     heir: RefCell<Option<Heir>>,
+    /// Since when it was found to be gone.
+    heir_missed: Cell<Option<Instant>>,
     /// The client connections of the thread.
     pub clients: Rc<Clients>,
     /// What the thread counts.
     pub counters: Arc<Counters>,
+    /// The exchanges and tunnels of the thread.
+    pub underway: Underway,
     pub(super) pools: Vec<PoolSide>,
     /// What upstream connections read into.
     pub(super) reads: ReadBuffer,
@@ -86,8 +94,10 @@ impl Thread {
             plan,
             drain: Drain::default(),
             heir: RefCell::default(),
+            heir_missed: Cell::new(None),
             clients: Rc::default(),
             counters,
+            underway: Underway::default(),
             reads: RefCell::new(BytesMut::new()),
             heads: RefCell::default(),
             alarms: RefCell::default(),
@@ -156,22 +166,34 @@ impl Thread {
 
     /// Whether the next response on a connection is to be the last one: others wait for its place, or the generation
     /// ends, it can't move, and its turn has come.
-    pub(super) fn lets_go(&self, client: &Client) -> bool {
+    pub(crate) fn lets_go(&self, client: &Client) -> bool {
         self.full.get() > 0 || self.drain.is_ending() && self.is_last_time(client)
     }
 
     fn is_last_time(&self, client: &Client) -> bool {
         let Stage::Draining(draining) = self.drain.stage() else { return true };
-        if self.heir_of(client).is_some() {
+        if self.heir_of(client).is_some() || self.is_between_heirs() {
             return false;
         }
         let draw = || self.random() as f64 / u64::MAX as f64;
         draining.spread.is_zero() || draining.began.elapsed() >= draining.spread.mul_f64(client.share(draw))
     }
 
+    /// Whether the heir is gone and another one may come: what was to move need not hear of the end yet.
+    fn is_between_heirs(&self) -> bool {
+        if self.heir.borrow().as_ref().is_none_or(|heir| !heir.is_gone()) {
+            return false;
+        }
+        let now = Instant::now();
+        let missed = self.heir_missed.get().unwrap_or(now);
+        self.heir_missed.set(Some(missed));
+        now - missed < NEXT_HEIR
+    }
+
     /// From now on connections go to this heir; the one before gets no more.
     pub fn set_heir(&self, heir: Heir) {
         *self.heir.borrow_mut() = Some(heir);
+        self.heir_missed.set(None);
     }
 
     /// Where a connection goes that is between two exchanges: while the generation drains, if the heir takes it.

@@ -80,7 +80,7 @@ impl Clients {
 
     /// Takes new connections of those who may ask: root, and the user that this process runs as.
     pub fn accept(&mut self, now: Instant) {
-        loop {
+        while self.connected.len() < MOST_CLIENTS {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             match rustix::net::accept_with(&self.socket, flags) {
                 Ok(socket) => self.welcome(socket, now),
@@ -93,7 +93,7 @@ impl Clients {
     }
 
     fn welcome(&mut self, socket: OwnedFd, now: Instant) {
-        if self.connected.len() >= MOST_CLIENTS || !is_allowed(&socket) {
+        if !is_allowed(&socket) {
             return; // closed: the caller says so
         }
         if let Ok(channel) = Channel::from_socket(socket) {
@@ -143,10 +143,11 @@ impl Clients {
         self.connected.values().filter_map(|client| client.until).chain(self.deaf_until).min()
     }
 
-    /// What to watch for new connections; nothing while they cannot be taken.
+    /// What to watch for new connections; nothing while they cannot be taken. They wait then, and nobody is turned away.
     #[must_use]
     pub fn socket(&self) -> Option<BorrowedFd<'_>> {
-        self.deaf_until.is_none().then(|| self.socket.as_fd())
+        let takes = self.deaf_until.is_none() && self.connected.len() < MOST_CLIENTS;
+        takes.then(|| self.socket.as_fd())
     }
 
     /// What to watch for wishes, and for clients that go away.
@@ -197,6 +198,7 @@ fn is_allowed(socket: &OwnedFd) -> bool {
 }
 
 const MOST_CLIENTS: usize = 256;
+/// More callers than this wait in connect(2).
 const BACKLOG: i32 = 128;
 const DEAF: Duration = Duration::from_millis(100);
 const TIME_TO_ASK: Duration = Duration::from_secs(5);

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::process::Program;
 use super::upgrade::moment;
 use crate::control::message::{Finished, Pong, Ready};
 
@@ -14,6 +15,8 @@ pub struct Generation {
     pub number: u64,
     /// Its process; 0 until it was started.
     pub pid: u32,
+    /// What it runs; none until it was started.
+    pub program: Option<Program>,
     /// Why it was made.
     pub purpose: Purpose,
     /// Where it stands.
@@ -37,21 +40,31 @@ pub struct Generation {
     pub finished: Option<Finished>,
     /// Who takes over its connections while it drains, as it was last told.
     pub heir: Option<u64>,
+    /// It is gone back from at that time, unless somebody confirms it.
+    #[serde(with = "moment::optional")]
+    pub confirm_by: Option<Instant>,
+    /// It was told to finish early.
+    pub hurried: bool,
+    /// Bytes of memory that it uses, as last seen.
+    pub memory: u64,
 }
 
-/// Where a generation stands. Every state but `Serving` and `Parked` has a deadline.
+/// Where a generation stands. Every state but `Serving`, `Yielding` and `Parked` has a deadline.
 ///
 /// ```text
-/// Starting ─Ready─▶ Entering ─Serving─▶ Serving ──the next one serves──▶ Parking ─Parked─▶ Parked
-///    │                 │                ▲    │                              │                │ │
-///    │                 │         Resumed│    │                              │the next one died │the next one
-///    │                 │                └────┼───────── Resuming ◀──────────┴────────────────┘ │proved good
-///    │                 │                     │             │                                   ▼
-///    └─────────────────┴──late, or hung──────┴─────────────┴─────────▶ Dying ◀─────late── Draining
-///                                                                        │                     │
-///                                                                        └──────▶ gone ◀───────┘
+/// Starting ─Ready─▶ Entering ─Serving─▶ Serving ──the next one serves──▶ Parking ──Parked──▶ Parked
+///                                       │  │  ▲                             │                 │  │
+///                  is unfit, or was not │  │  │ Resumed      the next one   │  the next one   │  │ the next one
+///                  confirmed in time    ▼  │  └── Resuming ◀─died, or gives─┴──way────────────┘  │ proved good
+///                                Yielding  │                                                     ▼
+///                                       │  │ the next one serves, and what was          ┌──▶ Draining
+///              an older one serves again │  │ confirmed before this one is kept          │        │
+///                                       ▼  ▼                                            │        │ exits
+///                                     Withdrawing ────────────Parked────────────────────┘        ▼
+///                                                                                               gone
 /// ```
-/// A worker may die in any state; what follows is decided by where it stood.
+/// One that is late or hangs anywhere is `Dying` until it is gone, and so is one that is not needed: refused, or made of
+/// the same as the one that serves. A worker may die in any state; what follows is decided by where it stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -72,6 +85,14 @@ pub enum State {
         /// On probation until then; none once it proved good.
         #[serde(with = "moment::optional")]
         probation: Option<Instant>,
+    },
+    /// Accepts until another one does: an older one again, or one that is made.
+    Yielding,
+    /// Was told to park, and drains then: it is not to come back.
+    Withdrawing {
+        /// Late from then on.
+        #[serde(with = "moment")]
+        until: Instant,
     },
     /// Was told to park.
     Parking {
@@ -120,6 +141,7 @@ impl Generation {
         Self {
             number,
             pid: 0,
+            program: None,
             purpose,
             state: State::Starting { until },
             since: now,
@@ -130,13 +152,34 @@ impl Generation {
             closed: None,
             finished: None,
             heir: None,
+            confirm_by: None,
+            hurried: false,
+            memory: 0,
         }
     }
 
-    /// Whether it accepts, or will within a moment unless it dies.
+    /// Whether it accepts for good, or will within a moment unless it dies.
     #[must_use]
     pub fn is_serving(&self) -> bool {
         matches!(self.state, State::Entering { .. } | State::Serving { .. } | State::Resuming { .. })
+    }
+
+    /// The same, also of one that does so only until another one does.
+    #[must_use]
+    pub fn accepts(&self) -> bool {
+        self.is_serving() || self.state == State::Yielding
+    }
+
+    /// Whether it can be gone back to.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        matches!(self.state, State::Parking { .. } | State::Parked)
+    }
+
+    /// Whether another one serves in its place, or will soon.
+    #[must_use]
+    pub fn goes(&self) -> bool {
+        matches!(self.state, State::Yielding | State::Withdrawing { .. } | State::Draining { .. }) || self.is_parked()
     }
 
     /// Whether it drains and can still be told where its connections go.
@@ -151,6 +194,12 @@ impl Generation {
         self.closed.is_none() && self.finished.is_none()
     }
 
+    /// How long there is to confirm it, if that is asked for.
+    #[must_use]
+    pub fn confirm_within(&self, now: Instant) -> Option<Duration> {
+        self.confirm_by.map(|by| by.saturating_duration_since(now))
+    }
+
     /// When the supervisor must look at it again, if nothing is heard of it.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
@@ -158,20 +207,21 @@ impl Generation {
             State::Starting { until }
             | State::Entering { until }
             | State::Parking { until }
+            | State::Withdrawing { until }
             | State::Resuming { until }
             | State::Draining { until } => Some(until),
-            // while a ping is under way, its answer is what is waited for
-            State::Serving { probation } => probation.filter(|_| self.is_answering()),
+            State::Serving { probation } => {
+                probation.and_then(|until| self.confirm_by.or(Some(until).filter(|until| self.owes_nothing(*until))))
+            }
             State::Dying { until } => until,
-            State::Parked => None,
+            State::Yielding | State::Parked => None,
         };
         by_state.into_iter().chain(self.closed).min()
     }
 
-    /// Whether it has answered since it entered its state, and owes no answer now.
-    #[must_use]
-    pub fn is_answering(&self) -> bool {
-        self.pulse.answered_since(self.since) && self.pulse.asked().is_none()
+    /// Whether nothing is awaited of it that would end its probation, which is over at `until`: a ping under way is.
+    fn owes_nothing(&self, until: Instant) -> bool {
+        self.pulse.asked().is_none() && !self.pulse.has_answered(until)
     }
 
     /// Client connections that it holds, as it last said.
@@ -192,9 +242,10 @@ impl Generation {
         match self.state {
             State::Starting { .. } => "starting",
             State::Entering { .. } | State::Serving { .. } => "serving",
+            State::Yielding => "yielding",
             State::Parking { .. } | State::Parked => "parked",
             State::Resuming { .. } => "resuming",
-            State::Draining { .. } => "draining",
+            State::Withdrawing { .. } | State::Draining { .. } => "draining",
             State::Dying { .. } => "dying",
         }
     }
@@ -210,6 +261,9 @@ pub struct Pulse {
     /// The last answer.
     #[serde(with = "moment::optional")]
     answered: Option<Instant>,
+    /// When the ping was sent that it answered.
+    #[serde(with = "moment::optional")]
+    proof: Option<Instant>,
     /// What the last answer said.
     pub last: Option<Pong>,
 }
@@ -234,7 +288,11 @@ impl Pulse {
 
     /// Notes an answer. One to an earlier question is no sign of life.
     pub fn answer(&mut self, pong: Pong, now: Instant) {
-        if pong.number == self.number && self.asked.take().is_some() {
+        if pong.number != self.number {
+            return;
+        }
+        if let Some(asked) = self.asked.take() {
+            self.proof = Some(asked);
             self.answered = Some(now);
             self.last = Some(pong);
         }
@@ -252,10 +310,10 @@ impl Pulse {
         self.asked
     }
 
-    /// Whether there was an answer since `then`.
+    /// Whether a ping was answered that was sent at `then` or later.
     #[must_use]
-    pub fn answered_since(&self, then: Instant) -> bool {
-        self.answered.is_some_and(|answered| answered >= then)
+    pub fn has_answered(&self, then: Instant) -> bool {
+        self.proof.is_some_and(|asked| asked >= then)
     }
 }
 
@@ -282,6 +340,6 @@ mod tests {
         pulse.answer(pong(number), later);
         assert_eq!(pulse.silent(later), Duration::ZERO);
         assert_eq!(pulse.due(later), Some(later + PING_INTERVAL));
-        assert!(pulse.answered_since(later) && !pulse.answered_since(later + PING_INTERVAL));
+        assert!(pulse.has_answered(start) && !pulse.has_answered(later), "what counts is when it was asked");
     }
 }

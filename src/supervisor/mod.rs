@@ -35,7 +35,7 @@ use self::upgrade::Upgrade;
 use self::upgrade::state::StateError;
 use self::workers::{Heard, Workers};
 use crate::control::message::{ToSupervisor, ToWorker};
-use crate::control::request::{Reply, Wish};
+use crate::control::request::{Conditions, Reply, Wish};
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::sys::Signals;
@@ -101,6 +101,7 @@ struct Regular {
     alive: Option<Instant>,
     extend: Instant,
     status: Instant,
+    weigh: Instant,
 }
 
 impl Supervisor {
@@ -261,6 +262,7 @@ impl Supervisor {
     fn next_wake(&self, now: Instant) -> Duration {
         let due = [
             Some(self.regular.status),
+            Some(self.regular.weigh),
             self.regular.alive,
             self.generations.next_tick(now),
             self.clients.next_expiry(),
@@ -279,7 +281,9 @@ impl Supervisor {
             Source::Rehearsal => {} // looked at before the next wait
             Source::NewClients => self.clients.accept(now),
             Source::Client(number) => match self.clients.receive(number) {
-                Some(Wish::Reload) => self.inputs.push_back(Input::Asked(Caller::Client(number))),
+                Some(Wish::Reload) => self.ask(Caller::Client(number), Conditions::default()),
+                Some(Wish::ReloadWith(conditions)) => self.ask(Caller::Client(number), conditions),
+                Some(Wish::Confirmed) => self.inputs.push_back(Input::Confirmed(number)),
                 Some(Wish::Status) => {
                     let status = status::all(&self.generations, &self.totals, now);
                     self.clients.reply(number, &Reply::Status(status));
@@ -362,12 +366,16 @@ impl Supervisor {
         }
     }
 
+    fn ask(&mut self, caller: Caller, conditions: Conditions) {
+        self.inputs.push_back(Input::Asked(caller, conditions));
+    }
+
     fn receive_signals(&mut self) {
         while let Ok(Some(signal)) = self.signals.next() {
-            self.inputs.push_back(match signal {
-                Signal::HUP => Input::Asked(Caller::Signal),
-                _ => Input::Stop,
-            });
+            match signal {
+                Signal::HUP => self.ask(Caller::Signal, Conditions::default()),
+                _ => self.inputs.push_back(Input::Stop),
+            }
         }
     }
 
@@ -386,10 +394,21 @@ impl Supervisor {
             self.notify.extend_timeout(EXTENSION);
             self.regular.extend = now + EXTENSION / 4;
         }
+        if self.regular.weigh <= now {
+            self.inputs.push_back(Input::Weighed(self.weights()));
+            self.regular.weigh = now + WEIGH_INTERVAL;
+        }
         if self.regular.status <= now {
             self.notify.status(&status::line(&self.generations, now));
             self.regular.status = now + STATUS_INTERVAL;
         }
+    }
+
+    /// How much memory the workers use; nothing when only one lives.
+    fn weights(&self) -> Vec<(u64, u64)> {
+        let list = self.generations.list();
+        let several = list.iter().filter(|_| list.len() > 1);
+        several.filter_map(|one| Some((one.number, process::memory(one.pid)?))).collect()
     }
 
     /// Ends with `code`. Workers that are left see their channel closed, and end too; when the service could not
@@ -407,7 +426,7 @@ impl Supervisor {
 impl Regular {
     /// All of it is due.
     fn starting(notify: &Notify, now: Instant) -> Self {
-        Self { alive: notify.watchdog_interval().map(|_| now), extend: now, status: now }
+        Self { alive: notify.watchdog_interval().map(|_| now), extend: now, status: now, weigh: now }
     }
 }
 
@@ -434,6 +453,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How soon what systemd did not take is sent again.
 const NOTIFY_RETRY: Duration = Duration::from_millis(100);
 const STATUS_INTERVAL: Duration = Duration::from_secs(3);
+const WEIGH_INTERVAL: Duration = Duration::from_secs(3);
 /// What systemd is asked for again and again while a start, a reload or a stop goes on.
 const EXTENSION: Duration = Duration::from_secs(20);
 const JOURNAL_DEADLINE: Duration = Duration::from_secs(2);

@@ -3,7 +3,7 @@
 //! A worker is started through a descriptor of its binary, never through the path: a package upgrade may replace the
 //! file at any time, and a worker that died must be replaced by the same program, not by whatever lies there now.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
+use serde::{Deserialize, Serialize};
 
 use crate::control::channel::Channel;
 
@@ -22,6 +23,16 @@ use crate::control::channel::Channel;
 pub struct Image {
     file: Arc<File>,
     path: PathBuf,
+    program: Program,
+}
+
+/// Which program a file is. Equal for the same file with nothing written to it since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    device: u64,
+    inode: u64,
+    size: u64,
+    written: (i64, i64),
 }
 
 /// A child of this process. It is more than the `Child` of the program that started it: whatever program runs as this
@@ -38,8 +49,24 @@ impl Image {
     /// # Errors
     /// When there is nothing.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { file: Arc::new(File::from(file)), path: path.to_owned() })
+        let file = File::from(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
+        Self::from_fd(file.into(), path.to_owned())
+    }
+
+    /// What was opened at `path`, by its descriptor.
+    ///
+    /// # Errors
+    /// When it says nothing of itself.
+    pub fn from_fd(fd: OwnedFd, path: PathBuf) -> io::Result<Self> {
+        let file = File::from(fd);
+        let program = Program::of(&file.metadata()?);
+        Ok(Self { file: Arc::new(file), path, program })
+    }
+
+    /// Which program it is.
+    #[must_use]
+    pub fn program(&self) -> Program {
+        self.program
     }
 
     /// The path of this process' own binary: the installed one, also after that was replaced.
@@ -50,12 +77,6 @@ impl Image {
         let path = std::env::current_exe()?;
         let text = path.to_string_lossy();
         Ok(text.strip_suffix(" (deleted)").map_or_else(|| path.clone(), PathBuf::from))
-    }
-
-    /// What was opened at `path`, by its descriptor.
-    #[must_use]
-    pub fn from_fd(fd: OwnedFd, path: PathBuf) -> Self {
-        Self { file: Arc::new(File::from(fd)), path }
     }
 
     /// Where it was found; something else may lie there by now.
@@ -70,16 +91,10 @@ impl Image {
         format!("/proc/self/fd/{}", self.file.as_raw_fd())
     }
 
-    /// Whether `other` is the same file.
-    #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        identity(self.file.metadata()).is_some_and(|file| Some(file) == identity(other.file.metadata()))
-    }
-
-    /// Whether this process runs it. A file that is run cannot be written to, so the same file is the same program.
+    /// Whether this process runs it.
     #[must_use]
     pub fn runs_here(&self) -> bool {
-        identity(self.file.metadata()).is_some_and(|file| Some(file) == identity(std::fs::metadata("/proc/self/exe")))
+        std::fs::metadata("/proc/self/exe").is_ok_and(|own| Program::of(&own) == self.program)
     }
 
     /// What starts it without anything that is said to the supervisor alone.
@@ -115,8 +130,10 @@ impl AsFd for Image {
     }
 }
 
-fn identity(file: io::Result<std::fs::Metadata>) -> Option<(u64, u64)> {
-    file.ok().map(|file| (file.dev(), file.ino()))
+impl Program {
+    fn of(file: &Metadata) -> Self {
+        Self { device: file.dev(), inode: file.ino(), size: file.len(), written: (file.mtime(), file.mtime_nsec()) }
+    }
 }
 
 impl Process {
@@ -193,6 +210,16 @@ pub fn ending(status: &WaitIdStatus) -> String {
     }
 }
 
+/// Bytes of memory that nobody else has any of, of a process that runs. A child is readable to its parent even where
+/// other processes are hidden.
+#[must_use]
+pub fn memory(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let mut pages = text.split_ascii_whitespace().skip(1).map_while(|number| number.parse::<u64>().ok());
+    let (resident, shared) = (pages.next()?, pages.next()?);
+    Some(resident.saturating_sub(shared) * rustix::param::page_size() as u64)
+}
+
 fn signal_name(number: i32) -> String {
     let known = [
         (Signal::KILL, "SIGKILL"),
@@ -229,6 +256,14 @@ const NOT_INHERITED: [&str; 9] = [
 ];
 
 #[cfg(test)]
+impl Program {
+    /// Another one than the default.
+    pub(super) fn other() -> Self {
+        Self { inode: 1, ..Self::default() }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -254,18 +289,6 @@ mod tests {
         process.signal(Signal::KILL);
         let how = end_of(&process);
         assert!(how == "was killed by SIGKILL" || how == "exited with status 1", "{how}");
-    }
-
-    #[test]
-    fn a_file_is_told_from_another_that_took_its_name() {
-        let directory = tempfile::tempdir().expect("directory");
-        let path = directory.path().join("program");
-        let open = || Image::open(&path).expect("open");
-        std::fs::copy("/bin/false", &path).expect("copy");
-        let (one, same) = (open(), open());
-        std::fs::copy("/bin/false", directory.path().join("new")).expect("copy");
-        std::fs::rename(directory.path().join("new"), &path).expect("rename");
-        assert!(one.is(&same) && !one.is(&open()));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::totals::{self, Totals};
 pub fn line(generations: &Generations, now: Instant) -> String {
     let mut parts: Vec<String> = generations.note().map(one_line).into_iter().collect();
     parts.push(standing(generations, now));
-    let serving = generations.list().iter().rfind(|one| one.is_serving());
+    let serving = generations.list().iter().rfind(|one| one.accepts());
     if let Some(pong) = serving.and_then(|one| one.pulse.last.as_ref()) {
         let vitals = pong.vitals;
         parts.push(format!("{}/{} servers up", vitals.servers_up, vitals.servers));
@@ -46,6 +46,8 @@ fn generation(one: &Generation, now: Instant) -> Value {
         "since_ms": millis(now.saturating_duration_since(one.since)),
         "age_ms": millis(now.saturating_duration_since(one.made)),
         "proven": one.proven,
+        "confirm_within_ms": one.confirm_within(now).map(millis),
+        "memory": (one.memory > 0).then_some(one.memory),
         "version": ready.map(|ready| &ready.version),
         "summary": ready.map(|ready| &ready.summary),
         "config_hash": ready.map(|ready| &ready.config_hash),
@@ -61,7 +63,7 @@ fn standing(generations: &Generations, now: Instant) -> String {
         Phase::Over => return "stopped".to_owned(),
         Phase::Starting | Phase::Running => {}
     }
-    let Some(serving) = list.iter().rfind(|one| one.is_serving()) else {
+    let Some(serving) = list.iter().rfind(|one| one.accepts()) else {
         return nobody(generations, now);
     };
     let mut line = format!("generation {} serving", serving.number);
@@ -70,11 +72,19 @@ fn standing(generations: &Generations, now: Instant) -> String {
         if !numbers.is_empty() {
             line.push_str(&format!(", {} {word}", numbers.join(" and ")));
         }
-        if state == "parked" && !numbers.is_empty() && matches!(serving.state, State::Serving { probation: Some(_) }) {
-            line.push_str(&format!(" (probation {} s)", generations.probation().as_secs_f32()));
+        if state == "parked" && !numbers.is_empty() {
+            line.push_str(&probation(serving, generations.probation(), now));
         }
     }
     line
+}
+
+fn probation(serving: &Generation, whole: Duration, now: Instant) -> String {
+    match (serving.state, serving.confirm_within(now)) {
+        (State::Serving { .. }, Some(left)) => format!(" (to be confirmed within {} s)", left.as_secs()),
+        (State::Serving { probation: Some(_) }, None) => format!(" (probation {} s)", whole.as_secs_f32()),
+        _ => String::new(),
+    }
 }
 
 fn nobody(generations: &Generations, now: Instant) -> String {

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 pub(super) use self::carry::Carried;
 use super::generations::{Input, Recipe};
-use super::process::{Image, Process, ending};
+use super::process::{Image, Process, Program, ending};
 use crate::control::PROTOCOL;
 use crate::control::channel::{Channel, MOST_DESCRIPTORS, Received};
 use crate::control::message::{BindAddress, ConfigSource, Held, Start, ToSupervisor, ToWorker};
@@ -67,23 +67,23 @@ impl Workers {
     /// Starts the process of generation `number`.
     pub(super) fn spawn(&mut self, number: u64, recipe: Recipe) -> Input {
         match self.try_spawn(number, recipe) {
-            Ok(pid) => Input::Spawned(number, pid),
+            Ok((pid, program)) => Input::Spawned(number, pid, program),
             Err(fault) => {
                 Input::SpawnFailed(number, format!("could not be started: {}: {fault}", self.binary.display()))
             }
         }
     }
 
-    fn try_spawn(&mut self, number: u64, recipe: Recipe) -> io::Result<u32> {
+    fn try_spawn(&mut self, number: u64, recipe: Recipe) -> io::Result<(u32, Program)> {
         let (image, remembered) = match (recipe, &self.proven) {
             (Recipe::Proven, Some(proven)) => (proven.image.clone(), Some(proven.sources.try_clone()?)),
             (Recipe::Proven, None) | (Recipe::Installed, _) => (Image::open(&self.binary)?, None),
         };
         let (channel, theirs) = Channel::pair()?;
         let process = image.start(theirs)?;
-        let pid = process.id();
+        let started = (process.id(), image.program());
         self.list.push(Worker { number, process, channel: Some(channel), image, remembered, sources: None });
-        Ok(pid)
+        Ok(started)
     }
 
     /// Says `word` to a worker. Returns what happened instead, if it cannot be said.
@@ -198,6 +198,7 @@ impl Workers {
             },
             sockets: sockets.len(),
             run_dir: self.run_dir.clone(),
+            say_loaded: true,
         });
         let with: Vec<_> = remembered.iter().map(AsFd::as_fd).collect();
         let mut trouble = self.tell(number, &start, &with);

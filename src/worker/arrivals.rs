@@ -45,7 +45,7 @@ impl Arrivals {
         self.links.fetch_sub(1, Ordering::Relaxed);
         for thread in &self.threads {
             // one that waited for this looks again
-            let _ = order(thread, Order::Answer).await;
+            drop(order(thread, Order::Answer).await);
         }
     }
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::configuration::{Configuration, system};
 use super::link::Link;
+use super::memory::{self, Expendable, Loss};
 use super::moving::Moving;
 use super::snapshot::{self, RecallError};
 use super::sockets::{Sockets, not_bound};
@@ -20,7 +21,7 @@ use super::watch::Watch;
 use crate::control::PROTOCOL;
 use crate::control::channel::ChannelError;
 use crate::control::message::{
-    BindAddress, Cause, Finished, Held, Pong, Problem, Ready, Refused, Start, ToSupervisor, ToWorker, Vitals,
+    BindAddress, Bounds, Cause, Finished, Held, Pong, Problem, Ready, Refused, Start, ToSupervisor, ToWorker, Vitals,
 };
 use crate::control::payload::Payload;
 use crate::handover::welcome::Welcome;
@@ -37,7 +38,7 @@ pub async fn run(link: Link) -> ExitCode {
             let _ = link.say(&ToSupervisor::Refused(refused), &[]);
             ExitCode::from(EXIT_REFUSED)
         }
-        Err(Unbuilt::SupervisorGone) => ExitCode::SUCCESS,
+        Err(Unbuilt::SupervisorGone | Unbuilt::NotNeeded) => ExitCode::SUCCESS,
         Err(Unbuilt::Confused(why)) => {
             eprintln!("segue worker: {why}");
             ExitCode::FAILURE
@@ -53,6 +54,7 @@ struct Worker {
     /// Looks after the servers as long as the worker lives.
     _watch: Watch,
     journal: Journal,
+    expendable: Expendable,
     generation: u64,
     drain_timeout: Duration,
     stop_timeout: Duration,
@@ -73,6 +75,7 @@ struct Drained {
 enum Unbuilt {
     Refused(Link, Refused),
     SupervisorGone,
+    NotNeeded,
     Confused(String),
 }
 
@@ -88,7 +91,12 @@ impl Worker {
         let orders = greet(&link).await?;
         let generation = orders.start.generation;
         let built = match Configuration::load(&orders.start.config, orders.remembered) {
-            Ok(configuration) => prepare(&link, generation, configuration, orders.held).await,
+            Ok(configuration) => {
+                if orders.start.say_loaded {
+                    propose(&link, &configuration).await?;
+                }
+                prepare(&link, generation, configuration, orders.held).await
+            }
             Err(refused) => Err(NotPrepared::Refused(refused)),
         };
         match built {
@@ -115,6 +123,7 @@ impl Worker {
             moving,
             _watch: watch,
             journal,
+            expendable: Expendable::new(),
             generation,
             drain_timeout,
             stop_timeout,
@@ -126,6 +135,7 @@ impl Worker {
 
     async fn live(mut self) -> ExitCode {
         let mut supervised = true;
+        let thread_ended = self.threads.ended();
         let code = loop {
             tokio::select! {
                 word = self.link.hear(), if supervised => match word {
@@ -141,6 +151,10 @@ impl Worker {
                     Err(fault) => break self.lost(&fault),
                 },
                 () = tokio::time::sleep(HEARTBEAT_RETRY), if self.unanswered.is_some() => self.answer().await,
+                () = thread_ended.notified(), if self.draining.is_none() => {
+                    // a supervisor that is gone is noticed by the next word that does not come
+                    let _ = self.unfit("a serving thread ended");
+                }
                 () = self.threads.finished(), if self.draining.is_some() => break self.finished(),
             }
         };
@@ -152,16 +166,22 @@ impl Worker {
         match word {
             ToWorker::Serve => {
                 let sockets = std::mem::take(&mut self.sockets);
-                self.threads.serve(sockets).await.map_err(ChannelError::Receive)?;
-                self.link.say(&ToSupervisor::Serving, &[])
+                match self.threads.serve(sockets).await {
+                    Ok(()) => self.link.say(&ToSupervisor::Serving, &[]),
+                    Err(fault) => self.unfit(&fault.to_string()),
+                }
             }
             ToWorker::Park => {
                 self.threads.park().await;
+                self.expendable.set(Loss::Resort);
                 self.link.say(&ToSupervisor::Parked, &[])
             }
             ToWorker::Resume => {
-                self.threads.resume().await;
-                self.link.say(&ToSupervisor::Resumed, &[])
+                self.expendable.set(Loss::Everything);
+                match self.threads.resume().await {
+                    true => self.link.say(&ToSupervisor::Resumed, &[]),
+                    false => self.unfit("a thread cannot accept"),
+                }
             }
             ToWorker::Drain { timeout } => {
                 let timeout = timeout.unwrap_or(self.drain_timeout);
@@ -192,6 +212,7 @@ impl Worker {
             // come before it is built; a state that comes late was done without
             ToWorker::Start(_)
             | ToWorker::Listeners(_)
+            | ToWorker::Build
             | ToWorker::Bound { .. }
             | ToWorker::BindFailed { .. }
             | ToWorker::State { .. } => Ok(()),
@@ -202,6 +223,7 @@ impl Worker {
     /// connection is kept for `idle` at most.
     async fn drain(&mut self, timeout: Duration, spread: Duration, idle: Duration) {
         let connections = vitals(&self.threads.status()).connections;
+        self.expendable.set(Loss::Remains);
         self.draining.get_or_insert(Drained { connections });
         self.threads.drain(timeout, spread, idle).await;
     }
@@ -215,13 +237,19 @@ impl Worker {
         }
     }
 
+    /// Asks to be replaced. What still works goes on until another one serves.
+    fn unfit(&self, why: &str) -> Result<(), ChannelError> {
+        self.link.say(&ToSupervisor::Unfit { why: why.to_owned() }, &[])
+    }
+
     /// Answers a ping once every thread has answered.
     async fn answer(&mut self) {
         if !self.threads.heartbeat(HEARTBEAT).await {
             return;
         }
         let Some(number) = self.unanswered.take() else { return };
-        let status = self.threads.status();
+        let mut status = self.threads.status();
+        status["oldest"] = self.threads.oldest().await;
         let pong = Pong { number, vitals: vitals(&status), status };
         // a supervisor that is gone is noticed by the next word that does not come
         let _ = self.link.say(&ToSupervisor::Pong(pong), &[]);
@@ -304,6 +332,16 @@ async fn greet(link: &Link) -> Result<Orders, Unbuilt> {
     Ok(Orders { start, remembered, held })
 }
 
+/// Says what would be served, and waits to hear whether anybody needs that.
+async fn propose(link: &Link, configuration: &Configuration) -> Result<(), Unbuilt> {
+    let loaded = ToSupervisor::Loaded { config_hash: configuration.hash.clone() };
+    link.say(&loaded, &[]).map_err(|_| Unbuilt::SupervisorGone)?;
+    match hear(link).await? {
+        (ToWorker::Build, _) => Ok(()),
+        _ => Err(Unbuilt::NotNeeded),
+    }
+}
+
 async fn prepare(
     link: &Link,
     generation: u64,
@@ -331,6 +369,7 @@ async fn prepare(
         listeners: found.iter().map(|(held, _)| held.clone()).collect(),
         drain_timeout: drain.timeout,
         stop_timeout: drain.stop_timeout,
+        bounds: Bounds { generations: drain.generations, memory: memory::bytes(drain.memory) },
     };
     let sockets = found.into_iter().map(|(held, socket)| (held.listener, socket)).collect();
     Ok(Prepared { ready, sources, threads, watch, journal, sockets })

@@ -6,13 +6,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::arrivals::{self, Arrivals};
@@ -25,10 +25,16 @@ use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::{Counters, Totals};
 use crate::observe::record::Index;
+use crate::proxy::underway::Told;
 use crate::proxy::{Plan, Thread};
 
 /// Orders that wait for a thread, at most; the main thread gives one and waits for its answer.
 const ORDERS: usize = 16;
+
+/// How many of the oldest exchanges and tunnels are told.
+const OLDEST: usize = 5;
+/// How long a thread may take to tell them.
+const LOOK: Duration = Duration::from_millis(300);
 
 /// Files that are open for other purposes than connections.
 const SPARE_FILES: u64 = 128;
@@ -42,6 +48,9 @@ pub struct Threads {
     cut: Arc<AtomicU64>,
     /// Over how many links connections may come.
     links: Arc<AtomicUsize>,
+    /// The drain has begun: threads end.
+    ending: AtomicBool,
+    ended: Arc<Notify>,
 }
 
 /// What all threads have in common.
@@ -52,6 +61,7 @@ struct Shared {
     limits: Arc<[Arc<Limits>]>,
     cut: Arc<AtomicU64>,
     links: Arc<AtomicUsize>,
+    ended: Arc<Notify>,
 }
 
 struct Serving {
@@ -90,10 +100,25 @@ impl Threads {
     pub fn start(plan: Arc<Plan>, journal: Journal) -> io::Result<Self> {
         let limits = limits(&plan.config);
         let (cut, links) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (of_plan, of_journal) = (plan.clone(), journal.clone());
-        let shared = Shared { plan: of_plan, journal: of_journal, limits, cut: cut.clone(), links: links.clone() };
+        let ended = Arc::new(Notify::new());
+        let shared = Shared {
+            plan: plan.clone(),
+            journal: journal.clone(),
+            limits,
+            cut: cut.clone(),
+            links: links.clone(),
+            ended: ended.clone(),
+        };
         let threads = (0..count(&plan)).map(|number| Serving::start(number, shared.clone()));
-        Ok(Self { threads: threads.collect::<io::Result<_>>()?, plan, journal, cut, links })
+        Ok(Self {
+            threads: threads.collect::<io::Result<_>>()?,
+            plan,
+            journal,
+            cut,
+            links,
+            ending: AtomicBool::new(false),
+            ended,
+        })
     }
 
     /// What they serve by.
@@ -126,9 +151,15 @@ impl Threads {
         self.order_all(Order::Park).await;
     }
 
-    /// Accepts again.
-    pub async fn resume(&self) {
-        self.order_all(Order::Resume).await;
+    /// Accepts again. Whether every thread does.
+    pub async fn resume(&self) -> bool {
+        self.order_all(Order::Resume).await
+    }
+
+    /// Notified whenever a thread ends, for whatever reason.
+    #[must_use]
+    pub fn ended(&self) -> Arc<Notify> {
+        self.ended.clone()
     }
 
     /// Stops accepting and lets go of what is open: it moves to the heir, or ends with the next response, over `spread`
@@ -136,6 +167,7 @@ impl Threads {
     pub async fn drain(&self, timeout: Duration, spread: Duration, idle: Duration) {
         let began = Instant::now();
         let draining = Draining { began, deadline: began + timeout, spread, idle };
+        self.ending.store(true, Ordering::Relaxed);
         self.order_all(|done| Order::Drain(draining, done)).await;
     }
 
@@ -158,9 +190,10 @@ impl Threads {
         Totals::sum(&counters).moved_out()
     }
 
-    /// Whether every thread answers within `deadline`.
+    /// Whether every thread answers within `deadline`. One that is through with its drain owes no answer.
     pub async fn heartbeat(&self, deadline: Duration) -> bool {
-        tokio::time::timeout(deadline, self.order_all(Order::Answer)).await.is_ok_and(|answered| answered)
+        let answered = tokio::time::timeout(deadline, self.order_all(Order::Answer)).await;
+        answered.is_ok_and(|answered| answered || self.ending.load(Ordering::Relaxed))
     }
 
     /// What every thread answers when it is asked this. One that does not within `deadline` is left out.
@@ -186,6 +219,31 @@ impl Threads {
             told.extend(tokio::time::timeout_at(deadline, answer).await.ok().and_then(Result::ok));
         }
         told
+    }
+
+    /// The oldest things that keep a generation alive which accepts nothing any more; null of one that serves.
+    pub async fn oldest(&self) -> Value {
+        let of_thread = |thread: &Thread| {
+            let plan = &thread.plan;
+            let serves = thread.drain.stage() == Stage::Serving;
+            (!serves).then(|| thread.underway.oldest(OLDEST, &plan.names, &plan.config.sites))
+        };
+        let Some(mut all) = self.look(of_thread, LOOK).await.into_iter().reduce(|all, more| {
+            let (mut all, more) = (all?, more?);
+            all.extend(more);
+            Some(all)
+        }) else {
+            return Value::Null;
+        };
+        if let Some(all) = &mut all {
+            all.sort_by_key(|told| std::cmp::Reverse(told.age));
+            all.truncate(OLDEST);
+        }
+        let told = |told: &Told| {
+            let age_ms = u64::try_from(told.age.as_millis()).unwrap_or(u64::MAX);
+            json!({ "kind": told.busy.as_str(), "age_ms": age_ms, "what": told.what })
+        };
+        json!(all.map(|all| all.iter().map(told).collect::<Vec<_>>()))
     }
 
     /// Waits until every thread is through with its drain, and joins them. May be dropped and called again.
@@ -262,11 +320,24 @@ fn count(plan: &Plan) -> usize {
     plan.config.worker.threads.unwrap_or_else(cpus).max(1)
 }
 
+/// Says that a thread is through when it is dropped: at its end, and also by a panic.
+struct Through {
+    _finished: oneshot::Sender<()>,
+    ended: Arc<Notify>,
+}
+
+impl Drop for Through {
+    fn drop(&mut self) {
+        self.ended.notify_one();
+    }
+}
+
 impl Serving {
     fn start(number: usize, shared: Shared) -> io::Result<Self> {
         let counters = Counters::new(&shared.plan.names);
         let (orders, incoming) = mpsc::channel(ORDERS);
         let (through, finished) = oneshot::channel::<()>();
+        let through = Through { _finished: through, ended: shared.ended.clone() };
         let own_counters = counters.clone();
         let (started, starts) = std::sync::mpsc::sync_channel(1);
         let handle = std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
@@ -292,7 +363,7 @@ impl Serving {
 
 /// The life of one serving thread.
 async fn run(number: usize, shared: Shared, counters: Arc<Counters>, mut orders: mpsc::Receiver<Order>) {
-    let Shared { plan, journal, limits, cut, links } = shared;
+    let Shared { plan, journal, limits, cut, links, .. } = shared;
     let thread = Thread::start(number, plan, counters, journal);
     let mut acceptors = Acceptors { thread: thread.clone(), limits, watched: Vec::new(), parked: Vec::new() };
     let mut deadline = None;

@@ -2,14 +2,21 @@
 //!
 //! Nothing here needs root or systemd. Every wait is for a condition and has a deadline.
 
+mod confirm;
 mod death;
 mod faults;
 mod http;
+mod pane;
 mod reload;
 mod sockets;
 mod start_and_stop;
 mod state;
+#[allow(dead_code, reason = "the system facts use the rest")]
+#[path = "../strict/mod.rs"]
+mod strict;
 mod support;
 mod systemd;
 mod tcp;
+mod unchanged;
+mod unseen;
 mod upgrade;

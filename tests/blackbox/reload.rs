@@ -21,10 +21,16 @@ fn listener(name: &str, address: SocketAddr) -> String {
     format!("[listen.{name}]\naddress = \"{address}\"\n")
 }
 
+/// Another configuration that serves the same.
+fn changed(address: SocketAddr) -> String {
+    listener("http", address) + "max_connections = 1000\n"
+}
+
 #[test]
 fn reload_brings_a_new_generation_and_says_so() {
     let (run, address) = simple();
     let service = run.start();
+    run.configure(&changed(address));
     let (good, text) = service.reload();
     assert!(good && text.contains("generation 2 serving"), "{text}");
     assert_serves(address);
@@ -122,6 +128,7 @@ fn a_respawn_uses_the_last_good_configuration_not_the_one_on_disk() {
 fn hangup_reloads() {
     let (run, address) = simple();
     let service = run.start();
+    run.configure(&changed(address));
     service.signal(Signal::HUP);
     run.wait_log("Reload done");
     assert_eq!(service.settled().0, 2);

@@ -165,7 +165,7 @@ fn a_reload_without_a_memory_says_so_and_goes_on() {
     std::thread::scope(|scope| {
         scope.spawn(|| farm.fail_a_check());
         // the one that serves says nothing; whether it is given up on for that is another matter
-        let _ = service.reload();
+        let _ = service.reload_with(&["--force"]);
     });
     farm.run.wait_log("generation 1 did not tell what it knows in time");
     assert_serves(farm.address);

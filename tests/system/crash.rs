@@ -37,7 +37,7 @@ fn a_worker_killed_in_probation_gives_way_to_the_one_before(release: Release) {
     farm::one_generation(&machine);
     let before = machine.workers();
     let report = load::around(&machine, LENIENT, || {
-        machine.ok("systemctl reload proxy");
+        machine.ok("segue reload --force");
         let killed = *machine.workers().last().expect("a worker");
         machine.ok(&format!("kill -KILL {killed}"));
         machine.ok(&format!("curl --silent --show-error --fail --max-time 1 {}", farm::URL));

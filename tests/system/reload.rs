@@ -25,7 +25,7 @@ fn twenty_reloads(release: Release, options: &str) {
     let machine = farm::machine(release);
     let report = load::around(&machine, options, || {
         for _ in 0..20 {
-            machine.ok("systemctl reload proxy");
+            machine.ok("segue reload --force");
         }
     });
     report.assert_clean(100_000);

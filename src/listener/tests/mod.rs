@@ -3,6 +3,7 @@
 mod framing;
 mod leaving;
 mod limits;
+mod moving;
 mod refusal;
 mod support;
 mod time;

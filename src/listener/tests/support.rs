@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::{Access, Config, Drain as DrainConfig, Listener, Log, Worker};
+use crate::config::{Access, Config, Drain as DrainConfig, Listener, Log, Memory, Worker};
 use crate::drain::{Draining, Stage};
 use crate::http1::request::Refusal;
 use crate::listener::accept::Acceptor;
@@ -255,7 +255,7 @@ fn config(listener: Listener) -> Config {
         pools: Vec::new(),
         tcp: Vec::new(),
         log: Log { access: Access::Off, slow: LONG, empty_connections: false },
-        drain: DrainConfig { timeout: LONG, stop_timeout: LONG },
+        drain: DrainConfig { timeout: LONG, stop_timeout: LONG, generations: 4, memory: Memory::Size(u64::MAX) },
         worker: Worker { threads: None, max_connections: None },
     }
 }
@@ -278,10 +278,10 @@ impl Way for Answers {
         let open = Open(client.clone());
         SEEN.with_borrow_mut(|seen| seen.push(format!("{} {}", request.method(), request.uri())));
         tell_news();
-        let thread = thread.clone();
+        let (thread, client) = (thread.clone(), client.clone());
         Box::pin(async move {
             let mut response = answer(&thread, request, open).await;
-            if thread.drain.is_ending() {
+            if thread.lets_go(&client) {
                 close(&mut response);
             }
             Ok(response)

@@ -19,6 +19,9 @@ pub(super) fn of(event: &Event) -> String {
         Event::ReloadDone { generation, took } => {
             format!("Reload done in {}: generation {generation} serves", Took(*took))
         }
+        Event::ReloadUnchanged { generation } => {
+            format!("Reload done: nothing changed, generation {generation} goes on")
+        }
         Event::ReloadRefused { generation, problems } => refusal(*generation, problems),
         Event::StartRefused { problems } => listed("Segue did not start", problems),
         Event::SupervisorWarning { text } => Plain(text).to_string(),
@@ -28,6 +31,7 @@ pub(super) fn of(event: &Event) -> String {
         ),
         Event::HandOver { from, to } => format!("Generation {to} took over from {from}, which is parked"),
         Event::ProbationOver { generation } => format!("Generation {generation} passed its probation"),
+        Event::Confirmed { generation } => format!("Generation {generation} was confirmed"),
         Event::RolledBack { failed, generation, why } => format!(
             "Rolled back: generation {failed} failed in its probation ({}), generation {generation} serves again",
             Plain(why)
@@ -41,10 +45,19 @@ pub(super) fn of(event: &Event) -> String {
             "Worker of generation {generation} did not answer for {}: process {pid} is killed and replaced",
             Took(*silent)
         ),
+        Event::WorkerUnfit { generation, why } => {
+            format!("Generation {generation} {}: another one takes its place", Plain(why))
+        }
         Event::Draining { generation, connections, timeout } => format!(
             "Generation {generation} drains: {} to finish within {}",
             Count(*connections, "connection"),
             Took(*timeout)
+        ),
+        Event::Hurried { generation, connections, timeout, why } => format!(
+            "Generation {generation} has {} left for {}: {}",
+            Took(*timeout),
+            Count(*connections, "connection"),
+            Plain(why)
         ),
         Event::Drained { generation, finished, moved, cut } => {
             format!(

@@ -48,6 +48,11 @@ pub enum Event {
         #[serde(rename = "took_ms", serialize_with = "millis")]
         took: Duration,
     },
+    /// A reload had nothing to do.
+    ReloadUnchanged {
+        /// The generation that goes on.
+        generation: u64,
+    },
     /// The new generation was refused; the old one goes on.
     ReloadRefused {
         /// The generation that goes on.
@@ -84,6 +89,11 @@ pub enum Event {
         /// The new generation.
         generation: u64,
     },
+    /// Somebody said that the generation on probation stays.
+    Confirmed {
+        /// The generation.
+        generation: u64,
+    },
     /// The new generation failed in its probation; the parked one serves again.
     RolledBack {
         /// The generation that failed.
@@ -115,6 +125,13 @@ pub enum Event {
         #[serde(rename = "silent_ms", serialize_with = "millis")]
         silent: Duration,
     },
+    /// A worker finds that it cannot serve, and another one takes its place.
+    WorkerUnfit {
+        /// Its generation.
+        generation: u64,
+        /// What it said, as the rest of a sentence.
+        why: String,
+    },
     /// A generation takes nothing new and finishes what it holds.
     Draining {
         /// The generation.
@@ -124,6 +141,18 @@ pub enum Event {
         /// After this the rest is cut.
         #[serde(rename = "timeout_ms", serialize_with = "millis")]
         timeout: Duration,
+    },
+    /// A generation that drains has to finish early: there are too many, or they use too much memory.
+    Hurried {
+        /// The generation.
+        generation: u64,
+        /// Connections that it holds.
+        connections: u64,
+        /// What is open after this time is cut.
+        #[serde(rename = "timeout_ms", serialize_with = "millis")]
+        timeout: Duration,
+        /// Which bound was hit.
+        why: String,
     },
     /// A generation ended.
     Drained {
@@ -359,16 +388,20 @@ impl Event {
             Self::WorkerReady { .. } => &kind::WORKER_READY,
             Self::ReloadStarted { .. } => &kind::RELOAD_STARTED,
             Self::ReloadDone { .. } => &kind::RELOAD_DONE,
+            Self::ReloadUnchanged { .. } => &kind::RELOAD_UNCHANGED,
             Self::ReloadRefused { .. } => &kind::RELOAD_REFUSED,
             Self::StartRefused { .. } => &kind::START_REFUSED,
             Self::SupervisorWarning { .. } => &kind::SUPERVISOR_WARNING,
             Self::StateForgotten { .. } => &kind::STATE_FORGOTTEN,
             Self::HandOver { .. } => &kind::HAND_OVER,
             Self::ProbationOver { .. } => &kind::PROBATION_OVER,
+            Self::Confirmed { .. } => &kind::CONFIRMED,
             Self::RolledBack { .. } => &kind::ROLLED_BACK,
             Self::WorkerDied { .. } => &kind::WORKER_DIED,
             Self::WorkerHung { .. } => &kind::WORKER_HUNG,
+            Self::WorkerUnfit { .. } => &kind::WORKER_UNFIT,
             Self::Draining { .. } => &kind::DRAINING,
+            Self::Hurried { .. } => &kind::HURRIED,
             Self::Drained { .. } => &kind::DRAINED,
             Self::ConnectionsStay { .. } => &kind::CONNECTIONS_STAY,
             Self::TunnelStays { .. } => &kind::TUNNEL_STAYS,
@@ -434,8 +467,12 @@ impl Event {
             | Self::WorkerReady { generation, .. }
             | Self::ReloadStarted { generation }
             | Self::ReloadDone { generation, .. }
+            | Self::ReloadUnchanged { generation }
             | Self::ReloadRefused { generation, .. }
             | Self::StateForgotten { generation, .. }
+            | Self::Confirmed { generation }
+            | Self::WorkerUnfit { generation, .. }
+            | Self::Hurried { generation, .. }
             | Self::HandOver { to: generation, .. }
             | Self::ProbationOver { generation }
             | Self::RolledBack { generation, .. }

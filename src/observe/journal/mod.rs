@@ -26,6 +26,14 @@ pub use output::stderr_is_journal;
 use queue::Queue;
 use writer::Writer;
 
+/// The path of a request target as it may be shown: without a query, without values of parameters, without a user.
+#[must_use]
+pub fn redacted_path(target: &str) -> String {
+    let mut path = String::new();
+    redact::Target::new(target).write_path(&mut path);
+    path
+}
+
 /// The process that writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {

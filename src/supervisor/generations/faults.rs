@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::input::{Action, Notice, Recipe};
-use super::{ACKNOWLEDGE, DRAIN_GRACE, Generations, Phase, failed};
+use super::{DRAIN_GRACE, Generations, LAST_WORDS, Phase, failed};
 use crate::control::message::{Cause, Finished, Problem, Refused, ToWorker};
 use crate::control::request::Verdict;
 use crate::observe::event::Event;
@@ -42,14 +42,12 @@ impl Generations {
         let brief = refused.problems.first().map_or("", |problem| problem.brief.as_str());
         self.note = Some(format!("start refused: {brief}"));
         self.log(Event::StartRefused { problems: texts(&refused.problems) });
-        for caller in std::mem::take(&mut self.pending) {
-            self.answer(caller, &failed("the service did not start"));
-        }
+        self.turn_away("the service did not start");
         self.actions.push(Action::Exit(exit));
     }
 
     fn reload_failed(&mut self, number: u64, refused: Refused, verdict: Verdict) {
-        let going_on = self.list.iter().rfind(|one| one.is_serving() && one.number != number);
+        let going_on = self.list.iter().rfind(|one| one.accepts() && one.number != number);
         let generation = going_on.map_or(0, |one| one.number);
         self.log(Event::ReloadRefused { generation, problems: texts(&refused.problems) });
         let brief = refused.problems.first().map_or("", |problem| problem.brief.as_str());
@@ -120,7 +118,11 @@ impl Generations {
                 self.not_started(number, refused, Verdict::Failed { why });
             }
             State::Serving { .. } | State::Resuming { .. } => self.lost(number, why, now - since),
-            State::Parking { .. } | State::Parked | State::Draining { .. } => self.died_unneeded(number, pid, why),
+            State::Yielding
+            | State::Parking { .. }
+            | State::Parked
+            | State::Withdrawing { .. }
+            | State::Draining { .. } => self.died_unneeded(number, pid, why),
             State::Dying { .. } => {}
         }
     }
@@ -131,35 +133,13 @@ impl Generations {
             self.backoff.reset();
         }
         let pid = self.get(number).map_or(0, |one| one.pid);
-        let parked = self.list.iter().rfind(|one| matches!(one.state, State::Parking { .. } | State::Parked));
-        let Some(parked) = parked.map(|one| one.number) else {
-            self.died(number, pid, why.to_owned());
-            self.end_run_of(number, why, "the last good one starts again");
-            return;
-        };
-        self.log(Event::RolledBack { failed: number, generation: parked, why: why.to_owned() });
-        self.note = Some(format!("rolled back to generation {parked}: generation {number} {why}"));
-        self.enter(parked, State::Resuming { until: self.now + ACKNOWLEDGE });
-        self.actions.push(Action::Tell(parked, ToWorker::Resume));
-        self.end_run_of(number, why, &format!("generation {parked} serves again"));
-    }
-
-    fn end_run_of(&mut self, number: u64, why: &str, then: &str) {
-        if self.is_run_of(number) {
-            self.end_run(&failed(&format!("generation {number} {why} just after it began to serve; {then}")));
+        match self.parked_one() {
+            Some(parked) => self.roll_back(number, parked, why),
+            None => {
+                self.died(number, pid, why.to_owned());
+                self.end_run_of(number, why, "the last good one starts again");
+            }
         }
-    }
-
-    pub(super) fn resumed(&mut self, number: u64) {
-        let probation = self.now + self.settings.probation;
-        let Some(generation) = self.get(number) else { return };
-        if !matches!(generation.state, State::Resuming { .. }) {
-            return;
-        }
-        // one that was superseded in its own probation goes on with it
-        let probation = (!generation.proven).then_some(probation);
-        self.enter(number, State::Serving { probation });
-        self.ping(number);
     }
 
     fn died(&mut self, generation: u64, pid: u32, how: String) {
@@ -218,13 +198,15 @@ impl Generations {
                 let why = format!("was not ready within {} s", self.settings.start_timeout.as_secs_f32());
                 self.fail(number, &why, Ending::Kill);
             }
-            State::Entering { .. } | State::Parking { .. } | State::Resuming { .. } => self.hung(number, late),
+            State::Entering { .. } | State::Parking { .. } | State::Withdrawing { .. } | State::Resuming { .. } => {
+                self.hung(number, late);
+            }
             State::Draining { .. } => self.fail(number, "was killed because it drained for too long", Ending::Kill),
             State::Dying { until } => {
                 *until = None;
                 self.actions.push(Action::Kill(number));
             }
-            State::Serving { .. } | State::Parked => {}
+            State::Serving { .. } | State::Yielding | State::Parked => {}
         }
     }
 
@@ -280,9 +262,7 @@ impl Generations {
         self.actions.push(Action::Notify(Notice::Stopping));
         self.log(Event::Stopping { timeout });
         self.end_run(&failed("the service is stopping"));
-        for caller in std::mem::take(&mut self.pending) {
-            self.answer(caller, &failed("the service is stopping"));
-        }
+        self.turn_away("the service is stopping");
         let all: Vec<_> = self.list.iter().map(|one| one.number).collect();
         all.into_iter().for_each(|number| self.stop_one(number));
     }
@@ -324,11 +304,9 @@ fn texts(problems: &[Problem]) -> Vec<String> {
 
 /// `EX_CONFIG` of sysexits(3): systemd does not try again (RestartPreventExitStatus=).
 const EXIT_CONFIG: u8 = 78;
-/// How long a worker whose end is near may take to exit.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long the worker on probation may leave a ping without an answer.
 const HANG_IN_PROBATION: Duration = Duration::from_secs(3);
 /// A worker that served for this long did not die of how it was made.
-const LONG_LIFE: Duration = Duration::from_secs(10);
+pub(super) const LONG_LIFE: Duration = Duration::from_secs(10);
 /// The time between the closed channel of a worker that dies and its exit.
 const LAST_BREATH: Duration = Duration::from_millis(500);

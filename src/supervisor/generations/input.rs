@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::control::message::{ToSupervisor, ToWorker};
-use crate::control::request::Verdict;
+use crate::control::request::{Conditions, Verdict};
 use crate::observe::event::Event;
+use crate::supervisor::process::Program;
 
 /// Who asked for a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,9 +23,13 @@ pub enum Input {
     /// The service starts.
     Begin,
     /// A reload was asked for.
-    Asked(Caller),
-    /// The process of a generation runs.
-    Spawned(u64, u32),
+    Asked(Caller, Conditions),
+    /// Somebody, by the number of the connection, confirms the generation that serves.
+    Confirmed(u64),
+    /// The process of a generation runs; its pid and its program.
+    Spawned(u64, u32, Program),
+    /// How many bytes of memory generations use.
+    Weighed(Vec<(u64, u64)>),
     /// The process of a generation could not be started; why.
     SpawnFailed(u64, String),
     /// A worker said something.

@@ -4,10 +4,16 @@
 //! The order of a hand-over is by acknowledgement: the next generation says that it serves, only then the one before
 //! is told to park; it says that it is parked, only then callers hear the verdict. The parked one drains when the
 //! serving one has lived through its probation, and resumes when that one dies or hangs in it.
+//!
+//! Here is the story of a hand-over; [`reload`] is who asked for it, [`probation`] what comes after it, [`heirs`] where
+//! connections go, [`bounds`] how much there may be of all this, [`faults`] what goes wrong.
 
+mod bounds;
 mod faults;
 mod heirs;
 mod input;
+mod probation;
+mod reload;
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +21,11 @@ use serde::{Deserialize, Serialize};
 
 use self::faults::Ending;
 pub use self::input::{Action, Caller, Input, Notice, Recipe};
+use self::reload::{Asked, Run};
 use super::backoff::Backoff;
 use super::generation::{Generation, Purpose, State};
 use super::upgrade::moment;
-use crate::control::message::{Pong, Ready, ToSupervisor, ToWorker};
+use crate::control::message::{Ready, ToSupervisor, ToWorker};
 use crate::control::request::Verdict;
 use crate::observe::event::Event;
 
@@ -38,7 +45,7 @@ pub struct Generations {
     /// The reload that is under way.
     run: Option<Run>,
     /// Who asked for a reload since it began.
-    pending: Vec<Caller>,
+    pending: Asked,
     backoff: Backoff,
     /// When the next worker starts because none serves.
     #[serde(with = "moment::optional")]
@@ -75,15 +82,6 @@ pub enum Phase {
     Over,
 }
 
-/// A reload under way.
-#[derive(Debug, Serialize, Deserialize)]
-struct Run {
-    generation: u64,
-    callers: Vec<Caller>,
-    #[serde(with = "moment")]
-    began: Instant,
-}
-
 impl Generations {
     /// No generation yet; [`Input::Begin`] makes the first.
     #[must_use]
@@ -96,7 +94,7 @@ impl Generations {
             last_number: 0,
             list: Vec::new(),
             run: None,
-            pending: Vec::new(),
+            pending: Asked::default(),
             backoff: Backoff::default(),
             respawn_at: None,
             note: None,
@@ -109,8 +107,14 @@ impl Generations {
         self.now = now;
         match input {
             Input::Begin => self.spawn(Purpose::First, Recipe::Installed),
-            Input::Asked(caller) => self.asked(caller),
-            Input::Spawned(number, pid) => self.spawned(number, pid),
+            Input::Asked(caller, conditions) => self.asked(caller, conditions),
+            Input::Confirmed(client) => self.confirmed(client),
+            Input::Spawned(number, pid, program) => {
+                if let Some(generation) = self.get(number) {
+                    (generation.pid, generation.program) = (pid, Some(program));
+                }
+            }
+            Input::Weighed(weights) => self.weighed(&weights),
             Input::SpawnFailed(number, why) | Input::Exited(number, why) => self.gone(number, &why),
             Input::Said(number, word) => self.said(number, word),
             Input::Closed(number) => self.closed(number),
@@ -120,6 +124,7 @@ impl Generations {
         }
         self.keep_serving();
         self.respawn_when_due();
+        self.spawn_for_run();
         self.link_to_heir();
         if self.phase == Phase::Stopping && self.list.is_empty() {
             self.over();
@@ -166,6 +171,7 @@ impl Generations {
         let stays = |one: &Generation| match one.state {
             State::Serving { .. } | State::Parked | State::Draining { .. } | State::Dying { .. } => true,
             State::Starting { .. } | State::Entering { .. } | State::Parking { .. } | State::Resuming { .. } => false,
+            State::Yielding | State::Withdrawing { .. } => false,
         };
         !self.is_busy() && self.list.iter().all(stays)
     }
@@ -198,60 +204,22 @@ impl Generations {
 
 // The story: from the wish for a generation to its hand-over.
 impl Generations {
-    fn asked(&mut self, caller: Caller) {
-        match self.phase {
-            Phase::Stopping | Phase::Over => self.answer(caller, &failed("the service is stopping")),
-            Phase::Running if self.run.is_none() => self.start_run(vec![caller]),
-            // what is on disk may have changed since that run read it: the next run is for this caller
-            Phase::Running | Phase::Starting if caller == Caller::Signal && self.pending.contains(&caller) => {}
-            Phase::Running | Phase::Starting => self.pending.push(caller),
-        }
-    }
-
-    fn start_run(&mut self, callers: Vec<Caller>) {
-        let generation = self.last_number + 1;
-        self.actions.push(Action::Notify(Notice::Reloading));
-        self.log(Event::ReloadStarted { generation });
-        self.run = Some(Run { generation, callers, began: self.now });
-        self.spawn(Purpose::Reload, Recipe::Installed);
-    }
-
     fn spawn(&mut self, purpose: Purpose, recipe: Recipe) {
-        self.make_room();
         self.last_number += 1;
         let until = self.now + self.settings.start_timeout;
         self.list.push(Generation::new(self.last_number, purpose, self.now, until));
         self.actions.push(Action::Spawn(self.last_number, recipe));
     }
 
-    /// Old generations must not pile up: the oldest finishes now when there are too many.
-    fn make_room(&mut self) {
-        let living = self.list.iter().filter(|one| !matches!(one.state, State::Dying { .. })).count();
-        if living < MOST_GENERATIONS {
-            return;
-        }
-        let timeout = Some(SHORT_DRAIN);
-        let until = self.now + SHORT_DRAIN + DRAIN_GRACE;
-        let oldest = self.list.iter_mut().find(|one| matches!(one.state, State::Draining { .. }));
-        if let Some(oldest) = oldest {
-            oldest.state = State::Draining { until };
-            self.actions.push(Action::Tell(oldest.number, ToWorker::Stop { timeout }));
-        }
-    }
-
-    fn spawned(&mut self, number: u64, pid: u32) {
-        if let Some(generation) = self.get(number) {
-            generation.pid = pid;
-        }
-    }
-
     fn said(&mut self, number: u64, word: ToSupervisor) {
         match word {
+            ToSupervisor::Loaded { config_hash } => self.loaded(number, &config_hash),
             ToSupervisor::Refused(refused) => self.refused(number, refused),
             ToSupervisor::Ready(ready) => self.ready(number, ready),
             ToSupervisor::Serving => self.serving(number),
             ToSupervisor::Parked => self.parked(number),
             ToSupervisor::Resumed => self.resumed(number),
+            ToSupervisor::Unfit { why } => self.unfit(number, &why),
             ToSupervisor::Pong(pong) => self.pong(number, pong),
             ToSupervisor::Finished(finished) => {
                 if let Some(generation) = self.get(number) {
@@ -286,161 +254,84 @@ impl Generations {
         if !self.stands(number, |state| matches!(state, State::Entering { .. })) {
             return;
         }
+        let confirm_by = self.confirm_by(number);
         self.enter(number, State::Serving { probation: None });
         self.ping(number);
-        let others: Vec<_> =
-            self.list.iter().filter(|one| one.number != number).map(|one| (one.number, one.state)).collect();
-        let mut superseded = Vec::new();
-        for (other, state) in others {
-            match state {
-                State::Serving { .. } | State::Resuming { .. } => {
-                    self.enter(other, State::Parking { until: self.now + ACKNOWLEDGE });
-                    self.actions.push(Action::Tell(other, ToWorker::Park));
-                }
-                // there is a newer one to go back to
-                State::Parking { .. } | State::Parked => superseded.push(other),
-                State::Starting { .. } | State::Entering { .. } | State::Draining { .. } | State::Dying { .. } => {}
-            }
+        let owed = self.supersede(number);
+        if let Some(one) = self.get(number) {
+            one.confirm_by = confirm_by.or(owed);
         }
-        self.drain(&superseded, None);
         self.settle();
     }
 
-    fn parked(&mut self, number: u64) {
-        if self.stands(number, |state| matches!(state, State::Parking { .. })) {
-            self.enter(number, State::Parked);
-            self.settle();
+    /// Has the others make way for the one that serves now. Returns by when it must be confirmed, if the one before it
+    /// had to be: a reload is no confirmation, and what was confirmed last is what can be gone back to.
+    fn supersede(&mut self, number: u64) -> Option<Instant> {
+        let parked: Vec<_> =
+            self.list.iter().filter(|one| one.is_parked() && one.number != number).map(|one| one.number).collect();
+        let unconfirmed =
+            |one: &Generation| matches!(one.state, State::Serving { .. }) && one.number != number && !parked.is_empty();
+        let owed = self.list.iter().filter(|one| unconfirmed(one)).find_map(|one| one.confirm_by);
+        self.withdraw(|one| one.state == State::Yielding || (unconfirmed(one) && one.confirm_by.is_some()));
+        let before = |one: &&Generation| {
+            matches!(one.state, State::Serving { .. } | State::Resuming { .. }) && one.number != number
+        };
+        let before: Vec<_> = self.list.iter().filter(before).map(|one| one.number).collect();
+        for other in &before {
+            self.enter(*other, State::Parking { until: self.now + ACKNOWLEDGE });
+            self.actions.push(Action::Tell(*other, ToWorker::Park));
         }
+        if !before.is_empty() {
+            self.drain(&parked, None); // there is a newer one to go back to
+        }
+        owed
+    }
+
+    fn parked(&mut self, number: u64) {
+        let Some(generation) = self.get(number) else { return };
+        match generation.state {
+            State::Parking { .. } => self.enter(number, State::Parked),
+            State::Withdrawing { .. } => self.drain(&[number], None),
+            _ => return,
+        }
+        self.settle();
     }
 
     /// Once nobody is left to be parked, the hand-over is done.
     fn settle(&mut self) {
-        if self.list.iter().any(|one| matches!(one.state, State::Parking { .. })) {
+        if self.list.iter().any(|one| matches!(one.state, State::Parking { .. } | State::Withdrawing { .. })) {
             return;
         }
-        let fresh = |one: &&mut Generation| one.state == State::Serving { probation: None } && !one.proven;
-        let Some(generation) = self.list.iter_mut().find(fresh) else {
+        let fresh = |one: &&Generation| one.state == State::Serving { probation: None } && !one.proven;
+        let Some(generation) = self.list.iter().find(fresh) else {
             return;
         };
         let (number, purpose) = (generation.number, generation.purpose);
-        let (ready, made) = (generation.ready.clone(), generation.made);
-        let before = self.list.iter().find(|one| one.state == State::Parked).map(|one| one.number);
+        let before = self.list.iter().rfind(|one| one.state == State::Parked).map(|one| one.number);
         if let Some(from) = before {
             self.log(Event::HandOver { from, to: number });
         }
         match purpose {
-            Purpose::Reload => {
-                let until = self.now + self.settings.probation;
-                self.enter(number, State::Serving { probation: Some(until) });
-            }
+            Purpose::Reload => self.begin_probation(number),
             // there is nothing better to go back to
             Purpose::First | Purpose::Respawn => self.prove(number),
         }
         if self.is_run_of(number) {
-            self.note = None;
-            let verdict = self.success(number, ready);
-            self.log(Event::ReloadDone { generation: number, took: self.now - made });
-            self.end_run(&verdict);
+            self.reload_done(number);
         } else if self.phase == Phase::Starting {
-            self.started(number, ready);
+            self.started(number);
         }
     }
 
-    fn started(&mut self, number: u64, ready: Option<Ready>) {
+    fn started(&mut self, number: u64) {
         self.phase = Phase::Running;
+        let ready = self.get(number).and_then(|one| one.ready.as_ref());
         let mut listeners: Vec<_> =
-            ready.into_iter().flat_map(|ready| ready.listeners).map(|held| held.listener).collect();
+            ready.into_iter().flat_map(|ready| &ready.listeners).map(|held| held.listener.clone()).collect();
         listeners.dedup();
         self.log(Event::Started { version: env!("CARGO_PKG_VERSION"), generation: number, listeners });
         self.actions.push(Action::Notify(Notice::Ready));
         self.run_pending();
-    }
-
-    fn success(&self, generation: u64, ready: Option<Ready>) -> Verdict {
-        let (summary, warnings) = ready.map(|ready| (ready.summary, ready.warnings)).unwrap_or_default();
-        Verdict::Serving {
-            generation,
-            summary,
-            took: self.run.as_ref().map_or(Duration::ZERO, |run| self.now - run.began),
-            warnings,
-        }
-    }
-
-    fn is_run_of(&self, number: u64) -> bool {
-        self.run.as_ref().is_some_and(|run| run.generation == number)
-    }
-
-    fn end_run(&mut self, verdict: &Verdict) {
-        let Some(run) = self.run.take() else { return };
-        // before the callers hear of it: systemctl reload returns when the caller exits
-        self.actions.push(Action::Notify(Notice::Ready));
-        for caller in run.callers {
-            self.answer(caller, verdict);
-        }
-        self.run_pending();
-    }
-
-    fn run_pending(&mut self) {
-        if self.phase == Phase::Running && !self.pending.is_empty() {
-            let callers = std::mem::take(&mut self.pending);
-            self.start_run(callers);
-        }
-    }
-
-    fn answer(&mut self, caller: Caller, verdict: &Verdict) {
-        if let Caller::Client(client) = caller {
-            self.actions.push(Action::Answer(client, verdict.clone()));
-        }
-    }
-
-    fn pong(&mut self, number: u64, pong: Pong) {
-        let now = self.now;
-        if let Some(generation) = self.get(number) {
-            generation.pulse.answer(pong, now);
-        }
-        self.end_probation_when_over(number);
-    }
-
-    fn end_probation_when_over(&mut self, number: u64) {
-        let now = self.now;
-        let Some(generation) = self.get(number) else { return };
-        let State::Serving { probation: Some(until) } = generation.state else {
-            return;
-        };
-        // alive is not enough: every thread of it must have answered since it serves, and none may hang now
-        if now < until || !generation.is_answering() {
-            return;
-        }
-        self.prove(number);
-        self.log(Event::ProbationOver { generation: number });
-        let parked: Vec<_> = self.list.iter().filter(|one| one.state == State::Parked).map(|one| one.number).collect();
-        self.drain(&parked, None);
-    }
-
-    fn prove(&mut self, number: u64) {
-        if let Some(generation) = self.get(number) {
-            generation.proven = true;
-            generation.state = State::Serving { probation: None };
-            self.actions.push(Action::Prove(number));
-        }
-    }
-
-    /// Has those that are parked finish or move what they hold.
-    fn drain(&mut self, numbers: &[u64], timeout: Option<Duration>) {
-        let now = self.now;
-        let mut drained = Vec::new();
-        for one in self.list.iter_mut().filter(|one| numbers.contains(&one.number)) {
-            let whole = timeout.unwrap_or(one.ready.as_ref().map_or(SHORT_DRAIN, |ready| ready.drain_timeout));
-            one.state = State::Draining { until: now + whole + DRAIN_GRACE };
-            one.since = now;
-            drained.push((one.number, one.connections(), whole));
-        }
-        // all of them are out of the way now; each hears who takes over before it is to let go of anything
-        self.link_to_heir();
-        for (generation, connections, whole) in drained {
-            self.actions.push(Action::Tell(generation, ToWorker::Drain { timeout }));
-            self.log(Event::Draining { generation, connections, timeout: whole });
-        }
     }
 
     fn get(&mut self, number: u64) -> Option<&mut Generation> {
@@ -468,14 +359,13 @@ fn failed(why: &str) -> Verdict {
     Verdict::Failed { why: why.to_owned() }
 }
 
-/// Generations that have a process at the same time.
-const MOST_GENERATIONS: usize = 4;
 /// How long a worker may take to answer an order.
 const ACKNOWLEDGE: Duration = Duration::from_secs(5);
-/// The drain of a generation that is one too many.
-const SHORT_DRAIN: Duration = Duration::from_secs(1);
 /// How far a worker may overrun its own drain deadline.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
+/// How long a worker whose end is near may take to exit.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests;

@@ -64,10 +64,11 @@ pub enum Step {
 impl Upgrade {
     /// `image` has proved good.
     pub fn consider(&mut self, image: &Image) {
-        if self.wanted.as_ref().is_some_and(|wanted| wanted.is(image)) {
+        if self.wanted.as_ref().is_some_and(|wanted| wanted.program() == image.program()) {
             return;
         }
-        let unwanted = image.runs_here() || self.refused.as_ref().is_some_and(|refused| refused.is(image));
+        let unwanted =
+            image.runs_here() || self.refused.as_ref().is_some_and(|refused| refused.program() == image.program());
         self.wanted = (!unwanted).then(|| image.clone());
         if matches!(self.stage, Stage::Rehearsed { .. }) {
             self.stage = Stage::Idle;
@@ -80,7 +81,7 @@ impl Upgrade {
             let outcome = rehearsal.outcome(now)?;
             let image = rehearsal.image().clone();
             self.stage = Stage::Idle;
-            if self.wanted.as_ref().is_some_and(|wanted| wanted.is(&image)) {
+            if self.wanted.as_ref().is_some_and(|wanted| wanted.program() == image.program()) {
                 match outcome {
                     Ok(()) => self.stage = Stage::Rehearsed { until: now + PATIENCE },
                     Err(why) => return Some(Step::Refuse(image, why)),

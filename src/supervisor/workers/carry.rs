@@ -80,7 +80,7 @@ impl Workers {
         let Carried { binary, config, run_dir, list, proven, images } = carried;
         let images: BTreeMap<_, _> = images
             .into_iter()
-            .filter_map(|(number, path)| Some((number, Image::from_fd(inherited.take(number)?, path))))
+            .filter_map(|(number, path)| Some((number, Image::from_fd(inherited.take(number)?, path).ok()?)))
             .collect();
         let mut workers = Self { binary, config, run_dir, list: Vec::new(), proven: None };
         let mut inputs = Vec::new();

@@ -246,7 +246,8 @@ access = "{"all" if self.logs else "errors+slow"}"
         return first_line([self.binary, "--version"])
 
     def reload(self):
-        argv = [self.binary, "reload", "--run-dir", os.path.join(self.home, "run")]
+        # of an unchanged configuration too, as the others do
+        argv = [self.binary, "reload", "--force", "--run-dir", os.path.join(self.home, "run")]
         verdict = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
         if verdict.returncode != 0:
             raise Missing(f"segue refused to reload: {verdict.stdout}{verdict.stderr}")

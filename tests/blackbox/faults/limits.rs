@@ -86,7 +86,7 @@ fn a_reader_of_the_log_that_stops_stops_nothing_else() {
     let service = run.start();
     let crowd = Crowd::start(address, &[Habit::Fresh, Habit::Staying, Habit::Staying]);
     crowd.wait_served(2000); // far more than the pipe holds
-    assert!(service.reload().0);
+    service.reload_well();
     crowd.wait_served(1000);
     crowd.end();
     let mut client = ask(address);

@@ -35,26 +35,31 @@ fn reloads_back_to_back_are_seen_by_nobody() {
 
 // "connection: close, keep-alive" stood there, and ab -k counted every connection that was let go as a failure.
 #[test]
-fn a_client_of_http_1_0_is_told_to_close_in_one_word() {
+fn a_client_of_http_1_0_whose_listener_is_gone_is_told_to_close_in_one_word() {
     let farm = Farm::new(1, Manners::Keeping);
     let (listening, address) = socket();
-    let run = Run::new(&farm.config("")).socket("http", listening);
+    let drain = "[drain]\ntimeout = \"2s\"";
+    let run = Run::new(&farm.config(drain)).socket("http", listening);
     let service = run.start();
     let mut client = TcpStream::connect(address).expect("connect");
     client.set_read_timeout(Some(DEADLINE)).expect("timeout");
     let request = b"GET / HTTP/1.0\r\nHost: localhost\r\nConnection: Keep-Alive\r\n\r\n";
     client.write_all(request).expect("write");
     assert!(read_answer(&mut client).expect("an answer").contains("connection: keep-alive"));
+    run.configure(&farm.config(&format!("[listen.other]\naddress = \"{}\"\n{drain}", free_address())));
     service.reload_well();
-    run.wait_log("Generation 1 drains");
-    client.write_all(request).expect("write");
-    let head = read_answer(&mut client).expect("an answer");
-    assert!(head.contains("connection: close") && !head.contains("keep-alive"), "{head}");
+    run.wait_log("Connections of listener http stay with generation 1");
+    let last = wait_for("the last answer", || {
+        client.write_all(request).expect("write");
+        let head = read_answer(&mut client).expect("an answer");
+        (!head.contains("connection: keep-alive")).then_some(head)
+    });
+    assert!(last.contains("connection: close") && !last.contains("keep-alive"), "{last}");
     assert_eq!(client.read(&mut [0]).expect("the end"), 0);
 }
 
 #[test]
-fn a_body_on_its_way_is_taken_to_its_end_by_the_generation_that_drains() {
+fn a_body_on_its_way_is_taken_to_its_end_by_the_generation_that_drains_and_the_connection_goes_on() {
     let farm = Farm::new(1, Manners::Keeping);
     let (listening, address) = socket();
     let run = Run::new(&farm.config("")).socket("http", listening);
@@ -67,8 +72,10 @@ fn a_body_on_its_way_is_taken_to_its_end_by_the_generation_that_drains() {
     run.wait_log("Generation 1 drains");
     client.write_all(&vec![b'x'; 500_000]).expect("write");
     let head = read_answer(&mut client).expect("an answer");
-    assert!(head.starts_with("http/1.1 200") && head.contains("connection: close"), "{head}");
+    assert!(head.starts_with("http/1.1 200") && !head.contains("connection: close"), "{head}");
     assert_eq!(service.settled().0, 2);
+    client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("write");
+    assert!(read_answer(&mut client).expect("an answer").starts_with("http/1.1 200"));
 }
 
 #[test]

@@ -75,13 +75,17 @@ fn without_a_server_the_connection_is_closed_and_recorded() {
 }
 
 #[test]
-fn a_tunnel_goes_on_until_the_drain_deadline_and_then_is_cut() {
-    let (run, address) = run(&format!("to = [\"{}\"]\n[drain]\ntimeout = \"2s\"", echo()));
+fn a_tunnel_to_a_server_that_is_gone_goes_on_until_the_drain_deadline_and_then_is_cut() {
+    let keys = |server| format!("to = [\"{server}\"]\n[drain]\ntimeout = \"2s\"");
+    let (run, address) = run(&keys(echo()));
     let service = run.start();
     let mut client = connect(address);
     let mut back = [0; 5];
+    client.write_all(b"hello").expect("write");
+    client.read_exact(&mut back).expect("an echo");
+    run.configure(&format!("[tcp.relay]\n{}\n", keys(echo())));
     service.reload_well();
-    run.wait_log("Generation 1 drains");
+    run.wait_log("The tunnel of 127.0.0.1 to relay/");
     for _ in 0..100 {
         client.write_all(b"hello").expect("write");
         client.read_exact(&mut back).expect("an echo");

@@ -5,7 +5,7 @@ use std::path::Path;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use segue::control::PROTOCOL;
 use segue::control::channel::{Channel, Received};
-use segue::control::request::{Reply, Request, Verdict, Wish, socket_path};
+use segue::control::request::{Conditions, Reply, Request, Verdict, Wish, socket_path};
 
 use super::wait_for;
 
@@ -14,7 +14,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Asks for a reload.
+    /// Asks for a reload that makes a new generation, whether or not anything changed.
     pub fn reload(run_dir: &Path) -> Self {
         // not for the services that other facts start at the same moment
         let flags = SocketFlags::CLOEXEC;
@@ -22,7 +22,7 @@ impl Asked {
         let address = SocketAddrUnix::new(socket_path(run_dir)).expect("address");
         rustix::net::connect(&socket, &address).expect("connect");
         let channel = Channel::from_socket(socket).expect("channel");
-        let request = Request { protocol: PROTOCOL, wish: Wish::Reload };
+        let request = Request { protocol: PROTOCOL, wish: Wish::ReloadWith(Conditions { force: true, confirm: None }) };
         channel.send(&request, &[]).expect("send");
         Self { channel }
     }

@@ -147,17 +147,29 @@ impl Service<'_> {
         self.supervisor.id()
     }
 
-    /// `segue reload`: whether it succeeded, and all that it printed.
+    /// `segue reload`: whether it succeeded, and all that it printed. Nothing happens when nothing changed.
     pub fn reload(&self) -> (bool, String) {
-        let output = self.run.segue(&["reload"]);
+        self.reload_with(&[])
+    }
+
+    /// `segue reload` with these arguments.
+    pub fn reload_with(&self, arguments: &[&str]) -> (bool, String) {
+        let output = self.run.segue(&[&["reload"], arguments].concat());
         (output.status.success(), printed(&output))
     }
 
-    /// A reload that must succeed.
+    /// A reload that must succeed; it makes a new generation, whether or not anything changed.
     #[track_caller]
     pub fn reload_well(&self) {
-        let (good, text) = self.reload();
+        let (good, text) = self.reload_with(&["--force"]);
         assert!(good, "{text}\n{}", self.run.log());
+    }
+
+    /// A reload that must succeed, of a configuration that may be the same as before.
+    #[track_caller]
+    pub fn reload_anyway(&self) {
+        let output = self.run.segue(&["reload", "--force"]);
+        assert!(output.status.success(), "{}\n{}", printed(&output), self.run.log());
     }
 
     /// `segue status --json`.

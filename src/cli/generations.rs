@@ -1,0 +1,79 @@
+//! `segue generations`: every generation that has a process, once or for as long as somebody watches.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use serde_json::Value;
+
+use super::reload::{not_asked, unexpected};
+use super::status::TIMEOUT;
+use super::{Generations, print, table};
+use crate::control::request::{AskError, Reply, Wish, ask};
+
+/// Prints the table, again and again if that is wished.
+#[must_use]
+pub fn run(arguments: Generations) -> ExitCode {
+    let Generations { run_dir, watch, json } = arguments;
+    let run_dir = run_dir.path();
+    let clears = io::stdout().is_terminal() && !json;
+    if watch {
+        return follow(&run_dir, |status| shown(status, json, true), clears);
+    }
+    match ask(&run_dir, Wish::Status, TIMEOUT) {
+        Ok(Reply::Status(status)) => print(&shown(&status, json, false)),
+        Ok(reply) => unexpected(&reply),
+        Err(fault) => not_asked(&fault),
+    }
+}
+
+/// Shows the status each second until nobody reads it any more, or the service ends.
+fn follow(run_dir: &Path, show: impl Fn(&Value) -> String, clears: bool) -> ExitCode {
+    let mut seen = false;
+    loop {
+        let status = match ask(run_dir, Wish::Status, TIMEOUT) {
+            Ok(Reply::Status(status)) => status,
+            Ok(reply) => return unexpected(&reply),
+            Err(AskError::NobodyThere { .. } | AskError::Closed | AskError::Talk(_)) if seen => {
+                eprintln!("segue: the service has ended");
+                return ExitCode::SUCCESS;
+            }
+            Err(fault) => return not_asked(&fault),
+        };
+        let block = show(&status);
+        // home, what is there, and nothing of what was there before
+        let text = if clears { format!("\x1b[H{}\x1b[J", block.replace('\n', "\x1b[K\n")) } else { block };
+        let mut out = io::stdout().lock();
+        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+            return ExitCode::SUCCESS; // as in `segue generations --watch | head`
+        }
+        drop(out);
+        seen = true;
+        if !pause() {
+            return ExitCode::SUCCESS;
+        }
+    }
+}
+
+/// Passes the time until the next look; `false` as soon as nobody reads any more.
+fn pause() -> bool {
+    let stdout = io::stdout();
+    // nothing is asked for, so only that the other end is gone is told
+    let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+    let gone = rustix::event::poll(&mut watched, Some(&AGAIN)).is_ok_and(|ready| ready > 0);
+    !gone
+}
+
+/// The table, or the list as JSON. Blocks that follow each other are parted by an empty line, lists by a line each.
+fn shown(status: &Value, json: bool, again: bool) -> String {
+    let list = &status["generations"];
+    match (json, again) {
+        (true, true) => format!("{list}\n"),
+        (true, false) => format!("{list:#}\n"),
+        (false, true) => table::generations(status) + "\n",
+        (false, false) => table::generations(status),
+    }
+}
+
+const AGAIN: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };

@@ -1,0 +1,184 @@
+//! The exchanges and tunnels that are under way on one thread, for whoever asks what keeps a generation alive.
+//!
+//! An exchange has its place here from the moment that it goes to a server until it is dropped. Only what cannot be
+//! read from elsewhere is kept, and nothing is copied: names and text are made when somebody asks.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::Method;
+use http::uri::PathAndQuery;
+use tokio::time::Instant;
+
+use super::client::Client;
+use crate::config::{HostPattern, Site};
+use crate::observe::journal;
+use crate::observe::metrics::Busy;
+use crate::observe::record::{Index, Names};
+
+/// Everything that is under way on one thread.
+#[derive(Default)]
+pub struct Underway {
+    places: RefCell<Places>,
+}
+
+#[derive(Default)]
+struct Places {
+    taken: Vec<Option<Entry>>,
+    free: Vec<u32>,
+}
+
+/// One exchange or tunnel.
+pub(super) struct Entry {
+    pub(super) opened: Instant,
+    pub(super) client: Rc<Client>,
+    pub(super) busy: Busy,
+    pub(super) site: Option<Index>,
+    pub(super) method: Option<Method>,
+    pub(super) path: Option<PathAndQuery>,
+}
+
+/// The same for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// What kind of thing it is.
+    pub busy: Busy,
+    /// Since when.
+    pub age: Duration,
+    /// What it is and whose: never a query, never what may be secret.
+    pub what: String,
+}
+
+impl Underway {
+    /// Adds one; gives its place.
+    pub(super) fn add(&self, entry: Entry) -> u32 {
+        let mut places = self.places.borrow_mut();
+        match places.free.pop() {
+            Some(place) => {
+                places.taken[place as usize] = Some(entry);
+                place
+            }
+            None => {
+                places.taken.push(Some(entry));
+                // connections are bounded by open files, and each has one exchange
+                (places.taken.len() - 1) as u32
+            }
+        }
+    }
+
+    /// It is something else from now on.
+    pub(super) fn turn(&self, place: u32, busy: Busy) {
+        if let Some(Some(entry)) = self.places.borrow_mut().taken.get_mut(place as usize) {
+            entry.busy = busy;
+        }
+    }
+
+    /// Gives a place up.
+    pub(super) fn remove(&self, place: u32) {
+        let mut places = self.places.borrow_mut();
+        if places.taken.get_mut(place as usize).is_some_and(|entry| entry.take().is_some()) {
+            places.free.push(place);
+        }
+    }
+
+    /// The oldest of them, oldest first, `most` at most.
+    #[must_use]
+    pub fn oldest(&self, most: usize, names: &Names, sites: &[Site]) -> Vec<Told> {
+        let places = self.places.borrow();
+        let mut entries: Vec<&Entry> = places.taken.iter().flatten().collect();
+        if entries.len() > most && most > 0 {
+            entries.select_nth_unstable_by_key(most - 1, |entry| entry.opened);
+        }
+        entries.truncate(most);
+        entries.sort_by_key(|entry| entry.opened);
+        entries.into_iter().map(|entry| entry.told(names, sites)).collect()
+    }
+}
+
+impl Entry {
+    fn told(&self, names: &Names, sites: &[Site]) -> Told {
+        let listener = || names.listeners.get(usize::from(self.client.listener)).map_or("", String::as_str);
+        let mut what = match self.busy {
+            Busy::Tcp => format!("tcp tunnel of {}", listener()),
+            Busy::Upgrade => format!("tunnel of {}", self.asked(sites)),
+            Busy::Exchange if self.method.is_none() => format!("connection of {}", listener()),
+            Busy::Exchange => self.asked(sites),
+        };
+        if !self.client.address().is_empty() {
+            what.push_str(" from ");
+            what.push_str(self.client.address());
+        }
+        Told { busy: self.busy, age: self.opened.elapsed(), what }
+    }
+
+    /// `GET app.example.com/path`; the host only where the site is for one.
+    fn asked(&self, sites: &[Site]) -> String {
+        let method = self.method.as_ref().map_or("-", Method::as_str);
+        let site = self.site.and_then(|site| sites.get(usize::from(site))).map(|site| &site.host);
+        let host = site.filter(|host| **host != HostPattern::Any).map(ToString::to_string).unwrap_or_default();
+        let path = self.path.as_ref().map_or("*", PathAndQuery::path);
+        let path: String = journal::redacted_path(path).chars().take(LONGEST_PATH).collect();
+        format!("{method} {host}{path}")
+    }
+}
+
+/// Characters of a path that are told; the rest helps nobody to find who it is.
+const LONGEST_PATH: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::wheel::Wheel;
+
+    fn entry(age: u64, busy: Busy, path: &'static str) -> Entry {
+        let peer = Some("10.0.0.5:1234".parse().expect("an address"));
+        let opened = Instant::now() - Duration::from_secs(age);
+        Entry {
+            opened,
+            client: Rc::new(Client::new(0, peer, Wheel::new().alarm())),
+            busy,
+            site: Some(0),
+            method: (busy != Busy::Tcp).then_some(Method::GET),
+            path: Some(PathAndQuery::from_static(path)),
+        }
+    }
+
+    fn told(underway: &Underway) -> Vec<(u64, String)> {
+        let config = Config::from_toml("[site.'app.test']\nto = ['a:1']\n").expect("good");
+        let names = Names { listeners: vec!["front".to_owned()], ..Names::default() };
+        let oldest = underway.oldest(3, &names, &config.sites);
+        oldest.into_iter().map(|told| (told.age.as_secs(), told.what)).collect()
+    }
+
+    #[test]
+    fn the_oldest_are_told_first_and_without_what_may_be_secret() {
+        let underway = Underway::default();
+        underway.add(entry(5, Busy::Exchange, "/x;key=1/y?token=2"));
+        underway.add(entry(1, Busy::Exchange, "/young"));
+        underway.add(entry(14, Busy::Upgrade, "/ws?secret"));
+        underway.add(entry(9, Busy::Tcp, "/"));
+        assert_eq!(
+            told(&underway),
+            [
+                (14, "tunnel of GET app.test/ws from 10.0.0.5".to_owned()),
+                (9, "tcp tunnel of front from 10.0.0.5".to_owned()),
+                (5, "GET app.test/x;key=*/y from 10.0.0.5".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
+    fn places_are_used_again() {
+        let underway = Underway::default();
+        let first = underway.add(entry(1, Busy::Exchange, "/one"));
+        let second = underway.add(entry(2, Busy::Exchange, "/two"));
+        underway.remove(first);
+        underway.remove(first);
+        assert_eq!(underway.add(entry(3, Busy::Exchange, "/three")), first);
+        underway.turn(second, Busy::Upgrade);
+        assert_eq!(told(&underway).len(), 2);
+        assert_eq!(told(&underway)[1].1, "tunnel of GET app.test/two from 10.0.0.5");
+    }
+}

@@ -1,0 +1,73 @@
+//! How many generations there may be and how much memory those that go may use: the oldest has to finish early.
+
+use std::time::Duration;
+
+use super::input::Action;
+use super::{DRAIN_GRACE, Generations};
+use crate::control::message::{Bounds, ToWorker};
+use crate::observe::event::Event;
+use crate::supervisor::generation::{Generation, State};
+
+impl Generations {
+    /// The bounds of the newest configuration that serves.
+    fn bounds(&self) -> Bounds {
+        let newest = self.list.iter().rfind(|one| one.accepts()).and_then(|one| one.ready.as_ref());
+        newest.map_or_else(Bounds::default, |ready| ready.bounds)
+    }
+
+    /// Whether a reload may make another generation. If not, the oldest that drains has to finish early; the reload
+    /// waits for it.
+    pub(super) fn has_room(&mut self) -> bool {
+        let most = self.bounds().generations;
+        let living = self.list.iter().filter(|one| !matches!(one.state, State::Dying { .. })).count();
+        let hurried = self.list.iter().filter(|one| one.is_draining() && one.hurried).count();
+        if living >= most {
+            if living - hurried >= most {
+                self.hurry(format!("{most} generations are the most that may live at once (drain.generations)"));
+            }
+            return false;
+        }
+        self.check_memory();
+        // what is told to go is waited for, since the new one needs memory too
+        !self.list.iter().any(|one| one.is_draining() && one.hurried)
+    }
+
+    /// Notes how much memory the workers use.
+    pub(super) fn weighed(&mut self, weights: &[(u64, u64)]) {
+        for (number, bytes) in weights {
+            if let Some(one) = self.get(*number) {
+                one.memory = *bytes;
+            }
+        }
+        self.check_memory();
+    }
+
+    fn check_memory(&mut self) {
+        let most = self.bounds().memory;
+        let counted = |one: &&Generation| one.goes() && !one.hurried;
+        let used: u64 = self.list.iter().filter(counted).map(|one| one.memory).sum();
+        if used > most {
+            let (used, most) = (used >> 20, most >> 20);
+            self.hurry(format!("older generations use {used} MiB, more than the {most} MiB of drain.memory"));
+        }
+    }
+
+    /// Tells the oldest that drains to finish soon. When there is none, those that are parked will drain first.
+    fn hurry(&mut self, why: String) {
+        let now = self.now;
+        let Some(oldest) = self.list.iter_mut().find(|one| one.is_draining() && !one.hurried) else {
+            return;
+        };
+        let State::Draining { until } = oldest.state else { return };
+        let left = until.saturating_duration_since(now).saturating_sub(DRAIN_GRACE);
+        let timeout = left.min(SHORT_DRAIN);
+        oldest.hurried = true;
+        oldest.state = State::Draining { until: now + timeout + DRAIN_GRACE };
+        let (generation, connections) = (oldest.number, oldest.connections());
+        self.actions.push(Action::Tell(generation, ToWorker::Stop { timeout: Some(timeout) }));
+        self.log(Event::Hurried { generation, connections, timeout, why });
+    }
+}
+
+/// How long one may take that has to finish early.
+pub(super) const SHORT_DRAIN: Duration = Duration::from_secs(5);

@@ -1,0 +1,166 @@
+//! Reloads: who asked, what they are told, and whether there is anything to do at all.
+//!
+//! One runs and one waits at most. Everybody who asks while one runs shares the next: what is on disk may have changed
+//! since the one that runs read it.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::input::{Action, Caller, Notice, Recipe};
+use super::{Generations, LAST_WORDS, Phase, failed};
+use crate::control::message::ToWorker;
+use crate::control::request::{Conditions, Verdict};
+use crate::observe::event::Event;
+use crate::supervisor::generation::{Generation, Purpose, State};
+use crate::supervisor::upgrade::moment;
+
+/// Who asked for the same reload.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Asked {
+    callers: Vec<Caller>,
+    conditions: Conditions,
+}
+
+/// A reload under way.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Run {
+    /// None while it waits for an older generation to go.
+    pub(super) generation: Option<u64>,
+    asked: Asked,
+    #[serde(with = "moment")]
+    began: Instant,
+}
+
+impl Asked {
+    fn add(&mut self, caller: Caller, conditions: Conditions) {
+        self.conditions = self.conditions.and(conditions);
+        // a signal wants no answer: many are as good as one
+        if caller != Caller::Signal || !self.callers.contains(&caller) {
+            self.callers.push(caller);
+        }
+    }
+}
+
+impl Generations {
+    pub(super) fn asked(&mut self, caller: Caller, conditions: Conditions) {
+        if matches!(self.phase, Phase::Stopping | Phase::Over) {
+            return self.answer(caller, &failed("the service is stopping"));
+        }
+        self.pending.add(caller, conditions);
+        self.run_pending();
+    }
+
+    /// Begins the next reload, when there are callers for one and none runs.
+    pub(super) fn run_pending(&mut self) {
+        if self.phase != Phase::Running || self.run.is_some() || self.pending.callers.is_empty() {
+            return;
+        }
+        let asked = std::mem::take(&mut self.pending);
+        self.actions.push(Action::Notify(Notice::Reloading));
+        self.run = Some(Run { generation: None, asked, began: self.now });
+        self.spawn_for_run();
+    }
+
+    /// Makes the generation of the reload under way, once there is room for it.
+    pub(super) fn spawn_for_run(&mut self) {
+        if self.run.as_ref().is_none_or(|run| run.generation.is_some()) || !self.has_room() {
+            return;
+        }
+        let generation = self.last_number + 1;
+        if let Some(run) = &mut self.run {
+            run.generation = Some(generation);
+        }
+        self.log(Event::ReloadStarted { generation });
+        self.spawn(Purpose::Reload, Recipe::Installed);
+    }
+
+    /// A worker says what it would serve.
+    pub(super) fn loaded(&mut self, number: u64, config_hash: &str) {
+        if !self.stands(number, |state| matches!(state, State::Starting { .. })) {
+            return;
+        }
+        match self.same_as(number, config_hash) {
+            Some(serving) => self.unchanged(number, serving),
+            None => self.actions.push(Action::Tell(number, ToWorker::Build)),
+        }
+    }
+
+    /// The generation that serves, if it is made of the same as `number` and its callers are content with it.
+    fn same_as(&self, number: u64, config_hash: &str) -> Option<u64> {
+        let run = self.run.as_ref().filter(|run| run.generation == Some(number) && !run.asked.conditions.force)?;
+        let program = self.list.iter().find(|one| Some(one.number) == run.generation)?.program?;
+        let same = |one: &&Generation| {
+            let hash = one.ready.as_ref().map(|ready| ready.config_hash.as_str());
+            let serves = matches!(one.state, State::Serving { .. }) && one.is_there();
+            serves && one.program == Some(program) && hash == Some(config_hash) && !config_hash.is_empty()
+        };
+        self.list.iter().rfind(same).map(|one| one.number)
+    }
+
+    /// The reload has nothing to do: what serves goes on, and the worker that found out goes.
+    fn unchanged(&mut self, number: u64, serving: u64) {
+        self.enter(number, State::Dying { until: Some(self.now + LAST_WORDS) });
+        self.actions.push(Action::Tell(number, ToWorker::Stop { timeout: Some(Duration::ZERO) }));
+        let Some(one) = self.list.iter().find(|one| one.number == serving) else { return };
+        let verdict = Verdict::Unchanged {
+            generation: serving,
+            served: self.now.saturating_duration_since(one.since),
+            warnings: one.ready.as_ref().map(|ready| ready.warnings.clone()).unwrap_or_default(),
+            confirm_within: one.confirm_within(self.now),
+        };
+        self.note = None;
+        self.log(Event::ReloadUnchanged { generation: serving });
+        self.end_run(&verdict);
+    }
+
+    /// The generation of the reload under way has taken over.
+    pub(super) fn reload_done(&mut self, number: u64) {
+        let (now, began) = (self.now, self.run.as_ref().map_or(self.now, |run| run.began));
+        let Some(one) = self.list.iter().find(|one| one.number == number) else { return };
+        let ready = one.ready.clone();
+        let (summary, warnings) = ready.map(|ready| (ready.summary, ready.warnings)).unwrap_or_default();
+        let confirm_within = one.confirm_within(now);
+        let took = now.saturating_duration_since(one.made);
+        self.note = None;
+        self.log(Event::ReloadDone { generation: number, took });
+        let took = now.saturating_duration_since(began);
+        self.end_run(&Verdict::Serving { generation: number, summary, took, warnings, confirm_within });
+    }
+
+    pub(super) fn is_run_of(&self, number: u64) -> bool {
+        self.run.as_ref().is_some_and(|run| run.generation == Some(number))
+    }
+
+    /// When the generation of the reload under way must be confirmed, if its callers want that.
+    pub(super) fn confirm_by(&self, number: u64) -> Option<Instant> {
+        let run = self.run.as_ref().filter(|run| run.generation == Some(number))?;
+        run.asked.conditions.confirm.map(|within| self.now + within.min(LONGEST_CONFIRM))
+    }
+
+    pub(super) fn end_run(&mut self, verdict: &Verdict) {
+        let Some(run) = self.run.take() else { return };
+        // before the callers hear of it: systemctl reload returns when the caller exits
+        self.actions.push(Action::Notify(Notice::Ready));
+        for caller in run.asked.callers {
+            self.answer(caller, verdict);
+        }
+        self.run_pending();
+    }
+
+    /// Those who wait for the next reload will not see it.
+    pub(super) fn turn_away(&mut self, why: &str) {
+        for caller in std::mem::take(&mut self.pending).callers {
+            self.answer(caller, &failed(why));
+        }
+    }
+
+    pub(super) fn answer(&mut self, caller: Caller, verdict: &Verdict) {
+        if let Caller::Client(client) = caller {
+            self.actions.push(Action::Answer(client, verdict.clone()));
+        }
+    }
+}
+
+/// Nobody is waited for longer than this; the command line says so.
+const LONGEST_CONFIRM: Duration = Duration::from_secs(3600);

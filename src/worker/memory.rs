@@ -1,0 +1,112 @@
+//! Memory: how much the service may use, and how readily the kernel takes that of this process when there is none left.
+
+use std::path::Path;
+
+use crate::config::Memory;
+
+/// How readily the kernel kills this process when memory runs out, on the scale of oom_score_adj (proc(5)).
+///
+/// Anybody may raise the value of their own process, and lower it again as far as the last value that a privileged
+/// process set, which for a service is the one that systemd started it with.
+#[derive(Debug)]
+pub struct Expendable {
+    /// The value that the process started with; none where there is no /proc.
+    start: Option<i32>,
+}
+
+/// How little the service would lose with this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// It serves.
+    Everything,
+    /// It is what can be gone back to.
+    Resort,
+    /// It finishes what is open.
+    Remains,
+}
+
+impl Expendable {
+    /// Notes the value that the process has.
+    #[must_use]
+    pub fn new() -> Self {
+        let start = std::fs::read_to_string(OOM_SCORE_ADJ).ok().and_then(|text| text.trim().parse().ok());
+        Self { start }
+    }
+
+    /// Has the kernel kill this process before, or not before, others of the service.
+    pub fn set(&self, loss: Loss) {
+        let more = match loss {
+            Loss::Everything => 0,
+            Loss::Resort => 250,
+            Loss::Remains => 500,
+        };
+        if let Some(start) = self.start {
+            // refused, it only means that the kernel chooses by size alone
+            let _ = std::fs::write(OOM_SCORE_ADJ, (start + more).min(MOST).to_string());
+        }
+    }
+}
+
+impl Default for Expendable {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Bytes of memory that `memory` stands for.
+#[must_use]
+pub fn bytes(memory: Memory) -> u64 {
+    match memory {
+        Memory::Size(bytes) => bytes,
+        Memory::Share(parts) => share(whole(), parts),
+    }
+}
+
+fn share(whole: u64, parts: u32) -> u64 {
+    u64::try_from(u128::from(whole) * u128::from(parts) / 1_000_000).unwrap_or(u64::MAX)
+}
+
+/// What the service may use: the memory of the machine, or less if a control group around it has a limit.
+fn whole() -> u64 {
+    let machine = rustix::system::sysinfo();
+    let machine = (machine.totalram as u64).saturating_mul(u64::from(machine.mem_unit));
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"));
+    group.and_then(|group| limit(Path::new("/sys/fs/cgroup"), group)).map_or(machine, |limit| limit.min(machine))
+}
+
+/// The lowest `memory.max` of `group` and the groups around it.
+fn limit(root: &Path, group: &str) -> Option<u64> {
+    let around = Path::new(group).ancestors();
+    let limits = around.filter_map(|group| std::fs::read_to_string(root.join(group).join("memory.max")).ok());
+    limits.filter_map(|text| text.trim().parse().ok()).min()
+}
+
+const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
+const MOST: i32 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_limit_of_the_groups_around_counts() {
+        let root = tempfile::tempdir().expect("directory");
+        let group = root.path().join("system.slice/proxy.service");
+        std::fs::create_dir_all(&group).expect("directories");
+        std::fs::write(group.join("memory.max"), "max\n").expect("write");
+        assert_eq!(limit(root.path(), "system.slice/proxy.service"), None);
+        std::fs::write(root.path().join("system.slice/memory.max"), "1000\n").expect("write");
+        assert_eq!(limit(root.path(), "system.slice/proxy.service"), Some(1000));
+        std::fs::write(group.join("memory.max"), "500\n").expect("write");
+        assert_eq!(limit(root.path(), "system.slice/proxy.service"), Some(500));
+    }
+
+    #[test]
+    fn a_share_is_of_what_the_service_may_use() {
+        assert_eq!(share(1 << 40, 250_000), 1 << 38);
+        assert_eq!(share(u64::MAX, 1_000_000), u64::MAX);
+        assert!(bytes(Memory::Share(1_000_000)) > 1 << 20);
+        assert_eq!(bytes(Memory::Size(7)), 7);
+    }
+}

@@ -1,0 +1,155 @@
+//! Reloads that take something away: what is gone stays where it is until its deadline, everything else moves.
+
+use std::net::{SocketAddr, TcpStream};
+
+use super::{Change, Scene};
+use crate::strict::Habits;
+use crate::support::{Wire, free_address, wait_for};
+
+const UPGRADE: &str = "GET /websocket HTTP/1.1\r\nHost: $host\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+const GET: &str = "GET /get HTTP/1.1\r\nHost: $host\r\n\r\n";
+
+/// What there is beside the scene: listeners of either kind that a reload takes away, a relay whose server it changes,
+/// and a site whose pool it takes away.
+struct Passing {
+    http: SocketAddr,
+    tcp: SocketAddr,
+    other: SocketAddr,
+}
+
+impl Passing {
+    fn new() -> Self {
+        Self { http: free_address(), tcp: free_address(), other: free_address() }
+    }
+
+    fn before(&self, scene: &Scene) -> String {
+        let Self { http, tcp, .. } = self;
+        let pool =
+            format!("[site.\"gone.example\"]\nto = \"gone\"\n[pool.gone]\nservers = [\"{}\"]", scene.servers.http[3]);
+        let listeners = format!("[listen.gone]\naddress = \"{http}\"\n[tcp.going]\nlisten = \"{tcp}\"\nto = \"bytes\"");
+        format!("{}\n{pool}\n{listeners}\n", self.with_relay_to(scene, scene.servers.tcp[0]))
+    }
+
+    fn after(&self, scene: &Scene) -> String {
+        self.with_relay_to(scene, scene.servers.tcp[3])
+    }
+
+    fn with_relay_to(&self, scene: &Scene, server: SocketAddr) -> String {
+        let other = format!("[tcp.other]\nlisten = \"{}\"\nto = [\"{server}\"]", self.other);
+        format!("{}\n[drain]\ntimeout = \"3s\"\n{other}", scene.config(Change::Nothing))
+    }
+}
+
+#[test]
+fn what_a_reload_takes_away_stays_until_its_deadline_and_everything_else_moves() {
+    let (scene, passing) = (Scene::new(), Passing::new());
+    let run = scene.run();
+    run.configure(&passing.before(&scene));
+    let service = run.start();
+    let crowd = scene.crowd(Habits::EVERYBODY);
+    let mut tunnels = [
+        ("a relay that is gone", session(passing.tcp)),
+        ("a relay to other servers", session(passing.other)),
+        ("a listener that is gone", websocket(passing.http, "localhost")),
+        ("a pool that is gone", websocket(scene.http, "gone.example")),
+    ];
+    let (_, old) = service.serving();
+    run.configure(&passing.after(&scene));
+    crowd.mark("reload");
+    service.reload_well();
+    run.wait_log("Generation 1 drains");
+    for address in [passing.http, passing.tcp] {
+        wait_for("a listener to be gone", || TcpStream::connect(address).is_err().then_some(()));
+    }
+    crowd.wait_requests(300);
+    for (what, tunnel) in &mut tunnels {
+        tunnel.send(format!("{what} still echoes"));
+        tunnel.expect(format!("{what} still echoes"));
+    }
+    assert!(service.workers().contains(&old), "its worker is gone before its tunnels");
+    for (what, tunnel) in &mut tunnels {
+        let (rest, _) = tunnel.rest();
+        assert!(rest.is_empty(), "{what}: {rest:?}");
+    }
+    assert_eq!(service.settled().0, 2);
+    let log = run.log();
+    let ended = log.lines().find(|line| line.contains("Generation 1 ended")).unwrap_or_default();
+    assert!(ended.contains(" 4 cut"), "{ended}");
+    crowd.assert_tunnels_run();
+    let tally = crowd.end();
+    tally.assert_unseen();
+    scene.assert_served_once();
+}
+
+#[test]
+fn a_connection_whose_site_is_gone_moves_and_is_answered_by_the_new_configuration() {
+    let (scene, passing) = (Scene::new(), Passing::new());
+    let run = scene.run();
+    run.configure(&passing.before(&scene));
+    let service = run.start();
+    let mut client = Wire::connect(scene.http).of_host("gone.example");
+    client.send(GET);
+    assert_eq!(client.answer().status(), 204);
+    run.configure(&passing.after(&scene).replace("[site.\"*\"]", "[site.\"localhost\"]"));
+    service.reload_well();
+    assert_eq!(service.settled().0, 2);
+    client.send(GET);
+    let answer = client.answer();
+    assert_ne!(answer.status(), 204, "answered by a site that is gone: {}", answer.head.text());
+    let mut client = client.of_host("localhost");
+    client.send(GET);
+    assert_eq!(client.answer().status(), 204);
+}
+
+#[test]
+fn an_idle_connection_of_a_listener_that_is_gone_is_told_with_an_answer_or_closed_at_the_deadline() {
+    let (scene, passing) = (Scene::new(), Passing::new());
+    let run = scene.run();
+    run.configure(&passing.before(&scene));
+    let service = run.start();
+    let idle = || {
+        let mut client = Wire::connect(passing.http).of_host("localhost");
+        client.send(GET);
+        assert_eq!(client.answer().status(), 204);
+        client
+    };
+    let (mut asks, mut waits) = (idle(), idle());
+    run.configure(&passing.after(&scene));
+    service.reload_well();
+    run.wait_log("Generation 1 drains");
+    wait_for("the listener to be gone", || TcpStream::connect(passing.http).is_err().then_some(()));
+    // when is spread over the time of the drain
+    wait_for("the last answer", || {
+        asks.send(GET);
+        let answer = asks.answer();
+        assert_eq!(answer.status(), 204);
+        answer.says_close().then_some(())
+    });
+    asks.assert_closed();
+    waits.assert_closed();
+    assert_eq!(service.settled().0, 2);
+}
+
+/// A tunnel through a relay.
+#[track_caller]
+fn session(address: SocketAddr) -> Wire {
+    echoing(Wire::connect(address))
+}
+
+/// A tunnel after an upgrade.
+#[track_caller]
+fn websocket(address: SocketAddr, host: &str) -> Wire {
+    let mut wire = Wire::connect(address).of_host(host);
+    wire.send(UPGRADE);
+    assert_eq!(wire.head().status(), 101);
+    echoing(wire)
+}
+
+// the first byte tells the server to echo
+#[track_caller]
+fn echoing(mut wire: Wire) -> Wire {
+    wire.send("E");
+    wire.expect("E");
+    wire
+}

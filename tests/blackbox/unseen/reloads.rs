@@ -1,0 +1,41 @@
+//! Reloads that go well.
+
+use std::time::{Duration, Instant};
+
+use super::{Change, Scene, Steps};
+use crate::strict::Habits;
+
+/// How many reloads the promise is shown with.
+const RELOADS: usize = 30;
+
+#[test]
+fn thirty_reloads_of_changed_and_unchanged_configurations_are_seen_by_no_client() {
+    let scene = Scene::new();
+    let run = scene.run();
+    let service = run.start();
+    let crowd = scene.crowd(Habits::EVERYBODY);
+    let mut steps = Steps::of(Duration::from_millis(500));
+    for round in 0..RELOADS {
+        if round % 2 == 0 {
+            let change = Change::ALL[round / 2 % Change::ALL.len()];
+            run.configure(&scene.config(change));
+            crowd.mark(&format!("reload {}: {change:?}", round + 1));
+            service.reload_well();
+        } else {
+            crowd.mark(&format!("reload {}: forced", round + 1));
+            service.reload_anyway();
+        }
+        run.notifications().so_far(); // systemd reads them too
+        steps.wait();
+    }
+    let began = Instant::now();
+    assert_eq!(service.settled().0, 1 + RELOADS as u64);
+    eprintln!("one worker was left {:?} after the last step", began.elapsed());
+    // what moved last must work too
+    crowd.wait_requests(100);
+    crowd.assert_tunnels_run();
+    let tally = crowd.end();
+    eprintln!("{tally}");
+    tally.assert_unseen();
+    scene.assert_served_once();
+}
