@@ -2,24 +2,27 @@
 //!
 //! Nothing here calls `shutdown(2)`, or `listen(2)` on a socket that is in use: both reach every process that has it.
 
+mod carry;
+
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::upgrade::descriptors::{Carrier, Inherited};
+pub use self::carry::Carried;
 use crate::control::message::{BindAddress, Held};
 use crate::observe::event::Event;
 use crate::sys::never_block;
-use crate::systemd::activation::{Activation, Origin};
+use crate::systemd::activation::{self, Activation, Origin};
 use crate::systemd::notify::Notify;
 
 /// The sockets, by the names of their listeners.
 #[derive(Debug, Default)]
 pub struct Listeners {
     list: Vec<Listener>,
+    /// What the last generation uses that proved good: the next worker may be made from it. None before the first did.
+    proven: Option<Vec<Held>>,
 }
 
 #[derive(Debug)]
@@ -49,28 +52,6 @@ impl Listeners {
         (listeners, events)
     }
 
-    /// Every socket by its name, for another program to go on with.
-    pub fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> Vec<(Held, RawFd)> {
-        self.list.iter().map(|one| (one.held.clone(), carrier.carry(&one.socket))).collect()
-    }
-
-    /// Goes on with the sockets of another program. One that is missing is said, and bound anew when it is asked for.
-    #[must_use]
-    pub fn go_on(carried: Vec<(Held, RawFd)>, inherited: &mut Inherited) -> (Self, Vec<Event>) {
-        let mut listeners = Self::default();
-        let mut events = Vec::new();
-        for (held, number) in carried {
-            match inherited.take(number) {
-                Some(socket) => listeners.list.push(Listener { held, socket }),
-                None => {
-                    let text = format!("the socket of listener {} was lost in the upgrade", held.listener);
-                    events.push(Event::SupervisorWarning { text });
-                }
-            }
-        }
-        (listeners, events)
-    }
-
     /// Every socket, as a worker is told of it. They do not block, whatever somebody did to them meanwhile.
     pub fn all(&self) -> Vec<(Held, &OwnedFd)> {
         for listener in &self.list {
@@ -91,56 +72,77 @@ impl Listeners {
         notify: &mut Notify,
     ) -> io::Result<(&OwnedFd, Vec<Event>)> {
         let held = Held { listener: listener.to_owned(), bound: Some(address.clone()) };
-        let mut events = Vec::new();
-        let index = match self.list.iter().position(|one| one.held == held) {
-            Some(index) => index,
-            None => {
-                let socket = bind(address)?;
-                let local = local_address(&socket)?;
-                events.push(Event::ListenerBound { listener: listener.to_owned(), address: local.to_string() });
-                if let Err(fault) = notify.store(listener, socket.as_fd()) {
-                    let text = format!(
-                        "the socket of listener {listener} was not stored with systemd ({fault}): a restart closes it"
-                    );
-                    events.push(Event::SupervisorWarning { text });
-                }
-                self.list.push(Listener { held, socket });
-                self.list.len() - 1
-            }
+        if let Some(index) = self.list.iter().position(|one| one.held == held) {
+            return Ok((&self.list[index].socket, Vec::new()));
+        }
+        let socket = match self.list.iter().find(|one| one.held.bound == held.bound) {
+            // the listener has another name now: a second socket at the same address cannot be had
+            Some(renamed) => renamed.socket.try_clone()?,
+            None => bind(address)?,
         };
-        Ok((&self.list[index].socket, events))
+        let local = local_address(&socket)?;
+        let mut events = vec![Event::ListenerBound { listener: listener.to_owned(), address: local.to_string() }];
+        events.extend(self.store(listener, &socket, notify).map(|text| Event::SupervisorWarning { text }));
+        self.list.push(Listener { held, socket });
+        Ok((&self.list[self.list.len() - 1].socket, events))
     }
 
-    /// Lets go of the sockets that were bound here and are not among `used`; those of socket units stay, they are
-    /// systemd's. Returns what an operator should know.
-    pub fn keep(&mut self, used: &[Held], notify: &mut Notify) -> Vec<Event> {
-        let (kept, dropped) = std::mem::take(&mut self.list)
+    /// Gives a new socket to systemd. Returns what is wrong when it will not keep it.
+    fn store(&self, listener: &str, socket: &OwnedFd, notify: &mut Notify) -> Option<String> {
+        if let Err(fault) = notify.store(listener, socket.as_fd()) {
+            return Some(format!(
+                "the socket of listener {listener} cannot be given to systemd ({fault}): a restart closes it"
+            ));
+        }
+        let stored = self.list.iter().filter(|one| one.held.bound.is_some()).count() + 1;
+        let room = activation::store_room();
+        (stored > room && !notify.is_silent()).then(|| {
+            format!("systemd keeps {room} sockets, and {listener} is one more: a restart closes it (FileDescriptorStoreMax=)")
+        })
+    }
+
+    /// A generation proved good that uses these. Returns what an operator should know of others.
+    pub fn prove(&mut self, used: Vec<Held>) -> Vec<Event> {
+        let unused = self.list.iter().filter(|one| one.held.bound.is_none() && !used.contains(&one.held));
+        let unused = unused.map(|one| Event::ListenerUnused {
+            listener: one.held.listener.clone(),
+            address: local_address(&one.socket).map_or_else(|_| "?".to_owned(), |address| address.to_string()),
+        });
+        let events = unused.collect();
+        self.proven = Some(used);
+        events
+    }
+
+    /// Lets go of the sockets that were bound here and that nobody needs: neither what proved good, nor one of `living`,
+    /// which is what generations use that serve or can be gone back to. Those of socket units stay, they are systemd's.
+    pub fn keep(&mut self, living: &[&Held], notify: &mut Notify) {
+        let Some(proven) = &self.proven else { return };
+        let needed = |one: &Held| proven.contains(one) || living.contains(&one);
+        let (kept, dropped): (Vec<_>, Vec<_>) = std::mem::take(&mut self.list)
             .into_iter()
-            .partition(|one: &Listener| one.held.bound.is_none() || used.contains(&one.held));
+            .partition(|one: &Listener| one.held.bound.is_none() || needed(&one.held));
         self.list = kept;
         for listener in dropped {
             self.forget(&listener, notify);
         }
-        let unused = self.list.iter().filter(|one| !used.contains(&one.held));
-        unused
-            .map(|one| Event::ListenerUnused {
-                listener: one.held.listener.clone(),
-                address: local_address(&one.socket).map_or_else(|_| "?".to_owned(), |address| address.to_string()),
-            })
-            .collect()
     }
 
     /// Closes the socket everywhere outside the workers.
     fn forget(&self, dropped: &Listener, notify: &mut Notify) {
         let name = &dropped.held.listener;
         notify.forget(name);
-        // that went by name: what else has the name goes back in
-        let same_name = self.list.iter().filter(|one| one.held.listener == *name && one.held.bound.is_some());
-        for listener in same_name {
+        // That went by name: what else has the name goes back in. And systemd keeps no socket twice: one that has another
+        // name now stood there under its old one.
+        let address = &dropped.held.bound;
+        let same =
+            |one: &&Listener| one.held.bound.is_some() && (one.held.listener == *name || one.held.bound == *address);
+        for listener in self.list.iter().filter(same) {
             // should it fail: a restart closes this one socket, and binds it again
-            let _ = notify.store(name, listener.socket.as_fd());
+            let _ = notify.store(&listener.held.listener, listener.socket.as_fd());
         }
-        if let Some(BindAddress::Unix(path)) = &dropped.held.bound {
+        if let Some(BindAddress::Unix(path)) = address
+            && !self.list.iter().any(|one| one.held.bound == *address)
+        {
             // a path that nobody listens on any more; if it is gone, so much the better
             let _ = std::fs::remove_file(path);
         }
@@ -169,7 +171,9 @@ fn bind(address: &BindAddress) -> io::Result<OwnedFd> {
 
 /// A path that nobody listens on is left from an earlier run.
 fn remove_stale(path: &Path) {
-    let refused = UnixStream::connect(path).err().map(|fault| fault.kind());
+    // never waiting: one whose queue is full is alive, and must not stop the supervisor
+    let knock = || Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?.connect(&SockAddr::unix(path)?);
+    let refused = knock().err().map(|fault| fault.kind());
     if refused == Some(io::ErrorKind::ConnectionRefused) {
         let _ = std::fs::remove_file(path); // bind says what is wrong if it cannot be removed
     }
@@ -223,8 +227,16 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).expect("bind"));
         let mut listeners = Listeners::default();
         listeners.bind("one", &address, &mut Notify::silent()).expect("stale");
-        let fault = listeners.bind("other", &address, &mut Notify::silent()).expect_err("in use");
+        let fault = Listeners::default().bind("one", &address, &mut Notify::silent()).expect_err("in use");
         assert_eq!(fault.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    fn held(listener: &str, address: &BindAddress) -> Held {
+        Held { listener: listener.to_owned(), bound: Some(address.clone()) }
+    }
+
+    fn names(listeners: &Listeners) -> Vec<&str> {
+        listeners.list.iter().map(|one| one.held.listener.as_str()).collect()
     }
 
     #[test]
@@ -239,9 +251,54 @@ mod tests {
             refused: Vec::new(),
         });
         let address = local_address(listeners.bind("own", &anywhere(), &mut notify).expect("bind").0).expect("address");
-        let events = listeners.keep(&[], &mut notify);
+        let events = listeners.prove(Vec::new());
         assert!(matches!(&events[..], [Event::ListenerUnused { listener, .. }] if listener == "unit"), "{events:?}");
-        assert_eq!(listeners.all().len(), 1);
+        listeners.keep(&[], &mut notify);
+        assert_eq!(names(&listeners), ["unit"]);
         bind(&address).expect("free again");
+    }
+
+    #[test]
+    fn nothing_is_closed_before_a_generation_proved_good_nor_while_one_could_be_gone_back_to() {
+        let mut notify = Notify::silent();
+        let mut listeners = Listeners::default();
+        listeners.bind("old", &anywhere(), &mut notify).expect("bind");
+        listeners.keep(&[], &mut notify);
+        assert_eq!(names(&listeners), ["old"], "the first generation is about to say that it uses it");
+        listeners.prove(Vec::new());
+        listeners.keep(&[&held("old", &anywhere())], &mut notify);
+        assert_eq!(names(&listeners), ["old"]);
+        listeners.keep(&[], &mut notify);
+        assert!(names(&listeners).is_empty());
+    }
+
+    #[test]
+    fn a_listener_that_gets_another_name_keeps_its_socket() {
+        let directory = tempfile::tempdir().expect("directory");
+        let address = BindAddress::Unix(directory.path().join("listener"));
+        let mut notify = Notify::silent();
+        let mut listeners = Listeners::default();
+        listeners.bind("old", &address, &mut notify).expect("bind");
+        listeners.bind("new", &address, &mut notify).expect("the address is our own");
+        listeners.prove(vec![held("new", &address)]);
+        listeners.keep(&[], &mut notify);
+        assert_eq!(names(&listeners), ["new"]);
+        assert!(directory.path().join("listener").exists(), "the path is still listened on");
+        listeners.prove(Vec::new());
+        listeners.keep(&[], &mut notify);
+        assert!(!directory.path().join("listener").exists());
+    }
+
+    #[test]
+    fn a_unix_socket_whose_queue_is_full_is_in_use_and_stops_nobody() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("listener");
+        let address = BindAddress::Unix(path.clone());
+        let busy = Socket::new(Domain::UNIX, Type::STREAM, None).expect("socket");
+        busy.bind(&SockAddr::unix(&path).expect("address")).expect("bind");
+        busy.listen(0).expect("listen");
+        let _waiting = std::os::unix::net::UnixStream::connect(&path).expect("the one that fits");
+        let fault = Listeners::default().bind("one", &address, &mut Notify::silent()).expect_err("in use");
+        assert_eq!(fault.kind(), io::ErrorKind::AddrInUse);
     }
 }

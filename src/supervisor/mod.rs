@@ -26,6 +26,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
 use self::clients::{Clients, OpenError};
+use self::generation::State;
 use self::generations::{Action, Caller, Generations, Input, Notice, Phase, Settings};
 use self::listeners::Listeners;
 use self::process::Image;
@@ -178,6 +179,7 @@ impl Supervisor {
                 self.carry_out(action, now);
             }
         }
+        self.let_go_of_sockets();
     }
 
     fn carry_out(&mut self, action: Action, now: Instant) {
@@ -214,9 +216,21 @@ impl Supervisor {
         }
         let ready = self.generations.list().iter().find(|one| one.number == number).and_then(|one| one.ready.as_ref());
         if let Some(ready) = ready {
-            let events = self.listeners.keep(&ready.listeners, &mut self.notify);
+            let events = self.listeners.prove(ready.listeners.clone());
             events.into_iter().for_each(|event| self.journal.event(event));
         }
+    }
+
+    /// Gives up the sockets that nobody needs any more: of listeners that a configuration dropped and cannot come back,
+    /// and of those that came with a generation which did not stay. One that starts has not yet said what it uses.
+    fn let_go_of_sockets(&mut self) {
+        let list = self.generations.list();
+        if list.iter().any(|one| matches!(one.state, State::Starting { .. })) {
+            return;
+        }
+        let living = list.iter().filter(|one| one.accepts() || one.is_parked()).filter_map(|one| one.ready.as_ref());
+        let living: Vec<_> = living.flat_map(|ready| &ready.listeners).collect();
+        self.listeners.keep(&living, &mut self.notify);
     }
 
     fn say(&mut self, notice: Notice, now: Instant) {

@@ -48,6 +48,13 @@ pub fn stored_name(listener: &str) -> String {
     format!("{STORED}{listener}")
 }
 
+/// How many descriptors systemd stores for the service: `FDSTORE`, which systemd 254 and later say; else what the unit
+/// of the package has.
+#[must_use]
+pub fn store_room() -> usize {
+    std::env::var("FDSTORE").ok().and_then(|room| room.parse().ok()).unwrap_or(FILE_DESCRIPTOR_STORE_MAX)
+}
+
 /// Takes every socket that systemd passed. The second call finds none.
 ///
 /// Call it before any thread exists: it removes `LISTEN_PID` and `LISTEN_FDS` from the environment.
@@ -103,6 +110,9 @@ fn named(name: &str, socket: OwnedFd) -> Passed {
     };
     Passed { name: name.to_owned(), origin, socket }
 }
+
+/// `FileDescriptorStoreMax=` of proxy.service.
+const FILE_DESCRIPTOR_STORE_MAX: usize = 64;
 
 const STORED: &str = "bound/";
 

@@ -60,6 +60,12 @@ impl Notify {
         Self { socket: None, unsent: VecDeque::new(), status: String::new(), reloading: false, watchdog: None }
     }
 
+    /// Whether nobody is told.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.socket.is_none()
+    }
+
     fn to(path: &[u8]) -> io::Result<Self> {
         let address = match path {
             [] => return Ok(Self::silent()),

@@ -2,8 +2,12 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
-use crate::support::{Run, Service, assert_serves, free_address, socket, wait_for};
+use rustix::process::Signal;
+
+use crate::support::{Asking, Run, Service, assert_serves, free_address, signal, socket, wait_for};
 
 fn two_listeners(address: SocketAddr) -> String {
     format!("[listen.http]\n[listen.metrics]\naddress = \"{address}\"\n")
@@ -144,4 +148,123 @@ fn sockets_of(pid: u32) -> Vec<String> {
     sockets.sort();
     sockets.dedup();
     sockets
+}
+
+#[test]
+fn several_sockets_of_one_name_are_all_accepted_on() {
+    let (one, first) = socket();
+    let (other, second) = socket();
+    let run = Run::new("").socket("http", one).socket("http", other);
+    let service = run.start();
+    service.reload_well();
+    assert_serves(first);
+    assert_serves(second);
+}
+
+#[test]
+fn an_address_bound_for_a_reload_that_is_refused_is_given_up() {
+    let (http, _) = socket();
+    let (_taken, taken) = socket();
+    let run = Run::new("").socket("http", http);
+    let service = run.start();
+    let address = free_address();
+    run.configure(&format!("{}[listen.nowhere]\naddress = \"{taken}\"\n", two_listeners(address)));
+    assert!(!service.reload().0);
+    let removed = run.notifications().wait("FDSTOREREMOVE=1"); // after the message that holds a copy of the socket
+    assert_eq!(removed.value("FDNAME"), Some("bound/metrics"));
+    assert_refused(address);
+}
+
+#[test]
+fn an_address_bound_for_a_reload_that_is_rolled_back_is_given_up() {
+    let (http, http_address) = socket();
+    let run = Run::new("").socket("http", http).argument("--probation=1h");
+    let service = run.start();
+    let address = free_address();
+    run.configure(&two_listeners(address));
+    service.reload_well();
+    assert_serves(address);
+    signal(service.serving().1, Signal::KILL);
+    run.wait_log("Rolled back");
+    let removed = run.notifications().wait("FDSTOREREMOVE=1");
+    assert_eq!(removed.value("FDNAME"), Some("bound/metrics"));
+    assert_refused(address);
+    assert_serves(http_address);
+}
+
+#[test]
+fn a_listener_that_was_dropped_serves_again_after_a_roll_back() {
+    let (http, _) = socket();
+    let address = free_address();
+    let run = Run::new(&two_listeners(address)).socket("http", http).argument("--probation=1h");
+    let service = run.start();
+    run.configure("[listen.http]\n");
+    service.reload_well();
+    signal(service.serving().1, Signal::KILL);
+    run.wait_log("Rolled back");
+    assert_serves(address);
+    assert!(!run.notifications().so_far().iter().any(|one| one.says("FDSTOREREMOVE=1")), "given up too early");
+}
+
+#[test]
+fn a_refused_reload_in_between_takes_no_listener_away() {
+    let (http, _) = socket();
+    let address = free_address();
+    let run = Run::new(&two_listeners(address)).socket("http", http);
+    let service = run.start();
+    run.configure("[listen.http]\n[listen.nowhere]\naddress = \"192.0.2.1:80\"\n");
+    let (good, text) = service.reload();
+    assert!(!good && text.contains("192.0.2.1:80") && text.contains("assign requested address"), "{text}");
+    assert_serves(address);
+}
+
+#[test]
+fn a_listener_that_gets_another_name_refuses_nobody_and_is_stored_under_it() {
+    let (http, _) = socket();
+    let address = free_address();
+    let run = Run::new(&two_listeners(address)).socket("http", http);
+    let service = run.start();
+    let asking = Asking::start(address);
+    run.configure(&two_listeners(address).replace("metrics", "renamed"));
+    let (good, text) = service.reload();
+    assert!(good, "{text}");
+    service.settled();
+    asking.end();
+    let removed = run.notifications().wait("FDSTOREREMOVE=1");
+    assert_eq!(removed.value("FDNAME"), Some("bound/metrics"));
+    // only now: systemd keeps no socket twice
+    let stored = run.notifications().wait("FDSTORE=1");
+    assert_eq!(stored.value("FDNAME"), Some("bound/renamed"));
+    assert_eq!(local_address(&stored.descriptors[0]), address);
+}
+
+#[test]
+fn a_unix_socket_comes_and_goes_with_its_listener() {
+    let (http, _) = socket();
+    let run = Run::new("").socket("http", http);
+    let service = run.start();
+    let path = run.path("listener");
+    let config = |path: &Path| format!("[listen.http]\n[listen.local]\naddress = \"unix:{}\"\n", path.display());
+    run.configure(&config(&path));
+    service.reload_well();
+    UnixStream::connect(&path).expect("somebody listens");
+    run.configure(&config(&run.path("missing/listener")));
+    let (good, text) = service.reload();
+    assert!(!good && text.contains("the directory must exist and be writable"), "{text}");
+    UnixStream::connect(&path).expect("somebody still listens");
+    run.configure("[listen.http]\n");
+    service.reload_well();
+    wait_for("the end of the path", || (!path.exists()).then_some(()));
+}
+
+#[test]
+fn a_socket_for_which_systemd_has_no_room_is_said() {
+    let (http, _) = socket();
+    let (first, second) = (free_address(), free_address());
+    let more = format!("[listen.other]\naddress = \"{second}\"\n");
+    let run = Run::new(&(two_listeners(first) + &more)).socket("http", http).variable("FDSTORE", "1");
+    let _service = run.start();
+    run.wait_log("systemd keeps 1 sockets, and other is one more: a restart closes it");
+    assert_serves(first);
+    assert_serves(second);
 }

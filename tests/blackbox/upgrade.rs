@@ -36,7 +36,8 @@ fn wait_upgraded(service: &Service, program: &Path) {
 #[track_caller]
 fn upgrade(service: &Service, program: &Path) {
     replace(program, SEGUE);
-    service.reload_well();
+    let (good, text) = service.reload();
+    assert!(good, "{text}");
     wait_upgraded(service, program);
 }
 

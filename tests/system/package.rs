@@ -78,7 +78,7 @@ fn an_upgrade_makes_the_supervisor_the_new_program_in_the_same_process(release: 
 
     farm::one_generation(&machine);
     let worker = machine.workers();
-    machine.ok("systemctl reload proxy");
+    machine.ok("segue reload --force");
     farm::one_generation(&machine);
     assert_ne!(machine.workers(), worker);
     machine.ok("systemctl stop proxy.service");

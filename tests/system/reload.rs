@@ -1,7 +1,9 @@
 //! Reload and restart under load: what no client may see.
 
+use std::time::Duration;
+
 use crate::support::machine::{Machine, Release};
-use crate::support::{farm, load};
+use crate::support::{farm, load, wait_for};
 
 facts![
     twenty_reloads_lose_none_of_a_hundred_thousand_new_connections,
@@ -122,4 +124,10 @@ fn a_listener_added_by_reload_is_kept_over_restart_and_crash(release: Release) {
     machine.ok("systemctl kill --kill-whom main --signal KILL proxy.service");
     machine.ok("curl --silent --show-error --fail --max-time 5 http://127.0.0.1:81/index.php");
     assert_eq!(socket(), bound, "another socket after the crash");
+    machine.configure(farm::CONFIG);
+    machine.ok("systemctl reload proxy");
+    wait_for("port 81 to be closed", Duration::from_secs(20), || {
+        (machine.run("curl --silent --max-time 5 http://127.0.0.1:81/").status.code() == Some(7)).then_some(())
+    });
+    assert_eq!(machine.property("NFileDescriptorStore"), "0");
 }

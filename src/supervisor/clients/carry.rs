@@ -34,17 +34,18 @@ struct CarriedClient {
 impl Clients {
     /// All of it, for another program to go on with.
     pub fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> Carried {
-        let connected = self.connected.iter().map(|(number, client)| CarriedClient {
+        let Self { socket, path, directory, last, deaf_until: _, connected } = self;
+        let connected = connected.iter().map(|(number, client)| CarriedClient {
             number: *number,
             channel: carrier.carry(&client.channel),
             until: client.until,
         });
         let connected = connected.collect();
         Carried {
-            path: self.path.clone(),
-            socket: carrier.carry(&self.socket),
-            directory: carrier.carry(&self.directory),
-            last: self.last,
+            path: path.clone(),
+            socket: carrier.carry(socket),
+            directory: carrier.carry(directory),
+            last: *last,
             connected,
         }
     }

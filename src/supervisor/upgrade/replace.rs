@@ -99,7 +99,25 @@ impl Supervisor {
     }
 
     fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> State<Borrowed<'a>> {
-        let Talk { reloading, unsent } = self.notify.talk();
+        // a field that comes later shall not be forgotten here
+        let Self {
+            generations,
+            workers,
+            listeners,
+            clients,
+            recalls,
+            totals,
+            notify,
+            signals,
+            journal,
+            inputs,
+            regular,
+            upgrade,
+            exit,
+        } = self;
+        // made anew, or empty between two waits
+        let _ = (signals, journal, inputs, regular, upgrade, exit);
+        let Talk { reloading, unsent } = notify.talk();
         let unsent = unsent.into_iter().map(|(text, with)| (text, with.map(|fd| carrier.carry_borrowed(fd))));
         let talk = Talk { reloading, unsent: unsent.collect() };
         let mut state = State {
@@ -107,10 +125,10 @@ impl Supervisor {
             program: OWN_VERSION.to_owned(),
             pid: std::process::id(),
             descriptors: Vec::new(),
-            knowledge: Knowledge { generations: &self.generations, recalls: &self.recalls, totals: &self.totals },
-            workers: self.workers.carry(carrier),
-            listeners: self.listeners.carry(carrier),
-            clients: self.clients.carry(carrier),
+            knowledge: Knowledge { generations, recalls, totals },
+            workers: workers.carry(carrier),
+            listeners: listeners.carry(carrier),
+            clients: clients.carry(carrier),
             talk,
         };
         state.descriptors = carrier.numbers();

@@ -9,12 +9,11 @@ use std::os::fd::RawFd;
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::message::Held;
 use crate::control::payload::Payload;
 use crate::supervisor::generations::Generations;
 use crate::supervisor::recalls::Recalls;
 use crate::supervisor::totals::Totals;
-use crate::supervisor::{clients, workers};
+use crate::supervisor::{clients, listeners, workers};
 use crate::systemd::notify::Talk;
 
 /// The version of the shape.
@@ -36,7 +35,7 @@ pub struct State<K = Knowledge> {
     /// Their processes.
     pub workers: workers::Carried,
     /// The listening sockets.
-    pub listeners: Vec<(Held, RawFd)>,
+    pub listeners: listeners::Carried,
     /// Who is connected to `control.sock`.
     pub clients: clients::Carried,
     /// What systemd was told.

@@ -29,7 +29,7 @@ fn state(change: impl FnOnce(&mut Value)) -> Payload {
             totals: Totals::default(),
         },
         "workers": workers,
-        "listeners": [[{ "listener": "http", "bound": null }, 5]],
+        "listeners": { "list": [[{ "listener": "http", "bound": null }, 5]], "proven": null },
         "clients": { "path": "/run/segue/control.sock", "socket": 6, "directory": 8, "last": 0, "connected": [] },
         "talk": { "reloading": false, "unsent": [["READY=1", null]] },
     });

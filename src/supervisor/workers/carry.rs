@@ -46,13 +46,15 @@ struct CarriedProven {
 impl Workers {
     /// All of it, for another program to go on with.
     pub(in crate::supervisor) fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> Carried {
+        // a field that comes later shall not be forgotten here
+        let Self { binary, config, run_dir, list, proven } = self;
         let mut images = BTreeMap::new();
         let mut image_of = |image: &'a Image, carrier: &mut Carrier<'a>| {
             let number = carrier.carry(image);
             images.insert(number, image.path().to_owned());
             number
         };
-        let list = self.list.iter().map(|one| CarriedWorker {
+        let list = list.iter().map(|one| CarriedWorker {
             number: one.number,
             pid: one.process.pid().as_raw_pid(),
             channel: one.channel.as_ref().map(|channel| carrier.carry(channel)),
@@ -61,18 +63,11 @@ impl Workers {
             sources: one.sources.as_ref().map(|payload| carrier.carry(payload)),
         });
         let list = list.collect();
-        let proven = self.proven.as_ref().map(|proven| CarriedProven {
+        let proven = proven.as_ref().map(|proven| CarriedProven {
             image: image_of(&proven.image, carrier),
             sources: carrier.carry(&proven.sources),
         });
-        Carried {
-            binary: self.binary.clone(),
-            config: self.config.clone(),
-            run_dir: self.run_dir.clone(),
-            list,
-            proven,
-            images,
-        }
+        Carried { binary: binary.clone(), config: config.clone(), run_dir: run_dir.clone(), list, proven, images }
     }
 
     /// Goes on with the workers of another program. What is wrong with one of them is what happened to it.
