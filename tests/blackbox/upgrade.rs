@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -220,6 +221,57 @@ fn a_program_that_knows_nothing_of_it_serves_and_the_old_supervisor_goes_on_and_
     upgrade(&service, &program);
 }
 
+#[test]
+fn a_program_that_cannot_be_executed_after_all_changes_nothing() {
+    let (run, address, program) = installed();
+    let run = run.argument("--probation=2s");
+    let service = run.start();
+    wait_upgraded(&service, &program);
+    let before = executable(service.pid());
+    replace(&program, SEGUE);
+    let proving = run.path("proving");
+    std::fs::hard_link(&program, &proving).expect("link");
+    service.reload_well();
+    // while a reload is under way the supervisor bides its time, and then loses the right to execute the program
+    replace(&program, "/usr/bin/yes");
+    let caller = Asked::reload(&run.run_dir());
+    run.wait_log("Generation 2 passed its probation");
+    wait_for("the end of the rehearsal", || (!rehearses(&service)).then_some(()));
+    std::fs::set_permissions(&proving, std::fs::Permissions::from_mode(0o644)).expect("chmod");
+    run.wait_log("the new program could not be");
+    assert_eq!(executable(service.pid()), before);
+    assert!(run.log().contains("Permission denied"), "{}", run.log());
+    assert_eq!(left_open(&service), Vec::<String>::new());
+    let (_, _, stuck) = service.generations().into_iter().find(|(_, state, _)| state == "starting").expect("a reload");
+    signal(stuck, Signal::KILL);
+    assert!(matches!(caller.verdict(), Verdict::Failed { .. }));
+    assert_serves(address);
+    upgrade(&service, &program);
+}
+
+fn rehearses(service: &Service) -> bool {
+    let words = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    service.workers().iter().any(|pid| words(pid).contains("--rehearse"))
+}
+
+/// The descriptors of the supervisor that its children would have too, but for those that it has of this program.
+fn left_open(service: &Service) -> Vec<String> {
+    let here = not_closed_on_exec(std::process::id());
+    not_closed_on_exec(service.pid()).into_iter().filter(|number| !here.contains(number)).collect()
+}
+
+fn not_closed_on_exec(pid: u32) -> Vec<String> {
+    const CLOSED_ON_EXEC: u32 = 0o2_000_000;
+    let numbers = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("descriptors");
+    let numbers = numbers.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    let open = |number: &String| {
+        let about = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
+        let flags = about.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
+        flags.is_some_and(|flags| flags & CLOSED_ON_EXEC == 0)
+    };
+    numbers.filter(open).collect()
+}
+
 /// The program, with a word in it changed everywhere.
 fn without(word: &[u8]) -> Vec<u8> {
     let mut program = std::fs::read(SEGUE).expect("read");
@@ -265,5 +317,7 @@ fn ten_upgrades_leave_no_descriptor_and_no_process_behind() {
     let before = descriptors();
     (0..10).for_each(|_| upgrade_once());
     wait_for("as few descriptors as before", || (descriptors() <= before).then_some(()));
+    // between execve and the first thing that the program does they are open
+    wait_for("no descriptor that children would have", || left_open(&service).is_empty().then_some(()));
     assert!(get(address).is_ok());
 }
