@@ -5,10 +5,11 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
@@ -213,6 +214,39 @@ pub fn never_block(socket: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Goes on as another program: execv(2) with the environment of this one. Returns only when that fails, and then nothing
+/// changed.
+///
+/// `std` has the same, but gives this process the signal mask and the handlers of a new one first: a signal that comes
+/// then kills it.
+pub fn execute(program: &CStr, arguments: &[CString]) -> io::Error {
+    let pointers: Vec<_> = arguments.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect();
+    // SAFETY: `program` and each of `arguments` end with a nul, and the list of them with a null pointer.
+    unsafe { libc::execv(program.as_ptr(), pointers.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// The descriptor `number` that the program before left open when it went on as this one; it is closed on exec from now
+/// on.
+///
+/// # Errors
+/// When there is none, or it is closed on exec: then it was opened here, or was taken before.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: asks for the flags of whatever has the number.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if number <= libc::STDERR_FILENO || flags & libc::FD_CLOEXEC != 0 {
+        return Err(io::Error::other("not a descriptor that the program before left open"));
+    }
+    // SAFETY: whatever this program opens is closed on exec from the start, so nobody here owns the descriptor; and it
+    // cannot be taken twice, for the same reason.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(fd)
+}
+
 fn block(signals: &[Signal]) -> io::Result<libc::sigset_t> {
     let mut set = MaybeUninit::uninit();
     // SAFETY: sigemptyset initialises the set that it is given.
@@ -242,6 +276,25 @@ mod tests {
         assert_eq!(unsafe { libc::raise(libc::SIGWINCH) }, 0);
         assert_eq!(signals.next().expect("read"), Some(Signal::WINCH));
         assert_eq!(signals.next().expect("read"), None);
+    }
+
+    #[test]
+    fn a_descriptor_is_inherited_once_and_only_if_it_was_left_open() {
+        let own: OwnedFd = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").into();
+        inherited(own.as_raw_fd()).expect_err("opened here");
+        inherited(1).expect_err("standard output");
+        inherited(RawFd::MAX).expect_err("none");
+        rustix::io::fcntl_setfd(&own, rustix::io::FdFlags::empty()).expect("fcntl");
+        let number = std::os::fd::IntoRawFd::into_raw_fd(own);
+        let taken = inherited(number).expect("left open");
+        assert_eq!(rustix::io::fcntl_getfd(&taken).expect("flags"), rustix::io::FdFlags::CLOEXEC);
+        inherited(number).expect_err("taken");
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_executed_changes_nothing() {
+        let fault = execute(c"/", &[c"/".to_owned()]);
+        assert_eq!(fault.kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]

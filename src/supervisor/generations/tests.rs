@@ -102,6 +102,14 @@ impl Machine {
         actions
     }
 
+    /// All of it is written down and read again, as over an upgrade of the supervisor.
+    fn upgrade(&mut self) {
+        let before = format!("{:?}", self.generations);
+        let written = serde_json::to_string(&self.generations).expect("json");
+        self.generations = serde_json::from_str(&written).expect("json");
+        assert_eq!(format!("{:?}", self.generations), before);
+    }
+
     fn states(&self) -> Vec<(u64, &'static str)> {
         self.generations.list().iter().map(|one| (one.number, one.word())).collect()
     }
@@ -544,6 +552,8 @@ enum Happening {
     Die(usize),
     Close(usize),
     AnswerPings,
+    /// The supervisor goes on as another program.
+    Upgrade,
 }
 
 fn anything() -> impl Strategy<Value = Happening> {
@@ -560,6 +570,7 @@ fn anything() -> impl Strategy<Value = Happening> {
         2 => (0..6_usize).prop_map(Happening::Die),
         1 => (0..6_usize).prop_map(Happening::Close),
         4 => Just(Happening::AnswerPings),
+        1 => Just(Happening::Upgrade),
     ]
 }
 
@@ -622,6 +633,10 @@ impl Play {
             Happening::AnswerPings => {
                 let actions = self.machine.answer_pings();
                 self.note(&actions);
+                None
+            }
+            Happening::Upgrade => {
+                self.machine.upgrade();
                 None
             }
         };
