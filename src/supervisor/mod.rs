@@ -234,8 +234,12 @@ impl Supervisor {
     }
 
     /// Gives up the sockets that nobody needs any more: of listeners that a configuration dropped and cannot come back,
-    /// and of those that came with a generation which did not stay. One that starts has not yet said what it uses.
+    /// and of those that came with a generation which did not stay. One that starts has not yet said what it uses. When
+    /// the service stops nobody accepts any more, and the next start takes up all that there was.
     fn let_go_of_sockets(&mut self) {
+        if matches!(self.generations.phase(), Phase::Stopping | Phase::Over) {
+            return;
+        }
         let list = self.generations.list();
         if list.iter().any(|one| matches!(one.state, State::Starting { .. })) {
             return;

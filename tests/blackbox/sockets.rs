@@ -192,6 +192,20 @@ fn an_address_bound_for_a_reload_that_is_rolled_back_is_given_up() {
     assert_serves(http_address);
 }
 
+// `systemctl restart` within the probation closed the new port until the next start bound it again
+#[test]
+fn an_address_bound_a_moment_ago_stays_with_systemd_when_the_service_stops() {
+    let (http, _) = socket();
+    let run = Run::new("").socket("http", http).argument("--probation=1h");
+    let mut service = run.start();
+    run.configure(&two_listeners(free_address()));
+    service.reload_well();
+    run.notifications().wait("FDSTORE=1");
+    service.signal(Signal::TERM);
+    assert!(service.ended().success());
+    assert!(!run.notifications().so_far().iter().any(|one| one.says("FDSTOREREMOVE=1")), "given up at the stop");
+}
+
 #[test]
 fn a_listener_that_was_dropped_serves_again_after_a_roll_back() {
     let (http, _) = socket();
