@@ -13,6 +13,7 @@ pub mod status;
 mod table;
 
 use std::io::{self, Write as _};
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -138,6 +139,12 @@ pub struct Run {
     /// Start workers from this binary instead of this program's own path
     #[arg(long, value_name = "FILE", hide = true)]
     worker_binary: Option<PathBuf>,
+    /// Go on with the state in this descriptor, which an older version of this program left in this process
+    #[arg(long, value_name = "NUMBER", hide = true)]
+    take_over: Option<RawFd>,
+    /// Only say whether such a state, in standard input, could be gone on with
+    #[arg(long, hide = true, conflicts_with = "take_over")]
+    rehearse: bool,
 }
 
 /// Arguments of `segue reload`.

@@ -92,7 +92,7 @@ impl<W: Way> Serving<W> {
     /// Serves requests until the connection is idle or at its end.
     pub(super) async fn requests(self, listener: usize, stream: Stream, first: BytesMut) -> Served {
         let gate = Gate::new(&self.thread, &self.client, listener, stream, first);
-        let mut http = builder(self.settings(listener)).serve_connection(TokioIo::new(gate), self.clone());
+        let mut http = builder().serve_connection(TokioIo::new(gate), self.clone());
         let outcome = self.until_cut(poll_fn(|cx| http.poll_without_shutdown(cx))).await;
         let parts = http.into_parts();
         let mut remains = parts.io.into_inner().take_apart();
@@ -195,16 +195,11 @@ impl<W: Way> hyper::service::Service<Request<Incoming>> for Serving<W> {
 /// Bodies move in chunks up to this size, and so much of a response is gathered before it must be written.
 const CHUNK: usize = 256 * 1024;
 
-/// Fields that hyper takes without a table on the heap; it has to be told of more.
-const FIELDS: usize = 100;
-
-/// hyper without its own clock and limits: the gate has them. Half-closed connections look open to hyper, so that it
-/// goes on asking the gate whether the client is there.
-fn builder(settings: &Listener) -> http1::Builder {
+/// hyper without its own clocks and limits: the gate has them, and responses come with their `Date`. Half-closed
+/// connections look open to hyper, so that it goes on asking the gate whether the client is there.
+fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.half_close(false).header_read_timeout(None).writev(true).max_buf_size(CHUNK.max(2 * settings.max_head));
-    if settings.max_fields > FIELDS {
-        builder.max_headers(settings.max_fields);
-    }
+    builder.auto_date_header(false).half_close(false).header_read_timeout(None).writev(true);
+    builder.max_buf_size(CHUNK);
     builder
 }

@@ -1,5 +1,7 @@
 //! Connections to `control.sock`: who asks for a reload or for the status.
 
+mod carry;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, Mode};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+pub use self::carry::Carried;
 use crate::control::PROTOCOL;
 use crate::control::channel::{Channel, Received};
 use crate::control::request::{Reply, Request, Wish, socket_path};
@@ -20,7 +23,7 @@ pub struct Clients {
     socket: OwnedFd,
     path: PathBuf,
     /// Locked for as long as this supervisor lives, so that two never share a directory.
-    _run_dir: File,
+    directory: File,
     last: u64,
     /// New connections cannot be taken before then: there was no descriptor left.
     deaf_until: Option<Instant>,
@@ -72,7 +75,7 @@ impl Clients {
         let directory = lock(run_dir)?;
         let path = socket_path(run_dir);
         let socket = bind(&path).map_err(|source| OpenError::Bind { path: path.clone(), source })?;
-        Ok(Self { socket, path, _run_dir: directory, last: 0, deaf_until: None, connected: HashMap::new() })
+        Ok(Self { socket, path, directory, last: 0, deaf_until: None, connected: HashMap::new() })
     }
 
     /// Takes new connections of those who may ask: root, and the user that this process runs as.

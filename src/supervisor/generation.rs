@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::process::Program;
+use super::upgrade::moment;
 use crate::control::message::{Finished, Pong, Ready};
 use crate::control::tally::Inside;
 
 /// A worker made from one configuration and one binary.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Generation {
     /// Counts up from 1 over the life of the supervisor.
     pub number: u64,
@@ -20,8 +23,10 @@ pub struct Generation {
     /// Where it stands.
     pub state: State,
     /// When it came to stand there.
+    #[serde(with = "moment")]
     pub since: Instant,
     /// When it was made.
+    #[serde(with = "moment")]
     pub made: Instant,
     /// What it said of itself when it was ready.
     pub ready: Option<Ready>,
@@ -30,12 +35,14 @@ pub struct Generation {
     /// Its signs of life.
     pub pulse: Pulse,
     /// It closed its channel: gone by then, or killed.
+    #[serde(with = "moment::optional")]
     pub closed: Option<Instant>,
     /// Its last words.
     pub finished: Option<Finished>,
     /// Who takes over its connections while it drains, as it was last told.
     pub heir: Option<u64>,
     /// It is gone back from at that time, unless somebody confirms it.
+    #[serde(with = "moment::optional")]
     pub confirm_by: Option<Instant>,
     /// It was told to finish early.
     pub hurried: bool,
@@ -61,21 +68,25 @@ pub struct Generation {
 /// ```
 /// One that is late or hangs anywhere is `Dying` until it is gone, and so is one that is not needed: refused, or made of
 /// the same as the one that serves. A worker may die in any state; what follows is decided by where it stood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Loads, checks, builds.
     Starting {
         /// Late from then on.
+        #[serde(with = "moment")]
         until: Instant,
     },
     /// Was told to serve.
     Entering {
         /// Late from then on.
+        #[serde(with = "moment")]
         until: Instant,
     },
     /// Accepts.
     Serving {
         /// On probation until then; none once it proved good.
+        #[serde(with = "moment::optional")]
         probation: Option<Instant>,
     },
     /// Accepts until another one does: an older one again, or one that is made.
@@ -83,11 +94,13 @@ pub enum State {
     /// Was told to park, and drains then: it is not to come back.
     Withdrawing {
         /// Late from then on.
+        #[serde(with = "moment")]
         until: Instant,
     },
     /// Was told to park.
     Parking {
         /// Late from then on.
+        #[serde(with = "moment")]
         until: Instant,
     },
     /// Accepts nothing, can resume.
@@ -95,22 +108,26 @@ pub enum State {
     /// Was told to accept again.
     Resuming {
         /// Late from then on.
+        #[serde(with = "moment")]
         until: Instant,
     },
     /// Finishes what is open, then exits.
     Draining {
         /// Late from then on.
+        #[serde(with = "moment")]
         until: Instant,
     },
     /// Of no use any more; its exit is awaited.
     Dying {
         /// It is killed then; none once it was.
+        #[serde(with = "moment::optional")]
         until: Option<Instant>,
     },
 }
 
 /// Why a generation was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Purpose {
     /// The service starts.
     First,
@@ -239,14 +256,17 @@ impl Generation {
 }
 
 /// The signs of life of a worker: one ping under way at most.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Pulse {
     number: u64,
     /// The ping under way.
+    #[serde(with = "moment::optional")]
     asked: Option<Instant>,
     /// The last answer.
+    #[serde(with = "moment::optional")]
     answered: Option<Instant>,
     /// When the ping was sent that it answered.
+    #[serde(with = "moment::optional")]
     proof: Option<Instant>,
     /// What the last answer said.
     pub last: Option<Pong>,

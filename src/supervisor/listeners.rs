@@ -2,12 +2,15 @@
 //!
 //! Nothing here calls `shutdown(2)`, or `listen(2)` on a socket that is in use: both reach every process that has it.
 
+mod carry;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+pub use self::carry::Carried;
 use crate::control::message::{BindAddress, Held};
 use crate::observe::event::Event;
 use crate::sys::never_block;

@@ -12,6 +12,7 @@ pub mod process;
 pub mod recalls;
 pub mod status;
 pub mod totals;
+pub mod upgrade;
 mod workers;
 
 use std::collections::VecDeque;
@@ -31,6 +32,8 @@ use self::listeners::Listeners;
 use self::process::Image;
 use self::recalls::{Recalls, Step};
 use self::totals::Totals;
+use self::upgrade::Upgrade;
+use self::upgrade::state::StateError;
 use self::workers::{Heard, Workers};
 use crate::control::message::{ToSupervisor, ToWorker};
 use crate::control::request::{Conditions, Reply, Served, Wish};
@@ -65,6 +68,12 @@ pub enum StartError {
     /// It cannot be asked for anything.
     #[error(transparent)]
     Clients(#[from] OpenError),
+    /// It was to go on with the state of another program, which is not there.
+    #[error("the program before left no state")]
+    NoState(#[source] io::Error),
+    /// It was to go on with the state of another program, and cannot.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// It does not know what to start.
     #[error("the path of this program cannot be found")]
     Binary(#[source] io::Error),
@@ -84,6 +93,7 @@ pub struct Supervisor {
     /// What happened and was not handled yet.
     inputs: VecDeque<Input>,
     regular: Regular,
+    upgrade: Upgrade,
     exit: Option<u8>,
 }
 
@@ -104,7 +114,7 @@ impl Supervisor {
     /// See [`StartError`].
     pub fn new(options: Options) -> Result<Self, StartError> {
         let activation = activation::take();
-        let signals = Signals::open(&[Signal::HUP, Signal::TERM, Signal::INT]).map_err(StartError::Signals)?;
+        let signals = open_signals()?;
         // its one capability, to bind low ports, is not for the workers; without any this fails, and need not be done
         let _ = rustix::thread::clear_ambient_capability_set();
         let binary = match options.worker_binary {
@@ -115,10 +125,9 @@ impl Supervisor {
         let now = Instant::now();
         let notify = Notify::from_env();
         let (listeners, events) = Listeners::adopt(activation);
-        let identity = Identity { role: Role::Supervisor, generation: None };
-        let journal = Journal::start(identity, None).map_err(StartError::Journal)?;
+        let journal = start_journal()?;
         events.into_iter().for_each(|event| journal.event(event));
-        let regular = Regular { alive: notify.watchdog_interval().map(|_| now), extend: now, status: now, weigh: now };
+        let regular = Regular::starting(&notify, now);
         Ok(Self {
             generations: Generations::new(options.settings, now),
             workers: Workers::new(binary, options.config, options.run_dir),
@@ -131,6 +140,7 @@ impl Supervisor {
             journal,
             inputs: VecDeque::from([Input::Begin]),
             regular,
+            upgrade: Upgrade::default(),
             exit: None,
         })
     }
@@ -143,6 +153,7 @@ impl Supervisor {
             if let Some(code) = self.exit {
                 return self.end(code);
             }
+            self.upgrade(Instant::now());
             let ready = match self.wait() {
                 Ok(ready) => ready,
                 Err(fault) => {
@@ -212,6 +223,9 @@ impl Supervisor {
 
     fn prove(&mut self, number: u64) {
         self.workers.prove(number);
+        if let Some(image) = self.workers.proven_image() {
+            self.upgrade.consider(image);
+        }
         let ready = self.generations.list().iter().find(|one| one.number == number).and_then(|one| one.ready.as_ref());
         if let Some(ready) = ready {
             let events = self.listeners.prove(ready.listeners.clone());
@@ -256,6 +270,10 @@ impl Supervisor {
             sources.push(Source::Worker(number));
             watched.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         }
+        if let Some(rehearsal) = self.upgrade.rehearsal() {
+            sources.push(Source::Rehearsal);
+            watched.push(PollFd::new(rehearsal, PollFlags::IN));
+        }
         let timeout = self.next_wake(Instant::now());
         let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
         match rustix::event::poll(&mut watched, Some(&timeout)) {
@@ -274,6 +292,7 @@ impl Supervisor {
             self.regular.alive,
             self.generations.next_tick(now),
             self.clients.next_expiry(),
+            self.upgrade.due(),
             self.recalls.next_expiry(),
         ];
         let behind = self.notify.is_behind().then_some(now + NOTIFY_RETRY);
@@ -285,6 +304,7 @@ impl Supervisor {
         let now = Instant::now();
         match source {
             Source::Signals => self.receive_signals(),
+            Source::Rehearsal => {} // looked at before the next wait
             Source::NewClients => self.clients.accept(now),
             Source::Client(number) => match self.clients.receive(number) {
                 Some(Wish::Reload) => self.ask(Caller::Client(number), Conditions::default()),
@@ -346,10 +366,6 @@ impl Supervisor {
         }
     }
 
-    fn ask(&mut self, caller: Caller, conditions: Conditions) {
-        self.inputs.push_back(Input::Asked(caller, conditions));
-    }
-
     /// What a worker counted outlives it, and who waits for its memory does not wait for ever.
     fn take_note(&mut self, input: &Input) {
         match input {
@@ -394,6 +410,10 @@ impl Supervisor {
             };
             self.inputs.extend(trouble);
         }
+    }
+
+    fn ask(&mut self, caller: Caller, conditions: Conditions) {
+        self.inputs.push_back(Input::Asked(caller, conditions));
     }
 
     fn receive_signals(&mut self) {
@@ -449,10 +469,27 @@ impl Supervisor {
     }
 }
 
+impl Regular {
+    /// All of it is due.
+    fn starting(notify: &Notify, now: Instant) -> Self {
+        Self { alive: notify.watchdog_interval().map(|_| now), extend: now, status: now, weigh: now }
+    }
+}
+
+fn open_signals() -> Result<Signals, StartError> {
+    Signals::open(&[Signal::HUP, Signal::TERM, Signal::INT]).map_err(StartError::Signals)
+}
+
+fn start_journal() -> Result<Journal, StartError> {
+    let identity = Identity { role: Role::Supervisor, generation: None };
+    Journal::start(identity, None).map_err(StartError::Journal)
+}
+
 /// Where something can be received from.
 #[derive(Clone, Copy)]
 enum Source {
     Signals,
+    Rehearsal,
     NewClients,
     Client(u64),
     Worker(u64),

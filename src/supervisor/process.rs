@@ -1,19 +1,20 @@
-//! Processes of workers: from which binary, how started, how watched.
+//! Children of the supervisor: from which binary, how started, how watched.
 //!
 //! A worker is started through a descriptor of its binary, never through the path: a package upgrade may replace the
 //! file at any time, and a worker that died must be replaced by the same program, not by whatever lies there now.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
+use serde::{Deserialize, Serialize};
 
 use crate::control::channel::Channel;
 
@@ -26,7 +27,7 @@ pub struct Image {
 }
 
 /// Which program a file is. Equal for the same file with nothing written to it since.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     device: u64,
     inode: u64,
@@ -34,10 +35,11 @@ pub struct Program {
     written: (i64, i64),
 }
 
-/// The process of a worker.
+/// A child of this process. It is more than the `Child` of the program that started it: whatever program runs as this
+/// process later can [`Process::adopt`] it.
 #[derive(Debug)]
 pub struct Process {
-    child: Child,
+    pid: Pid,
     pidfd: OwnedFd,
 }
 
@@ -48,14 +50,17 @@ impl Image {
     /// When there is nothing.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::from(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
-        let known = file.metadata()?;
-        let program = Program {
-            device: known.dev(),
-            inode: known.ino(),
-            size: known.len(),
-            written: (known.mtime(), known.mtime_nsec()),
-        };
-        Ok(Self { file: Arc::new(file), path: path.to_owned(), program })
+        Self::from_fd(file.into(), path.to_owned())
+    }
+
+    /// What was opened at `path`, by its descriptor.
+    ///
+    /// # Errors
+    /// When it says nothing of itself.
+    pub fn from_fd(fd: OwnedFd, path: PathBuf) -> io::Result<Self> {
+        let file = File::from(fd);
+        let program = Program::of(&file.metadata()?);
+        Ok(Self { file: Arc::new(file), path, program })
     }
 
     /// Which program it is.
@@ -74,31 +79,93 @@ impl Image {
         Ok(text.strip_suffix(" (deleted)").map_or_else(|| path.clone(), PathBuf::from))
     }
 
+    /// Where it was found; something else may lie there by now.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A path that leads to it, wherever it lies, for as long as this lives and in this process only.
+    #[must_use]
+    pub fn path_here(&self) -> String {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd())
+    }
+
+    /// Whether this process runs it.
+    #[must_use]
+    pub fn runs_here(&self) -> bool {
+        std::fs::metadata("/proc/self/exe").is_ok_and(|own| Program::of(&own) == self.program)
+    }
+
+    /// What starts it without anything that is said to the supervisor alone.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(self.path_here());
+        command.arg0(&self.path);
+        for name in NOT_INHERITED {
+            command.env_remove(name);
+        }
+        command
+    }
+
     /// Starts it as a worker whose standard input is `channel`.
     ///
     /// # Errors
     /// Whatever `execve(2)` says.
     pub fn start(&self, channel: Channel) -> io::Result<Process> {
-        let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-        command.arg0(&self.path).arg("worker").stdin(Stdio::from(OwnedFd::from(channel)));
-        for name in NOT_INHERITED {
-            command.env_remove(name);
-        }
+        let mut command = self.command();
+        command.arg("worker").stdin(Stdio::from(OwnedFd::from(channel)));
         if std::env::var_os(PURGE_DELAY.0).is_none() {
             command.env(PURGE_DELAY.0, PURGE_DELAY.1);
         }
         // a key press in the terminal is for the supervisor, which tells its workers
         command.process_group(0);
-        let child = command.spawn()?;
-        watch(child)
+        Process::adopt(Pid::from_child(&command.spawn()?))
+    }
+}
+
+impl AsFd for Image {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Program {
+    fn of(file: &Metadata) -> Self {
+        Self { device: file.dev(), inode: file.ino(), size: file.len(), written: (file.mtime(), file.mtime_nsec()) }
     }
 }
 
 impl Process {
+    /// Watches the child `pid`, which nobody has waited for.
+    ///
+    /// # Errors
+    /// When there is no such child. When there is no descriptor left, which is the end of the child.
+    pub fn adopt(pid: Pid) -> io::Result<Self> {
+        // a child that nobody waited for keeps its number, also when it ended; another process has no such number
+        let running = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        rustix::process::waitid(WaitId::Pid(pid), running)?;
+        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(Self { pid, pidfd }),
+            Err(fault) => {
+                // nobody could ever tell how it is
+                rustix::process::kill_process(pid, Signal::KILL)?;
+                rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)?;
+                Err(fault.into())
+            }
+        }
+    }
+
     /// The process id, for people.
     #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// The same as a plain number.
+    #[must_use]
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
     /// Sends a signal. To a process that is gone already it does nothing.
@@ -111,16 +178,18 @@ impl Process {
     ///
     /// # Errors
     /// When somebody else waited for it.
-    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.child.try_wait()
+    pub fn ended(&self) -> io::Result<Option<WaitIdStatus>> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        Ok(rustix::process::waitid(WaitId::PidFd(self.as_fd()), options)?)
     }
 
     /// Waits until it ended.
     ///
     /// # Errors
     /// When somebody else waited for it.
-    pub fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait()
+    pub fn wait(&self) -> io::Result<Option<WaitIdStatus>> {
+        let wait = || rustix::process::waitid(WaitId::PidFd(self.as_fd()), WaitIdOptions::EXITED);
+        Ok(rustix::io::retry_on_intr(wait)?)
     }
 }
 
@@ -133,8 +202,8 @@ impl AsFd for Process {
 
 /// How a process ended, as the rest of a sentence about it.
 #[must_use]
-pub fn ending(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
+pub fn ending(status: &WaitIdStatus) -> String {
+    match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => format!("exited with status {code}"),
         (None, Some(signal)) => format!("was killed by {}", signal_name(signal)),
         (None, None) => "ended".to_owned(),
@@ -166,19 +235,6 @@ fn signal_name(number: i32) -> String {
     ];
     let name = known.iter().find(|(signal, _)| signal.as_raw() == number);
     name.map_or_else(|| format!("signal {number}"), |(_, name)| (*name).to_owned())
-}
-
-fn watch(mut child: Child) -> io::Result<Process> {
-    let pid = Pid::from_child(&child);
-    // the child cannot be reaped by anybody else, so the number is still its own
-    match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(pidfd) => Ok(Process { child, pidfd }),
-        Err(fault) => {
-            child.kill()?;
-            child.wait()?;
-            Err(fault.into())
-        }
-    }
 }
 
 /// Milliseconds after which a worker's allocator gives free memory back to the kernel, read when the process starts. It
@@ -217,18 +273,43 @@ mod tests {
         (image.start(there).expect("start"), here)
     }
 
+    fn end_of(process: &Process) -> String {
+        ending(&process.wait().expect("wait").expect("it ended"))
+    }
+
     #[test]
     fn a_program_that_fails_is_told_by_its_status() {
-        let (mut process, _channel) = start("/bin/false");
-        assert_eq!(ending(process.wait().expect("wait")), "exited with status 1");
+        let (process, _channel) = start("/bin/false");
+        assert_eq!(end_of(&process), "exited with status 1");
     }
 
     #[test]
     fn a_program_that_is_killed_is_told_by_the_signal() {
-        let (mut process, _channel) = start("/bin/cat"); // reads standard input or complains of its argument
+        let (process, _channel) = start("/bin/cat"); // reads standard input or complains of its argument
         process.signal(Signal::KILL);
-        let how = ending(process.wait().expect("wait"));
+        let how = end_of(&process);
         assert!(how == "was killed by SIGKILL" || how == "exited with status 1", "{how}");
+    }
+
+    #[test]
+    fn this_program_is_known_by_its_file() {
+        assert!(Image::open(&std::env::current_exe().expect("a path")).expect("open").runs_here());
+        assert!(!Image::open(Path::new("/bin/false")).expect("open").runs_here());
+    }
+
+    #[test]
+    fn a_child_that_ended_is_still_known_by_its_number_until_somebody_waits_for_it() {
+        let (process, _channel) = start("/bin/false");
+        let pid = process.pid;
+        drop(process);
+        let process = Process::adopt(pid).expect("a child");
+        assert_eq!(end_of(&process), "exited with status 1");
+        Process::adopt(pid).expect_err("it was waited for");
+    }
+
+    #[test]
+    fn a_process_that_is_no_child_is_not_adopted() {
+        Process::adopt(rustix::process::getpid()).expect_err("no child of its own");
     }
 
     #[test]
@@ -240,7 +321,7 @@ mod tests {
         std::fs::remove_file(&path).expect("remove");
         std::fs::copy("/bin/true", &path).expect("copy");
         let (_here, there) = Channel::pair().expect("pair");
-        let mut process = image.start(there).expect("start");
-        assert_eq!(ending(process.wait().expect("wait")), "exited with status 1");
+        let process = image.start(there).expect("start");
+        assert_eq!(end_of(&process), "exited with status 1");
     }
 }

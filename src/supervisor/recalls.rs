@@ -12,18 +12,22 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::generation::{Generation, Purpose, State};
+use super::upgrade::moment;
 
 /// The generations that wait for an answer.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Recalls {
     waiting: Vec<Recall>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Recall {
     asker: u64,
     asked: u64,
+    #[serde(with = "moment")]
     until: Instant,
     /// Something that served is being replaced: that it is forgotten is worth a word.
     matters: bool,

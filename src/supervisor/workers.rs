@@ -1,11 +1,14 @@
 //! The processes of the generations and the channels to them.
 
+mod carry;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::process::Signal;
 
+pub(super) use self::carry::Carried;
 use super::generations::{Input, Recipe};
 use super::process::{Image, Process, Program, ending};
 use crate::control::PROTOCOL;
@@ -141,6 +144,16 @@ impl Workers {
         Image::open(&self.binary).ok().map(|image| image.program())
     }
 
+    /// Whether generation `number` has a process.
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.list.iter().any(|one| one.number == number)
+    }
+
+    /// The binary that later workers are made from; none before the first one proved good.
+    pub(super) fn proven_image(&self) -> Option<&Image> {
+        self.proven.as_ref().map(|proven| &proven.image)
+    }
+
     /// What to watch for words of workers and for their ends.
     pub(super) fn watched(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {
         self.list.iter().flat_map(|one| {
@@ -231,7 +244,7 @@ impl Workers {
         let index = self.list.iter().position(|one| one.number == number)?;
         let how = match self.list[index].process.ended() {
             Ok(None) => return None,
-            Ok(Some(status)) => ending(status),
+            Ok(Some(status)) => ending(&status),
             Err(fault) => format!("is gone: {fault}"),
         };
         let inside = self.inside(number).unwrap_or_default(); // it changes no more
@@ -241,7 +254,7 @@ impl Workers {
 
     /// Ends every process at once.
     pub(super) fn kill_all(&mut self) {
-        for worker in &mut self.list {
+        for worker in &self.list {
             worker.process.signal(Signal::KILL);
             // a killed process ends; if it is gone already, so much the better
             let _ = worker.process.wait();

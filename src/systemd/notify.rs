@@ -13,6 +13,7 @@ use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use sd_notify::NotifyState;
+use serde::{Deserialize, Serialize};
 
 use super::activation::stored_name;
 
@@ -24,6 +25,15 @@ pub struct Notify {
     status: String,
     reloading: bool,
     watchdog: Option<Duration>,
+}
+
+/// Where the talk with systemd stands, for another program to go on with it; `D` is how it names a descriptor.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Talk<D> {
+    /// systemd waits for the end of a reload.
+    pub reloading: bool,
+    /// What systemd did not take yet, each with the descriptor that goes with it; oldest first.
+    pub unsent: Vec<(String, Option<D>)>,
 }
 
 #[derive(Debug)]
@@ -65,6 +75,23 @@ impl Notify {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
         Ok(Self { socket: Some((socket, address)), ..Self::silent() })
+    }
+
+    /// Where the talk stands.
+    #[must_use]
+    pub fn talk(&self) -> Talk<BorrowedFd<'_>> {
+        let unsent = self.unsent.iter().map(|one| (one.text.clone(), one.descriptor.as_ref().map(AsFd::as_fd)));
+        Talk { reloading: self.reloading, unsent: unsent.collect() }
+    }
+
+    /// Goes on with a talk that another program began.
+    #[must_use]
+    pub fn go_on(mut self, talk: Talk<OwnedFd>) -> Self {
+        self.reloading = talk.reloading;
+        if self.socket.is_some() {
+            self.unsent = talk.unsent.into_iter().map(|(text, descriptor)| Message { text, descriptor }).collect();
+        }
+        self
     }
 
     /// How often [`Notify::alive`] is due: a quarter of `WatchdogSec=`; none when systemd keeps no watchdog.
@@ -254,6 +281,29 @@ mod tests {
         }
         all.extend(heard(&socket));
         assert!(all[all.len() - 2].starts_with("RELOADING=1") && all[all.len() - 1].starts_with("READY=1"), "{all:?}");
+    }
+
+    #[test]
+    fn another_program_goes_on_where_the_talk_stands() {
+        let (_directory, socket, mut notify) = systemd();
+        notify.reloading("");
+        for number in 0..50 {
+            notify.status(&number.to_string());
+        }
+        assert!(notify.is_behind());
+        let Talk { reloading, unsent } = notify.talk();
+        let unsent = unsent.into_iter().map(|(text, _)| (text, None)).collect();
+        let mut next = Notify { unsent: VecDeque::new(), reloading: false, ..notify }.go_on(Talk { reloading, unsent });
+        let mut all = heard(&socket);
+        next.stopping("");
+        while next.is_behind() {
+            all.extend(heard(&socket));
+            next.flush();
+        }
+        all.extend(heard(&socket));
+        let statuses: Vec<_> = all.iter().filter_map(|text| text.strip_prefix("STATUS=")).collect();
+        assert_eq!(statuses, (0..50).map(|number| number.to_string()).collect::<Vec<_>>());
+        assert!(all.iter().any(|text| text.starts_with("READY=1")), "the reload was not ended: {all:?}");
     }
 
     #[test]

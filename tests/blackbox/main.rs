@@ -21,3 +21,4 @@ mod systemd;
 mod tcp;
 mod unchanged;
 mod unseen;
+mod upgrade;

@@ -1,14 +1,15 @@
 //! Reloads and their verdicts.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
 use segue::control::request::Verdict;
 
-use crate::support::{Asked, Asking, Run, assert_serves, free_address, is_alive, signal, socket, wait_for};
+use crate::support::{
+    Asked, Asking, Run, assert_serves, executable, free_address, is_alive, replace, signal, socket, wait_for,
+};
 
 /// A run with one listener, bound by the service itself.
 fn simple() -> (Run, SocketAddr) {
@@ -110,20 +111,6 @@ fn reload_runs_the_installed_binary_and_a_respawn_the_one_that_proved_good() {
     signal(pid, Signal::KILL);
     run.wait_log("another one starts now");
     assert_eq!(executable(service.serving().1), second, "the respawn ran another binary");
-}
-
-/// The file that a process runs.
-fn executable(pid: u32) -> (u64, u64) {
-    use std::os::unix::fs::MetadataExt;
-    let file = std::fs::metadata(format!("/proc/{pid}/exe")).expect("a process");
-    (file.dev(), file.ino())
-}
-
-/// As a package manager does: a new file takes the name.
-fn replace(path: &Path, with: &str) {
-    let new = path.with_extension("new");
-    std::fs::copy(with, &new).expect("copy");
-    std::fs::rename(new, path).expect("rename");
 }
 
 #[test]

@@ -10,7 +10,8 @@ facts![
     after_apt_install_a_helpful_page_answers,
     the_first_request_starts_the_service,
     an_upgrade_under_load_loses_nothing_and_the_new_binary_serves,
-    an_upgrade_does_not_restart_the_supervisor,
+    an_upgrade_makes_the_supervisor_the_new_program_in_the_same_process,
+    an_upgraded_supervisor_binds_low_ports_and_gives_them_to_systemd,
     remove_and_purge_leave_nothing,
     exposure_is_at_most_one_and_a_half,
     only_the_supervisor_has_a_capability,
@@ -49,11 +50,53 @@ fn an_upgrade_under_load_loses_nothing_and_the_new_binary_serves(release: Releas
     );
 }
 
-fn an_upgrade_does_not_restart_the_supervisor(release: Release) {
-    let machine = farm::machine(release);
-    let before = machine.supervisor();
+/// Upgrades, and waits until the supervisor is what was installed.
+fn upgrade(machine: &Machine) {
     machine.install(&machine::next_package());
-    assert_eq!(machine.supervisor(), before);
+    let installed = machine.ok("stat --format %i /usr/bin/segue");
+    wait_for("the upgrade of the supervisor", Duration::from_secs(30), || {
+        let runs = machine.run(&format!("stat --dereference --format %i /proc/{}/exe", machine.supervisor()));
+        (runs.stdout.trim() == installed).then_some(())
+    });
+}
+
+fn an_upgrade_makes_the_supervisor_the_new_program_in_the_same_process(release: Release) {
+    let machine = farm::machine(release);
+    farm::one_generation(&machine);
+    let before = machine.supervisor();
+    let report = load::around(&machine, "-n 20000 -c 50", || upgrade(&machine));
+    report.assert_clean(20_000);
+    assert_eq!(machine.supervisor(), before, "another process");
+    let status: serde_json::Value = serde_json::from_str(&machine.ok("segue status --json")).expect("JSON");
+    assert_eq!(status["supervisor"]["pid"], before);
+    assert_eq!(
+        machine.ok("segue --version"),
+        format!("segue {}", status["supervisor"]["version"].as_str().expect("text"))
+    );
+    assert_eq!((machine.entries("PROXY_EVENT=upgraded"), machine.entries("PROXY_EVENT=upgrade-refused")), (1, 0));
+    machine.ok(&format!("systemctl status proxy | grep -q 'Main PID: {before} (segue)'"));
+
+    farm::one_generation(&machine);
+    let worker = machine.workers();
+    machine.ok("segue reload --force");
+    farm::one_generation(&machine);
+    assert_ne!(machine.workers(), worker);
+    machine.ok("systemctl stop proxy.service");
+    assert_eq!(machine.property("Result"), "success");
+}
+
+fn an_upgraded_supervisor_binds_low_ports_and_gives_them_to_systemd(release: Release) {
+    let machine = farm::machine(release);
+    upgrade(&machine);
+    let capabilities = machine.ok(&format!("grep '^Cap[EA]' /proc/{}/status", machine.supervisor()));
+    assert_eq!(capabilities, "CapEff:\t0000000000000400\nCapAmb:\t0000000000000000");
+    machine.configure(&format!("{}[listen.http]\n[listen.more]\naddress = \"127.0.0.1:81\"\n", farm::CONFIG));
+    machine.ok("systemctl reload proxy");
+    let ask = "curl --silent --show-error --fail --max-time 5 http://127.0.0.1:81/index.php";
+    machine.ok(ask);
+    assert_eq!(machine.property("NFileDescriptorStore"), "1");
+    machine.ok("systemctl restart proxy");
+    machine.ok(ask);
 }
 
 fn remove_and_purge_leave_nothing(release: Release) {

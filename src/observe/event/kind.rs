@@ -89,6 +89,8 @@ kinds! {
     LISTENER_BOUND "listener-bound" Info "81fa3641797fe6d69e4cc8661d0147f3";
     LISTENER_UNUSED "listener-unused" Warn "117108f966f833995173e47e7e15ba4e";
     BIND_FAILED "bind-failed" Error "ecfd9e5ec607573da40f69105ea5ab4f";
+    UPGRADED "upgraded" Info "14e75d8bf2178523ecb0f79eba7f19d9";
+    UPGRADE_REFUSED "upgrade-refused" Error "b380924190b452384e4de7fda28a8099";
     STOPPING "stopping" Info "9c851d5ce6b2f6e30743679ebec488c0";
     STOPPED "stopped" Info "56a6096333bece51433e76a1ee5077cc";
     SERVER_UP "server-up" Info "caeb782b1ecb561185fc656f1b655882";

@@ -99,6 +99,12 @@ pub(super) fn of(event: &Event) -> String {
         Event::BindFailed { listener, address, why } => {
             format!("Listener {listener} could not be bound to {}: {}", Plain(address), Plain(why))
         }
+        Event::Upgraded { from, to } => {
+            format!("The supervisor goes on as version {to}, in the same process; it was {}", Plain(from))
+        }
+        Event::UpgradeRefused { version, why } => {
+            format!("The supervisor stays what it is, version {version}: the new program {}", Plain(why))
+        }
         Event::Stopping { timeout } => format!("Stopping: what is open has {} to finish", Took(*timeout)),
         Event::Stopped { ran } => format!("Stopped after {}", Took(*ran)),
         Event::ServerUp { pool, server, reason, down_for } => {

@@ -236,6 +236,20 @@ pub enum Event {
         /// The error of the system.
         why: String,
     },
+    /// The supervisor goes on as another program.
+    Upgraded {
+        /// The version before.
+        from: String,
+        /// The version now.
+        to: &'static str,
+    },
+    /// The supervisor cannot go on as the new program, and stays what it is.
+    UpgradeRefused {
+        /// The version that stays.
+        version: &'static str,
+        /// What is wrong with the new program, as the rest of a sentence about it.
+        why: String,
+    },
     /// The service was told to stop.
     Stopping {
         /// After this the open connections are cut.
@@ -402,6 +416,8 @@ impl Event {
             Self::ListenerBound { .. } => &kind::LISTENER_BOUND,
             Self::ListenerUnused { .. } => &kind::LISTENER_UNUSED,
             Self::BindFailed { .. } => &kind::BIND_FAILED,
+            Self::Upgraded { .. } => &kind::UPGRADED,
+            Self::UpgradeRefused { .. } => &kind::UPGRADE_REFUSED,
             Self::Stopping { .. } => &kind::STOPPING,
             Self::Stopped { .. } => &kind::STOPPED,
             Self::ServerUp { .. } => &kind::SERVER_UP,
@@ -496,7 +512,9 @@ impl Event {
             }
             Self::PoolEmpty { pool } | Self::PoolBack { pool, .. } => fields.pool = Some(pool),
             Self::ExchangePanicked { request, .. } => fields.request = request.as_deref(),
-            Self::Stopping { .. }
+            Self::Upgraded { .. }
+            | Self::UpgradeRefused { .. }
+            | Self::Stopping { .. }
             | Self::Stopped { .. }
             | Self::StartRefused { .. }
             | Self::SupervisorWarning { .. }

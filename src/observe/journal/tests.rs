@@ -151,7 +151,9 @@ fn an_entry_above_the_size_of_a_datagram_arrives_as_sealed_memory() {
     journal.records(vec![record, retried()]);
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = rustix::net::RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::net::recvmsg(&fake.socket, &mut [], &mut control, rustix::net::RecvFlags::empty());
+    let received = rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(&fake.socket, &mut [], &mut control, rustix::net::RecvFlags::empty())
+    });
     assert_eq!(received.expect("a datagram").bytes, 0);
     let fds = control.drain().find_map(|message| match message {
         rustix::net::RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),

@@ -1,12 +1,15 @@
 //! What happens to the generations, and what is done about it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::message::{ToSupervisor, ToWorker};
 use crate::control::request::{Conditions, Verdict};
 use crate::observe::event::Event;
 use crate::supervisor::process::Program;
 
 /// Who asked for a reload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Caller {
     /// A connection to `control.sock`, by its number: wants the verdict.
     Client(u64),

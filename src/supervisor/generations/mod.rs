@@ -17,23 +17,28 @@ mod reload;
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use self::faults::Ending;
 pub use self::input::{Action, Caller, Input, Notice, Recipe};
 use self::reload::{Asked, Run};
 use super::backoff::Backoff;
 use super::generation::{Generation, Purpose, State};
+use super::upgrade::moment;
 use crate::control::message::{Ready, ToSupervisor, ToWorker};
 use crate::control::request::Verdict;
 use crate::control::tally::Inside;
 use crate::observe::event::Event;
 
 /// Every generation that has a process, and what was asked of them.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Generations {
     settings: Settings,
     phase: Phase,
     /// The time of the input that is being handled.
+    #[serde(with = "moment")]
     now: Instant,
+    #[serde(with = "moment")]
     began: Instant,
     last_number: u64,
     /// Oldest first.
@@ -44,14 +49,17 @@ pub struct Generations {
     pending: Asked,
     backoff: Backoff,
     /// When the next worker starts because none serves.
+    #[serde(with = "moment::optional")]
     respawn_at: Option<Instant>,
     /// What an operator should know until the next good reload.
     note: Option<String>,
+    /// Empty between two inputs.
+    #[serde(skip)]
     actions: Vec<Action>,
 }
 
 /// Times that do not come from workers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Settings {
     /// A worker that is not ready after this is killed.
     pub start_timeout: Duration,
@@ -62,7 +70,8 @@ pub struct Settings {
 }
 
 /// Where the service stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// No generation ever served.
     Starting,
@@ -162,6 +171,22 @@ impl Generations {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.phase != Phase::Running || self.run.is_some()
+    }
+
+    /// Whether nothing is under way that ends within a moment: a good time to do something else.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let stays = |one: &Generation| match one.state {
+            State::Serving { .. } | State::Parked | State::Draining { .. } | State::Dying { .. } => true,
+            State::Starting { .. } | State::Entering { .. } | State::Parking { .. } | State::Resuming { .. } => false,
+            State::Yielding | State::Withdrawing { .. } => false,
+        };
+        !self.is_busy() && self.list.iter().all(stays)
+    }
+
+    /// What an operator should know from now on.
+    pub fn set_note(&mut self, note: String) {
+        self.note = Some(note);
     }
 
     /// The probation of a hand-over, as set.

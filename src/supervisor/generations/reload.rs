@@ -5,26 +5,30 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::input::{Action, Caller, Notice, Recipe};
 use super::{Generations, LAST_WORDS, Phase, failed};
 use crate::control::message::ToWorker;
 use crate::control::request::{Conditions, Verdict};
 use crate::observe::event::Event;
 use crate::supervisor::generation::{Generation, Purpose, State};
+use crate::supervisor::upgrade::moment;
 
 /// Who asked for the same reload.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Asked {
     callers: Vec<Caller>,
     conditions: Conditions,
 }
 
 /// A reload under way.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Run {
     /// None while it waits for an older generation to go.
     pub(super) generation: Option<u64>,
     asked: Asked,
+    #[serde(with = "moment")]
     began: Instant,
 }
 

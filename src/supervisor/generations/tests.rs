@@ -102,6 +102,14 @@ impl Machine {
         actions
     }
 
+    /// All of it is written down and read again, as over an upgrade of the supervisor.
+    fn upgrade(&mut self) {
+        let before = format!("{:?}", self.generations);
+        let written = serde_json::to_string(&self.generations).expect("json");
+        self.generations = serde_json::from_str(&written).expect("json");
+        assert_eq!(format!("{:?}", self.generations), before);
+    }
+
     fn states(&self) -> Vec<(u64, &'static str)> {
         self.generations.list().iter().map(|one| (one.number, one.word())).collect()
     }
@@ -544,6 +552,8 @@ enum Happening {
     Die(usize),
     Close(usize),
     AnswerPings,
+    /// The supervisor goes on as another program.
+    Upgrade,
 }
 
 fn anything() -> impl Strategy<Value = Happening> {
@@ -560,6 +570,7 @@ fn anything() -> impl Strategy<Value = Happening> {
         2 => (0..6_usize).prop_map(Happening::Die),
         1 => (0..6_usize).prop_map(Happening::Close),
         4 => Just(Happening::AnswerPings),
+        1 => Just(Happening::Upgrade),
     ]
 }
 
@@ -624,6 +635,10 @@ impl Play {
                 self.note(&actions);
                 None
             }
+            Happening::Upgrade => {
+                self.machine.upgrade();
+                None
+            }
         };
         if let Some(input) = input {
             let actions = self.machine.handle(input);
@@ -661,8 +676,9 @@ impl Play {
         let list = self.machine.generations.list();
         let find = |number: u64| list.iter().find(|one| one.number == number).expect("linked and not there");
         assert!(find(from).is_draining(), "{from} is linked to {to} and does not drain: {list:?}");
-        if find(from).heir != Some(to) {
-            // more than one thing happened at once, and only the last link counts
+        let could = list.iter().any(|heir| can_inherit(heir, from));
+        if find(from).heir != Some(to) || !could {
+            // more than one thing happened at once: only the last link counts, or nobody is left who could inherit
             self.heirs.insert(from, to);
             return;
         }

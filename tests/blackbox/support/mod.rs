@@ -18,6 +18,8 @@ pub use wire::{Answer, Ending, Head, Wire};
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread::JoinHandle;
@@ -128,4 +130,22 @@ pub fn is_alive(pid: u32) -> bool {
     };
     let state = stat.rsplit(')').next().unwrap_or_default().trim_start().chars().next();
     !matches!(state, Some('Z' | 'X') | None)
+}
+
+/// Which file it is.
+pub fn file(path: impl AsRef<Path>) -> (u64, u64) {
+    let file = std::fs::metadata(path).expect("a file");
+    (file.dev(), file.ino())
+}
+
+/// The file that a process runs.
+pub fn executable(pid: u32) -> (u64, u64) {
+    file(format!("/proc/{pid}/exe"))
+}
+
+/// As a package manager does: a new file takes the name.
+pub fn replace(path: &Path, with: impl AsRef<Path>) {
+    let new = path.with_extension("new");
+    std::fs::copy(with, &new).expect("copy");
+    std::fs::rename(new, path).expect("rename");
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::{Change, Scene, Steps, inside};
-use crate::strict::{Crowd, Habits};
+use super::{Scene, inside};
+use crate::strict::{Change, Crowd, Habits, Steps};
 use crate::support::{Run, Service, signal, wait_for};
 
 /// Everybody whose connection carries one exchange at a time.
@@ -65,7 +65,7 @@ fn roll_backs(times: usize) -> (u64, String) {
     let mut was_inside = 0;
     for round in 1..=times {
         crowd.mark(&format!("reload {round}"));
-        service.reload_anyway();
+        service.reload_well();
         was_inside += kill_after(Duration::from_millis(200), &scene, &service, &crowd);
         assert_eq!(resumed(&run, &service, round), old);
         run.notifications().so_far(); // systemd reads them too

@@ -1,0 +1,43 @@
+//! The listening sockets over an upgrade of the supervisor: nobody closes them, and nobody binds them again.
+
+use std::os::fd::RawFd;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Listener, Listeners};
+use crate::control::message::Held;
+use crate::observe::event::Event;
+use crate::supervisor::upgrade::descriptors::{Carrier, Inherited};
+
+/// [`Listeners`], with numbers in the place of descriptors.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Carried {
+    list: Vec<(Held, RawFd)>,
+    proven: Option<Vec<Held>>,
+}
+
+impl Listeners {
+    /// All of it, for another program to go on with.
+    pub fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> Carried {
+        let Self { list, proven } = self;
+        let list = list.iter().map(|one| (one.held.clone(), carrier.carry(&one.socket))).collect();
+        Carried { list, proven: proven.clone() }
+    }
+
+    /// Goes on with the sockets of another program. One that is missing is said, and bound anew when it is asked for.
+    #[must_use]
+    pub fn go_on(carried: Carried, inherited: &mut Inherited) -> (Self, Vec<Event>) {
+        let mut listeners = Self { list: Vec::new(), proven: carried.proven };
+        let mut events = Vec::new();
+        for (held, number) in carried.list {
+            match inherited.take(number) {
+                Some(socket) => listeners.list.push(Listener { held, socket }),
+                None => {
+                    let text = format!("the socket of listener {} was lost in the upgrade", held.listener);
+                    events.push(Event::SupervisorWarning { text });
+                }
+            }
+        }
+        (listeners, events)
+    }
+}

@@ -1,0 +1,162 @@
+//! How the supervisor becomes its own next version: it goes on as another program, by execve(2), in the same process.
+//! Workers stay its children, sockets stay open, and systemd sees nothing of it.
+//!
+//! The program is always the one that a worker has just proved good. [`rehearsal`] asks it first whether it can read the
+//! [`state`], [`replace`] is the step itself. What fails on the way changes nothing: the old program goes on.
+
+pub mod descriptors;
+pub mod moment;
+pub mod rehearsal;
+mod replace;
+pub mod state;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use self::rehearsal::Rehearsal;
+use self::state::{State, StateError};
+use super::process::Image;
+use crate::control::payload::Payload;
+
+/// Which program this process should be, and what has come of it.
+///
+/// ```text
+/// Idle ──another program proved good──▶ Rehearsing ──it can──▶ Rehearsed ──a quiet moment, or no time left──▶ execve
+///  ▲  ▲                                     │                     │ │                                            │
+///  │  └────it cannot: said, not tried again─┘                     │ │                                            │
+///  └────────yet another program proved good────────────────────────┘ └──────────────it failed: the same───────────┘
+/// ```
+#[derive(Debug, Default)]
+pub struct Upgrade {
+    stage: Stage,
+    /// What this process should be; none while it is that.
+    wanted: Option<Image>,
+    /// What it cannot be.
+    refused: Option<Image>,
+}
+
+#[derive(Debug, Default)]
+enum Stage {
+    #[default]
+    Idle,
+    /// A child with the wanted program, or one that was wanted before, reads the state.
+    Rehearsing(Rehearsal),
+    /// The wanted program can go on.
+    Rehearsed {
+        /// It does then, whatever is under way.
+        until: Instant,
+    },
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub enum Step {
+    /// [`Upgrade::rehearse`] with this program.
+    Rehearse(Image),
+    /// Say that the program cannot go on, and why.
+    Refuse(Image, String),
+    /// Go on as this program.
+    Replace(Image),
+}
+
+impl Upgrade {
+    /// `image` has proved good.
+    pub fn consider(&mut self, image: &Image) {
+        if self.wanted.as_ref().is_some_and(|wanted| wanted.program() == image.program()) {
+            return;
+        }
+        let unwanted =
+            image.runs_here() || self.refused.as_ref().is_some_and(|refused| refused.program() == image.program());
+        self.wanted = (!unwanted).then(|| image.clone());
+        if matches!(self.stage, Stage::Rehearsed { .. }) {
+            self.stage = Stage::Idle;
+        }
+    }
+
+    /// What is to be done now; `quiet` says that nothing would be disturbed by it.
+    pub fn next(&mut self, quiet: bool, now: Instant) -> Option<Step> {
+        if let Stage::Rehearsing(rehearsal) = &mut self.stage {
+            let outcome = rehearsal.outcome(now)?;
+            let image = rehearsal.image().clone();
+            self.stage = Stage::Idle;
+            if self.wanted.as_ref().is_some_and(|wanted| wanted.program() == image.program()) {
+                match outcome {
+                    Ok(()) => self.stage = Stage::Rehearsed { until: now + PATIENCE },
+                    Err(why) => return Some(Step::Refuse(image, why)),
+                }
+            }
+        }
+        let image = self.wanted.clone()?;
+        match self.stage {
+            Stage::Idle => Some(Step::Rehearse(image)),
+            Stage::Rehearsed { until } => (quiet || until <= now).then_some(Step::Replace(image)),
+            Stage::Rehearsing(_) => None,
+        }
+    }
+
+    /// A rehearsal began.
+    pub fn rehearse(&mut self, rehearsal: Rehearsal) {
+        self.stage = Stage::Rehearsing(rehearsal);
+    }
+
+    /// `image` cannot go on in the place of this program; it is not tried again.
+    pub fn refuse(&mut self, image: Image) {
+        self.wanted = None;
+        self.stage = Stage::Idle;
+        self.refused = Some(image);
+    }
+
+    /// This process stays what it is.
+    pub fn give_up(&mut self) {
+        if let Stage::Rehearsing(rehearsal) = std::mem::take(&mut self.stage) {
+            rehearsal.abandon();
+        }
+        self.wanted = None;
+    }
+
+    /// What to watch for the end of a rehearsal.
+    #[must_use]
+    pub fn rehearsal(&self) -> Option<&Rehearsal> {
+        match &self.stage {
+            Stage::Rehearsing(rehearsal) => Some(rehearsal),
+            Stage::Idle | Stage::Rehearsed { .. } => None,
+        }
+    }
+
+    /// When [`Upgrade::next`] is due at the latest.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Idle => None,
+            Stage::Rehearsing(rehearsal) => rehearsal.due(),
+            Stage::Rehearsed { until } => Some(*until),
+        }
+    }
+}
+
+/// Reads a state from standard input and does nothing with it: see [`rehearsal`].
+///
+/// # Errors
+/// Whatever would keep this program from going on with it.
+pub fn rehearse() -> Result<(), StateError> {
+    let input = io::stdin().as_fd().try_clone_to_owned().map_err(StateError::Read)?;
+    let supervisor = rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid().unsigned_abs());
+    State::read(&Payload::from(input), supervisor).map(drop)
+}
+
+/// The arguments of this program, its name left out, with `last` at their end.
+fn arguments(own: impl Iterator<Item = OsString>, last: impl Into<OsString>) -> Vec<OsString> {
+    let taken_over = |one: &OsString| one.as_encoded_bytes().starts_with(TAKE_OVER.as_bytes());
+    own.skip(1).filter(|one| !taken_over(one)).chain([last.into()]).collect()
+}
+
+/// The argument that names the descriptor of the state.
+const TAKE_OVER: &str = "--take-over=";
+/// How long a quiet moment is waited for. Everything can go over at any time; it is only the less to think of when
+/// nothing is under way.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! Whether another program can go on in the place of this one: it is started as a child, is given the state as standard
+//! input, and says with its exit status whether it can read it. Nothing that goes wrong here is of any consequence.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+
+use super::arguments;
+use crate::control::payload::Payload;
+use crate::supervisor::process::{Image, Process, ending};
+use crate::sys::never_block;
+
+/// A rehearsal under way.
+#[derive(Debug)]
+pub struct Rehearsal {
+    image: Image,
+    process: Process,
+    /// What it writes to standard error.
+    complaint: Option<OwnedFd>,
+    /// It is killed then; none once it was.
+    until: Option<Instant>,
+}
+
+impl Rehearsal {
+    /// Has `image` read `state`.
+    ///
+    /// # Errors
+    /// When it cannot be started at all.
+    pub fn start(image: Image, state: Payload, now: Instant) -> io::Result<Self> {
+        let mut command = image.command();
+        command.args(arguments(std::env::args_os(), REHEARSE)).stdin(Stdio::from(OwnedFd::from(state)));
+        // what it complains of stays in the pipe until it ended; more than there is room for is no complaint
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let process = Process::adopt(Pid::from_child(&child))?;
+        let complaint = child.stderr.take().map(OwnedFd::from);
+        Ok(Self { image, process, complaint, until: Some(now + DEADLINE) })
+    }
+
+    /// What is rehearsed.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// When [`Rehearsal::outcome`] has to be asked for at the latest.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// Ends it, whatever it would have said.
+    pub fn abandon(self) {
+        self.process.signal(Signal::KILL); // waited for by who inherits the children of this process
+    }
+
+    /// How it went, once it is over; the reason is the rest of a sentence about the program.
+    pub fn outcome(&mut self, now: Instant) -> Option<Result<(), String>> {
+        let status = match self.process.ended() {
+            Ok(None) => {
+                if self.until.is_some_and(|until| until <= now) {
+                    self.until = None;
+                    self.process.signal(Signal::KILL);
+                }
+                return None;
+            }
+            Ok(Some(status)) => status,
+            Err(fault) => return Some(Err(format!("could not be waited for: {fault}"))),
+        };
+        Some(match (self.until, status.exit_status()) {
+            (None, _) => Err(format!("did not read the state of the old one within {} s", DEADLINE.as_secs())),
+            (Some(_), Some(0)) => Ok(()),
+            (Some(_), _) => {
+                let words = [Some(ending(&status)), self.complained()];
+                Err(words.into_iter().flatten().collect::<Vec<_>>().join(": "))
+            }
+        })
+    }
+
+    /// The first line that it wrote.
+    fn complained(&mut self) -> Option<String> {
+        let complaint = self.complaint.take()?;
+        // whoever holds the other end may still live
+        never_block(&complaint).ok()?;
+        let mut text = vec![0; LONGEST_COMPLAINT];
+        let length = File::from(complaint).read(&mut text).ok()?;
+        let text = String::from_utf8_lossy(&text[..length]).into_owned();
+        text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+    }
+}
+
+/// Readable once it is over.
+impl AsFd for Rehearsal {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.process.as_fd()
+    }
+}
+
+/// The argument that says that standard input is a state, to be read and nothing else.
+const REHEARSE: &str = "--rehearse";
+/// Nobody waits for it: enough for any machine that is alive.
+const DEADLINE: Duration = Duration::from_secs(10);
+const LONGEST_COMPLAINT: usize = 1 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rustix::event::{PollFd, PollFlags};
+
+    use super::*;
+
+    fn start(path: &str) -> (Rehearsal, Instant) {
+        let image = Image::open(Path::new(path)).expect("open");
+        let now = Instant::now();
+        (Rehearsal::start(image, Payload::new(b"{}").expect("memfd"), now).expect("start"), now)
+    }
+
+    fn outcome(mut rehearsal: Rehearsal, now: Instant) -> Result<(), String> {
+        loop {
+            if let Some(outcome) = rehearsal.outcome(now) {
+                return outcome;
+            }
+            let _ = rustix::event::poll(&mut [PollFd::new(&rehearsal, PollFlags::IN)], None).expect("poll");
+        }
+    }
+
+    #[test]
+    fn a_program_that_exits_with_success_can_go_on() {
+        let (rehearsal, now) = start("/bin/true");
+        assert_eq!(outcome(rehearsal, now), Ok(()));
+    }
+
+    #[test]
+    fn a_program_that_fails_is_refused_with_its_own_words() {
+        let (rehearsal, now) = start("/bin/false");
+        assert_eq!(outcome(rehearsal, now), Err("exited with status 1".to_owned()));
+        let (rehearsal, now) = start("/bin/cat"); // knows no such argument
+        let why = outcome(rehearsal, now).expect_err("refused");
+        assert!(why.starts_with("exited with status 1: ") && why.contains("option"), "{why}");
+    }
+
+    #[test]
+    fn a_program_that_takes_too_long_is_killed_and_refused() {
+        let image = Image::open(Path::new("/bin/cat")).expect("open");
+        let (waiting, _keeps_it_waiting) = crate::control::channel::Channel::pair().expect("pair");
+        let mut cat = image.command();
+        let pid = Pid::from_child(&cat.stdin(OwnedFd::from(waiting)).stdout(Stdio::null()).spawn().expect("spawn"));
+        let (process, now) = (Process::adopt(pid).expect("a child"), Instant::now());
+        let due = now + DEADLINE;
+        let mut rehearsal = Rehearsal { image, process, complaint: None, until: Some(due) };
+        assert_eq!(rehearsal.outcome(now), None);
+        let why = outcome(rehearsal, due).expect_err("late");
+        assert!(why.contains("within 10 s"), "{why}");
+    }
+}

@@ -1,0 +1,219 @@
+//! The step from one program to the next, seen from either side of execve(2).
+
+use std::collections::VecDeque;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::time::{Duration, Instant};
+
+use super::descriptors::{Carrier, Inherited};
+use super::rehearsal::Rehearsal;
+use super::state::{Knowledge, State, VERSION};
+use super::{Step, TAKE_OVER, Upgrade, arguments};
+use crate::control::payload::Payload;
+use crate::observe::event::Event;
+use crate::supervisor::clients::Clients;
+use crate::supervisor::generations::{Generations, Input, Phase};
+use crate::supervisor::listeners::Listeners;
+use crate::supervisor::process::Image;
+use crate::supervisor::recalls::Recalls;
+use crate::supervisor::totals::Totals;
+use crate::supervisor::workers::Workers;
+use crate::supervisor::{Regular, StartError, Supervisor, open_signals, start_journal};
+use crate::sys::{self, Signals};
+use crate::systemd::notify::{Notify, Talk};
+
+const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What is known, to be written.
+type Borrowed<'a> = Knowledge<&'a Generations, &'a Recalls, &'a Totals>;
+
+// Before: the program that runs now.
+impl Supervisor {
+    /// Does what is next on the way to another program, if there is one to become.
+    pub(in crate::supervisor) fn upgrade(&mut self, now: Instant) {
+        if self.generations.phase() != Phase::Running {
+            return self.upgrade.give_up(); // at its end the service needs no other program any more
+        }
+        match self.upgrade.next(self.generations.is_quiet(), now) {
+            None => {}
+            Some(Step::Rehearse(image)) => {
+                let state = self.carry(&mut Carrier::default()).write();
+                match state.and_then(|state| Rehearsal::start(image.clone(), state, now)) {
+                    Ok(rehearsal) => self.upgrade.rehearse(rehearsal),
+                    Err(fault) => self.refuse(image, format!("could not be tried: {fault}")),
+                }
+            }
+            Some(Step::Refuse(image, why)) => self.refuse(image, why),
+            Some(Step::Replace(image)) => {
+                let fault = self.replace(&image);
+                self.refuse(image, format!("could not be executed: {fault}"));
+            }
+        }
+    }
+
+    fn refuse(&mut self, image: Image, why: String) {
+        self.upgrade.refuse(image);
+        self.generations.set_note(format!("the supervisor was not upgraded: the new program {why}"));
+        self.journal.event(Event::UpgradeRefused { version: OWN_VERSION, why });
+        self.regular.status = Instant::now();
+    }
+
+    /// Goes on as `image`. Returns only when that fails; all is as it was then.
+    fn replace(&mut self, image: &Image) -> io::Error {
+        let fault = self.try_replace(image);
+        let _ = rustix::thread::clear_ambient_capability_set(); // as in the beginning
+        if let Ok(journal) = start_journal() {
+            self.journal = journal; // the writer of the other one has ended
+        }
+        fault
+    }
+
+    fn try_replace(&self, image: &Image) -> io::Error {
+        let mut carrier = Carrier::default();
+        let prepared = self.carry(&mut carrier).write().and_then(|state| {
+            raise_ambient_capabilities()?;
+            Ok(state)
+        });
+        let state = match prepared {
+            Ok(state) => state,
+            Err(fault) => return fault,
+        };
+        let number = carrier.carry(&state);
+        let words = [image.path().as_os_str().to_owned()]
+            .into_iter()
+            .chain(arguments(std::env::args_os(), format!("{TAKE_OVER}{number}")));
+        let words: Result<Vec<_>, _> = words.map(|word| CString::new(word.into_vec())).collect();
+        let (Ok(program), Ok(words)) = (CString::new(image.path_here()), words) else {
+            return io::Error::other("an argument holds a nul byte");
+        };
+        // its thread does not come along
+        let _ = self.journal.finish(JOURNAL_DEADLINE);
+        let fault = match carrier.stay_open(true) {
+            Ok(()) => sys::execute(&program, &words),
+            Err(fault) => fault,
+        };
+        let _ = carrier.stay_open(false); // fails only for descriptors that are none
+        fault
+    }
+
+    fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> State<Borrowed<'a>> {
+        // a field that comes later shall not be forgotten here
+        let Self {
+            generations,
+            workers,
+            listeners,
+            clients,
+            recalls,
+            totals,
+            notify,
+            signals,
+            journal,
+            inputs,
+            regular,
+            upgrade,
+            exit,
+        } = self;
+        // made anew, or empty between two waits
+        let _ = (signals, journal, inputs, regular, upgrade, exit);
+        let Talk { reloading, unsent } = notify.talk();
+        let unsent = unsent.into_iter().map(|(text, with)| (text, with.map(|fd| carrier.carry_borrowed(fd))));
+        let talk = Talk { reloading, unsent: unsent.collect() };
+        let mut state = State {
+            version: VERSION,
+            program: OWN_VERSION.to_owned(),
+            pid: std::process::id(),
+            descriptors: Vec::new(),
+            knowledge: Knowledge { generations, recalls, totals },
+            workers: workers.carry(carrier),
+            listeners: listeners.carry(carrier),
+            clients: clients.carry(carrier),
+            talk,
+        };
+        state.descriptors = carrier.numbers();
+        state
+    }
+}
+
+// After: the program that goes on.
+impl Supervisor {
+    /// Goes on with the state that the program before left as descriptor `number`. What of it is missing is missing
+    /// alone: the rest goes on.
+    ///
+    /// Call it before any other thread exists, and before any descriptor is opened.
+    ///
+    /// # Errors
+    /// When there is no such state, although the rehearsal went well: see [`StartError`]. Then there is nothing better
+    /// than to exit: workers finish what they have, and systemd starts the service with the same sockets.
+    pub fn take_over(number: RawFd) -> Result<Self, StartError> {
+        let payload = Payload::from(sys::inherited(number).map_err(StartError::NoState)?);
+        let state = State::read(&payload, std::process::id())?;
+        let inherited = Inherited::claim(&state.descriptors);
+        // a number would be the name otherwise; fails never for a name this short
+        let _ = rustix::thread::set_name(c"segue");
+        let signals = open_signals()?;
+        let _ = rustix::thread::clear_ambient_capability_set(); // raised only to come over
+        Self::go_on(state, inherited, signals)
+    }
+
+    fn go_on(state: State, mut inherited: Inherited, signals: Signals) -> Result<Self, StartError> {
+        let Knowledge { generations, recalls, totals } = state.knowledge;
+        let clients = Clients::go_on(state.clients, &mut inherited)?;
+        let (listeners, events) = Listeners::go_on(state.listeners, &mut inherited);
+        let (workers, mut happened) = Workers::go_on(state.workers, &mut inherited);
+        happened.extend(without_process(&generations, &workers));
+        let notify = Notify::from_env().go_on(found(state.talk, &mut inherited));
+        let journal = start_journal()?;
+        journal.event(Event::Upgraded { from: state.program, to: OWN_VERSION });
+        events.into_iter().for_each(|event| journal.event(event));
+        let mut supervisor = Self {
+            regular: Regular::starting(&notify, Instant::now()),
+            generations,
+            workers,
+            listeners,
+            clients,
+            recalls,
+            totals,
+            signals,
+            notify,
+            journal,
+            inputs: VecDeque::new(),
+            upgrade: Upgrade::default(),
+            exit: None,
+        };
+        for input in happened {
+            supervisor.take_note(&input);
+            supervisor.inputs.push_back(input);
+        }
+        Ok(supervisor)
+    }
+}
+
+/// A message whose descriptor is missing would say something else.
+fn found(talk: Talk<RawFd>, inherited: &mut Inherited) -> Talk<OwnedFd> {
+    let with = |(text, number): (String, Option<RawFd>)| match number {
+        None => Some((text, None)),
+        Some(number) => Some((text, Some(inherited.take(number)?))),
+    };
+    Talk { reloading: talk.reloading, unsent: talk.unsent.into_iter().filter_map(with).collect() }
+}
+
+/// Generations of which nobody would ever hear again.
+fn without_process(generations: &Generations, workers: &Workers) -> Vec<Input> {
+    let lost = generations.list().iter().filter(|one| !workers.has(one.number));
+    lost.map(|one| Input::Exited(one.number, "was lost in the upgrade".to_owned())).collect()
+}
+
+/// A program that is not root's keeps only its ambient capabilities over execve(2): those that this process was given,
+/// which are what it may inherit.
+fn raise_ambient_capabilities() -> io::Result<()> {
+    let own = rustix::thread::capabilities(None)?;
+    for capability in (own.permitted & own.inheritable).iter() {
+        rustix::thread::configure_capability_in_ambient_set(capability, true)?;
+    }
+    Ok(())
+}
+
+/// How long the journal may take for what it was told already. Nobody is kept waiting for as long as it does.
+const JOURNAL_DEADLINE: Duration = Duration::from_millis(500);

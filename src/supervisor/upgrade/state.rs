@@ -1,0 +1,110 @@
+//! Everything that the supervisor knows, written down for the program that goes on in its place.
+//!
+//! It travels as JSON in a sealed memory file. Descriptors stand in it by their numbers, moments as [`super::moment`] has
+//! them. The two programs are of different versions, always: a field that may be missing has a default, and whatever else
+//! changes the shape raises [`VERSION`]. A program reads its own version and those before it that were released.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::payload::Payload;
+use crate::supervisor::generations::Generations;
+use crate::supervisor::recalls::Recalls;
+use crate::supervisor::totals::Totals;
+use crate::supervisor::{clients, listeners, workers};
+use crate::systemd::notify::Talk;
+
+/// The version of the shape.
+pub const VERSION: u32 = 1;
+
+/// Everything.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct State<K = Knowledge> {
+    /// [`VERSION`] of who wrote it.
+    pub version: u32,
+    /// The version of the program that wrote it.
+    pub program: String,
+    /// The process that it belongs to.
+    pub pid: u32,
+    /// Every descriptor that is named below.
+    pub descriptors: Vec<RawFd>,
+    /// What is known, wherever it runs; it is borrowed while it is written.
+    pub knowledge: K,
+    /// Their processes.
+    pub workers: workers::Carried,
+    /// The listening sockets.
+    pub listeners: listeners::Carried,
+    /// Who is connected to `control.sock`.
+    pub clients: clients::Carried,
+    /// What systemd was told.
+    pub talk: Talk<RawFd>,
+}
+
+/// What makes sense without this process.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Knowledge<G = Generations, R = Recalls, T = Totals> {
+    /// What the generations do, and who waits for it.
+    pub generations: G,
+    /// Which of them wait for what another one knows.
+    pub recalls: R,
+    /// What all of them have counted.
+    pub totals: T,
+}
+
+/// Why a program cannot go on with a state.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// There is none.
+    #[error("the state of the supervisor cannot be read")]
+    Read(#[source] io::Error),
+    /// Only a newer program can read it, or none.
+    #[error("the state of the supervisor has version {theirs}, and this program reads only version {VERSION}")]
+    Version {
+        /// The version that it has.
+        theirs: u32,
+    },
+    /// It has another shape than its version says.
+    #[error("the state of the supervisor is not understood")]
+    NotUnderstood(#[source] serde_json::Error),
+    /// It is of another process: its descriptors are not there.
+    #[error("the state is that of the supervisor with process id {theirs}")]
+    OtherProcess {
+        /// Whose it is.
+        theirs: u32,
+    },
+}
+
+impl<K: Serialize> State<K> {
+    /// Writes it down.
+    ///
+    /// # Errors
+    /// When there is no memory or no descriptor left.
+    pub fn write(&self) -> io::Result<Payload> {
+        Payload::new(&serde_json::to_vec(self)?)
+    }
+}
+
+impl State {
+    /// Reads the state of process `pid`.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn read(payload: &Payload, pid: u32) -> Result<Self, StateError> {
+        #[derive(Deserialize)]
+        struct Head {
+            version: u32,
+        }
+        let json = payload.read().map_err(StateError::Read)?;
+        let Head { version } = serde_json::from_slice(&json).map_err(StateError::NotUnderstood)?;
+        if version != VERSION {
+            return Err(StateError::Version { theirs: version });
+        }
+        let state: Self = serde_json::from_slice(&json).map_err(StateError::NotUnderstood)?;
+        if state.pid != pid {
+            return Err(StateError::OtherProcess { theirs: state.pid });
+        }
+        Ok(state)
+    }
+}
