@@ -11,7 +11,7 @@ use segue::control::payload::Payload;
 use segue::control::request::Verdict;
 
 use crate::support::{
-    Asked, Asking, Run, Service, Wire, assert_serves, executable, file, get, is_alive, replace, signal, socket,
+    Asked, Asking, Run, Service, Wire, assert_serves, copy, executable, file, get, is_alive, replace, signal, socket,
     wait_for,
 };
 
@@ -22,7 +22,7 @@ fn installed() -> (Run, SocketAddr, PathBuf) {
     let (listening, address) = socket();
     let run = Run::new("").socket("http", listening);
     let program = run.path("program");
-    std::fs::copy(SEGUE, &program).expect("copy");
+    copy(SEGUE, &program);
     let run = run.argument(format!("--worker-binary={}", program.display()));
     (run, address, program)
 }
