@@ -1,17 +1,18 @@
 //! What processes need of the kernel, and crates do not offer or not whole: signals as readable events, sockets that
-//! never block, descriptors in the poller; and what is quicker without a second look: an allocator, field values. The
-//! only file with `unsafe` in it.
+//! never block, descriptors in the poller, memory that outlives a process, an allocator. The only file with `unsafe` in
+//! it.
 
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 
-use bytes::Bytes;
-use http::HeaderValue;
 use rustix::process::Signal;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -71,6 +72,61 @@ unsafe impl GlobalAlloc for Allocator {
                 libmimalloc_sys::mi_realloc_aligned(block.cast(), size, layout.align()).cast()
             }
         }
+    }
+}
+
+/// Numbers in memory that other processes can read as a file, also after this one was killed.
+#[derive(Debug)]
+pub struct SharedNumbers {
+    numbers: NonNull<AtomicU64>,
+    file: File,
+}
+
+// SAFETY: the memory is reached by atomic operations alone, and stays mapped until the drop.
+unsafe impl Send for SharedNumbers {}
+// SAFETY: as above.
+unsafe impl Sync for SharedNumbers {}
+
+impl SharedNumbers {
+    /// How many numbers there are.
+    pub const NUMBERS: usize = Self::BYTES / size_of::<AtomicU64>();
+    const BYTES: usize = 16 * 1024;
+
+    /// All of them 0.
+    ///
+    /// # Errors
+    /// When there is no memory or descriptor left.
+    pub fn new() -> io::Result<Self> {
+        let file = File::from(rustix::fs::memfd_create(c"segue-tally", rustix::fs::MemfdFlags::CLOEXEC)?);
+        file.set_len(Self::BYTES as u64)?;
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        // SAFETY: a new mapping, at a place that the kernel chooses.
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), Self::BYTES, access, kind, file.as_raw_fd(), 0) };
+        if page == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let numbers = NonNull::new(page.cast()).ok_or_else(io::Error::last_os_error)?;
+        Ok(Self { numbers, file })
+    }
+
+    /// The number of this index, modulo their count.
+    #[must_use]
+    pub fn number(&self, index: usize) -> &AtomicU64 {
+        // SAFETY: inside the mapping, which is aligned to pages and lives as long as `self`.
+        unsafe { self.numbers.add(index % Self::NUMBERS).as_ref() }
+    }
+
+    /// The file that another process reads them from, in the byte order of the machine.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for SharedNumbers {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this size, and nobody has a reference any more.
+        let _ = unsafe { libc::munmap(self.numbers.as_ptr().cast(), Self::BYTES) }; // cannot fail
     }
 }
 
@@ -143,59 +199,6 @@ pub fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 /// Whatever `pthread_sigmask(3)` says.
 pub fn ignore(signals: &[Signal]) -> io::Result<()> {
     block(signals).map(drop)
-}
-
-/// The field value that starts at `from` in `head`, without the white space around it (RFC 9110 §5.5), and where it
-/// ends: at the first control character but tab. It is a slice of `head`.
-///
-/// `http` would look at each byte once more.
-///
-/// # Panics
-/// When `head` ends before `from`.
-#[must_use]
-pub fn field_value_at(head: &Bytes, from: usize) -> (HeaderValue, usize) {
-    let len = field_value_len(&head[from..]);
-    let mut text = &head[from..from + len];
-    let mut start = from;
-    while let [b' ' | b'\t', rest @ ..] = text {
-        text = rest;
-        start += 1;
-    }
-    while let [rest @ .., b' ' | b'\t'] = text {
-        text = rest;
-    }
-    let value = head.slice(start..start + text.len());
-    // SAFETY: `field_value_len` has seen that none of these bytes is one that `HeaderValue` refuses.
-    (unsafe { HeaderValue::from_maybe_shared_unchecked(value) }, from + len)
-}
-
-/// How many of the first bytes may stand in a field value.
-#[must_use]
-pub fn field_value_len(bytes: &[u8]) -> usize {
-    let (words, rest) = bytes.as_chunks();
-    let found = words.iter().enumerate().find_map(|(at, word)| Some(8 * at + first_control(*word)?));
-    match found {
-        Some(at) if bytes[at] != b'\t' => at,
-        Some(tab) => tab + allowed(&bytes[tab..]),
-        None => bytes.len() - rest.len() + allowed(rest),
-    }
-}
-
-/// The same, one byte after the other.
-fn allowed(bytes: &[u8]) -> usize {
-    bytes.iter().take_while(|byte| **byte >= b' ' && **byte != 0x7f || **byte == b'\t').count()
-}
-
-/// Where the first control character stands in eight bytes; tab is one.
-fn first_control(word: [u8; 8]) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 255;
-    let word = u64::from_le_bytes(word);
-    let del = word ^ (ONES * 0x7f);
-    // the highest bit of a byte is set if the byte is below the subtrahend, or if the one before it has borrowed from
-    // it: so the first one that is set tells the truth
-    let below = (word.wrapping_sub(ONES * 0x20) & !word) | (del.wrapping_sub(ONES) & !del);
-    let controls = below & (ONES * 0x80);
-    (controls != 0).then(|| controls.trailing_zeros() as usize / 8)
 }
 
 /// Asserts `O_NONBLOCK` on `socket`. The flag belongs to the socket itself, not to the descriptor: any unit that names
@@ -292,29 +295,6 @@ mod tests {
     fn a_program_that_cannot_be_executed_changes_nothing() {
         let fault = execute(c"/", &[c"/".to_owned()]);
         assert_eq!(fault.kind(), io::ErrorKind::PermissionDenied);
-    }
-
-    #[test]
-    fn field_values_are_those_of_http() {
-        for (len, at) in (0..20).flat_map(|len| (0..len).map(move |at| (len, at))) {
-            for byte in 0..=u8::MAX {
-                let mut text = vec![b'~'; len];
-                text[at] = byte;
-                let (value, end) = field_value_at(&text.clone().into(), 0);
-                let is_value = HeaderValue::from_bytes(&text).is_ok();
-                assert_eq!(end, if is_value { len } else { at }, "{byte} at {at} of {len}");
-                assert_eq!(value.as_bytes(), text[..end].trim_ascii());
-            }
-        }
-    }
-
-    #[test]
-    fn a_field_value_is_cut_out_of_a_head_without_its_white_space() {
-        let head = Bytes::from_static(b"a: \tb c \t\r\nd:\t\r\n");
-        let (value, end) = field_value_at(&head, 2);
-        assert_eq!((value.as_bytes(), end), (&b"b c"[..], 9));
-        assert_eq!(field_value_at(&head, 13), (HeaderValue::from_static(""), 14));
-        assert_eq!(field_value_at(&head, head.len()), (HeaderValue::from_static(""), head.len()));
     }
 
     #[test]

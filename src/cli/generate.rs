@@ -59,7 +59,16 @@ mod tests {
     fn there_is_a_page_for_each_command_and_a_completion_for_each_shell() {
         let directory = tempfile::tempdir().expect("directory");
         assert_eq!(run(directory.path()), ExitCode::SUCCESS);
-        for file in ["segue.1", "segue-run.1", "segue-reload.1", "segue-check.1", "segue-status.1", "segue.toml.5"] {
+        for file in [
+            "segue.1",
+            "segue-run.1",
+            "segue-reload.1",
+            "segue-check.1",
+            "segue-status.1",
+            "segue-diff.1",
+            "segue-generations.1",
+            "segue.toml.5",
+        ] {
             assert!(directory.path().join("man").join(file).exists(), "{file}");
         }
         for file in ["segue.bash", "_segue", "segue.fish"] {

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 pub mod demo_server;
+pub mod diff;
 pub mod effective;
 pub mod generate;
 pub mod generations;
@@ -59,6 +60,14 @@ enum Command {
     /// Needs no root, no network and touches nothing.
     #[command(after_long_help = EXIT_STATUS)]
     Check(Config),
+    /// Show what a reload would change
+    ///
+    /// Compares the configuration on disk with the one that serves, as they take effect: a line for each table, value
+    /// or server that would be added, removed or changed, and one when another program is installed. The exit status
+    /// is that of diff(1): 0 when there is no difference, 1 when there is one, 2 when they cannot be compared; and 78
+    /// when the configuration on disk is refused, with every problem.
+    #[command(after_long_help = EXIT_STATUS)]
+    Diff(Diff),
     /// Show the configuration as it takes effect
     #[command(after_long_help = EXIT_STATUS)]
     Config(Effective),
@@ -180,6 +189,16 @@ pub struct Generations {
     json: bool,
 }
 
+/// Arguments of `segue diff`.
+#[derive(Args, Debug)]
+pub struct Diff {
+    /// The main file of the configuration; conf.d/*.toml beside it is read too [default: the one that serves]
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    run_dir: RunDir,
+}
+
 /// Arguments of `segue config`.
 #[derive(Args, Debug)]
 pub struct Effective {
@@ -197,6 +216,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Reload(arguments) => reload::run(arguments),
         Command::Check(arguments) => check::run(&arguments.config),
+        Command::Diff(arguments) => diff::run(arguments),
         Command::Config(arguments) => effective::run(&arguments.config.config),
         Command::Status(arguments) => status::run(arguments),
         Command::Generations(arguments) => generations::run(arguments),
@@ -243,8 +263,9 @@ fn complain(fault: &dyn std::error::Error) {
 const EXIT_STATUS: &str = "\
 Exit status:
   0   done; for reload: the new generation serves, or nothing changed
-  1   failed; for reload: refused, and the old generation goes on; or there is nothing to confirm
-  2   the command line is wrong
+  1   failed; for reload: refused, and the old generation goes on; or there is nothing to confirm;
+      for diff: there are differences
+  2   the command line is wrong; for diff: there is nothing to compare with
   78  the configuration is refused (EX_CONFIG); systemd does not try again
 
 Files:

@@ -58,7 +58,9 @@ pub(super) fn not_asked(fault: &AskError) -> ExitCode {
 pub(super) fn unexpected(reply: &Reply) -> ExitCode {
     match reply {
         Reply::Declined(why) => eprintln!("segue: the supervisor declined: {why}"),
-        Reply::Verdict(_) | Reply::Status(_) => eprintln!("segue: the supervisor answered another question"),
+        Reply::Verdict(_) | Reply::Status(_) | Reply::Sources(_) => {
+            eprintln!("segue: the supervisor answered another question")
+        }
     }
     ExitCode::FAILURE
 }

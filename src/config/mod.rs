@@ -5,6 +5,7 @@
 
 mod address;
 mod check;
+pub mod diff;
 mod effective;
 mod file;
 pub mod load;

@@ -160,7 +160,8 @@ pub enum ToSupervisor {
     Snapshot,
     /// The configuration cannot be served; the worker exits.
     Refused(Refused),
-    /// Everything is built. The sources of the configuration come as the descriptor.
+    /// Everything is built. The sources of the configuration come as the first descriptor, what tells of its open
+    /// connections ([`super::tally`]) as the second.
     Ready(Ready),
     /// Answer to [`ToWorker::Serve`].
     Serving,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::PROTOCOL;
 use super::channel::{Channel, ChannelError, Received};
 use super::message::Problem;
+use super::payload::Payload;
 
 /// One question; each connection asks one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub enum Wish {
     Confirmed,
     /// Say what runs.
     Status,
+    /// Give the sources of the configuration that serves; they come as the descriptor.
+    Sources,
 }
 
 /// How a reload is to go.
@@ -63,8 +66,21 @@ pub enum Reply {
     Verdict(Verdict),
     /// To [`Wish::Status`].
     Status(serde_json::Value),
+    /// To [`Wish::Sources`].
+    Sources(Served),
     /// The supervisor does not do this; the reason, in words.
     Declined(String),
+}
+
+/// What is known of what serves, beside its configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served {
+    /// The number of the generation.
+    pub generation: u64,
+    /// The version of its program.
+    pub version: String,
+    /// A reload would run another program.
+    pub another_program: bool,
 }
 
 /// How a reload went.
@@ -204,12 +220,20 @@ pub fn socket_path(run_dir: &Path) -> PathBuf {
 /// # Errors
 /// See [`AskError`].
 pub fn ask(run_dir: &Path, wish: Wish, timeout: Duration) -> Result<Reply, AskError> {
+    ask_for(run_dir, wish, timeout).map(|(reply, _)| reply)
+}
+
+/// The same where something comes with the reply.
+///
+/// # Errors
+/// See [`AskError`].
+pub fn ask_for(run_dir: &Path, wish: Wish, timeout: Duration) -> Result<(Reply, Option<Payload>), AskError> {
     let deadline = Instant::now() + timeout;
     let channel = connect(run_dir, timeout)?;
     channel.send(&Request { protocol: PROTOCOL, wish }, &[])?;
     loop {
         match channel.receive()? {
-            Received::Message(reply, _) => return Ok(reply),
+            Received::Message(reply, mut with) => return Ok((reply, with.pop().map(Payload::from))),
             Received::End => return Err(AskError::Closed),
             Received::Nothing => {}
         }

@@ -1,6 +1,6 @@
 //! Field names and values: which bytes they may hold, which fields go no further than one connection.
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::HeaderName;
 use smallvec::SmallVec;
 
 /// What the `Connection` fields of one message say, over all their lines (RFC 9110 §7.6.1).
@@ -16,13 +16,11 @@ pub struct ConnectionOptions {
 }
 
 impl ConnectionOptions {
-    /// Reads every `Connection` field of `headers`.
+    /// Reads the values of every `Connection` field.
     #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub fn of<'v>(values: impl Iterator<Item = &'v [u8]>) -> Self {
         let mut options = Self::default();
-        for value in headers.get_all(header::CONNECTION) {
-            options.add(value.as_bytes());
-        }
+        values.for_each(|value| options.add(value));
         options
     }
 
@@ -38,11 +36,11 @@ impl ConnectionOptions {
         }
     }
 
-    /// Whether `name` was named and is to be removed. Never so for fields that a sender must not be able to remove
-    /// on the way: framing, routing, credentials, content.
+    /// Whether `name`, in any case, was named and is to be removed. Never so for fields that a sender must not be able
+    /// to remove on the way: framing, routing, credentials, content.
     #[must_use]
-    pub fn names(&self, name: &HeaderName) -> bool {
-        self.names.contains(name)
+    pub fn names(&self, name: &[u8]) -> bool {
+        self.names.iter().any(|named| named.as_str().as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// Whether any field was named at all.
@@ -79,24 +77,6 @@ impl Flag {
     }
 }
 
-/// Whether a field is for one connection only, whatever `Connection` says (RFC 9110 §7.6.1). `Transfer-Encoding` is
-/// among them: framing is written anew.
-#[must_use]
-pub fn is_hop_by_hop(name: &HeaderName) -> bool {
-    match name.as_str().len() {
-        2 => name == header::TE,
-        7 => name == header::TRAILER || name == header::UPGRADE,
-        10 => name == header::CONNECTION || name == "keep-alive",
-        14 => name == "http2-settings", // says something only beside `Upgrade: h2c`
-        16 => name == "proxy-connection",
-        17 => name == header::TRANSFER_ENCODING,
-        18 => name == header::PROXY_AUTHENTICATE,
-        19 => name == header::PROXY_AUTHORIZATION,
-        25 => name == "proxy-authentication-info",
-        _ => false,
-    }
-}
-
 /// Whether a field may not come in a trailer section, because it frames, routes, authenticates or says how the content
 /// is to be read, and a recipient has done all that by then (RFC 9110 §6.5.1).
 #[must_use]
@@ -108,39 +88,16 @@ pub fn is_forbidden_in_trailers(name: &HeaderName) -> bool {
 /// Whether a name with `_` stands for a trusted or framing field to servers that turn `-` into `_` (CGI, WSGI, PHP):
 /// `X_Forwarded_For`, `Content_Length`, `Host` has none. Such a field is dropped from requests.
 #[must_use]
-pub fn underscore_twin(name: &HeaderName) -> bool {
-    let name = name.as_str().as_bytes();
+pub fn underscore_twin(name: &[u8]) -> bool {
     if memchr::memchr(b'_', name).is_none() || name.len() > LONGEST_TWIN {
         return false;
     }
     let mut twin = [0; LONGEST_TWIN];
     for (to, from) in twin.iter_mut().zip(name) {
-        *to = if *from == b'_' { b'-' } else { *from };
+        *to = if *from == b'_' { b'-' } else { from.to_ascii_lowercase() };
     }
     std::str::from_utf8(&twin[..name.len()]).is_ok_and(|twin| {
         PROTECTED.contains(&twin) || HOP_BY_HOP.contains(&twin) || twin == "expect" || is_trust_name(twin)
-    })
-}
-
-/// The field names that most responses have, told by length and first letter: `http` first makes them lower-case and then
-/// looks into a table of all names.
-pub(super) fn common_name(bytes: &[u8]) -> Option<HeaderName> {
-    let first = *bytes.first()?;
-    Some(match (bytes.len(), first | 0x20) {
-        (3, b'a') if is(bytes, b"age") => header::AGE,
-        (4, b'd') if is(bytes, b"date") => header::DATE,
-        (4, b'e') if is(bytes, b"etag") => header::ETAG,
-        (4, b'v') if is(bytes, b"vary") => header::VARY,
-        (6, b's') if is(bytes, b"server") => header::SERVER,
-        (7, b'e') if is(bytes, b"expires") => header::EXPIRES,
-        (8, b'l') if is(bytes, b"location") => header::LOCATION,
-        (10, b's') if is(bytes, b"set-cookie") => header::SET_COOKIE,
-        (12, b'c') if is(bytes, b"content-type") => header::CONTENT_TYPE,
-        (13, b'a') if is(bytes, b"accept-ranges") => header::ACCEPT_RANGES,
-        (13, b'c') if is(bytes, b"cache-control") => header::CACHE_CONTROL,
-        (13, b'l') if is(bytes, b"last-modified") => header::LAST_MODIFIED,
-        (16, b'c') if is(bytes, b"content-encoding") => header::CONTENT_ENCODING,
-        _ => return None,
     })
 }
 
@@ -149,6 +106,71 @@ pub(super) fn common_name(bytes: &[u8]) -> Option<HeaderName> {
 pub fn is_token(bytes: &[u8]) -> bool {
     // not `all`: most are tokens, and a loop that never leaves early takes half the time
     !bytes.is_empty() && bytes.iter().fold(true, |is_token, &byte| is_token & is_token_byte(byte))
+}
+
+/// How many of the first bytes may stand in a token.
+pub(super) fn token_len(bytes: &[u8]) -> usize {
+    bytes.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(bytes.len())
+}
+
+/// The same, and whether one of them is `_`.
+#[inline]
+pub(super) fn name_len(bytes: &[u8]) -> (usize, bool) {
+    let (mut len, mut seen) = (0, 0);
+    // most names are letters and `-` alone: eight of them at a time
+    while let Some(word) = bytes[len..].first_chunk() {
+        let letters = first_other_than_letter(*word);
+        len += letters.unwrap_or(word.len());
+        if letters.is_some() {
+            break;
+        }
+    }
+    while let Some(&byte) = bytes.get(len)
+        && CLASS[byte as usize] != 0
+    {
+        seen |= CLASS[byte as usize];
+        len += 1;
+    }
+    (len, seen & UNDERSCORE != 0)
+}
+
+/// How many of the first bytes may stand in a field value.
+pub(super) fn value_len(bytes: &[u8]) -> usize {
+    let (words, rest) = bytes.as_chunks();
+    let found = words.iter().enumerate().find_map(|(at, word)| Some(8 * at + first_control(*word)?));
+    match found {
+        Some(at) if bytes[at] != b'\t' => at,
+        Some(tab) => tab + value_len_by_bytes(&bytes[tab..]),
+        None => bytes.len() - rest.len() + value_len_by_bytes(rest),
+    }
+}
+
+fn value_len_by_bytes(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| is_value_byte(**byte)).count()
+}
+
+/// Where the first byte stands in eight that is neither a letter nor `-`.
+fn first_other_than_letter(word: [u8; 8]) -> Option<usize> {
+    let word = u64::from_le_bytes(word);
+    // without the highest bit of each byte no sum below carries into the next
+    let low = word & (ONES * 0x7f);
+    let lower = low | (ONES * 0x20);
+    let from_a = lower + ONES * u64::from(0x80 - b'a');
+    let beyond_z = lower + ONES * u64::from(0x80 - b'z' - 1);
+    let not_dash = (low ^ (ONES * u64::from(b'-'))) + ONES * 0x7f;
+    let others = ((!from_a | beyond_z) & not_dash | word) & (ONES * 0x80);
+    (others != 0).then(|| others.trailing_zeros() as usize / 8)
+}
+
+/// Where the first control character stands in eight bytes; tab is one.
+fn first_control(word: [u8; 8]) -> Option<usize> {
+    let word = u64::from_le_bytes(word);
+    let del = word ^ (ONES * 0x7f);
+    // the highest bit of a byte is set if the byte is below the subtrahend, or if the one before it has borrowed from
+    // it: so the first one that is set tells the truth
+    let below = (word.wrapping_sub(ONES * 0x20) & !word) | (del.wrapping_sub(ONES) & !del);
+    let controls = below & (ONES * 0x80);
+    (controls != 0).then(|| controls.trailing_zeros() as usize / 8)
 }
 
 /// Whether `bytes` may stand as a field value: no controls but tab, no DEL (RFC 9110 §5.5).
@@ -194,7 +216,7 @@ pub(super) fn is<const N: usize>(text: &[u8], known: &[u8; N]) -> bool {
 
 /// `tchar` of RFC 9110 §5.6.2.
 pub(super) const fn is_token_byte(byte: u8) -> bool {
-    TOKEN[byte as usize]
+    CLASS[byte as usize] != 0
 }
 
 /// A byte of a field value or of a reason phrase.
@@ -263,13 +285,38 @@ const NOT_IN_TRAILERS: &[&str] = &[
     "retry-after",
 ];
 
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
+/// A one in each byte.
+const ONES: u64 = u64::MAX / 255;
+
+const TCHAR: u8 = 1;
+const UNDERSCORE: u8 = 2;
+
+/// What a byte is in a token: nothing, or one of the above.
+const CLASS: [u8; 256] = {
+    let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] = matches!(byte as u8,
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-'
-            | b'.' | b'^' | b'_' | b'`' | b'|' | b'~');
+        table[byte] = match byte as u8 {
+            b'_' => UNDERSCORE,
+            b'A'..=b'Z'
+            | b'a'..=b'z'
+            | b'0'..=b'9'
+            | b'!'
+            | b'#'
+            | b'$'
+            | b'%'
+            | b'&'
+            | b'\''
+            | b'*'
+            | b'+'
+            | b'-'
+            | b'.'
+            | b'^'
+            | b'`'
+            | b'|'
+            | b'~' => TCHAR,
+            _ => 0,
+        };
         byte += 1;
     }
     table
@@ -277,8 +324,7 @@ const TOKEN: [bool; 256] = {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
+    use super::super::framing::Known;
     use super::*;
 
     fn name(text: &str) -> HeaderName {
@@ -287,13 +333,11 @@ mod tests {
 
     #[test]
     fn connection_options_are_read_over_several_lines() {
-        let mut headers = HeaderMap::new();
-        headers.append(header::CONNECTION, HeaderValue::from_static("X-A , Close,,\tUPGRADE"));
-        headers.append(header::CONNECTION, HeaderValue::from_static("keep-alive, x-b, b@d, TE"));
-        let options = ConnectionOptions::of(&headers);
+        let lines = [&b"X-A , Close,,\tUPGRADE"[..], b"keep-alive, x-b, b@d, TE"];
+        let options = ConnectionOptions::of(lines.into_iter());
         assert!(options.close && options.keep_alive && options.upgrade && options.names_any());
-        for (named, is_named) in [("x-a", true), ("x-b", true), ("te", true), ("x-c", false), ("close", false)] {
-            assert_eq!(options.names(&name(named)), is_named, "{named}");
+        for (named, is_named) in [("x-a", true), ("X-B", true), ("te", true), ("x-c", false), ("close", false)] {
+            assert_eq!(options.names(named.as_bytes()), is_named, "{named}");
         }
     }
 
@@ -308,10 +352,10 @@ mod tests {
     #[test]
     fn hop_by_hop_fields_are_known() {
         for hop in HOP_BY_HOP {
-            assert!(is_hop_by_hop(&name(hop)), "{hop}");
+            assert!(Known::of(hop.to_uppercase().as_bytes()).is_hop_by_hop(), "{hop}");
         }
         for end in ["host", "content-length", "accept", "te-x", "expect", "x-keep-alive"] {
-            assert!(!is_hop_by_hop(&name(end)), "{end}");
+            assert!(!Known::of(end.as_bytes()).is_hop_by_hop(), "{end}");
         }
     }
 
@@ -328,25 +372,12 @@ mod tests {
             "content_type",
             "keep_alive",
         ] {
-            assert!(underscore_twin(&name(twin)), "{twin}");
+            assert!(underscore_twin(twin.as_bytes()), "{twin}");
         }
         for other in ["x-forwarded-for", "content-length", "x_custom", "_", "my_host", "x_forwarded"] {
-            assert!(!underscore_twin(&name(other)), "{other}");
+            assert!(!underscore_twin(other.as_bytes()), "{other}");
         }
-        assert!(!underscore_twin(&name(&"a_".repeat(100))));
-    }
-
-    #[test]
-    fn names_told_by_their_first_letter_are_those_of_http() {
-        for text in ["Age", "Date", "ETag", "Vary", "Server", "Expires", "Location", "Set-Cookie", "Content-Type"] {
-            assert_eq!(common_name(text.as_bytes()), Some(name(text)));
-        }
-        for text in ["Accept-Ranges", "CACHE-CONTROL", "last-modified", "Content-Encoding"] {
-            assert_eq!(common_name(text.as_bytes()), Some(name(text)));
-        }
-        for text in ["", "a", "dawn", "da:e", "set\rcookie", "X-Cache"] {
-            assert_eq!(common_name(text.as_bytes()), None, "{text:?}");
-        }
+        assert!(!underscore_twin("a_".repeat(100).as_bytes()));
     }
 
     #[test]
@@ -368,6 +399,33 @@ mod tests {
         assert!(is_field_value(b"") && is_field_value(b"a\tb \x80\xff~"));
         for not in [&b"\r"[..], b"\n", b"\0", b"\x7f", b"\x1b"] {
             assert!(!is_field_value(not), "{not:?}");
+        }
+    }
+
+    #[test]
+    fn values_end_at_the_first_byte_that_no_value_holds() {
+        for (len, at) in (0..20).flat_map(|len| (0..len).map(move |at| (len, at))) {
+            for byte in 0..=u8::MAX {
+                let mut text = vec![b'~'; len];
+                text[at] = byte;
+                let is_value = http::HeaderValue::from_bytes(&text).is_ok();
+                assert_eq!(value_len(&text), if is_value { len } else { at }, "{byte} at {at} of {len}");
+                text[at] = b'\t';
+                assert_eq!(value_len(&text), len);
+            }
+        }
+    }
+
+    #[test]
+    fn names_end_at_the_first_byte_that_no_token_holds() {
+        for (len, at) in (0..20).flat_map(|len| (0..len).map(move |at| (len, at))) {
+            for byte in 0..=u8::MAX {
+                let mut text = vec![b'Z'; len];
+                text[at] = byte;
+                let expected = if is_token(&[byte]) { len } else { at };
+                assert_eq!(name_len(&text), (expected, byte == b'_'), "{byte} at {at} of {len}");
+                assert_eq!(token_len(&text), expected);
+            }
         }
     }
 

@@ -14,8 +14,9 @@ pub(super) enum Known {
     Upgrade,
     Te,
     Trailer,
-    /// `Proxy-Connection` and the fields of proxy authentication.
-    Proxy,
+    /// Others that are for one connection only: `Proxy-Connection`, the fields of proxy authentication, and
+    /// `HTTP2-Settings`, which says something only beside `Upgrade: h2c`.
+    Hop,
     Other,
 }
 
@@ -34,12 +35,28 @@ impl Known {
             (10, b'c') if is(name, b"connection") => Self::Connection,
             (10, b'k') if is(name, b"keep-alive") => Self::KeepAlive,
             (14, b'c') if is(name, b"content-length") => Self::ContentLength,
-            (16, b'p') if is(name, b"proxy-connection") => Self::Proxy,
+            (14, b'h') if is(name, b"http2-settings") => Self::Hop,
+            (16, b'p') if is(name, b"proxy-connection") => Self::Hop,
             (17, b't') if is(name, b"transfer-encoding") => Self::TransferEncoding,
-            (18, b'p') if is(name, b"proxy-authenticate") => Self::Proxy,
-            (19, b'p') if is(name, b"proxy-authorization") => Self::Proxy,
-            (25, b'p') if is(name, b"proxy-authentication-info") => Self::Proxy,
+            (18, b'p') if is(name, b"proxy-authenticate") => Self::Hop,
+            (19, b'p') if is(name, b"proxy-authorization") => Self::Hop,
+            (25, b'p') if is(name, b"proxy-authentication-info") => Self::Hop,
             _ => Self::Other,
+        }
+    }
+
+    /// Whether the field is for one connection only, whatever `Connection` says (RFC 9110 §7.6.1). `Transfer-Encoding`
+    /// is among them: framing is written anew.
+    pub(super) fn is_hop_by_hop(self) -> bool {
+        match self {
+            Self::Host | Self::ContentLength | Self::Expect | Self::Other => false,
+            Self::TransferEncoding
+            | Self::Connection
+            | Self::KeepAlive
+            | Self::Upgrade
+            | Self::Te
+            | Self::Trailer
+            | Self::Hop => true,
         }
     }
 }

@@ -257,13 +257,6 @@ fn expect_lf(byte: u8, then: State) -> Result<State, Break> {
     if byte == b'\n' { Ok(then) } else { Err(Break::Line(LineFault::BareCr)) }
 }
 
-/// Whether every line of a head that httparse accepted ends in CRLF, and no empty line but one leads it. httparse
-/// takes a bare LF for a line end too, so the byte before each LF is looked at: one for each field.
-pub(super) fn has_clean_lines(head: &[u8], fields: &[httparse::Header<'_>]) -> bool {
-    let crlf_before = |end: usize| end >= 2 && head[end - 2..end] == *b"\r\n";
-    head.ends_with(b"\r\n\r\n") && fields.iter().all(|field| crlf_before(offset(head, field.name.as_bytes())))
-}
-
 /// Where `part` starts in `whole`, of which it is a slice.
 pub(super) fn offset(whole: &[u8], part: &[u8]) -> usize {
     part.as_ptr() as usize - whole.as_ptr() as usize

@@ -1,30 +1,46 @@
-//! The lines of a response head that came whole, cut in one go.
+//! The lines of a head that came whole, cut in one go.
 //!
 //! This is the short way beside [`Walk`](super::head::Walk), which takes the same grammar byte by byte. What is not
 //! whole or not right is left to the walk, which says why.
 
-use bytes::Bytes;
-use http::{HeaderValue, StatusCode, Version};
+use std::ops::Range;
 
-use crate::sys;
+use http::{StatusCode, Version};
+
+use super::fields;
+use super::target;
 
 /// What cuts the lines off the bytes of a head.
 pub(super) struct Lines<'h> {
-    bytes: &'h Bytes,
+    bytes: &'h [u8],
     /// Bytes cut.
     at: usize,
 }
 
+/// The first line of a request, of well-formed parts.
+pub(super) struct RequestLine {
+    pub method: Range<usize>,
+    pub target: Range<usize>,
+    pub version: Version,
+}
+
 /// One field.
 pub(super) struct Line<'h> {
-    /// What stands before the colon; the caller sees whether it is a name.
     pub name: &'h [u8],
     /// Without the white space around it.
-    pub value: HeaderValue,
+    pub value: &'h [u8],
+    /// With it.
+    pub padded: &'h [u8],
+    /// Where it stands, its CRLF included.
+    pub place: Range<usize>,
+    /// Between the colon and the value stands one space, and none after it: the line can go on as it is.
+    pub is_plain: bool,
+    /// The name holds a `_`.
+    pub has_underscore: bool,
 }
 
 impl<'h> Lines<'h> {
-    pub(super) fn new(bytes: &'h Bytes) -> Self {
+    pub(super) fn new(bytes: &'h [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
@@ -33,19 +49,34 @@ impl<'h> Lines<'h> {
         self.at
     }
 
+    /// Method, target and `HTTP/1.x`, of any length; an empty line may lead.
+    pub(super) fn request_line(&mut self) -> Option<RequestLine> {
+        let start = if self.bytes.starts_with(b"\r\n") { 2 } else { 0 };
+        let method = start..start + fields::token_len(&self.bytes[start..]);
+        let rest = self.bytes.get(method.end + 1..)?;
+        let target = method.end + 1..method.end + 1 + target::len(rest);
+        if method.is_empty() || target.is_empty() || self.bytes[method.end] != b' ' {
+            return None;
+        }
+        let [b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor] = self.bytes[target.end..].first_chunk::<9>()?
+        else {
+            return None;
+        };
+        let version = version(*minor)?;
+        self.at = target.end + 9;
+        self.end_line(0)?;
+        Some(RequestLine { method, target, version })
+    }
+
     /// `HTTP/1.x`, a status, and perhaps a reason.
     pub(super) fn status_line(&mut self) -> Option<(Version, StatusCode)> {
         let (start, rest) = self.bytes.split_first_chunk::<12>()?;
         let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor, b' ', status @ ..] = start else {
             return None;
         };
-        let version = match minor {
-            b'0' => Version::HTTP_10,
-            b'1' => Version::HTTP_11,
-            _ => return None,
-        };
+        let version = version(*minor)?;
         let reason = match rest.first()? {
-            b' ' => 1 + sys::field_value_len(&rest[1..]),
+            b' ' => 1 + fields::value_len(&rest[1..]),
             _ => 0,
         };
         self.end_line(start.len() + reason)?;
@@ -53,16 +84,26 @@ impl<'h> Lines<'h> {
     }
 
     /// The next field; `Some(None)` after the last one, once the empty line is cut too.
-    #[inline]
+    #[inline(always)] // a line has many parts, and goes through memory otherwise
     pub(super) fn field(&mut self) -> Option<Option<Line<'h>>> {
-        let rest = &self.bytes[self.at..];
+        let (start, rest) = (self.at, &self.bytes[self.at..]);
         if *rest.first()? == b'\r' {
             return self.end_line(0).map(|()| None);
         }
-        let name = &rest[..rest.iter().position(|byte| *byte == b':')?];
-        let (value, end) = sys::field_value_at(self.bytes, self.at + name.len() + 1);
-        self.end_line(end - self.at)?;
-        Some(Some(Line { name, value }))
+        let (len, has_underscore) = fields::name_len(rest);
+        if len == 0 || *rest.get(len)? != b':' {
+            return None;
+        }
+        let (name, rest) = (&rest[..len], &rest[len + 1..]);
+        let padded = &rest[..fields::value_len(rest)];
+        self.end_line(len + 1 + padded.len())?;
+        let place = start..self.at;
+        let plain = match padded {
+            [b' ', value @ ..] => Some(value).filter(|value| !is_padded(value)),
+            _ => None,
+        };
+        let value = plain.unwrap_or_else(|| fields::trim(padded));
+        Some(Some(Line { name, value, padded, place, is_plain: plain.is_some(), has_underscore }))
     }
 
     /// Cuts a line of `len` bytes with the CRLF that must follow.
@@ -71,5 +112,97 @@ impl<'h> Lines<'h> {
         let is_ended = self.bytes.get(end..end + 2)? == b"\r\n";
         self.at = end + 2;
         is_ended.then_some(())
+    }
+}
+
+fn version(minor: u8) -> Option<Version> {
+    match minor {
+        b'0' => Some(Version::HTTP_10),
+        b'1' => Some(Version::HTTP_11),
+        _ => None,
+    }
+}
+
+/// Whether white space stands at either end.
+fn is_padded(value: &[u8]) -> bool {
+    matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
+}
+
+/// Copies lines of a head, those that stand next to each other in one go.
+pub(super) struct Copying<'h> {
+    head: &'h [u8],
+    /// Lines that are to be copied and are not yet.
+    run: Range<usize>,
+}
+
+impl<'h> Copying<'h> {
+    pub(super) fn new(head: &'h [u8]) -> Self {
+        Self { head, run: 0..0 }
+    }
+
+    /// Copies the line at `place`, perhaps not before the next call.
+    #[inline]
+    pub(super) fn copy(&mut self, out: &mut Vec<u8>, place: Range<usize>) {
+        if self.run.end != place.start {
+            self.finish(out);
+            self.run.start = place.start;
+        }
+        self.run.end = place.end;
+    }
+
+    /// Copies what is left.
+    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.head[self.run.clone()]);
+        self.run = 0..0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Option<Line<'_>> {
+        Lines::new(text.as_bytes()).field()?
+    }
+
+    #[test]
+    fn a_value_is_cut_out_of_its_line_without_its_white_space() {
+        for (text, value, is_plain) in [
+            ("a: b\r\n", "b", true),
+            ("a: b c\r\n", "b c", true),
+            ("a: \r\n", "", true),
+            ("a:\r\n", "", false),
+            ("a:b\r\n", "b", false),
+            ("a:\tb\r\n", "b", false),
+            ("a:  b\r\n", "b", false),
+            ("a: b \t\r\n", "b", false),
+            ("a:\t \r\n", "", false),
+        ] {
+            let line = line(text).unwrap_or_else(|| panic!("no line: {text:?}"));
+            assert_eq!((line.name, line.value, line.is_plain), (&b"a"[..], value.as_bytes(), is_plain), "{text:?}");
+            assert_eq!(line.place, 0..text.len());
+        }
+    }
+
+    #[test]
+    fn what_is_no_line_is_none() {
+        for text in ["a: b\n", "a: b\rc\r\n", "a: b", "a b: c\r\n", ": b\r\n", "a\r\n", "", "a: \0\r\n", "a : b\r\n"] {
+            assert!(line(text).is_none(), "{text:?}");
+        }
+        assert!(line("a_b: c\r\n").is_some_and(|line| line.has_underscore));
+        assert!(line("a-b: c_d\r\n").is_some_and(|line| !line.has_underscore));
+    }
+
+    #[test]
+    fn lines_side_by_side_are_copied_together() {
+        let (head, mut out) = (b"0123456789", Vec::new());
+        let mut copying = Copying::new(head);
+        for place in [1..3, 3..4, 6..8, 8..10] {
+            copying.copy(&mut out, place);
+        }
+        assert_eq!(out, b"123", "the last run may grow");
+        copying.finish(&mut out);
+        copying.finish(&mut out);
+        assert_eq!(out, b"1236789");
     }
 }

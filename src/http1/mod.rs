@@ -11,6 +11,7 @@ pub mod fields;
 mod framing;
 mod head;
 mod lines;
+pub mod raw;
 pub mod refusal;
 pub mod request;
 pub mod response;

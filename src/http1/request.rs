@@ -1,16 +1,15 @@
 //! The head of a request as a client sent it: is it one, and what does it ask of the connection?
 //!
-//! The gate of a client connection asks this before hyper sees a byte. The fields themselves are hyper's business.
-
-use std::mem::MaybeUninit;
+//! The gate of a client connection asks this before hyper sees a byte.
 
 use http::Version;
-use httparse::{Header, Status};
 
 use super::authority;
 use super::fields::{self, Flag};
 use super::framing::{self, Known};
 use super::head::{self, Bounds, Walk};
+use super::lines::{Line, Lines};
+use super::raw::{RawHead, Table};
 pub use super::refusal::Refusal;
 use super::target;
 
@@ -77,13 +76,17 @@ pub enum Framing {
 /// A head that comes whole is parsed at once. One that comes in pieces is walked over, each byte once, however many
 /// pieces there are, and refused at the first byte that is certainly wrong.
 #[derive(Debug)]
-pub struct HeadSearch(Walk);
+pub struct HeadSearch {
+    walk: Walk,
+    /// Of the last head that was found right.
+    table: Table,
+}
 
 impl HeadSearch {
     /// A search for the next head, of which nothing was looked at yet.
     #[must_use]
-    pub const fn new() -> Self {
-        Self(Walk::request())
+    pub fn new() -> Self {
+        Self { walk: Walk::request(), table: Table::default() }
     }
 
     /// Looks at `bytes`, which start with the first byte of the head and hold what they held last time, and more.
@@ -92,19 +95,25 @@ impl HeadSearch {
     /// # Errors
     /// The rule that was broken, the same one however the head was cut into pieces.
     pub fn look(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<RequestHead>, Refusal> {
-        if self.0.is_fresh()
-            && let Some(judged) = parse(bytes, limits)
+        if self.walk.is_fresh()
+            && let Some(judged) = parse(bytes, limits, &mut self.table)
         {
             return judged.map(Some);
         }
         let bounds =
             Bounds { head: limits.max_head, target: limits.max_target.min(target::LONGEST), fields: limits.max_fields };
-        let Some(len) = self.0.advance(bytes, &bounds)? else {
+        let Some(len) = self.walk.advance(bytes, &bounds)? else {
             return Ok(None);
         };
-        self.0 = Walk::request();
-        // the walk and httparse agree on what a head is; should they ever not, nobody is to guess
-        parse(&bytes[..len], limits).unwrap_or(Err(Refusal::Malformed)).map(Some)
+        self.walk = Walk::request();
+        // both ways agree on what a head is; should they ever not, nobody is to guess
+        parse(&bytes[..len], limits, &mut self.table).unwrap_or(Err(Refusal::Malformed)).map(Some)
+    }
+
+    /// The head that was found right just now: the first bytes of those that were looked at, as long as it said.
+    #[must_use]
+    pub fn take(&mut self, head: &[u8]) -> RawHead {
+        RawHead::new(head, std::mem::take(&mut self.table))
     }
 }
 
@@ -125,76 +134,43 @@ pub fn check(bytes: &[u8], limits: &Limits) -> Result<Option<RequestHead>, Refus
 /// Longest field name that `http::HeaderName` can hold, whatever the configured limit of the head says.
 const LONGEST_NAME: usize = u16::MAX as usize;
 
-/// Most fields that are parsed without a table on the heap.
-const FIELDS_ON_STACK: usize = 128;
-
 /// The short way: `None` unless the head is whole, well-formed and within the limits.
-fn parse(bytes: &[u8], limits: &Limits) -> Option<Result<RequestHead, Refusal>> {
-    if limits.max_fields <= FIELDS_ON_STACK {
-        parse_into(bytes, limits, &mut [const { MaybeUninit::uninit() }; FIELDS_ON_STACK])
-    } else {
-        parse_into(bytes, limits, &mut Box::new_uninit_slice(limits.max_fields))
-    }
-}
-
-fn parse_into<'b>(
-    bytes: &'b [u8],
-    limits: &Limits,
-    table: &mut [MaybeUninit<Header<'b>>],
-) -> Option<Result<RequestHead, Refusal>> {
-    let mut request = httparse::Request::new(&mut []);
-    let Ok(Status::Complete(len)) = request.parse_with_uninit_headers(bytes, table) else {
-        return None;
-    };
-    let (method, target) = (request.method?.as_bytes(), request.path?.as_bytes());
-    let head = &bytes[..len];
-    let is_one = len <= limits.max_head
-        && target.len() <= limits.max_target.min(target::LONGEST)
-        && request.headers.len() <= limits.max_fields
-        && method.len() <= head::MAX_METHOD
-        && !leads_with_more_than_one_empty_line(head)
-        && head::has_clean_lines(head, request.headers);
-    if !is_one {
+fn parse(bytes: &[u8], limits: &Limits, table: &mut Table) -> Option<Result<RequestHead, Refusal>> {
+    let mut lines = Lines::new(bytes);
+    let line = lines.request_line()?;
+    let (method, target) = (&bytes[line.method.clone()], &bytes[line.target.clone()]);
+    if method.len() > head::MAX_METHOD || target.len() > limits.max_target.min(target::LONGEST) {
         return None;
     }
-    let version = if request.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-    Some(judge(head, method, target, version, request.headers))
-}
-
-fn leads_with_more_than_one_empty_line(head: &[u8]) -> bool {
-    match head {
-        [b'\r', b'\n', third, ..] => matches!(third, b'\r' | b'\n'),
-        [first, ..] => *first == b'\n',
-        [] => false,
+    table.begin(&line);
+    let mut said = Said::default();
+    // what is wrong with a line goes before what the head says wrong
+    let mut judged = target::check(method, target);
+    while let Some(field) = lines.field()? {
+        if table.len() == limits.max_fields {
+            return None;
+        }
+        let known = Known::of(field.name);
+        if judged.is_ok() {
+            judged = said.take(known, &field);
+        }
+        table.push(&field, known);
     }
+    let conclude = |()| conclude(lines.len(), method, target, line.version, &said);
+    (lines.len() <= limits.max_head).then(|| judged.and_then(conclude))
 }
 
 /// Judges a well-formed head by what it says.
-fn judge(
-    head: &[u8],
-    method: &[u8],
-    target: &[u8],
-    version: Version,
-    fields: &[Header<'_>],
-) -> Result<RequestHead, Refusal> {
-    target::check(method, target)?;
-    let mut said = Said::default();
-    for field in fields {
-        if field.name.len() > LONGEST_NAME {
-            return Err(Refusal::HeadTooLarge);
-        }
-        said.take(head, field)?;
-    }
+fn conclude(len: usize, method: &[u8], target: &[u8], version: Version, said: &Said) -> Result<RequestHead, Refusal> {
     if version == Version::HTTP_11 && !said.host {
         return Err(Refusal::NoHost);
     }
     let framing = said.framing(version)?;
     let has_body = !matches!(framing, Framing::None | Framing::Length(0));
-    let facts = MethodFacts::of(method);
     Ok(RequestHead {
-        len: head.len(),
+        len,
         version,
-        method: facts,
+        method: MethodFacts::of(method),
         framing,
         expects_continue: said.expects_continue && has_body && version == Version::HTTP_11,
         upgrade: method == b"GET"
@@ -235,9 +211,10 @@ struct Said {
 }
 
 impl Said {
-    fn take(&mut self, head: &[u8], field: &Header<'_>) -> Result<(), Refusal> {
-        match Known::of(field.name.as_bytes()) {
-            Known::Other | Known::KeepAlive | Known::Trailer | Known::Proxy => {}
+    fn take(&mut self, known: Known, field: &Line<'_>) -> Result<(), Refusal> {
+        match known {
+            _ if field.name.len() > LONGEST_NAME => return Err(Refusal::HeadTooLarge),
+            Known::Other | Known::KeepAlive | Known::Trailer | Known::Hop => {}
             Known::Host if self.host => return Err(Refusal::TwoHosts),
             Known::Host => {
                 authority::check(field.value).map_err(Refusal::Host)?;
@@ -245,7 +222,7 @@ impl Said {
             }
             Known::Connection => self.take_options(field.value),
             Known::ContentLength => self.take_length(field.value)?,
-            Known::TransferEncoding => self.take_encoding(head, field),
+            Known::TransferEncoding => self.take_encoding(field),
             Known::Expect if field.value.eq_ignore_ascii_case(b"100-continue") => self.expects_continue = true,
             Known::Expect => return Err(Refusal::Expect),
             Known::Upgrade => {
@@ -280,10 +257,8 @@ impl Said {
     }
 
     /// Exactly `chunked`, once, and without tabs around it, which some parsers take for part of the coding.
-    fn take_encoding(&mut self, head: &[u8], field: &Header<'_>) {
-        let after_name = head::offset(head, field.name.as_bytes()) + field.name.len();
-        let line = head[after_name..].split(|&byte| byte == b'\r').next().unwrap_or_default();
-        let encoding = if self.encoding.is_some() || line.contains(&b'\t') {
+    fn take_encoding(&mut self, field: &Line<'_>) {
+        let encoding = if self.encoding.is_some() || field.padded.contains(&b'\t') {
             Encoding::Wrong
         } else if framing::is_chunked(field.value) {
             Encoding::Chunked

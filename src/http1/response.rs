@@ -4,18 +4,17 @@
 //! A server that breaks a rule of framing is not guessed at: the fault is a 502 for the client.
 
 use std::fmt;
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::HeaderValue;
 use http::{StatusCode, Version};
-use memchr::memmem::Finder;
 
+use super::encode;
 use super::fields::{self, ConnectionOptions};
 use super::framing::{self, Known};
 use super::head::{Bounds, Break, LineFault, Walk};
-use super::lines::{Line, Lines};
+use super::lines::{Copying, Line, Lines};
 
 /// What was asked, as far as it decides what the response may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,9 +32,13 @@ pub struct ResponseHead {
     pub status: StatusCode,
     /// HTTP/1.0 or HTTP/1.1.
     pub version: Version,
-    /// The fields to pass on. Values are slices of the one buffer that the head came in. No hop-by-hop field is among
-    /// them, except `Upgrade` when `upgraded` is true; at most one `Content-Length`, in its shortest form.
-    pub headers: HeaderMap,
+    /// The fields to pass on, each a line with its CRLF, in the order in which they came. No hop-by-hop field is among
+    /// them, except `Upgrade` when `upgraded` is true, and no `Content-Length`.
+    pub fields: Vec<u8>,
+    /// `Date` is among them.
+    pub has_date: bool,
+    /// The one value of `Content-Length`, whether a body follows or not; never of a response that may not say any.
+    pub length: Option<u64>,
     /// What `Trailer` announced.
     pub trailers: Option<HeaderValue>,
     /// Where the body ends.
@@ -114,15 +117,20 @@ impl ResponseSearch {
         asked: Asked,
         max_head: usize,
     ) -> Result<Option<Box<ResponseHead>>, ResponseFault> {
-        let end = if self.0.is_fresh() { END_OF_HEAD.find(buffer) } else { None };
-        if let Some(end) = end.filter(|end| end + 4 <= max_head) {
-            return parse_whole(buffer.split_to(end + 4).freeze(), asked).map(Some);
+        if self.0.is_fresh()
+            && let Some((len, judged)) = parse_whole(buffer, asked, max_head)
+        {
+            buffer.advance(len);
+            return judged.map(Some);
         }
         let Some(len) = self.0.advance(buffer, &bounds(max_head))? else {
             return Ok(None);
         };
         self.0 = Walk::response();
-        parse_whole(buffer.split_to(len).freeze(), asked).map(Some)
+        // both ways agree on what a head is; should they ever not, nobody is to guess
+        let judged = parse_whole(&buffer[..len], asked, max_head).map(|(_, judged)| judged);
+        buffer.advance(len);
+        judged.unwrap_or(Err(ResponseFault::StatusLine)).map(Some)
     }
 }
 
@@ -185,23 +193,19 @@ impl From<Break> for ResponseFault {
 /// Most fields of a response.
 const MAX_FIELDS: usize = 256;
 
-/// Where a head that came whole ends, if nothing is wrong with it.
-static END_OF_HEAD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
-
 fn bounds(max_head: usize) -> Bounds {
     Bounds { head: max_head, target: 0, fields: MAX_FIELDS }
 }
 
-/// Parses what ends like a head, and has the walk say what is wrong with it if it is none.
-fn parse_whole(head: Bytes, asked: Asked) -> Result<Box<ResponseHead>, ResponseFault> {
+/// What a head was found to be.
+type Judged = Result<Box<ResponseHead>, ResponseFault>;
+
+/// The short way: `None` unless `bytes` start with a head that is whole, well-formed and within the limits. Gives its
+/// length too.
+fn parse_whole(bytes: &[u8], asked: Asked, max_head: usize) -> Option<(usize, Judged)> {
     let mut said = Said::default();
-    match said.read(&head) {
-        Some(judged) => judged.and_then(|()| said.conclude(asked)),
-        // both ways agree on what a head is; should they ever not, nobody is to guess
-        None => Err(Walk::response()
-            .advance(&head, &bounds(head.len()))
-            .map_or_else(ResponseFault::from, |_| ResponseFault::StatusLine)),
-    }
+    let (len, judged) = said.read(bytes)?;
+    (len <= max_head).then(|| (len, judged.and_then(|()| said.conclude(asked))))
 }
 
 /// What a whole head says.
@@ -210,72 +214,81 @@ struct Said {
     status: StatusCode,
     version: Version,
     /// Those that neither frame the body nor are for one connection only.
-    headers: HeaderMap,
+    fields: Vec<u8>,
+    has_date: bool,
     length: Option<u64>,
-    /// The server's own text of the length, unless it is longer than it needs to be.
-    length_text: Option<HeaderValue>,
     chunked: bool,
     options: ConnectionOptions,
     keep_alive_timeout: Option<Duration>,
     trailers: Vec<HeaderValue>,
-    upgrade: Vec<HeaderValue>,
+    /// The `Upgrade` fields, as `fields`.
+    upgrade: Vec<u8>,
+    /// One of them names something.
+    upgrades: bool,
 }
 
-/// Fields that there is room for from the start: most responses have fewer.
-const FIELDS: usize = 12;
+/// Room for fields from the start, in bytes: most responses have fewer.
+const ROOM: usize = 512;
 
 impl Said {
-    /// `None` unless `head` is one from its first byte to its last.
-    fn read(&mut self, head: &Bytes) -> Option<Result<(), ResponseFault>> {
-        let mut lines = Lines::new(head);
+    /// `None` unless `bytes` start with a head that is one from its first byte to its last.
+    fn read(&mut self, bytes: &[u8]) -> Option<(usize, Result<(), ResponseFault>)> {
+        let mut lines = Lines::new(bytes);
         (self.version, self.status) = lines.status_line()?;
-        self.headers = HeaderMap::with_capacity(FIELDS);
+        self.fields = Vec::with_capacity(ROOM);
+        let mut copying = Copying::new(bytes);
         // what is wrong with a line goes before what a field says wrong
         let mut judged = Ok(());
         let mut fields = 0;
-        while let Some(field) = lines.field()? {
+        while let Some(line) = lines.field()? {
             fields += 1;
-            let taken = self.take(field)?;
+            if fields > MAX_FIELDS {
+                return None;
+            }
+            let taken = self.take(&line, &mut copying);
             judged = judged.and(taken);
         }
-        (lines.len() == head.len() && fields <= MAX_FIELDS).then_some(judged)
+        copying.finish(&mut self.fields);
+        Some((lines.len(), judged))
     }
 
-    /// `None` when the name is none.
     #[inline]
-    fn take(&mut self, Line { name, value }: Line<'_>) -> Option<Result<(), ResponseFault>> {
-        if let Some(name) = fields::common_name(name) {
-            self.headers.append(name, value);
-            return Some(Ok(()));
-        }
-        match Known::of(name) {
+    fn take(&mut self, line: &Line<'_>, copying: &mut Copying<'_>) -> Result<(), ResponseFault> {
+        match Known::of(line.name) {
             Known::Other | Known::Host | Known::Expect => {
-                self.headers.append(HeaderName::from_bytes(name).ok()?, value);
+                self.has_date |= fields::is(line.name, b"date");
+                if line.is_plain {
+                    copying.copy(&mut self.fields, line.place.clone());
+                } else {
+                    copying.finish(&mut self.fields);
+                    encode::bytes_field(&mut self.fields, line.name, line.value);
+                }
             }
-            Known::ContentLength => return Some(self.take_length(value)),
-            Known::TransferEncoding if self.chunked || !framing::is_chunked(value.as_bytes()) => {
-                return Some(Err(ResponseFault::TransferEncoding));
+            Known::ContentLength => return self.take_length(line.value),
+            Known::TransferEncoding if self.chunked || !framing::is_chunked(line.value) => {
+                return Err(ResponseFault::TransferEncoding);
             }
             Known::TransferEncoding => self.chunked = true,
-            Known::Connection => self.options.add(value.as_bytes()),
-            Known::KeepAlive => self.keep_alive_timeout = timeout(value.as_bytes()).or(self.keep_alive_timeout),
-            Known::Trailer => self.trailers.push(value),
-            Known::Upgrade => self.upgrade.push(value),
-            Known::Te | Known::Proxy => {}
+            Known::Connection => self.options.add(line.value),
+            Known::KeepAlive => self.keep_alive_timeout = timeout(line.value).or(self.keep_alive_timeout),
+            Known::Trailer => self.trailers.extend(HeaderValue::from_bytes(line.value)),
+            Known::Upgrade => {
+                self.upgrades |= !line.value.is_empty();
+                encode::bytes_field(&mut self.upgrade, line.name, line.value);
+            }
+            Known::Te | Known::Hop => {}
         }
-        Some(Ok(()))
+        Ok(())
     }
 
     /// Folds equal lengths into one, over several fields and inside a list (RFC 9112 §6.3).
-    fn take_length(&mut self, value: HeaderValue) -> Result<(), ResponseFault> {
-        for element in value.as_bytes().split(|&byte| byte == b',') {
+    fn take_length(&mut self, value: &[u8]) -> Result<(), ResponseFault> {
+        for element in value.split(|&byte| byte == b',') {
             let length = framing::length(fields::trim(element)).ok_or(ResponseFault::ContentLength)?;
             if *self.length.get_or_insert(length) != length {
                 return Err(ResponseFault::DifferentLengths);
             }
         }
-        let is_shortest = !matches!(value.as_bytes(), [b'0', _, ..]) && !value.as_bytes().contains(&b',');
-        self.length_text = Some(value).filter(|_| is_shortest);
         Ok(())
     }
 
@@ -294,7 +307,9 @@ impl Said {
             keep_alive_timeout: self.keep_alive_timeout,
             informational: self.status.is_informational() && !upgraded,
             upgraded,
-            headers: self.headers(upgraded),
+            has_date: self.has_date,
+            length: self.length.filter(|_| !self.is_bare()),
+            fields: self.fields(upgraded),
         }))
     }
 
@@ -302,7 +317,7 @@ impl Said {
         if !asked.upgrade {
             return Err(ResponseFault::UnaskedUpgrade);
         }
-        if self.version == Version::HTTP_10 || self.upgrade.iter().all(HeaderValue::is_empty) {
+        if self.version == Version::HTTP_10 || !self.upgrades {
             return Err(ResponseFault::UpgradeToNothing);
         }
         Ok(())
@@ -337,25 +352,26 @@ impl Said {
         wants && body != ResponseBody::UntilClose && !may_send_more
     }
 
-    fn headers(&mut self, upgraded: bool) -> HeaderMap {
-        let mut headers = std::mem::take(&mut self.headers);
+    fn fields(&mut self, upgraded: bool) -> Vec<u8> {
         if self.options.names_any() {
-            // not by removing them, which changes the order of the others
-            let stays = |(name, _): &(&HeaderName, &HeaderValue)| !self.options.names(name);
-            let fields = headers.iter().filter(stays);
-            headers = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
-        }
-        if let Some(length) = self.length
-            && !self.is_bare()
-        {
-            headers.insert(CONTENT_LENGTH, self.length_text.take().unwrap_or_else(|| length.into()));
+            self.remove_named();
         }
         if upgraded {
-            for value in self.upgrade.drain(..) {
-                headers.append(UPGRADE, value);
+            self.fields.append(&mut self.upgrade);
+        }
+        std::mem::take(&mut self.fields)
+    }
+
+    /// Removes what `Connection` names, which may have come before it.
+    fn remove_named(&mut self) {
+        let all = std::mem::take(&mut self.fields);
+        let (mut lines, mut copying) = (Lines::new(&all), Copying::new(&all));
+        while let Some(Some(line)) = lines.field() {
+            if !self.options.names(line.name) {
+                copying.copy(&mut self.fields, line.place);
             }
         }
-        headers
+        copying.finish(&mut self.fields);
     }
 
     fn announced(&mut self) -> Result<Option<HeaderValue>, ResponseFault> {
@@ -399,8 +415,10 @@ mod tests {
         asked(PLAIN, &text).unwrap_or_else(|fault| panic!("{fault:?}: {text:?}"))
     }
 
-    fn names(head: &ResponseHead) -> Vec<&str> {
-        head.headers.keys().map(HeaderName::as_str).collect()
+    /// The lines that go on.
+    fn lines(head: &ResponseHead) -> Vec<&str> {
+        let text = std::str::from_utf8(&head.fields).expect("text");
+        text.split_terminator("\r\n").collect()
     }
 
     /// Every row: what is sent, and the one rule that it breaks.
@@ -489,7 +507,7 @@ mod tests {
         let head = parse(&mut buffer, PLAIN, MAX_HEAD).expect("no fault").expect("whole");
         assert_eq!((head.status.as_u16(), head.version), (200, Version::HTTP_11));
         assert_eq!(head.body, ResponseBody::Length(5));
-        assert_eq!(names(&head), ["server", "content-length"]);
+        assert_eq!((lines(&head), head.length), (vec!["Server: s"], Some(5)));
         assert!(head.keep_alive && !head.informational && !head.upgraded);
         assert_eq!(&buffer[..], b"hello");
     }
@@ -527,23 +545,30 @@ mod tests {
     }
 
     #[test]
-    fn one_normalised_length_goes_on() {
-        for (fields, value) in [
-            ("Content-Length: 5\r\n", "5"),
-            ("Content-Length: 5\r\nContent-Length: 5\r\n", "5"),
-            ("Content-Length: 5, 5\r\n", "5"),
-            ("Content-Length: 005\r\n", "5"),
-            ("Content-Length: 5\r\nConnection: content-length\r\n", "5"),
+    fn lengths_that_are_equal_are_one_and_go_on_beside_the_fields() {
+        for fields in [
+            "Content-Length: 5\r\n",
+            "Content-Length: 5\r\nContent-Length: 5\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: 005\r\n",
+            "Content-Length: 5\r\nConnection: content-length\r\n",
         ] {
             let head = with(fields);
-            assert_eq!(head.body, ResponseBody::Length(5), "{fields:?}");
-            let values: Vec<_> = head.headers.get_all(CONTENT_LENGTH).iter().collect();
-            assert_eq!(values, [value], "{fields:?}");
+            assert_eq!((head.body, head.length), (ResponseBody::Length(5), Some(5)), "{fields:?}");
+            assert!(head.fields.is_empty(), "{fields:?}");
         }
-        let head = asked(HEAD, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").expect("no fault");
-        assert_eq!(head.headers[CONTENT_LENGTH], "5");
-        let head = asked(PLAIN, "HTTP/1.1 204 X\r\nContent-Length: 5\r\n\r\n").expect("no fault");
-        assert!(head.headers.is_empty());
+        let length = |asking, status| {
+            let head = asked(asking, &format!("HTTP/1.1 {status} X\r\nContent-Length: 5\r\n\r\n"));
+            head.expect("no fault").length
+        };
+        assert_eq!((length(HEAD, 200), length(PLAIN, 304), length(PLAIN, 204)), (Some(5), Some(5), None));
+    }
+
+    #[test]
+    fn fields_go_on_in_their_order_and_without_unusual_white_space() {
+        let head = with("B: 1\r\nA:2\r\nB:  3 \r\nConnection: c\r\nX-a:\r\nC: 4\r\nDATE: x\r\n");
+        assert_eq!(lines(&head), ["B: 1", "A: 2", "B: 3", "X-a: ", "DATE: x"]);
+        assert!(head.has_date && !with("Dates: x\r\n").has_date);
     }
 
     #[test]
@@ -554,8 +579,7 @@ mod tests {
              Proxy-Authenticate: x\r\nProxy-Authorization: x\r\nProxy-Authentication-Info: x\r\nTE: x\r\nUpgrade: h2\r\n\
              Trailer: X-Sum\r\nTransfer-Encoding: chunked\r\n",
         );
-        assert_eq!(names(&head), ["x-public", "set-cookie"]);
-        assert_eq!(head.headers.get_all("set-cookie").iter().count(), 2);
+        assert_eq!(lines(&head), ["X-Public: 3", "Set-Cookie: a", "Set-Cookie: b"]);
         assert!(!head.keep_alive);
         assert!(head.trailers.is_some_and(|names| names == "X-Sum"));
     }
@@ -571,8 +595,7 @@ mod tests {
         let text = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nA: b\r\n\r\n";
         let head = asked(UPGRADE, text).expect("no fault");
         assert!(head.upgraded && !head.informational);
-        assert_eq!(head.headers["upgrade"], "websocket");
-        assert_eq!(head.headers.len(), 2);
+        assert_eq!(lines(&head), ["A: b", "Upgrade: websocket"]);
         for text in [
             "HTTP/1.1 101 Switching Protocols\r\n\r\n",
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade:\r\n\r\n",
@@ -581,7 +604,7 @@ mod tests {
             assert_eq!(asked(UPGRADE, text).err(), Some(ResponseFault::UpgradeToNothing), "{text:?}");
         }
         let declined = asked(UPGRADE, "HTTP/1.1 426 X\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n");
-        assert!(declined.is_ok_and(|head| !head.upgraded && !head.headers.contains_key("upgrade")));
+        assert!(declined.is_ok_and(|head| !head.upgraded && head.fields.is_empty()));
     }
 
     #[test]

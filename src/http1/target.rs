@@ -23,9 +23,9 @@ pub(super) fn check(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
         return Ok(());
     }
     let rest = after_scheme(target).ok_or(Refusal::TargetForm)?;
-    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
-    authority::check(&rest[..end]).map_err(Refusal::Host)?;
-    check_path(&rest[end..])
+    let (host, path) = rest.split_at(authority_len(rest));
+    authority::check(host).map_err(Refusal::Host)?;
+    check_path(path)
 }
 
 /// Whether a target that was found right asks for the server as a whole: `*`, or absolute-form without path and query,
@@ -33,6 +33,21 @@ pub(super) fn check(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
 pub(super) fn is_whole_server(method: &[u8], target: &[u8]) -> bool {
     let without_path = |rest: &[u8]| !rest.iter().any(|byte| matches!(byte, b'/' | b'?'));
     method == b"OPTIONS" && (target == b"*" || after_scheme(target).is_some_and(without_path))
+}
+
+/// Takes a target that was found right apart into the host that it names, if it does, and what follows it.
+pub(super) fn split(target: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    if target.first() == Some(&b'/') {
+        return (None, target);
+    }
+    let Some(rest) = after_scheme(target) else { return (None, target) };
+    let (host, path) = rest.split_at(authority_len(rest));
+    (Some(host), path)
+}
+
+/// How many of the first bytes may stand in a target.
+pub(super) fn len(bytes: &[u8]) -> usize {
+    bytes.iter().position(|&byte| !is_target_byte(byte)).unwrap_or(bytes.len())
 }
 
 /// Whether a byte may stand anywhere in a target. `<`, `>` and `#` may not: a fragment is never sent, and hyper refuses
@@ -52,6 +67,10 @@ fn check_path(path: &[u8]) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+fn authority_len(rest: &[u8]) -> usize {
+    rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len())
 }
 
 fn after_scheme(target: &[u8]) -> Option<&[u8]> {

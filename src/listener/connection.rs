@@ -213,12 +213,12 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("a panic without words").to_owned()
 }
 
-impl From<Option<Left>> for End {
-    fn from(left: Option<Left>) -> Self {
+impl From<Left> for End {
+    fn from(left: Left) -> Self {
         match left {
-            Some(Left::Ended) => Self::Tunnel,
-            Some(Left::Moved) => Self::Moved,
-            None => Self::Drained,
+            Left::Ended => Self::Tunnel,
+            Left::Cut => Self::Drained,
+            Left::Moved => Self::Moved,
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! hyper takes heads that must be refused and hides how it took them, has one timer where there are four waits, and
 //! closes what must stay open. So the gate follows the framing of requests by itself. A head reaches hyper only once
-//! it is whole and valid, the bytes of a next message only once the exchange before it is over, because after an
-//! upgrade they are not HTTP. Whatever ends the connection on the client's side reaches hyper as an end of stream
+//! it is whole and valid, and as a digest: the exchange has the fields from the gate, and hyper is told what it has to
+//! know. The bytes of a next message reach it only once the exchange before it is over, because after an upgrade they
+//! are not HTTP. Whatever ends the connection on the client's side reaches hyper as an end of stream
 //! between two messages; the task of the connection then takes the socket out of hyper, and the gate says why.
 //!
 //! ```text
@@ -23,10 +24,12 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::splice::Splice;
 use super::waits::{Side, Waits};
 use crate::config::Listener;
 use crate::http1::chunked::{ChunkFault, Scanner};
-use crate::http1::request::{Framing, HeadSearch, Limits, Refusal};
+use crate::http1::encode;
+use crate::http1::request::{Framing, HeadSearch, Limits, Refusal, RequestHead};
 use crate::net::Stream;
 use crate::proxy::client::{HeadSeen, Trouble};
 use crate::proxy::{Client, Thread};
@@ -58,6 +61,7 @@ pub(super) struct Gate {
     /// The client said that its request is the last one.
     last: bool,
     waits: Waits,
+    splice: Splice,
 }
 
 /// Where the gate is in what the client sends.
@@ -109,8 +113,11 @@ pub(super) struct Remains {
 
 /// What may become of the first bytes of a message.
 enum Look {
-    /// So many of them may pass.
-    Pass(usize),
+    /// They start with a head; so many bytes of its body may follow it.
+    Pass {
+        head: RequestHead,
+        body: usize,
+    },
     /// They are no whole head yet.
     Incomplete,
     Refused,
@@ -137,6 +144,7 @@ impl Gate {
             finished: false,
             last: false,
             waits: Waits::default(),
+            splice: Splice::default(),
         }
     }
 
@@ -198,12 +206,15 @@ impl Gate {
         if self.finished {
             return self.end(Over::Closed);
         }
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+        let thread = self.thread.clone();
+        let mut scratch = thread.scratch.borrow_mut();
+        let mut read = ReadBuf::new(&mut **scratch);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
+            Poll::Ready(Ok(())) if read.filled().is_empty() => {
                 self.finished = true;
                 self.end(Over::Closed)
             }
-            Poll::Ready(Ok(())) => self.admit(cx, buffer),
+            Poll::Ready(Ok(())) => self.admit(cx, buffer, read.filled()),
             Poll::Ready(Err(fault)) => Poll::Ready(Err(self.lost(fault))),
             Poll::Pending => {
                 self.begin_wait(Side::Read, QUIET);
@@ -303,23 +314,21 @@ impl Gate {
 
 /// What may pass.
 impl Gate {
-    /// The first bytes of a message stand in hyper's own buffer. A request that came whole stays there.
-    fn admit(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// The first bytes of a message came in. Of those that are a whole head none has to be held.
+    fn admit(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>, bytes: &[u8]) -> Poll<io::Result<()>> {
         let began = Instant::now();
-        match self.look(buffer.filled(), began) {
-            Look::Pass(len) => {
-                self.held.extend_from_slice(&buffer.filled()[len..]);
-                buffer.set_filled(len);
+        match self.look(bytes, began) {
+            Look::Pass { head, body } => {
+                self.held.extend_from_slice(&bytes[head.len..]);
+                self.tell(buffer, &head, body);
                 Poll::Ready(Ok(()))
             }
             Look::Incomplete => {
-                self.held.extend_from_slice(buffer.filled());
-                buffer.clear();
+                self.held.extend_from_slice(bytes);
                 self.await_head(cx, buffer, began)
             }
             Look::Refused => {
-                self.held.extend_from_slice(buffer.filled());
-                buffer.clear();
+                self.held.extend_from_slice(bytes);
                 Poll::Ready(Ok(()))
             }
         }
@@ -330,9 +339,9 @@ impl Gate {
         let look = self.look(&held, began);
         self.held = held;
         match look {
-            Look::Pass(len) => {
-                self.released = len;
-                self.release(buffer);
+            Look::Pass { head, body } => {
+                self.held.advance(head.len);
+                self.tell(buffer, &head, body);
                 Poll::Ready(Ok(()))
             }
             Look::Incomplete => self.await_head(cx, buffer, began),
@@ -352,6 +361,22 @@ impl Gate {
         self.poll_head(cx, buffer, began)
     }
 
+    /// Gives hyper the digest of a head, and what of its body is held.
+    fn tell(&mut self, buffer: &mut ReadBuf<'_>, head: &RequestHead, body: usize) {
+        self.released = body;
+        if buffer.remaining() >= encode::LONGEST_DIGEST {
+            encode::digest(buffer, head);
+        } else {
+            let held = self.held.split();
+            encode::digest(&mut self.held, head);
+            self.released += self.held.len();
+            self.held.unsplit(held);
+        }
+        if self.released > 0 {
+            self.release(buffer);
+        }
+    }
+
     fn release(&mut self, buffer: &mut ReadBuf<'_>) {
         let len = self.released.min(buffer.remaining());
         buffer.put_slice(&self.held[..len]);
@@ -368,17 +393,18 @@ impl Gate {
             Ok(Some(facts)) => {
                 self.end_wait(Side::Read);
                 self.last = !facts.keep_alive;
-                self.client.saw_head(HeadSeen {
+                self.client.saw_head(Box::new(HeadSeen {
                     facts,
+                    raw: Rc::new(self.search.take(&bytes[..facts.len])),
                     began,
                     complete: if matches!(self.position, Position::Head { .. }) { Instant::now() } else { began },
-                });
+                }));
                 self.position = match facts.framing {
                     Framing::None | Framing::Length(0) => Position::Answering,
                     Framing::Length(length) => Position::Body(Rest::Length(length)),
                     Framing::Chunked => Position::Body(Rest::Chunked(Scanner::new())),
                 };
-                Look::Pass(facts.len + self.take_body(&bytes[facts.len..]))
+                Look::Pass { head: facts, body: self.take_body(&bytes[facts.len..]) }
             }
             Ok(None) => Look::Incomplete,
             Err(refusal) => {
@@ -429,6 +455,15 @@ impl Gate {
         }
     }
 
+    /// Writes the rest of a head that hyper takes for written.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.splice.is_done() {
+            let polled = self.splice.poll_rest(cx, &mut self.stream);
+            ready!(self.wrote(polled))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn wrote(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match polled {
             Poll::Ready(Ok(_)) => {
@@ -472,9 +507,7 @@ impl AsyncRead for Gate {
 
 impl AsyncWrite for Gate {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let gate = self.get_mut();
-        let polled = Pin::new(&mut gate.stream).poll_write(cx, bytes);
-        gate.wrote(polled)
+        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -483,7 +516,16 @@ impl AsyncWrite for Gate {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let gate = self.get_mut();
-        let polled = Pin::new(&mut gate.stream).poll_write_vectored(cx, slices);
+        ready!(gate.poll_rest(cx))?;
+        let fields = gate.client.take_carried();
+        if fields.is_empty() {
+            let polled = Pin::new(&mut gate.stream).poll_write_vectored(cx, slices);
+            return gate.wrote(polled);
+        }
+        let polled = gate.splice.poll_write(cx, &mut gate.stream, slices, &fields);
+        if polled.is_pending() {
+            gate.client.keep_carried(fields);
+        }
         gate.wrote(polled)
     }
 
@@ -491,9 +533,10 @@ impl AsyncWrite for Gate {
         true
     }
 
-    /// hyper flushes once its own buffer is empty. A socket keeps nothing back.
+    /// hyper flushes once its own buffer is empty. A socket keeps nothing back, the splice may.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let gate = self.get_mut();
+        ready!(gate.poll_rest(cx))?;
         if gate.client.flushed() {
             gate.quiet(cx);
         }

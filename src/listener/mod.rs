@@ -9,6 +9,7 @@ mod gate;
 pub mod limits;
 mod lot;
 mod serve;
+mod splice;
 #[cfg(test)]
 mod tests;
 mod waits;

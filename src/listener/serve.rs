@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -19,7 +19,6 @@ use super::gate::{Gate, Over, Remains};
 use super::lot::{Stay, Unparked};
 use super::way::{Local, Way};
 use crate::config::Listener;
-use crate::drain::Stage;
 use crate::handover::heir::{Heir, Returned};
 use crate::handover::parcel::{Load, Parcel};
 use crate::net::Stream;
@@ -63,13 +62,13 @@ impl<W: Way> Serving<W> {
     /// Relays bytes in TCP mode, to the end.
     pub(super) async fn relay(self, tcp: usize, stream: Stream) -> Served {
         let relay = W::relay(self.thread.clone(), self.client.clone(), tcp, stream);
-        Served::Ended(self.until_cut(relay).await.into())
+        Served::Ended(relay.await.into())
     }
 
     /// Goes on with a tunnel that another generation began.
     pub(super) async fn tunnel(self, stream: Stream, tunnel: Tunnel, read_ahead: Bytes) -> Served {
         let tunnel = W::tunnel(self.thread.clone(), self.client.clone(), stream, read_ahead, tunnel);
-        Served::Ended(self.until_cut(tunnel).await.into())
+        Served::Ended(tunnel.await.into())
     }
 
     /// Gives the connection to another generation, or goes on with it when that fails.
@@ -78,7 +77,7 @@ impl<W: Way> Serving<W> {
             return Served::Idle(stream, ahead);
         };
         let Ok(socket) = stream.into_fd() else { return Served::Ended(End::Internal) };
-        let client = self.client.facts(&self.thread.plan.names.listeners[usize::from(self.client.listener)]);
+        let client = self.client.facts(&self.thread.listener_name(self.client.listener));
         let given = place.give(Parcel { socket, client, load: Load::Idle { ahead } });
         match self.until_cut(pin!(given)).await {
             Some(Ok(())) => Served::Ended(End::Moved),
@@ -93,7 +92,7 @@ impl<W: Way> Serving<W> {
     /// Serves requests until the connection is idle or at its end.
     pub(super) async fn requests(self, listener: usize, stream: Stream, first: BytesMut) -> Served {
         let gate = Gate::new(&self.thread, &self.client, listener, stream, first);
-        let mut http = builder(self.settings(listener)).serve_connection(TokioIo::new(gate), self.clone());
+        let mut http = builder().serve_connection(TokioIo::new(gate), self.clone());
         let outcome = self.until_cut(poll_fn(|cx| http.poll_without_shutdown(cx))).await;
         let parts = http.into_parts();
         let mut remains = parts.io.into_inner().take_apart();
@@ -157,20 +156,8 @@ impl<W: Way> Serving<W> {
         Served::Ended(End::Drained)
     }
 
-    /// Drives a future until it is done, or until the generation is at its deadline.
-    async fn until_cut<F: Future + Unpin>(&self, mut future: F) -> Option<F::Output> {
-        poll_fn(|cx| {
-            if self.thread.drain.stage() == Stage::Cut {
-                self.client.note(Trouble::Drained);
-                return Poll::Ready(None);
-            }
-            let polled = Pin::new(&mut future).poll(cx);
-            if polled.is_pending() {
-                self.client.alarm.watch(cx); // whoever moves the stage wakes us by it
-            }
-            polled.map(Some)
-        })
-        .await
+    async fn until_cut<F: Future + Unpin>(&self, future: F) -> Option<F::Output> {
+        self.thread.until_cut(&self.client, future).await
     }
 
     /// Who is to blame when hyper gives up. Its own refusals of requests would be a gap in the gate.
@@ -208,16 +195,11 @@ impl<W: Way> hyper::service::Service<Request<Incoming>> for Serving<W> {
 /// Bodies move in chunks up to this size, and so much of a response is gathered before it must be written.
 const CHUNK: usize = 256 * 1024;
 
-/// Fields that hyper takes without a table on the heap; it has to be told of more.
-const FIELDS: usize = 100;
-
-/// hyper without its own clock and limits: the gate has them. Half-closed connections look open to hyper, so that it
-/// goes on asking the gate whether the client is there.
-fn builder(settings: &Listener) -> http1::Builder {
+/// hyper without its own clocks and limits: the gate has them, and responses come with their `Date`. Half-closed
+/// connections look open to hyper, so that it goes on asking the gate whether the client is there.
+fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.half_close(false).header_read_timeout(None).writev(true).max_buf_size(CHUNK.max(2 * settings.max_head));
-    if settings.max_fields > FIELDS {
-        builder.max_headers(settings.max_fields);
-    }
+    builder.auto_date_header(false).half_close(false).header_read_timeout(None).writev(true);
+    builder.max_buf_size(CHUNK);
     builder
 }

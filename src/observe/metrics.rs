@@ -10,12 +10,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Map, Value, json};
 
 use super::record::{Attempt, Index, Names, Outcome};
+use crate::control::tally::Part;
 
 /// The counters of one thread. Indexes are those of [`Names`]; unknown ones are passed over.
 #[derive(Debug)]
 pub struct Counters {
     listeners: Box<[Listener<Count>]>,
     pools: Box<[Pool<Count>]>,
+    /// What is open, for the case that this process dies.
+    tally: Option<Part>,
 }
 
 /// What is counted of an exchange; the fields are those of a [`Record`](super::record::Record).
@@ -69,36 +72,58 @@ impl Counters {
     pub fn new(names: &Names) -> Arc<Self> {
         let listeners = names.listeners.iter().map(|_| Listener::default()).collect();
         let pools = names.pools.iter().map(|(_, servers)| Pool::new(servers.len())).collect();
-        Arc::new(Self { listeners, pools })
+        Arc::new(Self { listeners, pools, tally: None })
+    }
+
+    /// The same, which also keep in `tally` what is open.
+    #[must_use]
+    pub fn with_tally(names: &Names, tally: Part) -> Arc<Self> {
+        let mut counters = Self::new(names);
+        if let Some(counters) = Arc::get_mut(&mut counters) {
+            counters.tally = Some(tally); // nobody else has it yet
+        }
+        counters
+    }
+
+    fn tally(&self, note: impl FnOnce(&Part)) {
+        if let Some(tally) = &self.tally {
+            note(tally);
+        }
     }
 
     /// A client connection was accepted.
     pub fn accepted(&self, listener: Index) {
+        self.tally(Part::opened);
         self.listener(listener, |counts| counts.accepted.add(1));
     }
 
     /// A client connection ended.
     pub fn closed(&self, listener: Index) {
+        self.tally(Part::closed);
         self.listener(listener, |counts| counts.closed.add(1));
     }
 
     /// A client connection came from another generation.
     pub fn arrived(&self, listener: Index) {
+        self.tally(Part::opened);
         self.listener(listener, |counts| counts.moved_in.add(1));
     }
 
     /// A client connection went to another generation.
     pub fn left(&self, listener: Index) {
+        self.tally(Part::closed);
         self.listener(listener, |counts| counts.moved_out.add(1));
     }
 
     /// A client connection is busy from now on, until [`Counters::idle`].
     pub fn busy(&self, listener: Index, with: Busy) {
+        self.tally(Part::busy);
         self.listener(listener, |counts| counts.busy[with as usize].add(1));
     }
 
     /// A client connection is no longer busy with this.
     pub fn idle(&self, listener: Index, with: Busy) {
+        self.tally(Part::idle);
         self.listener(listener, |counts| counts.busy[with as usize].take(1));
     }
 

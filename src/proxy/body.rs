@@ -60,6 +60,8 @@ struct FromServer {
     timeout: Duration,
     upload: Option<Uploading>,
     open: Option<Open<PoolOf>>,
+    /// When the head came. A body that is whole the first time that hyper asks for it came with it.
+    came: Option<Instant>,
 }
 
 /// The rest of the request body, which goes on while the response comes.
@@ -133,8 +135,10 @@ impl Reply {
             timeout: exchange.thread.plan.pools[pool].settings.response_timeout,
             upload,
             open: Some(open),
+            came: Some(exchange.responded()),
         };
-        relayed.finish_if_whole(&mut exchange);
+        let came = relayed.came;
+        relayed.finish_if_whole(&mut exchange, came);
         Self { source: Source::Server(Box::new(relayed)), broken: None, is_whole: false, exchange: Some(exchange) }
     }
 
@@ -247,20 +251,21 @@ impl FromServer {
         exchange: &mut Exchange,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        let came = self.came.take();
         let polled = connection.poll_body(cx, &exchange.thread.reads);
         let Poll::Ready(piece) = polled else { return self.poll_patience(cx, exchange) };
         self.waiting = false;
         match piece {
             None => {
-                self.finish_if_whole(exchange);
+                self.finish_if_whole(exchange, came);
                 Poll::Ready(None)
             }
             Some(Ok(Piece::Data(data))) => {
-                self.finish_if_whole(exchange);
+                self.finish_if_whole(exchange, came);
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Some(Ok(Piece::Trailers(fields))) => {
-                self.finish_if_whole(exchange);
+                self.finish_if_whole(exchange, came);
                 Poll::Ready(Some(Ok(Frame::trailers(fields))))
             }
             Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
@@ -286,12 +291,13 @@ impl FromServer {
         Poll::Pending
     }
 
-    /// Puts the connection away as soon as the response is whole: kept for the next request if it can be.
-    fn finish_if_whole(&mut self, exchange: &mut Exchange) {
+    /// Puts the connection away as soon as the response is whole: kept for the next request if it can be. `came` is when
+    /// it was, if that is known.
+    fn finish_if_whole(&mut self, exchange: &mut Exchange, came: Option<Instant>) {
         if !self.connection.as_ref().is_some_and(|connection| connection.is_whole()) {
             return;
         }
-        let now = Instant::now();
+        let now = came.unwrap_or_else(Instant::now);
         exchange.finish(now);
         let uploaded = self.stop_upload(exchange);
         if let Some(connection) = self.connection.take()

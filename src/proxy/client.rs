@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::tunnel::Tunnel;
 use crate::handover::parcel::ClientFacts;
+use crate::http1::raw::RawHead;
 use crate::http1::request::RequestHead;
 use crate::observe::record::{End, Index};
 use crate::wheel::Alarm;
@@ -46,7 +47,9 @@ pub struct Client {
     /// A response body waits until hyper has written what it holds of it.
     awaits_flush: Cell<bool>,
     /// The head that the gate let through last, for the exchange that opens with it.
-    head: Cell<Option<HeadSeen>>,
+    head: Cell<Option<Box<HeadSeen>>>,
+    /// What the head that hyper writes next is to say besides; nothing when it says all itself.
+    fields: Cell<Vec<u8>>,
     /// Left by an exchange that switched protocols, for the listener to go on with.
     switch: RefCell<Option<Box<Tunnel>>>,
 }
@@ -67,10 +70,11 @@ pub enum Trouble {
 }
 
 /// A request head that was found valid, with its times.
-#[derive(Clone, Copy)]
 pub struct HeadSeen {
     /// What the bytes say.
     pub facts: RequestHead,
+    /// The bytes, which hyper does not get to see.
+    pub raw: Rc<RawHead>,
     /// When its first byte came.
     pub began: Instant,
     /// When its last byte came.
@@ -99,6 +103,7 @@ impl Client {
             truncated: Cell::new(false),
             awaits_flush: Cell::new(false),
             head: Cell::new(None),
+            fields: Cell::default(),
             switch: RefCell::new(None),
         }
     }
@@ -141,7 +146,7 @@ impl Client {
 
     /// The gate notes the head that it lets through. The connection is busy from here on: what the gate does next
     /// must not depend on how soon hyper calls the service.
-    pub fn saw_head(&self, head: HeadSeen) {
+    pub fn saw_head(&self, head: Box<HeadSeen>) {
         self.open.set(true);
         self.flushed.set(false);
         self.head.set(Some(head));
@@ -149,11 +154,12 @@ impl Client {
 
     /// The exchange takes the head that it opens with. Called when hyper *calls* the service, not when the future is
     /// first polled: between the two hyper may poll the read side, and must not find the connection idle.
-    pub(crate) fn open_exchange(&self) -> Option<HeadSeen> {
+    pub(crate) fn open_exchange(&self) -> Option<Box<HeadSeen>> {
         self.open.set(true);
         self.flushed.set(false);
         self.truncated.set(false);
         self.awaits_flush.set(false);
+        self.fields.take();
         self.exchanges.set(self.exchanges.get().wrapping_add(1));
         self.head.take()
     }
@@ -168,6 +174,22 @@ impl Client {
     #[must_use]
     pub fn exchanges(&self) -> u32 {
         self.exchanges.get()
+    }
+
+    /// Has the gate put these fields, each a line with its CRLF, into the head of the response that hyper writes next.
+    /// hyper itself knows of no more than it needs to.
+    pub(super) fn carry(&self, fields: Vec<u8>) {
+        self.fields.set(fields);
+    }
+
+    /// The fields for the head that hyper writes next.
+    pub(crate) fn take_carried(&self) -> Vec<u8> {
+        self.fields.take()
+    }
+
+    /// The head could not be written yet.
+    pub(crate) fn keep_carried(&self, fields: Vec<u8>) {
+        self.fields.set(fields);
     }
 
     /// The exchange is over; the end of its response is still with hyper.

@@ -6,8 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::request::Parts;
-use http::{Method, Request, Uri, Version, header};
+use http::{Method, Request, Uri, Version};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -15,6 +14,7 @@ use super::client::{Client, HeadSeen};
 use super::fault::Fault;
 use super::thread::Thread;
 use super::underway::Entry;
+use crate::http1::raw::RawHead;
 use crate::http1::request::{Framing, MethodFacts, RequestHead};
 use crate::observe::metrics::{Busy, Counted};
 use crate::observe::record::{Attempt, End, Index, Outcome, Phase, Protocol, Record, RequestId, Timers};
@@ -32,8 +32,8 @@ pub struct Exchange {
     pub(super) protocol: Protocol,
     /// `None` when none was understood, and in TCP mode.
     pub(super) method: Option<Method>,
-    /// As hyper gave it; an empty one where there was none that hyper has seen.
-    pub(super) head: Parts,
+    /// As it came; an empty one where none was found right.
+    pub(super) head: Rc<RawHead>,
     pub(super) site: Option<Index>,
     pub(super) pool: Option<Index>,
     pub(super) status: u16,
@@ -68,16 +68,15 @@ impl Exchange {
     /// Opens the exchange of a request: the connection is busy from here on.
     pub(super) fn open<B>(thread: &Rc<Thread>, client: &Rc<Client>, request: Request<B>) -> (Box<Self>, B) {
         let seen = client.open_exchange();
-        let (head, body) = request.into_parts();
-        let mut exchange = Self::blank(thread, client, seen, head);
-        exchange.method = Some(exchange.head.method.clone());
-        (exchange, body)
+        let mut exchange = Self::blank(thread, client, seen);
+        exchange.method = Method::from_bytes(exchange.head.method()).ok();
+        (exchange, request.into_body())
     }
 
     /// Opens the exchange of a connection in TCP mode.
     pub(super) fn open_tcp(thread: &Rc<Thread>, client: &Rc<Client>) -> Box<Self> {
         client.open_exchange();
-        let mut exchange = Self::blank(thread, client, None, no_head());
+        let mut exchange = Self::blank(thread, client, None);
         exchange.protocol = Protocol::Tcp;
         exchange
     }
@@ -85,19 +84,22 @@ impl Exchange {
     /// The exchange of a head that is refused: of `seen` as much is kept for the record as is understood.
     pub(super) fn open_refused(thread: &Rc<Thread>, client: &Rc<Client>, seen: &[u8], began: Instant) -> Box<Self> {
         client.open_exchange();
-        let mut exchange = Self::blank(thread, client, None, no_head());
+        let mut exchange = Self::blank(thread, client, None);
         exchange.timers.head = micros(began, exchange.opened);
         exchange.phase = Phase::Head;
         let mut words = seen.trim_ascii_start().split(|byte| byte.is_ascii_whitespace());
         exchange.method = words.next().and_then(|word| Method::from_bytes(word).ok());
-        exchange.head.uri = words.next().and_then(|word| Uri::try_from(word).ok()).unwrap_or_default();
+        let target = words.next().and_then(|word| Uri::try_from(word).ok()).unwrap_or_default();
+        let host = target.authority().map_or("", |host| host.as_str());
+        exchange.head = known_head(host, target.path_and_query().map_or("", |path| path.as_str()));
         exchange
     }
 
-    pub(super) fn blank(thread: &Rc<Thread>, client: &Rc<Client>, seen: Option<HeadSeen>, head: Parts) -> Box<Self> {
-        let opened = seen.map_or_else(Instant::now, |seen| seen.complete);
-        let facts = seen.map_or(NO_HEAD, |seen| seen.facts);
-        let took = seen.map_or(0, |seen| micros(seen.began, seen.complete));
+    pub(super) fn blank(thread: &Rc<Thread>, client: &Rc<Client>, seen: Option<Box<HeadSeen>>) -> Box<Self> {
+        let (facts, head, opened, took) = match seen {
+            Some(seen) => (seen.facts, seen.raw, seen.complete, micros(seen.began, seen.complete)),
+            None => (NO_HEAD, Rc::default(), Instant::now(), 0),
+        };
         thread.counters.busy(client.listener, Busy::Exchange);
         // on the heap at once: it moves from hand to hand until the response is through
         Box::new(Self {
@@ -134,22 +136,16 @@ impl Exchange {
 
     /// The same, as it goes on to a server; empty when there was none.
     pub(super) fn host_bytes(&self) -> &[u8] {
-        match self.head.uri.authority() {
-            Some(authority) => authority.as_str().as_bytes(),
-            None => {
-                // it is the first one nearly always, and a field that is looked up costs a hash
-                let host = self.head.headers.iter().find(|(name, _)| **name == header::HOST);
-                host.map_or(&[], |(_, host)| host.as_bytes())
-            }
-        }
+        self.head.authority().or_else(|| self.head.host()).unwrap_or_default()
     }
 
     /// The target, as it goes on to a server but for an empty path before a query.
-    pub(super) fn path(&self) -> &str {
-        if self.facts.whole_server {
-            return "*"; // the URI of an absolute-form without a path says `/`
+    pub(super) fn path(&self) -> &[u8] {
+        match self.head.path() {
+            _ if self.facts.whole_server => b"*", // that of an absolute-form without a path is empty
+            b"" => b"/",
+            path => path,
         }
-        self.head.uri.path_and_query().map_or("/", |path| path.as_str())
     }
 
     /// Whether the request has a body.
@@ -160,6 +156,11 @@ impl Exchange {
     /// Microseconds from the opening of the exchange to `instant`; never 0.
     pub(super) fn at(&self, instant: Instant) -> u32 {
         micros(self.opened, instant).max(1)
+    }
+
+    /// When the head of the response came.
+    pub(super) fn responded(&self) -> Instant {
+        self.opened + Duration::from_micros(self.timers.responded.into())
     }
 
     /// An attempt against a server begins.
@@ -203,7 +204,7 @@ impl Exchange {
             busy: self.busy,
             site: self.site,
             method: self.method.clone(),
-            path: self.head.uri.path_and_query().cloned(),
+            head: self.head.clone(),
         }));
     }
 
@@ -324,15 +325,17 @@ impl Drop for Exchange {
             let mut record = self.record(end);
             record.host = self.host().map(str::to_ascii_lowercase).unwrap_or_default().into();
             if self.protocol != Protocol::Tcp {
-                record.target = self.path().into();
+                record.target = String::from_utf8_lossy(self.path()).into();
             }
             self.thread.record(record);
         }
     }
 }
 
-pub(super) fn no_head() -> Parts {
-    Request::new(()).into_parts().0
+/// A head of which no more is known; either may be empty.
+pub(super) fn known_head(host: &str, path: &str) -> Rc<RawHead> {
+    let scheme = if host.is_empty() { "" } else { "http://" };
+    Rc::new(RawHead::of_target(&format!("{scheme}{host}{path}")))
 }
 
 /// What is known of a head that there is none of.

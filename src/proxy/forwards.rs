@@ -1,28 +1,28 @@
 //! How much further an `OPTIONS` or a `TRACE` may go (RFC 9110 §7.6.2), and the answer of the last one allowed.
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
-use http::request::Parts;
-use http::{Method, Response};
+use http::Response;
+use http::header::{self, HeaderValue};
 
 use super::body::Reply;
 use super::exchange::Exchange;
 use super::fault::Fault;
+use super::reply;
 use crate::http1::encode;
-use crate::http1::fields::is_hop_by_hop;
+use crate::http1::raw::{Field, RawHead};
 use crate::observe::record::{End, Phase};
 
 /// How many more proxies and servers may pass the request on, if it says so.
 ///
 /// # Errors
 /// When what it says is no number.
-pub(super) fn left(head: &Parts) -> Result<Option<u64>, Fault> {
-    if !is_counted(&head.method) {
+pub(super) fn left(head: &RawHead) -> Result<Option<u64>, Fault> {
+    if !is_counted(head) {
         return Ok(None);
     }
-    let mut values = head.headers.get_all(header::MAX_FORWARDS).iter();
+    let mut values = head.values(b"max-forwards");
     let Some(value) = values.next() else { return Ok(None) };
-    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     match (digits.and_then(|digits| digits.parse().ok()), values.next()) {
         (Some(left), None) => Ok(Some(left)),
         _ => Err(Fault::MaxForwards),
@@ -30,8 +30,8 @@ pub(super) fn left(head: &Parts) -> Result<Option<u64>, Fault> {
 }
 
 /// For other methods the field means nothing, and goes on as it came.
-pub(super) fn is_counted(method: &Method) -> bool {
-    matches!(*method, Method::OPTIONS | Method::TRACE)
+pub(super) fn is_counted(head: &RawHead) -> bool {
+    matches!(head.method(), b"OPTIONS" | b"TRACE")
 }
 
 /// Answers a request that may go no further: nothing to say of options, and the head as it came to us for a trace.
@@ -39,9 +39,9 @@ pub(super) fn answer(mut exchange: Box<Exchange>) -> Response<Reply> {
     exchange.status = 200;
     exchange.ends(End::Ok, Phase::Done);
     let close = exchange.thread.lets_go(&exchange.client) || exchange.has_body();
-    let is_trace = exchange.head.method == Method::TRACE;
+    let is_trace = exchange.head.method() == b"TRACE";
     let body = if is_trace { trace(&exchange) } else { Bytes::new() };
-    let mut response = Response::new(Reply::own(exchange, body));
+    let mut response = reply::own(exchange, body);
     let headers = response.headers_mut();
     if is_trace {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("message/http"));
@@ -56,14 +56,12 @@ pub(super) fn answer(mut exchange: Box<Exchange>) -> Response<Reply> {
 fn trace(exchange: &Exchange) -> Bytes {
     let head = &exchange.head;
     let mut out = Vec::with_capacity(512);
-    encode::request_line(&mut out, &head.method, exchange.path());
-    for (name, value) in head.headers.iter().filter(|(name, _)| !is_secret(name)) {
-        encode::field(&mut out, name, value);
-    }
+    encode::request_line(&mut out, head.method(), exchange.path());
+    head.write_fields(&mut out, |field| !is_secret(field));
     out.extend_from_slice(encode::END);
     out.into()
 }
 
-fn is_secret(name: &HeaderName) -> bool {
-    *name == header::COOKIE || *name == header::AUTHORIZATION || is_hop_by_hop(name)
+fn is_secret(field: &Field<'_>) -> bool {
+    field.is(b"cookie") || field.is(b"authorization") || field.is_hop_by_hop()
 }

@@ -3,20 +3,20 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::Version;
-use http::header::{self, HeaderName};
-use http::request::Parts;
 use ipnet::IpNet;
 
 use super::exchange::Exchange;
 use super::fault::Fault;
 use super::forwards;
 use crate::http1::encode;
-use crate::http1::fields::{ConnectionOptions, is_hop_by_hop, underscore_twin};
+use crate::http1::fields::ConnectionOptions;
+use crate::http1::raw::{Field, RawHead};
 use crate::http1::request::Framing;
 
 /// A request that has passed here this often goes in circles.
 const MOST_PASSES: usize = 8;
-static REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// How the names of what proxies tell of a client begin.
+const FORWARDED: &[u8] = b"x-forwarded-";
 /// How we sign `Via`.
 const PSEUDONYM: &[u8] = b"segue";
 const VIA_10: &[u8] = b"via: 1.0 segue\r\n";
@@ -27,6 +27,14 @@ struct Origin<'a> {
     /// The peer is one of the proxies whose word is taken.
     trusted: bool,
     host: &'a [u8],
+}
+
+impl Origin<'_> {
+    /// What a trusted proxy says in the field of this name, which is in lower case. Where nothing would be believed
+    /// nobody looks.
+    fn told<'h, const N: usize>(&self, head: &'h RawHead, name: &'static [u8; N]) -> Option<&'h [u8]> {
+        if self.trusted { head.values(name).next() } else { None }
+    }
 }
 
 /// Writes the head of the request for a server.
@@ -40,11 +48,11 @@ pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, trusted: &[I
         trusted: address.is_some_and(|address| trusted.iter().any(|net| net.contains(&address))),
         host: exchange.host_bytes(),
     };
-    encode::request_line(out, &head.method, exchange.path());
+    encode::request_line(out, head.method(), exchange.path());
     encode::raw_field(out, "host", origin.host);
-    write_fields(out, exchange, head, &origin)?;
+    write_fields(out, exchange, &origin)?;
     write_framing(out, exchange);
-    write_origin(out, exchange, head, &origin);
+    write_origin(out, exchange, &origin);
     if exchange.facts.upgrade {
         write_upgrade(out, head);
     }
@@ -52,36 +60,42 @@ pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, trusted: &[I
     Ok(())
 }
 
-/// The fields that go on as they came.
-fn write_fields(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &Origin<'_>) -> Result<(), Fault> {
+/// The fields that go on as they came, and those that do so changed.
+fn write_fields(out: &mut Vec<u8>, exchange: &Exchange, origin: &Origin<'_>) -> Result<(), Fault> {
+    let head = &exchange.head;
     let names_fields = exchange.facts.names_fields;
-    let options = if names_fields { ConnectionOptions::of(&head.headers) } else { ConnectionOptions::default() };
-    let mut passes = 0;
-    for (name, value) in &head.headers {
-        if is_hop_by_hop(name) || (names_fields && options.names(name)) {
-            continue;
-        }
-        if is_ours(name, origin.trusted) {
-            if *name == REAL_IP && !exchange.client.address().is_empty() {
-                encode::raw_field(out, "x-real-ip", exchange.client.address().as_bytes());
-            }
-            continue;
-        }
-        if underscore_twin(name) {
-            continue;
-        }
-        if *name == header::VIA {
-            passes += count_passes(value.as_bytes());
-        }
-        if *name == header::MAX_FORWARDS && forwards::is_counted(&head.method) {
-            let left = forwards::left(head)?.unwrap_or_default().saturating_sub(1);
-            encode::raw_field(out, "max-forwards", itoa::Buffer::new().format(left).as_bytes());
-            continue;
-        }
-        encode::field(out, name, value);
+    let options = if names_fields { ConnectionOptions::of(head.connections()) } else { ConnectionOptions::default() };
+    let (mut passes, mut said_real_ip, mut left) = (0, false, None);
+    if forwards::is_counted(head) {
+        left = forwards::left(head)?;
     }
+    head.write_fields(out, |field| {
+        if field.is_hop_by_hop() || field.is_written_anew() || (names_fields && options.names(field.name)) {
+            return false;
+        }
+        match Told::of(field) {
+            Told::Nothing => !field.is_underscore_twin(),
+            Told::Passes => {
+                passes += count_passes(field.value);
+                true
+            }
+            Told::Forwards => left.is_none(),
+            Told::Ours => false,
+            Told::RealIp => {
+                said_real_ip |= !origin.trusted;
+                origin.trusted
+            }
+            Told::ByProxies => origin.trusted,
+        }
+    });
     if passes >= MOST_PASSES {
         return Err(Fault::Loop { times: passes });
+    }
+    if said_real_ip && !exchange.client.address().is_empty() {
+        encode::raw_field(out, "x-real-ip", exchange.client.address().as_bytes());
+    }
+    if let Some(left) = left {
+        encode::raw_field(out, "max-forwards", itoa::Buffer::new().format(left.saturating_sub(1)).as_bytes());
     }
     if exchange.facts.te_trailers {
         out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
@@ -89,12 +103,45 @@ fn write_fields(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &O
     Ok(())
 }
 
-/// Fields that are written by [`write_request`] itself, or that only a trusted proxy may set.
-fn is_ours(name: &HeaderName, trusted: bool) -> bool {
-    match name.as_str() {
-        "host" | "content-length" | "expect" | "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" => true,
-        "x-request-id" | "x-real-ip" | "forwarded" => !trusted,
-        other => !trusted && other.starts_with("x-forwarded-"),
+/// What a field tells of the way that the request took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    /// `Via`.
+    Passes,
+    /// `Max-Forwards`.
+    Forwards,
+    /// Written by [`write_origin`].
+    Ours,
+    /// `X-Real-IP`: that of a client who says so itself is corrected.
+    RealIp,
+    /// Other words that only a trusted proxy may put in.
+    ByProxies,
+}
+
+impl Told {
+    fn of(field: &Field<'_>) -> Self {
+        match field.name {
+            [b'x' | b'X', b'-', ..] => Self::of_extension(field),
+            [b'v' | b'V', _, _] if field.is(b"via") => Self::Passes,
+            [b'm' | b'M', ..] if field.is(b"max-forwards") => Self::Forwards,
+            [b'f' | b'F', ..] if field.is(b"forwarded") => Self::ByProxies,
+            _ => Self::Nothing,
+        }
+    }
+
+    fn of_extension(field: &Field<'_>) -> Self {
+        let forwarded = field.name.split_at_checked(FORWARDED.len()).map(|(start, _)| start);
+        if forwarded.is_some_and(|start| start.eq_ignore_ascii_case(FORWARDED)) {
+            let is_ours =
+                field.is(b"x-forwarded-for") || field.is(b"x-forwarded-host") || field.is(b"x-forwarded-proto");
+            return if is_ours { Self::Ours } else { Self::ByProxies };
+        }
+        match field.name.len() {
+            9 if field.is(b"x-real-ip") => Self::RealIp,
+            12 if field.is(b"x-request-id") => Self::ByProxies,
+            _ => Self::Nothing,
+        }
     }
 }
 
@@ -107,38 +154,36 @@ fn write_framing(out: &mut Vec<u8>, exchange: &Exchange) {
 }
 
 /// Who asks, how, and for what; a trusted proxy's word is kept and added to.
-fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, head: &Parts, origin: &Origin<'_>) {
+fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, origin: &Origin<'_>) {
+    let head = &exchange.head;
     let client = exchange.client.address();
     if !client.is_empty() {
         out.extend_from_slice(b"x-forwarded-for: ");
         if origin.trusted {
-            for value in head.headers.get_all("x-forwarded-for") {
-                out.extend_from_slice(value.as_bytes());
+            for value in head.values(b"x-forwarded-for") {
+                out.extend_from_slice(value);
                 out.extend_from_slice(b", ");
             }
         }
         out.extend_from_slice(client.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
-    // a field that is looked for costs a hash: nobody asks where nothing would be believed
-    let told = |name: &'static str| if origin.trusted { head.headers.get(name) } else { None };
-    match told("x-forwarded-proto") {
-        Some(proto) => encode::raw_field(out, "x-forwarded-proto", proto.as_bytes()),
+    match origin.told(head, b"x-forwarded-proto") {
+        Some(proto) => encode::raw_field(out, "x-forwarded-proto", proto),
         None => out.extend_from_slice(b"x-forwarded-proto: http\r\n"),
     }
-    let host = told("x-forwarded-host").map_or(origin.host, |value| value.as_bytes());
-    encode::raw_field(out, "x-forwarded-host", host);
-    if told("x-request-id").is_none() {
+    encode::raw_field(out, "x-forwarded-host", origin.told(head, b"x-forwarded-host").unwrap_or(origin.host));
+    if origin.told(head, b"x-request-id").is_none() {
         encode::raw_field(out, "x-request-id", exchange.id.as_bytes());
     }
     let via = if exchange.facts.version == Version::HTTP_10 { VIA_10 } else { VIA_11 };
     out.extend_from_slice(via);
 }
 
-fn write_upgrade(out: &mut Vec<u8>, head: &Parts) {
+fn write_upgrade(out: &mut Vec<u8>, head: &RawHead) {
     out.extend_from_slice(b"connection: upgrade\r\n");
-    for value in head.headers.get_all(header::UPGRADE) {
-        encode::field(out, &header::UPGRADE, value);
+    for value in head.upgrades() {
+        encode::raw_field(out, "upgrade", value);
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::body::Reply;
 use super::exchange::Exchange;
 use super::fault::Fault;
+use super::reply;
 use crate::observe::record::{End, Phase, RequestId};
 
 /// The shape of a page.
@@ -113,11 +114,11 @@ pub(super) fn welcome(mut exchange: Box<Exchange>) -> Response<Reply> {
     exchange.status = 200;
     exchange.ends(End::Ok, Phase::Done);
     let close = (exchange.thread.lets_go(&exchange.client) || exchange.has_body()).then_some(exchange.protocol);
-    let mut response = Response::new(Reply::own(exchange, Bytes::from_static(TEXT.as_bytes())));
+    let mut response = reply::own(exchange, Bytes::from_static(TEXT.as_bytes()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, Format::Plain.content_type());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    close.inspect(|protocol| super::reply::announce_close(&mut response, *protocol));
+    close.inspect(|protocol| reply::announce_close(&mut response, *protocol));
     response
 }
 

@@ -15,8 +15,9 @@ use super::fault::Fault;
 use super::page::{Format, Page};
 use super::thread::Thread;
 use super::tunnel::Tunnel;
+use crate::http1::encode;
 use crate::http1::request::Refusal;
-use crate::http1::response::ResponseBody;
+use crate::http1::response::{ResponseBody, ResponseHead};
 use crate::observe::record::{Phase, Protocol};
 
 /// Passes a server's response on.
@@ -29,10 +30,8 @@ pub(super) fn relay(mut exchange: Box<Exchange>, site: usize, answer: Answer) ->
     }
     exchange.phase = Phase::Body;
     let mut answer = answer;
-    let mut headers = std::mem::take(&mut answer.head.headers);
-    if let Some(trailers) = answer.head.trailers.take().filter(|_| exchange.facts.te_trailers) {
-        headers.insert(header::TRAILER, trailers); // hyper sends no trailer that is not announced
-    }
+    carry(&exchange, &mut answer.head);
+    let trailers = answer.head.trailers.take().filter(|_| exchange.facts.te_trailers);
     // what is left of the request would be taken for the next one
     let ends = exchange.thread.lets_go(&exchange.client)
         || answer.upload.is_some()
@@ -40,8 +39,30 @@ pub(super) fn relay(mut exchange: Box<Exchange>, site: usize, answer: Answer) ->
     let close = ends.then_some(exchange.protocol);
     let mut response = Response::new(Reply::relay(exchange, pool, answer));
     *response.status_mut() = status;
-    *response.headers_mut() = headers;
+    if let Some(trailers) = trailers {
+        response.headers_mut().insert(header::TRAILER, trailers); // hyper sends no trailer that is not announced
+    }
     close.inspect(|protocol| announce_close(&mut response, *protocol));
+    response
+}
+
+/// Has the client get the fields of a server's response: hyper is told only what it has to act upon.
+fn carry(exchange: &Exchange, head: &mut ResponseHead) {
+    let mut fields = std::mem::take(&mut head.fields);
+    if let Some(length) = head.length.filter(|_| exchange.is_head()) {
+        encode::content_length(&mut fields, length); // hyper says that of a body which there is
+    }
+    if !head.has_date {
+        encode::raw_field(&mut fields, "date", &exchange.thread.date());
+    }
+    exchange.client.carry(fields);
+}
+
+/// A response of our own.
+pub(super) fn own(exchange: Box<Exchange>, body: Bytes) -> Response<Reply> {
+    let date = HeaderValue::from_bytes(&exchange.thread.date());
+    let mut response = Response::new(Reply::own(exchange, body));
+    response.headers_mut().extend(date.map(|date| (header::DATE, date)));
     response
 }
 
@@ -63,15 +84,15 @@ fn ends_with_connection(exchange: &Exchange, answer: &Answer) -> bool {
 
 /// The client's protocol changes: the exchange becomes a tunnel, once hyper has sent the head.
 fn switch(mut exchange: Box<Exchange>, pool: usize, answer: Answer) -> Response<Reply> {
-    let Answer { head, connection, open, .. } = answer;
+    let Answer { mut head, connection, open, .. } = answer;
     exchange.phase = Phase::Tunnel;
+    carry(&exchange, &mut head);
     let client = exchange.client.clone();
     let timeout = exchange.thread.plan.pools[pool].settings.tunnel_timeout;
     let (stream, ahead) = connection.into_parts();
     client.switch_to(Tunnel::new(exchange, stream, ahead, timeout, open));
     let mut response = Response::new(Reply::switch());
     *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     response
 }
@@ -80,13 +101,13 @@ fn switch(mut exchange: Box<Exchange>, pool: usize, answer: Answer) -> Response<
 pub(super) fn fault(mut exchange: Box<Exchange>, fault: &Fault) -> Response<Reply> {
     exchange.fails(fault);
     exchange.status = fault.status().as_u16();
-    let accept = exchange.head.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let accept = exchange.head.values(b"accept").filter_map(|value| std::str::from_utf8(value).ok());
     let format = Format::wanted(accept);
     let page = Page::of_fault(fault, exchange.id);
     let close = exchange.thread.lets_go(&exchange.client) || fault.spoils_connection() || exchange.has_body();
     let protocol = exchange.protocol;
     let bytes = page.render(format);
-    let mut response = Response::new(Reply::own(exchange, bytes));
+    let mut response = own(exchange, bytes);
     *response.status_mut() = fault.status();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, format.content_type());
@@ -127,6 +148,8 @@ fn refuse_head(thread: &Rc<Thread>, client: &Rc<Client>, fault: &Fault, seen: &[
     if fault.status() == StatusCode::METHOD_NOT_ALLOWED {
         out.extend_from_slice(ALLOW);
     }
+    out.extend_from_slice(b"\r\ndate: ");
+    out.extend_from_slice(&thread.date());
     out.extend_from_slice(b"\r\nconnection: close\r\ncache-control: no-store\r\ncontent-type: ");
     out.extend_from_slice(format.content_type().as_bytes());
     out.extend_from_slice(b"\r\ncontent-length: ");

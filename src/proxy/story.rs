@@ -2,13 +2,12 @@
 
 use std::rc::Rc;
 
-use http::header::{HOST, HeaderValue};
-use http::{Method, Uri};
+use http::Method;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::client::{Client, before};
-use super::exchange::{Exchange, no_head};
+use super::exchange::{Exchange, known_head};
 use super::thread::Thread;
 use crate::handover::parcel::{Story, Try};
 use crate::observe::record::{Attempt, Index, Names, Phase};
@@ -32,7 +31,7 @@ impl Exchange {
             server: name(self.server()?)?,
             protocol: self.protocol,
             method: self.method.as_ref().map(Method::to_string),
-            target: self.path().to_owned(),
+            target: String::from_utf8_lossy(self.path()).into_owned(),
             host: self.host().unwrap_or_default().to_owned(),
             status: self.status,
             timers: self.timers,
@@ -44,15 +43,12 @@ impl Exchange {
     pub(super) fn resume(thread: &Rc<Thread>, client: &Rc<Client>, story: &Story) -> Option<Box<Self>> {
         let found = Found::of(story, &thread.plan.names)?;
         client.resume_exchange();
-        let mut exchange = Self::blank(thread, client, None, no_head());
+        let mut exchange = Self::blank(thread, client, None);
         exchange.id = story.id;
         exchange.opened = before(Instant::now(), story.age);
         exchange.protocol = story.protocol;
         exchange.method = story.method.as_ref().and_then(|method| method.parse().ok());
-        exchange.head.uri = Uri::try_from(&story.target).unwrap_or_default();
-        if let Ok(host) = HeaderValue::from_str(&story.host) {
-            exchange.head.headers.insert(HOST, host);
-        }
+        exchange.head = known_head(&story.host, &story.target);
         exchange.site = found.site;
         exchange.pool = Some(found.pool);
         exchange.status = story.status;

@@ -3,14 +3,16 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use tokio::time::Instant;
 
-use super::client::{Client, Clients};
+use super::client::{Client, Clients, Trouble};
 use super::plan::Plan;
 use super::underway::Underway;
 use crate::drain::{Drain, Stage};
@@ -31,6 +33,8 @@ const BATCH_TIME: Duration = Duration::from_millis(16);
 
 /// How long what was to move waits for another heir: a worker that died is replaced sooner.
 const NEXT_HEIR: Duration = Duration::from_secs(5);
+/// Bytes that are read of a message at first: most heads, with small bodies.
+const SCRATCH: usize = 8 * 1024;
 
 /// One serving thread.
 pub struct Thread {
@@ -53,11 +57,15 @@ pub struct Thread {
     pub(super) pools: Vec<PoolSide>,
     /// What upstream connections read into.
     pub(super) reads: ReadBuffer,
+    /// What client connections read the beginning of a message into, to be looked at in the same turn: always the same
+    /// memory, which the processor has in its cache.
+    pub scratch: RefCell<Box<[u8; SCRATCH]>>,
     heads: RefCell<Vec<Vec<u8>>>,
     alarms: RefCell<Vec<Alarm>>,
     /// Listeners whose next connection waits for one to close.
     full: Cell<u32>,
     clock: Clock,
+    date: Cell<Date>,
     random: Cell<u64>,
     journal: Journal,
     records: RefCell<Vec<Record>>,
@@ -75,6 +83,13 @@ struct Clock {
     started: Instant,
     /// Microseconds since 1970 at `started`.
     wall: u64,
+}
+
+/// The wall clock as text, good for one second. Not that of [`Clock`]: a clock that was set right meanwhile counts.
+#[derive(Clone, Copy)]
+struct Date {
+    text: [u8; 29],
+    until: Instant,
 }
 
 impl Thread {
@@ -99,10 +114,12 @@ impl Thread {
             counters,
             underway: Underway::default(),
             reads: RefCell::new(BytesMut::new()),
+            scratch: RefCell::new(Box::new([0; SCRATCH])),
             heads: RefCell::default(),
             alarms: RefCell::default(),
             full: Cell::new(0),
             clock: Clock::now(),
+            date: Cell::new(Date::now()),
             random: Cell::new(seed()),
             journal,
             records: RefCell::default(),
@@ -121,6 +138,14 @@ impl Thread {
     /// The wall clock at `instant`, in microseconds since 1970.
     pub(super) fn wall(&self, instant: Instant) -> u64 {
         self.clock.micros(instant)
+    }
+
+    /// The time as the field `Date` has it (RFC 9110 §6.6.1).
+    pub(super) fn date(&self) -> [u8; 29] {
+        if self.date.get().until <= Instant::now() {
+            self.date.set(Date::now());
+        }
+        self.date.get().text
     }
 
     /// 64 bits that differ each time; not for secrets. (wyrand)
@@ -202,6 +227,22 @@ impl Thread {
         self.heir_if(|heir| heir.reach().has_listener(client.listener.into()))
     }
 
+    /// Drives a future of a client's connection until it is done, or until the generation is at its deadline.
+    pub async fn until_cut<F: Future + Unpin>(&self, client: &Client, mut future: F) -> Option<F::Output> {
+        poll_fn(|cx| {
+            if self.drain.stage() == Stage::Cut {
+                client.note(Trouble::Drained);
+                return Poll::Ready(None);
+            }
+            let polled = Pin::new(&mut future).poll(cx);
+            if polled.is_pending() {
+                client.alarm.watch(cx); // whoever moves the stage wakes us by it
+            }
+            polled.map(Some)
+        })
+        .await
+    }
+
     /// Whether there is an heir for what moves.
     pub(super) fn has_heir(&self) -> bool {
         self.heir_if(|_| true).is_some()
@@ -249,7 +290,8 @@ impl Thread {
     }
 
     /// The name of a listener.
-    pub(super) fn listener_name(&self, listener: Index) -> String {
+    #[must_use]
+    pub fn listener_name(&self, listener: Index) -> String {
         self.plan.names.listeners.get(usize::from(listener)).cloned().unwrap_or_default()
     }
 
@@ -312,6 +354,18 @@ impl Clock {
         match instant.checked_duration_since(self.started) {
             Some(after) => self.wall + after.as_micros() as u64,
             None => self.wall.saturating_sub(self.started.duration_since(instant).as_micros() as u64),
+        }
+    }
+}
+
+impl Date {
+    fn now() -> Self {
+        let wall = SystemTime::now();
+        let text = httpdate::fmt_http_date(wall).into_bytes();
+        let past = wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+        Self {
+            text: text.try_into().unwrap_or([b' '; 29]),
+            until: Instant::now() + (Duration::from_secs(1) - Duration::from_nanos(past.into())),
         }
     }
 }

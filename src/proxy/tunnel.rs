@@ -4,7 +4,7 @@ mod course;
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -49,6 +49,8 @@ pub struct Tunnel {
 pub enum Left {
     /// It ended, and was recorded.
     Ended,
+    /// The same, because the generation was at its deadline.
+    Cut,
     /// Another generation goes on with it.
     Moved,
 }
@@ -113,14 +115,11 @@ pub async fn run(thread: &Rc<Thread>, client: &Rc<Client>, stream: Stream, read_
     tunnel.up.push(&read_ahead);
     loop {
         match tunnel.relay(thread, client, &stream).await {
-            Stop::Ended(ended) => {
-                tunnel.end(ended);
-                return Left::Ended;
-            }
+            Stop::Ended(ended) => return tunnel.end(ended),
             Stop::Moves(place) => match tunnel.give(thread, client, stream, place).await {
                 Given::Away => return Left::Moved,
                 Given::Back(same_stream, same_tunnel) => (stream, tunnel) = (same_stream, *same_tunnel),
-                Given::Lost => return Left::Ended,
+                Given::Lost => return Left::Cut,
             },
         }
     }
@@ -132,17 +131,19 @@ pub async fn relay(thread: &Rc<Thread>, client: &Rc<Client>, tcp: usize, stream:
     let pool = thread.plan.config.tcp[tcp].pool;
     exchange.pool = Some(pool as u16);
     exchange.phase = Phase::Connect;
-    match attempt::dial(&mut exchange, pool).await {
-        Ok((connection, open)) => {
+    let dialled = thread.until_cut(client, Box::pin(attempt::dial(&mut exchange, pool))).await;
+    match dialled {
+        Some(Ok((connection, open))) => {
             let timeout = thread.plan.pools[pool].settings.tunnel_timeout;
             exchange.phase = Phase::Tunnel;
             let (server, ahead) = connection.into_parts();
             run(thread, client, stream, Bytes::new(), Tunnel::new(exchange, server, ahead, timeout, open)).await
         }
-        Err(fault) => {
+        Some(Err(fault)) => {
             exchange.fails(&fault);
             Left::Ended
         }
+        None => Left::Cut,
     }
 }
 
@@ -237,10 +238,11 @@ impl Tunnel {
         if self.up.has_ended() || self.down.has_ended() { self.timeout.min(HALF_CLOSED) } else { self.timeout }
     }
 
-    fn end(mut self, ended: Result<End, Broken>) {
+    fn end(mut self, ended: Result<End, Broken>) -> Left {
         let patience = self.patience();
         let exchange = &mut self.exchange;
         (exchange.bytes_in, exchange.bytes_out) = (self.up.bytes(), self.down.bytes());
+        let left = if matches!(ended, Ok(End::Drained)) { Left::Cut } else { Left::Ended };
         match ended {
             Ok(End::Ok) => exchange.ends(End::Ok, Phase::Done),
             Ok(end) => {
@@ -254,6 +256,7 @@ impl Tunnel {
                 exchange.explain(&broken.cause);
             }
         }
+        left
     }
 }
 
@@ -268,9 +271,11 @@ impl Tunnel {
             return Given::Lost;
         };
         let tunnel = TunnelParcel { server, story, up: up.into(), down: down.into() };
-        let client = client.facts(&thread.listener_name(client.listener));
-        let parcel = Parcel { socket, client, load: Load::Tunnel(Box::new(tunnel)) };
-        match place.give(parcel).await {
+        (exchange.bytes_in, exchange.bytes_out) = (tunnel.up.bytes, tunnel.down.bytes);
+        let facts = client.facts(&thread.listener_name(client.listener));
+        let parcel = Parcel { socket, client: facts, load: Load::Tunnel(Box::new(tunnel)) };
+        let given = thread.until_cut(client, pin!(place.give(parcel))).await;
+        match given.unwrap_or(Err(Returned::Lost)) {
             Ok(()) => {
                 exchange.leaves();
                 Given::Away

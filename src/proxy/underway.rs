@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::Method;
-use http::uri::PathAndQuery;
 use tokio::time::Instant;
 
 use super::client::Client;
 use crate::config::{HostPattern, Site};
+use crate::http1::raw::RawHead;
 use crate::observe::journal;
 use crate::observe::metrics::Busy;
 use crate::observe::record::{Index, Names};
@@ -36,7 +36,7 @@ pub(super) struct Entry {
     pub(super) busy: Busy,
     pub(super) site: Option<Index>,
     pub(super) method: Option<Method>,
-    pub(super) path: Option<PathAndQuery>,
+    pub(super) head: Rc<RawHead>,
 }
 
 /// The same for people.
@@ -117,8 +117,9 @@ impl Entry {
         let method = self.method.as_ref().map_or("-", Method::as_str);
         let site = self.site.and_then(|site| sites.get(usize::from(site))).map(|site| &site.host);
         let host = site.filter(|host| **host != HostPattern::Any).map(ToString::to_string).unwrap_or_default();
-        let path = self.path.as_ref().map_or("*", PathAndQuery::path);
-        let path: String = journal::redacted_path(path).chars().take(LONGEST_PATH).collect();
+        let path = self.head.path().split(|byte| *byte == b'?').next().unwrap_or_default();
+        let path = String::from_utf8_lossy(path);
+        let path: String = journal::redacted_path(&path).chars().take(LONGEST_PATH).collect();
         format!("{method} {host}{path}")
     }
 }
@@ -141,7 +142,7 @@ mod tests {
             busy,
             site: Some(0),
             method: (busy != Busy::Tcp).then_some(Method::GET),
-            path: Some(PathAndQuery::from_static(path)),
+            head: Rc::new(RawHead::of_target(path)),
         }
     }
 

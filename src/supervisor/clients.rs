@@ -126,8 +126,13 @@ impl Clients {
 
     /// Answers client `number` and lets it go. One that went away by itself is no fault.
     pub fn reply(&mut self, number: u64, reply: &Reply) {
+        self.reply_with(number, reply, &[]);
+    }
+
+    /// The same, with descriptors.
+    pub fn reply_with(&mut self, number: u64, reply: &Reply, with: &[BorrowedFd<'_>]) {
         if let Some(client) = self.connected.remove(&number) {
-            let _ = client.channel.send(reply, &[]);
+            let _ = client.channel.send(reply, with);
         }
     }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::process::Program;
 use super::upgrade::moment;
 use crate::control::message::{Finished, Pong, Ready};
+use crate::control::tally::Inside;
 
 /// A worker made from one configuration and one binary.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +46,8 @@ pub struct Generation {
     pub confirm_by: Option<Instant>,
     /// It was told to finish early.
     pub hurried: bool,
+    /// What it had open, as last seen.
+    pub inside: Inside,
     /// Bytes of memory that it uses, as last seen.
     pub memory: u64,
 }
@@ -154,6 +157,7 @@ impl Generation {
             heir: None,
             confirm_by: None,
             hurried: false,
+            inside: Inside::default(),
             memory: 0,
         }
     }

@@ -36,7 +36,7 @@ use self::upgrade::Upgrade;
 use self::upgrade::state::StateError;
 use self::workers::{Heard, Workers};
 use crate::control::message::{ToSupervisor, ToWorker};
-use crate::control::request::{Conditions, Reply, Wish};
+use crate::control::request::{Conditions, Reply, Served, Wish};
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::sys::Signals;
@@ -172,6 +172,9 @@ impl Supervisor {
     fn handle_inputs(&mut self) {
         while let Some(input) = self.inputs.pop_front() {
             let now = Instant::now();
+            if matches!(input, Input::Tick | Input::Nonsense(..)) {
+                self.note_inside(); // a worker may be given up
+            }
             for action in self.generations.handle(input, now) {
                 if !matches!(action, Action::Tell(_, ToWorker::Ping { .. })) {
                     self.regular.status = now; // something changed
@@ -180,6 +183,15 @@ impl Supervisor {
             }
         }
         self.let_go_of_sockets();
+    }
+
+    fn note_inside(&mut self) {
+        let numbers: Vec<_> = self.generations.list().iter().map(|one| one.number).collect();
+        for number in numbers {
+            if let Some(inside) = self.workers.inside(number) {
+                self.generations.note_inside(number, inside);
+            }
+        }
     }
 
     fn carry_out(&mut self, action: Action, now: Instant) {
@@ -302,6 +314,7 @@ impl Supervisor {
                     let status = status::all(&self.generations, &self.totals, now);
                     self.clients.reply(number, &Reply::Status(status));
                 }
+                Some(Wish::Sources) => self.tell_sources(number),
                 None => {}
             },
             Source::Worker(number) => {
@@ -328,6 +341,10 @@ impl Supervisor {
             Heard::Snapshot(memory) => {
                 let steps = self.recalls.told(number, memory);
                 self.pass_on(steps);
+                None
+            }
+            Heard::Left(inside) => {
+                self.generations.note_inside(number, inside);
                 None
             }
             Heard::Hello => self.workers.greet(number, &self.listeners.all()),
@@ -365,6 +382,21 @@ impl Supervisor {
             }
             _ => {}
         }
+    }
+
+    /// Gives a client what the generation that serves was made from.
+    fn tell_sources(&mut self, client: u64) {
+        let serving = self.generations.list().iter().rfind(|one| one.accepts());
+        let found = serving.and_then(|one| Some((one, self.workers.sources(one.number)?)));
+        let Some((one, sources)) = found else {
+            return self.clients.reply(client, &Reply::Declined("no generation serves".to_owned()));
+        };
+        let served = Served {
+            generation: one.number,
+            version: one.ready.as_ref().map(|ready| ready.version.clone()).unwrap_or_default(),
+            another_program: self.workers.installed().is_some_and(|installed| one.program != Some(installed)),
+        };
+        self.clients.reply_with(client, &Reply::Sources(served), &[sources.as_fd()]);
     }
 
     fn pass_on(&mut self, steps: Vec<Step>) {

@@ -109,9 +109,9 @@ impl Recall {
 fn whom(asker: u64, list: &[Generation]) -> Option<u64> {
     let rank = |one: &Generation| match one.state {
         _ if one.number == asker || one.closed.is_some() => None,
-        State::Entering { .. } | State::Serving { .. } | State::Resuming { .. } => Some(2),
-        State::Yielding | State::Parking { .. } | State::Parked => Some(1),
-        State::Withdrawing { .. } | State::Draining { .. } => Some(0),
+        State::Entering { .. } | State::Serving { .. } | State::Yielding | State::Resuming { .. } => Some(2),
+        State::Withdrawing { .. } | State::Parking { .. } | State::Parked => Some(1),
+        State::Draining { .. } => Some(0),
         State::Starting { .. } | State::Dying { .. } => None,
     };
     let knows = list.iter().filter_map(|one| Some((rank(one)?, one.number)));

@@ -15,6 +15,7 @@ use crate::control::PROTOCOL;
 use crate::control::channel::{Channel, MOST_DESCRIPTORS, Received};
 use crate::control::message::{BindAddress, ConfigSource, Held, Start, ToSupervisor, ToWorker};
 use crate::control::payload::Payload;
+use crate::control::tally::{self, Inside};
 
 /// Every worker that has a process.
 pub(super) struct Workers {
@@ -42,6 +43,8 @@ struct Worker {
     remembered: Option<Payload>,
     /// What it was made from, in its own words.
     sources: Option<Payload>,
+    /// Tells what it has open, or had when it died.
+    tally: Option<tally::Reading>,
 }
 
 /// What was heard of a worker.
@@ -50,6 +53,8 @@ pub(super) enum Heard {
     Input(Input),
     /// It is there and wants to know what to build.
     Hello,
+    /// It is about to be said that it ended; with this open.
+    Left(Inside),
     /// It wants a socket.
     Bind { listener: String, address: BindAddress },
     /// It wants to know what the generation before it knows.
@@ -82,7 +87,15 @@ impl Workers {
         let (channel, theirs) = Channel::pair()?;
         let process = image.start(theirs)?;
         let started = (process.id(), image.program());
-        self.list.push(Worker { number, process, channel: Some(channel), image, remembered, sources: None });
+        self.list.push(Worker {
+            number,
+            process,
+            channel: Some(channel),
+            image,
+            remembered,
+            sources: None,
+            tally: None,
+        });
         Ok(started)
     }
 
@@ -121,6 +134,16 @@ impl Workers {
         self.proven = Some(Proven { image: worker.image.clone(), sources });
     }
 
+    /// What generation `number` was made from.
+    pub(super) fn sources(&self, number: u64) -> Option<&Payload> {
+        self.list.iter().find(|one| one.number == number)?.sources.as_ref()
+    }
+
+    /// The program that a reload would run, if there is one.
+    pub(super) fn installed(&self) -> Option<Program> {
+        Image::open(&self.binary).ok().map(|image| image.program())
+    }
+
     /// Whether generation `number` has a process.
     pub(super) fn has(&self, number: u64) -> bool {
         self.list.iter().any(|one| one.number == number)
@@ -146,12 +169,17 @@ impl Workers {
             match self.next_word(number) {
                 Some(word) => heard.push(word),
                 None => {
-                    heard.extend(self.reap(number).map(Heard::Input));
+                    heard.extend(self.reap(number).into_iter().flatten());
                     break;
                 }
             }
         }
         heard
+    }
+
+    /// What a worker has open; also right after it died.
+    pub(super) fn inside(&self, number: u64) -> Option<Inside> {
+        self.list.iter().find(|one| one.number == number)?.tally.as_ref().map(tally::Reading::now)
     }
 
     fn next_word(&mut self, number: u64) -> Option<Heard> {
@@ -169,9 +197,11 @@ impl Workers {
             Ok(Received::Message(ToSupervisor::Snapshot, mut descriptors)) => {
                 return Some(Heard::Snapshot(descriptors.pop()));
             }
-            Ok(Received::Message(word, mut descriptors)) => {
+            Ok(Received::Message(word, descriptors)) => {
                 if matches!(word, ToSupervisor::Ready(_)) {
-                    worker.sources = descriptors.pop().map(Payload::from);
+                    let mut descriptors = descriptors.into_iter();
+                    worker.sources = descriptors.next().map(Payload::from);
+                    worker.tally = descriptors.next().map(tally::Reading::from);
                 }
                 Input::Said(number, word)
             }
@@ -210,15 +240,16 @@ impl Workers {
         trouble
     }
 
-    fn reap(&mut self, number: u64) -> Option<Input> {
+    fn reap(&mut self, number: u64) -> Option<[Heard; 2]> {
         let index = self.list.iter().position(|one| one.number == number)?;
         let how = match self.list[index].process.ended() {
             Ok(None) => return None,
             Ok(Some(status)) => ending(&status),
             Err(fault) => format!("is gone: {fault}"),
         };
+        let inside = self.inside(number).unwrap_or_default(); // it changes no more
         self.list.remove(index);
-        Some(Input::Exited(number, how))
+        Some([Heard::Left(inside), Heard::Input(Input::Exited(number, how))])
     }
 
     /// Ends every process at once.

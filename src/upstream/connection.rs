@@ -17,13 +17,12 @@ use crate::net::Stream;
 const MAX_HEAD: usize = 64 * 1024;
 /// Least room for a read; with less a new buffer is taken.
 const LEAST_ROOM: usize = 8 * 1024;
-/// Room for reads of heads: one buffer serves many.
-const HEAD_ROOM: usize = 64 * 1024;
-/// Room for a read of a body: one read fills it when the server is fast.
-const BODY_ROOM: usize = 128 * 1024;
+/// Room for a read: one read of a large body fills it when the server is fast, and it serves many small ones.
+const ROOM: usize = 128 * 1024;
 
-/// A buffer that the upstream connections of one thread read into. What they read is split off it; when nobody holds
-/// the pieces any more, their memory is used again.
+/// A buffer that the upstream connections of one thread read into. What they read is split off it. When nobody holds
+/// the pieces any more, and with small responses that is so at each read, its memory is used again from the start,
+/// which is still in the processor's cache.
 pub type ReadBuffer = std::cell::RefCell<BytesMut>;
 
 /// A connection to a server.
@@ -151,9 +150,10 @@ impl Connection {
                 if !head.informational {
                     self.begin_body(&head);
                 }
+                self.let_go();
                 return Poll::Ready(Ok(head));
             }
-            if ready!(self.poll_fill(cx, shared, HEAD_ROOM))? == 0 {
+            if ready!(self.poll_fill(cx, shared))? == 0 {
                 return Poll::Ready(Err(ResponseError::Closed));
             }
         }
@@ -181,12 +181,14 @@ impl Connection {
     ) -> Poll<Option<Result<Piece, ResponseError>>> {
         loop {
             if let Some(piece) = self.take_piece() {
+                self.let_go();
                 return Poll::Ready(Some(piece));
             }
             if self.is_whole() {
+                self.let_go();
                 return Poll::Ready(None);
             }
-            match ready!(self.poll_fill(cx, shared, BODY_ROOM)) {
+            match ready!(self.poll_fill(cx, shared)) {
                 Ok(0) if matches!(self.body, Body::UntilClose) => {
                     self.keep_alive = false;
                     self.body = Body::Done;
@@ -195,6 +197,13 @@ impl Connection {
                 Ok(_) => {}
                 Err(fault) => return Poll::Ready(Some(Err(fault.into()))),
             }
+        }
+    }
+
+    /// An empty rest still holds on to the buffer that it was part of.
+    fn let_go(&mut self) {
+        if self.ahead.is_empty() {
+            self.ahead = BytesMut::new();
         }
     }
 
@@ -261,14 +270,14 @@ impl Connection {
     }
 
     /// Reads once. What is there already is kept in front.
-    fn poll_fill(&mut self, cx: &mut Context<'_>, shared: &ReadBuffer, room: usize) -> Poll<io::Result<usize>> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, shared: &ReadBuffer) -> Poll<io::Result<usize>> {
         if !self.ahead.is_empty() {
             self.ahead.reserve(LEAST_ROOM);
             return self.stream.poll_read_into(cx, &mut self.ahead);
         }
         let mut buffer = shared.borrow_mut();
-        if buffer.capacity() < LEAST_ROOM {
-            buffer.reserve(room);
+        if !buffer.try_reclaim(ROOM) && buffer.capacity() < LEAST_ROOM {
+            buffer.reserve(ROOM);
         }
         let read = ready!(self.stream.poll_read_into(cx, &mut buffer))?;
         self.ahead = buffer.split();

@@ -173,7 +173,8 @@ impl Upload {
         self.ended = true;
         if self.chunked {
             let mut trailers = trailers.unwrap_or_default();
-            let is_forbidden = |name: &&HeaderName| is_forbidden_in_trailers(name) || underscore_twin(name);
+            let is_forbidden =
+                |name: &&HeaderName| is_forbidden_in_trailers(name) || underscore_twin(name.as_str().as_bytes());
             let forbidden: Vec<_> = trailers.keys().filter(is_forbidden).cloned().collect();
             forbidden.iter().for_each(|name| drop(trailers.remove(name)));
             let mut last = Vec::new();

@@ -115,7 +115,7 @@ impl Worker {
         let (drain_timeout, stop_timeout) = (ready.drain_timeout, ready.stop_timeout);
         let welcome = Welcome::new(&threads.plan().config, &ready.listeners);
         let moving = Moving::new(generation, welcome, journal.clone());
-        let said = link.say(&ToSupervisor::Ready(ready), &[sources.as_fd()]);
+        let said = link.say(&ToSupervisor::Ready(ready), &[sources.as_fd(), threads.tally().file().as_fd()]);
         said.map_err(|_| Unbuilt::SupervisorGone)?;
         Ok(Self {
             link,

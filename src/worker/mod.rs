@@ -1,8 +1,8 @@
 //! The process that serves: one generation, made from one configuration and this binary.
 //!
 //! [`lifecycle`] is its life as the supervisor tells it, [`configuration`] and [`sockets`] what it is made from,
-//! [`threads`] what serves, [`watch`] what looks after the servers meanwhile, [`memory`] what all of it may cost,
-//! [`moving`] how connections come from the generation before and go to the next, [`snapshot`] what that one is told.
+//! [`threads`] what serves, [`watch`] what looks after the servers meanwhile, [`moving`] how connections come from the
+//! generation before and go to the next, [`snapshot`] what that one is told, [`memory`] what all of it may cost.
 
 mod arrivals;
 pub mod configuration;

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::arrivals::{self, Arrivals};
 use crate::config::Config;
+use crate::control::tally::Tally;
 use crate::drain::{Draining, Stage};
 use crate::handover::heir::Heir;
 use crate::handover::parcel::Parcel;
@@ -51,6 +52,7 @@ pub struct Threads {
     /// The drain has begun: threads end.
     ending: AtomicBool,
     ended: Arc<Notify>,
+    tally: Tally,
 }
 
 /// What all threads have in common.
@@ -62,6 +64,7 @@ struct Shared {
     cut: Arc<AtomicU64>,
     links: Arc<AtomicUsize>,
     ended: Arc<Notify>,
+    tally: Tally,
 }
 
 struct Serving {
@@ -101,6 +104,7 @@ impl Threads {
         let limits = limits(&plan.config);
         let (cut, links) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
         let ended = Arc::new(Notify::new());
+        let tally = Tally::new()?;
         let shared = Shared {
             plan: plan.clone(),
             journal: journal.clone(),
@@ -108,6 +112,7 @@ impl Threads {
             cut: cut.clone(),
             links: links.clone(),
             ended: ended.clone(),
+            tally: tally.clone(),
         };
         let threads = (0..count(&plan)).map(|number| Serving::start(number, shared.clone()));
         Ok(Self {
@@ -118,6 +123,7 @@ impl Threads {
             links,
             ending: AtomicBool::new(false),
             ended,
+            tally,
         })
     }
 
@@ -154,6 +160,12 @@ impl Threads {
     /// Accepts again. Whether every thread does.
     pub async fn resume(&self) -> bool {
         self.order_all(Order::Resume).await
+    }
+
+    /// What the threads have open, for the supervisor.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Notified whenever a thread ends, for whatever reason.
@@ -334,7 +346,7 @@ impl Drop for Through {
 
 impl Serving {
     fn start(number: usize, shared: Shared) -> io::Result<Self> {
-        let counters = Counters::new(&shared.plan.names);
+        let counters = Counters::with_tally(&shared.plan.names, shared.tally.part(number));
         let (orders, incoming) = mpsc::channel(ORDERS);
         let (through, finished) = oneshot::channel::<()>();
         let through = Through { _finished: through, ended: shared.ended.clone() };
@@ -502,3 +514,6 @@ async fn until(deadline: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

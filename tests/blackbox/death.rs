@@ -5,7 +5,9 @@ use std::net::TcpStream;
 
 use rustix::process::Signal;
 
-use crate::support::{DEADLINE, Run, assert_serves, free_address, get, is_alive, signal, socket, wait_for};
+use crate::support::{
+    DEADLINE, Run, Server, Wire, assert_serves, free_address, get, is_alive, signal, socket, wait_for,
+};
 
 #[test]
 fn a_worker_that_is_killed_is_replaced_and_no_connection_refused() {
@@ -71,6 +73,23 @@ fn when_the_supervisor_dies_its_worker_finishes_what_is_open_and_the_next_superv
     drop(open);
     wait_for("the end of the orphan", || (!is_alive(orphan)).then_some(()));
     assert_eq!(next.settled().0, 1);
+}
+
+#[test]
+fn an_orphan_cuts_what_is_open_at_its_deadline() {
+    let (listening, address) = socket();
+    let server = Server::new();
+    let config = format!("[drain]\ntimeout = \"300ms\"\n[site.\"*\"]\nto = [\"{}\"]\n", server.address);
+    let run = Run::new(&config).socket("http", listening);
+    let service = run.start();
+    let (_, orphan) = service.serving();
+    let mut client = Wire::connect(address);
+    client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let _unanswered = server.accept();
+    service.signal(Signal::KILL);
+    wait_for("the end of the orphan", || (!is_alive(orphan)).then_some(()));
+    client.rest();
+    assert!(run.log().contains("cut at the drain deadline"), "{}", run.log());
 }
 
 #[test]

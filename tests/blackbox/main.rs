@@ -2,8 +2,10 @@
 //!
 //! Nothing here needs root or systemd. Every wait is for a condition and has a deadline.
 
+mod bounds;
 mod confirm;
 mod death;
+mod diff;
 mod faults;
 mod http;
 mod pane;

@@ -41,7 +41,7 @@ fn reload_brings_a_new_generation_and_says_so() {
 fn systemd_hears_of_a_reload_from_its_beginning_to_its_end() {
     let (run, _) = simple();
     let service = run.start();
-    service.reload_well();
+    service.reload_anyway();
     let reloading = run.notifications().wait("RELOADING=1");
     assert!(reloading.value("MONOTONIC_USEC").is_some_and(|time| time.parse::<u64>().is_ok()));
     let ready = run.notifications().wait("READY=1");
@@ -62,7 +62,7 @@ fn reload_with_bad_config_keeps_the_old_generation_and_prints_every_problem() {
     assert_eq!(service.settled().0, 1);
     assert_serves(address);
     run.configure(&listener("http", address));
-    service.reload_well();
+    service.reload_anyway();
     assert_eq!(service.settled().0, 3);
 }
 
@@ -103,7 +103,7 @@ fn reload_runs_the_installed_binary_and_a_respawn_the_one_that_proved_good() {
     let service = run.start();
     let first = executable(service.serving().1);
     replace(&worker, env!("CARGO_BIN_EXE_segue"));
-    service.reload_well();
+    service.reload_anyway();
     let (_, pid) = service.settled();
     let second = executable(pid);
     assert_ne!(first, second, "the reload ran the old binary");
@@ -170,7 +170,7 @@ fn no_connection_is_refused_over_many_reloads() {
     let service = run.start();
     let asking = Asking::start(address);
     for _ in 0..10 {
-        service.reload_well();
+        service.reload_anyway();
     }
     asking.end();
     assert_eq!(service.settled().0, 11);
@@ -182,7 +182,7 @@ fn when_the_new_worker_dies_in_probation_the_old_one_serves_again() {
     let run = run.argument("--probation=1h");
     let service = run.start();
     let (_, old) = service.serving();
-    service.reload_well();
+    service.reload_anyway();
     let (_, new) = service.serving();
     assert_ne!(old, new);
     signal(new, Signal::KILL);
@@ -198,7 +198,7 @@ fn when_the_new_worker_hangs_in_probation_the_old_one_serves_again() {
     let run = run.argument("--probation=1h").argument("--hang-timeout=1s");
     let service = run.start();
     let (_, old) = service.serving();
-    service.reload_well();
+    service.reload_anyway();
     let (_, new) = service.serving();
     signal(new, Signal::STOP);
     run.wait_log("Rolled back");
@@ -245,7 +245,7 @@ fn reloads_good_and_bad_leave_no_descriptor_and_no_process_behind() {
     let run = run.argument("--probation=20ms");
     let service = run.start();
     let reload_both = || {
-        service.reload_well();
+        service.reload_anyway();
         run.configure("broken = 1");
         assert!(!service.reload().0);
         run.configure(&listener("http", address));

@@ -111,7 +111,7 @@ fn of_two_hundred_reloads_from_twenty_shells_each_gets_a_verdict_and_nothing_is_
     let (run, address) = simple();
     let run = run.argument("--probation=20ms");
     let service = run.start();
-    service.reload_well();
+    service.reload_anyway();
     run.configure(&config(address, "max_connections = 1000\n"));
     let (first, _) = settled(&service);
     let before = descriptors(&service);

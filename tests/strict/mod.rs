@@ -12,6 +12,8 @@ mod exchanges;
 mod ledger;
 mod place;
 mod servers;
+mod setup;
+mod steps;
 mod tunnels;
 mod wire;
 
@@ -19,6 +21,8 @@ pub use crowd::{Crowd, Door, Habits};
 pub use ledger::Tally;
 pub use place::Place;
 pub use servers::Servers;
+pub use setup::{Change, Setup};
+pub use steps::Steps;
 
 use std::fmt;
 use std::time::Duration;

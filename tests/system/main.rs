@@ -4,6 +4,9 @@
 //! once. That needs root, so the facts are ignored by a plain `cargo test`; `tests/run` builds the package and runs them:
 //! `SEGUE_DEB=… SEGUE_DEB_NEXT=… cargo test --test system -- --ignored --test-threads=1`.
 
+#[allow(dead_code, reason = "the black-box facts use the rest")]
+#[path = "../strict/mod.rs"]
+mod strict;
 mod support;
 
 /// Makes of each fact a test for Debian 12 and one for Debian 13.
@@ -35,3 +38,4 @@ mod crash;
 mod journal;
 mod package;
 mod reload;
+mod unseen;

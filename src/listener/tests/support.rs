@@ -274,13 +274,14 @@ impl Way for Answers {
         client: &Rc<Client>,
         request: Request<Incoming>,
     ) -> Local<'static, Result<Response<Content>, Infallible>> {
-        assert!(client.open_exchange().is_some(), "the gate saw the head");
+        let head = client.open_exchange().expect("the gate saw the head").raw;
         let open = Open(client.clone());
-        SEEN.with_borrow_mut(|seen| seen.push(format!("{} {}", request.method(), request.uri())));
+        let [method, path] = [head.method(), head.path()].map(|part| String::from_utf8_lossy(part).into_owned());
+        SEEN.with_borrow_mut(|seen| seen.push(format!("{method} {path}")));
         tell_news();
         let (thread, client) = (thread.clone(), client.clone());
         Box::pin(async move {
-            let mut response = answer(&thread, request, open).await;
+            let mut response = answer(&thread, &path, request, open).await;
             if thread.lets_go(&client) {
                 close(&mut response);
             }
@@ -298,15 +299,23 @@ impl Way for Answers {
         page(408, "The request head did not come whole in time.")
     }
 
-    fn tunnel(_: Rc<Thread>, _: Rc<Client>, stream: Stream, read_ahead: Bytes, _: Tunnel) -> Local<'static, Left> {
+    fn tunnel(
+        thread: Rc<Thread>,
+        client: Rc<Client>,
+        stream: Stream,
+        read_ahead: Bytes,
+        _: Tunnel,
+    ) -> Local<'static, Left> {
         Box::pin(async move {
             let mut stream = stream;
             let _ = stream.write_all(&read_ahead).await;
             let mut buffer = [0; 1024];
-            while let Ok(len @ 1..) = stream.read(&mut buffer).await {
-                let _ = stream.write_all(&buffer[..len]).await;
-            }
-            Left::Ended
+            let echo = async {
+                while let Ok(len @ 1..) = stream.read(&mut buffer).await {
+                    let _ = stream.write_all(&buffer[..len]).await;
+                }
+            };
+            thread.until_cut(&client, std::pin::pin!(echo)).await.map_or(Left::Cut, |()| Left::Ended)
         })
     }
 
@@ -334,9 +343,8 @@ fn close(response: &mut Response<Content>) {
     response.headers_mut().insert(http::header::CONNECTION, value);
 }
 
-async fn answer(thread: &Rc<Thread>, request: Request<Incoming>, open: Open) -> Response<Content> {
-    let path = request.uri().path().to_owned();
-    match path.as_str() {
+async fn answer(thread: &Rc<Thread>, path: &str, request: Request<Incoming>, open: Open) -> Response<Content> {
+    match path {
         "/echo" => match request.into_body().collect().await {
             Ok(body) => content(body.to_bytes(), open),
             Err(_) => status(400, content(Bytes::from_static(b"bad body"), open)),
@@ -360,7 +368,7 @@ async fn answer(thread: &Rc<Thread>, request: Request<Incoming>, open: Open) -> 
         }
         _ => match path.strip_prefix("/bytes/").and_then(|count| count.parse().ok()) {
             Some(left) => Response::new(Content { left, now: Bytes::new(), _open: Some(open) }),
-            None => content(path.into(), open),
+            None => content(path.to_owned().into(), open),
         },
     }
 }

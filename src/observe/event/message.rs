@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Event;
+use crate::control::tally::Inside;
 use crate::observe::words::{Count, Lines, Plain, Took};
 
 /// One long table, so that an event without a sentence does not compile.
@@ -32,13 +33,15 @@ pub(super) fn of(event: &Event) -> String {
         Event::HandOver { from, to } => format!("Generation {to} took over from {from}, which is parked"),
         Event::ProbationOver { generation } => format!("Generation {generation} passed its probation"),
         Event::Confirmed { generation } => format!("Generation {generation} was confirmed"),
-        Event::RolledBack { failed, generation, why } => format!(
-            "Rolled back: generation {failed} failed in its probation ({}), generation {generation} serves again",
-            Plain(why)
+        Event::RolledBack { failed, generation, why, lost } => format!(
+            "Rolled back: generation {failed} failed in its probation ({}{}), generation {generation} serves again",
+            Plain(why),
+            lost.map(with_it).unwrap_or_default()
         ),
-        Event::WorkerDied { generation, pid, how, respawn_in } => format!(
-            "Worker of generation {generation} died ({}, process {pid}): {}",
+        Event::WorkerDied { generation, pid, how, lost, respawn_in } => format!(
+            "Worker of generation {generation} died ({}, process {pid}{}): {}",
             Plain(how),
+            with_it(*lost),
             next_worker(*respawn_in)
         ),
         Event::WorkerHung { generation, pid, silent } => format!(
@@ -185,6 +188,11 @@ fn headline(problem: &str) -> String {
         Some(place) => format!("{}: {what}", Plain(place)),
         None => what.to_string(),
     }
+}
+
+/// What went down with a worker.
+fn with_it(Inside { connections, busy }: Inside) -> String {
+    format!(", with {}, {busy} of them busy", Count(connections, "connection"))
 }
 
 fn next_worker(respawn_in: Option<Duration>) -> String {

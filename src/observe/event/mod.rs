@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::control::tally::Inside;
 pub use kind::{Kind, Level};
 
 /// Something that happened, with what there is to know about it.
@@ -102,6 +103,8 @@ pub enum Event {
         generation: u64,
         /// What happened to the failed one.
         why: String,
+        /// What was lost with it, if it died.
+        lost: Option<Inside>,
     },
     /// A worker ended without being told to.
     WorkerDied {
@@ -111,6 +114,8 @@ pub enum Event {
         pid: u32,
         /// How: exit status or signal.
         how: String,
+        /// What was lost with it.
+        lost: Inside,
         /// When the next one starts; `None` when none will, because another generation serves.
         #[serde(rename = "respawn_in_ms", serialize_with = "optional_millis")]
         respawn_in: Option<Duration>,

@@ -20,16 +20,18 @@ impl Generations {
     pub(super) fn has_room(&mut self) -> bool {
         let most = self.bounds().generations;
         let living = self.list.iter().filter(|one| !matches!(one.state, State::Dying { .. })).count();
-        let hurried = self.list.iter().filter(|one| one.is_draining() && one.hurried).count();
+        // one that has said its last word is as good as gone
+        let draining = |one: &&Generation| matches!(one.state, State::Draining { .. });
+        let leaving = self.list.iter().filter(draining).filter(|one| one.hurried || !one.is_there()).count();
         if living >= most {
-            if living - hurried >= most {
+            if living - leaving >= most {
                 self.hurry(format!("{most} generations are the most that may live at once (drain.generations)"));
             }
             return false;
         }
         self.check_memory();
         // what is told to go is waited for, since the new one needs memory too
-        !self.list.iter().any(|one| one.is_draining() && one.hurried)
+        !self.list.iter().filter(draining).any(|one| one.hurried)
     }
 
     /// Notes how much memory the workers use.

@@ -6,6 +6,7 @@ use super::input::{Action, Notice, Recipe};
 use super::{DRAIN_GRACE, Generations, LAST_WORDS, Phase, failed};
 use crate::control::message::{Cause, Finished, Problem, Refused, ToWorker};
 use crate::control::request::Verdict;
+use crate::control::tally::Inside;
 use crate::observe::event::Event;
 use crate::supervisor::generation::{Generation, Purpose, State};
 
@@ -134,7 +135,7 @@ impl Generations {
         }
         let pid = self.get(number).map_or(0, |one| one.pid);
         match self.parked_one() {
-            Some(parked) => self.roll_back(number, parked, why),
+            Some(parked) => self.roll_back(number, parked, why, Some(self.inside(number))),
             None => {
                 self.died(number, pid, why.to_owned());
                 self.end_run_of(number, why, "the last good one starts again");
@@ -144,11 +145,17 @@ impl Generations {
 
     fn died(&mut self, generation: u64, pid: u32, how: String) {
         let respawn_in = self.keep_serving();
-        self.log(Event::WorkerDied { generation, pid, how, respawn_in });
+        let lost = self.inside(generation);
+        self.log(Event::WorkerDied { generation, pid, how, lost, respawn_in });
     }
 
     fn died_unneeded(&mut self, generation: u64, pid: u32, how: &str) {
-        self.log(Event::WorkerDied { generation, pid, how: how.to_owned(), respawn_in: None });
+        let lost = self.inside(generation);
+        self.log(Event::WorkerDied { generation, pid, how: how.to_owned(), lost, respawn_in: None });
+    }
+
+    fn inside(&self, number: u64) -> Inside {
+        self.list.iter().find(|one| one.number == number).map(|one| one.inside).unwrap_or_default()
     }
 
     /// Sees to it that a worker is made when none serves and none is on its way. Returns in how long, if so.

@@ -27,6 +27,7 @@ use super::generation::{Generation, Purpose, State};
 use super::upgrade::moment;
 use crate::control::message::{Ready, ToSupervisor, ToWorker};
 use crate::control::request::Verdict;
+use crate::control::tally::Inside;
 use crate::observe::event::Event;
 
 /// Every generation that has a process, and what was asked of them.
@@ -139,6 +140,13 @@ impl Generations {
         let pings = self.list.iter().filter(|one| one.is_pinged()).filter_map(|one| one.pulse.due(now));
         let hangs = self.list.iter().filter_map(|one| self.hangs_at(one));
         deadlines.chain(pings).chain(hangs).chain(self.respawn_at).min()
+    }
+
+    /// Notes what a worker has open: should it die, so much is lost.
+    pub fn note_inside(&mut self, number: u64, inside: Inside) {
+        if let Some(generation) = self.get(number) {
+            generation.inside = inside;
+        }
     }
 
     /// Where the service stands.

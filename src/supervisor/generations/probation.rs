@@ -11,6 +11,7 @@ use super::input::{Action, Caller};
 use super::{ACKNOWLEDGE, DRAIN_GRACE, Generations, failed};
 use crate::control::message::{Pong, ToWorker};
 use crate::control::request::Verdict;
+use crate::control::tally::Inside;
 use crate::observe::event::Event;
 use crate::supervisor::generation::{Generation, State};
 
@@ -136,7 +137,7 @@ impl Generations {
         let served = now.saturating_duration_since(generation.since);
         self.enter(number, State::Yielding);
         match self.parked_one() {
-            Some(parked) => self.roll_back(number, parked, why),
+            Some(parked) => self.roll_back(number, parked, why, None),
             None => {
                 if served >= LONG_LIFE {
                     self.backoff.reset();
@@ -154,9 +155,9 @@ impl Generations {
         self.list.iter().rfind(parked).map(|one| one.number)
     }
 
-    /// The parked one accepts again.
-    pub(super) fn roll_back(&mut self, number: u64, parked: u64, why: &str) {
-        self.log(Event::RolledBack { failed: number, generation: parked, why: why.to_owned() });
+    /// The parked one accepts again; `lost` is what died with the other one.
+    pub(super) fn roll_back(&mut self, number: u64, parked: u64, why: &str, lost: Option<Inside>) {
+        self.log(Event::RolledBack { failed: number, generation: parked, why: why.to_owned(), lost });
         self.note = Some(format!("rolled back to generation {parked}: generation {number} {why}"));
         self.enter(parked, State::Resuming { until: self.now + ACKNOWLEDGE });
         self.actions.push(Action::Tell(parked, ToWorker::Resume));

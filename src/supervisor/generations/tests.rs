@@ -676,8 +676,9 @@ impl Play {
         let list = self.machine.generations.list();
         let find = |number: u64| list.iter().find(|one| one.number == number).expect("linked and not there");
         assert!(find(from).is_draining(), "{from} is linked to {to} and does not drain: {list:?}");
-        if find(from).heir != Some(to) {
-            // more than one thing happened at once, and only the last link counts
+        let could = list.iter().any(|heir| can_inherit(heir, from));
+        if find(from).heir != Some(to) || !could {
+            // more than one thing happened at once: only the last link counts, or nobody is left who could inherit
             self.heirs.insert(from, to);
             return;
         }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Proven, Worker, Workers};
 use crate::control::channel::Channel;
 use crate::control::payload::Payload;
+use crate::control::tally::Reading;
 use crate::supervisor::generations::Input;
 use crate::supervisor::process::{Image, Process};
 use crate::supervisor::upgrade::descriptors::{Carrier, Inherited};
@@ -35,6 +36,7 @@ struct CarriedWorker {
     image: RawFd,
     remembered: Option<RawFd>,
     sources: Option<RawFd>,
+    tally: Option<RawFd>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,6 +63,7 @@ impl Workers {
             image: image_of(&one.image, carrier),
             remembered: one.remembered.as_ref().map(|payload| carrier.carry(payload)),
             sources: one.sources.as_ref().map(|payload| carrier.carry(payload)),
+            tally: one.tally.as_ref().map(|tally| carrier.carry(tally)),
         });
         let list = list.collect();
         let proven = proven.as_ref().map(|proven| CarriedProven {
@@ -109,7 +112,7 @@ impl CarriedWorker {
         };
         let mut take = |number: Option<RawFd>| number.and_then(|number| inherited.take(number));
         let channel = take(self.channel).and_then(|socket| Channel::from_socket(socket).ok());
-        let (remembered, sources) = (take(self.remembered), take(self.sources));
+        let (remembered, sources, tally) = (take(self.remembered), take(self.sources), take(self.tally));
         Ok(Worker {
             number: self.number,
             process,
@@ -117,6 +120,7 @@ impl CarriedWorker {
             image,
             remembered: remembered.map(Payload::from),
             sources: sources.map(Payload::from),
+            tally: tally.map(Reading::from),
         })
     }
 }

@@ -64,7 +64,7 @@ async fn ours(bytes: &[u8], step: usize, head: bool) -> Result<Seen, ResponseErr
     }
     Ok(Seen {
         status: response.status.as_u16(),
-        fields: fields(&response.headers),
+        fields: fields(&headers(&response.fields)),
         body,
         reusable: connection.is_reusable(),
     })
@@ -80,6 +80,16 @@ async fn hypers(bytes: &[u8], step: usize, head: bool) -> Result<Seen, hyper::Er
     let body = body.collect().await?.to_bytes().to_vec();
     driver.abort();
     Ok(Seen { status: head.status.as_u16(), fields: fields(&head.headers), body, reusable: false })
+}
+
+fn headers(lines: &[u8]) -> HeaderMap {
+    let mut table = [httparse::EMPTY_HEADER; 256];
+    let text = [lines, b"\r\n"].concat();
+    let parsed = httparse::parse_headers(&text, &mut table).expect("fields");
+    let fields = parsed.unwrap().1.iter().map(|field| {
+        (field.name.parse().expect("a name"), http::HeaderValue::from_bytes(field.value).expect("a value"))
+    });
+    fields.collect()
 }
 
 /// The fields that both sides are to agree on: those of the connection are gone on ours.

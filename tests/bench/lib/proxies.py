@@ -5,10 +5,12 @@ scenario, limits above its connections. What else is set is each one's own best 
 """
 
 import os
+import re
 import shlex
 import signal
 import socket
 import subprocess
+from datetime import datetime
 
 from machine import Missing, tool, tree, wait_until
 
@@ -70,6 +72,10 @@ class Proxy:
     def reload(self):
         """Asks for a reload of the unchanged configuration; `Missing` when it is refused by a proxy that says so."""
         self.process.send_signal(self.reload_signal)
+
+    def last_move(self):
+        """Seconds from the moment that the last generation began to leave until it was gone, where the proxy says so."""
+        return None
 
     def records(self):
         """Access records written so far; none where this proxy's are not counted."""
@@ -210,6 +216,7 @@ class Segue(Proxy):
     config_name = "segue.toml"
     binary = None
     wrapper = None
+    probation = None
 
     def configuration(self):
         tcp = f"""
@@ -231,6 +238,8 @@ access = "{"all" if self.logs else "errors+slow"}"
     def command(self):
         run = [self.binary, "run", "--config", self.config, "--run-dir", os.path.join(self.home, "run")]
         os.makedirs(run[-1], exist_ok=True)
+        if self.probation:
+            run += ["--probation", self.probation]
         if self.wrapper:
             run += ["--worker-binary", self.wrapper, "--start-timeout", "90s", "--hang-timeout", "90s"]
         return [*self.logs.as_journal(), *run] if self.logs else run
@@ -251,6 +260,16 @@ access = "{"all" if self.logs else "errors+slow"}"
         verdict = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
         if verdict.returncode != 0:
             raise Missing(f"segue refused to reload: {verdict.stdout}{verdict.stderr}")
+
+    def last_move(self):
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            said = re.findall(r"(?m)^(\S+)Z \w+ (draining|drained): Generation (\d+) ", log.read())
+        left = {number: when for when, what, number in said if what == "draining"}
+        gone = [(number, when) for when, what, number in said if what == "drained"]
+        if not gone or gone[-1][0] not in left:
+            return None
+        number, when = gone[-1]
+        return (datetime.fromisoformat(when) - datetime.fromisoformat(left[number])).total_seconds()
 
     def records(self):
         return self.logs.count("journal") if self.logs else None

@@ -36,7 +36,7 @@ fn with_too_few_descriptors_connections_wait_and_that_is_said_once() {
     let pid = Pid::from_raw(service.pid().cast_signed());
     let few = Rlimit { current: Some(200), maximum: Some(200) };
     prlimit(pid, Resource::Nofile, few).expect("prlimit");
-    service.reload_well();
+    service.reload_anyway();
     service.settled();
 
     let mut clients: Vec<_> = (0..60).map(|_| ask(address)).collect();
@@ -86,7 +86,7 @@ fn a_reader_of_the_log_that_stops_stops_nothing_else() {
     let service = run.start();
     let crowd = Crowd::start(address, &[Habit::Fresh, Habit::Staying, Habit::Staying]);
     crowd.wait_served(2000); // far more than the pipe holds
-    service.reload_well();
+    service.reload_anyway();
     crowd.wait_served(1000);
     crowd.end();
     let mut client = ask(address);

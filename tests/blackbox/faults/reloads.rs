@@ -47,7 +47,7 @@ fn a_client_of_http_1_0_whose_listener_is_gone_is_told_to_close_in_one_word() {
     client.write_all(request).expect("write");
     assert!(read_answer(&mut client).expect("an answer").contains("connection: keep-alive"));
     run.configure(&farm.config(&format!("[listen.other]\naddress = \"{}\"\n{drain}", free_address())));
-    service.reload_well();
+    service.reload_anyway();
     run.wait_log("Connections of listener http stay with generation 1");
     let last = wait_for("the last answer", || {
         client.write_all(request).expect("write");
@@ -68,7 +68,7 @@ fn a_body_on_its_way_is_taken_to_its_end_by_the_generation_that_drains_and_the_c
     client.set_read_timeout(Some(DEADLINE)).expect("timeout");
     client.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n").expect("write");
     client.write_all(&vec![b'x'; 500_000]).expect("write");
-    service.reload_well();
+    service.reload_anyway();
     run.wait_log("Generation 1 drains");
     client.write_all(&vec![b'x'; 500_000]).expect("write");
     let head = read_answer(&mut client).expect("an answer");
@@ -87,7 +87,7 @@ fn reloads_leave_nothing_behind_in_the_supervisor() {
     let mut open = Vec::new();
     for _ in 0..3 {
         for _ in 0..5 {
-            service.reload_well();
+            service.reload_anyway();
             run.notifications().so_far(); // systemd reads them too
         }
         service.settled();

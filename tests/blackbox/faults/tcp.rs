@@ -84,7 +84,7 @@ fn a_tunnel_to_a_server_that_is_gone_goes_on_until_the_drain_deadline_and_then_i
     client.write_all(b"hello").expect("write");
     client.read_exact(&mut back).expect("an echo");
     run.configure(&format!("[tcp.relay]\n{}\n", keys(echo())));
-    service.reload_well();
+    service.reload_anyway();
     run.wait_log("The tunnel of 127.0.0.1 to relay/");
     for _ in 0..100 {
         client.write_all(b"hello").expect("write");

@@ -32,7 +32,7 @@ fn a_worker_that_hangs_in_its_probation_is_rolled_back() {
     let run = Run::new(&farm.config("")).socket("http", listening);
     let run = run.argument("--probation=2s").argument("--hang-timeout=2s");
     let service = run.start();
-    service.reload_well();
+    service.reload_anyway();
     signal(service.serving().1, Signal::STOP);
     run.wait_log("Rolled back");
     assert_eq!(service.settled().0, 1);

@@ -16,8 +16,9 @@ fn a_client_that_waits_is_told_to_go_on_once_a_server_is_there() {
     client.expect(CONTINUE);
     client.send("hello");
     server.expect("hello");
-    server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-    assert_eq!(client.head().status(), 200);
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b\r\n\r\nok");
+    let head = client.head();
+    assert_eq!((head.status(), head.field("x-a")), (200, Some("b")));
 }
 
 #[test]

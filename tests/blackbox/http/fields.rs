@@ -1,6 +1,6 @@
 //! Fields that are for one connection only (RFC 9110 §7.6.1), and those that go on.
 
-use crate::support::{Proxy, Site, free_address};
+use crate::support::{Head, Proxy, Site, free_address};
 
 fn get(lines: &str) -> String {
     format!("GET / HTTP/1.1\r\nHost: $host\r\n{lines}\r\n")
@@ -187,4 +187,61 @@ fn the_date_of_a_response_is_the_servers() {
     let (_, answer) = site.exchange(&get(""), response);
     assert_eq!(answer.head.field("date"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
     assert_eq!(answer.head.field("server"), Some("me"));
+}
+
+/// The lines of a head but for its first one and the empty one.
+fn lines(head: &Head) -> Vec<&str> {
+    head.text().split_terminator("\r\n").skip(1).filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn fields_of_a_request_go_on_in_their_order_with_their_names_as_written() {
+    let site = Site::new();
+    let head = site.sees(&get("B-b: 1\r\na: 2\r\nConnection: x-c, Keep-Alive\r\nB-B: 3\r\nX-C: 4\r\n\
+         Keep-Alive: 5\r\nX-Obs: \u{e4}\"\t;\r\nA: 6\r\n"));
+    let lines = lines(&head);
+    assert_eq!(lines[1..6], ["B-b: 1", "a: 2", "B-B: 3", "X-Obs: \u{e4}\"\t;", "A: 6"], "{}", head.text());
+}
+
+#[test]
+fn fields_of_a_response_go_on_in_their_order_with_their_names_as_written() {
+    let site = Site::new();
+    let (_, answer) = site.exchange(
+        &get(""),
+        "HTTP/1.1 200 OK\r\nB-b: 1\r\nSet-Cookie: 2\r\nX-C: 3\r\nContent-Length: 2\r\nB-B: \u{e4}\t\"\r\n\
+         Date: x\r\nConnection: x-c\r\nset-cookie: 4\r\n\r\nok",
+    );
+    let expected = ["content-length: 2", "B-b: 1", "Set-Cookie: 2", "B-B: \u{e4}\t\"", "Date: x", "set-cookie: 4"];
+    assert_eq!(lines(&answer.head), expected, "{}", answer.head.text());
+    assert_eq!(answer.text(), "ok");
+}
+
+#[test]
+fn white_space_around_values_does_not_go_on() {
+    let site = Site::new();
+    let (head, answer) = site.exchange(
+        &get("A:1\r\nB: \t2 \r\nC:\r\nD:\t3\t\r\n"),
+        "HTTP/1.1 200 OK\r\nA:1\r\nB: \t2 \r\nC:\r\nD:\t3\t\r\nDate: x\r\nContent-Length:0\r\n\r\n",
+    );
+    assert_eq!(lines(&head)[1..5], ["A: 1", "B: 2", "C: ", "D: 3"], "{}", head.text());
+    assert_eq!(lines(&answer.head)[1..5], ["A: 1", "B: 2", "C: ", "D: 3"], "{}", answer.head.text());
+}
+
+#[test]
+fn every_response_has_a_date() {
+    let site = Site::new();
+    let mut client = site.client();
+    client.send(get(""));
+    let mut server = site.server.accept();
+    server.head();
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let relayed = client.answer();
+    client.send("OPTIONS / HTTP/1.1\r\nHost: $host\r\nMax-Forwards: 0\r\n\r\n");
+    let own = client.answer();
+    client.send("nothing\r\n\r\n");
+    let refusal = client.answer();
+    for answer in [relayed, own, refusal] {
+        let dates = answer.head.fields("date");
+        assert!(matches!(dates[..], [date] if date.len() == 29 && date.ends_with(" GMT")), "{}", answer.head.text());
+    }
 }

@@ -29,8 +29,8 @@ fn max_forwards_of_zero_is_answered_here() {
     let answer = client.answer();
     assert_eq!((answer.status(), answer.head.field("content-type")), (200, Some("message/http")));
     let text = answer.text();
-    assert!(text.starts_with("TRACE /a?b HTTP/1.1\r\nhost: ") && text.ends_with("\r\n\r\n"), "{text}");
-    assert!(text.contains("x-a: b\r\n") && !text.contains("secret"), "{text}");
+    assert!(text.starts_with("TRACE /a?b HTTP/1.1\r\nHost: ") && text.ends_with("\r\n\r\n"), "{text}");
+    assert!(text.contains("X-A: b\r\n") && !text.contains("secret"), "{text}");
     site.server.assert_untouched();
 }
 

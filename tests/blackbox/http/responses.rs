@@ -319,3 +319,37 @@ fn a_response_head_may_come_byte_by_byte() {
     }
     assert_eq!(client.answer().text(), "hello");
 }
+
+/// The client reads none of it before all of it is on its way, so that no write takes the head whole.
+#[test]
+fn a_response_head_that_does_not_fit_the_socket_comes_whole() {
+    let site = Site::new();
+    let mut client = site.client();
+    rustix::net::sockopt::set_socket_recv_buffer_size(client.stream(), 2048).expect("a small buffer");
+    let fields: String = (0..200).map(|at| format!("X-{at}: {}\r\n", "v".repeat(300))).collect();
+    let mut server = None;
+    for body in ["one", "another"] {
+        client.send(GET);
+        let server = server.get_or_insert_with(|| site.server.accept());
+        server.head();
+        server.send(format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len()));
+        let answer = client.answer();
+        assert!(answer.head.text().contains(&fields), "{}", answer.head.text());
+        assert_eq!(answer.text(), body);
+    }
+}
+
+#[test]
+fn fields_reach_a_client_of_http_1_0_too() {
+    let site = Site::new();
+    let mut client = site.client();
+    for _ in 0..2 {
+        client.send("GET / HTTP/1.0\r\nHost: $host\r\nConnection: keep-alive\r\n\r\n");
+        let mut server = site.server.accept();
+        server.head();
+        server.send("HTTP/1.1 200 OK\r\nX-A: b\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+        let answer = client.answer();
+        assert_eq!((answer.head.field("x-a"), answer.head.field("connection")), (Some("b"), Some("keep-alive")));
+        assert_eq!(answer.text(), "ok");
+    }
+}

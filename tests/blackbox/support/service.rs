@@ -158,18 +158,18 @@ impl Service<'_> {
         (output.status.success(), printed(&output))
     }
 
-    /// A reload that must succeed; it makes a new generation, whether or not anything changed.
+    /// A reload of a changed configuration that must succeed.
     #[track_caller]
     pub fn reload_well(&self) {
-        let (good, text) = self.reload_with(&["--force"]);
-        assert!(good, "{text}\n{}", self.run.log());
+        let (good, text) = self.reload();
+        assert!(good && !text.contains("nothing changed"), "{text}\n{}", self.run.log());
     }
 
-    /// A reload that must succeed, of a configuration that may be the same as before.
+    /// A reload that must make a new generation, of a configuration that may be the same as before.
     #[track_caller]
     pub fn reload_anyway(&self) {
-        let output = self.run.segue(&["reload", "--force"]);
-        assert!(output.status.success(), "{}\n{}", printed(&output), self.run.log());
+        let (good, text) = self.reload_with(&["--force"]);
+        assert!(good, "{text}\n{}", self.run.log());
     }
 
     /// `segue status --json`.

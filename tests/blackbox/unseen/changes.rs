@@ -2,8 +2,8 @@
 
 use std::net::{SocketAddr, TcpStream};
 
-use super::{Change, Scene};
-use crate::strict::Habits;
+use super::Scene;
+use crate::strict::{Change, Habits};
 use crate::support::{Wire, free_address, wait_for};
 
 const UPGRADE: &str = "GET /websocket HTTP/1.1\r\nHost: $host\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -73,6 +73,7 @@ fn what_a_reload_takes_away_stays_until_its_deadline_and_everything_else_moves()
         assert!(rest.is_empty(), "{what}: {rest:?}");
     }
     assert_eq!(service.settled().0, 2);
+    run.wait_log("Generation 1 ended");
     let log = run.log();
     let ended = log.lines().find(|line| line.contains("Generation 1 ended")).unwrap_or_default();
     assert!(ended.contains(" 4 cut"), "{ended}");

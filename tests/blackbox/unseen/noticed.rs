@@ -2,8 +2,8 @@
 
 use rustix::process::Signal;
 
-use super::{Change, Scene};
-use crate::strict::Habits;
+use super::Scene;
+use crate::strict::{Change, Habits};
 use crate::support::signal;
 
 #[test]

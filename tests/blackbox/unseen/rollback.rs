@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::{Change, Scene, Steps, inside};
-use crate::strict::{Crowd, Habits};
+use super::{Scene, inside};
+use crate::strict::{Change, Crowd, Habits, Steps};
 use crate::support::{Run, Service, signal, wait_for};
 
 /// Everybody whose connection carries one exchange at a time.
@@ -17,8 +17,7 @@ const NOBODY: Habits = Habits { fresh: 0, busy: 0, pipelines: 0, slow_heads: 0, 
 #[test]
 fn a_roll_back_between_reloads_loses_only_what_was_inside_the_dead_worker() {
     let scene = Scene::new();
-    // probation is over for those that live, within a step of two seconds
-    let run = scene.run().argument("--probation=1500ms");
+    let run = scene.run().argument("--probation=6s");
     let service = run.start();
     let crowd = scene.crowd(ONE_AT_A_TIME);
     let mut steps = Steps::of(Duration::from_secs(2));
@@ -44,16 +43,29 @@ fn a_roll_back_between_reloads_loses_only_what_was_inside_the_dead_worker() {
 }
 
 #[test]
-fn twenty_roll_backs_under_load_lose_what_was_inside_the_dead_workers_and_say_how_much() {
+fn twenty_roll_backs_under_load_lose_only_what_was_inside_the_dead_workers() {
+    roll_backs(20);
+}
+
+#[test]
+fn the_journal_says_how_much_a_dead_worker_took_with_it() {
+    let (lost, log) = roll_backs(3);
+    let said = said_to_be_lost(&log);
+    assert_eq!(said.len(), 3, "a roll-back that says no number");
+    assert!(said.iter().sum::<u64>() >= lost, "{said:?} were said to be lost of {lost}");
+}
+
+/// Many roll-backs, one after the other: how many requests were lost, and the log.
+fn roll_backs(times: usize) -> (u64, String) {
     let scene = Scene::new();
     let run = scene.run().argument("--probation=1h");
     let service = run.start();
     let old = service.serving();
     let crowd = scene.crowd(UNDER_LOAD);
     let mut was_inside = 0;
-    for round in 1..=20 {
+    for round in 1..=times {
         crowd.mark(&format!("reload {round}"));
-        service.reload_anyway();
+        service.reload_well();
         was_inside += kill_after(Duration::from_millis(200), &scene, &service, &crowd);
         assert_eq!(resumed(&run, &service, round), old);
         run.notifications().so_far(); // systemd reads them too
@@ -61,12 +73,8 @@ fn twenty_roll_backs_under_load_lose_what_was_inside_the_dead_workers_and_say_ho
     crowd.wait_requests(100);
     crowd.assert_tunnels_run();
     assert_lost_at_most(was_inside, &crowd);
-    let tally = crowd.end();
-    assert_eq!(tally.told, 0, "{tally}");
-    let said = said_to_be_lost(&run.log());
-    assert_eq!(said.len(), 20, "{said:?}");
-    let sum: u64 = said.iter().sum();
-    assert!(sum >= tally.lost, "{said:?} were said to be lost: {tally}");
+    scene.assert_served_once();
+    (crowd.end().lost, run.log())
 }
 
 /// Kills the worker on probation after it served for a while. Gives how many connections it had accepted then.
@@ -113,7 +121,7 @@ pub fn assert_lost_at_most(was_inside: usize, crowd: &Crowd) {
     assert_eq!(tally.told, 0, "{tally}");
 }
 
-/// How many connections each roll-back says to have cost.
+/// How many connections each roll-back says to have cost: "… with 12 connections …".
 fn said_to_be_lost(log: &str) -> Vec<u64> {
     let lines = log.lines().filter(|line| line.contains("Rolled back"));
     let number = |line: &str| {

@@ -1,9 +1,7 @@
-//! The module under test, compiled from its sources with the one that it uses.
+//! The module under test, compiled from its sources.
 
 #[path = "../../../src/http1/mod.rs"]
 pub mod http1;
-#[path = "../../../src/sys.rs"]
-pub mod sys;
 
 /// Takes the first byte off `data` as a place to cut the rest at.
 pub fn cut(data: &[u8]) -> Option<(usize, &[u8])> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use std::{env, process};
 
 use super::{root, wait_for};
+use crate::strict::Place;
 
 /// Which Debian.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +93,11 @@ impl Machine {
         let machine = Self::installed(release);
         machine.ok("systemctl start proxy.service");
         machine
+    }
+
+    /// Where clients and servers of the test are in the machine's network.
+    pub(crate) fn place(&self) -> Place {
+        Place::NetworkOf(self.leader)
     }
 
     /// Copies a .deb into the machine and has apt install it.

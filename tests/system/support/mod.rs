@@ -1,6 +1,7 @@
 //! What the facts are written with: machines, the web farm in them, load, and waiting.
 
 pub(crate) mod farm;
+pub(crate) mod knocking;
 pub(crate) mod load;
 pub(crate) mod machine;
 pub(crate) mod root;

@@ -1,0 +1,90 @@
+//! `segue diff`: what a reload would change, in words.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::check::Verdict;
+use super::reload::{not_asked, unexpected};
+use super::status::TIMEOUT;
+use super::{Diff, complain, print};
+use crate::config::Config;
+use crate::config::diff::diff;
+use crate::config::load::{Checked, Sources};
+use crate::control::payload::Payload;
+use crate::control::request::{Reply, Served, Wish, ask_for};
+
+/// Prints a line for each thing that is different on disk. The exit code is 0 when nothing is, 1 when something is, 78
+/// when the configuration on disk is refused, and 2 when there is nothing to compare it with.
+#[must_use]
+pub fn run(arguments: Diff) -> ExitCode {
+    let Diff { config, run_dir } = arguments;
+    let Some((served, serving)) = ask_what_serves(&run_dir.path()) else {
+        return ExitCode::from(TROUBLE);
+    };
+    let Some(from) = serving.check().config else {
+        eprintln!("segue: the configuration of generation {} is none for this version of segue", served.generation);
+        return ExitCode::from(TROUBLE);
+    };
+    let main = config.unwrap_or_else(|| PathBuf::from(&serving.main.path));
+    match on_disk(&main, &serving) {
+        Ok(to) => tell(&served, &from, &to),
+        Err(problems) => problems.print(),
+    }
+}
+
+/// The sources of the configuration that serves; says why there are none.
+fn ask_what_serves(run_dir: &Path) -> Option<(Served, Sources)> {
+    let (reply, sources) = ask_for(run_dir, Wish::Sources, TIMEOUT).map_err(|fault| not_asked(&fault)).ok()?;
+    match (reply, sources) {
+        (Reply::Sources(served), Some(sources)) => {
+            let sources = read(&sources).map_err(|fault| complain(&*fault)).ok()?;
+            Some((served, sources))
+        }
+        (reply, _) => {
+            unexpected(&reply);
+            None
+        }
+    }
+}
+
+fn read(sources: &Payload) -> Result<Sources, Box<dyn std::error::Error>> {
+    Ok(serde_json::from_slice(&sources.read()?)?)
+}
+
+/// The configuration that a reload would read. Variables and flags are those of the service: they stay as long as it
+/// runs, whatever they are here.
+fn on_disk(main: &Path, serving: &Sources) -> Result<Config, Verdict> {
+    let sources = Sources::read(main);
+    let sources =
+        sources.map(|read| Sources { variables: serving.variables.clone(), flags: serving.flags.clone(), ..read });
+    let checked = sources.map(|sources| sources.check());
+    match checked {
+        Ok(Checked { config: Some(config), .. }) => Ok(config),
+        refused => Err(Verdict::of(main, refused)),
+    }
+}
+
+fn tell(served: &Served, from: &Config, to: &Config) -> ExitCode {
+    let lines = words(served, diff(from, to));
+    let different = !lines.is_empty();
+    let summary = match lines.len() {
+        0 => format!("no difference: a reload would leave generation {} as it is", served.generation),
+        1 => format!("1 difference to generation {}, which serves", served.generation),
+        many => format!("{many} differences to generation {}, which serves", served.generation),
+    };
+    let text: String = lines.into_iter().chain([summary]).map(|line| line + "\n").collect();
+    let printed = print(&text);
+    if different && printed == ExitCode::SUCCESS { ExitCode::from(DIFFERENT) } else { printed }
+}
+
+/// The program comes first: it may understand the rest in another way.
+fn words(served: &Served, lines: Vec<String>) -> Vec<String> {
+    let program = served.another_program.then(|| {
+        let Served { version, generation, .. } = served;
+        format!("program: another one is installed than generation {generation} runs, which is version {version}")
+    });
+    program.into_iter().chain(lines).collect()
+}
+
+const DIFFERENT: u8 = 1;
+const TROUBLE: u8 = 2;

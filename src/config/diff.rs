@@ -1,0 +1,199 @@
+//! Two configurations, and in words what makes the second one another: for `segue diff`.
+//!
+//! They are compared as they take effect, so that nothing is told of what is only written in another way. Tables are
+//! the same by their names, servers by what is written for their address.
+
+mod things;
+
+use self::things::{Thing, things};
+use super::Config;
+
+/// One line for each thing that is added, removed or changed on the way from one configuration to the other, by its
+/// key in the file. No line at all for equal configurations.
+#[must_use]
+pub fn diff(from: &Config, to: &Config) -> Vec<String> {
+    let (before, after) = (things(from), things(to));
+    let mut lines = Vec::new();
+    for thing in &after {
+        match before.iter().find(|known| known.is(thing)) {
+            Some(known) => known.changes(thing, &mut lines),
+            None => lines.push(format!("{}: {} added{}", thing.path, thing.noun, with(&thing.about))),
+        }
+    }
+    for thing in before.iter().filter(|thing| !after.iter().any(|known| known.is(thing))) {
+        lines.push(format!("{}: {} removed", thing.path, thing.noun));
+    }
+    // a line of its own for each, whatever the words in it
+    lines.iter().map(|line| line.replace(char::is_control, " ")).collect()
+}
+
+impl Thing {
+    fn is(&self, other: &Self) -> bool {
+        (&self.path, self.noun) == (&other.path, other.noun)
+    }
+
+    fn changes(&self, new: &Self, lines: &mut Vec<String>) {
+        let path = &self.path;
+        for (key, from, to) in changed(&self.keys, &new.keys) {
+            lines.push(format!("{path}.{key}: {} → {}", said(from), said(to)));
+        }
+        for server in &new.servers {
+            match self.servers.iter().find(|known| known.name == server.name) {
+                Some(known) => lines.extend(changed(&known.keys, &server.keys).map(|(key, from, to)| {
+                    format!("{path}: server {}: {key} {} → {}", server.name, said(from), said(to))
+                })),
+                None => lines.push(format!("{path}: server {} added", server.name)),
+            }
+        }
+        let stays = |name: &String| new.servers.iter().any(|server| server.name == *name);
+        for server in self.servers.iter().filter(|server| !stays(&server.name)) {
+            lines.push(format!("{path}: server {} removed", server.name));
+        }
+        if self.order_of(new) != new.order_of(self) {
+            lines.push(format!("{path}: servers in another order"));
+        }
+    }
+
+    /// The servers that `other` has too, in the order that they have here.
+    fn order_of(&self, other: &Self) -> Vec<&str> {
+        let names = self.servers.iter().map(|server| server.name.as_str());
+        names.filter(|name| other.servers.iter().any(|server| server.name == *name)).collect()
+    }
+}
+
+/// Keys with one value before and another after. One that says nothing on either side has no say there at all.
+fn changed<'a>(
+    before: &'a [things::Key],
+    after: &'a [things::Key],
+) -> impl Iterator<Item = (&'static str, Option<&'a str>, Option<&'a str>)> {
+    before.iter().filter_map(|(key, from)| {
+        let (_, to) = after.iter().find(|(other, _)| other == key)?;
+        (from != to).then_some((*key, from.as_deref(), to.as_deref()))
+    })
+}
+
+fn said(value: Option<&str>) -> &str {
+    value.unwrap_or("not set")
+}
+
+fn with(about: &str) -> String {
+    if about.is_empty() { String::new() } else { format!(", {about}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::from_toml(text).expect("a good configuration")
+    }
+
+    const FARM: &str = "[site.'*']\nto = 'farm'\n[pool.farm]\nservers = ['10.0.0.1:80', '10.0.0.2:80']\n";
+
+    #[track_caller]
+    fn assert_diff(from: &str, to: &str, lines: &[&str]) {
+        assert_eq!(diff(&config(from), &config(to)), lines);
+    }
+
+    #[test]
+    fn equal_configurations_differ_in_nothing_however_they_are_written() {
+        assert_diff(FARM, FARM, &[]);
+        let long =
+            FARM.replace("'10.0.0.1:80'", "{ address = '10.0.0.1:80', weight = 1 }") + "connect_timeout = '5000ms'\n";
+        assert_diff(FARM, &long, &[]);
+    }
+
+    #[test]
+    fn tables_are_added_and_removed() {
+        let more =
+            "[site.'app.test']\nto = ['10.0.0.9:80']\n[listen.http]\n[listen.metrics]\naddress = '127.0.0.1:9100'\n";
+        let lines = [
+            "listen.metrics: listener added, at 127.0.0.1:9100",
+            "site.\"app.test\": site added, to its own servers",
+            "site.\"app.test\": pool added, with 1 server",
+        ];
+        assert_diff(FARM, &format!("{FARM}{more}"), &lines);
+        let lines =
+            ["listen.metrics: listener removed", "site.\"app.test\": site removed", "site.\"app.test\": pool removed"];
+        assert_diff(&format!("{FARM}{more}"), FARM, &lines);
+    }
+
+    #[test]
+    fn values_change_from_what_they_were_to_what_they_will_be() {
+        let to = format!(
+            "{FARM}retries = 5\nbalance = 'least-connections'\nresponse_timeout = '90s'\ncheck = 'GET /up'\n\
+             [log]\nslow = '2s'\naccess = 'sample:1%'\n[worker]\nthreads = 2\n[drain]\nmemory = '512MiB'\n"
+        );
+        let lines = [
+            "pool.farm.balance: round-robin → least-connections",
+            "pool.farm.check: not set → GET /up",
+            "pool.farm.retries: 3 → 5",
+            "pool.farm.response_timeout: 50s → 1m 30s",
+            "log.access: all → sample:1%",
+            "log.slow: 1s → 2s",
+            "drain.memory: 50% → 512MiB",
+            "worker.threads: not set → 2",
+        ];
+        assert_diff(FARM, &to, &lines);
+    }
+
+    #[test]
+    fn servers_are_known_by_their_addresses() {
+        let to = "[site.'*']\nto = 'farm'\n[pool.farm]\n\
+                  servers = ['10.0.0.3:80', { address = '10.0.0.1:80', weight = 2 }]\nbackup = ['10.0.0.9:80']\n";
+        let lines = [
+            "pool.farm: server 10.0.0.3:80 added",
+            "pool.farm: server 10.0.0.1:80: weight 1 → 2",
+            "pool.farm: server 10.0.0.9:80 added",
+            "pool.farm: server 10.0.0.2:80 removed",
+        ];
+        assert_diff(FARM, to, &lines);
+        let turned = FARM.replace("'10.0.0.1:80', '10.0.0.2:80'", "'10.0.0.2:80', '10.0.0.1:80'");
+        assert_diff(FARM, &turned, &["pool.farm: servers in another order"]);
+    }
+
+    #[test]
+    fn a_site_may_go_to_another_pool() {
+        let two = format!("{FARM}[pool.other]\nservers = ['10.0.0.1:80']\n[site.'b.test']\nto = 'other'\n");
+        let to = two.replace("[site.'*']\nto = 'farm'", "[site.'*']\nto = 'other'\nmax_body = '1MiB'");
+        assert_diff(&two, &to, &["site.\"*\".to: farm → other", "site.\"*\".max_body: 10GiB → 1MiB"]);
+    }
+
+    #[test]
+    fn tcp_listeners_and_their_servers_are_told_apart() {
+        let from = "[tcp.db]\nlisten = '127.0.0.1:5432'\nto = ['10.0.0.1:5432']\n";
+        let to = "[tcp.db]\nlisten = '127.0.0.1:5433'\nto = ['10.0.0.1:5432']\ntunnel_timeout = '2h'\n";
+        let lines = ["tcp.db.listen: 127.0.0.1:5432 → 127.0.0.1:5433", "tcp.db.tunnel_timeout: 1h → 2h"];
+        assert_diff(from, to, &lines);
+    }
+
+    fn any_config() -> impl Strategy<Value = String> {
+        let servers = prop::sample::subsequence(vec!["10.0.0.1:80", "10.0.0.2:80", "app.test:80"], 1..4).prop_shuffle();
+        let check = prop::sample::select(vec!["", "check = 'connect'\n", "check = 'GET /'\nfall = 5\n"]);
+        let inline = any::<bool>();
+        (servers, check, inline, 0..3_u32, prop::option::of(1..4_u32)).prop_map(
+            |(servers, check, inline, retries, threads)| {
+                let list: Vec<_> = servers.iter().map(|server| format!("'{server}'")).collect();
+                let list = list.join(", ");
+                let policy = format!("retries = {retries}\n{check}");
+                let farm = match inline {
+                    true => format!("[site.'a.test']\nto = [{list}]\n{policy}"),
+                    false => format!("[site.'a.test']\nto = 'p'\n[pool.p]\nservers = [{list}]\n{policy}"),
+                };
+                farm + &threads.map(|threads| format!("[worker]\nthreads = {threads}\n")).unwrap_or_default()
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn there_is_something_to_say_exactly_when_configurations_differ(from in any_config(), to in any_config()) {
+            let (from, to) = (config(&from), config(&to));
+            let lines = diff(&from, &to);
+            prop_assert_eq!(lines.is_empty(), from.hash() == to.hash(), "{:?}", lines);
+            prop_assert_eq!(lines.is_empty(), diff(&to, &from).is_empty());
+        }
+    }
+}

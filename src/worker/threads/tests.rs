@@ -1,0 +1,30 @@
+use std::fs::File;
+
+use super::*;
+use crate::observe::journal::{Identity, Role};
+
+fn threads() -> Threads {
+    let config = Config::from_toml("[worker]\nthreads = 2\n[listen.http]\n").expect("a configuration");
+    let identity = Identity { role: Role::Worker, generation: Some(1) };
+    let journal = Journal::start(identity, None).expect("a journal");
+    Threads::start(Arc::new(Plan::new(1, config)), journal).expect("threads")
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_socket_that_cannot_be_accepted_on_is_said() {
+    let threads = threads();
+    // the kernel watches no regular files
+    let file = File::open("/proc/self/exe").expect("open");
+    let fault = threads.serve(vec![("http".to_owned(), file.into())]).await.expect_err("no socket");
+    assert_eq!(fault.to_string(), "a thread cannot accept");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_thread_that_ends_is_noticed() {
+    let mut threads = threads();
+    let ended = threads.ended();
+    // as after a panic: nobody takes its orders any more
+    threads.threads[1].orders = mpsc::channel(1).0;
+    ended.notified().await;
+    assert!(!threads.heartbeat(Duration::from_secs(10)).await);
+}

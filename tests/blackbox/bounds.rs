@@ -1,0 +1,109 @@
+//! How many generations there may be, what they may use, and which of them the kernel takes first.
+
+use std::net::SocketAddr;
+
+use rustix::process::Signal;
+
+use crate::support::{Asked, Run, Server, Service, Wire, signal, socket, wait_for};
+
+/// A service with one server, that is answered by hand.
+fn simple(drain: &str) -> (Run, SocketAddr, Server) {
+    let (listening, address) = socket();
+    let server = Server::new();
+    let config = format!("[drain]\ntimeout = \"1h\"\n{drain}\n[site.\"*\"]\nto = [\"{}\"]\n", server.address);
+    (Run::new(&config).socket("http", listening).argument("--probation=50ms"), address, server)
+}
+
+/// A request that the generation which serves now cannot finish, with the server's end of it.
+fn open(address: SocketAddr, server: &Server) -> (Wire, Wire) {
+    let mut client = Wire::connect(address);
+    client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut asked = server.accept();
+    asked.head();
+    (client, asked)
+}
+
+/// Makes a new generation and waits until the one before drains.
+fn pass(run: &Run, service: &Service<'_>) {
+    let (before, _) = service.serving();
+    service.reload_anyway();
+    run.wait_log(&format!("Generation {before} drains"));
+}
+
+#[test]
+fn a_reload_that_would_be_one_too_many_waits_for_the_oldest_which_can_finish() {
+    let (run, address, server) = simple("generations = 3");
+    let service = run.start();
+    let (mut client, mut asked) = open(address, &server);
+    pass(&run, &service);
+    let held = open(address, &server);
+    pass(&run, &service);
+    let caller = Asked::reload(&run.run_dir());
+    run.wait_log("Generation 1 has 5.0 s left for 1 connection: 3 generations are the most");
+    assert_eq!(service.generations().len(), 3, "it waits");
+    asked.send("HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(client.answer().status(), 204);
+    assert!(caller.verdict().is_good());
+    drop(held);
+}
+
+#[test]
+fn the_oldest_is_cut_with_a_record_when_it_does_not_finish() {
+    let (run, address, server) = simple("generations = 3");
+    let service = run.start();
+    let (mut client, _unanswered) = open(address, &server);
+    pass(&run, &service);
+    let held = open(address, &server);
+    pass(&run, &service);
+    let (good, text) = service.reload_with(&["--force"]);
+    assert!(good, "{text}");
+    client.rest();
+    run.wait_log("cut at the drain deadline");
+    run.wait_log("Generation 1 ended: 0 connections finished, 0 moved, 1 cut");
+    drop(held);
+}
+
+#[test]
+fn older_generations_that_use_too_much_memory_finish_early() {
+    let (run, address, server) = simple("memory = \"1KiB\"");
+    let service = run.start();
+    let (mut client, _unanswered) = open(address, &server);
+    pass(&run, &service);
+    run.wait_log(": older generations use");
+    client.rest();
+    assert_eq!(service.settled().0, 2);
+}
+
+#[test]
+fn the_kernel_takes_older_generations_first() {
+    let (run, _, _server) = simple("");
+    let run = run.argument("--probation=1h");
+    let service = run.start();
+    let (_, old) = service.serving();
+    let base = score(old);
+    service.reload_anyway();
+    wait_for("a parked worker that is rather taken", || (score(old) == base + 250).then_some(()));
+    let (_, new) = service.serving();
+    assert_eq!(score(new), base);
+    signal(new, Signal::KILL);
+    run.wait_log("Rolled back");
+    wait_for("the one that serves again to be spared", || (score(old) == base).then_some(()));
+}
+
+#[test]
+fn a_generation_that_drains_is_taken_before_all_others() {
+    let (run, address, server) = simple("");
+    let service = run.start();
+    let (_, old) = service.serving();
+    let base = score(old);
+    let held = open(address, &server);
+    pass(&run, &service);
+    wait_for("a draining worker that is taken first", || (score(old) == base + 500).then_some(()));
+    drop(held);
+    assert_eq!(service.settled().0, 2);
+}
+
+fn score(pid: u32) -> i32 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("a worker");
+    text.trim().parse().expect("a number")
+}
