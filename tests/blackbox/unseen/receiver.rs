@@ -24,7 +24,7 @@ fn when_the_receiver_of_connections_dies_half_way_nothing_is_served_twice_and_th
     let mut was_inside = 0;
     for death in 0..DEATHS {
         let (giver, _) = service.settled();
-        service.reload_well();
+        service.reload_anyway();
         let (number, receiver) = service.serving();
         crowd.mark(&format!("generation {number} will die"));
         run.wait_log(&format!("Generation {giver} drains"));
