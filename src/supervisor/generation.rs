@@ -228,10 +228,10 @@ impl Generation {
         self.pulse.asked().is_none() && !self.pulse.has_answered(until)
     }
 
-    /// Client connections that it holds, as it last said.
+    /// Client connections that it holds.
     #[must_use]
     pub fn connections(&self) -> u64 {
-        self.pulse.last.as_ref().map_or(0, |pong| pong.vitals.connections)
+        self.inside.connections
     }
 
     /// Whether it answers pings in the state that it is in.

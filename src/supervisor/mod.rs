@@ -172,9 +172,7 @@ impl Supervisor {
     fn handle_inputs(&mut self) {
         while let Some(input) = self.inputs.pop_front() {
             let now = Instant::now();
-            if matches!(input, Input::Tick | Input::Nonsense(..)) {
-                self.note_inside(); // a worker may be given up
-            }
+            self.note_inside();
             for action in self.generations.handle(input, now) {
                 if !matches!(action, Action::Tell(_, ToWorker::Ping { .. })) {
                     self.regular.status = now; // something changed
@@ -185,6 +183,7 @@ impl Supervisor {
         self.let_go_of_sockets();
     }
 
+    /// Whatever comes of the next input, the numbers said about it are those of now.
     fn note_inside(&mut self) {
         let numbers: Vec<_> = self.generations.list().iter().map(|one| one.number).collect();
         for number in numbers {

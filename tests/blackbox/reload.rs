@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use segue::control::request::Verdict;
 
 use crate::support::{
-    Asked, Asking, Run, assert_serves, executable, free_address, is_alive, replace, signal, socket, wait_for,
+    Asked, Asking, Run, assert_serves, copy, executable, free_address, is_alive, replace, signal, socket, wait_for,
 };
 
 /// A run with one listener, bound by the service itself.
@@ -70,7 +70,7 @@ fn reload_with_bad_config_keeps_the_old_generation_and_prints_every_problem() {
 fn a_new_worker_that_crashes_at_start_is_a_verdict_and_nothing_else() {
     let (run, address) = simple();
     let worker = run.path("worker");
-    std::fs::copy(env!("CARGO_BIN_EXE_segue"), &worker).expect("copy");
+    copy(env!("CARGO_BIN_EXE_segue"), &worker);
     let run = run.argument(format!("--worker-binary={}", worker.display()));
     let service = run.start();
     replace(&worker, "/bin/false");
@@ -84,7 +84,7 @@ fn a_new_worker_that_crashes_at_start_is_a_verdict_and_nothing_else() {
 fn a_new_worker_that_is_never_ready_is_killed_at_the_deadline() {
     let (run, address) = simple();
     let worker = run.path("worker");
-    std::fs::copy(env!("CARGO_BIN_EXE_segue"), &worker).expect("copy");
+    copy(env!("CARGO_BIN_EXE_segue"), &worker);
     let run = run.argument(format!("--worker-binary={}", worker.display())).argument("--start-timeout=1s");
     let service = run.start();
     replace(&worker, "/usr/bin/yes"); // says a lot, but never hello
@@ -98,7 +98,7 @@ fn a_new_worker_that_is_never_ready_is_killed_at_the_deadline() {
 fn reload_runs_the_installed_binary_and_a_respawn_the_one_that_proved_good() {
     let (run, _) = simple();
     let worker = run.path("worker");
-    std::fs::copy(env!("CARGO_BIN_EXE_segue"), &worker).expect("copy");
+    copy(env!("CARGO_BIN_EXE_segue"), &worker);
     let run = run.argument(format!("--worker-binary={}", worker.display()));
     let service = run.start();
     let first = executable(service.serving().1);

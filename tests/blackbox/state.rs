@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Run, Server, Service, assert_serves, get, signal, socket, wait_for};
+use crate::support::{Run, Server, Service, Wire, assert_serves, signal, socket, wait_for};
 
 /// A farm of two servers of which the second is down, on a listener; checks are so rare that there is only the first.
 struct Farm {
@@ -104,6 +104,14 @@ fn server(service: &Service<'_>, index: usize) -> Value {
     })
 }
 
+/// One request on a fresh connection: the whole answer.
+fn fetch(address: SocketAddr) -> String {
+    let mut client = Wire::connect(address);
+    client.send("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let (answer, _) = client.rest();
+    String::from_utf8(answer).expect("text")
+}
+
 fn count(text: &str, what: &str) -> usize {
     text.matches(what).count()
 }
@@ -116,10 +124,10 @@ fn a_server_that_is_down_stays_down_over_reloads_without_being_asked() {
     assert_eq!(before["state"], "down", "{before}");
     for keys in ["check = 'GET /'\ncheck_interval = '10m'", "check = 'GET /'\ncheck_interval = '20m'\nfall = 7"] {
         farm.configure(keys);
-        service.reload_well();
+        service.reload_anyway();
         service.settled();
         for _ in 0..4 {
-            assert!(get(farm.address).expect("an answer").ends_with("well"));
+            assert!(fetch(farm.address).ends_with("well"));
         }
         assert_eq!(server(&service, 1), before, "since, history and last finding are as they were");
     }
@@ -135,7 +143,7 @@ fn a_server_with_another_check_is_checked_before_the_new_generation_serves() {
     farm.configure("check = 'GET /other'\ncheck_interval = '10m'");
     std::thread::scope(|scope| {
         scope.spawn(|| farm.fail_a_check());
-        service.reload_well();
+        service.reload_anyway();
     });
     let status = server(&service, 1);
     assert_eq!(status["state"], "down");
@@ -151,7 +159,7 @@ fn a_server_that_is_not_checked_any_more_is_up() {
     let farm = Farm::new();
     let service = farm.start();
     farm.configure("");
-    service.reload_well();
+    service.reload_anyway();
     assert_eq!(server(&service, 1)["state"], "up");
     farm.run.wait_log("it is not checked any more");
 }
@@ -182,9 +190,9 @@ fn the_round_goes_on_over_a_reload() {
     let service = run.start();
     let mut served: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..6 {
-        let answer = get(address).expect("an answer");
+        let answer = fetch(address);
         *served.entry(answer[answer.len() - 1..].to_owned()).or_default() += 1;
-        service.reload_well();
+        service.reload_anyway();
     }
     let shares: Vec<_> = served.values().copied().collect();
     assert_eq!(shares, [2, 2, 2], "with one request for each generation: {served:?}");
@@ -230,6 +238,15 @@ impl Looking<'_> {
     }
 }
 
+/// Ends the looking when the fact ends, also when that is by a failure.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 const ACCEPTED: &str = "/listeners/http/connections/accepted";
 
 /// Waits until everything that the client did was counted.
@@ -251,22 +268,23 @@ fn no_counter_ever_goes_back_and_none_is_lost() {
     let (stop, looks) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         let looking = Looking { service: &service, stop: &stop, looks: &looks };
+        let ending = Ending(&stop);
         let looker = scope.spawn(move || looking.run());
         let mut requests = 0;
         let mut ask = |times: u64| {
-            (0..times).for_each(|_| assert!(get(address).expect("an answer").ends_with('a')));
+            (0..times).for_each(|_| assert!(fetch(address).ends_with('a')));
             requests += times;
             requests
         };
         // a reload that is rolled back, one that is followed by another, and a worker that is killed
         counted(&service, ask(3));
-        service.reload_well();
+        service.reload_anyway();
         counted(&service, ask(4));
         signal(service.serving().1, Signal::KILL);
         run.wait_log("Rolled back");
         counted(&service, ask(2));
         for _ in 0..3 {
-            service.reload_well();
+            service.reload_anyway();
             ask(3);
         }
         counted(&service, ask(0));
@@ -274,7 +292,7 @@ fn no_counter_ever_goes_back_and_none_is_lost() {
         signal(serving.1, Signal::KILL);
         wait_for("another one that serves", || (service.serving().0 != serving.0).then_some(()));
         counted(&service, ask(2));
-        stop.store(true, Ordering::Relaxed);
+        drop(ending);
         looker.join().expect("nothing went back");
     });
     assert!(looks.load(Ordering::Relaxed) > 0);

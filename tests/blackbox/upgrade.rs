@@ -11,7 +11,7 @@ use segue::control::payload::Payload;
 use segue::control::request::Verdict;
 
 use crate::support::{
-    Asked, Asking, Run, Service, Wire, assert_serves, executable, file, get, is_alive, replace, signal, socket,
+    Asked, Asking, Run, Service, Wire, assert_serves, copy, executable, file, get, is_alive, replace, signal, socket,
     wait_for,
 };
 
@@ -22,7 +22,7 @@ fn installed() -> (Run, SocketAddr, PathBuf) {
     let (listening, address) = socket();
     let run = Run::new("").socket("http", listening);
     let program = run.path("program");
-    std::fs::copy(SEGUE, &program).expect("copy");
+    copy(SEGUE, &program);
     let run = run.argument(format!("--worker-binary={}", program.display()));
     (run, address, program)
 }
@@ -52,7 +52,7 @@ fn after_a_reload_that_proved_a_new_program_the_supervisor_is_that_program_in_th
     assert_ne!(executable(service.pid()), before);
     let (number, worker) = service.settled();
     assert_eq!((number, service.workers()), (2, vec![worker]), "another worker than the one that proved the program");
-    service.reload_well();
+    service.reload_anyway();
     asking.end();
     assert_eq!(service.settled().0, 3);
     let supervisor = &service.status()["supervisor"];
@@ -116,7 +116,7 @@ fn an_upgraded_supervisor_still_has_its_run_directory_for_itself() {
     assert_eq!(run.spawn().ended().code(), Some(1));
     run.wait_log("another supervisor of segue runs");
     assert_serves(address);
-    service.reload_well();
+    service.reload_anyway();
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn systemd_hears_no_difference() {
     let count = |line: &str| heard.iter().filter(|one| one.says(line)).count();
     assert_eq!((count("READY=1"), count("RELOADING=1"), count("STOPPING=1")), (1, 1, 0));
     run.notifications().wait("WATCHDOG=1");
-    service.reload_well();
+    service.reload_anyway();
     run.notifications().wait("RELOADING=1");
     run.notifications().wait("READY=1");
 }
@@ -142,7 +142,7 @@ fn who_waits_for_a_verdict_over_an_upgrade_gets_it() {
     let service = run.start();
     wait_upgraded(&service, &program);
     replace(&program, SEGUE);
-    service.reload_well();
+    service.reload_anyway();
     let proving = file(&program);
     // one that is never ready: the reload is under way for as long as we like
     replace(&program, "/usr/bin/yes");
@@ -169,7 +169,7 @@ fn connections_that_are_open_are_not_touched() {
     let service = run.start();
     wait_upgraded(&service, &program);
     replace(&program, SEGUE);
-    service.reload_well();
+    service.reload_anyway();
     let mut client = Wire::connect(address);
     client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     client.answer();
@@ -206,7 +206,7 @@ fn a_program_that_knows_nothing_of_it_serves_and_the_old_supervisor_goes_on_and_
     std::fs::write(&other, without(b"rehearse")).expect("write");
     std::fs::set_permissions(&other, std::fs::metadata(SEGUE).expect("a file").permissions()).expect("chmod");
     replace(&program, &other);
-    service.reload_well();
+    service.reload_anyway();
     run.wait_log("The supervisor stays what it is");
     assert!(run.log().contains("exited with status 2: error: unexpected argument"), "{}", run.log());
     let note = service.status()["note"].as_str().map(str::to_owned);
@@ -215,7 +215,7 @@ fn a_program_that_knows_nothing_of_it_serves_and_the_old_supervisor_goes_on_and_
     assert_eq!((number, executable(service.pid()), executable(worker)), (2, before, file(&program)));
     assert_serves(address);
     // the same program is not tried again, the next one is
-    service.reload_well();
+    service.reload_anyway();
     service.settled();
     assert_eq!(run.log().matches("The supervisor stays what it is").count(), 1);
     upgrade(&service, &program);
@@ -231,7 +231,7 @@ fn a_program_that_cannot_be_executed_after_all_changes_nothing() {
     replace(&program, SEGUE);
     let proving = run.path("proving");
     std::fs::hard_link(&program, &proving).expect("link");
-    service.reload_well();
+    service.reload_anyway();
     // while a reload is under way the supervisor bides its time, and then loses the right to execute the program
     replace(&program, "/usr/bin/yes");
     let caller = Asked::reload(&run.run_dir());

@@ -20,6 +20,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread::JoinHandle;
@@ -143,9 +144,16 @@ pub fn executable(pid: u32) -> (u64, u64) {
     file(format!("/proc/{pid}/exe"))
 }
 
+/// Copies a program. Another process does it: a child that some other fact starts just now would have the file open for
+/// writing for a moment, and a file like that cannot be executed.
+pub fn copy(program: impl AsRef<Path>, to: &Path) {
+    let copied = Command::new("cp").arg(program.as_ref()).arg(to).status().expect("cp");
+    assert!(copied.success());
+}
+
 /// As a package manager does: a new file takes the name.
 pub fn replace(path: &Path, with: impl AsRef<Path>) {
     let new = path.with_extension("new");
-    std::fs::copy(with, &new).expect("copy");
+    copy(with, &new);
     std::fs::rename(new, path).expect("rename");
 }
