@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::threads::Order;
+use super::serving::Order;
 use crate::handover::parcel::Parcel;
 
 /// The way of one link to the threads. While there is one, no thread of a generation that drains ends, empty as it may

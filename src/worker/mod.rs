@@ -10,6 +10,7 @@ pub mod lifecycle;
 pub mod link;
 pub mod memory;
 pub mod moving;
+mod serving;
 pub mod snapshot;
 pub mod sockets;
 pub mod threads;

@@ -1,36 +1,29 @@
 //! The serving threads of a worker: one for each CPU, each with a runtime, clients and upstream connections of its
-//! own. The worker's main thread tells them what to do, and they answer.
+//! own. The worker's main thread tells them what to do, and they answer; [`super::serving`] is their side.
 
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use super::arrivals::{self, Arrivals};
+use super::arrivals::Arrivals;
+use super::serving::{Order, Serving, Shared};
 use crate::config::Config;
 use crate::control::tally::Tally;
 use crate::drain::{Draining, Stage};
 use crate::handover::heir::Heir;
-use crate::handover::parcel::Parcel;
-use crate::listener::{self, Acceptor, Kind, Limit, Limits};
+use crate::listener::{Limit, Limits};
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
-use crate::observe::metrics::{Counters, Totals};
+use crate::observe::metrics::Totals;
 use crate::observe::record::Index;
 use crate::proxy::underway::Told;
 use crate::proxy::{Plan, Thread};
-
-/// Orders that wait for a thread, at most; the main thread gives one and waits for its answer.
-const ORDERS: usize = 16;
 
 /// How many of the oldest exchanges and tunnels are told.
 const OLDEST: usize = 5;
@@ -53,46 +46,6 @@ pub struct Threads {
     ending: AtomicBool,
     ended: Arc<Notify>,
     tally: Tally,
-}
-
-/// What all threads have in common.
-#[derive(Clone)]
-struct Shared {
-    plan: Arc<Plan>,
-    journal: Journal,
-    limits: Arc<[Arc<Limits>]>,
-    cut: Arc<AtomicU64>,
-    links: Arc<AtomicUsize>,
-    ended: Arc<Notify>,
-    tally: Tally,
-}
-
-struct Serving {
-    orders: mpsc::Sender<Order>,
-    counters: Arc<Counters>,
-    handle: Option<JoinHandle<()>>,
-    /// Dropped by the thread when it is through.
-    finished: Option<oneshot::Receiver<()>>,
-}
-
-/// What the main thread asks of a serving thread. Each answers through its sender when it is done.
-pub(super) enum Order {
-    /// Accept on these sockets, each with the index of its listener.
-    Serve(Vec<(Index, OwnedFd)>, oneshot::Sender<()>),
-    /// Accept nothing for now.
-    Park(oneshot::Sender<()>),
-    /// Accept again.
-    Resume(oneshot::Sender<()>),
-    /// Accept nothing any more and let go of what is open.
-    Drain(Draining, oneshot::Sender<()>),
-    /// Connections go to this heir, once you drain.
-    Bequeath(Heir, oneshot::Sender<()>),
-    /// Serve these connections of another generation.
-    Arrive(Vec<Parcel>, oneshot::Sender<()>),
-    /// Say that you are there.
-    Answer(oneshot::Sender<()>),
-    /// Have a look at the thread from inside.
-    Look(Box<dyn FnOnce(&Thread) + Send>),
 }
 
 impl Threads {
@@ -330,189 +283,6 @@ fn most_connections() -> u32 {
 fn count(plan: &Plan) -> usize {
     let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     plan.config.worker.threads.unwrap_or_else(cpus).max(1)
-}
-
-/// Says that a thread is through when it is dropped: at its end, and also by a panic.
-struct Through {
-    _finished: oneshot::Sender<()>,
-    ended: Arc<Notify>,
-}
-
-impl Drop for Through {
-    fn drop(&mut self) {
-        self.ended.notify_one();
-    }
-}
-
-impl Serving {
-    fn start(number: usize, shared: Shared) -> io::Result<Self> {
-        let counters = Counters::with_tally(&shared.plan.names, shared.tally.part(number));
-        let (orders, incoming) = mpsc::channel(ORDERS);
-        let (through, finished) = oneshot::channel::<()>();
-        let through = Through { _finished: through, ended: shared.ended.clone() };
-        let own_counters = counters.clone();
-        let (started, starts) = std::sync::mpsc::sync_channel(1);
-        let handle = std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
-            let _through = through;
-            // made here, because a local runtime cannot change threads
-            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-            let runtime = match runtime {
-                Ok(runtime) => runtime,
-                Err(fault) => return drop(started.send(Err(fault))),
-            };
-            if started.send(Ok(())).is_ok() {
-                runtime.block_on(run(number, shared, own_counters, incoming));
-            }
-        })?;
-        starts.recv().map_err(io::Error::other)??;
-        Ok(Self { orders, counters, handle: Some(handle), finished: Some(finished) })
-    }
-
-    async fn order(&self, order: impl FnOnce(oneshot::Sender<()>) -> Order) -> oneshot::Receiver<()> {
-        arrivals::order(&self.orders, order).await
-    }
-}
-
-/// The life of one serving thread.
-async fn run(number: usize, shared: Shared, counters: Arc<Counters>, mut orders: mpsc::Receiver<Order>) {
-    let Shared { plan, journal, limits, cut, links, .. } = shared;
-    let thread = Thread::start(number, plan, counters, journal);
-    let mut acceptors = Acceptors { thread: thread.clone(), limits, watched: Vec::new(), parked: Vec::new() };
-    let mut deadline = None;
-    loop {
-        tokio::select! {
-            order = orders.recv() => match order {
-                Some(order) => follow(order, &thread, &mut acceptors, &mut deadline),
-                None => break, // the main thread is gone
-            },
-            () = until(deadline) => {
-                deadline = None;
-                thread.drain.enter(Stage::Cut);
-                cut.fetch_add(thread.clients.len() as u64, Ordering::Relaxed);
-                thread.clients.wake_all();
-            }
-            () = poll_fn(|cx| thread.clients.poll_empty(cx)), if is_through(&thread, &links) => break,
-        }
-    }
-    thread.close_idle_upstream();
-    thread.flush_records();
-}
-
-/// Whether nothing is left to be done once no connection is open.
-fn is_through(thread: &Thread, links: &AtomicUsize) -> bool {
-    match thread.drain.stage() {
-        Stage::Serving | Stage::Parked => false,
-        Stage::Draining(_) => links.load(Ordering::Relaxed) == 0,
-        Stage::Cut => true,
-    }
-}
-
-fn follow(order: Order, thread: &Rc<Thread>, acceptors: &mut Acceptors, deadline: &mut Option<Instant>) {
-    let (followed, done) = match order {
-        Order::Serve(sockets, done) => (acceptors.start(sockets), done),
-        Order::Park(done) => {
-            acceptors.park();
-            thread.drain.enter(Stage::Parked);
-            (Ok(()), done)
-        }
-        Order::Resume(done) => {
-            thread.drain.enter(Stage::Serving);
-            (acceptors.resume(), done)
-        }
-        Order::Drain(draining, done) => {
-            acceptors.close();
-            thread.drain.enter(Stage::Draining(draining));
-            thread.clients.leave_all();
-            *deadline = Some(draining.deadline);
-            (Ok(()), done)
-        }
-        Order::Bequeath(heir, done) => {
-            thread.set_heir(heir);
-            if thread.drain.is_ending() {
-                thread.clients.leave_all();
-            }
-            (Ok(()), done)
-        }
-        Order::Arrive(parcels, done) => {
-            acceptors.arrive(parcels);
-            (Ok(()), done)
-        }
-        Order::Answer(done) => (Ok(()), done),
-        Order::Look(look) => return look(thread),
-    };
-    if followed.is_ok() {
-        // whoever asked may have given up waiting
-        let _ = done.send(());
-    }
-}
-
-/// The listening sockets that a thread has.
-struct Acceptors {
-    thread: Rc<Thread>,
-    limits: Arc<[Arc<Limits>]>,
-    watched: Vec<(Index, Acceptor)>,
-    parked: Vec<(Index, OwnedFd)>,
-}
-
-impl Acceptors {
-    /// Watches these sockets.
-    fn start(&mut self, sockets: Vec<(Index, OwnedFd)>) -> io::Result<()> {
-        for (listener, socket) in sockets {
-            let limits = self.limits[usize::from(listener)].clone();
-            let kind = kind(&self.thread, listener);
-            let acceptor = Acceptor::start(self.thread.clone(), listener, kind, socket, limits)
-                .inspect_err(|fault| self.thread.accept_stalled(listener, fault))?;
-            self.watched.push((listener, acceptor));
-        }
-        Ok(())
-    }
-
-    /// Serves connections of another generation. One that cannot be served is closed, and said.
-    fn arrive(&self, parcels: Vec<Parcel>) {
-        let names = &self.thread.plan.names.listeners;
-        for parcel in parcels {
-            let name = parcel.client.listener.clone();
-            let Some(listener) = names.iter().position(|own| *own == name) else {
-                self.thread.arrival_failed(name, &io::Error::other("no such listener"));
-                continue;
-            };
-            let (index, kind) = (listener as Index, kind(&self.thread, listener as Index));
-            if let Err(fault) = listener::arrive(&self.thread, index, kind, &self.limits[listener], parcel) {
-                self.thread.arrival_failed(name, &fault);
-            }
-        }
-    }
-
-    /// Stops watching, and keeps the sockets for later.
-    fn park(&mut self) {
-        let sockets = self.watched.drain(..).filter_map(|(listener, acceptor)| Some((listener, acceptor.park()?)));
-        self.parked.extend(sockets);
-    }
-
-    /// Watches again what was parked.
-    fn resume(&mut self) -> io::Result<()> {
-        let parked = std::mem::take(&mut self.parked);
-        self.start(parked)
-    }
-
-    /// Gives the sockets up.
-    fn close(&mut self) {
-        self.watched.clear();
-        self.parked.clear();
-    }
-}
-
-/// What a listener speaks: those of the configuration's `listeners` come first, then those of `tcp`.
-fn kind(thread: &Thread, listener: Index) -> Kind {
-    let (index, http) = (usize::from(listener), thread.plan.config.listeners.len());
-    if index < http { Kind::Http(index) } else { Kind::Tcp(index - http) }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

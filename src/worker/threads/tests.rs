@@ -1,5 +1,7 @@
 use std::fs::File;
 
+use tokio::sync::mpsc;
+
 use super::*;
 use crate::observe::journal::{Identity, Role};
 
