@@ -151,6 +151,7 @@ impl<W: Way> Serving<W> {
 
     /// Ends an idle connection at the deadline of the generation: its client may just be sending.
     pub(super) async fn cut(self, stream: Stream) -> Served {
+        self.thread.connection_cut(&self.client);
         let mut stream = stream;
         farewell::linger(&self.client, &mut stream, farewell::BRIEF).await;
         Served::Ended(End::Drained)

@@ -273,6 +273,12 @@ impl Thread {
         self.journal.event(Event::LimitReached { listener: self.listener_name(listener), limit, value });
     }
 
+    /// A connection on which nothing is open is cut at the deadline of the generation.
+    pub fn connection_cut(&self, client: &Client) {
+        let (listener, address) = (self.listener_name(client.listener), client.address().to_owned());
+        self.journal.event(Event::ConnectionCut { listener, client: address, idle: client.closed().elapsed() });
+    }
+
     /// A connection of another generation cannot be served, and is closed.
     pub fn arrival_failed(&self, listener: String, error: &io::Error) {
         self.journal.event(Event::ArrivalFailed { listener, why: error.to_string() });

@@ -204,7 +204,7 @@ fn is_allowed(socket: &OwnedFd) -> bool {
 
 const MOST_CLIENTS: usize = 256;
 /// More callers than this wait in connect(2).
-const BACKLOG: i32 = 128;
+const BACKLOG: i32 = 1024;
 const DEAF: Duration = Duration::from_millis(100);
 const TIME_TO_ASK: Duration = Duration::from_secs(5);
 

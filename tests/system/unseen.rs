@@ -135,8 +135,8 @@ fn two_hundred_reloads_at_once_share_a_few_workers_and_leave_nothing_behind(rele
     assert!(served.iter().all(|number| (first + 1..=last).contains(number)), "{first} to {last}: {served:?}");
     let made = last - first;
     eprintln!("{made} generations were made");
-    // those for whom there is no room in the queue come a little later than the others
-    assert!(made <= 40, "{made} workers for 200 callers");
+    // one is under way and one pending at any time; two hundred commands take a while to start
+    assert!(made <= 20, "{made} workers for 200 callers");
 
     machine.configure("[site.\"*\"]\nto = 5\n");
     let verdicts = two_hundred_reloads(&machine);

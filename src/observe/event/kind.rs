@@ -81,6 +81,7 @@ kinds! {
     DRAINING "draining" Info "f2fcdb30c61f10d2817231f63878c1b1";
     HURRIED "hurried" Warn "042748af0c7bf5443903a62e1cdca13c";
     DRAINED "drained" Info "d612344114efe8fd50fe332fdaef2312";
+    CONNECTION_CUT "connection-cut" Debug "51f4e8fac2c334431a3c5824f7a4ddfa";
     CONNECTIONS_STAY "connections-stay" Info "8a483d5e8009a9dbf5ced2ea64cb8caa";
     TUNNEL_STAYS "tunnel-stays" Info "26a4e3226a7dd5957ad693a55ae04cb7";
     MOVE_BROKEN "move-broken" Warn "6c9a7cf4b448e3a591a8c7fd477b0275";

@@ -68,6 +68,12 @@ pub(super) fn of(event: &Event) -> String {
                 Count(*finished, "connection")
             )
         }
+        Event::ConnectionCut { listener, client, idle } => format!(
+            "Connection of {} to {} was cut at the drain deadline, idle for {}",
+            Plain(client),
+            Plain(listener),
+            Took(*idle)
+        ),
         Event::ConnectionsStay { generation, to, listener } => format!(
             "Connections of listener {} stay with generation {generation} to end: generation {to} has no such listener",
             Plain(listener)

@@ -170,6 +170,17 @@ pub enum Event {
         /// Connections that were cut at the deadline.
         cut: u64,
     },
+    /// A connection on which nothing was open was cut, because the generation was at its deadline. What was open on
+    /// others has a record of its own.
+    ConnectionCut {
+        /// The listener.
+        listener: String,
+        /// The address of the client; empty on unix sockets.
+        client: String,
+        /// Since its last exchange.
+        #[serde(rename = "idle_ms", serialize_with = "millis")]
+        idle: Duration,
+    },
     /// Connections of a listener do not move to the next generation, which has no such listener: they are to end.
     ConnectionsStay {
         /// The generation that drains.
@@ -408,6 +419,7 @@ impl Event {
             Self::Draining { .. } => &kind::DRAINING,
             Self::Hurried { .. } => &kind::HURRIED,
             Self::Drained { .. } => &kind::DRAINED,
+            Self::ConnectionCut { .. } => &kind::CONNECTION_CUT,
             Self::ConnectionsStay { .. } => &kind::CONNECTIONS_STAY,
             Self::TunnelStays { .. } => &kind::TUNNEL_STAYS,
             Self::MoveBroken { .. } => &kind::MOVE_BROKEN,
@@ -493,6 +505,7 @@ impl Event {
                 fields.listener = Some(listener);
             }
             Self::ArrivalFailed { listener, .. }
+            | Self::ConnectionCut { listener, .. }
             | Self::ListenerInherited { listener, .. }
             | Self::ListenerBound { listener, .. }
             | Self::ListenerUnused { listener, .. }
