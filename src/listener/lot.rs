@@ -82,7 +82,7 @@ impl Stay {
             Stage::Cut => return Poll::Ready(Unparked::Cut),
             Stage::Draining(draining) if !self.is_draining => {
                 self.is_draining = true;
-                self.until = self.until.min(Instant::now() + draining.idle).min(draining.deadline);
+                self.until = self.until.min(Instant::now() + draining.idle); // or the generation cuts it before
                 client.alarm.set_at(self.until);
             }
             _ => {}

@@ -129,6 +129,7 @@ fn an_idle_connection_of_a_listener_that_is_gone_is_told_with_an_answer_or_close
     });
     asks.assert_closed();
     waits.assert_closed();
+    run.wait_log("was cut at the drain deadline, idle for");
     assert_eq!(service.settled().0, 2);
 }
 
