@@ -44,8 +44,21 @@ class Sink:
             unshare.append("--map-root-user")
         if subprocess.run([*unshare, "true"], capture_output=True, timeout=10, check=False).returncode != 0:
             raise Missing("no mount namespace for a journal socket of our own (needs root or user namespaces)")
-        # All of /run is covered, so that it works with and without a systemd there.
-        return [*unshare, "sh", "-c", 'mount --bind "$0" /run && exec "$@"', self.run]
+        return [*unshare, sys.executable, "-c", UNDER_JOURNAL, self.run]
+
+
+# All of /run is covered, so that it works with and without a systemd there. A program whose standard error is the
+# stream that $JOURNAL_STREAM names, as systemd makes it, speaks to the journal by itself.
+UNDER_JOURNAL = """
+import os, socket, subprocess, sys
+subprocess.run(["mount", "--bind", sys.argv[1], "/run"], check=True)
+ours, stream = socket.socketpair()
+os.dup2(stream.fileno(), 2)
+os.set_inheritable(ours.fileno(), True)
+of_stream = os.fstat(2)
+os.environ["JOURNAL_STREAM"] = f"{of_stream.st_dev}:{of_stream.st_ino}"
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 def main(counts, paths):
