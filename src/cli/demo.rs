@@ -97,7 +97,7 @@ fn hints(program: &Path, port: u16, folder: &Path, servers: &[Server; 2]) -> Str
     };
     hint(format!("curl http://127.0.0.1:{port}/"), "both servers take turns");
     hint(format!("ab -k -c 20 -n 200000 http://127.0.0.1:{port}/"), "load, while you try the rest");
-    hint(format!("{program} reload --run-dir {folder}"), "a fresh worker takes over; no request is lost");
+    hint(format!("{program} reload --force --run-dir {folder}"), "a fresh worker takes over; no client sees it");
     hint(format!("{program} status --run-dir {folder}"), "what is up, what is served");
     for server in servers {
         hint(format!("kill {}", server.process.id()), &format!("{} is gone; the other one answers", server.name));
