@@ -143,8 +143,9 @@ table! {
 table! {
     /// How a generation ends.
     DrainTable "[drain]" {
-        /// After a reload: how long the old generation may finish what it holds.
-        timeout: Duration = Text("30s"),
+        /// After a reload: how long the old generation may take for exchanges that are open, and for connections that
+        /// cannot move to the new one. What is open then is cut. Everything else moves at once.
+        timeout: Duration = Text("10m"),
         /// At stop and restart: the same, shorter, because nobody accepts meanwhile.
         stop_timeout: Duration = Text("5s"),
         /// Generations that live at once, at most: one serves, one is what can be gone back to, one is being made, the

@@ -185,7 +185,7 @@ impl Worker {
             }
             ToWorker::Drain { timeout } => {
                 let timeout = timeout.unwrap_or(self.drain_timeout);
-                self.drain(timeout, timeout.mul_f64(SPREAD), timeout).await;
+                self.drain(timeout, timeout.mul_f64(SPREAD).min(LONGEST_SPREAD), timeout).await;
                 Ok(())
             }
             ToWorker::Stop { timeout } => {
@@ -432,6 +432,8 @@ const HEARTBEAT_RETRY: Duration = Duration::from_millis(100);
 /// Over which share of the drain time the last responses of connections that cannot move are spread: what is left is
 /// for those that were idle.
 const SPREAD: f64 = 0.75;
+/// No longer than that: it is their new connections that must not come all at once.
+const LONGEST_SPREAD: Duration = Duration::from_secs(30);
 /// How long an idle connection is kept when the service stops, and nobody accepts new ones.
 const IDLE_AT_STOP: Duration = Duration::from_secs(1);
 const JOURNAL_DEADLINE: Duration = Duration::from_secs(4);
