@@ -288,12 +288,6 @@ impl Client {
         self.truncated.get()
     }
 
-    /// Whether no exchange is open.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        !self.open.get()
-    }
-
     /// An exchange leaves the tunnel that it turned into; the connection stays busy.
     pub(crate) fn switch_to(&self, tunnel: Tunnel) {
         *self.switch.borrow_mut() = Some(Box::new(tunnel));

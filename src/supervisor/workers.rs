@@ -16,6 +16,7 @@ use crate::control::channel::{Channel, MOST_DESCRIPTORS, Received};
 use crate::control::message::{BindAddress, ConfigSource, Held, Start, ToSupervisor, ToWorker};
 use crate::control::payload::Payload;
 use crate::control::tally::{self, Inside};
+use crate::observe::WithCauses;
 
 /// Every worker that has a process.
 pub(super) struct Workers {
@@ -103,7 +104,7 @@ impl Workers {
     pub(super) fn tell(&mut self, number: u64, word: &ToWorker, with: &[BorrowedFd<'_>]) -> Option<Input> {
         let channel = self.list.iter().find(|one| one.number == number)?.channel.as_ref()?;
         let fault = channel.send(word, with).err()?;
-        Some(Input::Nonsense(number, format!("takes no messages: {}", chain(&fault))))
+        Some(Input::Nonsense(number, format!("takes no messages: {}", WithCauses(&fault))))
     }
 
     /// Gives two workers a link, over which the connections of `from` move to `to`. Returns what went wrong with whom.
@@ -211,7 +212,7 @@ impl Workers {
             }
             Err(fault) => {
                 worker.channel = None;
-                Input::Nonsense(number, format!("said what nobody understands: {}", chain(&fault)))
+                Input::Nonsense(number, format!("said what nobody understands: {}", WithCauses(&fault)))
             }
         };
         Some(Heard::Input(input))
@@ -265,17 +266,6 @@ impl Workers {
 
 fn foreign(protocol: u32, version: &str) -> String {
     format!("(version {version}) speaks version {protocol} of the control protocol, and the supervisor {PROTOCOL}")
-}
-
-/// An error with its causes, in one line.
-fn chain(fault: &dyn std::error::Error) -> String {
-    let mut text = fault.to_string();
-    let mut cause = fault.source();
-    while let Some(fault) = cause {
-        text.push_str(&format!(": {fault}"));
-        cause = fault.source();
-    }
-    text
 }
 
 /// Words of one worker that are taken before the others have their turn.

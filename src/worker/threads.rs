@@ -151,8 +151,7 @@ impl Threads {
     /// Connections that went to another generation.
     #[must_use]
     pub fn moved(&self) -> u64 {
-        let counters: Vec<_> = self.threads.iter().map(|thread| thread.counters.clone()).collect();
-        Totals::sum(&counters).moved_out()
+        self.totals().moved_out()
     }
 
     /// Whether every thread answers within `deadline`. One that is through with its drain owes no answer.
@@ -230,8 +229,7 @@ impl Threads {
     /// What the threads counted, and the pools as they are.
     #[must_use]
     pub fn status(&self) -> Value {
-        let counters: Vec<_> = self.threads.iter().map(|thread| thread.counters.clone()).collect();
-        let totals = Totals::sum(&counters);
+        let totals = self.totals();
         let pools: Vec<_> = self.plan.pools.iter().map(|pool| pool.status()).collect();
         json!({
             "generation": self.plan.generation,
@@ -243,6 +241,11 @@ impl Threads {
             "pools": pools,
             "counters": totals.snapshot(&self.plan.names, self.journal.dropped()),
         })
+    }
+
+    fn totals(&self) -> Totals {
+        let counters: Vec<_> = self.threads.iter().map(|thread| thread.counters.clone()).collect();
+        Totals::sum(&counters)
     }
 
     /// Gives every thread an order; whether all of them answered.
