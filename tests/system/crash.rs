@@ -28,7 +28,7 @@ fn a_killed_worker_is_replaced_within_a_second_and_nobody_is_refused(release: Re
         assert!(!machine.workers().contains(&killed));
     });
     assert_eq!((report.refused, report.aborted.as_deref()), (0, None), "{report:?}");
-    assert!(report.failed <= 50, "more than the 50 open connections broke: {report:?}");
+    assert!(report.broken <= 50, "more than the 50 open connections broke: {report:?}");
     assert_eq!(machine.entries("PROXY_EVENT=worker-died"), 1);
 }
 

@@ -13,6 +13,9 @@ pub(crate) struct Report {
     pub(crate) complete: u64,
     pub(crate) failed: u64,
     pub(crate) refused: u64,
+    /// Connections that broke in the middle. `failed` counts such a one twice when its reset comes together with
+    /// data: as failed to receive, and as an exception of the poll.
+    pub(crate) broken: u64,
     pub(crate) other_status: u64,
     /// What `ab` printed when it gave up.
     pub(crate) aborted: Option<String>,
@@ -33,6 +36,7 @@ impl Report {
         self.complete += other.complete;
         self.failed += other.failed;
         self.refused += other.refused;
+        self.broken += other.broken;
         self.other_status += other.other_status;
         self.aborted = self.aborted.take().or(other.aborted);
         self.failures.extend(other.failures);
@@ -47,13 +51,17 @@ pub(crate) fn once(machine: &Machine, options: &str) -> Report {
         line.and_then(|line| line[label.len()..].trim().parse().ok()).unwrap_or(0)
     };
     // "   (Connect: 0, Receive: 0, Length: 3, Exceptions: 0)", only when something failed
-    let failures = outcome.stdout.lines().filter_map(|line| line.trim_start().strip_prefix("(Connect: "));
-    let failures: Vec<String> = failures.map(str::to_owned).collect();
-    let refused = failures.first().and_then(|rest| rest.split(',').next()?.parse().ok());
+    let failures = outcome.stdout.lines().filter_map(|line| line.trim_start().strip_prefix('('));
+    let failures: Vec<String> = failures.filter(|line| line.starts_with("Connect: ")).map(str::to_owned).collect();
+    let of_kind = |kind: &str| {
+        let counts = failures.iter().flat_map(|counts| counts.trim_end_matches(')').split(", "));
+        counts.filter_map(|count| count.strip_prefix(kind)?.strip_prefix(": ")?.parse::<u64>().ok()).sum()
+    };
     Report {
         complete: count("Complete requests:"),
         failed: count("Failed requests:"),
-        refused: refused.unwrap_or(0),
+        refused: of_kind("Connect"),
+        broken: of_kind("Receive").max(of_kind("Exceptions")),
         other_status: count("Non-2xx responses:"),
         failures,
         aborted: (!outcome.status.success()).then(|| outcome.text()),
