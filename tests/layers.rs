@@ -48,7 +48,8 @@ fn uses(file: &Path) -> Vec<String> {
             }
         }
     }
-    found.retain(|name| !name.is_empty());
+    // what the crate itself has is a constant
+    found.retain(|name| name.starts_with(|first: char| first.is_ascii_lowercase()));
     found
 }
 

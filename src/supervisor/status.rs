@@ -29,7 +29,7 @@ pub fn all(generations: &Generations, totals: &Totals, now: Instant) -> Value {
     json!({
         "line": line(generations, now),
         "note": generations.note(),
-        "supervisor": { "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION") },
+        "supervisor": { "pid": std::process::id(), "version": crate::VERSION },
         "generations": list,
         "connections": totals::connections(generations.list()),
         "counters": totals.counters(),

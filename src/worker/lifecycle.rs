@@ -312,7 +312,7 @@ impl From<RecallError> for Unbuilt {
 
 /// Says hello and hears what is to be built.
 async fn greet(link: &Link) -> Result<Orders, Unbuilt> {
-    let hello = ToSupervisor::Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned() };
+    let hello = ToSupervisor::Hello { protocol: PROTOCOL, version: crate::VERSION.to_owned() };
     link.say(&hello, &[]).map_err(|_| Unbuilt::SupervisorGone)?;
     let (word, mut with) = hear(link).await?;
     let ToWorker::Start(start) = word else {
@@ -362,7 +362,7 @@ async fn prepare(
     let threads = Threads::start(plan, journal.clone())
         .map_err(|fault| system(format!("the serving threads cannot be started: {fault}")))?;
     let ready = Ready {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: crate::VERSION.to_owned(),
         summary,
         config_hash: hash,
         warnings,

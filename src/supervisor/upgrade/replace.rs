@@ -24,8 +24,6 @@ use crate::supervisor::{Regular, StartError, Supervisor, open_signals, start_jou
 use crate::sys::{self, Signals};
 use crate::systemd::notify::{Notify, Talk};
 
-const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
-
 /// What is known, to be written.
 type Borrowed<'a> = Knowledge<&'a Generations, &'a Recalls, &'a Totals>;
 
@@ -56,7 +54,7 @@ impl Supervisor {
     fn refuse(&mut self, image: Image, why: String) {
         self.upgrade.refuse(image);
         self.generations.set_note(format!("the supervisor was not upgraded: the new program {why}"));
-        self.journal.event(Event::UpgradeRefused { version: OWN_VERSION, why });
+        self.journal.event(Event::UpgradeRefused { version: crate::VERSION, why });
         self.regular.status = Instant::now();
     }
 
@@ -122,7 +120,7 @@ impl Supervisor {
         let talk = Talk { reloading, unsent: unsent.collect() };
         let mut state = State {
             version: VERSION,
-            program: OWN_VERSION.to_owned(),
+            program: crate::VERSION.to_owned(),
             pid: std::process::id(),
             descriptors: Vec::new(),
             knowledge: Knowledge { generations, recalls, totals },
@@ -165,7 +163,7 @@ impl Supervisor {
         happened.extend(without_process(&generations, &workers));
         let notify = Notify::from_env().go_on(found(state.talk, &mut inherited));
         let journal = start_journal()?;
-        journal.event(Event::Upgraded { from: state.program, to: OWN_VERSION });
+        journal.event(Event::Upgraded { from: state.program, to: crate::VERSION });
         events.into_iter().for_each(|event| journal.event(event));
         let mut supervisor = Self {
             regular: Regular::starting(&notify, Instant::now()),

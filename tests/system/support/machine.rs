@@ -112,6 +112,11 @@ impl Machine {
         self.ok(&format!("cd /var/tmp && apt-get install --yes --quiet ./{name}"));
     }
 
+    /// The version of the package that is installed.
+    pub(crate) fn installed_version(&self) -> String {
+        self.ok("dpkg-query --show --showformat '${Version}' segue")
+    }
+
     /// Runs a shell command to its end, ten minutes at most.
     pub(crate) fn run(&self, command: &str) -> Outcome {
         let output = self.command(command).stdin(Stdio::null()).output().expect("nsenter runs");
