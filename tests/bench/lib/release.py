@@ -14,3 +14,12 @@ def build_segue():
     build = [os.path.join(ROOT, "packaging", "build-release")]
     said = subprocess.run(build, check=True, stdout=subprocess.PIPE, text=True, timeout=3600).stdout
     return said.split("\n")[-2]
+
+
+def lacks(binary):
+    """Why a program of `build_segue` is slower than the packages' own; none when it is not."""
+    try:
+        with open(os.path.join(os.path.dirname(binary), "no-profile"), encoding="utf-8") as reason:
+            return reason.read().strip()
+    except OSError:
+        return None
