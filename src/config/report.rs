@@ -89,6 +89,14 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Whether something was said about `key` of the table at `spot`, by this name or by one that is understood as it.
+    #[must_use]
+    pub fn was_about(&self, spot: &Spot, key: &str) -> bool {
+        let table = format!("{spot}.");
+        let mut said = self.problems.iter().filter_map(|problem| problem.key.strip_prefix(&table));
+        said.any(|said| said == key || suggest::is_meant(said, key))
+    }
+
     /// Whether something was found that refuses the configuration.
     #[must_use]
     pub fn refuses(&self) -> bool {

@@ -82,7 +82,9 @@ pub fn hosts(file: &File, report: &mut Report<'_>) {
                 let problem =
                     report.error(&site.spot, format!("{} can't be the host of a site: {fault}", quoted(host)));
                 problem.help(match fault {
-                    address::HostError::Url(instead) | address::HostError::Port(instead) => {
+                    address::HostError::Url(instead)
+                    | address::HostError::Port(instead)
+                    | address::HostError::Brackets(instead) => {
                         format!("write `[site.{}]`", quoted(&instead))
                     }
                     _ => "write a host name, `*.example.com`, or `*` for every host".to_owned(),
