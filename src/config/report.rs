@@ -145,7 +145,8 @@ pub fn found(value: &Value) -> String {
         Value::Bool(_, truth) => truth.to_string(),
         Value::Num(_, number) => match (number.to_i128(), number.to_f64()) {
             (Some(number), _) => format!("the number {number}"),
-            (None, Some(number)) => format!("the number {number}"),
+            // A fraction stays one: 1000.0, not 1000.
+            (None, Some(number)) => format!("the number {number:?}"),
             (None, None) => "a number".to_owned(),
         },
         Value::Empty(..) => "nothing".to_owned(),
