@@ -4,8 +4,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::service_user;
 use crate::config::Config;
-use crate::config::load::{Checked, Sources};
+use crate::config::load::Checked;
 use crate::config::problem::{Look, Problem};
 
 /// Checks the configuration whose main file is `main`; prints every problem and a summary to stderr.
@@ -13,7 +14,7 @@ use crate::config::problem::{Look, Problem};
 /// The exit code is 0 when it can be used, else 78 (`EX_CONFIG` of sysexits.h(3)).
 #[must_use]
 pub fn run(main: &Path) -> ExitCode {
-    let verdict = Verdict::of(main, Sources::read(main).map(|sources| sources.check()));
+    let verdict = Verdict::of(main, service_user::sources(main).map(|sources| sources.check()));
     verdict.print()
 }
 
@@ -87,6 +88,7 @@ fn count(number: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::load::Sources;
 
     fn verdict(text: &str) -> Verdict {
         Verdict::of(Path::new("segue.toml"), Ok(Sources::from_text(text).check()))

@@ -5,9 +5,13 @@ use std::fs;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+use crate::sys::Signals;
 
 /// The port that is tried first, and how many after it.
 const PORTS: std::ops::Range<u16> = 8080..8180;
@@ -19,15 +23,20 @@ struct Server {
     address: String,
 }
 
-/// Starts the servers, writes a configuration for them, and becomes the supervisor.
+/// Starts the servers, writes a configuration for them, starts the supervisor, and takes all away when that ends.
 #[must_use]
 pub fn run() -> ExitCode {
-    let Err(fault) = start();
-    eprintln!("segue demo: {fault}");
-    ExitCode::FAILURE
+    match start() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE, // it said why
+        Err(fault) => {
+            eprintln!("segue demo: {fault}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn start() -> io::Result<std::convert::Infallible> {
+fn start() -> io::Result<ExitStatus> {
     let program = std::env::current_exe()?;
     let port = free_port()?;
     let folder = make_folder(port)?;
@@ -35,10 +44,35 @@ fn start() -> io::Result<std::convert::Infallible> {
     let config = folder.join("segue.toml");
     fs::write(&config, configuration(port, &servers))?;
     println!("{}", hints(&program, port, &folder, &servers));
-    let run = ["run", "--config"].map(Into::into);
+    let signals = Signals::open(&[Signal::INT, Signal::TERM, Signal::HUP])?;
     let mut supervisor = Command::new(&program);
-    supervisor.args(run as [std::ffi::OsString; 2]).arg(&config).arg("--run-dir").arg(&folder);
-    Err(supervisor.exec()) // the servers end with this process
+    supervisor.arg("run").arg("--config").arg(&config).arg("--run-dir").arg(&folder);
+    let ended = attend(&mut supervisor.spawn()?, &signals);
+    // what else somebody put there stays; the servers end with this process
+    let _ = fs::remove_file(&config).and_then(|()| fs::remove_dir(&folder));
+    ended
+}
+
+/// Waits for the end of the supervisor. Ctrl-C reaches it by itself; that the terminal was closed would be a reload to
+/// it, and is the end of the demo.
+fn attend(supervisor: &mut Child, signals: &Signals) -> io::Result<ExitStatus> {
+    let pid = Pid::from_child(supervisor);
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    loop {
+        let mut watched = [PollFd::new(signals, PollFlags::IN), PollFd::new(&process, PollFlags::IN)];
+        match poll(&mut watched, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(fault) => return Err(fault.into()),
+        }
+        while let Some(signal) = signals.next()? {
+            if signal != Signal::INT {
+                kill_process(pid, Signal::TERM)?;
+            }
+        }
+        if let Some(status) = supervisor.try_wait()? {
+            return Ok(status);
+        }
+    }
 }
 
 /// The first port from 8080 on that nobody has.

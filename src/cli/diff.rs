@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::check::Verdict;
 use super::reload::{not_asked, unexpected};
 use super::status::TIMEOUT;
-use super::{Diff, complain, print};
+use super::{Diff, complain, print, service_user};
 use crate::config::Config;
 use crate::config::diff::diff;
 use crate::config::load::{Checked, Sources};
@@ -54,7 +54,7 @@ fn read(sources: &Payload) -> Result<Sources, Box<dyn std::error::Error>> {
 /// The configuration that a reload would read. Variables and flags are those of the service: they stay as long as it
 /// runs, whatever they are here.
 fn on_disk(main: &Path, serving: &Sources) -> Result<Config, Verdict> {
-    let sources = Sources::read(main);
+    let sources = service_user::sources(main);
     let sources =
         sources.map(|read| Sources { variables: serving.variables.clone(), flags: serving.flags.clone(), ..read });
     let checked = sources.map(|sources| sources.check());

@@ -26,17 +26,30 @@ pub fn run(directory: &Path) -> ExitCode {
 fn completions(directory: &Path) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut Cli::command(), "segue", directory)?;
+        clap_complete::generate_to(shell, &mut shown(&Cli::command()), "segue", directory)?;
     }
     Ok(())
+}
+
+/// The command without what is hidden from people, which clap_complete offers all the same.
+fn shown(command: &clap::Command) -> clap::Command {
+    // clap wants names that live as long as the program, which ends soon
+    let name: &'static str = command.get_name().to_owned().leak();
+    let version = command.get_version().map(|_| env!("CARGO_PKG_VERSION"));
+    clap::Command::new(name)
+        .about(command.get_about().cloned().unwrap_or_default())
+        .version(version)
+        .args(command.get_arguments().filter(|argument| !argument.is_hide_set()))
+        .subcommands(command.get_subcommands().filter(|command| !command.is_hide_set()).map(shown))
 }
 
 /// One page for the program, one for each command that is not hidden, one for the configuration.
 fn manual(directory: &Path) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
-    let mut cli = Cli::command();
+    // "segue help" has no page, and would be listed with one
+    let mut cli = Cli::command().disable_help_subcommand(true);
     cli.build();
-    for command in cli.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help") {
+    for command in cli.get_subcommands().filter(|command| !command.is_hide_set()) {
         let name = format!("segue-{}", command.get_name());
         // build() gave it "segue run" for a name, which makes a poor title of a page
         page(directory, command.clone().display_name(&name), &name)?;
@@ -47,7 +60,8 @@ fn manual(directory: &Path) -> io::Result<()> {
 
 fn page(directory: &Path, command: clap::Command, name: &str) -> io::Result<()> {
     let mut roff = Vec::new();
-    Man::new(command).title(name.to_uppercase()).section("1").manual("Segue").render(&mut roff)?;
+    let source = concat!("segue ", env!("CARGO_PKG_VERSION"));
+    Man::new(command).title(name.to_uppercase()).section("1").source(source).manual("Segue").render(&mut roff)?;
     std::fs::write(directory.join(format!("{name}.1")), roff)
 }
 
@@ -77,5 +91,20 @@ mod tests {
         assert!(!directory.path().join("man/segue-worker.1").exists());
         let page = std::fs::read_to_string(directory.path().join("man/segue.1")).expect("page");
         assert!(page.contains("78"), "exit codes are documented");
+    }
+
+    #[test]
+    fn what_the_program_alone_uses_is_neither_completed_nor_documented() {
+        let directory = tempfile::tempdir().expect("directory");
+        assert_eq!(run(directory.path()), ExitCode::SUCCESS);
+        for file in
+            ["completions/segue.bash", "completions/_segue", "completions/segue.fish", "man/segue.1", "man/segue-run.1"]
+        {
+            let text = std::fs::read_to_string(directory.path().join(file)).expect("file");
+            assert!(text.contains("generations") || text.contains("probation"), "{file}");
+            for hidden in ["worker-binary", "take-over", "rehearse", "demo-server", "segue\\-help(1)"] {
+                assert!(!text.contains(hidden), "{hidden} in {file}");
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod generations;
 pub mod reload;
 pub mod run;
+mod service_user;
 pub mod status;
 mod table;
 
@@ -57,7 +58,8 @@ enum Command {
     Reload(Reload),
     /// Check the configuration: all problems in one run
     ///
-    /// Needs no root, no network and touches nothing.
+    /// Needs no root, no network and touches nothing. When root asks, the configuration in /etc/segue is read with the
+    /// rights of the user segue, as which the service runs: what only root may read is a problem.
     #[command(after_long_help = EXIT_STATUS)]
     Check(Config),
     /// Show what a reload would change
@@ -108,7 +110,7 @@ enum Command {
 #[derive(Args, Debug)]
 pub struct Config {
     /// The main file of the configuration; conf.d/*.toml beside it is read too
-    #[arg(long, short, value_name = "FILE", default_value = "/etc/segue/segue.toml")]
+    #[arg(long, short, value_name = "FILE", default_value = CONFIG)]
     config: PathBuf,
 }
 
@@ -248,9 +250,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|fault| format!("{fault}; write for example \"3s\" or \"500ms\""))
 }
 
+/// The main file that the package brings.
+const CONFIG: &str = "/etc/segue/segue.toml";
+
 fn time_to_confirm(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         time if time > Duration::from_secs(3600) => Err("an hour is the longest".to_owned()),
+        Duration::ZERO => Err("nobody can confirm in no time; write for example \"60s\"".to_owned()),
         time => Ok(time),
     }
 }

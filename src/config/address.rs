@@ -23,7 +23,13 @@ pub enum AddressError {
         /// The same with brackets.
         instead: String,
     },
-    /// `http://…`: a URL, not an address.
+    /// The path of a unix socket without `unix:`.
+    #[error("a path needs `unix:` before it")]
+    Unmarked {
+        /// The same with `unix:`.
+        instead: String,
+    },
+    /// `http://…`, or with a path behind the port: a URL, not an address.
     #[error("it is a URL, not an address")]
     Url {
         /// The address in it.
@@ -51,7 +57,8 @@ pub fn listener(text: &str) -> Result<Address, AddressError> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix(path).map(Address::Unix);
     }
-    if let Some(port) = text.strip_prefix(':').or_else(|| text.strip_prefix("*:")) {
+    let port = text.strip_prefix(':').or_else(|| text.strip_prefix("*:"));
+    if let Some(port) = port.filter(|port| !port.contains(':')) {
         let port = port.parse().map_err(|_| AddressError::Port)?;
         return Ok(Address::Ip((Ipv6Addr::UNSPECIFIED, port).into()));
     }
@@ -89,6 +96,9 @@ pub enum HostError {
     /// `https://…`, or with a path.
     #[error("it is a URL; a site is named by its host alone")]
     Url(String),
+    /// An IPv6 address without brackets.
+    #[error("an IPv6 address needs brackets, as clients send them")]
+    Brackets(String),
     /// With a port.
     #[error("it has a port; a site is named by its host alone, and answers on every listener")]
     Port(String),
@@ -121,6 +131,9 @@ pub fn host_pattern(text: &str) -> Result<HostPattern, HostError> {
     }
     if text.starts_with('[') && text.strip_suffix(']').is_some_and(|ip| ip[1..].parse::<Ipv6Addr>().is_ok()) {
         return Ok(HostPattern::Exact(text.to_ascii_lowercase()));
+    }
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(HostError::Brackets(format!("[{text}]")));
     }
     if let Some((name, port)) = text.rsplit_once(':') {
         let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
@@ -186,13 +199,22 @@ enum Host {
 
 fn host_and_port(text: &str) -> Result<(Host, u16), AddressError> {
     let port = "80";
-    if let Some((scheme, rest)) = text.split_once("://") {
-        let authority = rest.split('/').next().unwrap_or_default();
+    if text.starts_with('/') {
+        return Err(AddressError::Unmarked { instead: format!("unix:{text}") });
+    }
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let authority = rest.split('/').next().unwrap_or_default();
+    if authority != text {
         let port = if scheme == "https" { "443" } else { port };
         let instead = if has_port(authority) { authority.to_owned() } else { format!("{authority}:{port}") };
         return Err(AddressError::Url { instead });
     }
     if let Ok(ip) = text.parse::<Ipv6Addr>() {
+        // "::1:80" is an address by itself, and was more likely meant as one with a port.
+        let before = text.rsplit_once(':').filter(|(ip, port)| ip.parse::<Ipv6Addr>().is_ok() && is_number(port));
+        if let Some((ip, port)) = before {
+            return Err(AddressError::Brackets { instead: format!("[{ip}]:{port}") });
+        }
         return Err(AddressError::NoPort { instead: format!("[{ip}]:{port}") });
     }
     let Some((host, given)) = text.rsplit_once(':').filter(|_| has_port(text)) else {
@@ -204,6 +226,10 @@ fn host_and_port(text: &str) -> Result<(Host, u16), AddressError> {
     }
     let host = self::host(host)?;
     Ok((host, given.parse().map_err(|_| AddressError::Port)?))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn has_port(text: &str) -> bool {
@@ -255,6 +281,10 @@ mod tests {
         assert_eq!(server("::1"), Err(AddressError::NoPort { instead: "[::1]:80".to_owned() }));
         assert_eq!(server("[::1]"), Err(AddressError::NoPort { instead: "[::1]:80".to_owned() }));
         assert_eq!(server("2001:db8::1:80x"), Err(AddressError::Brackets { instead: "[2001:db8::1]:80x".to_owned() }));
+        assert_eq!(server("::1:80"), Err(AddressError::Brackets { instead: "[::1]:80".to_owned() }));
+        assert_eq!(listener("::1:80"), Err(AddressError::Brackets { instead: "[::1]:80".to_owned() }));
+        assert_eq!(server("/run/x"), Err(AddressError::Unmarked { instead: "unix:/run/x".to_owned() }));
+        assert_eq!(server("app:80/x"), Err(AddressError::Url { instead: "app:80".to_owned() }));
         assert_eq!(server("http://app/"), Err(AddressError::Url { instead: "app:80".to_owned() }));
     }
 
@@ -274,6 +304,7 @@ mod tests {
         assert_eq!(host_pattern("App.Example.COM."), Ok(HostPattern::Exact("app.example.com".to_owned())));
         assert_eq!(host_pattern("*.example.com"), Ok(HostPattern::Suffix("example.com".to_owned())));
         assert_eq!(host_pattern("[::1]"), Ok(HostPattern::Exact("[::1]".to_owned())));
+        assert_eq!(host_pattern("::1"), Err(HostError::Brackets("[::1]".to_owned())));
         assert_eq!(host_pattern("a.example:80"), Err(HostError::Port("a.example".to_owned())));
         assert_eq!(host_pattern("https://a.example/x"), Err(HostError::Url("a.example".to_owned())));
         assert_eq!(host_pattern("www.*"), Err(HostError::Star));

@@ -15,6 +15,7 @@ use super::suggest;
 use super::table::Fallback::{Empty, Number, Required, Text, Truth, Unset};
 use super::table::{Given, Keys, Table, table};
 use super::values::{Size, Whole};
+use super::words::LATER;
 use super::{Access, Address, Balance, CheckKind, Memory};
 
 table! {
@@ -170,6 +171,18 @@ table! {
 /// The names that can stand at the top of the file.
 pub const TOP: [&str; 7] = ["site", "pool", "tcp", "listen", "log", "drain", "worker"];
 
+/// Every table that has keys.
+const TABLES: [&Table; 8] = [
+    &SiteTable::TABLE,
+    &PoolTable::TABLE,
+    &Policy::TABLE,
+    &TcpTable::TABLE,
+    &ListenTable::TABLE,
+    &LogTable::TABLE,
+    &DrainTable::TABLE,
+    &WorkerTable::TABLE,
+];
+
 /// The listener that there is when none is written.
 pub const IMPLICIT_LISTENER: &str = "http";
 
@@ -206,7 +219,10 @@ impl File {
     #[must_use]
     pub fn read(root: &Dict, report: &mut Report<'_>) -> Self {
         for (key, value) in root.iter().filter(|(key, _)| !TOP.contains(&key.as_str())) {
-            let (message, help) = suggest::for_unknown_table(key, &TOP);
+            let (message, help) = match value.as_dict() {
+                None if !LATER.contains(&key.as_str()) => suggest::for_key_at_the_top(key, &TOP, &TABLES),
+                _ => suggest::for_unknown_table(key, &TOP),
+            };
             report.error(&Spot::root().key(key, value.tag()).at_key(), message).help(help);
         }
         let site_keys = [&SiteTable::TABLE, &Policy::TABLE];
@@ -287,6 +303,12 @@ fn named<T>(
     let mut all = BTreeMap::new();
     for (name, value) in dict {
         let spot = kind.key(name, value.tag());
+        if value.as_array().is_some_and(|list| list.iter().any(|one| one.as_dict().is_some())) {
+            report
+                .error(&spot.clone().at_key(), format!("`{spot}` must be a table, not a list of tables"))
+                .help(format!("write `[{spot}]`, with single brackets"));
+            continue;
+        }
         let Some(dict) = value.as_dict() else {
             // `[pool]` with `servers` below it: the name is missing, not the key wrong.
             let mut at = spot.clone().at_key();

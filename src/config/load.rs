@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::merge::{Merged, Origin, Setting};
 use super::problem::{Problem, Severity};
+use super::read::Files;
 use super::{Config, check, effective, file, read, rules, suggest, syntax};
 
 /// Everything that a configuration is made from.
@@ -79,10 +80,15 @@ impl Sources {
     /// A `conf.d` that is not there is empty. Files whose names begin with a dot are left out: editors keep theirs so.
     ///
     /// # Errors
-    /// One problem for each file that can't be read, which says who could not read it.
+    /// One problem for each file that can't be read, which says who could not read it; and every other problem that is
+    /// in the files that can.
     pub fn read(main: &Path) -> Result<Self, Vec<Problem>> {
-        let (main, conf_d) = read::files(main)?;
-        Ok(Self { main, conf_d, variables: read::variables(std::env::vars_os()), flags: Vec::new() })
+        let Files { main, conf_d, unreadable } = read::files(main);
+        let sources = Self { main, conf_d, variables: read::variables(std::env::vars_os()), flags: Vec::new() };
+        match unreadable.is_empty() {
+            true => Ok(sources),
+            false => Err(sources.check_beside(unreadable).problems),
+        }
     }
 
     /// The sources that consist of one text, as if it stood in a file `segue.toml`.
@@ -106,7 +112,13 @@ impl Sources {
     /// Makes the configuration, or says everything that is wrong. Pure: the same sources give the same result.
     #[must_use]
     pub fn check(&self) -> Checked {
+        self.check_beside(Vec::new())
+    }
+
+    /// The same, when a part of the sources is missing for the reasons given.
+    fn check_beside(&self, missing: Vec<Problem>) -> Checked {
         let Sorted { merged, mut problems } = self.merge();
+        problems.extend(missing);
         let complete = problems.is_empty();
         problems.extend(self.unknown_variables());
         problems.extend(rules::overridden(&merged, &self.main.path));
@@ -153,9 +165,13 @@ impl Sources {
     /// In the order of the files, then by line; what has no place last.
     fn sort(&self, problems: &mut Vec<Problem>) {
         let files: Vec<&str> = std::iter::once(&self.main).chain(&self.conf_d).map(|file| file.path.as_str()).collect();
-        problems.sort_by_key(|problem| match &problem.place {
-            Some(place) => (files.iter().position(|file| *file == place.file), place.line, place.column),
-            None => (Some(usize::MAX), 0, 0),
+        problems.sort_by_cached_key(|problem| match &problem.place {
+            // Those of files that are not text have no number among the files, and their own order.
+            Some(place) => {
+                let file = files.iter().position(|file| *file == place.file);
+                (file, place.file.clone(), place.line, place.column)
+            }
+            None => (Some(usize::MAX), String::new(), 0, 0),
         });
         problems.dedup();
     }
@@ -268,6 +284,22 @@ mod tests {
         let problems = Sources::read(Path::new("/nowhere/segue.toml")).expect_err("missing");
         assert_eq!(problems.len(), 1);
         assert_eq!(problems[0].message, "can't read /nowhere/segue.toml: there is no such file");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_hides_no_problem_of_the_others() {
+        let directory = tempfile::tempdir().expect("directory");
+        let main = directory.path().join("segue.toml");
+        std::fs::create_dir(directory.path().join("conf.d")).expect("conf.d");
+        write(&main, "[site.'*']\nto = 'in-the-link'\ncolour = 1\n");
+        std::os::unix::fs::symlink("gone", directory.path().join("conf.d/10.toml")).expect("link");
+        let problems = Sources::read(&main).expect_err("unreadable");
+        let said: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(
+            said[0].contains("`colour`") && said[1].ends_with("it is a link to a file that is not there"),
+            "{said:?}"
+        );
     }
 
     #[test]

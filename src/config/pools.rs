@@ -183,7 +183,8 @@ impl Draft<'_> {
                 report.warning(&host.spot, "`check_host` means nothing to a check that only connects");
             }
         }
-        if check.is_some() || !report.complete {
+        // Nor where there is a check that is not understood, which was said.
+        if check.is_some() || !report.complete || report.was_about(self.spot, "check") {
             return;
         }
         let timing = [spot(check_host), spot(check_interval), spot(check_timeout), spot(rise), spot(fall)];

@@ -5,13 +5,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::load::{PREFIX, SourceFile, VARIABLES};
-use super::problem::{Problem, Severity};
+use super::problem::{Place, Problem, Severity};
+
+/// The files of a configuration, as far as they can be read.
+pub struct Files {
+    /// The main file; empty when it can't be read.
+    pub main: SourceFile,
+    /// The files of `conf.d` that can be.
+    pub conf_d: Vec<SourceFile>,
+    /// One problem for each file that can't.
+    pub unreadable: Vec<Problem>,
+}
 
 /// Reads `main`, and every `conf.d/*.toml` beside it in the order of their names.
-///
-/// # Errors
-/// One problem for each file that can't be read.
-pub fn files(main: &Path) -> Result<(SourceFile, Vec<SourceFile>), Vec<Problem>> {
+pub fn files(main: &Path) -> Files {
     let mut unreadable = Vec::new();
     let mut read = |path: &Path| read_file(path).map_err(|error| unreadable.push(error)).ok();
     let main_file = read(main);
@@ -22,9 +29,11 @@ pub fn files(main: &Path) -> Result<(SourceFile, Vec<SourceFile>), Vec<Problem>>
             Vec::new()
         }
     };
-    match main_file {
-        Some(main) if unreadable.is_empty() => Ok((main, conf_d)),
-        _ => Err(unreadable.into_iter().map(Unreadable::into_problem).collect()),
+    let nothing = || SourceFile { path: main.display().to_string(), text: String::new() };
+    Files {
+        main: main_file.unwrap_or_else(nothing),
+        conf_d,
+        unreadable: unreadable.into_iter().map(Unreadable::into_problem).collect(),
     }
 }
 
@@ -35,11 +44,25 @@ struct Unreadable {
     path: PathBuf,
     #[source]
     error: io::Error,
+    /// Where it stops to be text.
+    place: Option<Place>,
 }
 
 fn read_file(path: &Path) -> Result<SourceFile, Unreadable> {
-    let text = std::fs::read_to_string(path).map_err(|error| Unreadable { path: path.to_owned(), error })?;
-    Ok(SourceFile { path: path.display().to_string(), text })
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| Unreadable { path: path.to_owned(), error, place: None })?;
+    match String::from_utf8(bytes) {
+        // What Windows puts at the front of a file is no part of its first line.
+        Ok(text) => {
+            Ok(SourceFile { path: name, text: text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text) })
+        }
+        Err(fault) => {
+            let (from, text) = (fault.utf8_error().valid_up_to(), String::from_utf8_lossy(fault.as_bytes()));
+            let place = Some(Place::new(&name, &text, from..from + char::REPLACEMENT_CHARACTER.len_utf8()));
+            let error = io::Error::new(io::ErrorKind::InvalidData, fault.utf8_error());
+            Err(Unreadable { path: path.to_owned(), error, place })
+        }
+    }
 }
 
 fn fragments(main: &Path) -> Result<Vec<PathBuf>, Unreadable> {
@@ -47,11 +70,11 @@ fn fragments(main: &Path) -> Result<Vec<PathBuf>, Unreadable> {
     let entries = match std::fs::read_dir(&directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Unreadable { path: directory, error }),
+        Err(error) => return Err(Unreadable { path: directory, error, place: None }),
     };
     let mut paths = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| Unreadable { path: directory.clone(), error })?.path();
+        let path = entry.map_err(|error| Unreadable { path: directory.clone(), error, place: None })?.path();
         let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
         if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
             paths.push(path);
@@ -64,6 +87,9 @@ fn fragments(main: &Path) -> Result<Vec<PathBuf>, Unreadable> {
 impl Unreadable {
     fn into_problem(self) -> Problem {
         let (reason, help) = match self.error.kind() {
+            io::ErrorKind::NotFound if self.path.is_symlink() => {
+                ("it is a link to a file that is not there".to_owned(), Some("make the file, or take the link away"))
+            }
             io::ErrorKind::NotFound => (
                 "there is no such file".to_owned(),
                 Some("name the file with --config; the package brings /etc/segue/segue.toml"),
@@ -72,12 +98,14 @@ impl Unreadable {
                 format!("{} may not read it", user()),
                 Some("let this user read it, and enter every directory on the way to it"),
             ),
-            io::ErrorKind::InvalidData => ("it is not UTF-8 text".to_owned(), None),
+            io::ErrorKind::InvalidData => ("it is not UTF-8 text".to_owned(), Some("save it in the encoding UTF-8")),
             io::ErrorKind::IsADirectory => ("it is a directory".to_owned(), None),
+            io::ErrorKind::NotADirectory => ("it is no directory, or lies in none".to_owned(), None),
             _ => (self.error.to_string(), None),
         };
         let message = format!("can't read {}: {reason}", self.path.display());
-        Problem { help: help.map(str::to_owned), ..Problem::new(Severity::Error, "", message) }
+        let place = self.place;
+        Problem { help: help.map(str::to_owned), place, ..Problem::new(Severity::Error, "", message) }
     }
 }
 

@@ -89,6 +89,14 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Whether something was said about `key` of the table at `spot`, by this name or by one that is understood as it.
+    #[must_use]
+    pub fn was_about(&self, spot: &Spot, key: &str) -> bool {
+        let table = format!("{spot}.");
+        let mut said = self.problems.iter().filter_map(|problem| problem.key.strip_prefix(&table));
+        said.any(|said| said == key || suggest::is_meant(said, key))
+    }
+
     /// Whether something was found that refuses the configuration.
     #[must_use]
     pub fn refuses(&self) -> bool {
@@ -137,7 +145,8 @@ pub fn found(value: &Value) -> String {
         Value::Bool(_, truth) => truth.to_string(),
         Value::Num(_, number) => match (number.to_i128(), number.to_f64()) {
             (Some(number), _) => format!("the number {number}"),
-            (None, Some(number)) => format!("the number {number}"),
+            // A fraction stays one: 1000.0, not 1000.
+            (None, Some(number)) => format!("the number {number:?}"),
             (None, None) => "a number".to_owned(),
         },
         Value::Empty(..) => "nothing".to_owned(),

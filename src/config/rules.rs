@@ -44,7 +44,7 @@ pub fn addresses(file: &File, report: &mut Report<'_>) {
     let tcp = file.tcp.iter().filter_map(|(name, tcp)| Some((name, tcp.table.0.listen.as_ref()?)));
     let mut all: Vec<(&String, &Given<Address>)> = listen.chain(tcp).collect();
     // Of two that clash, the one further down is to be changed.
-    all.sort_by_key(|(_, given)| report.order(&given.spot));
+    all.sort_by_cached_key(|(_, given)| report.order(&given.spot));
     for (index, (_, given)) in all.iter().enumerate() {
         if matches!(given.value, Address::Ip(ip) if ip.port() == 0) {
             report
@@ -68,7 +68,7 @@ pub fn addresses(file: &File, report: &mut Report<'_>) {
 pub fn hosts(file: &File, report: &mut Report<'_>) {
     let mut seen = HashMap::new();
     let mut sites: Vec<_> = file.site.iter().collect();
-    sites.sort_by_key(|(_, site)| report.order(&site.spot));
+    sites.sort_by_cached_key(|(_, site)| report.order(&site.spot));
     for (host, site) in sites {
         match address::host_pattern(host) {
             Ok(pattern) => {
@@ -82,7 +82,9 @@ pub fn hosts(file: &File, report: &mut Report<'_>) {
                 let problem =
                     report.error(&site.spot, format!("{} can't be the host of a site: {fault}", quoted(host)));
                 problem.help(match fault {
-                    address::HostError::Url(instead) | address::HostError::Port(instead) => {
+                    address::HostError::Url(instead)
+                    | address::HostError::Port(instead)
+                    | address::HostError::Brackets(instead) => {
                         format!("write `[site.{}]`", quoted(&instead))
                     }
                     _ => "write a host name, `*.example.com`, or `*` for every host".to_owned(),

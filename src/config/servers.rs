@@ -46,9 +46,10 @@ fn bad_address(fault: &AddressError, text: &str, form: &str, spot: &Spot, report
             "write {} for plain HTTP; TLS towards servers is not supported in this version",
             quoted(instead)
         )),
-        AddressError::Brackets { instead } | AddressError::Url { instead } | AddressError::Name { instead } => {
-            problem.help(format!("write {}", quoted(instead)))
-        }
+        AddressError::Brackets { instead }
+        | AddressError::Unmarked { instead }
+        | AddressError::Url { instead }
+        | AddressError::Name { instead } => problem.help(format!("write {}", quoted(instead))),
         AddressError::Port | AddressError::Path | AddressError::Host => problem.help(format!("write {form}")),
     };
 }
@@ -178,11 +179,16 @@ fn check_kind(text: &str) -> Result<CheckKind, String> {
     if text == "connect" {
         return Ok(CheckKind::Connect);
     }
+    let plain = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if plain != text && check_kind(&plain).is_ok() {
+        return Err(format!("write {}", quoted(&plain)));
+    }
     if text.starts_with('/') {
         return Err(format!("write the method first: {}", quoted(&format!("GET {text}"))));
     }
-    let Some((method, path)) = text.split_once(' ') else {
-        let connect = matches!(text.to_ascii_lowercase().as_str(), "tcp" | "connect" | "connection" | "tcp-check");
+    let Some((method, path)) = text.trim_end().split_once(' ') else {
+        let connect =
+            matches!(text.trim().to_ascii_lowercase().as_str(), "tcp" | "connect" | "connection" | "tcp-check");
         return Err(if connect {
             "write \"connect\"".to_owned()
         } else {
@@ -198,6 +204,11 @@ fn check_kind(text: &str) -> Result<CheckKind, String> {
     }
     if !path.starts_with('/') {
         return Err("the path must begin with a slash".to_owned());
+    }
+    // As HAProxy's `option httpchk` has it, with a version and perhaps a field.
+    if let Some((path, rest)) = path.split_once(" HTTP/") {
+        let host = if rest.to_ascii_lowercase().contains("host:") { ", and the host as `check_host`" } else { "" };
+        return Err(format!("the version is left out: write {}{host}", quoted(&format!("{method} {path}"))));
     }
     if let Some(bad) = path.chars().find(|character| !character.is_ascii_graphic() || *character == '#') {
         return Err(format!("the path can't have the character {bad:?}; percent-encode it"));

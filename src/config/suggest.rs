@@ -5,6 +5,7 @@ use figment::value::Value;
 use super::problem::Problem;
 use super::report::quoted;
 use super::spot::Spot;
+use super::table::Table;
 use super::words::{FOREIGN_KEYS, FOREIGN_TABLES, LATER, later};
 
 /// The candidate that is spelled most like `given`, if one is close enough to be meant.
@@ -77,6 +78,19 @@ pub fn for_unknown_table(name: &str, known: &[&str]) -> (String, String) {
     match closest(name, known.iter().copied()) {
         Some(close) => (message, format!("did you mean `{close}`?")),
         None => (message, format!("the tables are {}", list(known))),
+    }
+}
+
+/// What is wrong with a key before the first header, which no table has, and what to write instead.
+#[must_use]
+pub fn for_key_at_the_top(key: &str, known: &[&str], tables: &[&Table]) -> (String, String) {
+    let mut owners: Vec<String> = Vec::new();
+    for table in tables.iter().filter(|table| table.keys.iter().any(|own| own.name == key)) {
+        owners.push(format!("`{}`", table.header));
+    }
+    match owners.is_empty() {
+        true => for_unknown_table(key, known),
+        false => (format!("`{key}` stands in no table"), format!("write it below {}", owners.join(" or "))),
     }
 }
 

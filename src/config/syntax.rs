@@ -80,6 +80,9 @@ fn help(place: &Place, message: &str) -> Option<String> {
     if message.contains("missing comma") {
         return Some("put a comma between the elements of the list".to_owned());
     }
+    if line.split('#').next().is_some_and(|code| code.contains(['“', '”', '„', '‘', '’'])) {
+        return Some("quotation marks are straight: `\"`".to_owned());
+    }
     if message.starts_with(UNCLOSED) {
         return Some("something opened in this line, or above it, is not closed".to_owned());
     }

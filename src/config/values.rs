@@ -63,10 +63,10 @@ impl<const MIN: u64, const MAX: u64> Form for Size<MIN, MAX> {
                 problem.help(format!("write \"{digits}{unit}iB\" (times 1024) or \"{digits}{unit}B\" (times 1000)",));
             }
             (Some(UnitError::NoUnit), _, Some(number)) => {
-                problem.help(format!("write `{} = \"{number}B\"`, or KiB, MiB, GiB", spot.name()));
+                Self::with_unit(number).map(|help| problem.help(format!("write `{} = {help}", spot.name())));
             }
             (_, Some(number), _) => {
-                problem.help(format!("write `{} = \"{number}B\"`, or KiB, MiB, GiB", spot.name()));
+                Self::with_unit(&number).map(|help| problem.help(format!("write `{} = {help}", spot.name())));
             }
             (Some(_), ..) => {
                 problem.help("units are B, KiB, MiB, GiB (times 1024) and kB, MB, GB (times 1000)");
@@ -74,6 +74,17 @@ impl<const MIN: u64, const MAX: u64> Form for Size<MIN, MAX> {
             (None, ..) => {}
         }
         None
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
+    /// The end of "write …": `number` with the smallest unit that makes it allowed, if one does.
+    fn with_unit(number: &str) -> Option<String> {
+        let allowed =
+            |unit: &&str| units::size(&format!("{number}{unit}")).is_ok_and(|size| (MIN..=MAX).contains(&size));
+        let unit = ["B", "KiB", "MiB", "GiB"].into_iter().find(allowed)?;
+        let others = if unit == "B" { ", or KiB, MiB, GiB" } else { "" };
+        Some(format!("\"{number}{unit}\"`{others}"))
     }
 }
 

@@ -463,11 +463,16 @@ impl Supervisor {
     /// Ends with `code`. Workers that are left see their channel closed, and end too; when the service could not
     /// start there is at most one, and it serves nobody.
     fn end(mut self, code: u8) -> ExitCode {
-        if self.generations.phase() == Phase::Starting {
+        let never_served = self.generations.phase() == Phase::Starting;
+        if never_served {
             self.workers.kill_all();
         }
         self.notify.status(&status::line(&self.generations, Instant::now()));
         let _ = self.journal.finish(JOURNAL_DEADLINE); // nobody is left to be told
+        drop(self.clients);
+        if never_served && !self.listeners.all().is_empty() {
+            hold_off(&self.signals);
+        }
         ExitCode::from(code)
     }
 }
@@ -477,6 +482,16 @@ impl Regular {
     fn starting(notify: &Notify, now: Instant) -> Self {
         Self { alive: notify.watchdog_interval().map(|_| now), extend: now, status: now, weigh: now }
     }
+}
+
+/// Waits before the end of a service that did not start. A client that waits at a socket of systemd makes it start the
+/// service again at once; too often in a short time (`TriggerLimitBurst=`, 20 within 2 s), and systemd closes the socket
+/// for good. A signal ends the wait.
+fn hold_off(signals: &Signals) {
+    let mut watched = [PollFd::new(signals, PollFlags::IN)];
+    let pause = Timespec { tv_sec: PAUSE_BEFORE_NEXT_START, tv_nsec: 0 };
+    // an error shortens the wait, nothing else
+    let _ = rustix::event::poll(&mut watched, Some(&pause));
 }
 
 fn open_signals() -> Result<Signals, StartError> {
@@ -506,3 +521,5 @@ const WEIGH_INTERVAL: Duration = Duration::from_secs(3);
 /// What systemd is asked for again and again while a start, a reload or a stop goes on.
 const EXTENSION: Duration = Duration::from_secs(20);
 const JOURNAL_DEADLINE: Duration = Duration::from_secs(2);
+/// Seconds between the end of a start that failed and the next one.
+const PAUSE_BEFORE_NEXT_START: i64 = 1;

@@ -29,6 +29,10 @@ fn each_mistake_gives_one_message_with_its_line(release: Release) {
 fn an_unreadable_file_is_named(release: Release) {
     let machine = Machine::started(release);
     machine.ok("chmod 600 /etc/segue/segue.toml");
+    // root may read it, and would be told that all is well
+    let check = machine.run("segue check");
+    assert_eq!(check.status.code(), Some(78));
+    assert!(check.stderr.contains("/etc/segue/segue.toml: the user segue "), "{}", check.stderr);
     let reload = machine.run("systemctl reload proxy");
     assert_eq!(reload.status.code(), Some(1));
     let status = machine.property("StatusText");

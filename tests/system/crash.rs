@@ -11,6 +11,7 @@ facts![
     a_killed_supervisor_comes_back_on_the_same_sockets_and_nobody_is_refused,
     a_server_that_dies_under_load_is_seen_by_no_client,
     a_broken_config_at_start_fails_visibly_and_the_next_start_works,
+    a_client_of_a_service_that_cannot_start_waits_until_it_can,
 ];
 
 /// A load that goes on when a connection breaks, and an answer is short: those of a killed process do.
@@ -95,4 +96,27 @@ fn a_broken_config_at_start_fails_visibly_and_the_next_start_works(release: Rele
     machine.configure(farm::CONFIG);
     machine.ok("systemctl start proxy-http.socket proxy.service");
     machine.ok(&format!("curl --silent --show-error --fail --max-time 5 {}", farm::URL));
+}
+
+// systemd started the service again and again for the client that waits, and then closed the socket for good:
+// trigger-limit-hit. Here the limit is so low that it strikes on a slow machine too.
+fn a_client_of_a_service_that_cannot_start_waits_until_it_can(release: Release) {
+    let machine = farm::machine(release);
+    machine.ok("mkdir -p /etc/systemd/system/proxy-http.socket.d");
+    machine.write("/etc/systemd/system/proxy-http.socket.d/limit.conf", "[Socket]\nTriggerLimitBurst=4\n");
+    machine.ok("systemctl daemon-reload");
+    machine.configure("[site.\"*\"]\nto = 5\n");
+    assert!(!machine.run("systemctl restart proxy.service").status.success());
+    machine.ok(&format!(
+        "systemd-run --quiet --unit=client curl --silent --fail --max-time 60 --output /run/answer {}",
+        farm::URL
+    ));
+    wait_for("several starts", Duration::from_secs(60), || {
+        (machine.entries("PROXY_EVENT=start-refused") > 5).then_some(())
+    });
+    assert_eq!(machine.ok("systemctl is-active proxy-http.socket"), "active");
+    machine.configure(farm::CONFIG);
+    wait_for("the answer", Duration::from_secs(60), || {
+        machine.run("cat /run/answer").stdout.contains("10.0.0.").then_some(())
+    });
 }

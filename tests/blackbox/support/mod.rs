@@ -12,7 +12,7 @@ pub use asked::Asked;
 pub use notifications::Notifications;
 pub use proxy::Proxy;
 pub use server::Server;
-pub use service::{Run, Service};
+pub use service::{Run, SEGUE, Service, children};
 pub use site::Site;
 pub use wire::{Answer, Ending, Head, Wire};
 

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::{Notifications, signal, wait_for};
 
 /// The binary under test.
-const SEGUE: &str = env!("CARGO_BIN_EXE_segue");
+pub const SEGUE: &str = env!("CARGO_BIN_EXE_segue");
 
 /// How a service is to run: its files live as long as this, over several runs.
 pub struct Run {
@@ -242,7 +242,8 @@ impl Drop for Service<'_> {
     }
 }
 
-fn children(pid: u32) -> Vec<u32> {
+/// Pids of the children of a process.
+pub fn children(pid: u32) -> Vec<u32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let text = std::fs::read_to_string(Path::new(&path)).unwrap_or_default();
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()

@@ -1,0 +1,88 @@
+//! Reads the configuration as the user of the service, when root asks: what root alone may read is good for nothing.
+//!
+//! For `segue check` and `segue diff`, which are to say beforehand what a reload would say.
+
+use std::path::Path;
+use std::thread;
+
+use rustix::fs::{Gid, Uid};
+use rustix::process::geteuid;
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use super::CONFIG;
+use crate::config::load::Sources;
+use crate::config::problem::Problem;
+
+/// The sources with the main file `main`. Those of the package are read with the rights of the service where that can
+/// be done; all others, drafts say, with those of whoever asks.
+///
+/// # Errors
+/// As [`Sources::read`].
+pub fn sources(main: &Path) -> Result<Sources, Vec<Problem>> {
+    let account = (geteuid().is_root() && main == Path::new(CONFIG)).then(Account::of_the_service).flatten();
+    let Some(account) = account else {
+        return Sources::read(main);
+    };
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            // without the capability to do so, root is as good as anybody
+            let _ = account.take_on();
+            Sources::read(main)
+        });
+        reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Who the service is.
+#[derive(Debug, PartialEq, Eq)]
+struct Account {
+    user: u32,
+    group: u32,
+    /// Every group that has it as a member.
+    groups: Vec<u32>,
+}
+
+impl Account {
+    fn of_the_service() -> Option<Self> {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        Self::find(USER, &read("/etc/passwd"), &read("/etc/group"))
+    }
+
+    /// Finds `name` in passwd(5) and group(5).
+    fn find(name: &str, passwd: &str, group: &str) -> Option<Self> {
+        let mut accounts = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        let account = accounts.find(|fields| fields.first() == Some(&name))?;
+        let groups = group.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        let member = groups.filter(|fields| fields.get(3).is_some_and(|all| all.split(',').any(|one| one == name)));
+        Some(Self {
+            user: account.get(2)?.parse().ok()?,
+            group: account.get(3)?.parse().ok()?,
+            groups: member.filter_map(|fields| fields.get(2)?.parse().ok()).collect(),
+        })
+    }
+
+    /// Gives this thread, and no other, the rights of the account.
+    fn take_on(&self) -> rustix::io::Result<()> {
+        let (user, group) = (Uid::from_raw(self.user), Gid::from_raw(self.group));
+        set_thread_groups(&self.groups.iter().map(|group| Gid::from_raw(*group)).collect::<Vec<_>>())?;
+        set_thread_res_gid(group, group, group)?;
+        set_thread_res_uid(user, user, user)
+    }
+}
+
+/// `User=` of proxy.service.
+const USER: &str = "segue";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_has_its_own_group_and_those_it_is_a_member_of() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nsegue:x:997:996:Segue:/var/lib/segue:/usr/sbin/nologin\n";
+        let group = "segue:x:996:\nssl-cert:x:110:postgres,segue\nadm:x:4:seguesque\n";
+        let found = Account::find("segue", passwd, group);
+        assert_eq!(found, Some(Account { user: 997, group: 996, groups: vec![110] }));
+        assert_eq!(Account::find("seg", passwd, group), None);
+    }
+}
