@@ -167,14 +167,23 @@ impl Exchange {
     pub(super) fn begin_attempt(&mut self, server: usize, now: Instant) {
         let server = server as Index; // checked: a pool has fewer servers than that
         self.attempting = Some(Attempting { server, reused: false, began: now });
+        self.phase = Phase::Connect;
+        (self.timers.connected, self.timers.sent) = (0, 0); // those of an attempt before say nothing of this one
     }
 
     /// The attempt has its connection.
     pub(super) fn connected(&mut self, reused: bool, now: Instant) {
         self.timers.connected = self.at(now);
+        self.phase = Phase::Request;
         if let Some(attempting) = &mut self.attempting {
             attempting.reused = reused;
         }
+    }
+
+    /// The server has the whole request.
+    pub(super) fn sent(&mut self, now: Instant) {
+        self.timers.sent = self.at(now);
+        self.phase = Phase::Response;
     }
 
     /// Notes how the attempt went.
