@@ -3,6 +3,7 @@
 //! It lives as long as the response body (or the tunnel that it became): dropped, it writes its record and the
 //! connection is idle again. Dropped before its end was said, the client went away.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 use super::client::{Client, HeadSeen};
 use super::fault::Fault;
+use super::headers;
 use super::thread::Thread;
 use super::underway::Entry;
 use crate::http1::raw::RawHead;
@@ -34,6 +36,8 @@ pub struct Exchange {
     pub(super) method: Option<Method>,
     /// As it came; an empty one where none was found right.
     pub(super) head: Rc<RawHead>,
+    /// The client as the generation before believed it, when that had the head.
+    pub(super) told_client: Option<SocketAddr>,
     pub(super) site: Option<Index>,
     pub(super) pool: Option<Index>,
     pub(super) status: u16,
@@ -111,6 +115,7 @@ impl Exchange {
             protocol: if facts.version == Version::HTTP_10 { Protocol::Http10 } else { Protocol::Http11 },
             method: None,
             head,
+            told_client: None,
             site: None,
             pool: None,
             status: 0,
@@ -283,6 +288,11 @@ impl Exchange {
         });
     }
 
+    /// The client: whom a trusted proxy names, or the peer.
+    pub(super) fn believed_client(&self) -> Option<SocketAddr> {
+        self.told_client.or_else(|| headers::told_client(self)).or(self.client.peer)
+    }
+
     /// What stands in the record, but for what has to be copied.
     fn record(&mut self, end: End) -> Record {
         Record {
@@ -291,7 +301,7 @@ impl Exchange {
             listener: self.client.listener,
             site: self.site,
             pool: self.pool,
-            client: self.client.peer,
+            client: self.believed_client(),
             protocol: self.protocol,
             method: self.method.take(),
             target: Box::default(),
