@@ -248,7 +248,7 @@ impl Attempt<'_> {
         let now = Instant::now();
         self.exchange.end_attempt(outcome, now);
         if outcome == Outcome::Responded {
-            self.exchange.timers.responded = self.exchange.at(now);
+            self.exchange.responds(now);
         }
         answered
     }

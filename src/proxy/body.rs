@@ -136,7 +136,7 @@ impl Reply {
             timeout: exchange.thread.plan.pools[pool].settings.response_timeout,
             upload,
             open: Some(open),
-            came: Some(exchange.responded()),
+            came: Some(exchange.responded),
         };
         let came = relayed.came;
         relayed.finish_if_whole(&mut exchange, came);

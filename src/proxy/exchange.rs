@@ -45,6 +45,8 @@ pub struct Exchange {
     end: Option<End>,
     detail: Option<Box<str>>,
     pub(super) timers: Timers,
+    /// When the head of the response came. The timers cannot tell: they end after an hour, which an upload may last.
+    pub(super) responded: Instant,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) attempts: SmallVec<[Attempt; 1]>,
@@ -123,6 +125,7 @@ impl Exchange {
             end: None,
             detail: None,
             timers: Timers { head: took, ..Timers::default() },
+            responded: opened,
             bytes_in: 0,
             bytes_out: 0,
             attempts: SmallVec::new(),
@@ -163,9 +166,10 @@ impl Exchange {
         micros(self.opened, instant).max(1)
     }
 
-    /// When the head of the response came.
-    pub(super) fn responded(&self) -> Instant {
-        self.opened + Duration::from_micros(self.timers.responded.into())
+    /// The head of the response has come.
+    pub(super) fn responds(&mut self, now: Instant) {
+        self.timers.responded = self.at(now);
+        self.responded = now;
     }
 
     /// An attempt against a server begins.
@@ -373,4 +377,33 @@ const NO_HEAD: RequestHead = RequestHead {
 
 fn micros(from: Instant, to: Instant) -> u32 {
     u32::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::observe::journal::{Identity, Journal, Role};
+    use crate::observe::metrics::Counters;
+    use crate::proxy::Plan;
+
+    const LONG: Duration = Duration::from_secs(3 * 3600);
+
+    // The connection was idle for as long as the upload had taken beyond an hour, and closed as such.
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn a_response_comes_when_it_comes_however_long_that_took() {
+        let plan = Arc::new(Plan::new(1, Config::from_toml("[listen.http]\n").expect("a configuration")));
+        let journal = Journal::start(Identity { role: Role::Worker, generation: Some(1) }, None).expect("a journal");
+        let thread = Thread::start(0, plan.clone(), Counters::new(&plan.names), journal);
+        let client = Rc::new(Client::new(0, None, thread.wheel.alarm()));
+        let mut exchange = Exchange::open_tcp(&thread, &client);
+        tokio::time::advance(LONG).await;
+        let now = Instant::now();
+        exchange.responds(now);
+        exchange.finish(exchange.responded);
+        drop(exchange);
+        assert_eq!(client.closed(), now);
+    }
 }
