@@ -104,7 +104,8 @@ table! {
         /// From the end of the request, or its last progress, to the head of the response, and the longest silence
         /// inside the response body. Before the head: 504.
         response_timeout: Duration = Text("50s"),
-        /// The longest silence inside a tunnel (WebSocket and other upgrades, TCP), both directions together.
+        /// The longest silence inside a tunnel (WebSocket and other upgrades, TCP), both directions together. Once one
+        /// side has closed its sending side it is no more than 60 seconds.
         tunnel_timeout: Duration = Text("1h"),
         /// How long an idle connection to a server is kept for the next request. Less than the server keeps it.
         keep_alive: Duration = Text("4s"),

@@ -102,6 +102,9 @@ pub struct Story {
     pub timers: Timers,
     /// Every try against a server, in order.
     pub attempts: Vec<Try>,
+    /// The client as it was believed; none when an older version tells the story.
+    #[serde(default)]
+    pub client: Option<SocketAddr>,
 }
 
 /// One try against a server.

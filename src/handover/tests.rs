@@ -48,6 +48,7 @@ fn story() -> Story {
         status: 101,
         timers: Timers { head: 1, connected: 2, sent: 3, responded: 4, total: 5 },
         attempts: vec![Try { server: "10.0.0.1:80".to_owned(), reused: false, outcome: Outcome::Responded, took: 7 }],
+        client: Some("192.0.2.1:0".parse().expect("an address")),
     }
 }
 

@@ -68,19 +68,19 @@ impl<'h> Lines<'h> {
         Some(RequestLine { method, target, version })
     }
 
-    /// `HTTP/1.x`, a status, and perhaps a reason.
-    pub(super) fn status_line(&mut self) -> Option<(Version, StatusCode)> {
+    /// `HTTP/1.x`, a status, and the reason, which may be empty.
+    pub(super) fn status_line(&mut self) -> Option<(Version, StatusCode, &'h [u8])> {
         let (start, rest) = self.bytes.split_first_chunk::<12>()?;
         let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor, b' ', status @ ..] = start else {
             return None;
         };
         let version = version(*minor)?;
-        let reason = match rest.first()? {
-            b' ' => 1 + fields::value_len(&rest[1..]),
-            _ => 0,
+        let (space, reason) = match rest.split_first()? {
+            (b' ', rest) => (1, &rest[..fields::value_len(rest)]),
+            _ => (0, &rest[..0]),
         };
-        self.end_line(start.len() + reason)?;
-        Some((version, StatusCode::from_bytes(status).ok()?))
+        self.end_line(start.len() + space + reason.len())?;
+        Some((version, StatusCode::from_bytes(status).ok()?, reason))
     }
 
     /// The next field; `Some(None)` after the last one, once the empty line is cut too.

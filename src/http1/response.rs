@@ -30,6 +30,8 @@ pub struct Asked {
 pub struct ResponseHead {
     /// The status, from 100 to 999.
     pub status: StatusCode,
+    /// The reason, which may be empty, of a status that nobody knows.
+    pub reason: Option<Vec<u8>>,
     /// HTTP/1.0 or HTTP/1.1.
     pub version: Version,
     /// The fields to pass on, each a line with its CRLF, in the order in which they came. No hop-by-hop field is among
@@ -212,6 +214,7 @@ fn parse_whole(bytes: &[u8], asked: Asked, max_head: usize) -> Option<(usize, Ju
 #[derive(Default)]
 struct Said {
     status: StatusCode,
+    reason: Option<Vec<u8>>,
     version: Version,
     /// Those that neither frame the body nor are for one connection only.
     fields: Vec<u8>,
@@ -234,7 +237,11 @@ impl Said {
     /// `None` unless `bytes` start with a head that is one from its first byte to its last.
     fn read(&mut self, bytes: &[u8]) -> Option<(usize, Result<(), ResponseFault>)> {
         let mut lines = Lines::new(bytes);
-        (self.version, self.status) = lines.status_line()?;
+        let reason;
+        (self.version, self.status, reason) = lines.status_line()?;
+        if self.status.canonical_reason().is_none() {
+            self.reason = Some(reason.to_vec());
+        }
         self.fields = Vec::with_capacity(ROOM);
         let mut copying = Copying::new(bytes);
         // what is wrong with a line goes before what a field says wrong
@@ -300,6 +307,7 @@ impl Said {
         let body = self.body(asked)?;
         Ok(Box::new(ResponseHead {
             status: self.status,
+            reason: self.reason.take(),
             version: self.version,
             trailers: self.announced()?,
             body,

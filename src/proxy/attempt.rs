@@ -15,7 +15,8 @@ use super::exchange::Exchange;
 use super::fault::Fault;
 use super::thread::Thread;
 use crate::http1::response::{Asked, ResponseHead};
-use crate::observe::record::Outcome;
+use crate::observe::WithCauses;
+use crate::observe::record::{Outcome, Phase};
 use crate::pool::health::State;
 use crate::pool::{Open, Pool};
 use crate::upstream::connection::{Connection, ResponseError};
@@ -178,7 +179,7 @@ impl Course {
         let stale = failure.stale && !self.fresh_only;
         if !safe || (!stale && self.retries >= self.plan.settings.retries) {
             if let Some(cause) = &failure.cause {
-                exchange.explain(cause);
+                exchange.explain(&WithCauses(&**cause));
             }
             return Err(fault(&self.plan, server, failure.outcome));
         }
@@ -247,7 +248,7 @@ impl Attempt<'_> {
         let now = Instant::now();
         self.exchange.end_attempt(outcome, now);
         if outcome == Outcome::Responded {
-            self.exchange.timers.responded = self.exchange.at(now);
+            self.exchange.responds(now);
         }
         answered
     }
@@ -315,11 +316,9 @@ impl Attempt<'_> {
             alarm: &alarm,
             informational: 0,
             since: None,
-            sent: None,
         };
         connection.begin();
         let answered = poll_fn(|cx| asking.poll(cx, self.exchange, connection, upload)).await;
-        self.exchange.timers.sent = asking.sent.map_or(0, |sent| self.exchange.at(sent));
         answered.map_err(|error| match error {
             AskError::Client(fault) => Ended::Client(fault),
             AskError::Server(outcome, cause) => {
@@ -374,8 +373,6 @@ struct Asking<'a> {
     informational: u8,
     /// Since when the server has been silent.
     since: Option<Instant>,
-    /// When the last byte of the request was sent.
-    sent: Option<Instant>,
 }
 
 enum AskError {
@@ -387,7 +384,7 @@ impl Asking<'_> {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         connection: &mut Connection,
         upload: &mut Upload,
     ) -> Poll<Result<Box<ResponseHead>, AskError>> {
@@ -397,8 +394,8 @@ impl Asking<'_> {
         if progress {
             self.since = Some(Instant::now());
         }
-        if waiting == Waiting::Nothing && self.sent.is_none() {
-            self.sent = self.since.or_else(|| Some(Instant::now()));
+        if waiting == Waiting::Nothing && exchange.phase == Phase::Request {
+            exchange.sent(self.since.unwrap_or_else(Instant::now));
         }
         loop {
             match connection.poll_head(cx, self.asked, &exchange.thread.reads) {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::attempt::{Answer, PoolOf};
 use super::exchange::Exchange;
 use crate::net::Stream;
+use crate::observe::WithCauses;
 use crate::observe::record::{End, Phase, Protocol};
 use crate::pool::Open;
 use crate::upstream::connection::{Connection, Piece, ResponseError};
@@ -135,7 +136,7 @@ impl Reply {
             timeout: exchange.thread.plan.pools[pool].settings.response_timeout,
             upload,
             open: Some(open),
-            came: Some(exchange.responded()),
+            came: Some(exchange.responded),
         };
         let came = relayed.came;
         relayed.finish_if_whole(&mut exchange, came);
@@ -157,7 +158,7 @@ impl Reply {
                     BodyError::Silent => End::ServerTimeout,
                 };
                 exchange.ends(end, Phase::Body);
-                exchange.explain(&error);
+                exchange.explain(&WithCauses(error));
             }
         }
     }

@@ -3,6 +3,7 @@
 //! It lives as long as the response body (or the tunnel that it became): dropped, it writes its record and the
 //! connection is idle again. Dropped before its end was said, the client went away.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 use super::client::{Client, HeadSeen};
 use super::fault::Fault;
+use super::headers;
 use super::thread::Thread;
 use super::underway::Entry;
 use crate::http1::raw::RawHead;
@@ -34,6 +36,8 @@ pub struct Exchange {
     pub(super) method: Option<Method>,
     /// As it came; an empty one where none was found right.
     pub(super) head: Rc<RawHead>,
+    /// The client as the generation before believed it, when that had the head.
+    pub(super) told_client: Option<SocketAddr>,
     pub(super) site: Option<Index>,
     pub(super) pool: Option<Index>,
     pub(super) status: u16,
@@ -41,6 +45,8 @@ pub struct Exchange {
     end: Option<End>,
     detail: Option<Box<str>>,
     pub(super) timers: Timers,
+    /// When the head of the response came. The timers cannot tell: they end after an hour, which an upload may last.
+    pub(super) responded: Instant,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) attempts: SmallVec<[Attempt; 1]>,
@@ -111,6 +117,7 @@ impl Exchange {
             protocol: if facts.version == Version::HTTP_10 { Protocol::Http10 } else { Protocol::Http11 },
             method: None,
             head,
+            told_client: None,
             site: None,
             pool: None,
             status: 0,
@@ -118,6 +125,7 @@ impl Exchange {
             end: None,
             detail: None,
             timers: Timers { head: took, ..Timers::default() },
+            responded: opened,
             bytes_in: 0,
             bytes_out: 0,
             attempts: SmallVec::new(),
@@ -158,23 +166,33 @@ impl Exchange {
         micros(self.opened, instant).max(1)
     }
 
-    /// When the head of the response came.
-    pub(super) fn responded(&self) -> Instant {
-        self.opened + Duration::from_micros(self.timers.responded.into())
+    /// The head of the response has come.
+    pub(super) fn responds(&mut self, now: Instant) {
+        self.timers.responded = self.at(now);
+        self.responded = now;
     }
 
     /// An attempt against a server begins.
     pub(super) fn begin_attempt(&mut self, server: usize, now: Instant) {
         let server = server as Index; // checked: a pool has fewer servers than that
         self.attempting = Some(Attempting { server, reused: false, began: now });
+        self.phase = Phase::Connect;
+        (self.timers.connected, self.timers.sent) = (0, 0); // those of an attempt before say nothing of this one
     }
 
     /// The attempt has its connection.
     pub(super) fn connected(&mut self, reused: bool, now: Instant) {
         self.timers.connected = self.at(now);
+        self.phase = Phase::Request;
         if let Some(attempting) = &mut self.attempting {
             attempting.reused = reused;
         }
+    }
+
+    /// The server has the whole request.
+    pub(super) fn sent(&mut self, now: Instant) {
+        self.timers.sent = self.at(now);
+        self.phase = Phase::Response;
     }
 
     /// Notes how the attempt went.
@@ -274,6 +292,11 @@ impl Exchange {
         });
     }
 
+    /// The client: whom a trusted proxy names, or the peer.
+    pub(super) fn believed_client(&self) -> Option<SocketAddr> {
+        self.told_client.or_else(|| headers::told_client(self)).or(self.client.peer)
+    }
+
     /// What stands in the record, but for what has to be copied.
     fn record(&mut self, end: End) -> Record {
         Record {
@@ -282,7 +305,7 @@ impl Exchange {
             listener: self.client.listener,
             site: self.site,
             pool: self.pool,
-            client: self.client.peer,
+            client: self.believed_client(),
             protocol: self.protocol,
             method: self.method.take(),
             target: Box::default(),
@@ -354,4 +377,33 @@ const NO_HEAD: RequestHead = RequestHead {
 
 fn micros(from: Instant, to: Instant) -> u32 {
     u32::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::observe::journal::{Identity, Journal, Role};
+    use crate::observe::metrics::Counters;
+    use crate::proxy::Plan;
+
+    const LONG: Duration = Duration::from_secs(3 * 3600);
+
+    // The connection was idle for as long as the upload had taken beyond an hour, and closed as such.
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn a_response_comes_when_it_comes_however_long_that_took() {
+        let plan = Arc::new(Plan::new(1, Config::from_toml("[listen.http]\n").expect("a configuration")));
+        let journal = Journal::start(Identity { role: Role::Worker, generation: Some(1) }, None).expect("a journal");
+        let thread = Thread::start(0, plan.clone(), Counters::new(&plan.names), journal);
+        let client = Rc::new(Client::new(0, None, thread.wheel.alarm()));
+        let mut exchange = Exchange::open_tcp(&thread, &client);
+        tokio::time::advance(LONG).await;
+        let now = Instant::now();
+        exchange.responds(now);
+        exchange.finish(exchange.responded);
+        drop(exchange);
+        assert_eq!(client.closed(), now);
+    }
 }

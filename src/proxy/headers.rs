@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::Version;
 use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use super::exchange::Exchange;
 use super::fault::Fault;
@@ -33,7 +34,7 @@ impl Origin<'_> {
     /// What a trusted proxy says in the field of this name, which is in lower case. Where nothing would be believed
     /// nobody looks.
     fn told<'h, const N: usize>(&self, head: &'h RawHead, name: &'static [u8; N]) -> Option<&'h [u8]> {
-        if self.trusted { head.values(name).next() } else { None }
+        if self.trusted { head.values(name).next().filter(|value| !value.is_empty()) } else { None }
     }
 }
 
@@ -44,10 +45,8 @@ impl Origin<'_> {
 pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, trusted: &[IpNet]) -> Result<(), Fault> {
     let head = &exchange.head;
     let address = exchange.client.peer.map(|peer| plain(&peer));
-    let origin = Origin {
-        trusted: address.is_some_and(|address| trusted.iter().any(|net| net.contains(&address))),
-        host: exchange.host_bytes(),
-    };
+    let origin =
+        Origin { trusted: address.is_some_and(|address| is_in(trusted, address)), host: exchange.host_bytes() };
     encode::request_line(out, head.method(), exchange.path());
     encode::raw_field(out, "host", origin.host);
     write_fields(out, exchange, &origin)?;
@@ -160,7 +159,7 @@ fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, origin: &Origin<'_>) {
     if !client.is_empty() {
         out.extend_from_slice(b"x-forwarded-for: ");
         if origin.trusted {
-            for value in head.values(b"x-forwarded-for") {
+            for value in head.values(b"x-forwarded-for").filter(|value| !value.is_empty()) {
                 out.extend_from_slice(value);
                 out.extend_from_slice(b", ");
             }
@@ -187,6 +186,44 @@ fn write_upgrade(out: &mut Vec<u8>, head: &RawHead) {
     }
 }
 
+/// The client as trusted proxies name it, if the peer is one and names somebody. The port is 0 where none was said.
+pub(super) fn told_client(exchange: &Exchange) -> Option<SocketAddr> {
+    let listener = exchange.thread.plan.config.listeners.get(usize::from(exchange.client.listener))?;
+    let trusted = &listener.trusted_proxies;
+    if !is_in(trusted, plain(&exchange.client.peer?)) {
+        return None;
+    }
+    let values: SmallVec<[&[u8]; 2]> = exchange.head.values(b"x-forwarded-for").collect();
+    named_by(&values, trusted)
+}
+
+/// Each proxy adds whom it saw: from the last address back, the first one that is not a trusted proxy's itself. Before
+/// that one anybody may have written what they like.
+fn named_by(forwarded_for: &[&[u8]], trusted: &[IpNet]) -> Option<SocketAddr> {
+    let mut named = None;
+    for text in forwarded_for.iter().rev().flat_map(|value| value.rsplit(|byte| *byte == b',')) {
+        let Some(address) = address(text) else { break };
+        named = Some(address);
+        if !is_in(trusted, address.ip()) {
+            break;
+        }
+    }
+    named
+}
+
+/// An address in any of the ways in which proxies write one, with a port or without.
+fn address(text: &[u8]) -> Option<SocketAddr> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let alone = bare.parse().map(|ip: IpAddr| SocketAddr::new(ip, 0));
+    let found: SocketAddr = alone.or_else(|_| text.parse()).ok()?;
+    Some(SocketAddr::new(plain(&found), found.port()))
+}
+
+fn is_in(nets: &[IpNet], address: IpAddr) -> bool {
+    nets.iter().any(|net| net.contains(&address))
+}
+
 /// The address without the port, and IPv4 as IPv4 also when it came over an IPv6 socket.
 pub(super) fn plain(address: &SocketAddr) -> IpAddr {
     address.ip().to_canonical()
@@ -209,6 +246,23 @@ mod tests {
     fn only_our_own_signature_counts_as_a_pass() {
         assert_eq!(count_passes(b"1.1 segue, 1.0 fred,1.1  segue"), 2);
         assert_eq!(count_passes(b"1.1 segue.example, segue, 1.1 fred (segue)"), 0);
+    }
+
+    #[test]
+    fn the_client_is_the_last_address_that_no_trusted_proxy_has() {
+        let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().expect("a network")).into();
+        let named = |values: &[&str]| {
+            let values: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
+            named_by(&values, &trusted).map(|address| address.to_string())
+        };
+        assert_eq!(named(&["6.6.6.6, 192.0.2.1"]).as_deref(), Some("192.0.2.1:0"));
+        assert_eq!(named(&["6.6.6.6", "192.0.2.1 ,10.0.0.2", "[fd00::1]:443"]).as_deref(), Some("192.0.2.1:0"));
+        assert_eq!(named(&["::ffff:192.0.2.1, 10.0.0.2:80"]).as_deref(), Some("192.0.2.1:0"));
+        assert_eq!(named(&["[2001:db8::1]:4711"]).as_deref(), Some("[2001:db8::1]:4711"));
+        assert_eq!(named(&["10.0.0.2, 10.0.0.3"]).as_deref(), Some("10.0.0.2:0"), "who began it is a proxy");
+        assert_eq!(named(&["192.0.2.1, unknown, 10.0.0.2"]).as_deref(), Some("10.0.0.2:0"));
+        assert_eq!(named(&["unknown"]), None);
+        assert_eq!(named(&[]), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode, Version};
+use hyper::ext::ReasonPhrase;
 use tokio::time::Instant;
 
 use super::attempt::Answer;
@@ -32,6 +33,8 @@ pub(super) fn relay(mut exchange: Box<Exchange>, site: usize, answer: Answer) ->
     let mut answer = answer;
     carry(&exchange, &mut answer.head);
     let trailers = answer.head.trailers.take().filter(|_| exchange.facts.te_trailers);
+    // hyper has words for a status that is not known, which are not the server's
+    let reason = answer.head.reason.take().and_then(|reason| ReasonPhrase::try_from(reason).ok());
     // what is left of the request would be taken for the next one
     let ends = exchange.thread.lets_go(&exchange.client)
         || answer.upload.is_some()
@@ -39,6 +42,9 @@ pub(super) fn relay(mut exchange: Box<Exchange>, site: usize, answer: Answer) ->
     let close = ends.then_some(exchange.protocol);
     let mut response = Response::new(Reply::relay(exchange, pool, answer));
     *response.status_mut() = status;
+    if let Some(reason) = reason {
+        response.extensions_mut().insert(reason);
+    }
     if let Some(trailers) = trailers {
         response.headers_mut().insert(header::TRAILER, trailers); // hyper sends no trailer that is not announced
     }

@@ -36,6 +36,7 @@ impl Exchange {
             status: self.status,
             timers: self.timers,
             attempts: attempts.collect(),
+            client: self.believed_client(),
         })
     }
 
@@ -48,6 +49,7 @@ impl Exchange {
         exchange.opened = before(Instant::now(), story.age);
         exchange.protocol = story.protocol;
         exchange.method = story.method.as_ref().and_then(|method| method.parse().ok());
+        exchange.told_client = story.client;
         exchange.head = known_head(&story.host, &story.target);
         exchange.site = found.site;
         exchange.pool = Some(found.pool);

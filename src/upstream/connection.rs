@@ -25,6 +25,20 @@ const ROOM: usize = 128 * 1024;
 /// which is still in the processor's cache.
 pub type ReadBuffer = std::cell::RefCell<BytesMut>;
 
+/// Reads once, and takes out of the shared buffer what came: whatever becomes of it, the next one to read finds nothing
+/// there that was meant for another. Empty at the end of the stream.
+///
+/// # Errors
+/// Whatever `recv(2)` says.
+pub fn poll_read(cx: &mut Context<'_>, stream: &Stream, shared: &ReadBuffer) -> Poll<io::Result<BytesMut>> {
+    let mut buffer = shared.borrow_mut();
+    if !buffer.try_reclaim(ROOM) && buffer.capacity() < LEAST_ROOM {
+        buffer.reserve(ROOM);
+    }
+    ready!(stream.poll_read_into(cx, &mut buffer))?;
+    Poll::Ready(Ok(buffer.split()))
+}
+
 /// A connection to a server.
 pub struct Connection {
     stream: Rc<Stream>,
@@ -275,13 +289,8 @@ impl Connection {
             self.ahead.reserve(LEAST_ROOM);
             return self.stream.poll_read_into(cx, &mut self.ahead);
         }
-        let mut buffer = shared.borrow_mut();
-        if !buffer.try_reclaim(ROOM) && buffer.capacity() < LEAST_ROOM {
-            buffer.reserve(ROOM);
-        }
-        let read = ready!(self.stream.poll_read_into(cx, &mut buffer))?;
-        self.ahead = buffer.split();
-        Poll::Ready(Ok(read))
+        self.ahead = ready!(poll_read(cx, &self.stream, shared))?;
+        Poll::Ready(Ok(self.ahead.len()))
     }
 }
 

@@ -72,3 +72,21 @@ fn a_silent_connection_ends_after_its_timeout() {
     }
     assert!(client.rest().0.is_empty() && upstream.rest().0.is_empty());
 }
+
+/// What was read for a client that was gone once reached the next one: the connections of a thread read into one
+/// buffer.
+#[test]
+fn nobody_gets_what_was_meant_for_a_client_that_is_gone() {
+    let server = Server::new();
+    let proxy = relay(&format!("\"{}\"", server.address), "");
+    for _ in 0..20 {
+        let (mut client, mut upstream) = tunnel(&proxy, &server);
+        let pouring = std::thread::spawn(move || while upstream.try_send([b's'; 8192]).is_ok() {});
+        client.take(200_000);
+        client.reset();
+        pouring.join().expect("the server");
+        let (mut client, mut upstream) = tunnel(&proxy, &server);
+        upstream.send("mine");
+        client.expect("mine");
+    }
+}

@@ -125,7 +125,7 @@ impl<'a> Data<'a> {
             attempts: Attempts { attempts: &record.attempts, servers: servers.map_or(&[][..], |(_, servers)| servers) },
             host: redact::host(&record.host),
             path,
-            client_port: record.client.map(|client| client.port()),
+            client_port: record.client.map(|client| client.port()).filter(|port| *port != 0),
             detail: record.detail.as_deref(),
         }
     }

@@ -88,7 +88,7 @@ fn outcome(outcome: Outcome) -> &'static str {
         Outcome::ResponseTimeout => "no response in time",
         Outcome::WentDown => "went down",
         Outcome::BadResponse => "bad response",
-        Outcome::Abandoned => "the client left first",
+        Outcome::Abandoned => "given up",
     }
 }
 

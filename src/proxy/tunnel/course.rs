@@ -9,10 +9,7 @@ use super::Broken;
 use crate::handover::parcel;
 use crate::net::Stream;
 use crate::observe::record::End;
-use crate::upstream::connection::ReadBuffer;
-
-/// Room asked for before a read.
-const ROOM: usize = 64 * 1024;
+use crate::upstream::connection::{self, ReadBuffer};
 
 /// One direction. The states of its end: open, `ended` (the reading side said so), `finished` (it was passed on).
 #[derive(Default)]
@@ -101,22 +98,17 @@ impl Course {
         to: &Stream,
         reads: &ReadBuffer,
     ) -> Poll<Result<(), CourseError>> {
-        let mut buffer = reads.borrow_mut();
-        if buffer.capacity() < ROOM {
-            buffer.reserve(ROOM);
-        }
-        let read = ready!(from.poll_read_into(cx, &mut buffer)).map_err(CourseError::Read)?;
-        self.ended = read == 0;
-        match to.try_write(&buffer) {
+        let mut read = ready!(connection::poll_read(cx, from, reads)).map_err(CourseError::Read)?;
+        self.ended = read.is_empty();
+        match to.try_write(&read) {
             Ok(written) => {
                 self.bytes += written as u64;
-                buffer.advance(written);
+                read.advance(written);
             }
             Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
             Err(fault) => return Poll::Ready(Err(CourseError::Write(fault))),
         }
-        self.pending = if buffer.is_empty() { BytesMut::new() } else { buffer.split() };
-        buffer.clear();
+        self.pending = if read.is_empty() { BytesMut::new() } else { read };
         Poll::Ready(Ok(()))
     }
 }

@@ -14,6 +14,7 @@ mod lines;
 mod methods;
 mod pages;
 mod pipelining;
+mod records;
 mod responses;
 mod retries;
 mod targets;
