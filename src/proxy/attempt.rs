@@ -15,7 +15,7 @@ use super::exchange::Exchange;
 use super::fault::Fault;
 use super::thread::Thread;
 use crate::http1::response::{Asked, ResponseHead};
-use crate::observe::record::Outcome;
+use crate::observe::record::{Outcome, Phase};
 use crate::pool::health::State;
 use crate::pool::{Open, Pool};
 use crate::upstream::connection::{Connection, ResponseError};
@@ -238,7 +238,6 @@ impl Attempt<'_> {
     async fn run(&mut self, head: &[u8], upload: &mut Upload) -> Result<(Box<ResponseHead>, Box<Connection>), Ended> {
         self.exchange.begin_attempt(self.server, self.began);
         let answered = self.connect_and_ask(head, upload).await;
-        self.exchange.bytes_in = upload.received();
         let outcome = match &answered {
             Ok(_) => Outcome::Responded,
             Err(Ended::Failed(failure)) => failure.outcome,
@@ -387,18 +386,20 @@ impl Asking<'_> {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         connection: &mut Connection,
         upload: &mut Upload,
     ) -> Poll<Result<Box<ResponseHead>, AskError>> {
         let mut progress = false;
-        let waiting =
-            self.poll_send(cx, connection, upload, &mut progress).map_err(|fault| AskError::Client(fault.into()))?;
+        let waiting = self.poll_send(cx, connection, upload, &mut progress);
+        exchange.bytes_in = upload.received(); // whenever it ends, by whatever it is cut
+        let waiting = waiting.map_err(|fault| AskError::Client(fault.into()))?;
         if progress {
             self.since = Some(Instant::now());
         }
         if waiting == Waiting::Nothing && self.sent.is_none() {
             self.sent = self.since.or_else(|| Some(Instant::now()));
+            exchange.phase = Phase::Response;
         }
         loop {
             match connection.poll_head(cx, self.asked, &exchange.thread.reads) {

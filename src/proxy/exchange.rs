@@ -167,11 +167,13 @@ impl Exchange {
     pub(super) fn begin_attempt(&mut self, server: usize, now: Instant) {
         let server = server as Index; // checked: a pool has fewer servers than that
         self.attempting = Some(Attempting { server, reused: false, began: now });
+        self.phase = Phase::Connect;
     }
 
     /// The attempt has its connection.
     pub(super) fn connected(&mut self, reused: bool, now: Instant) {
         self.timers.connected = self.at(now);
+        self.phase = Phase::Request;
         if let Some(attempting) = &mut self.attempting {
             attempting.reused = reused;
         }

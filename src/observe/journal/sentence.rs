@@ -67,7 +67,7 @@ fn write_failed_attempts(out: &mut String, record: &Record, names: &Names) {
     let servers = servers.map_or(&[][..], |(_, servers)| servers);
     let mut separator = " (";
     for attempt in record.attempts.iter().filter(|attempt| attempt.outcome != Outcome::Responded) {
-        let _ = write!(out, "{separator}{}: {}", server(servers, attempt), outcome(attempt.outcome));
+        let _ = write!(out, "{separator}{}: {}", server(servers, attempt), outcome(attempt.outcome, record.end));
         separator = ", ";
     }
     if separator == ", " {
@@ -79,7 +79,7 @@ fn server<'a>(servers: &'a [String], attempt: &Attempt) -> &'a str {
     servers.get(usize::from(attempt.server)).map_or("?", String::as_str)
 }
 
-fn outcome(outcome: Outcome) -> &'static str {
+fn outcome(outcome: Outcome, end: End) -> &'static str {
     match outcome {
         Outcome::Responded => "responded",
         Outcome::ConnectFailed => "could not connect",
@@ -88,6 +88,7 @@ fn outcome(outcome: Outcome) -> &'static str {
         Outcome::ResponseTimeout => "no response in time",
         Outcome::WentDown => "went down",
         Outcome::BadResponse => "bad response",
+        Outcome::Abandoned if end == End::Drained => "cut before it had answered",
         Outcome::Abandoned => "the client left first",
     }
 }
