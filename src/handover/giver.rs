@@ -1,6 +1,7 @@
 //! Sends the connections of a draining worker away, on its main thread. See the parent for who owns them when.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -8,7 +9,7 @@ use tokio::time::timeout;
 
 use super::heir::{Heir, Offer};
 use super::message::{Room, ToGiver, VERSION, pack};
-use super::welcome::Welcome;
+use super::welcome::{Reach, Welcome};
 use crate::config::Config;
 use crate::control::channel::{Channel, ChannelError};
 use crate::control::link::Link;
@@ -16,6 +17,8 @@ use crate::control::link::Link;
 /// The sending end of a link.
 pub struct Giver {
     link: Link,
+    /// What the other generation takes, once it is known.
+    reach: Arc<OnceLock<Reach>>,
     offers: mpsc::Receiver<Offer>,
     /// Taken from `offers`, and did not go into the last batch.
     next: Option<Offer>,
@@ -68,13 +71,24 @@ pub enum GiveError {
 }
 
 impl Giver {
-    /// Hears what the other generation takes of ours, which is made from `config` and welcomes as `own`.
+    /// The sending end of a link, and the heir at its other end, of which nothing is known yet.
+    ///
+    /// # Errors
+    /// When the link cannot be used.
+    pub fn open(channel: Channel) -> Result<(Self, Heir), GiveError> {
+        let link = Link::new(channel).map_err(GiveError::Link)?;
+        let reach = Arc::new(OnceLock::new());
+        let (heir, offers) = Heir::new(reach.clone());
+        Ok((Self { link, reach, offers, next: None, sent: VecDeque::new(), number: 0, moved: 0 }, heir))
+    }
+
+    /// Hears what the other generation takes of ours, which is made from `config` and welcomes as `own`. It may be slow:
+    /// what is to move goes on meanwhile as if it had not been asked to.
     ///
     /// # Errors
     /// When nothing can move over this link.
-    pub async fn open(channel: Channel, config: &Config, own: &Welcome) -> Result<(Self, Heir), GiveError> {
-        let link = Link::new(channel).map_err(GiveError::Link)?;
-        let welcome = match timeout(WELCOME, link.hear()).await {
+    pub async fn hear(&self, config: &Config, own: &Welcome) -> Result<&Reach, GiveError> {
+        let welcome = match timeout(WELCOME, self.link.hear()).await {
             Ok(Ok(Some((ToGiver::Welcome(welcome), _)))) => welcome,
             Ok(Ok(Some(_))) => return Err(GiveError::Confused),
             Ok(Ok(None)) => return Err(GiveError::Gone),
@@ -84,8 +98,13 @@ impl Giver {
         if welcome.version != VERSION {
             return Err(GiveError::Foreign(welcome.version));
         }
-        let (heir, offers) = Heir::new(own.reach(config, &welcome));
-        Ok((Self { link, offers, next: None, sent: VecDeque::new(), number: 0, moved: 0 }, heir))
+        Ok(self.reach.get_or_init(|| own.reach(config, &welcome)))
+    }
+
+    /// Whether nobody has the heir any more, so that nothing will be offered.
+    #[must_use]
+    pub fn is_forgotten(&self) -> bool {
+        self.offers.is_closed()
     }
 
     /// Sends what is offered, until nobody can offer anything any more or the link ends. Every offer is answered.
@@ -201,7 +220,8 @@ fn give_back(Offer { parcel, answer }: Offer) {
     let _ = answer.send(Err(parcel));
 }
 
-/// How long the other generation may take to say what it takes.
-const WELCOME: Duration = Duration::from_secs(1);
+/// How long the other generation may take to say what it takes. One that serves and hangs is ended before that, and its
+/// link with it; one that is only slow, on a machine that is busy, must not cost anybody a connection.
+const WELCOME: Duration = Duration::from_secs(60);
 /// Batches that wait for their acknowledgement at the same time.
 const MOST_BATCHES: usize = 2;

@@ -1,6 +1,6 @@
 //! The way of a thread to the generation that takes its connections.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -11,7 +11,8 @@ use super::welcome::Reach;
 #[derive(Clone, Debug)]
 pub struct Heir {
     offers: mpsc::Sender<Offer>,
-    reach: Arc<Reach>,
+    /// Empty until it has said what it takes.
+    reach: Arc<OnceLock<Reach>>,
 }
 
 /// A connection that is offered, and where the answer goes.
@@ -37,18 +38,18 @@ pub enum Returned {
 }
 
 impl Heir {
-    /// An heir that can take what `reach` says, and what its giver takes the offers from: as many at once as go into
-    /// two batches, so that nothing waits for long on its way.
+    /// An heir that will take what is put into `reach`, and what its giver takes the offers from: as many at once as go
+    /// into two batches, so that nothing waits for long on its way.
     #[must_use]
-    pub(super) fn new(reach: Reach) -> (Self, mpsc::Receiver<Offer>) {
+    pub(super) fn new(reach: Arc<OnceLock<Reach>>) -> (Self, mpsc::Receiver<Offer>) {
         let (offers, taken) = mpsc::channel(MOST_OFFERS);
-        (Self { offers, reach: Arc::new(reach) }, taken)
+        (Self { offers, reach }, taken)
     }
 
-    /// What it can take.
+    /// What it can take, once it has said so.
     #[must_use]
-    pub fn reach(&self) -> &Reach {
-        &self.reach
+    pub fn reach(&self) -> Option<&Reach> {
+        self.reach.get()
     }
 
     /// Whether it takes nothing any more.

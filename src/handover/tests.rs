@@ -65,7 +65,8 @@ async fn linked() -> (Giver, Heir, Taker) {
     let (here, there) = Channel::pair().expect("pair");
     let (config, welcome) = (config(), Welcome::new(&config(), &[]));
     let taker = Taker::open(there, &welcome).expect("taker");
-    let (giver, heir) = Giver::open(here, &config, &welcome).await.expect("giver");
+    let (giver, heir) = Giver::open(here).expect("giver");
+    giver.hear(&config, &welcome).await.expect("welcome");
     (giver, heir, taker)
 }
 
@@ -147,8 +148,25 @@ fn another_version_moves_nothing() {
         let mut welcome = Welcome::new(&config(), &[]);
         welcome.version += 1;
         let _taker = Taker::open(there, &welcome).expect("taker");
-        let opened = Giver::open(here, &config(), &welcome).await;
-        assert!(matches!(opened, Err(GiveError::Foreign(2))));
+        let (giver, heir) = Giver::open(here).expect("giver");
+        assert!(matches!(giver.hear(&config(), &welcome).await, Err(GiveError::Foreign(2))));
+        assert!(heir.reach().is_none());
+    });
+}
+
+#[test]
+fn a_taker_that_is_slow_to_say_what_it_takes_is_waited_for() {
+    run(async {
+        let (here, there) = Channel::pair().expect("pair");
+        let (giver, heir) = Giver::open(here).expect("giver");
+        let giver = tokio::task::spawn_local(async move {
+            giver.hear(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
+        });
+        tokio::time::sleep(Duration::from_millis(1500)).await; // a second was once too long
+        assert!(heir.reach().is_none() && !heir.is_gone(), "nothing is known of it yet");
+        let _taker = Taker::open(there, &Welcome::new(&config(), &[])).expect("taker");
+        giver.await.expect("no panic");
+        assert!(heir.reach().is_some());
     });
 }
 

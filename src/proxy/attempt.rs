@@ -239,7 +239,6 @@ impl Attempt<'_> {
     async fn run(&mut self, head: &[u8], upload: &mut Upload) -> Result<(Box<ResponseHead>, Box<Connection>), Ended> {
         self.exchange.begin_attempt(self.server, self.began);
         let answered = self.connect_and_ask(head, upload).await;
-        self.exchange.bytes_in = upload.received();
         let outcome = match &answered {
             Ok(_) => Outcome::Responded,
             Err(Ended::Failed(failure)) => failure.outcome,
@@ -389,8 +388,9 @@ impl Asking<'_> {
         upload: &mut Upload,
     ) -> Poll<Result<Box<ResponseHead>, AskError>> {
         let mut progress = false;
-        let waiting =
-            self.poll_send(cx, connection, upload, &mut progress).map_err(|fault| AskError::Client(fault.into()))?;
+        let waiting = self.poll_send(cx, connection, upload, &mut progress);
+        exchange.bytes_in = upload.received(); // whenever it ends, by whatever it is cut
+        let waiting = waiting.map_err(|fault| AskError::Client(fault.into()))?;
         if progress {
             self.since = Some(Instant::now());
         }

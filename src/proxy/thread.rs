@@ -17,6 +17,7 @@ use super::plan::Plan;
 use super::underway::Underway;
 use crate::drain::{Drain, Stage};
 use crate::handover::heir::Heir;
+use crate::handover::welcome::Reach;
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Counters;
@@ -204,10 +205,13 @@ impl Thread {
         draining.spread.is_zero() || draining.began.elapsed() >= draining.spread.mul_f64(client.share(draw))
     }
 
-    /// Whether the heir is gone and another one may come: what was to move need not hear of the end yet.
+    /// Whether the heir has not said yet what it takes, or is gone and another one may come: what is to move need not
+    /// hear of the end yet.
     fn is_between_heirs(&self) -> bool {
-        if self.heir.borrow().as_ref().is_none_or(|heir| !heir.is_gone()) {
-            return false;
+        match &*self.heir.borrow() {
+            None => return false,
+            Some(heir) if !heir.is_gone() => return heir.reach().is_none(),
+            Some(_) => {}
         }
         let now = Instant::now();
         let missed = self.heir_missed.get().unwrap_or(now);
@@ -224,7 +228,7 @@ impl Thread {
     /// Where a connection goes that is between two exchanges: while the generation drains, if the heir takes it.
     #[must_use]
     pub fn heir_of(&self, client: &Client) -> Option<Heir> {
-        self.heir_if(|heir| heir.reach().has_listener(client.listener.into()))
+        self.heir_if(|reach| reach.has_listener(client.listener.into()))
     }
 
     /// Drives a future of a client's connection until it is done, or until the generation is at its deadline.
@@ -248,13 +252,13 @@ impl Thread {
         self.heir_if(|_| true).is_some()
     }
 
-    /// The heir, while there is one that takes what `reaches` tells.
-    pub(super) fn heir_if(&self, reaches: impl FnOnce(&Heir) -> bool) -> Option<Heir> {
+    /// The heir, while there is one whose reach is what `reaches` tells.
+    pub(super) fn heir_if(&self, reaches: impl FnOnce(&Reach) -> bool) -> Option<Heir> {
         if !matches!(self.drain.stage(), Stage::Draining(_)) {
             return None;
         }
         let heir = self.heir.borrow();
-        heir.as_ref().filter(|heir| !heir.is_gone() && reaches(heir)).cloned()
+        heir.as_ref().filter(|heir| !heir.is_gone() && heir.reach().is_some_and(reaches)).cloned()
     }
 
     /// Where events go.

@@ -230,7 +230,7 @@ impl Tunnel {
         let site = self.exchange.site.map(usize::from);
         let (pool, server) = (self.exchange.pool?, self.exchange.server()?);
         let listener = self.exchange.client.listener;
-        thread.heir_if(|heir| heir.reach().has_tunnel(listener.into(), site, pool.into(), server.into()))
+        thread.heir_if(|reach| reach.has_tunnel(listener.into(), site, pool.into(), server.into()))
     }
 
     /// How long nothing may pass.

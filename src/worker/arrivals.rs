@@ -50,6 +50,18 @@ impl Arrivals {
     }
 }
 
+/// The way of the word that the heir takes connections.
+pub struct Herald(pub(super) Vec<mpsc::Sender<Order>>);
+
+impl Herald {
+    /// The heir has said what it takes: connections go to it from now on.
+    pub(super) async fn welcomed(&self) {
+        for thread in &self.0 {
+            drop(order(thread, Order::Welcomed).await); // one that is through has nothing left to give
+        }
+    }
+}
+
 /// Gives a thread an order; the answer is an error when it is gone.
 pub(super) async fn order(
     thread: &mpsc::Sender<Order>,

@@ -31,44 +31,33 @@ impl Moving {
     }
 
     /// Connections go to generation `to` over `link` once this one drains, and no longer to the one before. Returns
-    /// when every thread knows.
+    /// when every thread knows; what the other generation takes is heard later.
     pub async fn give(&self, to: u64, link: OwnedFd, threads: &Threads) {
-        let plan = threads.plan();
-        let opened = match Channel::from_socket(link) {
-            Ok(channel) => Giver::open(channel, &plan.config, &self.welcome).await,
-            Err(fault) => Err(GiveError::Link(fault)),
-        };
+        let opened = Channel::from_socket(link).map_err(GiveError::Link).and_then(Giver::open);
         let (giver, heir) = match opened {
             Ok(opened) => opened,
-            Err(fault) => {
-                return self.journal.event(Event::MoveBroken {
-                    generation: self.generation,
-                    to,
-                    returned: 0,
-                    why: WithCauses(&fault).to_string(),
-                });
-            }
+            Err(fault) => return self.told().broken(to, 0, &fault),
         };
-        self.tell_what_stays(to, heir.reach(), plan);
-        let (generation, journal) = (self.generation, self.journal.clone());
+        threads.bequeath(&heir).await;
+        drop(heir); // the threads alone have it: once they let go of it nothing more moves
+        let (told, welcome) = (self.told(), self.welcome.clone());
+        let (plan, herald) = (threads.plan().clone(), threads.herald());
         tokio::task::spawn_local(async move {
+            match giver.hear(&plan.config, &welcome).await {
+                Ok(reach) => told.what_stays(to, reach, &plan),
+                Err(_) if giver.is_forgotten() => return, // there is a newer one
+                Err(fault) => return told.broken(to, 0, &fault),
+            }
+            herald.welcomed().await;
             let Report { returned, broken, .. } = giver.run().await;
             if let Some(fault) = broken {
-                let why = WithCauses(&fault).to_string();
-                journal.event(Event::MoveBroken { generation, to, returned, why });
+                told.broken(to, returned, &fault);
             }
         });
-        threads.bequeath(&heir).await;
     }
 
-    fn tell_what_stays(&self, to: u64, reach: &Reach, plan: &Plan) {
-        for listener in reach.staying() {
-            self.journal.event(Event::ConnectionsStay {
-                generation: self.generation,
-                to,
-                listener: plan.names.listeners.get(listener).cloned().unwrap_or_default(),
-            });
-        }
+    fn told(&self) -> Told {
+        Told { generation: self.generation, journal: self.journal.clone() }
     }
 
     /// Connections of generation `from` come over `link`, until its end.
@@ -82,6 +71,29 @@ impl Moving {
             }
             arrivals.end().await;
         });
+    }
+}
+
+/// What the journal is told of what is given.
+struct Told {
+    generation: u64,
+    journal: Journal,
+}
+
+impl Told {
+    fn what_stays(&self, to: u64, reach: &Reach, plan: &Plan) {
+        for listener in reach.staying() {
+            self.journal.event(Event::ConnectionsStay {
+                generation: self.generation,
+                to,
+                listener: plan.names.listeners.get(listener).cloned().unwrap_or_default(),
+            });
+        }
+    }
+
+    fn broken(&self, to: u64, returned: u64, fault: &GiveError) {
+        let why = WithCauses(fault).to_string();
+        self.journal.event(Event::MoveBroken { generation: self.generation, to, returned, why });
     }
 }
 

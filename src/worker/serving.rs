@@ -57,8 +57,10 @@ pub(super) enum Order {
     Resume(oneshot::Sender<()>),
     /// Accept nothing any more and let go of what is open.
     Drain(Draining, oneshot::Sender<()>),
-    /// Connections go to this heir, once you drain.
+    /// Connections go to this heir, once you drain and it has said what it takes.
     Bequeath(Heir, oneshot::Sender<()>),
+    /// The heir has said what it takes.
+    Welcomed(oneshot::Sender<()>),
     /// Serve these connections of another generation.
     Arrive(Vec<Parcel>, oneshot::Sender<()>),
     /// Say that you are there.
@@ -168,6 +170,9 @@ fn follow(order: Order, thread: &Rc<Thread>, acceptors: &mut Acceptors, deadline
         }
         Order::Bequeath(heir, done) => {
             thread.set_heir(heir);
+            (Ok(()), done)
+        }
+        Order::Welcomed(done) => {
             if thread.drain.is_ending() {
                 thread.clients.leave_all();
             }

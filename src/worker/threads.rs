@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use super::arrivals::Arrivals;
+use super::arrivals::{Arrivals, Herald};
 use super::serving::{Order, Serving, Shared};
 use crate::config::Config;
 use crate::control::tally::Tally;
@@ -82,7 +82,7 @@ impl Threads {
 
     /// What they serve by.
     #[must_use]
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }
 
@@ -136,9 +136,15 @@ impl Threads {
         self.order_all(|done| Order::Drain(draining, done)).await;
     }
 
-    /// Connections go to `heir` once this generation drains.
+    /// Connections go to `heir` once this generation drains, and [`Herald::welcomed`] was called.
     pub async fn bequeath(&self, heir: &Heir) {
         self.order_all(|done| Order::Bequeath(heir.clone(), done)).await;
+    }
+
+    /// Tells the threads of their heir, once it has said what it takes.
+    #[must_use]
+    pub fn herald(&self) -> Herald {
+        Herald(self.threads.iter().map(|thread| thread.orders.clone()).collect())
     }
 
     /// The way of connections that come from another generation.

@@ -58,9 +58,26 @@ fn the_oldest_is_cut_with_a_record_when_it_does_not_finish() {
     let (good, text) = service.reload_with(&["--force"]);
     assert!(good, "{text}");
     client.rest();
-    run.wait_log("cut at the drain deadline");
+    run.wait_log("cut at the drain deadline before the response came");
     run.wait_log("Generation 1 ended: 0 connections finished, 0 moved, 1 cut");
     drop(held);
+}
+
+/// Such a record once said that no site had been found, and that nothing had been received.
+#[test]
+fn a_request_body_that_is_cut_is_recorded_and_counted_as_far_as_it_came() {
+    let (run, address, server) = simple("memory = \"1KiB\"");
+    let service = run.start();
+    let mut client = Wire::connect(address);
+    client.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello");
+    let mut asked = server.accept();
+    asked.head();
+    asked.expect("hello");
+    pass(&run, &service);
+    client.rest();
+    run.wait_log("cut at the drain deadline while the request was sent on");
+    service.settled();
+    assert_eq!(service.status()["counters"]["listeners"]["http"]["bytes_in"], 5);
 }
 
 #[test]

@@ -19,7 +19,8 @@ async fn link(from: &Thread, to_has_it: bool) -> (Heir, Taker) {
     let held = [Held { listener: "http".to_owned(), bound: None }];
     let own = Welcome::new(config, &held);
     let taker = Taker::open(there, &Welcome::new(config, if to_has_it { &held } else { &[] })).expect("taker");
-    let (giver, heir) = Giver::open(here, config, &own).await.expect("giver");
+    let (giver, heir) = Giver::open(here).expect("giver");
+    giver.hear(config, &own).await.expect("welcome");
     tokio::task::spawn_local(giver.run());
     from.thread.set_heir(heir.clone());
     (heir, taker)

@@ -6,11 +6,13 @@ use rustix::process::Signal;
 
 use super::rollback::{assert_lost_at_most, is_stopped};
 use super::{Scene, inside};
-use crate::strict::Habits;
-use crate::support::{is_alive, signal, wait_for};
+use crate::strict::{Habits, Steps};
+use crate::support::{Run, Wire, is_alive, signal, socket, wait_for};
 
 /// Enough for several packets of descriptors.
 const MANY: Habits = Habits { fresh: 2, busy: 2, ..Habits::waiting(400, 20, 20) };
+/// How long the receiver says nothing: more than the second after which it was once given up.
+const SILENT: Duration = Duration::from_millis(1500);
 /// How often the receiver dies, each time a little later.
 const DEATHS: u32 = 5;
 const LATER: Duration = Duration::from_millis(2);
@@ -49,4 +51,34 @@ fn when_the_receiver_of_connections_dies_half_way_nothing_is_served_twice_and_th
     assert_lost_at_most(was_inside, &crowd);
     crowd.end();
     scene.assert_served_once();
+}
+
+#[test]
+fn a_receiver_that_says_nothing_for_a_while_takes_every_connection_all_the_same() {
+    let (listening, address) = socket();
+    let run = Run::new("").socket("http", listening);
+    let service = run.start();
+    let mut client = Wire::connect(address);
+    client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(!client.answer().says_close());
+    service.reload_anyway();
+    let (_, receiver) = service.serving();
+    stop(receiver);
+    Steps::of(Duration::from_millis(600)).wait(); // its probation is over, and a ping waits for it
+    stop(service.pid());
+    signal(receiver, Signal::CONT);
+    Steps::of(Duration::from_millis(200)).wait(); // its answer waits for the supervisor
+    stop(receiver);
+    service.signal(Signal::CONT);
+    run.wait_log("Generation 1 drains");
+    Steps::of(SILENT).wait();
+    signal(receiver, Signal::CONT);
+    run.wait_log("Generation 1 ended: 0 connections finished, 1 moved, 0 cut");
+    client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(!client.answer().says_close());
+}
+
+fn stop(pid: u32) {
+    signal(pid, Signal::STOP);
+    wait_for("the process to be stopped", || is_stopped(pid).then_some(()));
 }
