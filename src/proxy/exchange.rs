@@ -36,6 +36,8 @@ pub struct Exchange {
     pub(super) method: Option<Method>,
     /// As it came; an empty one where none was found right.
     pub(super) head: Rc<RawHead>,
+    /// Where the client reached us, when it named no host.
+    pub(super) reached: Option<Box<str>>,
     /// The client as the generation before believed it, when that had the head.
     pub(super) told_client: Option<SocketAddr>,
     pub(super) site: Option<Index>,
@@ -102,9 +104,9 @@ impl Exchange {
     }
 
     pub(super) fn blank(thread: &Rc<Thread>, client: &Rc<Client>, seen: Option<Box<HeadSeen>>) -> Box<Self> {
-        let (facts, head, opened, took) = match seen {
-            Some(seen) => (seen.facts, seen.raw, seen.complete, micros(seen.began, seen.complete)),
-            None => (NO_HEAD, Rc::default(), Instant::now(), 0),
+        let (facts, head, reached, opened, took) = match seen {
+            Some(seen) => (seen.facts, seen.raw, seen.reached, seen.complete, micros(seen.began, seen.complete)),
+            None => (NO_HEAD, Rc::default(), None, Instant::now(), 0),
         };
         thread.counters.busy(client.listener, Busy::Exchange);
         // on the heap at once: it moves from hand to hand until the response is through
@@ -117,6 +119,7 @@ impl Exchange {
             protocol: if facts.version == Version::HTTP_10 { Protocol::Http10 } else { Protocol::Http11 },
             method: None,
             head,
+            reached,
             told_client: None,
             site: None,
             pool: None,
@@ -142,7 +145,7 @@ impl Exchange {
         std::str::from_utf8(self.host_bytes()).ok().filter(|host| !host.is_empty())
     }
 
-    /// The same, as it goes on to a server; empty when there was none.
+    /// The same; empty when there was none.
     pub(super) fn host_bytes(&self) -> &[u8] {
         self.head.authority().or_else(|| self.head.host()).unwrap_or_default()
     }
