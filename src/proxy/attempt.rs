@@ -90,7 +90,7 @@ pub(super) async fn run(
             Err(Ended::Client(fault)) => return Err(fault),
             Err(Ended::Failed(failure)) => failure,
         };
-        if failure.stale && !exchange.is_idempotent() {
+        if failure.stale && !exchange.is_repeatable() {
             course.closed_unasked(server);
         }
         let safe = is_safe(exchange, &failure, upload);
@@ -271,7 +271,7 @@ impl Attempt<'_> {
             return Err(Failure::connect(Outcome::ConnectFailed, None)); // its name is gone from DNS since it was picked
         };
         if !self.fresh_only {
-            let wanted = if self.exchange.is_idempotent() { Wanted::Any } else { Wanted::Fresh };
+            let wanted = if self.exchange.is_repeatable() { Wanted::Any } else { Wanted::Fresh };
             let idle = &self.plan.thread.pools[self.plan.pool].idle;
             if let Some(connection) = idle.take(self.server, &address, wanted, self.began) {
                 return Ok(connection);

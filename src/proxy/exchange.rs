@@ -21,6 +21,7 @@ use crate::http1::request::{Framing, MethodFacts, RequestHead};
 use crate::observe::metrics::{Busy, Counted};
 use crate::observe::record::{Attempt, End, Index, Outcome, Phase, Protocol, Record, RequestId, Timers};
 use crate::observe::{self, WithCauses};
+use crate::upstream::upload;
 
 /// An exchange that is open.
 pub struct Exchange {
@@ -256,6 +257,11 @@ impl Exchange {
     /// Whether the request may be repeated without harm (RFC 9110 §9.2.2).
     pub(super) fn is_idempotent(&self) -> bool {
         self.method.as_ref().is_some_and(Method::is_idempotent)
+    }
+
+    /// Whether the request can be sent again whatever becomes of it: without harm, and whole.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.is_idempotent() && upload::is_kept(self.facts.framing)
     }
 
     /// Whether the response has no body whatever it says.

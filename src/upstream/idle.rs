@@ -11,7 +11,7 @@ use super::connection::Connection;
 use crate::config::Address;
 use crate::wheel::Wheel;
 
-/// A request whose repetition could do harm takes only a connection that was idle for less than this: the longer it
+/// A request that may not or cannot be sent again takes only a connection that was idle for less than this: the longer it
 /// was, the likelier the server is just closing it.
 const FRESH: Duration = Duration::from_secs(1);
 
