@@ -85,7 +85,7 @@ fn write_fields(out: &mut Vec<u8>, exchange: &Exchange, origin: &Origin<'_>) -> 
                 said_real_ip |= !origin.trusted;
                 origin.trusted
             }
-            Told::ByProxies => origin.trusted,
+            Told::ByProxies => origin.trusted && !field.value.is_empty(),
         }
     });
     if passes >= MOST_PASSES {
