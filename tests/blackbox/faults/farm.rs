@@ -15,7 +15,7 @@ pub enum Manners {
     Keeping,
     /// Closes each after one answer, without a word.
     Closing,
-    /// The same, a moment later: it takes no notice of what comes meanwhile.
+    /// The same, a moment later, or just as the next request comes, of which it takes no notice.
     ClosingLate,
 }
 
@@ -134,7 +134,8 @@ impl Life {
                 return;
             }
             if manners == Manners::ClosingLate {
-                std::thread::sleep(Duration::from_millis(1));
+                let _ = stream.set_read_timeout(Some(Duration::from_millis(2)));
+                let _ = stream.peek(&mut [0]);
             }
             if manners != Manners::Keeping {
                 let _ = stream.shutdown(Shutdown::Both);
