@@ -286,7 +286,7 @@ impl Exchange {
 
     /// Says that it ends with a fault.
     pub(super) fn fails(&mut self, fault: &Fault) {
-        self.ends(fault.end(), fault.phase());
+        self.ends(fault.end(), fault.phase().unwrap_or(self.phase));
         self.explain(&WithCauses(fault));
     }
 
