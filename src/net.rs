@@ -4,6 +4,7 @@
 //! split; readiness is tokio's.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -69,6 +70,19 @@ impl Stream {
             Self::Tcp(socket) => Ok(socket.into_std()?.into()),
             Self::Unix(socket) => Ok(socket.into_std()?.into()),
         }
+    }
+
+    /// Our end's address and port, as a client of HTTP would write them; a unix socket is on this host.
+    #[must_use]
+    pub fn reached_at(&self) -> String {
+        let address = match self {
+            Self::Tcp(socket) => socket.local_addr().ok(),
+            Self::Unix(_) => None,
+        };
+        address.map_or_else(
+            || "localhost".to_owned(),
+            |address| SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
+        )
     }
 
     /// Ready when a read may give bytes, an end or an error.

@@ -21,6 +21,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use http::Version;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -393,9 +394,13 @@ impl Gate {
             Ok(Some(facts)) => {
                 self.end_wait(Side::Read);
                 self.last = !facts.keep_alive;
+                let raw = self.search.take(&bytes[..facts.len]);
+                // HTTP/1.0 alone may leave it out (RFC 9112 §3.2)
+                let names_host = facts.version == Version::HTTP_11 || raw.host().is_some() || raw.authority().is_some();
                 self.client.saw_head(Box::new(HeadSeen {
                     facts,
-                    raw: Rc::new(self.search.take(&bytes[..facts.len])),
+                    raw: Rc::new(raw),
+                    reached: (!names_host).then(|| self.stream.reached_at().into()),
                     began,
                     complete: if matches!(self.position, Position::Head { .. }) { Instant::now() } else { began },
                 }));

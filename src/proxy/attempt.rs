@@ -50,8 +50,8 @@ struct Failure {
     cause: Option<Box<dyn std::error::Error>>,
     /// The server may have acted on the request.
     sent: Sent,
-    /// The connection had been idle: that it is gone says nothing about the server.
-    stale: bool,
+    /// The connection had been idle, since then: that it is gone says nothing about the server.
+    stale: Option<Instant>,
 }
 
 /// What a server may have seen of a request.
@@ -90,8 +90,8 @@ pub(super) async fn run(
             Err(Ended::Client(fault)) => return Err(fault),
             Err(Ended::Failed(failure)) => failure,
         };
-        if failure.stale && !exchange.is_idempotent() {
-            course.closed_unasked(server);
+        if let Some(since) = failure.stale {
+            course.closed_unasked(server, since);
         }
         let safe = is_safe(exchange, &failure, upload);
         course.go_on(exchange, server, failure, safe).await?;
@@ -160,9 +160,9 @@ impl Course {
         Attempt { exchange, plan: &self.plan, server, began: self.began, fresh_only: self.fresh_only, last }
     }
 
-    /// An idle connection to the server had ended.
-    fn closed_unasked(&self, server: usize) {
-        self.plan.thread.pools[self.plan.pool].idle.closed_unasked(server);
+    /// A connection to the server that was idle since `since` had ended.
+    fn closed_unasked(&self, server: usize, since: Instant) {
+        self.plan.thread.pools[self.plan.pool].idle.closed_unasked(server, since);
     }
 
     /// After a failure: returns when the next attempt may begin.
@@ -176,7 +176,7 @@ impl Course {
         failure: Failure,
         safe: bool,
     ) -> Result<(), Fault> {
-        let stale = failure.stale && !self.fresh_only;
+        let stale = failure.stale.is_some() && !self.fresh_only;
         if !safe || (!stale && self.retries >= self.plan.settings.retries) {
             if let Some(cause) = &failure.cause {
                 exchange.explain(&WithCauses(&**cause));
@@ -270,7 +270,7 @@ impl Attempt<'_> {
             return Err(Failure::connect(Outcome::ConnectFailed, None)); // its name is gone from DNS since it was picked
         };
         if !self.fresh_only {
-            let wanted = if self.exchange.is_idempotent() { Wanted::Any } else { Wanted::Fresh };
+            let wanted = if self.exchange.is_repeatable() { Wanted::Any } else { Wanted::Fresh };
             let idle = &self.plan.thread.pools[self.plan.pool].idle;
             if let Some(connection) = idle.take(self.server, &address, wanted, self.began) {
                 return Ok(connection);
@@ -303,7 +303,7 @@ impl Attempt<'_> {
         upload: &mut Upload,
     ) -> Result<Box<ResponseHead>, Ended> {
         let alarm = Lent::new(&self.plan.thread);
-        let stale = connection.is_reused();
+        let stale = connection.idle_since();
         let mut asking = Asking {
             head,
             written: 0,
@@ -322,7 +322,7 @@ impl Attempt<'_> {
             AskError::Client(fault) => Ended::Client(fault),
             AskError::Server(outcome, cause) => {
                 let sent = if asking.written == 0 && !upload.is_started() { Sent::Nothing } else { Sent::Something };
-                let stale = stale && outcome == Outcome::Closed;
+                let stale = stale.filter(|_| outcome == Outcome::Closed);
                 Ended::Failed(Failure { outcome, cause, sent, stale })
             }
         })
@@ -492,7 +492,7 @@ fn failed(error: ResponseError) -> AskError {
 
 impl Failure {
     fn connect(outcome: Outcome, cause: Option<io::Error>) -> Self {
-        Self { outcome, cause: cause.map(Into::into), sent: Sent::Nothing, stale: false }
+        Self { outcome, cause: cause.map(Into::into), sent: Sent::Nothing, stale: None }
     }
 }
 

@@ -75,6 +75,8 @@ pub struct HeadSeen {
     pub facts: RequestHead,
     /// The bytes, which hyper does not get to see.
     pub raw: Rc<RawHead>,
+    /// Where the client reached us, when it did not say which host it asks for.
+    pub reached: Option<Box<str>>,
     /// When its first byte came.
     pub began: Instant,
     /// When its last byte came.

@@ -21,6 +21,7 @@ use crate::http1::request::{Framing, MethodFacts, RequestHead};
 use crate::observe::metrics::{Busy, Counted};
 use crate::observe::record::{Attempt, End, Index, Outcome, Phase, Protocol, Record, RequestId, Timers};
 use crate::observe::{self, WithCauses};
+use crate::upstream::upload;
 
 /// An exchange that is open.
 pub struct Exchange {
@@ -36,6 +37,8 @@ pub struct Exchange {
     pub(super) method: Option<Method>,
     /// As it came; an empty one where none was found right.
     pub(super) head: Rc<RawHead>,
+    /// Where the client reached us, when it named no host.
+    pub(super) reached: Option<Box<str>>,
     /// The client as the generation before believed it, when that had the head.
     pub(super) told_client: Option<SocketAddr>,
     pub(super) site: Option<Index>,
@@ -102,9 +105,9 @@ impl Exchange {
     }
 
     pub(super) fn blank(thread: &Rc<Thread>, client: &Rc<Client>, seen: Option<Box<HeadSeen>>) -> Box<Self> {
-        let (facts, head, opened, took) = match seen {
-            Some(seen) => (seen.facts, seen.raw, seen.complete, micros(seen.began, seen.complete)),
-            None => (NO_HEAD, Rc::default(), Instant::now(), 0),
+        let (facts, head, reached, opened, took) = match seen {
+            Some(seen) => (seen.facts, seen.raw, seen.reached, seen.complete, micros(seen.began, seen.complete)),
+            None => (NO_HEAD, Rc::default(), None, Instant::now(), 0),
         };
         thread.counters.busy(client.listener, Busy::Exchange);
         // on the heap at once: it moves from hand to hand until the response is through
@@ -117,6 +120,7 @@ impl Exchange {
             protocol: if facts.version == Version::HTTP_10 { Protocol::Http10 } else { Protocol::Http11 },
             method: None,
             head,
+            reached,
             told_client: None,
             site: None,
             pool: None,
@@ -142,7 +146,7 @@ impl Exchange {
         std::str::from_utf8(self.host_bytes()).ok().filter(|host| !host.is_empty())
     }
 
-    /// The same, as it goes on to a server; empty when there was none.
+    /// The same; empty when there was none.
     pub(super) fn host_bytes(&self) -> &[u8] {
         self.head.authority().or_else(|| self.head.host()).unwrap_or_default()
     }
@@ -255,6 +259,11 @@ impl Exchange {
         self.method.as_ref().is_some_and(Method::is_idempotent)
     }
 
+    /// Whether the request can be sent again whatever becomes of it: without harm, and whole.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.is_idempotent() && upload::is_kept(self.facts.framing)
+    }
+
     /// Whether the response has no body whatever it says.
     pub(super) fn is_head(&self) -> bool {
         self.method.as_ref() == Some(&Method::HEAD)
@@ -277,7 +286,7 @@ impl Exchange {
 
     /// Says that it ends with a fault.
     pub(super) fn fails(&mut self, fault: &Fault) {
-        self.ends(fault.end(), fault.phase());
+        self.ends(fault.end(), fault.phase().unwrap_or(self.phase));
         self.explain(&WithCauses(fault));
     }
 

@@ -137,16 +137,15 @@ impl Fault {
         }
     }
 
-    /// Where the exchange was, for the record.
+    /// Where such a fault happens, for the record; none when it can be anywhere on the way to a response.
     #[must_use]
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> Option<Phase> {
         match self {
-            Self::Refused(_) | Self::SlowHead => Phase::Head,
-            Self::NoSite { .. } | Self::Loop { .. } | Self::MaxForwards => Phase::Route,
-            Self::BodyTooLarge { .. } | Self::BodyCut(_) | Self::BadBody(_) | Self::SlowBody => Phase::Request,
-            Self::NoServer { .. } => Phase::Connect,
-            Self::Server { outcome: Outcome::ConnectFailed | Outcome::ConnectTimeout, .. } => Phase::Connect,
-            Self::Server { .. } | Self::Internal(_) => Phase::Response,
+            Self::Refused(_) | Self::SlowHead => Some(Phase::Head),
+            Self::NoSite { .. } | Self::Loop { .. } | Self::MaxForwards => Some(Phase::Route),
+            Self::BodyTooLarge { .. } | Self::BodyCut(_) | Self::BadBody(_) | Self::SlowBody => Some(Phase::Request),
+            Self::NoServer { .. } => Some(Phase::Connect),
+            Self::Server { .. } | Self::Internal(_) => None,
         }
     }
 

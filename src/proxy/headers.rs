@@ -48,7 +48,8 @@ pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, trusted: &[I
     let origin =
         Origin { trusted: address.is_some_and(|address| is_in(trusted, address)), host: exchange.host_bytes() };
     encode::request_line(out, head.method(), exchange.path());
-    encode::raw_field(out, "host", origin.host);
+    // servers take an empty Host in HTTP/1.1 for an error, which it is not (RFC 9112 §3.2)
+    encode::raw_field(out, "host", exchange.reached.as_ref().map_or(origin.host, |reached| reached.as_bytes()));
     write_fields(out, exchange, &origin)?;
     write_framing(out, exchange);
     write_origin(out, exchange, &origin);
@@ -84,7 +85,7 @@ fn write_fields(out: &mut Vec<u8>, exchange: &Exchange, origin: &Origin<'_>) -> 
                 said_real_ip |= !origin.trusted;
                 origin.trusted
             }
-            Told::ByProxies => origin.trusted,
+            Told::ByProxies => origin.trusted && !field.value.is_empty(),
         }
     });
     if passes >= MOST_PASSES {
@@ -171,7 +172,10 @@ fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, origin: &Origin<'_>) {
         Some(proto) => encode::raw_field(out, "x-forwarded-proto", proto),
         None => out.extend_from_slice(b"x-forwarded-proto: http\r\n"),
     }
-    encode::raw_field(out, "x-forwarded-host", origin.told(head, b"x-forwarded-host").unwrap_or(origin.host));
+    let host = origin.told(head, b"x-forwarded-host").unwrap_or(origin.host);
+    if !host.is_empty() {
+        encode::raw_field(out, "x-forwarded-host", host);
+    }
     if origin.told(head, b"x-request-id").is_none() {
         encode::raw_field(out, "x-request-id", exchange.id.as_bytes());
     }

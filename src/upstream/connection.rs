@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
+use tokio::time::Instant;
 
 use crate::config::Address;
 use crate::http1::chunked::{Decoded, Decoder};
@@ -50,6 +51,8 @@ pub struct Connection {
     keep_alive: bool,
     /// Requests sent on it.
     used: u32,
+    /// Since when it was idle last.
+    idle_since: Option<Instant>,
     /// What the server said of how long it keeps the connection.
     server_keeps: Option<std::time::Duration>,
 }
@@ -100,7 +103,8 @@ impl Connection {
 
     fn over(stream: Stream, address: Address) -> Self {
         let (stream, ahead, search) = (Rc::new(stream), BytesMut::new(), ResponseSearch::new());
-        Self { stream, address, ahead, search, body: Body::Head, keep_alive: true, used: 0, server_keeps: None }
+        let body = Body::Head;
+        Self { stream, address, ahead, search, body, keep_alive: true, used: 0, idle_since: None, server_keeps: None }
     }
 
     /// Where it leads.
@@ -119,6 +123,17 @@ impl Connection {
     #[must_use]
     pub fn is_reused(&self) -> bool {
         self.used > 0
+    }
+
+    /// It is idle from now on.
+    pub fn rests(&mut self, now: Instant) {
+        self.idle_since = Some(now);
+    }
+
+    /// Since when it was idle before the request that is on it now; none when that is its first.
+    #[must_use]
+    pub fn idle_since(&self) -> Option<Instant> {
+        self.idle_since
     }
 
     /// Whether an idle connection is still as it should be: open, and silent. A server that closed it, or said

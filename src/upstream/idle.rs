@@ -11,7 +11,7 @@ use super::connection::Connection;
 use crate::config::Address;
 use crate::wheel::Wheel;
 
-/// A request whose repetition could do harm takes only a connection that was idle for less than this: the longer it
+/// A request that may not or cannot be sent again takes only a connection that was idle for less than this: the longer it
 /// was, the likelier the server is just closing it.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -92,15 +92,15 @@ impl Idle {
         None
     }
 
-    /// Notes that a server closed a connection which [`Wanted::Fresh`] had given.
-    pub fn closed_unasked(&self, server: usize) {
+    /// Notes that a request met the end of a connection which was idle since `since`.
+    pub fn closed_unasked(&self, server: usize, since: Instant) {
         if let Some(side) = self.servers.get(server) {
-            side.closed_unasked.set(Some(Instant::now()));
+            side.was_closed(since, Instant::now());
         }
     }
 
     /// Keeps a connection for the next request.
-    pub fn put(self: &Rc<Self>, wheel: &Rc<Wheel>, server: usize, connection: Box<Connection>, now: Instant) {
+    pub fn put(self: &Rc<Self>, wheel: &Rc<Wheel>, server: usize, mut connection: Box<Connection>, now: Instant) {
         // a little less than what the server promises, so that it does not close while a request is on its way
         let promised = connection.server_keeps().map(|time| time.saturating_sub(Duration::from_secs(1)));
         let keep = promised.map_or(self.keep, |time| time.min(self.keep));
@@ -112,6 +112,7 @@ impl Idle {
         if kept.len() >= self.most {
             kept.pop_front();
         }
+        connection.rests(now);
         kept.push_back(Kept { connection, until: now + keep, since: now });
         if !self.sweeping.replace(true) {
             tokio::task::spawn_local(sweep(self.clone(), wheel.clone()));

@@ -66,6 +66,16 @@ pub enum Waiting {
     Nothing,
 }
 
+/// Whether a body of this framing is sure to be kept whole, however much of it was sent.
+#[must_use]
+pub fn is_kept(framing: Framing) -> bool {
+    match framing {
+        Framing::None => true,
+        Framing::Length(length) => length <= REPLAY as u64,
+        Framing::Chunked => false, // nobody knows how much is to come
+    }
+}
+
 impl Upload {
     /// The body of a request with the given framing, at most `limit` bytes.
     #[must_use]

@@ -19,6 +19,8 @@ pub enum Habit {
     Old,
     /// PUT with a body.
     Put,
+    /// The same, with a body that is too large to be kept for another attempt.
+    LargePut,
     /// POST with a body.
     Post,
 }
@@ -98,13 +100,16 @@ fn work(address: SocketAddr, habit: Habit, stop: &AtomicBool, served: &AtomicU64
 
 impl Habit {
     fn request(self) -> String {
-        let body = "x".repeat(2000);
+        let with_body = |line: &str, size: usize| {
+            format!("{line} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n{}", "x".repeat(size))
+        };
         match self {
             Self::Fresh => "GET /fresh HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_owned(),
             Self::Staying => "GET /staying HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
             Self::Old => "GET /old HTTP/1.0\r\nHost: localhost\r\nConnection: Keep-Alive\r\n\r\n".to_owned(),
-            Self::Put => format!("PUT /put HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000\r\n\r\n{body}"),
-            Self::Post => format!("POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000\r\n\r\n{body}"),
+            Self::Put => with_body("PUT /put", 2000),
+            Self::LargePut => with_body("PUT /large", 100_000),
+            Self::Post => with_body("POST /post", 2000),
         }
     }
 

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::support::wait_for;
 
@@ -14,6 +15,8 @@ pub enum Manners {
     Keeping,
     /// Closes each after one answer, without a word.
     Closing,
+    /// The same, a moment later, or just as the next request comes, of which it takes no notice.
+    ClosingLate,
 }
 
 /// A pool of servers.
@@ -130,7 +133,11 @@ impl Life {
             if writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nserved").is_err() {
                 return;
             }
-            if manners == Manners::Closing {
+            if manners == Manners::ClosingLate {
+                let _ = stream.set_read_timeout(Some(Duration::from_millis(2)));
+                let _ = stream.peek(&mut [0]);
+            }
+            if manners != Manners::Keeping {
                 let _ = stream.shutdown(Shutdown::Both);
                 return;
             }

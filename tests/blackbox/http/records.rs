@@ -32,6 +32,23 @@ fn a_record_says_how_far_an_exchange_was_when_its_client_left() {
     assert!(said.contains("the client closed the connection before the response came"), "{said}");
 }
 
+// It said that all of the request had been sent.
+#[test]
+fn a_record_says_that_a_server_went_away_before_it_had_the_request() {
+    let server = Server::new();
+    let (run, address) = leading_to(&server);
+    let _service = run.start();
+    let mut client = Wire::connect(address);
+    client.send("POST /half HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");
+    let mut upstream = server.accept();
+    upstream.head();
+    upstream.expect("hello");
+    drop(upstream);
+    assert_eq!(client.answer().status(), 502);
+    let said = record(&run, "/half");
+    assert!(said.contains("the server closed the connection while the request was sent on"), "{said}");
+}
+
 // It said no more than that the response was not valid.
 #[test]
 fn a_record_says_which_rule_a_response_broke() {

@@ -63,6 +63,19 @@ fn a_trusted_proxy_that_says_nothing_is_the_client() {
 }
 
 #[test]
+fn empty_words_of_a_trusted_proxy_are_none() {
+    let site = Site::new();
+    let request = "GET / HTTP/1.1\r\nHost: $host\r\nX-Forwarded-For:\r\nX-Forwarded-Proto:\r\nX-Forwarded-Host:\r\n\
+                   X-Forwarded-Port:\r\nX-Request-Id:\r\n\r\n";
+    let head = sees(&site, "trusting", request);
+    assert_eq!(head.fields("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(head.fields("x-forwarded-proto"), ["http"]);
+    assert_eq!(head.fields("x-forwarded-host"), [&*site.host]);
+    assert!(!head.has("x-forwarded-port"), "{}", head.text());
+    assert!(matches!(*head.fields("x-request-id"), [id] if id.len() == 26), "{}", head.text());
+}
+
+#[test]
 fn forwarded_lines_of_a_trusted_proxy_become_one() {
     let site = Site::new();
     let request = "GET / HTTP/1.1\r\nHost: $host\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\n\
