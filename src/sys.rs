@@ -79,6 +79,7 @@ unsafe impl GlobalAlloc for Allocator {
 #[derive(Debug)]
 pub struct SharedNumbers {
     numbers: NonNull<AtomicU64>,
+    count: usize,
     file: File,
 }
 
@@ -88,35 +89,35 @@ unsafe impl Send for SharedNumbers {}
 unsafe impl Sync for SharedNumbers {}
 
 impl SharedNumbers {
-    /// How many numbers there are.
-    pub const NUMBERS: usize = Self::BYTES / size_of::<AtomicU64>();
-    const BYTES: usize = 16 * 1024;
-
-    /// All of them 0.
+    /// So many of them, at least one; all of them 0.
     ///
     /// # Errors
     /// When there is no memory or descriptor left.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(count: usize) -> io::Result<Self> {
+        let count = count.max(1);
+        let bytes = count * size_of::<AtomicU64>();
         let file = File::from(rustix::fs::memfd_create(c"segue-tally", rustix::fs::MemfdFlags::CLOEXEC)?);
-        file.set_len(Self::BYTES as u64)?;
+        file.set_len(bytes as u64)?;
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
         // SAFETY: a new mapping, at a place that the kernel chooses.
-        let page = unsafe { libc::mmap(std::ptr::null_mut(), Self::BYTES, access, kind, file.as_raw_fd(), 0) };
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, kind, file.as_raw_fd(), 0) };
         if page == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
         let numbers = NonNull::new(page.cast()).ok_or_else(io::Error::last_os_error)?;
-        Ok(Self { numbers, file })
+        Ok(Self { numbers, count, file })
     }
 
-    /// The number of this index, modulo their count.
+    /// The number of this index; the first one, when there are not so many.
     #[must_use]
     pub fn number(&self, index: usize) -> &AtomicU64 {
+        let index = if index < self.count { index } else { 0 };
         // SAFETY: inside the mapping, which is aligned to pages and lives as long as `self`.
-        unsafe { self.numbers.add(index % Self::NUMBERS).as_ref() }
+        unsafe { self.numbers.add(index).as_ref() }
     }
 
-    /// The file that another process reads them from, in the byte order of the machine.
+    /// The file that another process reads them from, in the byte order of the machine. What is written behind them
+    /// can be read there too.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
@@ -126,7 +127,7 @@ impl SharedNumbers {
 impl Drop for SharedNumbers {
     fn drop(&mut self) {
         // SAFETY: mapped by `new` with this size, and nobody has a reference any more.
-        let _ = unsafe { libc::munmap(self.numbers.as_ptr().cast(), Self::BYTES) }; // cannot fail
+        let _ = unsafe { libc::munmap(self.numbers.as_ptr().cast(), self.count * size_of::<AtomicU64>()) }; // cannot fail
     }
 }
 

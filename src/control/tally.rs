@@ -1,5 +1,14 @@
-//! What a worker has open, kept where the supervisor can read it also when the worker was killed: nobody else could say
-//! then what was lost with it.
+//! What a worker has open and what it has counted, kept where the supervisor can read it also when the worker was
+//! killed: nobody else could say then what was lost with it, and what it had done before.
+//!
+//! ```text
+//! OPEN numbers      what is open, by thread
+//! HEADER numbers    how many threads and counts there are, and how long the legend is
+//! numbers           the counts of each thread, in a room of its own
+//! bytes             the legend: names as a tree, with the place of a count at each end, as JSON
+//! ```
+
+mod counts;
 
 use std::fs::File;
 use std::io;
@@ -10,17 +19,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use self::counts::Rooms;
+pub use self::counts::{Count, Legend};
 use crate::sys::SharedNumbers;
 
 /// The worker's side.
 #[derive(Clone, Debug)]
-pub struct Tally(Arc<SharedNumbers>);
+pub struct Tally {
+    numbers: Arc<SharedNumbers>,
+    rooms: Rooms,
+}
 
 /// The part of one thread, which alone writes it.
 #[derive(Clone, Debug)]
 pub struct Part {
     numbers: Arc<SharedNumbers>,
     first: usize,
+    /// Where its counts begin.
+    room: usize,
 }
 
 /// The supervisor's side.
@@ -37,24 +53,29 @@ pub struct Inside {
 }
 
 impl Tally {
-    /// Nothing is open.
+    /// Nothing is open, and so many threads have counted nothing of what `legend` tells of.
     ///
     /// # Errors
     /// When there is no memory or descriptor left.
-    pub fn new() -> io::Result<Self> {
-        SharedNumbers::new().map(Arc::new).map(Self)
+    pub fn new(threads: usize, legend: &Legend) -> io::Result<Self> {
+        let rooms = Rooms::new(threads, legend);
+        let numbers = Arc::new(SharedNumbers::new(rooms.end())?);
+        rooms.describe(&numbers, legend)?;
+        Ok(Self { numbers, rooms })
     }
 
-    /// The part of the thread of this number; of more than 256 threads some share one, and the numbers are estimates.
+    /// The part of the thread of this number; of more than 256 threads some share what is open, and those numbers are
+    /// estimates.
     #[must_use]
     pub fn part(&self, thread: usize) -> Part {
-        Part { numbers: self.0.clone(), first: thread % (SharedNumbers::NUMBERS / WIDTH) * WIDTH }
+        let first = thread % (OPEN / WIDTH) * WIDTH;
+        Part { numbers: self.numbers.clone(), first, room: self.rooms.of(thread) }
     }
 
     /// The file for the supervisor.
     #[must_use]
     pub fn file(&self) -> &File {
-        self.0.file()
+        self.numbers.file()
     }
 }
 
@@ -78,6 +99,12 @@ impl Part {
     pub fn idle(&self) {
         bump(self.numbers.number(self.first + 1), u64::MAX);
     }
+
+    /// The thread's own count that has this place in the legend.
+    #[must_use]
+    pub fn count(&self, place: usize) -> Count {
+        Count::new(self.numbers.clone(), self.room + place)
+    }
 }
 
 /// One writer: no atomic addition is needed.
@@ -89,7 +116,7 @@ impl Reading {
     /// What is open now, or was when the worker ended. Nothing when the file is of something else.
     #[must_use]
     pub fn now(&self) -> Inside {
-        let mut bytes = [0; SharedNumbers::NUMBERS * size_of::<u64>()];
+        let mut bytes = [0; OPEN * size_of::<u64>()];
         if self.0.read_exact_at(&mut bytes, 0).is_err() {
             return Inside::default();
         }
@@ -115,17 +142,27 @@ impl AsFd for Reading {
     }
 }
 
-/// Numbers of one thread: a cache line of its own.
+/// Numbers of what is open.
+const OPEN: usize = 2048;
+/// Numbers of one thread among them: a cache line of its own.
 const WIDTH: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    fn tally(threads: usize) -> (Tally, Reading) {
+        let tree = json!({"listeners": {"http": {"accepted": 0, "closed": 2}}, "retries": 1});
+        let tally = Tally::new(threads, &Legend { counts: 3, tree }).expect("memory");
+        let reading = Reading::from(OwnedFd::from(tally.file().try_clone().expect("dup")));
+        (tally, reading)
+    }
 
     #[test]
     fn what_was_open_is_read_after_the_writer_is_gone() {
-        let tally = Tally::new().expect("a page");
-        let reading = Reading::from(OwnedFd::from(tally.file().try_clone().expect("dup")));
+        let (tally, reading) = tally(2);
         let (one, other) = (tally.part(0), tally.part(1));
         for part in [&one, &one, &other] {
             part.opened();
@@ -139,8 +176,36 @@ mod tests {
     }
 
     #[test]
+    fn what_was_counted_is_read_after_the_writer_is_gone_as_the_sum_of_all_threads() {
+        let (tally, reading) = tally(3);
+        let parts = [tally.part(0), tally.part(1), tally.part(2)];
+        for (part, count) in parts.iter().zip([5, 6, 7]) {
+            part.count(0).add(count);
+            part.count(2).add(1);
+            part.opened();
+        }
+        parts[1].count(1).add(1);
+        drop((tally, parts));
+        let counted = json!({"listeners": {"http": {"accepted": 18, "closed": 3}}, "retries": 1});
+        assert_eq!(reading.counted(), Some(counted));
+        assert_eq!(reading.now(), Inside { connections: 3, busy: 0 });
+    }
+
+    #[test]
     fn a_file_that_is_none_tells_nothing() {
-        let file = File::open("/dev/null").expect("open");
-        assert_eq!(Reading::from(OwnedFd::from(file)).now(), Inside::default());
+        let file = || File::open("/dev/null").expect("open");
+        assert_eq!(Reading::from(OwnedFd::from(file())).now(), Inside::default());
+        assert_eq!(Reading::from(OwnedFd::from(file())).counted(), None);
+    }
+
+    #[test]
+    fn a_file_of_another_shape_tells_nothing() {
+        let (tally, reading) = tally(1);
+        let whole = tally.file().metadata().expect("metadata").len();
+        for end in [whole - 1, whole - 40, 16 * 1024 + 8, 16 * 1024] {
+            tally.file().set_len(end).expect("cut");
+            assert_eq!(reading.counted(), None, "{end}");
+        }
+        assert_eq!(reading.now(), Inside::default(), "as an older program left it");
     }
 }

@@ -1,24 +1,24 @@
 //! Counters: bumped by the thread that owns them, summed by whoever asks.
 //!
-//! Each data thread has one [`Counters`], made on that thread so that no cache line is shared. There is one writer, so
-//! a bump is a plain load and store; readers may see a count a moment late. Everything only grows, but for the gauges
-//! of what is open now.
+//! Each data thread has one [`Counters`], and no cache line of them is shared. There is one writer, so a bump is a plain
+//! load and store; readers may see a count a moment late. Everything only grows, but for the gauges of what is open now.
+//! The counts themselves are in the worker's tally, where they outlive it.
 
+use std::array;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value, json};
 
 use super::record::{Attempt, Index, Names, Outcome};
-use crate::control::tally::Part;
+use crate::control::tally::{Count, Legend, Part};
 
 /// The counters of one thread. Indexes are those of [`Names`]; unknown ones are passed over.
 #[derive(Debug)]
 pub struct Counters {
     listeners: Box<[Listener<Count>]>,
     pools: Box<[Pool<Count>]>,
-    /// What is open, for the case that this process dies.
-    tally: Option<Part>,
+    /// Where they are, and what is open.
+    tally: Part,
 }
 
 /// What is counted of an exchange; the fields are those of a [`Record`](super::record::Record).
@@ -67,63 +67,46 @@ pub struct Totals {
 }
 
 impl Counters {
-    /// Counters for everything that `names` has, all 0. Call it on the thread that will count.
+    /// Counters for everything that `names` has, all 0, in a tally with the [`legend`] of the same names.
     #[must_use]
-    pub fn new(names: &Names) -> Arc<Self> {
-        let listeners = names.listeners.iter().map(|_| Listener::default()).collect();
-        let pools = names.pools.iter().map(|(_, servers)| Pool::new(servers.len())).collect();
-        Arc::new(Self { listeners, pools, tally: None })
-    }
-
-    /// The same, which also keep in `tally` what is open.
-    #[must_use]
-    pub fn with_tally(names: &Names, tally: Part) -> Arc<Self> {
-        let mut counters = Self::new(names);
-        if let Some(counters) = Arc::get_mut(&mut counters) {
-            counters.tally = Some(tally); // nobody else has it yet
-        }
-        counters
-    }
-
-    fn tally(&self, note: impl FnOnce(&Part)) {
-        if let Some(tally) = &self.tally {
-            note(tally);
-        }
+    pub fn new(names: &Names, tally: Part) -> Arc<Self> {
+        let (listeners, pools) = everything(names, |place| tally.count(place));
+        Arc::new(Self { listeners, pools, tally })
     }
 
     /// A client connection was accepted.
     pub fn accepted(&self, listener: Index) {
-        self.tally(Part::opened);
+        self.tally.opened();
         self.listener(listener, |counts| counts.accepted.add(1));
     }
 
     /// A client connection ended.
     pub fn closed(&self, listener: Index) {
-        self.tally(Part::closed);
+        self.tally.closed();
         self.listener(listener, |counts| counts.closed.add(1));
     }
 
     /// A client connection came from another generation.
     pub fn arrived(&self, listener: Index) {
-        self.tally(Part::opened);
+        self.tally.opened();
         self.listener(listener, |counts| counts.moved_in.add(1));
     }
 
     /// A client connection went to another generation.
     pub fn left(&self, listener: Index) {
-        self.tally(Part::closed);
+        self.tally.closed();
         self.listener(listener, |counts| counts.moved_out.add(1));
     }
 
     /// A client connection is busy from now on, until [`Counters::idle`].
     pub fn busy(&self, listener: Index, with: Busy) {
-        self.tally(Part::busy);
+        self.tally.busy();
         self.listener(listener, |counts| counts.busy[with as usize].add(1));
     }
 
     /// A client connection is no longer busy with this.
     pub fn idle(&self, listener: Index, with: Busy) {
-        self.tally(Part::idle);
+        self.tally.idle();
         self.listener(listener, |counts| counts.busy[with as usize].take(1));
     }
 
@@ -177,7 +160,7 @@ impl Totals {
         let mut totals = Self {
             listeners: (0..listeners).map(|_| Listener::default()).collect(),
             pools: pools
-                .map(|one| one.pools.iter().map(|pool| Pool::new(pool.servers.len())).collect())
+                .map(|one| one.pools.iter().map(|pool| Pool::of(pool.servers.len(), &mut || 0)).collect())
                 .unwrap_or_default(),
         };
         for one in counters {
@@ -230,22 +213,32 @@ impl Totals {
     }
 }
 
-/// A number with one writer.
-#[derive(Debug, Default)]
-struct Count(AtomicU64);
-
-impl Count {
-    fn add(&self, more: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+/// What is counted of `names`, as [`Totals::snapshot`] has it: a worker that is killed has left its counts, and this is
+/// how they are read.
+#[must_use]
+pub fn legend(names: &Names) -> Legend {
+    let mut counts = 0;
+    let (listeners, pools) = everything(names, |place| {
+        counts = place + 1;
+        place as u64
+    });
+    let mut tree = Totals { listeners, pools }.snapshot(names, 0);
+    if let Value::Object(tree) = &mut tree {
+        tree.remove("records_dropped"); // the journal counts them
     }
+    Legend { counts, tree }
+}
 
-    fn take(&self, less: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(less), Ordering::Relaxed);
-    }
+/// All that is counted, of listeners and of pools.
+type Everything<T> = (Box<[Listener<T>]>, Box<[Pool<T>]>);
 
-    fn now(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
+/// The counts of `names`, each made from its place.
+fn everything<T>(names: &Names, make: impl FnMut(usize) -> T) -> Everything<T> {
+    let (mut make, mut places) = (make, 0..);
+    let mut next = || make(places.next().unwrap_or_default());
+    let listeners = names.listeners.iter().map(|_| Listener::of(&mut next)).collect();
+    let pools = names.pools.iter().map(|(_, servers)| Pool::of(servers.len(), &mut next)).collect();
+    (listeners, pools)
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -275,12 +268,31 @@ struct Server<T> {
     attempts: [T; Outcome::ALL.len()],
 }
 
-impl<T: Default> Pool<T> {
-    fn new(servers: usize) -> Self {
+impl<T> Listener<T> {
+    fn of(next: &mut impl FnMut() -> T) -> Self {
         Self {
-            exchanges: Default::default(),
-            retries: T::default(),
-            servers: (0..servers).map(|_| Server::default()).collect(),
+            accepted: next(),
+            closed: next(),
+            moved_in: next(),
+            moved_out: next(),
+            busy: array::from_fn(|_| next()),
+            empty: next(),
+            heads_refused: array::from_fn(|_| next()),
+            exchanges: array::from_fn(|_| next()),
+            bytes_in: next(),
+            bytes_out: next(),
+        }
+    }
+}
+
+impl<T> Pool<T> {
+    fn of(servers: usize, next: &mut impl FnMut() -> T) -> Self {
+        Self {
+            exchanges: array::from_fn(|_| next()),
+            retries: next(),
+            servers: (0..servers)
+                .map(|_| Server { exchanges: array::from_fn(|_| next()), attempts: array::from_fn(|_| next()) })
+                .collect(),
         }
     }
 }
@@ -391,8 +403,20 @@ fn refusal(status: u16) -> usize {
 }
 
 #[cfg(test)]
+impl Counters {
+    /// Of a thread that is alone.
+    pub(crate) fn alone(names: &Names) -> Arc<Self> {
+        let tally = crate::control::tally::Tally::new(1, &legend(names)).expect("memory");
+        Self::new(names, tally.part(0))
+    }
+}
+
+#[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
     use super::*;
+    use crate::control::tally::{Reading, Tally};
     use crate::observe::record::Record;
     use crate::observe::record::tests::retried;
 
@@ -411,7 +435,7 @@ mod tests {
 
     #[test]
     fn sums_run_over_all_threads() {
-        let threads = [Counters::new(&names()), Counters::new(&names())];
+        let threads = [Counters::alone(&names()), Counters::alone(&names())];
         for thread in &threads {
             thread.accepted(0);
             thread.head_refused(0, 431);
@@ -430,8 +454,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_counted_can_be_read_by_somebody_else() {
+        let tally = Tally::new(2, &legend(&names())).expect("memory");
+        let reading = Reading::from(OwnedFd::from(tally.file().try_clone().expect("dup")));
+        let threads = [Counters::new(&names(), tally.part(0)), Counters::new(&names(), tally.part(1))];
+        for thread in &threads {
+            thread.accepted(0);
+            thread.busy(0, Busy::Exchange);
+            thread.head_refused(0, 431);
+            count_retried(thread);
+        }
+        let mut told = Totals::sum(&threads).snapshot(&names(), 5);
+        told.as_object_mut().expect("an object").remove("records_dropped");
+        assert_eq!(reading.counted(), Some(told));
+    }
+
+    #[test]
     fn connections_are_told_by_what_they_are_busy_with_and_those_that_moved_are_counted_once() {
-        let threads = [Counters::new(&names()), Counters::new(&names())];
+        let threads = [Counters::alone(&names()), Counters::alone(&names())];
         (0..3).for_each(|_| threads[0].accepted(0));
         threads[1].arrived(0);
         threads[0].left(0);
@@ -450,7 +490,7 @@ mod tests {
 
     #[test]
     fn an_index_without_a_name_counts_nothing() {
-        let counters = Counters::new(&Names::default());
+        let counters = Counters::alone(&Names::default());
         counters.accepted(3);
         count_retried(&counters);
         assert_eq!(Totals::sum(&[counters]).open(), 0);

@@ -37,6 +37,7 @@ use self::upgrade::state::StateError;
 use self::workers::{Heard, Workers};
 use crate::control::message::{ToSupervisor, ToWorker};
 use crate::control::request::{Conditions, Reply, Served, Wish};
+use crate::control::tally::Reading;
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::sys::Signals;
@@ -346,8 +347,8 @@ impl Supervisor {
                 self.pass_on(steps);
                 None
             }
-            Heard::Left(inside) => {
-                self.generations.note_inside(number, inside);
+            Heard::Left(tally) => {
+                self.take_what_is_left(number, &tally);
                 None
             }
             Heard::Hello => self.workers.greet(number, &self.listeners.all()),
@@ -384,6 +385,17 @@ impl Supervisor {
                 self.pass_on(steps);
             }
             _ => {}
+        }
+    }
+
+    /// What a worker had open and had counted when it ended. One that said a last word has said that too.
+    fn take_what_is_left(&mut self, number: u64, tally: &Reading) {
+        self.generations.note_inside(number, tally.now());
+        let mut list = self.generations.list().iter();
+        if list.any(|one| one.number == number && one.finished.is_none())
+            && let Some(counted) = tally.counted()
+        {
+            self.totals.found(number, counted);
         }
     }
 

@@ -29,7 +29,12 @@ impl Totals {
         }
     }
 
-    /// Generation `number` is gone; what it said last stands for ever.
+    /// Generation `number` ended without a last word, and this is what it had counted.
+    pub fn found(&mut self, number: u64, counters: Value) {
+        raise(self.living.entry(number).or_default(), counters);
+    }
+
+    /// Generation `number` is gone; what it said last, or what was found, stands for ever.
     pub fn gone(&mut self, number: u64) {
         if let Some(counters) = self.living.remove(&number) {
             add(&mut self.past, &counters, MOST_NAMES);
@@ -55,6 +60,17 @@ pub fn connections(list: &[Generation]) -> Value {
         }
     }
     all
+}
+
+/// Puts the numbers of `found` in the place of smaller ones of the same names in `told`.
+fn raise(told: &mut Value, found: Value) {
+    match (told, found) {
+        (Value::Object(told), Value::Object(found)) => {
+            found.into_iter().for_each(|(name, found)| raise(told.entry(name).or_insert(Value::Null), found));
+        }
+        (told, found) if told.is_null() || told.as_u64() < found.as_u64() => *told = found,
+        _ => {} // nothing that was shown goes back
+    }
 }
 
 /// Adds the numbers of `more` to those of the same names in `sum`.
@@ -142,6 +158,18 @@ mod tests {
         assert_eq!(accepted(&totals), 9);
         totals.told(2, &status(4));
         assert_eq!(accepted(&totals), 11);
+    }
+
+    #[test]
+    fn what_a_generation_had_counted_since_its_last_word_is_found() {
+        let mut totals = Totals::default();
+        totals.told(1, &json!({"counters": {"accepted": 5, "closed": 4, "dropped": 1}}));
+        totals.found(1, json!({"accepted": 8, "closed": 3}));
+        totals.found(2, json!({"accepted": 1}));
+        assert_eq!(totals.counters(), json!({"accepted": 9, "closed": 4, "dropped": 1}));
+        totals.gone(1);
+        totals.gone(2);
+        assert_eq!(totals.counters(), json!({"accepted": 9, "closed": 4, "dropped": 1}));
     }
 
     #[test]

@@ -54,8 +54,8 @@ pub(super) enum Heard {
     Input(Input),
     /// It is there and wants to know what to build.
     Hello,
-    /// It is about to be said that it ended; with this open.
-    Left(Inside),
+    /// It is about to be said that it ended, and this tells what it had open and counted.
+    Left(tally::Reading),
     /// It wants a socket.
     Bind { listener: String, address: BindAddress },
     /// It wants to know what the generation before it knows.
@@ -241,16 +241,15 @@ impl Workers {
         trouble
     }
 
-    fn reap(&mut self, number: u64) -> Option<[Heard; 2]> {
+    fn reap(&mut self, number: u64) -> Option<Vec<Heard>> {
         let index = self.list.iter().position(|one| one.number == number)?;
         let how = match self.list[index].process.ended() {
             Ok(None) => return None,
             Ok(Some(status)) => ending(&status),
             Err(fault) => format!("is gone: {fault}"),
         };
-        let inside = self.inside(number).unwrap_or_default(); // it changes no more
-        self.list.remove(index);
-        Some([Heard::Left(inside), Heard::Input(Input::Exited(number, how))])
+        let left = self.list.remove(index).tally.map(Heard::Left); // it changes no more
+        Some(left.into_iter().chain([Heard::Input(Input::Exited(number, how))]).collect())
     }
 
     /// Ends every process at once.

@@ -87,7 +87,7 @@ impl Serving {
     /// # Errors
     /// When the thread or its runtime cannot be made.
     pub(super) fn start(number: usize, shared: Shared) -> io::Result<Self> {
-        let counters = Counters::with_tally(&shared.plan.names, shared.tally.part(number));
+        let counters = Counters::new(&shared.plan.names, shared.tally.part(number));
         let (orders, incoming) = mpsc::channel(ORDERS);
         let (through, finished) = oneshot::channel::<()>();
         let through = Through { _finished: through, ended: shared.ended.clone() };

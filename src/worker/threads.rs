@@ -20,7 +20,7 @@ use crate::handover::heir::Heir;
 use crate::listener::{Limit, Limits};
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
-use crate::observe::metrics::Totals;
+use crate::observe::metrics::{Totals, legend};
 use crate::observe::record::Index;
 use crate::proxy::underway::Told;
 use crate::proxy::{Plan, Thread};
@@ -57,7 +57,8 @@ impl Threads {
         let limits = limits(&plan.config);
         let (cut, links) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
         let ended = Arc::new(Notify::new());
-        let tally = Tally::new()?;
+        let count = count(&plan);
+        let tally = Tally::new(count, &legend(&plan.names))?;
         let shared = Shared {
             plan: plan.clone(),
             journal: journal.clone(),
@@ -67,7 +68,7 @@ impl Threads {
             ended: ended.clone(),
             tally: tally.clone(),
         };
-        let threads = (0..count(&plan)).map(|number| Serving::start(number, shared.clone()));
+        let threads = (0..count).map(|number| Serving::start(number, shared.clone()));
         Ok(Self {
             threads: threads.collect::<io::Result<_>>()?,
             plan,

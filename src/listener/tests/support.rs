@@ -76,7 +76,7 @@ impl Fixture {
         let max_connections = listener.max_connections;
         let plan = Arc::new(Plan::new(1, config(listener)));
         let journal = Journal::start(Identity { role: Role::Worker, generation: Some(1) }, None).expect("a journal");
-        let counters = Counters::new(&plan.names);
+        let counters = Counters::alone(&plan.names);
         let thread = Thread::start(0, plan, counters, journal);
         let listening = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         listening.set_nonblocking(true).expect("nonblocking");

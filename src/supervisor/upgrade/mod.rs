@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use self::rehearsal::Rehearsal;
+use self::rehearsal::{Rehearsal, Unable};
 use self::state::{State, StateError};
 use super::process::Image;
 use crate::control::payload::Payload;
@@ -25,15 +25,17 @@ use crate::control::payload::Payload;
 /// ```text
 /// Idle ──another program proved good──▶ Rehearsing ──it can──▶ Rehearsed ──a quiet moment, or no time left──▶ execve
 ///  ▲  ▲                                     │                     │ │                                            │
-///  │  └────it cannot: said, not tried again─┘                     │ │                                            │
+///  │  └────────────it cannot: said──────────┘                     │ │                                            │
 ///  └────────yet another program proved good────────────────────────┘ └──────────────it failed: the same───────────┘
 /// ```
+/// A program that says itself that it cannot is not tried again. One that something else keeps from it is, as soon as
+/// a reload proves it good once more.
 #[derive(Debug, Default)]
 pub struct Upgrade {
     stage: Stage,
     /// What this process should be; none while it is that.
     wanted: Option<Image>,
-    /// What it cannot be.
+    /// What says that it cannot go on.
     refused: Option<Image>,
 }
 
@@ -56,7 +58,7 @@ pub enum Step {
     /// [`Upgrade::rehearse`] with this program.
     Rehearse(Image),
     /// Say that the program cannot go on, and why.
-    Refuse(Image, String),
+    Refuse(Image, Unable),
     /// Go on as this program.
     Replace(Image),
 }
@@ -101,11 +103,13 @@ impl Upgrade {
         self.stage = Stage::Rehearsing(rehearsal);
     }
 
-    /// `image` cannot go on in the place of this program; it is not tried again.
-    pub fn refuse(&mut self, image: Image) {
+    /// `image` cannot go on in the place of this program, for this reason.
+    pub fn refuse(&mut self, image: Image, unable: &Unable) {
         self.wanted = None;
         self.stage = Stage::Idle;
-        self.refused = Some(image);
+        if matches!(unable, Unable::Refuses(_)) {
+            self.refused = Some(image);
+        }
     }
 
     /// This process stays what it is.

@@ -7,12 +7,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitIdStatus};
 
 use super::arguments;
 use crate::control::payload::Payload;
 use crate::supervisor::process::{Image, Process, ending};
 use crate::sys::never_block;
+
+/// Why another program cannot go on in the place of this one: the rest of a sentence about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unable {
+    /// It says so itself, and will say so again.
+    Refuses(String),
+    /// Something kept it from saying anything: too little time or memory, perhaps.
+    Fails(String),
+}
 
 /// A rehearsal under way.
 #[derive(Debug)]
@@ -58,8 +67,8 @@ impl Rehearsal {
         self.process.signal(Signal::KILL); // waited for by who inherits the children of this process
     }
 
-    /// How it went, once it is over; the reason is the rest of a sentence about the program.
-    pub fn outcome(&mut self, now: Instant) -> Option<Result<(), String>> {
+    /// How it went, once it is over.
+    pub fn outcome(&mut self, now: Instant) -> Option<Result<(), Unable>> {
         let status = match self.process.ended() {
             Ok(None) => {
                 if self.until.is_some_and(|until| until <= now) {
@@ -69,16 +78,20 @@ impl Rehearsal {
                 return None;
             }
             Ok(Some(status)) => status,
-            Err(fault) => return Some(Err(format!("could not be waited for: {fault}"))),
+            Err(fault) => return Some(Err(Unable::Fails(format!("could not be waited for: {fault}")))),
         };
+        let late = || format!("did not read the state of the old one within {} s", DEADLINE.as_secs());
         Some(match (self.until, status.exit_status()) {
-            (None, _) => Err(format!("did not read the state of the old one within {} s", DEADLINE.as_secs())),
+            (None, _) => Err(Unable::Fails(late())),
             (Some(_), Some(0)) => Ok(()),
-            (Some(_), _) => {
-                let words = [Some(ending(&status)), self.complained()];
-                Err(words.into_iter().flatten().collect::<Vec<_>>().join(": "))
-            }
+            (Some(_), Some(_)) => Err(Unable::Refuses(self.last_words(&status))),
+            (Some(_), None) => Err(Unable::Fails(self.last_words(&status))),
         })
+    }
+
+    fn last_words(&mut self, status: &WaitIdStatus) -> String {
+        let words = [Some(ending(status)), self.complained()];
+        words.into_iter().flatten().collect::<Vec<_>>().join(": ")
     }
 
     /// The first line that it wrote.
@@ -120,7 +133,7 @@ mod tests {
         (Rehearsal::start(image, Payload::new(b"{}").expect("memfd"), now).expect("start"), now)
     }
 
-    fn outcome(mut rehearsal: Rehearsal, now: Instant) -> Result<(), String> {
+    fn outcome(mut rehearsal: Rehearsal, now: Instant) -> Result<(), Unable> {
         loop {
             if let Some(outcome) = rehearsal.outcome(now) {
                 return outcome;
@@ -138,14 +151,14 @@ mod tests {
     #[test]
     fn a_program_that_fails_is_refused_with_its_own_words() {
         let (rehearsal, now) = start("/bin/false");
-        assert_eq!(outcome(rehearsal, now), Err("exited with status 1".to_owned()));
+        assert_eq!(outcome(rehearsal, now), Err(Unable::Refuses("exited with status 1".to_owned())));
         let (rehearsal, now) = start("/bin/cat"); // knows no such argument
-        let why = outcome(rehearsal, now).expect_err("refused");
+        let Err(Unable::Refuses(why)) = outcome(rehearsal, now) else { panic!("not refused") };
         assert!(why.starts_with("exited with status 1: ") && why.contains("option"), "{why}");
     }
 
     #[test]
-    fn a_program_that_takes_too_long_is_killed_and_refused() {
+    fn a_program_that_takes_too_long_is_killed() {
         let image = Image::open(Path::new("/bin/cat")).expect("open");
         let (waiting, _keeps_it_waiting) = crate::control::channel::Channel::pair().expect("pair");
         let mut cat = image.command();
@@ -154,7 +167,7 @@ mod tests {
         let due = now + DEADLINE;
         let mut rehearsal = Rehearsal { image, process, complaint: None, until: Some(due) };
         assert_eq!(rehearsal.outcome(now), None);
-        let why = outcome(rehearsal, due).expect_err("late");
+        let Err(Unable::Fails(why)) = outcome(rehearsal, due) else { panic!("not late") };
         assert!(why.contains("within 10 s"), "{why}");
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
 use super::descriptors::{Carrier, Inherited};
-use super::rehearsal::Rehearsal;
+use super::rehearsal::{Rehearsal, Unable};
 use super::state::{Knowledge, State, VERSION};
 use super::{Step, TAKE_OVER, Upgrade, arguments};
 use crate::control::payload::Payload;
@@ -40,19 +40,20 @@ impl Supervisor {
                 let state = self.carry(&mut Carrier::default()).write();
                 match state.and_then(|state| Rehearsal::start(image.clone(), state, now)) {
                     Ok(rehearsal) => self.upgrade.rehearse(rehearsal),
-                    Err(fault) => self.refuse(image, format!("could not be tried: {fault}")),
+                    Err(fault) => self.refuse(image, Unable::Fails(format!("could not be tried: {fault}"))),
                 }
             }
             Some(Step::Refuse(image, why)) => self.refuse(image, why),
             Some(Step::Replace(image)) => {
                 let fault = self.replace(&image);
-                self.refuse(image, format!("could not be executed: {fault}"));
+                self.refuse(image, Unable::Fails(format!("could not be executed: {fault}")));
             }
         }
     }
 
-    fn refuse(&mut self, image: Image, why: String) {
-        self.upgrade.refuse(image);
+    fn refuse(&mut self, image: Image, unable: Unable) {
+        self.upgrade.refuse(image, &unable);
+        let (Unable::Refuses(why) | Unable::Fails(why)) = unable;
         self.generations.set_note(format!("the supervisor was not upgraded: the new program {why}"));
         self.journal.event(Event::UpgradeRefused { version: crate::VERSION, why });
         self.regular.status = Instant::now();

@@ -114,15 +114,26 @@ fn the_program_that_runs_is_wanted_no_other() {
 }
 
 #[test]
-fn a_program_that_was_refused_is_not_tried_again_but_another_is() {
+fn a_program_that_refuses_is_not_tried_again_but_another_is() {
     let now = Instant::now();
     let mut upgrade = Upgrade::default();
     upgrade.consider(&image("/bin/false"));
-    let Some(Step::Refuse(refused, why)) = rehearsed(&mut upgrade, now) else { panic!("not refused") };
-    assert!(why.contains("status 1"), "{why}");
-    upgrade.refuse(refused);
+    let Some(Step::Refuse(refused, unable)) = rehearsed(&mut upgrade, now) else { panic!("not refused") };
+    assert_eq!(unable, Unable::Refuses("exited with status 1".to_owned()));
+    upgrade.refuse(refused, &unable);
     upgrade.consider(&image("/bin/false"));
     assert!(upgrade.next(true, now).is_none());
+    upgrade.consider(&image("/bin/true"));
+    assert!(matches!(rehearsed(&mut upgrade, now), Some(Step::Replace(_))));
+}
+
+#[test]
+fn a_program_that_something_kept_from_going_on_is_tried_again_once_it_proves_good_again() {
+    let now = Instant::now();
+    let mut upgrade = Upgrade::default();
+    upgrade.consider(&image("/bin/true"));
+    upgrade.refuse(image("/bin/true"), &Unable::Fails("was killed by SIGKILL".to_owned()));
+    assert!(upgrade.next(true, now).is_none(), "not at once");
     upgrade.consider(&image("/bin/true"));
     assert!(matches!(rehearsed(&mut upgrade, now), Some(Step::Replace(_))));
 }

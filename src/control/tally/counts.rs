@@ -1,0 +1,131 @@
+//! What a worker has counted: a room of numbers for each thread, and a legend that tells which number is what.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::Value;
+
+use super::{OPEN, Reading, bump};
+use crate::control::payload;
+use crate::sys::SharedNumbers;
+
+/// A number with one writer.
+#[derive(Debug)]
+pub struct Count {
+    numbers: Arc<SharedNumbers>,
+    index: usize,
+}
+
+/// What is counted: names as a tree, with the place of a count at each end.
+#[derive(Clone, Debug)]
+pub struct Legend {
+    /// How many places there are; not all of them need a name.
+    pub counts: usize,
+    /// The tree.
+    pub tree: Value,
+}
+
+impl Count {
+    pub(super) fn new(numbers: Arc<SharedNumbers>, index: usize) -> Self {
+        Self { numbers, index }
+    }
+
+    /// So many more.
+    pub fn add(&self, more: u64) {
+        bump(self.numbers.number(self.index), more);
+    }
+
+    /// So many less.
+    pub fn take(&self, less: u64) {
+        bump(self.numbers.number(self.index), less.wrapping_neg());
+    }
+
+    /// As it is now; another thread may see it a moment late.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.numbers.number(self.index).load(Ordering::Relaxed)
+    }
+}
+
+/// Where the counts of each thread are, as numbers of the file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rooms {
+    threads: usize,
+    counts: usize,
+}
+
+impl Rooms {
+    pub(super) fn new(threads: usize, legend: &Legend) -> Self {
+        Self { threads, counts: legend.counts }
+    }
+
+    /// Where the room of this thread begins.
+    pub(super) fn of(self, thread: usize) -> usize {
+        OPEN + HEADER + thread % self.threads.max(1) * self.width()
+    }
+
+    /// No two threads write to the same cache line, nor to neighbours.
+    fn width(self) -> usize {
+        self.counts.next_multiple_of(2 * super::WIDTH)
+    }
+
+    /// Where the legend begins.
+    pub(super) fn end(self) -> usize {
+        OPEN + HEADER + self.threads * self.width()
+    }
+
+    /// Writes the header and the legend.
+    pub(super) fn describe(self, numbers: &SharedNumbers, legend: &Legend) -> io::Result<()> {
+        let text = serde_json::to_vec(&legend.tree)?;
+        for (at, number) in [self.threads, self.counts, text.len()].into_iter().enumerate() {
+            numbers.number(OPEN + at).store(number as u64, Ordering::Relaxed);
+        }
+        numbers.file().write_all_at(&text, self.end() as u64 * 8)
+    }
+}
+
+impl Reading {
+    /// What all threads have counted, by name; none when the file tells nothing of that.
+    #[must_use]
+    pub fn counted(&self) -> Option<Value> {
+        let bytes = self.behind_open()?;
+        let number = |at: usize| bytes.get(at * 8..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
+        let header = |at: usize| usize::try_from(number(at)?).ok().filter(|number| *number <= bytes.len());
+        let (threads, counts, length) = (header(0)?, header(1)?, header(2)?);
+        threads.checked_mul(counts).filter(|all| *all <= bytes.len())?;
+        let rooms = Rooms { threads, counts };
+        let legend = bytes.get((rooms.end() - OPEN) * 8..)?.get(..length)?;
+        let sum = |place| {
+            let mut of_threads = (0..threads).map(|thread| number(rooms.of(thread) - OPEN + place));
+            of_threads.try_fold(0_u64, |sum, count| Some(sum.wrapping_add(count?)))
+        };
+        let sums = (0..counts).map(sum).collect::<Option<Vec<_>>>()?;
+        let mut tree = serde_json::from_slice(legend).ok()?;
+        fill(&mut tree, &sums)?;
+        Some(tree)
+    }
+
+    fn behind_open(&self) -> Option<Vec<u8>> {
+        let from = OPEN as u64 * 8;
+        let length = self.0.metadata().ok()?.len().checked_sub(from)?;
+        let length = usize::try_from(length).ok().filter(|_| length <= payload::LARGEST)?;
+        let mut bytes = vec![0; length];
+        self.0.read_exact_at(&mut bytes, from).ok()?;
+        Some(bytes)
+    }
+}
+
+/// Puts the count at each end where its place stands.
+fn fill(tree: &mut Value, counts: &[u64]) -> Option<()> {
+    if let Value::Object(names) = tree {
+        return names.values_mut().try_for_each(|one| fill(one, counts));
+    }
+    let place = usize::try_from(tree.as_u64()?).ok()?;
+    *tree = (*counts.get(place)?).into();
+    Some(())
+}
+
+/// Numbers that tell how the rest is to be read.
+const HEADER: usize = 16;
