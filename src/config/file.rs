@@ -22,7 +22,8 @@ table! {
     /// A listener: a named socket that speaks HTTP, and its settings. When systemd passes a socket whose
     /// `FileDescriptorName=` is NAME, that one is used, and `address` is not bound.
     ///
-    /// Without any `[listen.NAME]` there is one listener, `http`, for the socket of `proxy-http.socket`.
+    /// The listener `http`, for the socket of `proxy-http.socket`, is there without being written. Where systemd passes no
+    /// such socket, it is left out when there is another one.
     ListenTable "[listen.NAME]" {
         /// Where to listen when systemd passes no socket of this name: `":8080"` for every address of the machine,
         /// `"127.0.0.1:8080"`, `"[::1]:8080"`, or `"unix:/run/NAME.sock"`.
@@ -184,7 +185,7 @@ const TABLES: [&Table; 8] = [
     &WorkerTable::TABLE,
 ];
 
-/// The listener that there is when none is written.
+/// The listener that there is without being written: a new port must not be the end of port 80.
 pub const IMPLICIT_LISTENER: &str = "http";
 
 /// Everything that was written, understood key by key; what could not be is missing and reported.
@@ -254,11 +255,6 @@ pub fn defaults(root: &Dict) -> Dict {
     for (name, table) in [("log", LogTable::TABLE), ("drain", DrainTable::TABLE), ("worker", WorkerTable::TABLE)] {
         defaults.insert(name.to_owned(), Value::from(table.defaults()));
     }
-    let has_http = |kind: &str| root.get(kind).is_some_and(|kind| kind.find_ref(IMPLICIT_LISTENER).is_some());
-    if !root.contains_key("listen") && !has_http("tcp") {
-        let http = Dict::from([(IMPLICIT_LISTENER.to_owned(), Value::from(ListenTable::TABLE.defaults()))]);
-        defaults.insert("listen".to_owned(), Value::from(http));
-    }
     for kind in ["listen", "site", "pool", "tcp"] {
         let Some(tables) = root.get(kind).and_then(Value::as_dict) else {
             continue;
@@ -266,6 +262,12 @@ pub fn defaults(root: &Dict) -> Dict {
         let given = tables.iter().filter_map(|(name, table)| Some((name, table.as_dict()?)));
         let all: Dict = given.map(|(name, table)| (name.clone(), Value::from(defaults_of(kind, table)))).collect();
         defaults.insert(kind.to_owned(), Value::from(all));
+    }
+    let relays = root.get("tcp").is_some_and(|tcp| tcp.find_ref(IMPLICIT_LISTENER).is_some());
+    if !relays && root.get("listen").is_none_or(|listen| listen.as_dict().is_some()) {
+        let mut listen = defaults.remove("listen").and_then(Value::into_dict).unwrap_or_default();
+        listen.entry(IMPLICIT_LISTENER.to_owned()).or_insert_with(|| Value::from(ListenTable::TABLE.defaults()));
+        defaults.insert("listen".to_owned(), Value::from(listen));
     }
     defaults
 }

@@ -14,7 +14,11 @@ pub fn segue_toml_5() -> String {
     for tables in SECTIONS {
         section(&mut page, tables);
     }
-    page.push_str(".SH ENVIRONMENT\nThese variables win over the files; flags win over them.\n");
+    page.push_str(
+        ".SH ENVIRONMENT\nThese variables win over the files. The service has those that its unit sets: \
+         \\fBsystemctl edit proxy\\fR, and below \\fB[Service]\\fR for example \
+         \\fBEnvironment=SEGUE_LOG_ACCESS=errors+slow\\fR; they are in effect from its next restart on.\n",
+    );
     for (name, setting) in VARIABLES {
         let _ = write!(page, ".TP\n.B {}\n{}\n", escape(name), escape(&format!("sets `{}`", setting.key())));
     }

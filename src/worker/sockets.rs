@@ -85,9 +85,9 @@ fn nowhere(name: &str) -> Problem {
     Problem { brief, text }
 }
 
-/// The listener `http` stands in every configuration that names no other. One that only relays TCP can do without it.
+/// The listener `http` stands in every configuration. One that has another, or that only relays TCP, can do without it.
 fn is_dispensable(config: &Config, name: &str) -> bool {
-    name == "http" && config.sites.is_empty() && !config.tcp.is_empty()
+    name == "http" && (config.listeners.len() > 1 || config.sites.is_empty() && !config.tcp.is_empty())
 }
 
 fn wanted(config: &Config) -> impl Iterator<Item = (&str, Option<&Address>)> {

@@ -22,6 +22,28 @@ fn local_address(socket: &OwnedFd) -> SocketAddr {
     listener.local_addr().expect("address")
 }
 
+// The listener of port 80 was there only as long as no other was written: who added one, as the manual has it, closed 80.
+#[test]
+fn a_new_listener_is_not_the_end_of_http() {
+    let (http, http_address) = socket();
+    let other = free_address();
+    let run = Run::new("").socket("http", http);
+    let service = run.start();
+    run.configure(&format!("[listen.other]\naddress = \"{other}\"\n"));
+    service.reload_well();
+    assert_serves(other);
+    assert_serves(http_address);
+    assert!(!run.log().contains("which no listener of the configuration names"), "{}", run.log());
+}
+
+#[test]
+fn without_a_socket_for_http_another_listener_is_enough() {
+    let other = free_address();
+    let run = Run::new(&format!("[site.\"*\"]\nto = [\"127.0.0.1:1\"]\n[listen.other]\naddress = \"{other}\"\n"));
+    let _service = run.start();
+    TcpStream::connect(other).expect("somebody listens");
+}
+
 #[test]
 fn sockets_go_by_name_in_whatever_order_they_come() {
     let config = "[listen.http]\n[listen.other]\n";

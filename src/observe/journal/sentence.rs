@@ -26,7 +26,8 @@ pub(super) fn write(out: &mut String, record: &Record, names: &Names) {
     if record.end != End::Ok {
         let _ = write!(out, ": {}{}", reason(record.end), whereabouts(record));
     }
-    if let Some(detail) = &record.detail {
+    // a cause that only says the reason again is left out
+    if let Some(detail) = record.detail.as_ref().filter(|detail| !says_again(record.end, detail)) {
         let _ = write!(out, ": {}", Plain(detail));
     }
     write_failed_attempts(out, record, names);
@@ -111,6 +112,10 @@ fn reason(end: End) -> &'static str {
     }
 }
 
+fn says_again(end: End, detail: &str) -> bool {
+    end == End::ServerClosed && detail.starts_with(reason(end))
+}
+
 /// When, for ends that may come at any time.
 fn whereabouts(record: &Record) -> &'static str {
     match record.end {
@@ -172,6 +177,22 @@ mod tests {
         assert_eq!(
             said(&record),
             "GET shop.example.com/cart → no answer in 3.2 ms: the client closed the connection before the response came"
+        );
+    }
+
+    #[test]
+    fn a_server_that_closed_early_is_said_once() {
+        let mut record = retried();
+        record.attempts.pop();
+        record.attempts[0].outcome = Outcome::Closed;
+        record.status = 502;
+        record.end = End::ServerClosed;
+        record.phase = Phase::Response;
+        record.detail = Some("the server closed the connection before its response was whole".into());
+        assert_eq!(
+            said(&record),
+            "GET shop.example.com/cart → 502 in 3.2 ms: the server closed the connection before the response came \
+             (a: closed the connection)"
         );
     }
 
