@@ -405,7 +405,7 @@ mod tests {
     async fn a_response_comes_when_it_comes_however_long_that_took() {
         let plan = Arc::new(Plan::new(1, Config::from_toml("[listen.http]\n").expect("a configuration")));
         let journal = Journal::start(Identity { role: Role::Worker, generation: Some(1) }, None).expect("a journal");
-        let thread = Thread::start(0, plan.clone(), Counters::new(&plan.names), journal);
+        let thread = Thread::start(0, plan.clone(), Counters::alone(&plan.names), journal);
         let client = Rc::new(Client::new(0, None, thread.wheel.alarm()));
         let mut exchange = Exchange::open_tcp(&thread, &client);
         tokio::time::advance(LONG).await;
