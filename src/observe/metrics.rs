@@ -176,6 +176,12 @@ impl Totals {
         self.listeners.iter().map(Listener::open).sum()
     }
 
+    /// Client connections open now on one listener.
+    #[must_use]
+    pub fn open_on(&self, listener: usize) -> u64 {
+        self.listeners.get(listener).map_or(0, Listener::open)
+    }
+
     /// Client connections that went to another generation.
     #[must_use]
     pub fn moved_out(&self) -> u64 {

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::serving::Order;
 use crate::handover::parcel::Parcel;
+use crate::observe::metrics::{Counters, Totals};
 
 /// The way of one link to the threads. While there is one, no thread of a generation that drains ends, empty as it may
 /// be: what was acknowledged has to find somebody.
@@ -51,12 +52,20 @@ impl Arrivals {
 }
 
 /// The way of the word that the heir takes connections.
-pub struct Herald(pub(super) Vec<mpsc::Sender<Order>>);
+pub struct Herald {
+    pub(super) threads: Vec<mpsc::Sender<Order>>,
+    pub(super) counters: Vec<Arc<Counters>>,
+}
 
 impl Herald {
+    /// How many connections of this listener are open.
+    pub(super) fn open_on(&self, listener: usize) -> u64 {
+        Totals::sum(&self.counters).open_on(listener)
+    }
+
     /// The heir has said what it takes: connections go to it from now on.
     pub(super) async fn welcomed(&self) {
-        for thread in &self.0 {
+        for thread in &self.threads {
             drop(order(thread, Order::Welcomed).await); // one that is through has nothing left to give
         }
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::control::channel::Channel;
 use crate::handover::giver::{GiveError, Giver, Report};
 use crate::handover::taker::{TakeError, Taker};
-use crate::handover::welcome::{Reach, Welcome};
+use crate::handover::welcome::Welcome;
 use crate::observe::WithCauses;
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
@@ -44,7 +44,10 @@ impl Moving {
         let (plan, herald) = (threads.plan().clone(), threads.herald());
         tokio::task::spawn_local(async move {
             match giver.hear(&plan.config, &welcome).await {
-                Ok(reach) => told.what_stays(to, reach, &plan),
+                Ok(reach) => {
+                    let staying = reach.staying().filter(|listener| herald.open_on(*listener) > 0);
+                    staying.for_each(|listener| told.stays(to, listener, &plan));
+                }
                 Err(_) if giver.is_forgotten() => return, // there is a newer one
                 Err(fault) => return told.broken(to, 0, &fault),
             }
@@ -81,14 +84,9 @@ struct Told {
 }
 
 impl Told {
-    fn what_stays(&self, to: u64, reach: &Reach, plan: &Plan) {
-        for listener in reach.staying() {
-            self.journal.event(Event::ConnectionsStay {
-                generation: self.generation,
-                to,
-                listener: plan.names.listeners.get(listener).cloned().unwrap_or_default(),
-            });
-        }
+    fn stays(&self, to: u64, listener: usize, plan: &Plan) {
+        let listener = plan.names.listeners.get(listener).cloned().unwrap_or_default();
+        self.journal.event(Event::ConnectionsStay { generation: self.generation, to, listener });
     }
 
     fn broken(&self, to: u64, returned: u64, fault: &GiveError) {

@@ -20,7 +20,7 @@ use crate::handover::heir::Heir;
 use crate::listener::{Limit, Limits};
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
-use crate::observe::metrics::{Totals, legend};
+use crate::observe::metrics::{Counters, Totals, legend};
 use crate::observe::record::Index;
 use crate::proxy::underway::Told;
 use crate::proxy::{Plan, Thread};
@@ -145,7 +145,8 @@ impl Threads {
     /// Tells the threads of their heir, once it has said what it takes.
     #[must_use]
     pub fn herald(&self) -> Herald {
-        Herald(self.threads.iter().map(|thread| thread.orders.clone()).collect())
+        let threads = self.threads.iter().map(|thread| thread.orders.clone()).collect();
+        Herald { threads, counters: self.counters() }
     }
 
     /// The way of connections that come from another generation.
@@ -251,8 +252,11 @@ impl Threads {
     }
 
     fn totals(&self) -> Totals {
-        let counters: Vec<_> = self.threads.iter().map(|thread| thread.counters.clone()).collect();
-        Totals::sum(&counters)
+        Totals::sum(&self.counters())
+    }
+
+    fn counters(&self) -> Vec<Arc<Counters>> {
+        self.threads.iter().map(|thread| thread.counters.clone()).collect()
     }
 
     /// Gives every thread an order; whether all of them answered.

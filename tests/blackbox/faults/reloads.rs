@@ -39,7 +39,8 @@ fn a_client_of_http_1_0_whose_listener_is_gone_is_told_to_close_in_one_word() {
     let farm = Farm::new(1, Manners::Keeping);
     let (listening, address) = socket();
     let drain = "[drain]\ntimeout = \"2s\"";
-    let run = Run::new(&farm.config(&format!("[listen.gone]\n{drain}"))).socket("gone", listening);
+    let unused = format!("[listen.gone]\n[listen.unused]\naddress = \"{}\"", free_address());
+    let run = Run::new(&farm.config(&format!("{unused}\n{drain}"))).socket("gone", listening);
     let service = run.start();
     let mut client = TcpStream::connect(address).expect("connect");
     client.set_read_timeout(Some(DEADLINE)).expect("timeout");
@@ -49,6 +50,7 @@ fn a_client_of_http_1_0_whose_listener_is_gone_is_told_to_close_in_one_word() {
     run.configure(&farm.config(&format!("[listen.other]\naddress = \"{}\"\n{drain}", free_address())));
     service.reload_anyway();
     run.wait_log("Connections of listener gone stay with generation 1");
+    assert!(!run.log().contains("Connections of listener unused"), "there are none: {}", run.log());
     let last = wait_for("the last answer", || {
         client.write_all(request).expect("write");
         let head = read_answer(&mut client).expect("an answer");
