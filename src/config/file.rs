@@ -22,8 +22,9 @@ table! {
     /// A listener: a named socket that speaks HTTP, and its settings. When systemd passes a socket whose
     /// `FileDescriptorName=` is NAME, that one is used, and `address` is not bound.
     ///
-    /// The listener `http`, for the socket of `proxy-http.socket`, is there without being written. Where systemd passes no
-    /// such socket, it is left out when there is another one.
+    /// The listener `http`, for the socket of `proxy-http.socket`, is there without being written. Where that unit is
+    /// masked (`systemctl mask --now proxy-http.socket`, and a restart of the service), it is left out as long as there is
+    /// another listener.
     ListenTable "[listen.NAME]" {
         /// Where to listen when systemd passes no socket of this name: `":8080"` for every address of the machine,
         /// `"127.0.0.1:8080"`, `"[::1]:8080"`, or `"unix:/run/NAME.sock"`.

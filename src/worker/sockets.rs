@@ -70,9 +70,14 @@ pub fn not_bound(name: &str, address: &BindAddress, reason: &str) -> Problem {
 }
 
 fn overruled(name: &str, address: &Address) -> String {
+    // The service starts proxy-http.socket with itself, which only a mask keeps it from.
+    let way_out = match name {
+        "http" => "`systemctl mask --now proxy-http.socket`".to_owned(),
+        name => format!("disable the socket unit with FileDescriptorName={name}"),
+    };
     format!(
         "warning: listener {name} has its socket from systemd, so `address = \"{address}\"` has no effect\n  \
-         = help: remove the address, or disable the socket unit with FileDescriptorName={name}\n"
+         = help: remove the address, or {way_out} and restart the service\n"
     )
 }
 
@@ -144,7 +149,8 @@ mod tests {
         let sockets = Sockets::choose(&config, passed).expect("found");
         assert_eq!(sockets.found.len(), 2);
         assert!(sockets.missing.is_empty());
-        assert!(sockets.warnings[0].contains("127.0.0.1:8080"), "{:?}", sockets.warnings);
+        let warning = &sockets.warnings[0];
+        assert!(warning.contains("127.0.0.1:8080") && warning.contains("mask --now proxy-http.socket"), "{warning}");
     }
 
     #[test]
