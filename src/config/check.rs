@@ -91,6 +91,7 @@ fn drain(file: &File) -> Option<Drain> {
         stop_timeout: value(&file.drain.stop_timeout)?,
         generations: whole(&file.drain.generations)?,
         memory: value(&file.drain.memory)?,
+        hurry_timeout: value(&file.drain.hurry_timeout)?,
     })
 }
 

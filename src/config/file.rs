@@ -153,11 +153,13 @@ table! {
         /// At stop and restart: the same, shorter, because nobody accepts meanwhile.
         stop_timeout: Duration = Text("5s"),
         /// Generations that live at once, at most: one serves, one is what can be gone back to, one is being made, the
-        /// others finish. A reload that would be one too many first has the oldest finish within 5 seconds.
+        /// others finish. A reload that would be one too many has the oldest finish first, and waits for it.
         generations: Whole<3, 16> = Number(4),
         /// The memory that all generations but the serving one may use together: a share of what the service may use,
-        /// or a size. Above it the oldest that finishes has 5 seconds left.
+        /// or a size. Above it the oldest that finishes has to make room.
         memory: Memory = Text("50%"),
+        /// How long a generation may take that has to make room. What is open then is cut.
+        hurry_timeout: Duration = Text("30s"),
     }
 }
 

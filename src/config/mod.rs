@@ -298,6 +298,8 @@ pub struct Drain {
     pub generations: usize,
     /// What all but the serving one may use together.
     pub memory: Memory,
+    /// How long one may take that has to make room.
+    pub hurry_timeout: Duration,
 }
 
 /// An amount of memory.

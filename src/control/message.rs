@@ -247,13 +247,20 @@ pub struct Bounds {
     pub generations: usize,
     /// Bytes of memory of all but the one that serves, together.
     pub memory: u64,
+    /// How long one may take that has to make room.
+    #[serde(default = "hurry_timeout")]
+    pub hurry_timeout: Duration,
 }
 
 /// Those of a worker that says nothing of them, as in 0.1.
 impl Default for Bounds {
     fn default() -> Self {
-        Self { generations: 4, memory: u64::MAX }
+        Self { generations: 4, memory: u64::MAX, hurry_timeout: hurry_timeout() }
     }
+}
+
+fn hurry_timeout() -> Duration {
+    Duration::from_secs(30)
 }
 
 /// A sign of life: every thread of the worker has answered.

@@ -369,7 +369,11 @@ async fn prepare(
         listeners: found.iter().map(|(held, _)| held.clone()).collect(),
         drain_timeout: drain.timeout,
         stop_timeout: drain.stop_timeout,
-        bounds: Bounds { generations: drain.generations, memory: memory::bytes(drain.memory) },
+        bounds: Bounds {
+            generations: drain.generations,
+            memory: memory::bytes(drain.memory),
+            hurry_timeout: drain.hurry_timeout,
+        },
     };
     let sockets = found.into_iter().map(|(held, socket)| (held.listener, socket)).collect();
     Ok(Prepared { ready, sources, threads, watch, journal, sockets })

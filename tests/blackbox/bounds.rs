@@ -10,7 +10,10 @@ use crate::support::{Asked, Run, Server, Service, Wire, signal, socket, wait_for
 fn simple(drain: &str) -> (Run, SocketAddr, Server) {
     let (listening, address) = socket();
     let server = Server::new();
-    let config = format!("[drain]\ntimeout = \"1h\"\n{drain}\n[site.\"*\"]\nto = [\"{}\"]\n", server.address);
+    let config = format!(
+        "[drain]\ntimeout = \"1h\"\nhurry_timeout = \"5s\"\n{drain}\n[site.\"*\"]\nto = [\"{}\"]\n",
+        server.address
+    );
     (Run::new(&config).socket("http", listening).argument("--probation=50ms"), address, server)
 }
 

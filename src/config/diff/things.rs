@@ -212,7 +212,7 @@ fn log(log: &Log) -> Thing {
 }
 
 fn drain(drain: &Drain) -> Thing {
-    let Drain { timeout, stop_timeout, generations, memory } = drain;
+    let Drain { timeout, stop_timeout, generations, memory, hurry_timeout } = drain;
     let memory = match memory {
         Memory::Size(bytes) => show_size(*bytes),
         Memory::Share(parts) => percent(*parts),
@@ -222,6 +222,7 @@ fn drain(drain: &Drain) -> Thing {
         key("stop_timeout", show_duration(*stop_timeout)),
         key("generations", generations),
         key("memory", memory),
+        key("hurry_timeout", show_duration(*hurry_timeout)),
     ];
     table("drain".to_owned(), "drain", String::new(), keys)
 }

@@ -255,7 +255,13 @@ fn config(listener: Listener) -> Config {
         pools: Vec::new(),
         tcp: Vec::new(),
         log: Log { access: Access::Off, slow: LONG, empty_connections: false },
-        drain: DrainConfig { timeout: LONG, stop_timeout: LONG, generations: 4, memory: Memory::Size(u64::MAX) },
+        drain: DrainConfig {
+            timeout: LONG,
+            stop_timeout: LONG,
+            generations: 4,
+            memory: Memory::Size(u64::MAX),
+            hurry_timeout: LONG,
+        },
         worker: Worker { threads: None, max_connections: None },
     }
 }

@@ -1,7 +1,5 @@
 //! How many generations there may be and how much memory those that go may use: the oldest has to finish early.
 
-use std::time::Duration;
-
 use super::input::Action;
 use super::{DRAIN_GRACE, Generations};
 use crate::control::message::{Bounds, ToWorker};
@@ -56,13 +54,13 @@ impl Generations {
 
     /// Tells the oldest that drains to finish soon. When there is none, those that are parked will drain first.
     fn hurry(&mut self, why: String) {
-        let now = self.now;
+        let (now, hurry_timeout) = (self.now, self.bounds().hurry_timeout);
         let Some(oldest) = self.list.iter_mut().find(|one| one.is_draining() && !one.hurried) else {
             return;
         };
         let State::Draining { until } = oldest.state else { return };
         let left = until.saturating_duration_since(now).saturating_sub(DRAIN_GRACE);
-        let timeout = left.min(SHORT_DRAIN);
+        let timeout = left.min(hurry_timeout);
         oldest.hurried = true;
         oldest.state = State::Draining { until: now + timeout + DRAIN_GRACE };
         let (generation, connections) = (oldest.number, oldest.connections());
@@ -70,6 +68,3 @@ impl Generations {
         self.log(Event::Hurried { generation, connections, timeout, why });
     }
 }
-
-/// How long one may take that has to finish early.
-pub(super) const SHORT_DRAIN: Duration = Duration::from_secs(5);

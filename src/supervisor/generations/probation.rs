@@ -5,7 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::bounds::SHORT_DRAIN;
 use super::faults::{Ending, LONG_LIFE};
 use super::input::{Action, Caller};
 use super::{ACKNOWLEDGE, DRAIN_GRACE, Generations, failed};
@@ -71,7 +70,7 @@ impl Generations {
         let now = self.now;
         let mut drained = Vec::new();
         for one in self.list.iter_mut().filter(|one| numbers.contains(&one.number)) {
-            let whole = timeout.unwrap_or(one.ready.as_ref().map_or(SHORT_DRAIN, |ready| ready.drain_timeout));
+            let whole = timeout.unwrap_or(one.ready.as_ref().map_or(DRAIN_GRACE, |ready| ready.drain_timeout));
             one.state = State::Draining { until: now + whole + DRAIN_GRACE };
             one.since = now;
             drained.push((one.number, one.connections(), whole));

@@ -7,22 +7,18 @@ use crate::strict::{Change, Habits, Steps};
 
 /// How many reloads the promise is shown with.
 const RELOADS: usize = 30;
-/// No exchange of the crowd lasts as long as so many reloads: on a busy machine four generations are soon too many, and
-/// then the oldest is cut, which is another fact.
-const ROOM: &str = "[drain]\ngenerations = 16\n";
 
 #[test]
 fn thirty_reloads_of_changed_and_unchanged_configurations_are_seen_by_no_client() {
     let scene = Scene::new();
     let run = scene.run();
-    run.configure(&format!("{}\n{ROOM}", scene.config(Change::Nothing)));
     let service = run.start();
     let crowd = scene.crowd(Habits::EVERYBODY);
     let mut steps = Steps::of(Duration::from_millis(500));
     for round in 0..RELOADS {
         if round % 2 == 0 {
             let change = Change::ALL[round / 2 % Change::ALL.len()];
-            run.configure(&format!("{}\n{ROOM}", scene.config(change)));
+            run.configure(&scene.config(change));
             crowd.mark(&format!("reload {}: {change:?}", round + 1));
             service.reload_well();
         } else {

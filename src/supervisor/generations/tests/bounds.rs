@@ -13,7 +13,7 @@ fn four_living() -> Machine {
 fn a_reload_that_would_be_one_too_many_waits_until_the_oldest_has_finished() {
     let mut machine = four_living();
     let actions = machine.handle(asked(Caller::Client(7)));
-    let stop = ToWorker::Stop { timeout: Some(secs(5)) };
+    let stop = ToWorker::Stop { timeout: Some(secs(30)) };
     assert_eq!((told(&actions), spawned(&actions)), (vec![(1, &stop)], vec![]));
     assert!(actions.contains(&Action::Notify(Notice::Reloading)) && machine.generations.is_busy());
     let hurried = |action: &Action| matches!(action, Action::Log(Event::Hurried { generation: 1, .. }));
@@ -29,7 +29,7 @@ fn a_reload_that_would_be_one_too_many_waits_until_the_oldest_has_finished() {
 fn the_oldest_is_killed_when_it_does_not_finish_early() {
     let mut machine = four_living();
     machine.handle(asked(Caller::Client(7)));
-    let actions = machine.pass_alive(secs(10));
+    let actions = machine.pass_alive(secs(35));
     assert!(actions.contains(&Action::Kill(1)), "{actions:?}");
     assert_eq!(spawned(&actions), [(5, Recipe::Installed)]);
 }
