@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use super::load::{PREFIX, SourceFile, VARIABLES};
@@ -20,10 +21,13 @@ pub struct Files {
 /// Reads `main`, and every `conf.d/*.toml` beside it in the order of their names.
 pub fn files(main: &Path) -> Files {
     let mut unreadable = Vec::new();
-    let mut read = |path: &Path| read_file(path).map_err(|error| unreadable.push(error)).ok();
-    let main_file = read(main);
+    // the main file may come through a pipe, as from a shell that makes it
+    let mut read = |path: &Path, may_be_pipe| {
+        check_kind(path, may_be_pipe).and_then(|()| read_file(path)).map_err(|error| unreadable.push(error)).ok()
+    };
+    let main_file = read(main, true);
     let conf_d = match fragments(main) {
-        Ok(paths) => paths.iter().filter_map(|path| read(path)).collect(),
+        Ok(paths) => paths.iter().filter_map(|path| read(path, false)).collect(),
         Err(error) => {
             unreadable.push(error);
             Vec::new()
@@ -46,6 +50,16 @@ struct Unreadable {
     error: io::Error,
     /// Where it stops to be text.
     place: Option<Place>,
+}
+
+/// What never ends, or waits for somebody who writes to it, is not read.
+fn check_kind(path: &Path, may_be_pipe: bool) -> Result<(), Unreadable> {
+    let Ok(found) = std::fs::metadata(path) else { return Ok(()) }; // reading it will tell why
+    let kind = found.file_type();
+    if kind.is_file() || kind.is_dir() || kind.is_fifo() && may_be_pipe {
+        return Ok(());
+    }
+    Err(Unreadable { path: path.to_owned(), error: io::Error::other("it is no file"), place: None })
 }
 
 fn read_file(path: &Path) -> Result<SourceFile, Unreadable> {
@@ -133,4 +147,25 @@ pub fn variables(all: std::env::VarsOs) -> BTreeMap<String, String> {
             (name, if known { value } else { String::new() })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_never_end_is_not_read() {
+        let directory = tempfile::tempdir().expect("directory");
+        let main = directory.path().join("segue.toml");
+        let conf_d = directory.path().join("conf.d");
+        std::fs::create_dir(&conf_d).expect("conf.d");
+        std::fs::write(&main, "").expect("file");
+        std::os::unix::fs::symlink("/dev/zero", conf_d.join("zero.toml")).expect("link");
+        let pipe = conf_d.join("pipe.toml");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).expect("pipe");
+        let Files { conf_d: read, unreadable, .. } = files(&main);
+        let said: Vec<_> = unreadable.into_iter().map(|problem| problem.message).collect();
+        assert!(read.is_empty() && said.len() == 2, "{said:?}");
+        assert!(said.iter().all(|message| message.ends_with("it is no file")), "{said:?}");
+    }
 }

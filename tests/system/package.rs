@@ -12,6 +12,7 @@ facts![
     an_upgrade_under_load_loses_nothing_and_the_new_binary_serves,
     an_upgrade_makes_the_supervisor_the_new_program_in_the_same_process,
     an_upgraded_supervisor_binds_low_ports_and_gives_them_to_systemd,
+    what_was_stopped_stays_so_over_an_upgrade_and_a_new_installation_starts_it,
     remove_and_purge_leave_nothing,
     exposure_is_at_most_one_and_a_half,
     only_the_supervisor_has_a_capability,
@@ -95,6 +96,17 @@ fn an_upgraded_supervisor_binds_low_ports_and_gives_them_to_systemd(release: Rel
     assert_eq!(machine.property("NFileDescriptorStore"), "1");
     machine.ok("systemctl restart proxy");
     machine.ok(ask);
+}
+
+fn what_was_stopped_stays_so_over_an_upgrade_and_a_new_installation_starts_it(release: Release) {
+    let machine = Machine::started(release);
+    let states = |machine: &Machine| machine.run("systemctl is-active proxy-http.socket proxy.service").stdout;
+    machine.ok("systemctl stop proxy-http.socket proxy.service");
+    machine.install(&machine::next_package());
+    assert_eq!(states(&machine), "inactive\ninactive\n");
+    machine.ok("apt-get remove --yes --quiet segue");
+    machine.install(&machine::next_package());
+    assert_eq!(states(&machine), "active\ninactive\n");
 }
 
 fn remove_and_purge_leave_nothing(release: Release) {
