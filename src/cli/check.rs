@@ -9,12 +9,13 @@ use crate::config::Config;
 use crate::config::load::Checked;
 use crate::config::problem::{Look, Problem};
 
-/// Checks the configuration whose main file is `main`; prints every problem and a summary to stderr.
+/// Checks the configuration that is named; prints every problem and a summary to stderr.
 ///
 /// The exit code is 0 when it can be used, else 78 (`EX_CONFIG` of sysexits.h(3)).
 #[must_use]
-pub fn run(main: &Path) -> ExitCode {
-    let verdict = Verdict::of(main, service_user::sources(main).map(|sources| sources.check()));
+pub fn run(arguments: &super::Config) -> ExitCode {
+    let super::Config { config: main, set } = arguments;
+    let verdict = Verdict::of(main, service_user::sources(main, set).map(|sources| sources.check()));
     verdict.print()
 }
 

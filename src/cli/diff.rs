@@ -54,9 +54,8 @@ fn read(sources: &Payload) -> Result<Sources, Box<dyn std::error::Error>> {
 /// The configuration that a reload would read. Variables and flags are those of the service: they stay as long as it
 /// runs, whatever they are here.
 fn on_disk(main: &Path, serving: &Sources) -> Result<Config, Verdict> {
-    let sources = service_user::sources(main);
-    let sources =
-        sources.map(|read| Sources { variables: serving.variables.clone(), flags: serving.flags.clone(), ..read });
+    let sources = service_user::sources(main, &serving.flags);
+    let sources = sources.map(|read| Sources { variables: serving.variables.clone(), ..read });
     let checked = sources.map(|sources| sources.check());
     match checked {
         Ok(Checked { config: Some(config), .. }) => Ok(config),

@@ -64,10 +64,11 @@ enum Command {
     Check(Config),
     /// Show what a reload would change
     ///
-    /// Compares the configuration on disk with the one that serves, as they take effect: a line for each table, value
-    /// or server that would be added, removed or changed, and one when another program is installed. The exit status
-    /// is that of diff(1): 0 when there is no difference, 1 when there is one, 2 when they cannot be compared; and 78
-    /// when the configuration on disk is refused, with every problem.
+    /// Compares the configuration on disk with the one that serves, as they take effect with the environment and the
+    /// --set of the service: a line for each table, value or server that would be added, removed or changed, and one
+    /// when another program is installed. The exit status is that of diff(1): 0 when there is no difference, 1 when
+    /// there is one, 2 when they cannot be compared; and 78 when the configuration on disk is refused, with every
+    /// problem.
     #[command(after_long_help = EXIT_STATUS)]
     Diff(Diff),
     /// Show the configuration as it takes effect
@@ -112,6 +113,11 @@ pub struct Config {
     /// The main file of the configuration; conf.d/*.toml beside it is read too
     #[arg(long, short, value_name = "FILE", default_value = CONFIG)]
     config: PathBuf,
+    /// Set a value over the files and the environment, as in --set log.access=all; can be given again
+    ///
+    /// The keys are log.access, log.slow, worker.threads, worker.max_connections, drain.timeout and drain.stop_timeout.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 /// Which service is meant.
@@ -217,9 +223,9 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(arguments) => run::run(arguments),
         Command::Reload(arguments) => reload::run(arguments),
-        Command::Check(arguments) => check::run(&arguments.config),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Diff(arguments) => diff::run(arguments),
-        Command::Config(arguments) => effective::run(&arguments.config.config),
+        Command::Config(arguments) => effective::run(&arguments.config),
         Command::Status(arguments) => status::run(arguments),
         Command::Generations(arguments) => generations::run(arguments),
         Command::Demo => demo::run(),
@@ -283,10 +289,21 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::config::load::VARIABLES;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_names_every_key_that_can_be_set() {
+        let mut cli = Cli::command();
+        let run = cli.find_subcommand_mut("run").expect("a command").render_long_help().to_string();
+        let words: Vec<_> = run.split([' ', ',', '\n']).map(|word| word.trim_end_matches('.')).collect();
+        for (_, setting) in VARIABLES {
+            assert!(words.contains(&setting.key()), "{} in\n{run}", setting.key());
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub fn run(arguments: Run) -> ExitCode {
         None => Supervisor::new(Options {
             // workers are started with another directory in mind than the one of a terminal
             config: std::path::absolute(&config.config).unwrap_or(config.config),
+            set: config.set,
             run_dir: run_dir.path(),
             worker_binary,
             settings: Settings { start_timeout, probation, hang_timeout },

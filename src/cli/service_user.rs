@@ -13,21 +13,21 @@ use super::CONFIG;
 use crate::config::load::Sources;
 use crate::config::problem::Problem;
 
-/// The sources with the main file `main`. Those of the package are read with the rights of the service where that can
+/// The sources with the main file `main` and `flags`. Those of the package are read with the rights of the service where that can
 /// be done; all others, drafts say, with those of whoever asks.
 ///
 /// # Errors
 /// As [`Sources::read`].
-pub fn sources(main: &Path) -> Result<Sources, Vec<Problem>> {
+pub fn sources(main: &Path, flags: &[String]) -> Result<Sources, Vec<Problem>> {
     let account = (geteuid().is_root() && main == Path::new(CONFIG)).then(Account::of_the_service).flatten();
     let Some(account) = account else {
-        return Sources::read(main);
+        return Sources::read(main, flags);
     };
     thread::scope(|scope| {
         let reader = scope.spawn(|| {
             // without the capability to do so, root is as good as anybody
             let _ = account.take_on();
-            Sources::read(main)
+            Sources::read(main, flags)
         });
         reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })

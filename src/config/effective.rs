@@ -67,7 +67,7 @@ impl Page<'_> {
                 self.merged.place(spot).map_or(file, |place| format!("{}:{}", place.file, place.line))
             }
             Origin::Variable(name) => format!("environment variable {name}"),
-            Origin::Flag(name) => format!("flag {name}"),
+            Origin::Flag => "--set".to_owned(),
         };
         let line = toml_value(value);
         let long = name.len() + line.len() > WIDEST && value.as_array().is_some_and(|list| list.len() > 1);
@@ -108,7 +108,7 @@ fn text_in_quotes(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::load::{Settable, Sources};
+    use super::super::load::Sources;
 
     const FILE: &str = "[site.\"*\"]\nto = \"web-farm\"\n\n[pool.web-farm]\n\
         servers = [\"10.0.0.11:80\", { address = \"10.0.0.12:80\", weight = 2 }, \"10.0.0.13:80\", \"10.0.0.14:80\"]\n\
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_effective_configuration_is_a_file_that_gives_the_same_one() {
-        let sources = Sources::from_text(FILE).with_flag("--threads", Settable::WorkerThreads, "3");
+        let sources = Sources::from_text(FILE).with_flag("worker.threads=3");
         let text = sources.effective().expect("good");
         let again = Sources::from_text(&text);
         assert_eq!(again.check().config, sources.check().config, "{text}");
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn every_value_has_its_origin() {
-        let mut sources = Sources::from_text(FILE).with_flag("--threads", Settable::WorkerThreads, "3");
+        let mut sources = Sources::from_text(FILE).with_flag("worker.threads=3");
         sources.variables.insert("SEGUE_LOG_SLOW".to_owned(), "3s".to_owned());
         let text = sources.effective().expect("good");
         for line in [
@@ -133,7 +133,7 @@ mod tests {
             "servers = [  # segue.toml:5",
             "retries = 1  # segue.toml:8",
             "retries = 3  # default",
-            "threads = 3  # flag --threads",
+            "threads = 3  # --set",
             "slow = \"3s\"  # environment variable SEGUE_LOG_SLOW",
             "# max_connections is not set: as many as the limit of open files allows",
         ] {

@@ -24,8 +24,8 @@ pub struct Sources {
     pub conf_d: Vec<SourceFile>,
     /// The variables of the environment that start with `SEGUE_`; those that mean nothing come without their values.
     pub variables: BTreeMap<String, String>,
-    /// Values given on the command line.
-    pub flags: Vec<Flag>,
+    /// What follows each `--set` of the command line, as in `log.access=all`; a later one wins.
+    pub flags: Vec<String>,
 }
 
 /// One file.
@@ -37,19 +37,8 @@ pub struct SourceFile {
     pub text: String,
 }
 
-/// A value given on the command line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Flag {
-    /// The flag, as in `--threads`.
-    pub name: String,
-    /// What it sets.
-    pub setting: Settable,
-    /// The value, as in a variable of the environment.
-    pub value: String,
-}
-
 /// What a variable or a flag can set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settable {
     /// `log.access`
     LogAccess,
@@ -75,16 +64,16 @@ pub struct Checked {
 }
 
 impl Sources {
-    /// Reads `main`, every `conf.d/*.toml` beside it, and the `SEGUE_` variables of the environment.
+    /// Reads `main`, every `conf.d/*.toml` beside it, and the `SEGUE_` variables of the environment; `flags` come last.
     ///
     /// A `conf.d` that is not there is empty. Files whose names begin with a dot are left out: editors keep theirs so.
     ///
     /// # Errors
     /// One problem for each file that can't be read, which says who could not read it; and every other problem that is
     /// in the files that can.
-    pub fn read(main: &Path) -> Result<Self, Vec<Problem>> {
+    pub fn read(main: &Path, flags: &[String]) -> Result<Self, Vec<Problem>> {
         let Files { main, conf_d, unreadable } = read::files(main);
-        let sources = Self { main, conf_d, variables: read::variables(std::env::vars_os()), flags: Vec::new() };
+        let sources = Self { main, conf_d, variables: read::variables(std::env::vars_os()), flags: flags.to_vec() };
         match unreadable.is_empty() {
             true => Ok(sources),
             false => Err(sources.check_beside(unreadable).problems),
@@ -102,13 +91,6 @@ impl Sources {
         }
     }
 
-    /// Adds a value from the command line: it wins over everything else.
-    #[must_use]
-    pub fn with_flag(mut self, name: &str, setting: Settable, value: &str) -> Self {
-        self.flags.push(Flag { name: name.to_owned(), setting, value: value.to_owned() });
-        self
-    }
-
     /// Makes the configuration, or says everything that is wrong. Pure: the same sources give the same result.
     #[must_use]
     pub fn check(&self) -> Checked {
@@ -121,6 +103,7 @@ impl Sources {
         problems.extend(missing);
         let complete = problems.is_empty();
         problems.extend(self.unknown_variables());
+        problems.extend(self.flags.iter().filter_map(|flag| Setting::from_flag(flag).err()).map(|problem| *problem));
         problems.extend(rules::overridden(&merged, &self.main.path));
         let (config, found) = check::check(&merged, complete);
         problems.extend(found);
@@ -181,7 +164,7 @@ impl Sources {
             let (_, setting) = VARIABLES.iter().find(|(known, _)| known == name)?;
             Some(setting.to(Origin::Variable(name.clone()), value))
         });
-        let flags = self.flags.iter().map(|flag| flag.setting.to(Origin::Flag(flag.name.clone()), &flag.value));
+        let flags = self.flags.iter().filter_map(|flag| Setting::from_flag(flag).ok());
         variables.chain(flags).collect()
     }
 
@@ -237,6 +220,36 @@ impl Settable {
     }
 }
 
+impl Setting {
+    /// What `--set` with this sets.
+    fn from_flag(flag: &str) -> Result<Self, Box<Problem>> {
+        let (key, value) = match flag.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (flag, None),
+        };
+        let settable = || VARIABLES.iter().map(|(_, setting)| *setting);
+        let setting = settable().find(|setting| setting.key() == key);
+        if let (Some(setting), Some(value)) = (setting, value) {
+            return Ok(setting.to(Origin::Flag, value));
+        }
+        let wrong = match setting {
+            Some(_) => "gives no value",
+            None => "names no key that the command line can set",
+        };
+        let with = |key: &str| format!("`--set {key}={}`", value.unwrap_or("VALUE").escape_debug());
+        let keys: Vec<_> = settable().map(Settable::key).collect();
+        let help = match (setting, suggest::closest(key, keys.iter().copied())) {
+            (Some(_), _) => format!("write {}", with(key)),
+            (None, Some(close)) => format!("did you mean {}?", with(close)),
+            (None, None) => format!("it can set {}; the rest is for the file", keys.join(", ")),
+        };
+        let message = format!("`--set {}` {wrong}", flag.escape_debug());
+        let mut problem = Problem::new(Severity::Error, "", message);
+        problem.help(help);
+        Err(Box::new(problem))
+    }
+}
+
 /// What could be merged, and the syntax errors of what could not.
 struct Sorted {
     merged: Merged,
@@ -246,6 +259,13 @@ struct Sorted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Sources {
+        pub(in crate::config) fn with_flag(mut self, flag: &str) -> Self {
+            self.flags.push(flag.to_owned());
+            self
+        }
+    }
 
     fn write(path: &Path, text: &str) {
         std::fs::write(path, text).expect("write");
@@ -261,7 +281,7 @@ mod tests {
         write(&directory.path().join("conf.d/10.toml"), "[pool.x]\nretries = 10\n[log]\nslow = '3s'\n");
         write(&directory.path().join("conf.d/.30.toml"), "no TOML");
         write(&directory.path().join("conf.d/40.toml.bak"), "no TOML");
-        let sources = Sources::read(&main).expect("readable");
+        let sources = Sources::read(&main, &[]).expect("readable");
         let names: Vec<_> = sources.conf_d.iter().map(|file| file.path.rsplit('/').next()).collect();
         assert_eq!(names, [Some("10.toml"), Some("20.toml")]);
         let config = sources.check().config.expect("good");
@@ -271,7 +291,7 @@ mod tests {
 
     #[test]
     fn sources_survive_the_way_through_json() {
-        let sources = Sources::from_text("log.slow = '2s'").with_flag("--threads", Settable::WorkerThreads, "2");
+        let sources = Sources::from_text("log.slow = '2s'").with_flag("worker.threads=2");
         let json = serde_json::to_string(&sources).expect("JSON");
         let back: Sources = serde_json::from_str(&json).expect("sources");
         assert_eq!(back, sources);
@@ -281,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_one_clear_problem() {
-        let problems = Sources::read(Path::new("/nowhere/segue.toml")).expect_err("missing");
+        let problems = Sources::read(Path::new("/nowhere/segue.toml"), &[]).expect_err("missing");
         assert_eq!(problems.len(), 1);
         assert_eq!(problems[0].message, "can't read /nowhere/segue.toml: there is no such file");
     }
@@ -293,7 +313,7 @@ mod tests {
         std::fs::create_dir(directory.path().join("conf.d")).expect("conf.d");
         write(&main, "[site.'*']\nto = 'in-the-link'\ncolour = 1\n");
         std::os::unix::fs::symlink("gone", directory.path().join("conf.d/10.toml")).expect("link");
-        let problems = Sources::read(&main).expect_err("unreadable");
+        let problems = Sources::read(&main, &[]).expect_err("unreadable");
         let said: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(
@@ -307,7 +327,7 @@ mod tests {
         let mut sources = Sources::from_text("[log]\nslow = '2s'\naccess = 'off'\n");
         sources.variables.insert("SEGUE_LOG_SLOW".to_owned(), "4s".to_owned());
         sources.variables.insert("SEGUE_LOG_ACCESS".to_owned(), "all".to_owned());
-        let sources = sources.with_flag("--slow", Settable::LogSlow, "6s");
+        let sources = sources.with_flag("log.slow=5s").with_flag("log.slow=6s");
         let config = sources.check().config.expect("good");
         assert_eq!(config.log.slow.as_secs(), 6);
         assert_eq!(config.log.access, super::super::Access::All);

@@ -22,6 +22,7 @@ pub fn segue_toml_5() -> String {
     for (name, setting) in VARIABLES {
         let _ = write!(page, ".TP\n.B {}\n{}\n", escape(name), escape(&format!("sets `{}`", setting.key())));
     }
+    page.push_str(COMMAND_LINE);
     page.push_str(TAIL);
     page
 }
@@ -49,6 +50,8 @@ segue.toml \- configuration of the reverse proxy Segue
 The configuration is TOML. The files of
 .I conf.d
 are read after the main file, in the order of their names; a key in a later file wins, key by key in every table.
+Some keys can also be set by variables of the environment, which win over the files, and on the command line, which wins
+over both: see ENVIRONMENT and COMMAND LINE.
 Every key has a default unless said otherwise, and
 .B segue config \-\-effective
 shows the value of each and where it comes from.
@@ -82,6 +85,28 @@ balance = "least\-connections"
 .RE
 .fi
 "#;
+
+const COMMAND_LINE: &str = r".SH COMMAND LINE
+.B segue run\fR, \fBsegue check\fR and \fBsegue config
+take
+.B \-\-set \fIKEY\fB=\fIVALUE\fR,
+which wins over the files and the variables, and can be given again: the last one for a key counts. The keys are those
+that a variable can set. The service goes by what its unit gives to
+.B segue run
+as long as it runs, over every reload:
+.B systemctl edit proxy\fR,
+and for example
+.PP
+.nf
+.RS 4
+[Service]
+ExecStart=
+ExecStart=/usr/bin/segue run \-\-set log.access=all
+.RE
+.fi
+.PP
+It is in effect from the next restart on. A % is written %% in a unit.
+";
 
 const TAIL: &str = r".SH SEE ALSO
 .BR segue (1),

@@ -47,8 +47,8 @@ pub enum Origin {
     File(String),
     /// A variable of the environment, by its name.
     Variable(String),
-    /// A flag of the command line, by its name.
-    Flag(String),
+    /// `--set` of the command line.
+    Flag,
 }
 
 impl Merged {
@@ -84,7 +84,7 @@ impl Merged {
         match (&metadata.source, &*metadata.name) {
             (Some(Source::File(path)), _) => Origin::File(path.display().to_string()),
             (Some(Source::Custom(name)), VARIABLE) => Origin::Variable(name.clone()),
-            (Some(Source::Custom(name)), FLAG) => Origin::Flag(name.clone()),
+            (None, FLAG) => Origin::Flag,
             _ => Origin::Default,
         }
     }
@@ -100,7 +100,7 @@ impl Merged {
                 named.find_map(|file| file.place(spot)).or_else(|| self.first_place(spot))
             }
             Origin::Default => self.first_place(spot),
-            Origin::Variable(_) | Origin::Flag(_) => None,
+            Origin::Variable(_) | Origin::Flag => None,
         }
     }
 
@@ -142,7 +142,7 @@ impl Provider for &Setting {
             Origin::Default => Metadata::named("defaults"),
             Origin::File(name) => Metadata::from(FILE, Source::File(Path::new(name).to_owned())),
             Origin::Variable(name) => Metadata::from(VARIABLE, Source::Custom(name.clone())),
-            Origin::Flag(name) => Metadata::from(FLAG, Source::Custom(name.clone())),
+            Origin::Flag => Metadata::named(FLAG),
         }
     }
 

@@ -84,7 +84,7 @@ impl<'a> Report<'a> {
     pub fn assignment(&self, spot: &Spot, value: &str) -> String {
         match self.merged.origin(spot.tag) {
             Origin::Variable(name) => format!("`{name}={}`", value.trim_matches('"')),
-            Origin::Flag(name) => format!("`{name} {}`", value.trim_matches('"')),
+            Origin::Flag => format!("`--set {spot}={}`", value.trim_matches('"')),
             Origin::Default | Origin::File(_) => format!("`{} = {value}`", spot.name()),
         }
     }
@@ -125,7 +125,7 @@ impl<'a> Report<'a> {
     fn add(&mut self, severity: Severity, spot: &Spot, message: String) -> &mut Problem {
         let message = match self.merged.origin(spot.tag) {
             Origin::Variable(name) => format!("{message} (from the environment variable {name})"),
-            Origin::Flag(name) => format!("{message} (from the flag {name})"),
+            Origin::Flag => format!("{message} (from --set {spot})"),
             Origin::Default | Origin::File(_) => message,
         };
         let mut problem = Problem::new(severity, spot.to_string(), message);

@@ -107,6 +107,9 @@ pub struct Start {
     /// Whether to say [`ToSupervisor::Loaded`] and to wait for [`ToWorker::Build`]; supervisors of 0.1 do not ask for it.
     #[serde(default)]
     pub say_loaded: bool,
+    /// What the command line of the service sets in the configuration; opaque to the supervisor.
+    #[serde(default)]
+    pub set: Vec<String>,
 }
 
 /// Where the configuration of a worker is.
@@ -323,6 +326,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_older_supervisor_starts_a_worker_without_what_it_does_not_know() {
+        let json = r#"{"generation":7,"config":"remembered","sockets":2,"run_dir":"/run/segue"}"#;
+        let start: Start = serde_json::from_str(json).expect("json");
+        assert!(!start.say_loaded && start.set.is_empty());
+    }
+
+    #[test]
     fn messages_read_back_as_they_were_written() {
         let messages = [
             ToWorker::Start(Start {
@@ -331,6 +341,7 @@ mod tests {
                 sockets: 2,
                 run_dir: "/run/segue".into(),
                 say_loaded: true,
+                set: vec!["log.access=all".to_owned()],
             }),
             ToWorker::Serve,
             ToWorker::Drain { timeout: None },

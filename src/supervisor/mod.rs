@@ -49,6 +49,8 @@ use crate::systemd::notify::Notify;
 pub struct Options {
     /// The main file of the configuration.
     pub config: PathBuf,
+    /// What is set beside the files, in words that only workers understand.
+    pub set: Vec<String>,
     /// The directory for `control.sock` and whatever else belongs to this run.
     pub run_dir: PathBuf,
     /// The binary of the workers; this process' own path when there is none.
@@ -131,7 +133,7 @@ impl Supervisor {
         let regular = Regular::starting(&notify, now);
         Ok(Self {
             generations: Generations::new(options.settings, now),
-            workers: Workers::new(binary, options.config, options.run_dir),
+            workers: Workers::new(binary, options.config, options.set, options.run_dir),
             listeners,
             clients,
             recalls: Recalls::default(),

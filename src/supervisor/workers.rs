@@ -23,6 +23,8 @@ pub(super) struct Workers {
     /// The path of the installed binary.
     binary: PathBuf,
     config: PathBuf,
+    /// [`Start::set`] of each.
+    set: Vec<String>,
     run_dir: PathBuf,
     list: Vec<Worker>,
     proven: Option<Proven>,
@@ -66,8 +68,8 @@ pub(super) enum Heard {
 
 impl Workers {
     /// No worker yet; they will be started from `binary`.
-    pub(super) fn new(binary: PathBuf, config: PathBuf, run_dir: PathBuf) -> Self {
-        Self { binary, config, run_dir, list: Vec::new(), proven: None }
+    pub(super) fn new(binary: PathBuf, config: PathBuf, set: Vec<String>, run_dir: PathBuf) -> Self {
+        Self { binary, config, set, run_dir, list: Vec::new(), proven: None }
     }
 
     /// Starts the process of generation `number`.
@@ -230,6 +232,7 @@ impl Workers {
             sockets: sockets.len(),
             run_dir: self.run_dir.clone(),
             say_loaded: true,
+            set: self.set.clone(),
         });
         let with: Vec<_> = remembered.iter().map(AsFd::as_fd).collect();
         let mut trouble = self.tell(number, &start, &with);

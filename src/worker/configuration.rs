@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::config::load::Sources;
 use crate::config::problem::{Look, Problem};
-use crate::control::message::{self, Cause, ConfigSource, Refused};
+use crate::control::message::{self, Cause, ConfigSource, Refused, Start};
 use crate::control::payload::Payload;
 
 /// A configuration that can be served.
@@ -22,13 +22,14 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// Reads and checks what `source` names; `remembered` is what came with the message.
+    /// Reads and checks what the message that starts the worker names; `remembered` is what came with it, and holds
+    /// what the command line set already.
     ///
     /// # Errors
     /// Every problem, rendered.
-    pub fn load(source: &ConfigSource, remembered: Option<Payload>) -> Result<Self, Refused> {
-        let sources = match source {
-            ConfigSource::File(path) => Sources::read(path).map_err(|problems| refused(&problems))?,
+    pub fn load(start: &Start, remembered: Option<Payload>) -> Result<Self, Refused> {
+        let sources = match &start.config {
+            ConfigSource::File(path) => Sources::read(path, &start.set).map_err(|problems| refused(&problems))?,
             ConfigSource::Remembered => recall(remembered)?,
         };
         let checked = sources.check();

@@ -90,7 +90,7 @@ impl Worker {
     async fn build(link: Link) -> Result<Self, Unbuilt> {
         let orders = greet(&link).await?;
         let generation = orders.start.generation;
-        let built = match Configuration::load(&orders.start.config, orders.remembered) {
+        let built = match Configuration::load(&orders.start, orders.remembered) {
             Ok(configuration) => {
                 if orders.start.say_loaded {
                     propose(&link, &configuration).await?;

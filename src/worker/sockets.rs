@@ -122,7 +122,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let path = directory.path().join("segue.toml");
         std::fs::write(&path, text).expect("write");
-        Sources::read(&path).expect("read").check().config.expect("good")
+        Sources::read(&path, &[]).expect("read").check().config.expect("good")
     }
 
     fn held(name: &str, bound: Option<&str>) -> (Held, OwnedFd) {

@@ -8,6 +8,7 @@ mod death;
 mod demo;
 mod diff;
 mod faults;
+mod flags;
 mod http;
 mod pane;
 mod reload;

@@ -94,6 +94,21 @@ fn an_upgraded_supervisor_replaces_a_worker_that_dies() {
 }
 
 #[test]
+fn an_upgraded_supervisor_still_sets_what_its_command_line_said() {
+    let (run, address, program) = installed();
+    run.configure("[log]\naccess = 'off'\n");
+    let run = run.argument("--set=log.access=all");
+    let service = run.start();
+    wait_upgraded(&service, &program);
+    upgrade(&service, &program);
+    service.reload_anyway();
+    let mut client = Wire::connect(address);
+    client.send("GET /after-the-upgrade HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client.answer();
+    run.wait_log("/after-the-upgrade");
+}
+
+#[test]
 fn an_upgraded_supervisor_stops_cleanly() {
     let (run, _, program) = installed();
     let mut service = run.start();

@@ -1,7 +1,7 @@
 //! The corpus: what `segue check` says about each configuration of `good` and `bad`, word for word.
 //!
-//! A case is a file `NAME.toml`, or a directory `NAME` with a `segue.toml`, perhaps a `conf.d`, and perhaps a file
-//! `environment` with lines `VARIABLE=value`. `NAME.expected` has what is to be said; `NAME.effective`, where it is,
+//! A case is a file `NAME.toml`, or a directory `NAME` with a `segue.toml`, perhaps a `conf.d`, and perhaps files
+//! `environment` with lines `VARIABLE=value` and `flags` with lines that follow `--set`. `NAME.expected` has what is to be said; `NAME.effective`, where it is,
 //! has the effective configuration. `REWRITE=1 cargo test --test config` writes them anew, to be read in the diff.
 
 use std::collections::BTreeMap;
@@ -85,6 +85,7 @@ struct Case {
     name: String,
     main: PathBuf,
     variables: BTreeMap<String, String>,
+    flags: Vec<String>,
 }
 
 /// Relative, since the test runs in the root of the package and the path is part of what is said.
@@ -102,17 +103,19 @@ fn cases(kind: &str) -> Vec<Case> {
 impl Case {
     fn new(kind: &str, path: &Path) -> Self {
         let stem = path.file_stem().expect("name").to_string_lossy();
-        let environment = fs::read_to_string(path.join("environment")).unwrap_or_default();
+        let lines_of = |file: &str| fs::read_to_string(path.join(file)).unwrap_or_default();
+        let environment = lines_of("environment");
         let variables = environment.lines().filter_map(|line| line.split_once('='));
         Self {
             name: format!("{kind}/{stem}"),
             main: if path.is_dir() { path.join("segue.toml") } else { path.to_owned() },
             variables: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            flags: lines_of("flags").lines().map(str::to_owned).collect(),
         }
     }
 
     fn sources(&self) -> Result<Sources, Vec<Problem>> {
-        let sources = Sources::read(&self.main)?;
+        let sources = Sources::read(&self.main, &self.flags)?;
         Ok(Sources { variables: self.variables.clone(), ..sources })
     }
 

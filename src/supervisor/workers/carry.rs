@@ -21,6 +21,9 @@ use crate::supervisor::upgrade::descriptors::{Carrier, Inherited};
 pub struct Carried {
     binary: PathBuf,
     config: PathBuf,
+    /// Supervisors that know of none have none.
+    #[serde(default)]
+    set: Vec<String>,
     run_dir: PathBuf,
     list: Vec<CarriedWorker>,
     proven: Option<CarriedProven>,
@@ -49,7 +52,7 @@ impl Workers {
     /// All of it, for another program to go on with.
     pub(in crate::supervisor) fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> Carried {
         // a field that comes later shall not be forgotten here
-        let Self { binary, config, run_dir, list, proven } = self;
+        let Self { binary, config, set, run_dir, list, proven } = self;
         let mut images = BTreeMap::new();
         let mut image_of = |image: &'a Image, carrier: &mut Carrier<'a>| {
             let number = carrier.carry(image);
@@ -70,17 +73,25 @@ impl Workers {
             image: image_of(&proven.image, carrier),
             sources: carrier.carry(&proven.sources),
         });
-        Carried { binary: binary.clone(), config: config.clone(), run_dir: run_dir.clone(), list, proven, images }
+        Carried {
+            binary: binary.clone(),
+            config: config.clone(),
+            set: set.clone(),
+            run_dir: run_dir.clone(),
+            list,
+            proven,
+            images,
+        }
     }
 
     /// Goes on with the workers of another program. What is wrong with one of them is what happened to it.
     pub(in crate::supervisor) fn go_on(carried: Carried, inherited: &mut Inherited) -> (Self, Vec<Input>) {
-        let Carried { binary, config, run_dir, list, proven, images } = carried;
+        let Carried { binary, config, set, run_dir, list, proven, images } = carried;
         let images: BTreeMap<_, _> = images
             .into_iter()
             .filter_map(|(number, path)| Some((number, Image::from_fd(inherited.take(number)?, path).ok()?)))
             .collect();
-        let mut workers = Self { binary, config, run_dir, list: Vec::new(), proven: None };
+        let mut workers = Self { binary, config, set, run_dir, list: Vec::new(), proven: None };
         let mut inputs = Vec::new();
         for one in list {
             let number = one.number;
