@@ -160,9 +160,9 @@ mod tests {
     #[test]
     fn a_program_that_takes_too_long_is_killed() {
         let image = Image::open(Path::new("/bin/cat")).expect("open");
-        let (waiting, _keeps_it_waiting) = crate::control::channel::Channel::pair().expect("pair");
+        let (waiting, _keeps_it_waiting) = io::pipe().expect("pipe"); // one that blocks its reader
         let mut cat = image.command();
-        let pid = Pid::from_child(&cat.stdin(OwnedFd::from(waiting)).stdout(Stdio::null()).spawn().expect("spawn"));
+        let pid = Pid::from_child(&cat.stdin(waiting).stdout(Stdio::null()).spawn().expect("spawn"));
         let (process, now) = (Process::adopt(pid).expect("a child"), Instant::now());
         let due = now + DEADLINE;
         let mut rehearsal = Rehearsal { image, process, complaint: None, until: Some(due) };
