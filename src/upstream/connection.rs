@@ -49,9 +49,7 @@ pub struct Connection {
     search: ResponseSearch,
     body: Body,
     keep_alive: bool,
-    /// Requests sent on it.
-    used: u32,
-    /// Since when it was idle last.
+    /// Since when it was idle before the request that is on it now.
     idle_since: Option<Instant>,
     /// What the server said of how long it keeps the connection.
     server_keeps: Option<std::time::Duration>,
@@ -103,8 +101,16 @@ impl Connection {
 
     fn over(stream: Stream, address: Address) -> Self {
         let (stream, ahead, search) = (Rc::new(stream), BytesMut::new(), ResponseSearch::new());
-        let body = Body::Head;
-        Self { stream, address, ahead, search, body, keep_alive: true, used: 0, idle_since: None, server_keeps: None }
+        Self {
+            stream,
+            address,
+            ahead,
+            search,
+            body: Body::Head,
+            keep_alive: true,
+            idle_since: None,
+            server_keeps: None,
+        }
     }
 
     /// Where it leads.
@@ -122,12 +128,12 @@ impl Connection {
     /// Whether a request was sent on it before.
     #[must_use]
     pub fn is_reused(&self) -> bool {
-        self.used > 0
+        self.idle_since.is_some()
     }
 
-    /// It is idle from now on.
-    pub fn rests(&mut self, now: Instant) {
-        self.idle_since = Some(now);
+    /// It is used again, after it was idle since `since`.
+    pub fn reuse(&mut self, since: Instant) {
+        self.idle_since = Some(since);
     }
 
     /// Since when it was idle before the request that is on it now; none when that is its first.
@@ -159,7 +165,6 @@ impl Connection {
     /// A request begins.
     pub fn begin(&mut self) {
         self.body = Body::Head;
-        self.used = self.used.saturating_add(1);
     }
 
     /// The head of the final response. Informational ones are given too, flagged; poll again for the next.

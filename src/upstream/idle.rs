@@ -69,7 +69,7 @@ impl Idle {
             return None;
         }
         let mut kept = side.kept.borrow_mut();
-        while let Some(last) = kept.pop_back() {
+        while let Some(mut last) = kept.pop_back() {
             if last.until <= now || last.connection.address() != address {
                 continue;
             }
@@ -82,6 +82,7 @@ impl Idle {
                 Wanted::Fresh => last.connection.is_fresh_now(),
             };
             if is_fresh {
+                last.connection.reuse(last.since);
                 return Some(last.connection);
             }
             side.was_closed(last.since, now);
@@ -100,7 +101,7 @@ impl Idle {
     }
 
     /// Keeps a connection for the next request.
-    pub fn put(self: &Rc<Self>, wheel: &Rc<Wheel>, server: usize, mut connection: Box<Connection>, now: Instant) {
+    pub fn put(self: &Rc<Self>, wheel: &Rc<Wheel>, server: usize, connection: Box<Connection>, now: Instant) {
         // a little less than what the server promises, so that it does not close while a request is on its way
         let promised = connection.server_keeps().map(|time| time.saturating_sub(Duration::from_secs(1)));
         let keep = promised.map_or(self.keep, |time| time.min(self.keep));
@@ -112,7 +113,6 @@ impl Idle {
         if kept.len() >= self.most {
             kept.pop_front();
         }
-        connection.rests(now);
         kept.push_back(Kept { connection, until: now + keep, since: now });
         if !self.sweeping.replace(true) {
             tokio::task::spawn_local(sweep(self.clone(), wheel.clone()));
