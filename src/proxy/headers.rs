@@ -44,9 +44,7 @@ impl Origin<'_> {
 /// When the request has come through here too often.
 pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, trusted: &[IpNet]) -> Result<(), Fault> {
     let head = &exchange.head;
-    let address = exchange.client.peer.map(|peer| plain(&peer));
-    let origin =
-        Origin { trusted: address.is_some_and(|address| is_in(trusted, address)), host: exchange.host_bytes() };
+    let origin = Origin { trusted: is_proxy(exchange, trusted), host: exchange.host_bytes() };
     encode::request_line(out, head.method(), exchange.path());
     // servers take an empty Host in HTTP/1.1 for an error, which it is not (RFC 9112 §3.2)
     encode::raw_field(out, "host", exchange.reached.as_ref().map_or(origin.host, |reached| reached.as_bytes()));
@@ -194,7 +192,7 @@ fn write_upgrade(out: &mut Vec<u8>, head: &RawHead) {
 pub(super) fn told_client(exchange: &Exchange) -> Option<SocketAddr> {
     let listener = exchange.thread.plan.config.listeners.get(usize::from(exchange.client.listener))?;
     let trusted = &listener.trusted_proxies;
-    if !is_in(trusted, plain(&exchange.client.peer?)) {
+    if !is_proxy(exchange, trusted) {
         return None;
     }
     let values: SmallVec<[&[u8]; 2]> = exchange.head.values(b"x-forwarded-for").collect();
@@ -222,6 +220,11 @@ fn address(text: &[u8]) -> Option<SocketAddr> {
     let alone = bare.parse().map(|ip: IpAddr| SocketAddr::new(ip, 0));
     let found: SocketAddr = alone.or_else(|_| text.parse()).ok()?;
     Some(SocketAddr::new(plain(&found), found.port()))
+}
+
+/// Whether it is one of the trusted proxies that asks.
+fn is_proxy(exchange: &Exchange, trusted: &[IpNet]) -> bool {
+    exchange.client.peer.is_some_and(|peer| is_in(trusted, plain(&peer)))
 }
 
 fn is_in(nets: &[IpNet], address: IpAddr) -> bool {

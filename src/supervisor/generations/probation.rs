@@ -70,7 +70,7 @@ impl Generations {
         let now = self.now;
         let mut drained = Vec::new();
         for one in self.list.iter_mut().filter(|one| numbers.contains(&one.number)) {
-            let whole = timeout.unwrap_or(one.ready.as_ref().map_or(DRAIN_GRACE, |ready| ready.drain_timeout));
+            let whole = timeout.unwrap_or(one.ready.as_ref().map_or(UNSAID_DRAIN, |ready| ready.drain_timeout));
             one.state = State::Draining { until: now + whole + DRAIN_GRACE };
             one.since = now;
             drained.push((one.number, one.connections(), whole));
@@ -191,3 +191,6 @@ impl Generations {
         }
     }
 }
+
+/// How long one may drain that never said how long it may.
+const UNSAID_DRAIN: Duration = Duration::from_secs(5);
