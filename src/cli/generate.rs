@@ -35,7 +35,7 @@ fn completions(directory: &Path) -> io::Result<()> {
 fn shown(command: &clap::Command) -> clap::Command {
     // clap wants names that live as long as the program, which ends soon
     let name: &'static str = command.get_name().to_owned().leak();
-    let version = command.get_version().map(|_| env!("CARGO_PKG_VERSION"));
+    let version = command.get_version().map(|_| crate::VERSION);
     clap::Command::new(name)
         .about(command.get_about().cloned().unwrap_or_default())
         .version(version)
@@ -60,7 +60,7 @@ fn manual(directory: &Path) -> io::Result<()> {
 
 fn page(directory: &Path, command: clap::Command, name: &str) -> io::Result<()> {
     let mut roff = Vec::new();
-    let source = concat!("segue ", env!("CARGO_PKG_VERSION"));
+    let source = format!("segue {}", crate::VERSION);
     Man::new(command).title(name.to_uppercase()).section("1").source(source).manual("Segue").render(&mut roff)?;
     std::fs::write(directory.join(format!("{name}.1")), roff)
 }

@@ -13,8 +13,8 @@ use super::CONFIG;
 use crate::config::load::Sources;
 use crate::config::problem::Problem;
 
-/// The sources with the main file `main` and `flags`. Those of the package are read with the rights of the service where that can
-/// be done; all others, drafts say, with those of whoever asks.
+/// The sources with the main file `main` and `flags`. Those of the package are read with the rights of the service where
+/// that can be done; all others, drafts say, with those of whoever asks.
 ///
 /// # Errors
 /// As [`Sources::read`].
