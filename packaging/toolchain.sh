@@ -1,10 +1,13 @@
-# Sourced by packaging/demo and tests/run, in the top directory: finds or installs what compiles Segue.
+# Sourced by packaging/demo, packaging/build-release and tests/run, in the top directory: finds or installs what compiles
+# Segue.
 #
 #   toolchain_ready    true when cargo, new enough, and a C compiler are in PATH; looks at rustup's usual place too
 #   toolchain_install  installs what is missing with apt or rustup, and says so; false when it may not
 #   as_root COMMAND    runs a command as root, by sudo where needed; false when it may not
 #   may_be_root        whether as_root can work
 #   install_packages   installs Debian packages
+#   llvm_profdata      prints the path of the tool that reads the counts of this compiler's programs; false without it
+#   llvm_package       prints the Debian package that has that tool
 
 rust_minimum=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
@@ -125,4 +128,17 @@ link_versioned() {
         ln -sf "/usr/bin/cargo-$1" target/toolchain/bin/cargo
         ln -sf "/usr/bin/rustc-$1" target/toolchain/bin/rustc
     fi
+}
+
+# Counts are read by the LLVM that wrote them, so it must be of the same version: rustup's own, or the distribution's.
+llvm_profdata() {
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    for path in "$(rustc --print sysroot)/lib/rustlib/$host/bin" "/usr/lib/$(llvm_package)/bin"; do
+        [ -x "$path/llvm-profdata" ] && echo "$path/llvm-profdata" && return
+    done
+    return 1
+}
+
+llvm_package() {
+    rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/llvm-\1/p'
 }

@@ -13,7 +13,7 @@ def build_segue():
     tool("cargo")
     build = [os.path.join(ROOT, "packaging", "build-release")]
     said = subprocess.run(build, check=True, stdout=subprocess.PIPE, text=True, timeout=3600).stdout
-    return said.split("\n")[-2]
+    return said.splitlines()[-1]
 
 
 def lacks(binary):
