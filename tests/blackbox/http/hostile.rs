@@ -86,7 +86,9 @@ fn answers(seen: &[u8]) -> usize {
 }
 
 /// Whether a client got one final response and nothing beyond it, though perhaps less.
-fn is_one_answer(seen: &str, to_head: bool) -> bool {
+fn is_one_answer(seen: &[u8], to_head: bool) -> bool {
+    // each byte a character, so that lengths stay what they are
+    let seen: String = seen.iter().copied().map(char::from).collect();
     let Some((head, body)) = seen.split_once("\r\n\r\n") else { return false };
     let head = head.to_lowercase();
     let status = head.strip_prefix("http/1.").and_then(|rest| rest.get(2..5)?.parse::<u16>().ok());
@@ -97,7 +99,7 @@ fn is_one_answer(seen: &str, to_head: bool) -> bool {
         return is_chunked(body);
     }
     let length = head.split("\r\ncontent-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
-    matches!(status, Some(101 | 200..)) && length.is_none_or(|length: usize| body.len() <= length)
+    matches!(status, Some(101 | 200..)) && length.is_none_or(|length: usize| body.chars().count() <= length)
 }
 
 /// Whether a body consists of chunks and trailers, and nothing follows the last one.
@@ -106,11 +108,16 @@ fn is_chunked(body: &str) -> bool {
     while let Some((size, payload)) = rest.split_once("\r\n") {
         match usize::from_str_radix(size, 16) {
             Ok(0) => return payload == "\r\n" || payload.ends_with("\r\n\r\n") && payload.contains(": "),
-            Ok(size) => rest = payload.get(size + 2..).unwrap_or_default(),
+            Ok(size) => rest = after(payload, size + 2),
             Err(_) => return false,
         }
     }
     rest.is_empty()
+}
+
+/// What follows so many characters.
+fn after(text: &str, count: usize) -> &str {
+    text.char_indices().nth(count).map_or("", |(at, _)| &text[at..])
 }
 
 /// Serves every connection with `serve` while `facts` run.
@@ -167,7 +174,7 @@ fn assert_is_clear(text: &str) {
 
 #[test]
 fn whatever_clients_send_servers_see_no_more_requests_than_clients_have_answers() {
-    let site = Site::new();
+    let site = Site::alone(); // damage can make another site's host of this one's
     let (asked, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let case = |(requests, damage, cut): (Vec<usize>, Vec<_>, Index)| {
         let whole: String = requests.into_iter().map(|request| REQUESTS[request]).collect();
@@ -200,7 +207,7 @@ fn whatever_a_server_sends_a_client_gets_one_answer_to_one_request() {
         "HEAD / HTTP/1.0\r\nHost: $host\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: $host\r\nConnection: upgrade, te\r\nUpgrade: websocket\r\nTE: trailers\r\n\r\n",
     ];
-    let site = Site::new();
+    let site = Site::alone();
     let response = Mutex::new(Vec::new());
     let serve = |mut wire: Wire| {
         wire.head();
@@ -214,7 +221,7 @@ fn whatever_a_server_sends_a_client_gets_one_answer_to_one_request() {
         client.finish();
         let (seen, _) = client.rest();
         let (shown, sent) = (String::from_utf8_lossy(&seen), String::from_utf8_lossy(&sent));
-        prop_assert!(is_one_answer(&shown, ASK[ask].starts_with("HEAD")), "{sent:?} became {shown:?}");
+        prop_assert!(is_one_answer(&seen, ASK[ask].starts_with("HEAD")), "{sent:?} became {shown:?}");
         Ok(())
     };
     with_server(&site, serve, || {

@@ -54,9 +54,17 @@ impl Site {
         if let (Some(proxy), Some((host, server))) = (shared.proxy.upgrade(), shared.free.pop()) {
             return Self { proxy, server, host };
         }
-        let (proxy, mut free) = start();
+        let (proxy, mut free) = start(SITES);
         let (host, server) = free.pop().expect("there are several");
         *shared = Shared { proxy: Arc::downgrade(&proxy), free };
+        Self { proxy, server, host }
+    }
+
+    /// A site that shares its proxy with no other: for a fact whose requests may name any host.
+    #[track_caller]
+    pub fn alone() -> Self {
+        let (proxy, mut free) = start(1);
+        let (host, server) = free.pop().expect("there is one");
         Self { proxy, server, host }
     }
 
@@ -112,9 +120,9 @@ impl Site {
     }
 }
 
-fn start() -> (Arc<Proxy>, Vec<(String, Server)>) {
+fn start(sites: usize) -> (Arc<Proxy>, Vec<(String, Server)>) {
     let mut config = SETTINGS.to_owned();
-    let free: Vec<_> = (0..SITES).map(|number| (format!("site{number}.test"), Server::new())).collect();
+    let free: Vec<_> = (0..sites).map(|number| (format!("site{number}.test"), Server::new())).collect();
     for (host, server) in &free {
         let written = write!(config, "\n[site.\"{host}\"]\nto = [\"{}\"]\nmax_body = \"1GiB\"\n", server.address);
         written.expect("a String takes every write");
