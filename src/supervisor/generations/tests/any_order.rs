@@ -132,7 +132,8 @@ impl Play {
                 Action::Link { from, to } => self.link(*from, *to),
                 Action::Tell(number, ToWorker::Drain { timeout: None }) => {
                     let list = self.machine.generations.list();
-                    let heard = list.iter().any(|one| one.number == *number && one.is_there());
+                    // it may have been killed in the same breath
+                    let heard = list.iter().any(|one| one.number == *number && one.is_draining());
                     let heir = heard && list.iter().any(|one| can_inherit(one, *number));
                     assert!(!heir || self.heirs.contains_key(number), "{number} drains and was told of no heir");
                 }
