@@ -168,7 +168,8 @@ table! {
     WorkerTable "[worker]" {
         /// Threads that serve.
         threads: Whole<1, 1024> = Unset("one for each CPU that the unit may use"),
-        /// Client connections open at once, all listeners together; never more than the limit of open files allows.
+        /// Client connections open at once, all listeners together; never more than two thirds of the limit of open
+        /// files, so that there is room for connections to servers.
         max_connections: Whole<1, 10_000_000> = Unset("as many as the limit of open files allows"),
     }
 }

@@ -1,5 +1,6 @@
 //! Attempts: one try against one server, and when there is another.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use super::exchange::Exchange;
 use super::fault::Fault;
 use super::thread::Thread;
+use crate::config::Address;
 use crate::http1::response::{Asked, ResponseHead};
 use crate::observe::WithCauses;
 use crate::observe::record::{Outcome, Phase};
@@ -26,6 +28,9 @@ use crate::wheel::Alarm;
 
 /// The first pause before the same server is tried again; each further one is as much longer.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long to wait when there was no descriptor for a connection: the kernel does not tell when there is one.
+const SHORTAGE: Duration = Duration::from_millis(20);
 
 /// While a server is silent for longer than this, it is looked at whether its checks found it down.
 const LOOK: Duration = Duration::from_secs(1);
@@ -278,20 +283,32 @@ impl Attempt<'_> {
         }
         let alarm = Lent::new(&self.plan.thread);
         alarm.set(self.plan.settings.connect_timeout);
-        let mut opening = pin!(Connection::open(&address));
+        let shortage = Cell::new(None);
+        let mut opening = pin!(self.open(&address, &shortage));
         let opened = poll_fn(|cx| match opening.as_mut().poll(cx) {
             Poll::Ready(opened) => Poll::Ready(Some(opened)),
             Poll::Pending => alarm.poll_due(cx).map(|()| None),
         });
-        match opened.await {
-            Some(Ok(connection)) => Ok(connection),
-            Some(Err(fault)) => {
-                if matches!(Errno::from_io_error(&fault), Some(Errno::MFILE | Errno::NFILE)) {
-                    self.plan.thread.close_idle_upstream(); // for the retry
+        match (opened.await, shortage.take()) {
+            (Some(Ok(connection)), _) => Ok(connection),
+            (Some(Err(fault)), _) | (None, Some(fault)) => Err(Failure::connect(Outcome::ConnectFailed, Some(fault))),
+            (None, None) => Err(Failure::connect(Outcome::ConnectTimeout, None)),
+        }
+    }
+
+    /// Waits while there is no descriptor for it, and leaves in `shortage` that it does: no server is to blame, and
+    /// others end meanwhile.
+    async fn open(&self, address: &Address, shortage: &Cell<Option<io::Error>>) -> io::Result<Box<Connection>> {
+        loop {
+            match Connection::open(address).await {
+                Err(fault) if matches!(Errno::from_io_error(&fault), Some(Errno::MFILE | Errno::NFILE)) => {
+                    shortage.set(Some(fault));
+                    self.plan.thread.close_idle_upstream();
+                    self.plan.thread.wheel.sleep(SHORTAGE).await;
+                    shortage.set(None);
                 }
-                Err(Failure::connect(Outcome::ConnectFailed, Some(fault)))
+                opened => return opened,
             }
-            None => Err(Failure::connect(Outcome::ConnectTimeout, None)),
         }
     }
 

@@ -287,10 +287,11 @@ fn limits(config: &Config) -> Arc<[Arc<Limits>]> {
     all.map(|max| Arc::new(Limits::new(max, &worker))).collect()
 }
 
-/// What the limit of open files allows: an exchange takes two, the client's connection and the server's.
+/// What the limit of open files allows. An exchange takes two, the client's connection and the server's, but most
+/// connections are idle most of the time: where more than half are not, their exchanges wait for a descriptor.
 fn most_connections() -> u32 {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    u32::try_from(files.saturating_sub(SPARE_FILES) / 2).unwrap_or(u32::MAX).max(1)
+    u32::try_from(files.saturating_sub(SPARE_FILES) / 3 * 2).unwrap_or(u32::MAX).max(1)
 }
 
 /// One for each CPU that the unit may use, unless the configuration says how many.

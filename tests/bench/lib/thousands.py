@@ -16,8 +16,8 @@ PATIENCE = 10.0
 
 def through_thousands(machine, kind, idle, tunnels, reloads):
     """Figures of each reload, and what is left after the last one; fewer idle ones where open files are limited."""
-    # A proxy that keeps room for the other side of each connection takes half as many.
-    idle = min(idle, machine.files // 2 - tunnels - 500)
+    # A proxy keeps room for the other sides of some connections.
+    idle = min(idle, machine.files * 3 // 5 - 3 * tunnels)
     upstream, http_port, tcp_port = start_slow_upstream(machine)
     proxy = kind(machine, http_port, threads=len(machine.all_cpus), tcp_upstream=tcp_port)
     if not proxy.tcp_port:

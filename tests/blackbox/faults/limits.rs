@@ -1,5 +1,6 @@
 //! Too few descriptors, and a reader of the log that stopped.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -8,7 +9,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::crowd::read_answer;
 use super::{Crowd, Farm, Habit, Manners};
-use crate::support::{DEADLINE, Run, socket, wait_for};
+use crate::support::{DEADLINE, Run, Server, Wire, socket, wait_for};
 
 fn ask(address: SocketAddr) -> TcpStream {
     let mut client = TcpStream::connect(address).expect("connect");
@@ -41,7 +42,7 @@ fn with_too_few_descriptors_connections_wait_and_that_is_said_once() {
 
     let mut clients: Vec<_> = (0..60).map(|_| ask(address)).collect();
     let mut answered = 0;
-    wait_for("the limit of (200 - 128) / 2 connections", || {
+    wait_for("the limit of (200 - 128) × 2/3 connections", || {
         clients.retain_mut(|client| {
             // those that were answered go home, and make room
             let waits = !is_answered(client);
@@ -51,7 +52,7 @@ fn with_too_few_descriptors_connections_wait_and_that_is_said_once() {
         clients.is_empty().then_some(())
     });
     assert_eq!(answered, 60);
-    let (log, said) = (run.log(), "reached worker.max_connections = 36");
+    let (log, said) = (run.log(), "reached worker.max_connections = 48");
     assert_eq!(log.matches(said).count(), 1, "{log}");
     assert!(!log.contains("Too many open files"), "{log}");
 }
@@ -94,4 +95,51 @@ fn a_reader_of_the_log_that_stops_stops_nothing_else() {
     assert!(read_answer(&mut client).is_ok());
     // nothing may be left that reads the log when it ends
     drop(service);
+}
+
+/// As if the limit of open files had room for so many more.
+fn leave_files(pid: u32, free: u64) {
+    let used: Vec<u64> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("the worker's descriptors")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().parse().expect("a number"))
+        .collect();
+    let limit = (0..).filter(|number| !used.contains(number)).nth(usize::try_from(free).expect("few"));
+    let pid = Pid::from_raw(pid.cast_signed());
+    prlimit(pid, Resource::Nofile, Rlimit { current: limit, maximum: limit }).expect("prlimit");
+}
+
+#[test]
+fn a_request_waits_for_a_descriptor_and_is_not_refused() {
+    const CLIENTS: usize = 6;
+    let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let server = Server::new();
+    let config = format!(
+        "[worker]\nthreads = 1\n[site.\"*\"]\nto = \"farm\"\n\
+         [pool.farm]\nservers = [\"{}\"]\nretries = 0\nconnect_timeout = \"20s\"\n",
+        server.address
+    );
+    let (listening, address) = socket();
+    let run = Run::new(&config).socket("http", listening);
+    let service = run.start();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| Wire::connect(address)).collect();
+    let mut kept = None;
+    for client in &mut clients {
+        client.send(request);
+        let upstream = kept.get_or_insert_with(|| server.accept());
+        upstream.head();
+        upstream.send("HTTP/1.1 204 No Content\r\n\r\n");
+        assert_eq!(client.head().status(), 204);
+    }
+    leave_files(service.serving().1, 2);
+
+    clients.iter_mut().for_each(|client| client.send(request));
+    let mut upstreams = VecDeque::from([kept.expect("connected"), server.accept(), server.accept()]);
+    for _ in 0..CLIENTS {
+        let mut upstream = upstreams.pop_front().unwrap_or_else(|| server.accept());
+        upstream.head();
+        upstream.send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+    }
+    for client in &mut clients {
+        assert_eq!(client.head().status(), 204);
+    }
 }
