@@ -129,7 +129,7 @@ impl Place {
         let to = floor_char_boundary(line, span.end.saturating_sub(line_start).min(from + LONGEST_MARK)).max(from);
         Self {
             file: file.to_owned(),
-            line: text[..line_start].matches('\n').count() + 1,
+            line: memchr::memchr_iter(b'\n', &text.as_bytes()[..line_start]).count() + 1,
             column: line[..from].chars().count() + 1,
             excerpt: line[..floor_char_boundary(line, to + LONGEST_REST)].to_owned(),
             mark: from..to,
