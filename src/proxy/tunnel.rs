@@ -115,7 +115,15 @@ pub async fn run(thread: &Rc<Thread>, client: &Rc<Client>, stream: Stream, read_
     tunnel.up.push(&read_ahead);
     loop {
         match tunnel.relay(thread, client, &stream).await {
-            Stop::Ended(ended) => return tunnel.end(ended),
+            Stop::Ended(ended) => {
+                if ended.is_err() {
+                    // what has passed is not all, and the side that is left must not take it for that
+                    for side in [&stream, &tunnel.server] {
+                        let _ = side.reset_on_close(); // the other one is gone
+                    }
+                }
+                return tunnel.end(ended);
+            }
             Stop::Moves(place) => match tunnel.give(thread, client, stream, place).await {
                 Given::Away => return Left::Moved,
                 Given::Back(same_stream, same_tunnel) => (stream, tunnel) = (same_stream, *same_tunnel),

@@ -1,6 +1,6 @@
 //! Switching protocols (RFC 9110 §7.8): tunnels, and what happens when there is none.
 
-use crate::support::{Proxy, Server, Site, Wire};
+use crate::support::{Ending, Proxy, Server, Site, Wire};
 
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: $host\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -132,14 +132,14 @@ fn each_side_of_a_tunnel_may_end_before_the_other() {
 }
 
 #[test]
-fn a_reset_on_one_side_ends_the_other() {
+fn a_reset_on_one_side_is_a_reset_on_the_other() {
     let site = Site::new();
     let (client, mut server) = tunnel(&site);
     client.reset();
-    let _ = server.rest();
+    assert_eq!(server.rest().1, Ending::Reset);
     let (mut client, server) = tunnel(&site);
     server.reset();
-    let _ = client.rest();
+    assert_eq!(client.rest().1, Ending::Reset);
 }
 
 #[test]
