@@ -60,6 +60,8 @@ enum Command {
     ///
     /// Needs no root, no network and touches nothing. When root asks, the configuration in /etc/segue is read with the
     /// rights of the user segue, as which the service runs: what only root may read is a problem.
+    ///
+    /// Variables SEGUE_... and --set are those of this command; those of the unit stand in `systemctl cat proxy`.
     #[command(after_long_help = EXIT_STATUS)]
     Check(Config),
     /// Show what a reload would change
@@ -72,6 +74,8 @@ enum Command {
     #[command(after_long_help = EXIT_STATUS)]
     Diff(Diff),
     /// Show the configuration as it takes effect
+    ///
+    /// Variables SEGUE_... and --set are those of this command; those of the unit stand in `systemctl cat proxy`.
     #[command(after_long_help = EXIT_STATUS)]
     Config(Effective),
     /// Show what runs: generations, servers, connections
