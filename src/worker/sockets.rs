@@ -64,7 +64,9 @@ pub fn not_bound(name: &str, address: &BindAddress, reason: &str) -> Problem {
             "ports below 1024 need CAP_NET_BIND_SERVICE, or a socket unit"
         }
         BindAddress::Ip(_) => "`ss -ltnp` shows who has a port, `ip address` which addresses there are",
-        BindAddress::Unix(_) => "the directory must exist and be writable for the user of the service",
+        BindAddress::Unix(_) => {
+            "the directory must exist and be writable for the user of the service, as /run/segue is"
+        }
     };
     let text = format!("error: {brief}\n  = help: {help}\n");
     Problem { brief, text }
