@@ -83,8 +83,8 @@ enum Command {
     /// For each generation: its state and since when, its process, the version of its binary, the hash of its
     /// configuration, and its connections: all that are open, those without an exchange, in an exchange, switched to
     /// another protocol such as WebSocket, and in TCP mode. Of a generation that accepts nothing any more also what
-    /// keeps it. With --json there are servers with their history, and counters, which go on over reloads and crashes
-    /// of workers.
+    /// keeps it. Then each server that is not up, since when and why. With --json there are all servers with their
+    /// history, and counters, which go on over reloads and crashes of workers.
     #[command(after_long_help = EXIT_STATUS)]
     Status(Status),
     /// Show every generation and what keeps the old ones
