@@ -60,6 +60,8 @@ enum Command {
     ///
     /// Needs no root, no network and touches nothing. When root asks, the configuration in /etc/segue is read with the
     /// rights of the user segue, as which the service runs: what only root may read is a problem.
+    ///
+    /// Variables SEGUE_... and --set are those of this command; those of the unit stand in `systemctl cat proxy`.
     #[command(after_long_help = EXIT_STATUS)]
     Check(Config),
     /// Show what a reload would change
@@ -72,6 +74,8 @@ enum Command {
     #[command(after_long_help = EXIT_STATUS)]
     Diff(Diff),
     /// Show the configuration as it takes effect
+    ///
+    /// Variables SEGUE_... and --set are those of this command; those of the unit stand in `systemctl cat proxy`.
     #[command(after_long_help = EXIT_STATUS)]
     Config(Effective),
     /// Show what runs: generations, servers, connections
@@ -79,8 +83,8 @@ enum Command {
     /// For each generation: its state and since when, its process, the version of its binary, the hash of its
     /// configuration, and its connections: all that are open, those without an exchange, in an exchange, switched to
     /// another protocol such as WebSocket, and in TCP mode. Of a generation that accepts nothing any more also what
-    /// keeps it. With --json there are servers with their history, and counters, which go on over reloads and crashes
-    /// of workers.
+    /// keeps it. Then each server that is not up, since when and why. With --json there are all servers with their
+    /// history, and counters, which go on over reloads and crashes of workers.
     #[command(after_long_help = EXIT_STATUS)]
     Status(Status),
     /// Show every generation and what keeps the old ones

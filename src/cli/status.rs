@@ -22,9 +22,25 @@ pub fn run(arguments: Status) -> ExitCode {
     }
 }
 
-/// One line for the service, the generations, and what they have open together.
+/// One line for the service, the generations with what they have open, and the servers that take no exchanges.
 fn page(status: &Value) -> String {
-    format!("{}\n\n{}", word(&status["line"]), table::generations(status))
+    format!("{}\n\n{}{}", word(&status["line"]), table::generations(status), not_up(status))
+}
+
+/// A line for each server that is not up, as the serving generation sees it.
+fn not_up(status: &Value) -> String {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let serving = list(&status["generations"]).into_iter().find(|one| one["state"] == "serving").unwrap_or_default();
+    let mut lines = String::new();
+    for pool in list(&serving["worker"]["pools"]) {
+        for server in list(&pool["servers"]).iter().filter(|server| server["state"] != "up") {
+            let last = server["history"].as_array().and_then(|history| history.last()).unwrap_or(&Value::Null);
+            let [pool, name, state] = [&pool["name"], &server["name"], &server["state"]].map(word);
+            let [since, reason] = [&server["since"], &last["reason"]].map(word);
+            lines.push_str(&format!("server {pool}/{name}: {state} since {since}, {reason}\n"));
+        }
+    }
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,5 +58,23 @@ mod tests {
         let text = page(&status);
         assert_eq!(text.lines().count(), 4, "{text}");
         assert!(text.starts_with("generation 2 serving\n\nGENERATION"), "{text}");
+    }
+
+    #[test]
+    fn servers_that_are_not_up_are_named_with_the_reason() {
+        let server = |name: &str, state: &str| {
+            let history =
+                serde_json::json!([{ "reason": "first check passed" }, { "reason": "3 checks failed: refused" }]);
+            serde_json::json!({ "name": name, "state": state, "since": "2026-11-25T08:56:34Z", "history": history })
+        };
+        let pool = serde_json::json!({ "name": "farm", "servers": [server("one:80", "up"), server("two:80", "down")] });
+        let worker = serde_json::json!({ "pools": [pool] });
+        let generations = serde_json::json!([
+            { "generation": 1, "state": "parked" },
+            { "generation": 2, "state": "serving", "worker": worker },
+        ]);
+        let text = page(&serde_json::json!({ "line": "generation 2 serving", "generations": generations }));
+        let expected = "\n\nserver farm/two:80: down since 2026-11-25T08:56:34Z, 3 checks failed: refused\n";
+        assert!(text.ends_with(expected) && !text.contains("one:80"), "{text}");
     }
 }

@@ -27,7 +27,8 @@ table! {
     /// another listener.
     ListenTable "[listen.NAME]" {
         /// Where to listen when systemd passes no socket of this name: `":8080"` for every address of the machine,
-        /// `"127.0.0.1:8080"`, `"[::1]:8080"`, or `"unix:/run/NAME.sock"`.
+        /// `"127.0.0.1:8080"`, `"[::1]:8080"`, or `"unix:/run/segue/NAME.sock"`,
+        /// to which only root and the user of the service can connect (for others: a socket unit with `SocketMode=`).
         address: Address = Unset("the socket that systemd passes"),
         /// Client connections open at once. More wait in the backlog of the kernel until one closes.
         max_connections: Whole<1, 10_000_000> = Number(65_536),

@@ -17,7 +17,9 @@ pub fn segue_toml_5() -> String {
     page.push_str(
         ".SH ENVIRONMENT\nThese variables win over the files. The service has those that its unit sets: \
          \\fBsystemctl edit proxy\\fR, and below \\fB[Service]\\fR for example \
-         \\fBEnvironment=SEGUE_LOG_ACCESS=errors+slow\\fR; they are in effect from its next restart on.\n",
+         \\fBEnvironment=SEGUE_LOG_ACCESS=errors+slow\\fR; they are in effect from its next restart on. \
+         \\fBsegue check\\fR and \\fBsegue config\\fR know only those of the shell that they run in, \
+         \\fBsegue diff\\fR those of the service.\n",
     );
     for (name, setting) in VARIABLES {
         let _ = write!(page, ".TP\n.B {}\n{}\n", escape(name), escape(&format!("sets `{}`", setting.key())));
@@ -58,7 +60,8 @@ shows the value of each and where it comes from.
 .B segue check
 says everything that is wrong with a configuration, without touching anything.
 .PP
-Durations are text with a unit: ms, s, min, h, days. Sizes too: B, KiB, MiB, GiB (times 1024) and kB, MB, GB (times 1000).
+Durations are text with a unit: ms, s, m or min, h, days. Sizes too: B, KiB, MiB, GiB (times 1024) and kB, MB, GB (times
+1000).
 .SH EXAMPLE
 Three web servers behind every host name, checked every two seconds:
 .PP

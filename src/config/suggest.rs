@@ -39,9 +39,7 @@ pub fn for_unknown_key(spot: &Spot, key: &str, value: &Value, known: &[&str]) ->
         return (format!("`{key}` is not supported in this version"), later(key).to_owned());
     }
     if value.as_dict().is_some() && spot.path.len() == 2 {
-        let name = quoted(&dotted(spot, key, value));
-        let help = format!("if dots are part of the name, put it in quotes: `[{kind}.{name}]`");
-        return (format!("`[{spot}]` has no table `{}`", key.escape_debug()), help);
+        return (format!("`[{spot}]` has no table `{}`", key.escape_debug()), instead_of_table(spot, key, value));
     }
     let key_text = key.escape_debug();
     let message = match spot.is_element() {
@@ -62,6 +60,16 @@ pub fn for_unknown_key(spot: &Spot, key: &str, value: &Value, known: &[&str]) ->
         Some(close) => (message, format!("did you mean `{close}`?")),
         None => (message, format!("it can have {}", list(known))),
     }
+}
+
+/// What to write instead of a table below the table at `spot`.
+fn instead_of_table(spot: &Spot, key: &str, value: &Value) -> String {
+    let kind = spot.kind();
+    if kind == "pool" && ["server", "servers"].contains(&key) {
+        return "servers stand in a list: `servers = [{ address = \"10.0.0.11:80\", weight = 2 }]`".to_owned();
+    }
+    let name = quoted(&dotted(spot, key, value));
+    format!("if dots are part of the name, put it in quotes: `[{kind}.{name}]`")
 }
 
 /// What is wrong with a name at the top of the file, and what to write instead.

@@ -53,7 +53,7 @@ pub const FOREIGN_TABLES: [(&[&str], &str); 10] = [
 ];
 
 /// Names of keys in other proxies: the table they are looked for in (empty: any), the words, what stands for them.
-pub const FOREIGN_KEYS: [(&str, &[&str], &str); 30] = [
+pub const FOREIGN_KEYS: [(&str, &[&str], &str); 32] = [
     (
         "",
         &[
@@ -80,6 +80,8 @@ pub const FOREIGN_KEYS: [(&str, &[&str], &str); 30] = [
         "`response_timeout`",
     ),
     ("", &["timeout tunnel", "timeout_tunnel"], "`tunnel_timeout`"),
+    ("listen", &["timeout", "timeouts"], "`header_timeout`, `idle_timeout`, `body_timeout` or `write_timeout`"),
+    ("", &["timeout", "timeouts"], "`connect_timeout` or `response_timeout`"),
     (
         "",
         &[

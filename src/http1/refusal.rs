@@ -13,6 +13,8 @@ pub enum Refusal {
     EmptyLines,
     /// The method is no token.
     Method,
+    /// The client speaks TLS.
+    Tls,
     /// The method is longer than any known one.
     MethodTooLong,
     /// `CONNECT`.
@@ -78,6 +80,7 @@ impl Refusal {
         match self {
             Self::EmptyLines => "More than one empty line comes before the request line.",
             Self::Method => "The method is not a token.",
+            Self::Tls => "Plain HTTP is spoken here, and the client began with TLS.",
             Self::MethodTooLong => "The method is longer than any that is known.",
             Self::Connect => "CONNECT is not allowed here.",
             Self::Target => "The request target holds a character that must be percent-encoded.",

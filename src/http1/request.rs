@@ -7,7 +7,7 @@ use http::Version;
 use super::authority;
 use super::fields::{self, Flag};
 use super::framing::{self, Known};
-use super::head::{self, Bounds, Walk};
+use super::head::{self, Bounds, Break, Walk};
 use super::lines::{Line, Lines};
 use super::raw::{RawHead, Table};
 pub use super::refusal::Refusal;
@@ -102,7 +102,8 @@ impl HeadSearch {
         }
         let bounds =
             Bounds { head: limits.max_head, target: limits.max_target.min(target::LONGEST), fields: limits.max_fields };
-        let Some(len) = self.walk.advance(bytes, &bounds)? else {
+        let walked = self.walk.advance(bytes, &bounds);
+        let Some(len) = walked.map_err(|broken| refusal(broken, bytes))? else {
             return Ok(None);
         };
         self.walk = Walk::request();
@@ -130,6 +131,17 @@ impl Default for HeadSearch {
 pub fn check(bytes: &[u8], limits: &Limits) -> Result<Option<RequestHead>, Refusal> {
     HeadSearch::new().look(bytes, limits)
 }
+
+/// The rule that was broken. The first byte of a TLS handshake begins no method, and who sent it wants to know.
+fn refusal(broken: Break, bytes: &[u8]) -> Refusal {
+    match (broken, bytes.first()) {
+        (Break::Method, Some(&TLS_HANDSHAKE)) => Refusal::Tls,
+        _ => broken.into(),
+    }
+}
+
+/// The type of record that a TLS client begins with.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Longest field name that `http::HeaderName` can hold, whatever the configured limit of the head says.
 const LONGEST_NAME: usize = u16::MAX as usize;
@@ -351,7 +363,7 @@ mod tests {
         (" GET / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
         ("G(T / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
         ("GET\r\n\r\n", Refusal::Method),
-        ("\x16\x03\x01\x02", Refusal::Method),
+        ("\x16\x03\x01\x02", Refusal::Tls),
         ("METHODMETHODMETHODMETHODMETHODMETHOD / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::MethodTooLong),
         ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
         ("GET /  HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),

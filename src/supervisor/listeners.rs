@@ -40,8 +40,7 @@ impl Listeners {
         let mut events: Vec<_> = warnings.collect();
         for passed in activation.sockets {
             let address = local_address(&passed.socket);
-            let shown = address.as_ref().map_or_else(|_| "?".to_owned(), ToString::to_string);
-            events.push(Event::ListenerInherited { listener: passed.name.clone(), address: shown });
+            events.push(Event::ListenerInherited { listener: passed.name.clone(), address: shown(&passed.socket) });
             let bound = match passed.origin {
                 Origin::Unit => None,
                 Origin::Bound => address.ok(),
@@ -104,10 +103,8 @@ impl Listeners {
     /// A generation proved good that uses these. Returns what an operator should know of others.
     pub fn prove(&mut self, used: Vec<Held>) -> Vec<Event> {
         let unused = self.list.iter().filter(|one| one.held.bound.is_none() && !used.contains(&one.held));
-        let unused = unused.map(|one| Event::ListenerUnused {
-            listener: one.held.listener.clone(),
-            address: local_address(&one.socket).map_or_else(|_| "?".to_owned(), |address| address.to_string()),
-        });
+        let unused = unused
+            .map(|one| Event::ListenerUnused { listener: one.held.listener.clone(), address: shown(&one.socket) });
         let events = unused.collect();
         self.proven = Some(used);
         events
@@ -188,6 +185,20 @@ fn local_address(socket: &OwnedFd) -> io::Result<BindAddress> {
     }
 }
 
+/// Where it listens, as people write it.
+fn shown(socket: &OwnedFd) -> String {
+    match local_address(socket) {
+        Ok(address) => address.to_string(),
+        Err(_) => abstract_name(socket).map_or_else(|| "?".to_owned(), |name| format!("unix:@{name}")),
+    }
+}
+
+/// The name of a unix socket that is in no directory, without the zero byte in front.
+fn abstract_name(socket: &OwnedFd) -> Option<String> {
+    let address = socket2::SockRef::from(socket).local_addr().ok()?;
+    Some(String::from_utf8_lossy(address.as_abstract_namespace()?).into_owned())
+}
+
 /// What the kernel allows at most is up to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
@@ -209,6 +220,15 @@ mod tests {
         let (socket, events) = listeners.bind("http", &anywhere(), &mut notify).expect("bind");
         assert_eq!(local_address(socket).expect("address"), first);
         assert!(events.is_empty());
+    }
+
+    #[test]
+    fn a_socket_that_is_in_no_directory_is_shown_with_its_name() {
+        use std::os::linux::net::SocketAddrExt as _;
+        let name = format!("segue-test-{}", std::process::id());
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("name");
+        let socket = std::os::unix::net::UnixListener::bind_addr(&address).expect("bind");
+        assert_eq!(shown(&socket.into()), format!("unix:@{name}"));
     }
 
     #[test]

@@ -91,9 +91,11 @@ fn split_names(names: &str) -> Vec<String> {
 fn take_socket(passed: &mut ListenFd, index: usize) -> io::Result<OwnedFd> {
     let socket = match passed.take_tcp_listener(index) {
         Ok(Some(socket)) => OwnedFd::from(socket),
-        _ => match passed.take_unix_listener(index)? {
-            Some(socket) => OwnedFd::from(socket),
-            None => return Err(io::Error::other("it was taken already")),
+        _ => match passed.take_unix_listener(index) {
+            Ok(Some(socket)) => OwnedFd::from(socket),
+            Ok(None) => return Err(io::Error::other("it was taken already")),
+            // what listenfd says is only that it is no unix socket
+            Err(_) => return Err(io::Error::other("it is no stream socket (ListenStream=)")),
         },
     };
     if !socket_acceptconn(&socket)? {

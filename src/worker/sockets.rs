@@ -1,5 +1,6 @@
 //! Which socket belongs to which listener of the configuration.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
 use crate::config::{Address, Config};
@@ -36,7 +37,7 @@ impl Sockets {
             }
             let Some(address) = address.map(bind_address) else {
                 if !is_dispensable(config, name) {
-                    problems.push(nowhere(name));
+                    problems.push(nowhere(name, &idle(config, &held)));
                 }
                 continue;
             };
@@ -59,11 +60,13 @@ impl Sockets {
 pub fn not_bound(name: &str, address: &BindAddress, reason: &str) -> Problem {
     let brief = format!("listener {name} cannot be bound to {address}: {reason}");
     let help = match address {
-        BindAddress::Ip(ip) if ip.port() != 0 && ip.port() < 1024 => {
-            "ports below 1024 need CAP_NET_BIND_SERVICE, or a socket unit; `ss -ltnp` shows who has a port"
+        BindAddress::Ip(_) if reason.contains("denied") => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE, or a socket unit"
         }
-        BindAddress::Ip(_) => "`ss -ltnp` shows who has a port",
-        BindAddress::Unix(_) => "the directory must exist and be writable for the user of the service",
+        BindAddress::Ip(_) => "`ss -ltnp` shows who has a port, `ip address` which addresses there are",
+        BindAddress::Unix(_) => {
+            "the directory must exist and be writable for the user of the service, as /run/segue is"
+        }
     };
     let text = format!("error: {brief}\n  = help: {help}\n");
     Problem { brief, text }
@@ -81,11 +84,21 @@ fn overruled(name: &str, address: &Address) -> String {
     )
 }
 
-fn nowhere(name: &str) -> Problem {
-    let brief = format!("listener {name} has no socket: systemd passed none of this name, and it has no address");
-    let help = format!(
-        "write `address = \":8080\"` into [listen.{name}], or enable a socket unit with FileDescriptorName={name}"
-    );
+/// A listener has nothing to listen on, and systemd passed `idle`, which no listener has.
+fn nowhere(name: &str, idle: &[String]) -> Problem {
+    let only = if idle.is_empty() { String::new() } else { format!(", only {}", idle.join(" and ")) };
+    let brief = format!("listener {name} has no socket: systemd passed none of this name{only}, and it has no address");
+    let address = format!("write `address = \":8080\"` into [listen.{name}]");
+    let help = match (idle, name) {
+        ([other, ..], _) => format!(
+            "write [listen.{other}], the name that the socket has; or FileDescriptorName={name} into its unit; or {address}"
+        ),
+        // the units of the package: one that is not masked has failed, and its status has the reason
+        ([], "http" | "https") => format!(
+            "`systemctl status proxy-{name}.socket` says why the one with FileDescriptorName={name} is missing; or {address}"
+        ),
+        ([], _) => format!("{address}, or enable a socket unit with FileDescriptorName={name}"),
+    };
     let text = format!("error: {brief}\n  = help: {help}\n");
     Problem { brief, text }
 }
@@ -98,6 +111,14 @@ fn is_dispensable(config: &Config, name: &str) -> bool {
 fn wanted(config: &Config) -> impl Iterator<Item = (&str, Option<&Address>)> {
     let http = config.listeners.iter().map(|one| (one.name.as_str(), one.address.as_ref()));
     http.chain(config.tcp.iter().map(|one| (one.name.as_str(), one.address.as_ref())))
+}
+
+/// The names of sockets of units that no listener has.
+fn idle(config: &Config, held: &[(Held, OwnedFd)]) -> Vec<String> {
+    let of_units = held.iter().filter(|(one, _)| one.bound.is_none()).map(|(one, _)| &one.listener);
+    let idle = of_units.filter(|name| wanted(config).all(|(listener, _)| listener != name.as_str()));
+    let names: BTreeSet<&String> = idle.collect();
+    names.into_iter().cloned().collect()
 }
 
 fn take(held: &mut Vec<(Held, OwnedFd)>, which: impl Fn(&Held) -> bool) -> Vec<(Held, OwnedFd)> {
@@ -165,8 +186,17 @@ mod tests {
 
     #[test]
     fn a_listener_without_socket_and_address_is_refused_with_a_way_out() {
-        let refused = Sockets::choose(&config("[listen.http]\n"), vec![held("https", None)]).expect_err("nowhere");
+        let refused = Sockets::choose(&config("[listen.http]\n"), Vec::new()).expect_err("nowhere");
         assert_eq!(refused.cause, Cause::Config);
-        assert!(refused.problems[0].text.contains("FileDescriptorName=http"), "{:?}", refused.problems);
+        let text = &refused.problems[0].text;
+        assert!(text.contains("FileDescriptorName=http") && text.contains("status proxy-http.socket"), "{text}");
+    }
+
+    #[test]
+    fn a_socket_of_another_name_is_told_to_the_listener_that_has_none() {
+        let passed = vec![held("web", None), held("web", None)];
+        let refused = Sockets::choose(&config("[listen.http]\n"), passed).expect_err("nowhere");
+        let text = &refused.problems[0].text;
+        assert!(text.contains("only web,") && text.contains("write [listen.web]"), "{text}");
     }
 }

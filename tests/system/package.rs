@@ -9,6 +9,7 @@ use crate::support::{farm, load, wait_for};
 facts![
     after_apt_install_a_helpful_page_answers,
     the_first_request_starts_the_service,
+    an_installation_says_that_port_80_is_taken_and_the_socket_starts_once_it_is_free,
     an_upgrade_under_load_loses_nothing_and_the_new_binary_serves,
     an_upgrade_makes_the_supervisor_the_new_program_in_the_same_process,
     an_upgraded_supervisor_binds_low_ports_and_gives_them_to_systemd,
@@ -38,10 +39,19 @@ fn the_first_request_starts_the_service(release: Release) {
     machine.ok("ip -6 address show dev lo | grep -q ::1 && curl --silent --show-error --max-time 10 'http://[::1]/'");
 }
 
+fn an_installation_says_that_port_80_is_taken_and_the_socket_starts_once_it_is_free(release: Release) {
+    let machine = Machine::boot(release);
+    machine.ok("systemctl unmask nginx.service && systemctl start nginx.service");
+    let said = machine.install(&machine::package());
+    assert!(said.contains("segue: port 80 could not be opened"), "{said}");
+    machine.ok("systemctl stop nginx.service && systemctl start proxy-http.socket");
+    assert!(machine.ok("curl --silent --fail --max-time 5 http://127.0.0.1/").contains("Segue is running"));
+}
+
 fn an_upgrade_under_load_loses_nothing_and_the_new_binary_serves(release: Release) {
     let machine = farm::machine(release);
     let before = machine.workers();
-    let report = load::around(&machine, "-n 20000 -c 50", || machine.install(&machine::next_package()));
+    let report = load::around(&machine, "-n 20000 -c 50", || drop(machine.install(&machine::next_package())));
     report.assert_clean(20_000);
     let serving = *machine.workers().last().expect("a worker");
     assert!(!before.contains(&serving), "the worker is the old one");

@@ -13,6 +13,7 @@ facts![
     a_config_that_cannot_be_built_is_refused,
     a_worker_that_crashes_at_start_is_refused,
     a_listener_added_by_reload_is_kept_over_restart_and_crash,
+    a_unix_listener_keeps_its_path_over_restart_and_crash_and_comes_back_after_a_stop,
 ];
 
 fn twenty_reloads_lose_none_of_a_hundred_thousand_new_connections(release: Release) {
@@ -130,4 +131,21 @@ fn a_listener_added_by_reload_is_kept_over_restart_and_crash(release: Release) {
         (machine.run("curl --silent --max-time 5 http://127.0.0.1:81/").status.code() == Some(7)).then_some(())
     });
     assert_eq!(machine.property("NFileDescriptorStore"), "0");
+}
+
+fn a_unix_listener_keeps_its_path_over_restart_and_crash_and_comes_back_after_a_stop(release: Release) {
+    let machine = farm::machine(release);
+    machine.configure(&format!("{}[listen.more]\naddress = \"unix:/run/segue/more.sock\"\n", farm::CONFIG));
+    machine.ok("systemctl reload proxy");
+    let ask = || {
+        machine.ok("curl --silent --show-error --fail --max-time 5 --unix-socket /run/segue/more.sock \
+            http://localhost/index.php")
+    };
+    ask();
+    machine.ok("systemctl restart proxy");
+    ask();
+    machine.ok("systemctl kill --kill-whom main --signal KILL proxy.service");
+    ask();
+    machine.ok("systemctl stop proxy && systemctl start proxy");
+    ask();
 }

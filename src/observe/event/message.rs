@@ -112,7 +112,7 @@ pub(super) fn of(event: &Event) -> String {
             format!("The supervisor stays what it is, version {version}: the new program {}", Plain(why))
         }
         Event::Stopping { timeout } => format!("Stopping: what is open has {} to finish", Took(*timeout)),
-        Event::Stopped { ran } => format!("Stopped after {}", Took(*ran)),
+        Event::Stopped { ran } => format!("Stopped; the service ran for {}", Took(*ran)),
         Event::ServerUp { pool, server, reason, down_for } => {
             let after = down_for.map(|time| format!(" after {}", Took(time))).unwrap_or_default();
             format!("Server {pool}/{server} is up{after}: {}", Plain(reason))

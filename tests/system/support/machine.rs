@@ -100,8 +100,8 @@ impl Machine {
         Place::NetworkOf(self.leader)
     }
 
-    /// Copies a .deb into the machine and has apt install it.
-    pub(crate) fn install(&self, package: &Path) {
+    /// Copies a .deb into the machine and has apt install it; gives all that was printed.
+    pub(crate) fn install(&self, package: &Path) -> String {
         let name = package.file_name().expect("name of the package").to_string_lossy();
         let copied = self
             .command(&format!("cat >/var/tmp/{name}"))
@@ -109,7 +109,9 @@ impl Machine {
             .status()
             .expect("nsenter runs");
         assert!(copied.success());
-        self.ok(&format!("cd /var/tmp && apt-get install --yes --quiet ./{name}"));
+        let outcome = self.run(&format!("cd /var/tmp && apt-get install --yes --quiet ./{name}"));
+        assert!(outcome.status.success(), "{}\n{}", outcome.text(), self.state());
+        outcome.text()
     }
 
     /// The version of the package that is installed.
