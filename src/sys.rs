@@ -194,6 +194,9 @@ pub fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
 }
 
+/// Signals that ask nginx and HAProxy for something, and whose default is to end a process: a habit must not.
+pub const OF_OTHER_PROXIES: [Signal; 2] = [Signal::USR1, Signal::USR2];
+
 /// Keeps `signals` from having any effect on this thread and those that it starts later.
 ///
 /// # Errors

@@ -40,7 +40,7 @@ use crate::control::request::{Conditions, Reply, Served, Wish};
 use crate::control::tally::Reading;
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
-use crate::sys::Signals;
+use crate::sys::{self, Signals};
 use crate::systemd::activation;
 use crate::systemd::notify::Notify;
 
@@ -509,6 +509,7 @@ fn hold_off(signals: &Signals) {
 }
 
 fn open_signals() -> Result<Signals, StartError> {
+    sys::ignore(&sys::OF_OTHER_PROXIES).map_err(StartError::Signals)?;
     Signals::open(&[Signal::HUP, Signal::TERM, Signal::INT]).map_err(StartError::Signals)
 }
 

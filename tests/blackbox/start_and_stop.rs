@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use rustix::process::Signal;
 
-use crate::support::{Run, assert_serves, is_alive, socket, wait_for};
+use crate::support::{Run, assert_serves, is_alive, signal, socket, wait_for};
 
 #[test]
 fn a_first_configuration_that_is_refused_ends_with_78_and_the_problems() {
@@ -87,4 +87,21 @@ fn status_shows_what_runs() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("generation 1 serving") && text.contains("PID"), "{text}");
     assert_eq!(service.status()["supervisor"]["pid"], service.pid());
+}
+
+/// `systemctl kill --signal=USR1 proxy` is what an operator of nginx may type.
+#[test]
+fn signals_of_other_proxies_do_nothing() {
+    let (listening, address) = socket();
+    let run = Run::new("").socket("http", listening);
+    let service = run.start();
+    let before = service.serving();
+    for which in [Signal::USR1, Signal::USR2] {
+        signal(before.1, which);
+        service.signal(which);
+    }
+    service.reload_anyway(); // signals are delivered before a process does anything else
+    assert_serves(address);
+    assert_eq!(service.settled().0, before.0 + 1);
+    assert!(!run.log().contains("worker-died"), "{}", run.log());
 }
