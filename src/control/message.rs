@@ -275,6 +275,9 @@ pub struct Pong {
     pub vitals: Vitals,
     /// Everything else that `segue status` shows; opaque to the supervisor.
     pub status: serde_json::Value,
+    /// The link of the last [`ToWorker::Heir`] broke, and it is time for another one. Only some supervisors look at it.
+    #[serde(default)]
+    pub wants_heir: bool,
 }
 
 /// The worker in three numbers.

@@ -328,7 +328,7 @@ mod tests {
     use super::*;
 
     fn pong(number: u64) -> Pong {
-        Pong { number, vitals: Default::default(), status: serde_json::Value::Null }
+        Pong { number, vitals: Default::default(), status: serde_json::Value::Null, wants_heir: false }
     }
 
     #[test]

@@ -250,7 +250,7 @@ impl Worker {
         let Some(number) = self.unanswered.take() else { return };
         let mut status = self.threads.status();
         status["oldest"] = self.threads.oldest().await;
-        let pong = Pong { number, vitals: vitals(&status), status };
+        let pong = Pong { number, vitals: vitals(&status), status, wants_heir: self.moving.wants_heir() };
         // a supervisor that is gone is noticed by the next word that does not come
         let _ = self.link.say(&ToSupervisor::Pong(pong), &[]);
     }

@@ -1,7 +1,9 @@
 //! Moving connections from one generation to another: both ends of the links that the supervisor arranges.
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use crate::control::channel::Channel;
 use crate::handover::giver::{GiveError, Giver, Report};
@@ -21,26 +23,28 @@ pub struct Moving {
     /// What this generation can take.
     welcome: Rc<Welcome>,
     journal: Journal,
+    breaks: Rc<Breaks>,
 }
 
 impl Moving {
     /// Of a generation that takes what `welcome` says.
     #[must_use]
     pub fn new(generation: u64, welcome: Welcome, journal: Journal) -> Self {
-        Self { generation, welcome: Rc::new(welcome), journal }
+        Self { generation, welcome: Rc::new(welcome), journal, breaks: Rc::default() }
     }
 
     /// Connections go to generation `to` over `link` once this one drains, and no longer to the one before. Returns
     /// when every thread knows; what the other generation takes is heard later.
     pub async fn give(&self, to: u64, link: OwnedFd, threads: &Threads) {
+        let told = self.told();
         let opened = Channel::from_socket(link).map_err(GiveError::Link).and_then(Giver::open);
         let (giver, heir) = match opened {
             Ok(opened) => opened,
-            Err(fault) => return self.told().broken(to, 0, &fault),
+            Err(fault) => return told.broken(to, 0, &fault),
         };
         threads.bequeath(&heir).await;
         drop(heir); // the threads alone have it: once they let go of it nothing more moves
-        let (told, welcome) = (self.told(), self.welcome.clone());
+        let welcome = self.welcome.clone();
         let (plan, herald) = (threads.plan().clone(), threads.herald());
         tokio::task::spawn_local(async move {
             match giver.hear(&plan.config, &welcome).await {
@@ -59,8 +63,16 @@ impl Moving {
         });
     }
 
+    /// For a new link.
     fn told(&self) -> Told {
-        Told { generation: self.generation, journal: self.journal.clone() }
+        let link = self.breaks.begin();
+        Told { generation: self.generation, journal: self.journal.clone(), breaks: self.breaks.clone(), link }
+    }
+
+    /// Whether the link to the heir broke, long enough ago for another try: it may have been short of descriptors.
+    #[must_use]
+    pub fn wants_heir(&self) -> bool {
+        self.breaks.last.get().is_some_and(|last| last.elapsed() >= self.breaks.pause())
     }
 
     /// Connections of generation `from` come over `link`, until its end.
@@ -77,10 +89,47 @@ impl Moving {
     }
 }
 
-/// What the journal is told of what is given.
+/// How often links to heirs broke.
+#[derive(Default)]
+struct Breaks {
+    links: Cell<u64>,
+    count: Cell<u32>,
+    /// When the last link did, if it has.
+    last: Cell<Option<Instant>>,
+}
+
+impl Breaks {
+    /// Gives the number of the link.
+    fn begin(&self) -> u64 {
+        self.links.set(self.links.get() + 1);
+        self.last.set(None);
+        self.links.get()
+    }
+
+    fn again(&self, link: u64) {
+        if link == self.links.get() {
+            self.count.set(self.count.get().saturating_add(1));
+            self.last.set(Some(Instant::now()));
+        }
+    }
+
+    /// Twice as long after each.
+    fn pause(&self) -> Duration {
+        FIRST_PAUSE.saturating_mul(1 << self.count.get().saturating_sub(1).min(MOST_DOUBLINGS))
+    }
+}
+
+/// After the first break: the connections to be moved do not hear of the end of this generation for longer than that.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause is 32 s.
+const MOST_DOUBLINGS: u32 = 5;
+
+/// What the journal and the supervisor are told of what is given.
 struct Told {
     generation: u64,
     journal: Journal,
+    breaks: Rc<Breaks>,
+    link: u64,
 }
 
 impl Told {
@@ -92,6 +141,9 @@ impl Told {
     fn broken(&self, to: u64, returned: u64, fault: &GiveError) {
         let why = WithCauses(fault).to_string();
         self.journal.event(Event::MoveBroken { generation: self.generation, to, returned, why });
+        if !matches!(fault, GiveError::Foreign(_)) {
+            self.breaks.again(self.link);
+        }
     }
 }
 

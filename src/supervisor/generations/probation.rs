@@ -27,6 +27,9 @@ impl Generations {
     pub(super) fn pong(&mut self, number: u64, pong: Pong) {
         let now = self.now;
         if let Some(generation) = self.get(number) {
+            if pong.wants_heir {
+                generation.heir = None; // whoever it is now, they are linked anew
+            }
             generation.pulse.answer(pong, now);
         }
         self.end_probation_when_over(number);

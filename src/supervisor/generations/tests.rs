@@ -135,7 +135,7 @@ fn ready() -> Ready {
 }
 
 fn pong(number: u64) -> Pong {
-    Pong { number, vitals: Default::default(), status: serde_json::Value::Null }
+    Pong { number, vitals: Default::default(), status: serde_json::Value::Null, wants_heir: false }
 }
 
 fn refused(cause: Cause) -> ToSupervisor {
@@ -287,6 +287,15 @@ fn one_superseded_in_its_probation_inherits_until_the_newest_is_proven() {
     let actions = machine.hand_over(3);
     assert_eq!(links(&actions), [(1, 2)], "the one that can be gone back to, not the newest");
     assert_eq!(links(&machine.pass_alive(secs(3))), [(1, 3), (2, 3)]);
+}
+
+#[test]
+fn a_generation_whose_link_broke_is_linked_again_when_it_asks() {
+    let mut machine = Machine::on_probation();
+    machine.pass_alive(secs(3));
+    let wants = |number| ToSupervisor::Pong(Pong { wants_heir: true, ..pong(number) });
+    assert_eq!(links(&machine.say(1, wants(1))), [(1, 2)]);
+    assert_eq!(links(&machine.say(2, wants(1))), [], "it serves");
 }
 
 #[test]

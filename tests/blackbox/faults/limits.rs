@@ -9,7 +9,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::crowd::read_answer;
 use super::{Crowd, Farm, Habit, Manners};
-use crate::support::{DEADLINE, Run, Server, Wire, socket, wait_for};
+use crate::support::{DEADLINE, Run, Server, Wire, leave_files, socket, wait_for};
 
 fn ask(address: SocketAddr) -> TcpStream {
     let mut client = TcpStream::connect(address).expect("connect");
@@ -95,17 +95,6 @@ fn a_reader_of_the_log_that_stops_stops_nothing_else() {
     assert!(read_answer(&mut client).is_ok());
     // nothing may be left that reads the log when it ends
     drop(service);
-}
-
-/// As if the limit of open files had room for so many more.
-fn leave_files(pid: u32, free: u64) {
-    let used: Vec<u64> = std::fs::read_dir(format!("/proc/{pid}/fd"))
-        .expect("the worker's descriptors")
-        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().parse().expect("a number"))
-        .collect();
-    let limit = (0..).filter(|number| !used.contains(number)).nth(usize::try_from(free).expect("few"));
-    let pid = Pid::from_raw(pid.cast_signed());
-    prlimit(pid, Resource::Nofile, Rlimit { current: limit, maximum: limit }).expect("prlimit");
 }
 
 #[test]

@@ -26,6 +26,8 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+
 /// How long anything may take on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -122,6 +124,21 @@ impl Drop for Asking {
 pub fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a pid");
     rustix::process::kill_process(pid, signal).expect("kill");
+}
+
+/// Leaves a process room for so many more descriptors. Gives the limit that there was.
+pub fn leave_files(pid: u32, free: usize) -> Rlimit {
+    let used: Vec<u64> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("the descriptors of a process")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().parse().expect("a number"))
+        .collect();
+    let current = (0..).filter(|number| !used.contains(number)).nth(free);
+    limit_files(pid, Rlimit { current, maximum: getrlimit(Resource::Nofile).maximum })
+}
+
+pub fn limit_files(pid: u32, limit: Rlimit) -> Rlimit {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a pid");
+    prlimit(Some(pid), Resource::Nofile, limit).expect("prlimit")
 }
 
 /// Whether a process exists and is no zombie.

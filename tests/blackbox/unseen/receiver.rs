@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use super::rollback::{assert_lost_at_most, is_stopped};
 use super::{Scene, inside};
 use crate::strict::{Habits, Steps};
-use crate::support::{Run, Wire, is_alive, signal, socket, wait_for};
+use crate::support::{Run, Wire, is_alive, leave_files, limit_files, signal, socket, wait_for};
 
 /// Enough for several packets of descriptors.
 const MANY: Habits = Habits { fresh: 2, busy: 2, ..Habits::waiting(400, 20, 20) };
@@ -51,6 +51,23 @@ fn when_the_receiver_of_connections_dies_half_way_nothing_is_served_twice_and_th
     assert_lost_at_most(was_inside, &crowd);
     crowd.end();
     scene.assert_served_once();
+}
+
+/// The move was over for good, and what was left was cut at the drain deadline.
+#[test]
+fn a_receiver_that_was_short_of_descriptors_takes_every_connection_later() {
+    let scene = Scene::new();
+    let run = scene.run().argument("--probation=3s");
+    let service = run.start();
+    let crowd = scene.crowd(Habits::waiting(20, 20, 20));
+    service.reload_anyway();
+    let (number, receiver) = service.serving();
+    let before = leave_files(receiver, 8);
+    run.wait_log("move-broken");
+    limit_files(receiver, before);
+    assert_eq!(service.settled().0, number);
+    crowd.assert_tunnels_run();
+    crowd.end().assert_unseen();
 }
 
 #[test]
