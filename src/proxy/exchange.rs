@@ -98,9 +98,7 @@ impl Exchange {
         exchange.phase = Phase::Head;
         let mut words = seen.trim_ascii_start().split(|byte| byte.is_ascii_whitespace());
         exchange.method = words.next().and_then(|word| Method::from_bytes(word).ok());
-        let target = words.next().and_then(|word| Uri::try_from(word).ok()).unwrap_or_default();
-        let host = target.authority().map_or("", |host| host.as_str());
-        exchange.head = known_head(host, target.path_and_query().map_or("", |path| path.as_str()));
+        exchange.head = head_of_refused(words.next().unwrap_or_default());
         exchange
     }
 
@@ -357,11 +355,24 @@ impl Drop for Exchange {
             let mut record = self.record(end);
             record.host = self.host().map(str::to_ascii_lowercase).unwrap_or_default().into();
             if self.protocol != Protocol::Tcp {
-                record.target = String::from_utf8_lossy(self.path()).into();
+                // a head that was refused may have no path, as that of CONNECT, and none is made up for it
+                let path = if self.phase == Phase::Head { self.head.path() } else { self.path() };
+                record.target = String::from_utf8_lossy(path).into();
             }
             self.thread.record(record);
         }
     }
+}
+
+/// What is known of a head that is refused, from the word where its target stands. A path stays as it came: its bytes may
+/// be why the head is refused.
+fn head_of_refused(target: &[u8]) -> Rc<RawHead> {
+    if target.starts_with(b"/") {
+        return known_head("", &String::from_utf8_lossy(target));
+    }
+    let Ok(target) = Uri::try_from(target) else { return Rc::default() };
+    let host = target.authority().map_or("", |host| host.as_str());
+    known_head(host, target.path_and_query().map_or("", |path| path.as_str()))
 }
 
 /// A head of which no more is known; either may be empty.

@@ -41,7 +41,11 @@ fn write_subject(out: &mut String, record: &Record, names: &Names) {
         let _ = write!(out, "{what} on {listener}");
         return;
     };
-    let _ = write!(out, "{method} {}", Plain(redact::host(&record.host)));
+    let _ = write!(out, "{method}");
+    if record.host.is_empty() && record.target.is_empty() {
+        return; // its head was refused before that was understood
+    }
+    let _ = write!(out, " {}", Plain(redact::host(&record.host)));
     let mut path = String::with_capacity(record.target.len());
     Target::new(&record.target).write_path(&mut path);
     if path.len() <= PATH {

@@ -68,3 +68,22 @@ fn a_record_says_which_rule_a_response_broke() {
         assert!(said.contains("the response broke a rule of HTTP") && said.contains(rule), "{said}");
     }
 }
+
+// It said `/` for every target that it did not understand, and put one behind the host of a CONNECT.
+#[test]
+fn a_record_of_a_refused_head_says_the_target_as_it_came() {
+    let server = Server::new();
+    let (run, address) = leading_to(&server);
+    let _service = run.start();
+    for (request, subject) in [
+        ("CONNECT far:443 HTTP/1.1\r\nHost: far:443\r\n\r\n", "CONNECT far:443 → 405"),
+        ("GET /left<right HTTP/1.1\r\nHost: a\r\n\r\n", "GET /left<right → 400"),
+        ("GET /query|?token=secret HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET /query| → 400"),
+        ("HEAD http://[ HTTP/1.1\r\nHost: a\r\n\r\n", "HEAD → 400"),
+    ] {
+        let mut client = Wire::connect(address);
+        client.send(request);
+        let said = record(&run, &format!("exchange: {subject}"));
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
