@@ -15,6 +15,8 @@ enum Happening {
     Load(usize),
     BeUnfit(usize),
     Weigh(u64),
+    /// The link to its heir broke.
+    WantHeir(usize),
     Pass(u64),
     /// A worker does what it was last told to, or becomes ready.
     Obey(usize),
@@ -34,6 +36,7 @@ fn anything() -> impl Strategy<Value = Happening> {
         1 => (0..6_usize).prop_map(Happening::Load),
         1 => (0..6_usize).prop_map(Happening::BeUnfit),
         1 => (0..200_u64).prop_map(Happening::Weigh),
+        1 => (0..6_usize).prop_map(Happening::WantHeir),
         3 => (1..4000_u64).prop_map(Happening::Pass),
         12 => (0..6_usize).prop_map(Happening::Obey),
         1 => (0..6_usize).prop_map(Happening::Refuse),
@@ -92,6 +95,10 @@ impl Play {
                 pick(*index).map(|(number, _)| Input::Said(number, ToSupervisor::Unfit { why: "broken".to_owned() }))
             }
             Happening::Weigh(each) => Some(Input::Weighed(list.iter().map(|one| (one.number, *each)).collect())),
+            Happening::WantHeir(index) => pick(*index).map(|(number, _)| {
+                self.heirs.remove(&number);
+                Input::Said(number, ToSupervisor::Pong(Pong { wants_heir: true, ..pong(0) }))
+            }),
             Happening::Pass(millis) => {
                 self.machine.now += Duration::from_millis(*millis);
                 Some(Input::Tick)
