@@ -117,10 +117,7 @@ pub async fn run(thread: &Rc<Thread>, client: &Rc<Client>, stream: Stream, read_
         match tunnel.relay(thread, client, &stream).await {
             Stop::Ended(ended) => {
                 if ended.is_err() {
-                    // what has passed is not all, and the side that is left must not take it for that
-                    for side in [&stream, &tunnel.server] {
-                        let _ = side.reset_on_close(); // the other one is gone
-                    }
+                    tunnel.reset(&stream);
                 }
                 return tunnel.end(ended);
             }
@@ -239,6 +236,15 @@ impl Tunnel {
         let (pool, server) = (self.exchange.pool?, self.exchange.server()?);
         let listener = self.exchange.client.listener;
         thread.heir_if(|reach| reach.has_tunnel(listener.into(), site, pool.into(), server.into()))
+    }
+
+    /// Has either side end with a reset that has not had all that there was for it, and must not take it for that.
+    fn reset(&self, client: &Stream) {
+        for (course, to) in [(&self.up, &*self.server), (&self.down, client)] {
+            if !course.has_finished() {
+                let _ = to.reset_on_close(); // fails for a side that is gone
+            }
+        }
     }
 
     /// How long nothing may pass.

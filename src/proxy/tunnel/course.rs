@@ -57,6 +57,11 @@ impl Course {
         self.ended
     }
 
+    /// Whether everything has passed, and the end too.
+    pub(super) fn has_finished(&self) -> bool {
+        self.finished
+    }
+
     /// Whether anything passed since this was last asked.
     pub(super) fn has_moved(&mut self) -> bool {
         let now = (self.bytes, self.ended);

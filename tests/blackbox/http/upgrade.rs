@@ -143,6 +143,21 @@ fn a_reset_on_one_side_is_a_reset_on_the_other() {
 }
 
 #[test]
+fn a_side_that_had_all_there_was_is_not_reset() {
+    let site = Site::new();
+    let (mut client, mut server) = tunnel(&site);
+    server.send("bye");
+    server.finish();
+    client.expect("bye");
+    client.assert_closed();
+    server.reset();
+    client.send("too late");
+    site.sees("GET / HTTP/1.1\r\nHost: $host\r\n\r\n"); // by the same thread, after it
+    let fault = client.stream().take_error().expect("the error of a socket");
+    assert!(fault.is_none(), "{fault:?}");
+}
+
+#[test]
 fn a_tunnel_passes_more_than_any_buffer_holds() {
     let site = Site::new();
     let (mut client, mut server) = tunnel(&site);
