@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use super::snapshot::Change as Recalled;
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
-use crate::pool::Pool;
 use crate::pool::health::{State, Transition};
 use crate::pool::memory::Turn;
+use crate::pool::{Pool, Relocation};
 use crate::upstream::check::Checks;
 use crate::upstream::resolve::{Change, Resolver};
 
@@ -68,18 +68,7 @@ impl News {
     }
 
     fn of_name(&self, pool: &Pool, server: usize, change: &Change) {
-        let (name, text) = (pool.name.clone(), &pool.servers[server].name);
-        let event = match change {
-            Change::Waiting { reason } => {
-                Event::ServerWaitingForDns { pool: name, server: text.clone(), why: reason.to_string() }
-            }
-            Change::Relocated(relocation) => {
-                let addresses = vec![relocation.to.to_string()];
-                Event::ServerResolved { pool: name, server: text.clone(), addresses }
-            }
-            Change::Kept { .. } | Change::Confirmed { .. } => return,
-        };
-        self.journal.event(event);
+        self.journal.event(event_of(pool.name.clone(), pool.servers[server].name.clone(), change));
         self.of_pool(pool);
     }
 
@@ -91,5 +80,31 @@ impl News {
             Some(Turn::Back { after }) => self.journal.event(Event::PoolBack { pool: name(), empty_for: after }),
             None => {}
         }
+    }
+}
+
+fn event_of(pool: String, server: String, change: &Change) -> Event {
+    match change {
+        Change::Waiting { reason } => Event::ServerWaitingForDns { pool, server, why: reason.clone() },
+        Change::Kept { address, reason } => {
+            Event::ServerAddressKept { pool, server, address: address.to_string(), why: reason.clone() }
+        }
+        Change::Relocated(Relocation { to: address, .. }) | Change::Confirmed { address } => {
+            Event::ServerResolved { pool, server, addresses: vec![address.to_string()] }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_dns_fails_for_a_server_that_has_an_address_is_said_and_so_is_its_return() {
+        let address = "10.0.0.1:80".parse().expect("an address");
+        let said = |change| event_of("farm".to_owned(), "web.test:80".to_owned(), &change).message();
+        let kept = said(Change::Kept { address, reason: "no such name".to_owned() });
+        assert_eq!(kept, "Server farm/web.test:80 stays at 10.0.0.1:80 while DNS fails: no such name");
+        assert_eq!(said(Change::Confirmed { address }), "Server farm/web.test:80 is at 10.0.0.1:80");
     }
 }

@@ -97,6 +97,7 @@ kinds! {
     SERVER_UP "server-up" Info "caeb782b1ecb561185fc656f1b655882";
     SERVER_DOWN "server-down" Warn "41a8085cedf1369d4b1c5b5f068b62b5";
     SERVER_WAITING_FOR_DNS "server-waiting-for-dns" Warn "55e9bc19b361be23314432b0034f4b00";
+    SERVER_ADDRESS_KEPT "server-address-kept" Warn "fae7c8cbeae04a3fa3f5580f03d6c3b1";
     SERVER_RESOLVED "server-resolved" Info "7416670c30ec686d40f416b4cf26ffab";
     POOL_EMPTY "pool-empty" Error "fc4d48b020b08968e7c778d1a13d7d1e";
     POOL_BACK "pool-back" Info "7e81edec9902d6fbd313a232e5d554c1";

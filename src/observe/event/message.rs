@@ -124,6 +124,9 @@ pub(super) fn of(event: &Event) -> String {
         Event::ServerWaitingForDns { pool, server, why } => {
             format!("Server {pool}/{server} waits for DNS: {}", Plain(why))
         }
+        Event::ServerAddressKept { pool, server, address, why } => {
+            format!("Server {pool}/{server} stays at {address} while DNS fails: {}", Plain(why))
+        }
         Event::ServerResolved { pool, server, addresses } => {
             format!("Server {pool}/{server} is at {}", Plain(&addresses.join(", ")))
         }

@@ -305,7 +305,18 @@ pub enum Event {
         /// What DNS said.
         why: String,
     },
-    /// The name of a server has an address now, or another one.
+    /// DNS fails, and a server keeps the address that it has.
+    ServerAddressKept {
+        /// The pool.
+        pool: String,
+        /// The server.
+        server: String,
+        /// That address.
+        address: String,
+        /// What DNS said.
+        why: String,
+    },
+    /// The name of a server has an address now, or another one, or DNS names the one again that was kept.
     ServerResolved {
         /// The pool.
         pool: String,
@@ -435,6 +446,7 @@ impl Event {
             Self::ServerUp { .. } => &kind::SERVER_UP,
             Self::ServerDown { .. } => &kind::SERVER_DOWN,
             Self::ServerWaitingForDns { .. } => &kind::SERVER_WAITING_FOR_DNS,
+            Self::ServerAddressKept { .. } => &kind::SERVER_ADDRESS_KEPT,
             Self::ServerResolved { .. } => &kind::SERVER_RESOLVED,
             Self::PoolEmpty { .. } => &kind::POOL_EMPTY,
             Self::PoolBack { .. } => &kind::POOL_BACK,
@@ -519,6 +531,7 @@ impl Event {
             Self::ServerUp { pool, server, .. }
             | Self::ServerDown { pool, server, .. }
             | Self::ServerWaitingForDns { pool, server, .. }
+            | Self::ServerAddressKept { pool, server, .. }
             | Self::ServerResolved { pool, server, .. } => {
                 fields.pool = Some(pool);
                 fields.server = Some(server);
