@@ -27,10 +27,11 @@ def _run(make_proxy, requests):
     finally:
         # The counts are written at the end of a process, so it must be let go, not killed.
         proxy.machine.terminate(proxy.process, 60)
-    counted = [_instructions(f"{outputs}{pid}") for pid in workers]
-    if not all(counted):
+    # One process serves; a supervisor may have had another one for a moment, such as segue's to try a new program.
+    counted = max((_instructions(f"{outputs}{pid}") for pid in workers), default=0)
+    if not counted:
         raise Missing(f"callgrind wrote nothing for {proxy.name}'s worker: {proxy.last_words()}")
-    return sum(counted)
+    return counted
 
 
 def _instructions(path):
