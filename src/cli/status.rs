@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::reload::{not_asked, unexpected};
-use super::table::{self, word};
+use super::table::{self, list, word};
 use super::{Status, print};
 use crate::control::request::{Reply, Wish, ask};
 
@@ -29,12 +29,11 @@ fn page(status: &Value) -> String {
 
 /// A line for each server that is not up, as the serving generation sees it.
 fn not_up(status: &Value) -> String {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let serving = list(&status["generations"]).into_iter().find(|one| one["state"] == "serving").unwrap_or_default();
+    let serving = list(&status["generations"]).iter().find(|one| one["state"] == "serving").unwrap_or(&Value::Null);
     let mut lines = String::new();
     for pool in list(&serving["worker"]["pools"]) {
         for server in list(&pool["servers"]).iter().filter(|server| server["state"] != "up") {
-            let last = server["history"].as_array().and_then(|history| history.last()).unwrap_or(&Value::Null);
+            let last = list(&server["history"]).last().unwrap_or(&Value::Null);
             let [pool, name, state] = [&pool["name"], &server["name"], &server["state"]].map(word);
             let [since, reason] = [&server["since"], &last["reason"]].map(word);
             lines.push_str(&format!("server {pool}/{name}: {state} since {since}, {reason}\n"));

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 /// One line for each generation of a status, then what keeps those that accept nothing any more.
 pub(super) fn generations(status: &Value) -> String {
-    let list: Vec<&Value> = status["generations"].as_array().into_iter().flatten().collect();
+    let list = list(&status["generations"]);
     let mut rows = vec![HEADER.map(str::to_owned)];
-    rows.extend(list.iter().map(|generation| row(generation)));
+    rows.extend(list.iter().map(row));
     let mut text = aligned(&rows);
     for generation in list {
         text.push_str(&keepers(generation));
@@ -90,6 +90,11 @@ fn keepers(generation: &Value) -> String {
 fn age(millis: &Value) -> String {
     let whole = Duration::from_secs(millis.as_u64().unwrap_or_default() / 1000);
     humantime::format_duration(whole).to_string().replace(' ', "")
+}
+
+/// The elements, none for what is no list.
+pub(super) fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 /// Text as it is, a dash for nothing.
