@@ -36,7 +36,7 @@ impl Moving {
     /// Connections go to generation `to` over `link` once this one drains, and no longer to the one before. Returns
     /// when every thread knows; what the other generation takes is heard later.
     pub async fn give(&self, to: u64, link: OwnedFd, threads: &Threads) {
-        let told = self.told();
+        let told = self.begin();
         let opened = Channel::from_socket(link).map_err(GiveError::Link).and_then(Giver::open);
         let (giver, heir) = match opened {
             Ok(opened) => opened,
@@ -63,8 +63,8 @@ impl Moving {
         });
     }
 
-    /// For a new link.
-    fn told(&self) -> Told {
+    /// Counts a new link, and gives what tells of it.
+    fn begin(&self) -> Told {
         let link = self.breaks.begin();
         Told { generation: self.generation, journal: self.journal.clone(), breaks: self.breaks.clone(), link }
     }
