@@ -5,11 +5,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::Rlimit;
 
 use super::crowd::read_answer;
 use super::{Crowd, Farm, Habit, Manners};
-use crate::support::{DEADLINE, Run, Server, Wire, leave_files, socket, wait_for};
+use crate::support::{DEADLINE, Run, Server, Wire, leave_files, limit_files, socket, wait_for};
 
 fn ask(address: SocketAddr) -> TcpStream {
     let mut client = TcpStream::connect(address).expect("connect");
@@ -34,9 +34,7 @@ fn with_too_few_descriptors_connections_wait_and_that_is_said_once() {
     let config = farm.config("[worker]\nthreads = 1\nmax_connections = 10000");
     let run = Run::new(&config).socket("http", listening);
     let service = run.start();
-    let pid = Pid::from_raw(service.pid().cast_signed());
-    let few = Rlimit { current: Some(200), maximum: Some(200) };
-    prlimit(pid, Resource::Nofile, few).expect("prlimit");
+    limit_files(service.pid(), Rlimit { current: Some(200), maximum: Some(200) });
     service.reload_anyway();
     service.settled();
 

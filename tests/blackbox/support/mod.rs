@@ -136,6 +136,7 @@ pub fn leave_files(pid: u32, free: usize) -> Rlimit {
     limit_files(pid, Rlimit { current, maximum: getrlimit(Resource::Nofile).maximum })
 }
 
+/// Limits the descriptors of a process. Gives the limit that there was.
 pub fn limit_files(pid: u32, limit: Rlimit) -> Rlimit {
     let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a pid");
     prlimit(Some(pid), Resource::Nofile, limit).expect("prlimit")
