@@ -9,7 +9,7 @@ mod site;
 mod wire;
 
 pub use asked::Asked;
-pub use notifications::Notifications;
+pub use notifications::{Notification, Notifications};
 pub use proxy::Proxy;
 pub use server::Server;
 pub use service::{Run, SEGUE, Service, children};
