@@ -10,6 +10,7 @@ use super::{Diff, complain, print, service_user};
 use crate::config::Config;
 use crate::config::diff::diff;
 use crate::config::load::{Checked, Sources};
+use crate::control::message::Serves;
 use crate::control::payload::Payload;
 use crate::control::request::{Reply, Served, Wish, ask_for};
 
@@ -73,6 +74,9 @@ fn tell(served: &Served, from: &Config, to: &Config) -> ExitCode {
     };
     let text: String = lines.into_iter().chain([summary]).map(|line| line + "\n").collect();
     let printed = print(&text);
+    if Serves::from(to).lost(Serves::from(from)) {
+        eprintln!("warning: nothing is left for clients: a reload refuses this, and `segue reload --force` does it");
+    }
     if different && printed == ExitCode::SUCCESS { ExitCode::from(DIFFERENT) } else { printed }
 }
 

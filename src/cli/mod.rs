@@ -49,7 +49,9 @@ enum Command {
     ///
     /// Starts a new generation from the installed binary and the configuration. It takes over without any connection
     /// being refused; when it is refused, or does not come to serve, the old one goes on untouched. When neither the
-    /// configuration nor the binary changed, nothing is done. Prints the verdict or every problem.
+    /// configuration nor the binary changed, nothing is done. A configuration without any site is refused while one
+    /// serves that has some: a file that was cut short would turn every client away. Prints the verdict or every
+    /// problem.
     ///
     /// For some seconds after it took over, the old generation is kept and serves again should the new one fail. With
     /// --confirm it also serves again when nobody says `segue reload --confirmed` in time: for a change that may lock
@@ -168,7 +170,9 @@ pub struct Reload {
     /// How long to wait for the verdict
     #[arg(long, value_name = "TIME", default_value = "80s", value_parser = duration)]
     timeout: Duration,
-    /// Make a new generation even if nothing changed
+    /// Make a new generation in any case: even if nothing changed, and even if it takes the last site away
+    ///
+    /// A configuration that has a problem is refused all the same.
     #[arg(long)]
     force: bool,
     /// Go back to the old generation after this time (at most 1h), unless `segue reload --confirmed` comes first

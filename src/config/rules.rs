@@ -95,7 +95,11 @@ pub fn hosts(file: &File, report: &mut Report<'_>) {
     // Who has TCP listeners alone, and wrote no HTTP listener, wants no site.
     let wants_http = file.tcp.is_empty() || file.listen.values().any(|listen| report.is_given(&listen.spot));
     if file.site.is_empty() && wants_http && report.complete && !report.refuses() {
-        let mut problem = Problem::new(Severity::Warning, "site", "no site: every request gets the welcome page");
+        let mut problem = Problem::new(
+            Severity::Warning,
+            "site",
+            "no site: every request is answered 503, GET and HEAD with the welcome page",
+        );
         problem.help("write `[site.\"*\"]` and below it `to = [\"10.0.0.11:80\"]`");
         report.general(problem);
     }

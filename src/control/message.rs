@@ -110,6 +110,28 @@ pub struct Start {
     /// What the command line of the service sets in the configuration; opaque to the supervisor.
     #[serde(default)]
     pub set: Vec<String>,
+    /// What the generation serves that this one is to replace: a configuration that takes the last of it away is
+    /// refused. Nothing for one that may do so, and from supervisors of 0.1.
+    #[serde(default)]
+    pub keeps: Serves,
+}
+
+/// What a generation has for clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Serves {
+    /// At least one site.
+    pub sites: bool,
+    /// At least one TCP listener.
+    pub tcp: bool,
+}
+
+impl Serves {
+    /// Whether this is what is left of `before` without its last site, or without anything at all.
+    #[must_use]
+    pub fn lost(self, before: Self) -> bool {
+        !self.sites && (before.sites || before.tcp && !self.tcp)
+    }
 }
 
 /// Where the configuration of a worker is.
@@ -241,6 +263,9 @@ pub struct Ready {
     /// What the generations before it may use.
     #[serde(default)]
     pub bounds: Bounds,
+    /// What it has for clients; nothing from workers of 0.1, which do not say it.
+    #[serde(default)]
+    pub serves: Serves,
 }
 
 /// What generations may use that another one has taken over from.
@@ -333,6 +358,27 @@ mod tests {
         let json = r#"{"generation":7,"config":"remembered","sockets":2,"run_dir":"/run/segue"}"#;
         let start: Start = serde_json::from_str(json).expect("json");
         assert!(!start.say_loaded && start.set.is_empty());
+        assert_eq!(start.keeps, Serves::default());
+    }
+
+    #[test]
+    fn what_serves_is_lost_with_its_last_site_or_with_all_of_it() {
+        let [nothing, sites, tcp, both] =
+            [(false, false), (true, false), (false, true), (true, true)].map(|(sites, tcp)| Serves { sites, tcp });
+        for (before, after, lost) in [
+            (nothing, nothing, false),
+            (nothing, sites, false),
+            (sites, sites, false),
+            (sites, both, false),
+            (sites, nothing, true),
+            (sites, tcp, true),
+            (both, sites, false),
+            (both, tcp, true),
+            (tcp, nothing, true),
+            (tcp, sites, false),
+        ] {
+            assert_eq!(after.lost(before), lost, "{before:?} to {after:?}");
+        }
     }
 
     #[test]
@@ -345,6 +391,7 @@ mod tests {
                 run_dir: "/run/segue".into(),
                 say_loaded: true,
                 set: vec!["log.access=all".to_owned()],
+                keeps: Serves { sites: true, tcp: false },
             }),
             ToWorker::Serve,
             ToWorker::Drain { timeout: None },

@@ -43,7 +43,7 @@ pub enum Wish {
 /// How a reload is to go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conditions {
-    /// Make a new generation although nothing changed.
+    /// Make a new generation although nothing changed, and although it takes the last site away.
     pub force: bool,
     /// Go back to the one before after this time, unless [`Wish::Confirmed`] comes first.
     pub confirm: Option<Duration>,

@@ -25,6 +25,9 @@ pub enum Fault {
         /// The host that was asked for.
         host: String,
     },
+    /// There is no site at all.
+    #[error("no site is configured here")]
+    NoSites,
     /// The body is larger than the site takes.
     #[error("the request body is larger than the {limit} bytes that this site takes")]
     BodyTooLarge {
@@ -94,7 +97,7 @@ impl Fault {
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Loop { .. } => StatusCode::LOOP_DETECTED,
             Self::BodyCut(_) | Self::BadBody(_) | Self::MaxForwards => StatusCode::BAD_REQUEST,
-            Self::NoServer { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoSites | Self::NoServer { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Server {
                 outcome: Outcome::ConnectTimeout | Outcome::ResponseTimeout | Outcome::WentDown, ..
             } => StatusCode::GATEWAY_TIMEOUT,
@@ -123,7 +126,7 @@ impl Fault {
             Self::Refused(_) | Self::BadBody(_) | Self::MaxForwards => End::BadRequest,
             Self::BodyCut(_) => End::ClientClosed,
             Self::SlowHead | Self::SlowBody => End::ClientTimeout,
-            Self::NoSite { .. } => End::NoSite,
+            Self::NoSite { .. } | Self::NoSites => End::NoSite,
             Self::BodyTooLarge { .. } => End::TooLarge,
             Self::Loop { .. } => End::Denied,
             Self::NoServer { .. } => End::NoServer,
@@ -142,7 +145,7 @@ impl Fault {
     pub fn phase(&self) -> Option<Phase> {
         match self {
             Self::Refused(_) | Self::SlowHead => Some(Phase::Head),
-            Self::NoSite { .. } | Self::Loop { .. } | Self::MaxForwards => Some(Phase::Route),
+            Self::NoSite { .. } | Self::NoSites | Self::Loop { .. } | Self::MaxForwards => Some(Phase::Route),
             Self::BodyTooLarge { .. } | Self::BodyCut(_) | Self::BadBody(_) | Self::SlowBody => Some(Phase::Request),
             Self::NoServer { .. } => Some(Phase::Connect),
             Self::Server { .. } | Self::Internal(_) => None,

@@ -54,8 +54,8 @@ pub fn handle(thread: &Rc<Thread>, client: &Rc<Client>, request: Request<Incomin
 
 async fn serve(mut exchange: Box<Exchange>, body: Incoming) -> Response<Reply> {
     let site = match route(&mut exchange) {
-        Ok(Some(site)) => site,
-        Ok(None) => return page::welcome(exchange),
+        Ok(site) => site,
+        Err(Fault::NoSites) => return reply::welcome(exchange),
         Err(fault) => return reply::fault(exchange, &fault),
     };
     match forwards::left(&exchange.head) {
@@ -69,11 +69,11 @@ async fn serve(mut exchange: Box<Exchange>, body: Incoming) -> Response<Reply> {
     }
 }
 
-/// Which site answers; none while no site is configured at all.
-fn route(exchange: &mut Exchange) -> Result<Option<usize>, Fault> {
+/// Which site answers.
+fn route(exchange: &mut Exchange) -> Result<usize, Fault> {
     let plan = &exchange.thread.plan;
     if plan.config.sites.is_empty() {
-        return Ok(None);
+        return Err(Fault::NoSites);
     }
     let asked = if plan.sites.asks_for_host() { exchange.host() } else { None };
     let host = asked.and_then(|asked| Host::parse(asked).ok());
@@ -83,7 +83,7 @@ fn route(exchange: &mut Exchange) -> Result<Option<usize>, Fault> {
     let pool = plan.config.sites[site].pool;
     exchange.site = Some(site as u16);
     exchange.pool = Some(pool as u16);
-    Ok(Some(site))
+    Ok(site)
 }
 
 /// Whether the site takes the request, as far as its head tells.

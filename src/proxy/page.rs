@@ -1,15 +1,12 @@
 //! Our own words to a client: what happened, in HTML, plain text or JSON.
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
-use http::{Response, StatusCode};
+use http::StatusCode;
+use http::header::HeaderValue;
 use serde_json::json;
 
-use super::body::Reply;
-use super::exchange::Exchange;
 use super::fault::Fault;
-use super::reply;
-use crate::observe::record::{End, Phase, RequestId};
+use crate::observe::record::RequestId;
 
 /// The shape of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,19 +105,8 @@ fn advice(status: StatusCode) -> &'static str {
     }
 }
 
-/// The page that answers every request while no site is configured.
-pub(super) fn welcome(mut exchange: Box<Exchange>) -> Response<Reply> {
-    const TEXT: &str = include_str!("../../packaging/welcome.txt");
-    exchange.status = 200;
-    exchange.ends(End::Ok, Phase::Done);
-    let close = (exchange.thread.lets_go(&exchange.client) || exchange.has_body()).then_some(exchange.protocol);
-    let mut response = reply::own(exchange, Bytes::from_static(TEXT.as_bytes()));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, Format::Plain.content_type());
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    close.inspect(|protocol| reply::announce_close(&mut response, *protocol));
-    response
-}
+/// What a person reads who asks a service that has no site yet.
+pub(super) const WELCOME: &str = include_str!("../../packaging/welcome.txt");
 
 fn html(title: &str, body: &str) -> Bytes {
     const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:36em;margin:15vh auto;padding:0 1em;\

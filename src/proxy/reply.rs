@@ -13,7 +13,7 @@ use super::body::Reply;
 use super::client::Client;
 use super::exchange::Exchange;
 use super::fault::Fault;
-use super::page::{Format, Page};
+use super::page::{Format, Page, WELCOME};
 use super::thread::Thread;
 use super::tunnel::Tunnel;
 use crate::http1::encode;
@@ -103,16 +103,31 @@ fn switch(mut exchange: Box<Exchange>, pool: usize, answer: Answer) -> Response<
     response
 }
 
+/// Answers while there is no site. The status says to programs that nothing was served (RFC 9110 §15.6.4): a
+/// configuration that lost its sites must not look like success. GET and HEAD, which a person may have sent, get what to
+/// do about it.
+pub(super) fn welcome(exchange: Box<Exchange>) -> Response<Reply> {
+    match exchange.head.method() {
+        b"GET" | b"HEAD" => failed(exchange, &Fault::NoSites, Format::Plain, Some(WELCOME)),
+        _ => fault(exchange, &Fault::NoSites),
+    }
+}
+
 /// Tells the client what went wrong.
-pub(super) fn fault(mut exchange: Box<Exchange>, fault: &Fault) -> Response<Reply> {
-    exchange.fails(fault);
-    exchange.status = fault.status().as_u16();
+pub(super) fn fault(exchange: Box<Exchange>, fault: &Fault) -> Response<Reply> {
     let accept = exchange.head.values(b"accept").filter_map(|value| std::str::from_utf8(value).ok());
     let format = Format::wanted(accept);
-    let page = Page::of_fault(fault, exchange.id);
+    failed(exchange, fault, format, None)
+}
+
+/// The response to a fault: `text`, or the page that tells of it.
+fn failed(mut exchange: Box<Exchange>, fault: &Fault, format: Format, text: Option<&'static str>) -> Response<Reply> {
+    exchange.fails(fault);
+    exchange.status = fault.status().as_u16();
+    let page = || Page::of_fault(fault, exchange.id).render(format);
+    let bytes = text.map_or_else(page, |text| Bytes::from_static(text.as_bytes()));
     let close = exchange.thread.lets_go(&exchange.client) || fault.spoils_connection() || exchange.has_body();
     let protocol = exchange.protocol;
-    let bytes = page.render(format);
     let mut response = own(exchange, bytes);
     *response.status_mut() = fault.status();
     let headers = response.headers_mut();

@@ -353,7 +353,10 @@ impl Supervisor {
                 self.take_what_is_left(number, &tally);
                 None
             }
-            Heard::Hello => self.workers.greet(number, &self.listeners.all()),
+            Heard::Hello => {
+                let keeps = self.generations.keeps(number);
+                self.workers.greet(number, keeps, &self.listeners.all())
+            }
             Heard::Bind { listener, address } => match self.listeners.bind(&listener, &address, &mut self.notify) {
                 Ok((socket, events)) => {
                     events.into_iter().for_each(|event| self.journal.event(event));

@@ -13,7 +13,7 @@ use super::generations::{Input, Recipe};
 use super::process::{Image, Process, Program, ending};
 use crate::control::PROTOCOL;
 use crate::control::channel::{Channel, MOST_DESCRIPTORS, Received};
-use crate::control::message::{BindAddress, ConfigSource, Held, Start, ToSupervisor, ToWorker};
+use crate::control::message::{BindAddress, ConfigSource, Held, Serves, Start, ToSupervisor, ToWorker};
 use crate::control::payload::Payload;
 use crate::control::tally::{self, Inside};
 use crate::observe::WithCauses;
@@ -221,7 +221,7 @@ impl Workers {
     }
 
     /// The first word of a worker is answered with everything that it needs.
-    pub(super) fn greet(&mut self, number: u64, sockets: &[(Held, &OwnedFd)]) -> Option<Input> {
+    pub(super) fn greet(&mut self, number: u64, keeps: Serves, sockets: &[(Held, &OwnedFd)]) -> Option<Input> {
         let remembered = self.list.iter_mut().find(|one| one.number == number)?.remembered.take();
         let start = ToWorker::Start(Start {
             generation: number,
@@ -233,6 +233,7 @@ impl Workers {
             run_dir: self.run_dir.clone(),
             say_loaded: true,
             set: self.set.clone(),
+            keeps,
         });
         let with: Vec<_> = remembered.iter().map(AsFd::as_fd).collect();
         let mut trouble = self.tell(number, &start, &with);

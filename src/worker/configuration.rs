@@ -2,8 +2,8 @@
 
 use crate::config::Config;
 use crate::config::load::Sources;
-use crate::config::problem::{Look, Problem};
-use crate::control::message::{self, Cause, ConfigSource, Refused, Start};
+use crate::config::problem::{Look, Problem, Severity};
+use crate::control::message::{self, Cause, ConfigSource, Refused, Serves, Start};
 use crate::control::payload::Payload;
 
 /// A configuration that can be served.
@@ -37,6 +37,9 @@ impl Configuration {
             let refusing: Vec<_> = checked.problems.into_iter().filter(Problem::refuses).collect();
             return Err(refused(&refusing));
         };
+        if matches!(start.config, ConfigSource::File(_)) && Serves::from(&config).lost(start.keeps) {
+            return Err(refused(&taken_away(&sources, start.keeps, checked.problems)));
+        }
         let kept = serde_json::to_vec(&sources).map_err(std::io::Error::other).and_then(|bytes| Payload::new(&bytes));
         Ok(Self {
             hash: sources.hash().unwrap_or_default(),
@@ -46,6 +49,23 @@ impl Configuration {
             config,
         })
     }
+}
+
+impl From<&Config> for Serves {
+    fn from(config: &Config) -> Self {
+        Self { sites: !config.sites.is_empty(), tcp: !config.tcp.is_empty() }
+    }
+}
+
+/// Why a configuration is refused that has nothing of what serves. The warnings may say where it went: a file that is
+/// left out for its name.
+fn taken_away(sources: &Sources, keeps: Serves, warnings: Vec<Problem>) -> Vec<Problem> {
+    let what = if keeps.sites { "site" } else { "TCP listener" };
+    let message = format!("{}: this takes the last {what} away, and the one that serves has some", sources.main.path);
+    let mut problem = Problem::new(Severity::Error, "", message);
+    problem.help("put it back; or, if every client is to be turned away, say `segue reload --force`");
+    // one of them says only that there is no site
+    warnings.into_iter().filter(|warning| warning.key != "site").chain([problem]).collect()
 }
 
 fn recall(remembered: Option<Payload>) -> Result<Sources, Refused> {

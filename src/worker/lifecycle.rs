@@ -21,7 +21,8 @@ use super::watch::Watch;
 use crate::control::PROTOCOL;
 use crate::control::channel::ChannelError;
 use crate::control::message::{
-    BindAddress, Bounds, Cause, Finished, Held, Pong, Problem, Ready, Refused, Start, ToSupervisor, ToWorker, Vitals,
+    BindAddress, Bounds, Cause, Finished, Held, Pong, Problem, Ready, Refused, Serves, Start, ToSupervisor, ToWorker,
+    Vitals,
 };
 use crate::control::payload::Payload;
 use crate::handover::welcome::Welcome;
@@ -353,6 +354,7 @@ async fn prepare(
     warnings.extend(of_sockets);
     found.extend(bind(link, missing).await?);
     let drain = config.drain.clone();
+    let serves = Serves::from(&config);
     let plan = Arc::new(Plan::new(generation, config));
     let identity = Identity { role: Role::Worker, generation: Some(generation) };
     let journal = Journal::start(identity, Some(plan.names.clone()))
@@ -374,6 +376,7 @@ async fn prepare(
             memory: memory::bytes(drain.memory),
             hurry_timeout: drain.hurry_timeout,
         },
+        serves,
     };
     let sockets = found.into_iter().map(|(held, socket)| (held.listener, socket)).collect();
     Ok(Prepared { ready, sources, threads, watch, journal, sockets })

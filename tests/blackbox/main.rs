@@ -10,6 +10,7 @@ mod diff;
 mod faults;
 mod flags;
 mod http;
+mod lost_sites;
 mod pane;
 mod reload;
 mod sockets;

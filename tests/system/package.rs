@@ -24,7 +24,8 @@ facts![
 
 fn after_apt_install_a_helpful_page_answers(release: Release) {
     let machine = Machine::installed(release);
-    let page = machine.run("curl --silent --show-error --max-time 10 http://127.0.0.1/").stdout;
+    let page = machine.run("curl --silent --show-error --include --max-time 10 http://127.0.0.1/").stdout;
+    assert!(page.starts_with("HTTP/1.1 503 "), "{page}");
     assert!(page.contains("/etc/segue/segue.toml"), "{page}");
     assert!(page.contains("systemctl reload proxy"), "{page}");
     assert_eq!(machine.ok("systemctl is-enabled proxy-http.socket proxy.service"), "enabled\nenabled");
@@ -45,7 +46,7 @@ fn an_installation_says_that_port_80_is_taken_and_the_socket_starts_once_it_is_f
     let said = machine.install(&machine::package());
     assert!(said.contains("segue: port 80 could not be opened"), "{said}");
     machine.ok("systemctl stop nginx.service && systemctl start proxy-http.socket");
-    assert!(machine.ok("curl --silent --fail --max-time 5 http://127.0.0.1/").contains("Segue is running"));
+    assert!(machine.ok("curl --silent --max-time 5 http://127.0.0.1/").contains("Segue is running"));
 }
 
 fn an_upgrade_under_load_loses_nothing_and_the_new_binary_serves(release: Release) {

@@ -25,7 +25,7 @@ use self::reload::{Asked, Run};
 use super::backoff::Backoff;
 use super::generation::{Generation, Purpose, State};
 use super::upgrade::moment;
-use crate::control::message::{Ready, ToSupervisor, ToWorker};
+use crate::control::message::{Ready, Serves, ToSupervisor, ToWorker};
 use crate::control::request::Verdict;
 use crate::control::tally::Inside;
 use crate::observe::event::Event;
@@ -53,6 +53,9 @@ pub struct Generations {
     respawn_at: Option<Instant>,
     /// What an operator should know until the next good reload.
     note: Option<String>,
+    /// What the last one that served has for clients.
+    #[serde(default)]
+    serves: Serves,
     /// Empty between two inputs.
     #[serde(skip)]
     actions: Vec<Action>,
@@ -99,6 +102,7 @@ impl Generations {
             backoff: Backoff::default(),
             respawn_at: None,
             note: None,
+            serves: Serves::default(),
             actions: Vec::new(),
         }
     }
@@ -355,6 +359,9 @@ impl Generations {
         if let Some(generation) = self.get(number) {
             generation.state = state;
             generation.since = now;
+            if let (State::Serving { .. }, Some(ready)) = (&generation.state, &generation.ready) {
+                self.serves = ready.serves;
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::input::{Action, Caller, Notice, Recipe};
 use super::{Generations, LAST_WORDS, Phase, failed};
-use crate::control::message::ToWorker;
+use crate::control::message::{Serves, ToWorker};
 use crate::control::request::{Conditions, Verdict};
 use crate::observe::event::Event;
 use crate::supervisor::generation::{Generation, Purpose, State};
@@ -136,6 +136,14 @@ impl Generations {
     pub(super) fn confirm_by(&self, number: u64) -> Option<Instant> {
         let run = self.run.as_ref().filter(|run| run.generation == Some(number))?;
         run.asked.conditions.confirm.map(|within| self.now + within.min(LONGEST_CONFIRM))
+    }
+
+    /// What the configuration of a generation may not be without: a file that was cut short, or lost, takes every site
+    /// away. Who means that says so.
+    #[must_use]
+    pub fn keeps(&self, number: u64) -> Serves {
+        let run = self.run.as_ref().filter(|run| run.generation == Some(number));
+        run.filter(|run| !run.asked.conditions.force).map(|_| self.serves).unwrap_or_default()
     }
 
     pub(super) fn end_run(&mut self, verdict: &Verdict) {

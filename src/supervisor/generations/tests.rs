@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::control::message::{Bounds, Cause, Finished, Pong, Problem, Refused};
+use crate::control::message::{Bounds, Cause, Finished, Pong, Problem, Refused, Serves};
 use crate::control::request::Conditions;
 use crate::supervisor::process::Program;
 
@@ -131,6 +131,7 @@ fn ready() -> Ready {
         drain_timeout: secs(30),
         stop_timeout: secs(5),
         bounds: Bounds::default(),
+        serves: Serves { sites: true, tcp: false },
     }
 }
 

@@ -133,8 +133,30 @@ fn a_proxy_without_a_site_welcomes() {
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let answer = client.answer();
-    assert_eq!(answer.status(), 200);
+    assert_eq!((answer.status(), answer.head.field("retry-after")), (503, Some("5")));
     assert!(answer.text().contains("segue.toml"), "{}", answer.text());
+    client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let head = client.head();
+    assert_eq!(head.status(), 503);
+    assert_eq!(head.field("content-length"), Some(answer.body.len().to_string().as_str()));
+    client.assert_silent();
+}
+
+#[test]
+fn a_proxy_without_a_site_takes_nothing_from_a_client() {
+    let proxy = Proxy::start("");
+    for request in [
+        "POST /pay HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+        "PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        "DELETE /x HTTP/1.1\r\nHost: a\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n",
+    ] {
+        let mut client = proxy.client();
+        client.send(request);
+        let answer = client.answer();
+        assert_eq!(answer.status(), 503, "{request}");
+        assert!(!answer.text().contains("segue.toml") && answer.text().contains("Request id"), "{}", answer.text());
+    }
 }
 
 #[test]

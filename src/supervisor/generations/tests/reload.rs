@@ -40,6 +40,19 @@ fn a_forced_reload_is_built_whatever_it_is_made_of() {
 }
 
 #[test]
+fn a_reload_keeps_what_serves_unless_it_is_forced() {
+    let (sites, nothing) = (Serves { sites: true, tcp: false }, Serves::default());
+    let mut machine = Machine::serving();
+    assert_eq!(machine.generations.keeps(1), nothing, "a start may begin with nothing");
+    machine.handle(asked(Caller::Signal));
+    machine.upgrade();
+    assert_eq!(machine.generations.keeps(2), sites);
+    let mut machine = Machine::serving();
+    machine.handle(forced(7));
+    assert_eq!(machine.generations.keeps(2), nothing);
+}
+
+#[test]
 fn callers_who_share_a_reload_get_a_generation_if_one_of_them_forces_it() {
     let mut machine = Machine::serving();
     machine.handle(asked(Caller::Client(1)));
