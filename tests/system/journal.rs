@@ -11,6 +11,7 @@ facts![
     journalctl_finds_exactly_the_502s,
     fifty_thousand_requests_leave_fifty_thousand_records,
     a_stopped_journald_slows_nobody_and_the_drops_are_counted,
+    a_stopped_journald_keeps_no_worker_from_starting_and_no_process_from_ending,
 ];
 
 fn journalctl_finds_exactly_the_502s(release: Release) {
@@ -62,4 +63,28 @@ fn a_stopped_journald_slows_nobody_and_the_drops_are_counted(release: Release) {
     wait_for("the drops to be said", Duration::from_secs(60), || {
         (machine.entries("PROXY_EVENT=records-dropped") > 0).then_some(())
     });
+}
+
+fn a_stopped_journald_keeps_no_worker_from_starting_and_no_process_from_ending(release: Release) {
+    let machine = farm::machine(release);
+    machine.ok("systemctl kill --signal STOP systemd-journald.service");
+    // fills what the kernel keeps for journald
+    load::once(&machine, "-k -n 5000 -c 50").assert_clean(5_000);
+    let answers = || machine.ok("curl --silent --fail --max-time 2 --output /dev/null http://127.0.0.1/index.php");
+    let quickly = |what: &str| {
+        let started = Instant::now();
+        machine.ok(what);
+        answers();
+        assert!(started.elapsed() < Duration::from_secs(15), "{what}: {:?}", started.elapsed());
+    };
+    quickly("segue reload --force");
+    let worker = *machine.workers().last().expect("a worker");
+    machine.ok(&format!("kill -KILL {worker}"));
+    wait_for("another worker", Duration::from_secs(10), || {
+        let workers = machine.workers();
+        (!workers.is_empty() && !workers.contains(&worker)).then_some(())
+    });
+    answers();
+    quickly("systemctl restart proxy.service");
+    machine.ok("systemctl kill --signal CONT systemd-journald.service");
 }

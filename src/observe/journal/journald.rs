@@ -1,4 +1,7 @@
 //! The writer's side of journald: events through `tracing`, records as entries of our own.
+//!
+//! Everything here runs on the writer thread. `tracing-journald` sends when its layer is made and for each event, and
+//! such a send lasts as long as journald does not read: on any other thread it would hold up a start or an end.
 
 use std::io;
 use std::path::Path;
@@ -19,40 +22,54 @@ const AWAY: Duration = Duration::from_millis(200);
 
 pub(super) struct Journald {
     socket: Socket,
-    events: Dispatch,
+    events: Events,
     entries: Vec<u8>,
     /// Where each entry ends.
     ends: Vec<usize>,
     scratch: String,
 }
 
+/// The way of events, made for the first of them.
+enum Events {
+    Unmade(Make),
+    Made(Dispatch),
+}
+
+/// Makes the way of events; may wait for journald.
+pub(super) type Make = Box<dyn Fn() -> io::Result<Dispatch> + Send>;
+
 impl Journald {
-    /// Fails when nobody listens at `path`, journald's socket.
+    /// Fails when journald's socket is not at `path`. Waits for nothing.
     pub(super) fn connect(path: &Path, identity: Identity) -> io::Result<Self> {
-        Self::with_events(path, events(identity)?)
+        Self::with_events(path, Box::new(move || events(identity)))
     }
 
     /// The same, with another way for events.
-    pub(super) fn with_events(path: &Path, events: Dispatch) -> io::Result<Self> {
+    pub(super) fn with_events(path: &Path, make: Make) -> io::Result<Self> {
         Ok(Self {
             socket: Socket::connect(path)?,
-            events,
+            events: Events::Unmade(make),
             entries: Vec::new(),
             ends: Vec::new(),
             scratch: String::new(),
         })
     }
 
-    /// Says whether it was written. `tracing-journald` would block without an end and hide faults, so this waits until
-    /// journald reads, and for no longer than `queue` allows.
+    /// Says whether it was written. `tracing-journald` hides faults, so this waits until journald reads, and for no
+    /// longer than `queue` allows.
     pub(super) fn event(&mut self, event: &Event, identity: Identity, queue: &Queue) -> bool {
-        while let Err(refusal) = self.socket.wait() {
-            if !waited(&refusal, queue) {
-                return false;
+        loop {
+            let ready = self.socket.wait().and_then(|()| self.events.get().map_err(|_| Refusal::Gone));
+            match ready {
+                Ok(events) => {
+                    tracing::dispatcher::with_default(events, || emit(event, identity));
+                    queue.progress();
+                    return true;
+                }
+                Err(refusal) if !waited(&refusal, queue) => return false,
+                Err(_) => {}
             }
         }
-        tracing::dispatcher::with_default(&self.events, || emit(event, identity));
-        true
     }
 
     /// Says how many were written.
@@ -80,7 +97,10 @@ impl Journald {
         let (mut next, mut unsendable) = (0, 0);
         while next < messages.len() {
             match self.socket.send(&messages[next..]) {
-                Ok(sent) => next += sent,
+                Ok(sent) => {
+                    queue.progress();
+                    next += sent;
+                }
                 Err(Refusal::Unsendable) => {
                     next += 1;
                     unsendable += 1;
@@ -90,6 +110,19 @@ impl Journald {
             }
         }
         Ok(next - unsendable)
+    }
+}
+
+impl Events {
+    /// The way of events. Fails while journald is away.
+    fn get(&mut self) -> io::Result<&Dispatch> {
+        if let Self::Unmade(make) = self {
+            *self = Self::Made(make()?);
+        }
+        match self {
+            Self::Made(dispatch) => Ok(dispatch),
+            Self::Unmade(_) => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 }
 

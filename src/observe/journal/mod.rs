@@ -6,6 +6,7 @@
 
 mod entry;
 mod journald;
+mod lines;
 mod output;
 mod queue;
 mod redact;
@@ -112,8 +113,8 @@ impl Journal {
         self.0.queue.dropped()
     }
 
-    /// Writes what is queued and ends the writer, within `within`; what is left then counts as dropped, and so does
-    /// everything that is handed over later. Says whether all was written. Waits, and so belongs at the end of a
+    /// Writes what is queued and ends the writer, within `within`, or as soon as nothing more is taken; what is left then
+    /// counts as dropped, and so does everything that is handed over later. Says whether all was written. Waits, and so belongs at the end of a
     /// process.
     #[must_use]
     pub fn finish(&self, within: Duration) -> bool {

@@ -1,10 +1,11 @@
 //! Where the writer writes: journald, or text on stderr. Decided once, at the start.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::journald::Journald;
+use super::lines::Lines;
 use super::queue::Queue;
 use super::{Identity, text};
 use crate::observe::event::Event;
@@ -15,25 +16,29 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 
 pub(super) enum Output {
     Journald(Box<Journald>),
-    Text(Box<dyn Write + Send>),
+    Text(Lines),
+    /// There is no standard error.
+    Nothing,
 }
 
 impl Output {
-    /// journald, when stderr is its stream anyway; so a proxy started by hand speaks to its terminal.
+    /// journald, when stderr is its stream anyway; so a proxy started by hand speaks to its terminal. Nothing is sent
+    /// yet, so this waits for neither.
     pub(super) fn detect(identity: Identity) -> Self {
         if stderr_is_journal()
             && let Ok(journald) = Journald::connect(Path::new(SOCKET), identity)
         {
             return Self::Journald(Box::new(journald));
         }
-        Self::Text(Box::new(io::stderr()))
+        Lines::new(io::stderr()).map_or(Self::Nothing, Self::Text)
     }
 
     /// Says whether it was written. Waits while journald takes nothing, as long as `queue` allows.
     pub(super) fn event(&mut self, event: &Event, identity: Identity, queue: &Queue) -> bool {
         match self {
             Self::Journald(journald) => journald.event(event, identity, queue),
-            Self::Text(out) => out.write_all(text::event(event).as_bytes()).is_ok(),
+            Self::Text(out) => out.write(&text::event(event), queue),
+            Self::Nothing => false,
         }
     }
 
@@ -41,10 +46,8 @@ impl Output {
     pub(super) fn records(&mut self, records: &[Record], names: &Names, identity: Identity, queue: &Queue) -> usize {
         match self {
             Self::Journald(journald) => journald.records(records, names, identity, queue),
-            Self::Text(out) => match out.write_all(text::records(records, names).as_bytes()) {
-                Ok(()) => records.len(),
-                Err(_) => 0,
-            },
+            Self::Text(out) => out.write_each(records.iter().map(|record| text::record(record, names)), queue),
+            Self::Nothing => 0,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::socket::PATIENCE;
 use crate::observe::event::Event;
 use crate::observe::record::{Names, Record};
 
@@ -22,6 +23,10 @@ const GATHER: Duration = Duration::from_millis(20);
 const ENOUGH: usize = 512;
 /// Records taken out at once, at least, where there are so many.
 const TAKE: usize = 256;
+/// An end waits no longer for a journal that took nothing for so long. One that reads takes an entry in less than 1 ms.
+const STALL: Duration = Duration::from_millis(100);
+/// How long the writer may take to notice that it has to stop; a wait for the journal ends sooner.
+const NOTICE: Duration = PATIENCE.saturating_mul(2);
 
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -31,6 +36,8 @@ pub(super) struct Queue {
     /// Whoever finishes waits here.
     ended: Condvar,
     dropped: AtomicU64,
+    /// Grows whenever something was written.
+    written: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -90,6 +97,7 @@ impl Queue {
             work: Condvar::new(),
             ended: Condvar::new(),
             dropped: AtomicU64::new(0),
+            written: AtomicU64::new(0),
         }
     }
 
@@ -194,20 +202,41 @@ impl Queue {
         self.work.notify_all();
     }
 
+    /// Something was written.
+    pub(super) fn progress(&self) {
+        self.written.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn finish(&self, within: Duration) -> Finished {
         let before = self.dropped();
         let deadline = Instant::now() + within;
         let mut state = self.lock();
         state.closing = Some(deadline);
         self.work.notify_all();
-        let (mut state, _) =
-            self.ended.wait_timeout_while(state, within, |state| !state.ended).unwrap_or_else(PoisonError::into_inner);
+        let mut written = None;
+        while !state.ended && Instant::now() < deadline {
+            let now_written = self.written.load(Ordering::Relaxed);
+            if written.replace(now_written) == Some(now_written) {
+                break;
+            }
+            state = self.wait_for_end(state, STALL.min(deadline.saturating_duration_since(Instant::now())));
+        }
+        if !state.ended {
+            state.closing = Some(Instant::now());
+            self.work.notify_all();
+            state = self.wait_for_end(state, NOTICE);
+        }
         let ended = state.ended;
         if !ended {
             let left = state.waiting.clear();
             self.drop_more(left);
         }
         Finished { ended, dropped: self.dropped() - before }
+    }
+
+    fn wait_for_end<'a>(&self, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
+        let waited = self.ended.wait_timeout_while(state, time, |state| !state.ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

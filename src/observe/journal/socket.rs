@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 /// Datagrams in one system call.
 pub(super) const BURST: usize = 32;
 /// Longest wait inside one send.
-const PATIENCE: Duration = Duration::from_millis(100);
+pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 /// Wanted room in the kernel for what journald did not read yet; it gives what it allows.
 const ROOM: usize = 8 << 20;
 

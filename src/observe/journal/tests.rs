@@ -33,8 +33,8 @@ impl Fake {
     }
 
     fn journal(&self) -> Journal {
-        let events = Dispatch::new(tracing_subscriber::registry());
-        let journald = Journald::with_events(&self.path, events).expect("connect");
+        let events = || Ok(Dispatch::new(tracing_subscriber::registry()));
+        let journald = Journald::with_events(&self.path, Box::new(events)).expect("connect");
         Journal::start_on(Output::Journald(Box::new(journald)), IDENTITY, Some(Arc::new(names()))).expect("thread")
     }
 
@@ -53,25 +53,62 @@ impl Fake {
 const IDENTITY: Identity = Identity { role: Role::Worker, generation: Some(7) };
 
 /// A stderr that the test reads.
-struct Lines(mpsc::Sender<String>);
+struct Read(mpsc::Receiver<String>);
 
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(bytes).into_owned();
-        self.0.send(text).map_err(|_| io::ErrorKind::BrokenPipe)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+impl Read {
+    /// The next line; `None` at the end.
+    fn line(&self) -> Option<String> {
+        match self.0.recv_timeout(SOON) {
+            Ok(line) => Some(line),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("no line"),
+        }
     }
 }
 
-fn on_text() -> (Journal, mpsc::Receiver<String>) {
+fn on_text() -> (Journal, Read) {
+    let (reader, writer) = io::pipe().expect("pipe");
     let (sender, lines) = mpsc::channel();
-    let output = Output::Text(Box::new(Lines(sender)));
-    let journal = Journal::start_on(output, IDENTITY, Some(Arc::new(names()))).expect("thread");
-    (journal, lines)
+    std::thread::spawn(move || {
+        let mut lines = io::BufRead::lines(io::BufReader::new(reader)).map_while(Result::ok);
+        lines.all(|line| sender.send(line).is_ok())
+    });
+    (start_on_text(&writer, Some(Arc::new(names()))), Read(lines))
+}
+
+fn start_on_text(writer: &io::PipeWriter, names: Option<Arc<Names>>) -> Journal {
+    let output = Output::Text(super::lines::Lines::new(writer).expect("dup"));
+    Journal::start_on(output, IDENTITY, names).expect("thread")
+}
+
+#[test]
+fn a_journald_that_does_not_read_holds_up_neither_a_start_nor_an_end() {
+    let fake = Fake::new();
+    let (_keep, never) = mpsc::channel::<()>();
+    let never = std::sync::Mutex::new(never);
+    let make = move || {
+        let _ = never.lock().expect("lock").recv(); // as a send to a full socket
+        Ok(Dispatch::new(tracing_subscriber::registry()))
+    };
+    let journald = Journald::with_events(&fake.path, Box::new(make)).expect("connect");
+    let journal = Journal::start_on(Output::Journald(Box::new(journald)), IDENTITY, None).expect("thread");
+    journal.event(Event::ProbationOver { generation: 8 });
+    journal.records(vec![retried()]);
+    let started = Instant::now();
+    assert!(!journal.finish(Duration::from_secs(60)));
+    assert!(started.elapsed() < SOON);
+}
+
+#[test]
+fn a_pipe_that_is_full_holds_up_nobody_but_the_writer() {
+    let (_unread, writer) = io::pipe().expect("pipe");
+    let journal = start_on_text(&writer, None);
+    journal.records(vec![retried(); 2_000]); // four times what it holds
+    let started = Instant::now();
+    assert!(!journal.finish(Duration::from_secs(60)));
+    assert!(started.elapsed() < SOON);
+    assert!(journal.dropped() > 1_000);
+    eprintln!("standard error is not locked");
 }
 
 #[test]
@@ -174,24 +211,24 @@ fn drops_are_said_once_the_writer_is_through_again() {
     let (journal, lines) = on_text();
     journal.0.queue.drop_more(12);
     journal.event(Event::ProbationOver { generation: 8 });
-    let first = lines.recv_timeout(SOON).expect("a line");
-    assert!(first.contains(" notice probation-over: Generation 8 passed its probation\n"), "{first}");
-    let second = lines.recv_timeout(SOON).expect("a line");
+    let first = lines.line().expect("a line");
+    assert!(first.contains(" notice probation-over: Generation 8 passed its probation"), "{first}");
+    let second = lines.line().expect("a line");
     assert!(second.contains(" warning records-dropped: 12 records not written"), "{second}");
     journal.0.queue.drop_more(1);
     journal.event(Event::ProbationOver { generation: 9 });
-    assert!(lines.recv_timeout(SOON).expect("a line").contains("Generation 9"));
+    assert!(lines.line().expect("a line").contains("Generation 9"));
     let _ = journal.finish(SOON);
-    assert!(lines.recv_timeout(SOON).expect("a line").contains(" 1 record not written"));
+    assert!(lines.line().expect("a line").contains(" 1 record not written"));
 }
 
 #[test]
 fn names_can_be_given_later() {
-    let (sender, lines) = mpsc::channel();
-    let journal = Journal::start_on(Output::Text(Box::new(Lines(sender))), IDENTITY, None).expect("thread");
+    let (journal, lines) = on_text();
+    journal.set_names(Arc::default());
     journal.set_names(Arc::new(names()));
     journal.records(vec![retried()]);
-    assert!(lines.recv_timeout(SOON).expect("a line").contains("from farm/b"));
+    assert!(lines.line().expect("a line").contains("from farm/b"));
 }
 
 #[test]
@@ -199,8 +236,8 @@ fn the_last_handle_gone_ends_the_writer_after_what_it_has() {
     let (journal, lines) = on_text();
     journal.event(Event::ProbationOver { generation: 8 });
     drop(journal);
-    assert!(lines.recv_timeout(SOON).is_ok());
-    assert_eq!(lines.recv_timeout(SOON), Err(mpsc::RecvTimeoutError::Disconnected));
+    assert!(lines.line().is_some());
+    assert_eq!(lines.line(), None);
 }
 
 #[test]
@@ -231,8 +268,12 @@ fn the_fields_of_an_event_reach_tracing_with_fixed_names() {
 
     let fake = Fake::new();
     let (sender, events) = mpsc::channel();
-    let dispatch = Dispatch::new(tracing_subscriber::registry().with(Capture(Mutex::new(sender))));
-    let journald = Journald::with_events(&fake.path, dispatch).expect("connect");
+    let sender = Mutex::new(sender);
+    let make = move || {
+        let sender = sender.lock().expect("lock").clone();
+        Ok(Dispatch::new(tracing_subscriber::registry().with(Capture(Mutex::new(sender)))))
+    };
+    let journald = Journald::with_events(&fake.path, Box::new(make)).expect("connect");
     let journal = Journal::start_on(Output::Journald(Box::new(journald)), IDENTITY, None).expect("thread");
     journal.event(Event::HeadsRefused {
         listener: "http".into(),

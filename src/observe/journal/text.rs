@@ -13,17 +13,12 @@ pub(super) fn event(event: &Event) -> String {
     line(event.level(), event.name(), &message.replace("\n  \n", "\n\n"))
 }
 
-/// A line for each record, with its request id.
-pub(super) fn records(records: &[Record], names: &Names) -> String {
-    let mut text = String::with_capacity(records.len() * 160);
+/// The line of a record, with its request id.
+pub(super) fn record(record: &Record, names: &Names) -> String {
     let mut message = String::new();
-    for record in records {
-        message.clear();
-        sentence::write(&mut message, record, names);
-        let _ = write!(message, " [{}]", record.id.as_str());
-        text.push_str(&line(entry::level(record), kind::EXCHANGE.name, &message));
-    }
-    text
+    sentence::write(&mut message, record, names);
+    let _ = write!(message, " [{}]", record.id.as_str());
+    line(entry::level(record), kind::EXCHANGE.name, &message)
 }
 
 fn line(level: Level, name: &str, message: &str) -> String {
@@ -52,8 +47,8 @@ mod tests {
 
     #[test]
     fn a_record_is_one_line_that_ends_in_its_request_id() {
-        let text = records(&[retried(), retried()], &names());
-        assert_eq!(text.lines().count(), 2);
+        let text = record(&retried(), &names());
+        assert_eq!(text.lines().count(), 1);
         assert!(text.ends_with(" [01HF7YAT00000000000000001A]\n"), "{text}");
         assert!(text.contains(" notice exchange: GET shop.example.com/cart"), "{text}");
     }
