@@ -9,7 +9,7 @@ use super::journald::Journald;
 use super::*;
 use crate::observe::record::tests::retried;
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 
 /// A journald that reads when the test does.
 struct Fake {
