@@ -6,8 +6,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
@@ -35,7 +37,8 @@ macro_rules! each {
 }
 
 impl Stream {
-    /// Opens a connection. The caller owns the deadline.
+    /// Opens a connection. The caller owns the deadline: a unix socket whose queue is full is waited for, as TCP does by
+    /// itself.
     ///
     /// # Errors
     /// Whatever `connect(2)` says.
@@ -46,7 +49,7 @@ impl Stream {
                 socket.set_nodelay(true)?;
                 Ok(Self::Tcp(socket))
             }
-            Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+            Address::Unix(path) => Ok(Self::Unix(connect_unix(path).await?)),
         }
     }
 
@@ -196,7 +199,24 @@ impl Stream {
     /// # Errors
     /// Whatever `setsockopt(2)` says.
     pub fn reset_on_close(&self) -> io::Result<()> {
-        rustix::net::sockopt::set_socket_linger(self, Some(std::time::Duration::ZERO)).map_err(Into::into)
+        rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO)).map_err(Into::into)
+    }
+}
+
+/// The pauses before a full queue is tried again: nothing tells when a place is free (`connect(2)`, `EAGAIN`).
+const FULL_QUEUE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
+
+/// A server that takes connections slower than they come has not refused them.
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    let [mut pause, longest] = FULL_QUEUE;
+    loop {
+        match UnixStream::connect(path).await {
+            Err(full) if full.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(pause).await;
+                pause = longest.min(pause * 2);
+            }
+            done => return done,
+        }
     }
 }
 
@@ -266,6 +286,22 @@ mod tests {
         assert_eq!(join(&slices, &mut [0; 8]), Some(&b"headbody"[..]));
         assert_eq!(join(&slices, &mut [0; 7]), None);
         assert_eq!(join(&[], &mut [0; 7]), Some(&b""[..]));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_unix_socket_whose_queue_is_full_is_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("app.sock");
+        let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("a socket");
+        listener.bind(&socket2::SockAddr::unix(&path).expect("a path")).expect("bind");
+        listener.listen(0).expect("listen");
+        let _first = std::os::unix::net::UnixStream::connect(&path).expect("the one that fits");
+        let address = Address::Unix(path);
+        let mut second = std::pin::pin!(Stream::connect(&address));
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut second).await;
+        assert!(early.is_err(), "it waits: {early:?}");
+        let _taken = listener.accept().expect("accept");
+        tokio::time::timeout(Duration::from_secs(10), second).await.expect("in time").expect("connected");
     }
 
     #[tokio::test(flavor = "current_thread")]

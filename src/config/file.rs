@@ -73,6 +73,9 @@ table! {
         /// The servers. Each is an address with a port (`"10.0.0.11:80"`, `"[2001:db8::11]:80"`,
         /// `"app.internal:80"`, `"unix:/run/app.sock"`), or a table
         /// `{ address = "10.0.0.11:80", weight = 2 }`.
+        ///
+        /// A name that has several addresses is one server: connections go to the address that answered last, and to the
+        /// others when that one does not, within `connect_timeout`.
         servers: Vec<Given<ServerEntry>> = Required("[\"10.0.0.11:80\", \"10.0.0.12:80\"]"),
     }
 }
@@ -102,7 +105,8 @@ table! {
         retries: Whole<0, 100> = Number(3),
         /// Whether a retry goes to another server where there is one.
         redispatch: bool = Truth(true),
-        /// The time to open a connection to a server.
+        /// The time to open a connection to a server: to whichever of its addresses takes one, with the wait for a place in
+        /// the queue of a unix socket.
         connect_timeout: Duration = Text("5s"),
         /// From the end of the request, or its last progress, to the head of the response, and the longest silence
         /// inside the response body. Before the head: 504.

@@ -37,8 +37,11 @@ pub struct ServerMemory {
     pub name: String,
     /// As configured: an address, or a host name with a port.
     pub address: String,
-    /// What DNS said last.
+    /// Where a name leads, the address that answered last. What a version that knows of one address alone reads and
+    /// writes.
     pub located: Option<SocketAddr>,
+    /// What DNS said last, in the order in which the addresses are tried.
+    pub addresses: Vec<SocketAddr>,
     /// The weight in the configuration.
     pub weight: u32,
     /// Its credit at each thread.
@@ -59,6 +62,20 @@ pub enum Turn {
     },
 }
 
+impl ServerMemory {
+    /// What DNS said last, whichever version wrote it down.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        let known = if self.addresses.is_empty() { self.located.as_slice() } else { &self.addresses };
+        for address in known {
+            if !addresses.contains(address) {
+                addresses.push(*address);
+            }
+        }
+        addresses
+    }
+}
+
 impl Pool {
     /// Everything that the next generation should know; `positions` are those of the balancers, by thread.
     #[must_use]
@@ -66,7 +83,8 @@ impl Pool {
         let servers = self.servers.iter().enumerate().map(|(index, server)| ServerMemory {
             name: server.name.clone(),
             address: server.configured(),
-            located: server.located(),
+            located: server.located().map(|list| list[0]),
+            addresses: server.located().map(|list| list.to_vec()).unwrap_or_default(),
             weight: server.weight,
             credits: positions.iter().map(|credits| credits.get(index).copied().unwrap_or_default()).collect(),
             health: server.health.remember(),

@@ -15,7 +15,8 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-pub use self::server::{Relocation, Server};
+pub use self::place::Addresses;
+pub use self::server::{Relocation, Server, listed};
 use crate::config::{self, Balance};
 
 /// A pool with the state of its servers.
@@ -111,6 +112,7 @@ impl<P: Deref<Target = Pool>> Drop for Open<P> {
 pub(crate) mod tests {
     use std::time::Duration;
 
+    use super::health::{Finding, State, Verdict};
     use super::*;
     use crate::config::{Address, Check, CheckKind, ServerAddress};
 
@@ -160,13 +162,36 @@ pub(crate) mod tests {
         let servers = vec![server("10.0.0.1:80", 1), server("app.test:80", 1)];
         let pool = Pool::new(settings(servers), SystemTime::UNIX_EPOCH);
         assert_eq!(pool.servers_up(), 1);
-        let to = "10.0.0.2:80".parse().expect("an address");
-        let relocation = pool.servers[1].relocate(to, SystemTime::UNIX_EPOCH).expect("news");
-        assert_eq!((relocation.from, relocation.to), (None, to));
+        let to = ["10.0.0.2:80".parse().expect("an address")];
+        let relocation = pool.servers[1].relocate(&to, SystemTime::UNIX_EPOCH).expect("news");
+        assert_eq!((&*relocation.from, &*relocation.to), (&[][..], &to[..]));
         assert_eq!(pool.servers_up(), 2);
-        assert_eq!(pool.servers[1].address().as_deref(), Some(&Address::Ip(to)));
-        assert_eq!(pool.servers[1].relocate(to, SystemTime::UNIX_EPOCH), None);
-        assert_eq!(pool.servers[0].relocate(to, SystemTime::UNIX_EPOCH), None);
+        assert_eq!(pool.servers[1].located().as_deref(), Some(&to[..]));
+        assert_eq!(pool.servers[1].relocate(&to, SystemTime::UNIX_EPOCH), None);
+        assert_eq!(pool.servers[0].relocate(&to, SystemTime::UNIX_EPOCH), None);
+    }
+
+    #[test]
+    fn what_is_known_of_a_server_stays_while_the_address_does_that_it_was_learnt_from() {
+        let at =
+            |text: &str| -> Vec<_> { text.split(' ').map(|ip| format!("{ip}:80").parse().expect("one")).collect() };
+        let find = |verdict| Finding { verdict, detail: "said".into(), took: Duration::ZERO };
+        for (verdict, first, then, state) in [
+            (Verdict::Good, "10.0.0.1 10.0.0.2", "10.0.0.1", State::Up),
+            (Verdict::Good, "10.0.0.1 10.0.0.2", "10.0.0.3 10.0.0.1", State::Up),
+            (Verdict::Good, "10.0.0.1 10.0.0.2", "10.0.0.2", State::Unknown),
+            (Verdict::Bad, "10.0.0.1 10.0.0.2", "10.0.0.2", State::Down),
+            (Verdict::Bad, "10.0.0.1", "10.0.0.1 10.0.0.2", State::Unknown),
+        ] {
+            let mut settings = settings(vec![server("app.test:80", 1)]);
+            settings.check = Some(check(CheckKind::Connect));
+            let pool = Pool::new(settings, SystemTime::UNIX_EPOCH);
+            let server = &pool.servers[0];
+            server.relocate(&at(first), SystemTime::UNIX_EPOCH).expect("news");
+            server.health.observe(find(verdict), SystemTime::UNIX_EPOCH).expect("the first check decides");
+            server.relocate(&at(then), SystemTime::UNIX_EPOCH).expect("news");
+            assert_eq!(server.health.state(), state, "{verdict:?}: {first}, then {then}");
+        }
     }
 
     #[test]
@@ -179,6 +204,7 @@ pub(crate) mod tests {
         assert_eq!(status["servers"][0]["address"], "10.0.0.1:80");
         assert_eq!(status["servers"][0]["open_attempts"], 1);
         assert_eq!(status["servers"][1]["state"], "waiting for DNS");
+        assert_eq!(status["servers"][0]["addresses"], json!(["10.0.0.1:80"]));
         assert_eq!(status["servers"][1]["address"], Value::Null);
         assert_eq!(status["servers"][1]["weight"], 2);
     }

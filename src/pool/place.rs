@@ -1,14 +1,17 @@
 //! Where a server is, as the threads that connect to it see it: fixed, or what DNS said last.
 //!
-//! The address that DNS gave lies in a few atomics behind a sequence number, so the way of a request reads it
-//! without a lock and without a copy on the heap, and never sees half of a change.
+//! A name can have several addresses. They are kept in the order in which they are tried: the one that answered last
+//! comes first. The way of a request over an idle connection reads no more than a version number, one load; a new
+//! connection takes a lock for the time of a copied pointer.
 
-use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::{Address, ServerAddress};
+
+/// Addresses of one name, at most: what a resolver gives beyond them is not used.
+const MOST: usize = 64;
 
 /// Where one server is.
 #[derive(Debug)]
@@ -17,13 +20,27 @@ pub(super) enum Place {
     Named { host: String, port: u16, last: Located },
 }
 
-/// The address that DNS gave last. Many readers; writers take turns.
-#[derive(Debug, Default)]
+/// The addresses of one server, at one moment; never none.
+#[derive(Clone, Debug)]
+pub enum Addresses<'a> {
+    /// What the configuration says.
+    Fixed(&'a Address),
+    /// What DNS said last.
+    Named {
+        /// In the order in which they are to be tried.
+        list: Arc<[SocketAddr]>,
+        /// Of the set: see [`super::Server::address_version`].
+        version: u64,
+    },
+}
+
+/// The addresses that DNS gave last. Many readers; writers take turns.
+#[derive(Debug)]
 pub(super) struct Located {
-    /// 0: none yet. Odd: being changed.
+    /// Moves with each change of the set, not with one of the order. 0: there are none yet.
     version: AtomicU64,
-    words: [AtomicU64; 3],
-    writer: Mutex<()>,
+    /// Empty until there are some.
+    list: Mutex<Arc<[SocketAddr]>>,
 }
 
 impl Place {
@@ -36,134 +53,199 @@ impl Place {
         }
     }
 
-    pub(super) fn address(&self) -> Option<Cow<'_, Address>> {
+    pub(super) fn addresses(&self) -> Option<Addresses<'_>> {
         match self {
-            Self::Fixed(address) => Some(Cow::Borrowed(address)),
-            Self::Named { last, .. } => last.get().map(|address| Cow::Owned(Address::Ip(address))),
+            Self::Fixed(address) => Some(Addresses::Fixed(address)),
+            Self::Named { last, .. } => last.get().map(|(list, version)| Addresses::Named { list, version }),
         }
     }
 
-    /// Moves by one step with each change of the address.
+    /// Moves by one step with each change of the set of addresses.
     pub(super) fn version(&self) -> u64 {
         match self {
             Self::Fixed(_) => 0,
-            Self::Named { last, .. } => last.version.load(Ordering::Acquire).div_ceil(2),
+            Self::Named { last, .. } => last.version.load(Ordering::Acquire),
         }
+    }
+}
+
+impl Addresses<'_> {
+    /// The one to try first.
+    #[must_use]
+    pub fn first(&self) -> Address {
+        match self {
+            Self::Fixed(address) => (*address).clone(),
+            Self::Named { list, .. } => Address::Ip(list[0]),
+        }
+    }
+
+    /// Their version: that of a connection that is opened to one of them.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        match self {
+            Self::Fixed(_) => 0,
+            Self::Named { version, .. } => *version,
+        }
+    }
+
+    /// All of them as text.
+    #[must_use]
+    pub fn texts(&self) -> Vec<String> {
+        match self {
+            Self::Fixed(address) => vec![address.to_string()],
+            Self::Named { list, .. } => list.iter().map(SocketAddr::to_string).collect(),
+        }
+    }
+}
+
+impl Default for Located {
+    fn default() -> Self {
+        Self { version: AtomicU64::new(0), list: Mutex::new(Arc::new([])) }
     }
 }
 
 impl Located {
-    pub(super) fn get(&self) -> Option<SocketAddr> {
-        loop {
-            let before = self.version.load(Ordering::Acquire);
-            if before == 0 {
-                return None;
-            }
-            let words = [0, 1, 2].map(|at| self.words[at].load(Ordering::Relaxed));
-            fence(Ordering::Acquire); // the words are read before the second look at the version
-            if before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before {
-                return Some(unpack(words));
-            }
-            std::thread::yield_now(); // a writer is between its first store and its last, which is rare and short
+    /// The addresses in their order, and the version of the set.
+    pub(super) fn get(&self) -> Option<(Arc<[SocketAddr]>, u64)> {
+        let list = self.list();
+        (!list.is_empty()).then(|| (list.clone(), self.version.load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn has(&self, address: SocketAddr) -> bool {
+        self.list().contains(&address)
+    }
+
+    /// Puts these addresses in the place of those that were known; gives both, when they are not the same. The one
+    /// that comes first now does so for as long as it is among them.
+    pub(super) fn replace(&self, found: &[SocketAddr]) -> Option<[Arc<[SocketAddr]>; 2]> {
+        let mut list = self.list();
+        let mut found = interleaved(found);
+        found.truncate(MOST);
+        if found.is_empty() || found.len() == list.len() && found.iter().all(|address| list.contains(address)) {
+            return None;
+        }
+        if let Some(at) = list.first().and_then(|first| found.iter().position(|address| address == first)) {
+            found[..=at].rotate_right(1);
+        }
+        let found: Arc<[SocketAddr]> = found.into();
+        let before = std::mem::replace(&mut *list, found.clone());
+        self.version.fetch_add(1, Ordering::Release);
+        Some([before, found])
+    }
+
+    /// Goes on from these addresses in this order.
+    pub(super) fn recall(&self, known: &[SocketAddr]) {
+        let mut list = self.list();
+        *list = known[..known.len().min(MOST)].into();
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// The address is tried first from now on.
+    pub(super) fn prefer(&self, address: SocketAddr) {
+        let mut list = self.list();
+        if let Some(at) = list.iter().position(|known| *known == address).filter(|at| *at > 0) {
+            let mut order = list.to_vec();
+            order[..=at].rotate_right(1);
+            *list = order.into();
         }
     }
 
-    /// Puts `address` in the place of the last one, which it returns.
-    pub(super) fn replace(&self, address: SocketAddr) -> Option<SocketAddr> {
-        let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = self.get();
-        if last == Some(address) {
-            return last;
-        }
-        let version = self.version.load(Ordering::Relaxed);
-        self.version.store(version + 1, Ordering::Relaxed);
-        fence(Ordering::Release); // nobody sees a new word with the old version
-        for (word, value) in self.words.iter().zip(pack(address)) {
-            word.store(value, Ordering::Relaxed);
-        }
-        self.version.store(version + 2, Ordering::Release);
-        last
+    /// A panic elsewhere leaves nothing half made: the list is replaced as a whole.
+    fn list(&self) -> MutexGuard<'_, Arc<[SocketAddr]>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-const V6: u64 = 1 << 63;
-
-/// The flow label is left out: DNS gives none.
-fn pack(address: SocketAddr) -> [u64; 3] {
-    let port = u64::from(address.port()) << 32;
-    match address {
-        SocketAddr::V4(v4) => [0, u64::from(v4.ip().to_bits()), port],
-        SocketAddr::V6(v6) => {
-            let bits = v6.ip().to_bits();
-            [(bits >> 64) as u64, bits as u64, V6 | port | u64::from(v6.scope_id())]
+/// The addresses in turn of the two families, beginning with the family of the first (RFC 8305 §4): the resolver has
+/// sorted them by what this machine can reach (RFC 6724). Each comes once.
+fn interleaved(found: &[SocketAddr]) -> Vec<SocketAddr> {
+    let Some(first) = found.first() else { return Vec::new() };
+    let of = |family: bool| found.iter().filter(move |address| address.is_ipv6() == family);
+    let (mut one, mut other) = (of(first.is_ipv6()), of(!first.is_ipv6()));
+    let mut order = Vec::with_capacity(found.len());
+    loop {
+        let pair = [one.next(), other.next()];
+        if pair == [None, None] {
+            return order;
+        }
+        for address in pair.into_iter().flatten() {
+            if !order.contains(address) {
+                order.push(*address);
+            }
         }
     }
-}
-
-fn unpack([high, low, rest]: [u64; 3]) -> SocketAddr {
-    let port = (rest >> 32) as u16;
-    if rest & V6 == 0 {
-        return SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(low as u32)), port);
-    }
-    let ip = Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low));
-    SocketAddr::V6(SocketAddrV6::new(ip, port, 0, rest as u32))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn address(text: &str) -> SocketAddr {
-        text.parse().expect("an address")
+    fn all(text: &str) -> Vec<SocketAddr> {
+        text.split_whitespace().map(|text| text.parse().expect("an address")).collect()
+    }
+
+    fn known(located: &Located) -> Vec<SocketAddr> {
+        located.get().map(|(list, _)| list.to_vec()).unwrap_or_default()
     }
 
     #[test]
-    fn every_kind_of_address_comes_back_as_it_was() {
-        let located = Located::default();
-        assert_eq!(located.get(), None);
-        for text in [
-            "0.0.0.0:0",
-            "255.255.255.255:65535",
-            "127.0.0.1:80",
-            "[::]:0",
-            "[2001:db8::1]:65535",
-            "[fe80::1%7]:443",
-            "[::ffff:10.0.0.1]:80",
+    fn the_families_take_turns_and_each_address_comes_once() {
+        for (found, order) in [
+            ("", ""),
+            ("1.1.1.1:1", "1.1.1.1:1"),
+            ("[::1]:1 [::2]:1 [::3]:1 1.1.1.1:1 1.1.1.2:1", "[::1]:1 1.1.1.1:1 [::2]:1 1.1.1.2:1 [::3]:1"),
+            ("1.1.1.1:1 1.1.1.2:1 [::1]:1", "1.1.1.1:1 [::1]:1 1.1.1.2:1"),
+            ("[::1]:1 1.1.1.1:1 [::1]:1 1.1.1.1:1 [::2]:1", "[::1]:1 1.1.1.1:1 [::2]:1"),
         ] {
-            located.replace(address(text));
-            assert_eq!(located.get(), Some(address(text)));
+            assert_eq!(interleaved(&all(found)), all(order), "of {found}");
         }
     }
 
     #[test]
-    fn readers_never_see_half_of_a_change() {
+    fn the_address_that_answered_last_is_first_for_as_long_as_dns_names_it() {
         let located = Located::default();
-        let both = [address("1.1.1.1:1"), address("[2222:2222:2222:2222:2222:2222:2222:2222%2]:2")];
-        located.replace(both[0]);
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    for _ in 0..200_000 {
-                        let seen = located.get().expect("located before");
-                        assert!(both.contains(&seen), "{seen}");
-                    }
-                });
-            }
-            for round in 0..200_000 {
-                located.replace(both[round % 2]);
-            }
-        });
+        assert!(located.replace(&all("[::1]:1 1.1.1.1:1")).is_some());
+        located.prefer(all("1.1.1.1:1")[0]);
+        assert_eq!(known(&located), all("1.1.1.1:1 [::1]:1"));
+        assert!(located.replace(&all("[::1]:1 1.1.1.1:1")).is_none(), "the same set");
+        assert_eq!(known(&located), all("1.1.1.1:1 [::1]:1"));
+        assert!(located.replace(&all("[::1]:1 [::2]:1 1.1.1.1:1")).is_some());
+        assert_eq!(known(&located), all("1.1.1.1:1 [::1]:1 [::2]:1"));
+        assert!(located.replace(&all("[::1]:1 [::2]:1")).is_some());
+        assert_eq!(known(&located), all("[::1]:1 [::2]:1"));
+        located.prefer(all("9.9.9.9:1")[0]);
+        assert_eq!(known(&located), all("[::1]:1 [::2]:1"), "of an address that is gone nothing is made");
     }
 
     #[test]
-    fn the_version_moves_with_each_change_and_only_then() {
+    fn no_answer_and_an_empty_one_leave_what_is_known() {
+        let located = Located::default();
+        assert!(located.get().is_none() && located.replace(&[]).is_none());
+        located.replace(&all("1.1.1.1:1"));
+        assert!(located.replace(&[]).is_none());
+        assert_eq!(known(&located), all("1.1.1.1:1"));
+    }
+
+    #[test]
+    fn a_name_with_very_many_addresses_is_cut() {
+        let located = Located::default();
+        let many: Vec<SocketAddr> = (1..200).map(|port| SocketAddr::from(([1, 1, 1, 1], port))).collect();
+        located.replace(&many);
+        assert_eq!(known(&located), many[..MOST]);
+        assert!(located.replace(&many).is_none());
+    }
+
+    #[test]
+    fn the_version_moves_with_each_change_of_the_set_and_only_then() {
         let place = Place::new(&ServerAddress::Name { host: "a".to_owned(), port: 1 });
         let Place::Named { last, .. } = &place else { unreachable!("made from a name") };
-        assert_eq!((place.version(), place.address()), (0, None));
-        assert_eq!(last.replace(address("1.1.1.1:1")), None);
-        assert_eq!(last.replace(address("1.1.1.1:1")), Some(address("1.1.1.1:1")));
+        assert!(place.version() == 0 && place.addresses().is_none());
+        last.replace(&all("1.1.1.1:1 1.1.1.2:1"));
+        last.replace(&all("1.1.1.2:1 1.1.1.1:1"));
+        last.prefer(all("1.1.1.2:1")[0]);
         assert_eq!(place.version(), 1);
-        assert_eq!(last.replace(address("1.1.1.2:1")), Some(address("1.1.1.1:1")));
+        last.replace(&all("1.1.1.2:1"));
         assert_eq!(place.version(), 2);
+        assert_eq!(place.addresses().map(|all| (all.version(), all.texts())), Some((2, vec!["1.1.1.2:1".to_owned()])));
     }
 }

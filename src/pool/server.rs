@@ -1,7 +1,7 @@
 //! One server of a pool: what the configuration says of it, where it is now, how it is, what it has open.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::SystemTime;
 
@@ -10,10 +10,10 @@ use tokio::sync::Notify;
 
 use super::health::{Health, State, Thresholds, Transition};
 use super::memory::ServerMemory;
-use super::place::Place;
-use crate::config::{self, Address};
+use super::place::{Addresses, Place};
+use crate::config;
 
-/// One server. Every thread reads it; checks and DNS change its health and its address.
+/// One server. Every thread reads it; checks and DNS change its health and its addresses.
 #[derive(Debug)]
 pub struct Server {
     /// As written in the configuration.
@@ -36,15 +36,23 @@ pub struct Server {
 #[repr(align(64))]
 struct OpenAttempts(AtomicU32);
 
-/// That a server has another address now.
+/// That a server has other addresses now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relocation {
-    /// Where it was, if that was known.
-    pub from: Option<SocketAddr>,
+    /// Where it was; empty when that was not known.
+    pub from: Arc<[SocketAddr]>,
     /// Where it is.
-    pub to: SocketAddr,
+    pub to: Arc<[SocketAddr]>,
     /// What that did to its health.
     pub transition: Option<Transition>,
+}
+
+impl Relocation {
+    /// Addresses that the server has no longer.
+    #[must_use]
+    pub fn left(&self) -> Vec<SocketAddr> {
+        self.from.iter().filter(|address| !self.to.contains(address)).copied().collect()
+    }
 }
 
 impl Server {
@@ -55,7 +63,7 @@ impl Server {
             name: name.clone(),
             weight: *weight,
             backup: *backup,
-            health: Health::new(place.address().is_some(), thresholds, now),
+            health: Health::new(place.addresses().is_some(), thresholds, now),
             place,
             moved: Notify::new(),
             remembered: AtomicBool::new(false),
@@ -63,18 +71,31 @@ impl Server {
         }
     }
 
-    /// Where it is; `None` while it waits for DNS. No lock and nothing on the heap.
+    /// Where it is; `None` while it waits for DNS. Nothing on the heap.
     #[must_use]
-    pub fn address(&self) -> Option<Cow<'_, Address>> {
-        self.place.address()
+    pub fn addresses(&self) -> Option<Addresses<'_>> {
+        self.place.addresses()
     }
 
-    /// A number that moves with each change of the address: an idle upstream connection made under another one goes
-    /// to a place that DNS no longer names. One load.
+    /// A number that moves with each change of the set of addresses: an idle upstream connection made under another
+    /// one may go to a place that DNS no longer names. One load.
     #[inline]
     #[must_use]
     pub fn address_version(&self) -> u64 {
         self.place.version()
+    }
+
+    /// Whether DNS names this address.
+    #[must_use]
+    pub fn is_at(&self, address: SocketAddr) -> bool {
+        matches!(&self.place, Place::Named { last, .. } if last.has(address))
+    }
+
+    /// A connection was opened to this address of a name: it is tried first from now on.
+    pub fn answered_at(&self, address: SocketAddr) {
+        if let Place::Named { last, .. } = &self.place {
+            last.prefer(address);
+        }
     }
 
     /// The host name and port to ask DNS for; `None` when the address is fixed.
@@ -94,26 +115,28 @@ impl Server {
         }
     }
 
-    /// What DNS said last.
-    pub(super) fn located(&self) -> Option<SocketAddr> {
+    /// What DNS said last, in the order in which the addresses are tried; `None` also when the address is fixed.
+    #[must_use]
+    pub fn located(&self) -> Option<Arc<[SocketAddr]>> {
         match &self.place {
             Place::Fixed(_) => None,
-            Place::Named { last, .. } => last.get(),
+            Place::Named { last, .. } => last.get().map(|(list, _)| list),
         }
     }
 
     /// Goes on from what the generation before knew of this server; `same_check` says whether its findings count.
     /// Gives what that changed, when the configuration does not let the state go on.
     pub(super) fn recall(&self, known: &ServerMemory, same_check: bool, now: SystemTime) -> Option<Transition> {
+        let addresses = known.addresses();
         let located = match &self.place {
-            Place::Fixed(_) => None,
-            Place::Named { last, .. } => known.located.map(|address| (last, address)),
+            Place::Named { last, .. } if !addresses.is_empty() => Some(last),
+            _ => None,
         };
-        let has_address = located.is_some() || self.address().is_some();
+        let has_address = located.is_some() || self.addresses().is_some();
         let recalled = self.health.recall(&known.health, has_address, same_check, now);
         let transition = recalled?; // nothing is known of it, then
-        if let Some((last, address)) = located {
-            last.replace(address);
+        if let Some(last) = located {
+            last.recall(&addresses);
         }
         let is_settled = transition.is_none() && self.health.state() != State::Unknown;
         self.remembered.store(is_settled, Ordering::Relaxed);
@@ -128,24 +151,32 @@ impl Server {
     }
 
     /// Takes in where DNS says that the server is. `None` when that is known already, or the address is fixed.
-    pub fn relocate(&self, to: SocketAddr, now: SystemTime) -> Option<Relocation> {
+    ///
+    /// What is known of the server stays while what it was learnt from does: that it is up, while the address that
+    /// answered last is still one of its own; that it is down, while there is no address that was not tried.
+    pub fn relocate(&self, found: &[SocketAddr], now: SystemTime) -> Option<Relocation> {
         let Place::Named { last, .. } = &self.place else {
             return None;
         };
-        let from = last.replace(to);
-        if from == Some(to) {
-            return None;
-        }
-        let reason = match from {
-            None => format!("DNS says {to}"),
-            Some(from) => format!("DNS says {to}, no longer {from}"),
+        let [from, to] = last.replace(found)?;
+        let is_settled = match self.health.state() {
+            State::Up => from.first().is_some_and(|first| to.contains(first)),
+            State::Down => to.iter().all(|address| from.contains(address)),
+            State::Unknown | State::WaitingForDns => false,
         };
-        let transition = self.health.relocated(reason, now);
+        let mut relocation = Relocation { from, to, transition: None };
+        if !is_settled {
+            let reason = match &relocation.left()[..] {
+                [] => format!("DNS says {}", listed(&relocation.to)),
+                left => format!("DNS says {}, no longer {}", listed(&relocation.to), listed(left)),
+            };
+            relocation.transition = self.health.relocated(reason, now);
+        }
         self.moved.notify_one();
-        Some(Relocation { from, to, transition })
+        Some(relocation)
     }
 
-    /// Waits until [`Server::relocate`] changes the address. For one waiter, its check; a change since the last wait
+    /// Waits until [`Server::relocate`] changes the addresses. For one waiter, its check; a change since the last wait
     /// counts.
     pub async fn moved(&self) {
         self.moved.notified().await;
@@ -173,10 +204,19 @@ impl Server {
     pub fn status(&self) -> Value {
         let mut status = self.health.status();
         status["name"] = json!(self.name);
-        status["address"] = json!(self.address().map(|address| address.to_string()));
+        let addresses = self.addresses();
+        status["address"] = json!(addresses.as_ref().map(|all| all.first().to_string()));
+        status["addresses"] = json!(addresses.map(|all| all.texts()).unwrap_or_default());
         status["weight"] = json!(self.weight);
         status["backup"] = json!(self.backup);
         status["open_attempts"] = json!(self.open_attempts());
         status
     }
+}
+
+/// Addresses for people.
+#[must_use]
+pub fn listed(addresses: &[SocketAddr]) -> String {
+    let texts: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
+    texts.join(", ")
 }

@@ -8,19 +8,18 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::io::Errno;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::exchange::Exchange;
 use super::fault::Fault;
 use super::thread::Thread;
-use crate::config::Address;
 use crate::http1::response::{Asked, ResponseHead};
 use crate::observe::WithCauses;
 use crate::observe::record::{Outcome, Phase};
 use crate::pool::health::State;
-use crate::pool::{Open, Pool};
+use crate::pool::{Addresses, Open, Pool, Server};
+use crate::upstream::connect::{self, Faults};
 use crate::upstream::connection::{Connection, ResponseError};
 use crate::upstream::idle::Wanted;
 use crate::upstream::upload::{Upload, UploadError, Waiting};
@@ -29,7 +28,8 @@ use crate::wheel::Alarm;
 /// The first pause before the same server is tried again; each further one is as much longer.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How long to wait when there was no descriptor for a connection: the kernel does not tell when there is one.
+/// How long to wait when this machine had no descriptor or port for a connection: the kernel does not tell when there is
+/// one.
 const SHORTAGE: Duration = Duration::from_millis(20);
 
 /// While a server is silent for longer than this, it is looked at whether its checks found it down.
@@ -271,20 +271,17 @@ impl Attempt<'_> {
 
     /// An idle connection or a new one.
     async fn connect(&mut self) -> Result<Box<Connection>, Failure> {
-        let Some(address) = self.plan.servers[self.server].address() else {
-            return Err(Failure::connect(Outcome::ConnectFailed, None)); // its name is gone from DNS since it was picked
-        };
-        if !self.fresh_only {
-            let wanted = if self.exchange.is_repeatable() { Wanted::Any } else { Wanted::Fresh };
-            let idle = &self.plan.thread.pools[self.plan.pool].idle;
-            if let Some(connection) = idle.take(self.server, &address, wanted, self.began) {
-                return Ok(connection);
-            }
+        if let Some(connection) = self.take_idle() {
+            return Ok(connection);
         }
+        let server = &self.plan.servers[self.server];
+        let Some(addresses) = server.addresses() else {
+            return Err(Failure::connect(Outcome::ConnectFailed, None)); // nobody picks one that waits for DNS
+        };
         let alarm = Lent::new(&self.plan.thread);
         alarm.set(self.plan.settings.connect_timeout);
         let shortage = Cell::new(None);
-        let mut opening = pin!(self.open(&address, &shortage));
+        let mut opening = pin!(self.open(server, &addresses, &shortage));
         let opened = poll_fn(|cx| match opening.as_mut().poll(cx) {
             Poll::Ready(opened) => Poll::Ready(Some(opened)),
             Poll::Pending => alarm.poll_due(cx).map(|()| None),
@@ -296,19 +293,41 @@ impl Attempt<'_> {
         }
     }
 
-    /// Waits while there is no descriptor for it, and leaves in `shortage` that it does: no server is to blame, and
-    /// others end meanwhile.
-    async fn open(&self, address: &Address, shortage: &Cell<Option<io::Error>>) -> io::Result<Box<Connection>> {
+    fn take_idle(&self) -> Option<Box<Connection>> {
+        if self.fresh_only {
+            return None;
+        }
+        let wanted = if self.exchange.is_repeatable() { Wanted::Any } else { Wanted::Fresh };
+        let idle = &self.plan.thread.pools[self.plan.pool].idle;
+        idle.take(self.server, &self.plan.servers[self.server], wanted, self.began)
+    }
+
+    /// Waits while this machine has no descriptor, port or memory for it, and leaves in `shortage` that it does: no
+    /// server is to blame, and others end meanwhile.
+    async fn open(
+        &self,
+        server: &Server,
+        addresses: &Addresses<'_>,
+        shortage: &Cell<Option<io::Error>>,
+    ) -> io::Result<Box<Connection>> {
         loop {
-            match Connection::open(address).await {
-                Err(fault) if matches!(Errno::from_io_error(&fault), Some(Errno::MFILE | Errno::NFILE)) => {
-                    shortage.set(Some(fault));
-                    self.plan.thread.close_idle_upstream();
-                    self.plan.thread.wheel.sleep(SHORTAGE).await;
-                    shortage.set(None);
-                }
-                opened => return opened,
+            let opened = connect::open(server, addresses, self.plan.settings.connect_timeout).await;
+            let faults = match opened {
+                Ok(connection) => return Ok(connection),
+                Err(faults) => faults,
+            };
+            if !connect::is_shortage(&faults) {
+                return Err(one_fault(faults));
             }
+            if connect::lack_descriptors(&faults) {
+                self.plan.thread.close_idle_upstream();
+            }
+            shortage.set(Some(one_fault(faults)));
+            self.plan.thread.wheel.sleep(SHORTAGE).await;
+            if let Some(connection) = self.take_idle() {
+                return Ok(connection); // what another exchange gave back will do as well
+            }
+            shortage.set(None);
         }
     }
 
@@ -510,6 +529,19 @@ fn failed(error: ResponseError) -> AskError {
 impl Failure {
     fn connect(outcome: Outcome, cause: Option<io::Error>) -> Self {
         Self { outcome, cause: cause.map(Into::into), sent: Sent::Nothing, stale: None }
+    }
+}
+
+/// What a connection failed of at every address, as one fault.
+fn one_fault(mut faults: Faults<io::Error>) -> io::Error {
+    match (faults.pop(), faults.is_empty()) {
+        (Some((_, last)), true) => last,
+        (Some(last), false) => {
+            let kind = last.1.kind();
+            faults.push(last);
+            io::Error::new(kind, connect::told(&faults, ToString::to_string))
+        }
+        (None, _) => io::ErrorKind::NotFound.into(),
     }
 }
 

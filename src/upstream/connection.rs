@@ -2,6 +2,7 @@
 //! in the task of the exchange, without a task or a channel of its own.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -13,6 +14,7 @@ use crate::config::Address;
 use crate::http1::chunked::{Decoded, Decoder};
 use crate::http1::response::{Asked, ResponseBody, ResponseFault, ResponseHead, ResponseSearch};
 use crate::net::Stream;
+use crate::pool::Server;
 
 /// Largest response head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -43,7 +45,10 @@ pub fn poll_read(cx: &mut Context<'_>, stream: &Stream, shared: &ReadBuffer) -> 
 /// A connection to a server.
 pub struct Connection {
     stream: Rc<Stream>,
-    address: Address,
+    /// Where it leads; `None` to a unix socket.
+    address: Option<SocketAddr>,
+    /// The version of the addresses of its server that it was last found among.
+    version: u64,
     /// Read and not yet understood.
     ahead: BytesMut,
     search: ResponseSearch,
@@ -91,19 +96,25 @@ pub enum ResponseError {
 }
 
 impl Connection {
-    /// Opens a connection. The caller owns the deadline.
+    /// Opens a connection to an address of a server, whose addresses have this version. The caller owns the deadline.
     ///
     /// # Errors
     /// Whatever `connect(2)` says.
-    pub async fn open(address: &Address) -> io::Result<Box<Self>> {
-        Ok(Box::new(Self::over(Stream::connect(address).await?, address.clone())))
+    pub async fn open(address: Address, version: u64) -> io::Result<Box<Self>> {
+        let stream = Stream::connect(&address).await?;
+        let address = match address {
+            Address::Ip(address) => Some(address),
+            Address::Unix(_) => None,
+        };
+        Ok(Box::new(Self::over(stream, address, version)))
     }
 
-    fn over(stream: Stream, address: Address) -> Self {
+    fn over(stream: Stream, address: Option<SocketAddr>, version: u64) -> Self {
         let (stream, ahead, search) = (Rc::new(stream), BytesMut::new(), ResponseSearch::new());
         Self {
             stream,
             address,
+            version,
             ahead,
             search,
             body: Body::Head,
@@ -113,10 +124,14 @@ impl Connection {
         }
     }
 
-    /// Where it leads.
+    /// Whether it leads to where its server is now: DNS may have named other addresses since it was opened.
     #[must_use]
-    pub fn address(&self) -> &Address {
-        &self.address
+    pub fn leads_to(&mut self, server: &Server) -> bool {
+        let version = server.address_version();
+        if self.version != version && self.address.is_some_and(|address| server.is_at(address)) {
+            self.version = version;
+        }
+        self.version == version
     }
 
     /// The socket, for sending.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connection::Connection;
-use crate::config::Address;
+use crate::pool::Server;
 use crate::wheel::Wheel;
 
 /// A request that may not or cannot be sent again takes only a connection that was idle for less than this: the longer it
@@ -62,15 +62,15 @@ impl Idle {
         Rc::new(Self { servers, keep, most, sweeping: Cell::new(false) })
     }
 
-    /// The connection that was used last, if there is one in order.
-    pub fn take(&self, server: usize, address: &Address, wanted: Wanted, now: Instant) -> Option<Box<Connection>> {
-        let side = self.servers.get(server)?;
+    /// The connection to the server of this index that was used last, if there is one in order.
+    pub fn take(&self, index: usize, server: &Server, wanted: Wanted, now: Instant) -> Option<Box<Connection>> {
+        let side = self.servers.get(index)?;
         if wanted == Wanted::Fresh && side.is_wary(now) {
             return None;
         }
         let mut kept = side.kept.borrow_mut();
         while let Some(mut last) = kept.pop_back() {
-            if last.until <= now || last.connection.address() != address {
+            if last.until <= now || !last.connection.leads_to(server) {
                 continue;
             }
             if wanted == Wanted::Fresh && now.saturating_duration_since(last.since) >= FRESH {

@@ -1,6 +1,7 @@
 //! The side of the servers: connections to them, those that are idle, checks, DNS.
 
 pub mod check;
+pub mod connect;
 pub mod connection;
 mod first_round;
 pub mod idle;

@@ -1,8 +1,8 @@
 //! Host names of servers: asked of DNS on the worker's main thread, again and again, because addresses change.
 //!
 //! A name that has no address yet never stops a generation: the server waits, and takes requests once DNS answers.
-//! When DNS fails later the last good address stays. One server is one address: of several the first is taken, and
-//! kept for as long as DNS names it.
+//! When DNS fails later the last good addresses stay. A name may have several addresses: see `connect` for what is made
+//! of them.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -17,8 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::first_round::{FirstRound, Ticket};
-use crate::config::Address;
-use crate::pool::{Pool, Relocation, Server};
+use crate::pool::{Pool, Relocation, listed};
 
 /// The running look-ups; they end when this is dropped.
 #[derive(Debug)]
@@ -36,19 +35,19 @@ pub enum Change {
         /// What DNS said, for people.
         reason: String,
     },
-    /// The server has an address, the first or another one.
+    /// The server has addresses, the first or others.
     Relocated(Relocation),
-    /// DNS fails; the server keeps the last good address.
+    /// DNS fails; the server keeps the last good addresses.
     Kept {
-        /// That address.
-        address: SocketAddr,
+        /// Those addresses.
+        addresses: Arc<[SocketAddr]>,
         /// What DNS said, for people.
         reason: String,
     },
-    /// DNS answers again, and names the address that was kept.
+    /// DNS answers again, and names the addresses that were kept.
     Confirmed {
-        /// That address.
-        address: SocketAddr,
+        /// Those addresses.
+        addresses: Arc<[SocketAddr]>,
     },
 }
 
@@ -56,10 +55,12 @@ impl fmt::Display for Change {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Waiting { reason } => write!(out, "waits for DNS: {reason}"),
-            Self::Relocated(Relocation { from: None, to, .. }) => write!(out, "is at {to}"),
-            Self::Relocated(Relocation { from: Some(from), to, .. }) => write!(out, "is at {to}, no longer at {from}"),
-            Self::Kept { address, reason } => write!(out, "stays at {address} while DNS fails: {reason}"),
-            Self::Confirmed { address } => write!(out, "is at {address}, DNS says again"),
+            Self::Relocated(relocation @ Relocation { to, .. }) => match &relocation.left()[..] {
+                [] => write!(out, "is at {}", listed(to)),
+                left => write!(out, "is at {}, no longer at {}", listed(to), listed(left)),
+            },
+            Self::Kept { addresses, reason } => write!(out, "stays at {} while DNS fails: {reason}", listed(addresses)),
+            Self::Confirmed { addresses } => write!(out, "is at {}, DNS says again", listed(addresses)),
         }
     }
 }
@@ -130,7 +131,7 @@ fn names(pools: &[Arc<Pool>]) -> Vec<Name> {
         let mut name = Name { host: host.to_owned(), port, servers, failing: false };
         // that it fails was said by the generation before
         name.failing =
-            !name.is_news() && name.servers.iter().all(|(pool, index)| pool.servers[*index].address().is_none());
+            !name.is_news() && name.servers.iter().all(|(pool, index)| pool.servers[*index].addresses().is_none());
         name
     };
     found.into_iter().map(name).collect()
@@ -189,13 +190,10 @@ impl Name {
         let failed = std::mem::take(&mut self.failing);
         for (pool, index) in &self.servers {
             let server = &pool.servers[*index];
-            let Some(address) = choose(addresses, located(server)) else {
-                continue;
-            };
-            match server.relocate(address, SystemTime::now()) {
-                Some(relocation) => on_change(pool, *index, &Change::Relocated(relocation)),
-                None if failed => on_change(pool, *index, &Change::Confirmed { address }),
-                None => {}
+            match (server.relocate(addresses, SystemTime::now()), server.located()) {
+                (Some(relocation), _) => on_change(pool, *index, &Change::Relocated(relocation)),
+                (None, Some(addresses)) if failed => on_change(pool, *index, &Change::Confirmed { addresses }),
+                (None, _) => {}
             }
         }
     }
@@ -206,8 +204,8 @@ impl Name {
         let mut again = AGAIN;
         for (pool, index) in &self.servers {
             let reason = reason.to_owned();
-            let change = match located(&pool.servers[*index]) {
-                Some(address) => Change::Kept { address, reason },
+            let change = match pool.servers[*index].located() {
+                Some(addresses) => Change::Kept { addresses, reason },
                 None => {
                     again = AGAIN_WAITING;
                     Change::Waiting { reason }
@@ -218,18 +216,6 @@ impl Name {
             }
         }
         again
-    }
-}
-
-/// DNS gives its answers in changing order: the present address stays while it is among them.
-fn choose(addresses: &[SocketAddr], present: Option<SocketAddr>) -> Option<SocketAddr> {
-    present.filter(|present| addresses.contains(present)).or_else(|| addresses.first().copied())
-}
-
-fn located(server: &Server) -> Option<SocketAddr> {
-    match *server.address()? {
-        Address::Ip(address) => Some(address),
-        Address::Unix(_) => None,
     }
 }
 
@@ -305,11 +291,15 @@ mod tests {
     }
 
     #[tokio::test(flavor = "local", start_paused = true)]
-    async fn the_present_address_stays_while_dns_names_it() {
-        let answers = ["1.1.1.1:80 1.1.1.2:80", "1.1.1.2:80 1.1.1.1:80", "1.1.1.2:80", "1.1.1.1:80 1.1.1.2:80"];
+    async fn every_address_of_a_name_is_known_and_another_order_is_no_news() {
+        let answers = ["1.1.1.1:80 [::1]:80", "[::1]:80 1.1.1.1:80", "[::1]:80", "1.1.1.1:80 [::1]:80"];
         assert_eq!(
-            said(&["a:80"], &answers).await[..2],
-            ["a:80 is at 1.1.1.1:80", "a:80 is at 1.1.1.2:80, no longer at 1.1.1.1:80"]
+            said(&["a:80"], &answers).await[..3],
+            [
+                "a:80 is at 1.1.1.1:80, [::1]:80",
+                "a:80 is at [::1]:80, no longer at 1.1.1.1:80",
+                "a:80 is at [::1]:80, 1.1.1.1:80",
+            ]
         );
     }
 
@@ -363,7 +353,7 @@ mod tests {
     #[tokio::test(flavor = "local", start_paused = true)]
     async fn what_the_generation_before_knew_is_neither_waited_for_nor_said_again() {
         let before = pool(&["a:80", "b:80"]);
-        before.servers[0].relocate("1.1.1.1:80".parse().expect("an address"), SystemTime::now());
+        before.servers[0].relocate(&["1.1.1.1:80".parse().expect("an address")], SystemTime::now());
         let after = pool(&["a:80", "b:80"]);
         after.recall(&before.remember(&[]), SystemTime::now());
         let (resolver, log) = follow(&[after], &["1.1.1.1:80", "!no such name", "!no such name"]);
@@ -377,8 +367,8 @@ mod tests {
         let pools = [pool(&["localhost:80"])];
         let resolver = Resolver::start(&pools, |_, _, _| {});
         resolver.first_round(Duration::from_secs(10)).await;
-        let address = pools[0].servers[0].address().map(|address| address.into_owned());
-        assert!(matches!(address, Some(Address::Ip(address)) if address.ip().is_loopback()));
+        let addresses = pools[0].servers[0].located().expect("an address");
+        assert!(addresses.iter().all(|address| address.ip().is_loopback()), "{addresses:?}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::pool::health::{State, Transition};
 use crate::pool::memory::Turn;
-use crate::pool::{Pool, Relocation};
+use crate::pool::{Pool, Relocation, listed};
 use crate::upstream::check::Checks;
 use crate::upstream::resolve::{Change, Resolver};
 
@@ -86,11 +86,11 @@ impl News {
 fn event_of(pool: String, server: String, change: &Change) -> Event {
     match change {
         Change::Waiting { reason } => Event::ServerWaitingForDns { pool, server, why: reason.clone() },
-        Change::Kept { address, reason } => {
-            Event::ServerAddressKept { pool, server, address: address.to_string(), why: reason.clone() }
+        Change::Kept { addresses, reason } => {
+            Event::ServerAddressKept { pool, server, address: listed(addresses), why: reason.clone() }
         }
-        Change::Relocated(Relocation { to: address, .. }) | Change::Confirmed { address } => {
-            Event::ServerResolved { pool, server, addresses: vec![address.to_string()] }
+        Change::Relocated(Relocation { to: addresses, .. }) | Change::Confirmed { addresses } => {
+            Event::ServerResolved { pool, server, addresses: addresses.iter().map(ToString::to_string).collect() }
         }
     }
 }
@@ -101,10 +101,10 @@ mod tests {
 
     #[test]
     fn that_dns_fails_for_a_server_that_has_an_address_is_said_and_so_is_its_return() {
-        let address = "10.0.0.1:80".parse().expect("an address");
+        let addresses: Arc<[_]> = ["10.0.0.1:80", "[::1]:80"].map(|text| text.parse().expect("an address")).into();
         let said = |change| event_of("farm".to_owned(), "web.test:80".to_owned(), &change).message();
-        let kept = said(Change::Kept { address, reason: "no such name".to_owned() });
-        assert_eq!(kept, "Server farm/web.test:80 stays at 10.0.0.1:80 while DNS fails: no such name");
-        assert_eq!(said(Change::Confirmed { address }), "Server farm/web.test:80 is at 10.0.0.1:80");
+        let kept = said(Change::Kept { addresses: addresses.clone(), reason: "no such name".to_owned() });
+        assert_eq!(kept, "Server farm/web.test:80 stays at 10.0.0.1:80, [::1]:80 while DNS fails: no such name");
+        assert_eq!(said(Change::Confirmed { addresses }), "Server farm/web.test:80 is at 10.0.0.1:80, [::1]:80");
     }
 }

@@ -13,6 +13,7 @@ mod http;
 mod lost_sites;
 mod pane;
 mod reload;
+mod servers;
 mod sockets;
 mod start_and_stop;
 mod state;

@@ -126,16 +126,32 @@ fn a_server_at_another_address_or_in_another_pool_begins_anew() {
 }
 
 #[test]
-fn the_address_that_dns_gave_is_known_from_the_start() {
+fn the_addresses_that_dns_gave_are_known_from_the_start_in_their_order() {
     let before = pool(&[("app.test:80", 1), ("gone.test:80", 1)], Some(http("/")));
-    before.servers[0].relocate("10.0.0.5:80".parse().expect("an address"), at(5));
+    let addresses = ["[2001:db8::5]:80", "10.0.0.5:80"].map(|text| text.parse().expect("an address"));
+    before.servers[0].relocate(&addresses, at(5));
+    before.servers[0].answered_at(addresses[1]);
     find(&before, 0, Verdict::Good, at(6));
     let after = pool(&[("app.test:80", 1), ("gone.test:80", 1)], Some(http("/")));
     assert_eq!(after.recall(&carried(&before), at(100)), []);
     assert_eq!(after.status(), before.status());
     assert_eq!(states(&after), [State::Up, State::WaitingForDns]);
-    assert_eq!(after.servers[0].address().expect("known").to_string(), "10.0.0.5:80");
+    assert_eq!(after.servers[0].located().as_deref(), Some(&[addresses[1], addresses[0]][..]));
     assert!(after.servers[1].is_remembered(), "nobody has to wait for DNS again");
+}
+
+#[test]
+fn versions_that_know_one_address_of_a_name_understand_each_other() {
+    let text = json!({
+        "name": "farm",
+        "servers": [{"name": "app.test:80", "address": "app.test:80", "located": "10.0.0.5:80",
+                     "health": {"state": "up"}}],
+    });
+    let after = pool(&[("app.test:80", 1)], None);
+    after.recall(&serde_json::from_value(text).expect("a memory"), at(100));
+    assert_eq!(after.servers[0].located().as_deref(), Some(&["10.0.0.5:80".parse().expect("an address")][..]));
+    let written = serde_json::to_value(after.remember(&[])).expect("JSON");
+    assert_eq!(written["servers"][0]["located"], "10.0.0.5:80");
 }
 
 #[test]
@@ -212,12 +228,15 @@ const HOSTS: [&str; 5] = ["10.0.0.1:80", "10.0.0.2:80", "[::1]:80", "app.test:80
 
 fn any_server() -> impl Strategy<Value = ServerMemory> {
     let name = prop::sample::select(&HOSTS[..]);
-    let located = prop::option::of(prop::sample::select(vec!["10.9.9.9:80", "[::9]:80"]));
+    let located = prop::sample::select(vec!["10.9.9.9:80", "[::9]:80"]);
+    let located = (prop::option::of(located.clone()), prop::collection::vec(located, 0..3));
+    let parsed = |address: &str| address.parse().expect("an address");
     (name.clone(), name, located, 0..5_u32, prop::collection::vec(any::<i64>(), 0..4), any_health()).prop_map(
-        |(name, address, located, weight, credits, health)| ServerMemory {
+        move |(name, address, (located, addresses), weight, credits, health)| ServerMemory {
             name: name.to_owned(),
             address: address.to_owned(),
-            located: located.map(|address| address.parse().expect("an address")),
+            located: located.map(parsed),
+            addresses: addresses.into_iter().map(parsed).collect(),
             weight,
             credits,
             health,
@@ -257,8 +276,8 @@ proptest! {
         for (server, configured) in pool.servers.iter().zip(&settings.servers) {
             prop_assert_eq!(server.weight, configured.weight);
             let state = server.health.state();
-            prop_assert_eq!(server.address().is_none(), state == State::WaitingForDns);
-            if let (None, Some(_)) = (&settings.check, server.address()) {
+            prop_assert_eq!(server.addresses().is_none(), state == State::WaitingForDns);
+            if let (None, Some(_)) = (&settings.check, server.addresses()) {
                 prop_assert_eq!(state, State::Up, "nothing is asked of it");
             }
             let known = |one: &ServerMemory| one.name == server.name && one.address == server.configured();
@@ -275,7 +294,7 @@ proptest! {
             prop_assert!(balancer.position().iter().all(|credit| credit.abs() <= 3 * whole), "{balancer:?}");
             for _ in 0..5 {
                 let picked = balancer.pick(&pool, &[]);
-                prop_assert!(picked.is_none_or(|index| pool.servers[index].address().is_some()));
+                prop_assert!(picked.is_none_or(|index| pool.servers[index].addresses().is_some()));
             }
         }
     }
@@ -295,6 +314,7 @@ proptest! {
         for (first, second) in first.servers.iter().zip(&second.servers) {
             prop_assert_eq!(&first.health, &second.health);
             prop_assert_eq!(&first.located, &second.located);
+            prop_assert_eq!(&first.addresses, &second.addresses);
         }
     }
 }

@@ -90,8 +90,8 @@ impl<F: Fn(&Pool, usize, &Transition)> Watch<F> {
     async fn check(&self) -> u64 {
         let server = self.server();
         let version = server.address_version();
-        let finding = match server.address() {
-            Some(address) => self.probe.run(&address).await,
+        let finding = match server.addresses() {
+            Some(addresses) => self.probe.run(server, &addresses).await,
             None => Finding { verdict: Verdict::Nothing, detail: "address waits for DNS".into(), took: Duration::ZERO },
         };
         // a finding about a place that the server has left says nothing of it
@@ -323,23 +323,49 @@ mod tests {
         let pool = pool(vec![server("app.test:1", 1)], every(LONG));
         let (checks, _) = start(&pool);
         assert_eq!(checks.first_round(LONG).await, 0);
-        let to = farm(Rc::new(200.into())).await.parse().expect("an address");
-        pool.servers[0].relocate(to, SystemTime::now());
+        let to = [farm(Rc::new(200.into())).await.parse().expect("an address")];
+        pool.servers[0].relocate(&to, SystemTime::now());
         until(|| pool.servers[0].health.is_up()).await;
-        let to = closed_port().await.parse().expect("an address");
-        pool.servers[0].relocate(to, SystemTime::now());
+        let to = [closed_port().await.parse().expect("an address")];
+        pool.servers[0].relocate(&to, SystemTime::now());
         until(|| pool.servers[0].health.state() == State::Down).await;
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn one_address_that_answers_makes_a_server_up_and_comes_first_from_then_on() {
+        for other in [closed_port().await, farm(Rc::new(503.into())).await, farm(Rc::new(0.into())).await] {
+            let pool = pool(vec![server("app.test:1", 1)], every(LONG));
+            let good = farm(Rc::new(200.into())).await;
+            let [other, good] = [other, good].map(|text| text.parse().expect("an address"));
+            pool.servers[0].relocate(&[other, good], SystemTime::now());
+            let (checks, log) = start(&pool);
+            assert_eq!(checks.first_round(LONG).await, 0);
+            assert_eq!(pool.servers[0].health.state(), State::Up, "{:?}", log.take());
+            assert_eq!(pool.servers[0].located().as_deref(), Some(&[good, other][..]));
+        }
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn a_server_is_down_when_no_address_answers_and_the_finding_says_each() {
+        let pool = pool(vec![server("app.test:1", 1)], every(LONG));
+        let both = [closed_port().await, farm(Rc::new(503.into())).await];
+        let [dead, bad] = both.clone().map(|text| text.parse().expect("an address"));
+        pool.servers[0].relocate(&[dead, bad], SystemTime::now());
+        let (checks, log) = start(&pool);
+        assert_eq!(checks.first_round(LONG).await, 0);
+        let reason = format!("first check failed: {dead}: connection refused, {bad}: status 503");
+        assert_eq!(log.take(), [(0, State::Unknown, State::Down, reason)]);
     }
 
     #[tokio::test(flavor = "local")]
     async fn a_finding_about_an_address_that_was_left_counts_for_nothing() {
         let pool = pool(vec![server("app.test:1", 1)], every(LONG));
         let left = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-        pool.servers[0].relocate(left.local_addr().expect("address"), SystemTime::now());
+        pool.servers[0].relocate(&[left.local_addr().expect("address")], SystemTime::now());
         let (_checks, log) = start(&pool);
         let (asked, _) = left.accept().await.expect("accept");
-        let to = farm(Rc::new(200.into())).await.parse().expect("an address");
-        pool.servers[0].relocate(to, SystemTime::now());
+        let to = [farm(Rc::new(200.into())).await.parse().expect("an address")];
+        pool.servers[0].relocate(&to, SystemTime::now());
         drop(asked); // the first check fails now, about the address before
         until(|| pool.servers[0].health.is_up()).await;
         let states: Vec<_> = log.take().into_iter().map(|(_, from, to, _)| (from, to)).collect();

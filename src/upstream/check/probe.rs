@@ -7,7 +7,6 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use rustix::io::Errno;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -15,6 +14,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::config::{Address, Check, CheckKind};
 use crate::net::Stream;
 use crate::pool::health::{Finding, Verdict};
+use crate::pool::{Addresses, Server};
+use crate::upstream::connect::{self, Faults};
 
 /// What is sent to one server, made once.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ enum Fault {
     Silent(Duration),
     #[error("connection closed without an answer")]
     Closed,
+    #[error("status {0}")]
+    Status(u16),
     #[error("answer is not HTTP")]
     NotHttp(#[source] httparse::Error),
     #[error("head of the answer is longer than {MAX_HEAD} bytes")]
@@ -63,35 +66,54 @@ impl Probe {
         Self { timeout: check.timeout, request: request.map(String::into_bytes) }
     }
 
-    /// Makes the check. Takes at most its timeout, and [`PATIENCE`] for the end of the connection.
-    pub(super) async fn run(&self, address: &Address) -> Finding {
+    /// Makes the check: of each address of the server, until one is good, which comes first from then on. Takes at most
+    /// its timeout, and [`PATIENCE`] for the end of the connection.
+    pub(super) async fn run(&self, server: &Server, addresses: &Addresses<'_>) -> Finding {
         let started = Instant::now();
-        let mut took = Duration::ZERO;
-        let result = async {
-            let mut stream = self.connect(address, started + self.timeout).await?;
-            let Some(request) = &self.request else {
-                took = started.elapsed();
-                return Ok(None);
-            };
-            let answered = timeout_at(started + self.timeout, ask(&mut stream, request)).await;
-            took = started.elapsed();
-            let status = answered.map_err(|_| Fault::Silent(self.timeout))??;
-            let_end(&mut stream).await;
-            Ok(Some(status))
-        }
-        .await;
-        if result.is_err() {
-            took = started.elapsed();
-        }
-        let (verdict, detail) = judge(result);
+        let good = connect::first(addresses, self.timeout, |address| self.ask(address, started + self.timeout)).await;
+        let took = started.elapsed();
+        let (verdict, detail) = match good {
+            Ok((address, good)) => {
+                connect::answered(server, address);
+                (Verdict::Good, good.end().await)
+            }
+            Err(faults) => judge(&faults),
+        };
         Finding { verdict, detail, took }
     }
 
-    async fn connect(&self, address: &Address, deadline: Instant) -> Result<Stream, Fault> {
-        timeout_at(deadline, Stream::connect(address))
-            .await
-            .map_err(|_| Fault::NotConnected(self.timeout))?
-            .map_err(Fault::Socket)
+    /// Asks at one address.
+    async fn ask(&self, address: Address, deadline: Instant) -> Result<Answer, Fault> {
+        let connected = timeout_at(deadline, Stream::connect(&address)).await;
+        let mut stream = connected.map_err(|_| Fault::NotConnected(self.timeout))?.map_err(Fault::Socket)?;
+        let Some(request) = &self.request else { return Ok(Answer::Connected) };
+        let answered = timeout_at(deadline, ask(&mut stream, request)).await;
+        match answered.map_err(|_| Fault::Silent(self.timeout))?? {
+            status @ 200..400 => Ok(Answer::Status(status, stream)),
+            status => {
+                let_end(&mut stream).await;
+                Err(Fault::Status(status))
+            }
+        }
+    }
+}
+
+/// What a server that is well did.
+enum Answer {
+    Connected,
+    Status(u16, Stream),
+}
+
+impl Answer {
+    /// In words, once the connection has ended.
+    async fn end(self) -> Cow<'static, str> {
+        match self {
+            Self::Connected => "connected".into(),
+            Self::Status(status, mut stream) => {
+                let_end(&mut stream).await;
+                format!("status {status}").into()
+            }
+        }
     }
 }
 
@@ -136,22 +158,13 @@ async fn let_end(stream: &mut Stream) {
 /// How long a server may take to end the connection after its answer.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-fn judge(result: Result<Option<u16>, Fault>) -> (Verdict, Cow<'static, str>) {
-    match result {
-        Ok(None) => (Verdict::Good, "connected".into()),
-        Ok(Some(status @ 200..400)) => (Verdict::Good, format!("status {status}").into()),
-        Ok(Some(status)) => (Verdict::Bad, format!("status {status}").into()),
-        Err(Fault::Socket(fault)) if is_ours(&fault) => (Verdict::Nothing, in_words(&fault)),
-        Err(fault) => (Verdict::Bad, fault.to_string().into()),
-    }
-}
-
-/// Whether this machine lacks something: that all servers look dead then must not take them away.
-fn is_ours(fault: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(fault),
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::ADDRNOTAVAIL)
-    )
+/// Nothing is said of a server that could not be asked: that all servers look dead, for want of something of this
+/// machine, must not take them away.
+fn judge(faults: &Faults<Fault>) -> (Verdict, Cow<'static, str>) {
+    let is_ours =
+        |(address, fault): &(Address, Fault)| matches!(fault, Fault::Socket(fault) if connect::lacks(fault, address));
+    let verdict = if faults.iter().all(is_ours) { Verdict::Nothing } else { Verdict::Bad };
+    (verdict, connect::told(faults, ToString::to_string).into())
 }
 
 fn in_words(fault: &io::Error) -> Cow<'static, str> {
@@ -164,7 +177,6 @@ fn in_words(fault: &io::Error) -> Cow<'static, str> {
         io::ErrorKind::TimedOut => "no answer from the host".into(),
         io::ErrorKind::NotFound => "no socket at this path".into(),
         io::ErrorKind::PermissionDenied => "not allowed to connect".into(),
-        io::ErrorKind::WouldBlock => "the server accepts nothing, its queue is full".into(), // unix sockets
         _ => {
             let text = fault.to_string();
             let plain = text.split(" (os error").next().unwrap_or_default();
@@ -177,8 +189,17 @@ fn in_words(fault: &io::Error) -> Cow<'static, str> {
 mod tests {
     use tokio::net::{TcpListener, UnixListener};
 
+    use rustix::io::Errno;
+
     use super::*;
-    use crate::pool::tests::check;
+    use crate::pool::Pool;
+    use crate::pool::tests::{check, server, settings};
+
+    /// Makes the check of a server at a fixed address.
+    async fn run(probe: &Probe, address: &Address) -> Finding {
+        let pool = Pool::new(settings(vec![server("10.0.0.1:80", 1)]), std::time::SystemTime::UNIX_EPOCH);
+        probe.run(&pool.servers[0], &Addresses::Fixed(address)).await
+    }
 
     fn http(method: &str) -> CheckKind {
         CheckKind::Http { method: method.to_owned(), path: "/health?full".to_owned(), host: None }
@@ -207,7 +228,7 @@ mod tests {
             stream.write_all(answer).await.expect("write");
         };
         let probe = Probe::new(&check(http("GET")), "app");
-        let (finding, ()) = tokio::join!(probe.run(&address), serve);
+        let (finding, ()) = tokio::join!(run(&probe, &address), serve);
         (finding.verdict, finding.detail.into_owned())
     }
 
@@ -260,7 +281,7 @@ mod tests {
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("write");
             head
         };
-        let (finding, head) = tokio::join!(probe.run(&address), serve);
+        let (finding, head) = tokio::join!(run(&probe, &address), serve);
         assert_eq!(finding.verdict, Verdict::Good);
         assert_eq!(
             head,
@@ -273,7 +294,7 @@ mod tests {
         let (_listener, address) = listener().await;
         let mut check = check(http("GET"));
         check.timeout = Duration::from_millis(50);
-        let finding = Probe::new(&check, "app").run(&address).await;
+        let finding = run(&Probe::new(&check, "app"), &address).await;
         assert_eq!(finding.verdict, Verdict::Bad);
         assert_eq!(finding.detail, "no answer within 50ms");
         assert!(finding.took >= check.timeout, "{:?}", finding.took);
@@ -290,7 +311,7 @@ mod tests {
             stream.write_all(b"HTTP/1.1 200 OK\r\n").await.expect("write");
             stream
         };
-        let (finding, _stream) = tokio::join!(probe.run(&address), serve);
+        let (finding, _stream) = tokio::join!(run(&probe, &address), serve);
         assert_eq!(finding.detail, "no answer within 50ms");
     }
 
@@ -305,7 +326,7 @@ mod tests {
             stream
         };
         let started = Instant::now();
-        let (finding, _stream) = tokio::join!(probe.run(&address), serve);
+        let (finding, _stream) = tokio::join!(run(&probe, &address), serve);
         assert_eq!(finding.verdict, Verdict::Good);
         let waited = started.elapsed() - finding.took;
         assert!(waited >= PATIENCE, "the wait for the end is not the server's time: {waited:?}");
@@ -323,7 +344,7 @@ mod tests {
             stream.shutdown().await.expect("FIN");
             stream.read(&mut [0; 1]).await
         };
-        let (finding, end) = tokio::join!(probe.run(&address), serve);
+        let (finding, end) = tokio::join!(run(&probe, &address), serve);
         assert_eq!(finding.detail, "status 200");
         assert_eq!(end.expect("no reset"), 0);
     }
@@ -337,7 +358,7 @@ mod tests {
             read_head(&mut stream).await;
             socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("linger");
         };
-        let (finding, ()) = tokio::join!(probe.run(&address), serve);
+        let (finding, ()) = tokio::join!(run(&probe, &address), serve);
         assert_eq!((finding.verdict, &*finding.detail), (Verdict::Bad, "connection reset"));
     }
 
@@ -346,7 +367,7 @@ mod tests {
         let (listener, address) = listener().await;
         drop(listener);
         for kind in [CheckKind::Connect, http("GET")] {
-            let finding = Probe::new(&check(kind), "app").run(&address).await;
+            let finding = run(&Probe::new(&check(kind), "app"), &address).await;
             assert_eq!((finding.verdict, &*finding.detail), (Verdict::Bad, "connection refused"));
         }
     }
@@ -354,7 +375,7 @@ mod tests {
     #[tokio::test]
     async fn an_accepted_connection_is_enough_for_a_connect_check() {
         let (_listener, address) = listener().await;
-        let finding = Probe::new(&check(CheckKind::Connect), "app").run(&address).await;
+        let finding = run(&Probe::new(&check(CheckKind::Connect), "app"), &address).await;
         assert_eq!((finding.verdict, &*finding.detail), (Verdict::Good, "connected"));
     }
 
@@ -366,7 +387,7 @@ mod tests {
         let probe = Probe::new(&check(http("GET")), &address.to_string());
         let request = probe.request.clone().map(String::from_utf8);
         assert!(request.is_some_and(|text| text.expect("text").contains("\r\nHost: localhost\r\n")));
-        assert_eq!(probe.run(&address).await.detail, "no socket at this path");
+        assert_eq!(run(&probe, &address).await.detail, "no socket at this path");
 
         let listener = UnixListener::bind(&path).expect("bind");
         let serve = async {
@@ -374,17 +395,20 @@ mod tests {
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("write");
             stream
         };
-        let (finding, _stream) = tokio::join!(probe.run(&address), serve);
+        let (finding, _stream) = tokio::join!(run(&probe, &address), serve);
         assert_eq!(finding.detail, "status 200");
     }
 
     #[test]
     fn what_this_machine_lacks_says_nothing_of_the_server() {
-        let verdict = |errno: Errno| judge(Err(Fault::Socket(errno.into()))).0;
+        let address = || Address::Ip("127.0.0.1:80".parse().expect("an address"));
+        let verdict = |errno: Errno| judge(&vec![(address(), Fault::Socket(errno.into()))]).0;
         assert_eq!(verdict(Errno::MFILE), Verdict::Nothing);
         assert_eq!(verdict(Errno::ADDRNOTAVAIL), Verdict::Nothing);
         assert_eq!(verdict(Errno::CONNREFUSED), Verdict::Bad);
         assert_eq!(verdict(Errno::HOSTUNREACH), Verdict::Bad);
+        let mixed = [Errno::MFILE, Errno::CONNREFUSED].map(|errno| (address(), Fault::Socket(errno.into())));
+        assert_eq!(judge(&mixed.into()).0, Verdict::Bad);
         assert_eq!(in_words(&Errno::PROTO.into()), "Protocol error");
     }
 }

@@ -2,7 +2,6 @@
 //! understand as hyper does. We may refuse more.
 
 use std::future::poll_fn;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
@@ -45,8 +44,7 @@ fn server(bytes: &[u8], step: usize) -> UnixStream {
 }
 
 async fn ours(bytes: &[u8], step: usize, head: bool) -> Result<Seen, ResponseError> {
-    let address = Address::Unix(PathBuf::from("/nowhere"));
-    let mut connection = Connection::over(Stream::Unix(server(bytes, step)), address);
+    let mut connection = Connection::over(Stream::Unix(server(bytes, step)), None, 0);
     let shared = ReadBuffer::default();
     connection.begin();
     let asked = Asked { head, upgrade: false };

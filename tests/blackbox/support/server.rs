@@ -14,7 +14,11 @@ pub struct Server {
 
 impl Server {
     pub fn new() -> Self {
-        let (listener, address) = super::socket();
+        Self::on(super::socket().0)
+    }
+
+    pub fn on(listener: TcpListener) -> Self {
+        let address = listener.local_addr().expect("address");
         Self { listener, address }
     }
 
