@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
+use listenfd::ListenFd;
 use rustix::process::Signal;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -194,16 +195,29 @@ pub fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
 }
 
-/// Signals that ask nginx and HAProxy for something, and whose default is to end a process: a habit must not.
-pub const OF_OTHER_PROXIES: [Signal; 2] = [Signal::USR1, Signal::USR2];
-
-/// Keeps `signals` from having any effect on this thread and those that it starts later.
+/// Keeps every signal from having any effect on this thread and those that it starts later, but for those that say
+/// that the program is broken, and KILL and STOP. What others mean is for [`Signals`]. A limit that is hit (XFSZ, XCPU),
+/// a terminal (TSTP, TTIN, TTOU), a habit from nginx or HAProxy (QUIT, USR1, WINCH …) or a timer must not end or stop a
+/// process that serves.
 ///
 /// # Errors
 /// Whatever `pthread_sigmask(3)` says.
-pub fn ignore(signals: &[Signal]) -> io::Result<()> {
-    block(signals).map(drop)
+pub fn ignore_signals() -> io::Result<()> {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises the set that it is given.
+    unsafe { libc::sigfillset(set.as_mut_ptr()) };
+    // SAFETY: initialised just above.
+    let mut set = unsafe { set.assume_init() };
+    for signal in OF_FAULTS {
+        // SAFETY: `set` is an initialised set; an invalid signal number only makes the call fail.
+        unsafe { libc::sigdelset(&raw mut set, signal.as_raw()) };
+    }
+    block_set(&set)
 }
+
+/// What a process gets for a fault of its own, and ABRT, with which the supervisor ends a worker that hangs.
+const OF_FAULTS: [Signal; 7] =
+    [Signal::ILL, Signal::TRAP, Signal::ABORT, Signal::BUS, Signal::FPE, Signal::SEGV, Signal::SYS];
 
 /// Asserts `O_NONBLOCK` on `socket`. The flag belongs to the socket itself, not to the descriptor: any unit that names
 /// the socket without `NonBlocking=yes` takes it away from everybody, so it is asserted again before each hand-over.
@@ -251,6 +265,13 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// The descriptor at `index` of those that systemd passed, whatever it is; none when it was taken before.
+pub fn passed(passed: &mut ListenFd, index: usize) -> Option<OwnedFd> {
+    let number = passed.take_raw_fd(index).ok()??;
+    // SAFETY: listenfd checks that the descriptor is open, and gives it away once.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 fn block(signals: &[Signal]) -> io::Result<libc::sigset_t> {
     let mut set = MaybeUninit::uninit();
     // SAFETY: sigemptyset initialises the set that it is given.
@@ -261,9 +282,14 @@ fn block(signals: &[Signal]) -> io::Result<libc::sigset_t> {
         // SAFETY: `set` is an initialised set; an invalid signal number only makes the call fail.
         unsafe { libc::sigaddset(&raw mut set, signal.as_raw()) };
     }
+    block_set(&set)?;
+    Ok(set)
+}
+
+fn block_set(set: &libc::sigset_t) -> io::Result<()> {
     // SAFETY: `set` is initialised; a null pointer says that the old mask is not wanted.
-    match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) } {
-        0 => Ok(set),
+    match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::from_ref(set), std::ptr::null_mut()) } {
+        0 => Ok(()),
         code => Err(io::Error::from_raw_os_error(code)),
     }
 }

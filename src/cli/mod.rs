@@ -41,8 +41,9 @@ enum Command {
     ///
     /// Holds the listening sockets, starts a worker that serves, and replaces it at each reload. Sockets come from
     /// socket units by their FileDescriptorName=, or are bound where the configuration says. Runs in a terminal too,
-    /// as any user. SIGHUP reloads, SIGTERM and SIGINT stop once what is open is finished, a second one stops at once.
-    /// SIGUSR1 and SIGUSR2, which other proxies go by, do nothing.
+    /// as any user. SIGHUP reloads, SIGTERM, SIGINT and SIGQUIT stop once what is open is finished, a second one stops
+    /// at once. Other signals do nothing, also those that other proxies go by or a terminal sends; a worker takes none
+    /// but what a fault of its own brings, SIGABRT, SIGSTOP and SIGKILL.
     #[command(after_long_help = EXIT_STATUS)]
     Run(Run),
     /// Apply the configuration as it is on disk now, and wait for the verdict

@@ -42,7 +42,7 @@ pub(super) fn not_asked(fault: &AskError) -> ExitCode {
             eprintln!("hint: start it with `systemctl start proxy`, or say with --run-dir where it runs");
         }
         AskError::Connect { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            eprintln!("hint: only root and the user of the service may ask: try `sudo`");
+            eprintln!("hint: only root, the user of the service and members of its group may ask: try `sudo`");
         }
         AskError::Closed => {
             eprintln!("hint: only root and the user of the service may ask; `journalctl -u proxy` says more")

@@ -15,7 +15,7 @@ use rustix::net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::payload::Payload;
+use super::payload::{self, Payload};
 
 /// The most descriptors that go with one message. The kernel takes 253; one is kept for the message itself.
 pub const MOST_DESCRIPTORS: usize = 250;
@@ -97,6 +97,14 @@ impl Channel {
     /// # Errors
     /// See [`ChannelError`]; a full table of descriptors is among it.
     pub fn receive<M: DeserializeOwned>(&self) -> Result<Received<M>, ChannelError> {
+        self.receive_at_most(payload::LARGEST)
+    }
+
+    /// The same, when it has at most so many bytes.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn receive_at_most<M: DeserializeOwned>(&self, most: u64) -> Result<Received<M>, ChannelError> {
         let mut packet = vec![0; LARGEST_INLINE + 1];
         let Some((length, mut descriptors)) = self.receive_packet(&mut packet)? else {
             return Ok(Received::Nothing);
@@ -107,7 +115,7 @@ impl Channel {
         packet.truncate(length);
         if packet == IN_PAYLOAD {
             let payload = Payload::from(descriptors.pop().ok_or(ChannelError::Incomplete)?);
-            packet = payload.read().map_err(ChannelError::Receive)?;
+            packet = payload.read_at_most(most).map_err(ChannelError::Receive)?;
         }
         let message = serde_json::from_slice(&packet).map_err(ChannelError::NotUnderstood)?;
         Ok(Received::Message(message, descriptors))
@@ -226,6 +234,13 @@ mod tests {
         let (_, descriptors) = message(there.receive::<String>().expect("receive"));
         assert_eq!(descriptors.len(), MOST_DESCRIPTORS);
         assert!(rustix::io::fcntl_getfd(&descriptors[0]).expect("flags").contains(rustix::io::FdFlags::CLOEXEC));
+    }
+
+    #[test]
+    fn a_message_larger_than_wanted_is_not_read() {
+        let (here, there) = Channel::pair().expect("pair");
+        here.send(&"x".repeat(2 << 20), &[]).expect("send");
+        assert!(matches!(there.receive_at_most::<String>(1 << 20), Err(ChannelError::Receive(_))));
     }
 
     #[test]

@@ -18,7 +18,7 @@
 //! worker      Finished                         and exits
 //! ```
 //! `Ping` is answered by `Pong` at any time, once every thread of the worker has answered; `Snapshot` by `Snapshot`
-//! with what the worker knows, for the next generation. `Unfit` comes at any time from one that finds that it cannot
+//! with what the worker knows, for the next generation; one that serves says it unasked, too. `Unfit` comes at any time from one that finds that it cannot
 //! serve.
 
 use std::fmt;
@@ -170,8 +170,11 @@ pub enum ToSupervisor {
     Loaded {
         /// The same for equal effective configurations.
         config_hash: String,
+        /// Every listener that it may [`ToSupervisor::Bind`], with its address; workers of 0.1 do not say.
+        #[serde(default)]
+        may_bind: Option<Vec<Held>>,
     },
-    /// Asks for a listener that systemd did not pass.
+    /// Asks for a listener that systemd did not pass. Only between [`ToWorker::Build`] and [`ToSupervisor::Ready`].
     Bind {
         /// Its name.
         listener: String,
@@ -180,8 +183,8 @@ pub enum ToSupervisor {
     },
     /// Asks for what the generation before knows of servers and the like.
     Recall,
-    /// Answer to [`ToWorker::Snapshot`]: the memory is the descriptor; opaque to the supervisor. None when it could
-    /// not be made.
+    /// Answer to [`ToWorker::Snapshot`], and said unasked by one that serves: the memory is the descriptor; opaque to
+    /// the supervisor. None when it could not be made.
     Snapshot,
     /// The configuration cannot be served; the worker exits.
     Refused(Refused),

@@ -30,10 +30,23 @@ impl Payload {
     /// All the bytes. Does not move the position of the file, which every holder of the descriptor shares.
     ///
     /// # Errors
-    /// When there are more than [`LARGEST`] bytes, or they cannot be read.
+    /// When there are more than [`LARGEST`] bytes, or they cannot be read. When it is no sealed memory file: reading
+    /// another file could wait.
     pub fn read(&self) -> io::Result<Vec<u8>> {
+        self.read_at_most(LARGEST)
+    }
+
+    /// The same, when there are at most so many bytes.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn read_at_most(&self, most: u64) -> io::Result<Vec<u8>> {
+        let seals = rustix::fs::fcntl_get_seals(&self.file)?;
+        if !seals.contains(SealFlags::WRITE | SealFlags::SHRINK) {
+            return Err(io::Error::other("the payload can be changed"));
+        }
         let length = self.file.metadata()?.len();
-        if length > LARGEST {
+        if length > most {
             return Err(io::Error::other("the payload is too large"));
         }
         let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];

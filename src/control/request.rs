@@ -40,6 +40,17 @@ pub enum Wish {
     Sources,
 }
 
+impl Wish {
+    /// Whether it changes what serves. What does not is for members of the group, too.
+    #[must_use]
+    pub fn changes(self) -> bool {
+        match self {
+            Self::Reload | Self::ReloadWith(_) | Self::Confirmed => true,
+            Self::Status | Self::Sources => false,
+        }
+    }
+}
+
 /// How a reload is to go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conditions {

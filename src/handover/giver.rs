@@ -13,6 +13,7 @@ use super::welcome::{Reach, Welcome};
 use crate::config::Config;
 use crate::control::channel::{Channel, ChannelError};
 use crate::control::link::Link;
+use crate::control::tally::Tally;
 
 /// The sending end of a link.
 pub struct Giver {
@@ -26,6 +27,10 @@ pub struct Giver {
     sent: VecDeque<Sent>,
     number: u64,
     moved: u64,
+    /// Tells the supervisor which connections are not lost with this process.
+    tally: Option<Tally>,
+    /// The other end said what makes no sense: what was sent and not acknowledged may be its own or ours.
+    confused: bool,
 }
 
 struct Sent {
@@ -40,6 +45,8 @@ pub struct Report {
     pub moved: u64,
     /// How many were on their way when the link ended, and stayed.
     pub returned: u64,
+    /// How many may be with either side, and were closed here.
+    pub lost: u64,
     /// Why the link ended before the connections did.
     pub broken: Option<GiveError>,
 }
@@ -62,6 +69,9 @@ pub enum GiveError {
     /// What it says is out of order.
     #[error("the other generation acknowledged what was not sent")]
     Confused,
+    /// It cannot take more, for lack of descriptors or the like.
+    #[error("the other generation cannot take more: {0}")]
+    Refused(String),
     /// The link failed.
     #[error("the link failed")]
     Failed(#[from] ChannelError),
@@ -79,7 +89,26 @@ impl Giver {
         let link = Link::new(channel).map_err(GiveError::Link)?;
         let reach = Arc::new(OnceLock::new());
         let (heir, offers) = Heir::new(reach.clone());
-        Ok((Self { link, reach, offers, next: None, sent: VecDeque::new(), number: 0, moved: 0 }, heir))
+        Ok((
+            Self {
+                link,
+                reach,
+                offers,
+                next: None,
+                sent: VecDeque::new(),
+                number: 0,
+                moved: 0,
+                tally: None,
+                confused: false,
+            },
+            heir,
+        ))
+    }
+
+    /// Counts what is on its way in `tally`.
+    #[must_use]
+    pub fn counting(self, tally: Tally) -> Self {
+        Self { tally: Some(tally), ..self }
     }
 
     /// Hears what the other generation takes of ours, which is made from `config` and welcomes as `own`. It may be slow:
@@ -122,20 +151,42 @@ impl Giver {
             give_back(offer);
         }
         self.settle().await;
+        let mut lost = 0;
         for offer in std::mem::take(&mut self.sent).into_iter().flat_map(|batch| batch.offers) {
-            returned += 1;
-            give_back(offer);
+            self.tally.iter().for_each(|tally| tally.settled(1));
+            if self.confused {
+                lost += 1;
+                drop(offer);
+            } else {
+                returned += 1;
+                give_back(offer);
+            }
         }
-        Report { moved: self.moved, returned, broken }
+        Report { moved: self.moved, returned, lost, broken }
     }
 
-    /// What was sent is ours again only once the other end is gone: until then it may be taken.
+    /// What was sent is ours again only once the other end is gone: until then it may be taken. And only if all that it
+    /// said made sense.
     async fn settle(&mut self) {
         while !self.sent.is_empty() {
-            match self.link.hear().await {
-                Ok(Some((word, _))) => drop(self.acknowledged(word)),
-                Err(ChannelError::NotUnderstood(_) | ChannelError::Incomplete) => {}
-                Ok(None) | Err(ChannelError::Receive(_) | ChannelError::Send(_)) => return,
+            let heard = self.link.hear().await;
+            let failed = matches!(heard, Err(ChannelError::Receive(_) | ChannelError::Send(_)));
+            match self.heard(heard) {
+                Ok(Some(word)) => drop(self.acknowledged(word)),
+                Ok(None) => return,
+                Err(_) if failed => return,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// A word, or the end. One that is not understood may have been an acknowledgement.
+    fn heard<D>(&mut self, heard: Result<Option<(ToGiver, D)>, ChannelError>) -> Result<Option<ToGiver>, GiveError> {
+        match heard {
+            Ok(heard) => Ok(heard.map(|(word, _)| word)),
+            Err(fault) => {
+                self.confused = true;
+                Err(fault.into())
             }
         }
     }
@@ -149,16 +200,17 @@ impl Giver {
             }
             tokio::select! {
                 biased;
-                heard = self.link.hear() => match heard? {
-                    Some((word, _)) => self.acknowledged(word)?,
+                heard = self.link.hear() => match self.heard(heard)? {
+                    Some(word) => self.acknowledged(word)?,
                     None => return Err(GiveError::Gone),
                 },
                 offer = self.offers.recv(), if has_room => match offer {
                     Some(offer) => self.next = Some(offer),
                     None if self.sent.is_empty() => return Ok(()),
                     None => {
-                        let heard = self.link.hear().await?;
-                        self.acknowledged(heard.ok_or(GiveError::Gone)?.0)?;
+                        let heard = self.link.hear().await;
+                        let word = self.heard(heard)?.ok_or(GiveError::Gone)?;
+                        self.acknowledged(word)?;
                     }
                 },
             }
@@ -178,12 +230,14 @@ impl Giver {
         }
         let number = self.number;
         self.number += 1;
+        self.tally.iter().for_each(|tally| tally.on_their_way(offers.len()));
         match self.send_batch(number, &offers).await {
             Ok(()) => {
                 self.sent.push_back(Sent { number, offers });
                 Ok(())
             }
             Err(fault) => {
+                self.tally.iter().for_each(|tally| tally.settled(offers.len()));
                 offers.into_iter().for_each(give_back); // a packet goes whole or not at all
                 Err(fault)
             }
@@ -197,21 +251,25 @@ impl Giver {
     }
 
     fn acknowledged(&mut self, word: ToGiver) -> Result<(), GiveError> {
-        let ToGiver::Taken { number } = word else { return Err(GiveError::Confused) };
-        match self.sent.pop_front() {
-            Some(batch) if batch.number == number => {
-                self.moved += batch.offers.len() as u64;
-                for Offer { parcel, answer } in batch.offers {
-                    drop(parcel); // theirs
-                    let _ = answer.send(Ok(())); // who offered it may have been cut meanwhile
-                }
-                Ok(())
+        let number = match word {
+            ToGiver::Taken { number } => number,
+            ToGiver::Refused { why } => return Err(GiveError::Refused(why)),
+            ToGiver::Welcome(_) => {
+                self.confused = true;
+                return Err(GiveError::Confused);
             }
-            batch => {
-                self.sent.extend(batch);
-                Err(GiveError::Confused)
-            }
+        };
+        let Some(batch) = self.sent.pop_front_if(|oldest| oldest.number == number) else {
+            self.confused = true;
+            return Err(GiveError::Confused);
+        };
+        self.moved += batch.offers.len() as u64;
+        self.tally.iter().for_each(|tally| tally.settled(batch.offers.len()));
+        for Offer { parcel, answer } in batch.offers {
+            drop(parcel); // theirs
+            let _ = answer.send(Ok(())); // who offered it may have been cut meanwhile
         }
+        Ok(())
     }
 }
 

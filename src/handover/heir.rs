@@ -76,7 +76,8 @@ impl Place {
         match answered.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(parcel)) => Err(Returned::Whole(Box::new(parcel))),
-            Err(_) => Err(Returned::Lost), // only when the main thread ends before us
+            // the main thread ended before us, or nothing says who has it
+            Err(_) => Err(Returned::Lost),
         }
     }
 }

@@ -33,6 +33,12 @@ pub enum ToGiver {
         /// [`Batch::number`].
         number: u64,
     },
+    /// The last word: a batch could not be received whole, and it and all that follow are not taken. Who does not know
+    /// this word takes it for the end of the link.
+    Refused {
+        /// In words.
+        why: String,
+    },
 }
 
 /// Some connections. The descriptors are those of each connection in turn, then one with the bytes of all, if there

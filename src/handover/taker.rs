@@ -8,6 +8,7 @@ use super::parcel::Parcel;
 use super::welcome::Welcome;
 use crate::control::channel::{Channel, ChannelError};
 use crate::control::link::Link;
+use crate::observe::WithCauses;
 
 /// The receiving end of a link.
 #[derive(Debug)]
@@ -49,17 +50,29 @@ impl Taker {
     /// # Errors
     /// When the link is of no use any more.
     pub async fn next(&self) -> Result<Option<Vec<Parcel>>, TakeError> {
-        let Some((batch, descriptors)) = self.link.hear::<Batch>().await? else {
-            return Ok(None);
+        let batch = match self.link.hear::<Batch>().await {
+            Ok(batch) => batch,
+            Err(fault) => return Err(self.refuse(fault.into())),
         };
+        let Some((batch, descriptors)) = batch else { return Ok(None) };
         let number = batch.number;
-        let parcels = unpack(batch, descriptors)?;
+        let parcels = unpack(batch, descriptors).map_err(|fault| self.refuse(fault.into()))?;
         match self.link.send(&ToGiver::Taken { number }, &[]).await {
             Ok(()) => Ok(Some(parcels)),
             // a giver that is gone has left them to us alone
             Err(ChannelError::Send(fault)) if is_gone(&fault) => Ok(Some(parcels)),
             Err(fault) => Err(fault.into()),
         }
+    }
+}
+
+impl Taker {
+    /// Says why nothing more is taken: the giver would think that this process is gone.
+    fn refuse(&self, fault: TakeError) -> TakeError {
+        let why = WithCauses(&fault).to_string();
+        // a giver that reads nothing hears the end of the link
+        let _ = self.link.say(&ToGiver::Refused { why }, &[]);
+        fault
     }
 }
 

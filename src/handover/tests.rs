@@ -9,11 +9,13 @@ use proptest::prelude::*;
 
 use super::giver::{GiveError, Giver};
 use super::heir::{Heir, Returned};
+use super::message::{Batch, ToGiver, unpack};
 use super::parcel::{ClientFacts, Course, Load, Parcel, Story, Try, TunnelParcel};
 use super::taker::Taker;
 use super::welcome::Welcome;
 use crate::config::Config;
 use crate::control::channel::Channel;
+use crate::control::link::Link;
 use crate::observe::record::{Outcome, Protocol, RequestId, Timers};
 
 fn config() -> Config {
@@ -281,6 +283,87 @@ proptest! {
             }
         }
     }
+}
+
+/// Offers `count` connections to a taker that acknowledges batches by these numbers above the right ones, and keeps
+/// whatever came. Gives which connections each side has in the end.
+async fn hand_over_to_a_confused_one(count: u32, above: &[u64]) -> (Vec<u32>, Vec<u32>) {
+    let (here, there) = Channel::pair().expect("pair");
+    let (giver, heir) = Giver::open(here).expect("giver");
+    let link = Link::new(there).expect("link");
+    link.say(&ToGiver::Welcome(Welcome::new(&config(), &[])), &[]).expect("said");
+    giver.hear(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
+    let giving = tokio::task::spawn_local(giver.run());
+    let (mut offers, mut clients) = (Vec::new(), Vec::new());
+    for number in 0..count {
+        let (parcel, client) = idle(number, b"");
+        clients.push(client);
+        let heir = heir.clone();
+        offers.push(tokio::task::spawn_local(async move {
+            let Some(place) = heir.place().await else { return Some(number) };
+            match place.give(parcel).await {
+                Ok(()) | Err(Returned::Lost) => None,
+                Err(Returned::Whole(parcel)) => Some(parcel.client.exchanges),
+            }
+        }));
+    }
+    drop(heir);
+    let mut taken = Vec::new();
+    for above in above {
+        let heard = tokio::time::timeout(Duration::from_millis(50), link.hear::<Batch>()).await;
+        let Ok(Ok(Some((batch, descriptors)))) = heard else { break };
+        let number = batch.number + above;
+        let parcels = unpack(batch, descriptors).expect("whole");
+        taken.extend(parcels.iter().map(|parcel| parcel.client.exchanges));
+        // who gives may have heard enough
+        let _ = link.say(&ToGiver::Taken { number }, &[]);
+    }
+    drop(link);
+    let report = giving.await.expect("no panic");
+    let mut kept = Vec::new();
+    for offer in offers {
+        kept.extend(offer.await.expect("no panic"));
+    }
+    assert_eq!(report.moved + report.returned + report.lost, u64::from(count) - not_offered(&kept, &report));
+    (kept, taken)
+}
+
+/// Those that found no place were never on their way.
+fn not_offered(kept: &[u32], report: &super::giver::Report) -> u64 {
+    kept.len() as u64 - report.returned
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn nothing_goes_on_here_that_a_taker_may_have_which_acknowledges_what_was_not_sent(
+        count in 1..800_u32, above in prop::collection::vec(prop_oneof![3 => Just(0_u64), 1 => 1..3_u64], 0..6)
+    ) {
+        let (kept, taken) = run(hand_over_to_a_confused_one(count, &above));
+        let both: Vec<_> = kept.iter().filter(|number| taken.contains(number)).collect();
+        prop_assert!(both.is_empty(), "served twice: {both:?}, acknowledged {above:?}");
+    }
+}
+
+#[test]
+fn a_taker_that_cannot_receive_a_batch_says_so_and_the_giver_keeps_it() {
+    run(async {
+        let (here, there) = Channel::pair().expect("pair");
+        let (giver, heir) = Giver::open(here).expect("giver");
+        let link = Link::new(there).expect("link");
+        link.say(&ToGiver::Welcome(Welcome::new(&config(), &[])), &[]).expect("said");
+        giver.hear(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
+        let giving = tokio::task::spawn_local(giver.run());
+        let place = heir.place().await.expect("a place");
+        let offered = tokio::task::spawn_local(place.give(idle(1, b"").0));
+        assert!(link.hear::<Batch>().await.expect("heard").is_some());
+        link.say(&ToGiver::Refused { why: "too many open files".to_owned() }, &[]).expect("said");
+        drop((link, heir));
+        assert!(matches!(offered.await.expect("no panic"), Err(Returned::Whole(_))));
+        let report = giving.await.expect("no panic");
+        assert_eq!(report.returned, 1);
+        assert!(matches!(report.broken, Some(GiveError::Refused(_))), "{report:?}");
+    });
 }
 
 #[test]

@@ -9,10 +9,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, Mode};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 pub use self::carry::Carried;
+use super::place::Place;
 use crate::control::PROTOCOL;
 use crate::control::channel::{Channel, Received};
 use crate::control::request::{Reply, Request, Wish, socket_path};
@@ -22,8 +23,11 @@ use crate::control::request::{Reply, Request, Wish, socket_path};
 pub struct Clients {
     socket: OwnedFd,
     path: PathBuf,
-    /// Locked for as long as this supervisor lives, so that two never share a directory.
-    directory: File,
+    /// A file of the run directory that is locked for as long as this supervisor lives, so that two never share the
+    /// directory. Its owner alone can open it: what others can open they can lock.
+    lock: File,
+    /// The file of the socket; a later one at the same path is not removed.
+    place: Option<Place>,
     last: u64,
     /// New connections cannot be taken before then: there was no descriptor left.
     deaf_until: Option<Instant>,
@@ -33,6 +37,8 @@ pub struct Clients {
 #[derive(Debug)]
 struct Client {
     channel: Channel,
+    /// It is root's, or of the user that this process runs as. Any other member of the group may only look.
+    may_change: bool,
     /// Must have asked by then; none once it has.
     until: Option<Instant>,
 }
@@ -72,13 +78,15 @@ impl Clients {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(run_dir: &Path) -> Result<Self, OpenError> {
-        let directory = lock(run_dir)?;
+        let lock = lock(run_dir)?;
         let path = socket_path(run_dir);
         let socket = bind(&path).map_err(|source| OpenError::Bind { path: path.clone(), source })?;
-        Ok(Self { socket, path, directory, last: 0, deaf_until: None, connected: HashMap::new() })
+        let place = Place::of(&path);
+        Ok(Self { socket, path, lock, place, last: 0, deaf_until: None, connected: HashMap::new() })
     }
 
-    /// Takes new connections of those who may ask: root, and the user that this process runs as.
+    /// Takes new connections. The mode of the socket says who may look: root, and the user and the group that this
+    /// process runs as.
     pub fn accept(&mut self, now: Instant) {
         while self.connected.len() < MOST_CLIENTS {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -93,12 +101,10 @@ impl Clients {
     }
 
     fn welcome(&mut self, socket: OwnedFd, now: Instant) {
-        if !is_allowed(&socket) {
-            return; // closed: the caller says so
-        }
+        let may_change = may_change(&socket);
         if let Ok(channel) = Channel::from_socket(socket) {
             self.last += 1;
-            self.connected.insert(self.last, Client { channel, until: Some(now + TIME_TO_ASK) });
+            self.connected.insert(self.last, Client { channel, may_change, until: Some(now + TIME_TO_ASK) });
         }
     }
 
@@ -109,6 +115,11 @@ impl Clients {
             Ok(Received::Nothing) => None,
             Ok(Received::Message(request, _)) if request.protocol == PROTOCOL => {
                 client.until = None;
+                if request.wish.changes() && !client.may_change {
+                    let text = "only root and the user of the service may ask for that; members of its group may look";
+                    self.reply(number, &Reply::Declined(text.to_owned()));
+                    return None;
+                }
                 Some(request.wish)
             }
             Ok(Received::Message(request, _)) => {
@@ -163,29 +174,35 @@ impl Clients {
 
 impl Drop for Clients {
     fn drop(&mut self) {
-        // the directory is still locked, so this is our own; if it is gone already that is fine
-        let _ = std::fs::remove_file(&self.path);
+        // if it is gone already that is fine
+        let _ = self.place.as_ref().map(|place| place.remove(&self.path));
     }
 }
 
 fn lock(run_dir: &Path) -> Result<File, OpenError> {
     let path = run_dir.to_owned();
-    let opened = std::fs::create_dir_all(run_dir).and_then(|()| File::open(run_dir));
-    let directory = match opened {
-        Ok(directory) => directory,
+    let opened = std::fs::create_dir_all(run_dir).and_then(|()| {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(run_dir.join(LOCK), flags, Mode::from_raw_mode(0o600))?);
+        // one that an administrator made by hand could be opened by others
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(0o600))?;
+        Ok(file)
+    });
+    let lock = match opened {
+        Ok(lock) => lock,
         Err(source) => return Err(OpenError::RunDir { path, source }),
     };
-    match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(directory),
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
         Err(rustix::io::Errno::AGAIN) => Err(OpenError::InUse { path }),
         Err(fault) => Err(OpenError::RunDir { path, source: fault.into() }),
     }
 }
 
 fn bind(path: &Path) -> io::Result<OwnedFd> {
-    match std::fs::remove_file(path) {
-        Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
-        _ => {} // it was of a supervisor that died: the lock is ours
+    // one that is there is of a supervisor that died, since the lock is ours; anything but a socket is in the way
+    if let Some(left) = Place::of(path) {
+        left.remove(path)?;
     }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
@@ -197,11 +214,13 @@ fn bind(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn is_allowed(socket: &OwnedFd) -> bool {
+fn may_change(socket: &OwnedFd) -> bool {
     let peer = rustix::net::sockopt::socket_peercred(socket);
     peer.is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid())
 }
 
+/// The file in the run directory that is locked.
+const LOCK: &str = "supervisor.lock";
 const MOST_CLIENTS: usize = 256;
 /// More callers than this wait in connect(2).
 const BACKLOG: i32 = 1024;
@@ -224,6 +243,36 @@ mod tests {
         drop(first);
         assert!(!socket_path(run_dir.path()).exists());
         Clients::open(run_dir.path()).expect("free again");
+    }
+
+    #[test]
+    fn a_lock_on_the_directory_that_anybody_can_take_is_in_nobodys_way() {
+        let run_dir = tempfile::tempdir().expect("directory");
+        let directory = File::open(run_dir.path()).expect("open");
+        rustix::fs::flock(&directory, FlockOperation::LockShared).expect("locked");
+        let _clients = Clients::open(run_dir.path()).expect("open");
+        let mode = std::fs::metadata(run_dir.path().join(LOCK)).expect("the lock").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{mode:o}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_in_the_way_and_stays() {
+        let run_dir = tempfile::tempdir().expect("directory");
+        let path = socket_path(run_dir.path());
+        std::fs::write(&path, "mine").expect("write");
+        assert!(matches!(Clients::open(run_dir.path()), Err(OpenError::Bind { .. })));
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), "mine");
+    }
+
+    #[test]
+    fn a_socket_that_another_process_bound_at_the_same_path_is_not_removed() {
+        let run_dir = tempfile::tempdir().expect("directory");
+        let clients = Clients::open(run_dir.path()).expect("open");
+        let path = socket_path(run_dir.path());
+        std::fs::remove_file(&path).expect("remove");
+        let _other = std::os::unix::net::UnixListener::bind(&path).expect("bind");
+        drop(clients);
+        assert!(path.exists());
     }
 
     #[test]

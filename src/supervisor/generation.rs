@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::process::Program;
 use super::upgrade::moment;
-use crate::control::message::{Finished, Pong, Ready};
+use crate::control::message::{Finished, Held, Pong, Ready};
 use crate::control::tally::Inside;
 
 /// A worker made from one configuration and one binary.
@@ -32,6 +32,9 @@ pub struct Generation {
     pub ready: Option<Ready>,
     /// Whether its binary and configuration are good enough to make the next worker from, should it die.
     pub proven: bool,
+    /// What it may have bound, as it said before it was built; none of a worker of 0.1, which does not say.
+    #[serde(default)]
+    pub may_bind: Option<Vec<Held>>,
     /// Its signs of life.
     pub pulse: Pulse,
     /// It closed its channel: gone by then, or killed.
@@ -52,7 +55,8 @@ pub struct Generation {
     pub memory: u64,
 }
 
-/// Where a generation stands. Every state but `Serving`, `Yielding` and `Parked` has a deadline.
+/// Where a generation stands. Every state has a deadline: `Serving`, `Yielding`, `Parked` and `Draining` for the answer
+/// to a ping, all but the first three of them for the state itself.
 ///
 /// ```text
 /// Starting ─Ready─▶ Entering ─Serving─▶ Serving ──the next one serves──▶ Parking ──Parked──▶ Parked
@@ -151,6 +155,7 @@ impl Generation {
             made: now,
             ready: None,
             proven: false,
+            may_bind: None,
             pulse: Pulse::default(),
             closed: None,
             finished: None,
@@ -237,7 +242,7 @@ impl Generation {
     /// Whether it answers pings in the state that it is in.
     #[must_use]
     pub fn is_pinged(&self) -> bool {
-        matches!(self.state, State::Serving { .. } | State::Parked | State::Draining { .. })
+        matches!(self.state, State::Serving { .. } | State::Yielding | State::Parked | State::Draining { .. })
     }
 
     /// One word for where it stands.

@@ -5,12 +5,14 @@
 mod carry;
 
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 pub use self::carry::Carried;
+use super::place::Place;
 use crate::control::message::{BindAddress, Held};
 use crate::observe::event::Event;
 use crate::sys::never_block;
@@ -29,6 +31,9 @@ pub struct Listeners {
 struct Listener {
     held: Held,
     socket: OwnedFd,
+    /// The file of a unix socket that was bound here; none of one that came from systemd's store, of which nothing says
+    /// whether its file is still there.
+    place: Option<Place>,
 }
 
 impl Listeners {
@@ -46,7 +51,7 @@ impl Listeners {
                 Origin::Bound => address.ok(),
             };
             let held = Held { listener: passed.name, bound };
-            listeners.list.push(Listener { held, socket: passed.socket });
+            listeners.list.push(Listener { held, socket: passed.socket, place: None });
         }
         (listeners, events)
     }
@@ -74,15 +79,15 @@ impl Listeners {
         if let Some(index) = self.list.iter().position(|one| one.held == held) {
             return Ok((&self.list[index].socket, Vec::new()));
         }
-        let socket = match self.list.iter().find(|one| one.held.bound == held.bound) {
+        let (socket, place) = match self.list.iter().find(|one| is_at(one.held.bound.as_ref(), address)) {
             // the listener has another name now: a second socket at the same address cannot be had
-            Some(renamed) => renamed.socket.try_clone()?,
-            None => bind(address)?,
+            Some(renamed) => (renamed.socket.try_clone()?, renamed.place),
+            None => (bind(address)?, place(address)),
         };
         let local = local_address(&socket)?;
         let mut events = vec![Event::ListenerBound { listener: listener.to_owned(), address: local.to_string() }];
         events.extend(self.store(listener, &socket, notify).map(|text| Event::SupervisorWarning { text }));
-        self.list.push(Listener { held, socket });
+        self.list.push(Listener { held, socket, place });
         Ok((&self.list[self.list.len() - 1].socket, events))
     }
 
@@ -137,24 +142,62 @@ impl Listeners {
             // should it fail: a restart closes this one socket, and binds it again
             let _ = notify.store(&listener.held.listener, listener.socket.as_fd());
         }
-        if let Some(BindAddress::Unix(path)) = address
+        if let (Some(BindAddress::Unix(path)), Some(place)) = (address, &dropped.place)
             && !self.list.iter().any(|one| one.held.bound == *address)
         {
             // a path that nobody listens on any more; if it is gone, so much the better
-            let _ = std::fs::remove_file(path);
+            let _ = place.remove(path);
         }
     }
 }
 
+/// Whether a socket that is bound at `bound` is what one for `wanted` would be: one for every address may have IPv4
+/// alone.
+fn is_at(bound: Option<&BindAddress>, wanted: &BindAddress) -> bool {
+    match (bound, wanted) {
+        (Some(BindAddress::Ip(bound)), BindAddress::Ip(wanted)) if bound != wanted => {
+            wanted.ip() == Ipv6Addr::UNSPECIFIED
+                && *bound == SocketAddr::from((Ipv4Addr::UNSPECIFIED, wanted.port()))
+                && is_without_ipv6(&Socket::new(Domain::IPV6, Type::STREAM, None))
+        }
+        (bound, wanted) => bound == Some(wanted),
+    }
+}
+
+fn place(address: &BindAddress) -> Option<Place> {
+    match address {
+        BindAddress::Ip(_) => None,
+        BindAddress::Unix(path) => Place::of(path),
+    }
+}
+
 fn bind(address: &BindAddress) -> io::Result<OwnedFd> {
-    let (domain, address) = match address {
+    bind_with(address, |domain| Socket::new(domain, Type::STREAM.nonblocking(), None))
+}
+
+fn is_without_ipv6(socket: &io::Result<Socket>) -> bool {
+    let code = socket.as_ref().err().and_then(io::Error::raw_os_error);
+    code == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+fn bind_with(address: &BindAddress, open: impl Fn(Domain) -> io::Result<Socket>) -> io::Result<OwnedFd> {
+    let (mut domain, mut at) = match address {
         BindAddress::Ip(address) => (Domain::for_address(*address), SockAddr::from(*address)),
         BindAddress::Unix(path) => {
             remove_stale(path);
             (Domain::UNIX, SockAddr::unix(path)?)
         }
     };
-    let socket = Socket::new(domain, Type::STREAM.nonblocking(), None)?;
+    let mut socket = open(domain);
+    if let BindAddress::Ip(every) = address
+        && every.ip() == Ipv6Addr::UNSPECIFIED
+        && is_without_ipv6(&socket)
+    {
+        // every address of this machine is one of IPv4
+        (domain, at) = (Domain::IPV4, SocketAddr::from((Ipv4Addr::UNSPECIFIED, every.port())).into());
+        socket = open(domain);
+    }
+    let (socket, address) = (socket?, at);
     if domain == Domain::IPV6 {
         socket.set_only_v6(false)?;
     }
@@ -168,11 +211,13 @@ fn bind(address: &BindAddress) -> io::Result<OwnedFd> {
 
 /// A path that nobody listens on is left from an earlier run.
 fn remove_stale(path: &Path) {
+    let Some(left) = Place::of(path) else { return };
     // never waiting: one whose queue is full is alive, and must not stop the supervisor
     let knock = || Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?.connect(&SockAddr::unix(path)?);
     let refused = knock().err().map(|fault| fault.kind());
     if refused == Some(io::ErrorKind::ConnectionRefused) {
-        let _ = std::fs::remove_file(path); // bind says what is wrong if it cannot be removed
+        // to connect to another file is refused, too; that is not removed. bind says what is wrong if it is in the way
+        let _ = left.remove(path);
     }
 }
 
@@ -251,6 +296,48 @@ mod tests {
         assert_eq!(fault.kind(), io::ErrorKind::AddrInUse);
     }
 
+    #[test]
+    fn a_file_that_is_no_socket_is_not_removed_to_bind_at_its_path() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("listener");
+        std::fs::write(&path, "mine").expect("write");
+        let fault = Listeners::default()
+            .bind("one", &BindAddress::Unix(path.clone()), &mut Notify::silent())
+            .expect_err("taken");
+        assert_eq!(fault.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), "mine");
+    }
+
+    #[test]
+    fn a_path_that_another_service_has_taken_over_is_left_to_it() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("listener");
+        let address = BindAddress::Unix(path.clone());
+        let mut notify = Notify::silent();
+        let mut listeners = Listeners::default();
+        listeners.bind("one", &address, &mut notify).expect("bind");
+        std::fs::remove_file(&path).expect("remove");
+        let _other = std::os::unix::net::UnixListener::bind(&path).expect("bind");
+        listeners.prove(Vec::new());
+        listeners.keep(&[], &mut notify);
+        assert!(names(&listeners).is_empty());
+        std::os::unix::net::UnixStream::connect(&path).expect("the other one listens there");
+    }
+
+    #[test]
+    fn every_address_is_every_ipv4_address_where_there_is_no_ipv6() {
+        let every = BindAddress::Ip("[::]:0".parse().expect("address"));
+        let without = |domain| match domain {
+            Domain::IPV6 => Err(rustix::io::Errno::AFNOSUPPORT.into()),
+            domain => Socket::new(domain, Type::STREAM.nonblocking(), None),
+        };
+        let socket = bind_with(&every, without).expect("bind");
+        let BindAddress::Ip(bound) = local_address(&socket).expect("address") else { panic!("no address") };
+        assert_eq!(bound.ip(), std::net::IpAddr::from(Ipv4Addr::UNSPECIFIED));
+        let one = BindAddress::Ip("[::1]:0".parse().expect("address"));
+        bind_with(&one, without).expect_err("there is no such address");
+    }
+
     fn held(listener: &str, address: &BindAddress) -> Held {
         Held { listener: listener.to_owned(), bound: Some(address.clone()) }
     }
@@ -268,7 +355,7 @@ mod tests {
                 origin: Origin::Unit,
                 socket: bind(&anywhere()).expect("bind"),
             }],
-            refused: Vec::new(),
+            ..Activation::default()
         });
         let address = local_address(listeners.bind("own", &anywhere(), &mut notify).expect("bind").0).expect("address");
         let events = listeners.prove(Vec::new());

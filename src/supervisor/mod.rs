@@ -7,7 +7,9 @@ pub mod backoff;
 pub mod clients;
 pub mod generation;
 pub mod generations;
+pub mod last_memory;
 pub mod listeners;
+pub mod place;
 pub mod process;
 pub mod recalls;
 pub mod status;
@@ -28,6 +30,7 @@ use rustix::process::Signal;
 use self::clients::{Clients, OpenError};
 use self::generation::State;
 use self::generations::{Action, Caller, Generations, Input, Notice, Phase, Settings};
+use self::last_memory::LastMemory;
 use self::listeners::Listeners;
 use self::process::Image;
 use self::recalls::{Recalls, Step};
@@ -36,6 +39,7 @@ use self::upgrade::Upgrade;
 use self::upgrade::state::StateError;
 use self::workers::{Heard, Workers};
 use crate::control::message::{ToSupervisor, ToWorker};
+use crate::control::payload::Payload;
 use crate::control::request::{Conditions, Reply, Served, Wish};
 use crate::control::tally::Reading;
 use crate::observe::event::Event;
@@ -116,7 +120,8 @@ impl Supervisor {
     /// # Errors
     /// See [`StartError`].
     pub fn new(options: Options) -> Result<Self, StartError> {
-        let activation = activation::take();
+        let mut activation = activation::take();
+        let last = LastMemory::found(activation.memory.take());
         let signals = open_signals()?;
         // its one capability, to bind low ports, is not for the workers; without any this fails, and need not be done
         let _ = rustix::thread::clear_ambient_capability_set();
@@ -131,12 +136,16 @@ impl Supervisor {
         let journal = start_journal()?;
         events.into_iter().for_each(|event| journal.event(event));
         let regular = Regular::starting(&notify, now);
+        let mut generations = Generations::new(options.settings, now);
+        if !listeners.all().is_empty() {
+            generations.look_again();
+        }
         Ok(Self {
-            generations: Generations::new(options.settings, now),
+            generations,
             workers: Workers::new(binary, options.config, options.set, options.run_dir),
             listeners,
             clients,
-            recalls: Recalls::default(),
+            recalls: Recalls::from(last),
             totals: Totals::default(),
             signals,
             notify,
@@ -345,13 +354,17 @@ impl Supervisor {
                 None
             }
             Heard::Snapshot(memory) => {
-                let steps = self.recalls.told(number, memory);
+                self.keep(number, memory.as_ref());
+                let steps = self.recalls.told(number, memory.as_ref());
                 self.pass_on(steps);
                 None
             }
             Heard::Left(tally) => {
                 self.take_what_is_left(number, &tally);
                 None
+            }
+            Heard::Bind { listener, address } if !self.generations.may_bind(number, &listener, &address) => {
+                Some(Input::Nonsense(number, "asked for a socket that it may not have".to_owned()))
             }
             Heard::Hello => {
                 let keeps = self.generations.keeps(number);
@@ -372,6 +385,17 @@ impl Supervisor {
                     self.workers.tell(number, &ToWorker::BindFailed { listener, reason }, &[])
                 }
             },
+        }
+    }
+
+    /// Keeps what a generation knows, if it serves: its replacement goes on from there.
+    fn keep(&mut self, number: u64, memory: Option<&Payload>) {
+        let serves = self.generations.list().iter().any(|one| one.number == number && one.accepts());
+        let Some(memory) = memory.filter(|_| serves) else { return };
+        // one that cannot be kept leaves what was kept before, which is a little older
+        if let Ok(Some(file)) = self.recalls.last.keep(memory) {
+            // without: a supervisor that is killed begins as the first one does
+            let _ = self.notify.store_memory(file);
         }
     }
 
@@ -480,16 +504,11 @@ impl Supervisor {
     /// Ends with `code`. Workers that are left see their channel closed, and end too; when the service could not
     /// start there is at most one, and it serves nobody.
     fn end(mut self, code: u8) -> ExitCode {
-        let never_served = self.generations.phase() == Phase::Starting;
-        if never_served {
+        if self.generations.phase() == Phase::Starting {
             self.workers.kill_all();
         }
         self.notify.status(&status::line(&self.generations, Instant::now()));
         let _ = self.journal.finish(JOURNAL_DEADLINE); // nobody is left to be told
-        drop(self.clients);
-        if never_served && !self.listeners.all().is_empty() {
-            hold_off(&self.signals);
-        }
         ExitCode::from(code)
     }
 }
@@ -501,19 +520,9 @@ impl Regular {
     }
 }
 
-/// Waits before the end of a service that did not start. A client that waits at a socket of systemd makes it start the
-/// service again at once; too often in a short time (`TriggerLimitBurst=`, 20 within 2 s), and systemd closes the socket
-/// for good. A signal ends the wait.
-fn hold_off(signals: &Signals) {
-    let mut watched = [PollFd::new(signals, PollFlags::IN)];
-    let pause = Timespec { tv_sec: PAUSE_BEFORE_NEXT_START, tv_nsec: 0 };
-    // an error shortens the wait, nothing else
-    let _ = rustix::event::poll(&mut watched, Some(&pause));
-}
-
 fn open_signals() -> Result<Signals, StartError> {
-    sys::ignore(&sys::OF_OTHER_PROXIES).map_err(StartError::Signals)?;
-    Signals::open(&[Signal::HUP, Signal::TERM, Signal::INT]).map_err(StartError::Signals)
+    sys::ignore_signals().map_err(StartError::Signals)?;
+    Signals::open(&[Signal::HUP, Signal::TERM, Signal::INT, Signal::QUIT]).map_err(StartError::Signals)
 }
 
 fn start_journal() -> Result<Journal, StartError> {
@@ -539,5 +548,3 @@ const WEIGH_INTERVAL: Duration = Duration::from_secs(3);
 /// What systemd is asked for again and again while a start, a reload or a stop goes on.
 const EXTENSION: Duration = Duration::from_secs(20);
 const JOURNAL_DEADLINE: Duration = Duration::from_secs(2);
-/// Seconds between the end of a start that failed and the next one.
-const PAUSE_BEFORE_NEXT_START: i64 = 1;

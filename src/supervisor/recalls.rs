@@ -2,25 +2,30 @@
 //! the answer is waited for.
 //!
 //! ```text
-//! asks ──somebody serves──▶ waits ──Snapshot──────────▶ answered, with the memory
-//!  │                          │
-//!  │                          └──late, gone, or empty─▶ answered, without
-//!  └──nobody serves─────────────────────────────────────▶ answered, without
+//! asks ──another one can tell──▶ waits ──Snapshot──────────▶ answered, with the memory
+//!  │                               │
+//!  │                               └──late, gone, or empty─▶ answered, with the last memory
+//!  └──no other one serves──────────────────────────────────▶ answered, with the last memory
 //! ```
+//! The last memory is what a generation that served has said unasked ([`LastMemory`]); without any the answer is empty.
 //! An asker that is gone is forgotten; an answer that nobody waits for any more is dropped.
 
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::generation::{Generation, Purpose, State};
+use super::last_memory::LastMemory;
 use super::upgrade::moment;
+use crate::control::payload::Payload;
 
 /// The generations that wait for an answer.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Recalls {
     waiting: Vec<Recall>,
+    /// Its file goes over an upgrade by itself.
+    #[serde(skip)]
+    pub last: LastMemory,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,10 +48,16 @@ pub enum Step {
         /// Who asked.
         asker: u64,
         /// What the other one knows.
-        memory: Option<OwnedFd>,
+        memory: Option<Payload>,
         /// Why there is none, if there should be one.
         missing: Option<String>,
     },
+}
+
+impl From<LastMemory> for Recalls {
+    fn from(last: LastMemory) -> Self {
+        Self { waiting: Vec::new(), last }
+    }
 }
 
 impl Recalls {
@@ -54,7 +65,15 @@ impl Recalls {
     pub fn ask(&mut self, asker: u64, list: &[Generation], now: Instant) -> Step {
         self.waiting.retain(|one| one.asker != asker);
         let matters = list.iter().any(|one| one.number == asker && one.purpose == Purpose::Reload);
-        let Some(asked) = whom(asker, list) else {
+        // a replacement is made because none serves: those that are parked or drain know less than the one that did
+        let knows_less = |one: u64| !matters || !list.iter().any(|other| other.number == one && other.accepts());
+        let asked = whom(asker, list);
+        if asked.is_none_or(knows_less)
+            && let Some(memory) = self.last.give()
+        {
+            return Step::Answer { asker, memory: Some(memory), missing: None };
+        }
+        let Some(asked) = asked else {
             let missing = matters.then(|| "no generation serves".to_owned());
             return Step::Answer { asker, memory: None, missing };
         };
@@ -63,13 +82,12 @@ impl Recalls {
     }
 
     /// Generation `from` says what it knows.
-    pub fn told(&mut self, from: u64, memory: Option<OwnedFd>) -> Vec<Step> {
+    pub fn told(&mut self, from: u64, memory: Option<&Payload>) -> Vec<Step> {
         let answered = self.take(|one| one.asked == from);
-        let step = |one: Recall| {
+        let step = |one: Recall| match memory.and_then(|memory| memory.try_clone().ok()) {
             // each asker has a descriptor of its own
-            let memory = memory.as_ref().and_then(|memory| memory.try_clone().ok());
-            let missing = (memory.is_none()).then_some("could not tell what it knows");
-            one.answered(memory, missing)
+            Some(memory) => Step::Answer { asker: one.asker, memory: Some(memory), missing: None },
+            None => self.without(&one, "could not tell what it knows"),
         };
         answered.into_iter().map(step).collect()
     }
@@ -78,13 +96,13 @@ impl Recalls {
     pub fn gone(&mut self, number: u64) -> Vec<Step> {
         self.waiting.retain(|one| one.asker != number);
         let left = self.take(|one| one.asked == number);
-        left.into_iter().map(|one| one.answered(None, Some("ended before it told what it knows"))).collect()
+        left.into_iter().map(|one| self.without(&one, "ended before it told what it knows")).collect()
     }
 
     /// Does without the answers that are late.
     pub fn expire(&mut self, now: Instant) -> Vec<Step> {
         let late = self.take(|one| one.until <= now);
-        late.into_iter().map(|one| one.answered(None, Some("did not tell what it knows in time"))).collect()
+        late.into_iter().map(|one| self.without(&one, "did not tell what it knows in time")).collect()
     }
 
     /// When [`Recalls::expire`] is due.
@@ -93,15 +111,15 @@ impl Recalls {
         self.waiting.iter().map(|one| one.until).min()
     }
 
+    /// The answer to one that waited in vain, because of the one that was asked.
+    fn without(&mut self, one: &Recall, why: &str) -> Step {
+        let memory = self.last.give();
+        let missing = (one.matters && memory.is_none()).then(|| format!("generation {} {why}", one.asked));
+        Step::Answer { asker: one.asker, memory, missing }
+    }
+
     fn take(&mut self, which: impl Fn(&Recall) -> bool) -> Vec<Recall> {
         self.waiting.extract_if(.., |one| which(one)).collect()
-    }
-}
-
-impl Recall {
-    fn answered(self, memory: Option<OwnedFd>, missing: Option<&str>) -> Step {
-        let missing = missing.filter(|_| self.matters).map(|why| format!("generation {} {why}", self.asked));
-        Step::Answer { asker: self.asker, memory, missing }
     }
 }
 
@@ -126,7 +144,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::control::payload::Payload;
 
     fn generation(number: u64, purpose: Purpose, state: State) -> Generation {
         let now = Instant::now();
@@ -143,8 +160,8 @@ mod tests {
         ]
     }
 
-    fn memory() -> OwnedFd {
-        Payload::new(b"memory").expect("memfd").into()
+    fn memory() -> Payload {
+        Payload::new(b"memory").expect("memfd")
     }
 
     /// Who was answered, whether with a memory, and what is missing.
@@ -160,9 +177,9 @@ mod tests {
     fn the_one_that_serves_is_asked_and_its_answer_passed_on() {
         let mut recalls = Recalls::default();
         assert!(matches!(recalls.ask(3, &list(), Instant::now()), Step::Ask(2)));
-        assert_eq!(answers(recalls.told(1, Some(memory()))), [], "it was not asked");
-        assert_eq!(answers(recalls.told(2, Some(memory()))), [(3, true, None)]);
-        assert_eq!(answers(recalls.told(2, Some(memory()))), [], "nobody waits any more");
+        assert_eq!(answers(recalls.told(1, Some(&memory()))), [], "it was not asked");
+        assert_eq!(answers(recalls.told(2, Some(&memory()))), [(3, true, None)]);
+        assert_eq!(answers(recalls.told(2, Some(&memory()))), [], "nobody waits any more");
         assert_eq!(recalls.next_expiry(), None);
     }
 
@@ -195,6 +212,25 @@ mod tests {
         assert_eq!(answers(vec![Recalls::default().ask(1, &first, until)]), [(1, false, None)]);
     }
 
+    #[test]
+    fn the_last_memory_is_given_at_once_where_none_serves_and_in_the_end_where_the_one_that_does_says_nothing() {
+        let until = Instant::now();
+        let mut recalls = Recalls::default();
+        recalls.last.keep(&memory()).expect("kept");
+        let with_memory = |steps| assert_eq!(answers(steps), [(3, true, None)]);
+        let crashed = [
+            generation(1, Purpose::First, State::Draining { until }),
+            generation(2, Purpose::Reload, State::Resuming { until }),
+            generation(3, Purpose::Respawn, State::Starting { until }),
+        ];
+        with_memory(vec![recalls.ask(3, &crashed, until)]);
+        let first = [generation(3, Purpose::First, State::Starting { until })];
+        with_memory(vec![recalls.ask(3, &first, until)]);
+        recalls.last.keep(&memory()).expect("kept");
+        assert!(matches!(recalls.ask(3, &list(), until), Step::Ask(2)), "a reload asks the one that serves");
+        with_memory(recalls.expire(until + PATIENCE));
+    }
+
     #[derive(Clone, Debug)]
     enum Happening {
         Asks(u64),
@@ -224,7 +260,7 @@ mod tests {
                         waiting.push(number);
                         vec![recalls.ask(number, &list(), now)]
                     }
-                    Happening::Tells(number, whole) => recalls.told(number, whole.then(memory)),
+                    Happening::Tells(number, whole) => recalls.told(number, whole.then(memory).as_ref()),
                     Happening::Goes(number) => {
                         waiting.retain(|one| *one != number);
                         recalls.gone(number)

@@ -12,9 +12,9 @@ pub(super) use self::carry::Carried;
 use super::generations::{Input, Recipe};
 use super::process::{Image, Process, Program, ending};
 use crate::control::PROTOCOL;
-use crate::control::channel::{Channel, MOST_DESCRIPTORS, Received};
+use crate::control::channel::{Channel, ChannelError, MOST_DESCRIPTORS, Received};
 use crate::control::message::{BindAddress, ConfigSource, Held, Serves, Start, ToSupervisor, ToWorker};
-use crate::control::payload::Payload;
+use crate::control::payload::{self, Payload};
 use crate::control::tally::{self, Inside};
 use crate::observe::WithCauses;
 
@@ -63,7 +63,7 @@ pub(super) enum Heard {
     /// It wants to know what the generation before it knows.
     Recall,
     /// What it knows itself, if that could be told.
-    Snapshot(Option<OwnedFd>),
+    Snapshot(Option<Payload>),
 }
 
 impl Workers {
@@ -106,6 +106,9 @@ impl Workers {
     pub(super) fn tell(&mut self, number: u64, word: &ToWorker, with: &[BorrowedFd<'_>]) -> Option<Input> {
         let channel = self.list.iter().find(|one| one.number == number)?.channel.as_ref()?;
         let fault = channel.send(word, with).err()?;
+        if matches!(&fault, ChannelError::Send(fault) if is_gone(fault)) {
+            return None; // what it has said before is read, and then its end
+        }
         Some(Input::Nonsense(number, format!("takes no messages: {}", WithCauses(&fault))))
     }
 
@@ -187,7 +190,9 @@ impl Workers {
 
     fn next_word(&mut self, number: u64) -> Option<Heard> {
         let worker = self.list.iter_mut().find(|one| one.number == number)?;
-        let input = match worker.channel.as_ref()?.receive() {
+        // one that was ready has numbers to tell, of each of its servers
+        let most = if worker.sources.is_some() { payload::LARGEST } else { MOST_BEFORE_READY };
+        let input = match worker.channel.as_ref()?.receive_at_most(most) {
             Ok(Received::Nothing) => return None,
             Ok(Received::Message(ToSupervisor::Hello { protocol, version }, _)) => match protocol {
                 PROTOCOL => return Some(Heard::Hello),
@@ -198,7 +203,7 @@ impl Workers {
             }
             Ok(Received::Message(ToSupervisor::Recall, _)) => return Some(Heard::Recall),
             Ok(Received::Message(ToSupervisor::Snapshot, mut descriptors)) => {
-                return Some(Heard::Snapshot(descriptors.pop()));
+                return Some(Heard::Snapshot(descriptors.pop().map(Payload::from)));
             }
             Ok(Received::Message(word, descriptors)) => {
                 if matches!(word, ToSupervisor::Ready(_)) {
@@ -267,9 +272,15 @@ impl Workers {
     }
 }
 
+fn is_gone(fault: &io::Error) -> bool {
+    matches!(fault.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected)
+}
+
 fn foreign(protocol: u32, version: &str) -> String {
     format!("(version {version}) speaks version {protocol} of the control protocol, and the supervisor {PROTOCOL}")
 }
 
 /// Words of one worker that are taken before the others have their turn.
 const MOST_WORDS: usize = 64;
+/// Bytes of a word of a worker that is not ready yet.
+const MOST_BEFORE_READY: u64 = 1 << 20;

@@ -5,17 +5,19 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::configuration::{Configuration, system};
 use super::link::Link;
 use super::memory::{self, Expendable, Loss};
 use super::moving::Moving;
-use super::snapshot::{self, RecallError};
-use super::sockets::{Sockets, not_bound};
+use super::snapshot::{self, RecallError, Telling};
+use super::sockets::{self, Sockets, not_bound};
 use super::threads::Threads;
 use super::watch::Watch;
 use crate::control::PROTOCOL;
@@ -34,7 +36,8 @@ use crate::proxy::Plan;
 pub async fn run(link: Link) -> ExitCode {
     match Worker::build(link).await {
         Ok(worker) => worker.live().await,
-        Err(Unbuilt::Refused(link, refused)) => {
+        Err(Unbuilt::Refused(link, mut refused)) => {
+            shorten(&mut refused.problems);
             // a supervisor that is gone needs no reason
             let _ = link.say(&ToSupervisor::Refused(refused), &[]);
             ExitCode::from(EXIT_REFUSED)
@@ -47,11 +50,31 @@ pub async fn run(link: Link) -> ExitCode {
     }
 }
 
+/// Keeps the first problems, as many as the supervisor reads: nobody mends more of them at once.
+fn shorten(problems: &mut Vec<Problem>) {
+    let mut room = MOST_OF_PROBLEMS;
+    let fits = problems.iter().take_while(|one| {
+        // in JSON each of their bytes may take six
+        room = room.saturating_sub(6 * (one.brief.len() + one.text.len()) + 64);
+        room > 0
+    });
+    let kept = fits.count();
+    let left = problems.len() - kept;
+    problems.truncate(kept);
+    if left > 0 {
+        problems.push(Problem::plain(format!("there are {left} problems more: `segue check` shows all")));
+    }
+}
+
 /// A worker that has built everything.
 struct Worker {
     link: Link,
     threads: Threads,
     moving: Moving,
+    /// When the supervisor is told what the worker knows.
+    telling: Rc<Telling>,
+    /// It accepts, and so knows best.
+    serves: bool,
     /// Looks after the servers as long as the worker lives.
     _watch: Watch,
     journal: Journal,
@@ -108,7 +131,7 @@ impl Worker {
     }
 
     fn ready(link: Link, generation: u64, prepared: Prepared) -> Result<Self, Unbuilt> {
-        let Prepared { ready, sources, threads, watch, journal, sockets } = prepared;
+        let Prepared { ready, sources, threads, telling, watch, journal, sockets } = prepared;
         for text in &ready.warnings {
             let text = text.clone();
             journal.event(Event::ConfigWarning { generation, text });
@@ -122,6 +145,8 @@ impl Worker {
             link,
             threads,
             moving,
+            telling,
+            serves: false,
             _watch: watch,
             journal,
             expendable: Expendable::new(),
@@ -152,6 +177,7 @@ impl Worker {
                     Err(fault) => break self.lost(&fault),
                 },
                 () = tokio::time::sleep(HEARTBEAT_RETRY), if self.unanswered.is_some() => self.answer().await,
+                () = self.telling.time(), if self.serves => self.tell_unasked().await,
                 () = thread_ended.notified(), if self.draining.is_none() => {
                     // a supervisor that is gone is noticed by the next word that does not come
                     let _ = self.unfit("a serving thread ended");
@@ -168,11 +194,16 @@ impl Worker {
             ToWorker::Serve => {
                 let sockets = std::mem::take(&mut self.sockets);
                 match self.threads.serve(sockets).await {
-                    Ok(()) => self.link.say(&ToSupervisor::Serving, &[]),
+                    Ok(()) => {
+                        self.serves = true;
+                        self.telling.is_due();
+                        self.link.say(&ToSupervisor::Serving, &[])
+                    }
                     Err(fault) => self.unfit(&fault.to_string()),
                 }
             }
             ToWorker::Park => {
+                self.serves = false;
                 self.threads.park().await;
                 self.expendable.set(Loss::Resort);
                 self.link.say(&ToSupervisor::Parked, &[])
@@ -180,7 +211,11 @@ impl Worker {
             ToWorker::Resume => {
                 self.expendable.set(Loss::Everything);
                 match self.threads.resume().await {
-                    true => self.link.say(&ToSupervisor::Resumed, &[]),
+                    true => {
+                        self.serves = true;
+                        self.telling.is_due();
+                        self.link.say(&ToSupervisor::Resumed, &[])
+                    }
                     false => self.unfit("a thread cannot accept"),
                 }
             }
@@ -223,6 +258,7 @@ impl Worker {
     /// Moves or finishes what is open within `timeout`; what cannot move hears of it over `spread`, and an idle
     /// connection is kept for `idle` at most.
     async fn drain(&mut self, timeout: Duration, spread: Duration, idle: Duration) {
+        self.serves = false;
         let connections = vitals(&self.threads.status()).connections;
         self.expendable.set(Loss::Remains);
         self.draining.get_or_insert(Drained { connections });
@@ -236,6 +272,14 @@ impl Worker {
             // no descriptor, no memory: the next one does without
             Err(_) => self.link.say(&ToSupervisor::Snapshot, &[]),
         }
+    }
+
+    /// Tells the supervisor, so that a replacement knows it when this process is killed.
+    async fn tell_unasked(&mut self) {
+        let began = Instant::now();
+        // a supervisor that is gone is noticed by the next word that does not come
+        let _ = self.tell_what_is_known().await;
+        self.telling.done(began);
     }
 
     /// Asks to be replaced. What still works goes on until another one serves.
@@ -254,6 +298,8 @@ impl Worker {
         let pong = Pong { number, vitals: vitals(&status), status, wants_heir: self.moving.wants_heir() };
         // a supervisor that is gone is noticed by the next word that does not come
         let _ = self.link.say(&ToSupervisor::Pong(pong), &[]);
+        // whatever changed without a word: balancers, checks that found nothing new
+        self.telling.is_due();
     }
 
     async fn orphaned(&mut self) {
@@ -286,6 +332,7 @@ struct Prepared {
     ready: Ready,
     sources: Payload,
     threads: Threads,
+    telling: Rc<Telling>,
     watch: Watch,
     journal: Journal,
     sockets: Vec<(String, OwnedFd)>,
@@ -335,7 +382,8 @@ async fn greet(link: &Link) -> Result<Orders, Unbuilt> {
 
 /// Says what would be served, and waits to hear whether anybody needs that.
 async fn propose(link: &Link, configuration: &Configuration) -> Result<(), Unbuilt> {
-    let loaded = ToSupervisor::Loaded { config_hash: configuration.hash.clone() };
+    let may_bind = Some(sockets::with_address(&configuration.config));
+    let loaded = ToSupervisor::Loaded { config_hash: configuration.hash.clone(), may_bind };
     link.say(&loaded, &[]).map_err(|_| Unbuilt::SupervisorGone)?;
     match hear(link).await? {
         (ToWorker::Build, _) => Ok(()),
@@ -360,7 +408,8 @@ async fn prepare(
     let journal = Journal::start(identity, Some(plan.names.clone()))
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;
     let changes = snapshot::recall(link, &plan, &journal).await.map_err(|fault| NotPrepared::Lost(fault.into()))?;
-    let watch = Watch::start(&plan.pools, changes, &journal).await;
+    let telling = Rc::new(Telling::default());
+    let watch = Watch::start(&plan.pools, changes, &journal, &telling).await;
     let threads = Threads::start(plan, journal.clone())
         .map_err(|fault| system(format!("the serving threads cannot be started: {fault}")))?;
     let ready = Ready {
@@ -379,7 +428,7 @@ async fn prepare(
         serves,
     };
     let sockets = found.into_iter().map(|(held, socket)| (held.listener, socket)).collect();
-    Ok(Prepared { ready, sources, threads, watch, journal, sockets })
+    Ok(Prepared { ready, sources, threads, telling, watch, journal, sockets })
 }
 
 /// Has the supervisor bind what is missing: it alone may use low ports, and its sockets outlive this process.
@@ -431,6 +480,8 @@ fn number(status: &Value, key: &str) -> u64 {
     status.get(key).and_then(Value::as_u64).unwrap_or_default()
 }
 
+/// Bytes of all problems together that the supervisor is told.
+const MOST_OF_PROBLEMS: usize = 960 << 10;
 /// `EX_CONFIG` of sysexits(3).
 const EXIT_REFUSED: u8 = 78;
 /// How long the threads may take to answer before they are asked again.

@@ -18,7 +18,7 @@ pub mod watch;
 
 use std::process::ExitCode;
 
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::LocalOptions;
 
 use self::link::Link;
@@ -30,7 +30,7 @@ pub fn run() -> ExitCode {
     // /proc/self/fd/N would be the name otherwise; fails never for a name this short
     let _ = rustix::thread::set_name(c"segue-worker");
     // the supervisor says when to end; a terminal or a service manager that signals the whole group must not
-    let _ = sys::ignore(&[Signal::HUP, Signal::INT, Signal::TERM]).and_then(|()| sys::ignore(&sys::OF_OTHER_PROXIES));
+    let _ = sys::ignore_signals();
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = match runtime {

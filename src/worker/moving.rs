@@ -44,7 +44,7 @@ impl Moving {
         };
         threads.bequeath(&heir).await;
         drop(heir); // the threads alone have it: once they let go of it nothing more moves
-        let welcome = self.welcome.clone();
+        let (welcome, tally) = (self.welcome.clone(), threads.tally().clone());
         let (plan, herald) = (threads.plan().clone(), threads.herald());
         tokio::task::spawn_local(async move {
             match giver.hear(&plan.config, &welcome).await {
@@ -56,9 +56,9 @@ impl Moving {
                 Err(fault) => return told.broken(to, 0, &fault),
             }
             herald.welcomed().await;
-            let Report { returned, broken, .. } = giver.run().await;
+            let Report { returned, lost, broken, .. } = giver.counting(tally).run().await;
             if let Some(fault) = broken {
-                told.broken(to, returned, &fault);
+                told.broken_with(to, returned, lost, &fault);
             }
         });
     }
@@ -139,7 +139,14 @@ impl Told {
     }
 
     fn broken(&self, to: u64, returned: u64, fault: &GiveError) {
-        let why = WithCauses(fault).to_string();
+        self.broken_with(to, returned, 0, fault);
+    }
+
+    fn broken_with(&self, to: u64, returned: u64, lost: u64, fault: &GiveError) {
+        let mut why = WithCauses(fault).to_string();
+        if lost > 0 {
+            why.push_str(&format!("; {lost} that it may have taken were closed here"));
+        }
         self.journal.event(Event::MoveBroken { generation: self.generation, to, returned, why });
         if !matches!(fault, GiveError::Foreign(_)) {
             self.breaks.again(self.link);

@@ -4,13 +4,18 @@
 //! The content is JSON with a version. Another version is not read at all; within one, what is not understood is
 //! passed over, and what is missing counts as not known. Who starts asks for it once the configuration is checked,
 //! and never waits long: without it a generation begins as the first one does.
+//!
+//! A generation that serves also says it unasked, so that the supervisor has it when that generation is killed.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 use super::link::Link;
 use super::threads::Threads;
@@ -29,6 +34,44 @@ const VERSION: u32 = 1;
 const SUPERVISOR: Duration = Duration::from_secs(3);
 /// How long a serving thread may take to say where its balancers stand.
 const THREADS: Duration = Duration::from_millis(300);
+
+/// After a telling that took no time; else fifty times as long as it took, so that it costs 2 % of a CPU at most.
+const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_FACTOR: u32 = 50;
+
+/// When this generation says unasked what it knows: after something changed, but not too often.
+#[derive(Debug, Default)]
+pub struct Telling {
+    due: Cell<bool>,
+    changed: Notify,
+    /// Not before then; none before the first time.
+    not_before: Cell<Option<Instant>>,
+}
+
+impl Telling {
+    /// Something that the next generation should know changed.
+    pub fn is_due(&self) {
+        self.due.set(true);
+        self.changed.notify_one();
+    }
+
+    /// Waits until it is time. May be dropped and called again.
+    pub async fn time(&self) {
+        while !self.due.get() {
+            self.changed.notified().await;
+        }
+        if let Some(not_before) = self.not_before.get() {
+            sleep_until(not_before).await;
+        }
+    }
+
+    /// It is told now, and that began at `began`.
+    pub fn done(&self, began: Instant) {
+        let now = Instant::now();
+        self.due.set(false);
+        self.not_before.set(Some(now + PAUSE.max((now - began) * PAUSE_FACTOR)));
+    }
+}
 
 /// The state of a server is another one than the generation before knew, because the configuration is.
 #[derive(Debug)]

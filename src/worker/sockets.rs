@@ -55,6 +55,14 @@ impl Sockets {
     }
 }
 
+/// Every listener that has an address, and so may have to be bound.
+#[must_use]
+pub fn with_address(config: &Config) -> Vec<Held> {
+    let with_address = wanted(config).filter_map(|(name, address)| Some((name.to_owned(), address?)));
+    let held = |(listener, address)| Held { listener, bound: Some(bind_address(address)) };
+    with_address.map(held).collect()
+}
+
 /// Why a listener could not be bound, with a way out.
 #[must_use]
 pub fn not_bound(name: &str, address: &BindAddress, reason: &str) -> Problem {

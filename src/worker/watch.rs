@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::snapshot::Change as Recalled;
+use super::snapshot::{Change as Recalled, Telling};
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::pool::health::{State, Transition};
@@ -28,8 +28,9 @@ pub struct Watch {
 impl Watch {
     /// Starts them, and returns when every server that the generation before did not know has its first result, or
     /// that takes too long. `recalled` is what became another state because the configuration is another.
-    pub async fn start(pools: &[Arc<Pool>], recalled: Vec<Recalled>, journal: &Journal) -> Self {
-        let news = Rc::new(News { journal: journal.clone() });
+    /// What changes is news for `telling` too.
+    pub async fn start(pools: &[Arc<Pool>], recalled: Vec<Recalled>, journal: &Journal, telling: &Rc<Telling>) -> Self {
+        let news = Rc::new(News { journal: journal.clone(), telling: telling.clone() });
         for Recalled { pool, server, transition } in &recalled {
             news.of_health(pool, *server, transition);
         }
@@ -46,10 +47,12 @@ impl Watch {
 /// Turns what checks and look-ups find into events.
 struct News {
     journal: Journal,
+    telling: Rc<Telling>,
 }
 
 impl News {
     fn of_health(&self, pool: &Pool, server: usize, transition: &Transition) {
+        self.telling.is_due();
         let (name, server) = (pool.name.clone(), pool.servers[server].name.clone());
         let Transition { from, to, reason, lasted, .. } = transition;
         match (from, to) {
@@ -68,6 +71,7 @@ impl News {
     }
 
     fn of_name(&self, pool: &Pool, server: usize, change: &Change) {
+        self.telling.is_due();
         self.journal.event(event_of(pool.name.clone(), pool.servers[server].name.clone(), change));
         self.of_pool(pool);
     }

@@ -37,15 +37,58 @@ fn a_worker_that_hangs_is_replaced() {
 }
 
 #[test]
+fn a_worker_that_hangs_while_it_is_parked_or_drains_is_ended_and_its_clients_see_a_close() {
+    for (probation, state) in [("1h", "parked"), ("100ms", "draining")] {
+        let (listening, address) = socket();
+        let arguments = ["--hang-timeout=1s".to_owned(), format!("--probation={probation}")];
+        let server = Server::new();
+        let run = Run::new(&format!("[site.\"*\"]\nto = [\"{}\"]\n", server.address)).socket("http", listening);
+        let run = arguments.into_iter().fold(run, Run::argument);
+        let service = run.start();
+        let (_, first) = service.serving();
+        let mut open = TcpStream::connect(address).expect("connect");
+        open.set_read_timeout(Some(DEADLINE)).expect("timeout");
+        open.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
+        let _unanswered = server.accept();
+        service.reload_anyway();
+        wait_for(state, || service.generations().iter().any(|one| one.2 == first && one.1 == state).then_some(()));
+        signal(first, Signal::STOP);
+        assert_eq!(open.read(&mut [0; 16]).unwrap_or(0), 0, "{state}: a close or a reset");
+        run.wait_log("did not answer for");
+        run.wait_log("with 1 connection, 1 of them busy");
+        assert_eq!(service.settled().0, 2);
+    }
+}
+
+#[test]
+fn when_the_parked_worker_hangs_and_the_new_one_dies_another_one_serves_before_that_is_noticed() {
+    let (listening, address) = socket();
+    let run = Run::new("").socket("http", listening).argument("--probation=1h");
+    let service = run.start();
+    let (_, parked) = service.serving();
+    service.reload_anyway();
+    let (_, serving) = service.serving();
+    signal(parked, Signal::STOP);
+    signal(serving, Signal::KILL);
+    assert_serves(address);
+    assert!(is_alive(parked), "it was waited for");
+    assert_eq!(service.settled().0, 3);
+}
+
+#[test]
 fn a_worker_that_dies_again_and_again_is_replaced_ever_more_slowly() {
     let (listening, address) = socket();
     let run = Run::new("").socket("http", listening);
     let service = run.start();
-    for _ in 0..4 {
-        signal(service.serving().1, Signal::KILL);
-        assert_serves(address);
-    }
-    assert!(run.log().contains("starts in 400 ms"), "{}", run.log());
+    let mut last = 0;
+    // each dies before it has served for a while
+    wait_for("a wait of 400 ms", || {
+        let next = service.workers().into_iter().find(|worker| *worker != last)?;
+        signal(next, Signal::KILL);
+        last = next;
+        run.log().contains("starts in 400 ms").then_some(())
+    });
+    assert_serves(address);
 }
 
 #[test]

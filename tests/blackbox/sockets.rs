@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::support::{Asking, Run, Service, assert_serves, free_address, signal, socket, wait_for};
+use crate::support::{Asking, Notification, Run, Service, assert_serves, free_address, signal, socket, wait_for};
 
 fn two_listeners(address: SocketAddr) -> String {
     format!("[listen.http]\n[listen.metrics]\naddress = \"{address}\"\n")
@@ -93,8 +93,8 @@ fn a_listener_added_by_reload_is_bound_and_stored_with_systemd() {
     run.configure(&two_listeners(address));
     service.reload_well();
     assert_serves(address);
-    let stored = run.notifications().wait("FDSTORE=1");
-    assert_eq!(stored.value("FDNAME"), Some("bound/metrics"));
+    let stored = run.notifications().wait_for("metrics", |one| one.value("FDNAME") == Some("bound/metrics"));
+    assert!(stored.says("FDSTORE=1"), "{:?}", stored.lines);
     let [descriptor] = &stored.descriptors[..] else { panic!("{} descriptors", stored.descriptors.len()) };
     assert_eq!(local_address(descriptor), address);
 }
@@ -107,7 +107,8 @@ fn a_stored_socket_comes_back_and_goes_with_its_listener() {
     let run = Run::new(&two_listeners(address)).socket("http", http).socket("bound/metrics", metrics);
     let service = run.start();
     assert_serves(address);
-    assert!(!run.notifications().so_far().iter().any(|one| one.says("FDSTORE=1")), "bound again");
+    let bound = |one: &Notification| one.says("FDSTORE=1") && one.value("FDNAME") == Some("bound/metrics");
+    assert!(!run.notifications().so_far().iter().any(bound), "bound again");
     run.configure("[listen.http]\n");
     service.reload_well();
     let removed = run.notifications().wait("FDSTOREREMOVE=1");
@@ -222,7 +223,7 @@ fn an_address_bound_a_moment_ago_stays_with_systemd_when_the_service_stops() {
     let mut service = run.start();
     run.configure(&two_listeners(free_address()));
     service.reload_well();
-    run.notifications().wait("FDSTORE=1");
+    run.notifications().wait_for("metrics", |one| one.value("FDNAME") == Some("bound/metrics"));
     service.signal(Signal::TERM);
     assert!(service.ended().success());
     assert!(!run.notifications().so_far().iter().any(|one| one.says("FDSTOREREMOVE=1")), "given up at the stop");

@@ -33,6 +33,75 @@ fn a_first_worker_that_crashes_ends_the_service_with_1() {
 }
 
 #[test]
+fn a_configuration_that_is_mended_while_a_refused_start_lingers_is_served() {
+    let (listening, address) = socket();
+    let run = Run::new("[listen.http]\nadress = 1\n").socket("http", listening);
+    let mut service = run.spawn();
+    run.wait_log("Segue did not start");
+    run.configure("");
+    run.notifications().wait("READY=1");
+    assert_serves(address);
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().code(), Some(0));
+}
+
+#[test]
+fn signals_that_ask_for_nothing_do_nothing_to_supervisor_and_workers() {
+    let (listening, address) = socket();
+    let run = Run::new("").socket("http", listening);
+    let service = run.start();
+    let (number, worker) = service.serving();
+    let none = [
+        Signal::USR1,
+        Signal::USR2,
+        Signal::TTIN,
+        Signal::TTOU,
+        Signal::TSTP,
+        Signal::WINCH,
+        Signal::PIPE,
+        Signal::ALARM,
+        Signal::VTALARM,
+        Signal::PROF,
+        Signal::IO,
+        Signal::POWER,
+        Signal::STKFLT,
+        Signal::XCPU,
+        Signal::XFSZ,
+        Signal::URG,
+        Signal::CHILD,
+        Signal::CONT,
+    ];
+    for which in none {
+        service.signal(which);
+        signal(worker, which);
+    }
+    for which in [Signal::HUP, Signal::INT, Signal::TERM, Signal::QUIT] {
+        signal(worker, which);
+    }
+    assert_serves(address);
+    assert_eq!(service.serving(), (number, worker));
+}
+
+#[test]
+fn quit_ends_the_service_as_terminate_does() {
+    let (listening, address) = socket();
+    let run = Run::new("").socket("http", listening);
+    let mut service = run.start();
+    let mut open = TcpStream::connect(address).expect("connect");
+    open.write_all(b"GET / HTTP/1.1\r\nHo").expect("half a request");
+    wait_for("the connection to be accepted", || {
+        (service.status()["generations"][0]["connections"] == 1).then_some(())
+    });
+    service.signal(Signal::QUIT);
+    run.wait_log("stopping");
+    open.write_all(b"st: localhost\r\n\r\n").expect("the other half");
+    let mut answer = [0; 12];
+    std::io::Read::read_exact(&mut open, &mut answer).expect("an answer");
+    assert_eq!(service.ended().code(), Some(0));
+    assert!(!run.log().contains("worker-died"), "{}", run.log());
+}
+
+#[test]
 fn terminate_ends_the_service_and_all_its_workers() {
     let (listening, address) = socket();
     let run = Run::new("").socket("http", listening);

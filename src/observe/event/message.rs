@@ -44,10 +44,9 @@ pub(super) fn of(event: &Event) -> String {
             with_it(*lost),
             next_worker(*respawn_in)
         ),
-        Event::WorkerHung { generation, pid, silent } => format!(
-            "Worker of generation {generation} did not answer for {}: process {pid} is killed and replaced",
-            Took(*silent)
-        ),
+        Event::WorkerHung { generation, pid, silent } => {
+            format!("Worker of generation {generation} did not answer for {}: process {pid} is killed", Took(*silent))
+        }
         Event::WorkerUnfit { generation, why } => {
             format!("Generation {generation} {}: another one takes its place", Plain(why))
         }

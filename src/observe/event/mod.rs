@@ -120,7 +120,7 @@ pub enum Event {
         #[serde(rename = "respawn_in_ms", serialize_with = "optional_millis")]
         respawn_in: Option<Duration>,
     },
-    /// A worker's threads did not answer in time; it is killed and replaced.
+    /// A worker's threads did not answer in time, whether it serves, is parked or drains; it is killed.
     WorkerHung {
         /// Its generation.
         generation: u64,

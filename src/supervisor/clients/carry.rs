@@ -1,14 +1,16 @@
 //! The connections to `control.sock` over an upgrade of the supervisor: whoever waits for a verdict gets it.
 
 use std::collections::HashMap;
-use std::os::fd::RawFd;
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Client, Clients, OpenError};
+use super::{Client, Clients, OpenError, lock};
 use crate::control::channel::Channel;
+use crate::supervisor::place::Place;
 use crate::supervisor::upgrade::descriptors::{Carrier, Inherited};
 use crate::supervisor::upgrade::moment;
 
@@ -17,8 +19,12 @@ use crate::supervisor::upgrade::moment;
 pub struct Carried {
     path: PathBuf,
     socket: RawFd,
-    /// The lock belongs to what was opened, not to the program: it is held on.
+    /// What is locked. The lock belongs to what was opened, not to the program: it is held on. Supervisors of 0.1 lock
+    /// the directory itself.
     directory: RawFd,
+    /// What supervisors of 0.1 do not know.
+    #[serde(default)]
+    place: Option<Place>,
     last: u64,
     connected: Vec<CarriedClient>,
 }
@@ -29,22 +35,31 @@ struct CarriedClient {
     channel: RawFd,
     #[serde(with = "moment::optional")]
     until: Option<Instant>,
+    /// With a supervisor of 0.1 nobody else can connect.
+    #[serde(default = "yes")]
+    may_change: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Clients {
     /// All of it, for another program to go on with.
     pub fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> Carried {
-        let Self { socket, path, directory, last, deaf_until: _, connected } = self;
+        let Self { socket, path, lock, place, last, deaf_until: _, connected } = self;
         let connected = connected.iter().map(|(number, client)| CarriedClient {
             number: *number,
             channel: carrier.carry(&client.channel),
             until: client.until,
+            may_change: client.may_change,
         });
         let connected = connected.collect();
         Carried {
             path: path.clone(),
             socket: carrier.carry(socket),
-            directory: carrier.carry(directory),
+            directory: carrier.carry(lock),
+            place: *place,
             last: *last,
             connected,
         }
@@ -55,11 +70,12 @@ impl Clients {
     /// # Errors
     /// When the socket is missing and cannot be opened anew.
     pub fn go_on(carried: Carried, inherited: &mut Inherited) -> Result<Self, OpenError> {
-        let Carried { path, socket, directory, last, connected } = carried;
+        let Carried { path, socket, directory, place, last, connected } = carried;
         let mut clients = match (inherited.take(socket), inherited.take(directory)) {
-            (Some(socket), Some(directory)) => {
-                let directory = directory.into();
-                Self { socket, path, directory, last, deaf_until: None, connected: HashMap::new() }
+            (Some(socket), Some(locked)) => {
+                let lock = lock_of(locked, path.parent().unwrap_or(&path));
+                let place = place.or_else(|| Place::of(&path));
+                Self { socket, path, lock, place, last, deaf_until: None, connected: HashMap::new() }
             }
             (_, directory) => {
                 drop(directory); // the lock, if it is there, would be in the way
@@ -67,11 +83,20 @@ impl Clients {
             }
         };
         clients.last = last;
-        for CarriedClient { number, channel, until } in connected {
+        for CarriedClient { number, channel, until, may_change } in connected {
             if let Some(channel) = inherited.take(channel).and_then(|socket| Channel::from_socket(socket).ok()) {
-                clients.connected.insert(number, Client { channel, until });
+                clients.connected.insert(number, Client { channel, may_change, until });
             }
         }
         Ok(clients)
     }
+}
+
+/// The lock of the run directory, in the place of what a supervisor of 0.1 locked. Where it cannot be had, what was
+/// locked stays locked.
+fn lock_of(locked: OwnedFd, run_dir: &Path) -> File {
+    let locked = File::from(locked);
+    let is_directory = locked.metadata().is_ok_and(|about| about.is_dir());
+    let better = if is_directory { lock(run_dir).ok() } else { None };
+    better.unwrap_or(locked)
 }

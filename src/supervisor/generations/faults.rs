@@ -17,11 +17,11 @@ impl Generations {
         }
         self.enter(number, State::Dying { until: Some(self.now + LAST_WORDS) });
         let problems = refused.problems.clone();
-        self.not_started(number, refused, Verdict::Refused { problems });
+        self.not_started(number, refused, Verdict::Refused { problems }, false);
     }
 
-    /// A generation that never served is of no use.
-    fn not_started(&mut self, number: u64, refused: Refused, verdict: Verdict) {
+    /// A generation that did not come to serve is of no use. One that was told to may have accepted connections.
+    fn not_started(&mut self, number: u64, refused: Refused, verdict: Verdict, was_told_to: bool) {
         let Some(generation) = self.get(number) else { return };
         let (purpose, pid) = (generation.purpose, generation.pid);
         match purpose {
@@ -29,7 +29,8 @@ impl Generations {
             Purpose::Reload => self.reload_failed(number, refused, verdict),
             Purpose::Respawn => {
                 let why = refused.problems.first().map_or("refused", |problem| problem.brief.as_str());
-                let how = format!("before it served: {why}");
+                let when = if was_told_to { "as it began to serve" } else { "before it served" };
+                let how = format!("{when}: {why}");
                 self.died(number, pid, how);
             }
         }
@@ -42,9 +43,26 @@ impl Generations {
         };
         let brief = refused.problems.first().map_or("", |problem| problem.brief.as_str());
         self.note = Some(format!("start refused: {brief}"));
-        self.log(Event::StartRefused { problems: texts(&refused.problems) });
+        let problems = texts(&refused.problems);
+        if self.refused.as_ref() != Some(&problems) {
+            self.log(Event::StartRefused { problems: problems.clone() });
+        }
+        if self.looks_again && self.refused.is_none() {
+            self.refused = Some(problems);
+            self.second_look = Some(self.now + SECOND_LOOK);
+            return;
+        }
         self.turn_away("the service did not start");
         self.actions.push(Action::Exit(exit));
+    }
+
+    /// Makes the first generation again after a pause: `systemctl start` that comes meanwhile waits for this start, and
+    /// the configuration may have been mended.
+    pub(super) fn look_again_when_due(&mut self) {
+        if self.second_look.is_some_and(|at| at <= self.now) {
+            self.second_look = None;
+            self.spawn(Purpose::First, Recipe::Installed);
+        }
     }
 
     fn reload_failed(&mut self, number: u64, refused: Refused, verdict: Verdict) {
@@ -92,6 +110,12 @@ impl Generations {
         if self.stands(number, |state| matches!(state, State::Dying { .. })) {
             return;
         }
+        if self.get(number).is_some_and(|one| one.finished.is_some()) {
+            // nothing is lost with one that has said its last word; what it said is told when it is gone
+            self.enter(number, State::Dying { until: None });
+            self.actions.push(Action::Kill(number));
+            return self.settle();
+        }
         self.useless(number, why);
         let until = match ending {
             Ending::Kill => None,
@@ -116,7 +140,7 @@ impl Generations {
             State::Starting { .. } | State::Entering { .. } => {
                 let why = format!("the worker of generation {number} {why}");
                 let refused = Refused { cause: Cause::System, problems: vec![Problem::plain(&why)] };
-                self.not_started(number, refused, Verdict::Failed { why });
+                self.not_started(number, refused, Verdict::Failed { why }, matches!(state, State::Entering { .. }));
             }
             State::Serving { .. } | State::Resuming { .. } => self.lost(number, why, now - since),
             State::Yielding
@@ -162,7 +186,7 @@ impl Generations {
     pub(super) fn keep_serving(&mut self) -> Option<Duration> {
         let on_its_way =
             |one: &Generation| one.purpose == Purpose::Respawn && matches!(one.state, State::Starting { .. });
-        let covered = self.list.iter().any(|one| one.is_serving() || on_its_way(one));
+        let covered = self.list.iter().any(|one| self.covers(one) || on_its_way(one));
         if covered || self.phase != Phase::Running || self.respawn_at.is_some() {
             return None;
         }
@@ -174,10 +198,21 @@ impl Generations {
     pub(super) fn respawn_when_due(&mut self) {
         if self.respawn_at.is_some_and(|at| at <= self.now) {
             self.respawn_at = None;
-            if self.phase == Phase::Running && !self.list.iter().any(Generation::is_serving) {
+            if self.phase == Phase::Running && !self.list.iter().any(|one| self.covers(one)) {
                 self.spawn(Purpose::Respawn, Recipe::Proven);
             }
         }
+    }
+
+    /// Whether it serves, or will within a moment. One that was told to accept again and says nothing may hang: another
+    /// one is made beside it, and the first of the two serves.
+    pub(super) fn covers(&self, one: &Generation) -> bool {
+        one.is_serving() && Self::doubted_at(one).is_none_or(|at| self.now < at)
+    }
+
+    /// From when on one that accepts again is not counted on, unless it has said so.
+    pub(super) fn doubted_at(one: &Generation) -> Option<Instant> {
+        matches!(one.state, State::Resuming { .. }).then(|| one.since + RESUME_PATIENCE)
     }
 
     pub(super) fn tick(&mut self) {
@@ -237,14 +272,20 @@ impl Generations {
     pub(super) fn hangs_at(&self, generation: &Generation) -> Option<Instant> {
         let limit = match generation.state {
             State::Serving { probation: Some(_) } => self.settings.hang_timeout.min(HANG_IN_PROBATION),
-            State::Serving { probation: None } => self.settings.hang_timeout,
+            State::Serving { probation: None } | State::Yielding | State::Parked | State::Draining { .. } => {
+                self.settings.hang_timeout
+            }
             _ => return None,
         };
         generation.pulse.asked().map(|asked| asked + limit)
     }
 
     fn hung(&mut self, number: u64, silent: Duration) {
-        let pid = self.get(number).map_or(0, |one| one.pid);
+        let Some(generation) = self.get(number) else { return };
+        let pid = generation.pid;
+        if generation.finished.is_some() {
+            return self.fail(number, "", Ending::Kill); // it waits for the journal, or the like
+        }
         self.log(Event::WorkerHung { generation: number, pid, silent });
         let why = format!("did not answer for {:.1} s", silent.as_secs_f32());
         self.fail(number, &why, Ending::Abort);
@@ -259,11 +300,10 @@ impl Generations {
 
     pub(super) fn stop(&mut self) {
         if self.phase == Phase::Stopping {
-            let all: Vec<_> = self.list.iter().map(|one| one.number).collect();
-            return all.into_iter().for_each(|number| self.actions.push(Action::Kill(number)));
+            return self.stop_at_once();
         }
         self.phase = Phase::Stopping;
-        self.respawn_at = None;
+        (self.respawn_at, self.second_look) = (None, None);
         let timeouts = self.list.iter().filter_map(|one| one.ready.as_ref()).map(|ready| ready.stop_timeout);
         let timeout = timeouts.max().unwrap_or_default();
         self.actions.push(Action::Notify(Notice::Stopping));
@@ -272,6 +312,18 @@ impl Generations {
         self.turn_away("the service is stopping");
         let all: Vec<_> = self.list.iter().map(|one| one.number).collect();
         all.into_iter().for_each(|number| self.stop_one(number));
+    }
+
+    /// Told twice to stop: whatever is open is cut, and that is no death of a worker.
+    fn stop_at_once(&mut self) {
+        let connections: u64 = self.list.iter().map(Generation::connections).sum();
+        let text = format!("told again to stop: every worker is killed, with {connections} connections open");
+        self.log(Event::SupervisorWarning { text });
+        let all: Vec<_> = self.list.iter().map(|one| one.number).collect();
+        for number in all {
+            self.enter(number, State::Dying { until: None });
+            self.actions.push(Action::Kill(number));
+        }
     }
 
     fn stop_one(&mut self, number: u64) {
@@ -313,7 +365,13 @@ fn texts(problems: &[Problem]) -> Vec<String> {
 const EXIT_CONFIG: u8 = 78;
 /// How long the worker on probation may leave a ping without an answer.
 const HANG_IN_PROBATION: Duration = Duration::from_secs(3);
-/// A worker that served for this long did not die of how it was made.
-pub(super) const LONG_LIFE: Duration = Duration::from_secs(10);
+/// A worker that served for this long did not die of how it was made; and one that is made each second costs little.
+pub(super) const LONG_LIFE: Duration = Duration::from_secs(1);
+/// How long one that is to accept again may take to say that it does, before another one is made.
+const RESUME_PATIENCE: Duration = Duration::from_millis(250);
+/// Between a start that was refused and the next. A client that waits at a socket of systemd makes it start the service
+/// again as soon as that ends; too often in a short time (`TriggerLimitBurst=`, 20 within 2 s), and systemd closes the
+/// socket for good.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
 /// The time between the closed channel of a worker that dies and its exit.
 const LAST_BREATH: Duration = Duration::from_millis(500);

@@ -25,7 +25,7 @@ use self::reload::{Asked, Run};
 use super::backoff::Backoff;
 use super::generation::{Generation, Purpose, State};
 use super::upgrade::moment;
-use crate::control::message::{Ready, Serves, ToSupervisor, ToWorker};
+use crate::control::message::{BindAddress, Held, Ready, Serves, ToSupervisor, ToWorker};
 use crate::control::request::Verdict;
 use crate::control::tally::Inside;
 use crate::observe::event::Event;
@@ -51,6 +51,18 @@ pub struct Generations {
     /// When the next worker starts because none serves.
     #[serde(with = "moment::optional")]
     respawn_at: Option<Instant>,
+    /// Whether a start that is refused is tried once more, after a pause.
+    #[serde(skip)]
+    looks_again: bool,
+    /// The problems of the start that was refused.
+    #[serde(skip)]
+    refused: Option<Vec<String>>,
+    /// When the first generation is made again.
+    #[serde(skip)]
+    second_look: Option<Instant>,
+    /// The longest that a generation which served took to be ready.
+    #[serde(default)]
+    slowest_start: Duration,
     /// What an operator should know until the next good reload.
     note: Option<String>,
     /// What the last one that served has for clients.
@@ -101,10 +113,19 @@ impl Generations {
             pending: Asked::default(),
             backoff: Backoff::default(),
             respawn_at: None,
+            looks_again: false,
+            refused: None,
+            second_look: None,
+            slowest_start: Duration::ZERO,
             note: None,
             serves: Serves::default(),
             actions: Vec::new(),
         }
+    }
+
+    /// A start that is refused is tried once more, after a pause, before the service ends.
+    pub fn look_again(&mut self) {
+        self.looks_again = true;
     }
 
     /// What to do about `input`, in this order.
@@ -129,6 +150,7 @@ impl Generations {
         }
         self.keep_serving();
         self.respawn_when_due();
+        self.look_again_when_due();
         self.spawn_for_run();
         self.link_to_heir();
         if self.phase == Phase::Stopping && self.list.is_empty() {
@@ -143,7 +165,18 @@ impl Generations {
         let deadlines = self.list.iter().filter_map(Generation::deadline);
         let pings = self.list.iter().filter(|one| one.is_pinged()).filter_map(|one| one.pulse.due(now));
         let hangs = self.list.iter().filter_map(|one| self.hangs_at(one));
-        deadlines.chain(pings).chain(hangs).chain(self.respawn_at).min()
+        let doubts = self.list.iter().filter_map(Self::doubted_at).filter(|at| *at > now);
+        deadlines.chain(pings).chain(hangs).chain(doubts).chain(self.respawn_at).chain(self.second_look).min()
+    }
+
+    /// Whether a worker may have a socket bound: while it is built, and only one that its configuration names. What
+    /// comes later is not from the code that reads configurations.
+    #[must_use]
+    pub fn may_bind(&self, number: u64, listener: &str, address: &BindAddress) -> bool {
+        let builds = |one: &&Generation| one.number == number && matches!(one.state, State::Starting { .. });
+        let Some(generation) = self.list.iter().find(builds) else { return false };
+        let is_it = |held: &Held| held.listener == listener && held.bound.as_ref() == Some(address);
+        generation.may_bind.as_ref().is_none_or(|named| named.iter().any(is_it))
     }
 
     /// Notes what a worker has open: should it die, so much is lost.
@@ -218,14 +251,25 @@ impl Generations {
 impl Generations {
     fn spawn(&mut self, purpose: Purpose, recipe: Recipe) {
         self.last_number += 1;
-        let until = self.now + self.settings.start_timeout;
+        let whole = self.settings.start_timeout;
+        let until = self.now
+            + match purpose {
+                Purpose::First | Purpose::Reload => whole,
+                // nobody is served meanwhile, and it reads no file: if it hangs, another one may not
+                Purpose::Respawn => whole.min(RESPAWN_TIMEOUT.max(self.slowest_start * 3)),
+            };
         self.list.push(Generation::new(self.last_number, purpose, self.now, until));
         self.actions.push(Action::Spawn(self.last_number, recipe));
     }
 
     fn said(&mut self, number: u64, word: ToSupervisor) {
         match word {
-            ToSupervisor::Loaded { config_hash } => self.loaded(number, &config_hash),
+            ToSupervisor::Loaded { config_hash, may_bind } => {
+                if let Some(generation) = self.get(number) {
+                    generation.may_bind = may_bind;
+                }
+                self.loaded(number, &config_hash);
+            }
             ToSupervisor::Refused(refused) => self.refused(number, refused),
             ToSupervisor::Ready(ready) => self.ready(number, ready),
             ToSupervisor::Serving => self.serving(number),
@@ -252,7 +296,7 @@ impl Generations {
         let (pid, took, purpose) = (generation.pid, now - generation.made, generation.purpose);
         generation.ready = Some(ready);
         self.log(Event::WorkerReady { generation: number, pid, took });
-        let not_needed = purpose == Purpose::Respawn && self.list.iter().any(Generation::is_serving);
+        let not_needed = purpose == Purpose::Respawn && self.list.iter().any(|one| self.covers(one));
         if not_needed {
             // a reload came to serve meanwhile
             self.drain(&[number], Some(Duration::ZERO));
@@ -319,6 +363,7 @@ impl Generations {
             return;
         };
         let (number, purpose) = (generation.number, generation.purpose);
+        self.slowest_start = self.slowest_start.max(generation.since.saturating_duration_since(generation.made));
         let before = self.list.iter().rfind(|one| one.state == State::Parked).map(|one| one.number);
         if let Some(from) = before {
             self.log(Event::HandOver { from, to: number });
@@ -376,6 +421,8 @@ fn failed(why: &str) -> Verdict {
 
 /// How long a worker may take to answer an order.
 const ACKNOWLEDGE: Duration = Duration::from_secs(5);
+/// How long the replacement of a worker that died may take to be ready; more where starts have taken more.
+const RESPAWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How far a worker may overrun its own drain deadline.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 

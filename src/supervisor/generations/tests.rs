@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::control::message::{Bounds, Cause, Finished, Pong, Problem, Refused, Serves};
+use crate::control::message::{BindAddress, Bounds, Cause, Finished, Held, Pong, Problem, Refused, Serves};
 use crate::control::request::Conditions;
 use crate::supervisor::process::Program;
 
@@ -521,10 +521,127 @@ fn at_stop_every_generation_finishes_and_then_the_service_ends() {
 }
 
 #[test]
-fn a_second_stop_kills() {
+fn a_second_stop_kills_and_no_worker_died_by_that() {
     let mut machine = Machine::serving();
     machine.handle(Input::Stop);
-    assert_eq!(machine.handle(Input::Stop), [Action::Kill(1)]);
+    let actions = machine.handle(Input::Stop);
+    assert!(matches!(actions[..], [Action::Log(Event::SupervisorWarning { .. }), Action::Kill(1)]), "{actions:?}");
+    let actions = machine.handle(Input::Exited(1, "was killed by SIGKILL".to_owned()));
+    assert!(actions.contains(&Action::Exit(0)) && !died(&actions), "{actions:?}");
+}
+
+fn died(actions: &[Action]) -> bool {
+    actions.iter().any(|action| matches!(action, Action::Log(Event::WorkerDied { .. })))
+}
+
+#[test]
+fn one_that_said_its_last_word_and_does_not_exit_is_killed_and_has_drained() {
+    let mut machine = Machine::serving();
+    machine.handle(Input::Stop);
+    machine.say(1, ToSupervisor::Finished(Finished::default()));
+    let actions = machine.pass(secs(10));
+    assert!(actions.contains(&Action::Kill(1)) && !died(&actions), "{actions:?}");
+    let actions = machine.handle(Input::Exited(1, "was killed by SIGKILL".to_owned()));
+    assert!(actions.iter().any(|action| matches!(action, Action::Log(Event::Drained { .. }))), "{actions:?}");
+}
+
+#[test]
+fn one_that_is_parked_or_drains_and_does_not_answer_is_ended() {
+    for (probation, word) in [(secs(60), "parked"), (secs(3), "draining")] {
+        let mut machine = Machine::serving();
+        machine.generations.settings.probation = probation;
+        machine.hand_over(2);
+        machine.pass_alive(secs(5));
+        assert_eq!(machine.states(), [(1, word), (2, "serving")]);
+        let mut actions = Vec::new();
+        for _ in 0..12 {
+            actions.extend(machine.pass(secs(1)));
+            machine.answer_ping(2);
+        }
+        assert!(actions.contains(&Action::Abort(1)) && died(&actions), "{word}: {actions:?}");
+        assert!(machine.pass(secs(2)).contains(&Action::Kill(1)), "it may be stopped");
+    }
+}
+
+#[test]
+fn a_parked_one_that_says_nothing_when_it_is_needed_is_not_waited_for() {
+    let mut machine = Machine::on_probation();
+    let actions = machine.handle(Input::Exited(2, "was killed by SIGKILL".to_owned()));
+    assert_eq!(told(&actions), [(1, &ToWorker::Resume)]);
+    assert!(machine.generations.next_tick(machine.now).is_some_and(|at| at <= machine.now + secs(1)));
+    let actions = machine.pass(Duration::from_millis(250));
+    assert_eq!(spawned(&actions), [(3, Recipe::Proven)]);
+    assert_eq!(told(&machine.build(3)), [(3, &ToWorker::Serve)]);
+    let actions = machine.say(3, ToSupervisor::Serving);
+    assert_eq!(told(&actions), [(1, &ToWorker::Park)]);
+    assert!(machine.pass(secs(5)).contains(&Action::Abort(1)));
+    assert_eq!(machine.states(), [(1, "dying"), (3, "serving")]);
+}
+
+#[test]
+fn a_parked_one_that_resumes_late_serves_and_the_other_one_is_not_needed() {
+    let mut machine = Machine::on_probation();
+    machine.handle(Input::Exited(2, "was killed by SIGKILL".to_owned()));
+    machine.pass(Duration::from_millis(250));
+    machine.say(1, ToSupervisor::Resumed);
+    let timeout = Some(Duration::ZERO);
+    assert_eq!(told(&machine.build(3)), [(3, &ToWorker::Drain { timeout })]);
+    assert_eq!(machine.states(), [(1, "serving"), (3, "draining")]);
+}
+
+#[test]
+fn a_replacement_that_hangs_before_it_is_ready_is_replaced_sooner_than_a_reload_is_given_up() {
+    let mut machine = Machine::serving();
+    machine.handle(Input::Exited(1, "was killed by SIGKILL".to_owned()));
+    let actions = machine.pass(secs(10));
+    assert!(actions.contains(&Action::Kill(2)), "{actions:?}");
+    assert_eq!(spawned(&machine.pass(secs(1))), [(3, Recipe::Proven)]);
+}
+
+#[test]
+fn one_that_yields_and_hangs_is_ended() {
+    let mut machine = Machine::serving();
+    machine.say(1, ToSupervisor::Unfit { why: "a thread ended".to_owned() });
+    assert_eq!(machine.generations.list()[0].state, State::Yielding);
+    machine.pass(secs(1));
+    assert!(machine.pass(secs(10)).contains(&Action::Abort(1)));
+}
+
+#[test]
+fn a_start_that_is_refused_is_tried_once_more_where_a_socket_waits_and_the_mended_one_serves() {
+    for mended in [false, true] {
+        let mut machine = Machine::new();
+        machine.generations.look_again();
+        machine.handle(Input::Begin);
+        let actions = machine.say(1, refused(Cause::Config));
+        assert!(actions.iter().any(|action| matches!(action, Action::Log(Event::StartRefused { .. }))));
+        assert!(!actions.contains(&Action::Exit(78)), "{actions:?}");
+        machine.handle(Input::Exited(1, "exited with status 78".to_owned()));
+        assert_eq!(machine.generations.next_tick(machine.now), Some(machine.now + secs(1)));
+        assert_eq!(spawned(&machine.pass(secs(1))), [(2, Recipe::Installed)]);
+        if mended {
+            machine.build(2);
+            assert!(machine.say(2, ToSupervisor::Serving).contains(&Action::Notify(Notice::Ready)));
+        } else {
+            let actions = machine.say(2, refused(Cause::Config));
+            assert!(actions.contains(&Action::Exit(78)));
+            assert!(!actions.iter().any(|action| matches!(action, Action::Log(_))), "said already: {actions:?}");
+        }
+    }
+}
+
+#[test]
+fn a_socket_is_bound_for_a_worker_that_is_built_and_only_if_its_configuration_names_it() {
+    let address = |text: &str| BindAddress::Ip(text.parse().expect("an address"));
+    let named = Held { listener: "http".to_owned(), bound: Some(address("[::]:80")) };
+    let mut machine = Machine::new();
+    machine.handle(Input::Begin);
+    machine.say(1, ToSupervisor::Loaded { config_hash: "good".to_owned(), may_bind: Some(vec![named]) });
+    assert!(machine.generations.may_bind(1, "http", &address("[::]:80")));
+    assert!(!machine.generations.may_bind(1, "http", &address("[::]:81")));
+    assert!(!machine.generations.may_bind(1, "other", &address("[::]:80")));
+    machine.build(1);
+    assert!(!machine.generations.may_bind(1, "http", &address("[::]:80")), "it has all that it needs");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Listener, Listeners};
 use crate::control::message::Held;
 use crate::observe::event::Event;
+use crate::supervisor::place::Place;
 use crate::supervisor::upgrade::descriptors::{Carrier, Inherited};
 
 /// [`Listeners`], with numbers in the place of descriptors.
@@ -14,6 +15,9 @@ use crate::supervisor::upgrade::descriptors::{Carrier, Inherited};
 pub struct Carried {
     list: Vec<(Held, RawFd)>,
     proven: Option<Vec<Held>>,
+    /// The files of those that have one, in the order of the list; supervisors of 0.1 do not say.
+    #[serde(default)]
+    places: Vec<Option<Place>>,
 }
 
 impl Listeners {
@@ -21,7 +25,8 @@ impl Listeners {
     pub fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> Carried {
         let Self { list, proven } = self;
         let list = list.iter().map(|one| (one.held.clone(), carrier.carry(&one.socket))).collect();
-        Carried { list, proven: proven.clone() }
+        let places = self.list.iter().map(|one| one.place).collect();
+        Carried { list, proven: proven.clone(), places }
     }
 
     /// Goes on with the sockets of another program. One that is missing is said, and bound anew when it is asked for.
@@ -29,9 +34,11 @@ impl Listeners {
     pub fn go_on(carried: Carried, inherited: &mut Inherited) -> (Self, Vec<Event>) {
         let mut listeners = Self { list: Vec::new(), proven: carried.proven };
         let mut events = Vec::new();
+        let mut places = carried.places.into_iter();
         for (held, number) in carried.list {
+            let place = places.next().flatten();
             match inherited.take(number) {
-                Some(socket) => listeners.list.push(Listener { held, socket }),
+                Some(socket) => listeners.list.push(Listener { held, socket, place }),
                 None => {
                     let text = format!("the socket of listener {} was lost in the upgrade", held.listener);
                     events.push(Event::SupervisorWarning { text });

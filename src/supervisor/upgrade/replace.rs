@@ -15,6 +15,7 @@ use crate::control::payload::Payload;
 use crate::observe::event::Event;
 use crate::supervisor::clients::Clients;
 use crate::supervisor::generations::{Generations, Input, Phase};
+use crate::supervisor::last_memory::LastMemory;
 use crate::supervisor::listeners::Listeners;
 use crate::supervisor::process::Image;
 use crate::supervisor::recalls::Recalls;
@@ -125,6 +126,7 @@ impl Supervisor {
             pid: std::process::id(),
             descriptors: Vec::new(),
             knowledge: Knowledge { generations, recalls, totals },
+            memory: recalls.last.file().map(|file| carrier.carry(file)),
             workers: workers.carry(carrier),
             listeners: listeners.carry(carrier),
             clients: clients.carry(carrier),
@@ -157,7 +159,8 @@ impl Supervisor {
     }
 
     fn go_on(state: State, mut inherited: Inherited, signals: Signals) -> Result<Self, StartError> {
-        let Knowledge { generations, recalls, totals } = state.knowledge;
+        let Knowledge { generations, mut recalls, totals } = state.knowledge;
+        recalls.last = LastMemory::found(state.memory.and_then(|number| inherited.take(number)));
         let clients = Clients::go_on(state.clients, &mut inherited)?;
         let (listeners, events) = Listeners::go_on(state.listeners, &mut inherited);
         let (workers, mut happened) = Workers::go_on(state.workers, &mut inherited);

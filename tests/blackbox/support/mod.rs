@@ -1,6 +1,8 @@
 //! What the facts are told with: a [`Service`] that runs, systemd's end of its [`Notifications`], small clients.
 
+mod answering;
 mod asked;
+mod names;
 mod notifications;
 mod proxy;
 mod server;
@@ -8,7 +10,9 @@ mod service;
 mod site;
 mod wire;
 
+pub use answering::Answering;
 pub use asked::Asked;
+pub use names::Names;
 pub use notifications::{Notification, Notifications};
 pub use proxy::Proxy;
 pub use server::Server;

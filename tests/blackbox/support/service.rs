@@ -10,7 +10,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Notifications, signal, wait_for};
+use super::notifications::MEMORY;
+use super::{Names, Notifications, signal, wait_for};
 
 /// The binary under test.
 pub const SEGUE: &str = env!("CARGO_BIN_EXE_segue");
@@ -22,6 +23,8 @@ pub struct Run {
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     sockets: Vec<(String, OwnedFd)>,
+    /// What the service has for /etc.
+    etc: Option<PathBuf>,
 }
 
 /// A service that runs. Dropping it kills the supervisor and the workers that it had.
@@ -41,6 +44,7 @@ impl Run {
             arguments: vec!["--probation=300ms".to_owned()],
             variables: Vec::new(),
             sockets: Vec::new(),
+            etc: None,
         };
         run.configure(config);
         run
@@ -65,6 +69,21 @@ impl Run {
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Host names are those of `names`, and of nothing else.
+    pub fn names(mut self, names: &Names) -> Self {
+        self.etc = Some(names.etc.clone());
+        self
+    }
+
+    /// Waits until systemd stores the last memory; each later start gets it.
+    #[track_caller]
+    pub fn wait_memory(&self) {
+        wait_for("the memory to be stored", || {
+            let _ = self.notifications.so_far();
+            self.notifications.memory().map(drop)
+        });
     }
 
     /// Writes the configuration.
@@ -99,22 +118,33 @@ impl Run {
     /// Starts the service and does not wait.
     pub fn spawn(&self) -> Service<'_> {
         let log = File::options().create(true).append(true).open(self.path("log")).expect("a log");
+        let memory = self.notifications.memory().map(|memory| (MEMORY.to_owned(), memory));
+        let passed: Vec<_> = self.sockets.iter().chain(&memory).collect();
         // LISTEN_PID is the pid of the process itself, which only it knows before it is SEGUE
-        let script = r#"LISTEN_PID=$$; export LISTEN_PID; exec "$0" "$@""#;
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", if self.sockets.is_empty() { r#"exec "$0" "$@""# } else { script }, SEGUE, "run"]);
+        let mut script = r#"LISTEN_PID=$$; export LISTEN_PID; exec "$0" "$@""#.to_owned();
+        if passed.is_empty() {
+            script = r#"exec "$0" "$@""#.to_owned();
+        }
+        let mut command = Command::new("unshare");
+        match &self.etc {
+            Some(etc) => {
+                script = format!("mount --bind {} /etc && {{ {script}; }}", etc.display());
+                command.args(["--user", "--map-root-user", "--mount", "/bin/sh"]);
+            }
+            None => command = Command::new("/bin/sh"),
+        }
+        command.args(["-c", &script, SEGUE, "run"]);
         command.arg("--config").arg(self.config()).arg("--run-dir").arg(self.run_dir()).args(&self.arguments);
         command.env("NOTIFY_SOCKET", &self.notifications.path);
         for (name, value) in &self.variables {
             command.env(name, value);
         }
-        let mappings = self
-            .sockets
+        let mappings = passed
             .iter()
             .zip(3..)
             .map(|((_, socket), child_fd)| FdMapping { parent_fd: socket.try_clone().expect("dup"), child_fd });
-        if !self.sockets.is_empty() {
-            let names: Vec<_> = self.sockets.iter().map(|(name, _)| name.as_str()).collect();
+        if !passed.is_empty() {
+            let names: Vec<_> = passed.iter().map(|(name, _)| name.as_str()).collect();
             command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
         }
         command.fd_mappings(mappings.collect()).expect("descriptors");

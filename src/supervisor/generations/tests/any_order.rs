@@ -88,7 +88,7 @@ impl Play {
                 Some(Input::Confirmed(self.asked))
             }
             Happening::Load(index) => {
-                let word = ToSupervisor::Loaded { config_hash: "good".to_owned() };
+                let word = ToSupervisor::Loaded { config_hash: "good".to_owned(), may_bind: None };
                 pick(*index).map(|(number, _)| Input::Said(number, word))
             }
             Happening::BeUnfit(index) => {

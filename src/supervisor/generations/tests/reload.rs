@@ -1,7 +1,7 @@
 use super::*;
 
 fn loaded(hash: &str) -> ToSupervisor {
-    ToSupervisor::Loaded { config_hash: hash.to_owned() }
+    ToSupervisor::Loaded { config_hash: hash.to_owned(), may_bind: None }
 }
 
 fn forced(client: u64) -> Input {
