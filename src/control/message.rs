@@ -114,6 +114,9 @@ pub struct Start {
     /// refused. Nothing for one that may do so, and from supervisors of 0.1.
     #[serde(default)]
     pub keeps: Serves,
+    /// Whether no generation goes on when this one is refused: at the start of the service, and after a crash.
+    #[serde(default)]
+    pub alone: bool,
 }
 
 /// What a generation has for clients.
@@ -360,7 +363,7 @@ mod tests {
     fn an_older_supervisor_starts_a_worker_without_what_it_does_not_know() {
         let json = r#"{"generation":7,"config":"remembered","sockets":2,"run_dir":"/run/segue"}"#;
         let start: Start = serde_json::from_str(json).expect("json");
-        assert!(!start.say_loaded && start.set.is_empty());
+        assert!(!start.say_loaded && start.set.is_empty() && !start.alone);
         assert_eq!(start.keeps, Serves::default());
     }
 
@@ -395,6 +398,7 @@ mod tests {
                 say_loaded: true,
                 set: vec!["log.access=all".to_owned()],
                 keeps: Serves { sites: true, tcp: false },
+                alone: true,
             }),
             ToWorker::Serve,
             ToWorker::Drain { timeout: None },

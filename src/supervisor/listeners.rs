@@ -105,14 +105,9 @@ impl Listeners {
         })
     }
 
-    /// A generation proved good that uses these. Returns what an operator should know of others.
-    pub fn prove(&mut self, used: Vec<Held>) -> Vec<Event> {
-        let unused = self.list.iter().filter(|one| one.held.bound.is_none() && !used.contains(&one.held));
-        let unused = unused
-            .map(|one| Event::ListenerUnused { listener: one.held.listener.clone(), address: shown(&one.socket) });
-        let events = unused.collect();
+    /// A generation proved good that uses these.
+    pub fn prove(&mut self, used: Vec<Held>) {
         self.proven = Some(used);
-        events
     }
 
     /// Lets go of the sockets that were bound here and that nobody needs: neither what proved good, nor one of `living`,
@@ -358,8 +353,7 @@ mod tests {
             ..Activation::default()
         });
         let address = local_address(listeners.bind("own", &anywhere(), &mut notify).expect("bind").0).expect("address");
-        let events = listeners.prove(Vec::new());
-        assert!(matches!(&events[..], [Event::ListenerUnused { listener, .. }] if listener == "unit"), "{events:?}");
+        listeners.prove(Vec::new());
         listeners.keep(&[], &mut notify);
         assert_eq!(names(&listeners), ["unit"]);
         bind(&address).expect("free again");

@@ -28,7 +28,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
 use self::clients::{Clients, OpenError};
-use self::generation::State;
+use self::generation::{Purpose, State};
 use self::generations::{Action, Caller, Generations, Input, Notice, Phase, Settings};
 use self::last_memory::LastMemory;
 use self::listeners::Listeners;
@@ -239,8 +239,7 @@ impl Supervisor {
         }
         let ready = self.generations.list().iter().find(|one| one.number == number).and_then(|one| one.ready.as_ref());
         if let Some(ready) = ready {
-            let events = self.listeners.prove(ready.listeners.clone());
-            events.into_iter().for_each(|event| self.journal.event(event));
+            self.listeners.prove(ready.listeners.clone());
         }
     }
 
@@ -368,7 +367,9 @@ impl Supervisor {
             }
             Heard::Hello => {
                 let keeps = self.generations.keeps(number);
-                self.workers.greet(number, keeps, &self.listeners.all())
+                let made = self.generations.list().iter().find(|one| one.number == number);
+                let alone = made.is_some_and(|one| one.purpose != Purpose::Reload);
+                self.workers.greet(number, keeps, alone, &self.listeners.all())
             }
             Heard::Bind { listener, address } => match self.listeners.bind(&listener, &address, &mut self.notify) {
                 Ok((socket, events)) => {

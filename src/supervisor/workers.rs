@@ -225,8 +225,14 @@ impl Workers {
         Some(Heard::Input(input))
     }
 
-    /// The first word of a worker is answered with everything that it needs.
-    pub(super) fn greet(&mut self, number: u64, keeps: Serves, sockets: &[(Held, &OwnedFd)]) -> Option<Input> {
+    /// The first word of a worker is answered with everything that it needs. It is `alone` when no other serves.
+    pub(super) fn greet(
+        &mut self,
+        number: u64,
+        keeps: Serves,
+        alone: bool,
+        sockets: &[(Held, &OwnedFd)],
+    ) -> Option<Input> {
         let remembered = self.list.iter_mut().find(|one| one.number == number)?.remembered.take();
         let start = ToWorker::Start(Start {
             generation: number,
@@ -239,6 +245,7 @@ impl Workers {
             say_loaded: true,
             set: self.set.clone(),
             keeps,
+            alone,
         });
         let with: Vec<_> = remembered.iter().map(AsFd::as_fd).collect();
         let mut trouble = self.tell(number, &start, &with);

@@ -17,7 +17,7 @@ use super::link::Link;
 use super::memory::{self, Expendable, Loss};
 use super::moving::Moving;
 use super::snapshot::{self, RecallError, Telling};
-use super::sockets::{self, Sockets, not_bound};
+use super::sockets::{self, Sockets, Unused, not_bound};
 use super::threads::Threads;
 use super::watch::Watch;
 use crate::control::PROTOCOL;
@@ -119,7 +119,7 @@ impl Worker {
                 if orders.start.say_loaded {
                     propose(&link, &configuration).await?;
                 }
-                prepare(&link, generation, configuration, orders.held).await
+                prepare(&link, &orders.start, configuration, orders.held).await
             }
             Err(refused) => Err(NotPrepared::Refused(refused)),
         };
@@ -131,10 +131,14 @@ impl Worker {
     }
 
     fn ready(link: Link, generation: u64, prepared: Prepared) -> Result<Self, Unbuilt> {
-        let Prepared { ready, sources, threads, telling, watch, journal, sockets } = prepared;
+        let Prepared { mut ready, unused, sources, threads, telling, watch, journal, sockets } = prepared;
         for text in &ready.warnings {
             let text = text.clone();
             journal.event(Event::ConfigWarning { generation, text });
+        }
+        ready.warnings.extend(unused.iter().map(Unused::to_string));
+        for Unused { name, address } in unused {
+            journal.event(Event::ListenerUnused { listener: name, address });
         }
         let (drain_timeout, stop_timeout) = (ready.drain_timeout, ready.stop_timeout);
         let welcome = Welcome::new(&threads.plan().config, &ready.listeners);
@@ -330,6 +334,7 @@ impl Worker {
 /// Everything that a worker serves with.
 struct Prepared {
     ready: Ready,
+    unused: Vec<Unused>,
     sources: Payload,
     threads: Threads,
     telling: Rc<Telling>,
@@ -393,15 +398,15 @@ async fn propose(link: &Link, configuration: &Configuration) -> Result<(), Unbui
 
 async fn prepare(
     link: &Link,
-    generation: u64,
+    start: &Start,
     configuration: Configuration,
     held: Vec<(Held, OwnedFd)>,
 ) -> Result<Prepared, NotPrepared> {
     let Configuration { config, hash, summary, mut warnings, sources } = configuration;
-    let Sockets { mut found, missing, warnings: of_sockets } = Sockets::choose(&config, held)?;
+    let Sockets { mut found, missing, warnings: of_sockets, unused } = Sockets::choose(&config, held, start.alone)?;
     warnings.extend(of_sockets);
     found.extend(bind(link, missing).await?);
-    let drain = config.drain.clone();
+    let (generation, drain) = (start.generation, config.drain.clone());
     let serves = Serves::from(&config);
     let plan = Arc::new(Plan::new(generation, config));
     let identity = Identity { role: Role::Worker, generation: Some(generation) };
@@ -428,7 +433,7 @@ async fn prepare(
         serves,
     };
     let sockets = found.into_iter().map(|(held, socket)| (held.listener, socket)).collect();
-    Ok(Prepared { ready, sources, threads, telling, watch, journal, sockets })
+    Ok(Prepared { ready, unused, sources, threads, telling, watch, journal, sockets })
 }
 
 /// Has the supervisor bind what is missing: it alone may use low ports, and its sockets outlive this process.

@@ -1,7 +1,10 @@
 //! Which socket belongs to which listener of the configuration.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::os::fd::OwnedFd;
+
+use socket2::SockRef;
 
 use crate::config::{Address, Config};
 use crate::control::message::{BindAddress, Cause, Held, Problem, Refused};
@@ -15,6 +18,17 @@ pub struct Sockets {
     pub missing: Vec<(String, BindAddress)>,
     /// What the administrator may not expect of it.
     pub warnings: Vec<String>,
+    /// Sockets of units that no listener has.
+    pub unused: Vec<Unused>,
+}
+
+/// An open socket of a unit: clients connect to it, and nothing accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unused {
+    /// The name that systemd passed it with.
+    pub name: String,
+    /// Its local address.
+    pub address: String,
 }
 
 impl Sockets {
@@ -23,9 +37,13 @@ impl Sockets {
     /// A socket unit of the listener's name wins over the address in the configuration: the administrator of the
     /// machine has the last word on where it is bound.
     ///
+    /// A listener that has neither is a problem when another generation serves and goes on. When this one is `alone`, as
+    /// at a start, the other listeners are served without it: a socket unit that is not set up right yet must not close
+    /// port 80.
+    ///
     /// # Errors
-    /// When a listener has neither.
-    pub fn choose(config: &Config, mut held: Vec<(Held, OwnedFd)>) -> Result<Self, Refused> {
+    /// When a listener has neither, and this generation is not `alone` or no listener has a socket.
+    pub fn choose(config: &Config, mut held: Vec<(Held, OwnedFd)>, alone: bool) -> Result<Self, Refused> {
         let mut sockets = Self::default();
         let mut problems = Vec::new();
         for (name, address) in wanted(config) {
@@ -37,7 +55,7 @@ impl Sockets {
             }
             let Some(address) = address.map(bind_address) else {
                 if !is_dispensable(config, name) {
-                    problems.push(nowhere(name, &idle(config, &held)));
+                    problems.push(Nowhere::new(name, &idle(config, &held)));
                 }
                 continue;
             };
@@ -47,11 +65,14 @@ impl Sockets {
             }
             sockets.found.extend(bound);
         }
-        if problems.is_empty() {
+        sockets.unused = unused(config, &held);
+        let others_are_served = !sockets.found.is_empty() || !sockets.missing.is_empty();
+        if problems.is_empty() || alone && others_are_served {
+            sockets.warnings.extend(problems.iter().map(Nowhere::warning));
             return Ok(sockets);
         }
-        let cause = Cause::Config;
-        Err(Refused { cause, problems })
+        let problems = problems.iter().map(Nowhere::problem).collect();
+        Err(Refused { cause: Cause::Config, problems })
     }
 }
 
@@ -80,6 +101,22 @@ pub fn not_bound(name: &str, address: &BindAddress, reason: &str) -> Problem {
     Problem { brief, text }
 }
 
+impl fmt::Display for Unused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, address } = self;
+        // Stopping the unit closes systemd's descriptor of the socket, and not the one that the service has.
+        let close = match name.as_str() {
+            "http" | "https" => format!("`systemctl disable --now proxy-{name}.socket`"),
+            _ => "`systemctl list-sockets` names its unit: `systemctl disable --now UNIT`".to_owned(),
+        };
+        writeln!(
+            f,
+            "warning: no listener serves the socket {name} ({address}) of systemd: its clients wait and get no answer\n  \
+             = help: write [listen.{name}] to serve it; to close it, {close}, then `systemctl restart proxy`"
+        )
+    }
+}
+
 fn overruled(name: &str, address: &Address) -> String {
     // The service starts proxy-http.socket with itself, which only a mask keeps it from.
     let way_out = match name {
@@ -92,23 +129,40 @@ fn overruled(name: &str, address: &Address) -> String {
     )
 }
 
-/// A listener has nothing to listen on, and systemd passed `idle`, which no listener has.
-fn nowhere(name: &str, idle: &[String]) -> Problem {
-    let only = if idle.is_empty() { String::new() } else { format!(", only {}", idle.join(" and ")) };
-    let brief = format!("listener {name} has no socket: systemd passed none of this name{only}, and it has no address");
-    let address = format!("write `address = \":8080\"` into [listen.{name}]");
-    let help = match (idle, name) {
-        ([other, ..], _) => format!(
-            "write [listen.{other}], the name that the socket has; or FileDescriptorName={name} into its unit; or {address}"
-        ),
-        // the units of the package: one that is not masked has failed, and its status has the reason
-        ([], "http" | "https") => format!(
-            "`systemctl status proxy-{name}.socket` says why the one with FileDescriptorName={name} is missing; or {address}"
-        ),
-        ([], _) => format!("{address}, or enable a socket unit with FileDescriptorName={name}"),
-    };
-    let text = format!("error: {brief}\n  = help: {help}\n");
-    Problem { brief, text }
+/// A listener has nothing to listen on.
+struct Nowhere {
+    brief: String,
+    help: String,
+}
+
+impl Nowhere {
+    /// The listener `name`, while systemd passed `idle`, which no listener has.
+    fn new(name: &str, idle: &[String]) -> Self {
+        let only = if idle.is_empty() { String::new() } else { format!(", only {}", idle.join(" and ")) };
+        let brief =
+            format!("listener {name} has no socket: systemd passed none of this name{only}, and it has no address");
+        let address = format!("write `address = \":8080\"` into [listen.{name}]");
+        let help = match (idle, name) {
+            ([other, ..], _) => format!(
+                "write [listen.{other}], the name that the socket has; or FileDescriptorName={name} into its unit; or {address}"
+            ),
+            // the units of the package: one that is not masked has failed, and its status has the reason
+            ([], "http" | "https") => format!(
+                "`systemctl status proxy-{name}.socket` says why the one with FileDescriptorName={name} is missing; or {address}"
+            ),
+            ([], _) => format!("{address}, or enable a socket unit with FileDescriptorName={name}"),
+        };
+        Self { brief, help }
+    }
+
+    fn problem(&self) -> Problem {
+        let text = format!("error: {}\n  = help: {}\n", self.brief, self.help);
+        Problem { brief: self.brief.clone(), text }
+    }
+
+    fn warning(&self) -> String {
+        format!("warning: {}; the others are served without it\n  = help: {}\n", self.brief, self.help)
+    }
 }
 
 /// The listener `http` stands in every configuration. One that has another, or that only relays TCP, can do without it.
@@ -127,6 +181,22 @@ fn idle(config: &Config, held: &[(Held, OwnedFd)]) -> Vec<String> {
     let idle = of_units.filter(|name| wanted(config).all(|(listener, _)| listener != name.as_str()));
     let names: BTreeSet<&String> = idle.collect();
     names.into_iter().cloned().collect()
+}
+
+fn unused(config: &Config, held: &[(Held, OwnedFd)]) -> Vec<Unused> {
+    let of_units = held.iter().filter(|(one, _)| one.bound.is_none());
+    let unused = of_units.filter(|(one, _)| wanted(config).all(|(listener, _)| listener != one.listener));
+    unused.map(|(one, socket)| Unused { name: one.listener.clone(), address: local_address(socket) }).collect()
+}
+
+/// The address of a listening socket as the configuration writes it; empty when the system does not tell it.
+fn local_address(socket: &OwnedFd) -> String {
+    let Ok(address) = SockRef::from(socket).local_addr() else { return String::new() };
+    match (address.as_socket(), address.as_pathname(), address.as_abstract_namespace()) {
+        (Some(ip), _, _) => ip.to_string(),
+        (None, Some(path), _) => BindAddress::Unix(path.to_owned()).to_string(),
+        (None, None, name) => format!("unix:@{}", String::from_utf8_lossy(name.unwrap_or_default())),
+    }
 }
 
 fn take(held: &mut Vec<(Held, OwnedFd)>, which: impl Fn(&Held) -> bool) -> Vec<(Held, OwnedFd)> {
@@ -165,17 +235,17 @@ mod tests {
     #[test]
     fn a_configuration_of_tcp_alone_needs_no_socket_for_http() {
         let tcp = "[tcp.db]\nlisten = \"127.0.0.1:5432\"\nto = [\"10.0.0.1:5432\"]\n";
-        let sockets = Sockets::choose(&config(tcp), Vec::new()).expect("chosen");
+        let sockets = Sockets::choose(&config(tcp), Vec::new(), false).expect("chosen");
         assert_eq!(sockets.missing.len(), 1);
         let both = format!("{tcp}[site.\"*\"]\nto = [\"10.0.0.1:80\"]\n");
-        assert!(Sockets::choose(&config(&both), Vec::new()).is_err());
+        assert!(Sockets::choose(&config(&both), Vec::new(), false).is_err());
     }
 
     #[test]
     fn sockets_of_a_unit_win_over_the_address() {
         let config = config("[listen.http]\naddress = \"127.0.0.1:8080\"\n");
         let passed = vec![held("other", None), held("http", None), held("http", None)];
-        let sockets = Sockets::choose(&config, passed).expect("found");
+        let sockets = Sockets::choose(&config, passed, false).expect("found");
         assert_eq!(sockets.found.len(), 2);
         assert!(sockets.missing.is_empty());
         let warning = &sockets.warnings[0];
@@ -183,27 +253,53 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_of_a_unit_that_no_listener_has_is_named_with_the_command_that_closes_it() {
+        let tls = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+        let address = tls.local_addr().expect("address").to_string();
+        let of_unit = (Held { listener: "https".to_owned(), bound: None }, tls.into());
+        let passed = vec![held("http", None), of_unit, held("left", Some("127.0.0.1:9090"))];
+        let sockets = Sockets::choose(&config("[listen.http]\n"), passed, false).expect("found");
+        let [unused] = &sockets.unused[..] else { panic!("{:?}", sockets.unused) };
+        assert_eq!((&unused.name[..], &unused.address), ("https", &address));
+        let said = unused.to_string();
+        assert!(said.contains("disable --now proxy-https.socket`, then `systemctl restart proxy`"), "{said}");
+    }
+
+    #[test]
     fn a_socket_bound_for_another_address_is_not_used() {
         let config = config("[listen.http]\naddress = \"127.0.0.1:8080\"\n");
-        let sockets = Sockets::choose(&config, vec![held("http", Some("127.0.0.1:9090"))]).expect("to bind");
+        let sockets = Sockets::choose(&config, vec![held("http", Some("127.0.0.1:9090"))], false).expect("to bind");
         assert!(sockets.found.is_empty());
         assert_eq!(sockets.missing.len(), 1);
-        let sockets = Sockets::choose(&config, vec![held("http", Some("127.0.0.1:8080"))]).expect("found");
+        let sockets = Sockets::choose(&config, vec![held("http", Some("127.0.0.1:8080"))], false).expect("found");
         assert_eq!((sockets.found.len(), sockets.missing.len()), (1, 0));
     }
 
     #[test]
     fn a_listener_without_socket_and_address_is_refused_with_a_way_out() {
-        let refused = Sockets::choose(&config("[listen.http]\n"), Vec::new()).expect_err("nowhere");
+        let refused = Sockets::choose(&config("[listen.http]\n"), Vec::new(), false).expect_err("nowhere");
         assert_eq!(refused.cause, Cause::Config);
         let text = &refused.problems[0].text;
         assert!(text.contains("FileDescriptorName=http") && text.contains("status proxy-http.socket"), "{text}");
     }
 
     #[test]
+    fn a_generation_that_is_alone_serves_what_has_a_socket_and_says_what_has_none() {
+        let config = config("[listen.http]\n[listen.9000]\n");
+        let passed = || vec![held("http", None), held("proxy-9000.socket", None)];
+        let sockets = Sockets::choose(&config, passed(), true).expect("port 80 stays open");
+        assert_eq!(sockets.found.len(), 1);
+        let [warning] = &sockets.warnings[..] else { panic!("{:?}", sockets.warnings) };
+        assert!(warning.starts_with("warning: listener 9000 has no socket"), "{warning}");
+        assert!(warning.contains("FileDescriptorName=9000"), "{warning}");
+        assert!(Sockets::choose(&config, passed(), false).is_err(), "an older generation serves everything");
+        assert!(Sockets::choose(&config, Vec::new(), true).is_err(), "nothing can be served");
+    }
+
+    #[test]
     fn a_socket_of_another_name_is_told_to_the_listener_that_has_none() {
         let passed = vec![held("web", None), held("web", None)];
-        let refused = Sockets::choose(&config("[listen.http]\n"), passed).expect_err("nowhere");
+        let refused = Sockets::choose(&config("[listen.http]\n"), passed, false).expect_err("nowhere");
         let text = &refused.problems[0].text;
         assert!(text.contains("only web,") && text.contains("write [listen.web]"), "{text}");
     }

@@ -33,7 +33,7 @@ fn a_new_listener_is_not_the_end_of_http() {
     service.reload_well();
     assert_serves(other);
     assert_serves(http_address);
-    assert!(!run.log().contains("which no listener of the configuration names"), "{}", run.log());
+    assert!(!run.log().contains("No listener serves the socket"), "{}", run.log());
 }
 
 #[test]
@@ -70,7 +70,23 @@ fn a_socket_that_no_listener_names_is_said_and_left_alone() {
     let (odd, _) = socket();
     let run = Run::new("").socket("odd", odd).socket("http", http);
     let _service = run.start();
-    run.wait_log("which no listener of the configuration names");
+    run.wait_log("No listener serves the socket odd");
+    assert_serves(address);
+}
+
+// Its port stays open, since it is systemd's: a client waits there for an answer that never comes.
+#[test]
+fn a_reload_that_takes_the_listener_of_a_unit_away_says_how_its_port_is_closed() {
+    let (http, address) = socket();
+    let (https, _) = socket();
+    let run = Run::new("[listen.https]\n").socket("https", https).socket("http", http);
+    let service = run.start();
+    assert!(!run.log().contains("No listener serves"), "{}", run.log());
+    run.configure("[log]\naccess = \"all\"\n");
+    let (good, text) = service.reload();
+    assert!(good && text.contains("no listener serves the socket https"), "{text}");
+    assert!(text.contains("`systemctl disable --now proxy-https.socket`, then `systemctl restart proxy`"), "{text}");
+    run.wait_log("No listener serves the socket https");
     assert_serves(address);
 }
 
@@ -304,4 +320,22 @@ fn a_socket_for_which_systemd_has_no_room_is_said() {
     run.wait_log("systemd keeps 1 sockets, and other is one more: a restart closes it");
     assert_serves(first);
     assert_serves(second);
+}
+
+// A socket unit that is enabled, and not started or not named right yet: the restart that takes it up must not close port
+// 80 for it.
+#[test]
+fn a_start_without_the_socket_of_one_listener_serves_the_others_and_a_reload_is_refused() {
+    let (http, address) = socket();
+    let (odd, _) = socket();
+    let run = Run::new("[listen.9000]\n").socket("proxy-9000.socket", odd).socket("http", http);
+    let service = run.start();
+    assert_serves(address);
+    run.wait_log("listener 9000 has no socket: systemd passed none of this name, only proxy-9000.socket");
+    run.configure("[listen.9000]\n[drain]\ntimeout = \"5m\"\n");
+    let (good, text) = service.reload();
+    assert!(!good && text.contains("listener 9000 has no socket"), "{text}");
+    assert_serves(address);
+    signal(service.settled().1, Signal::KILL);
+    assert_serves(address);
 }

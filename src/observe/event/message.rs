@@ -97,7 +97,8 @@ pub(super) fn of(event: &Event) -> String {
         }
         Event::ListenerBound { listener, address } => format!("Listener {listener} bound to {}", Plain(address)),
         Event::ListenerUnused { listener, address } => format!(
-            "systemd passed the socket {} ({}), which no listener of the configuration names",
+            "No listener serves the socket {} ({}) of systemd: its clients wait and get no answer. `systemctl disable \
+             --now` of its unit and then `systemctl restart proxy` close it",
             Plain(listener),
             Plain(address)
         ),
