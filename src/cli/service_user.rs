@@ -19,7 +19,7 @@ use crate::config::problem::Problem;
 /// # Errors
 /// As [`Sources::read`].
 pub fn sources(main: &Path, flags: &[String]) -> Result<Sources, Vec<Problem>> {
-    let account = (geteuid().is_root() && main == Path::new(CONFIG)).then(Account::of_the_service).flatten();
+    let account = (geteuid().is_root() && is_of_a_service(main)).then(Account::of_the_service).flatten();
     let Some(account) = account else {
         return Sources::read(main, flags);
     };
@@ -31,6 +31,14 @@ pub fn sources(main: &Path, flags: &[String]) -> Result<Sources, Vec<Problem>> {
         });
         reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// Whether a unit of the package reads `main`: proxy.service, or proxy@NAME.service.
+fn is_of_a_service(main: &Path) -> bool {
+    let package = Path::new(CONFIG);
+    main == package
+        || main.file_name() == package.file_name()
+            && main.parent().and_then(Path::parent).is_some_and(|above| Some(above) == package.parent())
 }
 
 /// Who the service is.
@@ -76,6 +84,20 @@ const USER: &str = "segue";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_service_and_its_further_instances_read_files_of_the_package_and_no_others() {
+        for (path, is) in [
+            (CONFIG, true),
+            ("/etc/segue/internal/segue.toml", true),
+            ("/etc/segue/draft.toml", false),
+            ("/etc/segue/internal/draft.toml", false),
+            ("/root/segue.toml", false),
+            ("segue.toml", false),
+        ] {
+            assert_eq!(is_of_a_service(Path::new(path)), is, "{path}");
+        }
+    }
 
     #[test]
     fn an_account_has_its_own_group_and_those_it_is_a_member_of() {
