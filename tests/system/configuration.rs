@@ -14,7 +14,7 @@ const MISTAKES: &[(&str, u32, &str)] = &[
 ];
 
 fn each_mistake_gives_one_message_with_its_line(release: Release) {
-    let machine = Machine::started(release);
+    let machine = Machine::installed(release);
     for (text, line, word) in MISTAKES {
         machine.configure(text);
         let check = machine.run("segue check");
@@ -27,7 +27,7 @@ fn each_mistake_gives_one_message_with_its_line(release: Release) {
 }
 
 fn an_unreadable_file_is_named(release: Release) {
-    let machine = Machine::started(release);
+    let machine = Machine::installed(release);
     machine.ok("chmod 600 /etc/segue/segue.toml");
     // root may read it, and would be told that all is well
     let check = machine.run("segue check");
@@ -40,7 +40,7 @@ fn an_unreadable_file_is_named(release: Release) {
 }
 
 fn check_needs_no_root(release: Release) {
-    let machine = Machine::started(release);
+    let machine = Machine::installed(release);
     let as_nobody = "setpriv --reuid nobody --regid nogroup --clear-groups segue check";
     machine.ok(as_nobody);
     machine.configure("[site.\"*\"]\nto = 5\n");

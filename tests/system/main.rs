@@ -36,6 +36,8 @@ macro_rules! facts {
 mod configuration;
 mod crash;
 mod journal;
+mod newcomer;
 mod package;
 mod reload;
+mod units;
 mod unseen;

@@ -25,7 +25,7 @@ const MORE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOS
 
 /// A machine whose proxy serves the servers of a crowd.
 fn machine(release: Release) -> (Machine, Setup) {
-    let machine = Machine::started(release);
+    let machine = Machine::installed(release);
     let servers = Servers::start(machine.place(), HTTP.ip(), 4);
     let setup = Setup { servers, http: HTTP, passed: true, tcp: TCP, more: MORE };
     machine.configure(&setup.config(Change::Nothing));

@@ -19,7 +19,7 @@ pub(crate) const URL: &str = "http://127.0.0.1/index.php";
 
 /// A machine with the package, the farm behind it, and all three servers up.
 pub(crate) fn machine(release: Release) -> Machine {
-    let machine = Machine::started(release);
+    let machine = Machine::installed(release);
     start(&machine);
     machine.configure(CONFIG);
     machine.ok("systemctl reload proxy");
@@ -43,8 +43,9 @@ pub(crate) fn unit(address: &str) -> String {
     format!("server@{address}.service")
 }
 
-// The servers live in a network namespace of their own: the proxy's socket has port 80 of every address here.
-fn start(machine: &Machine) {
+/// Starts the three servers. They live in a network namespace of their own: the proxy's socket has port 80 of every
+/// address here.
+pub(crate) fn start(machine: &Machine) {
     machine.ok("ip netns add farm \
         && ip link add farm0 type veth peer name eth0 netns farm \
         && ip address add 10.0.0.1/24 dev farm0 && ip link set farm0 up \

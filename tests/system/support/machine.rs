@@ -81,17 +81,10 @@ impl Machine {
         machine
     }
 
-    /// Boots and installs the package as a user does.
+    /// Boots and installs the package as a user does; that starts the service.
     pub(crate) fn installed(release: Release) -> Self {
         let machine = Self::boot(release);
         machine.install(&package());
-        machine
-    }
-
-    /// A machine with the package installed, and the service started.
-    pub(crate) fn started(release: Release) -> Self {
-        let machine = Self::installed(release);
-        machine.ok("systemctl start proxy.service");
         machine
     }
 
@@ -162,6 +155,11 @@ impl Machine {
     /// A property of `proxy.service`.
     pub(crate) fn property(&self, name: &str) -> String {
         self.ok(&format!("systemctl show proxy.service --value --property {name}"))
+    }
+
+    /// The states of the http socket and of the service, in words of systemd.
+    pub(crate) fn states(&self) -> String {
+        self.run("systemctl is-active proxy-http.socket proxy.service").stdout.trim_end().replace('\n', " ")
     }
 
     /// The process that systemd knows.

@@ -8,7 +8,8 @@ use std::{env, fs};
 use super::machine::Release;
 
 /// What a root holds beside the essential packages: systemd, the servers behind the proxy, and the load.
-const PACKAGES: &str = "apache2-utils,ca-certificates,curl,dbus,iproute2,nginx-light,procps,systemd,systemd-sysv";
+const PACKAGES: &str =
+    "apache2-utils,ca-certificates,curl,dbus,iproute2,needrestart,nginx-light,procps,systemd,systemd-sysv";
 
 /// The root of `release`; makes it when it is not there, or was made with other packages.
 pub(crate) fn of(release: Release) -> PathBuf {
