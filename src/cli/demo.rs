@@ -115,6 +115,8 @@ fn configuration(port: u16, servers: &[Server; 2]) -> String {
          [site.\"*\"]\nto = \"demo\"\n\n\
          # every exchange would be told here, which is much under load: \"all\" for those who want it\n\
          [log]\naccess = \"errors+slow\"\n\n\
+         # each thread has its own round of the servers: with one they take turns from the first answer on\n\
+         [worker]\nthreads = 1\n\n\
          [pool.demo]\nservers = [\"{}\", \"{}\"]\ncheck   = \"GET /health\"\n",
         north.address, south.address
     )

@@ -1,6 +1,7 @@
 //! `segue demo`, as somebody sees it who tries it out.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -9,8 +10,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::{SEGUE, children, is_alive, wait_for};
 
-/// A demo whose folder is in `directory`, in a process group of its own as in a terminal; with all its processes.
-fn demo(directory: &Path) -> (Child, Vec<u32>) {
+/// A demo whose folder is in `directory`, in a process group of its own as in a terminal; with all its processes, and its
+/// address.
+fn demo(directory: &Path) -> (Child, Vec<u32>, SocketAddr) {
     let mut demo = Command::new(SEGUE)
         .arg("demo")
         .env("TMPDIR", directory)
@@ -22,6 +24,9 @@ fn demo(directory: &Path) -> (Child, Vec<u32>) {
         .spawn()
         .expect("segue runs");
     let mut lines = BufReader::new(demo.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let place = lines.find(|line| line.contains("http://")).expect("an address");
+    let address = place.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address");
+    let address = address.parse().expect("an address");
     let hint = lines.find(|line| line.contains("status --run-dir")).expect("a hint");
     let folder = hint.split_whitespace().last().expect("a folder").to_owned();
     wait_for("the demo to serve", || {
@@ -30,14 +35,14 @@ fn demo(directory: &Path) -> (Child, Vec<u32>) {
     });
     let own = children(demo.id());
     let all = own.iter().copied().chain(own.iter().flat_map(|child| children(*child))).collect();
-    (demo, all)
+    (demo, all, address)
 }
 
 #[test]
 fn ctrl_c_and_the_end_of_the_terminal_leave_nothing_of_a_demo() {
     for signal in [Signal::INT, Signal::HUP] {
         let directory = tempfile::tempdir().expect("directory");
-        let (mut demo, processes) = demo(directory.path());
+        let (mut demo, processes, _) = demo(directory.path());
         assert_eq!(processes.len(), 4, "two servers, the supervisor and a worker");
         kill_process_group(Pid::from_child(&demo), signal).expect("signal");
         let status = wait_for("the end of the demo", || demo.try_wait().expect("wait"));
@@ -45,4 +50,22 @@ fn ctrl_c_and_the_end_of_the_terminal_leave_nothing_of_a_demo() {
         wait_for("the end of all its processes", || (!processes.iter().copied().any(is_alive)).then_some(()));
         assert_eq!(directory.path().read_dir().expect("directory").count(), 0, "{signal:?}");
     }
+}
+
+// Each thread had a round of its own, and the first two answers came from one server.
+#[test]
+fn the_servers_of_a_demo_take_turns_from_the_first_answer_on() {
+    let directory = tempfile::tempdir().expect("directory");
+    let (mut demo, _, address) = demo(directory.path());
+    let answers: Vec<&str> = (0..8)
+        .map(|_| {
+            let mut client = TcpStream::connect(address).expect("connect");
+            client.write_all(b"GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n").expect("write");
+            let answer = io::read_to_string(client).expect("an answer");
+            if answer.contains("north answers") { "north" } else { "south" }
+        })
+        .collect();
+    kill_process_group(Pid::from_child(&demo), Signal::INT).expect("signal");
+    wait_for("the end of the demo", || demo.try_wait().expect("wait"));
+    assert!(answers.windows(2).all(|pair| pair[0] != pair[1]), "{answers:?}");
 }
