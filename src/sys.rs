@@ -13,7 +13,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
-use listenfd::ListenFd;
 use rustix::process::Signal;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -263,13 +262,6 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
     Ok(fd)
-}
-
-/// The descriptor at `index` of those that systemd passed, whatever it is; none when it was taken before.
-pub fn passed(passed: &mut ListenFd, index: usize) -> Option<OwnedFd> {
-    let number = passed.take_raw_fd(index).ok()??;
-    // SAFETY: listenfd checks that the descriptor is open, and gives it away once.
-    Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 fn block(signals: &[Signal]) -> io::Result<libc::sigset_t> {

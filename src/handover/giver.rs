@@ -259,10 +259,11 @@ impl Giver {
                 return Err(GiveError::Confused);
             }
         };
-        let Some(batch) = self.sent.pop_front_if(|oldest| oldest.number == number) else {
+        if self.sent.front().is_none_or(|oldest| oldest.number != number) {
             self.confused = true;
             return Err(GiveError::Confused);
-        };
+        }
+        let Some(batch) = self.sent.pop_front() else { return Ok(()) };
         self.moved += batch.offers.len() as u64;
         self.tally.iter().for_each(|tally| tally.settled(batch.offers.len()));
         for Offer { parcel, answer } in batch.offers {

@@ -65,7 +65,7 @@ pub struct Thread {
     alarms: RefCell<Vec<Alarm>>,
     /// Listeners whose next connection waits for one to close.
     full: Cell<u32>,
-    clock: Clock,
+    clock: Cell<Clock>,
     date: Cell<Date>,
     random: Cell<u64>,
     journal: Journal,
@@ -79,14 +79,15 @@ pub(super) struct PoolSide {
     pub idle: Rc<Idle>,
 }
 
-/// The wall clock, read once.
+/// The wall clock, read from time to time: one that was set right meanwhile is followed by what begins a second later.
+#[derive(Clone, Copy)]
 struct Clock {
     started: Instant,
     /// Microseconds since 1970 at `started`.
     wall: u64,
 }
 
-/// The wall clock as text, good for one second. Not that of [`Clock`]: a clock that was set right meanwhile counts.
+/// The wall clock as text, good for one second.
 #[derive(Clone, Copy)]
 struct Date {
     text: [u8; 29],
@@ -119,7 +120,7 @@ impl Thread {
             heads: RefCell::default(),
             alarms: RefCell::default(),
             full: Cell::new(0),
-            clock: Clock::now(),
+            clock: Cell::new(Clock::now()),
             date: Cell::new(Date::now()),
             random: Cell::new(seed()),
             journal,
@@ -133,12 +134,17 @@ impl Thread {
     /// A new request id for something that began at `began`.
     pub(super) fn request_id(&self, began: Instant) -> RequestId {
         let random = (u128::from(self.random()) << 64) | u128::from(self.random());
-        RequestId::new(self.clock.micros(began) / 1000, random)
+        let mut clock = self.clock.get();
+        if clock.is_old(began) {
+            clock = Clock::now();
+            self.clock.set(clock);
+        }
+        RequestId::new(clock.micros(began) / 1000, random)
     }
 
     /// The wall clock at `instant`, in microseconds since 1970.
     pub(super) fn wall(&self, instant: Instant) -> u64 {
-        self.clock.micros(instant)
+        self.clock.get().micros(instant)
     }
 
     /// The time as the field `Date` has it (RFC 9110 §6.6.1).
@@ -354,10 +360,18 @@ async fn hand_over_records(thread: Rc<Thread>) {
     }
 }
 
+/// How long the clock is good for once it was read.
+const GOOD_FOR: Duration = Duration::from_secs(1);
+
 impl Clock {
     fn now() -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
         Self { started: Instant::now(), wall }
+    }
+
+    /// Whether it was read so long before `now` that it may have been set since.
+    fn is_old(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.started) >= GOOD_FOR
     }
 
     fn micros(&self, instant: Instant) -> u64 {
@@ -387,4 +401,18 @@ fn seed() -> u64 {
         return SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64);
     }
     u64::from_ne_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wall_clock_that_was_set_is_followed_by_what_begins_a_second_later() {
+        let began = Instant::now();
+        let clock = Clock { started: began, wall: 5_000_000 };
+        assert!(!clock.is_old(began + Duration::from_millis(999)) && clock.is_old(began + GOOD_FOR));
+        assert_eq!(clock.micros(began + Duration::from_micros(7)), 5_000_007);
+        assert!(Clock::now().wall > clock.wall, "it was wrong");
+    }
 }

@@ -1,8 +1,8 @@
 //! The last thing that a serving generation said of what it knows: its replacement goes on from there when no process
 //! is left to be asked. The bytes are opaque here; workers make and read them.
 //!
-//! They lie in one memory file that systemd stores too, so that they outlive a supervisor that is killed, and a restart
-//! of the service. The file is written in place, because systemd would have to be told of each new one:
+//! They lie in a file of the run directory, so that they outlive a supervisor that is killed, and a restart of the
+//! service (`RuntimeDirectoryPreserve=restart`). The directory is in memory (/run): no disk is waited for.
 //!
 //! ```text
 //! 0      place and length of the bytes that count, as two numbers of 8 bytes in the byte order of the machine
@@ -14,51 +14,55 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
 
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, Mode, OFlags};
 
 use crate::control::payload::Payload;
 
-/// The memory file, and how often its content was given out.
+/// The file, and how often its content was given out.
 #[derive(Debug, Default)]
 pub struct LastMemory {
+    /// None before there is anything to keep.
     file: Option<File>,
     /// To how many generations it was given since one that serves wrote it.
     given: u32,
 }
 
 impl LastMemory {
-    /// Goes on with a file that another supervisor wrote.
+    /// Goes on with the file in `run_dir`, also that of the program before; it is made if it is missing. What was kept there long ago does not count.
+    /// Where there can be no file, what is kept ends with this process.
     #[must_use]
-    pub fn found(file: Option<OwnedFd>) -> Self {
-        Self { file: file.map(File::from), given: 0 }
+    pub fn open(run_dir: &Path) -> Self {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::open(run_dir.join(NAME), flags, Mode::from_raw_mode(0o600)).ok().map(File::from);
+        let file = file.filter(|file| file.metadata().is_ok_and(|about| about.is_file()));
+        if let Some(file) = file.as_ref().filter(|file| !is_fresh(file)) {
+            let _ = file.set_len(0); // refused, it only means that what is old is believed
+        }
+        Self { file, given: 0 }
     }
 
-    /// Keeps what a generation knows, in the place of what was kept. Returns the file when it is a new one, which
-    /// systemd does not store yet.
+    /// Keeps what a generation knows, in the place of what was kept.
     ///
     /// # Errors
     /// When there is no memory or descriptor left, or `memory` is none or too large. What was kept is kept on.
-    pub fn keep(&mut self, memory: &Payload) -> io::Result<Option<BorrowedFd<'_>>> {
-        let bytes = memory.read()?;
-        if bytes.len() as u64 > ROOM {
-            return Err(io::Error::other("what the generation knows is too large"));
-        }
-        let is_new = self.file.is_none();
-        if is_new {
+    pub fn keep(&mut self, memory: &Payload) -> io::Result<()> {
+        let bytes = memory.read_at_most(ROOM)?;
+        if self.file.is_none() {
             self.file = Some(rustix::fs::memfd_create(c"segue-memory", MemfdFlags::CLOEXEC)?.into());
         }
-        let Some(file) = &self.file else { return Ok(None) };
+        let Some(file) = &self.file else { return Ok(()) };
         let place = match Head::read(file) {
-            Ok(Head { place: ROOM, .. }) => 2 * ROOM,
+            Ok(Head { place: ROOM, .. }) => TWO_ROOMS,
             _ => ROOM,
         };
         file.write_all_at(&bytes, place)?;
         Head { place, length: bytes.len() as u64 }.write(file)?;
         self.given = 0;
-        Ok(is_new.then(|| file.as_fd()))
+        Ok(())
     }
 
     /// What was kept, for a generation that starts. None when there is nothing, and none when several generations in a
@@ -70,12 +74,6 @@ impl LastMemory {
         }
         self.given += 1;
         Payload::new(&bytes).ok()
-    }
-
-    /// The file, if there is one.
-    #[must_use]
-    pub fn file(&self) -> Option<&File> {
-        self.file.as_ref()
     }
 }
 
@@ -105,6 +103,12 @@ impl Head {
     }
 }
 
+/// Whether it was written by a supervisor that ended a moment ago, since one that serves is told each second.
+fn is_fresh(file: &File) -> bool {
+    let written = file.metadata().and_then(|about| about.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age < FRESH))
+}
+
 fn read(file: &File) -> io::Result<Vec<u8>> {
     let Head { place, length } = Head::read(file)?;
     let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
@@ -114,6 +118,10 @@ fn read(file: &File) -> io::Result<Vec<u8>> {
 
 /// The most bytes that are kept: ten times what ten thousand servers need. Places that are not written take no memory.
 const ROOM: u64 = 32 << 20;
+/// Its name in the run directory.
+const NAME: &str = "last-memory";
+/// A restart takes no longer.
+const FRESH: Duration = Duration::from_secs(120);
 const TWO_ROOMS: u64 = 2 * ROOM;
 /// To how many generations it is given that do not come to serve.
 const MOST_GIVEN: u32 = 3;
@@ -132,34 +140,46 @@ mod tests {
     }
 
     #[test]
-    fn the_last_memory_is_given_and_the_file_is_new_only_once() {
+    fn the_last_memory_is_given() {
         let mut memory = LastMemory::default();
         assert_eq!(given(&mut memory), None);
-        assert!(memory.keep(&payload("one")).expect("kept").is_some());
-        for text in ["two", "a longer one", ""] {
-            assert!(memory.keep(&payload(text)).expect("kept").is_none());
+        for text in ["one", "two", "a longer one", ""] {
+            memory.keep(&payload(text)).expect("kept");
             assert_eq!(given(&mut memory).as_deref(), Some(text));
         }
     }
 
     #[test]
-    fn the_next_supervisor_finds_it_in_the_file() {
-        let mut memory = LastMemory::default();
+    fn the_next_supervisor_finds_it_in_the_run_directory_but_not_what_is_old() {
+        let run_dir = tempfile::tempdir().expect("directory");
+        let mut memory = LastMemory::open(run_dir.path());
+        assert_eq!(given(&mut memory), None);
         memory.keep(&payload("known")).expect("kept");
-        let file = memory.file().expect("a file").try_clone().expect("dup");
         drop(memory);
-        let mut next = LastMemory::found(Some(file.into()));
+        let mut next = LastMemory::open(run_dir.path());
         assert_eq!(given(&mut next).as_deref(), Some("known"));
-        assert!(next.keep(&payload("more")).expect("kept").is_none(), "systemd has the file");
-        let strange = rustix::fs::memfd_create(c"strange", MemfdFlags::CLOEXEC).expect("memfd");
-        assert_eq!(given(&mut LastMemory::found(Some(strange))), None);
+        let old = std::time::SystemTime::now() - 2 * FRESH;
+        next.file.as_ref().expect("a file").set_modified(old).expect("utimes");
+        assert_eq!(given(&mut LastMemory::open(run_dir.path())), None);
+    }
+
+    #[test]
+    fn what_is_no_file_of_ours_is_not_read() {
+        let run_dir = tempfile::tempdir().expect("directory");
+        std::fs::write(run_dir.path().join(NAME), "something else, and long enough").expect("write");
+        assert_eq!(given(&mut LastMemory::open(run_dir.path())), None);
+        let run_dir = tempfile::tempdir().expect("directory");
+        std::os::unix::fs::symlink("/etc/passwd", run_dir.path().join(NAME)).expect("a link");
+        let mut memory = LastMemory::open(run_dir.path());
+        memory.keep(&payload("known")).expect("kept elsewhere");
+        assert_eq!(given(&mut memory).as_deref(), Some("known"));
     }
 
     #[test]
     fn a_writer_that_is_killed_leaves_what_counted_before() {
         let mut memory = LastMemory::default();
         memory.keep(&payload("whole")).expect("kept");
-        let file = memory.file().expect("a file");
+        let file = memory.file.as_ref().expect("a file");
         let Head { place, .. } = Head::read(file).expect("head");
         let other = if place == ROOM { TWO_ROOMS } else { ROOM };
         file.write_all_at(b"ha", other).expect("the first bytes of the next one");
@@ -181,6 +201,6 @@ mod tests {
         let (pipe, _writer) = rustix::pipe::pipe().expect("pipe");
         let mut memory = LastMemory::default();
         memory.keep(&Payload::from(pipe)).expect_err("a pipe");
-        assert!(memory.file().is_none());
+        assert!(memory.file.is_none());
     }
 }

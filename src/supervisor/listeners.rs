@@ -350,7 +350,7 @@ mod tests {
                 origin: Origin::Unit,
                 socket: bind(&anywhere()).expect("bind"),
             }],
-            ..Activation::default()
+            refused: Vec::new(),
         });
         let address = local_address(listeners.bind("own", &anywhere(), &mut notify).expect("bind").0).expect("address");
         listeners.prove(Vec::new());

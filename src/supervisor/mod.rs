@@ -120,8 +120,7 @@ impl Supervisor {
     /// # Errors
     /// See [`StartError`].
     pub fn new(options: Options) -> Result<Self, StartError> {
-        let mut activation = activation::take();
-        let last = LastMemory::found(activation.memory.take());
+        let activation = activation::take();
         let signals = open_signals()?;
         // its one capability, to bind low ports, is not for the workers; without any this fails, and need not be done
         let _ = rustix::thread::clear_ambient_capability_set();
@@ -130,6 +129,7 @@ impl Supervisor {
             None => Image::installed_path().map_err(StartError::Binary)?,
         };
         let clients = Clients::open(&options.run_dir)?;
+        let recalls = Recalls::from(LastMemory::open(&options.run_dir));
         let now = Instant::now();
         let notify = Notify::from_env();
         let (listeners, events) = Listeners::adopt(activation);
@@ -145,7 +145,7 @@ impl Supervisor {
             workers: Workers::new(binary, options.config, options.set, options.run_dir),
             listeners,
             clients,
-            recalls: Recalls::from(last),
+            recalls,
             totals: Totals::default(),
             signals,
             notify,
@@ -394,10 +394,7 @@ impl Supervisor {
         let serves = self.generations.list().iter().any(|one| one.number == number && one.accepts());
         let Some(memory) = memory.filter(|_| serves) else { return };
         // one that cannot be kept leaves what was kept before, which is a little older
-        if let Ok(Some(file)) = self.recalls.last.keep(memory) {
-            // without: a supervisor that is killed begins as the first one does
-            let _ = self.notify.store_memory(file);
-        }
+        let _ = self.recalls.last.keep(memory);
     }
 
     /// What a worker counted outlives it, and who waits for its memory does not wait for ever.

@@ -23,7 +23,7 @@ use crate::control::payload::Payload;
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Recalls {
     waiting: Vec<Recall>,
-    /// Its file goes over an upgrade by itself.
+    /// Its file is found again after an upgrade.
     #[serde(skip)]
     pub last: LastMemory,
 }

@@ -4,7 +4,7 @@ mod carry;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
@@ -70,6 +70,11 @@ impl Workers {
     /// No worker yet; they will be started from `binary`.
     pub(super) fn new(binary: PathBuf, config: PathBuf, set: Vec<String>, run_dir: PathBuf) -> Self {
         Self { binary, config, set, run_dir, list: Vec::new(), proven: None }
+    }
+
+    /// The directory for files of this run.
+    pub(super) fn run_dir(&self) -> &Path {
+        &self.run_dir
     }
 
     /// Starts the process of generation `number`.

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use listenfd::ListenFd;
 use rustix::net::sockopt::socket_acceptconn;
 
-use crate::sys::{self, never_block};
+use crate::sys::never_block;
 
 /// A listening socket that came with the process.
 #[derive(Debug)]
@@ -36,8 +36,6 @@ pub enum Origin {
 pub struct Activation {
     /// Listening stream sockets, in the order in which they came.
     pub sockets: Vec<Passed>,
-    /// The file with the last memory of a generation that served, if an earlier supervisor left one.
-    pub memory: Option<OwnedFd>,
     /// One sentence for each descriptor that is no listening stream socket; it was closed.
     pub refused: Vec<String>,
 }
@@ -67,10 +65,6 @@ pub fn take() -> Activation {
     let mut activation = Activation::default();
     for index in 0..passed.len() {
         let name = names.get(index).map_or("unknown", String::as_str);
-        if name == MEMORY {
-            activation.memory = sys::passed(&mut passed, index);
-            continue;
-        }
         match take_socket(&mut passed, index) {
             Ok(socket) => activation.sockets.push(named(name, socket)),
             Err(fault) => activation.refused.push(format!("descriptor {name:?} that systemd passed: {fault}")),
@@ -121,9 +115,6 @@ fn named(name: &str, socket: OwnedFd) -> Passed {
 
 /// `FileDescriptorStoreMax=` of proxy.service.
 const FILE_DESCRIPTOR_STORE_MAX: usize = 64;
-
-/// The name under which the file of the last memory stands in systemd's store.
-pub const MEMORY: &str = "memory/last";
 
 const STORED: &str = "bound/";
 

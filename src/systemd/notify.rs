@@ -15,7 +15,7 @@ use rustix::net::{
 use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
 
-use super::activation::{MEMORY, stored_name};
+use super::activation::stored_name;
 
 /// The way to systemd; remembers what systemd knows, so that nothing is said twice.
 #[derive(Debug)]
@@ -152,22 +152,11 @@ impl Notify {
     /// # Errors
     /// When there is no descriptor left; the socket then ends with this process.
     pub fn store(&mut self, listener: &str, socket: BorrowedFd<'_>) -> io::Result<()> {
-        self.store_as(&stored_name(listener), socket)
-    }
-
-    /// Gives the file of the last memory to systemd, which passes it to the next supervisor.
-    ///
-    /// # Errors
-    /// When there is no descriptor left.
-    pub fn store_memory(&mut self, file: BorrowedFd<'_>) -> io::Result<()> {
-        self.store_as(MEMORY, file)
-    }
-
-    fn store_as(&mut self, name: &str, fd: BorrowedFd<'_>) -> io::Result<()> {
-        let fd = fd.try_clone_to_owned()?;
+        let name = stored_name(listener);
+        let socket = socket.try_clone_to_owned()?;
         // a listening socket never hangs up, but systemd must not drop it should one ever say so
-        let states = [NotifyState::FdStore, NotifyState::FdName(name), NotifyState::Custom("FDPOLL=0")];
-        self.say(&states, Some(fd));
+        let states = [NotifyState::FdStore, NotifyState::FdName(&name), NotifyState::Custom("FDPOLL=0")];
+        self.say(&states, Some(socket));
         Ok(())
     }
 

@@ -497,7 +497,8 @@ const HEARTBEAT_RETRY: Duration = Duration::from_millis(100);
 const SPREAD: f64 = 0.75;
 /// No longer than that: it is their new connections that must not come all at once.
 const LONGEST_SPREAD: Duration = Duration::from_secs(30);
-/// How long an idle connection is kept when the service stops, and nobody accepts new ones.
-const IDLE_AT_STOP: Duration = Duration::from_secs(1);
+/// How long an idle connection is kept when the service stops: at a restart new connections wait for the next start
+/// meanwhile.
+const IDLE_AT_STOP: Duration = Duration::from_millis(250);
 const JOURNAL_DEADLINE: Duration = Duration::from_secs(4);
 const SUPERVISOR_DEADLINE: Duration = Duration::from_secs(10);

@@ -1,11 +1,12 @@
 //! What takes the place of a process that was killed serves at once, whatever outside answers nothing.
 
-use std::net::{SocketAddr, TcpListener};
-use std::time::Instant;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::{Answering, Names, Run, Server, Service, Wire, signal, socket, wait_for};
+use crate::support::{Answering, Names, Run, Server, Service, Wire, assert_serves, fill, signal, socket, wait_for};
 
 /// A service whose one good server has a name, and whose other one hangs in checks; afterwards no name is found.
 struct Silent {
@@ -17,9 +18,9 @@ struct Silent {
 }
 
 impl Silent {
-    fn new() -> Option<Self> {
+    fn new(change: impl FnOnce(Run, &Names) -> Run) -> Option<Self> {
         let names = Names::new()?;
-        let (listening, address): (TcpListener, _) = socket();
+        let (listening, address) = socket();
         let (well, hanging) = (Answering::start("well"), Server::new());
         names.know(&[("well.test", well.address.ip())]);
         let config = format!(
@@ -28,7 +29,7 @@ impl Silent {
             well.address.port(),
             hanging.address
         );
-        let run = Run::new(&config).socket("http", listening).names(&names);
+        let run = change(Run::new(&config).socket("http", listening).names(&names), &names);
         Some(Self { run, address, _well: well, hanging, names })
     }
 
@@ -52,7 +53,7 @@ fn fetch(address: SocketAddr) -> String {
 
 #[test]
 fn the_replacement_of_a_killed_worker_knows_what_that_one_knew_and_serves_at_once() {
-    let Some(silent) = Silent::new() else { return };
+    let Some(silent) = Silent::new(|run, _| run) else { return };
     let service = silent.start();
     for _ in 0..3 {
         let (number, pid) = service.serving();
@@ -67,8 +68,8 @@ fn the_replacement_of_a_killed_worker_knows_what_that_one_knew_and_serves_at_onc
 }
 
 #[test]
-fn the_next_supervisor_goes_on_from_what_systemd_stored_for_the_one_that_was_killed() {
-    let Some(silent) = Silent::new() else { return };
+fn the_next_supervisor_goes_on_from_what_the_one_that_was_killed_has_kept() {
+    let Some(silent) = Silent::new(|run, _| run) else { return };
     let mut service = silent.start();
     silent.run.wait_memory();
     for _ in 0..2 {
@@ -87,4 +88,65 @@ fn the_next_supervisor_goes_on_from_what_systemd_stored_for_the_one_that_was_kil
     let service = silent.run.start();
     assert!(fetch(silent.address).ends_with("well"), "a restart");
     drop(service);
+}
+
+/// Asks again and again on fresh connections until `stop`; gives the answers that are wrong, and the longest wait. Who
+/// was connected to a process that was killed connects again.
+fn ask_on(address: SocketAddr, stop: &AtomicBool) -> (Vec<String>, Duration) {
+    let (mut wrong, mut longest) = (Vec::new(), Duration::ZERO);
+    while !stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        let answer = std::iter::repeat_with(|| fetch(address)).find(|answer| !answer.is_empty()).unwrap_or_default();
+        longest = longest.max(began.elapsed());
+        wrong.extend(Some(answer).filter(|answer| !answer.ends_with("well")));
+    }
+    (wrong, longest)
+}
+
+#[test]
+fn with_the_journal_and_dns_silent_and_a_check_hanging_reload_crashes_and_restart_are_seen_by_no_client() {
+    let Some(silent) = Silent::new(|run, names| run.silent_journal(names)) else { return };
+    let mut service = silent.start();
+    silent.run.wait_memory();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| ask_on(silent.address, &stop));
+        service.reload_anyway();
+        let _ = service.settled();
+        for _ in 0..2 {
+            let (number, worker) = service.serving();
+            signal(worker, Signal::KILL);
+            wait_for("the next generation", || (service.serving().0 > number).then_some(()));
+        }
+        let (_, worker) = service.serving();
+        service.signal(Signal::KILL);
+        signal(worker, Signal::KILL);
+        service = silent.run.spawn();
+        silent.run.notifications().wait("READY=1");
+        service.signal(Signal::TERM);
+        service.ended();
+        service = silent.run.start();
+        stop.store(true, Ordering::Relaxed);
+        let (wrong, longest) = client.join().expect("every connection was taken");
+        eprintln!("the longest wait of a client: {longest:?}");
+        assert!(wrong.is_empty(), "{wrong:?}");
+    });
+}
+
+#[test]
+fn neither_a_full_standard_error_nor_a_service_manager_that_does_not_listen_is_waited_for() {
+    let (_reader, writer) = std::io::pipe().expect("a pipe");
+    rustix::io::ioctl_fionbio(&writer, true).expect("nonblocking");
+    while rustix::io::write(&writer, &[b'x'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).expect("blocking");
+    let (listening, address) = socket();
+    let run = Run::new("").socket("http", listening).errors(writer);
+    fill(&run.notifications().path);
+    let service = run.spawn();
+    assert_serves(address);
+    service.reload_anyway();
+    let (_, worker) = service.settled();
+    signal(worker, Signal::KILL);
+    assert_serves(address);
+    assert_eq!(service.settled().0, 3);
 }

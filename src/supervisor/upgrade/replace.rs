@@ -126,7 +126,6 @@ impl Supervisor {
             pid: std::process::id(),
             descriptors: Vec::new(),
             knowledge: Knowledge { generations, recalls, totals },
-            memory: recalls.last.file().map(|file| carrier.carry(file)),
             workers: workers.carry(carrier),
             listeners: listeners.carry(carrier),
             clients: clients.carry(carrier),
@@ -160,10 +159,10 @@ impl Supervisor {
 
     fn go_on(state: State, mut inherited: Inherited, signals: Signals) -> Result<Self, StartError> {
         let Knowledge { generations, mut recalls, totals } = state.knowledge;
-        recalls.last = LastMemory::found(state.memory.and_then(|number| inherited.take(number)));
         let clients = Clients::go_on(state.clients, &mut inherited)?;
         let (listeners, events) = Listeners::go_on(state.listeners, &mut inherited);
         let (workers, mut happened) = Workers::go_on(state.workers, &mut inherited);
+        recalls.last = LastMemory::open(workers.run_dir());
         happened.extend(without_process(&generations, &workers));
         let notify = Notify::from_env().go_on(found(state.talk, &mut inherited));
         let journal = start_journal()?;

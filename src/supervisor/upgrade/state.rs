@@ -36,9 +36,6 @@ pub struct State<K = Knowledge> {
     pub workers: workers::Carried,
     /// The listening sockets.
     pub listeners: listeners::Carried,
-    /// The file of the last memory; supervisors that know of none have none.
-    #[serde(default)]
-    pub memory: Option<RawFd>,
     /// Who is connected to `control.sock`.
     pub clients: clients::Carried,
     /// What systemd was told.

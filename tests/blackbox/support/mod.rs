@@ -84,6 +84,13 @@ pub fn assert_serves(address: SocketAddr) {
     assert!(answer.starts_with("HTTP/1."), "{answer:?}");
 }
 
+/// Sends to a datagram socket that nothing reads, until it takes no more.
+pub fn fill(path: &Path) {
+    let sender = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+    sender.set_nonblocking(true).expect("nonblocking");
+    while sender.send_to(b"full", path).is_ok() {}
+}
+
 /// A client that asks again and again on fresh connections, until this is dropped.
 pub struct Asking {
     stop: Arc<AtomicBool>,

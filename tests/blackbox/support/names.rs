@@ -1,16 +1,22 @@
 //! Host names as the service finds them: a directory that is its /etc, in a mount namespace of its own.
 
 use std::net::IpAddr;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::fs::{CWD, FileType, Mode};
 use tempfile::TempDir;
 
+use super::fill;
+
 /// The names that there are.
 pub struct Names {
     _directory: TempDir,
     pub etc: PathBuf,
+    /// The directory of a journal that reads nothing.
+    pub journal: PathBuf,
+    _socket: UnixDatagram,
 }
 
 impl Names {
@@ -25,7 +31,11 @@ impl Names {
         let etc = directory.path().join("etc");
         std::fs::create_dir(&etc).expect("a directory");
         std::fs::write(etc.join("nsswitch.conf"), "hosts: files\npasswd: files\ngroup: files\n").expect("write");
-        let names = Self { _directory: directory, etc };
+        let journal = directory.path().join("journal");
+        std::fs::create_dir(&journal).expect("a directory");
+        let socket = UnixDatagram::bind(journal.join("socket")).expect("bind");
+        fill(&journal.join("socket"));
+        let names = Self { _directory: directory, etc, journal, _socket: socket };
         names.know(&[]);
         Some(names)
     }

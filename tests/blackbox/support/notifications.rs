@@ -5,22 +5,16 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use super::DEADLINE;
 
-/// The name under which systemd stores the last memory.
-pub const MEMORY: &str = "memory/last";
-
 /// The socket that the service notifies.
 pub struct Notifications {
     socket: UnixDatagram,
     pub path: PathBuf,
-    /// The file of the last memory, if systemd was given one.
-    memory: Mutex<Option<OwnedFd>>,
 }
 
 /// One message with its descriptors.
@@ -44,7 +38,7 @@ impl Notifications {
     pub fn new(directory: &Path) -> Self {
         let path = directory.join("notify");
         let socket = UnixDatagram::bind(&path).expect("bind");
-        Self { socket, path, memory: Mutex::default() }
+        Self { socket, path }
     }
 
     /// The next message that says `line`; those before it are passed over.
@@ -65,12 +59,6 @@ impl Notifications {
             seen.extend(message.lines);
         }
         panic!("no {what} among {seen:#?}");
-    }
-
-    /// What systemd stores of the last memory, which the next start gets.
-    pub fn memory(&self) -> Option<OwnedFd> {
-        let memory = self.memory.lock().expect("a lock");
-        memory.as_ref().map(|memory| memory.try_clone().expect("dup"))
     }
 
     /// Everything that was said until now.
@@ -94,11 +82,6 @@ impl Notifications {
         }
         let text = String::from_utf8_lossy(&bytes[..received.bytes]).into_owned();
         let lines = text.lines().map(str::to_owned).collect();
-        let notification = Notification { lines, descriptors };
-        if notification.says("FDSTORE=1") && notification.value("FDNAME") == Some(MEMORY) {
-            let memory = notification.descriptors.first().expect("a descriptor");
-            *self.memory.lock().expect("a lock") = Some(memory.try_clone().expect("dup"));
-        }
-        Some(notification)
+        Some(Notification { lines, descriptors })
     }
 }

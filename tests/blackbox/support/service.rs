@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
@@ -10,7 +11,6 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::notifications::MEMORY;
 use super::{Names, Notifications, signal, wait_for};
 
 /// The binary under test.
@@ -25,6 +25,10 @@ pub struct Run {
     sockets: Vec<(String, OwnedFd)>,
     /// What the service has for /etc.
     etc: Option<PathBuf>,
+    /// What it has for /run/systemd/journal, if its messages go there.
+    journal: Option<PathBuf>,
+    /// What it has for standard error, if not the log.
+    errors: Option<OwnedFd>,
 }
 
 /// A service that runs. Dropping it kills the supervisor and the workers that it had.
@@ -45,6 +49,8 @@ impl Run {
             variables: Vec::new(),
             sockets: Vec::new(),
             etc: None,
+            journal: None,
+            errors: None,
         };
         run.configure(config);
         run
@@ -77,13 +83,23 @@ impl Run {
         self
     }
 
-    /// Waits until systemd stores the last memory; each later start gets it.
+    /// Messages go to the journal of `names`, which reads none.
+    pub fn silent_journal(mut self, names: &Names) -> Self {
+        self.journal = Some(names.journal.clone());
+        self
+    }
+
+    /// Standard error is this, and not the log.
+    pub fn errors(mut self, errors: impl Into<OwnedFd>) -> Self {
+        self.errors = Some(errors.into());
+        self
+    }
+
+    /// Waits until the last memory is kept.
     #[track_caller]
     pub fn wait_memory(&self) {
-        wait_for("the memory to be stored", || {
-            let _ = self.notifications.so_far();
-            self.notifications.memory().map(drop)
-        });
+        let path = self.run_dir().join("last-memory");
+        wait_for("the memory", || std::fs::metadata(&path).is_ok_and(|about| about.len() > 0).then_some(()));
     }
 
     /// Writes the configuration.
@@ -118,8 +134,7 @@ impl Run {
     /// Starts the service and does not wait.
     pub fn spawn(&self) -> Service<'_> {
         let log = File::options().create(true).append(true).open(self.path("log")).expect("a log");
-        let memory = self.notifications.memory().map(|memory| (MEMORY.to_owned(), memory));
-        let passed: Vec<_> = self.sockets.iter().chain(&memory).collect();
+        let passed = &self.sockets;
         // LISTEN_PID is the pid of the process itself, which only it knows before it is SEGUE
         let mut script = r#"LISTEN_PID=$$; export LISTEN_PID; exec "$0" "$@""#.to_owned();
         if passed.is_empty() {
@@ -128,6 +143,13 @@ impl Run {
         let mut command = Command::new("unshare");
         match &self.etc {
             Some(etc) => {
+                if let Some(journal) = &self.journal {
+                    let about = log.metadata().expect("a log");
+                    command.env("JOURNAL_STREAM", format!("{}:{}", about.dev(), about.ino()));
+                    let place = "/run/systemd/journal";
+                    let mount = format!("mount -t tmpfs none /run && mkdir -p {place} && mount --bind");
+                    script = format!("{mount} {} {place} && {{ {script}; }}", journal.display());
+                }
                 script = format!("mount --bind {} /etc && {{ {script}; }}", etc.display());
                 command.args(["--user", "--map-root-user", "--mount", "/bin/sh"]);
             }
@@ -148,7 +170,8 @@ impl Run {
             command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
         }
         command.fd_mappings(mappings.collect()).expect("descriptors");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let errors = self.errors.as_ref().map(|errors| errors.try_clone().expect("dup"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors.map_or(Stdio::from(log), Stdio::from));
         let supervisor = command.spawn().expect("spawn");
         Service { run: self, supervisor }
     }
