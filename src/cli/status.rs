@@ -32,7 +32,11 @@ fn not_up(status: &Value) -> String {
     let serving = list(&status["generations"]).iter().find(|one| one["state"] == "serving").unwrap_or(&Value::Null);
     let mut lines = String::new();
     for pool in list(&serving["worker"]["pools"]) {
-        for server in list(&pool["servers"]).iter().filter(|server| server["state"] != "up") {
+        for server in list(&pool["servers"]) {
+            if server["state"] == "up" {
+                lines.push_str(&ejected(&pool["name"], server));
+                continue;
+            }
             let last = list(&server["history"]).last().unwrap_or(&Value::Null);
             let [pool, name, state] = [&pool["name"], &server["name"], &server["state"]].map(word);
             let [since, reason] = [&server["since"], &last["reason"]].map(word);
@@ -40,6 +44,17 @@ fn not_up(status: &Value) -> String {
         }
     }
     if lines.is_empty() { lines } else { format!("\n{lines}") }
+}
+
+/// A line for a server that is up and takes no exchanges all the same; nothing of another.
+fn ejected(pool: &Value, server: &Value) -> String {
+    let ejection = &server["ejected"];
+    if ejection.is_null() {
+        return String::new();
+    }
+    let [pool, name, since] = [pool, &server["name"], &ejection["since"]].map(word);
+    let [until, reason] = [&ejection["until"], &ejection["reason"]].map(word);
+    format!("server {pool}/{name}: ejected since {since}, {reason}; tried again at {until}\n")
 }
 
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,6 +72,15 @@ mod tests {
         let text = page(&status);
         assert_eq!(text.lines().count(), 4, "{text}");
         assert!(text.starts_with("generation 2 serving\n\nGENERATION"), "{text}");
+    }
+
+    #[test]
+    fn a_server_that_is_ejected_is_named_with_its_next_trial() {
+        let ejection = serde_json::json!({ "since": "S", "until": "U", "reason": "3 connections in a row failed" });
+        let server = serde_json::json!({ "name": "one:80", "state": "up", "ejected": ejection });
+        let line = ejected(&"farm".into(), &server);
+        assert_eq!(line, "server farm/one:80: ejected since S, 3 connections in a row failed; tried again at U\n");
+        assert_eq!(ejected(&"farm".into(), &serde_json::json!({ "name": "one:80", "state": "up" })), "");
     }
 
     #[test]

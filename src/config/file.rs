@@ -89,7 +89,7 @@ table! {
         balance: Balance = Text("round-robin"),
         /// The active health request, sent to every server: `"HEAD /index.php"` (healthy is an answer of 2xx or
         /// 3xx), or `"connect"` (healthy is an accepted connection).
-        check: CheckKind = Unset("none is sent, and real traffic alone shows that a server is down"),
+        check: CheckKind = Unset("none is sent, and real traffic alone shows that a server is down: see max_fails"),
         /// The `Host` field of the check.
         check_host: String = Unset("the address of the server"),
         /// From the start of one check to the start of the next.
@@ -100,6 +100,12 @@ table! {
         rise: Whole<1, 1000> = Number(2),
         /// Bad checks in a row that make a server down.
         fall: Whole<1, 1000> = Number(3),
+        /// Connections in a row that fail (refused, not opened in time, closed before an answer) until the server is
+        /// ejected, with a check or without: it takes no requests, as long as another server of the pool can. After a second
+        /// a connection to it is tried; each one that fails doubles the time to the next. 0: no server is ever ejected.
+        max_fails: Whole<0, 1000> = Number(3),
+        /// The longest time from one trial of an ejected server to the next.
+        max_ejection: Duration = Text("60s"),
         /// How often a request is tried again after a failed attempt, when that is safe: nothing of it was sent, or its
         /// method is idempotent and its body can be sent again.
         retries: Whole<0, 100> = Number(3),

@@ -148,6 +148,10 @@ pub struct Pool {
     pub balance: Balance,
     /// The active health request, if there is one.
     pub check: Option<Check>,
+    /// Connections in a row that fail until a server is ejected; 0: never.
+    pub max_fails: u32,
+    /// How long a server is ejected until it is tried again, at most.
+    pub max_ejection: Duration,
     /// Attempts after the first one, at most.
     pub retries: u32,
     /// Whether a retry goes to another server where there is one.

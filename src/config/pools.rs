@@ -214,6 +214,8 @@ impl Draft<'_> {
                 Some(kind) => Some(self.build_check(kind)?),
                 None => None,
             },
+            max_fails: whole(&policy.max_fails)?,
+            max_ejection: value(&policy.max_ejection)?,
             retries: whole(&policy.retries)?,
             redispatch: value(&policy.redispatch)?,
             connect_timeout: value(&policy.connect_timeout)?,

@@ -53,7 +53,7 @@ pub const FOREIGN_TABLES: [(&[&str], &str); 10] = [
 ];
 
 /// Names of keys in other proxies: the table they are looked for in (empty: any), the words, what stands for them.
-pub const FOREIGN_KEYS: [(&str, &[&str], &str); 32] = [
+pub const FOREIGN_KEYS: [(&str, &[&str], &str); 34] = [
     (
         "",
         &[
@@ -106,7 +106,9 @@ pub const FOREIGN_KEYS: [(&str, &[&str], &str); 32] = [
         "`check = \"GET /path\"`",
     ),
     ("", &["lb_policy", "lb", "algorithm", "policy", "load_balancing", "least_conn", "lb_algorithm"], "`balance`"),
-    ("", &["max_fails", "unhealthy_threshold", "failures"], "`fall`"),
+    ("", &["unhealthy_threshold", "failures"], "`fall`"),
+    ("", &["consecutive_gateway_failure", "consecutive_5xx", "error-limit", "unhealthy_request_count"], "`max_fails`"),
+    ("", &["fail_timeout", "max_ejection_time", "fail_duration"], "`max_ejection`"),
     ("", &["passes", "healthy_threshold"], "`rise`"),
     ("", &["retry", "tries", "proxy_next_upstream_tries", "max_retries", "try_count"], "`retries`"),
     ("", &["option redispatch", "proxy_next_upstream"], "`redispatch`"),

@@ -13,9 +13,9 @@ use crate::observe::record::Index;
 
 /// Picks servers of one pool for one thread.
 ///
-/// The rank of a server decides first, in this order: up before unknown, so that a server nobody has checked takes
-/// requests only while none is up; primary before backup; not yet tried before tried. Servers that are down, wait
-/// for DNS or have weight 0 are never picked.
+/// The rank of a server decides first, in this order: not yet tried before tried; trusted before ejected; up before
+/// unknown, so that a server nobody has checked takes requests only while none is up; primary before backup. Servers that
+/// are down, wait for DNS or have weight 0 are never picked.
 ///
 /// Among servers of the best rank they come in turn by smooth weighted round robin: each one's credit grows by its
 /// weight, the one with the most credit is picked and pays what all of them gained. So the turns of one server are
@@ -40,8 +40,9 @@ struct Turn {
 type Rank = u8;
 const BACKUP: Rank = 1;
 const UNKNOWN: Rank = 2;
-const LATER: Rank = 4;
-const NEVER: Rank = 8;
+const EJECTED: Rank = 4;
+const LATER: Rank = 8;
+const NEVER: Rank = 16;
 
 impl Balancer {
     /// A balancer for `pool`. Each `thread` starts one turn later than the one before it, so that together they do
@@ -79,10 +80,12 @@ impl Balancer {
         let redispatch = pool.settings.redispatch;
         let mut best = NEVER;
         for (index, (turn, server)) in self.turns.iter_mut().zip(&pool.servers).enumerate() {
-            turn.rank = turn.rank_in(server.health.state());
+            let is_ejected = server.passive.is_ejected();
+            turn.rank = turn.rank_in(server.health.state(), is_ejected);
             if !tried.is_empty() && turn.rank != NEVER {
                 let was_tried = tried.iter().any(|tried| usize::from(*tried) == index);
-                turn.rank += if was_tried == redispatch { LATER } else { 0 };
+                let is_later = if redispatch { was_tried } else { !was_tried || is_ejected };
+                turn.rank += if is_later { LATER } else { 0 };
             }
             best = best.min(turn.rank);
         }
@@ -135,14 +138,14 @@ impl Balancer {
 
 impl Turn {
     #[inline]
-    fn rank_in(&self, state: State) -> Rank {
+    fn rank_in(&self, state: State, is_ejected: bool) -> Rank {
         if self.weight == 0 {
             return NEVER;
         }
-        let backup = if self.backup { BACKUP } else { 0 };
+        let rank = if self.backup { BACKUP } else { 0 } + if is_ejected { EJECTED } else { 0 };
         match state {
-            State::Up => backup,
-            State::Unknown => UNKNOWN + backup,
+            State::Up => rank,
+            State::Unknown => UNKNOWN + rank,
             State::Down | State::WaitingForDns => NEVER,
         }
     }
@@ -280,6 +283,39 @@ mod tests {
         assert_eq!(balancer.pick(&pool, &[2]), Some(2));
         set(&pool, 2, Verdict::Bad);
         assert!(balancer.pick(&pool, &[2]).is_some_and(|other| other != 2));
+    }
+
+    fn eject(pool: &Pool, index: usize) {
+        let ejection = (0..3).find_map(|_| pool.connection_failed(index, "refused", SystemTime::UNIX_EPOCH));
+        assert!(ejection.is_some(), "{index}");
+    }
+
+    #[test]
+    fn a_server_that_is_ejected_takes_requests_only_while_no_other_can() {
+        let mut servers: Vec<_> = (0..3).map(|_| server("10.0.0.1:80", 1)).collect();
+        servers[2].backup = true;
+        let mut pool = Pool::new(settings(servers), SystemTime::UNIX_EPOCH);
+        let mut balancer = Balancer::new(&pool, 0);
+        eject(&pool, 0);
+        assert_eq!(shares(&picks(&mut balancer, &pool, 10), 3), [0, 10, 0]);
+        assert_eq!(balancer.pick(&pool, &[1]), Some(2), "a backup comes before it");
+        assert_eq!(balancer.pick(&pool, &[1, 2]), Some(0), "it may have come back, and the others just failed");
+        eject(&pool, 1);
+        assert_eq!(shares(&picks(&mut balancer, &pool, 10), 3), [0, 0, 10]);
+        pool.settings.redispatch = false;
+        assert_eq!(balancer.pick(&pool, &[0]), Some(2), "no retry goes back to it");
+        assert_eq!(balancer.pick(&pool, &[2]), Some(2));
+    }
+
+    #[test]
+    fn when_all_are_ejected_all_are_tried() {
+        let pool = farm(&[1, 1]);
+        for index in [0, 1] {
+            pool.servers[index].passive.failed("refused", || false, SystemTime::UNIX_EPOCH);
+            pool.servers[index].passive.failed("refused", || false, SystemTime::UNIX_EPOCH);
+            assert!(pool.servers[index].passive.failed("refused", || false, SystemTime::UNIX_EPOCH).is_some());
+        }
+        assert_eq!(shares(&picks(&mut Balancer::new(&pool, 0), &pool, 10), 2), [5, 5]);
     }
 
     #[test]

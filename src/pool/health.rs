@@ -282,7 +282,7 @@ fn reason(from: State, to: State, results: u32, detail: &str) -> String {
     }
 }
 
-fn written(time: SystemTime) -> String {
+pub(super) fn written(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Pool;
 use super::balance::Positions;
 use super::health::{self, State, Transition};
+use super::passive;
 use crate::config::{Check, CheckKind};
 
 /// One pool.
@@ -48,6 +49,8 @@ pub struct ServerMemory {
     pub credits: Vec<i64>,
     /// Its health.
     pub health: health::Memory,
+    /// What real traffic said of it.
+    pub passive: passive::Memory,
 }
 
 /// That a pool ran out of servers, or has one again.
@@ -88,6 +91,7 @@ impl Pool {
             weight: server.weight,
             credits: positions.iter().map(|credits| credits.get(index).copied().unwrap_or_default()).collect(),
             health: server.health.remember(),
+            passive: server.passive.remember(),
         });
         Memory {
             name: self.name.clone(),

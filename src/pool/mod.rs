@@ -6,6 +6,7 @@
 pub mod balance;
 pub mod health;
 pub mod memory;
+pub mod passive;
 mod place;
 mod server;
 
@@ -15,6 +16,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
+use self::health::State;
 pub use self::place::Addresses;
 pub use self::server::{Relocation, Server, listed};
 use crate::config::{self, Balance};
@@ -39,14 +41,26 @@ impl Pool {
     #[must_use]
     pub fn new(settings: config::Pool, now: SystemTime) -> Self {
         let thresholds = settings.check.as_ref().map(|check| health::Thresholds { rise: check.rise, fall: check.fall });
+        let limits = passive::Limits { max_fails: settings.max_fails, max_ejection: settings.max_ejection };
         let servers = settings.servers.iter();
         Self {
             name: settings.name.clone(),
-            servers: servers.map(|server| Server::new(server, thresholds, now)).collect(),
+            servers: servers.map(|server| Server::new(server, thresholds, limits, now)).collect(),
             settings,
             empty_since: Mutex::new(None),
             positions: OnceLock::new(),
         }
+    }
+
+    /// A new connection to the server of this index failed before anything came over it. Gives the ejection that this
+    /// leads to: never of the last server that takes requests.
+    pub fn connection_failed(&self, index: usize, why: &str, now: SystemTime) -> Option<passive::Ejection> {
+        let takes = |server: &Server| {
+            let is_usable = matches!(server.health.state(), State::Up | State::Unknown);
+            server.weight > 0 && is_usable && !server.passive.is_ejected()
+        };
+        let is_last = || !self.servers.iter().enumerate().any(|(other, server)| other != index && takes(server));
+        self.servers[index].passive.failed(why, is_last, now)
     }
 
     fn empty_since(&self) -> Option<SystemTime> {
@@ -112,7 +126,7 @@ impl<P: Deref<Target = Pool>> Drop for Open<P> {
 pub(crate) mod tests {
     use std::time::Duration;
 
-    use super::health::{Finding, State, Verdict};
+    use super::health::{Finding, Verdict};
     use super::*;
     use crate::config::{Address, Check, CheckKind, ServerAddress};
 
@@ -130,6 +144,8 @@ pub(crate) mod tests {
             tunnel_timeout: Duration::from_secs(3600),
             keep_alive: Duration::from_secs(60),
             keep_alive_connections: 64,
+            max_fails: 3,
+            max_ejection: Duration::from_secs(60),
         }
     }
 
@@ -169,6 +185,19 @@ pub(crate) mod tests {
         assert_eq!(pool.servers[1].located().as_deref(), Some(&to[..]));
         assert_eq!(pool.servers[1].relocate(&to, SystemTime::UNIX_EPOCH), None);
         assert_eq!(pool.servers[0].relocate(&to, SystemTime::UNIX_EPOCH), None);
+    }
+
+    #[test]
+    fn the_last_server_that_takes_requests_is_never_ejected() {
+        let servers = vec![server("10.0.0.1:80", 1), server("10.0.0.2:80", 1), server("10.0.0.3:80", 0)];
+        let pool = Pool::new(settings(servers), SystemTime::UNIX_EPOCH);
+        let fail = |index| (0..9).find_map(|_| pool.connection_failed(index, "refused", SystemTime::UNIX_EPOCH));
+        assert!(fail(1).is_some());
+        assert_eq!(fail(0), None);
+        assert!(pool.servers[1].passive.succeeded().is_some());
+        assert!(fail(0).is_some(), "there is another one again");
+        assert_eq!(pool.status()["servers"][0]["ejected"]["reason"], "10 connections in a row failed: refused");
+        assert_eq!(pool.status()["servers"][1]["ejected"], Value::Null);
     }
 
     #[test]

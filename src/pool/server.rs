@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::health::{Health, State, Thresholds, Transition};
 use super::memory::ServerMemory;
+use super::passive::{self, Passive};
 use super::place::{Addresses, Place};
 use crate::config;
 
@@ -24,6 +25,8 @@ pub struct Server {
     pub backup: bool,
     /// Whether it may take requests.
     pub health: Health,
+    /// What real traffic says of it.
+    pub passive: Passive,
     place: Place,
     moved: Notify,
     /// Its state is that of the generation before: nobody has to wait until it is known.
@@ -56,7 +59,12 @@ impl Relocation {
 }
 
 impl Server {
-    pub(super) fn new(settings: &config::Server, thresholds: Option<Thresholds>, now: SystemTime) -> Self {
+    pub(super) fn new(
+        settings: &config::Server,
+        thresholds: Option<Thresholds>,
+        limits: passive::Limits,
+        now: SystemTime,
+    ) -> Self {
         let config::Server { name, address, weight, backup } = settings;
         let place = Place::new(address);
         Self {
@@ -64,6 +72,7 @@ impl Server {
             weight: *weight,
             backup: *backup,
             health: Health::new(place.addresses().is_some(), thresholds, now),
+            passive: Passive::new(limits),
             place,
             moved: Notify::new(),
             remembered: AtomicBool::new(false),
@@ -127,6 +136,7 @@ impl Server {
     /// Goes on from what the generation before knew of this server; `same_check` says whether its findings count.
     /// Gives what that changed, when the configuration does not let the state go on.
     pub(super) fn recall(&self, known: &ServerMemory, same_check: bool, now: SystemTime) -> Option<Transition> {
+        self.passive.recall(&known.passive, now);
         let addresses = known.addresses();
         let located = match &self.place {
             Place::Named { last, .. } if !addresses.is_empty() => Some(last),
@@ -164,6 +174,9 @@ impl Server {
             State::Down => to.iter().all(|address| from.contains(address)),
             State::Unknown | State::WaitingForDns => false,
         };
+        if to.iter().any(|address| !from.contains(address)) {
+            self.passive.hasten(now);
+        }
         let mut relocation = Relocation { from, to, transition: None };
         if !is_settled {
             let reason = match &relocation.left()[..] {
@@ -209,6 +222,7 @@ impl Server {
         status["addresses"] = json!(addresses.map(|all| all.texts()).unwrap_or_default());
         status["weight"] = json!(self.weight);
         status["backup"] = json!(self.backup);
+        status["ejected"] = self.passive.status();
         status["open_attempts"] = json!(self.open_attempts());
         status
     }

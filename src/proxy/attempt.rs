@@ -6,7 +6,7 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -55,6 +55,8 @@ struct Failure {
     cause: Option<Box<dyn std::error::Error>>,
     /// The server may have acted on the request.
     sent: Sent,
+    /// This machine lacked something: no server is to blame.
+    shortage: bool,
     /// The connection had been idle, since then: that it is gone says nothing about the server.
     stale: Option<Instant>,
 }
@@ -91,10 +93,16 @@ pub(super) async fn run(
         let open = Open::new(course.plan.clone(), server);
         let mut attempt = course.attempt(exchange, server);
         let failure = match attempt.run(head, upload).await {
-            Ok((head, connection)) => return Ok(Answer { head, connection, server, upload: None, open }),
+            Ok((head, connection)) => {
+                if !connection.is_reused() {
+                    course.connection_served(server);
+                }
+                return Ok(Answer { head, connection, server, upload: None, open });
+            }
             Err(Ended::Client(fault)) => return Err(fault),
             Err(Ended::Failed(failure)) => failure,
         };
+        course.connection_failed(server, &failure);
         if let Some(since) = failure.stale {
             course.closed_unasked(server, since);
         }
@@ -121,9 +129,13 @@ pub(super) async fn dial(exchange: &mut Exchange, pool: usize) -> Result<(Box<Co
         match connected {
             Ok(connection) => {
                 exchange.connected(false, now);
+                course.connection_served(server);
                 return Ok((connection, open));
             }
-            Err(failure) => course.go_on(exchange, server, failure, true).await?,
+            Err(failure) => {
+                course.connection_failed(server, &failure);
+                course.go_on(exchange, server, failure, true).await?;
+            }
         }
     }
 }
@@ -168,6 +180,29 @@ impl Course {
     /// A connection to the server that was idle since `since` had ended.
     fn closed_unasked(&self, server: usize, since: Instant) {
         self.plan.thread.pools[self.plan.pool].idle.closed_unasked(server, since);
+    }
+
+    /// A new connection to the server did its work.
+    fn connection_served(&self, server: usize) {
+        if let Some(ejection) = self.plan.servers[server].passive.succeeded() {
+            self.plan.thread.server_back(&self.plan, server, &ejection);
+        }
+    }
+
+    /// An attempt failed: if that is the fault of a new connection, it speaks against the server.
+    fn connection_failed(&self, server: usize, failure: &Failure) {
+        let why = match (failure.outcome, &failure.cause) {
+            _ if failure.shortage || failure.stale.is_some() => return,
+            (Outcome::ConnectTimeout, _) => {
+                format!("no connection within {}", humantime::format_duration(self.plan.settings.connect_timeout))
+            }
+            (Outcome::ConnectFailed, Some(cause)) => cause.to_string(),
+            (Outcome::Closed, _) => "closed without an answer".to_owned(),
+            _ => return,
+        };
+        if let Some(ejection) = self.plan.connection_failed(server, &why, SystemTime::now()) {
+            self.plan.thread.server_ejected(&self.plan, server, ejection);
+        }
     }
 
     /// After a failure: returns when the next attempt may begin.
@@ -288,7 +323,10 @@ impl Attempt<'_> {
         });
         match (opened.await, shortage.take()) {
             (Some(Ok(connection)), _) => Ok(connection),
-            (Some(Err(fault)), _) | (None, Some(fault)) => Err(Failure::connect(Outcome::ConnectFailed, Some(fault))),
+            (Some(Err(fault)), _) => Err(Failure::connect(Outcome::ConnectFailed, Some(fault))),
+            (None, Some(fault)) => {
+                Err(Failure { shortage: true, ..Failure::connect(Outcome::ConnectFailed, Some(fault)) })
+            }
             (None, None) => Err(Failure::connect(Outcome::ConnectTimeout, None)),
         }
     }
@@ -359,7 +397,7 @@ impl Attempt<'_> {
             AskError::Server(outcome, cause) => {
                 let sent = if asking.written == 0 && !upload.is_started() { Sent::Nothing } else { Sent::Something };
                 let stale = stale.filter(|_| outcome == Outcome::Closed);
-                Ended::Failed(Failure { outcome, cause, sent, stale })
+                Ended::Failed(Failure { outcome, cause, sent, shortage: false, stale })
             }
         })
     }
@@ -528,7 +566,7 @@ fn failed(error: ResponseError) -> AskError {
 
 impl Failure {
     fn connect(outcome: Outcome, cause: Option<io::Error>) -> Self {
-        Self { outcome, cause: cause.map(Into::into), sent: Sent::Nothing, stale: None }
+        Self { outcome, cause: cause.map(Into::into), sent: Sent::Nothing, shortage: false, stale: None }
     }
 }
 

@@ -22,7 +22,9 @@ use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Counters;
 use crate::observe::record::{Index, Record, RequestId};
+use crate::pool::Pool;
 use crate::pool::balance::Balancer;
+use crate::pool::passive::Ejection;
 use crate::upstream::connection::ReadBuffer;
 use crate::upstream::idle::Idle;
 use crate::wheel::{Alarm, Wheel};
@@ -292,6 +294,19 @@ impl Thread {
     /// A connection of another generation cannot be served, and is closed.
     pub fn arrival_failed(&self, listener: String, error: &io::Error) {
         self.journal.event(Event::ArrivalFailed { listener, why: error.to_string() });
+    }
+
+    /// Connections to a server of a pool failed so often that it takes no exchanges for a while.
+    pub(super) fn server_ejected(&self, pool: &Pool, server: usize, Ejection { reason, pause, .. }: Ejection) {
+        let (pool, server) = (pool.name.clone(), pool.servers[server].name.clone());
+        self.journal.event(Event::ServerEjected { pool, server, reason, pause });
+    }
+
+    /// A server that was ejected gave an answer.
+    pub(super) fn server_back(&self, pool: &Pool, server: usize, ejection: &Ejection) {
+        let (pool, server) = (pool.name.clone(), pool.servers[server].name.clone());
+        let after = ejection.since.elapsed().unwrap_or_default(); // the clock may have been set back
+        self.journal.event(Event::ServerBack { pool, server, after });
     }
 
     /// A tunnel that was to move stays: the heir has not what it leads by or to.

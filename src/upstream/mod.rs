@@ -6,4 +6,5 @@ pub mod connection;
 mod first_round;
 pub mod idle;
 pub mod resolve;
+pub mod trial;
 pub mod upload;

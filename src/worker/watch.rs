@@ -10,9 +10,11 @@ use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::pool::health::{State, Transition};
 use crate::pool::memory::Turn;
+use crate::pool::passive::Ejection;
 use crate::pool::{Pool, Relocation, listed};
 use crate::upstream::check::Checks;
 use crate::upstream::resolve::{Change, Resolver};
+use crate::upstream::trial::Trials;
 
 /// How long the start waits for DNS.
 const FIRST_NAMES: Duration = Duration::from_secs(2);
@@ -23,6 +25,7 @@ const FIRST_CHECKS: Duration = Duration::from_secs(3);
 pub struct Watch {
     _resolver: Resolver,
     _checks: Checks,
+    _trials: Trials,
 }
 
 impl Watch {
@@ -40,7 +43,8 @@ impl Watch {
         let heard = news.clone();
         let checks = Checks::start(pools, move |pool, server, transition| heard.of_health(pool, server, transition));
         checks.first_round(FIRST_CHECKS).await;
-        Self { _resolver: resolver, _checks: checks }
+        let trials = Trials::start(pools, move |pool, server, ejection| news.of_ejection(pool, server, ejection));
+        Self { _resolver: resolver, _checks: checks, _trials: trials }
     }
 }
 
@@ -74,6 +78,12 @@ impl News {
         self.telling.is_due();
         self.journal.event(event_of(pool.name.clone(), pool.servers[server].name.clone(), change));
         self.of_pool(pool);
+    }
+
+    fn of_ejection(&self, pool: &Pool, server: usize, ejection: &Ejection) {
+        let (name, server) = (pool.name.clone(), pool.servers[server].name.clone());
+        let after = ejection.since.elapsed().unwrap_or_default(); // the clock may have been set back
+        self.journal.event(Event::ServerBack { pool: name, server, after });
     }
 
     /// Says so when the last server of a pool goes, and when the first comes back.

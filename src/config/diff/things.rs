@@ -137,6 +137,8 @@ fn pool(config: &Config, index: usize) -> Thing {
         servers,
         balance,
         check,
+        max_fails,
+        max_ejection,
         retries,
         redispatch,
         connect_timeout,
@@ -154,6 +156,8 @@ fn pool(config: &Config, index: usize) -> Thing {
     )];
     keys.extend(of_check(check.as_ref()));
     keys.extend([
+        key("max_fails", max_fails),
+        key("max_ejection", show_duration(*max_ejection)),
         key("retries", retries),
         key("redispatch", redispatch),
         key("connect_timeout", show_duration(*connect_timeout)),

@@ -96,6 +96,8 @@ kinds! {
     STOPPED "stopped" Info "56a6096333bece51433e76a1ee5077cc";
     SERVER_UP "server-up" Info "caeb782b1ecb561185fc656f1b655882";
     SERVER_DOWN "server-down" Warn "41a8085cedf1369d4b1c5b5f068b62b5";
+    SERVER_EJECTED "server-ejected" Warn "5a0c7f0e3d1b4c5c9f2e86a1d7b4093e";
+    SERVER_BACK "server-back" Info "b2d96e417cf84a15a3507c1e9d28f6b4";
     SERVER_WAITING_FOR_DNS "server-waiting-for-dns" Warn "55e9bc19b361be23314432b0034f4b00";
     SERVER_ADDRESS_KEPT "server-address-kept" Warn "fae7c8cbeae04a3fa3f5580f03d6c3b1";
     SERVER_RESOLVED "server-resolved" Info "7416670c30ec686d40f416b4cf26ffab";

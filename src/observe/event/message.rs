@@ -121,6 +121,12 @@ pub(super) fn of(event: &Event) -> String {
             let last = last_result.as_ref().map(|last| format!(", the last with {}", Plain(last)));
             format!("Server {pool}/{server} is down: {}{}", Plain(reason), last.unwrap_or_default())
         }
+        Event::ServerEjected { pool, server, reason, pause } => {
+            format!("Server {pool}/{server} is ejected, and tried again in {}: {}", Took(*pause), Plain(reason))
+        }
+        Event::ServerBack { pool, server, after } => {
+            format!("Server {pool}/{server} takes exchanges again, {} after it was ejected", Took(*after))
+        }
         Event::ServerWaitingForDns { pool, server, why } => {
             format!("Server {pool}/{server} waits for DNS: {}", Plain(why))
         }

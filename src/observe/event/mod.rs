@@ -296,6 +296,28 @@ pub enum Event {
         /// The last result, such as `connection refused` or `status 500`.
         last_result: Option<String>,
     },
+    /// Connections to a server failed again and again: it takes no exchanges for a while, as long as another server can.
+    ServerEjected {
+        /// The pool.
+        pool: String,
+        /// The server.
+        server: String,
+        /// What made it so, such as `3 connections in a row failed: connection refused`.
+        reason: String,
+        /// When it is tried again.
+        #[serde(rename = "pause_ms", serialize_with = "millis")]
+        pause: Duration,
+    },
+    /// A server that was ejected takes exchanges again.
+    ServerBack {
+        /// The pool.
+        pool: String,
+        /// The server.
+        server: String,
+        /// How long it was ejected.
+        #[serde(rename = "after_ms", serialize_with = "millis")]
+        after: Duration,
+    },
     /// The name of a server has no address yet.
     ServerWaitingForDns {
         /// The pool.
@@ -445,6 +467,8 @@ impl Event {
             Self::Stopped { .. } => &kind::STOPPED,
             Self::ServerUp { .. } => &kind::SERVER_UP,
             Self::ServerDown { .. } => &kind::SERVER_DOWN,
+            Self::ServerEjected { .. } => &kind::SERVER_EJECTED,
+            Self::ServerBack { .. } => &kind::SERVER_BACK,
             Self::ServerWaitingForDns { .. } => &kind::SERVER_WAITING_FOR_DNS,
             Self::ServerAddressKept { .. } => &kind::SERVER_ADDRESS_KEPT,
             Self::ServerResolved { .. } => &kind::SERVER_RESOLVED,
@@ -530,6 +554,8 @@ impl Event {
             }
             Self::ServerUp { pool, server, .. }
             | Self::ServerDown { pool, server, .. }
+            | Self::ServerEjected { pool, server, .. }
+            | Self::ServerBack { pool, server, .. }
             | Self::ServerWaitingForDns { pool, server, .. }
             | Self::ServerAddressKept { pool, server, .. }
             | Self::ServerResolved { pool, server, .. } => {

@@ -141,6 +141,17 @@ fn the_addresses_that_dns_gave_are_known_from_the_start_in_their_order() {
 }
 
 #[test]
+fn a_server_that_was_ejected_stays_so() {
+    let before = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], None);
+    let ejection = (0..3).find_map(|_| before.connection_failed(0, "refused", at(100)));
+    assert!(ejection.is_some());
+    let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], None);
+    after.recall(&carried(&before), at(100));
+    assert!(after.servers[0].passive.is_ejected() && !after.servers[1].passive.is_ejected());
+    assert_eq!(after.status(), before.status());
+}
+
+#[test]
 fn versions_that_know_one_address_of_a_name_understand_each_other() {
     let text = json!({
         "name": "farm",
@@ -240,6 +251,7 @@ fn any_server() -> impl Strategy<Value = ServerMemory> {
             weight,
             credits,
             health,
+            passive: passive::Memory::default(),
         },
     )
 }

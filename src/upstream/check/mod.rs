@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use self::probe::Probe;
 use super::first_round::{FirstRound, Ticket};
 use crate::config::Check;
-use crate::pool::health::{Finding, Transition, Verdict};
+use crate::pool::health::{Finding, State, Transition, Verdict};
 use crate::pool::{Pool, Server};
 
 /// The running checks; they end when this is dropped.
@@ -98,6 +98,9 @@ impl<F: Fn(&Pool, usize, &Transition)> Watch<F> {
         if server.address_version() == version
             && let Some(transition) = server.health.observe(finding, SystemTime::now())
         {
+            if transition.to == State::Up {
+                server.passive.clear(); // it has proved good, which is said with the transition
+            }
             (self.on_transition)(&self.pool, self.index, &transition);
         }
         version
@@ -177,7 +180,6 @@ mod tests {
 
     use super::*;
     use crate::config::{CheckKind, Server as ServerSettings};
-    use crate::pool::health::State;
     use crate::pool::tests::{check, server, settings};
 
     type Log = Rc<RefCell<Vec<(usize, State, State, String)>>>;

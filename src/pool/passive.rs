@@ -1,0 +1,293 @@
+//! Passive health: what the connections of real traffic say of a server, beside its checks.
+//!
+//! A server whose connections fail again and again is ejected: it takes no requests for a time that doubles, as long as
+//! another one can. The way of a request reads one atomic; the rest is for connections that were opened, and for failures.
+
+mod memory;
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+pub use self::memory::Memory;
+use super::health;
+
+/// How long a server is ejected for the first time.
+const FIRST_EJECTION: Duration = Duration::from_secs(1);
+
+/// When a server is ejected, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// After so many failed connections in a row; 0: never.
+    pub max_fails: u32,
+    /// For so long at most.
+    pub max_ejection: Duration,
+}
+
+/// What real traffic says of one server; every thread reads and writes it.
+///
+/// ```text
+///  Trusted ── `max_fails` connections in a row fail, while another server takes requests ──► Ejected
+///  Ejected ── its time is over, and a trial fails ─────────────────────────────────────────► Ejected, for twice the time
+///  Ejected ── a trial or a request succeeds on a new connection ───────────────────────────► Trusted
+/// ```
+///
+/// After a trial one failure more ejects it again, for twice the time, until a request has succeeded.
+#[derive(Debug)]
+pub struct Passive {
+    /// A copy of what `story` comes to: see [`Mark`].
+    mark: AtomicU8,
+    limits: Limits,
+    story: Mutex<Story>,
+    /// There is something for the trials to look at.
+    news: Notify,
+}
+
+/// What the way of a request has to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Mark {
+    /// Nothing speaks against the server.
+    Clear = 0,
+    /// Connections failed since the last one that did not.
+    Failing = 1,
+    Ejected = 2,
+}
+
+#[derive(Debug, Default)]
+struct Story {
+    /// Failed connections in a row.
+    fails: u32,
+    /// How long the last ejection was, until a request succeeds.
+    last: Option<Duration>,
+    ejection: Option<Ejection>,
+}
+
+/// That a server takes no requests for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ejection {
+    /// Since when.
+    pub since: SystemTime,
+    /// When the next trial is due.
+    pub until: SystemTime,
+    /// The pause before it.
+    pub pause: Duration,
+    /// Why, for people: "3 connections in a row failed: connection refused".
+    pub reason: String,
+}
+
+impl Passive {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { mark: AtomicU8::new(Mark::Clear as u8), limits, story: Mutex::default(), news: Notify::new() }
+    }
+
+    /// Whether the server takes no requests while another one can: one relaxed load.
+    #[inline]
+    #[must_use]
+    pub fn is_ejected(&self) -> bool {
+        self.mark.load(Ordering::Relaxed) == Mark::Ejected as u8
+    }
+
+    /// Whether it may ever be ejected.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.limits.max_fails > 0
+    }
+
+    /// A new connection failed, before anything came over it. `is_last` tells whether no other server of the pool takes
+    /// requests. Gives the ejection that this leads to.
+    pub(super) fn failed(&self, why: &str, is_last: impl FnOnce() -> bool, now: SystemTime) -> Option<Ejection> {
+        if !self.is_on() || self.is_ejected() {
+            return None;
+        }
+        let mut story = self.story();
+        if story.ejection.is_some() {
+            return None;
+        }
+        story.fails = story.fails.saturating_add(1);
+        if story.fails < self.limits.max_fails || is_last() {
+            self.mark(&story);
+            return None;
+        }
+        let pause = self.longer(story.last);
+        let reason = match story.fails {
+            1 => format!("a connection failed: {why}"),
+            fails => format!("{fails} connections in a row failed: {why}"),
+        };
+        let ejection = Ejection { since: now, until: now + pause, pause, reason };
+        story.last = Some(pause);
+        story.ejection = Some(ejection.clone());
+        self.mark(&story);
+        self.news.notify_one();
+        Some(ejection)
+    }
+
+    /// A request succeeded on a new connection. Gives the ejection that this ends.
+    #[inline]
+    pub fn succeeded(&self) -> Option<Ejection> {
+        if self.mark.load(Ordering::Relaxed) == Mark::Clear as u8 {
+            return None;
+        }
+        self.clear()
+    }
+
+    /// Nothing speaks against the server any more. Gives the ejection that this ends.
+    pub fn clear(&self) -> Option<Ejection> {
+        let mut story = self.story();
+        let Story { ejection, .. } = std::mem::take(&mut *story);
+        self.mark(&story);
+        if ejection.is_some() {
+            self.news.notify_one();
+        }
+        ejection
+    }
+
+    /// How long it is until a trial is due; `None` while the server is not ejected.
+    #[must_use]
+    pub fn due_in(&self, now: SystemTime) -> Option<Duration> {
+        let story = self.story();
+        let ejection = story.ejection.as_ref()?;
+        // a clock that is set back must not put the trial off
+        Some(ejection.until.duration_since(now).unwrap_or_default().min(ejection.pause))
+    }
+
+    /// The trial is due now: DNS names an address that was not tried.
+    pub(super) fn hasten(&self, now: SystemTime) {
+        let mut story = self.story();
+        if let Some(ejection) = &mut story.ejection {
+            ejection.until = now;
+            self.news.notify_one();
+        }
+    }
+
+    /// A trial succeeded: the server takes requests again. Gives the ejection that this ends.
+    pub fn passed(&self) -> Option<Ejection> {
+        let mut story = self.story();
+        let ejection = story.ejection.take();
+        if ejection.is_some() {
+            story.fails = self.limits.max_fails.saturating_sub(1);
+        }
+        self.mark(&story);
+        ejection
+    }
+
+    /// A trial failed: the next one is due after twice the time.
+    pub fn prolonged(&self, now: SystemTime) {
+        let mut story = self.story();
+        let pause = self.longer(story.last);
+        if let Some(ejection) = &mut story.ejection {
+            (ejection.pause, ejection.until) = (pause, now + pause);
+            story.last = Some(pause);
+        }
+    }
+
+    /// Waits for news: that the server is ejected or no longer is, or that its trial is due. For one waiter.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// What an operator asks of it; nothing while nothing speaks against the server.
+    pub(super) fn status(&self) -> Value {
+        let story = self.story();
+        story.ejection.as_ref().map_or(Value::Null, |ejection| {
+            json!({
+                "since": health::written(ejection.since),
+                "until": health::written(ejection.until),
+                "reason": ejection.reason,
+            })
+        })
+    }
+
+    fn longer(&self, last: Option<Duration>) -> Duration {
+        last.map_or(FIRST_EJECTION, |last| last.saturating_mul(2)).min(self.limits.max_ejection)
+    }
+
+    /// The one place where the mark changes; the story is locked meanwhile.
+    fn mark(&self, story: &Story) {
+        let mark = match story {
+            Story { ejection: Some(_), .. } => Mark::Ejected,
+            Story { fails: 0, last: None, .. } => Mark::Clear,
+            _ => Mark::Failing,
+        };
+        self.mark.store(mark as u8, Ordering::Relaxed);
+    }
+
+    /// A panic elsewhere leaves no half-made story: it is changed by plain stores only.
+    fn story(&self) -> MutexGuard<'_, Story> {
+        self.story.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { max_fails: 3, max_ejection: Duration::from_secs(5) };
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn fail(passive: &Passive, times: usize) -> Option<Ejection> {
+        (0..times).filter_map(|_| passive.failed("refused", || false, at(10))).last()
+    }
+
+    #[test]
+    fn connections_that_fail_in_a_row_eject_a_server_for_a_time_that_doubles() {
+        let passive = Passive::new(LIMITS);
+        assert_eq!(fail(&passive, 2), None);
+        assert_eq!(passive.succeeded(), None);
+        assert_eq!(fail(&passive, 2), None, "a success came between");
+        let ejection = fail(&passive, 1).expect("three in a row");
+        assert_eq!((&*ejection.reason, ejection.pause), ("3 connections in a row failed: refused", FIRST_EJECTION));
+        assert!(passive.is_ejected());
+        assert_eq!(fail(&passive, 9), None, "it is ejected already");
+        for (seconds, pause) in [(11, 2), (13, 4), (17, 5), (22, 5)] {
+            assert_eq!(passive.due_in(at(seconds)), Some(Duration::ZERO));
+            passive.prolonged(at(seconds));
+            assert_eq!(passive.due_in(at(seconds)), Some(Duration::from_secs(pause)));
+        }
+        assert_eq!(passive.passed().map(|ejection| ejection.since), Some(at(10)));
+        assert!(!passive.is_ejected() && passive.due_in(at(30)).is_none());
+    }
+
+    #[test]
+    fn after_a_trial_one_failure_ejects_again_until_a_request_has_succeeded() {
+        let passive = Passive::new(LIMITS);
+        fail(&passive, 3).expect("ejected");
+        passive.passed().expect("back");
+        let again = fail(&passive, 1).expect("ejected again");
+        assert_eq!(again.pause, Duration::from_secs(2));
+        passive.passed().expect("back");
+        assert_eq!(passive.succeeded(), None);
+        assert_eq!(fail(&passive, 2), None);
+        assert_eq!(fail(&passive, 1).expect("ejected").pause, FIRST_EJECTION);
+        assert!(passive.succeeded().is_some(), "a request that succeeds ends it at once");
+    }
+
+    #[test]
+    fn the_last_server_is_not_ejected_until_there_is_another() {
+        let passive = Passive::new(LIMITS);
+        assert!((0..9).all(|_| passive.failed("refused", || true, at(1)).is_none()));
+        assert!(!passive.is_ejected());
+        assert!(passive.failed("refused", || false, at(1)).is_some());
+    }
+
+    #[test]
+    fn with_no_limit_nothing_is_ejected() {
+        let passive = Passive::new(Limits { max_fails: 0, ..LIMITS });
+        assert_eq!(fail(&passive, 100), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_puts_no_trial_off() {
+        let passive = Passive::new(LIMITS);
+        fail(&passive, 3).expect("ejected");
+        assert_eq!(passive.due_in(at(0)), Some(FIRST_EJECTION));
+    }
+}

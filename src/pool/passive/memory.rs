@@ -1,0 +1,92 @@
+//! What the next generation is told of the connections to a server that failed.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Ejection, Passive, Story};
+use crate::pool::health::{millis, time};
+
+/// Passive health of one server as plain data. Everything in it may come from another version of the program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// Failed connections in a row.
+    pub fails: u32,
+    /// How long the last ejection was, in milliseconds; 0 for none since a request succeeded.
+    pub last_ms: u64,
+    /// Since when the server is ejected, in milliseconds since 1970; none when it is not.
+    pub since: Option<u64>,
+    /// When the next trial is due, as `since`.
+    pub until: u64,
+    /// Why it is ejected.
+    pub reason: String,
+}
+
+impl Passive {
+    /// Everything that is known.
+    #[must_use]
+    pub fn remember(&self) -> Memory {
+        let story = self.story();
+        let ejection = story.ejection.as_ref();
+        Memory {
+            fails: story.fails,
+            last_ms: in_millis(story.last.unwrap_or_default()),
+            since: ejection.map(|ejection| millis(ejection.since)),
+            until: ejection.map(|ejection| millis(ejection.until)).unwrap_or_default(),
+            reason: ejection.map(|ejection| ejection.reason.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Goes on from `memory`, as far as the configuration lets it count.
+    pub(in crate::pool) fn recall(&self, memory: &Memory, now: SystemTime) {
+        if !self.is_on() {
+            return;
+        }
+        let longest = self.limits.max_ejection;
+        let last = (memory.last_ms > 0).then(|| Duration::from_millis(memory.last_ms).min(longest));
+        let ejection = memory.since.map(|since| Ejection {
+            since: time(since, now),
+            until: UNIX_EPOCH.checked_add(Duration::from_millis(memory.until)).unwrap_or(now),
+            pause: last.unwrap_or(longest),
+            reason: memory.reason.clone(),
+        });
+        let mut story = self.story();
+        *story = Story { fails: memory.fails, last, ejection };
+        self.mark(&story);
+    }
+}
+
+fn in_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Limits;
+    use super::*;
+
+    #[test]
+    fn an_ejection_goes_on_and_the_configuration_wins() {
+        let now = UNIX_EPOCH + Duration::from_secs(100);
+        let limits = Limits { max_fails: 1, max_ejection: Duration::from_secs(60) };
+        let before = Passive::new(limits);
+        before.failed("refused", || false, now).expect("ejected");
+        (0..3).for_each(|_| before.prolonged(now));
+        let later = now + Duration::from_secs(3);
+        let memory = before.remember();
+        assert_eq!(memory.last_ms, 8_000);
+
+        let same = Passive::new(limits);
+        same.recall(&memory, later);
+        assert!(same.is_ejected());
+        assert_eq!(same.due_in(later), Some(Duration::from_secs(5)));
+        assert_eq!(same.remember(), memory);
+        let shorter = Passive::new(Limits { max_ejection: Duration::from_secs(2), ..limits });
+        shorter.recall(&memory, later);
+        assert_eq!(shorter.due_in(later), Some(Duration::from_secs(2)));
+        let off = Passive::new(Limits { max_fails: 0, ..limits });
+        off.recall(&memory, later);
+        assert!(!off.is_ejected());
+    }
+}
