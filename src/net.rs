@@ -36,6 +36,35 @@ macro_rules! each {
     };
 }
 
+/// Questions of the kernel in a row to which nothing is answered, after which a connection is over.
+const PROBES: u32 = 4;
+
+/// Has the kernel ask the other end of a TCP connection whether it is still there, once it has been silent for `after`, and
+/// [`PROBES`] times in as long again (tcp(7), `TCP_KEEPIDLE`); none for never. The connections that a listening socket
+/// accepts begin as it is. `TCP_USER_TIMEOUT` stays as it is: it ends a connection, too, whose other end is there and reads
+/// nothing for a while.
+///
+/// # Errors
+/// Whatever `setsockopt(2)` says; on a unix socket nothing is done.
+pub fn keep_alive(socket: &impl AsFd, after: Option<Duration>) -> io::Result<()> {
+    match rustix::net::sockopt::socket_domain(socket)? {
+        rustix::net::AddressFamily::UNIX => Ok(()),
+        _ => set_keep_alive(socket, after),
+    }
+}
+
+fn set_keep_alive(socket: &impl AsFd, after: Option<Duration>) -> io::Result<()> {
+    let socket = socket2::SockRef::from(socket);
+    let Some(after) = after else { return socket.set_keepalive(false) };
+    let after = after.clamp(Duration::from_secs(1), LONGEST_KEEP_ALIVE);
+    let between = (after / PROBES).max(Duration::from_secs(1));
+    let times = socket2::TcpKeepalive::new().with_time(after).with_interval(between).with_retries(PROBES);
+    socket.set_tcp_keepalive(&times)
+}
+
+/// What the kernel takes at most.
+const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(32_767);
+
 impl Stream {
     /// Opens a connection. The caller owns the deadline: a unix socket whose queue is full is waited for, as TCP does by
     /// itself.
@@ -194,6 +223,17 @@ impl Stream {
         rustix::net::shutdown(self, rustix::net::Shutdown::Write).map_err(Into::into)
     }
 
+    /// The keep-alive of a connection that was not accepted here: see [`keep_alive`].
+    ///
+    /// # Errors
+    /// Whatever `setsockopt(2)` says.
+    pub fn keep_alive(&self, after: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => set_keep_alive(socket, after),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
     /// Has the socket end with a reset instead of FIN when it is dropped. What the kernel has not sent by then is lost.
     ///
     /// # Errors
@@ -286,6 +326,31 @@ mod tests {
         assert_eq!(join(&slices, &mut [0; 8]), Some(&b"headbody"[..]));
         assert_eq!(join(&slices, &mut [0; 7]), None);
         assert_eq!(join(&[], &mut [0; 7]), Some(&b""[..]));
+    }
+
+    #[test]
+    fn what_a_listener_accepts_has_its_keep_alive() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+        let accept = || {
+            let _client = std::net::TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+            listener.accept().expect("accept").0
+        };
+        for (after, times) in [(60, (60, 15)), (2, (2, 1)), (100_000, (32_767, 8_191))] {
+            keep_alive(&listener, Some(Duration::from_secs(after))).expect("an option");
+            let accepted = accept();
+            let socket = socket2::SockRef::from(&accepted);
+            assert!(socket.keepalive().expect("an option"));
+            let [idle, interval] = [socket.tcp_keepalive_time(), socket.tcp_keepalive_interval()]
+                .map(|time| time.expect("an option").as_secs());
+            assert_eq!(
+                (idle, interval, socket.tcp_keepalive_retries().expect("an option")),
+                (times.0, times.1, PROBES)
+            );
+        }
+        keep_alive(&listener, None).expect("an option");
+        assert!(!socket2::SockRef::from(&accept()).keepalive().expect("an option"));
+        let (unix, _) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        keep_alive(&unix, Some(Duration::from_secs(60))).expect("nothing is done");
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -96,7 +96,11 @@ fn drain(file: &File) -> Option<Drain> {
 }
 
 fn worker(file: &File) -> Option<Worker> {
-    Some(Worker { threads: whole(&file.worker.threads), max_connections: whole(&file.worker.max_connections) })
+    Some(Worker {
+        threads: whole(&file.worker.threads),
+        tcp_keep_alive: value(&file.worker.tcp_keep_alive)?.0,
+        max_connections: whole(&file.worker.max_connections),
+    })
 }
 
 /// What was given for a key.
@@ -145,7 +149,10 @@ mod tests {
         assert_eq!(pool.check, Some(Check { kind, interval: two, timeout: two, rise: 2, fall: 3 }));
         assert_eq!(pool.connect_timeout, Duration::from_secs(5));
         assert_eq!(config.log.access, Access::All);
-        assert_eq!(config.worker, Worker { threads: None, max_connections: None });
+        assert_eq!(
+            config.worker,
+            Worker { threads: None, tcp_keep_alive: Some(Duration::from_secs(60)), max_connections: None }
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::report::Report;
 use super::servers::{ServerEntry, To};
+use super::sockets::KeepAlive;
 use super::spot::Spot;
 use super::suggest;
 use super::table::Fallback::{Empty, Number, Required, Text, Truth, Unset};
@@ -179,6 +180,11 @@ table! {
     WorkerTable "[worker]" {
         /// Threads that serve.
         threads: Whole<1, 1024> = Unset("one for each CPU that the unit may use"),
+        /// After so long without a byte on a TCP connection, to a client or to a server, the kernel asks the other end whether
+        /// it is still there, and again four times in as long; when nothing is answered the connection is over (TCP
+        /// keep-alive). So one whose other end is gone without a word ends after twice this time, tunnels too. What was sent
+        /// and not acknowledged has a time of its own: `net.ipv4.tcp_retries2`. `"off"`: never.
+        tcp_keep_alive: KeepAlive = Text("60s"),
         /// Client connections open at once, all listeners together; never more than two thirds of the limit of open
         /// files, so that there is room for connections to servers.
         max_connections: Whole<1, 10_000_000> = Unset("as many as the limit of open files allows"),

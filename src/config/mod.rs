@@ -17,6 +17,7 @@ mod read;
 mod report;
 mod rules;
 mod servers;
+mod sockets;
 mod spot;
 mod suggest;
 mod syntax;
@@ -320,6 +321,8 @@ pub enum Memory {
 pub struct Worker {
     /// Threads that serve; none means one for each CPU that the unit may use.
     pub threads: Option<usize>,
+    /// Silence on a TCP connection after which the kernel asks whether the other end is there; none for never.
+    pub tcp_keep_alive: Option<Duration>,
     /// Client connections open at once, all listeners together; none means derived from the limit of open files.
     pub max_connections: Option<u32>,
 }

@@ -53,7 +53,7 @@ pub const FOREIGN_TABLES: [(&[&str], &str); 10] = [
 ];
 
 /// Names of keys in other proxies: the table they are looked for in (empty: any), the words, what stands for them.
-pub const FOREIGN_KEYS: [(&str, &[&str], &str); 34] = [
+pub const FOREIGN_KEYS: [(&str, &[&str], &str); 35] = [
     (
         "",
         &[
@@ -153,6 +153,18 @@ pub const FOREIGN_KEYS: [(&str, &[&str], &str); 34] = [
         "listen",
         &["large_client_header_buffers", "max_header_size", "max_header_bytes", "max_header_list_size"],
         "`max_head`",
+    ),
+    (
+        "",
+        &[
+            "so_keepalive",
+            "option tcpka",
+            "option clitcpka",
+            "option srvtcpka",
+            "tcp_keepalive",
+            "proxy_socket_keepalive",
+        ],
+        "`tcp_keep_alive` of `[worker]`",
     ),
     ("worker", &["nbproc", "nbthread", "worker_processes", "processes", "workers", "cpus"], "`threads`"),
 ];

@@ -1,7 +1,8 @@
 //! Taking client connections from a listening socket: one task for each thread and socket.
 //!
-//! The socket is shared with systemd, the supervisor and other generations, so nothing here changes it: to stop
-//! accepting is to take it out of the poller, and connections wait in its backlog for whoever accepts next.
+//! The socket is shared with systemd, the supervisor and other generations, so nothing here changes it but its keep-alive,
+//! which connections take over from it: to stop accepting is to take it out of the poller, and connections wait in its
+//! backlog for whoever accepts next.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -25,7 +26,7 @@ use tokio::time::Instant;
 use super::connection::{Connection, Kind};
 use super::limits::{Limits, Permit};
 use super::way::{Proxy, Way};
-use crate::net::Stream;
+use crate::net::{self, Stream};
 use crate::observe::record::Index;
 use crate::proxy::{Client, Thread};
 use crate::sys;
@@ -89,6 +90,8 @@ impl Acceptor {
         socket: OwnedFd,
         limits: Arc<Limits>,
     ) -> io::Result<Self> {
+        // what the kernel refuses here is no reason not to serve
+        let _ = net::keep_alive(&socket, thread.plan.config.worker.tcp_keep_alive);
         let socket = sys::watch_readable(socket)?;
         let socket = Rc::new(Socket(RefCell::new(Some(socket))));
         limits.enter();

@@ -41,6 +41,8 @@ pub(super) fn arrive_on<W: Way>(
         return Err(io::Error::other("the listener relays bytes, and the connection speaks HTTP"));
     }
     let stream = Stream::from_fd(socket)?;
+    // that of this generation, which may be another; a connection that is gone says so with the first read
+    let _ = stream.keep_alive(thread.plan.config.worker.tcp_keep_alive);
     let client = Client::arrived(listener, &facts, thread.wheel.alarm());
     let permit = limits.take_anyway();
     thread.counters.arrived(listener);

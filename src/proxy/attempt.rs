@@ -351,7 +351,11 @@ impl Attempt<'_> {
         loop {
             let opened = connect::open(server, addresses, self.plan.settings.connect_timeout).await;
             let faults = match opened {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => {
+                    let after = self.plan.thread.plan.config.worker.tcp_keep_alive;
+                    let _ = connection.stream().keep_alive(after); // fails for one that is gone again
+                    return Ok(connection);
+                }
                 Err(faults) => faults,
             };
             if !connect::is_shortage(&faults) {

@@ -79,9 +79,11 @@ impl Tunnel {
         let (Some(pool), Some(index)) = (exchange.pool, exchange.server()) else { return Err(unknown()) };
         let pool = PoolOf::new(thread, pool.into());
         exchange.becomes_tunnel();
+        let server = Stream::from_fd(server)?;
+        let _ = server.keep_alive(thread.plan.config.worker.tcp_keep_alive); // fails for one that is gone
         Ok(Self {
             exchange,
-            server: Rc::new(Stream::from_fd(server)?),
+            server: Rc::new(server),
             up: up.into(),
             down: down.into(),
             timeout: pool.settings.tunnel_timeout,

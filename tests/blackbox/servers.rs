@@ -1,16 +1,61 @@
 //! Where servers are, and how they take connections.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::support::{Proxy, Run, Server, get, socket};
+use crate::support::{Proxy, Run, Server, Wire, get, socket, wait_for};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+
+/// The timer of the TCP connection between these two, as the end `local` has it (`tr` of proc_net_tcp(5)).
+fn timer(local: SocketAddr, remote: SocketAddr) -> Option<String> {
+    let written = |address: SocketAddr| match address {
+        SocketAddr::V4(v4) => format!("{:08X}:{:04X}", u32::from_le_bytes(v4.ip().octets()), v4.port()),
+        SocketAddr::V6(_) => unreachable!("the tests use IPv4"),
+    };
+    let ends = format!("{} {} 01 ", written(local), written(remote));
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the connections");
+    let line = table.lines().find(|line| line.contains(&ends))?;
+    line.split_whitespace().nth(5).map(|timer| timer[..2].to_owned())
+}
+
+/// Waits until the proxy's ends of a tunnel have this timer: one that was to acknowledge something may still run.
+fn assert_timers(client: &Wire, server: &Wire, expected: &str) {
+    for wire in [client, server] {
+        let (own, its) = (wire.stream().local_addr().expect("address"), wire.stream().peer_addr().expect("address"));
+        wait_for("the timer of keep-alive", || (timer(its, own).as_deref() == Some(expected)).then_some(()));
+    }
+}
+
+#[test]
+fn both_sides_of_a_tunnel_have_tcp_keep_alive_over_reloads_too() {
+    const KEEP_ALIVE: &str = "02";
+    const NONE: &str = "00";
+    let server = Server::new();
+    let (http, _) = socket();
+    let (bytes, address) = socket();
+    let config = format!("[site.\"*\"]\nto = [\"{0}\"]\n[tcp.bytes]\nto = [\"{0}\"]\n", server.address);
+    let off = format!("{config}[worker]\ntcp_keep_alive = \"off\"\n");
+    let run = Run::new(&off).socket("http", http).socket("bytes", bytes);
+    let service = run.start();
+    let (old_client, old_server) = (Wire::connect(address), server.accept());
+    assert_timers(&old_client, &old_server, NONE);
+    run.configure(&config);
+    service.reload_well();
+    let (client, upstream) = (Wire::connect(address), server.accept());
+    assert_timers(&client, &upstream, KEEP_ALIVE);
+    assert_timers(&old_client, &old_server, KEEP_ALIVE); // they moved to the new generation
+    run.configure(&off);
+    service.reload_well();
+    assert_timers(&client, &upstream, NONE);
+    let (client, upstream) = (Wire::connect(address), server.accept());
+    assert_timers(&client, &upstream, NONE);
+}
 
 /// A listening socket with room for one connection that nobody has accepted.
 fn short_queue(path: &Path) -> UnixListener {

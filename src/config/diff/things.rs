@@ -232,9 +232,10 @@ fn drain(drain: &Drain) -> Thing {
 }
 
 fn worker(worker: &Worker) -> Thing {
-    let Worker { threads, max_connections } = worker;
+    let Worker { threads, tcp_keep_alive, max_connections } = worker;
     let keys = vec![
         ("threads", threads.map(|threads| threads.to_string())),
+        key("tcp_keep_alive", tcp_keep_alive.map_or_else(|| "off".to_owned(), show_duration)),
         ("max_connections", max_connections.map(|connections| connections.to_string())),
     ];
     table("worker".to_owned(), "worker", String::new(), keys)
