@@ -5,9 +5,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use figment::value::{Dict, Value};
-use ipnet::IpNet;
-
 use super::report::Report;
 use super::servers::{ServerEntry, To};
 use super::sockets::KeepAlive;
@@ -17,7 +14,8 @@ use super::table::Fallback::{Empty, Number, Required, Text, Truth, Unset};
 use super::table::{Given, Keys, Table, table};
 use super::values::{Size, Whole};
 use super::words::LATER;
-use super::{Access, Address, Balance, CheckKind, Memory};
+use super::{Access, Address, Balance, CheckKind, Memory, TrustedProxy};
+use figment::value::{Dict, Value};
 
 table! {
     /// A listener: a named socket that speaks HTTP, and its settings. When systemd passes a socket whose
@@ -50,8 +48,10 @@ table! {
         /// The most header fields in one request. Above it: 431.
         max_fields: Whole<1, 1000> = Number(100),
         /// Networks of proxies in front of this one whose `X-Forwarded-For`, `-Proto` and `-Host` are believed, as in
-        /// `["10.0.0.0/8"]`. From everybody else these fields are replaced.
-        trusted_proxies: Vec<Given<IpNet>> = Empty,
+        /// `["10.0.0.0/8"]`. `"unix"` is whatever connects to the unix socket of this listener, such as a TLS terminator on
+        /// this machine. Where they name no client, `Forwarded` and `X-Real-IP` do. From everybody else these fields are
+        /// replaced.
+        trusted_proxies: Vec<Given<TrustedProxy>> = Empty,
     }
 }
 

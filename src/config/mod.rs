@@ -103,7 +103,25 @@ pub struct Listener {
     /// Most header fields in a request: 431 above it.
     pub max_fields: usize,
     /// Peers whose `X-Forwarded-*` fields are believed.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: Vec<TrustedProxy>,
+}
+
+/// A proxy in front of this one, by where it connects from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustedProxy {
+    /// An address of this network.
+    Net(IpNet),
+    /// A unix socket, which has no address: whoever may connect to it.
+    Unix,
+}
+
+impl fmt::Display for TrustedProxy {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Net(net) => net.fmt(out),
+            Self::Unix => out.write_str("unix"),
+        }
+    }
 }
 
 /// `[site."HOST"]`: the host names that a client asks for, and the pool that answers.

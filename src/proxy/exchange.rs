@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::client::{Client, HeadSeen};
 use super::fault::Fault;
-use super::headers;
+use super::origin;
 use super::thread::Thread;
 use super::underway::Entry;
 use crate::http1::raw::RawHead;
@@ -301,7 +301,13 @@ impl Exchange {
 
     /// The client: whom a trusted proxy names, or the peer.
     pub(super) fn believed_client(&self) -> Option<SocketAddr> {
-        self.told_client.or_else(|| headers::told_client(self)).or(self.client.peer)
+        self.told_client.or_else(|| self.told_by_proxies()).or(self.client.peer)
+    }
+
+    fn told_by_proxies(&self) -> Option<SocketAddr> {
+        let listener = self.thread.plan.config.listeners.get(usize::from(self.client.listener))?;
+        let trusted = &listener.trusted_proxies;
+        if origin::is_proxy(trusted, self.client.peer) { origin::told_client(&self.head, trusted) } else { None }
     }
 
     /// What stands in the record, but for what has to be copied.

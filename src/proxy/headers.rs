@@ -1,14 +1,11 @@
 //! The head of the request as a server gets it: written anew from what was understood, one framing, one meaning.
 
-use std::net::{IpAddr, SocketAddr};
-
 use http::Version;
-use ipnet::IpNet;
-use smallvec::SmallVec;
 
 use super::exchange::Exchange;
 use super::fault::Fault;
-use super::forwards;
+use super::{forwards, origin};
+use crate::config::TrustedProxy;
 use crate::http1::encode;
 use crate::http1::fields::ConnectionOptions;
 use crate::http1::raw::{Field, RawHead};
@@ -27,6 +24,7 @@ const VIA_11: &[u8] = b"via: 1.1 segue\r\n";
 struct Origin<'a> {
     /// The peer is one of the proxies whose word is taken.
     trusted: bool,
+    proxies: &'a [TrustedProxy],
     host: &'a [u8],
 }
 
@@ -36,15 +34,21 @@ impl Origin<'_> {
     fn told<'h, const N: usize>(&self, head: &'h RawHead, name: &'static [u8; N]) -> Option<&'h [u8]> {
         if self.trusted { head.values(name).next().filter(|value| !value.is_empty()) } else { None }
     }
+
+    /// The same of a parameter of `Forwarded`.
+    fn forwarded<'h>(&self, head: &'h RawHead, name: &[u8]) -> Option<&'h [u8]> {
+        if self.trusted { origin::forwarded_parameter(head, self.proxies, name) } else { None }
+    }
 }
 
 /// Writes the head of the request for a server.
 ///
 /// # Errors
 /// When the request has come through here too often.
-pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, trusted: &[IpNet]) -> Result<(), Fault> {
+pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, trusted: &[TrustedProxy]) -> Result<(), Fault> {
     let head = &exchange.head;
-    let origin = Origin { trusted: is_proxy(exchange, trusted), host: exchange.host_bytes() };
+    let (is_proxy, host) = (origin::is_proxy(trusted, exchange.client.peer), exchange.host_bytes());
+    let origin = Origin { trusted: is_proxy, proxies: trusted, host };
     encode::request_line(out, head.method(), exchange.path());
     // servers take an empty Host in HTTP/1.1 for an error, which it is not (RFC 9112 §3.2)
     encode::raw_field(out, "host", exchange.reached.as_ref().map_or(origin.host, |reached| reached.as_bytes()));
@@ -154,23 +158,13 @@ fn write_framing(out: &mut Vec<u8>, exchange: &Exchange) {
 /// Who asks, how, and for what; a trusted proxy's word is kept and added to.
 fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, origin: &Origin<'_>) {
     let head = &exchange.head;
-    let client = exchange.client.address();
-    if !client.is_empty() {
-        out.extend_from_slice(b"x-forwarded-for: ");
-        if origin.trusted {
-            for value in head.values(b"x-forwarded-for").filter(|value| !value.is_empty()) {
-                out.extend_from_slice(value);
-                out.extend_from_slice(b", ");
-            }
-        }
-        out.extend_from_slice(client.as_bytes());
-        out.extend_from_slice(b"\r\n");
-    }
-    match origin.told(head, b"x-forwarded-proto") {
+    write_forwarded_for(out, head, origin, exchange.client.address());
+    match origin.told(head, b"x-forwarded-proto").or_else(|| origin.forwarded(head, b"proto")) {
         Some(proto) => encode::raw_field(out, "x-forwarded-proto", proto),
         None => out.extend_from_slice(b"x-forwarded-proto: http\r\n"),
     }
-    let host = origin.told(head, b"x-forwarded-host").unwrap_or(origin.host);
+    let told = origin.told(head, b"x-forwarded-host").or_else(|| origin.forwarded(head, b"host"));
+    let host = told.unwrap_or(origin.host);
     if !host.is_empty() {
         encode::raw_field(out, "x-forwarded-host", host);
     }
@@ -181,59 +175,36 @@ fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, origin: &Origin<'_>) {
     out.extend_from_slice(via);
 }
 
+/// Everyone whom the request came through, as far as that is known: the peer at a unix socket has no address.
+fn write_forwarded_for(out: &mut Vec<u8>, head: &RawHead, origin: &Origin<'_>, peer: &str) {
+    let mut before: &[u8] = b"x-forwarded-for: ";
+    let mut add = |value: &[u8]| {
+        out.extend_from_slice(before);
+        out.extend_from_slice(value);
+        before = b", ";
+    };
+    if origin.trusted {
+        let mut said = head.values(b"x-forwarded-for").filter(|value| !value.is_empty()).peekable();
+        if said.peek().is_none()
+            && let Some(client) = origin::told_otherwise(head, origin.proxies)
+        {
+            add(client.ip().to_string().as_bytes());
+        }
+        said.for_each(&mut add);
+    }
+    if !peer.is_empty() {
+        add(peer.as_bytes());
+    }
+    if before == b", " {
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
 fn write_upgrade(out: &mut Vec<u8>, head: &RawHead) {
     out.extend_from_slice(b"connection: upgrade\r\n");
     for value in head.upgrades() {
         encode::raw_field(out, "upgrade", value);
     }
-}
-
-/// The client as trusted proxies name it, if the peer is one and names somebody. The port is 0 where none was said.
-pub(super) fn told_client(exchange: &Exchange) -> Option<SocketAddr> {
-    let listener = exchange.thread.plan.config.listeners.get(usize::from(exchange.client.listener))?;
-    let trusted = &listener.trusted_proxies;
-    if !is_proxy(exchange, trusted) {
-        return None;
-    }
-    let values: SmallVec<[&[u8]; 2]> = exchange.head.values(b"x-forwarded-for").collect();
-    named_by(&values, trusted)
-}
-
-/// Each proxy adds whom it saw: from the last address back, the first one that is not a trusted proxy's itself. Before
-/// that one anybody may have written what they like.
-fn named_by(forwarded_for: &[&[u8]], trusted: &[IpNet]) -> Option<SocketAddr> {
-    let mut named = None;
-    for text in forwarded_for.iter().rev().flat_map(|value| value.rsplit(|byte| *byte == b',')) {
-        let Some(address) = address(text) else { break };
-        named = Some(address);
-        if !is_in(trusted, address.ip()) {
-            break;
-        }
-    }
-    named
-}
-
-/// An address in any of the ways in which proxies write one, with a port or without.
-fn address(text: &[u8]) -> Option<SocketAddr> {
-    let text = std::str::from_utf8(text).ok()?.trim();
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let alone = bare.parse().map(|ip: IpAddr| SocketAddr::new(ip, 0));
-    let found: SocketAddr = alone.or_else(|_| text.parse()).ok()?;
-    Some(SocketAddr::new(plain(&found), found.port()))
-}
-
-/// Whether it is one of the trusted proxies that asks.
-fn is_proxy(exchange: &Exchange, trusted: &[IpNet]) -> bool {
-    exchange.client.peer.is_some_and(|peer| is_in(trusted, plain(&peer)))
-}
-
-fn is_in(nets: &[IpNet], address: IpAddr) -> bool {
-    nets.iter().any(|net| net.contains(&address))
-}
-
-/// The address without the port, and IPv4 as IPv4 also when it came over an IPv6 socket.
-pub(super) fn plain(address: &SocketAddr) -> IpAddr {
-    address.ip().to_canonical()
 }
 
 /// How many of the proxies in a Via field signed as we do (RFC 9110 §7.6.3).
@@ -253,28 +224,5 @@ mod tests {
     fn only_our_own_signature_counts_as_a_pass() {
         assert_eq!(count_passes(b"1.1 segue, 1.0 fred,1.1  segue"), 2);
         assert_eq!(count_passes(b"1.1 segue.example, segue, 1.1 fred (segue)"), 0);
-    }
-
-    #[test]
-    fn the_client_is_the_last_address_that_no_trusted_proxy_has() {
-        let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().expect("a network")).into();
-        let named = |values: &[&str]| {
-            let values: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
-            named_by(&values, &trusted).map(|address| address.to_string())
-        };
-        assert_eq!(named(&["6.6.6.6, 192.0.2.1"]).as_deref(), Some("192.0.2.1:0"));
-        assert_eq!(named(&["6.6.6.6", "192.0.2.1 ,10.0.0.2", "[fd00::1]:443"]).as_deref(), Some("192.0.2.1:0"));
-        assert_eq!(named(&["::ffff:192.0.2.1, 10.0.0.2:80"]).as_deref(), Some("192.0.2.1:0"));
-        assert_eq!(named(&["[2001:db8::1]:4711"]).as_deref(), Some("[2001:db8::1]:4711"));
-        assert_eq!(named(&["10.0.0.2, 10.0.0.3"]).as_deref(), Some("10.0.0.2:0"), "who began it is a proxy");
-        assert_eq!(named(&["192.0.2.1, unknown, 10.0.0.2"]).as_deref(), Some("10.0.0.2:0"));
-        assert_eq!(named(&["unknown"]), None);
-        assert_eq!(named(&[]), None);
-    }
-
-    #[test]
-    fn mapped_ipv4_is_told_as_ipv4() {
-        let address = "[::ffff:10.0.0.1]:80".parse().expect("an address");
-        assert_eq!(plain(&address).to_string(), "10.0.0.1");
     }
 }

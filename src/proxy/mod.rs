@@ -11,6 +11,7 @@ mod exchange;
 mod fault;
 mod forwards;
 mod headers;
+mod origin;
 mod page;
 pub mod plan;
 mod reply;

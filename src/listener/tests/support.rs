@@ -262,7 +262,7 @@ fn config(listener: Listener) -> Config {
             memory: Memory::Size(u64::MAX),
             hurry_timeout: LONG,
         },
-        worker: Worker { threads: None, max_connections: None },
+        worker: Worker { threads: None, tcp_keep_alive: None, max_connections: None },
     }
 }
 

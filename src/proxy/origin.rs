@@ -1,0 +1,174 @@
+//! Who asks, as trusted proxies in front of this one tell it: `X-Forwarded-For`, `Forwarded` (RFC 7239), `X-Real-IP`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use smallvec::SmallVec;
+
+use crate::config::TrustedProxy;
+use crate::http1::raw::RawHead;
+
+/// Whether a peer is one of the trusted proxies; a peer without an address is behind a unix socket.
+pub(super) fn is_proxy(trusted: &[TrustedProxy], peer: Option<SocketAddr>) -> bool {
+    match peer {
+        Some(peer) => is_in(trusted, plain(&peer)),
+        None => trusted.contains(&TrustedProxy::Unix),
+    }
+}
+
+/// The client as the trusted proxy that sent this head names it, if it names one. The port is 0 where none was said.
+///
+/// `X-Forwarded-For` is what most proxies write; `Forwarded` and then `X-Real-IP` count where it names none.
+pub(super) fn told_client(head: &RawHead, trusted: &[TrustedProxy]) -> Option<SocketAddr> {
+    let values: SmallVec<[&[u8]; 2]> = head.values(b"x-forwarded-for").collect();
+    named_by(&values, trusted).or_else(|| told_otherwise(head, trusted))
+}
+
+/// The same, of the fields other than `X-Forwarded-For`.
+pub(super) fn told_otherwise(head: &RawHead, trusted: &[TrustedProxy]) -> Option<SocketAddr> {
+    forwarded(head, trusted, b"for")
+        .and_then(|(client, _)| client)
+        .or_else(|| head.values(b"x-real-ip").find_map(address))
+}
+
+/// What `Forwarded` says under this name of the request as its client sent it: `proto`, `host`.
+pub(super) fn forwarded_parameter<'h>(head: &'h RawHead, trusted: &[TrustedProxy], name: &[u8]) -> Option<&'h [u8]> {
+    forwarded(head, trusted, name).and_then(|(_, value)| value).filter(|value| !value.is_empty())
+}
+
+/// Each proxy adds whom it saw: from the last address back, the first one that is not a trusted proxy's itself. Before
+/// that one anybody may have written what they like.
+fn named_by(forwarded_for: &[&[u8]], trusted: &[TrustedProxy]) -> Option<SocketAddr> {
+    let mut named = None;
+    let each = forwarded_for.iter().rev().flat_map(|value| value.rsplit(|byte| *byte == b','));
+    // a list may have empty elements (RFC 9110 §5.6.1.2)
+    for text in each.filter(|text| !text.trim_ascii().is_empty()) {
+        let Some(address) = address(text) else { break };
+        named = Some(address);
+        if !is_in(trusted, address.ip()) {
+            break;
+        }
+    }
+    named
+}
+
+/// The element of `Forwarded` that tells of the client, chosen as [`named_by`] does: whom it names, and its parameter of
+/// this name.
+fn forwarded<'h>(
+    head: &'h RawHead,
+    trusted: &[TrustedProxy],
+    name: &[u8],
+) -> Option<(Option<SocketAddr>, Option<&'h [u8]>)> {
+    let values: SmallVec<[&[u8]; 2]> = head.values(b"forwarded").collect();
+    let mut found = None;
+    for value in values.iter().rev() {
+        for element in split(value, b',').into_iter().rev().filter(|element| !element.trim_ascii().is_empty()) {
+            let client = parameter(element, b"for").and_then(address);
+            if client.is_none() && found.is_some() {
+                return found; // whoever stands before is not known
+            }
+            found = Some((client, parameter(element, name)));
+            if client.is_none_or(|client| !is_in(trusted, client.ip())) {
+                return found;
+            }
+        }
+    }
+    found
+}
+
+/// The value of a parameter of one element, without the quotation marks. None of those that matter has escapes in it.
+fn parameter<'e>(element: &'e [u8], name: &[u8]) -> Option<&'e [u8]> {
+    split(element, b';').into_iter().find_map(|pair| {
+        let at = pair.iter().position(|byte| *byte == b'=')?;
+        let (own, value) = (pair[..at].trim_ascii(), pair[at + 1..].trim_ascii());
+        let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+        let value = quoted.unwrap_or(value);
+        (own.eq_ignore_ascii_case(name) && !value.contains(&b'"') && !value.contains(&b'\\')).then_some(value)
+    })
+}
+
+/// The parts between separators that stand in no quoted string.
+fn split(text: &[u8], separator: u8) -> SmallVec<[&[u8]; 4]> {
+    let (mut quoted, mut escaped) = (false, false);
+    let parts = text.split(|byte| {
+        let was_escaped = std::mem::take(&mut escaped);
+        match byte {
+            b'\\' if quoted && !was_escaped => escaped = true,
+            b'"' if !was_escaped => quoted = !quoted,
+            _ => {}
+        }
+        *byte == separator && !quoted
+    });
+    parts.collect()
+}
+
+/// An address in any of the ways in which proxies write one, with a port or without.
+fn address(text: &[u8]) -> Option<SocketAddr> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let alone = bare.parse().map(|ip: IpAddr| SocketAddr::new(ip, 0));
+    let found: SocketAddr = alone.or_else(|_| text.parse()).ok()?;
+    Some(SocketAddr::new(plain(&found), found.port()))
+}
+
+fn is_in(trusted: &[TrustedProxy], address: IpAddr) -> bool {
+    trusted.iter().any(|proxy| matches!(proxy, TrustedProxy::Net(net) if net.contains(&address)))
+}
+
+/// The address without the port, and IPv4 as IPv4 also when it came over an IPv6 socket.
+fn plain(address: &SocketAddr) -> IpAddr {
+    address.ip().to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trusted() -> Vec<TrustedProxy> {
+        let nets = ["10.0.0.0/8", "fd00::/8"].map(|net| TrustedProxy::Net(net.parse().expect("a network")));
+        nets.into_iter().chain([TrustedProxy::Unix]).collect()
+    }
+
+    #[test]
+    fn the_client_is_the_last_address_that_no_trusted_proxy_has() {
+        let named = |values: &[&str]| {
+            let values: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
+            named_by(&values, &trusted()).map(|address| address.to_string())
+        };
+        assert_eq!(named(&["6.6.6.6, 192.0.2.1"]).as_deref(), Some("192.0.2.1:0"));
+        assert_eq!(named(&["6.6.6.6", "192.0.2.1 ,10.0.0.2", "[fd00::1]:443"]).as_deref(), Some("192.0.2.1:0"));
+        assert_eq!(named(&["::ffff:192.0.2.1, 10.0.0.2:80"]).as_deref(), Some("192.0.2.1:0"));
+        assert_eq!(named(&["[2001:db8::1]:4711"]).as_deref(), Some("[2001:db8::1]:4711"));
+        assert_eq!(named(&["10.0.0.2, 10.0.0.3"]).as_deref(), Some("10.0.0.2:0"), "who began it is a proxy");
+        assert_eq!(named(&["192.0.2.1, unknown, 10.0.0.2"]).as_deref(), Some("10.0.0.2:0"));
+        assert_eq!(
+            named(&["192.0.2.1,, 10.0.0.2,", " ", ""]).as_deref(),
+            Some("192.0.2.1:0"),
+            "empty elements are none"
+        );
+        assert_eq!(named(&["unknown"]), None);
+        assert_eq!(named(&[]), None);
+    }
+
+    #[test]
+    fn parameters_of_forwarded_may_be_quoted_and_stand_in_any_order() {
+        for (element, name, value) in [
+            ("for=192.0.2.1;proto=https", "proto", Some("https")),
+            ("Proto=https; FOR=\"[2001:db8::1]:4711\"", "for", Some("[2001:db8::1]:4711")),
+            ("host=\"a;b\";for=_hidden", "for", Some("_hidden")),
+            ("for=\"a\\\"b\"", "for", None),
+            ("for", "for", None),
+            ("", "for", None),
+        ] {
+            assert_eq!(parameter(element.as_bytes(), name.as_bytes()), value.map(str::as_bytes), "{element}");
+        }
+        assert_eq!(split(b"for=\"a,b\", for=c", b',').as_slice(), [&b"for=\"a,b\""[..], b" for=c"]);
+    }
+
+    #[test]
+    fn a_peer_is_trusted_by_its_network_or_as_a_unix_socket() {
+        assert!(is_proxy(&trusted(), None) && !is_proxy(&trusted()[..2], None));
+        let peer = |text: &str| Some(text.parse().expect("an address"));
+        assert!(is_proxy(&trusted(), peer("[::ffff:10.0.0.1]:80")) && !is_proxy(&trusted(), peer("192.0.2.1:80")));
+        assert!(!is_proxy(&[TrustedProxy::Unix], peer("127.0.0.1:80")));
+    }
+}
