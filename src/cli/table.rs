@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::observe::Plain;
+
 /// One line for each generation of a status, then what keeps those that accept nothing any more.
 pub(super) fn generations(status: &Value) -> String {
     let list = list(&status["generations"]);
@@ -102,7 +104,7 @@ pub(super) fn word(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         // what a worker says must not move the cursor
-        Value::String(text) => text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect(),
+        Value::String(text) => Plain(text).to_string(),
         other => other.to_string(),
     }
 }

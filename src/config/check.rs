@@ -8,7 +8,7 @@ use super::report::Report;
 use super::servers::To;
 use super::table::Given;
 use super::values::{Size, Whole};
-use super::{Config, Drain, Listener, Log, Site, Tcp, Worker, address, rules};
+use super::{Config, Drain, Listener, Log, Rate, Site, Tcp, Worker, address, rules};
 
 /// Checks everything, each rule as far as it can go although others found something. `complete` says whether every
 /// file could be parsed.
@@ -82,6 +82,14 @@ fn log(file: &File) -> Option<Log> {
         access: value(&file.log.access)?,
         slow: value(&file.log.slow)?,
         empty_connections: value(&file.log.empty_connections)?,
+        refused: Rate { per_second: whole(&file.log.refused_rate)?, burst: whole(&file.log.refused_burst)? },
+        others: match whole(&file.log.rate) {
+            Some(per_second) => Some(Rate { per_second, burst: whole(&file.log.burst)? }),
+            None => None,
+        },
+        user_agent: value(&file.log.user_agent)?,
+        referer: value(&file.log.referer)?,
+        request_id_in_response: value(&file.log.request_id_in_response)?,
     })
 }
 

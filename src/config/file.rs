@@ -153,6 +153,23 @@ table! {
         slow: Duration = Text("1s"),
         /// Whether connections that end without a request are written too. They are counted in any case.
         empty_connections: bool = Truth(false),
+        /// Records a second, at most, of requests that were refused or answered without any server: a client makes as
+        /// many of them as it likes. The others are counted by the reason, and the journal says how many there were.
+        refused_rate: Whole<1, 1_000_000> = Number(100),
+        /// How many of them may come at once.
+        refused_burst: Whole<1, 1_000_000> = Number(1000),
+        /// Records a second, at most, of all other exchanges. Those of successes make way first. The others are counted
+        /// too.
+        rate: Whole<1, 1_000_000> = Unset("no bound"),
+        /// How many of them may come at once.
+        burst: Whole<1, 1_000_000> = Number(1000),
+        /// Whether records have the `User-Agent` of the request.
+        user_agent: bool = Truth(false),
+        /// Whether records have the `Referer` of the request, without the values of its query.
+        referer: bool = Truth(false),
+        /// Whether the client gets the request id too, in the field `X-Request-Id` of each response. One that the server
+        /// gave stays.
+        request_id_in_response: bool = Truth(false),
     }
 }
 

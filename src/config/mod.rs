@@ -295,6 +295,25 @@ pub struct Log {
     pub slow: Duration,
     /// Whether connections that end without a request are written too; they are always counted.
     pub empty_connections: bool,
+    /// The bound of records of requests that reached no server.
+    pub refused: Rate,
+    /// The bound of all other records.
+    pub others: Option<Rate>,
+    /// Whether records have the field `User-Agent`.
+    pub user_agent: bool,
+    /// Whether records have the field `Referer`.
+    pub referer: bool,
+    /// Whether responses have the request id.
+    pub request_id_in_response: bool,
+}
+
+/// A bound of how many come in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many a second, at least 1.
+    pub per_second: u32,
+    /// How many at once, at least 1.
+    pub burst: u32,
 }
 
 /// Which exchanges are written to the journal.

@@ -110,6 +110,9 @@ pub struct Start {
     /// What the command line of the service sets in the configuration; opaque to the supervisor.
     #[serde(default)]
     pub set: Vec<String>,
+    /// Whether [`ToSupervisor::Finished`] may bring the records that were not written yet.
+    #[serde(default)]
+    pub takes_records: bool,
     /// What the generation serves that this one is to replace: a configuration that takes the last of it away is
     /// refused. Nothing for one that may do so, and from supervisors of 0.1.
     #[serde(default)]
@@ -207,7 +210,8 @@ pub enum ToSupervisor {
     },
     /// Answer to [`ToWorker::Ping`].
     Pong(Pong),
-    /// The last word of a worker that drained.
+    /// The last word of a worker that drained. What the journal did not take of its records yet comes as descriptors,
+    /// where [`Start::takes_records`] asks for it; opaque to the supervisor but for its form.
     Finished(Finished),
 }
 
@@ -363,7 +367,7 @@ mod tests {
     fn an_older_supervisor_starts_a_worker_without_what_it_does_not_know() {
         let json = r#"{"generation":7,"config":"remembered","sockets":2,"run_dir":"/run/segue"}"#;
         let start: Start = serde_json::from_str(json).expect("json");
-        assert!(!start.say_loaded && start.set.is_empty() && !start.alone);
+        assert!(!start.say_loaded && start.set.is_empty() && !start.alone && !start.takes_records);
         assert_eq!(start.keeps, Serves::default());
     }
 
@@ -399,6 +403,7 @@ mod tests {
                 set: vec!["log.access=all".to_owned()],
                 keeps: Serves { sites: true, tcp: false },
                 alone: true,
+                takes_records: true,
             }),
             ToWorker::Serve,
             ToWorker::Drain { timeout: None },

@@ -98,6 +98,7 @@ impl Way for Proxy {
         thread.counters.closed(client.listener);
         if client.exchanges() == 0 && matches!(end, End::ClientDone | End::ClientLost | End::Idle) {
             thread.counters.empty(client.listener);
+            proxy::record_empty(thread, client);
         }
     }
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::record::{Attempt, Index, Names, Outcome};
+use super::journal::Unwritten;
+use super::record::{Attempt, End, Index, Names, Outcome};
 use crate::control::tally::{Count, Legend, Part};
 
 /// The counters of one thread. Indexes are those of [`Names`]; unknown ones are passed over.
@@ -206,21 +207,23 @@ impl Totals {
         connections
     }
 
-    /// Everything that only grows, as JSON, by name; `dropped` is what the journal says of itself.
+    /// Everything that only grows, as JSON, by name; `unwritten` is what the journal says of itself.
     #[must_use]
-    pub fn snapshot(&self, names: &Names, dropped: u64) -> Value {
+    pub fn snapshot(&self, names: &Names, unwritten: &Unwritten) -> Value {
         let listeners = names.listeners.iter().zip(&self.listeners);
         let pools = names.pools.iter().zip(&self.pools);
+        let reasons = End::ALL.iter().zip(unwritten.limited).filter(|(_, count)| *count > 0);
         json!({
             "listeners": listeners.map(|(name, counts)| (name.clone(), counts.json())).collect::<Map<_, _>>(),
             "pools": pools.map(|((name, servers), counts)| (name.clone(), counts.json(servers))).collect::<Map<_, _>>(),
-            "records_dropped": dropped,
+            "records_dropped": unwritten.dropped,
+            "records_limited": reasons.map(|(end, count)| (end.as_str().to_owned(), count.into())).collect::<Map<_, _>>(),
         })
     }
 }
 
 /// What is counted of `names`, as [`Totals::snapshot`] has it: a worker that is killed has left its counts, and this is
-/// how they are read.
+/// how they are read. The last place is that of `records_dropped`, which the journal of the worker keeps.
 #[must_use]
 pub fn legend(names: &Names) -> Legend {
     let mut counts = 0;
@@ -228,11 +231,9 @@ pub fn legend(names: &Names) -> Legend {
         counts = place + 1;
         place as u64
     });
-    let mut tree = Totals { listeners, pools }.snapshot(names, 0);
-    if let Value::Object(tree) = &mut tree {
-        tree.remove("records_dropped"); // the journal counts them
-    }
-    Legend { counts, tree }
+    let mut tree = Totals { listeners, pools }.snapshot(names, &Unwritten::default());
+    tree["records_dropped"] = counts.into();
+    Legend { counts: counts + 1, tree }
 }
 
 /// All that is counted, of listeners and of pools.
@@ -450,7 +451,7 @@ mod tests {
         threads[0].closed(0);
         let totals = Totals::sum(&threads);
         assert_eq!((totals.open(), totals.exchanges()), (1, 2));
-        let json = totals.snapshot(&names(), 5);
+        let json = totals.snapshot(&names(), &Unwritten { dropped: 5, ..Unwritten::default() });
         assert_eq!(json["listeners"]["http"]["heads_refused"]["431"], 2);
         assert_eq!(json["pools"]["farm"]["retries"], 2);
         assert_eq!(json["pools"]["farm"]["servers"]["a"]["attempts"]["connect-failed"], 2);
@@ -470,8 +471,8 @@ mod tests {
             thread.head_refused(0, 431);
             count_retried(thread);
         }
-        let mut told = Totals::sum(&threads).snapshot(&names(), 5);
-        told.as_object_mut().expect("an object").remove("records_dropped");
+        tally.part(0).count(legend(&names()).counts - 1).set(5);
+        let told = Totals::sum(&threads).snapshot(&names(), &Unwritten { dropped: 5, ..Unwritten::default() });
         assert_eq!(reading.counted(), Some(told));
     }
 
@@ -490,7 +491,7 @@ mod tests {
         let expected = json!({"open": 3, "idle": 1, "exchanges": 1, "upgrades": 1, "tcp": 0});
         assert_eq!(connections["listeners"]["http"], expected);
         assert_eq!((&connections["open"], &connections["idle"]), (&json!(3), &json!(1)));
-        let counted = &totals.snapshot(&names(), 0)["listeners"]["http"]["connections"];
+        let counted = &totals.snapshot(&names(), &Unwritten::default())["listeners"]["http"]["connections"];
         assert_eq!(*counted, json!({"accepted": 3, "closed": 0, "empty": 0, "moved_in": 1, "moved_out": 1}));
     }
 

@@ -4,9 +4,12 @@ mod causes;
 pub mod event;
 pub mod journal;
 pub mod metrics;
+pub mod rate;
 pub mod record;
 mod select;
 mod words;
 
 pub use causes::WithCauses;
+pub use rate::Bounds;
 pub use select::{Facts, selects};
+pub use words::Plain;

@@ -43,9 +43,13 @@ pub struct Record {
     /// The method; `None` when no request head was understood, and in TCP mode.
     pub method: Option<Method>,
     /// The request target as it came, query included; the writer redacts it.
-    pub target: Box<str>,
+    pub target: Text,
     /// The host asked for, in lower case, without the port.
-    pub host: Box<str>,
+    pub host: Text,
+    /// The field `User-Agent`, where the configuration wants it.
+    pub user_agent: Option<Text>,
+    /// The field `Referer`, where the configuration wants it; the writer redacts it.
+    pub referer: Option<Text>,
     /// The status sent to the client; 0 when none was.
     pub status: u16,
     /// Why the exchange ended.
@@ -69,6 +73,43 @@ impl Record {
     #[must_use]
     pub fn failed(&self) -> bool {
         self.status >= 500 || self.end != End::Ok
+    }
+
+    /// The bytes of memory that it takes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let texts = [Some(&self.target), Some(&self.host), self.user_agent.as_ref(), self.referer.as_ref()];
+        let texts: usize = texts.into_iter().flatten().map(|text| text.shown.len()).sum();
+        let attempts = if self.attempts.spilled() { self.attempts.capacity() * size_of::<Attempt>() } else { 0 };
+        let method = self.method.as_ref().map_or(0, |method| method.as_str().len());
+        size_of::<Self>() + texts + attempts + method + self.detail.as_ref().map_or(0, |detail| detail.len())
+    }
+}
+
+/// Text of a client or a server, no longer than [`Text::MOST`] bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text {
+    /// The text, or its beginning.
+    pub shown: Box<str>,
+    /// It was longer.
+    pub cut: bool,
+}
+
+impl Text {
+    /// The most bytes that are kept: more than a record shows.
+    pub const MOST: usize = 2048;
+
+    /// The text of `bytes`; what is no UTF-8 becomes U+FFFD.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        let cut = bytes.len() > Self::MOST;
+        let mut bytes = &bytes[..bytes.len().min(Self::MOST)];
+        if cut {
+            // a character that was cut in two is left out
+            let start = bytes.iter().rposition(|byte| byte & 0xc0 != 0x80).unwrap_or(0);
+            bytes = if std::str::from_utf8(&bytes[start..]).is_ok() { bytes } else { &bytes[..start] };
+        }
+        Self { shown: String::from_utf8_lossy(bytes).into(), cut }
     }
 }
 
@@ -174,7 +215,7 @@ impl Protocol {
 }
 
 /// Why an exchange ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum End {
     /// All of it, both ways.
     Ok,
@@ -207,6 +248,24 @@ pub enum End {
 }
 
 impl End {
+    /// Every end, in the order of the variants.
+    pub const ALL: [Self; 14] = [
+        Self::Ok,
+        Self::ClientClosed,
+        Self::ClientTimeout,
+        Self::BadRequest,
+        Self::TooLarge,
+        Self::NoSite,
+        Self::NoServer,
+        Self::ServerRefused,
+        Self::ServerTimeout,
+        Self::ServerClosed,
+        Self::ServerBadResponse,
+        Self::Denied,
+        Self::Drained,
+        Self::Internal,
+    ];
+
     /// The word in `PROXY_END`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -354,8 +413,10 @@ pub(super) mod tests {
             client: Some(([192, 0, 2, 7], 50123).into()),
             protocol: Protocol::Http11,
             method: Some(Method::GET),
-            target: "/cart?item=7".into(),
-            host: "shop.example.com".into(),
+            target: Text::of(b"/cart?item=7"),
+            host: Text::of(b"shop.example.com"),
+            user_agent: None,
+            referer: None,
             status: 200,
             end: End::Ok,
             phase: Phase::Done,
@@ -373,6 +434,15 @@ pub(super) mod tests {
         assert_eq!(RequestId::new(7, 0xf_ffff).draw(), 999_999);
         assert_eq!(RequestId::new(7, 1 << 19).draw(), 500_000);
         assert_eq!(RequestId::new(7, 1 << 20).draw(), 0);
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters_and_says_so() {
+        assert_eq!(Text::of(b"/x"), Text { shown: "/x".into(), cut: false });
+        let long = Text::of("é".repeat(3_000).as_bytes());
+        assert!(long.cut && long.shown.chars().all(|char| char == 'é') && long.shown.len() == Text::MOST);
+        let odd = Text::of(format!("/{}", "é".repeat(3_000)).as_bytes());
+        assert_eq!((odd.shown.len(), odd.shown.contains('\u{fffd}')), (Text::MOST - 1, false));
     }
 
     #[test]

@@ -19,6 +19,14 @@ pub struct Facts {
     pub took: Duration,
     /// A connection that ended without a byte of a request.
     pub empty: bool,
+    /// No server was tried, and that is no defect of ours.
+    pub refused: bool,
+}
+
+impl Facts {
+    pub(super) fn failed(&self) -> bool {
+        self.status >= 500 || self.end != End::Ok
+    }
 }
 
 /// Whether this exchange goes to the journal. What failed always does, unless nothing does; empty connections have a
@@ -28,7 +36,7 @@ pub fn selects(log: &Log, facts: &Facts) -> bool {
     if facts.empty {
         return log.empty_connections && log.access != Access::Off;
     }
-    let matters = facts.status >= 500 || facts.end != End::Ok || facts.took >= log.slow;
+    let matters = facts.failed() || facts.took >= log.slow;
     match log.access {
         Access::All => true,
         Access::Off => false,
@@ -40,9 +48,19 @@ pub fn selects(log: &Log, facts: &Facts) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Rate;
 
     fn log(access: Access) -> Log {
-        Log { access, slow: Duration::from_secs(1), empty_connections: false }
+        Log {
+            access,
+            slow: Duration::from_secs(1),
+            empty_connections: false,
+            refused: Rate { per_second: 100, burst: 1_000 },
+            others: None,
+            user_agent: false,
+            referer: false,
+            request_id_in_response: false,
+        }
     }
 
     fn facts() -> Facts {
@@ -52,6 +70,7 @@ mod tests {
             end: End::Ok,
             took: Duration::from_millis(3),
             empty: false,
+            refused: false,
         }
     }
 

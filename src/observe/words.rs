@@ -43,21 +43,23 @@ impl fmt::Display for Count {
     }
 }
 
-/// Foreign text on one line: controls are escaped, so that it can neither break the line nor steer a terminal.
-pub(super) struct Plain<'a>(pub &'a str);
+/// Foreign text on one line: what is invisible is escaped, so that the text can neither break the line nor steer a
+/// terminal nor look like another one.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<'a>(pub &'a str);
 
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        escape(out, self.0, char::is_control)
+        escape(out, self.0, is_invisible)
     }
 }
 
-/// Foreign text that may have lines; other controls are escaped.
+/// Foreign text that may have lines; what else is invisible is escaped.
 pub(super) struct Lines<'a>(pub &'a str);
 
 impl fmt::Display for Lines<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        escape(out, self.0, |char| char.is_control() && char != '\n' && char != '\t')
+        escape(out, self.0, |char| is_invisible(char) && char != '\n' && char != '\t')
     }
 }
 
@@ -72,6 +74,42 @@ fn escape(out: &mut fmt::Formatter<'_>, text: &str, unwanted: impl Fn(char) -> b
         rest = chars.as_str();
     }
     out.write_str(rest)
+}
+
+/// Appends `text` to `out` as [`Plain`] has it, but no more of it than takes `most` bytes inside a JSON string. Says
+/// whether it was all.
+pub(super) fn push_plain(out: &mut String, text: &str, most: usize) -> bool {
+    let mut room = most;
+    for char in text.chars() {
+        let invisible = is_invisible(char);
+        let takes = match char {
+            '"' | '\\' => 2,
+            _ if invisible => char.escape_default().len() + 1, // JSON escapes the backslash
+            _ => char.len_utf8(),
+        };
+        if takes > room {
+            return false;
+        }
+        room -= takes;
+        if invisible { out.extend(char.escape_default()) } else { out.push(char) }
+    }
+    true
+}
+
+/// At most the first `most` bytes, whole characters.
+pub(super) fn beginning(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    &text[..end.unwrap_or(0)]
+}
+
+/// Controls, direction marks and whatever else is not there to be seen, as the standard library has it for `{:?}`
+/// (general categories Cc, Cf, Zl, Zp, and Zs but for the space), and letters that show nothing.
+pub(super) fn is_invisible(char: char) -> bool {
+    match char {
+        ' '..='~' => false,
+        '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' => true, // fillers of Hangul
+        _ => char.escape_debug().len() > 1,
+    }
 }
 
 #[cfg(test)]
@@ -94,5 +132,28 @@ mod tests {
     fn controls_are_escaped_and_letters_are_not() {
         assert_eq!(Plain("grün\r\n\u{1b}[2J").to_string(), r"grün\r\n\u{1b}[2J");
         assert_eq!(Lines("a\n\tb\u{7}").to_string(), "a\n\tb\\u{7}");
+        assert_eq!(Plain("→ “日本” 🎉 a'b\"\\").to_string(), "→ “日本” 🎉 a'b\"\\");
+    }
+
+    #[test]
+    fn text_cannot_turn_its_direction_or_hide() {
+        for hidden in
+            ['\u{202e}', '\u{2066}', '\u{200f}', '\u{200b}', '\u{feff}', '\u{ad}', '\u{2028}', '\u{e0041}', '\u{3164}']
+        {
+            let shown = Plain(&format!("a{hidden}b")).to_string();
+            assert_eq!(shown, format!("a\\u{{{:x}}}b", hidden as u32));
+            assert!(!Lines(&format!("a{hidden}b")).to_string().contains(hidden));
+        }
+    }
+
+    #[test]
+    fn plain_text_stops_where_its_json_would_be_too_long() {
+        for text in ["\"".repeat(90), "\u{1b}".repeat(90), "\u{202e}".repeat(90), "é".repeat(90), "x".repeat(90)] {
+            let mut out = String::new();
+            assert!(!push_plain(&mut out, &text, 60));
+            let json = serde_json::to_string(&out).expect("JSON").len() - 2;
+            assert!((50..=60).contains(&json), "{out}");
+        }
+        assert!(push_plain(&mut String::new(), "whole", 5));
     }
 }

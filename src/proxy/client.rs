@@ -201,6 +201,12 @@ impl Client {
         self.flushed.set(false);
     }
 
+    /// When it was accepted, by whichever generation.
+    #[must_use]
+    pub fn accepted(&self) -> Instant {
+        self.accepted
+    }
+
     /// When the last exchange was over; before the first one, when the connection was accepted.
     pub(crate) fn closed(&self) -> Instant {
         self.closed.get()

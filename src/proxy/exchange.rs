@@ -19,7 +19,7 @@ use super::underway::Entry;
 use crate::http1::raw::RawHead;
 use crate::http1::request::{Framing, MethodFacts, RequestHead};
 use crate::observe::metrics::{Busy, Counted};
-use crate::observe::record::{Attempt, End, Index, Outcome, Phase, Protocol, Record, RequestId, Timers};
+use crate::observe::record::{Attempt, End, Index, Outcome, Phase, Protocol, Record, RequestId, Text, Timers};
 use crate::observe::{self, WithCauses};
 use crate::upstream::upload;
 
@@ -321,8 +321,10 @@ impl Exchange {
             client: self.believed_client(),
             protocol: self.protocol,
             method: self.method.take(),
-            target: Box::default(),
-            host: Box::default(),
+            target: Text::default(),
+            host: Text::default(),
+            user_agent: None,
+            referer: None,
             status: self.status,
             end,
             phase: self.phase,
@@ -335,10 +337,27 @@ impl Exchange {
     }
 
     /// Whether the record goes to the journal.
-    fn is_selected(&self, end: End) -> bool {
+    fn is_selected(&self, end: End, now: Instant) -> bool {
         let took = Duration::from_micros(self.timers.total);
-        let facts = observe::Facts { id: self.id, status: self.status, end, took, empty: false };
-        observe::selects(&self.thread.plan.config.log, &facts)
+        let refused = self.attempts.is_empty() && end != End::Internal;
+        self.thread.selects(&observe::Facts { id: self.id, status: self.status, end, took, empty: false, refused }, now)
+    }
+
+    /// What the client said, as the record has it: texts are copied no earlier.
+    fn copy_texts(&self, record: &mut Record) {
+        record.host = Text::of(&self.host_bytes().to_ascii_lowercase());
+        if self.protocol != Protocol::Tcp {
+            // a head that was refused may have no path, as that of CONNECT, and none is made up for it
+            let path = if self.phase == Phase::Head { self.head.path() } else { self.path() };
+            record.target = Text::of(path);
+        }
+        let log = &self.thread.plan.config.log;
+        if log.user_agent {
+            record.user_agent = self.head.values(b"user-agent").next().map(Text::of);
+        }
+        if log.referer {
+            record.referer = self.head.values(b"referer").next().map(Text::of);
+        }
     }
 }
 
@@ -357,17 +376,44 @@ impl Drop for Exchange {
         self.timers.total = (now.saturating_duration_since(self.opened).as_micros() as u64).max(1);
         let end = self.end.unwrap_or_else(|| self.client.end_of_client());
         self.count();
-        if self.is_selected(end) {
+        if self.is_selected(end, now) {
             let mut record = self.record(end);
-            record.host = self.host().map(str::to_ascii_lowercase).unwrap_or_default().into();
-            if self.protocol != Protocol::Tcp {
-                // a head that was refused may have no path, as that of CONNECT, and none is made up for it
-                let path = if self.phase == Phase::Head { self.head.path() } else { self.path() };
-                record.target = String::from_utf8_lossy(path).into();
-            }
+            self.copy_texts(&mut record);
             self.thread.record(record);
         }
     }
+}
+
+/// Writes that a connection ended before the first byte of a request, where the configuration wants that.
+pub fn record_empty(thread: &Thread, client: &Client) {
+    let (accepted, now) = (client.accepted(), Instant::now());
+    let (id, took) = (thread.request_id(accepted), now.saturating_duration_since(accepted));
+    let end = End::ClientClosed;
+    if !thread.selects(&observe::Facts { id, status: 0, end, took, empty: true, refused: true }, now) {
+        return;
+    }
+    thread.record(Record {
+        id,
+        started: thread.wall(accepted),
+        listener: client.listener,
+        site: None,
+        pool: None,
+        client: client.peer,
+        protocol: Protocol::Http11,
+        method: None,
+        target: Text::default(),
+        host: Text::default(),
+        user_agent: None,
+        referer: None,
+        status: 0,
+        end,
+        phase: Phase::Head,
+        detail: None,
+        timers: Timers { total: took.as_micros() as u64, ..Timers::default() },
+        bytes_in: 0,
+        bytes_out: 0,
+        attempts: SmallVec::new(),
+    });
 }
 
 /// What is known of a head that is refused, from the word where its target stands. A path stays as it came: its bytes may
@@ -431,5 +477,20 @@ mod tests {
         exchange.finish(exchange.responded);
         drop(exchange);
         assert_eq!(client.closed(), now);
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn ids_and_times_follow_a_clock_that_is_set() {
+        let plan = Arc::new(Plan::new(1, Config::from_toml("[listen.http]\n").expect("a configuration")));
+        let journal = Journal::start(Identity { role: Role::Worker, generation: Some(1) }, None).expect("a journal");
+        let thread = Thread::start(0, plan.clone(), Counters::alone(&plan.names), journal);
+        let before = thread.request_id(Instant::now());
+        thread.was_wrong_by(Duration::from_secs(3600));
+        let after = thread.request_id(Instant::now());
+        assert!(after.as_str()[..8] >= before.as_str()[..8], "{} came after {}", after.as_str(), before.as_str());
+        thread.was_wrong_by(Duration::from_secs(3600));
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        let told = Duration::from_micros(thread.wall(Instant::now()));
+        assert!(told.abs_diff(wall) < Duration::from_secs(60), "{told:?} at {wall:?}");
     }
 }

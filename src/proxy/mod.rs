@@ -38,6 +38,7 @@ use crate::upstream::upload::Upload;
 
 pub use self::body::{BodyError, Reply};
 pub use self::client::Client;
+pub use self::exchange::record_empty;
 pub use self::plan::Plan;
 pub use self::reply::{refuse, refuse_slow_head};
 pub use self::thread::Thread;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::Config;
+use crate::observe::Bounds;
 use crate::observe::record::Names;
 use crate::pool::Pool;
 use crate::route::Table;
@@ -20,6 +21,8 @@ pub struct Plan {
     pub pools: Vec<Arc<Pool>>,
     /// What the indexes of a record mean.
     pub names: Arc<Names>,
+    /// How many records there may be.
+    pub bounds: Bounds,
 }
 
 impl Plan {
@@ -40,6 +43,7 @@ impl Plan {
                 .map(|pool| (pool.name.clone(), pool.servers.iter().map(|server| server.name.clone()).collect()))
                 .collect(),
         };
-        Self { generation, config, sites, pools, names: Arc::new(names) }
+        let bounds = Bounds::new(&config.log);
+        Self { generation, config, sites, pools, names: Arc::new(names), bounds }
     }
 }

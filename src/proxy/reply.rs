@@ -61,14 +61,29 @@ fn carry(exchange: &Exchange, head: &mut ResponseHead) {
     if !head.has_date {
         encode::raw_field(&mut fields, "date", &exchange.thread.date());
     }
+    if exchange.thread.plan.config.log.request_id_in_response && !has_field(&fields, REQUEST_ID) {
+        encode::raw_field(&mut fields, REQUEST_ID, exchange.id.as_bytes());
+    }
     exchange.client.carry(fields);
+}
+
+const REQUEST_ID: &str = "x-request-id";
+
+/// Whether one of these lines is a field of this name, which is in lower case.
+fn has_field(lines: &[u8], name: &str) -> bool {
+    let mut lines = lines.split(|byte| *byte == b'\n').filter_map(|line| line.split_at_checked(name.len()));
+    lines.any(|(start, rest)| rest.starts_with(b":") && start.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 /// A response of our own.
 pub(super) fn own(exchange: Box<Exchange>, body: Bytes) -> Response<Reply> {
     let date = HeaderValue::from_bytes(&exchange.thread.date());
+    let id = exchange.thread.plan.config.log.request_id_in_response.then_some(exchange.id);
     let mut response = Response::new(Reply::own(exchange, body));
     response.headers_mut().extend(date.map(|date| (header::DATE, date)));
+    if let Some(Ok(id)) = id.map(|id| HeaderValue::from_bytes(id.as_bytes())) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
     response
 }
 
@@ -159,6 +174,7 @@ fn refuse_head(thread: &Rc<Thread>, client: &Rc<Client>, fault: &Fault, seen: &[
     let mut exchange = Exchange::open_refused(thread, client, seen, began);
     exchange.fails(fault);
     exchange.status = fault.status().as_u16();
+    thread.counters.head_refused(client.listener, exchange.status);
     let format = Format::wanted(find_accept(seen));
     let body = Page::of_fault(fault, exchange.id).render(format);
     let mut out = BytesMut::with_capacity(body.len() + 256);
@@ -171,6 +187,10 @@ fn refuse_head(thread: &Rc<Thread>, client: &Rc<Client>, fault: &Fault, seen: &[
     }
     out.extend_from_slice(b"\r\ndate: ");
     out.extend_from_slice(&thread.date());
+    if thread.plan.config.log.request_id_in_response {
+        out.extend_from_slice(b"\r\nx-request-id: ");
+        out.extend_from_slice(exchange.id.as_bytes());
+    }
     out.extend_from_slice(b"\r\nconnection: close\r\ncache-control: no-store\r\ncontent-type: ");
     out.extend_from_slice(format.content_type().as_bytes());
     out.extend_from_slice(b"\r\ncontent-length: ");
@@ -196,6 +216,12 @@ fn find_accept(seen: &[u8]) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_is_found_at_the_beginning_of_a_line() {
+        assert!(has_field(b"a: x-request-id:\r\nX-Request-ID: 1\r\n", REQUEST_ID));
+        assert!(!has_field(b"a: x-request-id: 1\r\nx-request-ids: 1\r\n", REQUEST_ID));
+    }
 
     #[test]
     fn accept_is_found_in_a_head_that_was_not_understood() {

@@ -22,6 +22,7 @@ use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Counters;
 use crate::observe::record::{Index, Record, RequestId};
+use crate::observe::{self, Facts};
 use crate::pool::Pool;
 use crate::pool::balance::Balancer;
 use crate::pool::passive::Ejection;
@@ -136,17 +137,21 @@ impl Thread {
     /// A new request id for something that began at `began`.
     pub(super) fn request_id(&self, began: Instant) -> RequestId {
         let random = (u128::from(self.random()) << 64) | u128::from(self.random());
-        let mut clock = self.clock.get();
-        if clock.is_old(began) {
-            clock = Clock::now();
-            self.clock.set(clock);
-        }
-        RequestId::new(clock.micros(began) / 1000, random)
+        RequestId::new(self.clock(began).micros(began) / 1000, random)
     }
 
     /// The wall clock at `instant`, in microseconds since 1970.
     pub(super) fn wall(&self, instant: Instant) -> u64 {
-        self.clock.get().micros(instant)
+        self.clock(Instant::now()).micros(instant)
+    }
+
+    fn clock(&self, now: Instant) -> Clock {
+        let mut clock = self.clock.get();
+        if clock.is_old(now) {
+            clock = Clock::now();
+            self.clock.set(clock);
+        }
+        clock
     }
 
     /// The time as the field `Date` has it (RFC 9110 §6.6.1).
@@ -326,6 +331,18 @@ impl Thread {
         self.plan.names.listeners.get(usize::from(listener)).cloned().unwrap_or_default()
     }
 
+    /// Whether the configuration wants the record of an exchange that ends now. One that is too many is counted.
+    pub(super) fn selects(&self, facts: &Facts, now: Instant) -> bool {
+        if !observe::selects(&self.plan.config.log, facts) {
+            return false;
+        }
+        let admitted = self.plan.bounds.admit(facts, now.into_std());
+        if !admitted {
+            self.journal.limit_one(facts.end);
+        }
+        admitted
+    }
+
     /// Writes the record of an exchange to the journal, soon.
     pub(super) fn record(&self, record: Record) {
         let mut records = self.records.borrow_mut();
@@ -355,6 +372,16 @@ impl Thread {
     /// Closes every idle upstream connection.
     pub fn close_idle_upstream(&self) {
         self.pools.iter().for_each(|pool| pool.idle.clear());
+    }
+}
+
+#[cfg(test)]
+impl Thread {
+    /// The wall clock was read when it was behind, a second ago.
+    pub(super) fn was_wrong_by(&self, time: Duration) {
+        let clock = self.clock.get();
+        let wall = clock.wall - time.as_micros() as u64;
+        self.clock.set(Clock { started: clock.started - GOOD_FOR, wall });
     }
 }
 

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use super::client::Client;
 use crate::config::{HostPattern, Site};
 use crate::http1::raw::RawHead;
-use crate::observe::journal;
 use crate::observe::metrics::Busy;
 use crate::observe::record::{Index, Names};
+use crate::observe::{Plain, journal};
 
 /// Everything that is under way on one thread.
 #[derive(Default)]
@@ -120,7 +120,7 @@ impl Entry {
         let path = self.head.path().split(|byte| *byte == b'?').next().unwrap_or_default();
         let path = String::from_utf8_lossy(path);
         let path: String = journal::redacted_path(&path).chars().take(LONGEST_PATH).collect();
-        format!("{method} {host}{path}")
+        format!("{method} {host}{}", Plain(&path))
     }
 }
 

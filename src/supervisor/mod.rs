@@ -43,7 +43,7 @@ use crate::control::payload::Payload;
 use crate::control::request::{Conditions, Reply, Served, Wish};
 use crate::control::tally::Reading;
 use crate::observe::event::Event;
-use crate::observe::journal::{Identity, Journal, Role};
+use crate::observe::journal::{Identity, Journal, Left, Role};
 use crate::sys::{self, Signals};
 use crate::systemd::activation;
 use crate::systemd::notify::Notify;
@@ -325,6 +325,7 @@ impl Supervisor {
                 Some(Wish::ReloadWith(conditions)) => self.ask(Caller::Client(number), conditions),
                 Some(Wish::Confirmed) => self.inputs.push_back(Input::Confirmed(number)),
                 Some(Wish::Status) => {
+                    self.totals.own(&self.journal.unwritten());
                     let status = status::all(&self.generations, &self.totals, now);
                     self.clients.reply(number, &Reply::Status(status));
                 }
@@ -344,6 +345,13 @@ impl Supervisor {
     fn hear(&mut self, number: u64, heard: Heard) -> Option<Input> {
         match heard {
             Heard::Input(input) => {
+                self.take_note(&input);
+                Some(input)
+            }
+            Heard::Last(input, records) => {
+                // what is something else has no records to be lost
+                let records = records.into_iter().filter_map(|fd| Left::open(fd).ok());
+                records.for_each(|left| self.journal.inherit(left));
                 self.take_note(&input);
                 Some(input)
             }

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::generation::Generation;
+use crate::observe::journal::Unwritten;
 
 /// The counters of all generations that there ever were.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,16 @@ impl Totals {
         if let Some(counters) = self.living.remove(&number) {
             add(&mut self.past, &counters, MOST_NAMES);
         }
+    }
+
+    /// The journal of the supervisor itself has not written this much.
+    pub fn own(&mut self, unwritten: &Unwritten) {
+        self.told(OWN, &json!({ "counters": { "records_dropped": unwritten.dropped } }));
+    }
+
+    /// The journal of the supervisor ends; what it said last stands for ever.
+    pub fn own_ends(&mut self) {
+        self.gone(OWN);
     }
 
     /// The sum over everybody.
@@ -126,6 +137,8 @@ fn size(value: &Value) -> usize {
     }
 }
 
+/// Counts of the supervisor stand under a number that no generation has.
+const OWN: u64 = 0;
 /// A configuration of a thousand servers has forty thousand; so much is ten megabytes.
 const MOST_NAMES: usize = 200_000;
 /// Stands for the names that there was no room for.
@@ -133,10 +146,8 @@ const OTHERS: &str = "(others)";
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
     use super::*;
+    use proptest::prelude::*;
 
     fn status(accepted: u64) -> Value {
         json!({"counters": {"listeners": {"http": {"accepted": accepted}}}, "connections": {"open": 3}})

@@ -54,6 +54,8 @@ struct Worker {
 pub(super) enum Heard {
     /// Something that the generations are to know.
     Input(Input),
+    /// Its last word, with the records that the journal did not take yet.
+    Last(Input, Vec<OwnedFd>),
     /// It is there and wants to know what to build.
     Hello,
     /// It is about to be said that it ended, and this tells what it had open and counted.
@@ -210,6 +212,9 @@ impl Workers {
             Ok(Received::Message(ToSupervisor::Snapshot, mut descriptors)) => {
                 return Some(Heard::Snapshot(descriptors.pop().map(Payload::from)));
             }
+            Ok(Received::Message(word @ ToSupervisor::Finished(_), descriptors)) => {
+                return Some(Heard::Last(Input::Said(number, word), descriptors));
+            }
             Ok(Received::Message(word, descriptors)) => {
                 if matches!(word, ToSupervisor::Ready(_)) {
                     let mut descriptors = descriptors.into_iter();
@@ -251,6 +256,7 @@ impl Workers {
             set: self.set.clone(),
             keeps,
             alone,
+            takes_records: true,
         });
         let with: Vec<_> = remembered.iter().map(AsFd::as_fd).collect();
         let mut trouble = self.tell(number, &start, &with);

@@ -84,6 +84,8 @@ struct Worker {
     stop_timeout: Duration,
     /// What it will accept on, until it is told to.
     sockets: Vec<(String, OwnedFd)>,
+    /// The supervisor writes the records that are left.
+    hands_over_records: bool,
     /// The ping that some thread has not answered yet.
     unanswered: Option<u64>,
     draining: Option<Drained>,
@@ -113,7 +115,7 @@ struct Orders {
 impl Worker {
     async fn build(link: Link) -> Result<Self, Unbuilt> {
         let orders = greet(&link).await?;
-        let generation = orders.start.generation;
+        let (generation, takes_records) = (orders.start.generation, orders.start.takes_records);
         let built = match Configuration::load(&orders.start, orders.remembered) {
             Ok(configuration) => {
                 if orders.start.say_loaded {
@@ -124,13 +126,13 @@ impl Worker {
             Err(refused) => Err(NotPrepared::Refused(refused)),
         };
         match built {
-            Ok(prepared) => Self::ready(link, generation, prepared),
+            Ok(prepared) => Self::ready(link, generation, takes_records, prepared),
             Err(NotPrepared::Refused(refused)) => Err(Unbuilt::Refused(link, refused)),
             Err(NotPrepared::Lost(lost)) => Err(lost),
         }
     }
 
-    fn ready(link: Link, generation: u64, prepared: Prepared) -> Result<Self, Unbuilt> {
+    fn ready(link: Link, generation: u64, hands_over_records: bool, prepared: Prepared) -> Result<Self, Unbuilt> {
         let Prepared { mut ready, unused, sources, threads, telling, watch, journal, sockets } = prepared;
         for text in &ready.warnings {
             let text = text.clone();
@@ -158,6 +160,7 @@ impl Worker {
             drain_timeout,
             stop_timeout,
             sockets,
+            hands_over_records,
             unanswered: None,
             draining: None,
         })
@@ -307,20 +310,30 @@ impl Worker {
     }
 
     async fn orphaned(&mut self) {
+        self.hands_over_records = false;
         let text = format!("The supervisor is gone: generation {} finishes what is open", self.generation);
         self.journal.event(Event::SupervisorWarning { text });
         self.threads.park().await;
         self.drain(self.drain_timeout, Duration::ZERO, self.drain_timeout).await;
     }
 
+    /// Says its last word. What the journal did not take is handed over or counted before that.
     fn finished(&self) -> ExitCode {
+        let left = match self.hands_over_records {
+            true => self.journal.leave(JOURNAL_PATIENCE),
+            false => {
+                let _ = self.journal.finish(JOURNAL_DEADLINE); // the status tells what was dropped
+                Vec::new()
+            }
+        };
+        let records: Vec<_> = left.iter().map(AsFd::as_fd).collect();
         let at_first = self.draining.map_or(0, |drained| drained.connections);
         let status = self.threads.status();
         let moved = self.threads.moved();
         let cut = number(&status, "cut").min(at_first);
         let finished = at_first.saturating_sub(cut + moved);
         // an orphan has nobody to tell
-        let _ = self.link.say(&ToSupervisor::Finished(Finished { finished, moved, cut, status }), &[]);
+        let _ = self.link.say(&ToSupervisor::Finished(Finished { finished, moved, cut, status }), &records);
         ExitCode::SUCCESS
     }
 
@@ -501,4 +514,6 @@ const LONGEST_SPREAD: Duration = Duration::from_secs(30);
 /// meanwhile.
 const IDLE_AT_STOP: Duration = Duration::from_millis(250);
 const JOURNAL_DEADLINE: Duration = Duration::from_secs(4);
+/// The same, when what is left then is written by the supervisor.
+const JOURNAL_PATIENCE: Duration = Duration::from_millis(200);
 const SUPERVISOR_DEADLINE: Duration = Duration::from_secs(10);

@@ -22,6 +22,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::LocalOptions;
 
 use self::link::Link;
+use crate::observe::journal::panics_never_wait;
 use crate::sys;
 
 /// Runs as a worker. Standard input is the channel to the supervisor that started this process.
@@ -31,6 +32,7 @@ pub fn run() -> ExitCode {
     let _ = rustix::thread::set_name(c"segue-worker");
     // the supervisor says when to end; a terminal or a service manager that signals the whole group must not
     let _ = sys::ignore_signals();
+    panics_never_wait();
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = match runtime {

@@ -58,7 +58,9 @@ impl Threads {
         let (cut, links) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
         let ended = Arc::new(Notify::new());
         let count = count(&plan);
-        let tally = Tally::new(count, &legend(&plan.names))?;
+        let legend = legend(&plan.names);
+        let tally = Tally::new(count, &legend)?;
+        journal.count_in(tally.part(0).count(legend.counts - 1));
         let shared = Shared {
             plan: plan.clone(),
             journal: journal.clone(),
@@ -247,7 +249,7 @@ impl Threads {
             "servers": self.plan.pools.iter().map(|pool| pool.servers.len()).sum::<usize>(),
             "servers_up": self.plan.pools.iter().map(|pool| pool.servers_up()).sum::<usize>(),
             "pools": pools,
-            "counters": totals.snapshot(&self.plan.names, self.journal.dropped()),
+            "counters": totals.snapshot(&self.plan.names, &self.journal.unwritten()),
         })
     }
 

@@ -10,6 +10,7 @@ mod diff;
 mod faults;
 mod flags;
 mod http;
+mod journal;
 mod lost_sites;
 mod members;
 mod pane;

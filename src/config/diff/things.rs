@@ -203,15 +203,25 @@ fn member(server: &Server) -> Member {
 }
 
 fn log(log: &Log) -> Thing {
-    let Log { access, slow, empty_connections } = log;
+    let Log { access, slow, empty_connections, refused, others, user_agent, referer, request_id_in_response } = log;
     let access = match access {
         Access::All => "all".to_owned(),
         Access::ErrorsAndSlow => "errors+slow".to_owned(),
         Access::Sample(parts) => format!("sample:{}", percent(*parts)),
         Access::Off => "off".to_owned(),
     };
-    let keys =
-        vec![key("access", access), key("slow", show_duration(*slow)), key("empty_connections", empty_connections)];
+    let keys = vec![
+        key("access", access),
+        key("slow", show_duration(*slow)),
+        key("empty_connections", empty_connections),
+        key("refused_rate", refused.per_second),
+        key("refused_burst", refused.burst),
+        ("rate", others.map(|others| others.per_second.to_string())),
+        ("burst", others.map(|others| others.burst.to_string())),
+        key("user_agent", user_agent),
+        key("referer", referer),
+        key("request_id_in_response", request_id_in_response),
+    ];
     table("log".to_owned(), "log", String::new(), keys)
 }
 

@@ -42,6 +42,11 @@ impl Count {
         bump(self.numbers.number(self.index), less.wrapping_neg());
     }
 
+    /// So many from now on.
+    pub fn set(&self, count: u64) {
+        self.numbers.number(self.index).store(count, Ordering::Relaxed);
+    }
+
     /// As it is now; another thread may see it a moment late.
     #[must_use]
     pub fn now(&self) -> u64 {

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::{Access, Config, Drain as DrainConfig, Listener, Log, Memory, Worker};
+use crate::config::{Access, Config, Drain as DrainConfig, Listener, Log, Memory, Rate, Worker};
 use crate::drain::{Draining, Stage};
 use crate::http1::request::Refusal;
 use crate::listener::accept::Acceptor;
@@ -254,7 +254,16 @@ fn config(listener: Listener) -> Config {
         sites: Vec::new(),
         pools: Vec::new(),
         tcp: Vec::new(),
-        log: Log { access: Access::Off, slow: LONG, empty_connections: false },
+        log: Log {
+            access: Access::Off,
+            slow: LONG,
+            empty_connections: false,
+            refused: Rate { per_second: 100, burst: 1000 },
+            others: None,
+            user_agent: false,
+            referer: false,
+            request_id_in_response: false,
+        },
         drain: DrainConfig {
             timeout: LONG,
             stop_timeout: LONG,

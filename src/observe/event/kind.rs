@@ -108,7 +108,7 @@ kinds! {
     LIMIT_REACHED "limit-reached" Warn "6a91ae78c0effeda42fa59d93b7f0c18";
     CONFIG_WARNING "config-warning" Warn "f39c8de192ec4081d3cd9e53c1450256";
     EXCHANGE_PANICKED "exchange-panicked" Error "8eca1e19be13f33606fc69eff11c508e";
-    HEADS_REFUSED "heads-refused" Debug "a8393db72836d4a74d2c69a02cac0b15";
+    RECORDS_LIMITED "records-limited" Info "61ba528db30c4472b1cf6bc971a5f766";
 }
 
 #[cfg(test)]

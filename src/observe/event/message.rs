@@ -156,12 +156,11 @@ pub(super) fn of(event: &Event) -> String {
             let which = request.as_deref().unwrap_or("before its request was known");
             format!("A defect in Segue ended an exchange ({}): {}", Plain(which), Plain(why))
         }
-        Event::HeadsRefused { listener, status, count, window, last } => format!(
-            "Listener {listener} refused {} with {status} in {}, the last because of {}",
-            Count(*count, "request head"),
-            Took(*window),
-            Plain(last)
-        ),
+        Event::RecordsLimited { count, reasons, window } => {
+            let reasons: Vec<_> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+            let (count, reasons) = (Count(*count, "exchange"), reasons.join(", "));
+            format!("{count} not recorded in {}, above the bounds of [log]: {reasons}", Took(*window))
+        }
     }
 }
 

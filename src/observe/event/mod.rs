@@ -3,6 +3,7 @@
 pub mod kind;
 mod message;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -395,19 +396,15 @@ pub enum Event {
         /// The panic's message and place.
         why: String,
     },
-    /// Request heads were refused before they became exchanges; one event for many.
-    HeadsRefused {
-        /// The listener.
-        listener: String,
-        /// The status they got.
-        status: u16,
-        /// How many.
+    /// Exchanges have no record, because there are more of them than the configuration allows.
+    RecordsLimited {
+        /// How many since the last event of this kind.
         count: u64,
+        /// How they ended, in the words of `PROXY_END`.
+        reasons: BTreeMap<&'static str, u64>,
         /// In this time.
         #[serde(rename = "window_ms", serialize_with = "millis")]
         window: Duration,
-        /// The rule that the last of them broke.
-        last: String,
     },
 }
 
@@ -422,8 +419,6 @@ pub struct Fields<'a> {
     pub pool: Option<&'a str>,
     /// `PROXY_SERVER`
     pub server: Option<&'a str>,
-    /// `PROXY_STATUS`
-    pub status: Option<u16>,
     /// `PROXY_REQUEST_ID`
     pub request: Option<&'a str>,
 }
@@ -479,7 +474,7 @@ impl Event {
             Self::LimitReached { .. } => &kind::LIMIT_REACHED,
             Self::ConfigWarning { .. } => &kind::CONFIG_WARNING,
             Self::ExchangePanicked { .. } => &kind::EXCHANGE_PANICKED,
-            Self::HeadsRefused { .. } => &kind::HEADS_REFUSED,
+            Self::RecordsLimited { .. } => &kind::RECORDS_LIMITED,
         }
     }
 
@@ -548,10 +543,6 @@ impl Event {
             | Self::BindFailed { listener, .. }
             | Self::AcceptFailed { listener, .. }
             | Self::LimitReached { listener, .. } => fields.listener = Some(listener),
-            Self::HeadsRefused { listener, status, .. } => {
-                fields.listener = Some(listener);
-                fields.status = Some(*status);
-            }
             Self::ServerUp { pool, server, .. }
             | Self::ServerDown { pool, server, .. }
             | Self::ServerEjected { pool, server, .. }
@@ -570,7 +561,8 @@ impl Event {
             | Self::Stopped { .. }
             | Self::StartRefused { .. }
             | Self::SupervisorWarning { .. }
-            | Self::RecordsDropped { .. } => {}
+            | Self::RecordsDropped { .. }
+            | Self::RecordsLimited { .. } => {}
         }
         fields
     }

@@ -5,10 +5,12 @@
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
+use super::bounded::FIELD;
 use super::redact::{self, Target};
 use super::{Identity, sentence};
 use crate::observe::event::{Level, kind};
 use crate::observe::record::{Attempt, End, Names, Protocol, Record};
+use crate::observe::words::{beginning, push_plain};
 
 /// `SYSLOG_IDENTIFIER` of everything.
 pub(super) const IDENTIFIER: &str = "segue";
@@ -32,9 +34,14 @@ pub(super) fn write(out: &mut Vec<u8>, scratch: &mut String, record: &Record, na
     }
     if record.status != 0 {
         field(out, "PROXY_STATUS", number.format(record.status));
+        if let Some(class) = STATUS_CLASSES.get(usize::from(record.status / 100)) {
+            field(out, "PROXY_STATUS_CLASS", class);
+        }
     }
     if let Some(method) = &record.method {
-        field(out, "PROXY_METHOD", method.as_str());
+        scratch.clear();
+        push_plain(scratch, method.as_str(), sentence::METHOD);
+        field(out, "PROXY_METHOD", scratch);
     }
     field(out, "PROXY_PROTOCOL", record.protocol.as_str());
     if let Some(client) = record.client {
@@ -53,6 +60,9 @@ pub(super) fn write(out: &mut Vec<u8>, scratch: &mut String, record: &Record, na
     let _ = serde_json::to_writer(&mut *out, &Data::new(record, names));
     out.push(b'\n');
 }
+
+/// `PROXY_STATUS_CLASS`, by the first digit.
+const STATUS_CLASSES: [&str; 6] = ["0xx", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// How much an operator should care about an exchange: defects of ours, then faults of servers, then retries; faults
 /// of clients are traffic like any other.
@@ -77,7 +87,9 @@ fn some(out: &mut Vec<u8>, name: &str, value: Option<&String>) {
     }
 }
 
+/// A value of 4 KB and more would be shown as null; none but a name out of the configuration can be as long.
 fn field(out: &mut Vec<u8>, name: &str, value: &str) {
+    let value = beginning(value, FIELD);
     out.extend_from_slice(name.as_bytes());
     if memchr::memchr(b'\n', value.as_bytes()).is_some() {
         out.push(b'\n');
@@ -89,7 +101,7 @@ fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(b'\n');
 }
 
-/// `PROXY_DATA`: what nobody filters by.
+/// `PROXY_DATA`: what is not filtered by. Together with the rest, texts of these lengths stay below 4 KB.
 #[derive(Serialize)]
 struct Data<'a> {
     started: u64,
@@ -97,15 +109,31 @@ struct Data<'a> {
     bytes: Bytes,
     #[serde(skip_serializing_if = "Attempts::is_empty")]
     attempts: Attempts<'a>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    host: &'a str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    host: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
+    detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    referer: Option<String>,
+    /// The keys of what is not whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cut: Vec<&'static str>,
 }
+
+/// The most bytes of a path in JSON.
+const PATH: usize = 1024;
+/// The same of a host name, and of the name of a server.
+const HOST: usize = 255;
+/// The same of any other text.
+const TEXT: usize = 512;
+/// The same of all attempts, the last one not counted.
+const ATTEMPTS: usize = 400;
 
 #[derive(Serialize)]
 struct Bytes {
@@ -115,18 +143,42 @@ struct Bytes {
 
 impl<'a> Data<'a> {
     fn new(record: &'a Record, names: &'a Names) -> Self {
-        let mut path = String::with_capacity(record.target.len());
-        Target::new(&record.target).write(&mut path);
+        let mut cut = Vec::new();
+        let mut short = |key, text: &str, most, whole: bool| {
+            let mut out = String::with_capacity(text.len().min(most));
+            if !push_plain(&mut out, text, most) || !whole {
+                cut.push(key);
+            }
+            out
+        };
+        let mut redacted = String::with_capacity(record.target.shown.len());
+        Target::new(&record.target.shown).write(&mut redacted);
+        let path = short("path", &redacted, PATH, !record.target.cut);
+        let host = short("host", redact::host(&record.host.shown), HOST, !record.host.cut);
+        let detail = record.detail.as_ref().map(|detail| short("detail", detail, TEXT, true));
+        let user_agent = record.user_agent.as_ref().map(|text| short("user_agent", &text.shown, TEXT, !text.cut));
+        let referer = record.referer.as_ref().map(|text| {
+            redacted.clear();
+            redact::referer(&text.shown, &mut redacted);
+            short("referer", &redacted, TEXT, !text.cut)
+        });
         let servers = record.pool.and_then(|pool| names.pools.get(usize::from(pool)));
+        let attempts = Attempts::new(&record.attempts, servers.map_or(&[], |(_, servers)| servers));
+        if attempts.attempts.len() < record.attempts.len() {
+            cut.push("attempts");
+        }
         Self {
             started: record.started,
             us: Phases(record),
             bytes: Bytes { r#in: record.bytes_in, out: record.bytes_out },
-            attempts: Attempts { attempts: &record.attempts, servers: servers.map_or(&[][..], |(_, servers)| servers) },
-            host: redact::host(&record.host),
+            attempts,
+            host,
             path,
             client_port: record.client.map(|client| client.port()).filter(|port| *port != 0),
-            detail: record.detail.as_deref(),
+            detail,
+            user_agent,
+            referer,
+            cut,
         }
     }
 }
@@ -167,7 +219,21 @@ struct Attempts<'a> {
     servers: &'a [String],
 }
 
-impl Attempts<'_> {
+impl<'a> Attempts<'a> {
+    /// The last of them, as many as there is room for.
+    fn new(attempts: &'a [Attempt], servers: &'a [String]) -> Self {
+        const WORDS: usize = 80; // of one attempt, but for its server
+        let mut room = ATTEMPTS;
+        let mut fits = |attempt: &Attempt| {
+            let name = servers.get(usize::from(attempt.server)).map_or(0, |name| name.len());
+            let before = room;
+            room = room.saturating_sub(WORDS + name);
+            before > 0
+        };
+        let shown = attempts.iter().rev().take_while(|attempt| fits(attempt)).count();
+        Self { attempts: &attempts[attempts.len() - shown..], servers }
+    }
+
     fn is_empty(&self) -> bool {
         self.attempts.is_empty()
     }
@@ -186,7 +252,7 @@ impl Serialize for Attempts<'_> {
         for attempt in self.attempts {
             let server = self.servers.get(usize::from(attempt.server));
             seq.serialize_element(&One {
-                server: server.map_or("?", String::as_str),
+                server: server.map_or("?", |name| beginning(name, HOST)),
                 result: attempt.outcome.as_str(),
                 reused: attempt.reused,
                 us: attempt.took,
@@ -198,12 +264,13 @@ impl Serialize for Attempts<'_> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use http::Method;
     use smallvec::smallvec;
 
     use super::*;
     use crate::observe::journal::Role;
     use crate::observe::record::tests::retried;
-    use crate::observe::record::{Outcome, Timers};
+    use crate::observe::record::{Outcome, Text, Timers};
 
     pub(in crate::observe::journal) fn names() -> Names {
         Names {
@@ -222,7 +289,8 @@ pub(super) mod tests {
 
     #[test]
     fn an_entry_has_these_bytes() {
-        let expected = "MESSAGE=GET shop.example.com/cart → 200 from farm/b in 3.2 ms (a: could not connect)\n\
+        let expected = "MESSAGE=192.0.2.7 GET shop.example.com/cart → 200 from farm/b in 3.2 ms, 1873 bytes out \
+            (a: could not connect) [01HF7YAT00000000000000001A]\n\
             PRIORITY=5\n\
             MESSAGE_ID=033ef123c0d0214f9b86f0856a5c0650\n\
             SYSLOG_IDENTIFIER=segue\n\
@@ -232,6 +300,7 @@ pub(super) mod tests {
             PROXY_POOL=farm\n\
             PROXY_SERVER=b\n\
             PROXY_STATUS=200\n\
+            PROXY_STATUS_CLASS=2xx\n\
             PROXY_METHOD=GET\n\
             PROXY_PROTOCOL=http/1.1\n\
             PROXY_CLIENT=192.0.2.7\n\
@@ -262,15 +331,57 @@ pub(super) mod tests {
     #[test]
     fn traffic_can_not_forge_a_field() {
         let mut record = retried();
-        record.target = "/x\nPRIORITY=0\nPROXY_STATUS=999?p\nMESSAGE=no".into();
-        record.host = "h\nPROXY_POOL=other".into();
+        record.target = Text::of(b"/x\nPRIORITY=0\nPROXY_STATUS=999?p\nMESSAGE=no");
+        record.host = Text::of(b"h\nPROXY_POOL=other");
+        record.user_agent = Some(Text::of(b"u\nPROXY_SITE=other"));
+        record.referer = Some(Text::of(b"https://r/\nPROXY_SITE=other?q"));
         record.detail = Some("odd\nPROXY_END=ok\n".into());
         let text = String::from_utf8(entry(&record, &names())).expect("text");
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines.len(), 18, "{text}");
+        assert_eq!(lines.len(), 19, "{text}");
         for name in ["MESSAGE=", "PRIORITY=", "PROXY_STATUS=", "PROXY_POOL=", "PROXY_END="] {
             assert_eq!(lines.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}");
         }
+    }
+
+    #[test]
+    fn no_field_of_a_record_has_4_kb_whatever_traffic_does() {
+        let mut names = names();
+        names.pools[0].1 = vec!["s".repeat(9_000); 2];
+        names.sites[0] = "é".repeat(9_000);
+        for nasty in ["\u{202e}", "\"", "\\", "\u{0}", "é", "x", ";a=b", "/?\u{1b}&"] {
+            let text = nasty.repeat(9_000);
+            let foreign = || Text::of(text.as_bytes());
+            let mut record = retried();
+            record.method = Method::from_bytes(&[b'M'; 9_000]).ok();
+            (record.target, record.host) = (Text::of(format!("/{text}").as_bytes()), foreign());
+            (record.user_agent, record.referer, record.detail) = (Some(foreign()), Some(foreign()), Some(text.into()));
+            record.attempts = smallvec![record.attempts[0]; 101];
+            (record.started, record.bytes_in, record.bytes_out) = (u64::MAX, u64::MAX, u64::MAX);
+            record.timers =
+                Timers { head: 1 << 31, connected: 1 << 29, sent: 1 << 30, responded: 1 << 31, total: u64::MAX };
+            let text = String::from_utf8(entry(&record, &names)).expect("text");
+            assert!(!text.contains(['\u{202e}', '\u{0}', '\u{1b}']));
+            for line in text.lines() {
+                assert!(line.len() < 4096, "{} bytes: {}", line.len(), &line[..40]);
+            }
+            let data = text.lines().find_map(|line| line.strip_prefix("PROXY_DATA=")).expect("data");
+            let data: serde_json::Value = serde_json::from_str(data).expect("JSON");
+            for key in ["path", "host", "detail", "user_agent", "referer", "attempts"] {
+                let cut = data["cut"].as_array().expect("a list").contains(&key.into());
+                assert!(cut || data[key].as_str().is_some_and(|text| text.len() < 40), "{key}: {data}");
+            }
+        }
+    }
+
+    #[test]
+    fn user_agent_and_referer_are_shown_without_what_may_be_secret() {
+        let mut record = retried();
+        record.user_agent = Some(Text::of(b"curl/8.5.0"));
+        record.referer = Some(Text::of(b"https://me:pw@shop.example.com/a;s=1?token=2#3"));
+        let text = String::from_utf8(entry(&record, &names())).expect("text");
+        let data = r#""user_agent":"curl/8.5.0","referer":"https://shop.example.com/a;s=*?token=*"}"#;
+        assert!(text.contains(data), "{text}");
     }
 
     #[test]
@@ -287,9 +398,9 @@ pub(super) mod tests {
         (record.status, record.end) = (400, End::BadRequest);
         record.attempts.clear();
         record.timers = Timers { total: 90, ..Timers::default() };
-        (record.host, record.target) = ("".into(), "".into());
+        (record.host, record.target) = (Text::default(), Text::default());
         let text = String::from_utf8(entry(&record, &names())).expect("text");
-        assert!(text.contains("PROXY_STATUS=400\nPROXY_PROTOCOL"), "{text}");
+        assert!(text.contains("PROXY_STATUS=400\nPROXY_STATUS_CLASS=4xx\nPROXY_PROTOCOL"), "{text}");
         assert!(text.contains("PRIORITY=6\n") && text.contains("PROXY_END=bad-request\nPROXY_PHASE=done\n"));
         let data = r#"PROXY_DATA={"started":1700000000000123,"us":{"total":90},"bytes":{"in":0,"out":1873}}"#;
         assert!(text.contains(data), "{text}");

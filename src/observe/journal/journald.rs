@@ -11,11 +11,12 @@ use tracing::Dispatch;
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::layer::SubscriberExt;
 
+use super::left::Entries;
+use super::output::Done;
 use super::queue::Queue;
-use super::socket::{BURST, Refusal, Socket};
-use super::{Identity, entry};
+use super::socket::{Refusal, Socket};
+use super::{Identity, bounded, entry};
 use crate::observe::event::{Event, Level};
-use crate::observe::record::{Names, Record};
 
 /// How long nobody is asked again when nobody was there.
 const AWAY: Duration = Duration::from_millis(200);
@@ -23,10 +24,6 @@ const AWAY: Duration = Duration::from_millis(200);
 pub(super) struct Journald {
     socket: Socket,
     events: Events,
-    entries: Vec<u8>,
-    /// Where each entry ends.
-    ends: Vec<usize>,
-    scratch: String,
 }
 
 /// The way of events, made for the first of them.
@@ -46,13 +43,7 @@ impl Journald {
 
     /// The same, with another way for events.
     pub(super) fn with_events(path: &Path, make: Make) -> io::Result<Self> {
-        Ok(Self {
-            socket: Socket::connect(path)?,
-            events: Events::Unmade(make),
-            entries: Vec::new(),
-            ends: Vec::new(),
-            scratch: String::new(),
-        })
+        Ok(Self { socket: Socket::connect(path)?, events: Events::Unmade(make) })
     }
 
     /// Says whether it was written. `tracing-journald` hides faults, so this waits until journald reads, and for no
@@ -72,44 +63,23 @@ impl Journald {
         }
     }
 
-    /// Says how many were written.
-    pub(super) fn records(&mut self, records: &[Record], names: &Names, identity: Identity, queue: &Queue) -> usize {
-        let mut written = 0;
-        for burst in records.chunks(BURST) {
-            self.entries.clear();
-            self.ends.clear();
-            for record in burst {
-                entry::write(&mut self.entries, &mut self.scratch, record, names, identity);
-                self.ends.push(self.entries.len());
-            }
-            match self.send(queue) {
-                Ok(sent) => written += sent,
-                Err(sent) => return written + sent,
-            }
-        }
-        written
-    }
-
-    /// Sends the entries; how many is an `Err` when there is no time left for more.
-    fn send(&mut self, queue: &Queue) -> Result<usize, usize> {
-        let starts = [0].into_iter().chain(self.ends.iter().copied());
-        let messages: Vec<&[u8]> = starts.zip(&self.ends).map(|(start, end)| &self.entries[start..*end]).collect();
-        let (mut next, mut unsendable) = (0, 0);
-        while next < messages.len() {
-            match self.socket.send(&messages[next..]) {
+    /// Sends entries, as long as `queue` allows.
+    pub(super) fn entries(&mut self, entries: &Entries, queue: &Queue) -> Done {
+        let messages: Vec<&[u8]> = entries.iter().collect();
+        let mut done = Done::default();
+        while done.through < messages.len() {
+            match self.socket.send(&messages[done.through..]) {
                 Ok(sent) => {
                     queue.progress();
-                    next += sent;
+                    done.through += sent;
+                    done.written += sent;
                 }
-                Err(Refusal::Unsendable) => {
-                    next += 1;
-                    unsendable += 1;
-                }
-                Err(refusal) if !waited(&refusal, queue) => return Err(next - unsendable),
+                Err(Refusal::Unsendable) => done.through += 1,
+                Err(refusal) if !waited(&refusal, queue) => break,
                 Err(_) => {}
             }
         }
-        Ok(next - unsendable)
+        done
     }
 }
 
@@ -159,16 +129,15 @@ fn emit(event: &Event, identity: Identity) {
             tracing::event!(
                 target: "segue",
                 tracing::Level::$level,
-                message = event.message(),
+                message = bounded::message(event),
                 message_id = event.message_id(),
                 proxy_event = event.name(),
                 proxy_generation = fields.generation.or(identity.generation),
                 proxy_listener = fields.listener,
                 proxy_pool = fields.pool,
                 proxy_server = fields.server,
-                proxy_status = fields.status,
                 proxy_request_id = fields.request,
-                proxy_data = event.data(),
+                proxy_data = bounded::data(event),
             );
         }};
     }

@@ -11,6 +11,8 @@ use std::os::fd::AsFd;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
+use super::left::Entries;
+use super::output::Done;
 use super::queue::Queue;
 use super::socket::PATIENCE;
 
@@ -19,6 +21,23 @@ pub(super) struct Lines(File);
 /// What a pipe takes at once, whole, when poll(2) says that it takes anything (`PIPE_BUF`, see pipe(7)).
 const AT_ONCE: usize = 4096;
 
+/// Has messages of panics written only as far as there is room for them. The standard library waits for it, and a thread
+/// that serves would.
+pub fn panics_never_wait() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let backtrace = std::backtrace::Backtrace::capture();
+        let text = format!("thread '{}' {panic}\n{backtrace}\n", thread.name().unwrap_or("?"));
+        if let Ok(mut lines) = Lines::new(io::stderr()) {
+            // the journal says the same of an exchange that it ended
+            let _ = text.as_bytes().chunks(AT_ONCE).try_for_each(|part| lines.try_write(part, NOW).map(drop));
+        }
+    }));
+}
+
+const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: PATIENCE.subsec_nanos() as i64 };
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
 impl Lines {
     /// On a descriptor of its own for `file`.
     pub(super) fn new(file: impl AsFd) -> io::Result<Self> {
@@ -26,30 +45,37 @@ impl Lines {
     }
 
     /// Says whether all of `text` was written. Waits for room as long as `queue` allows.
-    pub(super) fn write(&mut self, text: &str, queue: &Queue) -> bool {
-        text.as_bytes().chunks(AT_ONCE).all(|part| self.write_part(part, queue))
+    pub(super) fn write(&mut self, text: &[u8], queue: &Queue) -> bool {
+        text.chunks(AT_ONCE).all(|part| self.write_part(part, queue))
     }
 
-    /// Says how many of `lines` were written; several go in one write where they fit.
-    pub(super) fn write_each(&mut self, lines: impl Iterator<Item = String>, queue: &Queue) -> usize {
-        let (mut text, mut gathered, mut written) = (String::new(), 0, 0);
-        for line in lines {
-            if gathered > 0 && text.len() + line.len() > AT_ONCE {
-                if !self.write(&text, queue) {
-                    return written;
-                }
-                written += gathered;
-                (text, gathered) = (String::new(), 0);
-            }
-            text.push_str(&line);
+    /// Writes the lines of records; several go in one write where they fit.
+    pub(super) fn entries(&mut self, entries: &Entries, queue: &Queue) -> Done {
+        let mut done = Done::default();
+        let mut text = Vec::with_capacity(AT_ONCE);
+        let mut lines = entries.iter().peekable();
+        let mut gathered = 0;
+        while let Some(line) = lines.next() {
+            text.extend_from_slice(line);
             gathered += 1;
+            if lines.peek().is_some_and(|next| text.len() + next.len() <= AT_ONCE) {
+                continue;
+            }
+            let written = self.write(&text, queue);
+            if !written && queue.is_expired() {
+                break;
+            }
+            done.through += gathered;
+            done.written += if written { gathered } else { 0 };
+            text.clear();
+            gathered = 0;
         }
-        if self.write(&text, queue) { written + gathered } else { written }
+        done
     }
 
     fn write_part(&mut self, mut part: &[u8], queue: &Queue) -> bool {
         while !part.is_empty() {
-            match self.try_write(part) {
+            match self.try_write(part, WAIT) {
                 Ok(written) => {
                     queue.progress();
                     part = &part[written..];
@@ -61,10 +87,9 @@ impl Lines {
         true
     }
 
-    fn try_write(&mut self, part: &[u8]) -> Result<usize, Errno> {
-        let timeout = Timespec::try_from(PATIENCE).ok();
+    fn try_write(&mut self, part: &[u8], wait: Timespec) -> Result<usize, Errno> {
         let mut polled = [PollFd::new(&self.0, PollFlags::OUT)];
-        if rustix::event::poll(&mut polled, timeout.as_ref())? == 0 {
+        if rustix::event::poll(&mut polled, Some(&wait))? == 0 {
             return Err(Errno::AGAIN);
         }
         match self.0.write(part) {

@@ -1,11 +1,13 @@
 //! The way to the journal: a bounded queue and one writer thread for the process.
 //!
-//! Whoever has something to say hands it over and goes on; only the writer thread ever waits for journald. Events go
+//! What has something to say hands it over and goes on; only the writer thread ever waits for journald. Events go
 //! through `tracing`, records as native entries of our own, so that their priority and fields are exact. Where stderr
 //! is not the journal, both become readable text on it.
 
+mod bounded;
 mod entry;
 mod journald;
+mod left;
 mod lines;
 mod output;
 mod queue;
@@ -21,7 +23,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::event::Event;
-use super::record::{Names, Record};
+use super::record::{End, Names, Record};
+use crate::control::tally::Count;
+use left::Form;
+pub use left::Left;
+pub use lines::panics_never_wait;
 use output::Output;
 pub use output::stderr_is_journal;
 use queue::Queue;
@@ -71,6 +77,8 @@ pub struct Journal(Arc<Handle>);
 #[derive(Debug)]
 struct Handle {
     queue: Arc<Queue>,
+    identity: Identity,
+    form: Form,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -85,10 +93,11 @@ impl Journal {
     }
 
     fn start_on(output: Output, identity: Identity, names: Option<Arc<Names>>) -> io::Result<Self> {
-        let queue = Arc::new(Queue::new(names.unwrap_or_default(), queue::RECORDS));
+        let queue = Arc::new(Queue::new(names.unwrap_or_default(), queue::ROOM));
+        let form = output.form();
         let writer = Writer::new(queue.clone(), identity);
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(output))?;
-        Ok(Self(Arc::new(Handle { queue, thread: Mutex::new(Some(thread)) })))
+        Ok(Self(Arc::new(Handle { queue, identity, form, thread: Mutex::new(Some(thread)) })))
     }
 
     /// Queues an event. Never waits; events overtake records and are dropped last.
@@ -107,10 +116,29 @@ impl Journal {
         self.0.queue.set_names(names);
     }
 
-    /// Records and events that were not written, since the start.
+    /// The record of an exchange that ended like this is one too many: it is counted, and said from time to time.
+    pub fn limit_one(&self, end: End) {
+        self.0.queue.limit_one(end);
+    }
+
+    /// What was not written, since the start.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.0.queue.dropped()
+    pub fn unwritten(&self) -> Unwritten {
+        Unwritten { dropped: self.0.queue.dropped(), limited: self.0.queue.limited() }
+    }
+
+    /// Keeps in `count` how much would be lost if this process was killed.
+    pub fn count_in(&self, count: Count) {
+        self.0.queue.count_in(count);
+    }
+
+    /// Writes what another process had no time for, behind what is queued; what is too much is dropped and counted.
+    pub fn inherit(&self, left: Left) {
+        if left.is_of(self.0.form) {
+            self.0.queue.push_left(left);
+        } else {
+            self.0.queue.drop_more(left.count() as usize);
+        }
     }
 
     /// Writes what is queued and ends the writer, within `within`, or as soon as nothing more is taken; what is left then
@@ -118,14 +146,50 @@ impl Journal {
     /// process.
     #[must_use]
     pub fn finish(&self, within: Duration) -> bool {
-        let finished = self.0.queue.finish(within);
+        let finished = self.end(within, false);
+        finished.ended && finished.dropped == 0
+    }
+
+    /// Ends the writer like [`Journal::finish`], and returns the records that it did not write, its own first, for another
+    /// process to [`inherit`](Self::inherit). What cannot be handed over counts as dropped.
+    #[must_use]
+    pub fn leave(&self, within: Duration) -> Vec<Left> {
+        let queue::Finished { records, names, left: mut all, .. } = self.end(within, true);
+        if records.is_empty() {
+            return all;
+        }
+        let mut bursts = records.chunks(socket::BURST);
+        let mut scratch = String::new();
+        let own = Left::write(self.0.form, |entries| {
+            for record in bursts.next().unwrap_or_default() {
+                output::encode(self.0.form, entries, &mut scratch, record, &names, self.0.identity);
+            }
+        });
+        let kept = own.as_ref().map_or(0, Left::count) as usize;
+        self.0.queue.drop_more(records.len() - kept);
+        self.0.queue.settle();
+        all.splice(..0, own.ok().filter(|_| kept > 0));
+        all
+    }
+
+    fn end(&self, within: Duration, handing_over: bool) -> queue::Finished {
+        let finished = self.0.queue.finish(within, handing_over);
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let (Some(thread), true) = (thread, finished.ended) {
             // it has nothing left to do; a writer that is still stuck in a send ends with the process
             let _ = thread.join();
         }
-        finished.ended && finished.dropped == 0
+        finished
     }
+}
+
+/// Counts of what was not written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unwritten {
+    /// Records and events for which there was no time or no room.
+    pub dropped: u64,
+    /// Records above a bound of the configuration, in the order of [`End::ALL`].
+    pub limited: [u64; End::ALL.len()],
 }
 
 impl Drop for Handle {

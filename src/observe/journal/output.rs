@@ -5,9 +5,10 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::journald::Journald;
+use super::left::{Entries, Form};
 use super::lines::Lines;
 use super::queue::Queue;
-use super::{Identity, text};
+use super::{Identity, entry, text};
 use crate::observe::event::Event;
 use crate::observe::record::{Names, Record};
 
@@ -19,6 +20,15 @@ pub(super) enum Output {
     Text(Lines),
     /// There is no standard error.
     Nothing,
+}
+
+/// How far writing came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Done {
+    /// Entries that need no other try: written, or never to be.
+    pub(super) through: usize,
+    /// How many of them were written.
+    pub(super) written: usize,
 }
 
 impl Output {
@@ -37,19 +47,42 @@ impl Output {
     pub(super) fn event(&mut self, event: &Event, identity: Identity, queue: &Queue) -> bool {
         match self {
             Self::Journald(journald) => journald.event(event, identity, queue),
-            Self::Text(out) => out.write(&text::event(event), queue),
+            Self::Text(out) => out.write(text::event(event).as_bytes(), queue),
             Self::Nothing => false,
         }
     }
 
-    /// Says how many were written. Waits like [`Output::event`].
-    pub(super) fn records(&mut self, records: &[Record], names: &Names, identity: Identity, queue: &Queue) -> usize {
+    /// Writes entries of the form that it has. Waits like [`Output::event`].
+    pub(super) fn entries(&mut self, entries: &Entries, queue: &Queue) -> Done {
         match self {
-            Self::Journald(journald) => journald.records(records, names, identity, queue),
-            Self::Text(out) => out.write_each(records.iter().map(|record| text::record(record, names)), queue),
-            Self::Nothing => 0,
+            Self::Journald(journald) => journald.entries(entries, queue),
+            Self::Text(out) => out.entries(entries, queue),
+            Self::Nothing => Done { through: entries.len(), written: 0 },
         }
     }
+
+    pub(super) fn form(&self) -> Form {
+        match self {
+            Self::Journald(_) => Form::Journald,
+            Self::Text(_) | Self::Nothing => Form::Text,
+        }
+    }
+}
+
+/// Appends the entry of a record. `scratch` is memory to use again.
+pub(super) fn encode(
+    form: Form,
+    entries: &mut Entries,
+    scratch: &mut String,
+    record: &Record,
+    names: &Names,
+    identity: Identity,
+) {
+    match form {
+        Form::Journald => entry::write(&mut entries.bytes, scratch, record, names, identity),
+        Form::Text => entries.bytes.extend_from_slice(text::record(record, names).as_bytes()),
+    }
+    entries.end_one();
 }
 
 /// Whether what is written to stderr goes to the journal by itself (`$JOURNAL_STREAM`, see systemd.exec(5)).

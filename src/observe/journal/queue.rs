@@ -3,18 +3,21 @@
 //! A mutex, held for a few moves of pointers; what costs time happens on the writer's side of it. The writer is woken
 //! only when it sleeps, and lets records gather for a moment, so that a busy thread does not pay for a wake-up a record.
 
+use std::array;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::left::{Entries, Left, MOST};
 use super::socket::PATIENCE;
+use crate::control::tally::Count;
 use crate::observe::event::Event;
-use crate::observe::record::{Names, Record};
+use crate::observe::record::{End, Names, Record};
 
-/// Records that wait, at most: some 30 MB. journald takes about 40,000 a second when it has a CPU, and it seldom has one
-/// to itself while traffic is high.
-pub(super) const RECORDS: usize = 100_000;
+/// Memory for records that wait, at most, in bytes: some 40,000 of them. journald takes about 40,000 a second when it has
+/// a CPU, and it seldom has one to itself while traffic is high.
+pub(super) const ROOM: usize = 16 << 20;
 /// Events that wait, at most.
 pub(super) const EVENTS: usize = 1_024;
 /// How long the first record waits for more.
@@ -36,17 +39,29 @@ pub(super) struct Queue {
     /// Whoever finishes waits here.
     ended: Condvar,
     dropped: AtomicU64,
+    /// Records that were not to be written, by why their exchange ended.
+    limited: [AtomicU64; End::ALL.len()],
+    /// The writer knows that there are some to be said.
+    limits_known: AtomicBool,
+    /// What the writer has taken and neither written nor given up.
+    in_hand: AtomicUsize,
     /// Grows whenever something was written.
     written: AtomicU64,
+    /// What would be lost if the process was killed now, and what was; outlives it.
+    lost: OnceLock<Count>,
 }
 
 #[derive(Debug)]
 struct State {
     waiting: Waiting,
+    /// What other processes had no time to write.
+    left: VecDeque<Left>,
     names: Arc<Names>,
     writer: Doing,
     /// Nothing is taken any more; what is there may be written until then.
     closing: Option<Instant>,
+    /// What is not written then is asked for.
+    handing_over: bool,
     ended: bool,
 }
 
@@ -64,12 +79,16 @@ pub(super) struct Work {
     pub(super) events: Vec<Event>,
     pub(super) records: Vec<Record>,
     pub(super) names: Arc<Names>,
+    /// Of another process.
+    pub(super) entries: Entries,
 }
 
 /// What the writer shall do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     Write,
+    /// Write entries of another process.
+    WriteLeft,
     /// The time that the writer asked for has come.
     Due,
     End,
@@ -81,23 +100,33 @@ pub(super) struct Finished {
     pub(super) ended: bool,
     /// Dropped meanwhile.
     pub(super) dropped: u64,
+    /// What was not written, if that was asked for.
+    pub(super) records: Vec<Record>,
+    pub(super) names: Arc<Names>,
+    pub(super) left: Vec<Left>,
 }
 
 impl Queue {
-    /// With room for so many records.
+    /// With room for so many bytes of records.
     pub(super) fn new(names: Arc<Names>, room: usize) -> Self {
         Self {
             state: Mutex::new(State {
                 waiting: Waiting::new(room),
+                left: VecDeque::new(),
                 names,
                 writer: Doing::Writing,
                 closing: None,
+                handing_over: false,
                 ended: false,
             }),
             work: Condvar::new(),
             ended: Condvar::new(),
             dropped: AtomicU64::new(0),
+            limited: array::from_fn(|_| AtomicU64::new(0)),
+            limits_known: AtomicBool::new(false),
+            in_hand: AtomicUsize::new(0),
             written: AtomicU64::new(0),
+            lost: OnceLock::new(),
         }
     }
 
@@ -113,12 +142,29 @@ impl Queue {
         if batch.is_empty() {
             return;
         }
+        let batch = Batch::of(batch);
         let mut state = self.lock();
         if state.closing.is_some() {
-            return self.drop_more(batch.len());
+            self.drop_more(batch.records.len());
+        } else {
+            self.drop_more(state.waiting.push_records(batch));
+            self.wake(&mut state);
         }
-        self.drop_more(state.waiting.push_records(batch));
-        self.wake(&mut state);
+        self.account(&state);
+    }
+
+    /// Takes over what another process had no time to write.
+    pub(super) fn push_left(&self, left: Left) {
+        let mut state = self.lock();
+        let waiting: u64 = state.left.iter().map(Left::bytes).sum();
+        if state.closing.is_some() || waiting + left.bytes() > MOST {
+            return self.drop_more(left.count() as usize);
+        }
+        state.left.push_back(left);
+        if state.writer == Doing::Sleeping {
+            state.writer = Doing::Writing;
+            self.work.notify_one();
+        }
     }
 
     pub(super) fn set_names(&self, names: Arc<Names>) {
@@ -135,22 +181,100 @@ impl Queue {
         }
     }
 
+    /// The record of an exchange with this end is one too many, and was not made.
+    pub(super) fn limit_one(&self, end: End) {
+        self.limited[end as usize].fetch_add(1, Ordering::Relaxed);
+        // a swap would take the cache line from the other threads each time
+        if !self.limits_known.load(Ordering::Relaxed) && !self.limits_known.swap(true, Ordering::Relaxed) {
+            // the writer asks for a time to say it at
+            let _state = self.lock();
+            self.work.notify_one();
+        }
+    }
+
+    /// How many records were too many, in the order of [`End::ALL`].
+    pub(super) fn limited(&self) -> [u64; End::ALL.len()] {
+        array::from_fn(|end| self.limited[end].load(Ordering::Relaxed))
+    }
+
+    /// From now on the writer is told of the next record that is too many.
+    pub(super) fn limits_are_said(&self) {
+        self.limits_known.store(false, Ordering::Relaxed);
+    }
+
+    /// Keeps in `count` what would be lost if the process was killed.
+    pub(super) fn count_in(&self, count: Count) {
+        // there is one for the process
+        let _ = self.lost.set(count);
+    }
+
+    fn account(&self, state: &State) {
+        if let Some(lost) = self.lost.get() {
+            let unwritten = state.waiting.count() + self.in_hand.load(Ordering::Relaxed);
+            lost.set(self.dropped() + unwritten as u64);
+        }
+    }
+
+    /// The process ends by itself, and has counted what it dropped.
+    pub(super) fn settle(&self) {
+        self.account(&self.lock());
+    }
+
+    /// The writer has done with so many. It may have been given up meanwhile, with what it had in hand.
+    pub(super) fn done(&self, count: usize) {
+        let state = self.lock();
+        self.less_in_hand(count);
+        self.account(&state);
+    }
+
+    fn less_in_hand(&self, count: usize) {
+        let less = |in_hand: usize| Some(in_hand.saturating_sub(count));
+        let _ = self.in_hand.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// The writer had no time left for these.
+    pub(super) fn give_back(&self, records: Vec<Record>) {
+        let mut state = self.lock();
+        self.less_in_hand(records.len());
+        if !records.is_empty() {
+            state.waiting.push_front(Batch::of(records));
+        }
+    }
+
+    /// The writer had no time left for the last of these entries.
+    pub(super) fn give_back_left(&self, entries: &Entries, unwritten: usize) {
+        let mut state = self.lock();
+        self.less_in_hand(unwritten);
+        if let Some(left) = state.left.front_mut() {
+            left.rewind(entries, unwritten);
+        }
+    }
+
     /// The writer's wait for something to do, or for `due`.
-    pub(super) fn take(&self, work: &mut Work, due: Option<Instant>) -> Turn {
+    pub(super) fn take(&self, work: &mut Work, due: impl Fn() -> Option<Instant>) -> Turn {
         let mut state = self.lock();
         let mut gathered = None;
         loop {
             let now = Instant::now();
             let until = *gathered.get_or_insert(now + GATHER);
             let closing = state.closing.is_some();
+            if state.closing.is_some_and(|deadline| now >= deadline) {
+                return Turn::End;
+            }
             if state.waiting.is_ripe() || ((closing || now >= until) && !state.waiting.is_empty()) {
                 state.waiting.take(work);
                 work.names = state.names.clone();
+                self.in_hand.store(work.events.len() + work.records.len(), Ordering::Relaxed);
+                self.account(&state);
                 return Turn::Write;
+            }
+            if self.take_left(&mut state, work) {
+                return Turn::WriteLeft;
             }
             if closing {
                 return Turn::End;
             }
+            let due = due();
             if due.is_some_and(|due| now >= due) {
                 return Turn::Due;
             }
@@ -158,9 +282,23 @@ impl Queue {
             if sleeps {
                 gathered = None;
             }
+            self.account(&state);
             let wake_at = if sleeps { due } else { Some(due.map_or(until, |due| due.min(until))) };
             state = self.sleep(state, sleeps, wake_at);
         }
+    }
+
+    /// Whether there are entries of another process.
+    fn take_left(&self, state: &mut State, work: &mut Work) -> bool {
+        while let Some(left) = state.left.front_mut() {
+            self.drop_more(left.next(&mut work.entries) as usize);
+            if work.entries.len() > 0 {
+                self.in_hand.store(work.entries.len(), Ordering::Relaxed);
+                return true;
+            }
+            state.left.pop_front();
+        }
+        false
     }
 
     /// The writer's wait when journald takes nothing. `false` when there is no time left to wait.
@@ -185,14 +323,23 @@ impl Queue {
         expired(&self.lock())
     }
 
-    /// The writer is through; what it left counts as dropped.
+    /// The writer is through; what it left counts as dropped, unless that is asked for.
     pub(super) fn end(&self) {
         let mut state = self.lock();
-        let left = state.waiting.clear();
-        self.drop_more(left);
         state.closing.get_or_insert_with(Instant::now);
         state.ended = true;
+        self.drop_more(self.in_hand.swap(0, Ordering::Relaxed)); // it panicked
+        if !state.handing_over {
+            self.give_up(&mut state);
+        }
+        self.account(&state);
         self.ended.notify_all();
+    }
+
+    fn give_up(&self, state: &mut State) {
+        self.drop_more(state.waiting.clear());
+        let left: u64 = state.left.drain(..).map(|left| left.count()).sum();
+        self.drop_more(left as usize);
     }
 
     /// Nothing is taken any more; what is there will be written, however long it takes.
@@ -207,11 +354,14 @@ impl Queue {
         self.written.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn finish(&self, within: Duration) -> Finished {
+    /// Ends the writer, within `within`; what it has not written is returned if it is to be handed over, and counts as
+    /// dropped otherwise.
+    pub(super) fn finish(&self, within: Duration, handing_over: bool) -> Finished {
         let before = self.dropped();
         let deadline = Instant::now() + within;
         let mut state = self.lock();
         state.closing = Some(deadline);
+        state.handing_over = handing_over;
         self.work.notify_all();
         let mut written = None;
         while !state.ended && Instant::now() < deadline {
@@ -228,10 +378,17 @@ impl Queue {
         }
         let ended = state.ended;
         if !ended {
-            let left = state.waiting.clear();
-            self.drop_more(left);
+            // it is stuck in a send, and what it has in hand ends with the process
+            self.drop_more(self.in_hand.swap(0, Ordering::Relaxed));
         }
-        Finished { ended, dropped: self.dropped() - before }
+        let (mut records, mut left) = (Vec::new(), Vec::new());
+        if handing_over {
+            self.drop_more(state.waiting.drain(&mut records));
+            left.extend(state.left.drain(..));
+        }
+        self.give_up(&mut state);
+        self.account(&state);
+        Finished { ended, dropped: self.dropped() - before, records, names: state.names.clone(), left }
     }
 
     fn wait_for_end<'a>(&self, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
@@ -280,26 +437,47 @@ fn expired(state: &State) -> bool {
     state.closing.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
+/// Records that were handed over together.
+#[derive(Debug)]
+struct Batch {
+    records: Vec<Record>,
+    /// Bytes of memory.
+    weight: usize,
+}
+
+impl Batch {
+    fn of(records: Vec<Record>) -> Self {
+        Self { weight: records.iter().map(Record::weight).sum(), records }
+    }
+}
+
 /// What waits, and the order in which it is given up.
 #[derive(Debug)]
 struct Waiting {
-    /// Most records.
+    /// Most bytes of records.
     room: usize,
     events: VecDeque<Event>,
     /// Failures out of batches whose successes were dropped: older than every batch.
     kept: VecDeque<Record>,
-    batches: VecDeque<Vec<Record>>,
+    batches: VecDeque<Batch>,
     /// In `kept` and `batches` together.
     records: usize,
+    /// Bytes of memory of the same.
+    weight: usize,
 }
 
 impl Waiting {
     fn new(room: usize) -> Self {
-        Self { room, events: VecDeque::new(), kept: VecDeque::new(), batches: VecDeque::new(), records: 0 }
+        let (events, kept, batches) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
+        Self { room, events, kept, batches, records: 0, weight: 0 }
     }
 
     fn is_empty(&self) -> bool {
         self.records == 0 && self.events.is_empty()
+    }
+
+    fn count(&self) -> usize {
+        self.records + self.events.len()
     }
 
     /// Whether it is worth writing now.
@@ -316,39 +494,63 @@ impl Waiting {
     }
 
     /// Says how many records were dropped for it.
-    fn push_records(&mut self, batch: Vec<Record>) -> usize {
-        self.records += batch.len();
+    fn push_records(&mut self, batch: Batch) -> usize {
+        self.records += batch.records.len();
+        self.weight += batch.weight;
         self.batches.push_back(batch);
         let before = self.records;
-        while self.records > self.room {
-            let Some(mut oldest) = self.batches.pop_front() else {
-                self.kept.truncate(self.room);
-                self.records = self.kept.len();
-                break;
-            };
-            let all = oldest.len();
-            oldest.retain(Record::failed);
-            self.records -= all - oldest.len();
-            self.kept.extend(oldest);
+        while self.weight > self.room {
+            let Some(oldest) = self.batches.pop_front() else { break };
+            let failed = oldest.records.iter().filter(|record| record.failed()).count();
+            self.records -= oldest.records.len() - failed;
+            self.weight -= oldest.weight;
+            for record in oldest.records.into_iter().filter(Record::failed) {
+                self.weight += record.weight();
+                self.kept.push_back(record);
+            }
+        }
+        while self.weight > self.room
+            && let Some(newest) = self.kept.pop_back()
+        {
+            self.weight -= newest.weight();
+            self.records -= 1;
         }
         before - self.records
+    }
+
+    /// What the writer gives back: older than everything else.
+    fn push_front(&mut self, batch: Batch) {
+        self.records += batch.records.len();
+        self.weight += batch.weight;
+        batch.records.into_iter().rev().for_each(|record| self.kept.push_front(record));
     }
 
     fn take(&mut self, work: &mut Work) {
         work.events.extend(self.events.drain(..));
         let before = work.records.len();
         let kept = self.kept.len().min(TAKE);
+        self.weight -= self.kept.range(..kept).map(Record::weight).sum::<usize>();
         work.records.extend(self.kept.drain(..kept));
         while work.records.len() - before < TAKE
             && let Some(batch) = self.batches.pop_front()
         {
-            work.records.extend(batch);
+            self.weight -= batch.weight;
+            work.records.extend(batch.records);
         }
         self.records -= work.records.len() - before;
     }
 
+    /// Takes all records out; says how many events were left.
+    fn drain(&mut self, records: &mut Vec<Record>) -> usize {
+        let events = self.events.len();
+        records.extend(self.kept.drain(..));
+        records.extend(self.batches.drain(..).flat_map(|batch| batch.records));
+        *self = Self::new(self.room);
+        events
+    }
+
     fn clear(&mut self) -> usize {
-        let all = self.records + self.events.len();
+        let all = self.count();
         *self = Self::new(self.room);
         all
     }
@@ -356,14 +558,27 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
     use super::*;
+    use crate::control::tally::{Legend, Reading, Tally};
+    use crate::observe::record::Text;
     use crate::observe::record::tests::retried;
 
-    const ROOM: usize = 1_000;
+    /// As many records of the tests have room.
+    const MOST: usize = 1_000;
+
+    fn room() -> usize {
+        MOST * retried().weight()
+    }
 
     fn batch(statuses: &[u16]) -> Vec<Record> {
         let with = |status: &u16| Record { status: *status, ..retried() };
         statuses.iter().map(with).collect()
+    }
+
+    fn push(waiting: &mut Waiting, statuses: &[u16]) -> usize {
+        waiting.push_records(Batch::of(batch(statuses)))
     }
 
     fn statuses(waiting: &mut Waiting) -> Vec<u16> {
@@ -376,65 +591,90 @@ mod tests {
 
     #[test]
     fn successes_are_dropped_before_failures_and_the_oldest_before_the_newest() {
-        let mut waiting = Waiting::new(ROOM);
-        assert_eq!(waiting.push_records(batch(&[200, 502, 201])), 0);
-        assert_eq!(waiting.push_records(batch(&[503])), 0);
-        let fill = vec![200; ROOM - 4];
-        assert_eq!(waiting.push_records(batch(&fill)), 0);
-        assert_eq!(waiting.push_records(batch(&[204])), 2);
+        let mut waiting = Waiting::new(room());
+        assert_eq!(push(&mut waiting, &[200, 502, 201]), 0);
+        assert_eq!(push(&mut waiting, &[503]), 0);
+        assert_eq!(push(&mut waiting, &vec![200; MOST - 4]), 0);
+        assert_eq!(push(&mut waiting, &[204]), 2);
         let left = statuses(&mut waiting);
         assert_eq!((left[0], left[1], left[left.len() - 1]), (502, 503, 204));
-        assert_eq!(left.len(), ROOM - 1);
-        assert_eq!(waiting.records, 0);
+        assert_eq!(left.len(), MOST - 1);
+        assert_eq!((waiting.records, waiting.weight), (0, 0));
     }
 
     #[test]
     fn of_failures_alone_the_newest_are_dropped() {
-        let mut waiting = Waiting::new(ROOM);
-        waiting.push_records(batch(&vec![502; ROOM]));
-        assert_eq!(waiting.push_records(batch(&[503, 504])), 2);
-        assert_eq!(waiting.records, ROOM);
+        let mut waiting = Waiting::new(room());
+        push(&mut waiting, &vec![502; MOST]);
+        assert_eq!(push(&mut waiting, &[503, 504]), 2);
+        assert_eq!((waiting.records, waiting.weight), (MOST, room()));
         assert!(statuses(&mut waiting).iter().all(|status| *status == 502));
     }
 
     #[test]
-    fn dropped_batches_leave_nothing_behind() {
-        let mut waiting = Waiting::new(ROOM);
-        for _ in 0..3 * ROOM {
-            waiting.push_records(batch(&[200]));
+    fn long_records_have_no_more_room_than_short_ones() {
+        let mut waiting = Waiting::new(room());
+        for _ in 0..MOST {
+            let record = Record { target: Text::of(&[b'x'; 9_000]), ..retried() };
+            waiting.push_records(Batch::of(vec![record]));
         }
-        assert!(waiting.batches.len() <= ROOM && waiting.kept.is_empty());
+        assert!(waiting.weight <= room() && waiting.records < MOST / 2, "{}", waiting.records);
+    }
+
+    #[test]
+    fn dropped_batches_leave_nothing_behind() {
+        let mut waiting = Waiting::new(room());
+        for _ in 0..3 * MOST {
+            push(&mut waiting, &[200]);
+        }
+        assert!(waiting.batches.len() <= MOST && waiting.kept.is_empty());
     }
 
     #[test]
     fn events_have_room_of_their_own_and_come_first() {
-        let queue = Queue::new(Arc::default(), ROOM);
-        queue.push_records(batch(&vec![502; ROOM + 1]));
+        let queue = Queue::new(Arc::default(), room());
+        queue.push_records(batch(&vec![502; MOST + 1]));
         assert_eq!(queue.dropped(), 1);
         for generation in 0..EVENTS as u64 + 1 {
             queue.push_event(Event::ReloadStarted { generation });
         }
         assert_eq!(queue.dropped(), 2);
         let mut work = Work::default();
-        assert_eq!(queue.take(&mut work, None), Turn::Write);
+        assert_eq!(queue.take(&mut work, || None), Turn::Write);
         assert_eq!(work.events.len(), EVENTS);
     }
 
     #[test]
     fn a_due_time_ends_the_wait_of_the_writer() {
-        let queue = Queue::new(Arc::default(), ROOM);
+        let queue = Queue::new(Arc::default(), room());
         let due = Instant::now() + Duration::from_millis(5);
-        assert_eq!(queue.take(&mut Work::default(), Some(due)), Turn::Due);
+        assert_eq!(queue.take(&mut Work::default(), || Some(due)), Turn::Due);
         assert!(Instant::now() >= due);
     }
 
     #[test]
     fn what_comes_after_the_end_is_counted() {
-        let queue = Queue::new(Arc::default(), ROOM);
+        let queue = Queue::new(Arc::default(), room());
         queue.close();
         queue.push_records(batch(&[200, 200]));
         queue.push_event(Event::ProbationOver { generation: 1 });
         assert_eq!(queue.dropped(), 3);
-        assert_eq!(queue.take(&mut Work::default(), None), Turn::End);
+        assert_eq!(queue.take(&mut Work::default(), || None), Turn::End);
+    }
+
+    #[test]
+    fn what_a_killed_process_had_not_written_is_counted_where_it_is_found() {
+        let legend = Legend { counts: 1, tree: serde_json::json!({ "records_dropped": 0 }) };
+        let tally = Tally::new(1, &legend).expect("memory");
+        let found = || Reading::from(OwnedFd::from(tally.file().try_clone().expect("dup"))).counted();
+        let queue = Queue::new(Arc::default(), room());
+        queue.count_in(tally.part(0).count(0));
+        queue.push_records(batch(&[200, 200, 502]));
+        assert_eq!(found(), Some(serde_json::json!({ "records_dropped": 3 })));
+        let mut work = Work::default();
+        let _ = queue.take(&mut work, || Some(Instant::now() + GATHER * 2));
+        queue.done(work.records.len());
+        queue.push_records(batch(&[200]));
+        assert_eq!(found(), Some(serde_json::json!({ "records_dropped": 1 })));
     }
 }

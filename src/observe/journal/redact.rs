@@ -54,6 +54,19 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Writes the value of a `Referer` field (RFC 9110 §10.1.3): host and path, and the names of the query.
+pub(super) fn referer(value: &str, out: &mut String) {
+    if let Some((scheme, rest)) = value.split_once("://") {
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        out.extend([scheme, "://", host(&rest[..end])]);
+        if end < rest.len() {
+            Target::new(&rest[end..]).write(out);
+        }
+    } else {
+        Target::new(value).write(out);
+    }
+}
+
 /// A host as asked for, without user and password.
 pub(super) fn host(host: &str) -> &str {
     host.rsplit_once('@').map_or(host, |(_, host)| host)
@@ -92,6 +105,20 @@ mod tests {
     #[test]
     fn path_parameters_lose_their_values() {
         assert_eq!(redacted("/a;jsessionid=F00;v/b;x=1/c"), "/a;jsessionid=*;v/b;x=*/c");
+    }
+
+    #[test]
+    fn a_referer_keeps_its_host() {
+        let redacted = |value| {
+            let mut out = String::new();
+            referer(value, &mut out);
+            out
+        };
+        assert_eq!(redacted("https://me:pw@example.com/x;a=1?y=1#z"), "https://example.com/x;a=*?y=*");
+        assert_eq!(redacted("https://example.com?q=me@example.org"), "https://example.com?q=*");
+        assert_eq!(redacted("https://example.com"), "https://example.com");
+        assert_eq!(redacted("/x?secret"), "/x?*");
+        assert_eq!(redacted("about:blank"), "about:blank");
     }
 
     #[test]

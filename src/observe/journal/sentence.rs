@@ -5,12 +5,18 @@ use std::time::Duration;
 
 use super::redact::{self, Target};
 use crate::observe::record::{Attempt, End, Names, Outcome, Phase, Protocol, Record};
-use crate::observe::words::{Plain, Took};
+use crate::observe::words::{Took, beginning, push_plain};
 
-/// Longest path in a message, in bytes; the whole one is in `PROXY_DATA`.
+/// Longest method, and longest path in a message, in bytes; more of the path is in `PROXY_DATA`.
+pub(super) const METHOD: usize = 64;
 const PATH: usize = 512;
+const HOST: usize = 255;
+const DETAIL: usize = 512;
+/// Longest list of attempts in a message, in bytes, the last one not counted.
+const ATTEMPTS: usize = 500;
 
-/// Writes the sentence of `record`: `GET example.com/path → 200 from web-farm/10.0.0.11:80 in 3.2 ms`.
+/// Writes the sentence of `record`:
+/// `192.0.2.7 GET example.com/path → 200 from web-farm/10.0.0.11:80 in 3.2 ms, 1873 bytes out [01JD9Z…]`.
 pub(super) fn write(out: &mut String, record: &Record, names: &Names) {
     write_subject(out, record, names);
     match (record.status, record.protocol) {
@@ -23,17 +29,23 @@ pub(super) fn write(out: &mut String, record: &Record, names: &Names) {
     }
     write_server(out, record, names);
     let _ = write!(out, " in {}", Took(Duration::from_micros(record.timers.total)));
+    write_bytes(out, record);
     if record.end != End::Ok {
         let _ = write!(out, ": {}{}", reason(record.end), whereabouts(record));
     }
     // a cause that only says the reason again is left out
     if let Some(detail) = record.detail.as_ref().filter(|detail| !says_again(record.end, detail)) {
-        let _ = write!(out, ": {}", Plain(detail));
+        out.push_str(": ");
+        push_short(out, detail, DETAIL);
     }
     write_failed_attempts(out, record, names);
+    let _ = write!(out, " [{}]", record.id.as_str());
 }
 
 fn write_subject(out: &mut String, record: &Record, names: &Names) {
+    if let Some(client) = record.client {
+        let _ = write!(out, "{} ", client.ip().to_canonical());
+    }
     let listener = names.listeners.get(usize::from(record.listener));
     let listener = listener.map_or("?", String::as_str);
     let Some(method) = &record.method else {
@@ -41,19 +53,34 @@ fn write_subject(out: &mut String, record: &Record, names: &Names) {
         let _ = write!(out, "{what} on {listener}");
         return;
     };
-    let _ = write!(out, "{method}");
-    if record.host.is_empty() && record.target.is_empty() {
+    push_short(out, method.as_str(), METHOD);
+    if record.host.shown.is_empty() && record.target.shown.is_empty() {
         return; // its head was refused before that was understood
     }
-    let _ = write!(out, " {}", Plain(redact::host(&record.host)));
-    let mut path = String::with_capacity(record.target.len());
-    Target::new(&record.target).write_path(&mut path);
-    if path.len() <= PATH {
-        let _ = write!(out, "{}", Plain(&path));
-        return;
+    out.push(' ');
+    push_short(out, redact::host(&record.host.shown), HOST);
+    let mut path = String::with_capacity(record.target.shown.len());
+    Target::new(&record.target.shown).write_path(&mut path);
+    if push_short(out, &path, PATH) && record.target.cut && !record.target.shown.contains('?') {
+        out.push('…');
     }
-    path.truncate((0..=PATH).rev().find(|at| path.is_char_boundary(*at)).unwrap_or(0));
-    let _ = write!(out, "{}…", Plain(&path));
+}
+
+fn write_bytes(out: &mut String, record: &Record) {
+    let mut number = itoa::Buffer::new();
+    out.extend([", ", number.format(record.bytes_out), " bytes out"]);
+    if record.bytes_in > 0 {
+        out.extend([", ", number.format(record.bytes_in), " in"]);
+    }
+}
+
+/// Says whether it was all.
+fn push_short(out: &mut String, text: &str, most: usize) -> bool {
+    let whole = push_plain(out, text, most);
+    if !whole {
+        out.push('…');
+    }
+    whole
 }
 
 fn write_server(out: &mut String, record: &Record, names: &Names) {
@@ -71,7 +98,12 @@ fn write_failed_attempts(out: &mut String, record: &Record, names: &Names) {
     let servers = record.pool.and_then(|pool| names.pools.get(usize::from(pool)));
     let servers = servers.map_or(&[][..], |(_, servers)| servers);
     let mut separator = " (";
+    let before = out.len();
     for attempt in record.attempts.iter().filter(|attempt| attempt.outcome != Outcome::Responded) {
+        if out.len() - before > ATTEMPTS {
+            out.push_str(", …");
+            break;
+        }
         let _ = write!(out, "{separator}{}: {}", server(servers, attempt), outcome(attempt.outcome));
         separator = ", ";
     }
@@ -81,7 +113,7 @@ fn write_failed_attempts(out: &mut String, record: &Record, names: &Names) {
 }
 
 fn server<'a>(servers: &'a [String], attempt: &Attempt) -> &'a str {
-    servers.get(usize::from(attempt.server)).map_or("?", String::as_str)
+    servers.get(usize::from(attempt.server)).map_or("?", |name| beginning(name, HOST))
 }
 
 fn outcome(outcome: Outcome) -> &'static str {
@@ -148,6 +180,7 @@ mod tests {
 
     use super::*;
     use crate::observe::journal::entry::tests::names;
+    use crate::observe::record::Text;
     use crate::observe::record::tests::retried;
 
     fn said(record: &Record) -> String {
@@ -158,7 +191,11 @@ mod tests {
 
     #[test]
     fn a_retried_success_names_the_server_that_answered_and_the_one_that_did_not() {
-        assert_eq!(said(&retried()), "GET shop.example.com/cart → 200 from farm/b in 3.2 ms (a: could not connect)");
+        assert_eq!(
+            said(&retried()),
+            "192.0.2.7 GET shop.example.com/cart → 200 from farm/b in 3.2 ms, 1873 bytes out (a: could not connect) \
+             [01HF7YAT00000000000000001A]"
+        );
     }
 
     #[test]
@@ -169,18 +206,22 @@ mod tests {
         record.end = End::ServerRefused;
         record.phase = Phase::Connect;
         record.detail = Some("connection refused".into());
+        record.bytes_in = 12;
         assert_eq!(
             said(&record),
-            "GET shop.example.com/cart → 502 in 3.2 ms: no server could be reached: connection refused (a: could not connect)"
+            "192.0.2.7 GET shop.example.com/cart → 502 in 3.2 ms, 1873 bytes out, 12 in: no server could be reached: \
+             connection refused (a: could not connect) [01HF7YAT00000000000000001A]"
         );
         record.end = End::ClientClosed;
         record.phase = Phase::Response;
         record.status = 0;
         record.attempts = smallvec![];
         record.detail = None;
+        (record.client, record.bytes_in, record.bytes_out) = (None, 0, 0);
         assert_eq!(
             said(&record),
-            "GET shop.example.com/cart → no answer in 3.2 ms: the client closed the connection before the response came"
+            "GET shop.example.com/cart → no answer in 3.2 ms, 0 bytes out: the client closed the connection before the \
+             response came [01HF7YAT00000000000000001A]"
         );
     }
 
@@ -195,8 +236,8 @@ mod tests {
         record.detail = Some("the server closed the connection before its response was whole".into());
         assert_eq!(
             said(&record),
-            "GET shop.example.com/cart → 502 in 3.2 ms: the server closed the connection before the response came \
-             (a: closed the connection)"
+            "192.0.2.7 GET shop.example.com/cart → 502 in 3.2 ms, 1873 bytes out: the server closed the connection \
+             before the response came (a: closed the connection) [01HF7YAT00000000000000001A]"
         );
     }
 
@@ -207,15 +248,18 @@ mod tests {
         record.method = None;
         record.status = 0;
         record.attempts.remove(0);
-        assert_eq!(said(&record), "TCP connection on http to farm/b in 3.2 ms");
+        assert_eq!(
+            said(&record),
+            "192.0.2.7 TCP connection on http to farm/b in 3.2 ms, 1873 bytes out [01HF7YAT00000000000000001A]"
+        );
     }
 
     #[test]
     fn a_target_can_neither_break_the_line_nor_fill_the_journal() {
         let mut record = retried();
-        record.target = format!("/x\n\u{1b}[2J{}", "é".repeat(4_000)).into();
+        record.target = Text::of(format!("/x\n\u{1b}[2J\u{202e}{}", "é".repeat(4_000)).as_bytes());
         let said = said(&record);
-        assert!(said.len() < 700 && !said.contains(char::is_control), "{said}");
+        assert!(said.len() < 700 && !said.contains(|char: char| char.is_control() || char == '\u{202e}'), "{said}");
         assert!(said.contains("é… → 200"));
     }
 }

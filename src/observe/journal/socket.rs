@@ -48,6 +48,8 @@ impl Socket {
         let socket = self.socket()?;
         let sent = match send_burst(socket, messages) {
             Err(Errno::MSGSIZE) => send_large(socket, messages[0]).map(|()| 1),
+            // a wait inside sendmmsg(2) comes again for each message that journald makes room for
+            Err(Errno::AGAIN) => wait_for_room(socket).and(Err(Errno::AGAIN)),
             sent => sent,
         };
         self.judge(sent)
@@ -56,15 +58,11 @@ impl Socket {
     /// Waits until a datagram would not block.
     pub(super) fn wait(&mut self) -> Result<(), Refusal> {
         let socket = self.socket()?;
-        let timeout = Timespec::try_from(PATIENCE).ok();
-        let mut polled = [PollFd::new(&socket, PollFlags::OUT)];
-        let ready = rustix::event::poll(&mut polled, timeout.as_ref());
-        let seen = polled[0].revents();
-        let ready = match ready {
+        let ready = match wait_for_room(socket) {
             // a connected socket whose peer went away says so only when something is sent; an empty datagram is
             // discarded by journald
-            Ok(1..) if seen.contains(PollFlags::OUT) => rustix::net::send(socket, &[], SendFlags::DONTWAIT),
-            Ok(_) => Err(Errno::AGAIN),
+            Ok(true) => rustix::net::send(socket, &[], SendFlags::DONTWAIT),
+            Ok(false) => Err(Errno::AGAIN),
             Err(fault) => Err(fault),
         };
         self.judge(ready).map(|_| ())
@@ -99,6 +97,14 @@ fn connect(path: &Path) -> io::Result<UnixDatagram> {
     Ok(socket)
 }
 
+/// Whether a datagram would not block, now or soon.
+fn wait_for_room(socket: &UnixDatagram) -> Result<bool, Errno> {
+    let timeout = Timespec::try_from(PATIENCE).ok();
+    let mut polled = [PollFd::new(socket, PollFlags::OUT)];
+    rustix::event::poll(&mut polled, timeout.as_ref())?;
+    Ok(polled[0].revents().contains(PollFlags::OUT))
+}
+
 fn send_burst(socket: &UnixDatagram, messages: &[&[u8]]) -> Result<usize, Errno> {
     let slices: SmallVec<[[IoSlice<'_>; 1]; BURST]> =
         messages.iter().take(BURST).map(|message| [IoSlice::new(message)]).collect();
@@ -106,7 +112,7 @@ fn send_burst(socket: &UnixDatagram, messages: &[&[u8]]) -> Result<usize, Errno>
         slices.iter().map(|_| SendAncillaryBuffer::default()).collect();
     let mut headers: SmallVec<[MMsgHdr<'_>; BURST]> =
         slices.iter().zip(&mut controls).map(|(slice, control)| MMsgHdr::new(slice, control)).collect();
-    rustix::net::sendmmsg(socket, &mut headers, SendFlags::NOSIGNAL)
+    rustix::net::sendmmsg(socket, &mut headers, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
 }
 
 /// The way for messages above the size of a datagram: a sealed memfd, which journald maps.
@@ -114,11 +120,16 @@ fn send_large(socket: &UnixDatagram, message: &[u8]) -> Result<(), Errno> {
     let memory = rustix::fs::memfd_create("segue-journal", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut memory = std::fs::File::from(memory);
     memory.write_all(message).map_err(|fault| Errno::from_io_error(&fault).unwrap_or(Errno::IO))?;
-    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&memory, seals)?;
+    seal(&memory)?;
     let fds = [memory.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&fds));
     rustix::net::sendmsg(socket, &[], &mut control, SendFlags::NOSIGNAL).map(|_| ())
+}
+
+/// Keeps memory as it is.
+pub(super) fn seal(memory: impl AsFd) -> Result<(), Errno> {
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(memory, seals)
 }

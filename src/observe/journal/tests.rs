@@ -1,3 +1,4 @@
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::mpsc;
 use std::time::Instant;
@@ -7,6 +8,7 @@ use tracing::Dispatch;
 use super::entry::tests::names;
 use super::journald::Journald;
 use super::*;
+use crate::control::tally::{Legend, Reading, Tally};
 use crate::observe::record::tests::retried;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -107,7 +109,7 @@ fn a_pipe_that_is_full_holds_up_nobody_but_the_writer() {
     let started = Instant::now();
     assert!(!journal.finish(Duration::from_secs(60)));
     assert!(started.elapsed() < SOON);
-    assert!(journal.dropped() > 1_000);
+    assert!(journal.unwritten().dropped > 1_000);
     eprintln!("standard error is not locked");
 }
 
@@ -130,7 +132,7 @@ fn every_record_becomes_one_entry_in_its_order() {
     let expected: Vec<_> = (100..1_100).map(|status| Some(status.to_string())).collect();
     assert_eq!(statuses, expected);
     assert!(journal.finish(SOON));
-    assert_eq!(journal.dropped(), 0);
+    assert_eq!(journal.unwritten().dropped, 0);
 }
 
 #[test]
@@ -138,19 +140,19 @@ fn a_journald_that_does_not_read_holds_up_nobody_but_the_writer() {
     let fake = Fake::new();
     let journal = fake.journal();
     let mut slowest = Duration::ZERO;
-    for _ in 0..queue::RECORDS / 500 + 20 {
+    for _ in 0..queue::ROOM / retried().weight() / 500 + 20 {
         let batch = vec![retried(); 500];
         let started = Instant::now();
         journal.records(batch);
         slowest = slowest.max(started.elapsed());
     }
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
-    let dropped = journal.dropped() as usize;
+    let dropped = journal.unwritten().dropped as usize;
     assert!(dropped > 500 * 10, "{dropped}");
     let started = Instant::now();
     assert!(!journal.finish(Duration::from_millis(50)));
     assert!(started.elapsed() < SOON);
-    assert!(journal.dropped() as usize > dropped);
+    assert!(journal.unwritten().dropped as usize > dropped);
 }
 
 #[test]
@@ -183,9 +185,16 @@ fn an_entry_above_the_size_of_a_datagram_arrives_as_sealed_memory() {
     const LARGE: usize = 20 << 20; // twice what the socket may hold, and more
     let fake = Fake::new();
     let journal = fake.journal();
-    let mut record = retried();
-    record.target = format!("/{}", "x".repeat(LARGE)).into();
-    journal.records(vec![record, retried()]);
+    let mut large = vec![b'x'; LARGE];
+    large[..7].copy_from_slice(b"MESSAGE");
+    let mut parts = [large].into_iter();
+    let left = Left::write(Form::Journald, |entries| {
+        if let Some(part) = parts.next() {
+            entries.bytes = part;
+            entries.end_one();
+        }
+    });
+    journal.inherit(left.expect("memory"));
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = rustix::net::RecvAncillaryBuffer::new(&mut space);
     let received = rustix::io::retry_on_intr(|| {
@@ -202,8 +211,78 @@ fn an_entry_above_the_size_of_a_datagram_arrives_as_sealed_memory() {
     let mut memory = std::fs::File::from(fd);
     io::Seek::rewind(&mut memory).expect("rewind");
     let text = io::read_to_string(memory).expect("text");
-    assert!(text.starts_with("MESSAGE=GET") && text.len() > LARGE);
+    assert!(text.starts_with("MESSAGEx") && text.len() == LARGE);
+    journal.records(vec![retried()]);
     assert!(fake.entry().contains("PROXY_STATUS=200"));
+}
+
+#[test]
+fn what_a_process_has_no_time_to_write_another_one_writes_and_none_is_lost() {
+    const ALL: usize = 3_000;
+    let fake = Fake::new();
+    let mut leaving = fake.journal();
+    let tally = Tally::new(1, &Legend { counts: 1, tree: serde_json::json!({ "lost": 0 }) }).expect("memory");
+    let lost = || {
+        Reading::from(OwnedFd::from(tally.file().try_clone().expect("dup"))).counted().expect("counts")["lost"].as_u64()
+    };
+    leaving.count_in(tally.part(0).count(0));
+    for first in (0..ALL).step_by(500) {
+        leaving.records((first..first + 500).map(|number| Record { bytes_in: number as u64, ..retried() }).collect());
+    }
+    assert!(lost() > Some(0));
+    let mut entries = Vec::new();
+    // twice: the second one is left again before it is through
+    for _ in 0..2 {
+        let left = leaving.leave(Duration::from_millis(50));
+        assert!(left.iter().map(Left::count).sum::<u64>() > 500, "{left:?}");
+        assert_eq!((leaving.unwritten().dropped, lost()), (0, Some(0)));
+        leaving = fake.journal();
+        for one in left {
+            let position = one.position();
+            let fd = one.as_fd().try_clone_to_owned().expect("dup");
+            leaving.inherit(Left::open_at(fd, position).expect("records"));
+        }
+        entries.extend((0..100).map(|_| fake.entry()));
+    }
+    entries.extend((entries.len()..ALL).map(|_| fake.entry()));
+    assert!(leaving.finish(SOON));
+    let bytes = |entry: &String| {
+        let (_, rest) = entry.split_once("\"in\":").expect("bytes");
+        rest.split_once(',').expect("a number").0.parse::<usize>().expect("a number")
+    };
+    let mut numbers: Vec<_> = entries.iter().map(bytes).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..ALL).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_no_other_process_can_write_is_counted() {
+    let fake = Fake::new();
+    let journal = fake.journal();
+    journal.records(vec![retried(); 3_000]);
+    let left = journal.leave(Duration::ZERO);
+    let count: u64 = left.iter().map(Left::count).sum();
+    let (text, _lines) = on_text();
+    left.into_iter().for_each(|left| text.inherit(left));
+    assert!(count > 0);
+    assert_eq!(text.unwritten().dropped, count);
+}
+
+#[test]
+fn records_that_are_too_many_are_said_by_their_reason() {
+    let (journal, lines) = on_text();
+    for end in [End::BadRequest, End::NoSite, End::BadRequest] {
+        journal.limit_one(end);
+    }
+    let _ = journal.finish(SOON);
+    let mut said = String::new();
+    while let Some(line) = lines.line() {
+        said += &line;
+    }
+    let words = ["notice records-limited: ", "2 bad-request, 1 no-site"];
+    let apart = said.contains("1 bad-request") && said.contains("1 no-site"); // the writer may say the first at once
+    assert!(said.contains(words[0]) && (said.contains(words[1]) || apart), "{said}");
+    assert_eq!(journal.unwritten().limited[End::BadRequest as usize], 2);
 }
 
 #[test]
@@ -275,23 +354,13 @@ fn the_fields_of_an_event_reach_tracing_with_fixed_names() {
     };
     let journald = Journald::with_events(&fake.path, Box::new(make)).expect("connect");
     let journal = Journal::start_on(Output::Journald(Box::new(journald)), IDENTITY, None).expect("thread");
-    journal.event(Event::HeadsRefused {
-        listener: "http".into(),
-        status: 400,
-        count: 2,
-        window: Duration::from_secs(10),
-        last: "two Host fields\nPRIORITY=0".into(),
-    });
+    journal.event(Event::ArrivalFailed { listener: "http".into(), why: "odd\nPRIORITY=0\u{202e}".into() });
     let (level, Seen(fields)) = events.recv_timeout(SOON).expect("an event");
-    assert_eq!(level, tracing::Level::DEBUG);
+    assert_eq!(level, tracing::Level::ERROR);
     let names: Vec<_> = fields.keys().copied().collect();
-    assert_eq!(
-        names,
-        ["message", "message_id", "proxy_data", "proxy_event", "proxy_generation", "proxy_listener", "proxy_status"]
-    );
-    assert_eq!((&*fields["proxy_generation"], &*fields["proxy_status"]), ("7", "400"));
-    assert_eq!(
-        fields["message"],
-        r"Listener http refused 2 request heads with 400 in 10.0 s, the last because of two Host fields\nPRIORITY=0"
-    );
+    assert_eq!(names, ["message", "message_id", "proxy_data", "proxy_event", "proxy_generation", "proxy_listener"]);
+    assert_eq!(&*fields["proxy_generation"], "7");
+    let why = r"odd\nPRIORITY=0\u{202e}";
+    let message = format!("A connection of listener http that came from another generation was closed: {why}");
+    assert_eq!(fields["message"], message);
 }

@@ -1,6 +1,5 @@
 //! Readable lines, for where there is no journal: time, level, kind, message.
 
-use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use super::{entry, sentence};
@@ -17,7 +16,6 @@ pub(super) fn event(event: &Event) -> String {
 pub(super) fn record(record: &Record, names: &Names) -> String {
     let mut message = String::new();
     sentence::write(&mut message, record, names);
-    let _ = write!(message, " [{}]", record.id.as_str());
     line(entry::level(record), kind::EXCHANGE.name, &message)
 }
 
@@ -50,6 +48,6 @@ mod tests {
         let text = record(&retried(), &names());
         assert_eq!(text.lines().count(), 1);
         assert!(text.ends_with(" [01HF7YAT00000000000000001A]\n"), "{text}");
-        assert!(text.contains(" notice exchange: GET shop.example.com/cart"), "{text}");
+        assert!(text.contains(" notice exchange: 192.0.2.7 GET shop.example.com/cart"), "{text}");
     }
 }

@@ -1,28 +1,52 @@
 //! The writer thread: takes from the queue, writes, and says what had to be dropped.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Identity;
-use super::output::Output;
+use super::left::Entries;
+use super::output::{self, Output};
 use super::queue::{Queue, Turn, Work};
+use super::socket::BURST;
 use crate::observe::event::Event;
+use crate::observe::record::{End as Reason, Record};
 
-/// Drops are said at most so often.
-const SAY_DROPS: Duration = Duration::from_secs(10);
+/// What was not written is said at most so often.
+const SAY: Duration = Duration::from_secs(10);
 
 pub(super) struct Writer {
     queue: Arc<Queue>,
     identity: Identity,
-    /// Drops that were said.
-    said: u64,
-    /// From when on drops may be said.
-    say_from: Instant,
+    dropped: Said<u64>,
+    limited: Said<[u64; Reason::ALL.len()]>,
+    entries: Entries,
+    scratch: String,
+}
+
+/// What was said of a count that only grows.
+struct Said<T> {
+    count: T,
+    at: Instant,
+    /// From when on more may be said.
+    again: Instant,
+}
+
+impl<T> Said<T> {
+    fn new(count: T) -> Self {
+        Self { count, at: Instant::now(), again: Instant::now() }
+    }
+
+    fn say(&mut self, count: T, now: Instant) {
+        *self = Self { count, at: now, again: now + SAY };
+    }
 }
 
 impl Writer {
     pub(super) fn new(queue: Arc<Queue>, identity: Identity) -> Self {
-        Self { queue, identity, said: 0, say_from: Instant::now() }
+        let limited = Said::new(queue.limited());
+        let (entries, scratch) = (Entries::default(), String::new());
+        Self { queue, identity, dropped: Said::new(0), limited, entries, scratch }
     }
 
     pub(super) fn run(mut self, mut output: Output) {
@@ -31,42 +55,90 @@ impl Writer {
         let _end = End(&queue);
         let mut work = Work::default();
         loop {
-            match self.queue.take(&mut work, self.drops_due()) {
+            match self.queue.take(&mut work, || self.due()) {
                 Turn::Write => self.write(&mut output, &mut work),
+                Turn::WriteLeft => {
+                    let done = output.entries(&work.entries, &self.queue);
+                    self.queue.drop_more(done.through - done.written);
+                    self.queue.done(done.through);
+                    self.queue.give_back_left(&work.entries, work.entries.len() - done.through);
+                }
                 Turn::Due => {}
                 Turn::End => break,
             }
-            self.say_drops(&mut output, Instant::now());
+            self.say(&mut output, Instant::now());
         }
-        let far = Instant::now() + SAY_DROPS;
-        self.say_drops(&mut output, far);
+        self.say(&mut output, Instant::now() + SAY);
     }
 
-    fn write(&self, output: &mut Output, work: &mut Work) {
+    fn write(&mut self, output: &mut Output, work: &mut Work) {
         for event in work.events.drain(..) {
             if !output.event(&event, self.identity, &self.queue) {
                 self.queue.drop_more(1);
             }
+            self.queue.done(1);
         }
-        let written = output.records(&work.records, &work.names, self.identity, &self.queue);
-        self.queue.drop_more(work.records.len() - written);
+        let mut through = 0;
+        while through < work.records.len() {
+            let burst = &work.records[through..work.records.len().min(through + BURST)];
+            let all = burst.len();
+            self.encode(output, burst, work);
+            let done = output.entries(&self.entries, &self.queue);
+            self.queue.drop_more(done.through - done.written);
+            self.queue.done(done.through);
+            through += done.through;
+            if done.through < all {
+                break;
+            }
+        }
+        self.queue.give_back(work.records.split_off(through));
         work.records.clear();
     }
 
-    fn drops_due(&self) -> Option<Instant> {
-        let unsaid = self.queue.dropped() > self.said;
-        unsaid.then_some(self.say_from)
+    fn encode(&mut self, output: &Output, records: &[Record], work: &Work) {
+        self.entries.clear();
+        let form = output.form();
+        for record in records {
+            output::encode(form, &mut self.entries, &mut self.scratch, record, &work.names, self.identity);
+        }
+    }
+
+    /// When there is something to be said.
+    fn due(&self) -> Option<Instant> {
+        let dropped = (self.queue.dropped() > self.dropped.count).then_some(self.dropped.again);
+        let limited = (self.queue.limited() != self.limited.count).then_some(self.limited.again);
+        dropped.into_iter().chain(limited).min()
+    }
+
+    fn say(&mut self, output: &mut Output, now: Instant) {
+        self.say_drops(output, now);
+        self.say_limits(output, now);
     }
 
     fn say_drops(&mut self, output: &mut Output, now: Instant) {
-        if self.drops_due().is_none_or(|due| due > now) {
+        let dropped = self.queue.dropped();
+        if dropped == self.dropped.count || self.dropped.again > now {
             return;
         }
-        let dropped = self.queue.dropped();
-        let event = Event::RecordsDropped { count: dropped - self.said };
+        let event = Event::RecordsDropped { count: dropped - self.dropped.count };
         if output.event(&event, self.identity, &self.queue) {
-            self.said = dropped;
-            self.say_from = now + SAY_DROPS;
+            self.dropped.say(dropped, now);
+        }
+    }
+
+    fn say_limits(&mut self, output: &mut Output, now: Instant) {
+        let limited = self.queue.limited();
+        if limited == self.limited.count || self.limited.again > now {
+            return;
+        }
+        self.queue.limits_are_said();
+        let more = Reason::ALL.iter().zip(limited.iter().zip(self.limited.count));
+        let more = more.map(|(reason, (now, before))| (reason.as_str(), now - before)).filter(|(_, more)| *more > 0);
+        let reasons: BTreeMap<_, _> = more.collect();
+        let window = Instant::now().saturating_duration_since(self.limited.at);
+        let event = Event::RecordsLimited { count: reasons.values().sum(), reasons, window };
+        if output.event(&event, self.identity, &self.queue) {
+            self.limited.say(limited, now);
         }
     }
 }

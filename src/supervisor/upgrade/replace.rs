@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::descriptors::{Carrier, Inherited};
 use super::rehearsal::{Rehearsal, Unable};
-use super::state::{Knowledge, State, VERSION};
+use super::state::{CarriedRecords, Knowledge, State, VERSION};
 use super::{Step, TAKE_OVER, Upgrade, arguments};
 use crate::control::payload::Payload;
 use crate::observe::event::Event;
+use crate::observe::journal::Left;
 use crate::supervisor::clients::Clients;
 use crate::supervisor::generations::{Generations, Input, Phase};
 use crate::supervisor::last_memory::LastMemory;
@@ -38,7 +39,7 @@ impl Supervisor {
         match self.upgrade.next(self.generations.is_quiet(), now) {
             None => {}
             Some(Step::Rehearse(image)) => {
-                let state = self.carry(&mut Carrier::default()).write();
+                let state = self.carry(&[], &mut Carrier::default()).write();
                 match state.and_then(|state| Rehearsal::start(image.clone(), state, now)) {
                     Ok(rehearsal) => self.upgrade.rehearse(rehearsal),
                     Err(fault) => self.refuse(image, Unable::Fails(format!("could not be tried: {fault}"))),
@@ -62,17 +63,22 @@ impl Supervisor {
 
     /// Goes on as `image`. Returns only when that fails; all is as it was then.
     fn replace(&mut self, image: &Image) -> io::Error {
-        let fault = self.try_replace(image);
+        // its thread does not come along
+        let left = self.journal.leave(JOURNAL_DEADLINE);
+        self.totals.own(&self.journal.unwritten());
+        self.totals.own_ends();
+        let fault = self.try_replace(image, &left);
         let _ = rustix::thread::clear_ambient_capability_set(); // as in the beginning
         if let Ok(journal) = start_journal() {
+            left.into_iter().for_each(|left| journal.inherit(left));
             self.journal = journal; // the writer of the other one has ended
         }
         fault
     }
 
-    fn try_replace(&self, image: &Image) -> io::Error {
+    fn try_replace(&self, image: &Image, left: &[Left]) -> io::Error {
         let mut carrier = Carrier::default();
-        let prepared = self.carry(&mut carrier).write().and_then(|state| {
+        let prepared = self.carry(left, &mut carrier).write().and_then(|state| {
             raise_ambient_capabilities()?;
             Ok(state)
         });
@@ -88,8 +94,6 @@ impl Supervisor {
         let (Ok(program), Ok(words)) = (CString::new(image.path_here()), words) else {
             return io::Error::other("an argument holds a nul byte");
         };
-        // its thread does not come along
-        let _ = self.journal.finish(JOURNAL_DEADLINE);
         let fault = match carrier.stay_open(true) {
             Ok(()) => sys::execute(&program, &words),
             Err(fault) => fault,
@@ -98,7 +102,7 @@ impl Supervisor {
         fault
     }
 
-    fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> State<Borrowed<'a>> {
+    fn carry<'a>(&'a self, left: &'a [Left], carrier: &mut Carrier<'a>) -> State<Borrowed<'a>> {
         // a field that comes later shall not be forgotten here
         let Self {
             generations,
@@ -130,6 +134,10 @@ impl Supervisor {
             listeners: listeners.carry(carrier),
             clients: clients.carry(carrier),
             talk,
+            records: left
+                .iter()
+                .map(|left| CarriedRecords { memory: carrier.carry(left), position: left.position() })
+                .collect(),
         };
         state.descriptors = carrier.numbers();
         state
@@ -166,6 +174,10 @@ impl Supervisor {
         happened.extend(without_process(&generations, &workers));
         let notify = Notify::from_env().go_on(found(state.talk, &mut inherited));
         let journal = start_journal()?;
+        for CarriedRecords { memory, position } in state.records {
+            let left = inherited.take(memory).and_then(|memory| Left::open_at(memory, position).ok());
+            left.into_iter().for_each(|left| journal.inherit(left));
+        }
         journal.event(Event::Upgraded { from: state.program, to: crate::VERSION });
         events.into_iter().for_each(|event| journal.event(event));
         let mut supervisor = Self {

@@ -40,6 +40,18 @@ pub struct State<K = Knowledge> {
     pub clients: clients::Carried,
     /// What systemd was told.
     pub talk: Talk<RawFd>,
+    /// Records that the journal did not take yet; programs before this one kept none.
+    #[serde(default)]
+    pub records: Vec<CarriedRecords>,
+}
+
+/// Records that are to be written.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CarriedRecords {
+    /// Their memory.
+    pub memory: RawFd,
+    /// See [`Left::position`](crate::observe::journal::Left::position).
+    pub position: (u64, u64),
 }
 
 /// What makes sense without this process.

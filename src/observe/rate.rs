@@ -1,0 +1,119 @@
+//! How many records may be written. A client makes as many refused requests as it likes, and each record takes about
+//! 1 KB of a journal that the whole machine shares.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::config::{Log, Rate};
+
+use super::select::Facts;
+
+/// The bounds of one worker, which its threads share. A record that counts against none of them touches nothing here.
+#[derive(Debug)]
+pub struct Bounds {
+    began: Instant,
+    refused: Bucket,
+    others: Option<Bucket>,
+}
+
+impl Bounds {
+    /// The bounds that the configuration sets.
+    #[must_use]
+    pub fn new(log: &Log) -> Self {
+        Self { began: Instant::now(), refused: Bucket::new(log.refused), others: log.others.map(Bucket::new) }
+    }
+
+    /// Whether the record of an exchange that ends at `now` may be written. Records of successes leave half of a burst to
+    /// those of failures.
+    #[must_use]
+    pub fn admit(&self, facts: &Facts, now: Instant) -> bool {
+        if facts.refused {
+            return self.refused.admits(self.nanos(now), 0);
+        }
+        let Some(others) = &self.others else { return true };
+        others.admits(self.nanos(now), if facts.failed() { 0 } else { others.tolerance / 2 })
+    }
+
+    fn nanos(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.began).as_nanos() as u64
+    }
+}
+
+/// A token bucket, kept as the time at which it is full again (GCRA, ITU-T I.371): one number, so threads share it
+/// without a lock.
+#[derive(Debug)]
+struct Bucket {
+    /// Nanoseconds for one token.
+    interval: u64,
+    /// How far ahead of the time the bucket may be.
+    tolerance: u64,
+    full_at: AtomicU64,
+}
+
+impl Bucket {
+    fn new(rate: Rate) -> Self {
+        let interval = 1_000_000_000 / u64::from(rate.per_second.max(1));
+        let tolerance = interval * u64::from(rate.burst.saturating_sub(1));
+        Self { interval, tolerance, full_at: AtomicU64::new(0) }
+    }
+
+    /// Takes a token, unless no more than `reserve` of the tolerance is left.
+    fn admits(&self, now: u64, reserve: u64) -> bool {
+        let tolerance = self.tolerance - reserve;
+        let taken = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+            let from = full_at.max(now);
+            (from - now <= tolerance).then_some(from + self.interval)
+        });
+        taken.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::record::{End, RequestId};
+    use super::*;
+
+    fn bounds(others: Option<Rate>) -> Bounds {
+        let refused = Rate { per_second: 100, burst: 1_000 };
+        let full_at = || AtomicU64::new(0);
+        let bucket = |rate| Bucket { full_at: full_at(), ..Bucket::new(rate) };
+        Bounds { began: Instant::now(), refused: bucket(refused), others: others.map(bucket) }
+    }
+
+    fn facts(status: u16, refused: bool) -> Facts {
+        let took = Duration::from_millis(1);
+        Facts { id: RequestId::new(1, 1), status, end: End::Ok, took, empty: false, refused }
+    }
+
+    fn admitted(bounds: &Bounds, facts: &Facts, tries: usize, now: Instant) -> usize {
+        (0..tries).filter(|_| bounds.admit(facts, now)).count()
+    }
+
+    #[test]
+    fn refused_requests_have_a_burst_and_then_a_rate() {
+        let bounds = bounds(None);
+        let now = bounds.began + Duration::from_secs(1);
+        let refused = facts(400, true);
+        assert_eq!(admitted(&bounds, &refused, 5_000, now), 1_000);
+        assert_eq!(admitted(&bounds, &refused, 5_000, now + Duration::from_secs(1)), 100);
+        assert_eq!(admitted(&bounds, &refused, 5_000, now + Duration::from_secs(60)), 1_000);
+    }
+
+    #[test]
+    fn others_are_not_bounded_unless_a_rate_is_set() {
+        let bounds = bounds(None);
+        assert_eq!(admitted(&bounds, &facts(200, false), 5_000, bounds.began), 5_000);
+    }
+
+    #[test]
+    fn successes_make_way_for_failures() {
+        let bounds = bounds(Some(Rate { per_second: 10, burst: 100 }));
+        let now = bounds.began;
+        assert_eq!(admitted(&bounds, &facts(200, false), 1_000, now), 50);
+        assert_eq!(admitted(&bounds, &facts(502, false), 1_000, now), 50);
+        assert_eq!(admitted(&bounds, &facts(200, false), 1_000, now + Duration::from_secs(1)), 0);
+        assert_eq!(admitted(&bounds, &facts(502, false), 1_000, now + Duration::from_secs(1)), 10);
+    }
+}
