@@ -84,6 +84,9 @@ enum Command {
     Config(Effective),
     /// Show what runs: generations, servers, connections
     ///
+    /// For root, the user of the service and members of its group, segue, as `segue generations` and `segue diff` are.
+    /// What changes something is for the first two alone.
+    ///
     /// For each generation: its state and since when, its process, the version of its binary, the hash of its
     /// configuration, and its connections: all that are open, those without an exchange, in an exchange, switched to
     /// another protocol such as WebSocket, and in TCP mode. Of a generation that accepts nothing any more also what

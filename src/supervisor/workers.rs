@@ -216,7 +216,8 @@ impl Workers {
                 return Some(Heard::Last(Input::Said(number, word), descriptors));
             }
             Ok(Received::Message(word, descriptors)) => {
-                if matches!(word, ToSupervisor::Ready(_)) {
+                // the first time: what it says later is not from the code that reads configurations
+                if matches!(word, ToSupervisor::Ready(_)) && worker.sources.is_none() {
                     let mut descriptors = descriptors.into_iter();
                     worker.sources = descriptors.next().map(Payload::from);
                     worker.tally = descriptors.next().map(tally::Reading::from);

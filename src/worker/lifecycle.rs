@@ -305,8 +305,8 @@ impl Worker {
         let pong = Pong { number, vitals: vitals(&status), status, wants_heir: self.moving.wants_heir() };
         // a supervisor that is gone is noticed by the next word that does not come
         let _ = self.link.say(&ToSupervisor::Pong(pong), &[]);
-        // whatever changed without a word: balancers, checks that found nothing new
-        self.telling.is_due();
+        // what changes without a word does so with exchanges: balancers, and what traffic finds of servers
+        self.telling.is_due_after(self.threads.exchanges());
     }
 
     async fn orphaned(&mut self) {

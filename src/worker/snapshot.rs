@@ -38,6 +38,8 @@ const THREADS: Duration = Duration::from_millis(300);
 /// After a telling that took no time; else fifty times as long as it took, so that it costs 2 % of a CPU at most.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_FACTOR: u32 = 50;
+/// From one telling to the next where nothing happens.
+const AGED: Duration = Duration::from_secs(20);
 
 /// When this generation says unasked what it knows: after something changed, but not too often.
 #[derive(Debug, Default)]
@@ -46,6 +48,8 @@ pub struct Telling {
     changed: Notify,
     /// Not before then; none before the first time.
     not_before: Cell<Option<Instant>>,
+    /// How many exchanges had ended when it was last told.
+    exchanges: Cell<u64>,
 }
 
 impl Telling {
@@ -53,6 +57,15 @@ impl Telling {
     pub fn is_due(&self) {
         self.due.set(true);
         self.changed.notify_one();
+    }
+
+    /// So many exchanges have ended. Without any new one it is told from time to time only, so that it is not thought to
+    /// be old.
+    pub fn is_due_after(&self, exchanges: u64) {
+        let aged = self.not_before.get().is_none_or(|not_before| not_before.elapsed() >= AGED);
+        if self.exchanges.replace(exchanges) != exchanges || aged {
+            self.is_due();
+        }
     }
 
     /// Waits until it is time. May be dropped and called again.
@@ -221,6 +234,26 @@ mod tests {
         let renamed = plan(&FARM.replace("farm", "other"));
         go_on(&renamed, &read, SystemTime::now());
         assert_eq!(renamed.pools[0].servers[1].health.state(), State::Unknown, "it is another pool");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_told_after_a_change_or_an_exchange_and_now_and_then_but_not_too_often() {
+        let telling = Telling::default();
+        let began = Instant::now();
+        let mut told = Vec::new();
+        for (second, exchanges) in [(0, 0), (1, 0), (2, 5), (3, 5), (4, 5), (30, 5)] {
+            tokio::time::sleep_until(began + Duration::from_secs(second)).await;
+            telling.is_due_after(exchanges);
+            if tokio::time::timeout(PAUSE, telling.time()).await.is_ok() {
+                told.push(second);
+                telling.done(Instant::now());
+            }
+        }
+        assert_eq!(told, [0, 2, 30]);
+        telling.is_due();
+        let began = Instant::now();
+        telling.time().await;
+        assert_eq!(began.elapsed(), PAUSE, "a moment ago it was told");
     }
 
     #[test]

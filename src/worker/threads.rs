@@ -164,6 +164,12 @@ impl Threads {
         self.totals().moved_out()
     }
 
+    /// Exchanges that ended.
+    #[must_use]
+    pub fn exchanges(&self) -> u64 {
+        self.totals().exchanges()
+    }
+
     /// Whether every thread answers within `deadline`. One that is through with its drain owes no answer.
     pub async fn heartbeat(&self, deadline: Duration) -> bool {
         let answered = tokio::time::timeout(deadline, self.order_all(Order::Answer)).await;

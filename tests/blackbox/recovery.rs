@@ -1,12 +1,13 @@
 //! What takes the place of a process that was killed serves at once, whatever outside answers nothing.
 
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::{Answering, Names, Run, Server, Service, Wire, assert_serves, fill, signal, socket, wait_for};
+use crate::support::{Answering, DEADLINE, Names, Run, Server, Service, assert_serves, fill, signal, socket, wait_for};
 
 /// A service whose one good server has a name, and whose other one hangs in checks; afterwards no name is found.
 struct Silent {
@@ -44,11 +45,17 @@ impl Silent {
     }
 }
 
-/// One request on a fresh connection: the whole answer.
+/// One request on a fresh connection: the whole answer; none when whoever had the connection is killed.
 fn fetch(address: SocketAddr) -> String {
-    let mut client = Wire::connect(address);
-    client.send("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    String::from_utf8(client.rest().0).expect("text")
+    let mut client = TcpStream::connect_timeout(&address, DEADLINE).expect("the connection is queued at least");
+    client.set_read_timeout(Some(DEADLINE)).expect("timeout");
+    let mut answer = String::new();
+    let asked = client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    match asked.and_then(|()| client.read_to_string(&mut answer)) {
+        Err(fault) if matches!(fault.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => String::new(),
+        Err(fault) => panic!("no answer: {fault}"),
+        Ok(_) => answer,
+    }
 }
 
 #[test]
