@@ -11,6 +11,7 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
+use crate::supervisor::LEFT_IN_RUN_DIR;
 use crate::sys::Signals;
 
 /// The port that is tried first, and how many after it.
@@ -49,7 +50,9 @@ fn start() -> io::Result<ExitStatus> {
     supervisor.arg("run").arg("--config").arg(&config).arg("--run-dir").arg(&folder);
     let ended = attend(&mut supervisor.spawn()?, &signals);
     // what else somebody put there stays; the servers end with this process
-    let _ = fs::remove_file(&config).and_then(|()| fs::remove_dir(&folder));
+    let own = LEFT_IN_RUN_DIR.iter().map(|name| folder.join(name)).chain([config]);
+    own.for_each(|file| drop(fs::remove_file(file)));
+    let _ = fs::remove_dir(&folder);
     ended
 }
 

@@ -220,7 +220,7 @@ fn may_change(socket: &OwnedFd) -> bool {
 }
 
 /// The file in the run directory that is locked.
-const LOCK: &str = "supervisor.lock";
+pub const LOCK: &str = "supervisor.lock";
 const MOST_CLIENTS: usize = 256;
 /// More callers than this wait in connect(2).
 const BACKLOG: i32 = 1024;

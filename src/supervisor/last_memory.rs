@@ -119,7 +119,7 @@ fn read(file: &File) -> io::Result<Vec<u8>> {
 /// The most bytes that are kept: ten times what ten thousand servers need. Places that are not written take no memory.
 const ROOM: u64 = 32 << 20;
 /// Its name in the run directory.
-const NAME: &str = "last-memory";
+pub const NAME: &str = "last-memory";
 /// A restart takes no longer.
 const FRESH: Duration = Duration::from_secs(120);
 const TWO_ROOMS: u64 = 2 * ROOM;

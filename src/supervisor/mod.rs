@@ -63,6 +63,9 @@ pub struct Options {
     pub settings: Settings,
 }
 
+/// What stays in the run directory when the service ends, for the next start.
+pub const LEFT_IN_RUN_DIR: [&str; 2] = [clients::LOCK, last_memory::NAME];
+
 /// Why the supervisor cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

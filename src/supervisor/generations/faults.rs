@@ -368,7 +368,7 @@ const HANG_IN_PROBATION: Duration = Duration::from_secs(3);
 /// A worker that served for this long did not die of how it was made; and one that is made each second costs little.
 pub(super) const LONG_LIFE: Duration = Duration::from_secs(1);
 /// How long one that is to accept again may take to say that it does, before another one is made.
-const RESUME_PATIENCE: Duration = Duration::from_millis(250);
+const RESUME_PATIENCE: Duration = Duration::from_millis(500);
 /// Between a start that was refused and the next. A client that waits at a socket of systemd makes it start the service
 /// again as soon as that ends; too often in a short time (`TriggerLimitBurst=`, 20 within 2 s), and systemd closes the
 /// socket for good.

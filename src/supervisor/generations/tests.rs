@@ -569,7 +569,7 @@ fn a_parked_one_that_says_nothing_when_it_is_needed_is_not_waited_for() {
     let actions = machine.handle(Input::Exited(2, "was killed by SIGKILL".to_owned()));
     assert_eq!(told(&actions), [(1, &ToWorker::Resume)]);
     assert!(machine.generations.next_tick(machine.now).is_some_and(|at| at <= machine.now + secs(1)));
-    let actions = machine.pass(Duration::from_millis(250));
+    let actions = machine.pass(Duration::from_millis(500));
     assert_eq!(spawned(&actions), [(3, Recipe::Proven)]);
     assert_eq!(told(&machine.build(3)), [(3, &ToWorker::Serve)]);
     let actions = machine.say(3, ToSupervisor::Serving);
@@ -582,7 +582,7 @@ fn a_parked_one_that_says_nothing_when_it_is_needed_is_not_waited_for() {
 fn a_parked_one_that_resumes_late_serves_and_the_other_one_is_not_needed() {
     let mut machine = Machine::on_probation();
     machine.handle(Input::Exited(2, "was killed by SIGKILL".to_owned()));
-    machine.pass(Duration::from_millis(250));
+    machine.pass(Duration::from_millis(500));
     machine.say(1, ToSupervisor::Resumed);
     let timeout = Some(Duration::ZERO);
     assert_eq!(told(&machine.build(3)), [(3, &ToWorker::Drain { timeout })]);
