@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// one.
 const SHORTAGE: Duration = Duration::from_millis(20);
 
-/// While a server is silent for longer than this, it is looked at whether its checks found it down.
+/// While a server is silent for longer than this, it is looked at whether it was found down, or is ejected.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Informational responses that a server may send before the final one.
@@ -223,7 +223,7 @@ impl Course {
             }
             return Err(fault(&self.plan, server, failure.outcome));
         }
-        self.fresh_only = true;
+        self.fresh_only |= !failure.shortage; // that idle connections are fewer than requests says nothing against them
         if stale {
             self.again = Some(server); // an idle connection had ended: no failure of the server, so no retry
             self.began = Instant::now();
@@ -313,13 +313,23 @@ impl Attempt<'_> {
         let Some(addresses) = server.addresses() else {
             return Err(Failure::connect(Outcome::ConnectFailed, None)); // nobody picks one that waits for DNS
         };
-        let alarm = Lent::new(&self.plan.thread);
-        alarm.set(self.plan.settings.connect_timeout);
+        let (alarm, timeout, started) =
+            (Lent::new(&self.plan.thread), self.plan.settings.connect_timeout, Instant::now());
+        alarm.set(timeout.min(LOOK));
         let shortage = Cell::new(None);
         let mut opening = pin!(self.open(server, &addresses, &shortage));
-        let opened = poll_fn(|cx| match opening.as_mut().poll(cx) {
-            Poll::Ready(opened) => Poll::Ready(Some(opened)),
-            Poll::Pending => alarm.poll_due(cx).map(|()| None),
+        let opened = poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
+                    return Poll::Ready(Some(opened));
+                }
+                ready!(alarm.poll_due(cx));
+                let waited = started.elapsed();
+                if waited >= timeout || !self.last && self.plan.has_trusted_instead_of(self.server) {
+                    return Poll::Ready(None);
+                }
+                alarm.set((timeout - waited).min(LOOK));
+            }
         });
         match (opened.await, shortage.take()) {
             (Some(Ok(connection)), _) => Ok(connection),
@@ -418,6 +428,13 @@ impl PoolOf {
     /// The pool of this index.
     pub(super) fn new(thread: &Rc<Thread>, pool: usize) -> Self {
         Self { thread: thread.clone(), pool }
+    }
+
+    /// Whether the server went down or was ejected, and another one takes requests: a connection that is still not open
+    /// is not worth the wait.
+    fn has_trusted_instead_of(&self, server: usize) -> bool {
+        let is_trusted = |server: &Server| server.health.is_up() && !server.passive.is_ejected() && server.weight > 0;
+        !is_trusted(&self.servers[server]) && self.servers.iter().any(is_trusted)
     }
 
     /// Whether the server went down and another one is up.

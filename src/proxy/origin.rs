@@ -101,13 +101,22 @@ fn split(text: &[u8], separator: u8) -> SmallVec<[&[u8]; 4]> {
     parts.collect()
 }
 
-/// An address in any of the ways in which proxies write one, with a port or without.
+/// An address in any of the ways in which proxies write one: with brackets, quotation marks and a port, or without. A
+/// zone means nothing elsewhere, and a port may be hidden (RFC 7239 §6.3).
 fn address(text: &[u8]) -> Option<SocketAddr> {
     let text = std::str::from_utf8(text).ok()?.trim();
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let alone = bare.parse().map(|ip: IpAddr| SocketAddr::new(ip, 0));
-    let found: SocketAddr = alone.or_else(|_| text.parse()).ok()?;
-    Some(SocketAddr::new(plain(&found), found.port()))
+    let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let (host, port) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        Some((host, "")) => (host, None),
+        Some((host, port)) => (host, Some(port.strip_prefix(':')?)),
+        None => match text.split_once(':') {
+            Some((host, port)) if !port.contains(':') => (host, Some(port)),
+            _ => (text, None),
+        },
+    };
+    let host = host.split_once('%').map_or(host, |(host, _)| host);
+    let address: IpAddr = host.parse().ok()?;
+    Some(SocketAddr::new(address.to_canonical(), port.and_then(|port| port.parse().ok()).unwrap_or(0)))
 }
 
 fn is_in(trusted: &[TrustedProxy], address: IpAddr) -> bool {
@@ -162,6 +171,29 @@ mod tests {
             assert_eq!(parameter(element.as_bytes(), name.as_bytes()), value.map(str::as_bytes), "{element}");
         }
         assert_eq!(split(b"for=\"a,b\", for=c", b',').as_slice(), [&b"for=\"a,b\""[..], b" for=c"]);
+    }
+
+    #[test]
+    fn addresses_are_understood_as_proxies_write_them() {
+        for (text, meant) in [
+            ("192.0.2.1", Some("192.0.2.1:0")),
+            (" 192.0.2.1:80 ", Some("192.0.2.1:80")),
+            ("192.0.2.1:_hidden", Some("192.0.2.1:0")),
+            ("2001:db8::1", Some("[2001:db8::1]:0")),
+            ("[2001:db8::1]", Some("[2001:db8::1]:0")),
+            ("\"[2001:db8::1]:4711\"", Some("[2001:db8::1]:4711")),
+            ("fe80::1%eth0", Some("[fe80::1]:0")),
+            ("[fe80::1%2]:80", Some("[fe80::1]:80")),
+            ("::ffff:192.0.2.1", Some("192.0.2.1:0")),
+            ("[192.0.2.1", None),
+            ("[::1]80", None),
+            ("unknown", None),
+            ("_secret", None),
+            ("", None),
+            ("1.2.3", None),
+        ] {
+            assert_eq!(address(text.as_bytes()).map(|found| found.to_string()).as_deref(), meant, "{text}");
+        }
     }
 
     #[test]

@@ -150,6 +150,7 @@ pub fn lack_descriptors(faults: &Faults<io::Error>) -> bool {
 pub fn lacks(fault: &io::Error, to: &Address) -> bool {
     match (Errno::from_io_error(fault), to) {
         (Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS), _) => true,
+        (Some(Errno::AGAIN), Address::Ip(_)) => true, // the routing table is full: connect(2)
         (Some(Errno::ADDRNOTAVAIL), Address::Ip(to)) => has_source(*to),
         _ => false,
     }

@@ -98,8 +98,8 @@ impl<F: Fn(&Pool, usize, &Transition)> Watch<F> {
         if server.address_version() == version
             && let Some(transition) = server.health.observe(finding, SystemTime::now())
         {
-            if transition.to == State::Up {
-                server.passive.clear(); // it has proved good, which is said with the transition
+            if matches!(transition.to, State::Up | State::Down) {
+                server.passive.clear(); // from here on its checks have the say, as is said with the transition
             }
             (self.on_transition)(&self.pool, self.index, &transition);
         }
@@ -318,6 +318,18 @@ mod tests {
             reasons,
             ["first check passed: status 200", "2 checks failed: status 500", "check passed: status 200"]
         );
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn what_checks_decide_ends_an_ejection() {
+        for (status, state) in [(200, State::Up), (503, State::Down)] {
+            let servers = vec![server(&farm(Rc::new(status.into())).await, 1), server("10.0.0.1:80", 1)];
+            let pool = pool(servers, every(LONG));
+            let ejection = (0..3).find_map(|_| pool.connection_failed(0, "refused", SystemTime::now()));
+            assert!(ejection.is_some());
+            let (_checks, _) = start(&pool);
+            until(|| pool.servers[0].health.state() == state && !pool.servers[0].passive.is_ejected()).await;
+        }
     }
 
     #[tokio::test(flavor = "local")]

@@ -62,13 +62,19 @@ fn without_a_check_a_server_that_refuses_is_ejected_over_reloads_too_and_comes_b
     assert_eq!([log.matches("is ejected").count(), log.matches("takes exchanges again").count()], [1, 1], "{log}");
 }
 
+/// A listening socket that swallows connections once there is one that was not accepted.
+fn swallowing() -> Socket {
+    let silent = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    silent.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("bind");
+    silent.listen(0).expect("listen");
+    silent
+}
+
 // Every second request waited for the whole connect timeout, for ever.
 #[test]
 fn without_a_check_a_server_that_swallows_connections_is_ejected() {
     let farm = Farm::new(1, Manners::Keeping);
-    let silent = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    silent.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("bind");
-    silent.listen(0).expect("listen");
+    let silent = swallowing();
     let place = silent.local_addr().expect("address").as_socket().expect("of the internet");
     let _fills_the_queue = std::net::TcpStream::connect(place).expect("the one that fits");
     let (listening, address) = socket();
@@ -89,6 +95,25 @@ fn without_a_check_a_server_that_swallows_connections_is_ejected() {
         assert!(get(address).expect("an answer").starts_with("HTTP/1.1 200"));
     }
     assert_eq!(failed(), before, "no request goes there any more");
+}
+
+#[test]
+fn a_request_leaves_a_server_that_goes_down_while_it_waits_for_a_connection() {
+    let farm = Farm::new(1, Manners::Keeping);
+    let silent = swallowing();
+    let place = silent.local_addr().expect("address").as_socket().expect("of the internet");
+    let (listening, address) = socket();
+    // the first check is what fills the queue: it finds the server good, and no other one does
+    let check =
+        "check = \"connect\"\ncheck_interval = \"300ms\"\ncheck_timeout = \"300ms\"\nconnect_timeout = \"5min\"";
+    let config = farm.config(check).replace("servers = [", &format!("servers = [\"{place}\", "));
+    let run = Run::new(&config).socket("http", listening);
+    let _service = run.start();
+    let clients: Vec<_> = (0..4).map(|_| std::thread::spawn(move || get(address))).collect();
+    for client in clients {
+        let answer = client.join().expect("the client").expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
 }
 
 #[test]
