@@ -84,8 +84,8 @@ enum Command {
     Config(Effective),
     /// Show what runs: generations, servers, connections
     ///
-    /// For root, the user of the service and members of its group, segue, as `segue generations` and `segue diff` are.
-    /// What changes something is for the first two alone.
+    /// For root, the user of the service and members of its group, segue, as `segue generations` is. What changes
+    /// something is for the first two alone, and so is `segue diff`, which shows the configuration.
     ///
     /// For each generation: its state and since when, its process, the version of its binary, the hash of its
     /// configuration, and its connections: all that are open, those without an exchange, in an exchange, switched to

@@ -41,12 +41,13 @@ pub enum Wish {
 }
 
 impl Wish {
-    /// Whether it changes what serves. What does not is for members of the group, too.
+    /// Whether it only looks at what runs: for members of the group, too. The sources are not among that: a file of the
+    /// configuration may be one that they cannot read.
     #[must_use]
-    pub fn changes(self) -> bool {
+    pub fn only_looks(self) -> bool {
         match self {
-            Self::Reload | Self::ReloadWith(_) | Self::Confirmed => true,
-            Self::Status | Self::Sources => false,
+            Self::Reload | Self::ReloadWith(_) | Self::Confirmed | Self::Sources => false,
+            Self::Status => true,
         }
     }
 }

@@ -102,6 +102,10 @@ impl Clients {
 
     fn welcome(&mut self, socket: OwnedFd, now: Instant) {
         let may_change = may_change(&socket);
+        let lookers = self.connected.values().filter(|client| !client.may_change).count();
+        if !may_change && lookers >= MOST_LOOKERS {
+            return; // closed: they must not keep root from asking
+        }
         if let Ok(channel) = Channel::from_socket(socket) {
             self.last += 1;
             self.connected.insert(self.last, Client { channel, may_change, until: Some(now + TIME_TO_ASK) });
@@ -115,7 +119,7 @@ impl Clients {
             Ok(Received::Nothing) => None,
             Ok(Received::Message(request, _)) if request.protocol == PROTOCOL => {
                 client.until = None;
-                if request.wish.changes() && !client.may_change {
+                if !client.may_change && !request.wish.only_looks() {
                     let text = "only root and the user of the service may ask for that; members of its group may look";
                     self.reply(number, &Reply::Declined(text.to_owned()));
                     return None;
@@ -222,6 +226,8 @@ fn may_change(socket: &OwnedFd) -> bool {
 /// The file in the run directory that is locked.
 pub const LOCK: &str = "supervisor.lock";
 const MOST_CLIENTS: usize = 256;
+/// Of those that may only look.
+const MOST_LOOKERS: usize = 64;
 /// More callers than this wait in connect(2).
 const BACKLOG: i32 = 1024;
 const DEAF: Duration = Duration::from_millis(100);

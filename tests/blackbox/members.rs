@@ -39,7 +39,7 @@ fn members_of_the_group_of_the_service_may_look_and_change_nothing_and_others_no
         let output = asked_as(&run, group, command);
         assert!(output.status.success(), "{command:?} {}", String::from_utf8_lossy(&output.stderr));
     }
-    for command in [&["reload"][..], &["reload", "--force"], &["reload", "--confirmed"]] {
+    for command in [&["reload"][..], &["reload", "--force"], &["reload", "--confirmed"], &["diff"]] {
         let output = asked_as(&run, group, command);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && text.contains("only root and the user of the service"), "{text}");

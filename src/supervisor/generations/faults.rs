@@ -138,7 +138,11 @@ impl Generations {
         generation.state = State::Dying { until: None };
         match state {
             State::Starting { .. } | State::Entering { .. } => {
-                let why = format!("the worker of generation {number} {why}");
+                let mut why = format!("the worker of generation {number} {why}");
+                let connections = self.inside(number).connections;
+                if connections > 0 {
+                    why.push_str(&format!(", with {connections} connections that it had accepted already"));
+                }
                 let refused = Refused { cause: Cause::System, problems: vec![Problem::plain(&why)] };
                 self.not_started(number, refused, Verdict::Failed { why }, matches!(state, State::Entering { .. }));
             }

@@ -530,6 +530,25 @@ fn a_second_stop_kills_and_no_worker_died_by_that() {
     assert!(actions.contains(&Action::Exit(0)) && !died(&actions), "{actions:?}");
 }
 
+#[test]
+fn one_that_dies_as_it_begins_to_serve_is_said_with_the_connections_that_it_had_accepted() {
+    let mut machine = Machine::serving();
+    machine.handle(asked(Caller::Client(7)));
+    machine.build(2);
+    machine.generations.note_inside(2, Inside { connections: 81, busy: 3 });
+    let actions = machine.handle(Input::Exited(2, "was killed by SIGKILL".to_owned()));
+    let [(7, Verdict::Failed { why })] = verdicts(&actions)[..] else { panic!("{actions:?}") };
+    assert!(why.contains("81 connections"), "{why}");
+    machine.handle(Input::Exited(1, "was killed by SIGKILL".to_owned()));
+    machine.build(3);
+    let actions = machine.handle(Input::Exited(3, "was killed by SIGKILL".to_owned()));
+    let how = actions.iter().find_map(|action| match action {
+        Action::Log(Event::WorkerDied { how, .. }) => Some(how.as_str()),
+        _ => None,
+    });
+    assert!(how.is_some_and(|how| how.starts_with("as it began to serve")), "{how:?}");
+}
+
 fn died(actions: &[Action]) -> bool {
     actions.iter().any(|action| matches!(action, Action::Log(Event::WorkerDied { .. })))
 }
