@@ -1,7 +1,9 @@
 //! What clients see when something dies: as little as can be.
 
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
+use crate::support::knocking::Knocking;
 use crate::support::machine::Release;
 use crate::support::{farm, load, wait_for};
 
@@ -12,6 +14,7 @@ facts![
     a_server_that_dies_under_load_is_seen_by_no_client,
     a_broken_config_at_start_fails_visibly_and_the_next_start_works,
     a_client_of_a_service_that_cannot_start_waits_until_it_can,
+    with_journald_dns_and_a_check_silent_at_once_no_reload_kill_or_restart_refuses_a_client,
 ];
 
 /// A load that goes on when a connection breaks, and an answer is short: those of a killed process do.
@@ -119,4 +122,42 @@ fn a_client_of_a_service_that_cannot_start_waits_until_it_can(release: Release) 
     wait_for("the answer", Duration::from_secs(60), || {
         machine.run("cat /run/answer").stdout.contains("10.0.0.").then_some(())
     });
+}
+
+// Everything that the service asks for, silent at once. How long the first client waits after each blow is printed.
+fn with_journald_dns_and_a_check_silent_at_once_no_reload_kill_or_restart_refuses_a_client(release: Release) {
+    let machine = farm::machine(release);
+    // sockets stay in the network in which they were made
+    let silence = machine.place().run("silence", || async {
+        (UdpSocket::bind("127.0.0.1:53").expect("no DNS here"), TcpListener::bind("127.0.0.1:7").expect("a free port"))
+    });
+    let _silence = silence.join().expect("the sockets");
+    machine.write("/etc/resolv.conf", "nameserver 127.0.0.1\n");
+    let other = "[site.\"other.example\"]\nto = [\"backend.example:80\", \"127.0.0.1:7\"]\ncheck = \"GET /\"\n";
+    machine.configure(&format!("{}{other}", farm::CONFIG));
+    machine.ok("systemctl reload proxy");
+    farm::one_generation(&machine);
+    machine.ok("systemctl kill --signal STOP systemd-journald.service");
+    // fills what the kernel keeps for journald
+    load::once(&machine, "-k -n 5000 -c 50").assert_clean(5_000);
+
+    let knocking = Knocking::at(machine.place(), SocketAddr::from(([127, 0, 0, 1], 80)));
+    for blow in [
+        "segue reload --force >/run/verdict 2>&1 &",
+        "kill -KILL $(pgrep --newest --parent $(systemctl show proxy --value --property MainPID))",
+        "systemctl kill --kill-whom main --signal KILL proxy.service",
+        "systemctl restart --no-block proxy.service",
+    ] {
+        let ask = format!("curl --silent --show-error --fail --max-time 10 --output /dev/null {}", farm::URL);
+        let began = Instant::now();
+        machine.ok(&format!("{blow}\n{ask}"));
+        eprintln!("{blow}: the first client was answered after {:?}", began.elapsed());
+        wait_for("the service to be up", Duration::from_secs(60), || {
+            (machine.property("ActiveState") == "active" && !machine.workers().is_empty()).then_some(())
+        });
+        machine.ok(&ask);
+    }
+    machine.ok("systemctl kill --signal CONT systemd-journald.service");
+    let (opened, refused) = knocking.end();
+    assert!(refused.is_empty() && opened > 20, "{opened} connections were opened, others were not: {refused:?}");
 }
