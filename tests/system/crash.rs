@@ -148,7 +148,7 @@ fn with_journald_dns_and_a_check_silent_at_once_no_reload_kill_or_restart_refuse
         "systemctl kill --kill-whom main --signal KILL proxy.service",
         "systemctl restart --no-block proxy.service",
     ] {
-        let ask = format!("curl --silent --show-error --fail --max-time 10 --output /dev/null {}", farm::URL);
+        let ask = format!("curl --silent --show-error --fail --max-time 60 --output /dev/null {}", farm::URL);
         let began = Instant::now();
         machine.ok(&format!("{blow}\n{ask}"));
         eprintln!("{blow}: the first client was answered after {:?}", began.elapsed());
