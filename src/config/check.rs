@@ -20,6 +20,7 @@ pub fn check(merged: &Merged, complete: bool) -> (Option<Config>, Vec<Problem>) 
     let file = File::read(&merged.root, &mut report);
     rules::names(&file, &mut report);
     rules::addresses(&file, &mut report);
+    rules::trust(&file, &mut report);
     rules::hosts(&file, &mut report);
     rules::limits(&file, &mut report);
     let pools = Drafts::collect(&file, &mut report);

@@ -10,7 +10,7 @@ use super::problem::{Place, Problem, Severity};
 use super::report::{Report, quoted};
 use super::spot::Spot;
 use super::table::Given;
-use super::{Address, address, units};
+use super::{Address, TrustedProxy, address, units};
 
 /// Names that can stand in a socket unit, and only once.
 pub fn names(file: &File, report: &mut Report<'_>) {
@@ -34,6 +34,19 @@ pub fn names(file: &File, report: &mut Report<'_>) {
             report
                 .clash(&tcp.spot, message, &listen.spot, "the other one")
                 .help("a socket goes to the one listener with its name: give one of them another");
+        }
+    }
+}
+
+/// `"unix"` among the trusted proxies of a listener at an address of the network: no client of it comes that way.
+pub fn trust(file: &File, report: &mut Report<'_>) {
+    for listen in file.listen.values() {
+        let is_tcp = listen.table.address.as_ref().is_some_and(|given| matches!(given.value, Address::Ip(_)));
+        let trusted = listen.table.trusted_proxies.iter().flat_map(|given| &given.value);
+        for given in trusted.filter(|given| is_tcp && given.value == TrustedProxy::Unix) {
+            report
+                .warning(&given.spot, "no client of this listener comes over a unix socket")
+                .help("take it out, and write the networks of the proxies, such as \"127.0.0.0/8\" for this machine");
         }
     }
 }
