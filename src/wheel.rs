@@ -1,32 +1,36 @@
-//! Coarse deadlines for one thread: a slot for each 16 ms, visited only when somebody is in it.
+//! Coarse deadlines for one thread: a slot for each 16 ms, visited only when a deadline is filed in it.
 //!
 //! A deadline on the way of a request is moved several times a millisecond and almost never met. So moving it is
 //! one store ([`Alarm::set`]); the wheel finds out that it moved when the old slot comes round, and files it again.
+//!
+//! Deadlines within the next two seconds are filed by their tick, later ones by the two seconds that they are in, out
+//! of which they are filed by tick once that time comes: a connection that is idle for a minute is visited twice, not
+//! thirty times. An alarm that is dropped takes its filing along: short connections leave nothing behind.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-/// Length of a slot: the grain of every deadline.
+/// Length of a tick: the grain of every deadline.
 pub const GRAIN: Duration = Duration::from_millis(16);
-/// Two seconds of slots; a later deadline is filed anew every two seconds. A farther horizon would keep the filings of
-/// alarms that are gone for as long, one for each short connection.
-const SLOTS: usize = 128;
+/// Slots by tick, two seconds of them; and as many slots of two seconds each. A deadline beyond those four minutes is
+/// filed anew every four minutes.
+const SLOTS: u64 = 128;
 const NEVER: u64 = u64::MAX;
 
 /// The deadlines of one thread. One task drives it with [`Wheel::run`].
 pub struct Wheel {
     started: Instant,
-    slots: RefCell<Vec<Vec<Weak<Entry>>>>,
+    /// The slots by tick, then those of [`SLOTS`] ticks each.
+    slots: RefCell<Vec<Vec<Rc<Entry>>>>,
     /// The tick up to which every slot has been visited.
     visited: Cell<u64>,
     /// The tick that the driver sleeps until.
     next: Cell<u64>,
-    filed: Cell<usize>,
     driver: RefCell<Option<Waker>>,
 }
 
@@ -39,8 +43,10 @@ pub struct Alarm {
 struct Entry {
     /// The tick at which the alarm is due; `NEVER` when it is off.
     due: Cell<u64>,
-    /// The tick under which the wheel has it; `NEVER` when it has not.
+    /// The tick at which its slot is visited; `NEVER` when it is in none.
     filed: Cell<u64>,
+    /// Its slot, and where it is in there.
+    place: Cell<(usize, usize)>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -50,10 +56,9 @@ impl Wheel {
     pub fn new() -> Rc<Self> {
         Rc::new(Self {
             started: Instant::now(),
-            slots: RefCell::new(vec![Vec::new(); SLOTS]),
+            slots: RefCell::new((0..2 * SLOTS).map(|_| Vec::new()).collect()),
             visited: Cell::new(0),
             next: Cell::new(NEVER),
-            filed: Cell::new(0),
             driver: RefCell::new(None),
         })
     }
@@ -61,8 +66,8 @@ impl Wheel {
     /// A deadline that is off.
     #[must_use]
     pub fn alarm(self: &Rc<Self>) -> Alarm {
-        let entry = Entry { due: Cell::new(NEVER), filed: Cell::new(NEVER), waker: RefCell::new(None) };
-        Alarm { wheel: self.clone(), entry: Rc::new(entry) }
+        let (due, filed, place) = (Cell::new(NEVER), Cell::new(NEVER), Cell::default());
+        Alarm { wheel: self.clone(), entry: Rc::new(Entry { due, filed, place, waker: RefCell::new(None) }) }
     }
 
     /// Waits for `after`, in the wheel's grain.
@@ -87,7 +92,7 @@ impl Wheel {
                 }
                 if next != sleeps_until {
                     sleeps_until = next;
-                    sleep.as_mut().reset(self.started + GRAIN * u32::try_from(next).unwrap_or(u32::MAX));
+                    sleep.as_mut().reset(self.begin_of(next));
                 }
                 if std::future::Future::poll(sleep.as_mut(), cx).is_pending() {
                     return Poll::Pending;
@@ -110,12 +115,26 @@ impl Wheel {
         (self.started.elapsed().as_millis() / GRAIN.as_millis()) as u64
     }
 
+    /// When a tick begins, however long the thread has been running.
+    fn begin_of(&self, tick: u64) -> Instant {
+        self.started + Duration::from_millis(tick.saturating_mul(GRAIN.as_millis() as u64))
+    }
+
     fn file(&self, entry: &Rc<Entry>, due: u64) {
-        // beyond the horizon: into the farthest slot, and filed again from there
-        let tick = due.clamp(self.visited.get() + 1, self.visited.get() + SLOTS as u64 - 1);
+        let visited = self.visited.get();
+        let due = due.max(visited + 1);
+        let (slot, tick) = if due - visited < SLOTS {
+            (due % SLOTS, due)
+        } else {
+            // beyond the horizon: into the farthest slot, and filed again from there
+            let span = (due / SLOTS).min(visited / SLOTS + SLOTS - 1);
+            (SLOTS + span % SLOTS, span * SLOTS)
+        };
+        let mut slots = self.slots.borrow_mut();
+        let filings = &mut slots[slot as usize];
         entry.filed.set(tick);
-        self.slots.borrow_mut()[(tick % SLOTS as u64) as usize].push(Rc::downgrade(entry));
-        self.filed.set(self.filed.get() + 1);
+        entry.place.set((slot as usize, filings.len()));
+        filings.push(entry.clone());
         if tick < self.next.get() {
             self.next.set(tick);
             if let Some(driver) = &*self.driver.borrow() {
@@ -124,54 +143,63 @@ impl Wheel {
         }
     }
 
+    /// Takes an entry out of its slot, if it is in one.
+    fn take_out(&self, entry: &Entry) {
+        if entry.filed.replace(NEVER) == NEVER {
+            return;
+        }
+        let (slot, index) = entry.place.get();
+        let mut slots = self.slots.borrow_mut();
+        let taken = slots[slot].swap_remove(index);
+        if let Some(moved) = slots[slot].get(index) {
+            moved.place.set((slot, index));
+        }
+        drop(slots);
+        drop(taken);
+    }
+
     fn visit(&self) {
         let now = self.now();
         if now < self.next.get() {
             return;
         }
-        let from = self.visited.get() + 1;
-        let to = now.min(self.visited.get() + SLOTS as u64 - 1);
-        self.visited.set(now);
-        for tick in from..=to {
-            let slot = (tick % SLOTS as u64) as usize;
-            if self.slots.borrow()[slot].is_empty() {
-                continue;
-            }
-            let entries = std::mem::take(&mut self.slots.borrow_mut()[slot]);
-            self.filed.set(self.filed.get() - entries.len());
-            for entry in entries.iter().filter_map(Weak::upgrade) {
-                self.visit_entry(&entry, tick, now);
-            }
+        let before = self.visited.replace(now);
+        let ticks = (before + 1..=now).take(SLOTS as usize).map(|tick| tick % SLOTS);
+        let spans = (before / SLOTS + 1..=now / SLOTS).take(SLOTS as usize).map(|span| SLOTS + span % SLOTS);
+        for slot in ticks.chain(spans) {
+            self.visit_slot(slot as usize, now);
         }
         self.next.set(self.next_filed());
     }
 
-    fn visit_entry(&self, entry: &Rc<Entry>, tick: u64, now: u64) {
-        if entry.filed.get() != tick {
-            return; // filed anew since, under an earlier tick
-        }
-        entry.filed.set(NEVER);
-        let due = entry.due.get();
-        if due == NEVER {
+    fn visit_slot(&self, slot: usize, now: u64) {
+        if self.slots.borrow()[slot].is_empty() {
             return;
         }
-        if due > now {
-            return self.file(entry, due);
+        let entries = std::mem::take(&mut self.slots.borrow_mut()[slot]);
+        for entry in &entries {
+            entry.filed.set(NEVER); // of all of them, before any owner hears of it
         }
-        if let Some(waker) = entry.waker.borrow_mut().take() {
-            waker.wake();
+        for entry in entries {
+            match entry.due.get() {
+                NEVER => {}
+                due if due > now => self.file(&entry, due),
+                _ => {
+                    let waker = entry.waker.borrow_mut().take();
+                    waker.into_iter().for_each(Waker::wake);
+                }
+            }
         }
     }
 
+    /// The tick at which the next slot is visited that is not empty.
     fn next_filed(&self) -> u64 {
-        if self.filed.get() == 0 {
-            return NEVER;
-        }
         let slots = self.slots.borrow();
         let visited = self.visited.get();
-        (visited + 1..visited + SLOTS as u64)
-            .find(|tick| !slots[(tick % SLOTS as u64) as usize].is_empty())
-            .unwrap_or(NEVER)
+        let by_tick = (visited + 1..visited + SLOTS).find(|tick| !slots[(tick % SLOTS) as usize].is_empty());
+        let first = visited / SLOTS + 1;
+        let by_span = (first..first + SLOTS).find(|span| !slots[(SLOTS + span % SLOTS) as usize].is_empty());
+        by_tick.unwrap_or(NEVER).min(by_span.map_or(NEVER, |span| span * SLOTS))
     }
 }
 
@@ -190,7 +218,7 @@ impl Alarm {
     fn set_tick(&self, due: u64) {
         self.entry.due.set(due);
         if due < self.entry.filed.get() {
-            // the filing under the later tick remains, and is passed over when its slot comes
+            self.wheel.take_out(&self.entry);
             self.wheel.file(&self.entry, due);
         }
     }
@@ -229,6 +257,12 @@ impl Alarm {
         }
         self.watch(cx);
         Poll::Pending
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.wheel.take_out(&self.entry);
     }
 }
 
@@ -285,5 +319,101 @@ mod tests {
         alarm.off();
         let waited = tokio::time::timeout(Duration::from_secs(60), poll_fn(|cx| alarm.poll_due(cx)));
         assert!(within(&wheel, waited).await.is_err());
+    }
+
+    /// How often the driver is polled while `future` runs.
+    async fn turns(wheel: &Rc<Wheel>, future: impl Future<Output = ()>) -> u32 {
+        let mut turns = 0;
+        let mut driver = std::pin::pin!(wheel.clone().run());
+        let counted = poll_fn(|cx| {
+            turns += 1;
+            driver.as_mut().poll(cx)
+        });
+        tokio::select! {
+            biased;
+            () = counted => unreachable!("the wheel runs for ever"),
+            () = future => {}
+        }
+        turns
+    }
+
+    fn filings(wheel: &Wheel) -> usize {
+        wheel.slots.borrow().iter().map(Vec::len).sum()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_far_deadline_costs_a_visit_or_two_and_not_one_every_two_seconds() {
+        let wheel = Wheel::new();
+        let turns = turns(&wheel, wheel.sleep(Duration::from_secs(200))).await;
+        assert!(turns <= 6, "the driver ran {turns} times");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_deadline_is_met_in_its_grain_however_far_it_is() {
+        let wheel = Wheel::new();
+        for millis in [1, 16, 2000, 2031, 2032, 2048, 2049, 4096, 59_999, 262_143, 262_144, 262_160, 600_000, 7_200_000]
+        {
+            let (started, after) = (Instant::now(), Duration::from_millis(millis));
+            within(&wheel, wheel.sleep(after)).await;
+            let took = started.elapsed();
+            assert!(took >= after && took <= after + 2 * GRAIN + Duration::from_millis(1), "{after:?}: {took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_deadlines_moved_at_random_are_all_met() {
+        let wheel = Wheel::new();
+        let alarms: Vec<_> = (0..500).map(|_| wheel.alarm()).collect();
+        let mut random = 1_u64;
+        for _ in 0..20 {
+            for alarm in &alarms {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                alarm.set(Duration::from_millis((random >> 33) % 400_000));
+            }
+            within(&wheel, wheel.sleep(Duration::from_secs(3))).await;
+        }
+        let all = async {
+            for alarm in &alarms {
+                poll_fn(|cx| alarm.poll_due(cx)).await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(401), all);
+        within(&wheel, ended).await.expect("each one goes off in its time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_that_is_dropped_leaves_no_filing() {
+        let wheel = Wheel::new();
+        let mut alarms: Vec<_> = (0..100).map(|_| wheel.alarm()).collect();
+        for (number, alarm) in alarms.iter().enumerate() {
+            alarm.set(Duration::from_millis(700 * number as u64));
+            alarm.set(Duration::from_millis(300 * number as u64));
+        }
+        assert_eq!(filings(&wheel), 100);
+        alarms.retain({
+            let mut number = 0;
+            move |_| {
+                number += 1;
+                number % 3 == 0
+            }
+        });
+        assert_eq!(filings(&wheel), 33);
+        drop(alarms);
+        assert_eq!(filings(&wheel), 0);
+    }
+
+    /// A number of ticks beyond 32 bits is 795 days and more.
+    #[tokio::test(start_paused = true)]
+    async fn after_years_of_running_deadlines_are_met_and_the_driver_sleeps_in_between() {
+        let wheel = Wheel::new();
+        for _ in 0..5 {
+            tokio::time::advance(Duration::from_secs(300 * 24 * 3600)).await;
+            let started = Instant::now();
+            let turns = turns(&wheel, wheel.sleep(Duration::from_secs(10))).await;
+            let took = started.elapsed();
+            assert!(took >= Duration::from_secs(10) && took <= Duration::from_millis(10_040), "{took:?}");
+            assert!(turns <= 6, "the driver ran {turns} times");
+        }
+        assert!(wheel.now() > u64::from(u32::MAX));
     }
 }
