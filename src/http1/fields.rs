@@ -1,5 +1,7 @@
 //! Field names and values: which bytes they may hold, which fields go no further than one connection.
 
+use std::collections::HashSet;
+
 use http::header::HeaderName;
 use smallvec::SmallVec;
 
@@ -12,8 +14,20 @@ pub struct ConnectionOptions {
     pub keep_alive: bool,
     /// `upgrade` stands there.
     pub upgrade: bool,
-    names: SmallVec<[HeaderName; 2]>,
+    names: Names,
 }
+
+/// Names of fields, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Names {
+    /// Few enough that a walk over them is the shortest way.
+    Few(SmallVec<[HeaderName; 2]>),
+    /// A sender may put thousands of them into one head, which must not cost the square of that.
+    Many(HashSet<HeaderName>),
+}
+
+/// Most names that are walked over.
+const FEW: usize = 8;
 
 impl ConnectionOptions {
     /// Reads the values of every `Connection` field.
@@ -40,21 +54,45 @@ impl ConnectionOptions {
     /// to remove on the way: framing, routing, credentials, content.
     #[must_use]
     pub fn names(&self, name: &[u8]) -> bool {
-        self.names.iter().any(|named| named.as_str().as_bytes().eq_ignore_ascii_case(name))
+        self.names.has(name)
     }
 
     /// Whether any field was named at all.
     #[must_use]
     pub fn names_any(&self) -> bool {
-        !self.names.is_empty()
+        !matches!(&self.names, Names::Few(names) if names.is_empty())
     }
 
     fn add_name(&mut self, option: &[u8]) {
         if let Ok(name) = HeaderName::from_bytes(option)
             && !is_protected(&name)
         {
-            self.names.push(name);
+            self.names.add(name);
         }
+    }
+}
+
+impl Names {
+    fn add(&mut self, name: HeaderName) {
+        match self {
+            Self::Few(names) if names.contains(&name) => {}
+            Self::Few(names) if names.len() < FEW => names.push(name),
+            Self::Few(names) => *self = Self::Many(names.drain(..).chain([name]).collect()),
+            Self::Many(names) => drop(names.insert(name)),
+        }
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        match self {
+            Self::Few(names) => names.iter().any(|named| named.as_str().as_bytes().eq_ignore_ascii_case(name)),
+            Self::Many(names) => HeaderName::from_bytes(name).is_ok_and(|name| names.contains(&name)),
+        }
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::Few(SmallVec::new())
     }
 }
 
@@ -329,6 +367,19 @@ mod tests {
 
     fn name(text: &str) -> HeaderName {
         text.parse().expect("a field name")
+    }
+
+    #[test]
+    fn thousands_of_connection_options_are_kept_in_a_set_and_the_same_one_again_takes_no_room() {
+        let many: Vec<String> = (0..5000).map(|number| format!("X-{number}")).collect();
+        let mut options = ConnectionOptions::of([many.join(", ").as_bytes(), b"x-7, CLOSE, host"].into_iter());
+        assert!(matches!(&options.names, Names::Many(names) if names.len() == 5000));
+        assert!(options.close && options.names_any());
+        for (name, is_named) in [("x-0", true), ("X-4999", true), ("x-5000", false), ("host", false), ("", false)] {
+            assert_eq!(options.names(name.as_bytes()), is_named, "{name}");
+        }
+        options = ConnectionOptions::of(std::iter::repeat_n(&b"x-a,X-A,x-b"[..], 5000));
+        assert!(matches!(&options.names, Names::Few(names) if names.len() == 2));
     }
 
     #[test]
