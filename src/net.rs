@@ -11,12 +11,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::Address;
+use crate::sys;
 
 /// A connected stream socket, registered with the runtime of the thread that made it.
 #[derive(Debug)]
@@ -25,6 +27,20 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A unix stream socket.
     Unix(UnixStream),
+}
+
+/// How far the other end of a connection has gone, whether what it sent was read or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// It is there.
+    None,
+    /// It has closed its sending side, after the bytes that are unread.
+    Finished {
+        /// How many there are.
+        unread: u64,
+    },
+    /// It has reset the connection.
+    Gone,
 }
 
 macro_rules! each {
@@ -104,6 +120,14 @@ impl Stream {
         }
     }
 
+    /// Registers the socket anew: the poller tells again what it has told already.
+    ///
+    /// # Errors
+    /// When the runtime is gone.
+    pub fn watch_again(self) -> io::Result<Self> {
+        Self::from_fd(self.into_fd()?)
+    }
+
     /// Our end's address and port, as a client of HTTP would write them; a unix socket is on this host.
     #[must_use]
     pub fn reached_at(&self) -> String {
@@ -154,6 +178,42 @@ impl Stream {
     pub fn is_silent(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         matches!(rustix::net::recv(self.as_fd(), &mut [0; 1], flags), Err(Errno::AGAIN))
+    }
+
+    /// Whether the kernel has room to take `bytes` of them at once and some to spare. Costs a system call.
+    #[must_use]
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        sys::send_room(self.as_fd()).is_ok_and(|room| room >= 2 * bytes)
+    }
+
+    /// Forgets that there is something to read, so that [`Stream::poll_read_ready`] tells of news alone. What is there
+    /// already is read with [`Stream::recv`] from then on, until that says `WouldBlock`.
+    pub fn forget_readable(&self) {
+        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = each!(self, socket => socket.try_io(tokio::io::Interest::READABLE, nothing));
+    }
+
+    /// Reads what is there, whatever the poller knows of it.
+    ///
+    /// # Errors
+    /// Whatever `recv(2)` says, `WouldBlock` when nothing is there.
+    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::net::recv(self, buffer, RecvFlags::DONTWAIT)?.0)
+    }
+
+    /// How far the other end has gone, asked of the kernel.
+    #[must_use]
+    pub fn departure(&self) -> Departure {
+        let mut polled = [PollFd::new(self, PollFlags::RDHUP)];
+        let _ = rustix::event::poll(&mut polled, Some(&Timespec::default())); // a failure says nothing of the socket
+        let told = polled[0].revents();
+        if told.intersects(PollFlags::HUP | PollFlags::ERR) {
+            return Departure::Gone;
+        }
+        if !told.contains(PollFlags::RDHUP) {
+            return Departure::None;
+        }
+        Departure::Finished { unread: rustix::io::ioctl_fionread(self).unwrap_or(u64::MAX) }
     }
 
     /// Reads what is there into the spare capacity of `buffer`.

@@ -75,6 +75,29 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
+/// How many bytes more the kernel takes for a socket before it has to wait for the other end: the difference of what
+/// `SO_MEMINFO` says of its send buffer (`linux/sock_diag.h`). It counts what the kernel needs for the bytes, which is
+/// more than they are.
+///
+/// # Errors
+/// Whatever `getsockopt(2)` says.
+pub fn send_room(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    const ALLOCATED: usize = 2;
+    const LIMIT: usize = 3;
+    const QUEUED: usize = 5;
+    let mut numbers = [0_u32; 9];
+    let mut len = size_of::<[u32; 9]>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes to `numbers`, which is as long.
+    let failed = unsafe {
+        let numbers = numbers.as_mut_ptr().cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, numbers, &raw mut len)
+    };
+    if failed != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(numbers[LIMIT].saturating_sub(numbers[ALLOCATED].max(numbers[QUEUED])) as usize)
+}
+
 /// Numbers in memory that other processes can read as a file, also after this one was killed.
 #[derive(Debug)]
 pub struct SharedNumbers {

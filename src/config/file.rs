@@ -29,7 +29,8 @@ table! {
         /// `"127.0.0.1:8080"`, `"[::1]:8080"`, or `"unix:/run/segue/NAME.sock"`,
         /// to which only root and the user of the service can connect (for others: a socket unit with `SocketMode=`).
         address: Address = Unset("the socket that systemd passes"),
-        /// Client connections open at once. More wait in the backlog of the kernel until one closes.
+        /// Client connections open at once. For one more the connection is closed that has been idle longest; while none
+        /// is idle, it waits in the backlog of the kernel.
         max_connections: Whole<1, 10_000_000> = Number(65_536),
         /// From the first byte of a request head to its last. After it: 408.
         header_timeout: Duration = Text("10s"),
@@ -138,7 +139,8 @@ table! {
         listen: Address = Unset("the socket that systemd passes"),
         /// The name of a `[pool.NAME]`, or a list of servers as in `servers` of a pool.
         to: To = Required("[\"10.0.0.31:5432\"]"),
-        /// Client connections open at once. More wait in the backlog of the kernel until one closes.
+        /// Client connections open at once. For one more the connection is closed that has been idle longest; while none
+        /// is idle, it waits in the backlog of the kernel.
         max_connections: Whole<1, 10_000_000> = Number(65_536),
     }
 }

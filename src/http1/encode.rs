@@ -88,6 +88,14 @@ pub fn content_length(out: &mut impl BufMut, length: u64) {
     raw_field(out, "content-length", itoa::Buffer::new().format(length).as_bytes());
 }
 
+/// Writes the size of a chunk into a head of eight digits and CRLF, which has its place already.
+pub fn fixed_chunk_head(out: &mut [u8], len: usize) {
+    let digits = out.iter_mut().take(8).rev();
+    for (place, digit) in digits.enumerate() {
+        *digit = b"0123456789abcdef"[(len >> (4 * place)) & 15];
+    }
+}
+
 /// The line before the payload of a chunk. `length` is not 0: that would end the body.
 pub fn chunk_head(out: &mut impl BufMut, length: usize) {
     debug_assert!(length > 0, "an empty chunk ends the body");

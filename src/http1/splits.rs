@@ -117,6 +117,18 @@ fn parse_in_pieces(
     Ok((None, buffer.to_vec()))
 }
 
+/// The payload, moved together piece by piece.
+fn merge_in_pieces(message: &[u8], ends: &[usize]) -> Result<Vec<u8>, ChunkFault> {
+    let (mut scanner, mut payload, mut consumed) = (Scanner::new(), Vec::new(), 0);
+    for &end in ends {
+        let mut piece = message[consumed..end.max(consumed)].to_vec();
+        let scan = scanner.merge(&mut piece)?;
+        payload.extend_from_slice(&piece[..scan.payload]);
+        consumed += scan.consumed;
+    }
+    Ok(payload)
+}
+
 fn scan_in_pieces(message: &[u8], ends: &[usize]) -> Result<Scan, ChunkFault> {
     let (mut scanner, mut total) = (Scanner::new(), Scan::default());
     for &end in ends {
@@ -222,6 +234,10 @@ proptest! {
         let (whole, cut) = ([message.len()], ends(&message, &cuts));
         let scan = scan_in_pieces(&message, &whole);
         prop_assert_eq!(scan_in_pieces(&message, &cut), scan);
+        prop_assert_eq!(merge_in_pieces(&message, &cut), merge_in_pieces(&message, &whole));
+        if let (Ok(payload), Ok(body)) = (merge_in_pieces(&message, &cut), decode_in_pieces(&message, &whole)) {
+            prop_assert_eq!(payload, body.payload);
+        }
         let body = decode_in_pieces(&message, &whole);
         prop_assert_eq!(&decode_in_pieces(&message, &cut), &body);
         match (scan, body) {

@@ -28,6 +28,7 @@ use super::limits::{Limits, Permit};
 use super::way::{Proxy, Way};
 use crate::net::{self, Stream};
 use crate::observe::record::Index;
+use crate::proxy::parked::Parked;
 use crate::proxy::{Client, Thread};
 use crate::sys;
 
@@ -51,6 +52,7 @@ pub struct Acceptor {
     socket: Rc<Socket>,
     task: JoinHandle<()>,
     limits: Arc<Limits>,
+    parked: Arc<Parked>,
 }
 
 /// The listening socket, as long as this thread watches it.
@@ -94,12 +96,13 @@ impl Acceptor {
         let _ = net::keep_alive(&socket, thread.plan.config.worker.tcp_keep_alive);
         let socket = sys::watch_readable(socket)?;
         let socket = Rc::new(Socket(RefCell::new(Some(socket))));
-        limits.enter();
+        limits.enter(&thread.parked);
         let (stalled, full) = (Seldom::default(), Seldom::default());
+        let parked = thread.parked.clone();
         let accepting =
             Accepting { thread, listener, kind, socket: socket.clone(), limits: limits.clone(), stalled, full };
         let task = tokio::task::spawn_local(accepting.run::<W>());
-        Ok(Self { socket, task, limits })
+        Ok(Self { socket, task, limits, parked })
     }
 
     /// Stops accepting before it returns, and gives the socket back as it came.
@@ -114,7 +117,7 @@ impl Drop for Acceptor {
         // the task may be waiting for something else; it must not be what takes the socket out of the poller
         self.socket.0.take();
         self.task.abort();
-        self.limits.leave();
+        self.limits.leave(&self.parked);
     }
 }
 
@@ -196,15 +199,15 @@ impl Accepting {
         self.thread.clients.len() > share + share / 8 + AHEAD
     }
 
-    /// At the limit nothing is accepted: connections wait in the backlog, and those that are open make room with
-    /// their next response.
+    /// At the limit nothing is accepted before there is room: connections wait in the backlog, the one that has been idle
+    /// longest is closed for them, and those that are busy make room with their next response.
     async fn wait_for_permit(&self) -> Option<Permit> {
         if self.full.is_due() {
             let (limit, value) = self.limits.reached();
             self.thread.limit_reached(self.listener, limit, value);
         }
         let _full = self.thread.full();
-        self.limits.take().await
+        self.limits.take(self.listener).await
     }
 
     fn open<W: Way>(&self, stream: Stream, peer: Option<SocketAddr>, permit: Permit) {

@@ -8,6 +8,8 @@
 //!                 │ └─another generation takes it──▶ Busy: hand-over ──┐        │
 //!                 └────────────it does not─────────────────┘           └────────┴──▶ moved
 //! ```
+//! A parked connection that makes room for another one is closed at once.
+//!
 //! A connection that another generation began starts as parked, in requests when part of one was read already, or as
 //! a tunnel.
 //!
@@ -30,6 +32,7 @@ use super::serve::{Served, Serving};
 use super::way::{Local, Way};
 use crate::net::Stream;
 use crate::proxy::client::{Place, Trouble};
+use crate::proxy::parked::Making;
 use crate::proxy::tunnel::{Left, Tunnel};
 use crate::proxy::{Client, Thread};
 
@@ -55,6 +58,8 @@ pub enum End {
     Announced,
     /// We closed it because nothing came for too long.
     Idle,
+    /// We closed it while nothing was open on it, because a limit was reached and another one came.
+    Evicted,
     /// We refused what came, and said so.
     Refused,
     /// The head of a request did not come whole in time, and we said so.
@@ -81,7 +86,9 @@ pub(super) struct Connection<W> {
     kind: Kind,
     state: State,
     _place: Place,
-    _permit: Permit,
+    permit: Permit,
+    /// Dropped after the permit, for which the new connection waits.
+    making: Option<Making>,
 }
 
 /// What came from another generation.
@@ -105,7 +112,7 @@ impl<W: Way> Connection<W> {
             Kind::Http(listener) => State::Parked(stream, serving.stay(listener)),
             Kind::Tcp(tcp) => State::Busy(Box::pin(serving.clone().relay(tcp, stream))),
         };
-        Self { serving, kind, state, _place: place, _permit: permit }
+        Self { serving, kind, state, _place: place, permit, making: None }
     }
 
     /// A connection that another generation began, with what was read of its next request.
@@ -122,7 +129,7 @@ impl<W: Way> Connection<W> {
         let arrival = arrival(&client)?;
         let place = thread.clients.add(&client);
         let serving = Serving::new(thread, &client);
-        let mut connection = Self { serving, kind, state: State::Closed, _place: place, _permit: permit };
+        let mut connection = Self { serving, kind, state: State::Closed, _place: place, permit, making: None };
         connection.state = match arrival {
             Arrival::Idle(stream, ahead) => connection.resting(stream, ahead),
             Arrival::Tunnel(stream, tunnel) => {
@@ -136,7 +143,8 @@ impl<W: Way> Connection<W> {
         loop {
             match &mut self.state {
                 State::Parked(stream, stay) => {
-                    let unparked = std::task::ready!(self.serving.poll_stay(stay, stream, cx));
+                    let enters = || self.permit.is_idle();
+                    let unparked = std::task::ready!(self.serving.poll_stay(stay, stream, cx, enters));
                     if let Some(end) = self.unpark(unparked) {
                         return Poll::Ready(end);
                     }
@@ -179,6 +187,10 @@ impl<W: Way> Connection<W> {
             Unparked::Idle => self.state = State::Busy(Box::pin(serving.farewell(stream, End::Idle))),
             Unparked::Moves(heir) => {
                 self.state = State::Busy(Box::pin(serving.hand_over(stream, BytesMut::new(), heir)));
+            }
+            Unparked::MakesRoom(making) => {
+                self.making = Some(making);
+                return Some(End::Evicted);
             }
             Unparked::Closed => return Some(End::ClientDone),
             Unparked::Lost => return Some(End::ClientLost),

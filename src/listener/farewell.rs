@@ -2,12 +2,11 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::net::Stream;
@@ -27,8 +26,8 @@ pub(super) const PATIENT: Patience = Patience { whole: Duration::from_secs(30), 
 /// The generation is at its deadline.
 pub(super) const BRIEF: Patience = Patience { whole: Duration::from_secs(1), quiet: Duration::from_millis(500) };
 
-/// Bytes read at once, to be thrown away.
-const ROOM: usize = 64 * 1024;
+/// Bytes read at once, to be thrown away; on the stack, for there may be thousands of clients that linger.
+const ROOM: usize = 8 * 1024;
 
 /// Writes all of `bytes`, within `timeout` all in all.
 ///
@@ -63,14 +62,14 @@ pub(super) async fn linger(client: &Client, stream: &mut Stream, patience: Patie
     }
     let until = Instant::now() + patience.whole;
     client.alarm.set(patience.quiet);
-    let mut buffer = BytesMut::with_capacity(ROOM);
     poll_fn(|cx| {
+        let mut scrap = [0; ROOM];
         // the runtime makes a client that never pauses wait for the others now and then
         while Instant::now() < until {
-            buffer.clear();
-            match pin!(stream.read_buf(&mut buffer)).poll(cx) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(_)) => client.alarm.set(patience.quiet),
+            let mut read = ReadBuf::new(&mut scrap);
+            match Pin::new(&mut *stream).poll_read(cx, &mut read) {
+                Poll::Ready(Ok(())) if !read.filled().is_empty() => client.alarm.set(patience.quiet),
+                Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return client.alarm.poll_due(cx),
             }
         }

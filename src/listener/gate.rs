@@ -14,6 +14,8 @@
 //!      └──────────────────── exchange closed, response flushed ───────────────────┘
 //! ```
 
+mod body;
+
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -34,6 +36,7 @@ use crate::http1::request::{Framing, HeadSearch, Limits, Refusal, RequestHead};
 use crate::net::Stream;
 use crate::proxy::client::{HeadSeen, Trouble};
 use crate::proxy::{Client, Thread};
+use crate::upstream::connection::takes_whole_read;
 
 /// How long a connection stays with hyper after its last response: a client in full swing is back sooner.
 const QUIET: Duration = Duration::from_millis(16);
@@ -59,6 +62,10 @@ pub(super) struct Gate {
     released: usize,
     /// The client has closed its sending side.
     finished: bool,
+    /// Bytes may be there of which the poller says nothing.
+    unwatched: bool,
+    /// The client has closed its sending side, and perhaps all of its body is there.
+    departing: bool,
     /// The client said that its request is the last one.
     last: bool,
     waits: Waits,
@@ -143,6 +150,8 @@ impl Gate {
             held: first,
             released: 0,
             finished: false,
+            unwatched: false,
+            departing: false,
             last: false,
             waits: Waits::default(),
             splice: Splice::default(),
@@ -150,7 +159,10 @@ impl Gate {
     }
 
     /// Takes the gate apart, once hyper has let go of it.
-    pub(super) fn take_apart(mut self) -> Remains {
+    ///
+    /// # Errors
+    /// When the socket cannot be watched as before.
+    pub(super) fn take_apart(mut self) -> io::Result<Remains> {
         self.waits.end(Side::Read, &self.client.alarm);
         self.waits.end(Side::Write, &self.client.alarm);
         let is_whole = matches!(self.position, Position::Between | Position::Answering) && self.held.is_empty();
@@ -158,7 +170,8 @@ impl Gate {
             Position::Over(over) => Some(over),
             _ => None,
         };
-        Remains { stream: self.stream, over, held: self.held, may_receive: !(self.finished || self.last && is_whole) }
+        let stream = if self.unwatched { self.stream.watch_again()? } else { self.stream };
+        Ok(Remains { stream, over, held: self.held, may_receive: !(self.finished || self.last && is_whole) })
     }
 
     fn settings(&self) -> &Listener {
@@ -245,39 +258,6 @@ impl Gate {
         }
     }
 
-    fn poll_body(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Position::Body(Rest::Broken(fault)) = self.position {
-            return Poll::Ready(Err(self.broken(fault)));
-        }
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
-                self.finished = true;
-                Poll::Ready(Err(self.lost(io::ErrorKind::UnexpectedEof.into())))
-            }
-            Poll::Ready(Ok(())) => {
-                self.end_wait(Side::Read);
-                let passed = self.take_body(buffer.filled());
-                if let (0, Position::Body(Rest::Broken(fault))) = (passed, &self.position) {
-                    let fault = *fault;
-                    return Poll::Ready(Err(self.broken(fault)));
-                }
-                self.held.extend_from_slice(&buffer.filled()[passed..]);
-                buffer.set_filled(passed);
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(fault)) => Poll::Ready(Err(self.lost(fault))),
-            Poll::Pending => {
-                let timeout = self.settings().body_timeout;
-                self.begin_wait(Side::Read, timeout);
-                if self.is_over(Side::Read) {
-                    self.client.note(Trouble::ClientTimeout);
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
-                Poll::Pending
-            }
-        }
-    }
-
     /// The request was read whole; hyper looks whether the client is still there.
     ///
     /// A client that sent its request and closed its sending side gets its answer: that end is kept from hyper.
@@ -305,11 +285,6 @@ impl Gate {
         let read = ready!(pin!(self.stream.read_buf(&mut self.held)).poll(cx))?;
         self.finished = read == 0;
         Poll::Ready(Ok(read))
-    }
-
-    fn broken(&self, fault: ChunkFault) -> io::Error {
-        self.client.note(Trouble::BadBody(fault.rule()));
-        io::Error::new(io::ErrorKind::InvalidData, fault)
     }
 }
 
@@ -409,7 +384,11 @@ impl Gate {
                     Framing::Length(length) => Position::Body(Rest::Length(length)),
                     Framing::Chunked => Position::Body(Rest::Chunked(Scanner::new())),
                 };
-                Look::Pass { head: facts, body: self.take_body(&bytes[facts.len..]) }
+                let body = match self.position {
+                    Position::Body(Rest::Chunked(_)) => 0, // which is given when hyper asks for more, as one chunk
+                    _ => self.take_body(&bytes[facts.len..]),
+                };
+                Look::Pass { head: facts, body }
             }
             Ok(None) => Look::Incomplete,
             Err(refusal) => {
@@ -418,33 +397,6 @@ impl Gate {
                 Look::Refused
             }
         }
-    }
-
-    /// How many of `bytes` belong to the body; once it has ended, none.
-    fn take_body(&mut self, bytes: &[u8]) -> usize {
-        let Position::Body(rest) = &mut self.position else {
-            return 0;
-        };
-        let (len, is_done) = match rest {
-            Rest::Length(left) => {
-                let len = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
-                *left -= len as u64;
-                (len, *left == 0)
-            }
-            Rest::Chunked(scanner) => match scanner.scan(bytes) {
-                Ok(scan) => (scan.consumed, scan.done),
-                Err(fault) => {
-                    *rest = Rest::Broken(fault);
-                    (0, false)
-                }
-            },
-            Rest::Broken(_) => (0, false),
-        };
-        if is_done {
-            // the response may have been faster
-            self.position = if self.client.is_quiet() { Position::Between } else { Position::Answering };
-        }
-        len
     }
 
     /// The exchange is over and hyper has written all of its response: it may have the next message.
@@ -471,7 +423,8 @@ impl Gate {
 
     fn wrote(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match polled {
-            Poll::Ready(Ok(_)) => {
+            Poll::Ready(Ok(written)) => {
+                self.client.took(written, || takes_whole_read(&self.stream));
                 self.end_wait(Side::Write);
                 if self.finished && matches!(self.position, Position::Answering) {
                     // it takes the response, so it has not gone
@@ -481,6 +434,7 @@ impl Gate {
             }
             Poll::Ready(Err(_)) => self.client.note(Trouble::ClientClosed),
             Poll::Pending => {
+                self.client.took_nothing();
                 let timeout = self.settings().write_timeout;
                 self.begin_wait(Side::Write, timeout);
                 if self.is_over(Side::Write) {
@@ -499,6 +453,12 @@ impl AsyncRead for Gate {
         if gate.released > 0 {
             gate.release(buffer);
             return Poll::Ready(Ok(()));
+        }
+        if gate.unwatched
+            && !matches!(gate.position, Position::Body(_))
+            && let Err(fault) = gate.hold_unwatched()
+        {
+            return Poll::Ready(Err(gate.lost(fault)));
         }
         match gate.position {
             Position::Between => gate.poll_between(cx, buffer),

@@ -1,9 +1,15 @@
 //! How many client connections may be open, over all threads.
 
-use std::sync::Arc;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+
+use crate::observe::record::Index;
+use crate::proxy::parked::Parked;
 
 /// A number of connections that may be open at once, shared by threads.
 #[derive(Debug)]
@@ -14,11 +20,23 @@ pub struct Limit {
     excess: AtomicUsize,
 }
 
+/// The limit of a worker, and where the idle connections are that can make room when it is reached.
+#[derive(Debug)]
+pub struct WorkerLimit {
+    limit: Limit,
+    /// What each thread has parked, once for each listener on which it accepts.
+    parked: Mutex<Vec<Arc<Parked>>>,
+    /// How many wait for room.
+    waiting: AtomicUsize,
+    /// A connection was parked while somebody waits.
+    news: Notify,
+}
+
 /// The limits of one listener: its own and the worker's.
 #[derive(Debug)]
 pub struct Limits {
     listener: Limit,
-    worker: Arc<Limit>,
+    worker: Arc<WorkerLimit>,
     /// Threads that accept on this listener.
     threads: AtomicUsize,
 }
@@ -39,6 +57,10 @@ impl Limit {
     #[must_use]
     pub fn open(&self) -> usize {
         self.max - self.free.available_permits() + self.excess.load(Ordering::Relaxed)
+    }
+
+    fn is_full(&self) -> bool {
+        self.open() >= self.max
     }
 
     fn try_take(&self) -> bool {
@@ -63,7 +85,7 @@ impl Limit {
 impl Limits {
     /// At most `max` connections on this listener, and no more than the worker may have.
     #[must_use]
-    pub fn new(max: u32, worker: &Arc<Limit>) -> Self {
+    pub fn new(max: u32, worker: &Arc<WorkerLimit>) -> Self {
         Self { listener: Limit::new(max), worker: worker.clone(), threads: AtomicUsize::new(0) }
     }
 
@@ -75,25 +97,30 @@ impl Limits {
 
     /// The limit that is in the way, by its name in the configuration, and its value.
     pub(super) fn reached(&self) -> (&'static str, u64) {
-        let own = self.listener.open() >= self.listener.max;
+        let own = self.listener.is_full();
         let (name, limit) =
-            if own { ("max_connections", &self.listener) } else { ("worker.max_connections", &*self.worker) };
+            if own { ("max_connections", &self.listener) } else { ("worker.max_connections", &self.worker.limit) };
         (name, limit.max as u64)
     }
 
-    /// One more thread accepts on this listener.
-    pub(super) fn enter(&self) {
+    /// One more thread accepts on this listener; these are its parked connections.
+    pub(super) fn enter(&self, parked: &Arc<Parked>) {
         self.threads.fetch_add(1, Ordering::Relaxed);
+        self.worker.parked().push(parked.clone());
     }
 
     /// One thread less.
-    pub(super) fn leave(&self) {
+    pub(super) fn leave(&self, parked: &Arc<Parked>) {
         self.threads.fetch_sub(1, Ordering::Relaxed);
+        let mut all = self.worker.parked();
+        if let Some(at) = all.iter().position(|one| Arc::ptr_eq(one, parked)) {
+            all.swap_remove(at);
+        }
     }
 
     /// How many of the worker's open connections make an equal share for one thread.
     pub(super) fn share(&self) -> usize {
-        self.worker.open().div_ceil(self.threads.load(Ordering::Relaxed).max(1))
+        self.worker.limit.open().div_ceil(self.threads.load(Ordering::Relaxed).max(1))
     }
 
     /// Takes a permit if there is one.
@@ -101,7 +128,7 @@ impl Limits {
         if !self.listener.try_take() {
             return None;
         }
-        if !self.worker.try_take() {
+        if !self.worker.limit.try_take() {
             self.listener.give_back();
             return None;
         }
@@ -112,23 +139,104 @@ impl Limits {
     /// again.
     pub(super) fn take_anyway(self: &Arc<Self>) -> Permit {
         self.listener.take_anyway();
-        self.worker.take_anyway();
+        self.worker.limit.take_anyway();
         Permit(self.clone())
     }
 
-    /// Waits for a permit, in the order of asking. There is always one in the end: nobody closes the semaphores.
-    pub(super) async fn take(self: &Arc<Self>) -> Option<Permit> {
+    /// Waits for a permit, in the order of asking, and has the connections closed for it that have been idle longest,
+    /// one after the other. `listener` is the index of this listener. There is always a permit in the end: the semaphores
+    /// stay open.
+    pub(super) async fn take(self: &Arc<Self>, listener: Index) -> Option<Permit> {
+        let worker = &self.worker;
+        let _waiting = Waiting::new(&worker.waiting);
+        let mut taking = pin!(self.acquire());
+        let made = Arc::new(Notify::new());
+        let mut is_making = false;
+        loop {
+            let mut news = pin!(worker.news.notified());
+            news.as_mut().enable(); // what is parked from here on is news
+            if let Poll::Ready(permit) = poll_fn(|cx| Poll::Ready(taking.as_mut().poll(cx))).await {
+                return permit;
+            }
+            is_making = is_making || self.make_room(listener, &made);
+            tokio::select! {
+                biased;
+                permit = &mut taking => return permit,
+                () = made.notified() => is_making = false,
+                () = news, if !is_making => {}
+            }
+        }
+    }
+
+    async fn acquire(self: &Arc<Self>) -> Option<Permit> {
         let listener = self.listener.free.acquire().await.ok()?;
-        let worker = self.worker.free.acquire().await.ok()?;
+        let worker = self.worker.limit.free.acquire().await.ok()?;
         listener.forget();
         worker.forget();
         Some(Permit(self.clone()))
+    }
+
+    /// Has the connection closed that has been idle longest, on whichever thread: one of this listener where its own limit
+    /// is in the way. `made` is notified when it is closed, or turns out not to be idle. `false` when there is none.
+    fn make_room(&self, listener: Index, made: &Arc<Notify>) -> bool {
+        let own = self.listener.is_full() && self.worker.close_oldest(Some(listener), made);
+        own || self.worker.limit.is_full() && self.worker.close_oldest(None, made)
+    }
+}
+
+impl WorkerLimit {
+    /// A limit of `max` connections for all listeners together.
+    #[must_use]
+    pub fn new(max: u32) -> Self {
+        let (parked, waiting, news) = (Mutex::default(), AtomicUsize::new(0), Notify::new());
+        Self { limit: Limit::new(max), parked, waiting, news }
+    }
+
+    fn close_oldest(&self, listener: Option<Index>, made: &Arc<Notify>) -> bool {
+        loop {
+            let parked = self.parked();
+            let oldest = parked.iter().filter_map(|one| Some((one.oldest(listener)?, one)));
+            let Some((idle, of)) = oldest.min_by_key(|(idle, _)| *idle) else { return false };
+            if of.close(idle, made) {
+                return true;
+            } // else it got busy in this moment: the next one
+        }
+    }
+
+    fn parked(&self) -> MutexGuard<'_, Vec<Arc<Parked>>> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Permit {
+    /// The connection has nothing open from now on: it can make room for another one.
+    pub(super) fn is_idle(&self) {
+        let worker = &self.0.worker;
+        if worker.waiting.load(Ordering::Relaxed) > 0 {
+            worker.news.notify_waiters();
+        }
+    }
+}
+
+/// One more waits for room; one less on drop.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.worker.give_back();
+        self.0.worker.limit.give_back();
         self.0.listener.give_back();
     }
 }
@@ -139,7 +247,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_permit_that_is_given_up_wakes_who_waits_for_either_limit() {
-        let worker = Arc::new(Limit::new(2));
+        let worker = Arc::new(WorkerLimit::new(2));
         let limits = Arc::new(Limits::new(1, &worker));
         let others = Arc::new(Limits::new(5, &worker));
         let first = limits.try_take().expect("the first");
@@ -148,16 +256,16 @@ mod tests {
         let second = others.try_take().expect("the worker has one left");
         assert!(others.try_take().is_none(), "the worker is full");
         assert_eq!(others.reached(), ("worker.max_connections", 2));
-        assert_eq!((limits.listener().open(), worker.open()), (1, 2));
-        let (third, ()) = tokio::join!(others.take(), async { drop(first) });
-        let fourth = tokio::join!(limits.take(), async { drop(second) }).0;
+        assert_eq!((limits.listener().open(), worker.limit.open()), (1, 2));
+        let (third, ()) = tokio::join!(others.take(0), async { drop(first) });
+        let fourth = tokio::join!(limits.take(0), async { drop(second) }).0;
         assert!(third.is_some() && fourth.is_some());
-        assert_eq!((limits.listener().open(), worker.open()), (1, 2));
+        assert_eq!((limits.listener().open(), worker.limit.open()), (1, 2));
     }
 
     #[test]
     fn connections_that_moved_here_may_be_more_than_the_limit_and_then_nothing_is_accepted() {
-        let limits = Arc::new(Limits::new(1, &Arc::new(Limit::new(5))));
+        let limits = Arc::new(Limits::new(1, &Arc::new(WorkerLimit::new(5))));
         let moved: Vec<_> = (0..3).map(|_| limits.take_anyway()).collect();
         assert_eq!(limits.listener().open(), 3);
         let mut moved = moved.into_iter();
@@ -172,13 +280,14 @@ mod tests {
 
     #[test]
     fn a_share_is_what_the_worker_has_open_over_the_threads_that_accept() {
-        let limits = Arc::new(Limits::new(10, &Arc::new(Limit::new(10))));
+        let limits = Arc::new(Limits::new(10, &Arc::new(WorkerLimit::new(10))));
         let permits: Vec<_> = (0..5).map(|_| limits.try_take()).collect();
+        let parked = Arc::default();
         assert_eq!(limits.share(), 5, "nobody has entered yet");
-        limits.enter();
-        limits.enter();
+        limits.enter(&parked);
+        limits.enter(&parked);
         assert_eq!(limits.share(), 3);
-        limits.leave();
+        limits.leave(&parked);
         drop(permits);
         assert_eq!(limits.share(), 0);
     }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::drain::Stage;
 use crate::handover::heir::Heir;
 use crate::net::Stream;
+use crate::proxy::parked::{Entry, Making};
 use crate::proxy::{Client, Thread};
 
 /// Bytes of room for the first read: most request heads.
@@ -36,6 +37,8 @@ pub(super) enum Unparked {
     Cut,
     /// Another generation takes it.
     Moves(Heir),
+    /// A new connection needs its room.
+    MakesRoom(Making),
 }
 
 /// The stay of one connection in the lot.
@@ -43,6 +46,8 @@ pub(super) struct Stay {
     until: Instant,
     /// Whether `until` takes the drain into account.
     is_draining: bool,
+    /// Where other threads find it.
+    entry: Option<Entry>,
 }
 
 impl Stay {
@@ -51,18 +56,28 @@ impl Stay {
         let until = client.closed() + idle_timeout;
         client.alarm.set_at(until);
         client.set_parked(true);
-        Self { until, is_draining: false }
+        Self { until, is_draining: false, entry: None }
     }
 
-    /// Ready when something happens to the connection.
+    /// Ready when something happens to the connection. `enters` is called once it is found to be idle, and could make
+    /// room for another.
     pub(super) fn poll(
         &mut self,
         thread: &Thread,
         client: &Client,
         stream: &mut Stream,
         cx: &mut Context<'_>,
+        enters: impl FnOnce(),
     ) -> Poll<Unparked> {
-        let unparked = ready!(self.poll_happening(thread, client, stream, cx));
+        let Poll::Ready(unparked) = self.poll_happening(thread, client, stream, cx) else {
+            if self.entry.is_none() {
+                self.entry = Some(thread.parked.enter(client));
+                enters();
+            }
+            return Poll::Pending;
+        };
+        self.entry = None;
+        drop(client.take_making()); // there is something to do for the connection
         client.set_parked(false);
         client.alarm.off();
         Poll::Ready(unparked)
@@ -96,6 +111,11 @@ impl Stay {
         }
         if client.alarm.is_due() && self.until <= Instant::now() {
             return Poll::Ready(Unparked::Idle);
+        }
+        if let Some(making) = client.take_making()
+            && stream.is_silent()
+        {
+            return Poll::Ready(Unparked::MakesRoom(making)); // else a request has come in this moment
         }
         client.alarm.watch(cx);
         Poll::Pending

@@ -18,4 +18,4 @@ pub mod way;
 pub use accept::Acceptor;
 pub use arrive::arrive;
 pub use connection::Kind;
-pub use limits::{Limit, Limits};
+pub use limits::{Limits, WorkerLimit};

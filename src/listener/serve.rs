@@ -55,8 +55,14 @@ impl<W: Way> Serving<W> {
         Stay::new(&self.client, self.settings(listener).idle_timeout)
     }
 
-    pub(super) fn poll_stay(&self, stay: &mut Stay, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<Unparked> {
-        stay.poll(&self.thread, &self.client, stream, cx)
+    pub(super) fn poll_stay(
+        &self,
+        stay: &mut Stay,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+        enters: impl FnOnce(),
+    ) -> Poll<Unparked> {
+        stay.poll(&self.thread, &self.client, stream, cx, enters)
     }
 
     /// Relays bytes in TCP mode, to the end.
@@ -93,16 +99,23 @@ impl<W: Way> Serving<W> {
     pub(super) async fn requests(self, listener: usize, stream: Stream, first: BytesMut) -> Served {
         let gate = Gate::new(&self.thread, &self.client, listener, stream, first);
         let mut http = builder().serve_connection(TokioIo::new(gate), self.clone());
-        let outcome = self.until_cut(poll_fn(|cx| http.poll_without_shutdown(cx))).await;
+        let serving = poll_fn(|cx| match http.poll_without_shutdown(cx) {
+            Poll::Pending if self.client.is_gone() => Poll::Ready(None),
+            polled => polled.map(Some),
+        });
+        let outcome = self.until_cut(serving).await;
         let parts = http.into_parts();
-        let mut remains = parts.io.into_inner().take_apart();
+        let Ok(mut remains) = parts.io.into_inner().take_apart() else {
+            return Served::Ended(End::Internal); // the runtime ends
+        };
         if self.client.is_truncated() {
             let _ = remains.stream.reset_on_close(); // fails when the client is gone already
         }
         match outcome {
             None => Served::Ended(End::Drained),
-            Some(Err(error)) => Served::Ended(self.classify(&error)),
-            Some(Ok(())) => {
+            Some(None) => Served::Ended(End::ClientLost),
+            Some(Some(Err(error))) => Served::Ended(self.classify(&error)),
+            Some(Some(Ok(()))) => {
                 if !parts.read_buf.is_empty() {
                     let mut held = BytesMut::from(parts.read_buf);
                     held.unsplit(remains.held);
@@ -193,8 +206,9 @@ impl<W: Way> hyper::service::Service<Request<Incoming>> for Serving<W> {
     }
 }
 
-/// Bodies move in chunks up to this size, and so much of a response is gathered before it must be written.
-const CHUNK: usize = 256 * 1024;
+/// Request bodies move in pieces up to this size, one of which is held when the server takes no more; and so much of a
+/// response is gathered before it must be written.
+const CHUNK: usize = 32 * 1024;
 
 /// hyper without its own clocks and limits: the gate has them, and responses come with their `Date`. Half-closed
 /// connections look open to hyper, so that it goes on asking the gate whether the client is there.

@@ -96,6 +96,9 @@ impl Way for Proxy {
             return thread.counters.left(client.listener);
         }
         thread.counters.closed(client.listener);
+        if end == End::Evicted {
+            thread.counters.evicted(client.listener);
+        }
         if client.exchanges() == 0 && matches!(end, End::ClientDone | End::ClientLost | End::Idle) {
             thread.counters.empty(client.listener);
             proxy::record_empty(thread, client);

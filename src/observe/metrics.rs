@@ -87,6 +87,11 @@ impl Counters {
         self.listener(listener, |counts| counts.closed.add(1));
     }
 
+    /// It ended because another one needed its room.
+    pub fn evicted(&self, listener: Index) {
+        self.listener(listener, |counts| counts.evicted.add(1));
+    }
+
     /// A client connection came from another generation.
     pub fn arrived(&self, listener: Index) {
         self.tally.opened();
@@ -252,6 +257,7 @@ fn everything<T>(names: &Names, make: impl FnMut(usize) -> T) -> Everything<T> {
 struct Listener<T> {
     accepted: T,
     closed: T,
+    evicted: T,
     moved_in: T,
     moved_out: T,
     busy: [T; Busy::ALL.len()],
@@ -280,6 +286,7 @@ impl<T> Listener<T> {
         Self {
             accepted: next(),
             closed: next(),
+            evicted: next(),
             moved_in: next(),
             moved_out: next(),
             busy: array::from_fn(|_| next()),
@@ -308,6 +315,7 @@ impl Listener<u64> {
     fn add(&mut self, more: &Listener<Count>) {
         self.accepted += more.accepted.now();
         self.closed += more.closed.now();
+        self.evicted += more.evicted.now();
         self.moved_in += more.moved_in.now();
         self.moved_out += more.moved_out.now();
         add_each(&mut self.busy, &more.busy);
@@ -347,6 +355,7 @@ impl Listener<u64> {
                 "accepted": self.accepted,
                 "closed": self.closed,
                 "empty": self.empty,
+                "evicted": self.evicted,
                 "moved_in": self.moved_in,
                 "moved_out": self.moved_out,
             },
@@ -492,7 +501,10 @@ mod tests {
         assert_eq!(connections["listeners"]["http"], expected);
         assert_eq!((&connections["open"], &connections["idle"]), (&json!(3), &json!(1)));
         let counted = &totals.snapshot(&names(), &Unwritten::default())["listeners"]["http"]["connections"];
-        assert_eq!(*counted, json!({"accepted": 3, "closed": 0, "empty": 0, "moved_in": 1, "moved_out": 1}));
+        assert_eq!(
+            *counted,
+            json!({"accepted": 3, "closed": 0, "empty": 0, "evicted": 0, "moved_in": 1, "moved_out": 1})
+        );
     }
 
     #[test]

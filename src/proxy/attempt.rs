@@ -15,6 +15,7 @@ use super::exchange::Exchange;
 use super::fault::Fault;
 use super::thread::Thread;
 use crate::http1::response::{Asked, ResponseHead};
+use crate::net::Stream;
 use crate::observe::WithCauses;
 use crate::observe::record::{Outcome, Phase};
 use crate::pool::health::State;
@@ -405,7 +406,14 @@ impl Attempt<'_> {
             since: None,
         };
         connection.begin();
-        let answered = poll_fn(|cx| asking.poll(cx, self.exchange, connection, upload)).await;
+        let mut stuck = Stuck { stream: connection.stream().clone(), is_stuck: false };
+        let answered = poll_fn(|cx| {
+            let polled = asking.poll(cx, self.exchange, connection, upload);
+            stuck.is_stuck = polled.is_pending() && self.exchange.client.holds_body();
+            polled
+        });
+        let answered = answered.await;
+        self.exchange.client.hold_body(false);
         answered.map_err(|error| match error {
             AskError::Client(fault) => Ended::Client(fault),
             AskError::Server(outcome, cause) => {
@@ -414,6 +422,21 @@ impl Attempt<'_> {
                 Ended::Failed(Failure { outcome, cause, sent, shortage: false, stale })
             }
         })
+    }
+}
+
+/// A request that is dropped while its server takes no more of it: without a reset the kernel would keep for minutes
+/// what it has of it.
+struct Stuck {
+    stream: Rc<Stream>,
+    is_stuck: bool,
+}
+
+impl Drop for Stuck {
+    fn drop(&mut self) {
+        if self.is_stuck {
+            let _ = self.stream.reset_on_close(); // fails for a server that is gone
+        }
     }
 }
 
@@ -486,6 +509,7 @@ impl Asking<'_> {
         let waiting = self.poll_send(cx, connection, upload, &mut progress);
         exchange.bytes_in = upload.received(); // whenever it ends, by whatever it is cut
         let waiting = waiting.map_err(|fault| AskError::Client(fault.into()))?;
+        exchange.client.hold_body(waiting == Waiting::Server);
         if progress {
             self.since = Some(Instant::now());
         }

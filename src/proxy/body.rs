@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::attempt::{Answer, PoolOf};
+use super::client::{self, Client};
 use super::exchange::Exchange;
 use crate::net::Stream;
 use crate::observe::WithCauses;
@@ -68,6 +69,7 @@ struct FromServer {
 /// The rest of the request body, which goes on while the response comes.
 struct Uploading {
     task: JoinHandle<()>,
+    stream: Rc<Stream>,
     sent: Rc<Cell<Sent>>,
     /// Bytes that had come when the server's silence was last judged.
     seen: u64,
@@ -104,6 +106,9 @@ impl Uploading {
 impl Drop for Uploading {
     fn drop(&mut self) {
         self.task.abort();
+        if self.sent.get().going == Going::Server {
+            let _ = self.stream.reset_on_close(); // the kernel would try for minutes to get rid of what it has
+        }
     }
 }
 
@@ -124,8 +129,9 @@ impl Reply {
         let Answer { connection, server, upload, open, .. } = answer;
         let upload = upload.map(|upload| {
             let sent = Rc::new(Cell::new(Sent::default()));
-            let task = tokio::task::spawn_local(send_rest(upload, connection.stream().clone(), sent.clone()));
-            Uploading { task, sent, seen: 0 }
+            let (stream, client) = (connection.stream().clone(), exchange.client.clone());
+            let task = tokio::task::spawn_local(send_rest(upload, stream.clone(), sent.clone(), client));
+            Uploading { task, stream, sent, seen: 0 }
         });
         let mut relayed = FromServer {
             connection: Some(connection),
@@ -205,6 +211,7 @@ impl Body for Reply {
             Poll::Ready(Some(Ok(ref frame))) => {
                 if let (Some(data), Some(exchange)) = (frame.data_ref(), &mut this.exchange) {
                     exchange.bytes_out += data.len() as u64;
+                    exchange.client.was_given();
                 }
                 if this.is_end_stream() {
                     this.ended(None); // hyper does not ask again
@@ -252,8 +259,12 @@ impl FromServer {
         exchange: &mut Exchange,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        let Some(most) = exchange.client.may_have() else {
+            exchange.client.await_flush(); // then there may be room again
+            return Poll::Pending;
+        };
         let came = self.came.take();
-        let polled = connection.poll_body(cx, &exchange.thread.reads);
+        let polled = connection.poll_body(cx, &exchange.thread.reads, most == client::Piece::Small);
         let Poll::Ready(piece) = polled else { return self.poll_patience(cx, exchange) };
         self.waiting = false;
         match piece {
@@ -330,7 +341,7 @@ impl FromServer {
 
 /// Sends what is left of a request body to a server that has answered already. When the rest will never come the server
 /// sees that its request was cut, and decides by itself what becomes of the response.
-async fn send_rest(mut upload: Upload, stream: Rc<Stream>, sent: Rc<Cell<Sent>>) {
+async fn send_rest(mut upload: Upload, stream: Rc<Stream>, sent: Rc<Cell<Sent>>, client: Rc<Client>) {
     std::future::poll_fn(|cx| {
         let waiting = upload.poll_send(cx, &stream, &mut false);
         let going = match waiting {
@@ -339,6 +350,7 @@ async fn send_rest(mut upload: Upload, stream: Rc<Stream>, sent: Rc<Cell<Sent>>)
             Ok(Waiting::Nothing) => Going::Whole,
             Err(_) => Going::Broken,
         };
+        client.hold_body(going == Going::Server);
         sent.set(Sent { received: upload.received(), going });
         match going {
             Going::Client | Going::Server => return Poll::Pending,

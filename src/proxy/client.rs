@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::parked::Making;
 use super::tunnel::Tunnel;
 use crate::handover::parcel::ClientFacts;
 use crate::http1::raw::RawHead;
@@ -39,6 +40,10 @@ pub struct Client {
     leaving: Cell<bool>,
     /// It is in the lot.
     parked: Cell<bool>,
+    /// It is to be closed, so that another one can be opened.
+    makes_room: Cell<Option<Making>>,
+    /// Its place among the clients of its thread.
+    place: Cell<u32>,
     exchanges: Cell<u32>,
     /// What the connection came to grief of, when it did.
     trouble: Cell<Option<Trouble>>,
@@ -46,6 +51,12 @@ pub struct Client {
     truncated: Cell<bool>,
     /// A response body waits until hyper has written what it holds of it.
     awaits_flush: Cell<bool>,
+    /// How the client takes what is written to it.
+    taking: Cell<Taking>,
+    /// The server does not take the request body for now, so no more of it is to be read.
+    holds_body: Cell<bool>,
+    /// The client left while nothing of its body was being read.
+    gone: Cell<bool>,
     /// The head that the gate let through last, for the exchange that opens with it.
     head: Cell<Option<Box<HeadSeen>>>,
     /// What the head that hyper writes next is to say besides; nothing when it says all itself.
@@ -53,6 +64,24 @@ pub struct Client {
     /// Left by an exchange that switched protocols, for the listener to go on with.
     switch: RefCell<Option<Box<Tunnel>>>,
 }
+
+/// How a client takes what is written to it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taking {
+    /// Bytes of the response that it took since it was last looked at whether it has room.
+    taken: usize,
+    /// It may not have room for as much as is read at once from a server.
+    scarce: bool,
+    /// It has none at all.
+    blocked: bool,
+    /// hyper holds some of the response.
+    held: bool,
+}
+
+/// Bytes that a client takes before it is looked at whether it has room for more: smaller responses need not know.
+const LOOK_EVERY: usize = 80 * 1024;
+/// The same for one that had too little.
+const LOOK_EVERY_SCARCE: usize = 16 * 1024;
 
 /// What ends a connection, and the exchange open on it, before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +96,13 @@ pub enum Trouble {
     Drained,
     /// A defect of ours.
     Internal,
+}
+
+/// How large a piece of a response body may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    Any,
+    Small,
 }
 
 /// A request head that was found valid, with its times.
@@ -100,10 +136,15 @@ impl Client {
             flushed: Cell::new(true),
             leaving: Cell::new(false),
             parked: Cell::new(false),
+            makes_room: Cell::new(None),
+            place: Cell::new(u32::MAX),
             exchanges: Cell::new(0),
             trouble: Cell::new(None),
             truncated: Cell::new(false),
             awaits_flush: Cell::new(false),
+            taking: Cell::default(),
+            holds_body: Cell::new(false),
+            gone: Cell::new(false),
             head: Cell::new(None),
             fields: Cell::default(),
             switch: RefCell::new(None),
@@ -161,6 +202,7 @@ impl Client {
         self.flushed.set(false);
         self.truncated.set(false);
         self.awaits_flush.set(false);
+        self.taking.set(Taking::default());
         self.fields.take();
         self.exchanges.set(self.exchanges.get().wrapping_add(1));
         self.head.take()
@@ -199,6 +241,7 @@ impl Client {
         self.open.set(false);
         self.closed.set(now);
         self.flushed.set(false);
+        self.hold_body(false);
     }
 
     /// When it was accepted, by whichever generation.
@@ -217,6 +260,61 @@ impl Client {
         !self.open.get() && !self.flushed.replace(true)
     }
 
+    /// The gate notes that the client took `bytes` of what was to be written; `has_room` looks whether it has room for a
+    /// large piece more, and is asked now and then.
+    pub(crate) fn took(&self, bytes: usize, has_room: impl FnOnce() -> bool) {
+        let mut taking = self.taking.get();
+        taking.blocked = false;
+        taking.taken += bytes;
+        if taking.taken >= if taking.scarce { LOOK_EVERY_SCARCE } else { LOOK_EVERY } {
+            (taking.taken, taking.scarce) = (0, !has_room());
+        }
+        self.taking.set(taking);
+    }
+
+    /// The gate notes that the client takes nothing for now.
+    pub(crate) fn took_nothing(&self) {
+        self.taking.set(Taking { blocked: true, ..self.taking.get() });
+    }
+
+    /// Whether a response body may hand out a piece, and then whether it has to be a small one: bytes that hyper holds
+    /// for a client that does not read are memory that any client could have us fill.
+    pub(super) fn may_have(&self) -> Option<Piece> {
+        match self.taking.get() {
+            Taking { blocked: true, .. } | Taking { scarce: true, held: true, .. } => None,
+            Taking { scarce: true, .. } => Some(Piece::Small),
+            _ => Some(Piece::Any),
+        }
+    }
+
+    /// A response body has handed out a piece.
+    pub(super) fn was_given(&self) {
+        self.taking.set(Taking { held: true, ..self.taking.get() });
+    }
+
+    /// The server takes no more of the request body for now, or does again: until then no more of it is read.
+    pub(super) fn hold_body(&self, hold: bool) {
+        if self.holds_body.replace(hold) && !hold {
+            self.alarm.wake(); // the gate has not looked for more of it
+        }
+    }
+
+    /// Whether more of the request body is to be read.
+    pub(crate) fn holds_body(&self) -> bool {
+        self.holds_body.get()
+    }
+
+    /// The gate notes that the client has left although not all that it sent was read.
+    pub(crate) fn left(&self) {
+        self.note(Trouble::ClientClosed);
+        self.gone.set(true);
+    }
+
+    /// Whether it has.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+
     /// A response body asks to be polled again once hyper has written what it holds of it.
     pub(super) fn await_flush(&self) {
         self.awaits_flush.set(true);
@@ -229,6 +327,7 @@ impl Client {
 
     /// The gate notes that hyper has nothing left to write; `true` when a body waits for that.
     pub(crate) fn end_flush(&self) -> bool {
+        self.taking.set(Taking { held: false, ..self.taking.get() });
         self.awaits_flush.replace(false)
     }
 
@@ -248,6 +347,22 @@ impl Client {
     pub(crate) fn set_parked(&self, parked: bool) {
         self.parked.set(parked);
         self.leaving.set(false);
+    }
+
+    /// Has the connection closed, if it still has nothing open when it hears of it.
+    pub(super) fn make_room(&self, making: Making) {
+        self.makes_room.set(Some(making));
+        self.alarm.wake();
+    }
+
+    /// What the connection is to be closed for, if it is. What is taken has to be kept until it is closed.
+    pub(crate) fn take_making(&self) -> Option<Making> {
+        self.makes_room.take()
+    }
+
+    /// Its place among the clients of its thread.
+    pub(super) fn place(&self) -> u32 {
+        self.place.get()
     }
 
     /// Whether the connection is in the lot: nothing is open on it.
@@ -348,7 +463,13 @@ impl Clients {
                 u32::try_from(places.taken.len() - 1).expect("connections are bounded by open files")
             }
         };
+        client.place.set(index);
         Place { clients: self.clone(), index }
+    }
+
+    /// The connection at this place.
+    pub(super) fn at(&self, place: u32) -> Option<Rc<Client>> {
+        self.places.borrow().taken.get(place as usize)?.upgrade()
     }
 
     /// How many are open.

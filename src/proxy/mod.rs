@@ -13,6 +13,7 @@ mod forwards;
 mod headers;
 mod origin;
 mod page;
+pub mod parked;
 pub mod plan;
 mod reply;
 mod story;

@@ -13,6 +13,7 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::client::{Client, Clients, Trouble};
+use super::parked::{self, Parked};
 use super::plan::Plan;
 use super::underway::Underway;
 use crate::drain::{Drain, Stage};
@@ -54,6 +55,8 @@ pub struct Thread {
     heir_missed: Cell<Option<Instant>>,
     /// The client connections of the thread.
     pub clients: Rc<Clients>,
+    /// Those of them that are idle, for other threads.
+    pub parked: Arc<Parked>,
     /// What the thread counts.
     pub counters: Arc<Counters>,
     /// The exchanges and tunnels of the thread.
@@ -116,6 +119,7 @@ impl Thread {
             heir: RefCell::default(),
             heir_missed: Cell::new(None),
             clients: Rc::default(),
+            parked: Arc::default(),
             counters,
             underway: Underway::default(),
             reads: RefCell::new(BytesMut::new()),
@@ -131,6 +135,7 @@ impl Thread {
         });
         tokio::task::spawn_local(wheel.run());
         tokio::task::spawn_local(hand_over_records(thread.clone()));
+        tokio::task::spawn_local(parked::close_chosen(thread.clone()));
         thread
     }
 

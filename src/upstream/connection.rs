@@ -28,6 +28,27 @@ const ROOM: usize = 128 * 1024;
 /// which is still in the processor's cache.
 pub type ReadBuffer = std::cell::RefCell<BytesMut>;
 
+/// How much is read at once for one who takes less than comes.
+const CAREFUL: usize = 32 * 1024;
+
+/// Reads once as [`poll_read`] does, at most 32 KiB, and into memory of its own size: what was read may have to be kept
+/// for long. The shared buffer would be kept with it, which is several times as large.
+///
+/// # Errors
+/// Whatever `recv(2)` says.
+pub fn poll_read_careful(cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<BytesMut>> {
+    ready!(stream.poll_read_ready(cx))?;
+    let mut buffer = BytesMut::with_capacity(CAREFUL);
+    ready!(stream.poll_read_into(cx, &mut buffer))?;
+    Poll::Ready(Ok(if buffer.len() < CAREFUL / 2 { BytesMut::from(&buffer[..]) } else { buffer }))
+}
+
+/// Whether `stream` may be given as much as [`poll_read`] reads at once. What it does not take would be held here.
+#[must_use]
+pub fn takes_whole_read(stream: &Stream) -> bool {
+    stream.has_room_for(ROOM)
+}
+
 /// Reads once, and takes out of the shared buffer what came: whatever becomes of it, the next one to read finds nothing
 /// there that was meant for another. Empty at the end of the stream.
 ///
@@ -202,7 +223,7 @@ impl Connection {
                 self.let_go();
                 return Poll::Ready(Ok(head));
             }
-            if ready!(self.poll_fill(cx, shared))? == 0 {
+            if ready!(self.poll_fill(cx, shared, false))? == 0 {
                 return Poll::Ready(Err(ResponseError::Closed));
             }
         }
@@ -219,7 +240,8 @@ impl Connection {
         };
     }
 
-    /// The next piece of the response body; `None` when it is whole.
+    /// The next piece of the response body; `None` when it is whole. With `careful` it is a small one, in memory of its
+    /// own: the client may not take it.
     ///
     /// # Errors
     /// When the connection ends before that, or the body is framed wrong.
@@ -227,6 +249,7 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
         shared: &ReadBuffer,
+        careful: bool,
     ) -> Poll<Option<Result<Piece, ResponseError>>> {
         loop {
             if let Some(piece) = self.take_piece() {
@@ -237,7 +260,7 @@ impl Connection {
                 self.let_go();
                 return Poll::Ready(None);
             }
-            match ready!(self.poll_fill(cx, shared)) {
+            match ready!(self.poll_fill(cx, shared, careful)) {
                 Ok(0) if matches!(self.body, Body::UntilClose) => {
                     self.keep_alive = false;
                     self.body = Body::Done;
@@ -258,7 +281,8 @@ impl Connection {
 
     /// A piece out of what was read ahead.
     fn take_piece(&mut self) -> Option<Result<Piece, ResponseError>> {
-        if self.ahead.is_empty() {
+        let is_over = matches!(&self.body, Body::Chunked(decoder) if decoder.is_over());
+        if self.ahead.is_empty() && !is_over {
             return None;
         }
         match &mut self.body {
@@ -319,12 +343,13 @@ impl Connection {
     }
 
     /// Reads once. What is there already is kept in front.
-    fn poll_fill(&mut self, cx: &mut Context<'_>, shared: &ReadBuffer) -> Poll<io::Result<usize>> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, shared: &ReadBuffer, careful: bool) -> Poll<io::Result<usize>> {
         if !self.ahead.is_empty() {
             self.ahead.reserve(LEAST_ROOM);
             return self.stream.poll_read_into(cx, &mut self.ahead);
         }
-        self.ahead = ready!(poll_read(cx, &self.stream, shared))?;
+        self.ahead =
+            ready!(if careful { poll_read_careful(cx, &self.stream) } else { poll_read(cx, &self.stream, shared) })?;
         Poll::Ready(Ok(self.ahead.len()))
     }
 }

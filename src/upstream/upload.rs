@@ -16,8 +16,10 @@ use crate::http1::fields::{is_forbidden_in_trailers, underscore_twin};
 use crate::http1::request::Framing;
 use crate::net::Stream;
 
-/// A body up to this size is kept, so that an idempotent request can be sent again.
+/// A body up to this size, framing included, is kept, so that an idempotent request can be sent again.
 const REPLAY: usize = 64 * 1024;
+/// What is shorter is copied, when it has to wait, rather than kept in a large buffer.
+const SMALL: usize = 16 * 1024;
 
 /// The body of one request.
 pub struct Upload {
@@ -29,13 +31,21 @@ pub struct Upload {
     received: u64,
     /// The body came whole from the client.
     ended: bool,
-    /// On their way to the server, framing included.
-    pending: VecDeque<Bytes>,
-    /// Everything that was put on the way so far, until it is too much.
-    replay: Option<Vec<Bytes>>,
-    replay_size: usize,
+    store: Store,
     /// Bytes of this attempt were handed to the socket.
     started: bool,
+}
+
+/// What is held of a body.
+enum Store {
+    /// All that came so far, framing included, in memory of its own size; and how much of it was sent in this attempt.
+    Whole { bytes: Vec<u8>, sent: usize },
+    /// What is on its way. It became too much for more, or was known to.
+    Passing {
+        pending: VecDeque<Bytes>,
+        /// It is in memory of its own size.
+        settled: bool,
+    },
 }
 
 /// Why the body did not arrive whole.
@@ -82,8 +92,11 @@ impl Upload {
     pub fn new(body: Incoming, framing: Framing, limit: u64) -> Self {
         let ended = matches!(framing, Framing::None | Framing::Length(0));
         let chunked = framing == Framing::Chunked;
-        let (pending, replay) = (VecDeque::new(), Some(Vec::new()));
-        Self { body, chunked, limit, received: 0, ended, pending, replay, replay_size: 0, started: false }
+        let store = match framing {
+            Framing::Length(length) if length > REPLAY as u64 => Store::passing([]),
+            _ => Store::Whole { bytes: Vec::new(), sent: 0 },
+        };
+        Self { body, chunked, limit, received: 0, ended, store, started: false }
     }
 
     /// Bytes that came from the client.
@@ -95,20 +108,20 @@ impl Upload {
     /// Whether all of it was sent.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.ended && self.pending.is_empty()
+        self.ended && !self.store.has_pending()
     }
 
     /// Whether another attempt can send the same body.
     #[must_use]
     pub fn can_replay(&self) -> bool {
-        self.replay.is_some()
+        matches!(self.store, Store::Whole { .. })
     }
 
     /// Starts again from the first byte, for the next attempt.
     pub fn rewind(&mut self) {
         self.started = false;
-        if let Some(replay) = &self.replay {
-            self.pending = replay.iter().cloned().collect();
+        if let Store::Whole { sent, .. } = &mut self.store {
+            *sent = 0;
         }
     }
 
@@ -129,11 +142,14 @@ impl Upload {
         progress: &mut bool,
     ) -> Result<Waiting, UploadError> {
         loop {
-            if !self.pending.is_empty() {
-                match self.poll_write(cx, stream) {
-                    Poll::Ready(Ok(())) => *progress = true,
+            if self.store.has_pending() {
+                match self.store.poll_write(cx, stream) {
+                    Poll::Ready(Ok(())) => (self.started, *progress) = (true, true),
                     Poll::Ready(Err(fault)) => return Err(UploadError::Server(fault)),
-                    Poll::Pending => return Ok(Waiting::Server),
+                    Poll::Pending => {
+                        self.store.settle();
+                        return Ok(Waiting::Server);
+                    }
                 }
                 continue;
             }
@@ -170,13 +186,13 @@ impl Upload {
 
     fn push_data(&mut self, data: Bytes) {
         if !self.chunked {
-            return self.push(data);
+            return self.store.push(data);
         }
         let mut head = Vec::with_capacity(18);
         encode::chunk_head(&mut head, data.len());
-        self.push(head.into());
-        self.push(data);
-        self.push(Bytes::from_static(b"\r\n"));
+        self.store.push(head.into());
+        self.store.push(data);
+        self.store.push(Bytes::from_static(encode::CHUNK_END));
     }
 
     fn end(&mut self, trailers: Option<HeaderMap>) {
@@ -189,33 +205,75 @@ impl Upload {
             forbidden.iter().for_each(|name| drop(trailers.remove(name)));
             let mut last = Vec::new();
             encode::end_of_chunks(&mut last, &trailers);
-            self.push(last.into());
+            self.store.push(last.into());
+        }
+    }
+}
+
+impl Store {
+    fn passing<const N: usize>(pending: [Bytes; N]) -> Self {
+        let pending = pending.into_iter().filter(|bytes| !bytes.is_empty()).collect();
+        Self::Passing { pending, settled: false }
+    }
+
+    fn has_pending(&self) -> bool {
+        match self {
+            Self::Whole { bytes, sent } => *sent < bytes.len(),
+            Self::Passing { pending, .. } => !pending.is_empty(),
         }
     }
 
-    fn push(&mut self, bytes: Bytes) {
-        self.replay_size += bytes.len();
-        if self.replay_size > REPLAY {
-            self.replay = None;
-        } else if let Some(replay) = &mut self.replay {
-            replay.push(bytes.clone());
+    /// Puts bytes on their way.
+    fn push(&mut self, more: Bytes) {
+        match self {
+            Self::Passing { pending, settled } => {
+                pending.push_back(more);
+                *settled = false;
+            }
+            Self::Whole { bytes, sent } => {
+                let len = bytes.len() + more.len();
+                if len > REPLAY {
+                    let rest = Bytes::copy_from_slice(&bytes[*sent..]); // the head of the chunk, no more
+                    *self = Self::passing([rest, more]);
+                    return;
+                }
+                if len > bytes.capacity() {
+                    bytes.reserve_exact((2 * bytes.capacity()).clamp(len, REPLAY) - bytes.len());
+                }
+                bytes.extend_from_slice(&more);
+            }
         }
-        self.pending.push_back(bytes);
+    }
+
+    /// What is on its way has to wait: it lets go of the large buffers that it is a small part of.
+    fn settle(&mut self) {
+        if let Self::Passing { pending, settled } = self
+            && !std::mem::replace(settled, true)
+        {
+            for bytes in pending.iter_mut().filter(|bytes| bytes.len() < SMALL) {
+                *bytes = Bytes::copy_from_slice(bytes);
+            }
+        }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<()>> {
         loop {
             std::task::ready!(stream.poll_write_ready(cx))?;
-            let mut slices = [IoSlice::new(&[]); 8];
-            let count = self.pending.len().min(slices.len());
-            for (slice, bytes) in slices.iter_mut().zip(&self.pending) {
-                *slice = IoSlice::new(bytes);
-            }
-            match stream.try_write_vectored(&slices[..count]) {
+            let written = match self {
+                Self::Whole { bytes, sent } => stream.try_write(&bytes[*sent..]),
+                Self::Passing { pending, .. } => {
+                    let mut slices = [IoSlice::new(&[]); 8];
+                    let count = pending.len().min(slices.len());
+                    for (slice, bytes) in slices.iter_mut().zip(&*pending) {
+                        *slice = IoSlice::new(bytes);
+                    }
+                    stream.try_write_vectored(&slices[..count])
+                }
+            };
+            match written {
                 Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
                 Err(fault) => return Poll::Ready(Err(fault)),
                 Ok(written) => {
-                    self.started = true;
                     self.consume(written);
                     return Poll::Ready(Ok(()));
                 }
@@ -224,12 +282,19 @@ impl Upload {
     }
 
     fn consume(&mut self, mut written: usize) {
-        while let Some(first) = self.pending.front_mut() {
+        let pending = match self {
+            Self::Whole { sent, .. } => {
+                *sent += written;
+                return;
+            }
+            Self::Passing { pending, .. } => pending,
+        };
+        while let Some(first) = pending.front_mut() {
             if written < first.len() {
                 return first.advance(written);
             }
             written -= first.len();
-            self.pending.pop_front();
+            pending.pop_front();
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::control::tally::Tally;
 use crate::drain::{Draining, Stage};
 use crate::handover::heir::Heir;
-use crate::listener::{Limit, Limits};
+use crate::listener::{Limits, WorkerLimit};
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::{Counters, Totals, legend};
@@ -289,7 +289,7 @@ async fn all(answers: Vec<oneshot::Receiver<()>>) -> bool {
 fn limits(config: &Config) -> Arc<[Arc<Limits>]> {
     // more than there are files for would end in connections that no server can be found for
     let most = most_connections();
-    let worker = Arc::new(Limit::new(config.worker.max_connections.map_or(most, |wanted| wanted.min(most))));
+    let worker = Arc::new(WorkerLimit::new(config.worker.max_connections.map_or(most, |wanted| wanted.min(most))));
     let http = config.listeners.iter().map(|listener| listener.max_connections);
     let all = http.chain(config.tcp.iter().map(|tcp| tcp.max_connections));
     all.map(|max| Arc::new(Limits::new(max, &worker))).collect()

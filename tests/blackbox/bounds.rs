@@ -1,7 +1,9 @@
 //! How many generations there may be, what they may use, and which of them the kernel takes first.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use crate::support::{Asked, Run, Server, Service, Wire, signal, socket, wait_for};
@@ -126,4 +128,47 @@ fn a_generation_that_drains_is_taken_before_all_others() {
 fn score(pid: u32) -> i32 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("a worker");
     text.trim().parse().expect("a number")
+}
+
+/// A connection that had one answer and is idle from then on. Which thread has it the kernel decides.
+fn idle(address: SocketAddr) -> Wire {
+    let mut client = Wire::connect(address);
+    client.send("GET / HTTP/1.1\r\nHost: nobody.test\r\n\r\n");
+    assert_eq!(client.answer().status(), 404);
+    client
+}
+
+/// Whether the other end has closed a connection.
+fn is_closed(client: &Wire) -> bool {
+    let mut polled = [PollFd::from_borrowed_fd(client.stream().as_fd(), PollFlags::RDHUP)];
+    poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
+#[test]
+fn at_the_limit_an_idle_connection_makes_room_at_once_on_whichever_thread() {
+    for (limit, threads) in [("[listen.http]\nmax_connections = 6", 2), ("[worker]\nmax_connections = 6", 3)] {
+        let (listening, address) = socket();
+        let server = Server::new();
+        let threads = if limit.starts_with("[worker") {
+            format!("threads = {threads}")
+        } else {
+            format!("[worker]\nthreads = {threads}")
+        };
+        let config = format!("{limit}\n{threads}\n[site.\"a.test\"]\nto = [\"{}\"]\n", server.address);
+        let run = Run::new(&config).socket("http", listening);
+        let service = run.start();
+        let mut busy = Wire::connect(address);
+        busy.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        let mut asked = server.accept();
+        asked.head();
+        let mut clients: Vec<Wire> = (0..5).map(|_| idle(address)).collect();
+        clients.extend((0..5).map(|_| idle(address)));
+        let closed = || clients.iter().filter(|client| is_closed(client)).count();
+        wait_for("as many are closed as came", || (closed() >= 5).then_some(()));
+        assert_eq!(closed(), 5);
+        run.wait_log("max_connections = 6: idle connections are closed for new ones");
+        asked.send("HTTP/1.1 204 No Content\r\n\r\n");
+        assert_eq!(busy.answer().status(), 204, "what is busy stays");
+        wait_for("five were evicted", || service.status().to_string().contains("\"evicted\":5").then_some(()));
+    }
 }

@@ -55,6 +55,22 @@ impl Chunks {
         Ok(Step { framing, payload: 0, done: self.state == State::Done })
     }
 
+    /// Steps over framing alone: as far as the next payload, the end of the body or the end of `bytes`. Returns how much
+    /// that is, and how long the payload is that comes next.
+    pub(super) fn step_to_payload(&mut self, bytes: &[u8]) -> Result<(usize, u64), ChunkFault> {
+        let mut framing = 0;
+        while !matches!(self.state, State::Done | State::Payload) && framing < bytes.len() {
+            self.state = self.take(bytes[framing])?;
+            framing += 1;
+        }
+        Ok((framing, if self.state == State::Payload { self.left } else { 0 }))
+    }
+
+    /// Whether the body is over.
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
     /// The trailer section with its empty line, empty when there were no trailers; to be asked once the body is done.
     pub(super) fn section(&self) -> &[u8] {
         &self.section
@@ -64,7 +80,8 @@ impl Chunks {
         std::mem::take(&mut self.section)
     }
 
-    fn take_payload(&mut self, available: usize) -> usize {
+    /// Steps over as much of the payload that comes next as is there.
+    pub(super) fn take_payload(&mut self, available: usize) -> usize {
         let payload = usize::try_from(self.left).map_or(available, |left| left.min(available));
         self.left -= payload as u64;
         if self.left == 0 {

@@ -8,12 +8,19 @@ use super::{ChunkFault, trailers};
 
 /// Takes one chunked body off a buffer, piece by piece.
 #[derive(Debug)]
-pub struct Decoder(Chunks);
+pub struct Decoder {
+    chunks: Chunks,
+    /// Found behind payload, which goes before it.
+    fault: Option<ChunkFault>,
+}
+
+/// Largest chunk that is copied behind the one before it. A larger one is a piece by itself, which costs less.
+const MERGED: u64 = 2048;
 
 /// What came off the buffer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decoded {
-    /// A piece of payload, never empty: a chunk, or as much of it as there is.
+    /// A piece of payload, never empty: a chunk and the small ones after it, as far as they are there.
     Data(Bytes),
     /// The trailers, without those that may not come as such, at most once; [`Decoded::Done`] follows.
     Trailers(HeaderMap),
@@ -27,7 +34,7 @@ impl Decoder {
     /// A decoder before the first byte of a body.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Chunks::new())
+        Self { chunks: Chunks::new(), fault: None }
     }
 
     /// Takes the next piece off `buffer`. Data shares the memory of the buffer.
@@ -35,16 +42,51 @@ impl Decoder {
     /// # Errors
     /// The rule that was broken. The connection is of no use then, and the message must not end as if it were whole.
     pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Decoded, ChunkFault> {
-        let step = self.0.step(buffer)?;
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let step = self.chunks.step(buffer)?;
         buffer.advance(step.framing);
         if step.payload > 0 {
-            return Ok(Decoded::Data(buffer.split_to(step.payload).freeze()));
+            return Ok(Decoded::Data(self.merge(buffer, step.payload)));
         }
         if !step.done {
             return Ok(Decoded::NeedMore);
         }
-        let trailers = trailers::parse(self.0.take_section())?;
+        let trailers = trailers::parse(self.chunks.take_section())?;
         Ok(if trailers.is_empty() { Decoded::Done } else { Decoded::Trailers(trailers) })
+    }
+
+    /// Whether the end of the body was seen behind the last piece; [`Decoder::decode`] still tells of trailers.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.chunks.is_done()
+    }
+
+    /// Takes the first `len` bytes off the buffer, and the payload of the small chunks that follow: each piece costs
+    /// whoever passes it on as much as a large one.
+    fn merge(&mut self, buffer: &mut BytesMut, len: usize) -> Bytes {
+        let (mut merged, mut at) = (len, len);
+        while at < buffer.len() {
+            match self.chunks.step_to_payload(&buffer[at..]) {
+                Ok((framing, payload)) => {
+                    at += framing;
+                    if !(1..=MERGED).contains(&payload) {
+                        break;
+                    }
+                }
+                Err(fault) => {
+                    self.fault = Some(fault);
+                    break;
+                }
+            }
+            let payload = self.chunks.take_payload(buffer.len() - at);
+            buffer.copy_within(at..at + payload, merged);
+            (merged, at) = (merged + payload, at + payload);
+        }
+        let data = buffer.split_to(merged).freeze();
+        buffer.advance(at - merged);
+        data
     }
 }
 

@@ -179,6 +179,46 @@ mod tests {
     }
 
     #[test]
+    fn ten_thousand_chunks_of_one_byte_are_one_piece() {
+        let mut text = "1\r\nx\r\n".repeat(10_000).into_bytes();
+        text.extend_from_slice(b"0\r\n\r\nGET");
+        let mut buffer = BytesMut::from(&text[..]);
+        let mut decoder = Decoder::new();
+        let Ok(Decoded::Data(data)) = decoder.decode(&mut buffer) else { panic!("no data") };
+        assert!(data.len() == 10_000 && data.iter().all(|&byte| byte == b'x'));
+        assert_eq!(decoder.decode(&mut buffer), Ok(Decoded::Done));
+        assert_eq!(&buffer[..], b"GET");
+        let mut scanner = Scanner::new();
+        let scan = scanner.merge(&mut text).expect("no fault");
+        assert_eq!(scan, Scan { consumed: 60_005, payload: 10_000, done: true });
+        assert!(text[..10_000].iter().all(|&byte| byte == b'x') && text[60_005..] == *b"GET");
+        assert_eq!(scanner.trailers(), b"\r\n");
+    }
+
+    #[test]
+    fn a_large_chunk_is_a_piece_of_its_own_and_not_copied() {
+        let text = format!("2\r\nab\r\n1;x\r\nc\r\n1000\r\n{}\r\n1\r\nd\r\n0\r\nA: b\r\n\r\n", "e".repeat(4096));
+        let (mut buffer, mut decoder, mut pieces) = (BytesMut::from(&text[..]), Decoder::new(), Vec::new());
+        let trailers = loop {
+            match decoder.decode(&mut buffer).expect("no fault") {
+                Decoded::Data(data) => pieces.push(data.len()),
+                Decoded::Trailers(trailers) => break trailers,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((pieces, &trailers["a"]), (vec![3, 4097], &http::HeaderValue::from_static("b")));
+    }
+
+    #[test]
+    fn what_came_before_a_broken_chunk_comes_before_the_fault() {
+        let mut buffer = BytesMut::from("1\r\na\r\n1\r\nb\r\nx\r\n");
+        let mut decoder = Decoder::new();
+        assert_eq!(decoder.decode(&mut buffer), Ok(Decoded::Data(bytes::Bytes::from_static(b"ab"))));
+        assert_eq!(decoder.decode(&mut buffer), Err(ChunkFault::Size));
+        assert_eq!(decoder.decode(&mut buffer), Err(ChunkFault::Size), "for ever");
+    }
+
+    #[test]
     fn a_body_cut_short_is_never_done() {
         let text = b"5;x\r\nhello\r\n0\r\nA: b\r\n\r\n";
         for end in 0..text.len() {

@@ -1,9 +1,9 @@
-//! Looks at the chunked body of a request as it passes by to hyper, and finds its end.
+//! Looks at the chunked body of a request as it passes by to hyper, merges its chunks, and finds its end.
 
 use super::chunks::Chunks;
 use super::{ChunkFault, trailers};
 
-/// Validates one chunked body without changing it.
+/// Validates one chunked body.
 #[derive(Debug)]
 pub struct Scanner(Chunks);
 
@@ -47,6 +47,37 @@ impl Scanner {
                 return Ok(scan);
             }
         }
+    }
+
+    /// As [`Scanner::scan`], and moves the payload in `bytes` to their front, out of its framing: ten thousand chunks of
+    /// one byte are then no more work for the next one to look at them than a single chunk.
+    ///
+    /// # Errors
+    /// As [`Scanner::scan`].
+    pub fn merge(&mut self, bytes: &mut [u8]) -> Result<Scan, ChunkFault> {
+        let mut scan = Scan::default();
+        loop {
+            let step = self.0.step(&bytes[scan.consumed..])?;
+            let start = scan.consumed + step.framing;
+            scan.consumed = start + step.payload;
+            if start > scan.payload && step.payload > 0 {
+                bytes.copy_within(start..scan.consumed, scan.payload);
+            }
+            scan.payload += step.payload;
+            if step.done {
+                trailers::check(self.0.section())?;
+            }
+            if step.done || scan.consumed == bytes.len() {
+                scan.done = step.done;
+                return Ok(scan);
+            }
+        }
+    }
+
+    /// The trailer section of a body that is over, with the empty line at its end.
+    #[must_use]
+    pub fn trailers(&self) -> &[u8] {
+        if self.0.section().is_empty() { b"\r\n" } else { self.0.section() }
     }
 }
 

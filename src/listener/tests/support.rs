@@ -26,7 +26,7 @@ use crate::drain::{Draining, Stage};
 use crate::http1::request::Refusal;
 use crate::listener::accept::Acceptor;
 use crate::listener::connection::{End, Kind};
-use crate::listener::limits::{Limit, Limits};
+use crate::listener::limits::{Limits, WorkerLimit};
 use crate::listener::way::{Local, Way};
 use crate::net::Stream;
 use crate::observe::journal::{Identity, Journal, Role};
@@ -84,7 +84,7 @@ impl Fixture {
             thread,
             address: listening.local_addr().expect("address"),
             listening,
-            limits: Arc::new(Limits::new(max_connections, &Arc::new(Limit::new(1000)))),
+            limits: Arc::new(Limits::new(max_connections, &Arc::new(WorkerLimit::new(1000)))),
             acceptor: None,
         };
         fixture.accept();

@@ -149,7 +149,9 @@ pub(super) fn of(event: &Event) -> String {
             format!("Listener {listener} could not accept a connection: {}", Plain(why))
         }
         Event::LimitReached { listener, limit, value } => {
-            format!("Listener {listener} reached {limit} = {value}: more connections wait")
+            format!(
+                "Listener {listener} reached {limit} = {value}: idle connections are closed for new ones, which wait while none is idle"
+            )
         }
         Event::ConfigWarning { text, .. } => warning(text.trim_end()),
         Event::ExchangePanicked { request, why } => {

@@ -18,9 +18,14 @@ pub(super) struct Course {
     ended: bool,
     finished: bool,
     bytes: u64,
+    /// The other side takes less than comes: little is read at once, so that little is held.
+    careful: bool,
     /// What [`Course::has_moved`] saw last.
     seen: (u64, bool),
 }
+
+/// What is shorter is copied rather than kept in a large buffer.
+const SMALL: usize = 16 * 1024;
 
 /// Which end of a direction failed.
 pub(super) enum CourseError {
@@ -81,7 +86,9 @@ impl Course {
                 let written = ready!(to.poll_write_some(cx, &self.pending)).map_err(CourseError::Write)?;
                 self.pending.advance(written);
                 self.bytes += written as u64;
+                self.look_for_room(to, written);
             }
+            self.pending = BytesMut::new(); // an empty rest still holds the buffer that it was part of
             if self.finished {
                 return Poll::Ready(Ok(()));
             }
@@ -103,25 +110,39 @@ impl Course {
         to: &Stream,
         reads: &ReadBuffer,
     ) -> Poll<Result<(), CourseError>> {
-        let mut read = ready!(connection::poll_read(cx, from, reads)).map_err(CourseError::Read)?;
+        let read =
+            if self.careful { connection::poll_read_careful(cx, from) } else { connection::poll_read(cx, from, reads) };
+        let mut read = ready!(read).map_err(CourseError::Read)?;
         self.ended = read.is_empty();
         match to.try_write(&read) {
             Ok(written) => {
                 self.bytes += written as u64;
                 read.advance(written);
+                self.look_for_room(to, written);
             }
             Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
             Err(fault) => return Poll::Ready(Err(CourseError::Write(fault))),
         }
-        self.pending = if read.is_empty() { BytesMut::new() } else { read };
+        self.pending = match read.len() {
+            0 => BytesMut::new(),
+            1..SMALL => BytesMut::from(&read[..]), // and not the whole buffer that it was read into
+            _ => read,
+        };
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether the next read may be large, after `written` bytes were taken. Messages are not worth the question.
+    fn look_for_room(&mut self, to: &Stream, written: usize) {
+        if written >= SMALL {
+            self.careful = !connection::takes_whole_read(to);
+        }
     }
 }
 
 impl From<parcel::Course> for Course {
     fn from(course: parcel::Course) -> Self {
         let parcel::Course { pending, ended, finished, bytes } = course;
-        Self { pending, ended, finished, bytes, seen: (bytes, ended) }
+        Self { pending, ended, finished, bytes, careful: false, seen: (bytes, ended) }
     }
 }
 

@@ -55,7 +55,7 @@ async fn ours(bytes: &[u8], step: usize, head: bool) -> Result<Seen, ResponseErr
         }
     };
     let mut body = Vec::new();
-    while let Some(piece) = poll_fn(|cx| connection.poll_body(cx, &shared)).await {
+    while let Some(piece) = poll_fn(|cx| connection.poll_body(cx, &shared, false)).await {
         if let Piece::Data(data) = piece? {
             body.extend_from_slice(&data);
         }

@@ -8,6 +8,7 @@ mod expect;
 mod faults;
 mod fields;
 mod framing;
+mod held;
 mod hostile;
 mod limits;
 mod lines;
