@@ -45,7 +45,7 @@ fn start() -> io::Result<ExitStatus> {
     let config = folder.join("segue.toml");
     fs::write(&config, configuration(port, &servers))?;
     println!("{}", hints(&program, port, &folder, &servers));
-    let signals = Signals::open(&[Signal::INT, Signal::TERM, Signal::HUP])?;
+    let signals = Signals::open(&[Signal::INT, Signal::QUIT, Signal::TERM, Signal::HUP])?;
     let mut supervisor = Command::new(&program);
     supervisor.arg("run").arg("--config").arg(&config).arg("--run-dir").arg(&folder);
     let ended = attend(&mut supervisor.spawn()?, &signals);
@@ -56,7 +56,7 @@ fn start() -> io::Result<ExitStatus> {
     ended
 }
 
-/// Waits for the end of the supervisor. Ctrl-C reaches it by itself; that the terminal was closed would be a reload to
+/// Waits for the end of the supervisor. Ctrl-C and Ctrl-\ reach it by themselves; that the terminal was closed would be a reload to
 /// it, and is the end of the demo.
 fn attend(supervisor: &mut Child, signals: &Signals) -> io::Result<ExitStatus> {
     let pid = Pid::from_child(supervisor);
@@ -68,7 +68,7 @@ fn attend(supervisor: &mut Child, signals: &Signals) -> io::Result<ExitStatus> {
             Err(fault) => return Err(fault.into()),
         }
         while let Some(signal) = signals.next()? {
-            if signal != Signal::INT {
+            if !matches!(signal, Signal::INT | Signal::QUIT) {
                 kill_process(pid, Signal::TERM)?;
             }
         }

@@ -303,3 +303,28 @@ fn foreign(protocol: u32, version: &str) -> String {
 const MOST_WORDS: usize = 64;
 /// Bytes of a word of a worker that is not ready yet.
 const MOST_BEFORE_READY: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // it was said to have died, since what it said before its end was not read yet
+    #[test]
+    fn to_tell_something_to_a_worker_that_has_just_exited_is_no_fault_of_it() {
+        let mut workers = Workers::new("/bin/true".into(), "none".into(), Vec::new(), "none".into());
+        assert!(matches!(workers.spawn(1, Recipe::Installed), Input::Spawned(1, ..)));
+        // a killed process ends; this one ends by itself
+        let _ = workers.list[0].process.wait();
+        assert!(workers.tell(1, &ToWorker::Ping { number: 1 }, &[]).is_none());
+    }
+
+    #[test]
+    fn a_worker_that_reads_nothing_is_told_no_more() {
+        let mut workers = Workers::new("/bin/sleep".into(), "none".into(), Vec::new(), "none".into());
+        let (channel, _theirs) = Channel::pair().expect("pair");
+        workers.spawn(1, Recipe::Installed);
+        workers.list[0].channel = Some(channel);
+        let mut told = std::iter::repeat_with(|| workers.tell(1, &ToWorker::Ping { number: 1 }, &[])).take(100_000);
+        assert!(matches!(told.find_map(|trouble| trouble), Some(Input::Nonsense(1, _))));
+    }
+}

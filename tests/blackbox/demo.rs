@@ -5,10 +5,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::{SEGUE, children, is_alive, wait_for};
+
+/// Two demos that start at the same time would choose the same port.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A demo whose folder is in `directory`, in a process group of its own as in a terminal; with all its processes, and its
 /// address.
@@ -40,7 +44,8 @@ fn demo(directory: &Path) -> (Child, Vec<u32>, SocketAddr) {
 
 #[test]
 fn ctrl_c_and_the_end_of_the_terminal_leave_nothing_of_a_demo() {
-    for signal in [Signal::INT, Signal::HUP] {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    for signal in [Signal::INT, Signal::QUIT, Signal::HUP] {
         let directory = tempfile::tempdir().expect("directory");
         let (mut demo, processes, _) = demo(directory.path());
         assert_eq!(processes.len(), 4, "two servers, the supervisor and a worker");
@@ -55,6 +60,7 @@ fn ctrl_c_and_the_end_of_the_terminal_leave_nothing_of_a_demo() {
 // Each thread had a round of its own, and the first two answers came from one server.
 #[test]
 fn the_servers_of_a_demo_take_turns_from_the_first_answer_on() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().expect("directory");
     let (mut demo, _, address) = demo(directory.path());
     let answers: Vec<&str> = (0..8)
