@@ -124,7 +124,8 @@ table! {
         tunnel_timeout: Duration = Text("1h"),
         /// How long an idle connection to a server is kept for the next request. Less than the server keeps it.
         keep_alive: Duration = Text("4s"),
-        /// Idle connections kept for each server, by each thread. 0 keeps none.
+        /// Idle connections kept for each server, by each thread. 0 keeps none. A connection on which a server
+        /// authenticates its client (NTLM, Negotiate) does not count: it is kept for this client connection alone.
         keep_alive_connections: Whole<0, 100_000> = Number(128),
     }
 }

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
-use super::parcel::{ClientFacts, Course, Load, Parcel, Story, TunnelParcel};
+use super::parcel::{ClientFacts, Course, Load, Parcel, PrivateParcel, Story, TunnelParcel};
 use super::welcome::Welcome;
 use crate::control::channel::MOST_DESCRIPTORS;
 use crate::control::payload::{self, Payload};
@@ -59,8 +59,23 @@ struct Item {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum LoadItem {
-    Idle { ahead: usize },
-    Tunnel { story: Box<Story>, up: CourseItem, down: CourseItem },
+    Idle {
+        ahead: usize,
+        /// Sent only to a generation whose [`Welcome`] says that it takes them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        private: Vec<PrivateItem>,
+    },
+    Tunnel {
+        story: Box<Story>,
+        up: CourseItem,
+        down: CourseItem,
+    },
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct PrivateItem {
+    pool: String,
+    server: String,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -134,9 +149,11 @@ pub fn pack<'a>(number: u64, parcels: impl Iterator<Item = &'a Parcel>) -> io::R
     for parcel in parcels {
         packed.descriptors.push(parcel.socket.as_fd());
         let load = match &parcel.load {
-            Load::Idle { ahead } => {
+            Load::Idle { ahead, private } => {
+                packed.descriptors.extend(private.iter().map(|one| one.socket.as_fd()));
                 bytes.extend_from_slice(ahead);
-                LoadItem::Idle { ahead: ahead.len() }
+                let item = |one: &PrivateParcel| PrivateItem { pool: one.pool.clone(), server: one.server.clone() };
+                LoadItem::Idle { ahead: ahead.len(), private: private.iter().map(item).collect() }
             }
             Load::Tunnel(tunnel) => {
                 packed.descriptors.push(tunnel.server.as_fd());
@@ -174,7 +191,12 @@ pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Parcel>
     for Item { client, load } in batch.connections {
         let socket = next()?;
         let load = match load {
-            LoadItem::Idle { ahead } => Load::Idle { ahead: bytes.split_to(ahead) },
+            LoadItem::Idle { ahead, private } => {
+                let own =
+                    |item: PrivateItem| Ok(PrivateParcel { socket: next()?, pool: item.pool, server: item.server });
+                let private = private.into_iter().map(own).collect::<Result<_, BatchError>>()?;
+                Load::Idle { ahead: bytes.split_to(ahead), private }
+            }
             LoadItem::Tunnel { story, up, down } => {
                 let (server, up) = (next()?, up.unpack(&mut bytes));
                 let down = down.unpack(&mut bytes);
@@ -192,7 +214,7 @@ pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Parcel>
 impl Item {
     fn bytes(&self) -> usize {
         match &self.load {
-            LoadItem::Idle { ahead } => *ahead,
+            LoadItem::Idle { ahead, .. } => *ahead,
             LoadItem::Tunnel { up, down, .. } => up.pending.saturating_add(down.pending),
         }
     }

@@ -42,9 +42,22 @@ pub enum Load {
     Idle {
         /// What was read of the next request.
         ahead: BytesMut,
+        /// The upstream connections that it has for itself.
+        private: Vec<PrivateParcel>,
     },
     /// Bytes both ways, after an upgrade or in TCP mode.
     Tunnel(Box<TunnelParcel>),
+}
+
+/// An upstream connection that moves with the client connection that it belongs to.
+#[derive(Debug)]
+pub struct PrivateParcel {
+    /// The connection.
+    pub socket: OwnedFd,
+    /// The pool.
+    pub pool: String,
+    /// The server that it leads to.
+    pub server: String,
 }
 
 /// A tunnel that moves.
@@ -124,8 +137,8 @@ impl Parcel {
     /// How many descriptors it has.
     #[must_use]
     pub fn descriptors(&self) -> usize {
-        match self.load {
-            Load::Idle { .. } => 1,
+        match &self.load {
+            Load::Idle { private, .. } => 1 + private.len(),
             Load::Tunnel(_) => 2,
         }
     }
@@ -134,7 +147,7 @@ impl Parcel {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match &self.load {
-            Load::Idle { ahead } => ahead.len(),
+            Load::Idle { ahead, .. } => ahead.len(),
             Load::Tunnel(tunnel) => tunnel.up.pending.len() + tunnel.down.pending.len(),
         }
     }

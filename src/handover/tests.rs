@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::giver::{GiveError, Giver};
 use super::heir::{Heir, Returned};
 use super::message::{Batch, ToGiver, unpack};
-use super::parcel::{ClientFacts, Course, Load, Parcel, Story, Try, TunnelParcel};
+use super::parcel::{ClientFacts, Course, Load, Parcel, PrivateParcel, Story, Try, TunnelParcel};
 use super::taker::Taker;
 use super::welcome::Welcome;
 use crate::config::Config;
@@ -31,7 +31,7 @@ fn facts(exchanges: u32) -> ClientFacts {
 /// One idle connection, and the end that its client has.
 fn idle(number: u32, ahead: &[u8]) -> (Parcel, UnixStream) {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
-    let load = Load::Idle { ahead: BytesMut::from(ahead) };
+    let load = Load::Idle { ahead: BytesMut::from(ahead), private: Vec::new() };
     (Parcel { socket: ours.into(), client: facts(number), load }, theirs)
 }
 
@@ -91,12 +91,34 @@ fn an_idle_connection_arrives_with_what_was_read_ahead() {
         given.expect("given");
         let [parcel] = &taken.expect("taken").expect("some")[..] else { panic!("one parcel") };
         assert_eq!(parcel.client, facts(3));
-        assert!(matches!(&parcel.load, Load::Idle { ahead } if **ahead == *b"GET / HT"));
+        assert!(matches!(&parcel.load, Load::Idle { ahead, .. } if **ahead == *b"GET / HT"));
         assert!(holds(parcel, &mut client));
         drop(heir);
         let report = giving.await.expect("no panic");
         assert!(report.moved == 1 && report.returned == 0 && report.broken.is_none(), "{report:?}");
         assert!(taker.next().await.expect("the end").is_none());
+    });
+}
+
+#[test]
+fn private_connections_arrive_with_the_client_connection_that_they_belong_to() {
+    run(async {
+        let (giver, heir, taker) = linked().await;
+        tokio::task::spawn_local(giver.run());
+        let (mut parcel, _client) = idle(1, b"GET");
+        let (server, mut there) = UnixStream::pair().expect("a pair");
+        let private = PrivateParcel { socket: server.into(), pool: "farm".to_owned(), server: "a:80".to_owned() };
+        parcel.load = Load::Idle { ahead: BytesMut::from("GET"), private: vec![private] };
+        let place = heir.place().await.expect("a place");
+        let (given, taken) = tokio::join!(place.give(parcel), taker.next());
+        given.expect("given");
+        let load = taken.expect("taken").expect("some").pop().map(|parcel| parcel.load);
+        let Some(Load::Idle { ahead, private }) = load else { panic!("an idle connection") };
+        let [PrivateParcel { socket, pool, server }] = &private[..] else { panic!("one private connection") };
+        assert_eq!((&ahead[..], pool.as_str(), server.as_str()), (&b"GET"[..], "farm", "a:80"));
+        there.write_all(b"x").expect("write");
+        let mut byte = [0];
+        UnixStream::from(socket.try_clone().expect("dup")).read_exact(&mut byte).expect("its other end");
     });
 }
 

@@ -20,6 +20,9 @@ pub struct Welcome {
     sites: Vec<(String, String)>,
     /// The pools with the names of their servers.
     pools: Vec<(String, Vec<String>)>,
+    /// It takes private upstream connections with the client connections that they belong to.
+    #[serde(default)]
+    private: bool,
 }
 
 /// What of one generation another one can take. Indexes are those of the giving generation's names.
@@ -28,6 +31,7 @@ pub struct Reach {
     listeners: Box<[bool]>,
     sites: Box<[bool]>,
     pools: Box<[Box<[bool]>]>,
+    private: bool,
 }
 
 impl Welcome {
@@ -51,6 +55,7 @@ impl Welcome {
                 .collect(),
             sites: config.sites.iter().map(|site| (site.host.to_string(), pool(site.pool))).collect(),
             pools,
+            private: true,
         }
     }
 
@@ -74,6 +79,7 @@ impl Welcome {
             listeners: http.chain(tcp).collect(),
             sites: self.sites.iter().map(|site| other.sites.contains(site)).collect(),
             pools: self.pools.iter().map(of_pool).collect(),
+            private: other.private,
         }
     }
 }
@@ -89,8 +95,17 @@ impl Reach {
     #[must_use]
     pub fn has_tunnel(&self, listener: usize, site: Option<usize>, pool: usize, server: usize) -> bool {
         let site = site.is_none_or(|site| self.sites.get(site).is_some_and(|there| *there));
-        let server = self.pools.get(pool).and_then(|servers| servers.get(server)).is_some_and(|there| *there);
-        self.has_listener(listener) && site && server
+        self.has_listener(listener) && site && self.has_server(pool, server)
+    }
+
+    /// Whether a private upstream connection to this server of the pool can move.
+    #[must_use]
+    pub fn has_private(&self, pool: usize, server: usize) -> bool {
+        self.private && self.has_server(pool, server)
+    }
+
+    fn has_server(&self, pool: usize, server: usize) -> bool {
+        self.pools.get(pool).and_then(|servers| servers.get(server)).is_some_and(|there| *there)
     }
 
     /// The listeners whose connections stay.
@@ -175,6 +190,18 @@ mod tests {
         let config = welcome(OLD).0;
         let farm = config.pools.iter().position(|pool| pool.name == "farm").expect("farm");
         assert!(!reach.has_tunnel(0, site(&config, "*"), farm, 0));
+    }
+
+    #[test]
+    fn private_connections_move_to_a_generation_that_takes_them_and_has_their_server() {
+        let (config, old) = welcome(OLD);
+        let farm = config.pools.iter().position(|pool| pool.name == "farm").expect("farm");
+        assert!(reach(OLD).has_private(farm, 0));
+        assert!(!reach(&OLD.replace("\"10.0.0.1:80\", ", "")).has_private(farm, 0));
+        let mut older = serde_json::to_value(welcome(OLD).1).expect("JSON");
+        older.as_object_mut().expect("an object").remove("private");
+        let older: Welcome = serde_json::from_value(older).expect("a welcome");
+        assert!(!old.reach(&config, &older).has_private(farm, 0));
     }
 
     #[test]

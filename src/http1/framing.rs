@@ -14,8 +14,16 @@ pub(super) enum Known {
     Upgrade,
     Te,
     Trailer,
-    /// Others that are for one connection only: `Proxy-Connection`, the fields of proxy authentication, and
-    /// `HTTP2-Settings`, which says something only beside `Upgrade: h2c`.
+    /// `Authorization`.
+    Authorization,
+    /// `WWW-Authenticate`.
+    Authenticate,
+    /// `Proxy-Authorization`.
+    ProxyAuthorization,
+    /// `Proxy-Authenticate`.
+    ProxyAuthenticate,
+    /// Others that are for one connection only: `Proxy-Connection`, `Proxy-Authentication-Info`, and `HTTP2-Settings`,
+    /// which says something only beside `Upgrade: h2c`.
     Hop,
     Other,
 }
@@ -34,12 +42,14 @@ impl Known {
             (7, b't') if is(name, b"trailer") => Self::Trailer,
             (10, b'c') if is(name, b"connection") => Self::Connection,
             (10, b'k') if is(name, b"keep-alive") => Self::KeepAlive,
+            (13, b'a') if is(name, b"authorization") => Self::Authorization,
             (14, b'c') if is(name, b"content-length") => Self::ContentLength,
             (14, b'h') if is(name, b"http2-settings") => Self::Hop,
             (16, b'p') if is(name, b"proxy-connection") => Self::Hop,
+            (16, b'w') if is(name, b"www-authenticate") => Self::Authenticate,
             (17, b't') if is(name, b"transfer-encoding") => Self::TransferEncoding,
-            (18, b'p') if is(name, b"proxy-authenticate") => Self::Hop,
-            (19, b'p') if is(name, b"proxy-authorization") => Self::Hop,
+            (18, b'p') if is(name, b"proxy-authenticate") => Self::ProxyAuthenticate,
+            (19, b'p') if is(name, b"proxy-authorization") => Self::ProxyAuthorization,
             (25, b'p') if is(name, b"proxy-authentication-info") => Self::Hop,
             _ => Self::Other,
         }
@@ -49,13 +59,20 @@ impl Known {
     /// is among them: framing is written anew.
     pub(super) fn is_hop_by_hop(self) -> bool {
         match self {
-            Self::Host | Self::ContentLength | Self::Expect | Self::Other => false,
+            Self::Host
+            | Self::ContentLength
+            | Self::Expect
+            | Self::Authorization
+            | Self::Authenticate
+            | Self::Other => false,
             Self::TransferEncoding
             | Self::Connection
             | Self::KeepAlive
             | Self::Upgrade
             | Self::Te
             | Self::Trailer
+            | Self::ProxyAuthorization
+            | Self::ProxyAuthenticate
             | Self::Hop => true,
         }
     }

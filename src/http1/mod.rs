@@ -4,6 +4,7 @@
 //! send is parsed here and nowhere else. Both by the same rule: a message that two parsers could read in two ways is
 //! refused (RFC 9112 §11.2).
 
+pub mod auth;
 pub mod authority;
 pub mod chunked;
 pub mod encode;

@@ -4,6 +4,7 @@
 
 use http::Version;
 
+use super::auth::Credentials;
 use super::authority;
 use super::fields::{self, Flag};
 use super::framing::{self, Known};
@@ -45,6 +46,8 @@ pub struct RequestHead {
     pub names_fields: bool,
     /// The client takes trailers.
     pub te_trailers: bool,
+    /// What its credentials mean to the connection to a server.
+    pub credentials: Credentials,
     /// `OPTIONS` for the server as a whole, which goes on as `*`.
     pub whole_server: bool,
 }
@@ -193,6 +196,7 @@ fn conclude(len: usize, method: &[u8], target: &[u8], version: Version, said: &S
         keep_alive: !said.close && (version == Version::HTTP_11 || said.keep_alive),
         names_fields: said.names_fields,
         te_trailers: said.te_trailers,
+        credentials: said.credentials,
         whole_server: target::is_whole_server(method, target),
     })
 }
@@ -220,13 +224,22 @@ struct Said {
     keep_alive: bool,
     asks_upgrade: bool,
     names_fields: bool,
+    credentials: Credentials,
 }
 
 impl Said {
     fn take(&mut self, known: Known, field: &Line<'_>) -> Result<(), Refusal> {
         match known {
             _ if field.name.len() > LONGEST_NAME => return Err(Refusal::HeadTooLarge),
-            Known::Other | Known::KeepAlive | Known::Trailer | Known::Hop => {}
+            Known::Other
+            | Known::KeepAlive
+            | Known::Trailer
+            | Known::Authenticate
+            | Known::ProxyAuthenticate
+            | Known::Hop => {}
+            Known::Authorization | Known::ProxyAuthorization => {
+                self.credentials = self.credentials.max(Credentials::of(field.value));
+            }
             Known::Host if self.host => return Err(Refusal::TwoHosts),
             Known::Host => {
                 authority::check(field.value).map_err(Refusal::Host)?;

@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::HeaderValue;
 use http::{StatusCode, Version};
 
+use super::auth;
 use super::encode;
 use super::fields::{self, ConnectionOptions};
 use super::framing::{self, Known};
@@ -49,6 +50,8 @@ pub struct ResponseHead {
     pub keep_alive: bool,
     /// How long the server keeps an idle connection, when it says so (`Keep-Alive: timeout=`).
     pub keep_alive_timeout: Option<Duration>,
+    /// It offers a scheme that authenticates the connection, not the request.
+    pub binds: bool,
     /// 1xx other than 101: another head follows.
     pub informational: bool,
     /// 101, which was asked for: a tunnel follows, and `Connection: upgrade` goes with `Upgrade`.
@@ -224,6 +227,7 @@ struct Said {
     options: ConnectionOptions,
     keep_alive_timeout: Option<Duration>,
     trailers: Vec<HeaderValue>,
+    binds: bool,
     /// The `Upgrade` fields, as `fields`.
     upgrade: Vec<u8>,
     /// One of them names something.
@@ -261,8 +265,12 @@ impl Said {
 
     #[inline]
     fn take(&mut self, line: &Line<'_>, copying: &mut Copying<'_>) -> Result<(), ResponseFault> {
-        match Known::of(line.name) {
-            Known::Other | Known::Host | Known::Expect => {
+        let known = Known::of(line.name);
+        if matches!(known, Known::Authenticate | Known::ProxyAuthenticate) {
+            self.binds |= auth::binds(line.value);
+        }
+        match known {
+            Known::Other | Known::Host | Known::Expect | Known::Authorization | Known::Authenticate => {
                 self.has_date |= fields::is(line.name, b"date");
                 if line.is_plain {
                     copying.copy(&mut self.fields, line.place.clone());
@@ -283,7 +291,7 @@ impl Said {
                 self.upgrades |= !line.value.is_empty();
                 encode::bytes_field(&mut self.upgrade, line.name, line.value);
             }
-            Known::Te | Known::Hop => {}
+            Known::Te | Known::ProxyAuthorization | Known::ProxyAuthenticate | Known::Hop => {}
         }
         Ok(())
     }
@@ -313,6 +321,7 @@ impl Said {
             body,
             keep_alive: self.keep_alive(body),
             keep_alive_timeout: self.keep_alive_timeout,
+            binds: self.binds,
             informational: self.status.is_informational() && !upgraded,
             upgraded,
             has_date: self.has_date,

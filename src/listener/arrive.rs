@@ -47,7 +47,8 @@ pub(super) fn arrive_on<W: Way>(
     let permit = limits.take_anyway();
     thread.counters.arrived(listener);
     let connection = match load {
-        Load::Idle { ahead } => {
+        Load::Idle { ahead, private } => {
+            client.bring_private(private, thread);
             Connection::<W>::arrived(thread, Rc::new(client), kind, |_| Ok(Arrival::Idle(stream, ahead)), permit)
         }
         Load::Tunnel(tunnel) => {

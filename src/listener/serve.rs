@@ -84,11 +84,15 @@ impl<W: Way> Serving<W> {
         };
         let Ok(socket) = stream.into_fd() else { return Served::Ended(End::Internal) };
         let client = self.client.facts(&self.thread.listener_name(self.client.listener));
-        let given = place.give(Parcel { socket, client, load: Load::Idle { ahead } });
+        let private = self.client.pack_private(&self.thread);
+        let given = place.give(Parcel { socket, client, load: Load::Idle { ahead, private } });
         match self.until_cut(pin!(given)).await {
             Some(Ok(())) => Served::Ended(End::Moved),
             Some(Err(Returned::Whole(parcel))) => match (Stream::from_fd(parcel.socket), parcel.load) {
-                (Ok(stream), Load::Idle { ahead }) => Served::Idle(stream, ahead),
+                (Ok(stream), Load::Idle { ahead, private }) => {
+                    self.client.bring_private(private, &self.thread);
+                    Served::Idle(stream, ahead)
+                }
                 (Ok(_), Load::Tunnel(_)) | (Err(_), _) => Served::Ended(End::Internal),
             },
             Some(Err(Returned::Lost)) | None => Served::Ended(End::Drained),

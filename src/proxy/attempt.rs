@@ -13,7 +13,9 @@ use tokio::time::Instant;
 
 use super::exchange::Exchange;
 use super::fault::Fault;
+use super::private::Found;
 use super::thread::Thread;
+use crate::http1::auth::Credentials;
 use crate::http1::response::{Asked, ResponseHead};
 use crate::net::Stream;
 use crate::observe::WithCauses;
@@ -89,6 +91,7 @@ pub(super) async fn run(
     upload: &mut Upload,
 ) -> Result<Answer, Fault> {
     let mut course = Course::new(exchange, pool);
+    course.find_private(exchange)?;
     loop {
         let server = course.next()?;
         let open = Open::new(course.plan.clone(), server);
@@ -148,6 +151,8 @@ struct Course {
     retries: u32,
     /// The server of the next attempt, when that is known already.
     again: Option<usize>,
+    /// The private connection of the client to that server.
+    private: Option<Box<Connection>>,
     /// No idle connection is used any more.
     fresh_only: bool,
     /// When the attempt before failed; of the first one, when the exchange opened, since nothing waits before it.
@@ -157,7 +162,38 @@ struct Course {
 impl Course {
     fn new(exchange: &Exchange, pool: usize) -> Self {
         let plan = PoolOf::new(&exchange.thread, pool);
-        Self { plan, tried: SmallVec::new(), retries: 0, again: None, fresh_only: false, began: exchange.opened }
+        Self {
+            plan,
+            tried: SmallVec::new(),
+            retries: 0,
+            again: None,
+            private: None,
+            fresh_only: false,
+            began: exchange.opened,
+        }
+    }
+
+    /// The first attempt goes over the private connection of the client, if it has one to this pool.
+    ///
+    /// # Errors
+    /// When that is gone and the request goes on with what was said on it.
+    fn find_private(&mut self, exchange: &Exchange) -> Result<(), Fault> {
+        let lost = match exchange.client.private.borrow_mut().take(self.plan.pool) {
+            Found::Nothing => {
+                self.fresh_only = answers_on_it(exchange); // it is not repeated when an idle one has ended
+                return Ok(());
+            }
+            Found::Kept(server, connection) if answers_on_it(exchange) || !self.plan.has_better_than(server) => {
+                self.again = Some(server);
+                self.private = Some(connection);
+                return Ok(());
+            }
+            Found::Kept(server, _) | Found::Lost(server) => server,
+        };
+        match answers_on_it(exchange) {
+            true => Err(Fault::Handshake { server: self.plan.servers[lost].name.clone() }),
+            false => Ok(()),
+        }
     }
 
     /// The server of the next attempt.
@@ -173,9 +209,10 @@ impl Course {
         thread.pools[*pool].balancer.borrow_mut().pick(&self.plan, &self.tried)
     }
 
-    fn attempt<'a>(&'a self, exchange: &'a mut Exchange, server: usize) -> Attempt<'a> {
+    fn attempt<'a>(&'a mut self, exchange: &'a mut Exchange, server: usize) -> Attempt<'a> {
         let last = self.retries >= self.plan.settings.retries;
-        Attempt { exchange, plan: &self.plan, server, began: self.began, fresh_only: self.fresh_only, last }
+        let private = self.private.take();
+        Attempt { exchange, plan: &self.plan, server, private, began: self.began, fresh_only: self.fresh_only, last }
     }
 
     /// A connection to the server that was idle since `since` had ended.
@@ -222,6 +259,9 @@ impl Course {
             if let Some(cause) = &failure.cause {
                 exchange.explain(&WithCauses(&**cause));
             }
+            if failure.outcome == Outcome::Closed && answers_on_it(exchange) {
+                return Err(Fault::Handshake { server: self.plan.servers[server].name.clone() });
+            }
             return Err(fault(&self.plan, server, failure.outcome));
         }
         self.fresh_only |= !failure.shortage; // that idle connections are fewer than requests says nothing against them
@@ -247,15 +287,21 @@ impl Course {
 fn is_safe(exchange: &Exchange, failure: &Failure, upload: &Upload) -> bool {
     match failure.outcome {
         Outcome::ConnectFailed | Outcome::ConnectTimeout => true,
-        Outcome::Closed if failure.sent == Sent::Nothing => upload.can_replay(),
+        Outcome::Closed if failure.sent == Sent::Nothing => upload.can_replay() && !answers_on_it(exchange),
         Outcome::Closed | Outcome::WentDown => can_repeat(exchange, upload),
         Outcome::Responded | Outcome::ResponseTimeout | Outcome::BadResponse | Outcome::Abandoned => false,
     }
 }
 
+/// Whether the credentials of the request answer what a server said on the connection that they go over: another one
+/// cannot take them, and must not get them.
+fn answers_on_it(exchange: &Exchange) -> bool {
+    exchange.facts.credentials == Credentials::Answering
+}
+
 /// Whether the request may be sent again although a server may have acted on it.
 fn can_repeat(exchange: &Exchange, upload: &Upload) -> bool {
-    exchange.is_idempotent() && upload.can_replay()
+    exchange.is_idempotent() && upload.can_replay() && !answers_on_it(exchange)
 }
 
 fn fault(pool: &Pool, server: usize, outcome: Outcome) -> Fault {
@@ -269,6 +315,8 @@ struct Attempt<'a> {
     exchange: &'a mut Exchange,
     plan: &'a PoolOf,
     server: usize,
+    /// The connection to use.
+    private: Option<Box<Connection>>,
     began: Instant,
     /// No idle connection is used.
     fresh_only: bool,
@@ -302,11 +350,18 @@ impl Attempt<'_> {
         let reused = connection.is_reused();
         self.exchange.connected(reused, if reused { self.began } else { Instant::now() });
         let response = self.ask(&mut connection, head, upload).await?;
+        if response.binds || self.exchange.facts.credentials != Credentials::Portable {
+            connection.make_private();
+            self.exchange.client.private.borrow_mut().begin(self.plan.pool, self.server);
+        }
         Ok((response, connection))
     }
 
-    /// An idle connection or a new one.
+    /// The client's own connection, an idle one or a new one.
     async fn connect(&mut self) -> Result<Box<Connection>, Failure> {
+        if let Some(private) = self.private.take() {
+            return Ok(private);
+        }
         if let Some(connection) = self.take_idle() {
             return Ok(connection);
         }

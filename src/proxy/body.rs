@@ -316,8 +316,12 @@ impl FromServer {
             && connection.is_reusable()
             && uploaded
         {
-            let thread = &exchange.thread;
-            thread.pools[self.pool].idle.put(&thread.wheel, self.server, connection, now);
+            if connection.is_private() {
+                exchange.client.private.borrow_mut().keep(self.pool, self.server, connection, now);
+            } else {
+                let thread = &exchange.thread;
+                thread.pools[self.pool].idle.put(&thread.wheel, self.server, connection, now);
+            }
         }
         self.give_back(exchange);
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::parked::Making;
+use super::private::Private;
 use super::tunnel::Tunnel;
 use crate::handover::parcel::ClientFacts;
 use crate::http1::raw::RawHead;
@@ -63,6 +64,8 @@ pub struct Client {
     fields: Cell<Vec<u8>>,
     /// Left by an exchange that switched protocols, for the listener to go on with.
     switch: RefCell<Option<Box<Tunnel>>>,
+    /// The upstream connections that no other client may use.
+    pub(super) private: RefCell<Private>,
 }
 
 /// How a client takes what is written to it.
@@ -148,6 +151,7 @@ impl Client {
             head: Cell::new(None),
             fields: Cell::default(),
             switch: RefCell::new(None),
+            private: RefCell::default(),
         }
     }
 
@@ -413,6 +417,7 @@ impl Client {
 
     /// An exchange leaves the tunnel that it turned into; the connection stays busy.
     pub(crate) fn switch_to(&self, tunnel: Tunnel) {
+        self.private.take(); // no request follows
         *self.switch.borrow_mut() = Some(Box::new(tunnel));
     }
 
@@ -499,6 +504,16 @@ impl Clients {
     pub fn parked(&self) -> usize {
         let places = self.places.borrow();
         places.taken.iter().filter_map(Weak::upgrade).filter(|client| client.is_parked()).count()
+    }
+
+    /// Closes the private upstream connections of every connection that is parked: their clients have to authenticate
+    /// again.
+    pub(super) fn close_private(&self) {
+        for client in self.places.borrow().taken.iter().filter_map(Weak::upgrade) {
+            if client.is_parked() {
+                client.private.borrow_mut().close();
+            }
+        }
     }
 
     /// Asks every connection to leave hyper as soon as nothing is open on it.

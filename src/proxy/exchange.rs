@@ -16,6 +16,7 @@ use super::fault::Fault;
 use super::origin;
 use super::thread::Thread;
 use super::underway::Entry;
+use crate::http1::auth::Credentials;
 use crate::http1::raw::RawHead;
 use crate::http1::request::{Framing, MethodFacts, RequestHead};
 use crate::observe::metrics::{Busy, Counted};
@@ -444,6 +445,7 @@ const NO_HEAD: RequestHead = RequestHead {
     keep_alive: false,
     names_fields: false,
     te_trailers: false,
+    credentials: Credentials::Portable,
     whole_server: false,
 };
 

@@ -68,6 +68,12 @@ pub enum Fault {
         /// The timeout that struck, if one did.
         timeout: Duration,
     },
+    /// The connection is gone on which a server was authenticating the client.
+    #[error("the server {server} closed the connection that the authentication runs on")]
+    Handshake {
+        /// The server.
+        server: String,
+    },
     /// A defect of ours.
     #[error("the proxy failed: {0}")]
     Internal(&'static str),
@@ -101,7 +107,7 @@ impl Fault {
             Self::Server {
                 outcome: Outcome::ConnectTimeout | Outcome::ResponseTimeout | Outcome::WentDown, ..
             } => StatusCode::GATEWAY_TIMEOUT,
-            Self::Server { .. } => StatusCode::BAD_GATEWAY,
+            Self::Server { .. } | Self::Handshake { .. } => StatusCode::BAD_GATEWAY,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -112,6 +118,7 @@ impl Fault {
         match self {
             Self::NoServer { .. } => "no server for this site is up".into(),
             Self::Server { outcome, timeout, .. } => attempt_text(*outcome, "behind this proxy", *timeout),
+            Self::Handshake { .. } => "the server closed the connection that the authentication runs on".into(),
             Self::Internal(_) => "the proxy failed".into(),
             other => other.to_string(),
         }
@@ -136,6 +143,7 @@ impl Fault {
                 Outcome::BadResponse => End::ServerBadResponse,
                 Outcome::Closed | Outcome::Responded | Outcome::Abandoned => End::ServerClosed,
             },
+            Self::Handshake { .. } => End::ServerClosed,
             Self::Internal(_) => End::Internal,
         }
     }
@@ -148,11 +156,12 @@ impl Fault {
             Self::NoSite { .. } | Self::NoSites | Self::Loop { .. } | Self::MaxForwards => Some(Phase::Route),
             Self::BodyTooLarge { .. } | Self::BodyCut(_) | Self::BadBody(_) | Self::SlowBody => Some(Phase::Request),
             Self::NoServer { .. } => Some(Phase::Connect),
-            Self::Server { .. } | Self::Internal(_) => None,
+            Self::Server { .. } | Self::Handshake { .. } | Self::Internal(_) => None,
         }
     }
 
-    /// Whether the rest of the request may still be on its way, so that the connection cannot go on.
+    /// Whether the connection cannot go on: the rest of the request may still be on its way, or the client has to begin
+    /// its authentication anew, which it does on a new connection.
     #[must_use]
     pub fn spoils_connection(&self) -> bool {
         matches!(
@@ -163,6 +172,7 @@ impl Fault {
                 | Self::BadBody(_)
                 | Self::SlowBody
                 | Self::BodyTooLarge { .. }
+                | Self::Handshake { .. }
         )
     }
 }

@@ -15,6 +15,7 @@ mod origin;
 mod page;
 pub mod parked;
 pub mod plan;
+mod private;
 mod reply;
 mod story;
 pub mod thread;

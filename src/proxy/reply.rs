@@ -38,6 +38,7 @@ pub(super) fn relay(mut exchange: Box<Exchange>, site: usize, answer: Answer) ->
     // what is left of the request would be taken for the next one
     let ends = exchange.thread.lets_go(&exchange.client)
         || answer.upload.is_some()
+        || ends_authentication(&answer)
         || ends_with_connection(&exchange, &answer);
     let close = ends.then_some(exchange.protocol);
     let mut response = Response::new(Reply::relay(exchange, pool, answer));
@@ -101,6 +102,12 @@ pub(super) fn announce_close(response: &mut Response<Reply>, protocol: Protocol)
 fn ends_with_connection(exchange: &Exchange, answer: &Answer) -> bool {
     exchange.protocol == Protocol::Http10
         && matches!(answer.head.body, ResponseBody::Chunked | ResponseBody::UntilClose)
+}
+
+/// Whether the server closes the connection that it authenticates: the client, which would take its own for that one,
+/// has to begin anew.
+fn ends_authentication(answer: &Answer) -> bool {
+    answer.connection.is_private() && !answer.connection.keeps_alive()
 }
 
 /// The client's protocol changes: the exchange becomes a tunnel, once hyper has sent the head.

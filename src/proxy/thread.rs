@@ -246,7 +246,7 @@ impl Thread {
     /// Where a connection goes that is between two exchanges: while the generation drains, if the heir takes it.
     #[must_use]
     pub fn heir_of(&self, client: &Client) -> Option<Heir> {
-        self.heir_if(|reach| reach.has_listener(client.listener.into()))
+        self.heir_if(|reach| reach.has_listener(client.listener.into()) && client.private.borrow().is_in(reach))
     }
 
     /// Drives a future of a client's connection until it is done, or until the generation is at its deadline.
@@ -374,9 +374,10 @@ impl Thread {
         self.pools.iter().map(|pool| pool.balancer.borrow().position()).collect()
     }
 
-    /// Closes every idle upstream connection.
+    /// Closes every upstream connection that is idle.
     pub fn close_idle_upstream(&self) {
         self.pools.iter().for_each(|pool| pool.idle.clear());
+        self.clients.close_private();
     }
 }
 

@@ -315,7 +315,7 @@ impl Tunnel {
 }
 
 /// The socket of a connection to a server, which others may hold for a moment more.
-fn socket_of(server: Rc<Stream>) -> io::Result<std::os::fd::OwnedFd> {
+pub(super) fn socket_of(server: Rc<Stream>) -> io::Result<std::os::fd::OwnedFd> {
     match Rc::try_unwrap(server) {
         Ok(server) => server.into_fd(),
         Err(shared) => std::os::fd::AsFd::as_fd(&*shared).try_clone_to_owned(),

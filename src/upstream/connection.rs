@@ -79,6 +79,7 @@ pub struct Connection {
     idle_since: Option<Instant>,
     /// What the server said of how long it keeps the connection.
     server_keeps: Option<std::time::Duration>,
+    is_private: bool,
 }
 
 /// Where the response body is.
@@ -130,6 +131,12 @@ impl Connection {
         Ok(Box::new(Self::over(stream, address, version)))
     }
 
+    /// A private connection that another generation had, between two requests.
+    #[must_use]
+    pub fn inherited(stream: Stream) -> Box<Self> {
+        Box::new(Self { is_private: true, ..Self::over(stream, None, 0) })
+    }
+
     fn over(stream: Stream, address: Option<SocketAddr>, version: u64) -> Self {
         let (stream, ahead, search) = (Rc::new(stream), BytesMut::new(), ResponseSearch::new());
         Self {
@@ -142,6 +149,7 @@ impl Connection {
             keep_alive: true,
             idle_since: None,
             server_keeps: None,
+            is_private: false,
         }
     }
 
@@ -196,6 +204,23 @@ impl Connection {
     #[must_use]
     pub fn server_keeps(&self) -> Option<std::time::Duration> {
         self.server_keeps
+    }
+
+    /// Whether it serves one client connection alone.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.is_private
+    }
+
+    /// From now on it serves one client connection alone.
+    pub fn make_private(&mut self) {
+        self.is_private = true;
+    }
+
+    /// Whether the server keeps it after the response that is on it.
+    #[must_use]
+    pub fn keeps_alive(&self) -> bool {
+        self.keep_alive
     }
 
     /// A request begins.

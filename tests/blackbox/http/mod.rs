@@ -2,6 +2,7 @@
 //!
 //! Where several byte streams break one rule they are rows of one fact.
 
+mod auth;
 mod bodies;
 mod ends;
 mod expect;

@@ -1,0 +1,136 @@
+//! The private upstream connections of one client connection: those that a server authenticates instead of each request
+//! (NTLM, Negotiate; RFC 4559 §6). What one of them may do, no other client may.
+//!
+//! ```text
+//!   (none) ──a scheme of this kind was offered or answered──▶ in use ──the response is whole──▶ kept
+//!                                                             │  ▲                              │
+//!                                                             │  └────────the next request──────┤
+//!                                                             ▼                                 ▼
+//!                                                            lost ◀────the server closed it─────┘
+//! ```
+
+use std::rc::Rc;
+
+use tokio::time::Instant;
+
+use super::client::Client;
+use super::thread::Thread;
+use super::tunnel::socket_of;
+use crate::handover::parcel::PrivateParcel;
+use crate::handover::welcome::Reach;
+use crate::net::Stream;
+use crate::upstream::connection::Connection;
+
+/// Most pools for which one client connection has a private connection. Sites with different users are few; without a
+/// bound one client could hold a descriptor for each site.
+const MOST: usize = 4;
+
+/// The private connections of one client connection, at most one for each pool.
+#[derive(Default)]
+pub struct Private(Vec<OfPool>);
+
+struct OfPool {
+    pool: usize,
+    server: usize,
+    /// None while it is in use, and once it is lost.
+    kept: Option<Kept>,
+}
+
+struct Kept {
+    connection: Box<Connection>,
+    since: Instant,
+}
+
+/// What a client connection has for a pool.
+pub(super) enum Found {
+    Nothing,
+    /// A connection to this server, open so far as anybody knows.
+    Kept(usize, Box<Connection>),
+    /// Its connection to this server is gone.
+    Lost(usize),
+}
+
+impl Private {
+    /// Takes the connection to a server of this pool, for a request.
+    pub(super) fn take(&mut self, pool: usize) -> Found {
+        let Some(of_pool) = self.0.iter_mut().find(|of_pool| of_pool.pool == pool) else { return Found::Nothing };
+        match of_pool.kept.take() {
+            Some(Kept { mut connection, since }) if connection.is_fresh_now() => {
+                connection.reuse(since);
+                Found::Kept(of_pool.server, connection)
+            }
+            _ => Found::Lost(of_pool.server),
+        }
+    }
+
+    /// A connection to this server has become private, and is in use.
+    pub(super) fn begin(&mut self, pool: usize, server: usize) {
+        self.0.retain(|of_pool| of_pool.pool != pool);
+        if self.0.len() == MOST {
+            self.0.remove(0);
+        }
+        self.0.push(OfPool { pool, server, kept: None });
+    }
+
+    /// Keeps the connection for the next request to this pool.
+    pub(super) fn keep(&mut self, pool: usize, server: usize, connection: Box<Connection>, since: Instant) {
+        let of_pool = self.0.iter_mut().find(|of_pool| (of_pool.pool, of_pool.server) == (pool, server));
+        if let Some(of_pool) = of_pool {
+            of_pool.kept = Some(Kept { connection, since });
+        }
+    }
+
+    /// Closes those that are kept.
+    pub(super) fn close(&mut self) {
+        self.0.iter_mut().for_each(|of_pool| of_pool.kept = None);
+    }
+
+    /// Whether another generation can take all that are kept.
+    pub(super) fn is_in(&self, reach: &Reach) -> bool {
+        let mut kept = self.0.iter().filter(|of_pool| of_pool.kept.is_some());
+        kept.all(|of_pool| reach.has_private(of_pool.pool, of_pool.server))
+    }
+
+    /// Makes parcels of those that are kept, and forgets the others.
+    pub(super) fn pack(&mut self, thread: &Thread) -> Vec<PrivateParcel> {
+        let parcel = |OfPool { pool, server, kept }: OfPool| {
+            let (socket, _) = kept?.connection.into_parts();
+            let (name, servers) = thread.plan.names.pools.get(pool)?;
+            let (pool, server) = (name.clone(), servers.get(server)?.clone());
+            Some(PrivateParcel { socket: socket_of(socket).ok()?, pool, server })
+        };
+        std::mem::take(&mut self.0).into_iter().filter_map(parcel).collect()
+    }
+
+    /// Goes on with those of another generation. What cannot be used here is lost.
+    pub(super) fn unpack(parcels: Vec<PrivateParcel>, thread: &Thread) -> Self {
+        let mut private = Self::default();
+        for PrivateParcel { socket, pool, server } in parcels {
+            let found = thread.plan.names.pools.iter().position(|(name, _)| *name == pool).and_then(|pool| {
+                let servers = &thread.plan.names.pools[pool].1;
+                Some((pool, servers.iter().position(|name| *name == server)?))
+            });
+            let Some((pool, server)) = found else { continue };
+            private.begin(pool, server);
+            if let Ok(stream) = Stream::from_fd(socket) {
+                private.keep(pool, server, Connection::inherited(stream), Instant::now());
+            }
+        }
+        private
+    }
+}
+
+impl Client {
+    /// Takes the private connections out of a client connection that moves; [`Client::bring_private`] brings them back.
+    #[must_use]
+    pub fn pack_private(self: &Rc<Self>, thread: &Thread) -> Vec<PrivateParcel> {
+        self.private.borrow_mut().pack(thread)
+    }
+
+    /// The private connections that came with a client connection.
+    pub fn bring_private(&self, parcels: Vec<PrivateParcel>, thread: &Thread) {
+        if !parcels.is_empty() {
+            *self.private.borrow_mut() = Private::unpack(parcels, thread);
+        }
+    }
+}
