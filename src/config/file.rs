@@ -44,7 +44,10 @@ table! {
         half_close_timeout: Duration = Text("10s"),
         /// The largest request head. Above it: 431.
         max_head: Size<1024, 1_048_576> = Text("32KiB"),
-        /// The longest request target (path and query). Above it: 414.
+        /// The longest request target (path and query). Above it: 414. A target goes to the server byte for byte. Every
+        /// visible character of ASCII but `#` may stand in it, also those that RFC 3986 has percent-encoded, as `"`, `<`,
+        /// `>`, `{`, `|` and `}`, because browsers and curl send them. With a blank, a control character or any other
+        /// byte it is a 400.
         max_target: Size<64, 1_048_576> = Text("8KiB"),
         /// The most header fields in one request. Above it: 431.
         max_fields: Whole<1, 1000> = Number(100),
