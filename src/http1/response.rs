@@ -31,7 +31,7 @@ pub struct Asked {
 pub struct ResponseHead {
     /// The status, from 100 to 999.
     pub status: StatusCode,
-    /// The reason, which may be empty, of a status that nobody knows.
+    /// The reason, which may be empty, unless it is the one that is registered for the status.
     pub reason: Option<Vec<u8>>,
     /// HTTP/1.0 or HTTP/1.1.
     pub version: Version,
@@ -243,7 +243,7 @@ impl Said {
         let mut lines = Lines::new(bytes);
         let reason;
         (self.version, self.status, reason) = lines.status_line()?;
-        if self.status.canonical_reason().is_none() {
+        if self.status.canonical_reason().map(str::as_bytes) != Some(reason) {
             self.reason = Some(reason.to_vec());
         }
         self.fields = Vec::with_capacity(ROOM);

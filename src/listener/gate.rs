@@ -260,7 +260,8 @@ impl Gate {
 
     /// The request was read whole; hyper looks whether the client is still there.
     ///
-    /// A client that sent its request and closed its sending side gets its answer: that end is kept from hyper.
+    /// A client that closes its sending side has left, unless the listener has time for those that wait for their answer
+    /// all the same: their end is kept from hyper. Once the response has come whole there is nothing to end any more.
     fn poll_answering(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.finished && self.held.len() < READ_AHEAD {
             if let Err(fault) = ready!(self.poll_hold(cx)) {
@@ -270,8 +271,11 @@ impl Gate {
         if self.finished {
             // the end may have come with an exchange before this one
             let timeout = self.settings().half_close_timeout;
+            if timeout.is_zero() && !self.client.is_open() {
+                return Poll::Pending;
+            }
             self.begin_wait(Side::Read, timeout);
-            if self.is_over(Side::Read) {
+            if timeout.is_zero() || self.is_over(Side::Read) {
                 return Poll::Ready(Err(self.lost(io::ErrorKind::ConnectionAborted.into())));
             }
         }
@@ -426,10 +430,9 @@ impl Gate {
             Poll::Ready(Ok(written)) => {
                 self.client.took(written, || takes_whole_read(&self.stream));
                 self.end_wait(Side::Write);
-                if self.finished && matches!(self.position, Position::Answering) {
-                    // it takes the response, so it has not gone
-                    let timeout = self.settings().half_close_timeout;
-                    self.renew_wait(Side::Read, timeout);
+                let timeout = self.settings().half_close_timeout;
+                if self.finished && matches!(self.position, Position::Answering) && !timeout.is_zero() {
+                    self.renew_wait(Side::Read, timeout); // it takes the response, so it has not gone
                 }
             }
             Poll::Ready(Err(_)) => self.client.note(Trouble::ClientClosed),

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
+use http::StatusCode;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -16,7 +17,7 @@ use super::fault::Fault;
 use super::private::Found;
 use super::thread::Thread;
 use crate::http1::auth::Credentials;
-use crate::http1::response::{Asked, ResponseHead};
+use crate::http1::response::{Asked, ResponseFault, ResponseHead};
 use crate::net::Stream;
 use crate::observe::WithCauses;
 use crate::observe::record::{Outcome, Phase};
@@ -60,7 +61,8 @@ struct Failure {
     sent: Sent,
     /// This machine lacked something: no server is to blame.
     shortage: bool,
-    /// The connection had been idle, since then: that it is gone says nothing about the server.
+    /// The connection had been idle, since then: that it is gone, or that something else came over it than a response,
+    /// says nothing about the server.
     stale: Option<Instant>,
 }
 
@@ -289,6 +291,7 @@ fn is_safe(exchange: &Exchange, failure: &Failure, upload: &Upload) -> bool {
         Outcome::ConnectFailed | Outcome::ConnectTimeout => true,
         Outcome::Closed if failure.sent == Sent::Nothing => upload.can_replay() && !answers_on_it(exchange),
         Outcome::Closed | Outcome::WentDown => can_repeat(exchange, upload),
+        Outcome::BadResponse if failure.stale.is_some() => can_repeat(exchange, upload),
         Outcome::Responded | Outcome::ResponseTimeout | Outcome::BadResponse | Outcome::Abandoned => false,
     }
 }
@@ -459,6 +462,7 @@ impl Attempt<'_> {
             alarm: &alarm,
             informational: 0,
             since: None,
+            met_leftovers: false,
         };
         connection.begin();
         let mut stuck = Stuck { stream: connection.stream().clone(), is_stuck: false };
@@ -473,7 +477,7 @@ impl Attempt<'_> {
             AskError::Client(fault) => Ended::Client(fault),
             AskError::Server(outcome, cause) => {
                 let sent = if asking.written == 0 && !upload.is_started() { Sent::Nothing } else { Sent::Something };
-                let stale = stale.filter(|_| outcome == Outcome::Closed);
+                let stale = stale.filter(|_| outcome == Outcome::Closed || asking.met_leftovers);
                 Ended::Failed(Failure { outcome, cause, sent, shortage: false, stale })
             }
         })
@@ -545,6 +549,8 @@ struct Asking<'a> {
     informational: u8,
     /// Since when the server has been silent.
     since: Option<Instant>,
+    /// What came first is no response: on a connection that was idle it is what the server said too much before.
+    met_leftovers: bool,
 }
 
 enum AskError {
@@ -582,8 +588,20 @@ impl Asking<'_> {
                 Poll::Ready(Ok(head)) if head.informational => {
                     return Poll::Ready(Err(AskError::Server(Outcome::BadResponse, None)));
                 }
+                // it was sent to the connection while that was idle, and not to this request (RFC 9110 §15.5.9)
+                Poll::Ready(Ok(head))
+                    if head.status == StatusCode::REQUEST_TIMEOUT
+                        && !head.keep_alive
+                        && connection.is_reused()
+                        && can_repeat(exchange, upload) =>
+                {
+                    return Poll::Ready(Err(AskError::Server(Outcome::Closed, None)));
+                }
                 Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(failed(error))),
+                Poll::Ready(Err(error)) => {
+                    self.met_leftovers = matches!(error, ResponseError::Invalid(ResponseFault::StatusLine));
+                    return Poll::Ready(Err(failed(error)));
+                }
                 Poll::Pending => break,
             }
         }

@@ -335,6 +335,11 @@ impl Client {
         self.awaits_flush.replace(false)
     }
 
+    /// Whether an exchange is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.get()
+    }
+
     /// Whether no exchange is open and its response is with the kernel: the connection is between two messages.
     #[must_use]
     pub fn is_quiet(&self) -> bool {

@@ -33,8 +33,7 @@ pub(super) fn relay(mut exchange: Box<Exchange>, site: usize, answer: Answer) ->
     let mut answer = answer;
     carry(&exchange, &mut answer.head);
     let trailers = answer.head.trailers.take().filter(|_| exchange.facts.te_trailers);
-    // hyper has words for a status that is not known, which are not the server's
-    let reason = answer.head.reason.take().and_then(|reason| ReasonPhrase::try_from(reason).ok());
+    let reason = reason(&mut answer.head);
     // what is left of the request would be taken for the next one
     let ends = exchange.thread.lets_go(&exchange.client)
         || answer.upload.is_some()
@@ -43,9 +42,7 @@ pub(super) fn relay(mut exchange: Box<Exchange>, site: usize, answer: Answer) ->
     let close = ends.then_some(exchange.protocol);
     let mut response = Response::new(Reply::relay(exchange, pool, answer));
     *response.status_mut() = status;
-    if let Some(reason) = reason {
-        response.extensions_mut().insert(reason);
-    }
+    reason.map(|reason| response.extensions_mut().insert(reason));
     if let Some(trailers) = trailers {
         response.headers_mut().insert(header::TRAILER, trailers); // hyper sends no trailer that is not announced
     }
@@ -115,14 +112,21 @@ fn switch(mut exchange: Box<Exchange>, pool: usize, answer: Answer) -> Response<
     let Answer { mut head, connection, open, .. } = answer;
     exchange.phase = Phase::Tunnel;
     carry(&exchange, &mut head);
+    let reason = reason(&mut head);
     let client = exchange.client.clone();
     let timeout = exchange.thread.plan.pools[pool].settings.tunnel_timeout;
     let (stream, ahead) = connection.into_parts();
     client.switch_to(Tunnel::new(exchange, stream, ahead, timeout, open));
     let mut response = Response::new(Reply::switch());
     *response.status_mut() = head.status;
+    reason.map(|reason| response.extensions_mut().insert(reason));
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     response
+}
+
+/// The reason that the server gives, where hyper would write another one.
+fn reason(head: &mut ResponseHead) -> Option<ReasonPhrase> {
+    ReasonPhrase::try_from(head.reason.take()?).ok()
 }
 
 /// Answers while there is no site. The status says to programs that nothing was served (RFC 9110 §15.6.4): a

@@ -80,6 +80,8 @@ pub struct Connection {
     /// What the server said of how long it keeps the connection.
     server_keeps: Option<std::time::Duration>,
     is_private: bool,
+    /// The last response had no body, and some servers send one all the same.
+    is_suspect: bool,
 }
 
 /// Where the response body is.
@@ -150,6 +152,7 @@ impl Connection {
             idle_since: None,
             server_keeps: None,
             is_private: false,
+            is_suspect: false,
         }
     }
 
@@ -206,6 +209,12 @@ impl Connection {
         self.server_keeps
     }
 
+    /// Whether bytes may still come that belong to no request: the body of a response that has none.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.is_suspect
+    }
+
     /// Whether it serves one client connection alone.
     #[must_use]
     pub fn is_private(&self) -> bool {
@@ -243,7 +252,7 @@ impl Connection {
                 && let Some(head) = self.search.look(&mut self.ahead, asked, MAX_HEAD)?
             {
                 if !head.informational {
-                    self.begin_body(&head);
+                    self.begin_body(&head, asked);
                 }
                 self.let_go();
                 return Poll::Ready(Ok(head));
@@ -254,8 +263,10 @@ impl Connection {
         }
     }
 
-    fn begin_body(&mut self, head: &ResponseHead) {
+    fn begin_body(&mut self, head: &ResponseHead, asked: Asked) {
         self.keep_alive = head.keep_alive;
+        let announces = head.length.is_some_and(|length| length > 0);
+        self.is_suspect = head.body == ResponseBody::None && (asked.head || announces);
         self.server_keeps = head.keep_alive_timeout;
         self.body = match head.body {
             ResponseBody::None | ResponseBody::Length(0) => Body::Done,

@@ -77,6 +77,9 @@ impl Idle {
                 kept.push_back(last);
                 return None; // those below are older
             }
+            if wanted == Wanted::Fresh && last.connection.is_suspect() {
+                continue; // what the server sends too much would be taken for the response
+            }
             let is_fresh = match wanted {
                 Wanted::Any => last.connection.is_fresh(),
                 Wanted::Fresh => last.connection.is_fresh_now(),

@@ -19,6 +19,8 @@ pub(super) struct Chunks {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Size,
+    /// White space behind the size, and perhaps an extension after it.
+    Space,
     Extension,
     SizeLf,
     Payload,
@@ -93,6 +95,7 @@ impl Chunks {
     fn take(&mut self, byte: u8) -> Result<State, ChunkFault> {
         match self.state {
             State::Size => self.take_size(byte),
+            State::Space => self.take_space(byte),
             State::Extension => self.take_extension(byte),
             State::SizeLf if byte != b'\n' => Err(ChunkFault::LineEnd),
             State::SizeLf if self.left == 0 => Ok(State::Trailers),
@@ -113,7 +116,7 @@ impl Chunks {
             b'0'..=b'9' => byte - b'0',
             b'a'..=b'f' => byte - b'a' + 10,
             b'A'..=b'F' => byte - b'A' + 10,
-            b';' if self.digits > 0 => return Ok(State::Extension),
+            b' ' | b'\t' | b';' if self.digits > 0 => return self.take_space(byte),
             b'\r' if self.digits > 0 => return Ok(State::SizeLf),
             b'\n' if self.digits > 0 => return Err(ChunkFault::LineEnd),
             _ => return Err(ChunkFault::Size),
@@ -127,18 +130,33 @@ impl Chunks {
         Ok(State::Size)
     }
 
+    /// White space may stand before an extension (RFC 9112 §7.1.1); old servers write it without one, to fill up a size
+    /// that was written after its chunk.
+    fn take_space(&mut self, byte: u8) -> Result<State, ChunkFault> {
+        match byte {
+            b'\r' => Ok(State::SizeLf),
+            b'\n' => Err(ChunkFault::LineEnd),
+            b';' => Ok(State::Extension),
+            b' ' | b'\t' => self.count_extension(State::Space),
+            _ => Err(ChunkFault::Size),
+        }
+    }
+
     fn take_extension(&mut self, byte: u8) -> Result<State, ChunkFault> {
         match byte {
-            b'\r' => return Ok(State::SizeLf),
-            b'\n' => return Err(ChunkFault::LineEnd),
-            b'\t' | b' '..=b'~' | 0x80.. => {}
-            _ => return Err(ChunkFault::Extension),
+            b'\r' => Ok(State::SizeLf),
+            b'\n' => Err(ChunkFault::LineEnd),
+            b'\t' | b' '..=b'~' | 0x80.. => self.count_extension(State::Extension),
+            _ => Err(ChunkFault::Extension),
         }
+    }
+
+    fn count_extension(&mut self, next: State) -> Result<State, ChunkFault> {
         if self.extensions == MAX_EXTENSIONS {
             return Err(ChunkFault::ExtensionsTooLarge);
         }
         self.extensions += 1;
-        Ok(State::Extension)
+        Ok(next)
     }
 
     fn take_trailer(&mut self, byte: u8) -> Result<State, ChunkFault> {

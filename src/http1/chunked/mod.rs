@@ -26,13 +26,13 @@ pub const MAX_TRAILER_FIELDS: usize = 64;
 /// A rule that a chunked body broke. Where the message ends is not known any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkFault {
-    /// A chunk size is not hex digits, followed by an extension or the end of the line.
+    /// A chunk size is not hex digits, followed by white space, an extension or the end of the line.
     Size,
     /// A chunk size of 2^63 or more, or of more than 16 digits.
     SizeTooLarge,
     /// A control character in an extension.
     Extension,
-    /// More than [`MAX_EXTENSIONS`].
+    /// More than [`MAX_EXTENSIONS`], white space before them included.
     ExtensionsTooLarge,
     /// A line ends in something other than CRLF.
     LineEnd,
@@ -116,9 +116,9 @@ mod tests {
         ("+5\r\nhello\r\n0\r\n\r\n", ChunkFault::Size),
         ("-5\r\nhello\r\n0\r\n\r\n", ChunkFault::Size),
         (" 5\r\nhello\r\n0\r\n\r\n", ChunkFault::Size),
-        ("5 \r\nhello\r\n0\r\n\r\n", ChunkFault::Size),
-        ("5\t\r\nhello\r\n0\r\n\r\n", ChunkFault::Size),
-        ("5 ;a\r\nhello\r\n0\r\n\r\n", ChunkFault::Size),
+        ("5 5\r\nhello\r\n0\r\n\r\n", ChunkFault::Size),
+        ("5 a\r\nhello\r\n0\r\n\r\n", ChunkFault::Size),
+        ("5\t\0\r\nhello\r\n0\r\n\r\n", ChunkFault::Size),
         ("5_\r\nhello\r\n0\r\n\r\n", ChunkFault::Size),
         (";a\r\nhello\r\n0\r\n\r\n", ChunkFault::Size),
         ("\n5\r\nhello\r\n0\r\n\r\n", ChunkFault::Size),
@@ -129,6 +129,8 @@ mod tests {
         ("5\nhello\r\n0\r\n\r\n", ChunkFault::LineEnd),
         ("5\rhello\r\n0\r\n\r\n", ChunkFault::LineEnd),
         ("5;a\nhello\r\n0\r\n\r\n", ChunkFault::LineEnd),
+        ("5 \nhello\r\n0\r\n\r\n", ChunkFault::LineEnd),
+        ("5 \rhello\r\n0\r\n\r\n", ChunkFault::LineEnd),
         ("5;a\rb\r\nhello\r\n0\r\n\r\n", ChunkFault::LineEnd),
         ("5;a\0\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
         ("5;a=\"\x7f\"\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
@@ -167,6 +169,9 @@ mod tests {
             ("A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n", "01234567890123456789"),
             ("0000000000000005\r\nhello\r\n0\r\n\r\n", "hello"),
             ("5;a=b;c=\"d\"\r\nhello\r\n0;x\r\n\r\n", "hello"),
+            ("5 \r\nhello\r\n0\t\r\n\r\n", "hello"),
+            ("5 \t ;a\r\nhello\r\n0 ;\tb\r\n\r\n", "hello"),
+            ("5 ; a = b ; c = \"d e\" \r\nhello\r\n0\r\n\r\n", "hello"),
             ("5\r\n\r\n0\r\n\r\n0\r\n\r\n", "\r\n0\r\n"),
         ] {
             let pipelined = format!("{text}GET / HTTP/1.1\r\n");
@@ -242,6 +247,8 @@ mod tests {
         assert!(scan(chunk.repeat(2).as_bytes()).is_ok());
         let third = format!("{}1;e", chunk.repeat(2));
         assert_eq!(scan(third.as_bytes()), Err(ChunkFault::ExtensionsTooLarge));
+        let padded = format!("1{}\r\n", " ".repeat(MAX_EXTENSIONS + 1));
+        assert_eq!(scan(padded.as_bytes()), Err(ChunkFault::ExtensionsTooLarge));
     }
 
     #[test]

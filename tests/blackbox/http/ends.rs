@@ -1,5 +1,7 @@
 //! When a connection goes on after a response and when it ends, and how.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 
 use crate::support::{Answer, Ending, Proxy, Run, Server, Site, Wire, socket};
@@ -70,9 +72,9 @@ fn an_http_1_0_client_gets_no_chunks() {
 }
 
 #[test]
-fn a_client_that_closes_its_sending_side_gets_its_answer() {
+fn a_client_that_closes_its_sending_side_gets_its_answer_where_the_listener_waits_for_it() {
     let site = Site::new();
-    let mut client = site.client();
+    let mut client = site.client_of("patient");
     client.send("GET / HTTP/1.1\r\nHost: $host\r\n\r\n");
     client.finish();
     let mut server = site.server.accept();
@@ -84,9 +86,9 @@ fn a_client_that_closes_its_sending_side_gets_its_answer() {
 }
 
 #[test]
-fn a_client_that_uploads_and_closes_its_sending_side_gets_its_answer() {
+fn a_client_that_uploads_and_closes_its_sending_side_gets_its_answer_there_too() {
     let site = Site::new();
-    let mut client = site.client();
+    let mut client = site.client_of("patient");
     client.send("POST / HTTP/1.1\r\nHost: $host\r\nContent-Length: 5\r\n\r\nhello");
     client.finish();
     let mut server = site.server.accept();
@@ -95,6 +97,34 @@ fn a_client_that_uploads_and_closes_its_sending_side_gets_its_answer() {
     server.send(OK);
     assert_eq!(client.answer().text(), "ok");
     client.assert_closed();
+}
+
+#[test]
+fn a_client_that_leaves_while_the_server_thinks_frees_the_server_at_once() {
+    let site = Site::new();
+    let get = "GET / HTTP/1.1\r\nHost: $host\r\n\r\n";
+    let post = "POST / HTTP/1.1\r\nHost: $host\r\nContent-Length: 5\r\n\r\nhello";
+    for (request, answered, leaves_by_reset) in
+        [(get, "", false), (get, "", true), (post, "", false), (get, "HTTP/1.1 200 OK\r\n\r\nevent", false)]
+    {
+        let mut client = site.client();
+        client.send(request);
+        let mut server = site.server.accept();
+        server.head();
+        server.expect(request.split_once("\r\n\r\n").expect("a head").1);
+        server.send(answered);
+        if !answered.is_empty() {
+            client.until(b"event");
+        }
+        let left = Instant::now();
+        if leaves_by_reset {
+            client.reset()
+        } else {
+            drop(client)
+        }
+        server.rest();
+        assert!(left.elapsed() < Duration::from_secs(5), "{request:?} {answered:?} {:?}", left.elapsed());
+    }
 }
 
 #[test]

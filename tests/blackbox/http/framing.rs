@@ -121,7 +121,8 @@ fn a_broken_chunk_never_reaches_a_server_as_the_end_of_a_body() {
     for body in [
         "0x5\r\nhello\r\n0\r\n\r\n",
         "+5\r\nhello\r\n0\r\n\r\n",
-        "5 \r\nhello\r\n0\r\n\r\n",
+        "5 5\r\nhello\r\n0\r\n\r\n",
+        "5 \nhello\r\n0\r\n\r\n",
         "5\nhello\r\n0\r\n\r\n",
         "5;a\nhello\r\n0\r\n\r\n",
         "5\r\nhello0\r\n\r\n",
@@ -144,6 +145,21 @@ fn a_broken_chunk_never_reaches_a_server_as_the_end_of_a_body() {
         let seen = String::from_utf8_lossy(&seen);
         assert!(!seen.ends_with("0\r\n\r\n"), "{body:?} became {seen:?}");
     }
+}
+
+#[test]
+fn white_space_behind_a_chunk_size_is_none_of_the_body_both_ways() {
+    let body = "5 \r\nhello\r\n1\t ; a = \"b c\" ;d\r\n!\r\n0 \t\r\n\r\n";
+    let site = Site::new();
+    let mut client = site.client();
+    client.send(post("Transfer-Encoding: chunked\r\n", body));
+    let mut server = site.server.accept();
+    server.head();
+    assert_eq!(server.chunks().0, b"hello!");
+    server.send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}"));
+    assert_eq!(client.answer().text(), "hello!");
+    client.send("GET / HTTP/1.1\r\nHost: $host\r\n\r\n");
+    server.head();
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn whatever_clients_send_servers_see_no_more_requests_than_clients_have_answers(
     let case = |(requests, damage, cut): (Vec<usize>, Vec<_>, Index)| {
         let whole: String = requests.into_iter().map(|request| REQUESTS[request]).collect();
         let bytes = damaged(&whole, &site.host, &damage);
-        let mut client = site.client();
+        let mut client = site.client_of("patient");
         let (first, second) = bytes.split_at(cut.index(bytes.len() + 1));
         client.send(first);
         let _ = client.try_send(second); // it may be closed already
@@ -216,7 +216,7 @@ fn whatever_a_server_sends_a_client_gets_one_answer_to_one_request() {
     let case = |(ask, sent, damage): (usize, usize, Vec<_>)| {
         let sent = damaged(RESPONSES[sent], "", &damage);
         *response.lock().expect("nobody panics") = sent.clone();
-        let mut client = site.client();
+        let mut client = site.client_of("patient");
         client.send(ASK[ask]);
         client.finish();
         let (seen, _) = client.rest();

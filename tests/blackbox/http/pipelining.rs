@@ -88,7 +88,7 @@ fn what_follows_a_request_that_says_close_is_not_served() {
 #[test]
 fn a_pipeline_that_ends_with_fin_is_answered_whole() {
     let site = Site::new();
-    let mut client = site.client();
+    let mut client = site.client_of("patient");
     client.send("GET /1 HTTP/1.1\r\nHost: $host\r\n\r\nGET /2 HTTP/1.1\r\nHost: $host\r\n\r\n");
     client.finish();
     let mut server = site.server.accept();

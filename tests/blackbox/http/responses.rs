@@ -124,6 +124,55 @@ fn a_body_after_a_response_to_head_poisons_the_upstream_connection() {
     assert_eq!(client.answer().text(), "ok");
 }
 
+/// What comes over a connection that was idle, before the response: the body of a response that has none, or the word
+/// that the connection is closed.
+#[test]
+fn what_is_left_over_on_a_connection_fails_no_request_that_can_be_sent_again() {
+    for (request, response, left_over) in [
+        (HEAD, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "hello"),
+        (HEAD, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+        (GET, "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", "hello"),
+        (GET, "HTTP/1.1 204 No Content\r\n\r\n", "\r\n\r\nhello"),
+        (
+            GET,
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        ),
+    ] {
+        let site = Site::new();
+        let mut client = site.client();
+        client.send(request);
+        let mut server = site.server.accept();
+        server.head();
+        server.send(response);
+        client.head();
+        client.send(GET);
+        server.head();
+        server.send(left_over);
+        let mut fresh = site.server.accept();
+        fresh.head();
+        fresh.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood");
+        assert_eq!(client.answer().text(), "good", "{left_over:?}");
+    }
+}
+
+#[test]
+fn a_request_that_is_sent_once_meets_nothing_that_is_left_over() {
+    let site = Site::new();
+    let mut client = site.client();
+    client.send(HEAD);
+    let mut server = site.server.accept();
+    server.head();
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    client.head();
+    client.send("POST / HTTP/1.1\r\nHost: $host\r\nContent-Length: 2\r\n\r\nok");
+    let mut fresh = site.server.accept();
+    fresh.head();
+    fresh.expect("ok");
+    fresh.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood");
+    assert_eq!(client.answer().text(), "good");
+}
+
 #[test]
 fn responses_that_have_no_body_have_none_whatever_they_say() {
     let site = Site::new();
@@ -277,13 +326,17 @@ fn a_body_of_known_length_cut_short_is_short_for_http_1_0() {
 }
 
 #[test]
-fn statuses_and_reasons_that_are_not_known_pass() {
+fn statuses_and_reasons_pass_as_they_come() {
     let site = Site::new();
     for (line, seen) in [
         ("HTTP/1.1 299 Strange", "HTTP/1.1 299 Strange"),
         ("HTTP/1.1 999 A last\tone \u{e9}", "HTTP/1.1 999 A last\tone \u{e9}"),
         ("HTTP/1.1 599", "HTTP/1.1 599 "),
         ("HTTP/1.1 598 ", "HTTP/1.1 598 "),
+        ("HTTP/1.1 200 Fine", "HTTP/1.1 200 Fine"),
+        ("HTTP/1.1 200", "HTTP/1.1 200 "),
+        ("HTTP/1.1 404 not found", "HTTP/1.1 404 not found"),
+        ("HTTP/1.0 200 OK", "HTTP/1.1 200 OK"),
     ] {
         let (_, answer) = site.exchange(GET, &format!("{line}\r\nContent-Length: 2\r\n\r\nok"));
         assert_eq!((answer.head.line(), answer.text().as_str()), (seen, "ok"));

@@ -67,6 +67,12 @@ fn early_bytes_of_a_server_reach_the_client_after_the_switch() {
 }
 
 #[test]
+fn the_reason_of_a_switch_passes() {
+    let (_, answer) = Site::new().exchange(UPGRADE, &SWITCH.replace("Switching Protocols", "UPGRADED"));
+    assert_eq!(answer.head.line(), "HTTP/1.1 101 UPGRADED");
+}
+
+#[test]
 fn an_upgrade_that_is_refused_goes_on_as_http() {
     let site = Site::new();
     let mut client = site.client();
@@ -213,7 +219,7 @@ fn many_early_bytes_wait_for_the_switch() {
 #[test]
 fn a_client_that_ends_its_side_before_the_switch_has_ended_it_in_the_tunnel() {
     let site = Site::new();
-    let mut client = site.client();
+    let mut client = site.client_of("patient");
     client.send(format!("{UPGRADE}all"));
     client.finish();
     let mut server = site.server.accept();

@@ -9,7 +9,7 @@ use super::{Answer, Head, Proxy, Server, Wire};
 const SITES: usize = 64;
 
 /// What the listeners are for; `http` has the defaults.
-const LISTENERS: [&str; 4] = ["http", "trusting", "hasty", "narrow"];
+const LISTENERS: [&str; 5] = ["http", "trusting", "hasty", "narrow", "patient"];
 const SETTINGS: &str = r#"
 [listen.http]
 
@@ -22,6 +22,9 @@ idle_timeout = "500ms"
 body_timeout = "500ms"
 write_timeout = "500ms"
 half_close_timeout = "500ms"
+
+[listen.patient]
+half_close_timeout = "10s"
 
 [listen.narrow]
 max_head = "2KiB"
