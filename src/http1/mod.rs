@@ -19,5 +19,6 @@ pub mod response;
 #[cfg(test)]
 mod splits;
 mod target;
+pub mod upgrade;
 
 pub use head::LineFault;

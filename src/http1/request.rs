@@ -13,6 +13,7 @@ use super::lines::{Line, Lines};
 use super::raw::{RawHead, Table};
 pub use super::refusal::Refusal;
 use super::target;
+use super::upgrade;
 
 /// What a request head may measure; the fields are named like the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub struct RequestHead {
     pub framing: Framing,
     /// The client waits for `100 Continue` before it sends the body: HTTP/1.1 and a body announced.
     pub expects_continue: bool,
-    /// A well-formed request to upgrade: `GET`, HTTP/1.1, no body, `Upgrade` announced in `Connection`, not to `h2c`.
+    /// A request to upgrade: HTTP/1.1, `Upgrade` announced in `Connection`, to a protocol that may be tunnelled.
     pub upgrade: bool,
     /// The client would use the connection again.
     pub keep_alive: bool,
@@ -188,11 +189,7 @@ fn conclude(len: usize, method: &[u8], target: &[u8], version: Version, said: &S
         method: MethodFacts::of(method),
         framing,
         expects_continue: said.expects_continue && has_body && version == Version::HTTP_11,
-        upgrade: method == b"GET"
-            && version == Version::HTTP_11
-            && !has_body
-            && said.asks_upgrade
-            && said.upgrade == Some(true),
+        upgrade: version == Version::HTTP_11 && said.asks_upgrade && said.upgrade,
         keep_alive: !said.close && (version == Version::HTTP_11 || said.keep_alive),
         names_fields: said.names_fields,
         te_trailers: said.te_trailers,
@@ -217,8 +214,8 @@ struct Said {
     length: Option<u64>,
     encoding: Option<Encoding>,
     expects_continue: bool,
-    /// Whether every `Upgrade` field is one that may be tunnelled; none when there is no such field.
-    upgrade: Option<bool>,
+    /// An `Upgrade` field has a protocol that may be tunnelled.
+    upgrade: bool,
     te_trailers: bool,
     close: bool,
     keep_alive: bool,
@@ -250,10 +247,7 @@ impl Said {
             Known::TransferEncoding => self.take_encoding(field),
             Known::Expect if field.value.eq_ignore_ascii_case(b"100-continue") => self.expects_continue = true,
             Known::Expect => return Err(Refusal::Expect),
-            Known::Upgrade => {
-                let may = may_tunnel(field.value);
-                self.upgrade = Some(may && self.upgrade.unwrap_or(true));
-            }
+            Known::Upgrade => self.upgrade |= upgrade::offers(field.value).next().is_some(),
             Known::Te => {
                 self.te_trailers |=
                     fields::elements(field.value).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
@@ -315,17 +309,6 @@ enum Encoding {
     /// One coding, well-formed, that nobody here knows.
     Unknown,
     Wrong,
-}
-
-/// Whether an `Upgrade` field is well-formed, `name` or `name/version` in a list (RFC 9110 §7.8), and asks for nothing
-/// that must not pass: `h2c` would let requests through that nobody looks at.
-fn may_tunnel(value: &[u8]) -> bool {
-    let mut protocols = fields::elements(value).peekable();
-    protocols.peek().is_some()
-        && protocols.all(|protocol| {
-            let mut parts = protocol.splitn(2, |&byte| byte == b'/');
-            !protocol.eq_ignore_ascii_case(b"h2c") && parts.all(fields::is_token)
-        })
 }
 
 #[cfg(test)]
@@ -620,16 +603,16 @@ mod tests {
             ("GET / HTTP/1.1", WEBSOCKET, true),
             ("GET / HTTP/1.1", "Connection: keep-alive, upgrade\r\nUpgrade: a/1, b\r\n", true),
             ("GET / HTTP/1.1", "Upgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 0\r\n", true),
-            ("POST / HTTP/1.1", WEBSOCKET, false),
+            ("POST / HTTP/1.1", WEBSOCKET, true),
             ("GET / HTTP/1.0", WEBSOCKET, false),
-            ("GET / HTTP/1.1", "Upgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 1\r\n", false),
+            ("GET / HTTP/1.1", "Upgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 1\r\n", true),
             ("GET / HTTP/1.1", "Upgrade: websocket\r\n", false),
             ("GET / HTTP/1.1", "Connection: upgrade\r\n", false),
             ("GET / HTTP/1.1", "Upgrade:\r\nConnection: upgrade\r\n", false),
             ("GET / HTTP/1.1", "Upgrade: a b\r\nConnection: upgrade\r\n", false),
             ("GET / HTTP/1.1", "Upgrade: h2c\r\nConnection: upgrade, HTTP2-Settings\r\n", false),
-            ("GET / HTTP/1.1", "Upgrade: websocket, H2C\r\nConnection: upgrade\r\n", false),
-            ("GET / HTTP/1.1", "Upgrade: websocket\r\nUpgrade: h2c\r\nConnection: upgrade\r\n", false),
+            ("GET / HTTP/1.1", "Upgrade: websocket, H2C\r\nConnection: upgrade\r\n", true),
+            ("GET / HTTP/1.1", "Upgrade: websocket\r\nUpgrade: h2c\r\nConnection: upgrade\r\n", true),
         ] {
             let head = whole(&format!("{line}\r\nHost: a\r\n{fields}\r\n"));
             assert_eq!(head.map(|head| head.upgrade), Ok(upgrade), "{line} {fields:?}");

@@ -36,7 +36,7 @@ pub struct ResponseHead {
     /// HTTP/1.0 or HTTP/1.1.
     pub version: Version,
     /// The fields to pass on, each a line with its CRLF, in the order in which they came. No hop-by-hop field is among
-    /// them, except `Upgrade` when `upgraded` is true, and no `Content-Length`.
+    /// them, except `Upgrade` when `upgraded` or `demands_upgrade` is true, and no `Content-Length`.
     pub fields: Vec<u8>,
     /// `Date` is among them.
     pub has_date: bool,
@@ -56,6 +56,18 @@ pub struct ResponseHead {
     pub informational: bool,
     /// 101, which was asked for: a tunnel follows, and `Connection: upgrade` goes with `Upgrade`.
     pub upgraded: bool,
+    /// 426 with `Upgrade`, which belongs to it (RFC 9110 §15.5.22); `Connection: upgrade` goes with it too.
+    pub demands_upgrade: bool,
+}
+
+impl ResponseHead {
+    /// The protocols to which the server switches, or which it demands: the values of `Upgrade`.
+    pub fn upgrades(&self) -> impl Iterator<Item = &[u8]> {
+        let mut lines = Lines::new(&self.fields);
+        std::iter::from_fn(move || lines.field().flatten())
+            .filter(|line| Known::of(line.name) == Known::Upgrade)
+            .map(|line| line.value)
+    }
 }
 
 /// Where the body of a response ends (RFC 9112 §6.3).
@@ -98,6 +110,8 @@ pub enum ResponseFault {
     UnaskedUpgrade,
     /// 101 without `Upgrade`, or in HTTP/1.0.
     UpgradeToNothing,
+    /// 101 to a protocol that was not offered.
+    UpgradeToOther,
 }
 
 /// Looks at the head of one response as it grows: each byte of a head that comes in pieces is walked over once.
@@ -170,6 +184,7 @@ impl ResponseFault {
             Self::EncodingInHttp10 => "HTTP/1.0 has no Transfer-Encoding.",
             Self::UnaskedUpgrade => "The server switches protocols, and nobody asked it to.",
             Self::UpgradeToNothing => "The server switches protocols without saying to which.",
+            Self::UpgradeToOther => "The server switches to a protocol that the client did not offer.",
         }
     }
 }
@@ -313,6 +328,7 @@ impl Said {
             self.check_upgrade(asked)?;
         }
         let body = self.body(asked)?;
+        let demands_upgrade = self.status == StatusCode::UPGRADE_REQUIRED && self.upgrades;
         Ok(Box::new(ResponseHead {
             status: self.status,
             reason: self.reason.take(),
@@ -324,9 +340,10 @@ impl Said {
             binds: self.binds,
             informational: self.status.is_informational() && !upgraded,
             upgraded,
+            demands_upgrade,
             has_date: self.has_date,
             length: self.length.filter(|_| !self.is_bare()),
-            fields: self.fields(upgraded),
+            fields: self.fields(upgraded || demands_upgrade),
         }))
     }
 
@@ -369,11 +386,11 @@ impl Said {
         wants && body != ResponseBody::UntilClose && !may_send_more
     }
 
-    fn fields(&mut self, upgraded: bool) -> Vec<u8> {
+    fn fields(&mut self, keeps_upgrade: bool) -> Vec<u8> {
         if self.options.names_any() {
             self.remove_named();
         }
-        if upgraded {
+        if keeps_upgrade {
             self.fields.append(&mut self.upgrade);
         }
         std::mem::take(&mut self.fields)
@@ -621,7 +638,11 @@ mod tests {
             assert_eq!(asked(UPGRADE, text).err(), Some(ResponseFault::UpgradeToNothing), "{text:?}");
         }
         let declined = asked(UPGRADE, "HTTP/1.1 426 X\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n");
-        assert!(declined.is_ok_and(|head| !head.upgraded && head.fields.is_empty()));
+        assert!(
+            declined.is_ok_and(|head| head.demands_upgrade && !head.upgraded && lines(&head) == ["Upgrade: websocket"])
+        );
+        let declined = asked(UPGRADE, "HTTP/1.1 403 X\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n");
+        assert!(declined.is_ok_and(|head| !head.demands_upgrade && head.fields.is_empty()));
     }
 
     #[test]

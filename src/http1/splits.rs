@@ -213,7 +213,7 @@ proptest! {
             let mut lines = Lines::new(&head.fields);
             while let Some(Some(line)) = lines.field() {
                 let known = Known::of(line.name);
-                let may_stay = head.upgraded && known == Known::Upgrade;
+                let may_stay = (head.upgraded || head.demands_upgrade) && known == Known::Upgrade;
                 prop_assert!(may_stay || !known.is_hop_by_hop() && known != Known::ContentLength, "{:?}", head);
             }
             prop_assert_eq!(lines.len(), head.fields.len(), "nothing but lines: {:?}", head);

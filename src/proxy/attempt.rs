@@ -18,6 +18,7 @@ use super::private::Found;
 use super::thread::Thread;
 use crate::http1::auth::Credentials;
 use crate::http1::response::{Asked, ResponseFault, ResponseHead};
+use crate::http1::upgrade;
 use crate::net::Stream;
 use crate::observe::WithCauses;
 use crate::observe::record::{Outcome, Phase};
@@ -144,6 +145,39 @@ pub(super) async fn dial(exchange: &mut Exchange, pool: usize) -> Result<(Box<Co
             }
         }
     }
+}
+
+/// Sends what is left of the request body to a server that switches protocols: what comes after it is of the other
+/// protocol (RFC 9110 §7.8).
+///
+/// # Errors
+/// When the client does not send it whole, or the server does not take it.
+pub(super) async fn finish_upload(
+    exchange: &mut Exchange,
+    pool: usize,
+    answer: &Answer,
+    upload: &mut Upload,
+) -> Result<(), Fault> {
+    let plan = PoolOf::new(&exchange.thread, pool);
+    let alarm = Lent::new(&plan.thread);
+    let timeout = plan.settings.response_timeout;
+    alarm.set(timeout);
+    let failed = |outcome| fault(&plan, answer.server, outcome);
+    poll_fn(|cx| {
+        let mut progress = false;
+        let waiting = upload.poll_send(cx, answer.connection.stream(), &mut progress);
+        exchange.bytes_in = upload.received();
+        match waiting {
+            Ok(Waiting::Nothing) => return Poll::Ready(Ok(())),
+            Err(UploadError::Server(_)) => return Poll::Ready(Err(failed(Outcome::Closed))),
+            Err(fault) => return Poll::Ready(Err(fault.into())),
+            Ok(Waiting::Client) => alarm.off(), // it has a deadline of its own
+            Ok(Waiting::Server) if progress => alarm.set(timeout),
+            Ok(Waiting::Server) => {}
+        }
+        alarm.poll_due(cx).map(|()| Err(failed(Outcome::ResponseTimeout)))
+    })
+    .await
 }
 
 /// The attempts of one exchange: which server comes next, and whether one does.
@@ -300,6 +334,12 @@ fn is_safe(exchange: &Exchange, failure: &Failure, upload: &Upload) -> bool {
 /// cannot take them, and must not get them.
 fn answers_on_it(exchange: &Exchange) -> bool {
     exchange.facts.credentials == Credentials::Answering
+}
+
+/// Whether the server switches to nothing but what the client offered.
+fn switches_as_asked(exchange: &Exchange, head: &ResponseHead) -> bool {
+    let offered: SmallVec<[&[u8]; 4]> = exchange.head.upgrades().flat_map(upgrade::offers).collect();
+    head.upgrades().all(|chosen| upgrade::is_offered(chosen, offered.iter().copied()))
 }
 
 /// Whether the request may be sent again although a server may have acted on it.
@@ -596,6 +636,9 @@ impl Asking<'_> {
                         && can_repeat(exchange, upload) =>
                 {
                     return Poll::Ready(Err(AskError::Server(Outcome::Closed, None)));
+                }
+                Poll::Ready(Ok(head)) if head.upgraded && !switches_as_asked(exchange, &head) => {
+                    return Poll::Ready(Err(failed(ResponseFault::UpgradeToOther.into())));
                 }
                 Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
                 Poll::Ready(Err(error)) => {

@@ -10,6 +10,7 @@ use crate::http1::encode;
 use crate::http1::fields::ConnectionOptions;
 use crate::http1::raw::{Field, RawHead};
 use crate::http1::request::Framing;
+use crate::http1::upgrade;
 
 /// A request that has passed here this often goes in circles.
 const MOST_PASSES: usize = 8;
@@ -201,10 +202,15 @@ fn write_forwarded_for(out: &mut Vec<u8>, head: &RawHead, origin: &Origin<'_>, p
 }
 
 fn write_upgrade(out: &mut Vec<u8>, head: &RawHead) {
-    out.extend_from_slice(b"connection: upgrade\r\n");
-    for value in head.upgrades() {
-        encode::raw_field(out, "upgrade", value);
+    out.extend_from_slice(b"connection: upgrade\r\nupgrade: ");
+    let begin = out.len();
+    for protocol in head.upgrades().flat_map(upgrade::offers) {
+        if out.len() > begin {
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(protocol);
     }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// How many of the proxies in a Via field signed as we do (RFC 9110 §7.6.3).

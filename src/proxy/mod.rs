@@ -112,6 +112,9 @@ async fn go_to_server(exchange: &mut Exchange, site: usize, body: Incoming) -> R
     let answered = attempt::run(exchange, site.pool, &outgoing, &mut upload).await;
     thread.keep_head_buffer(outgoing);
     let mut answer = answered?;
+    if answer.head.upgraded {
+        attempt::finish_upload(exchange, site.pool, &answer, &mut upload).await?;
+    }
     answer.upload = (!upload.is_done()).then_some(upload);
     Ok(answer)
 }

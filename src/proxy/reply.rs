@@ -40,6 +40,7 @@ pub(super) fn relay(mut exchange: Box<Exchange>, site: usize, answer: Answer) ->
         || ends_authentication(&answer)
         || ends_with_connection(&exchange, &answer);
     let close = ends.then_some(exchange.protocol);
+    let demands_upgrade = answer.head.demands_upgrade && exchange.protocol != Protocol::Http10;
     let mut response = Response::new(Reply::relay(exchange, pool, answer));
     *response.status_mut() = status;
     reason.map(|reason| response.extensions_mut().insert(reason));
@@ -47,6 +48,10 @@ pub(super) fn relay(mut exchange: Box<Exchange>, site: usize, answer: Answer) ->
         response.headers_mut().insert(header::TRAILER, trailers); // hyper sends no trailer that is not announced
     }
     close.inspect(|protocol| announce_close(&mut response, *protocol));
+    if demands_upgrade {
+        let options = if close.is_some() { "upgrade, close" } else { "upgrade" };
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static(options));
+    }
     response
 }
 

@@ -88,27 +88,116 @@ fn an_upgrade_that_is_refused_goes_on_as_http() {
 }
 
 #[test]
-fn a_server_that_may_demand_an_upgrade_is_passed_on_without_the_demand() {
+fn a_server_may_demand_an_upgrade() {
     let site = Site::new();
     let response =
         "HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: TLS/1.2\r\nContent-Length: 0\r\n\r\n";
     let (_, answer) = site.exchange("GET / HTTP/1.1\r\nHost: $host\r\n\r\n", response);
-    assert_eq!(answer.status(), 426);
-    assert!(!answer.head.has("connection"), "{}", answer.head.text());
+    assert_eq!((answer.status(), answer.head.field("upgrade")), (426, Some("TLS/1.2")));
+    assert_eq!(answer.head.field("connection"), Some("upgrade"));
 }
 
 #[test]
-fn an_upgrade_needs_get_http_1_1_and_no_body() {
+fn an_upgrade_needs_http_1_1_and_a_protocol_that_does_not_carry_http() {
     let site = Site::new();
     for request in [
-        "POST / HTTP/1.1\r\nHost: $host\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n",
         "GET / HTTP/1.0\r\nHost: $host\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: $host\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx",
         "GET / HTTP/1.1\r\nHost: $host\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: $host\r\nConnection: upgrade, http2-settings\r\nUpgrade: H2C\r\nHTTP2-Settings: AAA\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: $host\r\nConnection: upgrade\r\nUpgrade: h2c, HTTP/2.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: $host\r\nUpgrade: websocket\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: $host\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n",
     ] {
         let (head, answer) = site.exchange(request, SWITCH);
-        assert!(!head.has("upgrade"), "{}", head.text());
+        assert!(!head.has("upgrade") && !head.has("http2-settings"), "{}", head.text());
         assert_eq!(answer.status(), 502, "nobody asked for a switch: {request:?}");
+    }
+}
+
+/// As `docker attach` and `kubectl exec` do.
+#[test]
+fn any_method_may_upgrade_with_a_body_or_without() {
+    for (method, framing, body) in [
+        ("POST", "", ""),
+        ("POST", "Content-Length: 0\r\n", ""),
+        ("PUT", "Content-Length: 5\r\n", "hello"),
+        ("POST", "Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+        ("OPTIONS", "", ""),
+        ("MADEUP", "", ""),
+    ] {
+        let site = Site::new();
+        let mut client = site.client();
+        client.send(format!(
+            "{method} / HTTP/1.1\r\nHost: $host\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n{framing}\r\n{body}early"
+        ));
+        let mut server = site.server.accept();
+        let head = server.head();
+        assert_eq!((head.field("connection"), head.field("upgrade")), (Some("upgrade"), Some("tcp")), "{method}");
+        server.expect(body);
+        server.send("HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nhi");
+        assert_eq!(client.head().status(), 101, "{method} {framing}");
+        client.expect("hi");
+        server.expect("early");
+        client.send("more");
+        server.expect("more");
+    }
+}
+
+#[test]
+fn the_body_of_a_request_is_whole_before_the_protocol_changes() {
+    let site = Site::new();
+    let mut client = site.client();
+    client.send(
+        "POST / HTTP/1.1\r\nHost: $host\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 10\r\n\r\nhello",
+    );
+    let mut server = site.server.accept();
+    server.head();
+    server.expect("hello");
+    server.send("HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+    client.assert_silent();
+    client.send("worldearly");
+    server.expect("worldearly");
+    assert_eq!(client.head().status(), 101);
+}
+
+#[test]
+fn an_upgrade_with_a_body_that_is_refused_goes_on_as_http() {
+    let site = Site::new();
+    let mut client = site.client();
+    client.send(
+        "POST / HTTP/1.1\r\nHost: $host\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 5\r\n\r\nhello",
+    );
+    let mut server = site.server.accept();
+    server.head();
+    server.expect("hello");
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(client.answer().text(), "ok");
+    client.send("GET /next HTTP/1.1\r\nHost: $host\r\n\r\n");
+    assert_eq!(server.head().line(), "GET /next HTTP/1.1");
+}
+
+#[test]
+fn of_a_list_of_protocols_those_go_on_that_may_be_tunnelled() {
+    let site = Site::new();
+    let mut client = site.client();
+    client.send(
+        "GET / HTTP/1.1\r\nHost: $host\r\nConnection: upgrade\r\nUpgrade: SPDY/3.1, h2c\r\nUpgrade: websocket\r\n\r\n",
+    );
+    let mut server = site.server.accept();
+    assert_eq!(server.head().field("upgrade"), Some("SPDY/3.1, websocket"));
+    server.send(SWITCH.replace("Upgrade: websocket", "Upgrade: WebSocket"));
+    assert_eq!(client.head().status(), 101);
+    client.send("x");
+    server.expect("x");
+}
+
+#[test]
+fn a_switch_to_what_was_not_offered_is_a_502() {
+    let site = Site::new();
+    for chosen in ["tcp", "h2c", "websocket, tcp", "websocket\r\nUpgrade: tcp"] {
+        let response = SWITCH.replace("Upgrade: websocket", &format!("Upgrade: {chosen}"));
+        let (_, answer) = site.exchange(UPGRADE, &response);
+        assert_eq!(answer.status(), 502, "{chosen}");
     }
 }
 
