@@ -29,6 +29,8 @@ pub struct Asked {
 /// The head of one response. It is made on the heap: it goes through many hands.
 #[derive(Debug)]
 pub struct ResponseHead {
+    /// Bytes of the head, with the empty line that ends it.
+    pub len: usize,
     /// The status, from 100 to 999.
     pub status: StatusCode,
     /// The reason, which may be empty, unless it is the one that is registered for the status.
@@ -225,7 +227,7 @@ type Judged = Result<Box<ResponseHead>, ResponseFault>;
 fn parse_whole(bytes: &[u8], asked: Asked, max_head: usize) -> Option<(usize, Judged)> {
     let mut said = Said::default();
     let (len, judged) = said.read(bytes)?;
-    (len <= max_head).then(|| (len, judged.and_then(|()| said.conclude(asked))))
+    (len <= max_head).then(|| (len, judged.and_then(|()| said.conclude(len, asked))))
 }
 
 /// What a whole head says.
@@ -322,7 +324,7 @@ impl Said {
         Ok(())
     }
 
-    fn conclude(&mut self, asked: Asked) -> Result<Box<ResponseHead>, ResponseFault> {
+    fn conclude(&mut self, len: usize, asked: Asked) -> Result<Box<ResponseHead>, ResponseFault> {
         let upgraded = self.status == StatusCode::SWITCHING_PROTOCOLS;
         if upgraded {
             self.check_upgrade(asked)?;
@@ -330,6 +332,7 @@ impl Said {
         let body = self.body(asked)?;
         let demands_upgrade = self.status == StatusCode::UPGRADE_REQUIRED && self.upgrades;
         Ok(Box::new(ResponseHead {
+            len,
             status: self.status,
             reason: self.reason.take(),
             version: self.version,

@@ -370,7 +370,8 @@ impl Gate {
         let limits =
             Limits { max_head: settings.max_head, max_target: settings.max_target, max_fields: settings.max_fields };
         match self.search.look(bytes, &limits) {
-            Ok(Some(facts)) => {
+            Ok(Some(mut facts)) => {
+                facts.expects_continue &= bytes.len() == facts.len; // who sends already does not wait
                 self.end_wait(Side::Read);
                 self.last = !facts.keep_alive;
                 let raw = self.search.take(&bytes[..facts.len]);

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -17,6 +17,7 @@ use super::fault::Fault;
 use super::private::Found;
 use super::thread::Thread;
 use crate::http1::auth::Credentials;
+use crate::http1::encode;
 use crate::http1::response::{Asked, ResponseFault, ResponseHead};
 use crate::http1::upgrade;
 use crate::net::Stream;
@@ -40,8 +41,12 @@ const SHORTAGE: Duration = Duration::from_millis(20);
 /// While a server is silent for longer than this, it is looked at whether it was found down, or is ejected.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Informational responses that a server may send before the final one.
-const MOST_INFORMATIONAL: u8 = 16;
+/// Bytes of informational responses that a server may send before the final one.
+const MOST_INFORMATIONAL: usize = 256 * 1024;
+
+/// How long a server that is asked whether it wants a request body may be silent: then the client is told to go on, and
+/// most clients go on by themselves after that time.
+const EXPECT: Duration = Duration::from_secs(1);
 
 /// A server answered.
 pub(super) struct Answer {
@@ -50,6 +55,8 @@ pub(super) struct Answer {
     pub server: usize,
     /// What of the request body is still to be sent, when the server answered before it had all of it.
     pub upload: Option<Upload>,
+    /// The client was not asked for the request body, and need not be any more.
+    pub unasked: bool,
     /// The attempt counts as open for its server until the response is whole.
     pub open: Open<PoolOf>,
 }
@@ -104,7 +111,7 @@ pub(super) async fn run(
                 if !connection.is_reused() {
                     course.connection_served(server);
                 }
-                return Ok(Answer { head, connection, server, upload: None, open });
+                return Ok(Answer { head, connection, server, upload: None, unasked: false, open });
             }
             Err(Ended::Client(fault)) => return Err(fault),
             Err(Ended::Failed(failure)) => failure,
@@ -392,12 +399,24 @@ impl Attempt<'_> {
         let mut connection = self.connect().await.map_err(Ended::Failed)?;
         let reused = connection.is_reused();
         self.exchange.connected(reused, if reused { self.began } else { Instant::now() });
-        let response = self.ask(&mut connection, head, upload).await?;
+        let asks_first = self.asks_first(upload);
+        let response = match asks_first {
+            true => self.ask(&mut connection, &expecting(head), upload, asks_first).await?,
+            false => self.ask(&mut connection, head, upload, asks_first).await?,
+        };
+        self.plan.thread.pools[self.plan.pool].idle.answered(self.server, response.version == Version::HTTP_10);
         if response.binds || self.exchange.facts.credentials != Credentials::Portable {
             connection.make_private();
             self.exchange.client.private.borrow_mut().begin(self.plan.pool, self.server);
         }
         Ok((response, connection))
+    }
+
+    /// Whether the server is to say if it wants the request body: the client waits for that, and the server can.
+    fn asks_first(&self, upload: &Upload) -> bool {
+        self.exchange.facts.expects_continue
+            && !upload.is_asked_for()
+            && !self.plan.thread.pools[self.plan.pool].idle.is_old(self.server)
     }
 
     /// The client's own connection, an idle one or a new one.
@@ -488,12 +507,14 @@ impl Attempt<'_> {
         connection: &mut Connection,
         head: &[u8],
         upload: &mut Upload,
+        asks_first: bool,
     ) -> Result<Box<ResponseHead>, Ended> {
         let alarm = Lent::new(&self.plan.thread);
         let stale = connection.idle_since();
         let mut asking = Asking {
             head,
             written: 0,
+            body: if asks_first { MayGo::Waits(None) } else { MayGo::Now },
             server_refuses: false,
             asked: Asked { head: self.exchange.is_head(), upgrade: self.exchange.facts.upgrade },
             plan: self.plan,
@@ -577,6 +598,8 @@ impl std::ops::Deref for PoolOf {
 struct Asking<'a> {
     head: &'a [u8],
     written: usize,
+    /// Whether the body may follow.
+    body: MayGo,
     /// The server takes no more of the request; it may have answered all the same.
     server_refuses: bool,
     asked: Asked,
@@ -585,12 +608,20 @@ struct Asking<'a> {
     /// No retry follows.
     last: bool,
     alarm: &'a Alarm,
-    /// Informational responses so far.
-    informational: u8,
+    /// Bytes of informational responses so far.
+    informational: usize,
     /// Since when the server has been silent.
     since: Option<Instant>,
     /// What came first is no response: on a connection that was idle it is what the server said too much before.
     met_leftovers: bool,
+}
+
+/// Whether a request body may be sent. Polled for it, hyper tells the client to go on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MayGo {
+    Now,
+    /// Once the server says `100 Continue`, or at this moment; none before the server has the head.
+    Waits(Option<Instant>),
 }
 
 enum AskError {
@@ -606,55 +637,91 @@ impl Asking<'_> {
         connection: &mut Connection,
         upload: &mut Upload,
     ) -> Poll<Result<Box<ResponseHead>, AskError>> {
-        let mut progress = false;
-        let waiting = self.poll_send(cx, connection, upload, &mut progress);
-        exchange.bytes_in = upload.received(); // whenever it ends, by whatever it is cut
-        let waiting = waiting.map_err(|fault| AskError::Client(fault.into()))?;
-        exchange.client.hold_body(waiting == Waiting::Server);
-        if progress {
-            self.since = Some(Instant::now());
-        }
-        if waiting == Waiting::Nothing && exchange.phase == Phase::Request {
-            exchange.sent(self.since.unwrap_or_else(Instant::now));
-        }
         loop {
-            match connection.poll_head(cx, self.asked, &exchange.thread.reads) {
-                // hyper cannot pass an informational response on to the client (see docs/decisions)
-                Poll::Ready(Ok(head)) if head.informational && self.informational < MOST_INFORMATIONAL => {
-                    self.informational += 1;
-                    self.since = Some(Instant::now());
-                    progress = true;
+            let mut progress = false;
+            let waiting = self.poll_send(cx, connection, upload, &mut progress);
+            exchange.bytes_in = upload.received(); // whenever it ends, by whatever it is cut
+            let waiting = waiting.map_err(|fault| AskError::Client(fault.into()))?;
+            exchange.client.hold_body(waiting == Waiting::Server);
+            if progress {
+                self.since = Some(Instant::now());
+            }
+            if waiting == Waiting::Nothing && exchange.phase == Phase::Request {
+                exchange.sent(self.since.unwrap_or_else(Instant::now));
+            }
+            let waited = self.body;
+            match self.poll_head(cx, exchange, connection, upload, &mut progress) {
+                Poll::Ready(answered) => return Poll::Ready(answered),
+                Poll::Pending if self.body != waited => {} // the server wants the body
+                Poll::Pending if waiting == Waiting::Client => {
+                    // while the client is the one to act, the server may be silent
+                    self.since = None;
+                    self.alarm.off();
+                    return Poll::Pending;
                 }
-                Poll::Ready(Ok(head)) if head.informational => {
-                    return Poll::Ready(Err(AskError::Server(Outcome::BadResponse, None)));
+                Poll::Pending if self.body != MayGo::Now && self.written == self.head.len() => {
+                    ready!(self.poll_go(cx));
                 }
-                // it was sent to the connection while that was idle, and not to this request (RFC 9110 §15.5.9)
-                Poll::Ready(Ok(head))
-                    if head.status == StatusCode::REQUEST_TIMEOUT
-                        && !head.keep_alive
-                        && connection.is_reused()
-                        && can_repeat(exchange, upload) =>
-                {
-                    return Poll::Ready(Err(AskError::Server(Outcome::Closed, None)));
+                Poll::Pending => {
+                    return self.poll_patience(cx, progress, |asking| !asking.last && can_repeat(exchange, upload));
                 }
-                Poll::Ready(Ok(head)) if head.upgraded && !switches_as_asked(exchange, &head) => {
-                    return Poll::Ready(Err(failed(ResponseFault::UpgradeToOther.into())));
-                }
-                Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
-                Poll::Ready(Err(error)) => {
+            }
+        }
+    }
+
+    /// The head of the final response. Informational ones end here: hyper cannot pass them on (see docs/decisions), but
+    /// that it tells the client to go on.
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        connection: &mut Connection,
+        upload: &Upload,
+        progress: &mut bool,
+    ) -> Poll<Result<Box<ResponseHead>, AskError>> {
+        loop {
+            let head = match ready!(connection.poll_head(cx, self.asked, &exchange.thread.reads)) {
+                Ok(head) => head,
+                Err(error) => {
                     self.met_leftovers = matches!(error, ResponseError::Invalid(ResponseFault::StatusLine));
                     return Poll::Ready(Err(failed(error)));
                 }
-                Poll::Pending => break,
+            };
+            if head.informational {
+                self.informational += head.len;
+                if self.informational > MOST_INFORMATIONAL {
+                    return Poll::Ready(Err(failed(ResponseFault::HeadTooLarge.into())));
+                }
+                if head.status == StatusCode::CONTINUE {
+                    self.body = MayGo::Now;
+                }
+                self.since = Some(Instant::now());
+                *progress = true;
+                continue;
             }
+            let is_farewell = head.status == StatusCode::REQUEST_TIMEOUT && !head.keep_alive && connection.is_reused();
+            if is_farewell && can_repeat(exchange, upload) {
+                // it was sent to the connection while that was idle, and not to this request (RFC 9110 §15.5.9)
+                return Poll::Ready(Err(AskError::Server(Outcome::Closed, None)));
+            }
+            if head.upgraded && !switches_as_asked(exchange, &head) {
+                return Poll::Ready(Err(failed(ResponseFault::UpgradeToOther.into())));
+            }
+            return Poll::Ready(Ok(head));
         }
-        if waiting == Waiting::Client {
-            // while the client is the one to act, the server may be silent
-            self.since = None;
-            self.alarm.off();
-            return Poll::Pending;
+    }
+
+    /// Ready when the server was silent for long enough.
+    fn poll_go(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.body == MayGo::Waits(None) {
+            let until = Instant::now() + EXPECT;
+            self.body = MayGo::Waits(Some(until));
+            self.alarm.set_at(until);
         }
-        self.poll_patience(cx, progress, |asking| !asking.last && can_repeat(exchange, upload))
+        ready!(self.alarm.poll_due(cx));
+        self.body = MayGo::Now;
+        self.since = Some(Instant::now());
+        Poll::Ready(())
     }
 
     fn poll_send(
@@ -679,6 +746,9 @@ impl Asking<'_> {
                 }
                 Poll::Pending => return Ok(Waiting::Server),
             }
+        }
+        if self.body != MayGo::Now {
+            return Ok(Waiting::Server);
         }
         match upload.poll_send(cx, connection.stream(), progress) {
             Err(UploadError::Server(_)) => {
@@ -715,6 +785,12 @@ impl Asking<'_> {
             self.alarm.set((timeout - silent).min(LOOK));
         }
     }
+}
+
+/// The head of a request, of which the server is to say whether it wants the body.
+fn expecting(head: &[u8]) -> Vec<u8> {
+    let fields = head.strip_suffix(encode::END).unwrap_or(head);
+    [fields, b"expect: 100-continue\r\n", encode::END].concat()
 }
 
 fn failed(error: ResponseError) -> AskError {

@@ -115,6 +115,13 @@ async fn go_to_server(exchange: &mut Exchange, site: usize, body: Incoming) -> R
     if answer.head.upgraded {
         attempt::finish_upload(exchange, site.pool, &answer, &mut upload).await?;
     }
-    answer.upload = (!upload.is_done()).then_some(upload);
+    match upload.is_done() {
+        true => {}
+        false if upload.is_asked_for() => answer.upload = Some(upload),
+        false => {
+            answer.unasked = true;
+            answer.connection.spoil();
+        }
+    }
     Ok(answer)
 }

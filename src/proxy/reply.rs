@@ -37,6 +37,7 @@ pub(super) fn relay(mut exchange: Box<Exchange>, site: usize, answer: Answer) ->
     // what is left of the request would be taken for the next one
     let ends = exchange.thread.lets_go(&exchange.client)
         || answer.upload.is_some()
+        || answer.unasked
         || ends_authentication(&answer)
         || ends_with_connection(&exchange, &answer);
     let close = ends.then_some(exchange.protocol);

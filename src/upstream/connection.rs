@@ -226,6 +226,11 @@ impl Connection {
         self.is_private = true;
     }
 
+    /// The request on it is not sent whole: no other one may follow.
+    pub fn spoil(&mut self) {
+        self.keep_alive = false;
+    }
+
     /// Whether the server keeps it after the response that is on it.
     #[must_use]
     pub fn keeps_alive(&self) -> bool {

@@ -37,6 +37,8 @@ struct Side {
     kept: RefCell<VecDeque<Kept>>,
     /// When it was last found to have closed a connection that was in use a moment before.
     closed_unasked: Cell<Option<Instant>>,
+    /// Its last response was of HTTP/1.0.
+    is_old: Cell<bool>,
 }
 
 struct Kept {
@@ -101,6 +103,19 @@ impl Idle {
         if let Some(side) = self.servers.get(server) {
             side.was_closed(since, Instant::now());
         }
+    }
+
+    /// Notes whether a server answers in HTTP/1.0.
+    pub fn answered(&self, server: usize, is_old: bool) {
+        if let Some(side) = self.servers.get(server) {
+            side.is_old.set(is_old);
+        }
+    }
+
+    /// Whether a server answered in HTTP/1.0 last, which knows no `100 Continue`.
+    #[must_use]
+    pub fn is_old(&self, server: usize) -> bool {
+        self.servers.get(server).is_some_and(|side| side.is_old.get())
     }
 
     /// Keeps a connection for the next request.

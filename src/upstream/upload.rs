@@ -34,6 +34,8 @@ pub struct Upload {
     store: Store,
     /// Bytes of this attempt were handed to the socket.
     started: bool,
+    /// The client was asked for it: a client that waits for `100 Continue` has got it.
+    asked_for: bool,
 }
 
 /// What is held of a body.
@@ -96,7 +98,7 @@ impl Upload {
             Framing::Length(length) if length > REPLAY as u64 => Store::passing([]),
             _ => Store::Whole { bytes: Vec::new(), sent: 0 },
         };
-        Self { body, chunked, limit, received: 0, ended, store, started: false }
+        Self { body, chunked, limit, received: 0, ended, store, started: false, asked_for: false }
     }
 
     /// Bytes that came from the client.
@@ -109,6 +111,12 @@ impl Upload {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.ended && !self.store.has_pending()
+    }
+
+    /// Whether the client was asked for it. Until then a client that waits for `100 Continue` sends nothing.
+    #[must_use]
+    pub fn is_asked_for(&self) -> bool {
+        self.asked_for
     }
 
     /// Whether another attempt can send the same body.
@@ -156,6 +164,7 @@ impl Upload {
             if self.ended {
                 return Ok(Waiting::Nothing);
             }
+            self.asked_for = true;
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Pending => return Ok(Waiting::Client),
                 Poll::Ready(None) => self.end(None),

@@ -107,6 +107,23 @@ fn a_response_to_head_has_no_body_whatever_it_says() {
     }
 }
 
+#[test]
+fn any_number_of_informational_responses_may_come_and_so_many_bytes_of_them() {
+    let site = Site::new();
+    let hints = |count: usize, size: usize| {
+        format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "a".repeat(size)).repeat(count)
+    };
+    let last = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    for (informational, status) in [(hints(17, 1), 200), (hints(2000, 1), 200), (hints(30, 10_000), 502)] {
+        let mut client = site.client();
+        client.send(GET);
+        let mut server = site.server.accept();
+        server.head();
+        let _ = server.try_send(informational + last); // it is not read to its end when it is too much
+        assert_eq!(client.answer().status(), status);
+    }
+}
+
 /// The body that a server must not send is never taken for the next response.
 #[test]
 fn a_body_after_a_response_to_head_poisons_the_upstream_connection() {
