@@ -52,7 +52,7 @@ fn listener(name: &str, table: &ListenTable) -> Option<Listener> {
         idle_timeout: value(&table.idle_timeout)?,
         body_timeout: value(&table.body_timeout)?,
         write_timeout: value(&table.write_timeout)?,
-        half_close_timeout: value(&table.half_close_timeout)?,
+        half_close_timeout: value(&table.half_close_timeout),
         max_head: size(&table.max_head)?,
         max_target: size(&table.max_target)?,
         max_fields: whole(&table.max_fields)?,

@@ -40,10 +40,10 @@ table! {
         body_timeout: Duration = Text("30s"),
         /// How long a response may wait for a client that does not read it.
         write_timeout: Duration = Text("60s"),
-        /// How long an exchange goes on after the client closed its sending side. With 0 the client has left then, and the
-        /// server is free at once. More is for clients that close their sending side and wait for the answer, as
-        /// `nc -N` does; clients that have left are noticed as much later.
-        half_close_timeout: Duration = Text("0s"),
+        /// How long an exchange goes on after the client closed its sending side. Such a client has left, as a rule, and
+        /// without this key the exchange ends and the server is free at once. With it clients that close their sending
+        /// side and wait for the answer get it, as `nc -N` does; those that have left are noticed as much later.
+        half_close_timeout: Duration = Unset("such a client has left"),
         /// The largest request head. Above it: 431.
         max_head: Size<1024, 1_048_576> = Text("32KiB"),
         /// The longest request target (path and query). Above it: 414. A target goes to the server byte for byte. Every

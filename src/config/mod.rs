@@ -95,7 +95,7 @@ pub struct Listener {
     /// Longest time that a response may wait for a client that does not read.
     pub write_timeout: Duration,
     /// How long an exchange goes on after the client closed its sending side.
-    pub half_close_timeout: Duration,
+    pub half_close_timeout: Option<Duration>,
     /// Largest request head, in bytes: 431 above it.
     pub max_head: usize,
     /// Longest request target, in bytes: 414 above it.

@@ -515,6 +515,7 @@ mod tests {
             keep_alive: true,
             names_fields: false,
             te_trailers: false,
+            credentials: Credentials::Portable,
             whole_server: false,
         };
         assert_eq!(whole(text), Ok(head));

@@ -270,12 +270,14 @@ impl Gate {
         }
         if self.finished {
             // the end may have come with an exchange before this one
-            let timeout = self.settings().half_close_timeout;
-            if timeout.is_zero() && !self.client.is_open() {
-                return Poll::Pending;
-            }
-            self.begin_wait(Side::Read, timeout);
-            if timeout.is_zero() || self.is_over(Side::Read) {
+            let has_left = match self.settings().half_close_timeout {
+                None => self.client.is_open(),
+                Some(timeout) => {
+                    self.begin_wait(Side::Read, timeout);
+                    self.is_over(Side::Read)
+                }
+            };
+            if has_left {
                 return Poll::Ready(Err(self.lost(io::ErrorKind::ConnectionAborted.into())));
             }
         }
@@ -431,8 +433,10 @@ impl Gate {
             Poll::Ready(Ok(written)) => {
                 self.client.took(written, || takes_whole_read(&self.stream));
                 self.end_wait(Side::Write);
-                let timeout = self.settings().half_close_timeout;
-                if self.finished && matches!(self.position, Position::Answering) && !timeout.is_zero() {
+                if self.finished
+                    && matches!(self.position, Position::Answering)
+                    && let Some(timeout) = self.settings().half_close_timeout
+                {
                     self.renew_wait(Side::Read, timeout); // it takes the response, so it has not gone
                 }
             }

@@ -77,7 +77,7 @@ fn listener(listener: &Listener) -> Thing {
         key("idle_timeout", show_duration(*idle_timeout)),
         key("body_timeout", show_duration(*body_timeout)),
         key("write_timeout", show_duration(*write_timeout)),
-        key("half_close_timeout", show_duration(*half_close_timeout)),
+        ("half_close_timeout", half_close_timeout.map(show_duration)),
         key("max_head", show_size(*max_head as u64)),
         key("max_target", show_size(*max_target as u64)),
         key("max_fields", max_fields),

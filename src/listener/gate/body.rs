@@ -150,8 +150,8 @@ impl Gate {
 
     /// The server takes no more of the body for now, so none is read; but a client that has left is heard of at once.
     ///
-    /// A client may close its sending side once all of its body is sent, and wait for the answer. One whose body can't
-    /// become whole any more has left.
+    /// Where the listener has time for such clients, one may close its sending side once all of its body is sent, and wait
+    /// for the answer. One whose body can't become whole any more has left.
     fn poll_departure(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.departing && self.stream.poll_read_ready(cx)?.is_ready() {
             self.unwatched = true;
@@ -173,9 +173,14 @@ impl Gate {
             self.end_wait(Side::Read); // it is not the client that is waited for
             return Poll::Pending;
         }
-        let timeout = self.settings().half_close_timeout;
-        self.begin_wait(Side::Read, timeout);
-        if self.is_over(Side::Read) {
+        let has_left = match self.settings().half_close_timeout {
+            None => true,
+            Some(timeout) => {
+                self.begin_wait(Side::Read, timeout);
+                self.is_over(Side::Read)
+            }
+        };
+        if has_left {
             self.client.left();
         }
         Poll::Pending

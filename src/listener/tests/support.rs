@@ -240,7 +240,7 @@ fn listener() -> Listener {
         idle_timeout: LONG,
         body_timeout: LONG,
         write_timeout: LONG,
-        half_close_timeout: LONG,
+        half_close_timeout: Some(LONG),
         max_head: 16 * 1024,
         max_target: 8 * 1024,
         max_fields: 100,

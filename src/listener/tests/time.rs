@@ -97,9 +97,35 @@ fn a_half_closed_client_gets_its_answer() {
 }
 
 #[test]
+fn a_half_closed_client_has_left_where_no_time_is_set_for_it() {
+    run(|| async {
+        let fixture = Fixture::with(|listener| listener.half_close_timeout = None);
+        let mut peer = fixture.connect().await;
+        peer.send(get("/wait")).await;
+        fixture.seen(1).await;
+        peer.stream.shutdown().await.expect("FIN");
+        assert_eq!(fixture.end().await, End::ClientLost);
+        assert!(fixture.thread.clients.is_empty());
+    });
+}
+
+#[test]
+fn a_half_closed_client_gets_a_response_that_is_whole_where_no_time_is_set_for_it() {
+    run(|| async {
+        let fixture = Fixture::with(|listener| listener.half_close_timeout = None);
+        let mut peer = fixture.connect().await;
+        peer.send(get("/a")).await;
+        fixture.seen(1).await;
+        peer.stream.shutdown().await.expect("FIN");
+        assert_eq!(peer.answer().await.text(), "/a");
+        assert_eq!(fixture.end().await, End::ClientDone);
+    });
+}
+
+#[test]
 fn a_half_closed_client_waits_no_longer_than_configured() {
     run(|| async {
-        let fixture = Fixture::with(|listener| listener.half_close_timeout = SHORT);
+        let fixture = Fixture::with(|listener| listener.half_close_timeout = Some(SHORT));
         let mut peer = fixture.connect().await;
         peer.send(get("/wait")).await;
         let began = Instant::now();
@@ -112,7 +138,7 @@ fn a_half_closed_client_waits_no_longer_than_configured() {
 #[test]
 fn a_half_closed_client_that_reads_slowly_gets_all() {
     run(|| async {
-        let fixture = Fixture::with(|listener| listener.half_close_timeout = SHORT);
+        let fixture = Fixture::with(|listener| listener.half_close_timeout = Some(SHORT));
         let mut peer = fixture.connect().await;
         peer.send(get("/bytes/20000000")).await;
         peer.stream.shutdown().await.expect("FIN");

@@ -33,7 +33,6 @@ fn passes_behind_us(head: &[u8]) {
     let mut request = httparse::Request::new(&mut table);
     assert_eq!(request.parse(head), Ok(httparse::Status::Complete(head.len())));
     http::Method::from_bytes(request.method.unwrap_or_default().as_bytes()).expect("a method");
-    request.path.unwrap_or_default().parse::<http::Uri>().expect("a target");
     for field in request.headers.iter() {
         http::HeaderName::from_bytes(field.name.as_bytes()).expect("a name");
         http::HeaderValue::from_bytes(field.value).expect("a value");
