@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::service_user;
+use super::{CONFIG, service_user, socket_units};
 use crate::config::Config;
 use crate::config::load::Checked;
 use crate::config::problem::{Look, Problem};
@@ -13,9 +13,13 @@ use crate::config::problem::{Look, Problem};
 ///
 /// The exit code is 0 when it can be used, else 78 (`EX_CONFIG` of sysexits.h(3)).
 #[must_use]
-pub fn run(arguments: &super::Config) -> ExitCode {
-    let super::Config { config: main, set } = arguments;
-    let verdict = Verdict::of(main, service_user::sources(main, set).map(|sources| sources.check()));
+pub fn run(arguments: &super::Check) -> ExitCode {
+    let super::Check { file, config: super::Config { config, set } } = arguments;
+    let main = file.as_ref().unwrap_or(config);
+    // a second proxy has units of its own, which are made from templates
+    let units = (main == Path::new(CONFIG) || !main.starts_with("/etc/segue")).then(socket_units::of_the_service);
+    let units = units.flatten();
+    let verdict = Verdict::of(main, service_user::sources(main, set).map(|sources| sources.check_for(&units)));
     verdict.print()
 }
 

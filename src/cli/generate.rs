@@ -49,19 +49,35 @@ fn manual(directory: &Path) -> io::Result<()> {
     // "segue help" has no page, and would be listed with one
     let mut cli = Cli::command().disable_help_subcommand(true);
     cli.build();
-    for command in cli.get_subcommands().filter(|command| !command.is_hide_set()) {
+    let shown: Vec<_> = cli.get_subcommands().filter(|command| !command.is_hide_set()).cloned().collect();
+    let names = shown.iter().map(|command| format!("segue-{}", command.get_name())).collect::<Vec<_>>();
+    for command in shown {
         let name = format!("segue-{}", command.get_name());
         // build() gave it "segue run" for a name, which makes a poor title of a page
-        page(directory, command.clone().display_name(&name), &name)?;
+        page(directory, command.display_name(&name), &name, &see_also(&["segue".to_owned()]))?;
     }
-    page(directory, cli, "segue")?;
+    page(directory, cli, "segue", &format!("{EXAMPLES}{}", see_also(&names)))?;
     std::fs::write(directory.join("segue.toml.5"), segue_toml_5())
 }
 
-fn page(directory: &Path, command: clap::Command, name: &str) -> io::Result<()> {
+/// What people do with the service, each with its command.
+const EXAMPLES: &str = include_str!("examples.1");
+
+/// The pages of section 1 named, and those that belong to all.
+fn see_also(names: &[String]) -> String {
+    let others = [("segue.toml", 5), ("segue-journal", 7), ("systemd.socket", 5), ("journalctl", 1), ("systemctl", 1)];
+    let names = names.iter().map(|name| (name.as_str(), 1));
+    let all: Vec<_> =
+        names.chain(others).map(|(name, section)| format!(".BR {} ({section})", name.replace('-', "\\-"))).collect();
+    format!(".SH \"SEE ALSO\"\n{}\n", all.join(",\n"))
+}
+
+/// The page of a command, and `more` at its end.
+fn page(directory: &Path, command: clap::Command, name: &str, more: &str) -> io::Result<()> {
     let mut roff = Vec::new();
     let source = format!("segue {}", crate::VERSION);
     Man::new(command).title(name.to_uppercase()).section("1").source(source).manual("Segue").render(&mut roff)?;
+    roff.extend_from_slice(more.as_bytes());
     std::fs::write(directory.join(format!("{name}.1")), roff)
 }
 
@@ -91,6 +107,18 @@ mod tests {
         assert!(!directory.path().join("man/segue-worker.1").exists());
         let page = std::fs::read_to_string(directory.path().join("man/segue.1")).expect("page");
         assert!(page.contains("78"), "exit codes are documented");
+        assert!(page.contains(".SH EXAMPLES") && page.contains("segue\\-journal (7)"), "{page}");
+    }
+
+    #[test]
+    fn every_command_among_the_examples_is_one() {
+        let lines = EXAMPLES.lines().filter(|line| line.starts_with("segue "));
+        let commands: Vec<Vec<String>> =
+            lines.map(|line| line.replace("\\-", "-").split_whitespace().map(str::to_owned).collect()).collect();
+        assert!(commands.len() >= 6, "{commands:?}");
+        for command in commands {
+            Cli::command().try_get_matches_from(&command).unwrap_or_else(|fault| panic!("{command:?}: {fault}"));
+        }
     }
 
     #[test]

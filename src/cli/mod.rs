@@ -10,6 +10,7 @@ pub mod generations;
 pub mod reload;
 pub mod run;
 mod service_user;
+mod socket_units;
 pub mod status;
 mod table;
 
@@ -67,7 +68,7 @@ enum Command {
     ///
     /// Variables SEGUE_... and --set are those of this command; those of the unit stand in `systemctl cat proxy`.
     #[command(after_long_help = EXIT_STATUS)]
-    Check(Config),
+    Check(Check),
     /// Show what a reload would change
     ///
     /// Compares the configuration on disk with the one that serves, as they take effect with the environment and the
@@ -92,7 +93,7 @@ enum Command {
     /// another protocol such as WebSocket, and in TCP mode. Of a generation that accepts nothing any more also what
     /// keeps it. Then each server that is not up, since when and why. With --json there are all servers with their
     /// history, and counters, which go on over reloads and crashes of workers.
-    #[command(after_long_help = EXIT_STATUS)]
+    #[command(after_long_help = format!("{}\n{EXIT_STATUS}", include_str!("status-keys.txt")))]
     Status(Status),
     /// Show every generation and what keeps the old ones
     ///
@@ -116,6 +117,16 @@ enum Command {
         /// Where to; made if it is missing.
         directory: PathBuf,
     },
+}
+
+/// Arguments of `segue check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// The main file of the configuration, as with --config
+    #[arg(conflicts_with = "config")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    config: Config,
 }
 
 /// Where the configuration is.
@@ -225,8 +236,11 @@ pub struct Diff {
 pub struct Effective {
     #[command(flatten)]
     config: Config,
-    /// The whole configuration with every default, each value with its origin
-    #[arg(long, required = true)]
+    /// The main file of the configuration, as with --config
+    #[arg(conflicts_with = "config")]
+    file: Option<PathBuf>,
+    /// The whole configuration with every default, each value with its origin: what is shown in any case
+    #[arg(long)]
     effective: bool,
 }
 
@@ -238,7 +252,7 @@ pub fn main() -> ExitCode {
         Command::Reload(arguments) => reload::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Diff(arguments) => diff::run(arguments),
-        Command::Config(arguments) => effective::run(&arguments.config),
+        Command::Config(arguments) => effective::run(&arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Generations(arguments) => generations::run(arguments),
         Command::Demo => demo::run(),
@@ -317,6 +331,20 @@ mod tests {
         for (_, setting) in VARIABLES {
             assert!(words.contains(&setting.key()), "{} in\n{run}", setting.key());
         }
+    }
+
+    #[test]
+    fn check_and_config_take_a_file_with_and_without_a_flag() {
+        for arguments in [
+            &["segue", "check", "x.toml"][..],
+            &["segue", "check", "--config", "x.toml"],
+            &["segue", "config"],
+            &["segue", "config", "x.toml"],
+            &["segue", "config", "--effective", "-c", "x.toml"],
+        ] {
+            Cli::try_parse_from(arguments).unwrap_or_else(|fault| panic!("{arguments:?}: {fault}"));
+        }
+        Cli::try_parse_from(["segue", "check", "x.toml", "-c", "y.toml"]).expect_err("two files");
     }
 
     #[test]

@@ -41,9 +41,21 @@ pub enum AddressError {
         /// An address of this machine.
         instead: String,
     },
+    /// `unix://…`, or with something behind the path.
+    #[error("the path of a unix socket stands right after `unix:`, and nothing behind it")]
+    AroundPath {
+        /// The path alone.
+        instead: String,
+    },
     /// `unix:` without an absolute path that fits into a socket address.
     #[error("the path of a unix socket must be absolute and at most 107 bytes long")]
     Path,
+    /// A port alone.
+    #[error("it has no host")]
+    NoHost {
+        /// The same on this machine.
+        instead: String,
+    },
     /// Not an IP address, nor a host name.
     #[error("it is neither an IP address nor a host name")]
     Host,
@@ -102,9 +114,18 @@ pub enum HostError {
     /// With a port.
     #[error("it has a port; a site is named by its host alone, and answers on every listener")]
     Port(String),
-    /// A star that is not the whole first label.
+    /// A star or a dot at the front that is not the whole first label.
     #[error("a star must stand alone, or for the front as in `*.example.com`")]
-    Star,
+    Star {
+        /// Every name below what follows.
+        instead: Option<String>,
+    },
+    /// More than one.
+    #[error("it is several hosts; each has its own table")]
+    Several {
+        /// The first of them.
+        first: String,
+    },
     /// Characters outside of ASCII.
     #[error("it has characters outside of ASCII; browsers send such names in their `xn--` form")]
     NotAscii,
@@ -141,8 +162,15 @@ pub fn host_pattern(text: &str) -> Result<HostPattern, HostError> {
     }
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     let (suffix, starred) = name.strip_prefix("*.").map_or((name.as_str(), false), |suffix| (suffix, true));
-    if suffix.contains('*') {
-        return Err(HostError::Star);
+    if suffix.contains('*') || suffix.starts_with('.') {
+        let below = suffix.trim_start_matches(['*', '.']);
+        return Err(HostError::Star { instead: is_host_name(below).then(|| format!("*.{below}")) });
+    }
+    let mut several = suffix.split([',', ' ', '|']).filter(|part| !part.is_empty());
+    if let (Some(first), Some(_)) = (several.next(), several.next())
+        && is_host_name(first)
+    {
+        return Err(HostError::Several { first: first.to_owned() });
     }
     if !is_host_name(suffix) {
         return Err(HostError::Name);
@@ -200,7 +228,15 @@ enum Host {
 fn host_and_port(text: &str) -> Result<(Host, u16), AddressError> {
     let port = "80";
     if text.starts_with('/') {
-        return Err(AddressError::Unmarked { instead: format!("unix:{text}") });
+        return Err(AddressError::Unmarked { instead: format!("unix:{}", path_alone(text)) });
+    }
+    // "http://unix:/path:/uri" of nginx, "unix//path" of Caddy
+    let of_others = [text.split_once("://unix:").map(|(_, path)| path), text.strip_prefix("unix/")];
+    if let Some(path) = of_others.into_iter().flatten().find(|path| path.starts_with('/')) {
+        return Err(AddressError::AroundPath { instead: format!("unix:{}", path_alone(path)) });
+    }
+    if let Some(port) = text.strip_prefix(':').filter(|port| is_number(port)) {
+        return Err(AddressError::NoHost { instead: format!("127.0.0.1:{port}") });
     }
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     let authority = rest.split('/').next().unwrap_or_default();
@@ -252,7 +288,19 @@ fn host(text: &str) -> Result<Host, AddressError> {
     Ok(Host::Name(text.to_ascii_lowercase()))
 }
 
+/// A path without the slashes of a URL before it, and without a port or a second path behind it.
+fn path_alone(path: &str) -> String {
+    let (front, behind) = path.rsplit_once(':').unwrap_or((path, "-"));
+    let is_behind = behind.bytes().all(|byte| byte.is_ascii_digit()) || behind.starts_with('/');
+    let path = if is_behind { front } else { path };
+    if path.starts_with("//") { format!("/{}", path.trim_start_matches('/')) } else { path.to_owned() }
+}
+
 fn unix(path: &str) -> Result<PathBuf, AddressError> {
+    let alone = path_alone(path);
+    if alone != path && alone.starts_with('/') {
+        return Err(AddressError::AroundPath { instead: format!("unix:{alone}") });
+    }
     if !path.starts_with('/') || path.len() > 107 || path.contains('\0') {
         return Err(AddressError::Path);
     }
@@ -289,6 +337,27 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_around_the_path_of_a_unix_socket_is_taken_away() {
+        let instead = |text: &str| match server(text) {
+            Err(AddressError::AroundPath { instead } | AddressError::Unmarked { instead }) => instead,
+            other => panic!("{text}: {other:?}"),
+        };
+        for text in [
+            "unix:///run/a:b.sock",
+            "unix:/run/a:b.sock:80",
+            "unix:/run/a:b.sock:/",
+            "http://unix:/run/a:b.sock:/x/y",
+            "http://unix:/run/a:b.sock",
+            "unix//run/a:b.sock",
+            "/run/a:b.sock:80",
+            "unix:/run/a:b.sock:",
+        ] {
+            assert_eq!(instead(text), "unix:/run/a:b.sock");
+        }
+        assert_eq!(server(":3000"), Err(AddressError::NoHost { instead: "127.0.0.1:3000".to_owned() }));
+    }
+
+    #[test]
     fn servers_are_addresses_or_names() {
         let name = ServerAddress::Name { host: "app_1.internal".to_owned(), port: 3000 };
         assert_eq!(server("App_1.internal:3000"), Ok(name));
@@ -307,7 +376,10 @@ mod tests {
         assert_eq!(host_pattern("::1"), Err(HostError::Brackets("[::1]".to_owned())));
         assert_eq!(host_pattern("a.example:80"), Err(HostError::Port("a.example".to_owned())));
         assert_eq!(host_pattern("https://a.example/x"), Err(HostError::Url("a.example".to_owned())));
-        assert_eq!(host_pattern("www.*"), Err(HostError::Star));
+        assert_eq!(host_pattern("www.*"), Err(HostError::Star { instead: None }));
+        let below = HostError::Star { instead: Some("*.example.com".to_owned()) };
+        assert_eq!(host_pattern("*example.com"), Err(below));
+        assert_eq!(host_pattern("a.test, b.test"), Err(HostError::Several { first: "a.test".to_owned() }));
         assert_eq!(host_pattern("müller.example"), Err(HostError::NotAscii));
         assert_eq!(host_pattern(""), Err(HostError::Name));
     }

@@ -1,6 +1,7 @@
 //! From the configuration as written to the configuration as used: every problem, or a [`Config`].
 
 use super::file::{File, ListenTable, SiteTable, TcpTable};
+use super::load::Units;
 use super::merge::Merged;
 use super::pools::Drafts;
 use super::problem::Problem;
@@ -11,11 +12,11 @@ use super::values::{Size, Whole};
 use super::{Config, Drain, Listener, Log, Rate, Site, Tcp, Worker, address, rules};
 
 /// Checks everything, each rule as far as it can go although others found something. `complete` says whether every
-/// file could be parsed.
+/// file could be parsed; without `units`, nothing is said of sockets.
 ///
 /// The configuration is there when every value could be understood; a problem can refuse it all the same.
 #[must_use]
-pub fn check(merged: &Merged, complete: bool) -> (Option<Config>, Vec<Problem>) {
+pub fn check(merged: &Merged, complete: bool, units: Option<&Units>) -> (Option<Config>, Vec<Problem>) {
     let mut report = Report::new(merged, complete);
     let file = File::read(&merged.root, &mut report);
     rules::names(&file, &mut report);
@@ -23,6 +24,9 @@ pub fn check(merged: &Merged, complete: bool) -> (Option<Config>, Vec<Problem>) 
     rules::trust(&file, &mut report);
     rules::hosts(&file, &mut report);
     rules::limits(&file, &mut report);
+    if let Some(units) = units {
+        rules::sockets(&file, units.as_ref(), &mut report);
+    }
     let pools = Drafts::collect(&file, &mut report);
     pools.check(&mut report);
     (build(&file, &pools), report.into_problems())

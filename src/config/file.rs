@@ -11,7 +11,7 @@ use super::sockets::KeepAlive;
 use super::spot::Spot;
 use super::suggest;
 use super::table::Fallback::{Empty, Number, Required, Text, Truth, Unset};
-use super::table::{Given, Keys, Table, table};
+use super::table::{Form, Given, Keys, Table, table};
 use super::values::{Size, Whole};
 use super::words::LATER;
 use super::{Access, Address, Balance, CheckKind, Memory, TrustedProxy};
@@ -214,6 +214,13 @@ table! {
         /// files, so that there is room for connections to servers.
         max_connections: Whole<1, 10_000_000> = Unset("as many as the limit of open files allows"),
     }
+}
+
+/// Whether `key` is true or false, in whatever table.
+#[must_use]
+pub fn is_truth(key: &str) -> bool {
+    let mut keys = TABLES.iter().flat_map(|table| table.keys);
+    keys.any(|known| known.name == key && (known.form)() == <bool as Form>::describe())
 }
 
 /// The names that can stand at the top of the file.

@@ -26,7 +26,14 @@ pub struct Sources {
     pub variables: BTreeMap<String, String>,
     /// What follows each `--set` of the command line, as in `log.access=all`; a later one wins.
     pub flags: Vec<String>,
+    /// What stands in `conf.d` and is not read, though it may be meant to be; a directory ends in a slash.
+    #[serde(default)]
+    pub left_out: Vec<String>,
 }
+
+/// The socket units of the service, by the name that their socket has (`FileDescriptorName=`); none where the service is
+/// not installed.
+pub type Units = Option<BTreeMap<String, String>>;
 
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,17 +73,18 @@ pub struct Checked {
 impl Sources {
     /// Reads `main`, every `conf.d/*.toml` beside it, and the `SEGUE_` variables of the environment; `flags` come last.
     ///
-    /// A `conf.d` that is not there is empty. Files whose names begin with a dot are left out: editors keep theirs so.
+    /// A `conf.d` that is not there is empty. What else stands in it is a warning, unless its name says that it is a copy.
     ///
     /// # Errors
     /// One problem for each file that can't be read, which says who could not read it; and every other problem that is
     /// in the files that can.
     pub fn read(main: &Path, flags: &[String]) -> Result<Self, Vec<Problem>> {
-        let Files { main, conf_d, unreadable } = read::files(main);
-        let sources = Self { main, conf_d, variables: read::variables(std::env::vars_os()), flags: flags.to_vec() };
+        let Files { main, conf_d, left_out, unreadable } = read::files(main);
+        let variables = read::variables(std::env::vars_os());
+        let sources = Self { main, conf_d, variables, flags: flags.to_vec(), left_out };
         match unreadable.is_empty() {
             true => Ok(sources),
-            false => Err(sources.check_beside(unreadable).problems),
+            false => Err(sources.check_beside(unreadable, None).problems),
         }
     }
 
@@ -88,25 +96,35 @@ impl Sources {
             conf_d: Vec::new(),
             variables: BTreeMap::new(),
             flags: Vec::new(),
+            left_out: Vec::new(),
         }
     }
 
     /// Makes the configuration, or says everything that is wrong. Pure: the same sources give the same result.
     #[must_use]
     pub fn check(&self) -> Checked {
-        self.check_beside(Vec::new())
+        self.check_beside(Vec::new(), None)
+    }
+
+    /// The same, for a machine with these units.
+    #[must_use]
+    pub fn check_for(&self, units: &Units) -> Checked {
+        self.check_beside(Vec::new(), Some(units))
     }
 
     /// The same, when a part of the sources is missing for the reasons given.
-    fn check_beside(&self, missing: Vec<Problem>) -> Checked {
+    fn check_beside(&self, missing: Vec<Problem>, units: Option<&Units>) -> Checked {
         let Sorted { merged, mut problems } = self.merge();
         problems.extend(missing);
         let complete = problems.is_empty();
+        problems.extend(self.left_out.iter().map(|path| read::not_read(path)));
         problems.extend(self.unknown_variables());
         problems.extend(self.flags.iter().filter_map(|flag| Setting::from_flag(flag).err()).map(|problem| *problem));
         problems.extend(rules::overridden(&merged, &self.main.path));
-        let (config, found) = check::check(&merged, complete);
-        problems.extend(found);
+        let (config, found) = check::check(&merged, complete, units);
+        // a line that is no TOML was read as it was likely meant: it has its problem
+        let lines: Vec<_> = problems.iter().filter(|problem| problem.refuses()).filter_map(line).collect();
+        problems.extend(found.into_iter().filter(|problem| line(problem).is_none_or(|line| !lines.contains(&line))));
         self.sort(&mut problems);
         let refused = problems.iter().any(Problem::refuses);
         Checked { config: config.filter(|_| !refused), problems }
@@ -135,10 +153,9 @@ impl Sources {
         let mut files = Vec::new();
         let mut problems = Vec::new();
         for source in std::iter::once(&self.main).chain(&self.conf_d) {
-            match syntax::parse(&source.path, &source.text) {
-                Ok(parsed) => files.push(parsed),
-                Err(found) => problems.extend(found),
-            }
+            let (parsed, found) = syntax::parse(&source.path, &source.text);
+            files.extend(parsed);
+            problems.extend(found);
         }
         let merged = Merged::new(files, self.settings());
         let defaults = file::defaults(&merged.root);
@@ -182,6 +199,11 @@ impl Sources {
             problem
         })
     }
+}
+
+/// The file and the line of a problem.
+fn line(problem: &Problem) -> Option<(String, usize)> {
+    problem.place.as_ref().map(|place| (place.file.clone(), place.line))
 }
 
 /// What the names of our variables begin with.

@@ -11,6 +11,10 @@ use super::table::{Fallback, Key, Keys, Table};
 #[must_use]
 pub fn segue_toml_5() -> String {
     let mut page = String::from(HEAD);
+    page.push_str(".SH EXAMPLES\n");
+    for (task, toml) in EXAMPLES {
+        let _ = write!(page, "{}\n.PP\n.nf\n.RS 4\n{}\n.RE\n.fi\n.PP\n", escape(task), verbatim(toml.trim()));
+    }
     for tables in SECTIONS {
         section(&mut page, tables);
     }
@@ -25,6 +29,8 @@ pub fn segue_toml_5() -> String {
         let _ = write!(page, ".TP\n.B {}\n{}\n", escape(name), escape(&format!("sets `{}`", setting.key())));
     }
     page.push_str(COMMAND_LINE);
+    page.push_str(include_str!("manual/sockets.5"));
+    page.push_str(include_str!("manual/fields.5"));
     page.push_str(TAIL);
     page
 }
@@ -62,31 +68,6 @@ says everything that is wrong with a configuration, without touching anything.
 .PP
 Durations are text with a unit: ms, s, m or min, h, days. Sizes too: B, KiB, MiB, GiB (times 1024) and kB, MB, GB (times
 1000).
-.SH EXAMPLE
-Three web servers behind every host name, checked every two seconds:
-.PP
-.nf
-.RS 4
-[site."*"]
-to = "web\-farm"
-
-[pool.web\-farm]
-servers = ["10.0.0.11:80", "10.0.0.12:80", "10.0.0.13:80"]
-check   = "HEAD /index.php"
-.RE
-.fi
-.PP
-PostgreSQL with a standby, and two servers written in place:
-.PP
-.nf
-.RS 4
-[tcp.postgres]
-listen  = "127.0.0.1:5432"
-to      = ["10.0.0.31:5432", "10.0.0.32:5432"]
-backup  = ["10.0.0.33:5432"]
-balance = "least\-connections"
-.RE
-.fi
 "#;
 
 const COMMAND_LINE: &str = r".SH COMMAND LINE
@@ -116,6 +97,131 @@ const TAIL: &str = r".SH SEE ALSO
 .BR systemd.socket (5),
 .BR journalctl (1)
 ";
+
+/// A whole configuration for each common task.
+const EXAMPLES: [(&str, &str); 10] = [
+    (
+        "Three web servers behind every host name, checked every two seconds:",
+        r#"
+[site."*"]
+to = "web-farm"
+
+[pool.web-farm]
+servers = ["10.0.0.11:80", "10.0.0.12:80", "10.0.0.13:80"]
+check   = "HEAD /index.php"
+"#,
+    ),
+    (
+        "One host with servers of its own, every name below a domain, and everything else:",
+        r#"
+[site."app.example.com"]
+to    = ["127.0.0.1:3000", "127.0.0.1:3001"]
+check = "GET /healthz"
+
+[site."*.example.com"]
+to = "web"
+
+[site."*"]
+to = "web"
+
+[pool.web]
+servers = ["10.0.0.11:80", "10.0.0.12:80"]
+"#,
+    ),
+    (
+        "An application on this machine that listens on a unix socket:",
+        r#"
+[site."app.example.com"]
+to = ["unix:/run/app/app.sock"]
+"#,
+    ),
+    (
+        "A new version that gets one request in ten, and a server that helps out when no other one is up:",
+        r#"
+[site."*"]
+to = "web"
+
+[pool.web]
+servers = [
+    { address = "10.0.0.11:80", weight = 9 },
+    { address = "10.0.0.12:80", weight = 1 },
+]
+backup = ["10.0.0.19:80"]
+check  = "GET /healthz"
+"#,
+    ),
+    (
+        "A server is taken out for maintenance: it gets no new requests, and finishes those that it has:",
+        r#"
+[site."*"]
+to = ["10.0.0.11:80", { address = "10.0.0.12:80", weight = 0 }]
+"#,
+    ),
+    (
+        "Behind something that ends TLS, whose word on the client is taken:",
+        r#"
+[listen.http]
+trusted_proxies = ["127.0.0.0/8", "10.1.0.5"]
+
+[site."*"]
+to = ["10.0.0.11:80"]
+"#,
+    ),
+    (
+        "Large uploads, slow reports and long silence on WebSockets:",
+        r#"
+[listen.http]
+body_timeout = "2min"
+
+[site."files.example.com"]
+to               = ["10.0.0.11:80"]
+max_body         = "50GiB"
+response_timeout = "10min"
+tunnel_timeout   = "12h"
+"#,
+    ),
+    (
+        "Another port, on this machine alone, and one that lets in at most a hundred connections:",
+        r#"
+[listen.internal]
+address = "127.0.0.1:8080"
+
+[listen.small]
+address         = ":8081"
+max_connections = 100
+
+[site."*"]
+to = ["10.0.0.11:80"]
+"#,
+    ),
+    (
+        "PostgreSQL with a standby: bytes are relayed, and a check connects:",
+        r#"
+[tcp.postgres]
+listen  = "127.0.0.1:5432"
+to      = ["10.0.0.31:5432", "10.0.0.32:5432"]
+backup  = ["10.0.0.33:5432"]
+balance = "least-connections"
+check   = "connect"
+"#,
+    ),
+    (
+        "Fewer records in the journal: what failed or was slow, and one in a hundred of the rest:",
+        r#"
+[log]
+access = "sample:1%"
+slow   = "500ms"
+
+[site."*"]
+to = ["10.0.0.11:80"]
+"#,
+    ),
+];
+
+/// Lines that stand as they are.
+fn verbatim(text: &str) -> String {
+    text.replace('\\', "\\e").replace('-', "\\-")
+}
 
 fn section(page: &mut String, tables: &[&Table]) {
     for (index, table) in tables.iter().enumerate() {

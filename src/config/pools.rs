@@ -112,6 +112,11 @@ impl<'a> Drafts<'a> {
             let address = name.split_once("://").map_or(name, |(_, rest)| rest.trim_end_matches('/'));
             return format!("if this is a server, write `to = [{}]`", quoted(address));
         }
+        let servers: Vec<_> = name.split([',', ' ']).filter(|part| !part.is_empty()).collect();
+        if servers.len() > 1 && servers.iter().all(|server| address::server(server).is_ok()) {
+            let servers: Vec<_> = servers.into_iter().map(quoted).collect();
+            return format!("if these are servers, write `to = [{}]`", servers.join(", "));
+        }
         match suggest::closest(name, self.by_name.keys().map(String::as_str)) {
             Some(close) => format!("did you mean {}?", quoted(close)),
             None => format!("add `[pool.{}]` with its `servers`", toml_edit::Key::new(name).display_repr()),
@@ -138,6 +143,9 @@ impl<'a> Drafts<'a> {
 impl Draft<'_> {
     fn check_servers(&self, name: &str, report: &mut Report<'_>) {
         let Some((servers, spot)) = self.servers else { return };
+        if servers.is_empty() && !report.complete {
+            return; // they may stand in a line that is no TOML
+        }
         if servers.is_empty() {
             report
                 .error(spot, format!("the pool {} has no servers", quoted(name)))

@@ -1,9 +1,14 @@
 //! Reads the files of a configuration, and says who could not.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
 
 use super::load::{PREFIX, SourceFile, VARIABLES};
 use super::problem::{Place, Problem, Severity};
@@ -14,6 +19,8 @@ pub struct Files {
     pub main: SourceFile,
     /// The files of `conf.d` that can be.
     pub conf_d: Vec<SourceFile>,
+    /// What else stands in `conf.d` and could be meant; a directory ends in a slash.
+    pub left_out: Vec<String>,
     /// One problem for each file that can't.
     pub unreadable: Vec<Problem>,
 }
@@ -21,24 +28,44 @@ pub struct Files {
 /// Reads `main`, and every `conf.d/*.toml` beside it in the order of their names.
 pub fn files(main: &Path) -> Files {
     let mut unreadable = Vec::new();
+    let fragments = fragments(main).unwrap_or_else(|error| {
+        unreadable.push(error);
+        Fragments::default()
+    });
     // the main file may come through a pipe, as from a shell that makes it
     let mut read = |path: &Path, may_be_pipe| {
-        check_kind(path, may_be_pipe).and_then(|()| read_file(path)).map_err(|error| unreadable.push(error)).ok()
+        let text = bytes(path, may_be_pipe).and_then(|bytes| text(path, bytes));
+        text.map_err(|error| unreadable.push(error)).ok()
     };
     let main_file = read(main, true);
-    let conf_d = match fragments(main) {
-        Ok(paths) => paths.iter().filter_map(|path| read(path, false)).collect(),
-        Err(error) => {
-            unreadable.push(error);
-            Vec::new()
-        }
-    };
+    let conf_d = fragments.paths.iter().filter_map(|path| read(path, false)).collect();
     let nothing = || SourceFile { path: main.display().to_string(), text: String::new() };
     Files {
         main: main_file.unwrap_or_else(nothing),
         conf_d,
+        left_out: fragments.left_out,
         unreadable: unreadable.into_iter().map(Unreadable::into_problem).collect(),
     }
+}
+
+/// What to say of something in `conf.d` that is not read.
+#[must_use]
+pub fn not_read(path: &str) -> Problem {
+    let (directory, name) = path.trim_end_matches('/').rsplit_once('/').unwrap_or(("conf.d", path));
+    let shown = name.trim_start_matches('.');
+    let stem = match Path::new(shown).extension() {
+        Some(_) => shown.rsplit_once('.').map_or(shown, |(stem, _)| stem),
+        None => shown,
+    };
+    let (why, help) = if path.ends_with('/') {
+        ("it is a directory".to_owned(), format!("files count that stand in {directory} itself, and end in `.toml`"))
+    } else if name.starts_with('.') {
+        ("its name begins with a dot".to_owned(), format!("rename it to `{stem}.toml`, or move it elsewhere"))
+    } else {
+        ("its name does not end in `.toml`".to_owned(), format!("rename it to `{stem}.toml`, or move it elsewhere"))
+    };
+    let message = format!("{} is not read: {why}", path.trim_end_matches('/'));
+    Problem { help: Some(help), ..Problem::new(Severity::Warning, "", message) }
 }
 
 /// A file or directory that can't be read.
@@ -52,19 +79,43 @@ struct Unreadable {
     place: Option<Place>,
 }
 
-/// What never ends, or waits for somebody who writes to it, is not read.
-fn check_kind(path: &Path, may_be_pipe: bool) -> Result<(), Unreadable> {
-    let Ok(found) = std::fs::metadata(path) else { return Ok(()) }; // reading it will tell why
-    let kind = found.file_type();
-    if kind.is_file() || kind.is_dir() || kind.is_fifo() && may_be_pipe {
-        return Ok(());
-    }
-    Err(Unreadable { path: path.to_owned(), error: io::Error::other("it is no file"), place: None })
+/// What is in a file. What never ends, or waits for something that writes to it, is not read.
+fn bytes(path: &Path, may_be_pipe: bool) -> Result<Vec<u8>, Unreadable> {
+    let kind = std::fs::metadata(path).map(|found| found.file_type());
+    let bytes = match kind {
+        Ok(kind) if kind.is_fifo() && may_be_pipe => from_pipe(path),
+        Ok(kind) if kind.is_fifo() => Err(io::Error::other("it is a pipe, not a file")),
+        Ok(kind) if kind.is_socket() => Err(io::Error::other("it is a socket, not a file")),
+        Ok(kind) if !kind.is_file() && !kind.is_dir() => Err(io::Error::other("it is a device, not a file")),
+        _ => std::fs::read(path), // which says what is wrong
+    };
+    bytes.map_err(|error| Unreadable { path: path.to_owned(), error, place: None })
 }
 
-fn read_file(path: &Path) -> Result<SourceFile, Unreadable> {
+/// Everything up to the end of a pipe, which has to come soon: a pipe that nothing writes to has none.
+fn from_pipe(path: &Path) -> io::Result<Vec<u8>> {
+    let mut pipe =
+        File::from(rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?);
+    let until = Instant::now() + PIPE_DEADLINE;
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 8192]);
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        if rustix::event::poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&left))? == 0 {
+            return Err(io::Error::other(format!("it is a pipe without an end for {} s", PIPE_DEADLINE.as_secs())));
+        }
+        match pipe.read(&mut buffer)? {
+            0 => return Ok(bytes),
+            count => bytes.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+/// How long it may take to come through a pipe: less than a worker has to start.
+const PIPE_DEADLINE: Duration = Duration::from_secs(10);
+
+fn text(path: &Path, bytes: Vec<u8>) -> Result<SourceFile, Unreadable> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| Unreadable { path: path.to_owned(), error, place: None })?;
     match String::from_utf8(bytes) {
         // What Windows puts at the front of a file is no part of its first line.
         Ok(text) => {
@@ -79,23 +130,61 @@ fn read_file(path: &Path) -> Result<SourceFile, Unreadable> {
     }
 }
 
-fn fragments(main: &Path) -> Result<Vec<PathBuf>, Unreadable> {
+/// What stands in `conf.d`.
+#[derive(Default)]
+struct Fragments {
+    paths: Vec<PathBuf>,
+    left_out: Vec<String>,
+}
+
+fn fragments(main: &Path) -> Result<Fragments, Unreadable> {
     let directory = main.parent().unwrap_or(Path::new("")).join("conf.d");
     let entries = match std::fs::read_dir(&directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Fragments::default()),
         Err(error) => return Err(Unreadable { path: directory, error, place: None }),
     };
-    let mut paths = Vec::new();
+    let mut fragments = Fragments::default();
     for entry in entries {
         let path = entry.map_err(|error| Unreadable { path: directory.clone(), error, place: None })?.path();
-        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
-            paths.push(path);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with('.') && name.ends_with(".toml") {
+            fragments.paths.push(path);
+        } else if !is_kept_aside(&name) {
+            let slash = if path.is_dir() { "/" } else { "" };
+            fragments.left_out.push(format!("{}{slash}", path.display()));
         }
     }
-    paths.sort();
-    Ok(paths)
+    fragments.paths.sort();
+    fragments.left_out.sort();
+    Ok(fragments)
+}
+
+/// Whether a name says by itself that its file is not in use: what editors, package managers and version control leave.
+fn is_kept_aside(name: &str) -> bool {
+    const FRONTS: [&str; 4] = [".#", "#", ".git", "README"];
+    const ENDS: [&str; 16] = [
+        "~",
+        ".swp",
+        ".swo",
+        ".swx",
+        ".tmp",
+        ".bak",
+        ".orig",
+        ".rej",
+        ".old",
+        ".save",
+        ".off",
+        ".disabled",
+        ".example",
+        ".sample",
+        ".md",
+        ".txt",
+    ];
+    let of_package_manager = [".dpkg-", ".ucf-", ".rpm"].iter().any(|mark| name.contains(mark));
+    of_package_manager
+        || FRONTS.iter().any(|front| name.starts_with(front))
+        || ENDS.iter().any(|end| name.ends_with(end))
 }
 
 impl Unreadable {
@@ -113,8 +202,15 @@ impl Unreadable {
                 Some("let this user read it, and enter every directory on the way to it"),
             ),
             io::ErrorKind::InvalidData => ("it is not UTF-8 text".to_owned(), Some("save it in the encoding UTF-8")),
-            io::ErrorKind::IsADirectory => ("it is a directory".to_owned(), None),
-            io::ErrorKind::NotADirectory => ("it is no directory, or lies in none".to_owned(), None),
+            io::ErrorKind::IsADirectory => {
+                ("it is a directory".to_owned(), Some("name the file in it, as in /etc/segue/segue.toml"))
+            }
+            io::ErrorKind::NotADirectory => {
+                ("it is no directory, or lies in none".to_owned(), Some("look at the path"))
+            }
+            io::ErrorKind::Other => {
+                (self.error.to_string(), Some("name a file; an empty one is a configuration without any site"))
+            }
             _ => (self.error.to_string(), None),
         };
         let message = format!("can't read {}: {reason}", self.path.display());
@@ -166,6 +262,35 @@ mod tests {
         let Files { conf_d: read, unreadable, .. } = files(&main);
         let said: Vec<_> = unreadable.into_iter().map(|problem| problem.message).collect();
         assert!(read.is_empty() && said.len() == 2, "{said:?}");
-        assert!(said.iter().all(|message| message.ends_with("it is no file")), "{said:?}");
+        assert!(said[0].ends_with("it is a pipe, not a file"), "{said:?}");
+        assert!(said[1].ends_with("it is a device, not a file"), "{said:?}");
+    }
+
+    #[test]
+    fn a_pipe_is_read_to_its_end() {
+        let directory = tempfile::tempdir().expect("directory");
+        let main = directory.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &main, Mode::RUSR | Mode::WUSR).expect("pipe");
+        let writer = main.clone();
+        let writer = std::thread::spawn(move || std::fs::write(writer, "x".repeat(100_000)));
+        let read = files(&main);
+        assert!(read.unreadable.is_empty() && read.main.text.len() == 100_000, "{:?}", read.unreadable);
+        writer.join().expect("a thread").expect("written");
+    }
+
+    #[test]
+    fn what_is_left_out_of_conf_d_is_told_unless_its_name_says_so() {
+        let directory = tempfile::tempdir().expect("directory");
+        let conf_d = directory.path().join("conf.d");
+        std::fs::create_dir_all(conf_d.join("more")).expect("directories");
+        let meant = [".a.toml", "b.conf", "c.TOML", "d"];
+        let aside = ["e.toml~", ".f.toml.swp", ".#g.toml", "h.toml.dpkg-dist", "README.md", ".gitignore", "i.toml.bak"];
+        for name in meant.iter().chain(&aside) {
+            std::fs::write(conf_d.join(name), "").expect("file");
+        }
+        let left_out = files(&directory.path().join("segue.toml")).left_out;
+        let told: Vec<_> = left_out.iter().map(|path| not_read(path)).collect();
+        let helps: Vec<_> = told.iter().filter_map(|problem| problem.help.as_deref()?.split('`').nth(1)).collect();
+        assert_eq!(helps, ["a.toml", "b.toml", "c.toml", "d.toml", ".toml"], "{told:?}");
     }
 }

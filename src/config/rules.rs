@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use toml_edit::TableLike;
 
-use super::file::File;
+use super::file::{File, IMPLICIT_LISTENER};
 use super::merge::{Merged, Parsed};
 use super::problem::{Place, Problem, Severity};
 use super::report::{Report, quoted};
@@ -85,6 +85,11 @@ pub fn hosts(file: &File, report: &mut Report<'_>) {
     for (host, site) in sites {
         match address::host_pattern(host) {
             Ok(pattern) => {
+                if ["_", "default", "any", "all"].contains(&host.to_ascii_lowercase().as_str()) {
+                    report
+                        .warning(&site.spot, format!("{} is the name of one host, like any other", quoted(host)))
+                        .help("write `[site.\"*\"]` for every host that no other site answers");
+                }
                 if let Some(first) = seen.insert(pattern, &site.spot) {
                     report
                         .clash(&site.spot, format!("the host {} has a site already", quoted(host)), first, "this one")
@@ -97,8 +102,12 @@ pub fn hosts(file: &File, report: &mut Report<'_>) {
                 problem.help(match fault {
                     address::HostError::Url(instead)
                     | address::HostError::Port(instead)
-                    | address::HostError::Brackets(instead) => {
+                    | address::HostError::Brackets(instead)
+                    | address::HostError::Star { instead: Some(instead) } => {
                         format!("write `[site.{}]`", quoted(&instead))
+                    }
+                    address::HostError::Several { first } => {
+                        format!("write `[site.{}]`, and a table like it for each other one", quoted(&first))
                     }
                     _ => "write a host name, `*.example.com`, or `*` for every host".to_owned(),
                 });
@@ -115,6 +124,37 @@ pub fn hosts(file: &File, report: &mut Report<'_>) {
         );
         problem.help("write `[site.\"*\"]` and below it `to = [\"10.0.0.11:80\"]`");
         report.general(problem);
+    }
+}
+
+/// Listeners that have two places to listen on, or none. `units` are the socket units of the service, by the name of
+/// their socket; none where the service is not installed.
+pub fn sockets(file: &File, units: Option<&BTreeMap<String, String>>, report: &mut Report<'_>) {
+    let listen = file.listen.iter().map(|(name, one)| (name, one.table.address.as_ref(), &one.spot, "address"));
+    let tcp = file.tcp.iter().map(|(name, one)| (name, one.table.0.listen.as_ref(), &one.spot, "listen"));
+    let all: Vec<_> = listen.chain(tcp).filter(|(.., spot, _)| report.is_given(spot)).collect();
+    for (name, address, spot, key) in all {
+        let unit = units.and_then(|units| units.get(name));
+        match (unit, address) {
+            (Some(unit), Some(address)) => {
+                let way_out = match unit.as_str() {
+                    // the service starts it with itself, which only a mask keeps it from
+                    "proxy-http.socket" => format!("`systemctl mask --now {unit}`"),
+                    unit => format!("`systemctl disable --now {unit}`"),
+                };
+                let message = format!("`{key}` has no effect: the listener {} has the socket of {unit}", quoted(name));
+                report
+                    .warning(&address.spot.clone().at_key(), message)
+                    .help(format!("take the line out; or {way_out}, and restart the service"));
+            }
+            (None, None) if name != IMPLICIT_LISTENER && !report.was_about(spot, key) => {
+                let message = format!("nothing to listen on, unless systemd passes a socket named {}", quoted(name));
+                report.warning(spot, message).help(format!(
+                    "write `{key} = \":8080\"` below it, or FileDescriptorName={name} into a socket unit"
+                ));
+            }
+            _ => {}
+        }
     }
 }
 

@@ -48,6 +48,8 @@ fn bad_address(fault: &AddressError, text: &str, form: &str, spot: &Spot, report
         )),
         AddressError::Brackets { instead }
         | AddressError::Unmarked { instead }
+        | AddressError::AroundPath { instead }
+        | AddressError::NoHost { instead }
         | AddressError::Url { instead }
         | AddressError::Name { instead } => problem.help(format!("write {}", quoted(instead))),
         AddressError::Port | AddressError::Path | AddressError::Host => problem.help(format!("write {form}")),
@@ -89,9 +91,16 @@ impl Form for ServerText {
 
     fn read(value: &Value, spot: &Spot, report: &mut Report<'_>) -> Option<Self> {
         let Some(text) = value.as_str() else {
-            report.wrong(spot, value, &Self::describe());
+            let problem = report.wrong(spot, value, &Self::describe());
+            if let Some(port) = value.to_i128().and_then(|port| u16::try_from(port).ok()) {
+                problem.help(format!("write \"127.0.0.1:{port}\" for a server on this machine"));
+            }
             return None;
         };
+        if let Some(help) = address_and_more(text) {
+            report.error(spot, format!("{} is not usable here: it is more than one address", quoted(text))).help(help);
+            return None;
+        }
         match address::server(text) {
             Ok(address) => Some(Self { text: text.to_owned(), address }),
             Err(fault) => {
@@ -122,6 +131,31 @@ impl Form for ServerEntry {
         let ServerText { text, address } = address?.value;
         Some(Self { name: text, address, weight })
     }
+}
+
+/// What to write instead of several addresses in one text, or of one with options behind it as HAProxy and nginx have
+/// them.
+fn address_and_more(text: &str) -> Option<String> {
+    let mut parts = text.split([',', ';', ' ', '\t']).filter(|part| !part.is_empty());
+    let (address, rest) = (parts.next()?, parts.collect::<Vec<_>>());
+    if rest.is_empty() || address::server(address).is_err() {
+        return None;
+    }
+    if rest.iter().all(|part| address::server(part).is_ok()) {
+        let each = std::iter::once(&address).chain(&rest).map(|one| quoted(one)).collect::<Vec<_>>();
+        return Some(format!("write {}", each.join(", ")));
+    }
+    let after = |name: &str| {
+        let with_sign = rest.iter().find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+        with_sign.or_else(|| rest.iter().position(|part| *part == name).and_then(|at| rest.get(at + 1).copied()))
+    };
+    if rest.contains(&"backup") {
+        return Some(format!("write it into a list of its own: `backup = [{}]`", quoted(address)));
+    }
+    Some(match after("weight").and_then(|weight| weight.parse::<u16>().ok()) {
+        Some(weight) => format!("write `{{ address = {}, weight = {weight} }}`", quoted(address)),
+        None => format!("write {}; the rest has keys of its own, as `check` and `backup`", quoted(address)),
+    })
 }
 
 /// Where a site or a TCP listener sends what comes: a pool by its name, or servers written in place.
@@ -219,6 +253,18 @@ fn check_kind(text: &str) -> Result<CheckKind, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_with_more_behind_it_is_taken_apart() {
+        let help = |text| address_and_more(text).unwrap_or_default();
+        assert_eq!(help("a:1 b:2"), "write \"a:1\", \"b:2\"");
+        assert_eq!(help("a:1, b:2"), "write \"a:1\", \"b:2\"");
+        assert_eq!(help("a:1 weight=2 check"), "write `{ address = \"a:1\", weight = 2 }`");
+        assert_eq!(help("a:1 check weight 2"), "write `{ address = \"a:1\", weight = 2 }`");
+        assert!(help("a:1 backup").contains("backup = [\"a:1\"]"));
+        assert!(help("a:1 check inter 2s").starts_with("write \"a:1\";"));
+        assert_eq!([help("a:1"), help("a b"), help(" ")], ["", "", ""]);
+    }
 
     #[test]
     fn checks_have_a_safe_method_and_a_path() {

@@ -1,6 +1,6 @@
 //! "Did you mean": close spellings, the words that other proxies use, and what this version does not do yet.
 
-use figment::value::Value;
+use figment::value::{Dict, Value};
 
 use super::problem::Problem;
 use super::report::quoted;
@@ -39,7 +39,10 @@ pub fn for_unknown_key(spot: &Spot, key: &str, value: &Value, known: &[&str]) ->
         return (format!("`{key}` is not supported in this version"), later(key).to_owned());
     }
     if value.as_dict().is_some() && spot.path.len() == 2 {
-        return (format!("`[{spot}]` has no table `{}`", key.escape_debug()), instead_of_table(spot, key, value));
+        return (
+            format!("`[{spot}]` has no table `{}`", key.escape_debug()),
+            instead_of_table(spot, key, value, known),
+        );
     }
     let key_text = key.escape_debug();
     let message = match spot.is_element() {
@@ -63,13 +66,25 @@ pub fn for_unknown_key(spot: &Spot, key: &str, value: &Value, known: &[&str]) ->
 }
 
 /// What to write instead of a table below the table at `spot`.
-fn instead_of_table(spot: &Spot, key: &str, value: &Value) -> String {
+fn instead_of_table(spot: &Spot, key: &str, value: &Value, known: &[&str]) -> String {
     let kind = spot.kind();
-    if kind == "pool" && ["server", "servers"].contains(&key) {
-        return "servers stand in a list: `servers = [{ address = \"10.0.0.11:80\", weight = 2 }]`".to_owned();
+    let (name, keys) = dotted(spot, key, value);
+    let is_own = keys.is_some_and(|keys| keys.keys().any(|key| known.contains(&key.as_str())));
+    let list = "[\"10.0.0.11:80\"]";
+    match (kind, key) {
+        ("pool", "server" | "servers") => format!("take it out, and write `servers = {list}` below `[{spot}]`"),
+        // the keys in it are those of the table: its name has dots
+        _ if is_own && spot.name() != "*" => {
+            format!("if dots are part of the name, put it in quotes: write `[{kind}.{}]`", quoted(&name))
+        }
+        (
+            "site" | "tcp",
+            "pool" | "pools" | "server" | "servers" | "backend" | "backends" | "upstream" | "upstreams",
+        ) => {
+            format!("take it out, and write `to = {list}` below `[{spot}]`, or `to = \"NAME\"` for a `[pool.NAME]`")
+        }
+        _ => format!("take it out: it can have {}", self::list(known)),
     }
-    let name = quoted(&dotted(spot, key, value));
-    format!("if dots are part of the name, put it in quotes: `[{kind}.{name}]`")
 }
 
 /// What is wrong with a name at the top of the file, and what to write instead.
@@ -139,8 +154,8 @@ fn known_word(instead: &str, known: &[&str]) -> bool {
     named.is_empty() || !named.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') || known.contains(&named)
 }
 
-/// The name that somebody meant who wrote `[site.app.example.com]` without quotes.
-fn dotted(spot: &Spot, key: &str, value: &Value) -> String {
+/// The name in `[site.app.example.com]`, which was written without quotes, and the keys of the table.
+fn dotted<'v>(spot: &Spot, key: &str, value: &'v Value) -> (String, Option<&'v Dict>) {
     let mut name = format!("{}.{key}", spot.name());
     let mut inner = value;
     while let Some(dict) = inner.as_dict()
@@ -151,7 +166,7 @@ fn dotted(spot: &Spot, key: &str, value: &Value) -> String {
         name.push_str(key);
         inner = value;
     }
-    name
+    (name, inner.as_dict())
 }
 
 #[cfg(test)]

@@ -1,121 +1,259 @@
 //! The text of one file into TOML, or every place where it is none.
 
-use toml_edit::{Document, TomlError};
+use std::ops::Range;
 
+use toml_edit::{Document, Key, TomlError};
+
+use super::foreign;
 use super::merge::Parsed;
 use super::problem::{Place, Problem, Severity};
-use super::report::quoted;
+use super::repair::{look_alike, repair};
 use super::suggest;
 
-/// Parses `text`, the content of `file`.
+/// Parses `text`, the content of `file`: what of it can be checked, and every syntax error that can be told apart.
 ///
-/// # Errors
-/// Every syntax error that can be told apart: after one, its line is left out and the rest parsed again. When that
-/// does not lead to the end soon, the later errors are likely consequences, and only the first is given.
-pub fn parse(file: &str, text: &str) -> Result<Parsed, Vec<Problem>> {
-    let first = match Document::parse(text.to_owned()) {
-        Ok(document) => {
-            return Ok(Parsed { file: file.to_owned(), document });
-        }
-        Err(error) => error,
-    };
-    let mut problems = vec![problem(file, text, &first)];
-    if first.message().starts_with(UNCLOSED) {
-        return Err(problems);
-    }
-    let mut rest = without_line(text, &first);
-    for _ in 0..MOST_ERRORS {
-        match Document::parse(rest.as_str()) {
-            Ok(_) => return Err(problems),
-            Err(error) => {
-                let problem = problem(file, text, &error);
-                if error.message().starts_with(UNCLOSED) {
-                    problems.retain(|known| line(known) < line(&problem));
-                    problems.push(problem);
-                    return Err(problems);
-                }
-                problems.push(problem);
-                rest = without_line(&rest, &error);
+/// After an error the parser goes on with its line as it was likely meant, or without it. When that does not lead to
+/// the end soon, the later errors are likely consequences, and only the first is given.
+pub fn parse(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
+    let mut reader = Reader { file, text, rest: text.to_owned(), problems: Vec::new() };
+    for attempt in 0..=MOST_ERRORS {
+        let error = match Document::parse(reader.rest.clone()) {
+            Ok(document) => {
+                return (Some(Parsed { file: file.to_owned(), document }), reader.problems);
             }
+            Err(error) => error,
+        };
+        if attempt == 0
+            && let Some(problem) = foreign::whole(file, text)
+        {
+            return (None, vec![problem]);
+        }
+        if !reader.take(&error) {
+            return (None, reader.problems);
         }
     }
-    problems.truncate(1);
-    Err(problems)
+    reader.problems.truncate(1);
+    (None, reader.problems)
 }
-
-/// Errors after an open bracket say nothing: what stands there may belong inside.
-const UNCLOSED: &str = "unclosed";
 
 /// Errors in one file that are believed to be independent of each other.
 const MOST_ERRORS: usize = 20;
 
-fn line(problem: &Problem) -> Option<usize> {
-    problem.place.as_ref().map(|place| place.line)
+struct Reader<'a> {
+    file: &'a str,
+    text: &'a str,
+    /// The text with the same lines, those with errors changed.
+    rest: String,
+    problems: Vec<Problem>,
 }
 
-/// The text with the line of the error blank; all other places stay where they are.
-fn without_line(text: &str, error: &TomlError) -> String {
-    let at = error.span().map_or(text.len(), |span| span.start.min(text.len()));
+impl Reader<'_> {
+    /// Reports an error, and makes its line one that is read. False when nothing can be said of what follows.
+    fn take(&mut self, error: &TomlError) -> bool {
+        let span = error.span().unwrap_or(self.rest.len()..self.rest.len());
+        let found = line_at(&self.rest, span.start);
+        let said = Said::of(error);
+        // what is missing between two lines is missing at the end of the first
+        let before =
+            lines(&self.rest).filter(|line| line.start < found.start && !self.rest[line.clone()].trim().is_empty());
+        let line =
+            match before.last().filter(|_| said == Said::Comma && self.rest[found.start..span.start].trim().is_empty())
+            {
+                Some(before) => before,
+                None => found.clone(),
+            };
+        let span = if line == found { span } else { line.end..line.end };
+        let meant = match said {
+            Said::Overflow | Said::Twice => None,
+            Said::Unclosed | Said::Comma | Said::Other => repair(&self.rest, line.clone(), found),
+        };
+        let mut problem = self.problem(said, error, &span, &line);
+        match (&meant, said) {
+            (Some(meant), _) if meant.is_empty() => {
+                problem.help("take the line out");
+            }
+            (Some(meant), _) => {
+                problem.help(format!("write `{}`", meant.trim()));
+            }
+            (None, Said::Other) => {
+                suggest::for_foreign_line(&self.rest[line.clone()]).map(|instead| {
+                    problem.help(format!("this looks like the configuration of another proxy: here it is {instead}"))
+                });
+            }
+            (None, Said::Overflow | Said::Twice | Said::Unclosed | Said::Comma) => {}
+        }
+        self.problems.push(problem);
+        if meant.is_none() && matches!(said, Said::Unclosed | Said::Comma) {
+            return false; // what follows may belong inside
+        }
+        // keys below a header that is left out would belong to the table before
+        let end = if meant.is_none() { self.end_of_block(&line) } else { line.end };
+        let left_out = &self.rest[line.start..end];
+        let instead = meant.unwrap_or_else(|| left_out.replace(|other| other != '\n', " "));
+        self.rest.replace_range(line.start..end, &instead);
+        true
+    }
+
+    fn problem(&self, said: Said, error: &TomlError, span: &Range<usize>, line: &Range<usize>) -> Problem {
+        let written = &self.rest[line.clone()];
+        let odd = written.char_indices().find(|(_, character)| look_alike(*character).is_some());
+        let (message, span) = match (said, odd) {
+            (Said::Twice, _) => ("this stands in the file already".to_owned(), span.clone()),
+            (Said::Overflow, _) => ("this number is too large".to_owned(), span.clone()),
+            (_, Some((at, character))) => {
+                let at = line.start + at;
+                (format!("this is no TOML: {}", unusual(character)), at..at + character.len_utf8())
+            }
+            (_, None) => {
+                let message = usual(written).unwrap_or_else(|| error.message().to_owned());
+                (format!("this is no TOML: {message}"), span.clone())
+            }
+        };
+        let mut problem = Problem::new(Severity::Error, "", message);
+        problem.place = Some(self.place(span));
+        match said {
+            Said::Twice => {
+                problem.help("take one of them out, or put what stands under both under one");
+                let first = self.first(line, &self.rest[error.span().unwrap_or_default()]);
+                problem.other = first.map(|first| ("it stands here first".to_owned(), self.place(first)));
+            }
+            Said::Overflow => {
+                problem.help(format!("whole numbers go up to {}", i64::MAX));
+            }
+            Said::Unclosed | Said::Comma => {
+                problem.help("something opened in this line, or above it, is not closed");
+            }
+            Said::Other => {}
+        }
+        problem
+    }
+
+    /// The place of `span` of the rest in the file as it is: no line has moved.
+    fn place(&self, span: Range<usize>) -> Place {
+        let line = line_at(&self.rest, span.start);
+        let number = self.rest[..line.start].matches('\n').count();
+        let start = self.text.split_inclusive('\n').take(number).map(str::len).sum::<usize>();
+        let within = start + span.start - line.start;
+        Place::new(self.file, self.text, within..within + span.len())
+    }
+
+    /// Where `key`, which stands in `line` for the second time, stands first.
+    fn first(&self, line: &Range<usize>, key: &str) -> Option<Range<usize>> {
+        let header = self.rest[line.clone()].trim_start().starts_with('[');
+        let keys = if header { path(&self.rest[line.clone()]) } else { Key::parse(key).ok() };
+        let same = |candidate: Range<usize>| {
+            let written = &self.rest[candidate.clone()];
+            let found = match written.trim_start().starts_with('[') {
+                true => path(written),
+                false => Key::parse(written.split_once('=')?.0).ok(),
+            };
+            let (found, keys) = (found?, keys.as_ref()?);
+            let equal =
+                found.len() >= keys.len() && found.iter().zip(keys).all(|(one, other)| one.get() == other.get());
+            let blanks = written.len() - written.trim_start().len();
+            equal.then_some(candidate.start + blanks..candidate.end)
+        };
+        let before = lines(&self.rest).take_while(|before| before.start < line.start);
+        match header {
+            true => before.into_iter().find_map(same),
+            false => {
+                let of_table = before.collect::<Vec<_>>().into_iter().rev();
+                let is_header = |line: &Range<usize>| self.rest[line.clone()].trim_start().starts_with('[');
+                of_table.take_while(|line| !is_header(line)).find_map(same)
+            }
+        }
+    }
+
+    /// A header ends with the keys below it.
+    fn end_of_block(&self, line: &Range<usize>) -> usize {
+        if !self.rest[line.clone()].trim_start().starts_with('[') {
+            return line.end;
+        }
+        let mut below = lines(&self.rest).skip_while(|below| below.start <= line.start);
+        let next = below.find(|below| self.rest[below.clone()].trim_start().starts_with('['));
+        next.map_or(self.rest.len(), |next| next.start)
+    }
+}
+
+/// What the parser has to say, as far as that makes a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    /// A key or a table stands twice.
+    Twice,
+    /// A number needs more than 64 bits.
+    Overflow,
+    /// A list is open to the end.
+    Unclosed,
+    /// Something stands where a comma is wanted, or the end of a list.
+    Comma,
+    Other,
+}
+
+impl Said {
+    fn of(error: &TomlError) -> Self {
+        match error.message() {
+            twice if twice.contains("duplicate key") => Self::Twice,
+            overflow if overflow.contains("overflow") => Self::Overflow,
+            comma if comma.contains("missing comma") => Self::Comma,
+            unclosed if unclosed.starts_with("unclosed") && !unclosed.contains("table") => Self::Unclosed,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The path in a header.
+fn path(header: &str) -> Option<Vec<Key>> {
+    let inner = header.trim().trim_start_matches('[').split(']').next()?;
+    Key::parse(inner).ok()
+}
+
+/// Every line, without its end.
+fn lines(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
+    text.split_inclusive('\n').map(move |line| {
+        let from = start;
+        start += line.len();
+        from..from + line.trim_end_matches(['\n', '\r']).len()
+    })
+}
+
+fn line_at(text: &str, at: usize) -> Range<usize> {
     let bytes = text.as_bytes();
+    let at = at.min(bytes.len());
     let start = bytes[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
     let end = bytes[start..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |length| start + length);
-    format!("{}{}{}", &text[..start], " ".repeat(end - start), &text[end..])
+    start..start + text[start..end].trim_end_matches('\r').len()
 }
 
-fn problem(file: &str, text: &str, error: &TomlError) -> Problem {
-    let place = Place::new(file, text, error.span().unwrap_or(text.len()..text.len()));
-    let mut problem = Problem::new(Severity::Error, "", format!("this is no TOML: {}", error.message()));
-    if let Some(help) = help(&place, error.message()) {
-        problem.help(help);
+/// What is wrong with a character that looks like another one.
+fn unusual(character: char) -> String {
+    let name = match character {
+        '\u{a0}' | '\u{202f}' => "a no-break space",
+        _ if look_alike(character) == Some(None) => "a character that cannot be seen",
+        _ if character.is_whitespace() => "an unusual blank",
+        _ => "an unusual character",
+    };
+    let code = u32::from(character);
+    match look_alike(character).flatten() {
+        Some(' ') => format!("{name} (U+{code:04X}) stands where a blank is meant"),
+        Some(plain) => format!("{name} (U+{code:04X}) stands where {plain:?} is meant"),
+        None => format!("{name} (U+{code:04X})"),
     }
-    problem.place = Some(place);
-    problem
 }
 
-fn help(place: &Place, message: &str) -> Option<String> {
-    let line = place.excerpt.trim();
-    if message.contains("duplicate key") {
-        return Some("a key and a table can stand once in a file: put everything under one header".to_owned());
+/// Mistakes that the parser has no words for.
+fn usual(line: &str) -> Option<String> {
+    let odd = |quote: char| line.matches(quote).count() % 2 == 1;
+    let line = line.trim_end();
+    if line.trim_start().starts_with("```") {
+        Some("this marks code in a text, and belongs to no file".to_owned())
+    } else if line.ends_with(';') {
+        Some("a line does not end with a semicolon".to_owned())
+    } else if odd('"') || !line.contains('"') && odd('\'') {
+        Some("a quotation mark is not closed".to_owned())
+    } else {
+        None
     }
-    if message.contains("missing comma") {
-        return Some("put a comma between the elements of the list".to_owned());
-    }
-    if line.split('#').next().is_some_and(|code| code.contains(['“', '”', '„', '‘', '’'])) {
-        return Some("quotation marks are straight: `\"`".to_owned());
-    }
-    if message.starts_with(UNCLOSED) {
-        return Some("something opened in this line, or above it, is not closed".to_owned());
-    }
-    if let Some(header) = line.strip_prefix('[') {
-        return unquoted_header(header);
-    }
-    if let Some((key, value)) = line.split_once('=') {
-        return unquoted_value(key.trim(), value);
-    }
-    if let Some(instead) = suggest::for_foreign_line(line) {
-        return Some(format!("this looks like the configuration of another proxy: here it is {instead}"));
-    }
-    let (key, value) = line.split_once(':').or_else(|| line.split_once(' '))?;
-    unquoted_value(key.trim(), value).or_else(|| Some(format!("write `{} = {}`", key.trim(), value.trim())))
-}
-
-/// `[site.*]`, where the name needs quotes.
-fn unquoted_header(header: &str) -> Option<String> {
-    let inner = header.split(']').next().unwrap_or_default();
-    let (kind, name) = inner.split_once('.')?;
-    let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-    if name.contains(['"', '\'']) || plain(name) {
-        return None;
-    }
-    Some(format!("put the name in quotes: `[{}.{}]`", kind.trim(), quoted(name.trim())))
-}
-
-/// `to = web-farm`, `slow = 5s`: text without quotes.
-fn unquoted_value(key: &str, value: &str) -> Option<String> {
-    let value = value.split('#').next().unwrap_or_default().trim().trim_end_matches(';');
-    let is_text = value.starts_with(|start: char| start.is_ascii_alphanumeric() || "/:*.".contains(start));
-    let is_literal = value.parse::<f64>().is_ok() || value == "true" || value == "false";
-    (is_text && !is_literal && !value.contains('"')).then(|| format!("put text in quotes: `{key} = {}`", quoted(value)))
 }
 
 #[cfg(test)]
@@ -123,7 +261,14 @@ mod tests {
     use super::*;
 
     fn problems(text: &str) -> Vec<Problem> {
-        parse("f.toml", text).err().expect("no TOML")
+        parse("f.toml", text).1
+    }
+
+    #[track_caller]
+    fn assert_meant(text: &str, help: &[&str]) {
+        let found = problems(text);
+        let said: Vec<_> = found.iter().map(|problem| problem.help.as_deref().unwrap_or_default()).collect();
+        assert_eq!(said, help, "{found:?}");
     }
 
     #[test]
@@ -132,14 +277,49 @@ mod tests {
         let lines: Vec<_> = found.iter().filter_map(|problem| problem.place.as_ref().map(|place| place.line)).collect();
         assert_eq!(lines, [1, 2, 4]);
         let help: Vec<_> = found.iter().filter_map(|problem| problem.help.as_deref()).collect();
-        assert_eq!(help[0], "put the name in quotes: `[site.\"*\"]`");
-        assert_eq!(help[1], "put text in quotes: `to = \"web\"`");
-        assert_eq!(help[2], "put text in quotes: `slow = \"5s\"`");
+        assert_eq!(help, ["write `[site.\"*\"]`", "write `to = \"web\"`", "write `slow = \"5s\"`"]);
+    }
+
+    #[test]
+    fn lines_are_repaired_as_they_were_meant() {
+        assert_meant("to = \"web\n", &["write `to = \"web\"`"]);
+        assert_meant("servers = [\"a:1\", \"b:1]\n", &["write `servers = [\"a:1\", \"b:1\"]`"]);
+        assert_meant("servers = [\"a:1\"\n\"b:1\"]\n", &["write `servers = [\"a:1\",`"]);
+        assert_meant("servers = [\"a:1\"\n[log]\n", &["write `servers = [\"a:1\"]`"]);
+        assert_meant("retries = 3; # x\n", &["write `retries = 3 # x`"]);
+        assert_meant("slow\u{a0}= \"3s\"\n", &["write `slow = \"3s\"`"]);
+        assert_meant("[pool.web farm]\n[pool web]\n", &["write `[pool.\"web farm\"]`", "write `[pool.web]`"]);
+        assert_meant("[site.\"*]\n", &["write `[site.\"*\"]`"]);
+        assert_meant("to: [a:1, b:1]\n", &["write `to = [\"a:1\", \"b:1\"]`"]);
+        assert_meant("redispatch = True\naccess = off\n", &["write `redispatch = true`", "write `access = \"off\"`"]);
+        assert_meant("// why\n", &["write `# why`"]);
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_shows_where_it_stands_first() {
+        for (text, line) in [
+            ("a = 1\n[log]\nslow = 1\na = 2\nslow = 2\n", 3),
+            ("[pool.x]\na = 1\n\n[pool.y]\n[ pool.\"x\" ]\na = 2\n", 1),
+            ("log.slow = 1\n[log]\naccess = 1\n", 1),
+        ] {
+            let found = problems(text);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!(found[0].other.as_ref().map(|(_, place)| place.line), Some(line), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_error_is_checked_all_the_same() {
+        let parsed = |text| parse("f.toml", text).0.map(|parsed| parsed.document.into_mut().to_string());
+        let number = parsed("[worker]\nthreads = 99999999999999999999999\nmax_connections = 3\n");
+        assert!(number.is_some_and(|text| text.contains("max_connections = 3")));
+        let header = parsed("[log]\nslow = '3s'\n[site.???!]]\nto = 1\n[drain]\nx = 1\n").expect("the rest");
+        assert!(header.contains("slow") && header.contains("[drain]") && !header.contains("to ="), "{header}");
     }
 
     #[test]
     fn another_proxys_words_are_recognised() {
-        let found = problems("[pool.x]\ntimeout connect 5s\n");
+        let found = problems("[pool.x]\ntimeout connect 5s 3s\n");
         assert!(found[0].help.as_deref().is_some_and(|help| help.contains("`connect_timeout`")), "{found:?}");
     }
 

@@ -16,6 +16,9 @@ pub enum UnitError {
     /// Not a duration.
     #[error("the text is no duration")]
     Duration(#[source] humantime::DurationError),
+    /// More than can be counted.
+    #[error("the duration is too long to be counted")]
+    TooLong,
     /// Not a size.
     #[error("the text is no size")]
     Size,
@@ -29,7 +32,25 @@ pub fn duration(text: &str) -> Result<Duration, UnitError> {
     if is_number(text) {
         return Err(UnitError::NoUnit);
     }
-    humantime::parse_duration(text).map_err(UnitError::Duration)
+    humantime::parse_duration(text).map_err(|fault| match fault {
+        humantime::DurationError::NumberOverflow => UnitError::TooLong,
+        fault => UnitError::Duration(fault),
+    })
+}
+
+/// What a text that is no duration was likely meant as: `"1.5s"`, `"5S"`, `"30secs."`.
+#[must_use]
+pub fn likely_duration(text: &str) -> Option<Duration> {
+    let lower = text.trim().trim_end_matches('.').to_lowercase().replace(',', ".");
+    if let Ok(time) = humantime::parse_duration(&lower) {
+        return Some(time);
+    }
+    let unit = lower.trim_start_matches(|digit: char| digit.is_ascii_digit() || digit == '.');
+    let number: f64 = lower[..lower.len() - unit.len()].parse().ok()?;
+    let one = humantime::parse_duration(&format!("1{}", unit.trim())).ok()?;
+    // whole milliseconds: nobody counts finer
+    let time = Duration::try_from_secs_f64(number * one.as_secs_f64()).ok()?;
+    Some(Duration::from_millis(u64::try_from(time.as_millis()).ok()?)).filter(|time| !time.is_zero())
 }
 
 /// Reads `"32KiB"` (1024 bytes each), `"10GB"` (1000³ bytes), `"512B"`.
@@ -93,6 +114,17 @@ mod tests {
         assert!(matches!(size("8M"), Err(UnitError::Ambiguous)));
         assert!(matches!(size("8192"), Err(UnitError::NoUnit)));
         assert!(matches!(size("big"), Err(UnitError::Size)));
+    }
+
+    #[test]
+    fn durations_that_are_none_are_guessed() {
+        assert_eq!(likely_duration("1.5s"), Some(Duration::from_millis(1500)));
+        assert_eq!(likely_duration("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(likely_duration("0,5 h"), Some(Duration::from_secs(1800)));
+        for none in ["", "s", "forever", "5 sek", "1.5", "99999999999999999999.5s"] {
+            assert_eq!(likely_duration(none), None, "{none}");
+        }
+        assert!(matches!(duration("99999999999999999999s"), Err(UnitError::TooLong)));
     }
 
     #[test]

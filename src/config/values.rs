@@ -1,5 +1,6 @@
 //! The forms that values have: how each is read, and what is said when it is something else.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use figment::value::Value;
@@ -99,13 +100,28 @@ impl Form for Duration {
     }
 
     fn read(value: &Value, spot: &Spot, report: &mut Report<'_>) -> Option<Self> {
-        let help = match value.as_str().map(units::duration) {
-            Some(Ok(time)) => return in_range(time, spot, report),
-            Some(Err(UnitError::NoUnit)) => with_unit(value.as_str().unwrap_or_default(), spot, report),
-            Some(Err(_)) => "units are ms, s, min, h and days, each after a number".to_owned(),
-            None => match value.to_i128() {
-                Some(number) if number > 0 => with_unit(&number.to_string(), spot, report),
-                _ => format!("write for example {}", report.assignment(spot, "\"5s\"")),
+        let text = match value {
+            Value::String(_, text) => text.clone(),
+            Value::Num(_, number) => number.to_i128().map(|number| number.to_string()).unwrap_or_default(),
+            _ => String::new(),
+        };
+        let help = match value.as_str().map_or(Err(UnitError::NoUnit), units::duration) {
+            Ok(time) => return in_range(time, spot, report),
+            Err(UnitError::TooLong) => return in_range(Duration::MAX, spot, report),
+            _ if text.trim_start().starts_with('-') => {
+                let example = report.assignment(spot, "\"5s\"");
+                report
+                    .error(spot, format!("`{}` can't be negative, as {} is", spot.name(), quoted(&text)))
+                    .help(format!("write for example {example}"));
+                return None;
+            }
+            Err(UnitError::NoUnit) => with_unit(&text, spot, report),
+            Err(_) => match units::likely_duration(&text) {
+                Some(time) => format!("write {}", report.assignment(spot, &quoted(&units::show_duration(time)))),
+                None => {
+                    let example = report.assignment(spot, "\"5s\"");
+                    format!("write for example {example}; units are ms, s, min, h and days, each after a number")
+                }
             },
         };
         report.wrong(spot, value, &Self::describe()).help(help);
@@ -137,14 +153,15 @@ fn in_range(time: Duration, spot: &Spot, report: &mut Report<'_>) -> Option<Dura
 
 /// HAProxy takes a number alone as milliseconds, most others as seconds: where both make sense, both are shown.
 fn with_unit(number: &str, spot: &Spot, report: &Report<'_>) -> String {
-    let seconds = report.assignment(spot, &format!("\"{number}s\""));
-    match number.parse::<u64>() {
-        Ok(number) if number >= 1000 => {
-            let millis = units::show_duration(Duration::from_millis(number));
-            let millis = report.assignment(spot, &format!("\"{millis}\""));
-            format!("write {millis} if these are milliseconds, {seconds} if seconds")
-        }
-        _ => format!("write {seconds}"),
+    let allowed = |time: &Duration| (Duration::from_millis(1)..=LONGEST).contains(time);
+    let write = |time: Duration| report.assignment(spot, &quoted(&units::show_duration(time)));
+    let number: u64 = number.parse().unwrap_or(0);
+    let millis = Some(Duration::from_millis(number)).filter(|_| number >= 1000).filter(allowed).map(write);
+    let seconds = Some(Duration::from_secs(number)).filter(allowed).map(write);
+    match (millis, seconds) {
+        (Some(millis), Some(seconds)) => format!("write {millis} if these are milliseconds, {seconds} if seconds"),
+        (Some(one), None) | (None, Some(one)) => format!("write {one}"),
+        (None, None) => format!("write for example {}", report.assignment(spot, "\"5s\"")),
     }
 }
 
@@ -157,16 +174,25 @@ impl Form for bool {
         if let Some(truth) = value.to_bool() {
             return Some(truth);
         }
-        let meant = match (value.as_str(), value.to_i128()) {
-            (Some("yes" | "on" | "true" | "enabled"), _) | (_, Some(1)) => Some(true),
-            (Some("no" | "off" | "false" | "disabled"), _) | (_, Some(0)) => Some(false),
+        let meant = value.as_str().and_then(truth).or(match value.to_i128() {
+            Some(number @ (0 | 1)) => Some(number == 1),
             _ => None,
-        };
+        });
         let problem = report.wrong(spot, value, &Self::describe());
         if let Some(truth) = meant {
             problem.help(format!("write `{} = {truth}`, without quotes", spot.name()));
         }
         None
+    }
+}
+
+/// What a word for yes or no means, in whatever case.
+#[must_use]
+pub fn truth(word: &str) -> Option<bool> {
+    match word.to_ascii_lowercase().as_str() {
+        "yes" | "on" | "true" | "enabled" => Some(true),
+        "no" | "off" | "false" | "disabled" => Some(false),
+        _ => None,
     }
 }
 
@@ -298,19 +324,75 @@ impl Form for IpNet {
     }
 
     fn read(value: &Value, spot: &Spot, report: &mut Report<'_>) -> Option<Self> {
-        let net = value.as_str().and_then(|text| {
-            text.parse::<Self>().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(Self::from))
-        });
-        if net.is_none() {
-            report.wrong(spot, value, &Self::describe());
+        let text = value.as_str().unwrap_or_default();
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Some(Self::from(address));
         }
-        net
+        let Ok(net) = text.parse::<Self>() else {
+            let help = match likely_net(text) {
+                Some(instead) => format!("write {}", quoted(&instead)),
+                None => "write for example \"10.0.0.0/8\", or one address such as \"10.0.0.1\"".to_owned(),
+            };
+            report.wrong(spot, value, &Self::describe()).help(help);
+            return None;
+        };
+        if net.addr() != net.network() {
+            let (whole, one) = (quoted(&net.trunc().to_string()), quoted(&net.addr().to_string()));
+            report
+                .warning(spot, format!("{} has bits behind its prefix: all of {whole} is meant", quoted(text)))
+                .help(format!("write {whole}, or {one} for this address alone"));
+        }
+        Some(net)
     }
+}
+
+/// The network or the address that was meant by a text that is neither.
+fn likely_net(text: &str) -> Option<String> {
+    if text == "localhost" {
+        return Some("127.0.0.0/8".to_owned());
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some(address.ip().to_string());
+    }
+    if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return Some(address.to_string());
+    }
+    if let Some((address, prefix)) = text.split_once('/') {
+        let address: IpAddr = address.trim().parse().ok()?;
+        if let Ok(mask) = prefix.trim().parse::<IpAddr>() {
+            let net = IpNet::with_netmask(address, mask).ok()?;
+            return Some(net.trunc().to_string());
+        }
+        // a prefix that is too long, or none: the address alone is certain
+        return Some(address.to_string());
+    }
+    let labels: Vec<&str> = text.trim_end_matches(['.', '*']).split('.').collect();
+    let address = (text.ends_with('*') && labels.len() < 4).then(|| [&labels[..], &["0"; 4][labels.len()..]].concat());
+    let address: IpAddr = address?.join(".").parse().ok()?;
+    Some(format!("{address}/{}", labels.len() * 8))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn networks_are_guessed() {
+        for (text, meant) in [
+            ("10.0.0.0/33", "10.0.0.0"),
+            ("10.0.0.0/255.0.0.0", "10.0.0.0/8"),
+            ("10.*", "10.0.0.0/8"),
+            ("192.168.1.*", "192.168.1.0/24"),
+            ("10.0.0.1:80", "10.0.0.1"),
+            ("[::1]", "::1"),
+            ("::1/200", "::1"),
+        ] {
+            assert_eq!(likely_net(text).as_deref(), Some(meant), "{text}");
+        }
+        for none in ["", "private", "10.0.0", "x/8", "*", "1.2.3.4.*"] {
+            assert_eq!(likely_net(none), None, "{none}");
+        }
+    }
 
     #[test]
     fn shares_are_parts_of_a_million() {

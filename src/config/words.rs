@@ -1,7 +1,7 @@
 //! The words of other proxies, and what stands for them here.
 
 /// Keys and tables that are not supported in this version.
-pub const LATER: [&str; 19] = [
+pub const LATER: [&str; 37] = [
     "tls",
     "certificate",
     "ssl_certificate",
@@ -21,6 +21,24 @@ pub const LATER: [&str; 19] = [
     "stats",
     "metrics",
     "cache",
+    "headers",
+    "header",
+    "add_header",
+    "request_headers",
+    "response_headers",
+    "redirect",
+    "rewrite",
+    "auth",
+    "basic_auth",
+    "rate_limit",
+    "gzip",
+    "compress",
+    "compression",
+    "location",
+    "path",
+    "paths",
+    "root",
+    "include",
 ];
 
 /// What to do about one of [`LATER`].
@@ -30,6 +48,7 @@ pub fn later(key: &str) -> &'static str {
         "tls" | "certificate" | "ssl_certificate" | "ssl_certificate_key" | "ssl" => {
             "sites are served as plain HTTP; take the key out, and let something in front of Segue end TLS"
         }
+        "include" => "take it out; the files of conf.d beside the main file, `conf.d/*.toml`, are read after it",
         "admin" | "dashboard" | "stats" | "metrics" => "take it out; `segue status` shows the state",
         _ => "take it out",
     }

@@ -112,7 +112,8 @@ impl fmt::Display for Unused {
         writeln!(
             f,
             "warning: no listener serves the socket {name} ({address}) of systemd: its clients wait and get no answer\n  \
-             = help: write [listen.{name}] to serve it; to close it, {close}, then `systemctl restart proxy`"
+             = help: write `[listen.{}]` to serve it; to close it, {close}, then `systemctl restart proxy`",
+            header_name(name)
         )
     }
 }
@@ -141,10 +142,11 @@ impl Nowhere {
         let only = if idle.is_empty() { String::new() } else { format!(", only {}", idle.join(" and ")) };
         let brief =
             format!("listener {name} has no socket: systemd passed none of this name{only}, and it has no address");
-        let address = format!("write `address = \":8080\"` into [listen.{name}]");
+        let address = format!("write `address = \":8080\"` below `[listen.{}]`", header_name(name));
         let help = match (idle, name) {
             ([other, ..], _) => format!(
-                "write [listen.{other}], the name that the socket has; or FileDescriptorName={name} into its unit; or {address}"
+                "write `[listen.{}]`, the name that the socket has; or FileDescriptorName={name} into its unit; or {address}",
+                header_name(other)
             ),
             // the units of the package: one that is not masked has failed, and its status has the reason
             ([], "http" | "https") => format!(
@@ -163,6 +165,11 @@ impl Nowhere {
     fn warning(&self) -> String {
         format!("warning: {}; the others are served without it\n  = help: {}\n", self.brief, self.help)
     }
+}
+
+/// A name as it stands in a header. By default a socket has that of its unit, with a dot in it.
+fn header_name(name: &str) -> String {
+    toml_edit::Key::new(name).display_repr().into_owned()
 }
 
 /// The listener `http` stands in every configuration. One that has another, or that only relays TCP, can do without it.
@@ -301,6 +308,18 @@ mod tests {
         let passed = vec![held("web", None), held("web", None)];
         let refused = Sockets::choose(&config("[listen.http]\n"), passed, false).expect_err("nowhere");
         let text = &refused.problems[0].text;
-        assert!(text.contains("only web,") && text.contains("write [listen.web]"), "{text}");
+        assert!(text.contains("only web,") && text.contains("write `[listen.web]`"), "{text}");
+    }
+
+    #[test]
+    fn the_default_name_of_a_socket_is_shown_as_it_has_to_be_written() {
+        let passed = || vec![held("web.socket", None)];
+        let refused = Sockets::choose(&config("[listen.http]\n"), passed(), false).expect_err("nowhere");
+        let unused = Unused { name: "web.socket".to_owned(), address: String::new() }.to_string();
+        for text in [&refused.problems[0].text, &unused] {
+            let header = text.split('`').nth(1).expect("a header");
+            let sockets = Sockets::choose(&config(&format!("{header}\n")), passed(), false).expect("found");
+            assert_eq!(sockets.found.len(), 1, "{text}");
+        }
     }
 }

@@ -20,6 +20,7 @@ mod servers;
 mod sockets;
 mod start_and_stop;
 mod state;
+mod status_keys;
 #[allow(dead_code, reason = "the system facts use the rest")]
 #[path = "../strict/mod.rs"]
 mod strict;

@@ -1,15 +1,19 @@
 //! The corpus: what `segue check` says about each configuration of `good` and `bad`, word for word.
 //!
 //! A case is a file `NAME.toml`, or a directory `NAME` with a `segue.toml`, perhaps a `conf.d`, and perhaps files
-//! `environment` with lines `VARIABLE=value` and `flags` with lines that follow `--set`. `NAME.expected` has what is to be said; `NAME.effective`, where it is,
+//! `environment` with lines `VARIABLE=value`, `flags` with lines that follow `--set`, and `units` with lines `SOCKET UNIT`
+//! for the socket units of its machine. `NAME.expected` has what is to be said; `NAME.effective`, where it is,
 //! has the effective configuration. `REWRITE=1 cargo test --test config` writes them anew, to be read in the diff.
+
+mod documents;
+mod help;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use segue::cli::check::Verdict;
-use segue::config::load::{Checked, Sources};
+use segue::config::load::{Checked, Sources, Units};
 use segue::config::problem::{Look, Problem};
 
 #[test]
@@ -57,6 +61,45 @@ fn every_problem_says_what_to_write_and_survives_json() {
     }
 }
 
+#[test]
+fn a_help_that_is_followed_word_for_word_cures_its_problem() {
+    let mut wrong = String::new();
+    let mut followed = 0;
+    for case in ["good", "bad"].into_iter().flat_map(cases) {
+        // what cannot be read can't be followed either
+        let Ok(sources) = case.sources() else { continue };
+        let before = case.check(&sources).problems;
+        for problem in &before {
+            let Some(changed) = help::follow(problem, &sources) else { continue };
+            followed += 1;
+            let after = case.check(&changed).problems;
+            let same = |one: &&Problem| (&one.key, &one.message) == (&problem.key, &problem.message);
+            let count = |all: &[Problem]| all.iter().filter(same).count();
+            let refusing = |all: &[Problem]| all.iter().filter(|one| one.refuses()).count();
+            if count(&after) >= count(&before) || refusing(&after) > refusing(&before) {
+                let new = after.iter().filter(|one| !before.contains(one)).map(|one| one.render(Look::Plain));
+                let new = new.collect::<String>();
+                wrong += &format!("{}:\n{}leads to\n{new}\n", case.name, problem.render(Look::Plain));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(followed > 150, "{followed}");
+}
+
+/// A help with something to write is one that the test above follows; what it takes for advice has nothing.
+#[test]
+fn a_help_with_something_to_write_is_followed() {
+    for case in ["good", "bad"].into_iter().flat_map(cases) {
+        let Ok(sources) = case.sources() else { continue };
+        for problem in case.check(&sources).problems {
+            let help = problem.help.clone().unwrap_or_default();
+            let says_write = help.contains("write `") || help.contains("write \"") || help.starts_with("did you mean");
+            assert!(!says_write || help::follow(&problem, &sources).is_some(), "{}: {help}", case.name);
+        }
+    }
+}
+
 proptest::proptest! {
     /// Whatever stands in a file, there is a verdict, and it can be shown.
     #[test]
@@ -86,6 +129,12 @@ struct Case {
     main: PathBuf,
     variables: BTreeMap<String, String>,
     flags: Vec<String>,
+    /// The units of the machine, where the case has them.
+    units: Option<Units>,
+}
+
+fn owned((one, other): (&str, &str)) -> (String, String) {
+    (one.to_owned(), other.to_owned())
 }
 
 /// Relative, since the test runs in the root of the package and the path is part of what is said.
@@ -111,6 +160,10 @@ impl Case {
             main: if path.is_dir() { path.join("segue.toml") } else { path.to_owned() },
             variables: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             flags: lines_of("flags").lines().map(str::to_owned).collect(),
+            units: fs::read_to_string(path.join("units")).ok().map(|text| {
+                let pairs: BTreeMap<_, _> = text.lines().filter_map(|line| line.split_once(' ')).map(owned).collect();
+                (!pairs.is_empty()).then_some(pairs)
+            }),
         }
     }
 
@@ -119,8 +172,12 @@ impl Case {
         Ok(Sources { variables: self.variables.clone(), ..sources })
     }
 
+    fn check(&self, sources: &Sources) -> Checked {
+        self.units.as_ref().map_or_else(|| sources.check(), |units| sources.check_for(units))
+    }
+
     fn verdict(&self) -> Verdict {
-        let checked: Result<Checked, _> = self.sources().map(|sources| sources.check());
+        let checked: Result<Checked, _> = self.sources().map(|sources| self.check(&sources));
         Verdict::of(&self.main, checked)
     }
 
