@@ -48,7 +48,7 @@ fn socket_of(unit: &str, directories: &[PathBuf]) -> Option<String> {
     directories.iter().rev().for_each(|directory| text += &drop_ins(&directory.join(format!("{unit}.d"))));
     let last = |key: &str| {
         let values = text.lines().filter_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('='));
-        values.map(str::trim).filter(|value| !value.is_empty()).next_back()
+        values.map(str::trim).rfind(|value| !value.is_empty())
     };
     let service = last("Service").map_or_else(|| unit.replace(".socket", ".service"), str::to_owned);
     (service == SERVICE).then(|| last("FileDescriptorName").unwrap_or(unit).to_owned())

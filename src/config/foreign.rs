@@ -49,9 +49,9 @@ fn of(lines: &[&str], text: &str) -> Option<&'static str> {
         Some("a configuration of Apache, or XML")
     } else if opens > 0 && lines.iter().any(|line| line.ends_with(';')) {
         Some("a configuration of nginx")
-    } else if opens > 0 && !lines.iter().any(|line| line.contains('=')) {
-        Some("a configuration of Caddy")
-    } else if lines.iter().any(|line| starts_with_word(&line, &["reverse_proxy"])) {
+    } else if opens > 0 && !lines.iter().any(|line| line.contains('='))
+        || lines.iter().any(|line| starts_with_word(&line, &["reverse_proxy"]))
+    {
         Some("a configuration of Caddy")
     } else if text.lines().any(|line| starts_with_word(&&line, &SECTIONS) && !line.contains(['=', '{', ':', ';'])) {
         Some("a configuration of HAProxy")

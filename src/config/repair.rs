@@ -25,7 +25,7 @@ pub fn repair(text: &str, line: Range<usize>, error: Range<usize>) -> Option<Str
                     |at: usize| if at > line.start { (at + guess.len()).saturating_sub(given.len()) } else { at };
                 (moved(range.start)..=moved(range.end)).contains(&at)
             };
-            !cured.iter().any(|range| is_in(range))
+            !cured.iter().any(is_in)
         }
     };
     // an open list would swallow what follows: a comma is right only if the next line is right with it
