@@ -68,7 +68,7 @@ fn guesses(body: &str) -> Vec<String> {
         guesses.push(format!("#{}", text.trim_end_matches("*/").trim_end()));
     }
     if let Some((code, text)) = body.split_once(" //").or_else(|| body.split_once("; ")) {
-        guesses.push(format!("{code} #{text}"));
+        guesses.push(format!("{code} # {}", text.trim_start_matches(['#', ' '])));
     }
     if body.starts_with("```") {
         guesses.push(String::new());

@@ -65,6 +65,8 @@ impl Reader<'_> {
         let span = if line == found { span } else { line.end..line.end };
         let meant = match said {
             Said::Overflow | Said::Twice => None,
+            // several words are a directive of another proxy, and no value
+            Said::Other if is_directive(&self.rest[line.clone()]) => None,
             Said::Unclosed | Said::Comma | Said::Other => repair(&self.rest, line.clone(), found),
         };
         let mut problem = self.problem(said, error, &span, &line);
@@ -225,6 +227,12 @@ fn line_at(text: &str, at: usize) -> Range<usize> {
     start..start + text[start..end].trim_end_matches('\r').len()
 }
 
+/// `timeout connect 5s`: three words or more, which another proxy knows.
+fn is_directive(line: &str) -> bool {
+    let is_plain = !line.contains(['=', ':', '"', '[', '{']) && line.split_whitespace().count() > 2;
+    is_plain && suggest::for_foreign_line(line).is_some()
+}
+
 /// What is wrong with a character that looks like another one.
 fn unusual(character: char) -> String {
     let name = match character {
@@ -313,7 +321,7 @@ mod tests {
         let parsed = |text| parse("f.toml", text).0.map(|parsed| parsed.document.into_mut().to_string());
         let number = parsed("[worker]\nthreads = 99999999999999999999999\nmax_connections = 3\n");
         assert!(number.is_some_and(|text| text.contains("max_connections = 3")));
-        let header = parsed("[log]\nslow = '3s'\n[site.???!]]\nto = 1\n[drain]\nx = 1\n").expect("the rest");
+        let header = parsed("[log]\nslow = '3s'\n[???]\nto = 1\n[drain]\nx = 1\n").expect("the rest");
         assert!(header.contains("slow") && header.contains("[drain]") && !header.contains("to ="), "{header}");
     }
 
