@@ -298,7 +298,7 @@ mod tests {
         assert_meant("slow\u{a0}= \"3s\"\n", &["write `slow = \"3s\"`"]);
         assert_meant("[pool.web farm]\n[pool web]\n", &["write `[pool.\"web farm\"]`", "write `[pool.web]`"]);
         assert_meant("[site.\"*]\n", &["write `[site.\"*\"]`"]);
-        assert_meant("to: [a:1, b:1]\n", &["write `to = [\"a:1\", \"b:1\"]`"]);
+        assert_meant("[tcp.x]\nto: [a:1, b:1]\n", &["write `to = [\"a:1\", \"b:1\"]`"]);
         assert_meant("redispatch = True\naccess = off\n", &["write `redispatch = true`", "write `access = \"off\"`"]);
         assert_meant("// why\n", &["write `# why`"]);
     }
