@@ -161,14 +161,23 @@ impl Accepting {
             tokio::time::sleep(AFTER_YOU).await; // whoever is still there then, nobody else wanted
         }
         for _ in 0..BATCH {
+            let _turn;
             // not before somebody is there: a permit kept in store would be one connection less for others
             let permit = match self.limits.try_take() {
                 Some(permit) => permit,
                 None if !self.socket.has_somebody() => return true,
-                None => match self.wait_for_permit().await {
-                    Some(permit) => permit,
-                    None => return false,
-                },
+                None => {
+                    // all threads hear of one connection that comes, and two would have two closed for it
+                    let _full = self.thread.full();
+                    _turn = self.limits.turn().await;
+                    if !self.socket.has_somebody() {
+                        return true;
+                    }
+                    match self.wait_for_permit().await {
+                        Some(permit) => permit,
+                        None => return false,
+                    }
+                }
             };
             match self.socket.accept() {
                 Accepted::Connection(stream, peer) => self.open::<W>(stream, peer, permit),
@@ -206,7 +215,6 @@ impl Accepting {
             let (limit, value) = self.limits.reached();
             self.thread.limit_reached(self.listener, limit, value);
         }
-        let _full = self.thread.full();
         self.limits.take(self.listener).await
     }
 

@@ -39,6 +39,8 @@ pub struct Limits {
     worker: Arc<WorkerLimit>,
     /// Threads that accept on this listener.
     threads: AtomicUsize,
+    /// One of them at a time waits for room.
+    turn: Semaphore,
 }
 
 /// The right to have one connection open; given up on drop, which wakes whoever waits for it on any thread.
@@ -86,7 +88,12 @@ impl Limits {
     /// At most `max` connections on this listener, and no more than the worker may have.
     #[must_use]
     pub fn new(max: u32, worker: &Arc<WorkerLimit>) -> Self {
-        Self { listener: Limit::new(max), worker: worker.clone(), threads: AtomicUsize::new(0) }
+        Self {
+            listener: Limit::new(max),
+            worker: worker.clone(),
+            threads: AtomicUsize::new(0),
+            turn: Semaphore::new(1),
+        }
     }
 
     /// The listener's own limit.
@@ -121,6 +128,11 @@ impl Limits {
     /// How many of the worker's open connections make an equal share for one thread.
     pub(super) fn share(&self) -> usize {
         self.worker.limit.open().div_ceil(self.threads.load(Ordering::Relaxed).max(1))
+    }
+
+    /// Waits for the turn of a thread to wait for room; it ends on drop, after the connection was accepted.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turn.acquire().await.ok()
     }
 
     /// Takes a permit if there is one.
