@@ -52,15 +52,24 @@ impl Pool {
         }
     }
 
-    /// A new connection to the server of this index failed before anything came over it. Gives the ejection that this
-    /// leads to: never of the last server that takes requests.
+    /// A connection to the server of this index could not be opened. Gives the ejection that this leads to: never of the
+    /// last server that takes requests.
     pub fn connection_failed(&self, index: usize, why: &str, now: SystemTime) -> Option<passive::Ejection> {
+        self.servers[index].passive.failed(why, || self.is_last(index), now)
+    }
+
+    /// The same of a new connection that ended before an answer came over it.
+    pub fn connection_closed(&self, index: usize, now: SystemTime) -> Option<passive::Ejection> {
+        self.servers[index].passive.closed(|| self.is_last(index), now)
+    }
+
+    /// Whether no server but that of this index takes requests.
+    fn is_last(&self, index: usize) -> bool {
         let takes = |server: &Server| {
             let is_usable = matches!(server.health.state(), State::Up | State::Unknown);
             server.weight > 0 && is_usable && !server.passive.is_ejected()
         };
-        let is_last = || !self.servers.iter().enumerate().any(|(other, server)| other != index && takes(server));
-        self.servers[index].passive.failed(why, is_last, now)
+        !self.servers.iter().enumerate().any(|(other, server)| other != index && takes(server))
     }
 
     fn empty_since(&self) -> Option<SystemTime> {

@@ -52,15 +52,19 @@ pub struct Passive {
 enum Mark {
     /// Nothing speaks against the server.
     Clear = 0,
-    /// Connections failed since the last one that did not.
-    Failing = 1,
-    Ejected = 2,
+    /// Connections ended without an answer since the last answer.
+    Closing = 1,
+    /// Connections could not be opened since the last one that could.
+    Failing = 2,
+    Ejected = 3,
 }
 
 #[derive(Debug, Default)]
 struct Story {
     /// Failed connections in a row.
     fails: u32,
+    /// One of them could not even be opened.
+    unopened: bool,
     /// How long the last ejection was, until a request succeeds.
     last: Option<Duration>,
     ejection: Option<Ejection>,
@@ -97,9 +101,18 @@ impl Passive {
         self.limits.max_fails > 0
     }
 
-    /// A new connection failed, before anything came over it. `is_last` tells whether no other server of the pool takes
-    /// requests. Gives the ejection that this leads to.
+    /// A connection could not be opened. `is_last` tells whether no other server of the pool takes requests. Gives the
+    /// ejection that this leads to.
     pub(super) fn failed(&self, why: &str, is_last: impl FnOnce() -> bool, now: SystemTime) -> Option<Ejection> {
+        self.count(true, why, is_last, now)
+    }
+
+    /// A new connection ended before an answer came over it. The rest as [`Passive::failed`].
+    pub(super) fn closed(&self, is_last: impl FnOnce() -> bool, now: SystemTime) -> Option<Ejection> {
+        self.count(false, "closed without an answer", is_last, now)
+    }
+
+    fn count(&self, unopened: bool, why: &str, is_last: impl FnOnce() -> bool, now: SystemTime) -> Option<Ejection> {
         if !self.is_on() || self.is_ejected() {
             return None;
         }
@@ -108,6 +121,7 @@ impl Passive {
             return None;
         }
         story.fails = story.fails.saturating_add(1);
+        story.unopened |= unopened;
         if story.fails < self.limits.max_fails || is_last() {
             self.mark(&story);
             return None;
@@ -132,6 +146,15 @@ impl Passive {
             return None;
         }
         self.clear()
+    }
+
+    /// A request succeeded on a connection that was idle. It says nothing of whether new ones can be opened, but the server
+    /// answers: what a request or two have it close must not count together with those of hours later.
+    #[inline]
+    pub fn answered(&self) {
+        if self.mark.load(Ordering::Relaxed) == Mark::Closing as u8 {
+            self.clear();
+        }
     }
 
     /// Nothing speaks against the server any more. Gives the ejection that this ends.
@@ -210,6 +233,7 @@ impl Passive {
         let mark = match story {
             Story { ejection: Some(_), .. } => Mark::Ejected,
             Story { fails: 0, last: None, .. } => Mark::Clear,
+            Story { unopened: false, .. } => Mark::Closing,
             _ => Mark::Failing,
         };
         self.mark.store(mark as u8, Ordering::Relaxed);
@@ -268,6 +292,22 @@ mod tests {
         assert_eq!(fail(&passive, 2), None);
         assert_eq!(fail(&passive, 1).expect("ejected").pause, FIRST_EJECTION);
         assert!(passive.succeeded().is_some(), "a request that succeeds ends it at once");
+    }
+
+    #[test]
+    fn any_answer_makes_up_for_connections_that_were_closed_but_not_for_those_that_could_not_be_opened() {
+        let passive = Passive::new(LIMITS);
+        let close = |times| (0..times).find_map(|_| passive.closed(|| false, at(10)));
+        assert_eq!(close(2), None);
+        passive.answered();
+        assert_eq!(close(2), None);
+        assert_eq!(close(1).expect("ejected").reason, "3 connections in a row failed: closed without an answer");
+        passive.answered();
+        assert!(passive.is_ejected(), "that connection is older than the ejection");
+        passive.succeeded().expect("back");
+        assert_eq!(fail(&passive, 2), None);
+        passive.answered();
+        assert!(fail(&passive, 1).is_some());
     }
 
     #[test]

@@ -103,8 +103,9 @@ pub(super) async fn run(
         let mut attempt = course.attempt(exchange, server);
         let failure = match attempt.run(head, upload).await {
             Ok((head, connection)) => {
-                if !connection.is_reused() {
-                    course.connection_served(server);
+                match connection.is_reused() {
+                    true => course.plan.servers[server].passive.answered(),
+                    false => course.connection_served(server),
                 }
                 return Ok(Answer { head, connection, server, upload: None, unasked: false, open });
             }
@@ -234,16 +235,19 @@ impl Course {
 
     /// An attempt failed: if that is the fault of a new connection, it speaks against the server.
     fn connection_failed(&self, server: usize, failure: &Failure) {
-        let why = match (failure.outcome, &failure.cause) {
-            _ if failure.shortage || failure.stale.is_some() => return,
+        let ejection = match (failure.outcome, &failure.cause) {
+            _ if failure.shortage || failure.stale.is_some() => None,
             (Outcome::ConnectTimeout, _) => {
-                format!("no connection within {}", humantime::format_duration(self.plan.settings.connect_timeout))
+                let within = humantime::format_duration(self.plan.settings.connect_timeout);
+                self.plan.connection_failed(server, &format!("no connection within {within}"), SystemTime::now())
             }
-            (Outcome::ConnectFailed, Some(cause)) => cause.to_string(),
-            (Outcome::Closed, _) => "closed without an answer".to_owned(),
-            _ => return,
+            (Outcome::ConnectFailed, Some(cause)) => {
+                self.plan.connection_failed(server, &cause.to_string(), SystemTime::now())
+            }
+            (Outcome::Closed, _) => self.plan.connection_closed(server, SystemTime::now()),
+            _ => None,
         };
-        if let Some(ejection) = self.plan.connection_failed(server, &why, SystemTime::now()) {
+        if let Some(ejection) = ejection {
             self.plan.thread.server_ejected(&self.plan, server, ejection);
         }
     }

@@ -13,6 +13,8 @@ use crate::pool::health::{millis, time};
 pub struct Memory {
     /// Failed connections in a row.
     pub fails: u32,
+    /// One of them could not even be opened.
+    pub unopened: bool,
     /// How long the last ejection was, in milliseconds; 0 for none since a request succeeded.
     pub last_ms: u64,
     /// Since when the server is ejected, in milliseconds since 1970; none when it is not.
@@ -31,6 +33,7 @@ impl Passive {
         let ejection = story.ejection.as_ref();
         Memory {
             fails: story.fails,
+            unopened: story.unopened,
             last_ms: in_millis(story.last.unwrap_or_default()),
             since: ejection.map(|ejection| millis(ejection.since)),
             until: ejection.map(|ejection| millis(ejection.until)).unwrap_or_default(),
@@ -52,7 +55,7 @@ impl Passive {
             reason: memory.reason.clone(),
         });
         let mut story = self.story();
-        *story = Story { fails: memory.fails, last, ejection };
+        *story = Story { fails: memory.fails, unopened: memory.unopened, last, ejection };
         self.mark(&story);
     }
 }
