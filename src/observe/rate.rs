@@ -42,7 +42,7 @@ impl Bounds {
 /// A token bucket, kept as the time at which it is full again (GCRA, ITU-T I.371): one number, so threads share it
 /// without a lock.
 #[derive(Debug)]
-struct Bucket {
+pub(super) struct Bucket {
     /// Nanoseconds for one token.
     interval: u64,
     /// How far ahead of the time the bucket may be.
@@ -51,14 +51,14 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn new(rate: Rate) -> Self {
+    pub(super) fn new(rate: Rate) -> Self {
         let interval = 1_000_000_000 / u64::from(rate.per_second.max(1));
         let tolerance = interval * u64::from(rate.burst.saturating_sub(1));
         Self { interval, tolerance, full_at: AtomicU64::new(0) }
     }
 
-    /// Takes a token, unless no more than `reserve` of the tolerance is left.
-    fn admits(&self, now: u64, reserve: u64) -> bool {
+    /// Takes a token at `now`, in nanoseconds, unless no more than `reserve` of the tolerance is left.
+    pub(super) fn admits(&self, now: u64, reserve: u64) -> bool {
         let tolerance = self.tolerance - reserve;
         let taken = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
             let from = full_at.max(now);

@@ -99,6 +99,18 @@ impl Text {
     /// The most bytes that are kept: more than a record shows.
     pub const MOST: usize = 2048;
 
+    /// The same, of an owned text: nothing is copied.
+    #[must_use]
+    pub fn of_owned(bytes: Vec<u8>) -> Self {
+        if bytes.len() > Self::MOST {
+            return Self::of(&bytes);
+        }
+        match String::from_utf8(bytes) {
+            Ok(text) => Self { shown: text.into(), cut: false },
+            Err(fault) => Self::of(fault.as_bytes()),
+        }
+    }
+
     /// The text of `bytes`; what is no UTF-8 becomes U+FFFD.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {

@@ -312,10 +312,10 @@ impl Exchange {
     }
 
     /// What stands in the record, but for what has to be copied.
-    fn record(&mut self, end: End) -> Record {
+    fn record(&mut self, end: End, now: Instant) -> Record {
         Record {
             id: self.id,
-            started: self.thread.wall(self.opened),
+            started: self.thread.wall(self.opened, now),
             listener: self.client.listener,
             site: self.site,
             pool: self.pool,
@@ -346,7 +346,7 @@ impl Exchange {
 
     /// What the client said, as the record has it: texts are copied no earlier.
     fn copy_texts(&self, record: &mut Record) {
-        record.host = Text::of(&self.host_bytes().to_ascii_lowercase());
+        record.host = Text::of_owned(self.host_bytes().to_ascii_lowercase());
         if self.protocol != Protocol::Tcp {
             // a head that was refused may have no path, as that of CONNECT, and none is made up for it
             let path = if self.phase == Phase::Head { self.head.path() } else { self.path() };
@@ -378,7 +378,7 @@ impl Drop for Exchange {
         let end = self.end.unwrap_or_else(|| self.client.end_of_client());
         self.count();
         if self.is_selected(end, now) {
-            let mut record = self.record(end);
+            let mut record = self.record(end, now);
             self.copy_texts(&mut record);
             self.thread.record(record);
         }
@@ -395,7 +395,7 @@ pub fn record_empty(thread: &Thread, client: &Client) {
     }
     thread.record(Record {
         id,
-        started: thread.wall(accepted),
+        started: thread.wall(accepted, now),
         listener: client.listener,
         site: None,
         pool: None,
@@ -492,7 +492,7 @@ mod tests {
         assert!(after.as_str()[..8] >= before.as_str()[..8], "{} came after {}", after.as_str(), before.as_str());
         thread.was_wrong_by(Duration::from_secs(3600));
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        let told = Duration::from_micros(thread.wall(Instant::now()));
+        let told = Duration::from_micros(thread.wall(Instant::now(), Instant::now()));
         assert!(told.abs_diff(wall) < Duration::from_secs(60), "{told:?} at {wall:?}");
     }
 }

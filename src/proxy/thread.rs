@@ -145,9 +145,9 @@ impl Thread {
         RequestId::new(self.clock(began).micros(began) / 1000, random)
     }
 
-    /// The wall clock at `instant`, in microseconds since 1970.
-    pub(super) fn wall(&self, instant: Instant) -> u64 {
-        self.clock(Instant::now()).micros(instant)
+    /// The wall clock at `instant`, in microseconds since 1970, as it goes `now`.
+    pub(super) fn wall(&self, instant: Instant, now: Instant) -> u64 {
+        self.clock(now).micros(instant)
     }
 
     fn clock(&self, now: Instant) -> Clock {

@@ -10,6 +10,8 @@ use crate::support::{farm, load, wait_for};
 facts![
     journalctl_finds_exactly_the_502s,
     fifty_thousand_requests_leave_fifty_thousand_records,
+    records_of_long_requests_can_be_read_as_json,
+    a_journal_of_its_own_has_all_of_it_and_that_of_the_machine_nothing,
     a_stopped_journald_slows_nobody_and_the_drops_are_counted,
     a_stopped_journald_keeps_no_worker_from_starting_and_no_process_from_ending,
 ];
@@ -23,6 +25,7 @@ fn journalctl_finds_exactly_the_502s(release: Release) {
     let found = machine.ok("journalctl -u proxy PROXY_STATUS=502 -o json --no-pager");
     let records: Vec<Value> = found.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(records.len(), 3);
+    assert_eq!(machine.entries("PROXY_STATUS_CLASS=5xx"), 3);
     for record in records {
         assert_eq!(record["PROXY_END"], "server-closed", "{record}");
         assert_eq!(record["PROXY_POOL"], "web-farm", "{record}");
@@ -36,6 +39,40 @@ fn journalctl_finds_exactly_the_502s(release: Release) {
         let on_new_connections = attempts.filter(|attempt| attempt["reused"] == false).count();
         assert_eq!(on_new_connections, 4, "one attempt and three retries: {data}");
     }
+}
+
+fn records_of_long_requests_can_be_read_as_json(release: Release) {
+    let machine = farm::machine(release);
+    machine.ok("mkdir -p /etc/segue/conf.d && printf '[log]\\nuser_agent = true\\nreferer = true\\n' > /etc/segue/conf.d/log.toml");
+    machine.ok("systemctl reload proxy");
+    machine.ok(
+        "path=$(printf 'x%.0s' $(seq 6000)); curl --silent --interface 127.0.0.3 --output /dev/null -A \"agent-$path\" \
+            -e \"http://me:secret@r.example/$path?token=secret\" \"http://127.0.0.1/$path?a=secret\"",
+    );
+    let matches = "PROXY_EVENT=exchange PROXY_CLIENT=127.0.0.3";
+    wait_for("the record", Duration::from_secs(10), || (machine.entries(matches) > 0).then_some(()));
+    let found = machine.ok(&format!("journalctl -u proxy {matches} -o json --no-pager"));
+    let record: Value = serde_json::from_str(found.lines().last().unwrap_or_default()).expect("JSON");
+    assert!(!found.contains("secret"), "{found}");
+    let fields = record.as_object().expect("fields");
+    for (name, value) in fields.iter().filter(|(name, _)| name.starts_with("PROXY_") || *name == "MESSAGE") {
+        assert!(value.is_string(), "{name}: {value}");
+    }
+    let data: Value = serde_json::from_str(record["PROXY_DATA"].as_str().unwrap_or_default()).expect("JSON");
+    assert_eq!(data["cut"], serde_json::json!(["path", "user_agent", "referer"]), "{data}");
+    assert!(data["user_agent"].as_str().is_some_and(|text| text.starts_with("agent-xxx")), "{data}");
+    assert!(data["referer"].as_str().is_some_and(|text| text.starts_with("http://r.example/xxx")), "{data}");
+}
+
+fn a_journal_of_its_own_has_all_of_it_and_that_of_the_machine_nothing(release: Release) {
+    let machine = farm::machine(release);
+    machine.ok("mkdir -p /etc/systemd/system/proxy.service.d && \
+            printf '[Service]\\nLogNamespace=proxy\\n' > /etc/systemd/system/proxy.service.d/journal.conf && \
+            systemctl daemon-reload && systemctl restart proxy");
+    machine.ok("curl --silent --output /dev/null -A own http://127.0.0.1/of-its-own");
+    let found = || machine.ok("journalctl --namespace=proxy -u proxy -o cat --no-pager || true");
+    wait_for("the record", Duration::from_secs(10), || found().contains("/of-its-own").then_some(()));
+    assert!(!machine.ok("journalctl -u proxy -o cat --no-pager").contains("/of-its-own"));
 }
 
 fn fifty_thousand_requests_leave_fifty_thousand_records(release: Release) {

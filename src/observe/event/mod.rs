@@ -478,6 +478,18 @@ impl Event {
         }
     }
 
+    /// Whether there may be one for each connection or exchange.
+    #[must_use]
+    pub fn is_of_traffic(&self) -> bool {
+        matches!(
+            self,
+            Self::ExchangePanicked { .. }
+                | Self::ArrivalFailed { .. }
+                | Self::ConnectionCut { .. }
+                | Self::TunnelStays { .. }
+        )
+    }
+
     /// `PROXY_EVENT`: the kind in kebab case.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -11,8 +11,7 @@ use tracing::Dispatch;
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::layer::SubscriberExt;
 
-use super::left::Entries;
-use super::output::Done;
+use super::left::{Done, Entries};
 use super::queue::Queue;
 use super::socket::{Refusal, Socket};
 use super::{Identity, bounded, entry};

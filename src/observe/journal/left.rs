@@ -53,6 +53,15 @@ impl Entries {
     }
 }
 
+/// How far writing came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Done {
+    /// Entries that need no other try: written, or never to be.
+    pub(super) through: usize,
+    /// How many of them were written.
+    pub(super) written: usize,
+}
+
 /// Records that were not written.
 #[derive(Debug)]
 pub struct Left {

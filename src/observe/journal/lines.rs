@@ -11,8 +11,7 @@ use std::os::fd::AsFd;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use super::left::Entries;
-use super::output::Done;
+use super::left::{Done, Entries};
 use super::queue::Queue;
 use super::socket::PATIENCE;
 

@@ -15,6 +15,7 @@ mod redact;
 mod sentence;
 mod socket;
 mod text;
+mod waiting;
 mod writer;
 
 use std::io;

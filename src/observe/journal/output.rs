@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::journald::Journald;
-use super::left::{Entries, Form};
+use super::left::{Done, Entries, Form};
 use super::lines::Lines;
 use super::queue::Queue;
 use super::{Identity, entry, text};
@@ -20,15 +20,6 @@ pub(super) enum Output {
     Text(Lines),
     /// There is no standard error.
     Nothing,
-}
-
-/// How far writing came.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Done {
-    /// Entries that need no other try: written, or never to be.
-    pub(super) through: usize,
-    /// How many of them were written.
-    pub(super) written: usize,
 }
 
 impl Output {

@@ -11,21 +11,18 @@ use std::time::{Duration, Instant};
 
 use super::left::{Entries, Left, MOST};
 use super::socket::PATIENCE;
+use super::waiting::{Batch, EVENTS, Waiting, Work};
+use crate::config::Rate;
 use crate::control::tally::Count;
 use crate::observe::event::Event;
+use crate::observe::rate::Bucket;
 use crate::observe::record::{End, Names, Record};
 
 /// Memory for records that wait, at most, in bytes: some 40,000 of them. journald takes about 40,000 a second when it has
 /// a CPU, and it seldom has one to itself while traffic is high.
 pub(super) const ROOM: usize = 16 << 20;
-/// Events that wait, at most.
-pub(super) const EVENTS: usize = 1_024;
 /// How long the first record waits for more.
 const GATHER: Duration = Duration::from_millis(20);
-/// So many are worth waking the writer earlier.
-const ENOUGH: usize = 512;
-/// Records taken out at once, at least, where there are so many.
-const TAKE: usize = 256;
 /// An end waits no longer for a journal that took nothing for so long. One that reads takes an entry in less than 1 ms.
 const STALL: Duration = Duration::from_millis(100);
 /// How long the writer may take to notice that it has to stop; a wait for the journal ends sooner.
@@ -39,6 +36,9 @@ pub(super) struct Queue {
     /// Whoever finishes waits here.
     ended: Condvar,
     dropped: AtomicU64,
+    began: Instant,
+    /// The bound of events of which there may be one for each connection.
+    traffic: Bucket,
     /// Records that were not to be written, by why their exchange ended.
     limited: [AtomicU64; End::ALL.len()],
     /// The writer knows that there are some to be said.
@@ -71,16 +71,6 @@ enum Doing {
     Writing,
     Gathering,
     Sleeping,
-}
-
-/// What the writer is given.
-#[derive(Debug, Default)]
-pub(super) struct Work {
-    pub(super) events: Vec<Event>,
-    pub(super) records: Vec<Record>,
-    pub(super) names: Arc<Names>,
-    /// Of another process.
-    pub(super) entries: Entries,
 }
 
 /// What the writer shall do next.
@@ -122,6 +112,8 @@ impl Queue {
             work: Condvar::new(),
             ended: Condvar::new(),
             dropped: AtomicU64::new(0),
+            began: Instant::now(),
+            traffic: Bucket::new(Rate { per_second: 100, burst: EVENTS as u32 }),
             limited: array::from_fn(|_| AtomicU64::new(0)),
             limits_known: AtomicBool::new(false),
             in_hand: AtomicUsize::new(0),
@@ -131,6 +123,9 @@ impl Queue {
     }
 
     pub(super) fn push_event(&self, event: Event) {
+        if event.is_of_traffic() && !self.traffic.admits(self.began.elapsed().as_nanos() as u64, 0) {
+            return self.drop_more(1);
+        }
         let mut state = self.lock();
         if state.closing.is_some() || !state.waiting.push_event(event) {
             return self.drop_more(1);
@@ -437,132 +432,12 @@ fn expired(state: &State) -> bool {
     state.closing.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
-/// Records that were handed over together.
-#[derive(Debug)]
-struct Batch {
-    records: Vec<Record>,
-    /// Bytes of memory.
-    weight: usize,
-}
-
-impl Batch {
-    fn of(records: Vec<Record>) -> Self {
-        Self { weight: records.iter().map(Record::weight).sum(), records }
-    }
-}
-
-/// What waits, and the order in which it is given up.
-#[derive(Debug)]
-struct Waiting {
-    /// Most bytes of records.
-    room: usize,
-    events: VecDeque<Event>,
-    /// Failures out of batches whose successes were dropped: older than every batch.
-    kept: VecDeque<Record>,
-    batches: VecDeque<Batch>,
-    /// In `kept` and `batches` together.
-    records: usize,
-    /// Bytes of memory of the same.
-    weight: usize,
-}
-
-impl Waiting {
-    fn new(room: usize) -> Self {
-        let (events, kept, batches) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
-        Self { room, events, kept, batches, records: 0, weight: 0 }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.records == 0 && self.events.is_empty()
-    }
-
-    fn count(&self) -> usize {
-        self.records + self.events.len()
-    }
-
-    /// Whether it is worth writing now.
-    fn is_ripe(&self) -> bool {
-        self.records >= ENOUGH || !self.events.is_empty()
-    }
-
-    fn push_event(&mut self, event: Event) -> bool {
-        let room = self.events.len() < EVENTS;
-        if room {
-            self.events.push_back(event);
-        }
-        room
-    }
-
-    /// Says how many records were dropped for it.
-    fn push_records(&mut self, batch: Batch) -> usize {
-        self.records += batch.records.len();
-        self.weight += batch.weight;
-        self.batches.push_back(batch);
-        let before = self.records;
-        while self.weight > self.room {
-            let Some(oldest) = self.batches.pop_front() else { break };
-            let failed = oldest.records.iter().filter(|record| record.failed()).count();
-            self.records -= oldest.records.len() - failed;
-            self.weight -= oldest.weight;
-            for record in oldest.records.into_iter().filter(Record::failed) {
-                self.weight += record.weight();
-                self.kept.push_back(record);
-            }
-        }
-        while self.weight > self.room
-            && let Some(newest) = self.kept.pop_back()
-        {
-            self.weight -= newest.weight();
-            self.records -= 1;
-        }
-        before - self.records
-    }
-
-    /// What the writer gives back: older than everything else.
-    fn push_front(&mut self, batch: Batch) {
-        self.records += batch.records.len();
-        self.weight += batch.weight;
-        batch.records.into_iter().rev().for_each(|record| self.kept.push_front(record));
-    }
-
-    fn take(&mut self, work: &mut Work) {
-        work.events.extend(self.events.drain(..));
-        let before = work.records.len();
-        let kept = self.kept.len().min(TAKE);
-        self.weight -= self.kept.range(..kept).map(Record::weight).sum::<usize>();
-        work.records.extend(self.kept.drain(..kept));
-        while work.records.len() - before < TAKE
-            && let Some(batch) = self.batches.pop_front()
-        {
-            self.weight -= batch.weight;
-            work.records.extend(batch.records);
-        }
-        self.records -= work.records.len() - before;
-    }
-
-    /// Takes all records out; says how many events were left.
-    fn drain(&mut self, records: &mut Vec<Record>) -> usize {
-        let events = self.events.len();
-        records.extend(self.kept.drain(..));
-        records.extend(self.batches.drain(..).flat_map(|batch| batch.records));
-        *self = Self::new(self.room);
-        events
-    }
-
-    fn clear(&mut self) -> usize {
-        let all = self.count();
-        *self = Self::new(self.room);
-        all
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::fd::OwnedFd;
 
     use super::*;
     use crate::control::tally::{Legend, Reading, Tally};
-    use crate::observe::record::Text;
     use crate::observe::record::tests::retried;
 
     /// As many records of the tests have room.
@@ -577,59 +452,6 @@ mod tests {
         statuses.iter().map(with).collect()
     }
 
-    fn push(waiting: &mut Waiting, statuses: &[u16]) -> usize {
-        waiting.push_records(Batch::of(batch(statuses)))
-    }
-
-    fn statuses(waiting: &mut Waiting) -> Vec<u16> {
-        let mut work = Work::default();
-        while !waiting.is_empty() {
-            waiting.take(&mut work);
-        }
-        work.records.iter().map(|record| record.status).collect()
-    }
-
-    #[test]
-    fn successes_are_dropped_before_failures_and_the_oldest_before_the_newest() {
-        let mut waiting = Waiting::new(room());
-        assert_eq!(push(&mut waiting, &[200, 502, 201]), 0);
-        assert_eq!(push(&mut waiting, &[503]), 0);
-        assert_eq!(push(&mut waiting, &vec![200; MOST - 4]), 0);
-        assert_eq!(push(&mut waiting, &[204]), 2);
-        let left = statuses(&mut waiting);
-        assert_eq!((left[0], left[1], left[left.len() - 1]), (502, 503, 204));
-        assert_eq!(left.len(), MOST - 1);
-        assert_eq!((waiting.records, waiting.weight), (0, 0));
-    }
-
-    #[test]
-    fn of_failures_alone_the_newest_are_dropped() {
-        let mut waiting = Waiting::new(room());
-        push(&mut waiting, &vec![502; MOST]);
-        assert_eq!(push(&mut waiting, &[503, 504]), 2);
-        assert_eq!((waiting.records, waiting.weight), (MOST, room()));
-        assert!(statuses(&mut waiting).iter().all(|status| *status == 502));
-    }
-
-    #[test]
-    fn long_records_have_no_more_room_than_short_ones() {
-        let mut waiting = Waiting::new(room());
-        for _ in 0..MOST {
-            let record = Record { target: Text::of(&[b'x'; 9_000]), ..retried() };
-            waiting.push_records(Batch::of(vec![record]));
-        }
-        assert!(waiting.weight <= room() && waiting.records < MOST / 2, "{}", waiting.records);
-    }
-
-    #[test]
-    fn dropped_batches_leave_nothing_behind() {
-        let mut waiting = Waiting::new(room());
-        for _ in 0..3 * MOST {
-            push(&mut waiting, &[200]);
-        }
-        assert!(waiting.batches.len() <= MOST && waiting.kept.is_empty());
-    }
-
     #[test]
     fn events_have_room_of_their_own_and_come_first() {
         let queue = Queue::new(Arc::default(), room());
@@ -642,6 +464,23 @@ mod tests {
         let mut work = Work::default();
         assert_eq!(queue.take(&mut work, || None), Turn::Write);
         assert_eq!(work.events.len(), EVENTS);
+    }
+
+    #[test]
+    fn events_of_single_connections_are_no_more_than_a_client_may_cause() {
+        let queue = Queue::new(Arc::default(), room());
+        let mut work = Work::default();
+        for number in 0..3 * EVENTS {
+            queue.push_event(Event::ExchangePanicked { request: None, why: number.to_string() });
+            if number % 100 == 0 {
+                let _ = queue.take(&mut work, || Some(Instant::now()));
+            }
+        }
+        queue.push_event(Event::ProbationOver { generation: 1 });
+        let _ = queue.take(&mut work, || Some(Instant::now()));
+        assert!((EVENTS..2 * EVENTS).contains(&work.events.len()), "{}", work.events.len());
+        assert_eq!(work.events.last(), Some(&Event::ProbationOver { generation: 1 }));
+        assert_eq!(queue.dropped() as usize, 3 * EVENTS + 1 - work.events.len());
     }
 
     #[test]

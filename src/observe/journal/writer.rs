@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use super::Identity;
 use super::left::Entries;
 use super::output::{self, Output};
-use super::queue::{Queue, Turn, Work};
+use super::queue::{Queue, Turn};
 use super::socket::BURST;
+use super::waiting::Work;
 use crate::observe::event::Event;
 use crate::observe::record::{End as Reason, Record};
 
