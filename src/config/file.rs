@@ -55,7 +55,7 @@ table! {
         max_fields: Whole<1, 1000> = Number(100),
         /// Networks of proxies in front of this one whose `X-Forwarded-For`, `-Proto` and `-Host` are believed, as in
         /// `["10.0.0.0/8"]`. `"unix"` is whatever connects to the unix socket of this listener, such as a TLS terminator on
-        /// this machine. Where they name no client, `Forwarded` and `X-Real-IP` do. From everybody else these fields are
+        /// this machine. Where they name no client, `Forwarded` and `X-Real-IP` do. From all other peers these fields are
         /// replaced.
         trusted_proxies: Vec<Given<TrustedProxy>> = Empty,
     }

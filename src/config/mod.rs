@@ -113,7 +113,7 @@ pub struct Listener {
 pub enum TrustedProxy {
     /// An address of this network.
     Net(IpNet),
-    /// A unix socket, which has no address: whoever may connect to it.
+    /// A unix socket, which has no address: every process that may connect to it.
     Unix,
 }
 

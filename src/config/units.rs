@@ -48,7 +48,7 @@ pub fn likely_duration(text: &str) -> Option<Duration> {
     let unit = lower.trim_start_matches(|digit: char| digit.is_ascii_digit() || digit == '.');
     let number: f64 = lower[..lower.len() - unit.len()].parse().ok()?;
     let one = humantime::parse_duration(&format!("1{}", unit.trim())).ok()?;
-    // whole milliseconds: nobody counts finer
+    // whole milliseconds: nothing is timed finer
     let time = Duration::try_from_secs_f64(number * one.as_secs_f64()).ok()?;
     Some(Duration::from_millis(u64::try_from(time.as_millis()).ok()?)).filter(|time| !time.is_zero())
 }

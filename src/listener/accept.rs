@@ -2,7 +2,7 @@
 //!
 //! The socket is shared with systemd, the supervisor and other generations, so nothing here changes it but its keep-alive,
 //! which connections take over from it: to stop accepting is to take it out of the poller, and connections wait in its
-//! backlog for whoever accepts next.
+//! backlog for the process that accepts next.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

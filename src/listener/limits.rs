@@ -28,7 +28,7 @@ pub struct WorkerLimit {
     parked: Mutex<Vec<Arc<Parked>>>,
     /// How many wait for room.
     waiting: AtomicUsize,
-    /// A connection was parked while somebody waits.
+    /// A connection was parked while a thread waits for room.
     news: Notify,
 }
 

@@ -14,7 +14,7 @@ use crate::observe::record::Index;
 /// Picks servers of one pool for one thread.
 ///
 /// The rank of a server decides first, in this order: not yet tried before tried; trusted before ejected; up before
-/// unknown, so that a server nobody has checked takes requests only while none is up; primary before backup. Servers that
+/// unknown, so that a server that no check has reached takes requests only while none is up; primary before backup. Servers that
 /// are down, wait for DNS or have weight 0 are never picked.
 ///
 /// Among servers of the best rank they come in turn by smooth weighted round robin: each one's credit grows by its

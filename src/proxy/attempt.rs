@@ -1,6 +1,7 @@
 //! Attempts: one try against one server, and when there is another.
 
 mod asking;
+mod lent;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 
 pub(super) use self::asking::finish_upload;
 use self::asking::{AskError, Asking, MayGo, expecting};
+use self::lent::Lent;
 use super::exchange::Exchange;
 use super::fault::Fault;
 use super::private::Found;
@@ -31,7 +33,6 @@ use crate::upstream::connect::{self, Faults};
 use crate::upstream::connection::Connection;
 use crate::upstream::idle::Wanted;
 use crate::upstream::upload::Upload;
-use crate::wheel::Alarm;
 
 /// The first pause before the same server is tried again; each further one is as much longer.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -389,7 +390,7 @@ impl Attempt<'_> {
         }
         let server = &self.plan.servers[self.server];
         let Some(addresses) = server.addresses() else {
-            return Err(Failure::connect(Outcome::ConnectFailed, None)); // nobody picks one that waits for DNS
+            return Err(Failure::connect(Outcome::ConnectFailed, None)); // no balancer picks one that waits for DNS
         };
         let (alarm, timeout, started) =
             (Lent::new(&self.plan.thread), self.plan.settings.connect_timeout, Instant::now());
@@ -570,33 +571,5 @@ fn one_fault(mut faults: Faults<io::Error>) -> io::Error {
             io::Error::new(kind, connect::told(&faults, ToString::to_string))
         }
         (None, _) => io::ErrorKind::NotFound.into(),
-    }
-}
-
-/// A deadline lent by the thread, given back on drop.
-pub(super) struct Lent<'a> {
-    thread: &'a Thread,
-    alarm: Option<Alarm>,
-}
-
-impl<'a> Lent<'a> {
-    pub(super) fn new(thread: &'a Thread) -> Self {
-        Self { thread, alarm: Some(thread.lend_alarm()) }
-    }
-}
-
-impl std::ops::Deref for Lent<'_> {
-    type Target = Alarm;
-
-    fn deref(&self) -> &Alarm {
-        self.alarm.as_ref().expect("lent until the drop")
-    }
-}
-
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        if let Some(alarm) = self.alarm.take() {
-            self.thread.return_alarm(alarm);
-        }
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn forwarded_parameter<'h>(head: &'h RawHead, trusted: &[TrustedProxy
 }
 
 /// Each proxy adds whom it saw: from the last address back, the first one that is not a trusted proxy's itself. Before
-/// that one anybody may have written what they like.
+/// that one any peer may have written anything.
 fn named_by(forwarded_for: &[&[u8]], trusted: &[TrustedProxy]) -> Option<SocketAddr> {
     let mut named = None;
     let each = forwarded_for.iter().rev().flat_map(|value| value.rsplit(|byte| *byte == b','));
@@ -64,7 +64,7 @@ fn forwarded<'h>(
         for element in split(value, b',').into_iter().rev().filter(|element| !element.trim_ascii().is_empty()) {
             let client = parameter(element, b"for").and_then(address);
             if client.is_none() && found.is_some() {
-                return found; // whoever stands before is not known
+                return found; // the hops before it are not known
             }
             found = Some((client, parameter(element, name)));
             if client.is_none_or(|client| !is_in(trusted, client.ip())) {

@@ -34,7 +34,7 @@ pub struct Idle {
     place: u32,
 }
 
-/// Room that is being made for a new connection. Whoever waits for it is told on drop: a connection was closed, or it
+/// Room that is being made for a new connection. The thread that waits for it is told on drop: a connection was closed, or it
 /// could not be.
 #[derive(Debug)]
 pub struct Making(Arc<Notify>);

@@ -44,7 +44,7 @@ struct Kept {
 /// What a client connection has for a pool.
 pub(super) enum Found {
     Nothing,
-    /// A connection to this server, open so far as anybody knows.
+    /// A connection to this server, open so far as is known.
     Kept(usize, Box<Connection>),
     /// Its connection to this server is gone.
     Lost(usize),

@@ -50,7 +50,7 @@ pub async fn run(link: Link) -> ExitCode {
     }
 }
 
-/// Keeps the first problems, as many as the supervisor reads: nobody mends more of them at once.
+/// Keeps the first problems, as many as the supervisor reads: more of them are never mended at once.
 fn shorten(problems: &mut Vec<Problem>) {
     let mut room = MOST_OF_PROBLEMS;
     let fits = problems.iter().take_while(|one| {

@@ -45,7 +45,7 @@ impl Silent {
     }
 }
 
-/// One request on a fresh connection: the whole answer; none when whoever had the connection is killed.
+/// One request on a fresh connection: the whole answer; none when the process that had the connection is killed.
 fn fetch(address: SocketAddr) -> String {
     let mut client = TcpStream::connect_timeout(&address, DEADLINE).expect("the connection is queued at least");
     client.set_read_timeout(Some(DEADLINE)).expect("timeout");

@@ -57,7 +57,7 @@ fn both_sides_of_a_tunnel_have_tcp_keep_alive_over_reloads_too() {
     assert_timers(&client, &upstream, NONE);
 }
 
-/// A listening socket with room for one connection that nobody has accepted.
+/// A listening socket with room for one connection that is not accepted.
 fn short_queue(path: &Path) -> UnixListener {
     let server = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
     server.bind(&SockAddr::unix(path).expect("a path")).expect("bind");

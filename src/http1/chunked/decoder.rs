@@ -64,7 +64,7 @@ impl Decoder {
     }
 
     /// Takes the first `len` bytes off the buffer, and the payload of the small chunks that follow: each piece costs
-    /// whoever passes it on as much as a large one.
+    /// its receiver as much as a large one.
     fn merge(&mut self, buffer: &mut BytesMut, len: usize) -> Bytes {
         let (mut merged, mut at) = (len, len);
         while at < buffer.len() {

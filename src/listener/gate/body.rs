@@ -160,7 +160,7 @@ impl Gate {
                 (Departure::None, _) => {}
                 (Departure::Finished { unread }, Position::Body(Rest::Length(left))) if unread < *left => {
                     self.client.left();
-                    return Poll::Pending; // whoever polls hyper looks for it
+                    return Poll::Pending; // the caller that polls hyper looks for it
                 }
                 (Departure::Finished { .. }, _) => self.departing = true, // the poller has no more news than that
                 (Departure::Gone, _) => {

@@ -1,6 +1,6 @@
 //! Lines on standard error, for where there is no journal.
 //!
-//! Standard error may be a pipe that is read slowly or not at all, and whoever started the proxy may share it, so it
+//! Standard error may be a pipe that is read slowly or not at all, and the shell that started the proxy may share it, so it
 //! stays blocking: a wait for room comes before each write. `std::io::stderr` would be locked for as long as a write
 //! lasts, and a panic message on another thread would wait for it.
 

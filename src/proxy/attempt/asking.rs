@@ -8,7 +8,8 @@ use http::StatusCode;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::{Answer, LOOK, Lent, PoolOf, can_repeat, fault};
+use super::lent::Lent;
+use super::{Answer, LOOK, PoolOf, can_repeat, fault};
 use crate::http1::encode;
 use crate::http1::response::{Asked, ResponseFault, ResponseHead};
 use crate::http1::upgrade;

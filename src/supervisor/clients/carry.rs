@@ -35,7 +35,7 @@ struct CarriedClient {
     channel: RawFd,
     #[serde(with = "moment::optional")]
     until: Option<Instant>,
-    /// With a supervisor of 0.1 nobody else can connect.
+    /// With a supervisor of 0.1 no other user can connect.
     #[serde(default = "yes")]
     may_change: bool,
 }

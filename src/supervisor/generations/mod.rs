@@ -255,7 +255,7 @@ impl Generations {
         let until = self.now
             + match purpose {
                 Purpose::First | Purpose::Reload => whole,
-                // nobody is served meanwhile, and it reads no file: if it hangs, another one may not
+                // no client is served meanwhile, and it reads no file: if it hangs, another one may not
                 Purpose::Respawn => whole.min(RESPAWN_TIMEOUT.max(self.slowest_start * 3)),
             };
         self.list.push(Generation::new(self.last_number, purpose, self.now, until));
