@@ -210,9 +210,9 @@ impl<W: Way> hyper::service::Service<Request<Incoming>> for Serving<W> {
     }
 }
 
-/// Request bodies move in pieces up to this size, one of which is held when the server takes no more; and so much of a
-/// response is gathered before it must be written.
-const CHUNK: usize = 32 * 1024;
+/// Bodies move in pieces up to this size while their receiver takes them, and so much of a response is gathered before it
+/// must be written.
+const CHUNK: usize = 256 * 1024;
 
 /// hyper without its own clocks and limits: the gate has them, and responses come with their `Date`. Half-closed
 /// connections look open to hyper, so that it goes on asking the gate whether the client is there.

@@ -355,6 +355,7 @@ async fn send_rest(mut upload: Upload, stream: Rc<Stream>, sent: Rc<Cell<Sent>>,
             Err(_) => Going::Broken,
         };
         client.hold_body(going == Going::Server);
+        client.note_server_room(upload.has_room());
         sent.set(Sent { received: upload.received(), going });
         match going {
             Going::Client | Going::Server => return Poll::Pending,

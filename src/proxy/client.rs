@@ -56,6 +56,8 @@ pub struct Client {
     taking: Cell<Taking>,
     /// The server does not take the request body for now, so no more of it is to be read.
     holds_body: Cell<bool>,
+    /// The server has room for much more of it, so that it may be read in large pieces.
+    server_has_room: Cell<bool>,
     /// The client left while nothing of its body was being read.
     gone: Cell<bool>,
     /// The head that the gate let through last, for the exchange that opens with it.
@@ -147,6 +149,7 @@ impl Client {
             awaits_flush: Cell::new(false),
             taking: Cell::default(),
             holds_body: Cell::new(false),
+            server_has_room: Cell::new(false),
             gone: Cell::new(false),
             head: Cell::new(None),
             fields: Cell::default(),
@@ -246,6 +249,7 @@ impl Client {
         self.closed.set(now);
         self.flushed.set(false);
         self.hold_body(false);
+        self.note_server_room(false);
     }
 
     /// When it was accepted, by whichever generation.
@@ -301,6 +305,16 @@ impl Client {
         if self.holds_body.replace(hold) && !hold {
             self.alarm.wake(); // the gate has not looked for more of it
         }
+    }
+
+    /// Whether the server has room for much more of the request body. Until that is known it is read in small pieces.
+    pub(super) fn note_server_room(&self, much: bool) {
+        self.server_has_room.set(much);
+    }
+
+    /// Whether the request body may be read in large pieces.
+    pub(crate) fn server_has_room(&self) -> bool {
+        self.server_has_room.get()
     }
 
     /// Whether more of the request body is to be read.

@@ -20,6 +20,11 @@ use crate::net::Stream;
 const REPLAY: usize = 64 * 1024;
 /// What is shorter is copied, when it has to wait, rather than kept in a large buffer.
 const SMALL: usize = 16 * 1024;
+/// A server with room for so many bytes may be sent large pieces: hyper goes on with buffers of the size of the last
+/// few reads, so its reads have to become small well before the server takes nothing.
+const MUCH: usize = 512 * 1024;
+/// Bytes that such a server takes before it is looked at whether it still has the room.
+const LOOK_EVERY: usize = 128 * 1024;
 
 /// The body of one request.
 pub struct Upload {
@@ -36,6 +41,13 @@ pub struct Upload {
     started: bool,
     /// The client was asked for it: a client that waits for `100 Continue` has got it.
     asked_for: bool,
+    /// The server of this attempt has room for much more.
+    roomy: bool,
+    /// Bytes that it took since it was last looked at.
+    taken: usize,
+    /// The piece that came last, held until the next one while the server may soon take nothing: hyper uses a buffer
+    /// again, however large it is, once nothing holds a piece of it, and gets smaller ones only when it needs new ones.
+    last: Bytes,
 }
 
 /// What is held of a body.
@@ -98,7 +110,19 @@ impl Upload {
             Framing::Length(length) if length > REPLAY as u64 => Store::passing([]),
             _ => Store::Whole { bytes: Vec::new(), sent: 0 },
         };
-        Self { body, chunked, limit, received: 0, ended, store, started: false, asked_for: false }
+        Self {
+            body,
+            chunked,
+            limit,
+            received: 0,
+            ended,
+            store,
+            started: false,
+            asked_for: false,
+            roomy: false,
+            taken: 0,
+            last: Bytes::new(),
+        }
     }
 
     /// Bytes that came from the client.
@@ -127,7 +151,7 @@ impl Upload {
 
     /// Starts again from the first byte, for the next attempt.
     pub fn rewind(&mut self) {
-        self.started = false;
+        (self.started, self.roomy, self.taken) = (false, false, 0);
         if let Store::Whole { sent, .. } = &mut self.store {
             *sent = 0;
         }
@@ -137,6 +161,12 @@ impl Upload {
     #[must_use]
     pub fn is_started(&self) -> bool {
         self.started
+    }
+
+    /// Whether the server has room for much more of it, so that large pieces of it may be read.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.roomy
     }
 
     /// Sends what there is. `progress` is set when a byte went out.
@@ -152,10 +182,14 @@ impl Upload {
         loop {
             if self.store.has_pending() {
                 match self.store.poll_write(cx, stream) {
-                    Poll::Ready(Ok(())) => (self.started, *progress) = (true, true),
+                    Poll::Ready(Ok(written)) => {
+                        (self.started, *progress) = (true, true);
+                        self.took(stream, written);
+                    }
                     Poll::Ready(Err(fault)) => return Err(UploadError::Server(fault)),
                     Poll::Pending => {
                         self.store.settle();
+                        self.last = Bytes::new();
                         return Ok(Waiting::Server);
                     }
                 }
@@ -174,6 +208,14 @@ impl Upload {
         }
     }
 
+    /// Looks now and then whether the server has room: a body that is kept whole need not know.
+    fn took(&mut self, stream: &Stream, written: usize) {
+        self.taken += written;
+        if !self.can_replay() && (!self.roomy || self.taken >= LOOK_EVERY) {
+            (self.roomy, self.taken) = (stream.has_room_for(MUCH), 0);
+        }
+    }
+
     fn take(&mut self, frame: http_body::Frame<Bytes>) -> Result<(), UploadError> {
         match frame.into_data() {
             Ok(data) => {
@@ -182,6 +224,8 @@ impl Upload {
                     return Err(UploadError::TooLarge { limit: self.limit });
                 }
                 if !data.is_empty() {
+                    let is_held = !self.roomy && !self.can_replay();
+                    self.last = if is_held { data.clone() } else { Bytes::new() };
                     self.push_data(data);
                 }
             }
@@ -265,7 +309,7 @@ impl Store {
         }
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<()>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<usize>> {
         loop {
             std::task::ready!(stream.poll_write_ready(cx))?;
             let written = match self {
@@ -284,7 +328,7 @@ impl Store {
                 Err(fault) => return Poll::Ready(Err(fault)),
                 Ok(written) => {
                     self.consume(written);
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(Ok(written));
                 }
             }
         }

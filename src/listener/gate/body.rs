@@ -19,11 +19,26 @@ use crate::proxy::client::Trouble;
 /// The head of a chunk whose size is not known yet. Zeros before a size say nothing (RFC 9112 §7.1).
 const NO_CHUNK: &[u8] = b"00000000\r\n";
 
+/// Most that is read at once for a server that may soon take nothing. hyper makes its next buffer half as large after two
+/// reads below half of it, so below this size it stays at 32 KiB.
+const CAREFUL: usize = 32 * 1024 - 1;
+
 impl Gate {
     pub(super) fn poll_body(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.client.holds_body() {
             return self.poll_departure(cx);
         }
+        if self.client.server_has_room() || buffer.remaining() <= CAREFUL {
+            return self.poll_body_into(cx, buffer);
+        }
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(CAREFUL));
+        let polled = self.poll_body_into(cx, &mut part);
+        let len = part.filled().len();
+        buffer.advance(len);
+        polled
+    }
+
+    fn poll_body_into(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.position {
             Position::Body(Rest::Broken(fault)) => Poll::Ready(Err(self.broken(fault))),
             Position::Body(Rest::Chunked(_)) => self.poll_chunk(cx, buffer),

@@ -76,6 +76,7 @@ impl Asking<'_> {
             exchange.bytes_in = upload.received(); // whenever it ends, by whatever it is cut
             let waiting = waiting.map_err(|fault| AskError::Client(fault.into()))?;
             exchange.client.hold_body(waiting == Waiting::Server);
+            exchange.client.note_server_room(upload.has_room());
             if progress {
                 self.since = Some(Instant::now());
             }
