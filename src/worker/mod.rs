@@ -42,7 +42,7 @@ pub fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         match Link::from_stdin() {
             Ok(link) => lifecycle::run(link).await,
             Err(fault) => {
@@ -50,7 +50,10 @@ pub fn run() -> ExitCode {
                 ExitCode::FAILURE
             }
         }
-    })
+    });
+    // dropped, it would wait for getaddrinfo(3), which asks a silent DNS server for 10 s, and a restart would wait too
+    runtime.shutdown_background();
+    code
 }
 
 /// Takes as many open files as the service may have; a terminal starts programs with far fewer.

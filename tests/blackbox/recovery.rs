@@ -141,6 +141,24 @@ fn with_the_journal_and_dns_silent_and_a_check_hanging_reload_crashes_and_restar
 }
 
 #[test]
+fn no_process_waits_at_its_end_for_the_answer_of_dns() {
+    let Some(names) = Names::new() else { return };
+    let (listening, _) = socket();
+    let config = "[site.\"*\"]\nto = [\"nowhere.test:80\"]\n[drain]\nstop_timeout = \"1h\"\ntimeout = \"1h\"\n";
+    let run = Run::new(config).socket("http", listening).names(&names);
+    names.fall_silent();
+    let mut service = run.start();
+    run.wait_log("no answer within"); // and the question stays open
+    service.reload_anyway();
+    wait_for("the end of the first worker", || (service.workers().len() == 1).then_some(()));
+    service.signal(Signal::TERM);
+    let began = Instant::now();
+    assert_eq!(service.ended().code(), Some(0));
+    // the supervisor kills a worker that lingers, 10 s later
+    assert!(began.elapsed() < Duration::from_secs(8), "the worker was killed after {:?}", began.elapsed());
+}
+
+#[test]
 fn neither_a_full_standard_error_nor_a_service_manager_that_does_not_listen_is_waited_for() {
     let (_reader, writer) = std::io::pipe().expect("a pipe");
     rustix::io::ioctl_fionbio(&writer, true).expect("nonblocking");
