@@ -126,7 +126,7 @@ fn a_client_of_a_service_that_cannot_start_waits_until_it_can(release: Release) 
 
 // Everything that the service asks for, silent at once. How long the first client waits after each blow is printed: no
 // more than 1 s where there is a CPU for it. Up to half of that is systemd: a service that does nothing but accept takes
-// 0.35 to 0.45 s to be back after a kill, and 0.2 s after a restart. The bound of the fact is far above what a busy
+// 0.35 to 0.45 s to be back after a kill, and 0.1 s after a restart. The bound of the fact is far above what a busy
 // machine adds, and below what any wait for DNS or the journal takes.
 fn with_journald_dns_and_a_check_silent_at_once_no_reload_kill_or_restart_refuses_a_client(release: Release) {
     let machine = farm::machine(release);
