@@ -46,8 +46,8 @@ pub(super) struct Stay {
     until: Instant,
     /// Whether `until` takes the drain into account.
     is_draining: bool,
-    /// Where other threads find it.
-    entry: Option<Entry>,
+    /// Where other threads find it. Boxed: a task is allocated in steps of 128 bytes, and this would cost one.
+    entry: Option<Box<Entry>>,
 }
 
 impl Stay {
@@ -71,7 +71,7 @@ impl Stay {
     ) -> Poll<Unparked> {
         let Poll::Ready(unparked) = self.poll_happening(thread, client, stream, cx) else {
             if self.entry.is_none() {
-                self.entry = Some(thread.parked.enter(client));
+                self.entry = Some(Box::new(thread.parked.enter(client)));
                 enters();
             }
             return Poll::Pending;

@@ -74,7 +74,7 @@ pub struct Client {
 #[derive(Clone, Copy, Debug, Default)]
 struct Taking {
     /// Bytes of the response that it took since it was last looked at whether it has room.
-    taken: usize,
+    taken: u32,
     /// It may not have room for as much as is read at once from a server.
     scarce: bool,
     /// It has none at all.
@@ -84,9 +84,9 @@ struct Taking {
 }
 
 /// Bytes that a client takes before it is looked at whether it has room for more: smaller responses need not know.
-const LOOK_EVERY: usize = 80 * 1024;
+const LOOK_EVERY: u32 = 80 * 1024;
 /// The same for one that had too little.
-const LOOK_EVERY_SCARCE: usize = 16 * 1024;
+const LOOK_EVERY_SCARCE: u32 = 16 * 1024;
 
 /// What ends a connection, and the exchange open on it, before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,7 +273,7 @@ impl Client {
     pub(crate) fn took(&self, bytes: usize, has_room: impl FnOnce() -> bool) {
         let mut taking = self.taking.get();
         taking.blocked = false;
-        taking.taken += bytes;
+        taking.taken = taking.taken.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         if taking.taken >= if taking.scarce { LOOK_EVERY_SCARCE } else { LOOK_EVERY } {
             (taking.taken, taking.scarce) = (0, !has_room());
         }

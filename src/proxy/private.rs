@@ -11,6 +11,7 @@
 
 use std::rc::Rc;
 
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::client::Client;
@@ -25,9 +26,9 @@ use crate::upstream::connection::Connection;
 /// bound one client could hold a descriptor for each site.
 const MOST: usize = 4;
 
-/// The private connections of one client connection, at most one for each pool.
+/// The private connections of one client connection, at most one for each pool. Most clients have none, so it is one word.
 #[derive(Default)]
-pub struct Private(Vec<OfPool>);
+pub struct Private(Option<Box<SmallVec<[OfPool; 1]>>>);
 
 struct OfPool {
     pool: usize,
@@ -51,9 +52,13 @@ pub(super) enum Found {
 }
 
 impl Private {
+    fn all(&mut self) -> &mut [OfPool] {
+        self.0.as_deref_mut().map_or(&mut [], |all| all.as_mut_slice())
+    }
+
     /// Takes the connection to a server of this pool, for a request.
     pub(super) fn take(&mut self, pool: usize) -> Found {
-        let Some(of_pool) = self.0.iter_mut().find(|of_pool| of_pool.pool == pool) else { return Found::Nothing };
+        let Some(of_pool) = self.all().iter_mut().find(|of_pool| of_pool.pool == pool) else { return Found::Nothing };
         match of_pool.kept.take() {
             Some(Kept { mut connection, since }) if connection.is_fresh_now() => {
                 connection.reuse(since);
@@ -65,16 +70,17 @@ impl Private {
 
     /// A connection to this server has become private, and is in use.
     pub(super) fn begin(&mut self, pool: usize, server: usize) {
-        self.0.retain(|of_pool| of_pool.pool != pool);
-        if self.0.len() == MOST {
-            self.0.remove(0);
+        let all = self.0.get_or_insert_default();
+        all.retain(|of_pool| of_pool.pool != pool);
+        if all.len() == MOST {
+            all.remove(0);
         }
-        self.0.push(OfPool { pool, server, kept: None });
+        all.push(OfPool { pool, server, kept: None });
     }
 
     /// Keeps the connection for the next request to this pool.
     pub(super) fn keep(&mut self, pool: usize, server: usize, connection: Box<Connection>, since: Instant) {
-        let of_pool = self.0.iter_mut().find(|of_pool| (of_pool.pool, of_pool.server) == (pool, server));
+        let of_pool = self.all().iter_mut().find(|of_pool| (of_pool.pool, of_pool.server) == (pool, server));
         if let Some(of_pool) = of_pool {
             of_pool.kept = Some(Kept { connection, since });
         }
@@ -82,12 +88,12 @@ impl Private {
 
     /// Closes those that are kept.
     pub(super) fn close(&mut self) {
-        self.0.iter_mut().for_each(|of_pool| of_pool.kept = None);
+        self.all().iter_mut().for_each(|of_pool| of_pool.kept = None);
     }
 
     /// Whether another generation can take all that are kept.
     pub(super) fn is_in(&self, reach: &Reach) -> bool {
-        let mut kept = self.0.iter().filter(|of_pool| of_pool.kept.is_some());
+        let mut kept = self.0.iter().flat_map(|all| all.iter()).filter(|of_pool| of_pool.kept.is_some());
         kept.all(|of_pool| reach.has_private(of_pool.pool, of_pool.server))
     }
 
@@ -99,7 +105,7 @@ impl Private {
             let (pool, server) = (name.clone(), servers.get(server)?.clone());
             Some(PrivateParcel { socket: socket_of(socket).ok()?, pool, server })
         };
-        std::mem::take(&mut self.0).into_iter().filter_map(parcel).collect()
+        self.0.take().into_iter().flat_map(|all| *all).filter_map(parcel).collect()
     }
 
     /// Goes on with those of another generation. What cannot be used here is lost.

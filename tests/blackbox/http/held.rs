@@ -13,7 +13,7 @@ const CLIENTS: usize = 32;
 /// Most that each may have the worker hold, in bytes, and what the allocator may take of the kernel at once besides: with
 /// huge pages that is two megabytes at a time.
 const MOST: u64 = 64 * 1024;
-const SPARE: u64 = 4 << 20;
+const SPARE: u64 = 8 << 20;
 /// Most that the kernel is given for one connection before it takes no more.
 const ENOUGH: usize = 64 << 20;
 
