@@ -13,7 +13,9 @@ const CLIENTS: usize = 32;
 /// Most that each may have the worker hold, in bytes, and what the allocator may take of the kernel at once besides: with
 /// huge pages that is two megabytes at a time.
 const MOST: u64 = 64 * 1024;
-const SPARE: u64 = 8 << 20;
+const SPARE: u64 = 4 << 20;
+/// The same for uploads: 6.8 MB were seen for all, and 21 MB where the proxy reads on.
+const SPARE_OF_UPLOADS: u64 = 8 << 20;
 /// Most that the kernel is given for one connection before it takes no more.
 const ENOUGH: usize = 64 << 20;
 
@@ -102,7 +104,7 @@ fn uploads_that_the_server_does_not_read_hold_little_and_end_with_their_clients(
     let before = proxy.memory();
     let held: Vec<_> = (0..CLIENTS).map(|_| start()).collect();
     let all = proxy.memory().saturating_sub(before);
-    assert!(all <= MOST * CLIENTS as u64 + SPARE, "{all} bytes for {CLIENTS}");
+    assert!(all <= MOST * CLIENTS as u64 + SPARE_OF_UPLOADS, "{all} bytes for {CLIENTS}");
     for (client, asked) in held.into_iter().chain(warm) {
         assert!(!is_reset(&asked));
         client.reset();
