@@ -17,10 +17,10 @@ use tokio::time::Instant;
 pub enum Stage {
     /// Accepts and serves.
     Serving,
-    /// Accepts nothing and serves what it has, because it may have to accept again.
+    /// Accepts nothing and serves what it has. It may have to accept again.
     Parked,
-    /// Accepts nothing, and every connection moves to another generation once its exchange is done. Where that cannot
-    /// be, the next response says that it is the last; an idle connection stays until the deadline, since its next
+    /// Accepts nothing, and every connection moves to another generation once its exchange is done. Where it cannot
+    /// move, the next response says `Connection: close`; an idle connection stays until the deadline, since its next
     /// request may be on its way.
     Draining(Draining),
     /// The deadline has passed: everything that is still open is cut.
@@ -32,13 +32,13 @@ pub enum Stage {
 pub struct Draining {
     /// When the drain began.
     pub began: Instant,
-    /// When what is left is cut.
+    /// When the connections that are left are cut.
     pub deadline: Instant,
-    /// Over which time from the beginning the last responses are spread: clients that were told all at once would all
-    /// come back at once.
+    /// The time over which the last responses are spread: clients that were told all at once would all reconnect at
+    /// once.
     pub spread: Duration,
     /// How long an idle connection is kept open for its next request. After a reload that is the whole time until the
-    /// deadline; at a stop it is short, because nobody accepts new connections meanwhile.
+    /// deadline; at a stop it is short, because no process accepts new connections meanwhile.
     pub idle: Duration,
 }
 
@@ -70,7 +70,7 @@ impl Drain {
         }
     }
 
-    /// Whether connections are to be let go.
+    /// Whether connections must be let go.
     #[must_use]
     pub fn is_ending(&self) -> bool {
         matches!(self.0.get(), Stage::Draining(_) | Stage::Cut)

@@ -23,7 +23,7 @@ pub mod upstream;
 pub mod wheel;
 pub mod worker;
 
-/// The version that the program says of itself: the package's when it was built for one, else the crate's.
+/// The version that the program reports: the package's when it was built for one, else the crate's.
 pub const VERSION: &str = match option_env!("SEGUE_VERSION") {
     Some(version) => version,
     None => env!("CARGO_PKG_VERSION"),

@@ -29,10 +29,10 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
-/// How far the other end of a connection has gone, whether what it sent was read or not.
+/// Whether the other end has ended its side, independent of what was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
-    /// It is there.
+    /// It has not.
     None,
     /// It has closed its sending side, after the bytes that are unread.
     Finished {
@@ -52,16 +52,16 @@ macro_rules! each {
     };
 }
 
-/// Questions of the kernel in a row to which nothing is answered, after which a connection is over.
+/// Keep-alive probes in a row without an answer, after which a connection has ended.
 const PROBES: u32 = 4;
 
-/// Has the kernel ask the other end of a TCP connection whether it is still there, once it has been silent for `after`, and
-/// [`PROBES`] times in as long again (tcp(7), `TCP_KEEPIDLE`); none for never. The connections that a listening socket
-/// accepts begin as it is. `TCP_USER_TIMEOUT` stays as it is: it ends a connection, too, whose other end is there and reads
-/// nothing for a while.
+/// Sets TCP keep-alive: the kernel probes the other end once it has been silent for `after`, and [`PROBES`] times in
+/// as long again (tcp(7), `TCP_KEEPIDLE`); none switches it off. Accepted connections inherit it from the listening
+/// socket. `TCP_USER_TIMEOUT` is not set: it would also end a connection whose other end is there and does not read
+/// for a while.
 ///
 /// # Errors
-/// Whatever `setsockopt(2)` says; on a unix socket nothing is done.
+/// The error of `setsockopt(2)`; on a unix socket nothing is done.
 pub fn keep_alive(socket: &impl AsFd, after: Option<Duration>) -> io::Result<()> {
     match rustix::net::sockopt::socket_domain(socket)? {
         rustix::net::AddressFamily::UNIX => Ok(()),
@@ -82,11 +82,11 @@ fn set_keep_alive(socket: &impl AsFd, after: Option<Duration>) -> io::Result<()>
 const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(32_767);
 
 impl Stream {
-    /// Opens a connection. The caller owns the deadline: a unix socket whose queue is full is waited for, as TCP does by
-    /// itself.
+    /// Opens a connection. The caller owns the deadline: this waits for room in the full queue of a unix socket, as
+    /// the kernel does for TCP.
     ///
     /// # Errors
-    /// Whatever `connect(2)` says.
+    /// The error of `connect(2)`.
     pub async fn connect(address: &Address) -> io::Result<Self> {
         match address {
             Address::Ip(address) => {
@@ -120,7 +120,7 @@ impl Stream {
         }
     }
 
-    /// Registers the socket anew: the poller tells again what it has told already.
+    /// Registers the socket anew: the poller then reports again what it has reported already.
     ///
     /// # Errors
     /// When the runtime is gone.
@@ -128,7 +128,7 @@ impl Stream {
         Self::from_fd(self.into_fd()?)
     }
 
-    /// Our end's address and port, as a client of HTTP would write them; a unix socket is on this host.
+    /// The local address and port, as HTTP writes them; for a unix socket, `localhost`.
     #[must_use]
     pub fn reached_at(&self) -> String {
         let address = match self {
@@ -168,44 +168,45 @@ impl Stream {
     /// Reads what is there. `WouldBlock` when nothing is; 0 is the end.
     ///
     /// # Errors
-    /// Whatever `recv(2)` says.
+    /// The error of `recv(2)`.
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         each!(self, socket => socket.try_read(buffer))
     }
 
-    /// Whether the kernel holds neither bytes nor an end nor an error, whatever the poller knows of it.
+    /// Whether the kernel holds neither bytes nor an end nor an error. The poller is not asked.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         matches!(rustix::net::recv(self.as_fd(), &mut [0; 1], flags), Err(Errno::AGAIN))
     }
 
-    /// Whether the kernel has room to take `bytes` of them at once and some to spare. Costs a system call.
+    /// Whether the kernel has room for all of `bytes` and some to spare. Costs a system call.
     #[must_use]
     pub fn has_room_for(&self, bytes: usize) -> bool {
         sys::send_room(self.as_fd()).is_ok_and(|room| room >= 2 * bytes)
     }
 
-    /// Forgets that there is something to read, so that [`Stream::poll_read_ready`] tells of news alone. What is there
-    /// already is read with [`Stream::recv`] from then on, until that says `WouldBlock`.
+    /// Clears the read readiness, so that [`Stream::poll_read_ready`] reports only what comes later. The caller must
+    /// read what is there already with [`Stream::recv`], until that returns `WouldBlock`.
     pub fn forget_readable(&self) {
         let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
         let _ = each!(self, socket => socket.try_io(tokio::io::Interest::READABLE, nothing));
     }
 
-    /// Reads what is there, whatever the poller knows of it.
+    /// Reads what is there. The poller is not asked.
     ///
     /// # Errors
-    /// Whatever `recv(2)` says, `WouldBlock` when nothing is there.
+    /// The error of `recv(2)`, `WouldBlock` when nothing is there.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(rustix::net::recv(self, buffer, RecvFlags::DONTWAIT)?.0)
     }
 
-    /// How far the other end has gone, asked of the kernel.
+    /// Asks the kernel whether the other end has ended its side.
     #[must_use]
     pub fn departure(&self) -> Departure {
         let mut polled = [PollFd::new(self, PollFlags::RDHUP)];
-        let _ = rustix::event::poll(&mut polled, Some(&Timespec::default())); // a failure says nothing of the socket
+        // a failure says nothing about the socket
+        let _ = rustix::event::poll(&mut polled, Some(&Timespec::default()));
         let told = polled[0].revents();
         if told.intersects(PollFlags::HUP | PollFlags::ERR) {
             return Departure::Gone;
@@ -224,7 +225,7 @@ impl Stream {
         let room = buffer.capacity() - buffer.len();
         let read = each!(self, socket => socket.try_read_buf(buffer))?;
         if 0 < read && read < room {
-            // a short read emptied the socket: forget its readiness, which saves the read that would say so
+            // a short read emptied the socket: clearing its readiness saves the read that would return EAGAIN
             let emptied = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
             let _ = each!(self, socket => socket.try_io(tokio::io::Interest::READABLE, emptied));
         }
@@ -234,7 +235,7 @@ impl Stream {
     /// Writes what fits. `WouldBlock` when nothing does.
     ///
     /// # Errors
-    /// Whatever `send(2)` says.
+    /// The error of `send(2)`.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         each!(self, socket => socket.try_write(bytes))
     }
@@ -242,7 +243,7 @@ impl Stream {
     /// Writes what fits of several slices. `WouldBlock` when nothing does.
     ///
     /// # Errors
-    /// Whatever `writev(2)` says.
+    /// The error of `writev(2)`.
     pub fn try_write_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
         each!(self, socket => socket.try_write_vectored(slices))
     }
@@ -250,7 +251,7 @@ impl Stream {
     /// Reads into the spare capacity of `buffer`, waiting for readiness.
     ///
     /// # Errors
-    /// Whatever `recv(2)` says.
+    /// The error of `recv(2)`.
     pub fn poll_read_into(&self, cx: &mut Context<'_>, buffer: &mut bytes::BytesMut) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.poll_read_ready(cx))?;
@@ -264,7 +265,7 @@ impl Stream {
     /// Writes some of `bytes`, waiting for readiness.
     ///
     /// # Errors
-    /// Whatever `send(2)` says.
+    /// The error of `send(2)`.
     pub fn poll_write_some(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.poll_write_ready(cx))?;
@@ -278,15 +279,15 @@ impl Stream {
     /// Sends FIN: nothing more will be written.
     ///
     /// # Errors
-    /// Whatever `shutdown(2)` says, `ENOTCONN` among it.
+    /// The error of `shutdown(2)`, including `ENOTCONN`.
     pub fn finish_writing(&self) -> io::Result<()> {
         rustix::net::shutdown(self, rustix::net::Shutdown::Write).map_err(Into::into)
     }
 
-    /// The keep-alive of a connection that was not accepted here: see [`keep_alive`].
+    /// Sets keep-alive on a connection that was not accepted here: see [`keep_alive`].
     ///
     /// # Errors
-    /// Whatever `setsockopt(2)` says.
+    /// The error of `setsockopt(2)`.
     pub fn keep_alive(&self, after: Option<Duration>) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => set_keep_alive(socket, after),
@@ -294,16 +295,17 @@ impl Stream {
         }
     }
 
-    /// Has the socket end with a reset instead of FIN when it is dropped. What the kernel has not sent by then is lost.
+    /// Makes the socket end with a reset instead of FIN when it is dropped. What the kernel has not sent by then is
+    /// lost.
     ///
     /// # Errors
-    /// Whatever `setsockopt(2)` says.
+    /// The error of `setsockopt(2)`.
     pub fn reset_on_close(&self) -> io::Result<()> {
         rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO)).map_err(Into::into)
     }
 }
 
-/// The pauses before a full queue is tried again: nothing tells when a place is free (`connect(2)`, `EAGAIN`).
+/// The pauses before a full queue is tried again: the kernel does not report a free place (`connect(2)`, `EAGAIN`).
 const FULL_QUEUE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
 
 /// A server that takes connections slower than they come has not refused them.
@@ -354,7 +356,7 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(())) // a socket keeps nothing back
+        Poll::Ready(Ok(())) // a socket has no buffer to flush
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,6 +1,5 @@
-//! What processes need of the kernel, and crates do not offer or not whole: signals as readable events, sockets that
-//! never block, descriptors in the poller, memory that outlives a process, an allocator. The only file with `unsafe` in
-//! it.
+//! Kernel interfaces that no crate offers, or not completely: signals as readable events, sockets that never block,
+//! descriptors in the poller, memory that outlives a process, an allocator. The only file with `unsafe` in it.
 
 #![allow(unsafe_code)]
 
@@ -19,18 +18,18 @@ use tokio::io::unix::AsyncFd;
 
 /// mimalloc as the program's allocator.
 ///
-/// What needs no more alignment than every block has takes the short way in; asking for an alignment costs several
-/// times as much, and the `mimalloc` crate always asks.
+/// The short path serves every alignment that each block has anyway; asking for an alignment costs several times as
+/// much, and the `mimalloc` crate always asks.
 #[derive(Debug)]
 pub struct Allocator;
 
-/// The alignment that mimalloc gives to a block without being asked: 16, or 8 to blocks below 16 bytes.
+/// The alignment of a block of mimalloc without a request: 16, or 8 for blocks below 16 bytes.
 fn is_natural(layout: Layout) -> bool {
     layout.align() <= 16 && layout.align() <= layout.size()
 }
 
 // SAFETY: mimalloc's functions keep the contract of malloc and free, and `is_natural` asks for an alignment wherever
-// a block would not have it by itself; a block may be freed and resized whichever way it was made.
+// a block would not have it by default; a block may be freed and resized by any of them.
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -75,12 +74,12 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// How many bytes more the kernel takes for a socket before it has to wait for the other end: the difference of what
-/// `SO_MEMINFO` says of its send buffer (`linux/sock_diag.h`). It counts what the kernel needs for the bytes, which is
-/// more than they are.
+/// How many bytes more the kernel takes for a socket before it has to wait for the other end: the free part of its
+/// send buffer in `SO_MEMINFO` (`linux/sock_diag.h`). The kernel counts its own overhead too, so this is less than
+/// the count of bytes that fit.
 ///
 /// # Errors
-/// Whatever `getsockopt(2)` says.
+/// The error of `getsockopt(2)`.
 pub fn send_room(socket: BorrowedFd<'_>) -> io::Result<usize> {
     const ALLOCATED: usize = 2;
     const LIMIT: usize = 3;
@@ -139,8 +138,8 @@ impl SharedNumbers {
         unsafe { self.numbers.add(index).as_ref() }
     }
 
-    /// The file that another process reads them from, in the byte order of the machine. What is written behind them
-    /// can be read there too.
+    /// The file from which another process reads them, in the byte order of the machine. Bytes that are written
+    /// behind them can be read there too.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
@@ -149,7 +148,7 @@ impl SharedNumbers {
 
 impl Drop for SharedNumbers {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new` with this size, and nobody has a reference any more.
+        // SAFETY: `new` mapped it with this size, and no reference is left.
         let _ = unsafe { libc::munmap(self.numbers.as_ptr().cast(), self.count * size_of::<AtomicU64>()) }; // cannot fail
     }
 }
@@ -166,7 +165,7 @@ impl Signals {
     /// block a signal is interrupted by it.
     ///
     /// # Errors
-    /// Whatever `signalfd(2)` says.
+    /// The error of `signalfd(2)`.
     pub fn open(signals: &[Signal]) -> io::Result<Self> {
         let set = block(signals)?;
         // SAFETY: `set` was filled by sigemptyset and sigaddset; -1 asks for a new descriptor.
@@ -174,15 +173,15 @@ impl Signals {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: signalfd just made this descriptor, and nobody else has it.
+        // SAFETY: signalfd just made this descriptor, and it has no other owner.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(Self { fd })
     }
 
-    /// The next signal that arrived, none when there is none.
+    /// The next signal that arrived, if any.
     ///
     /// # Errors
-    /// Whatever `read(2)` says but `EAGAIN`.
+    /// The error of `read(2)`, except `EAGAIN`.
     pub fn next(&self) -> io::Result<Option<Signal>> {
         let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
         let size = size_of::<libc::signalfd_siginfo>();
@@ -208,7 +207,7 @@ impl AsFd for Signals {
     }
 }
 
-/// Has the runtime of this thread watch `fd` for something to read.
+/// Registers `fd` with the runtime of this thread for read readiness.
 ///
 /// # Errors
 /// When the poller does not take it.
@@ -217,13 +216,13 @@ pub fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
 }
 
-/// Keeps every signal from having any effect on this thread and those that it starts later, but for those that say
-/// that the program is broken, and KILL and STOP. What others mean is for [`Signals`]. A limit that is hit (XFSZ, XCPU),
-/// a terminal (TSTP, TTIN, TTOU), a habit from nginx or HAProxy (QUIT, USR1, WINCH …) or a timer must not end or stop a
-/// process that serves.
+/// Blocks every signal for this thread and those that it starts later, except those that report a broken program, and
+/// KILL and STOP. [`Signals`] reads the ones with a meaning. A limit that is hit (XFSZ, XCPU), a terminal (TSTP,
+/// TTIN, TTOU), a habit from nginx or HAProxy (QUIT, USR1, WINCH …) or a timer must not end or stop a process that
+/// serves.
 ///
 /// # Errors
-/// Whatever `pthread_sigmask(3)` says.
+/// The error of `pthread_sigmask(3)`.
 pub fn ignore_signals() -> io::Result<()> {
     let mut set = MaybeUninit::uninit();
     // SAFETY: sigfillset initialises the set that it is given.
@@ -237,15 +236,15 @@ pub fn ignore_signals() -> io::Result<()> {
     block_set(&set)
 }
 
-/// What a process gets for a fault of its own, and ABRT, with which the supervisor ends a worker that hangs.
+/// The signals for a fault of the process itself, and ABRT, with which the supervisor ends a worker that hangs.
 const OF_FAULTS: [Signal; 7] =
     [Signal::ILL, Signal::TRAP, Signal::ABORT, Signal::BUS, Signal::FPE, Signal::SEGV, Signal::SYS];
 
-/// Asserts `O_NONBLOCK` on `socket`. The flag belongs to the socket itself, not to the descriptor: any unit that names
-/// the socket without `NonBlocking=yes` takes it away from everybody, so it is asserted again before each hand-over.
+/// Sets `O_NONBLOCK` on `socket`. The flag belongs to the socket itself, not to the descriptor: any unit that names
+/// the socket without `NonBlocking=yes` clears it for all holders, so it is set again before each hand-over.
 ///
 /// # Errors
-/// Whatever `fcntl(2)` says.
+/// The error of `fcntl(2)`.
 pub fn never_block(socket: impl AsFd) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(&socket)?;
     if !flags.contains(rustix::fs::OFlags::NONBLOCK) {
@@ -254,11 +253,11 @@ pub fn never_block(socket: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Goes on as another program: execv(2) with the environment of this one. Returns only when that fails, and then nothing
-/// changed.
+/// Continues as another program: execv(2) with the environment of this one. Returns only when that fails, and then
+/// nothing has changed.
 ///
-/// `std` has the same, but gives this process the signal mask and the handlers of a new one first: a signal that comes
-/// then kills it.
+/// `std` has the same, but first gives this process the signal mask and the handlers of a new one: a signal that
+/// comes then kills it.
 pub fn execute(program: &CStr, arguments: &[CString]) -> io::Error {
     let pointers: Vec<_> = arguments.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect();
     // SAFETY: `program` and each of `arguments` end with a nul, and the list of them with a null pointer.
@@ -266,11 +265,11 @@ pub fn execute(program: &CStr, arguments: &[CString]) -> io::Error {
     io::Error::last_os_error()
 }
 
-/// The descriptor `number` that the program before left open when it went on as this one; it is closed on exec from now
-/// on.
+/// The descriptor `number` that the program before left open when it continued as this one; it is closed on exec from
+/// now on.
 ///
 /// # Errors
-/// When there is none, or it is closed on exec: then it was opened here, or was taken before.
+/// When there is none, or it is closed on exec: then this program opened it, or has taken it before.
 pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: asks for the flags of whatever has the number.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
@@ -280,8 +279,8 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     if number <= libc::STDERR_FILENO || flags & libc::FD_CLOEXEC != 0 {
         return Err(io::Error::other("not a descriptor that the program before left open"));
     }
-    // SAFETY: whatever this program opens is closed on exec from the start, so nobody here owns the descriptor; and it
-    // cannot be taken twice, for the same reason.
+    // SAFETY: every descriptor that this program opens is closed on exec from the start, so this one has no owner
+    // here; and it cannot be taken twice, for the same reason.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
     Ok(fd)

@@ -1,11 +1,11 @@
 //! Coarse deadlines for one thread: a slot for each 16 ms, visited only when a deadline is filed in it.
 //!
-//! A deadline on the way of a request is moved several times a millisecond and almost never met. So moving it is
-//! one store ([`Alarm::set`]); the wheel finds out that it moved when the old slot comes round, and files it again.
+//! A deadline on the request path is moved several times a millisecond and rarely passes. So moving it is one store
+//! ([`Alarm::set`]); the wheel notices the move when the old slot comes round, and files it again.
 //!
-//! Deadlines within the next two seconds are filed by their tick, later ones by the two seconds that they are in, out
-//! of which they are filed by tick once that time comes: a connection that is idle for a minute is visited twice, not
-//! thirty times. An alarm that is dropped takes its filing along: short connections leave nothing behind.
+//! Deadlines within the next two seconds are filed by their tick, later ones by the two seconds that they are in,
+//! from which they are filed by tick once that time comes: a connection that is idle for a minute is visited twice,
+//! not thirty times. Dropping an alarm removes it from its slot: short connections leave nothing behind.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -45,7 +45,7 @@ struct Entry {
     due: Cell<u64>,
     /// The tick at which its slot is visited; `NEVER` when it is in none.
     filed: Cell<u64>,
-    /// Its slot, and where it is in there.
+    /// Its slot, and its place in it.
     place: Cell<(usize, usize)>,
     waker: RefCell<Option<Waker>>,
 }
@@ -110,7 +110,7 @@ impl Wheel {
         }
     }
 
-    /// Ticks that have passed whole.
+    /// Whole ticks that have passed.
     fn now(&self) -> u64 {
         (self.started.elapsed().as_millis() / GRAIN.as_millis()) as u64
     }
@@ -178,7 +178,7 @@ impl Wheel {
         }
         let entries = std::mem::take(&mut self.slots.borrow_mut()[slot]);
         for entry in &entries {
-            entry.filed.set(NEVER); // of all of them, before any owner hears of it
+            entry.filed.set(NEVER); // for all of them, before any owner is woken
         }
         for entry in entries {
             match entry.due.get() {

@@ -1,7 +1,7 @@
 //! One end of a SOCK_SEQPACKET connection: a JSON message and its descriptors per packet.
 //!
-//! A message that would make a packet large travels in a [`Payload`] instead, and its packet says only so. Nothing
-//! here ever waits: the caller polls.
+//! A message that would make a packet large travels in a [`Payload`] instead, and its packet only says so. No call
+//! here blocks: the caller polls.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -37,7 +37,7 @@ pub enum Received<M> {
     End,
 }
 
-/// Why a message could not be sent or understood. The connection is of no use after it.
+/// Why a message could not be sent or understood. The connection must be closed after it.
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
     /// The socket failed, or its buffer is full because the other end reads nothing.
@@ -46,10 +46,10 @@ pub enum ChannelError {
     /// The socket failed.
     #[error("receiving a control message")]
     Receive(#[source] io::Error),
-    /// The message is of another shape: the other end speaks another version.
+    /// The message has another shape: the other end has another version.
     #[error("a control message that is not understood")]
     NotUnderstood(#[source] serde_json::Error),
-    /// The packet was longer than any that is sent, or descriptors were lost for want of a free one.
+    /// The packet was longer than any that is sent, or descriptors were lost because no descriptor was free.
     #[error("a control message arrived incomplete")]
     Incomplete,
 }
@@ -95,12 +95,12 @@ impl Channel {
     /// The next message.
     ///
     /// # Errors
-    /// See [`ChannelError`]; a full table of descriptors is among it.
+    /// See [`ChannelError`]; a full descriptor table is one of them.
     pub fn receive<M: DeserializeOwned>(&self) -> Result<Received<M>, ChannelError> {
         self.receive_at_most(payload::LARGEST)
     }
 
-    /// The same, when it has at most so many bytes.
+    /// The same, for a message of at most so many bytes.
     ///
     /// # Errors
     /// As above.
@@ -110,7 +110,7 @@ impl Channel {
             return Ok(Received::Nothing);
         };
         if length == 0 {
-            return Ok(Received::End); // nobody sends empty packets
+            return Ok(Received::End); // no process of Segue sends empty packets
         }
         packet.truncate(length);
         if packet == IN_PAYLOAD {
@@ -127,7 +127,7 @@ impl Channel {
         if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
             return Err(io::Error::other("more descriptors than one packet takes"));
         }
-        // a peer that is gone is an error here, not a signal
+        // a peer that exited must cause an error here, not a signal
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         rustix::io::retry_on_intr(|| {
             rustix::net::sendmsg(&self.socket, &[IoSlice::new(bytes)], &mut ancillary, flags)
@@ -140,7 +140,7 @@ impl Channel {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut received = receive(&self.socket, buffer, &mut ancillary);
         if matches!(received, Err(Errno::CONNRESET)) {
-            // a peer that died with messages unread; the kernel says so before what that peer itself has sent
+            // a peer died with messages unread; the kernel reports this before what that peer itself has sent
             received = receive(&self.socket, buffer, &mut ancillary);
         }
         let received = match received {
@@ -185,7 +185,7 @@ impl From<Channel> for OwnedFd {
 
 const LARGEST_INLINE: usize = 16 << 10;
 const SPACE: usize = rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS + 1));
-/// No JSON value; the message is in the last descriptor.
+/// The message is in the last descriptor; this is no JSON value.
 const IN_PAYLOAD: &[u8] = b"+";
 
 #[cfg(test)]

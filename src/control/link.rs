@@ -1,4 +1,4 @@
-//! One end of a channel, awaited. Everything on one thread.
+//! One end of a channel, for tasks of one thread.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,7 +14,7 @@ use super::channel::{Channel, ChannelError, Received};
 #[derive(Debug)]
 pub struct Link {
     channel: Channel,
-    /// The same socket, only to be told when something can be received or sent: no bytes pass here.
+    /// The same socket, registered only for readiness: no bytes pass here.
     readiness: UnixStream,
 }
 
@@ -30,18 +30,18 @@ impl Link {
         Ok(Self { channel, readiness })
     }
 
-    /// Says `word` with descriptors, at once.
+    /// Sends `word` with descriptors, at once.
     ///
     /// # Errors
-    /// When the other end is gone, or reads nothing any more.
+    /// When the other end closed, or does not read any more.
     pub fn say<M: Serialize>(&self, word: &M, with: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
         self.channel.send(word, with)
     }
 
-    /// Says `word` with descriptors, once there is room for it.
+    /// Sends `word` with descriptors, once there is room for it.
     ///
     /// # Errors
-    /// When the other end is gone.
+    /// When the other end closed.
     pub async fn send<M: Serialize>(&self, word: &M, with: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
         loop {
             self.readiness.writable().await.map_err(ChannelError::Send)?;
@@ -54,11 +54,10 @@ impl Link {
         }
     }
 
-    /// The next word of the other end with its descriptors; none when it is gone. Loses nothing when it is not awaited
-    /// to its end.
+    /// The next message of the other end with its descriptors; none when it closed. Cancel-safe.
     ///
     /// # Errors
-    /// When the word is not understood.
+    /// When the message is not understood.
     pub async fn hear<M: DeserializeOwned>(&self) -> Result<Option<(M, Vec<OwnedFd>)>, ChannelError> {
         loop {
             self.readiness.readable().await.map_err(ChannelError::Receive)?;
@@ -73,7 +72,7 @@ impl Link {
     /// Makes the runtime wait for the socket to change.
     fn not_now(&self, interest: Interest) {
         let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-        let _ = self.readiness.try_io(interest, nothing); // gives back what the closure gave
+        let _ = self.readiness.try_io(interest, nothing); // returns what the closure returned
     }
 }
 

@@ -1,4 +1,4 @@
-//! What supervisor and worker say to each other, in the order of a worker's life.
+//! The messages between supervisor and worker, in the order of a worker's life.
 //!
 //! ```text
 //! worker      Hello
@@ -7,7 +7,7 @@
 //! supervisor          Build                    or Stop, when the generation that serves is made of the same
 //! worker      Bind …                           for each address that needs a socket
 //! supervisor          Bound + socket, or BindFailed
-//! worker      Recall                           asks for what the generation before it knows
+//! worker      Recall                           asks for the state of the generation before it
 //! supervisor          State + memory           or without, when there is none
 //! worker      Refused, or Ready + sources
 //! supervisor          Serve
@@ -18,8 +18,8 @@
 //! worker      Finished                         and exits
 //! ```
 //! `Ping` is answered by `Pong` at any time, once every thread of the worker has answered; `Snapshot` by `Snapshot`
-//! with what the worker knows, for the next generation; one that serves says it unasked, too. `Unfit` comes at any time from one that finds that it cannot
-//! serve.
+//! with the worker's state, for the next generation; a worker that serves also sends it unasked. A worker that finds
+//! that it cannot serve sends `Unfit` at any time.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -50,11 +50,11 @@ pub enum ToWorker {
         /// What the kernel said, in words.
         reason: String,
     },
-    /// Send what the next generation should know.
+    /// Send the state for the next generation.
     Snapshot,
-    /// Answer to [`ToSupervisor::Recall`]: what the generation before knows, as the descriptor.
+    /// Answer to [`ToSupervisor::Recall`]: the state of the generation before, as the descriptor.
     State {
-        /// Why there is no descriptor, though there should be one; in words.
+        /// Why there is no descriptor, if one was expected; in words.
         missing: Option<String>,
     },
     /// Accept on every listener.
@@ -68,22 +68,22 @@ pub enum ToWorker {
     /// [`ToWorker::Drain`], and again while draining whenever another generation takes the connections; the last one
     /// counts.
     Heir {
-        /// Who gets them.
+        /// The generation that gets them.
         generation: u64,
     },
     /// The connections of another generation come over the link that is the descriptor, until its end.
     Inherit {
-        /// Whose they were.
+        /// The generation that they come from.
         generation: u64,
     },
     /// Finish or move what is open, then exit. Comes only to parked workers.
     Drain {
-        /// What is open after this time is cut; the worker's own `drain.timeout` when there is none.
+        /// What is open after this time is cut; the worker's own `drain.timeout` when absent.
         timeout: Option<Duration>,
     },
     /// The service ends: stop accepting, finish what is open, then exit.
     Stop {
-        /// What is open after this time is cut; the worker's own `drain.stop_timeout` when there is none.
+        /// What is open after this time is cut; the worker's own `drain.stop_timeout` when absent.
         timeout: Option<Duration>,
     },
     /// Answer once every thread has answered.
@@ -104,20 +104,21 @@ pub struct Start {
     pub sockets: usize,
     /// The directory for sockets and other files of this run.
     pub run_dir: PathBuf,
-    /// Whether to say [`ToSupervisor::Loaded`] and to wait for [`ToWorker::Build`]; supervisors of 0.1 do not ask for it.
+    /// Whether to send [`ToSupervisor::Loaded`] and to wait for [`ToWorker::Build`]; supervisors of 0.1 do not ask
+    /// for it.
     #[serde(default)]
     pub say_loaded: bool,
     /// What the command line of the service sets in the configuration; opaque to the supervisor.
     #[serde(default)]
     pub set: Vec<String>,
-    /// Whether [`ToSupervisor::Finished`] may bring the records that were not written yet.
+    /// Whether the supervisor takes unwritten records with [`ToSupervisor::Finished`].
     #[serde(default)]
     pub takes_records: bool,
-    /// What the generation serves that this one is to replace: a configuration that takes the last of it away is
-    /// refused. Nothing for one that may do so, and from supervisors of 0.1.
+    /// What the generation serves that this one replaces: a configuration that takes the last of it away is refused.
+    /// Nothing if that is allowed, and from supervisors of 0.1.
     #[serde(default)]
     pub keeps: Serves,
-    /// Whether no generation goes on when this one is refused: at the start of the service, and after a crash.
+    /// Whether no generation serves when this one is refused: at the start of the service, and after a crash.
     #[serde(default)]
     pub alone: bool,
 }
@@ -133,7 +134,7 @@ pub struct Serves {
 }
 
 impl Serves {
-    /// Whether this is what is left of `before` without its last site, or without anything at all.
+    /// Whether this is `before` without its last site, or without any listener and site.
     #[must_use]
     pub fn lost(self, before: Self) -> bool {
         !self.sites && (before.sites || before.tcp && !self.tcp)
@@ -165,7 +166,7 @@ pub struct Held {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ToSupervisor {
-    /// The first word.
+    /// The first message.
     Hello {
         /// [`super::PROTOCOL`] of the worker.
         protocol: u32,
@@ -174,9 +175,9 @@ pub enum ToSupervisor {
     },
     /// The configuration is read and good.
     Loaded {
-        /// The same for equal effective configurations.
+        /// Equal for equal effective configurations.
         config_hash: String,
-        /// Every listener that it may [`ToSupervisor::Bind`], with its address; workers of 0.1 do not say.
+        /// Every listener that it may [`ToSupervisor::Bind`], with its address; absent from workers of 0.1.
         #[serde(default)]
         may_bind: Option<Vec<Held>>,
     },
@@ -187,14 +188,14 @@ pub enum ToSupervisor {
         /// Where to bind it.
         address: BindAddress,
     },
-    /// Asks for what the generation before knows of servers and the like.
+    /// Asks for the state of the generation before: health of servers and the like.
     Recall,
-    /// Answer to [`ToWorker::Snapshot`], and said unasked by one that serves: the memory is the descriptor; opaque to
-    /// the supervisor. None when it could not be made.
+    /// Answer to [`ToWorker::Snapshot`], and sent unasked by one that serves: the state is the descriptor; opaque to
+    /// the supervisor. No descriptor when it could not be made.
     Snapshot,
     /// The configuration cannot be served; the worker exits.
     Refused(Refused),
-    /// Everything is built. The sources of the configuration come as the first descriptor, what tells of its open
+    /// Everything is built. The sources of the configuration come as the first descriptor, the shared counts of open
     /// connections ([`super::tally`]) as the second.
     Ready(Ready),
     /// Answer to [`ToWorker::Serve`].
@@ -203,15 +204,15 @@ pub enum ToSupervisor {
     Parked,
     /// Answer to [`ToWorker::Resume`].
     Resumed,
-    /// Another one should serve in its place.
+    /// Another worker should serve in its place.
     Unfit {
-        /// What is wrong with it, as the rest of a sentence.
+        /// Why, as the rest of a sentence.
         why: String,
     },
     /// Answer to [`ToWorker::Ping`].
     Pong(Pong),
-    /// The last word of a worker that drained. What the journal did not take of its records yet comes as descriptors,
-    /// where [`Start::takes_records`] asks for it; opaque to the supervisor but for its form.
+    /// The last message of a worker that drained. Records that the journal did not take yet come as descriptors, if
+    /// [`Start::takes_records`] asks for them; the supervisor knows only their format.
     Finished(Finished),
 }
 
@@ -224,7 +225,7 @@ pub struct Refused {
     pub problems: Vec<Problem>,
 }
 
-/// One thing wrong, as people are told of it.
+/// One thing wrong, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// One line with the place.
@@ -234,7 +235,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem that is said in one sentence.
+    /// A problem of one sentence.
     #[must_use]
     pub fn plain(sentence: impl Into<String>) -> Self {
         let brief = sentence.into();
@@ -243,54 +244,54 @@ impl Problem {
     }
 }
 
-/// What stands in the way.
+/// What prevents serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// The configuration is wrong.
     Config,
-    /// The system does not give what the configuration needs: an address that is taken, memory.
+    /// The system does not provide what the configuration needs: an address that is taken, memory.
     System,
 }
 
-/// What a worker that is ready says of itself.
+/// The description of a worker that is ready.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ready {
     /// The version of its binary.
     pub version: String,
     /// The configuration in one line, for people.
     pub summary: String,
-    /// The same for equal effective configurations.
+    /// Equal for equal effective configurations.
     pub config_hash: String,
     /// Warnings, rendered for people.
     pub warnings: Vec<String>,
-    /// What it will accept on.
+    /// Its listeners.
     pub listeners: Vec<Held>,
     /// How long it drains after a reload.
     pub drain_timeout: Duration,
     /// How long it drains when the service stops.
     pub stop_timeout: Duration,
-    /// What the generations before it may use.
+    /// The bounds on the generations before it.
     #[serde(default)]
     pub bounds: Bounds,
-    /// What it has for clients; nothing from workers of 0.1, which do not say it.
+    /// What it has for clients; absent from workers of 0.1.
     #[serde(default)]
     pub serves: Serves,
 }
 
-/// What generations may use that another one has taken over from.
+/// The bounds on generations that another one has replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
-    /// Generations that live at once, the one that serves and one that is made among them.
+    /// Generations that live at once, including the one that serves and one that is being made.
     pub generations: usize,
     /// Bytes of memory of all but the one that serves, together.
     pub memory: u64,
-    /// How long one may take that has to make room.
+    /// How long a generation may take that has to finish early.
     #[serde(default = "hurry_timeout")]
     pub hurry_timeout: Duration,
 }
 
-/// Those of a worker that says nothing of them, as in 0.1.
+/// The bounds of a worker that names none, as in 0.1.
 impl Default for Bounds {
     fn default() -> Self {
         Self { generations: 4, memory: u64::MAX, hurry_timeout: hurry_timeout() }
@@ -308,9 +309,9 @@ pub struct Pong {
     pub number: u64,
     /// What stands in `systemctl status`.
     pub vitals: Vitals,
-    /// Everything else that `segue status` shows; opaque to the supervisor.
+    /// The rest of what `segue status` shows; opaque to the supervisor.
     pub status: serde_json::Value,
-    /// The link of the last [`ToWorker::Heir`] broke, and it is time for another one. Only some supervisors look at it.
+    /// The link of the last [`ToWorker::Heir`] broke, and another one is due. Only some supervisors read this.
     #[serde(default)]
     pub wants_heir: bool,
 }
@@ -326,7 +327,7 @@ pub struct Vitals {
     pub connections: u64,
 }
 
-/// What became of the connections of a worker that drained.
+/// What happened to the connections of a worker that drained.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Finished {
     /// Connections that ended by themselves.
@@ -335,7 +336,7 @@ pub struct Finished {
     pub moved: u64,
     /// Connections that were cut at the deadline.
     pub cut: u64,
-    /// The last [`Pong::status`] that there will be.
+    /// The final [`Pong::status`].
     #[serde(default)]
     pub status: serde_json::Value,
 }

@@ -1,9 +1,9 @@
 //! What processes of Segue say to each other.
 //!
-//! [`message`] is the talk of the supervisor with its workers, [`request`] that of the command line with the
-//! supervisor. Both travel over a [`channel`]: a SOCK_SEQPACKET socket, one JSON message and its descriptors per
-//! packet; a [`link`] is one that a task can wait for. [`payload`] is how large or opaque bytes travel: as a sealed
-//! memory file; [`tally`] is what a worker leaves behind when it dies.
+//! [`message`] has the messages between the supervisor and its workers, [`request`] those between the command line
+//! and the supervisor. Both travel over a [`channel`]: a SOCK_SEQPACKET socket, one JSON message and its descriptors
+//! per packet; a [`link`] is one that a task can wait for. [`payload`] carries large or opaque bytes: a sealed memory
+//! file; [`tally`] is what a worker leaves behind when it dies.
 
 pub mod channel;
 pub mod link;
@@ -12,6 +12,6 @@ pub mod payload;
 pub mod request;
 pub mod tally;
 
-/// The version of the messages. Worker and supervisor may come from different packages for as long as a reload after
-/// an upgrade takes; a worker that speaks another version is refused with a clear verdict.
+/// The version of the messages. Worker and supervisor may come from different packages until the reload after an
+/// upgrade has ended; a worker that uses another version is refused, and the verdict says so.
 pub const PROTOCOL: u32 = 2;

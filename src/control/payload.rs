@@ -1,4 +1,5 @@
-//! Bytes in a sealed memory file (memfd_create(2)): written once, then nobody can change them, not even the writer.
+//! Bytes in a sealed memory file (memfd_create(2)): written once, then no process can change them, not even the
+//! writer.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -27,16 +28,15 @@ impl Payload {
         Ok(Self { file })
     }
 
-    /// All the bytes. Does not move the position of the file, which every holder of the descriptor shares.
+    /// All the bytes. Does not move the file position, which every holder of the descriptor shares.
     ///
-    /// # Errors
     /// When there are more than [`LARGEST`] bytes, or they cannot be read. When it is no sealed memory file: reading
-    /// another file could wait.
+    /// any other file could block.
     pub fn read(&self) -> io::Result<Vec<u8>> {
         self.read_at_most(LARGEST)
     }
 
-    /// The same, when there are at most so many bytes.
+    /// The same, for at most so many bytes.
     ///
     /// # Errors
     /// As above.

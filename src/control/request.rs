@@ -18,7 +18,7 @@ use super::payload::Payload;
 /// One question; each connection asks one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// [`PROTOCOL`] of who asks.
+    /// [`PROTOCOL`] of the caller.
     pub protocol: u32,
     /// What is asked.
     pub wish: Wish,
@@ -30,9 +30,9 @@ pub struct Request {
 pub enum Wish {
     /// Make a new generation if anything changed; the reply is its verdict.
     Reload,
-    /// The same with conditions. A word of its own, so that a supervisor that does not know of them says so.
+    /// The same with conditions. A variant of its own, so that a supervisor that does not know conditions refuses it.
     ReloadWith(Conditions),
-    /// What the last [`Conditions::confirm`] waits for; the reply is a verdict too.
+    /// Confirms the generation that a reload with [`Conditions::confirm`] made; the reply is a verdict too.
     Confirmed,
     /// Say what runs.
     Status,
@@ -41,7 +41,7 @@ pub enum Wish {
 }
 
 impl Wish {
-    /// Whether it only looks at what runs: for members of the group, too. The sources are not among that: a file of the
+    /// Whether it only reads the status, which members of the group may do. The sources do not count: a file of the
     /// configuration may be one that they cannot read.
     #[must_use]
     pub fn only_looks(self) -> bool {
@@ -52,17 +52,17 @@ impl Wish {
     }
 }
 
-/// How a reload is to go.
+/// Conditions of a reload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conditions {
     /// Make a new generation although nothing changed, and although it takes the last site away.
     pub force: bool,
-    /// Go back to the one before after this time, unless [`Wish::Confirmed`] comes first.
+    /// Roll back after this time, unless [`Wish::Confirmed`] comes first.
     pub confirm: Option<Duration>,
 }
 
 impl Conditions {
-    /// What is right for two callers who share a reload: whatever either wants to be sure of.
+    /// The conditions for two callers that share a reload: each gets what it asked for.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let confirm = self.confirm.into_iter().chain(other.confirm).min();
@@ -84,7 +84,7 @@ pub enum Reply {
     Declined(String),
 }
 
-/// What is known of what serves, beside its configuration.
+/// The serving generation, without its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Served {
     /// The number of the generation.
@@ -95,7 +95,7 @@ pub struct Served {
     pub another_program: bool,
 }
 
-/// How a reload went.
+/// The result of a reload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -109,7 +109,7 @@ pub enum Verdict {
         took: Duration,
         /// Warnings, rendered.
         warnings: Vec<String>,
-        /// It goes back to the one before after this time, unless it is confirmed.
+        /// The roll-back comes after this time, unless the generation is confirmed.
         #[serde(default)]
         confirm_within: Option<Duration>,
     },
@@ -121,7 +121,7 @@ pub enum Verdict {
         served: Duration,
         /// Warnings, rendered.
         warnings: Vec<String>,
-        /// It goes back to the one before after this time, unless it is confirmed.
+        /// The roll-back comes after this time, unless the generation is confirmed.
         confirm_within: Option<Duration>,
     },
     /// The generation that serves stays.
@@ -195,10 +195,10 @@ fn write_confirm(out: &mut fmt::Formatter<'_>, within: Option<Duration>) -> fmt:
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// Nobody listens.
+    /// No process listens.
     #[error("no supervisor of segue runs with the run directory {run_dir}")]
     NobodyThere {
-        /// Where it was looked for.
+        /// The path that was tried.
         run_dir: PathBuf,
     },
     /// The socket is there and cannot be used.
@@ -213,7 +213,7 @@ pub enum AskError {
     /// The connection failed.
     #[error("talking to the supervisor")]
     Talk(#[from] ChannelError),
-    /// The supervisor closed the connection first: it ended, or the caller is not allowed.
+    /// The supervisor closed the connection first: it ended, or the caller is not permitted.
     #[error("the supervisor closed the connection without an answer")]
     Closed,
     /// The deadline passed.
@@ -235,7 +235,7 @@ pub fn ask(run_dir: &Path, wish: Wish, timeout: Duration) -> Result<Reply, AskEr
     ask_for(run_dir, wish, timeout).map(|(reply, _)| reply)
 }
 
-/// The same where something comes with the reply.
+/// The same for a reply that comes with a descriptor.
 ///
 /// # Errors
 /// See [`AskError`].
@@ -257,7 +257,8 @@ pub fn ask_for(run_dir: &Path, wish: Wish, timeout: Duration) -> Result<(Reply, 
     }
 }
 
-/// The supervisor takes callers as fast as it can answer them: with very many at once, each waits here for its turn.
+/// The supervisor accepts callers as fast as it can answer them: with very many at once, each waits here for its
+/// turn.
 fn connect(run_dir: &Path, timeout: Duration) -> Result<Channel, AskError> {
     let path = socket_path(run_dir);
     let attempt = || -> io::Result<Channel> {

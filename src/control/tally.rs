@@ -1,5 +1,5 @@
-//! What a worker has open and what it has counted, kept where the supervisor can read it also when the worker was
-//! killed: nobody else could say then what was lost with it, and what it had done before.
+//! What a worker has open and what it has counted, kept where the supervisor can read it after the worker was killed:
+//! no other process could say then what was lost with it, and what it had counted.
 //!
 //! ```text
 //! OPEN numbers      what is open, by thread
@@ -53,7 +53,7 @@ pub struct Inside {
 }
 
 impl Tally {
-    /// Nothing is open, and so many threads have counted nothing of what `legend` tells of.
+    /// Nothing is open, and so many threads have counted none of the counts in `legend`.
     ///
     /// # Errors
     /// When there is no memory or descriptor left.
@@ -64,8 +64,8 @@ impl Tally {
         Ok(Self { numbers, rooms })
     }
 
-    /// The part of the thread of this number; of more than 256 threads some share what is open, and those numbers are
-    /// estimates.
+    /// The part of the thread of this number; above 256 threads some share the numbers of what is open, which are
+    /// estimates then.
     #[must_use]
     pub fn part(&self, thread: usize) -> Part {
         let first = thread % (OPEN / WIDTH) * WIDTH;
@@ -80,27 +80,27 @@ impl Tally {
 }
 
 impl Part {
-    /// A connection more.
+    /// One connection more.
     pub fn opened(&self) {
         bump(self.numbers.number(self.first), 1);
     }
 
-    /// A connection less.
+    /// One connection less.
     pub fn closed(&self) {
         bump(self.numbers.number(self.first), u64::MAX);
     }
 
-    /// A connection became busy.
+    /// One connection became busy.
     pub fn busy(&self) {
         bump(self.numbers.number(self.first + 1), 1);
     }
 
-    /// A connection is no longer busy.
+    /// One connection is no longer busy.
     pub fn idle(&self) {
         bump(self.numbers.number(self.first + 1), u64::MAX);
     }
 
-    /// The thread's own count that has this place in the legend.
+    /// The thread's own count at this place of the legend.
     #[must_use]
     pub fn count(&self, place: usize) -> Count {
         Count::new(self.numbers.clone(), self.room + place)
@@ -108,25 +108,25 @@ impl Part {
 }
 
 impl Tally {
-    /// So many connections are with another process from now on, or may be, and still counted by a thread: the main
-    /// thread says so, before it sends them away.
+    /// So many connections are now with another process, or may be, and a thread still counts them: the main thread
+    /// notes this before it sends them away.
     pub fn on_their_way(&self, connections: usize) {
         bump(self.numbers.number(ON_THEIR_WAY), connections as u64);
     }
 
-    /// So many of them are counted by no thread any more, or are here again.
+    /// So many of them are not counted by a thread any more, or came back.
     pub fn settled(&self, connections: usize) {
         bump(self.numbers.number(ON_THEIR_WAY), (connections as u64).wrapping_neg());
     }
 }
 
-/// One writer: no atomic addition is needed.
+/// Only one thread writes: no atomic addition is needed.
 fn bump(number: &AtomicU64, by: u64) {
     number.store(number.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
 }
 
 impl Reading {
-    /// What is open now, or was when the worker ended. Nothing when the file is of something else.
+    /// What is open now, or was when the worker ended. Nothing when the file has another format.
     #[must_use]
     pub fn now(&self) -> Inside {
         let mut bytes = [0; OPEN * size_of::<u64>()];
@@ -159,10 +159,10 @@ impl AsFd for Reading {
 
 /// Numbers of what is open.
 const OPEN: usize = 2048;
-/// Numbers of one thread among them: a cache line of its own.
+/// Numbers of one thread: a cache line of its own.
 const WIDTH: usize = 8;
-/// Where the main thread writes how many connections are on their way to another generation: in the line of the first
-/// thread, which writes only the first two numbers. A supervisor of 0.1 does not look at it.
+/// The place of the number of connections on their way to another generation: in the line of the first thread, which
+/// writes only the first two numbers. A supervisor of 0.1 does not read it.
 const ON_THEIR_WAY: usize = 7;
 
 #[cfg(test)]
@@ -200,10 +200,10 @@ mod tests {
         (0..3).for_each(|_| part.opened());
         tally.on_their_way(2);
         assert_eq!(reading.now().connections, 1);
-        tally.settled(1); // it is here again
+        tally.settled(1); // it came back
         assert_eq!(reading.now().connections, 2);
         tally.settled(1);
-        part.closed(); // it is there
+        part.closed(); // it arrived
         assert_eq!(reading.now().connections, 2);
     }
 

@@ -1,4 +1,5 @@
-//! Sends the connections of a draining worker away, on its main thread. See the parent for who owns them when.
+//! Sends the connections of a draining worker away, on its main thread. The parent module says which side owns them
+//! when.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -21,15 +22,15 @@ pub struct Giver {
     /// What the other generation takes, once it is known.
     reach: Arc<OnceLock<Reach>>,
     offers: mpsc::Receiver<Offer>,
-    /// Taken from `offers`, and did not go into the last batch.
+    /// Taken from `offers`; did not fit into the last batch.
     next: Option<Offer>,
-    /// Batches on their way, oldest first.
+    /// Batches without acknowledgement, oldest first.
     sent: VecDeque<Sent>,
     number: u64,
     moved: u64,
     /// Tells the supervisor which connections are not lost with this process.
     tally: Option<Tally>,
-    /// The other end said what makes no sense: what was sent and not acknowledged may be its own or ours.
+    /// The other end sent something invalid: what was sent and not acknowledged may belong to either side.
     confused: bool,
 }
 
@@ -38,12 +39,12 @@ struct Sent {
     offers: Vec<Offer>,
 }
 
-/// What became of the connections on one link.
+/// What happened to the connections on one link.
 #[derive(Debug)]
 pub struct Report {
     /// How many moved.
     pub moved: u64,
-    /// How many were on their way when the link ended, and stayed.
+    /// How many were unacknowledged when the link ended, and stayed here.
     pub returned: u64,
     /// How many may be with either side, and were closed here.
     pub lost: u64,
@@ -51,25 +52,25 @@ pub struct Report {
     pub broken: Option<GiveError>,
 }
 
-/// Why nothing moves, or nothing more.
+/// Why no connection moves, or no more of them.
 #[derive(Debug, thiserror::Error)]
 pub enum GiveError {
     /// The link cannot be used.
     #[error("the link cannot be watched")]
     Link(#[source] std::io::Error),
-    /// The other generation did not say what it takes, in time.
+    /// The other generation did not say in time what it takes.
     #[error("the other generation did not say what it takes")]
     Silent,
     /// The other generation's program is another version.
     #[error("the other generation speaks version {0} of the messages, and this one {VERSION}")]
     Foreign(u32),
-    /// The other generation is gone.
+    /// The other generation closed the link.
     #[error("the other generation is gone")]
     Gone,
-    /// What it says is out of order.
+    /// Its message is out of order.
     #[error("the other generation acknowledged what was not sent")]
     Confused,
-    /// It cannot take more, for lack of descriptors or the like.
+    /// It cannot take more, for lack of descriptors or similar.
     #[error("the other generation cannot take more: {0}")]
     Refused(String),
     /// The link failed.
@@ -81,7 +82,7 @@ pub enum GiveError {
 }
 
 impl Giver {
-    /// The sending end of a link, and the heir at its other end, of which nothing is known yet.
+    /// The sending end of a link, and the heir at its other end, whose welcome has not come yet.
     ///
     /// # Errors
     /// When the link cannot be used.
@@ -105,17 +106,17 @@ impl Giver {
         ))
     }
 
-    /// Counts what is on its way in `tally`.
+    /// Counts unacknowledged connections in `tally`.
     #[must_use]
     pub fn counting(self, tally: Tally) -> Self {
         Self { tally: Some(tally), ..self }
     }
 
-    /// Hears what the other generation takes of ours, which is made from `config` and welcomes as `own`. It may be slow:
-    /// what is to move goes on meanwhile as if it had not been asked to.
+    /// Receives what the other generation takes of ours, which is made from `config` and has `own`. The answer may be
+    /// late: connections go on as before until it comes.
     ///
     /// # Errors
-    /// When nothing can move over this link.
+    /// When no connection can move over this link.
     pub async fn hear(&self, config: &Config, own: &Welcome) -> Result<&Reach, GiveError> {
         let welcome = match timeout(WELCOME, self.link.hear()).await {
             Ok(Ok(Some((ToGiver::Welcome(welcome), _)))) => welcome,
@@ -130,13 +131,13 @@ impl Giver {
         Ok(self.reach.get_or_init(|| own.reach(config, &welcome)))
     }
 
-    /// Whether nobody has the heir any more, so that nothing will be offered.
+    /// Whether every thread has dropped the heir, so that no more offers come.
     #[must_use]
     pub fn is_forgotten(&self) -> bool {
         self.offers.is_closed()
     }
 
-    /// Sends what is offered, until nobody can offer anything any more or the link ends. Every offer is answered.
+    /// Sends what is offered, until no thread can offer any more or the link ends. Every offer is answered.
     pub async fn run(mut self) -> Report {
         let broken = self.give().await.err();
         self.offers.close();
@@ -145,7 +146,7 @@ impl Giver {
             returned += 1;
             give_back(offer);
         }
-        // these were never sent either; who has a place already may still offer
+        // these were never sent either; a thread that has a place already may still offer
         while let Some(offer) = self.offers.recv().await {
             returned += 1;
             give_back(offer);
@@ -165,8 +166,8 @@ impl Giver {
         Report { moved: self.moved, returned, lost, broken }
     }
 
-    /// What was sent is ours again only once the other end is gone: until then it may be taken. And only if all that it
-    /// said made sense.
+    /// What was sent is ours again only once the other end is closed: until then it may be acknowledged. And only if
+    /// all its messages were valid.
     async fn settle(&mut self) {
         while !self.sent.is_empty() {
             let heard = self.link.hear().await;
@@ -180,7 +181,7 @@ impl Giver {
         }
     }
 
-    /// A word, or the end. One that is not understood may have been an acknowledgement.
+    /// A message, or the end. A message that is not understood may have been an acknowledgement.
     fn heard<D>(&mut self, heard: Result<Option<(ToGiver, D)>, ChannelError>) -> Result<Option<ToGiver>, GiveError> {
         match heard {
             Ok(heard) => Ok(heard.map(|(word, _)| word)),
@@ -267,20 +268,20 @@ impl Giver {
         self.moved += batch.offers.len() as u64;
         self.tally.iter().for_each(|tally| tally.settled(batch.offers.len()));
         for Offer { parcel, answer } in batch.offers {
-            drop(parcel); // theirs
-            let _ = answer.send(Ok(())); // who offered it may have been cut meanwhile
+            drop(parcel); // it belongs to the other side now
+            let _ = answer.send(Ok(())); // the task that offered it may have been cut meanwhile
         }
         Ok(())
     }
 }
 
-/// The connection goes on where it was; one that was cut meanwhile closes.
+/// The connection continues here; one that was cut meanwhile closes.
 fn give_back(Offer { parcel, answer }: Offer) {
     let _ = answer.send(Err(parcel));
 }
 
-/// How long the other generation may take to say what it takes. One that serves and hangs is ended before that, and its
-/// link with it; one that is only slow, on a machine that is busy, must not cost anybody a connection.
+/// How long the other generation may take to say what it takes. One that serves and hangs is ended before that, and
+/// its link with it; one that is only slow, on a busy machine, must not cost a client its connection.
 const WELCOME: Duration = Duration::from_secs(60);
-/// Batches that wait for their acknowledgement at the same time.
+/// Batches without acknowledgement at the same time.
 const MOST_BATCHES: usize = 2;

@@ -1,4 +1,4 @@
-//! The way of a thread to the generation that takes its connections.
+//! A thread's way to the generation that takes its connections.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,11 +7,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::parcel::Parcel;
 use super::welcome::Reach;
 
-/// Who takes connections. Each thread has one while there is somebody.
+/// The generation that takes connections. Each thread has one while there is one.
 #[derive(Clone, Debug)]
 pub struct Heir {
     offers: mpsc::Sender<Offer>,
-    /// Empty until it has said what it takes.
+    /// Empty until the welcome has come.
     reach: Arc<OnceLock<Reach>>,
 }
 
@@ -29,36 +29,36 @@ pub struct Place(mpsc::OwnedPermit<Offer>);
 /// A connection did not move, and is still ours.
 #[derive(Debug, thiserror::Error)]
 pub enum Returned {
-    /// The heir is gone; here is the connection.
+    /// The heir closed; here is the connection.
     #[error("the generation that was to take the connection is gone")]
     Whole(Box<Parcel>),
-    /// The way to the heir broke off, and the connection with it.
+    /// The link to the heir broke, and the connection with it.
     #[error("the connection was lost on its way to another generation")]
     Lost,
 }
 
 impl Heir {
-    /// An heir that will take what is put into `reach`, and what its giver takes the offers from: as many at once as go
-    /// into two batches, so that nothing waits for long on its way.
+    /// An heir that takes what is put into `reach`, and the receiver from which its giver takes the offers: two
+    /// batches at most, so that no offer waits for long.
     #[must_use]
     pub(super) fn new(reach: Arc<OnceLock<Reach>>) -> (Self, mpsc::Receiver<Offer>) {
         let (offers, taken) = mpsc::channel(MOST_OFFERS);
         (Self { offers, reach }, taken)
     }
 
-    /// What it can take, once it has said so.
+    /// What it can take, once its welcome has come.
     #[must_use]
     pub fn reach(&self) -> Option<&Reach> {
         self.reach.get()
     }
 
-    /// Whether it takes nothing any more.
+    /// Whether it takes no more connections.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.offers.is_closed()
     }
 
-    /// Waits for room; none when the heir is gone. What is to move need not stop before there is room.
+    /// Waits for room; none when the heir closed. The task need not stop its connection before there is room.
     pub fn place(&self) -> impl Future<Output = Option<Place>> + use<> {
         let offers = self.offers.clone();
         async move { offers.reserve_owned().await.ok().map(Place) }
@@ -66,7 +66,7 @@ impl Heir {
 }
 
 impl Place {
-    /// Gives the connection away; done when it is somebody else's.
+    /// Gives the connection away; done when the other process owns it.
     ///
     /// # Errors
     /// When it stays ours.
@@ -76,7 +76,7 @@ impl Place {
         match answered.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(parcel)) => Err(Returned::Whole(Box::new(parcel))),
-            // the main thread ended before us, or nothing says who has it
+            // the main thread ended before this one, or the owner is unknown
             Err(_) => Err(Returned::Lost),
         }
     }

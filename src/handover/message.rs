@@ -1,11 +1,11 @@
-//! What two workers say to each other, and how parcels become packets.
+//! The messages between two workers, and how parcels become packets.
 //!
 //! ```text
 //! heir        Welcome
 //! giver               Batch + descriptors      as long as there are connections
 //! heir        Taken                            of each batch, before it does anything with it
 //! ```
-//! The giver closes the link when it has nothing left.
+//! The giver closes the link when it has no more connections.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,23 +18,23 @@ use super::welcome::Welcome;
 use crate::control::channel::MOST_DESCRIPTORS;
 use crate::control::payload::{self, Payload};
 
-/// The version of these messages, said in [`Welcome`]. The workers may come from different packages: nothing moves
-/// between different versions. What is added without a change of the version must have a default.
+/// The version of these messages, part of [`Welcome`]. The workers may come from different packages: no connection
+/// moves between different versions. An addition without a change of the version must have a default.
 pub const VERSION: u32 = 1;
 
-/// From who takes to who gives.
+/// From the taker to the giver.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ToGiver {
-    /// The first word.
+    /// The first message.
     Welcome(Welcome),
-    /// The connections of a batch are mine now.
+    /// The taker owns the connections of this batch from now on.
     Taken {
         /// [`Batch::number`].
         number: u64,
     },
-    /// The last word: a batch could not be received whole, and it and all that follow are not taken. Who does not know
-    /// this word takes it for the end of the link.
+    /// The last message: a batch could not be received whole; it and all that follow are not taken. A giver that does
+    /// not know this message takes it for the end of the link.
     Refused {
         /// In words.
         why: String,
@@ -86,7 +86,7 @@ struct CourseItem {
     bytes: u64,
 }
 
-/// Why a batch is not what it should be.
+/// Why a batch is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
     /// Descriptors are missing, or there are too many.
@@ -100,7 +100,7 @@ pub enum BatchError {
     Unreadable(#[source] io::Error),
 }
 
-/// How much of a batch is full.
+/// How full a batch is.
 #[derive(Debug, Default)]
 pub struct Room {
     descriptors: usize,
@@ -108,7 +108,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// Takes the room of one more parcel, if there is some. The first always fits.
+    /// Reserves the room of one more parcel, if there is some. The first one always fits.
     pub fn take(&mut self, parcel: &Parcel) -> bool {
         let descriptors = self.descriptors + parcel.descriptors();
         let bytes = self.bytes + parcel.bytes();
@@ -174,7 +174,7 @@ pub fn pack<'a>(number: u64, parcels: impl Iterator<Item = &'a Parcel>) -> io::R
 /// The parcels of a batch.
 ///
 /// # Errors
-/// When it is not what [`pack`] made.
+/// When [`pack`] did not make it.
 pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Parcel>, BatchError> {
     let mut bytes = BytesMut::new();
     let wanted = batch.connections.iter().map(Item::bytes).fold(0_usize, usize::saturating_add);
@@ -227,7 +227,7 @@ impl CourseItem {
         Self { pending: pending.len(), ended: *ended, finished: *finished, bytes: *bytes }
     }
 
-    /// `all` has enough: the sum was looked at.
+    /// `all` has enough: the sum was checked.
     fn unpack(self, all: &mut BytesMut) -> Course {
         let Self { pending, ended, finished, bytes } = self;
         Course { pending: all.split_to(pending), ended, finished, bytes }

@@ -1,4 +1,4 @@
-//! One connection on its way from one process to another: plain data and descriptors, names instead of indexes.
+//! One connection on its way from one process to another: plain data and descriptors, with names instead of indexes.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -14,18 +14,18 @@ use crate::observe::record::{Outcome, Protocol, RequestId, Timers};
 pub struct Parcel {
     /// The client's connection.
     pub socket: OwnedFd,
-    /// What is known of the client.
+    /// The state of the client.
     pub client: ClientFacts,
-    /// What is on the connection.
+    /// The state of the connection.
     pub load: Load,
 }
 
-/// What is known of a client connection.
+/// The state of a client connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientFacts {
     /// The listener that accepted it.
     pub listener: String,
-    /// The client's address; none on unix sockets. It may come from somebody else than the kernel.
+    /// The client's address; none on unix sockets. A trusted proxy may have named it.
     pub peer: Option<SocketAddr>,
     /// Since it was accepted.
     pub age: Duration,
@@ -40,23 +40,23 @@ pub struct ClientFacts {
 pub enum Load {
     /// HTTP/1 between two exchanges.
     Idle {
-        /// What was read of the next request.
+        /// Bytes of the next request that were read.
         ahead: BytesMut,
-        /// The upstream connections that it has for itself.
+        /// The private upstream connections.
         private: Vec<PrivateParcel>,
     },
     /// Bytes both ways, after an upgrade or in TCP mode.
     Tunnel(Box<TunnelParcel>),
 }
 
-/// An upstream connection that moves with the client connection that it belongs to.
+/// An upstream connection that moves with the client connection to which it belongs.
 #[derive(Debug)]
 pub struct PrivateParcel {
     /// The connection.
     pub socket: OwnedFd,
     /// The pool.
     pub pool: String,
-    /// The server that it leads to.
+    /// The server at its other end.
     pub server: String,
 }
 
@@ -76,9 +76,9 @@ pub struct TunnelParcel {
 /// One direction of a tunnel.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Course {
-    /// Read and not yet written.
+    /// Bytes that were read and are not written yet.
     pub pending: BytesMut,
-    /// The reading side is at its end.
+    /// The reading side has ended.
     pub ended: bool,
     /// The end was passed on.
     pub finished: bool,
@@ -86,7 +86,7 @@ pub struct Course {
     pub bytes: u64,
 }
 
-/// What the record of a tunnel will say of its beginning.
+/// What the record of a tunnel needs from its beginning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Story {
     /// The request id.
@@ -99,9 +99,9 @@ pub struct Story {
     pub site: Option<String>,
     /// The pool.
     pub pool: String,
-    /// The server that it leads to.
+    /// The server at its other end.
     pub server: String,
-    /// What the client spoke.
+    /// The protocol of the client.
     pub protocol: Protocol,
     /// The method; none in TCP mode.
     pub method: Option<String>,
@@ -115,7 +115,7 @@ pub struct Story {
     pub timers: Timers,
     /// Every try against a server, in order.
     pub attempts: Vec<Try>,
-    /// The client as it was believed; none when an older version tells the story.
+    /// The address of the client, as the trusted proxies named it; absent in stories of older versions.
     #[serde(default)]
     pub client: Option<SocketAddr>,
 }
@@ -127,9 +127,9 @@ pub struct Try {
     pub server: String,
     /// Whether an idle upstream connection was used.
     pub reused: bool,
-    /// How it went.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// Microseconds until that was known.
+    /// Microseconds until the outcome.
     pub took: u32,
 }
 

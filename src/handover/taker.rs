@@ -1,5 +1,5 @@
-//! Receives the connections of another generation, on the main thread of the worker that serves. See the parent for
-//! who owns them when.
+//! Receives the connections of another generation, on the main thread of the worker that serves. The parent module
+//! says which side owns them when.
 
 use std::io;
 
@@ -16,7 +16,7 @@ pub struct Taker {
     link: Link,
 }
 
-/// Why no more connections come. What was not acknowledged stays with the giver.
+/// Why no more connections come. Unacknowledged ones stay with the giver.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeError {
     /// The link cannot be used.
@@ -25,13 +25,13 @@ pub enum TakeError {
     /// The link failed, or descriptors were lost because there are too many.
     #[error("connections of another generation cannot be received")]
     Failed(#[from] ChannelError),
-    /// A batch is not what it says.
+    /// A batch is invalid.
     #[error("connections of another generation came incomplete")]
     Batch(#[from] BatchError),
 }
 
 impl Taker {
-    /// Says what this generation takes.
+    /// Sends what this generation takes.
     ///
     /// # Errors
     /// When the link cannot be used.
@@ -39,7 +39,7 @@ impl Taker {
         let link = Link::new(channel).map_err(TakeError::Link)?;
         match link.say(&ToGiver::Welcome(welcome.clone()), &[]) {
             Ok(()) => Ok(Self { link }),
-            // and has left nothing: it would have waited for this word
+            // and has nothing left to give: it would have waited for this message
             Err(ChannelError::Send(fault)) if is_gone(&fault) => Ok(Self { link }),
             Err(fault) => Err(fault.into()),
         }
@@ -48,7 +48,7 @@ impl Taker {
     /// The next connections, which belong to this process from now on; none when the giver has no more.
     ///
     /// # Errors
-    /// When the link is of no use any more.
+    /// When the link cannot be used any more.
     pub async fn next(&self) -> Result<Option<Vec<Parcel>>, TakeError> {
         let batch = match self.link.hear::<Batch>().await {
             Ok(batch) => batch,
@@ -59,7 +59,7 @@ impl Taker {
         let parcels = unpack(batch, descriptors).map_err(|fault| self.refuse(fault.into()))?;
         match self.link.send(&ToGiver::Taken { number }, &[]).await {
             Ok(()) => Ok(Some(parcels)),
-            // a giver that is gone has left them to us alone
+            // a giver that closed has left them to this process alone
             Err(ChannelError::Send(fault)) if is_gone(&fault) => Ok(Some(parcels)),
             Err(fault) => Err(fault.into()),
         }
@@ -67,10 +67,10 @@ impl Taker {
 }
 
 impl Taker {
-    /// Says why nothing more is taken: the giver would think that this process is gone.
+    /// Says why no more connections are taken: without it the giver would think that this process ended.
     fn refuse(&self, fault: TakeError) -> TakeError {
         let why = WithCauses(&fault).to_string();
-        // a giver that reads nothing hears the end of the link
+        // a giver that does not read sees the end of the link
         let _ = self.link.say(&ToGiver::Refused { why }, &[]);
         fault
     }

@@ -337,7 +337,7 @@ async fn hand_over_to_a_confused_one(count: u32, above: &[u64]) -> (Vec<u32>, Ve
         let number = batch.number + above;
         let parcels = unpack(batch, descriptors).expect("whole");
         taken.extend(parcels.iter().map(|parcel| parcel.client.exchanges));
-        // who gives may have heard enough
+        // the giver may have ended already
         let _ = link.say(&ToGiver::Taken { number }, &[]);
     }
     drop(link);

@@ -11,8 +11,8 @@ use crate::control::message::Held;
 pub struct Welcome {
     /// [`VERSION`] of its messages.
     pub version: u32,
-    /// The listeners that speak HTTP, as the supervisor holds them: one of the same name that is bound elsewhere is
-    /// another listener.
+    /// The listeners that speak HTTP, as the supervisor holds them: a listener of the same name that is bound
+    /// elsewhere is another one.
     http: Vec<Held>,
     /// The listeners that relay bytes, each with the name of its pool.
     tcp: Vec<(Held, String)>,
@@ -20,12 +20,12 @@ pub struct Welcome {
     sites: Vec<(String, String)>,
     /// The pools with the names of their servers.
     pools: Vec<(String, Vec<String>)>,
-    /// It takes private upstream connections with the client connections that they belong to.
+    /// It takes private upstream connections together with their client connections.
     #[serde(default)]
     private: bool,
 }
 
-/// What of one generation another one can take. Indexes are those of the giving generation's names.
+/// The connections of one generation that another one can take. Indexes are those of the giving generation's names.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reach {
     listeners: Box<[bool]>,
@@ -35,7 +35,7 @@ pub struct Reach {
 }
 
 impl Welcome {
-    /// What the generation of this configuration has; `held` are the sockets that it accepts on.
+    /// The names in this configuration; `held` are the sockets that it accepts on.
     #[must_use]
     pub fn new(config: &Config, held: &[Held]) -> Self {
         let of = |name: &str| held.iter().filter(|held| held.listener == name).cloned().collect::<Vec<_>>();
@@ -59,7 +59,7 @@ impl Welcome {
         }
     }
 
-    /// What of this generation `other` can take.
+    /// What `other` can take of this generation.
     #[must_use]
     pub fn reach(&self, config: &Config, other: &Self) -> Reach {
         let http = config.listeners.iter().map(|one| {
@@ -91,7 +91,7 @@ impl Reach {
         self.listeners.get(listener).is_some_and(|there| *there)
     }
 
-    /// Whether a tunnel of this listener can move that leads by way of this site to this server of the pool.
+    /// Whether a tunnel of this listener, through this site to this server of the pool, can move.
     #[must_use]
     pub fn has_tunnel(&self, listener: usize, site: Option<usize>, pool: usize, server: usize) -> bool {
         let site = site.is_none_or(|site| self.sites.get(site).is_some_and(|there| *there));

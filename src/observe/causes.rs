@@ -1,4 +1,4 @@
-//! What people are told of an error.
+//! Errors as text for people.
 
 /// An error with its causes, in one line.
 #[derive(Debug)]

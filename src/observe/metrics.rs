@@ -1,8 +1,8 @@
-//! Counters: bumped by the thread that owns them, summed by whoever asks.
+//! Counters: each thread increments its own, and a reader sums over the threads.
 //!
-//! Each data thread has one [`Counters`], and no cache line of them is shared. There is one writer, so a bump is a plain
-//! load and store; readers may see a count a moment late. Everything only grows, but for the gauges of what is open now.
-//! The counts themselves are in the worker's tally, where they outlive it.
+//! Each data thread has one [`Counters`], and no cache line of them is shared. There is one writer, so an increment
+//! is a plain load and store; readers may see a count a moment late. Everything only grows, except the gauges of what
+//! is open now. The counts themselves are in the worker's tally, which outlives the worker.
 
 use std::array;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use super::journal::Unwritten;
 use super::record::{Attempt, End, Index, Names, Outcome};
 use crate::control::tally::{Count, Legend, Part};
 
-/// The counters of one thread. Indexes are those of [`Names`]; unknown ones are passed over.
+/// The counters of one thread. Indexes are those of [`Names`]; unknown ones are ignored.
 #[derive(Debug)]
 pub struct Counters {
     listeners: Box<[Listener<Count>]>,
     pools: Box<[Pool<Count>]>,
-    /// Where they are, and what is open.
+    /// The place of the counts, and the numbers of what is open.
     tally: Part,
 }
 
@@ -34,10 +34,10 @@ pub struct Counted<'a> {
     pub attempts: &'a [Attempt],
 }
 
-/// What a client connection is busy with.
+/// The kinds of busy client connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
-    /// A request that is not answered whole.
+    /// A request whose response is not finished.
     Exchange,
     /// A tunnel after a switch of protocols: WebSocket and the like.
     Upgrade,
@@ -87,7 +87,7 @@ impl Counters {
         self.listener(listener, |counts| counts.closed.add(1));
     }
 
-    /// It ended because another one needed its room.
+    /// It was closed because another one needed its room.
     pub fn evicted(&self, listener: Index) {
         self.listener(listener, |counts| counts.evicted.add(1));
     }
@@ -212,7 +212,7 @@ impl Totals {
         connections
     }
 
-    /// Everything that only grows, as JSON, by name; `unwritten` is what the journal says of itself.
+    /// Everything that only grows, as JSON, by name; `unwritten` is what the journal reports of itself.
     #[must_use]
     pub fn snapshot(&self, names: &Names, unwritten: &Unwritten) -> Value {
         let listeners = names.listeners.iter().zip(&self.listeners);
@@ -227,8 +227,8 @@ impl Totals {
     }
 }
 
-/// What is counted of `names`, as [`Totals::snapshot`] has it: a worker that is killed has left its counts, and this is
-/// how they are read. The last place is that of `records_dropped`, which the journal of the worker keeps.
+/// The tree of counts for `names`, as [`Totals::snapshot`] has it: the supervisor reads the counts of a killed worker
+/// by it. The last place is that of `records_dropped`, which the journal of the worker keeps.
 #[must_use]
 pub fn legend(names: &Names) -> Legend {
     let mut counts = 0;
@@ -241,7 +241,7 @@ pub fn legend(names: &Names) -> Legend {
     Legend { counts: counts + 1, tree }
 }
 
-/// All that is counted, of listeners and of pools.
+/// The counts of listeners and of pools.
 type Everything<T> = (Box<[Listener<T>]>, Box<[Pool<T>]>);
 
 /// The counts of `names`, each made from its place.
@@ -326,7 +326,7 @@ impl Listener<u64> {
         self.bytes_out += more.bytes_out.now();
     }
 
-    /// Adds what [`Listener::connections`] tells of.
+    /// Adds the gauges behind [`Listener::connections`].
     fn join(&mut self, more: &Self) {
         self.accepted += more.accepted;
         self.closed += more.closed;
@@ -411,7 +411,7 @@ fn classes(counts: &[u64; CLASSES.len()]) -> Value {
     Value::Object(pairs.collect())
 }
 
-/// Statuses of refused heads that are counted apart.
+/// Statuses of refused heads with a count of their own.
 const REFUSALS: [u16; 9] = [400, 405, 408, 413, 414, 417, 431, 501, 505];
 
 fn refusal(status: u16) -> usize {
@@ -420,7 +420,7 @@ fn refusal(status: u16) -> usize {
 
 #[cfg(test)]
 impl Counters {
-    /// Of a thread that is alone.
+    /// Of a single thread.
     pub(crate) fn alone(names: &Names) -> Arc<Self> {
         let tally = crate::control::tally::Tally::new(1, &legend(names)).expect("memory");
         Self::new(names, tally.part(0))

@@ -1,4 +1,4 @@
-//! What is told to the outside: the record of each exchange, events, counters.
+//! What the service reports: the record of each exchange, events, counters.
 
 mod causes;
 pub mod event;

@@ -1,4 +1,4 @@
-//! How many records may be written. A client makes as many refused requests as it likes, and each record takes about
+//! How many records may be written. The number of refused requests is up to the clients, and each record takes about
 //! 1 KB of a journal that the whole machine shares.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use crate::config::{Log, Rate};
 
 use super::select::Facts;
 
-/// The bounds of one worker, which its threads share. A record that counts against none of them touches nothing here.
+/// The bounds of one worker, which its threads share. A record outside every bound touches nothing here.
 #[derive(Debug)]
 pub struct Bounds {
     began: Instant,
@@ -23,8 +23,8 @@ impl Bounds {
         Self { began: Instant::now(), refused: Bucket::new(log.refused), others: log.others.map(Bucket::new) }
     }
 
-    /// Whether the record of an exchange that ends at `now` may be written. Records of successes leave half of a burst to
-    /// those of failures.
+    /// Whether the record of an exchange that ends at `now` may be written. Records of successes leave half of a
+    /// burst to those of failures.
     #[must_use]
     pub fn admit(&self, facts: &Facts, now: Instant) -> bool {
         if facts.refused {
@@ -39,7 +39,7 @@ impl Bounds {
     }
 }
 
-/// A token bucket, kept as the time at which it is full again (GCRA, ITU-T I.371): one number, so threads share it
+/// A token bucket, stored as the time at which it is full again (GCRA, ITU-T I.371): one number, so threads share it
 /// without a lock.
 #[derive(Debug)]
 pub(super) struct Bucket {

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 /// Index into one of the lists of [`Names`].
 pub type Index = u16;
 
-/// What the indexes of a record stand for; made once for each generation.
+/// The names behind the indexes of a record; made once for each generation.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     /// Listener names.
@@ -36,7 +36,7 @@ pub struct Record {
     pub site: Option<Index>,
     /// The pool, once routed.
     pub pool: Option<Index>,
-    /// The client, as believed: the peer, or what a trusted proxy said of it. `None` on unix sockets.
+    /// The client's address: the peer, or the one that a trusted proxy named. `None` on unix sockets.
     pub client: Option<SocketAddr>,
     /// The protocol that the client speaks.
     pub protocol: Protocol,
@@ -56,7 +56,7 @@ pub struct Record {
     pub end: End,
     /// Where it was when it ended.
     pub phase: Phase,
-    /// What exactly happened, when there is more to say than `end` does: the error of the socket, the rule broken.
+    /// The details beyond `end`, if there are any: the error of the socket, the rule broken.
     pub detail: Option<Box<str>>,
     /// Durations of the phases.
     pub timers: Timers,
@@ -91,7 +91,7 @@ impl Record {
 pub struct Text {
     /// The text, or its beginning.
     pub shown: Box<str>,
-    /// It was longer.
+    /// The text was longer.
     pub cut: bool,
 }
 
@@ -239,7 +239,7 @@ pub enum End {
     BadRequest,
     /// The request was above a limit; the detail names it.
     TooLarge,
-    /// No site answers to the host.
+    /// No site has this host.
     NoSite,
     /// No server of the pool could be tried.
     NoServer,
@@ -368,7 +368,7 @@ impl RequestId {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// Its last 20 random bits, spread over 0 to 999,999: the same draw wherever the id is seen.
+    /// Its last 20 random bits, spread over 0 to 999,999: the same number wherever the id is seen.
     #[must_use]
     pub fn draw(&self) -> u32 {
         let bits = self.0[22..].iter().fold(0_u64, |bits, digit| bits << 5 | value(*digit));

@@ -29,8 +29,8 @@ impl Facts {
     }
 }
 
-/// Whether this exchange goes to the journal. What failed always does, unless nothing does; empty connections have a
-/// setting of their own.
+/// Whether this exchange goes to the journal. A failed one always does, unless the log is off; empty connections have
+/// a setting of their own.
 #[must_use]
 pub fn selects(log: &Log, facts: &Facts) -> bool {
     if facts.empty {

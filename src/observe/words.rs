@@ -43,8 +43,8 @@ impl fmt::Display for Count {
     }
 }
 
-/// Foreign text on one line: what is invisible is escaped, so that the text can neither break the line nor steer a
-/// terminal nor look like another one.
+/// Foreign text on one line: invisible characters are escaped, so that the text can neither break the line nor steer
+/// a terminal nor look like another one.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain<'a>(pub &'a str);
 
@@ -54,7 +54,7 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
-/// Foreign text that may have lines; what else is invisible is escaped.
+/// Foreign text that may have lines; other invisible characters are escaped.
 pub(super) struct Lines<'a>(pub &'a str);
 
 impl fmt::Display for Lines<'_> {
@@ -76,8 +76,8 @@ fn escape(out: &mut fmt::Formatter<'_>, text: &str, unwanted: impl Fn(char) -> b
     out.write_str(rest)
 }
 
-/// Appends `text` to `out` as [`Plain`] has it, but no more of it than takes `most` bytes inside a JSON string. Says
-/// whether it was all.
+/// Appends `text` to `out` as [`Plain`] has it, but no more of it than takes `most` bytes inside a JSON string.
+/// Returns whether it was all.
 pub(super) fn push_plain(out: &mut String, text: &str, most: usize) -> bool {
     let mut room = most;
     for char in text.chars() {
@@ -102,8 +102,8 @@ pub(super) fn beginning(text: &str, most: usize) -> &str {
     &text[..end.unwrap_or(0)]
 }
 
-/// Controls, direction marks and whatever else is not there to be seen, as the standard library has it for `{:?}`
-/// (general categories Cc, Cf, Zl, Zp, and Zs but for the space), and letters that show nothing.
+/// Controls, direction marks and other invisible characters, as the standard library treats them in `{:?}` (general
+/// categories Cc, Cf, Zl, Zp, and Zs but for the space), and letters that show nothing.
 pub(super) fn is_invisible(char: char) -> bool {
     match char {
         ' '..='~' => false,

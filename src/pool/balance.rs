@@ -1,5 +1,5 @@
-//! Which server comes next. Each thread has one [`Balancer`] for each pool: nothing is shared but the health of the
-//! servers and the count of their open attempts, and nothing is allocated for a pick.
+//! The choice of the next server. Each thread has one [`Balancer`] for each pool: only the health of the servers and
+//! the count of their open attempts are shared, and a pick allocates nothing.
 
 mod position;
 
@@ -14,12 +14,12 @@ use crate::observe::record::Index;
 /// Picks servers of one pool for one thread.
 ///
 /// The rank of a server decides first, in this order: not yet tried before tried; trusted before ejected; up before
-/// unknown, so that a server that no check has reached takes requests only while none is up; primary before backup. Servers that
-/// are down, wait for DNS or have weight 0 are never picked.
+/// unknown, so that a server that no check has reached takes requests only while none is up; primary before backup.
+/// Servers that are down, wait for DNS or have weight 0 are never picked.
 ///
-/// Among servers of the best rank they come in turn by smooth weighted round robin: each one's credit grows by its
-/// weight, the one with the most credit is picked and pays what all of them gained. So the turns of one server are
-/// spread evenly over the cycle, and those of a server that goes down fall to all others, not to its neighbour.
+/// Servers of the best rank take turns by smooth weighted round robin: the credit of each grows by its weight; the
+/// one with the most credit is picked and pays the sum of all weights. So the turns of one server are spread evenly
+/// over the cycle, and those of a server that goes down fall to all others, not to its neighbour.
 #[derive(Debug)]
 pub struct Balancer {
     turns: Vec<Turn>,
@@ -30,9 +30,9 @@ struct Turn {
     weight: u32,
     backup: bool,
     credit: i64,
-    /// Of the pick that is being made.
+    /// Valid during a pick.
     rank: Rank,
-    /// Open attempts, at the pick that is being made; looked at only where they matter.
+    /// Open attempts, at the current pick; read only where they matter.
     open: u32,
 }
 
@@ -46,7 +46,8 @@ const NEVER: Rank = 16;
 
 impl Balancer {
     /// A balancer for `pool`. Each `thread` starts one turn later than the one before it, so that together they do
-    /// not send the first request of each to the same server; or goes on from where the generation before stood.
+    /// not send the first request of each to the same server; or continues from the position of the generation
+    /// before.
     #[must_use]
     pub fn new(pool: &Pool, thread: usize) -> Self {
         let turns = pool.servers.iter().map(|server| Turn {
@@ -98,10 +99,10 @@ impl Balancer {
         self.take_turn(best)
     }
 
-    /// Of the servers of rank `best`, leaves those with the fewest open attempts for their weight.
+    /// Of the servers of rank `best`, keeps those with the fewest open attempts for their weight.
     fn keep_least_loaded(&mut self, pool: &Pool, best: Rank) {
         for (turn, server) in self.turns.iter_mut().zip(&pool.servers) {
-            turn.open = server.open_attempts(); // one look: other threads change it meanwhile
+            turn.open = server.open_attempts(); // read once: other threads change it meanwhile
         }
         let of_best = self.turns.iter().filter(|turn| turn.rank == best);
         let least = of_best.min_by(|one, other| one.load_against(other.open, other.weight));

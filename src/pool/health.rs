@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 pub use self::memory::Memory;
 pub(super) use self::memory::{millis, time};
 
-/// What is known of a server.
+/// The state of a server.
 ///
 /// ```text
 ///  WaitingForDns ── address, no check ────────────────► Up
@@ -27,8 +27,8 @@ pub(super) use self::memory::{millis, time};
 ///  Up, Down ── another address, check ────────────────► Unknown
 /// ```
 ///
-/// Nothing leads back to `WaitingForDns`: when DNS fails later, the last good address stays. A generation goes on from
-/// the state that the one before knew, unless its configuration says otherwise: see [`Memory`].
+/// Nothing leads back to `WaitingForDns`: when DNS fails later, the last good address stays. A generation starts with
+/// the state that the one before had, unless its configuration forbids that: see [`Memory`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
@@ -45,12 +45,12 @@ pub enum State {
 impl State {
     const ALL: [Self; 4] = [Self::Up, Self::Unknown, Self::Down, Self::WaitingForDns];
 
-    /// The state of this word.
+    /// The state with this number.
     fn named(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 
-    /// The word for it in the journal and in the status.
+    /// Its name in the journal and in the status.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,10 +68,10 @@ impl fmt::Display for State {
     }
 }
 
-/// What one check found.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What it says of the server.
+    /// Its verdict on the server.
     pub verdict: Verdict,
     /// For people: "status 200", "connection refused".
     pub detail: Cow<'static, str>,
@@ -79,14 +79,14 @@ pub struct Finding {
     pub took: Duration,
 }
 
-/// What a finding says of a server.
+/// The verdict of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It does its work.
+    /// The server works.
     Good,
-    /// It does not.
+    /// It does not work.
     Bad,
-    /// Nothing: the check could not be made, for a reason that is not the server's.
+    /// None: the check could not be made, for a reason that is not the server's.
     Nothing,
 }
 
@@ -128,17 +128,17 @@ pub struct Health {
 struct Story {
     state: State,
     since: SystemTime,
-    /// Results in a row that speak against the state.
+    /// Results in a row that contradict the state.
     against: u32,
     last: Option<(SystemTime, Finding)>,
     history: VecDeque<Transition>,
 }
 
-/// Transitions that the status shows of each server.
+/// Transitions of each server in the status.
 const HISTORY: usize = 16;
 
 impl Health {
-    /// Of a server that has an address, or waits for one.
+    /// The initial state of a server that has an address, or waits for one.
     #[must_use]
     pub fn new(has_address: bool, thresholds: Option<Thresholds>, now: SystemTime) -> Self {
         let state = match (has_address, thresholds) {
@@ -167,7 +167,7 @@ impl Health {
         self.state() == State::Up
     }
 
-    /// Takes in what a check found.
+    /// Processes the result of a check.
     ///
     /// The first finding about an unknown server decides at once; after that it takes `rise` or `fall` in a row.
     /// Findings about a server that waits for its address are kept for the status and change nothing.
@@ -198,7 +198,8 @@ impl Health {
         transition
     }
 
-    /// Takes in that the server has an address, the first or another one. With a check it must prove itself there.
+    /// The server has an address, the first or another one. With a check its state is unknown until that has a
+    /// result.
     pub(super) fn relocated(&self, reason: String, now: SystemTime) -> Option<Transition> {
         let mut story = self.story();
         let to = match self.thresholds {
@@ -267,7 +268,7 @@ impl Health {
         transition
     }
 
-    /// A panic elsewhere leaves no half-made story: it is changed by plain stores only.
+    /// A panic elsewhere leaves no half-made story: only plain stores change it.
     fn story(&self) -> MutexGuard<'_, Story> {
         self.story.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -299,7 +300,7 @@ mod tests {
         Health::new(true, Some(thresholds), SystemTime::UNIX_EPOCH)
     }
 
-    /// Runs findings ('+' good, '-' bad, '?' nothing, 'a' another address); gives the state after each.
+    /// Applies findings ('+' good, '-' bad, '?' nothing, 'a' another address); returns the state after each.
     fn run(health: &Health, findings: &str) -> String {
         let step = |finding| {
             let before = health.state();

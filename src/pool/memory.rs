@@ -1,9 +1,9 @@
-//! What a pool hands to the next generation, and what that one makes of it: the configuration that changed wins over
-//! what is remembered, field by field.
+//! The state of a pool as the next generation gets it, and how that one uses it: a changed configuration wins over
+//! the remembered value, field by field.
 //!
 //! A server is the same when its name, as written, and its configured address are those of a server of the pool of
-//! the same name. Its health counts as long as the same is asked in checks; weight, thresholds and times are always
-//! those of the new configuration. Unknown fields are passed over, and missing ones are as if nothing were known.
+//! the same name. Its health counts as long as the checks ask the same; weight, thresholds and times are always those
+//! of the new configuration. Unknown fields are ignored, and missing ones count as unknown.
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -22,7 +22,7 @@ use crate::config::{Check, CheckKind};
 pub struct Memory {
     /// Its name.
     pub name: String,
-    /// What is asked in checks; none without a check.
+    /// The question of its checks; none without a check.
     pub check: Option<String>,
     /// Since when no server of it takes requests, in milliseconds since 1970.
     pub empty_since: Option<u64>,
@@ -38,10 +38,9 @@ pub struct ServerMemory {
     pub name: String,
     /// As configured: an address, or a host name with a port.
     pub address: String,
-    /// Where a name leads, the address that answered last. What a version that knows of one address alone reads and
-    /// writes.
+    /// The address of a name that answered last. Versions that know only one address read and write this field.
     pub located: Option<SocketAddr>,
-    /// What DNS said last, in the order in which the addresses are tried.
+    /// The last answer of DNS, in the order in which the addresses are tried.
     pub addresses: Vec<SocketAddr>,
     /// The weight in the configuration.
     pub weight: u32,
@@ -49,16 +48,16 @@ pub struct ServerMemory {
     pub credits: Vec<i64>,
     /// Its health.
     pub health: health::Memory,
-    /// What real traffic said of it.
+    /// Its passive health.
     pub passive: passive::Memory,
 }
 
-/// That a pool ran out of servers, or has one again.
+/// A pool ran out of servers, or has one again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// No server takes requests.
     Empty,
-    /// One does again.
+    /// A server takes requests again.
     Back {
         /// How long none did.
         after: Duration,
@@ -66,7 +65,7 @@ pub enum Turn {
 }
 
 impl ServerMemory {
-    /// What DNS said last, whichever version wrote it down.
+    /// The last answer of DNS, whichever version wrote it down.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let mut addresses: Vec<SocketAddr> = Vec::new();
         let known = if self.addresses.is_empty() { self.located.as_slice() } else { &self.addresses };
@@ -80,7 +79,7 @@ impl ServerMemory {
 }
 
 impl Pool {
-    /// Everything that the next generation should know; `positions` are those of the balancers, by thread.
+    /// The state for the next generation; `positions` are those of the balancers, by thread.
     #[must_use]
     pub fn remember(&self, positions: &[Vec<i64>]) -> Memory {
         let servers = self.servers.iter().enumerate().map(|(index, server)| ServerMemory {
@@ -101,9 +100,9 @@ impl Pool {
         }
     }
 
-    /// Goes on from where the pool of the same name stood. To be called once, before anything else is done with it.
+    /// Continues from the state of the pool of the same name. Call it once, before any other method.
     ///
-    /// Gives the index of each server whose state another configuration changed, with the transition.
+    /// Returns the index of each server whose state the changed configuration changed, with the transition.
     pub fn recall(&self, memory: &Memory, now: SystemTime) -> Vec<(usize, Transition)> {
         let same_check = memory.check == self.settings.check.as_ref().map(asked);
         let mut unclaimed: Vec<Option<&ServerMemory>> = memory.servers.iter().map(Some).collect();
@@ -121,13 +120,13 @@ impl Pool {
             transitions.extend(transition.map(|transition| (index, transition)));
             credits.push((server.weight, (known.weight == server.weight).then_some(&known.credits[..])));
         }
-        // it is set once, and nobody picks yet
+        // it is set once, before the first pick
         let _ = self.positions.set(Positions::new(&credits));
         self.set_empty_since(memory.empty_since.map(|since| health::time(since, now)));
         transitions
     }
 
-    /// Whether the pool ran out of servers, or has one again, since this was last asked.
+    /// Whether the pool ran out of servers, or has one again, since the last call.
     pub fn turn(&self, now: SystemTime) -> Option<Turn> {
         let usable = self.servers.iter().any(|server| matches!(server.health.state(), State::Up | State::Unknown));
         match (usable, self.empty_since()) {
@@ -144,8 +143,8 @@ impl Pool {
     }
 }
 
-/// What a check asks of a server: findings of one that asks something else say nothing. How often it is asked, and
-/// how many answers count, is no part of it.
+/// The question of a check: findings about another question do not count. How often it is asked, and how many answers
+/// count, is no part of it.
 fn asked(check: &Check) -> String {
     match &check.kind {
         CheckKind::Connect => "connect".to_owned(),

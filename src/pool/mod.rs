@@ -26,13 +26,13 @@ use crate::config::{self, Balance};
 pub struct Pool {
     /// The name, as in the configuration.
     pub name: String,
-    /// What the configuration says.
+    /// Its settings.
     pub settings: config::Pool,
     /// The servers, in the order of the configuration: their indexes are those of the records.
     pub servers: Vec<Server>,
-    /// Since when no server takes requests, once somebody has noticed: see [`Pool::turn`].
+    /// Since when no server takes requests, once that was noticed: see [`Pool::turn`].
     empty_since: Mutex<Option<SystemTime>>,
-    /// Where the balancers go on; nothing when they begin.
+    /// The positions from which the balancers continue; none when they begin.
     positions: OnceLock<balance::Positions>,
 }
 
@@ -52,18 +52,18 @@ impl Pool {
         }
     }
 
-    /// A connection to the server of this index could not be opened. Gives the ejection that this leads to: never of the
-    /// last server that takes requests.
+    /// A connection to the server of this index could not be opened. Returns the ejection that this causes: never of
+    /// the last server that takes requests.
     pub fn connection_failed(&self, index: usize, why: &str, now: SystemTime) -> Option<passive::Ejection> {
         self.servers[index].passive.failed(why, || self.is_last(index), now)
     }
 
-    /// The same of a new connection that ended before an answer came over it.
+    /// The same for a new connection that ended before an answer came over it.
     pub fn connection_closed(&self, index: usize, now: SystemTime) -> Option<passive::Ejection> {
         self.servers[index].passive.closed(|| self.is_last(index), now)
     }
 
-    /// Whether no server but that of this index takes requests.
+    /// Whether only the server of this index takes requests.
     fn is_last(&self, index: usize) -> bool {
         let takes = |server: &Server| {
             let is_usable = matches!(server.health.state(), State::Up | State::Unknown);
@@ -86,7 +86,7 @@ impl Pool {
         self.servers.iter().filter(|server| server.health.is_up()).count()
     }
 
-    /// The pool and its servers, as an operator wants to see them.
+    /// The pool and its servers, for the status.
     #[must_use]
     pub fn status(&self) -> Value {
         json!({
@@ -101,9 +101,9 @@ impl Pool {
     }
 }
 
-/// An attempt that is open: counted against its server until it is dropped.
+/// An open attempt: counted against its server until it is dropped.
 ///
-/// It holds the pool in whatever way its owner does: `Arc<Pool>`, `&Pool`.
+/// It holds the pool in the same form as its owner: `Arc<Pool>`, `&Pool`.
 #[derive(Debug)]
 pub struct Open<P: Deref<Target = Pool> = Arc<Pool>> {
     pool: P,
@@ -111,7 +111,7 @@ pub struct Open<P: Deref<Target = Pool> = Arc<Pool>> {
 }
 
 impl<P: Deref<Target = Pool>> Open<P> {
-    /// Counts an attempt against the server of this index, which [`balance::Balancer::pick`] gave.
+    /// Counts an attempt against the server of this index, which [`balance::Balancer::pick`] returned.
     #[must_use]
     pub fn new(pool: P, server: usize) -> Self {
         pool.servers[server].count_opened();

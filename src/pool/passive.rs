@@ -1,7 +1,7 @@
-//! Passive health: what the connections of real traffic say of a server, beside its checks.
+//! Passive health: the evidence of real traffic about a server, beside its checks.
 //!
-//! A server whose connections fail again and again is ejected: it takes no requests for a time that doubles, as long as
-//! another one can. The way of a request reads one atomic; the rest is for connections that were opened, and for failures.
+//! A server whose connections fail again and again is ejected: it takes no requests for a time that doubles, as long
+//! as another one can. The request path reads one atomic; the rest is for opened connections and for failures.
 
 mod memory;
 
@@ -18,7 +18,7 @@ use super::health;
 /// How long a server is ejected for the first time.
 const FIRST_EJECTION: Duration = Duration::from_secs(1);
 
-/// When a server is ejected, and for how long.
+/// The rules of ejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// After so many failed connections in a row; 0: never.
@@ -27,7 +27,7 @@ pub struct Limits {
     pub max_ejection: Duration,
 }
 
-/// What real traffic says of one server; every thread reads and writes it.
+/// The passive health of one server; every thread reads and writes it.
 ///
 /// ```text
 ///  Trusted ── `max_fails` connections in a row fail, while another server takes requests ──► Ejected
@@ -35,22 +35,22 @@ pub struct Limits {
 ///  Ejected ── a trial or a request succeeds on a new connection ───────────────────────────► Trusted
 /// ```
 ///
-/// After a trial one failure more ejects it again, for twice the time, until a request has succeeded.
+/// After a trial one further failure ejects it again, for twice the time, until a request has succeeded.
 #[derive(Debug)]
 pub struct Passive {
-    /// A copy of what `story` comes to: see [`Mark`].
+    /// A summary of `story`: see [`Mark`].
     mark: AtomicU8,
     limits: Limits,
     story: Mutex<Story>,
-    /// There is something for the trials to look at.
+    /// Wakes the trials.
     news: Notify,
 }
 
-/// What the way of a request has to know.
+/// What the request path needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Mark {
-    /// Nothing speaks against the server.
+    /// No failure since the last success.
     Clear = 0,
     /// Connections ended without an answer since the last answer.
     Closing = 1,
@@ -63,14 +63,14 @@ enum Mark {
 struct Story {
     /// Failed connections in a row.
     fails: u32,
-    /// One of them could not even be opened.
+    /// One of them was not even opened.
     unopened: bool,
     /// How long the last ejection was, until a request succeeds.
     last: Option<Duration>,
     ejection: Option<Ejection>,
 }
 
-/// That a server takes no requests for a while.
+/// An ejection: a server takes no requests for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ejection {
     /// Since when.
@@ -101,8 +101,8 @@ impl Passive {
         self.limits.max_fails > 0
     }
 
-    /// A connection could not be opened. `is_last` tells whether no other server of the pool takes requests. Gives the
-    /// ejection that this leads to.
+    /// A connection could not be opened. `is_last` tells whether no other server of the pool takes requests. Returns
+    /// the ejection that this causes.
     pub(super) fn failed(&self, why: &str, is_last: impl FnOnce() -> bool, now: SystemTime) -> Option<Ejection> {
         self.count(true, why, is_last, now)
     }
@@ -139,7 +139,7 @@ impl Passive {
         Some(ejection)
     }
 
-    /// A request succeeded on a new connection. Gives the ejection that this ends.
+    /// A request succeeded on a new connection. Returns the ejection that this ends.
     #[inline]
     pub fn succeeded(&self) -> Option<Ejection> {
         if self.mark.load(Ordering::Relaxed) == Mark::Clear as u8 {
@@ -148,8 +148,8 @@ impl Passive {
         self.clear()
     }
 
-    /// A request succeeded on a connection that was idle. It says nothing of whether new ones can be opened, but the server
-    /// answers: what a request or two have it close must not count together with those of hours later.
+    /// A request succeeded on an idle connection. That does not prove that new ones can be opened, but the server
+    /// answers: connections that a request or two made it close must not add up with those of hours later.
     #[inline]
     pub fn answered(&self) {
         if self.mark.load(Ordering::Relaxed) == Mark::Closing as u8 {
@@ -157,7 +157,7 @@ impl Passive {
         }
     }
 
-    /// Nothing speaks against the server any more. Gives the ejection that this ends.
+    /// Clears every failure. Returns the ejection that this ends.
     pub fn clear(&self) -> Option<Ejection> {
         let mut story = self.story();
         let Story { ejection, .. } = std::mem::take(&mut *story);
@@ -173,11 +173,11 @@ impl Passive {
     pub fn due_in(&self, now: SystemTime) -> Option<Duration> {
         let story = self.story();
         let ejection = story.ejection.as_ref()?;
-        // a clock that is set back must not put the trial off
+        // a clock that is set back must not delay the trial
         Some(ejection.until.duration_since(now).unwrap_or_default().min(ejection.pause))
     }
 
-    /// The trial is due now: DNS names an address that was not tried.
+    /// The trial is due now: DNS has an address that was not tried.
     pub(super) fn hasten(&self, now: SystemTime) {
         let mut story = self.story();
         if let Some(ejection) = &mut story.ejection {
@@ -186,7 +186,7 @@ impl Passive {
         }
     }
 
-    /// A trial succeeded: the server takes requests again. Gives the ejection that this ends.
+    /// A trial succeeded: the server takes requests again. Returns the ejection that this ends.
     pub fn passed(&self) -> Option<Ejection> {
         let mut story = self.story();
         let ejection = story.ejection.take();
@@ -207,12 +207,12 @@ impl Passive {
         }
     }
 
-    /// Waits for news: that the server is ejected or no longer is, or that its trial is due. For one waiter.
+    /// Waits for a change: an ejection, its end, or the time of a trial. For one waiter.
     pub async fn news(&self) {
         self.news.notified().await;
     }
 
-    /// What an operator asks of it; nothing while nothing speaks against the server.
+    /// Its part of the status; nothing without failures.
     pub(super) fn status(&self) -> Value {
         let story = self.story();
         story.ejection.as_ref().map_or(Value::Null, |ejection| {
@@ -228,7 +228,7 @@ impl Passive {
         last.map_or(FIRST_EJECTION, |last| last.saturating_mul(2)).min(self.limits.max_ejection)
     }
 
-    /// The one place where the mark changes; the story is locked meanwhile.
+    /// The only place where the mark changes; the story is locked meanwhile.
     fn mark(&self, story: &Story) {
         let mark = match story {
             Story { ejection: Some(_), .. } => Mark::Ejected,
@@ -239,7 +239,7 @@ impl Passive {
         self.mark.store(mark as u8, Ordering::Relaxed);
     }
 
-    /// A panic elsewhere leaves no half-made story: it is changed by plain stores only.
+    /// A panic elsewhere leaves no half-made story: only plain stores change it.
     fn story(&self) -> MutexGuard<'_, Story> {
         self.story.lock().unwrap_or_else(PoisonError::into_inner)
     }

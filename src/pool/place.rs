@@ -1,8 +1,8 @@
-//! Where a server is, as the threads that connect to it see it: fixed, or what DNS said last.
+//! The addresses of a server, for the threads that connect to it: fixed, or the last answer of DNS.
 //!
 //! A name can have several addresses. They are kept in the order in which they are tried: the one that answered last
-//! comes first. The way of a request over an idle connection reads no more than a version number, one load; a new
-//! connection takes a lock for the time of a copied pointer.
+//! comes first. A request over an idle connection reads only a version number, one load; a new connection takes a
+//! lock while it copies a pointer.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,21 +23,21 @@ pub(super) enum Place {
 /// The addresses of one server, at one moment; never none.
 #[derive(Clone, Debug)]
 pub enum Addresses<'a> {
-    /// What the configuration says.
+    /// The address of the configuration.
     Fixed(&'a Address),
-    /// What DNS said last.
+    /// The last answer of DNS.
     Named {
         /// In the order in which they are to be tried.
         list: Arc<[SocketAddr]>,
-        /// Of the set: see [`super::Server::address_version`].
+        /// The version of the set: see [`super::Server::address_version`].
         version: u64,
     },
 }
 
-/// The addresses that DNS gave last. Many readers; writers take turns.
+/// The last addresses of DNS. Many readers; writers take turns.
 #[derive(Debug)]
 pub(super) struct Located {
-    /// Moves with each change of the set, not with one of the order. 0: there are none yet.
+    /// Grows with each change of the set, not of the order. 0: there are none yet.
     version: AtomicU64,
     /// Empty until there are some.
     list: Mutex<Arc<[SocketAddr]>>,
@@ -60,7 +60,7 @@ impl Place {
         }
     }
 
-    /// Moves by one step with each change of the set of addresses.
+    /// Grows by one with each change of the set of addresses.
     pub(super) fn version(&self) -> u64 {
         match self {
             Self::Fixed(_) => 0,
@@ -70,7 +70,7 @@ impl Place {
 }
 
 impl Addresses<'_> {
-    /// The one to try first.
+    /// The address that is tried first.
     #[must_use]
     pub fn first(&self) -> Address {
         match self {
@@ -115,8 +115,8 @@ impl Located {
         self.list().contains(&address)
     }
 
-    /// Puts these addresses in the place of those that were known; gives both, when they are not the same. The one
-    /// that comes first now does so for as long as it is among them.
+    /// Replaces the addresses; returns both sets, when they differ. The address that is first now stays first for as
+    /// long as it is among them.
     pub(super) fn replace(&self, found: &[SocketAddr]) -> Option<[Arc<[SocketAddr]>; 2]> {
         let mut list = self.list();
         let mut found = interleaved(found);
@@ -133,7 +133,7 @@ impl Located {
         Some([before, found])
     }
 
-    /// Goes on from these addresses in this order.
+    /// Starts with these addresses in this order.
     pub(super) fn recall(&self, known: &[SocketAddr]) {
         let mut list = self.list();
         *list = known[..known.len().min(MOST)].into();
@@ -156,8 +156,8 @@ impl Located {
     }
 }
 
-/// The addresses in turn of the two families, beginning with the family of the first (RFC 8305 §4): the resolver has
-/// sorted them by what this machine can reach (RFC 6724). Each comes once.
+/// The addresses alternate between the two families, beginning with the family of the first (RFC 8305 §4): the
+/// resolver has sorted them by what this machine can reach (RFC 6724). Each occurs once.
 fn interleaved(found: &[SocketAddr]) -> Vec<SocketAddr> {
     let Some(first) = found.first() else { return Vec::new() };
     let of = |family: bool| found.iter().filter(move |address| address.is_ipv6() == family);

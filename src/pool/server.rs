@@ -1,4 +1,4 @@
-//! One server of a pool: what the configuration says of it, where it is now, how it is, what it has open.
+//! One server of a pool: its configuration, its addresses, its health, its open attempts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,33 +25,33 @@ pub struct Server {
     pub backup: bool,
     /// Whether it may take requests.
     pub health: Health,
-    /// What real traffic says of it.
+    /// Its passive health.
     pub passive: Passive,
     place: Place,
     moved: Notify,
-    /// Its state is that of the generation before: nobody has to wait until it is known.
+    /// Its state is that of the generation before: the start does not wait for it.
     remembered: AtomicBool,
     open: OpenAttempts,
 }
 
-/// Alone on its cache line: written by every thread for every attempt, while the rest is only read.
+/// Alone on its cache line: every thread writes it for every attempt, while the rest is only read.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct OpenAttempts(AtomicU32);
 
-/// That a server has other addresses now.
+/// A server has other addresses now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relocation {
-    /// Where it was; empty when that was not known.
+    /// The old ones; none before the first.
     pub from: Arc<[SocketAddr]>,
-    /// Where it is.
+    /// The new ones.
     pub to: Arc<[SocketAddr]>,
-    /// What that did to its health.
+    /// The transition of its health that this caused.
     pub transition: Option<Transition>,
 }
 
 impl Relocation {
-    /// Addresses that the server has no longer.
+    /// Addresses that the server no longer has.
     #[must_use]
     pub fn left(&self) -> Vec<SocketAddr> {
         self.from.iter().filter(|address| !self.to.contains(address)).copied().collect()
@@ -80,21 +80,21 @@ impl Server {
         }
     }
 
-    /// Where it is; `None` while it waits for DNS. Nothing on the heap.
+    /// Its address; `None` while it waits for DNS. Allocates nothing.
     #[must_use]
     pub fn addresses(&self) -> Option<Addresses<'_>> {
         self.place.addresses()
     }
 
-    /// A number that moves with each change of the set of addresses: an idle upstream connection made under another
-    /// one may go to a place that DNS no longer names. One load.
+    /// A number that grows with each change of the set of addresses: an idle upstream connection made under another
+    /// number may lead to an address that DNS no longer has. One load.
     #[inline]
     #[must_use]
     pub fn address_version(&self) -> u64 {
         self.place.version()
     }
 
-    /// Whether DNS names this address.
+    /// Whether DNS has this address.
     #[must_use]
     pub fn is_at(&self, address: SocketAddr) -> bool {
         matches!(&self.place, Place::Named { last, .. } if last.has(address))
@@ -116,7 +116,7 @@ impl Server {
         }
     }
 
-    /// Where it is by the configuration: an address, or a host name with a port.
+    /// Its address in the configuration: an address, or a host name with a port.
     pub(super) fn configured(&self) -> String {
         match &self.place {
             Place::Fixed(address) => address.to_string(),
@@ -124,7 +124,7 @@ impl Server {
         }
     }
 
-    /// What DNS said last, in the order in which the addresses are tried; `None` also when the address is fixed.
+    /// The last answer of DNS, in the order in which the addresses are tried; `None` also when the address is fixed.
     #[must_use]
     pub fn located(&self) -> Option<Arc<[SocketAddr]>> {
         match &self.place {
@@ -133,8 +133,8 @@ impl Server {
         }
     }
 
-    /// Goes on from what the generation before knew of this server; `same_check` says whether its findings count.
-    /// Gives what that changed, when the configuration does not let the state go on.
+    /// Continues from the state in the generation before; `same_check` says whether its findings count. Returns the
+    /// transition, when the configuration does not let the state continue.
     pub(super) fn recall(&self, known: &ServerMemory, same_check: bool, now: SystemTime) -> Option<Transition> {
         self.passive.recall(&known.passive, now);
         let addresses = known.addresses();
@@ -144,7 +144,7 @@ impl Server {
         };
         let has_address = located.is_some() || self.addresses().is_some();
         let recalled = self.health.recall(&known.health, has_address, same_check, now);
-        let transition = recalled?; // nothing is known of it, then
+        let transition = recalled?; // its state is unknown then
         if let Some(last) = located {
             last.recall(&addresses);
         }
@@ -153,17 +153,16 @@ impl Server {
         transition
     }
 
-    /// Whether it is as the generation before left it, so that nobody has to wait until it was checked, or until DNS
-    /// has answered.
+    /// Whether its state is that of the generation before, so that the start does not wait for its check, or for DNS.
     #[must_use]
     pub fn is_remembered(&self) -> bool {
         self.remembered.load(Ordering::Relaxed)
     }
 
-    /// Takes in where DNS says that the server is. `None` when that is known already, or the address is fixed.
+    /// Sets the addresses that DNS has for the server. `None` when they are the same, or the address is fixed.
     ///
-    /// What is known of the server stays while what it was learnt from does: that it is up, while the address that
-    /// answered last is still one of its own; that it is down, while there is no address that was not tried.
+    /// The state of the server stays while its reason does: that it is up, while the address that answered last is
+    /// still one of its own; that it is down, while there is no address that was not tried.
     pub fn relocate(&self, found: &[SocketAddr], now: SystemTime) -> Option<Relocation> {
         let Place::Named { last, .. } = &self.place else {
             return None;
@@ -212,7 +211,7 @@ impl Server {
         self.open.0.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Everything that an operator asks of a server.
+    /// Its part of the status.
     #[must_use]
     pub fn status(&self) -> Value {
         let mut status = self.health.status();

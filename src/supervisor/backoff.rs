@@ -13,8 +13,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The wait before the next start: none after the first death, then 100 ms, doubled each time up to 800 ms:
-    /// whatever kills workers, there is a new one within a second.
+    /// The wait before the next start: none after the first death, then 100 ms, doubled each time up to 800 ms, so
+    /// that a new worker starts within a second whatever kills the workers.
     pub fn next_wait(&mut self) -> Duration {
         let wait = match self.deaths {
             0 => Duration::ZERO,
@@ -24,7 +24,7 @@ impl Backoff {
         wait
     }
 
-    /// A worker served long enough: its death would be the first.
+    /// A worker served long enough: its death would count as the first.
     pub fn reset(&mut self) {
         self.deaths = 0;
     }

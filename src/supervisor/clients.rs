@@ -1,4 +1,4 @@
-//! Connections to `control.sock`: who asks for a reload or for the status.
+//! Connections to `control.sock`: the callers that ask for a reload or for the status.
 
 mod carry;
 
@@ -18,18 +18,18 @@ use crate::control::PROTOCOL;
 use crate::control::channel::{Channel, Received};
 use crate::control::request::{Reply, Request, Wish, socket_path};
 
-/// The socket and everybody connected to it.
+/// The socket and its clients.
 #[derive(Debug)]
 pub struct Clients {
     socket: OwnedFd,
     path: PathBuf,
-    /// A file of the run directory that is locked for as long as this supervisor lives, so that two never share the
-    /// directory. Its owner alone can open it: what others can open they can lock.
+    /// A file of the run directory that stays locked for the life of this supervisor, so that two supervisors never
+    /// share the directory. Only its owner can open it: a user that can open a file can lock it.
     lock: File,
     /// The file of the socket; a later one at the same path is not removed.
     place: Option<Place>,
     last: u64,
-    /// New connections cannot be taken before then: there was no descriptor left.
+    /// No new connection can be taken before then: no descriptor was free.
     deaf_until: Option<Instant>,
     connected: HashMap<u64, Client>,
 }
@@ -37,9 +37,10 @@ pub struct Clients {
 #[derive(Debug)]
 struct Client {
     channel: Channel,
-    /// It is root's, or of the user that this process runs as. Any other member of the group may only look.
+    /// The peer is root or the user that this process runs as. Any other member of the group may only read the
+    /// status.
     may_change: bool,
-    /// Must have asked by then; none once it has.
+    /// The deadline for the request; none once it has come.
     until: Option<Instant>,
 }
 
@@ -55,7 +56,7 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
-    /// Another supervisor has it.
+    /// Another supervisor holds the lock.
     #[error("another supervisor of segue runs with the run directory {path}")]
     InUse {
         /// The directory.
@@ -85,8 +86,7 @@ impl Clients {
         Ok(Self { socket, path, lock, place, last: 0, deaf_until: None, connected: HashMap::new() })
     }
 
-    /// Takes new connections. The mode of the socket says who may look: root, and the user and the group that this
-    /// process runs as.
+    /// Takes new connections. The mode of the socket admits root, and the user and the group of this process.
     pub fn accept(&mut self, now: Instant) {
         while self.connected.len() < MOST_CLIENTS {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -104,7 +104,7 @@ impl Clients {
         let may_change = may_change(&socket);
         let lookers = self.connected.values().filter(|client| !client.may_change).count();
         if !may_change && lookers >= MOST_LOOKERS {
-            return; // closed: they must not keep root from asking
+            return; // closed: such peers must not keep root from asking
         }
         if let Ok(channel) = Channel::from_socket(socket) {
             self.last += 1;
@@ -112,7 +112,7 @@ impl Clients {
         }
     }
 
-    /// What client `number` wishes, if it says so now.
+    /// The request of client `number`, if one has come.
     pub fn receive(&mut self, number: u64) -> Option<Wish> {
         let client = self.connected.get_mut(&number)?;
         match client.channel.receive::<Request>() {
@@ -139,7 +139,7 @@ impl Clients {
         }
     }
 
-    /// Answers client `number` and lets it go. One that went away by itself is no fault.
+    /// Answers client `number` and closes its connection. A client that left before is no fault.
     pub fn reply(&mut self, number: u64, reply: &Reply) {
         self.reply_with(number, reply, &[]);
     }
@@ -151,7 +151,7 @@ impl Clients {
         }
     }
 
-    /// Lets go of those who connected and ask nothing.
+    /// Closes connections that send no request.
     pub fn expire(&mut self, now: Instant) {
         self.deaf_until = self.deaf_until.filter(|until| now < *until);
         self.connected.retain(|_, client| client.until.is_none_or(|until| now < until));
@@ -163,14 +163,15 @@ impl Clients {
         self.connected.values().filter_map(|client| client.until).chain(self.deaf_until).min()
     }
 
-    /// What to watch for new connections; nothing while they cannot be taken. They wait then, and nobody is turned away.
+    /// What to poll for new connections; nothing while they cannot be taken. They wait in the queue meanwhile; none
+    /// is refused.
     #[must_use]
     pub fn socket(&self) -> Option<BorrowedFd<'_>> {
         let takes = self.deaf_until.is_none() && self.connected.len() < MOST_CLIENTS;
         takes.then(|| self.socket.as_fd())
     }
 
-    /// What to watch for wishes, and for clients that go away.
+    /// What to poll for requests, and for clients that leave.
     pub fn channels(&self) -> impl Iterator<Item = (u64, &Channel)> {
         self.connected.iter().map(|(number, client)| (*number, &client.channel))
     }
@@ -188,7 +189,7 @@ fn lock(run_dir: &Path) -> Result<File, OpenError> {
     let opened = std::fs::create_dir_all(run_dir).and_then(|()| {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::open(run_dir.join(LOCK), flags, Mode::from_raw_mode(0o600))?);
-        // one that an administrator made by hand could be opened by others
+        // a file that an administrator made could be open to other users
         rustix::fs::fchmod(&file, Mode::from_raw_mode(0o600))?;
         Ok(file)
     });
@@ -204,13 +205,13 @@ fn lock(run_dir: &Path) -> Result<File, OpenError> {
 }
 
 fn bind(path: &Path) -> io::Result<OwnedFd> {
-    // one that is there is of a supervisor that died, since the lock is ours; anything but a socket is in the way
+    // a socket that exists belongs to a supervisor that died, because the lock is ours; any other kind of file stays
     if let Some(left) = Place::of(path) {
         left.remove(path)?;
     }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    // on Linux the file gets the mode of the socket, less the umask: there is no moment in which anybody could connect
+    // Linux gives the file the mode of the socket, less the umask: at no moment can any other user connect
     rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o660))?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     rustix::fs::chmod(path, Mode::from_raw_mode(0o660))?;
@@ -226,7 +227,7 @@ fn may_change(socket: &OwnedFd) -> bool {
 /// The file in the run directory that is locked.
 pub const LOCK: &str = "supervisor.lock";
 const MOST_CLIENTS: usize = 256;
-/// Of those that may only look.
+/// Of these, clients that may only read the status.
 const MOST_LOOKERS: usize = 64;
 /// More callers than this wait in connect(2).
 const BACKLOG: i32 = 1024;

@@ -1,4 +1,4 @@
-//! One generation as the supervisor sees it: where it stands, and by when it must have moved on.
+//! One generation as the supervisor sees it: its state, and the deadline of that state.
 
 use std::time::{Duration, Instant};
 
@@ -20,43 +20,43 @@ pub struct Generation {
     pub program: Option<Program>,
     /// Why it was made.
     pub purpose: Purpose,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// When it came to stand there.
+    /// When it entered that state.
     #[serde(with = "moment")]
     pub since: Instant,
     /// When it was made.
     #[serde(with = "moment")]
     pub made: Instant,
-    /// What it said of itself when it was ready.
+    /// The content of its `Ready` message.
     pub ready: Option<Ready>,
     /// Whether its binary and configuration are good enough to make the next worker from, should it die.
     pub proven: bool,
-    /// What it may have bound, as it said before it was built; none of a worker of 0.1, which does not say.
+    /// What it may have bound, from its `Loaded` message; none for a worker of 0.1, which does not say.
     #[serde(default)]
     pub may_bind: Option<Vec<Held>>,
     /// Its signs of life.
     pub pulse: Pulse,
-    /// It closed its channel: gone by then, or killed.
+    /// It closed its channel: the process must exit by then, or it is killed.
     #[serde(with = "moment::optional")]
     pub closed: Option<Instant>,
-    /// Its last words.
+    /// The content of its `Finished` message.
     pub finished: Option<Finished>,
-    /// Who takes over its connections while it drains, as it was last told.
+    /// The generation that it was last told to send its connections to.
     pub heir: Option<u64>,
-    /// It is gone back from at that time, unless somebody confirms it.
+    /// Deadline for `segue reload --confirmed`; the generation is rolled back when it passes.
     #[serde(with = "moment::optional")]
     pub confirm_by: Option<Instant>,
-    /// It was told to finish early.
+    /// It was told to drain early.
     pub hurried: bool,
-    /// What it had open, as last seen.
+    /// What it has open, as last seen.
     pub inside: Inside,
     /// Bytes of memory that it uses, as last seen.
     pub memory: u64,
 }
 
-/// Where a generation stands. Every state has a deadline: `Serving`, `Yielding`, `Parked` and `Draining` for the answer
-/// to a ping, all but the first three of them for the state itself.
+/// The state of a generation. Every state has a deadline: `Serving`, `Yielding`, `Parked` and `Draining` for the
+/// answer to a ping, all but the first three of them for the state itself.
 ///
 /// ```text
 /// Starting ─Ready─▶ Entering ─Serving─▶ Serving ──the next one serves──▶ Parking ──Parked──▶ Parked
@@ -70,40 +70,41 @@ pub struct Generation {
 ///                                     Withdrawing ────────────Parked────────────────────┘        ▼
 ///                                                                                               gone
 /// ```
-/// One that is late or hangs anywhere is `Dying` until it is gone, and so is one that is not needed: refused, or made of
-/// the same as the one that serves. A worker may die in any state; what follows is decided by where it stood.
+/// A generation that is late or hangs in any state is `Dying` until its process exits, and so is one that is not
+/// needed: refused, or made of the same configuration and program as the one that serves. A worker may die in any
+/// state; the state decides what follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Loads, checks, builds.
     Starting {
-        /// Late from then on.
+        /// The deadline.
         #[serde(with = "moment")]
         until: Instant,
     },
     /// Was told to serve.
     Entering {
-        /// Late from then on.
+        /// The deadline.
         #[serde(with = "moment")]
         until: Instant,
     },
     /// Accepts.
     Serving {
-        /// On probation until then; none once it proved good.
+        /// The end of probation; none after it.
         #[serde(with = "moment::optional")]
         probation: Option<Instant>,
     },
-    /// Accepts until another one does: an older one again, or one that is made.
+    /// Accepts until another generation does: an older one that resumes, or a new one.
     Yielding,
-    /// Was told to park, and drains then: it is not to come back.
+    /// Was told to park, and drains after that: it will not resume.
     Withdrawing {
-        /// Late from then on.
+        /// The deadline.
         #[serde(with = "moment")]
         until: Instant,
     },
     /// Was told to park.
     Parking {
-        /// Late from then on.
+        /// The deadline.
         #[serde(with = "moment")]
         until: Instant,
     },
@@ -111,19 +112,19 @@ pub enum State {
     Parked,
     /// Was told to accept again.
     Resuming {
-        /// Late from then on.
+        /// The deadline.
         #[serde(with = "moment")]
         until: Instant,
     },
     /// Finishes what is open, then exits.
     Draining {
-        /// Late from then on.
+        /// The deadline.
         #[serde(with = "moment")]
         until: Instant,
     },
-    /// Of no use any more; its exit is awaited.
+    /// Not used any more; its exit is awaited.
     Dying {
-        /// It is killed then; none once it was.
+        /// When it is killed; none once it was.
         #[serde(with = "moment::optional")]
         until: Option<Instant>,
     },
@@ -135,14 +136,14 @@ pub enum State {
 pub enum Purpose {
     /// The service starts.
     First,
-    /// Somebody asked for a reload.
+    /// A reload was requested.
     Reload,
     /// The worker that served died.
     Respawn,
 }
 
 impl Generation {
-    /// A generation that starts now and must be ready at `until`.
+    /// A generation that starts now, with the deadline `until` for `Ready`.
     #[must_use]
     pub fn new(number: u64, purpose: Purpose, now: Instant, until: Instant) -> Self {
         Self {
@@ -173,13 +174,13 @@ impl Generation {
         matches!(self.state, State::Entering { .. } | State::Serving { .. } | State::Resuming { .. })
     }
 
-    /// The same, also of one that does so only until another one does.
+    /// The same, and also for one that accepts only until another one does.
     #[must_use]
     pub fn accepts(&self) -> bool {
         self.is_serving() || self.state == State::Yielding
     }
 
-    /// Whether it can be gone back to.
+    /// Whether a roll-back can return to it.
     #[must_use]
     pub fn is_parked(&self) -> bool {
         matches!(self.state, State::Parking { .. } | State::Parked)
@@ -191,25 +192,25 @@ impl Generation {
         matches!(self.state, State::Yielding | State::Withdrawing { .. } | State::Draining { .. }) || self.is_parked()
     }
 
-    /// Whether it drains and can still be told where its connections go.
+    /// Whether it drains and can still be told its successor.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         matches!(self.state, State::Draining { .. }) && self.is_there()
     }
 
-    /// Whether it listens to what it is told.
+    /// Whether it reads its channel.
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.closed.is_none() && self.finished.is_none()
     }
 
-    /// How long there is to confirm it, if that is asked for.
+    /// The time left to confirm it, if it must be confirmed.
     #[must_use]
     pub fn confirm_within(&self, now: Instant) -> Option<Duration> {
         self.confirm_by.map(|by| by.saturating_duration_since(now))
     }
 
-    /// When the supervisor must look at it again, if nothing is heard of it.
+    /// When the supervisor must look at it again if no message comes.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let by_state = match self.state {
@@ -228,7 +229,7 @@ impl Generation {
         by_state.into_iter().chain(self.closed).min()
     }
 
-    /// Whether nothing is awaited of it that would end its probation, which is over at `until`: a ping under way is.
+    /// Whether no answer is outstanding whose absence would end its probation at `until`: an open ping is one.
     fn owes_nothing(&self, until: Instant) -> bool {
         self.pulse.asked().is_none() && !self.pulse.has_answered(until)
     }
@@ -239,13 +240,13 @@ impl Generation {
         self.inside.connections
     }
 
-    /// Whether it answers pings in the state that it is in.
+    /// Whether it answers pings in its state.
     #[must_use]
     pub fn is_pinged(&self) -> bool {
         matches!(self.state, State::Serving { .. } | State::Yielding | State::Parked | State::Draining { .. })
     }
 
-    /// One word for where it stands.
+    /// One word for its state.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self.state {
@@ -260,25 +261,25 @@ impl Generation {
     }
 }
 
-/// The signs of life of a worker: one ping under way at most.
+/// The pings of a worker: at most one is open.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Pulse {
     number: u64,
-    /// The ping under way.
+    /// The open ping.
     #[serde(with = "moment::optional")]
     asked: Option<Instant>,
     /// The last answer.
     #[serde(with = "moment::optional")]
     answered: Option<Instant>,
-    /// When the ping was sent that it answered.
+    /// When the ping was sent that this answers.
     #[serde(with = "moment::optional")]
     proof: Option<Instant>,
-    /// What the last answer said.
+    /// The content of the last answer.
     pub last: Option<Pong>,
 }
 
 impl Pulse {
-    /// When the next ping is due; none while one is under way.
+    /// When the next ping is due; none while one is open.
     #[must_use]
     pub fn due(&self, now: Instant) -> Option<Instant> {
         match (self.asked, self.answered) {
@@ -295,7 +296,7 @@ impl Pulse {
         self.number
     }
 
-    /// Notes an answer. One to an earlier question is no sign of life.
+    /// Notes an answer. An answer to an earlier ping does not count.
     pub fn answer(&mut self, pong: Pong, now: Instant) {
         if pong.number != self.number {
             return;
@@ -307,13 +308,13 @@ impl Pulse {
         }
     }
 
-    /// How long the ping under way has been without an answer.
+    /// How long the open ping has been without an answer.
     #[must_use]
     pub fn silent(&self, now: Instant) -> Duration {
         self.asked.map_or(Duration::ZERO, |asked| now.saturating_duration_since(asked))
     }
 
-    /// When the ping under way was sent.
+    /// When the open ping was sent.
     #[must_use]
     pub fn asked(&self) -> Option<Instant> {
         self.asked

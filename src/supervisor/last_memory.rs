@@ -1,16 +1,16 @@
-//! The last thing that a serving generation said of what it knows: its replacement goes on from there when no process
-//! is left to be asked. The bytes are opaque here; workers make and read them.
+//! The last state that a serving generation reported: its replacement continues from there when no process is left to
+//! be asked. The bytes are opaque here; workers make and read them.
 //!
 //! They lie in a file of the run directory, so that they outlive a supervisor that is killed, and a restart of the
-//! service (`RuntimeDirectoryPreserve=restart`). The directory is in memory (/run): no disk is waited for.
+//! service (`RuntimeDirectoryPreserve=restart`). The directory is in memory (/run), so a write waits for no disk.
 //!
 //! ```text
 //! 0      place and length of the bytes that count, as two numbers of 8 bytes in the byte order of the machine
 //! ROOM   one place
 //! 2 ROOM the other place
 //! ```
-//! The bytes go to the place that does not count; then the two numbers are written at once. Whenever the writer is
-//! killed, what counts is whole.
+//! New bytes go to the place that is not valid; then both numbers are written in one step. The valid bytes are whole
+//! at whatever moment the writer is killed.
 
 use std::fs::File;
 use std::io;
@@ -27,28 +27,28 @@ use crate::control::payload::Payload;
 pub struct LastMemory {
     /// None before there is anything to keep.
     file: Option<File>,
-    /// To how many generations it was given since one that serves wrote it.
+    /// How many generations got it since one that serves wrote it.
     given: u32,
 }
 
 impl LastMemory {
-    /// Goes on with the file in `run_dir`, also that of the program before; it is made if it is missing. What was kept there long ago does not count.
-    /// Where there can be no file, what is kept ends with this process.
+    /// Opens the file in `run_dir`, which may be that of the program before; makes it if it is missing. Content from
+    /// long ago is ignored. Where no file can be made, the content is lost when this process ends.
     #[must_use]
     pub fn open(run_dir: &Path) -> Self {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::open(run_dir.join(NAME), flags, Mode::from_raw_mode(0o600)).ok().map(File::from);
         let file = file.filter(|file| file.metadata().is_ok_and(|about| about.is_file()));
         if let Some(file) = file.as_ref().filter(|file| !is_fresh(file)) {
-            let _ = file.set_len(0); // refused, it only means that what is old is believed
+            let _ = file.set_len(0); // if it fails, only old content stays valid
         }
         Self { file, given: 0 }
     }
 
-    /// Keeps what a generation knows, in the place of what was kept.
+    /// Replaces the content with what a generation knows.
     ///
     /// # Errors
-    /// When there is no memory or descriptor left, or `memory` is none or too large. What was kept is kept on.
+    /// When there is no memory or descriptor left, or `memory` is none or too large. The old content stays.
     pub fn keep(&mut self, memory: &Payload) -> io::Result<()> {
         let bytes = memory.read_at_most(ROOM)?;
         if self.file.is_none() {
@@ -65,8 +65,8 @@ impl LastMemory {
         Ok(())
     }
 
-    /// What was kept, for a generation that starts. None when there is nothing, and none when several generations in a
-    /// row were given it and did not come to serve: it may be the reason.
+    /// The content, for a generation that starts. None when there is nothing, and none when several generations in a
+    /// row got it and did not come to serve: it may be the reason.
     pub fn give(&mut self) -> Option<Payload> {
         let bytes = self.file.as_ref().and_then(|file| read(file).ok())?;
         if self.given == MOST_GIVEN {
@@ -77,7 +77,7 @@ impl LastMemory {
     }
 }
 
-/// Where the bytes are that count.
+/// Where the valid bytes are.
 struct Head {
     place: u64,
     length: u64,
@@ -103,7 +103,7 @@ impl Head {
     }
 }
 
-/// Whether it was written by a supervisor that ended a moment ago, since one that serves is told each second.
+/// Whether it was written by a supervisor that ended a moment ago: one that serves writes each second.
 fn is_fresh(file: &File) -> bool {
     let written = file.metadata().and_then(|about| about.modified());
     written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age < FRESH))
@@ -123,7 +123,7 @@ pub const NAME: &str = "last-memory";
 /// A restart takes no longer.
 const FRESH: Duration = Duration::from_secs(120);
 const TWO_ROOMS: u64 = 2 * ROOM;
-/// To how many generations it is given that do not come to serve.
+/// How many generations get it without coming to serve.
 const MOST_GIVEN: u32 = 3;
 
 #[cfg(test)]

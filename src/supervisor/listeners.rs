@@ -1,4 +1,4 @@
-//! Every listening socket of the service. The supervisor holds them for ever and accepts on none.
+//! Every listening socket of the service. The supervisor holds them for its whole life and accepts on none.
 //!
 //! Nothing here calls `shutdown(2)`, or `listen(2)` on a socket that is in use: both reach every process that has it.
 
@@ -23,7 +23,8 @@ use crate::systemd::notify::Notify;
 #[derive(Debug, Default)]
 pub struct Listeners {
     list: Vec<Listener>,
-    /// What the last generation uses that proved good: the next worker may be made from it. None before the first did.
+    /// The sockets that the last proven generation uses: the next worker may be made from it. None before the first
+    /// one.
     proven: Option<Vec<Held>>,
 }
 
@@ -31,8 +32,8 @@ pub struct Listeners {
 struct Listener {
     held: Held,
     socket: OwnedFd,
-    /// The file of a unix socket that was bound here; none of one that came from systemd's store, of which nothing says
-    /// whether its file is still there.
+    /// The file of a unix socket that was bound here; none for one that came from systemd's store, because nothing
+    /// says whether its file still exists.
     place: Option<Place>,
 }
 
@@ -56,7 +57,7 @@ impl Listeners {
         (listeners, events)
     }
 
-    /// Every socket, as a worker is told of it. They do not block, whatever somebody did to them meanwhile.
+    /// Every socket, as a worker is told of it. `O_NONBLOCK` is set again, because any holder can clear it.
     pub fn all(&self) -> Vec<(Held, &OwnedFd)> {
         for listener in &self.list {
             // fails only for a descriptor that is none
@@ -80,7 +81,7 @@ impl Listeners {
             return Ok((&self.list[index].socket, Vec::new()));
         }
         let (socket, place) = match self.list.iter().find(|one| is_at(one.held.bound.as_ref(), address)) {
-            // the listener has another name now: a second socket at the same address cannot be had
+            // the listener was renamed: the same address cannot be bound twice
             Some(renamed) => (renamed.socket.try_clone()?, renamed.place),
             None => (bind(address)?, place(address)),
         };
@@ -91,7 +92,7 @@ impl Listeners {
         Ok((&self.list[self.list.len() - 1].socket, events))
     }
 
-    /// Gives a new socket to systemd. Returns what is wrong when it will not keep it.
+    /// Gives a new socket to systemd. Returns why systemd does not keep it.
     fn store(&self, listener: &str, socket: &OwnedFd, notify: &mut Notify) -> Option<String> {
         if let Err(fault) = notify.store(listener, socket.as_fd()) {
             return Some(format!(
@@ -110,8 +111,9 @@ impl Listeners {
         self.proven = Some(used);
     }
 
-    /// Lets go of the sockets that were bound here and that nobody needs: neither what proved good, nor one of `living`,
-    /// which is what generations use that serve or can be gone back to. Those of socket units stay, they are systemd's.
+    /// Closes sockets that were bound here and are unused: the proven generation does not use them, and neither does
+    /// one of `living`, which are the generations that serve or can resume. Sockets of units stay, they are
+    /// systemd's.
     pub fn keep(&mut self, living: &[&Held], notify: &mut Notify) {
         let Some(proven) = &self.proven else { return };
         let needed = |one: &Held| proven.contains(one) || living.contains(&one);
@@ -128,26 +130,25 @@ impl Listeners {
     fn forget(&self, dropped: &Listener, notify: &mut Notify) {
         let name = &dropped.held.listener;
         notify.forget(name);
-        // That went by name: what else has the name goes back in. And systemd keeps no socket twice: one that has another
-        // name now stood there under its old one.
+        // systemd removes by name, so other sockets of that name are stored again. And systemd stores no socket
+        // twice: a renamed socket was stored under its old name.
         let address = &dropped.held.bound;
         let same =
             |one: &&Listener| one.held.bound.is_some() && (one.held.listener == *name || one.held.bound == *address);
         for listener in self.list.iter().filter(same) {
-            // should it fail: a restart closes this one socket, and binds it again
+            // if it fails, a restart closes this one socket and binds it again
             let _ = notify.store(&listener.held.listener, listener.socket.as_fd());
         }
         if let (Some(BindAddress::Unix(path)), Some(place)) = (address, &dropped.place)
             && !self.list.iter().any(|one| one.held.bound == *address)
         {
-            // a path that nobody listens on any more; if it is gone, so much the better
+            // a path on which no process listens any more; that it is missing already is fine
             let _ = place.remove(path);
         }
     }
 }
 
-/// Whether a socket that is bound at `bound` is what one for `wanted` would be: one for every address may have IPv4
-/// alone.
+/// Whether a socket bound at `bound` serves `wanted` too: a wildcard socket may have IPv4 alone.
 fn is_at(bound: Option<&BindAddress>, wanted: &BindAddress) -> bool {
     match (bound, wanted) {
         (Some(BindAddress::Ip(bound)), BindAddress::Ip(wanted)) if bound != wanted => {
@@ -197,21 +198,21 @@ fn bind_with(address: &BindAddress, open: impl Fn(Domain) -> io::Result<Socket>)
         socket.set_only_v6(false)?;
     }
     if domain != Domain::UNIX {
-        socket.set_reuse_address(true)?; // connections of an earlier run that linger are no reason to fail
+        socket.set_reuse_address(true)?; // connections of an earlier run that linger must not make bind fail
     }
     socket.bind(&address)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// A path that nobody listens on is left from an earlier run.
+/// An earlier run left a path on which no process listens.
 fn remove_stale(path: &Path) {
     let Some(left) = Place::of(path) else { return };
-    // never waiting: one whose queue is full is alive, and must not stop the supervisor
+    // nonblocking: a socket whose queue is full is alive, and must not stop the supervisor
     let knock = || Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?.connect(&SockAddr::unix(path)?);
     let refused = knock().err().map(|fault| fault.kind());
     if refused == Some(io::ErrorKind::ConnectionRefused) {
-        // to connect to another file is refused, too; that is not removed. bind says what is wrong if it is in the way
+        // connecting to another kind of file is refused, too; such a file stays. bind reports it if it is in the way
         let _ = left.remove(path);
     }
 }
@@ -225,7 +226,7 @@ fn local_address(socket: &OwnedFd) -> io::Result<BindAddress> {
     }
 }
 
-/// Where it listens, as people write it.
+/// Its address, as people write it.
 fn shown(socket: &OwnedFd) -> String {
     match local_address(socket) {
         Ok(address) => address.to_string(),
@@ -239,7 +240,7 @@ fn abstract_name(socket: &OwnedFd) -> Option<String> {
     Some(String::from_utf8_lossy(address.as_abstract_namespace()?).into_owned())
 }
 
-/// What the kernel allows at most is up to net.core.somaxconn.
+/// net.core.somaxconn limits the queue.
 const BACKLOG: i32 = 4096;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The process that systemd knows. It holds every listening socket, starts and watches the workers, and answers
 //! `segue reload`; it accepts no connection and reads no configuration, so that little can go wrong with it.
 //!
-//! [`Supervisor`] waits for what happens and does what [`generations`] decides.
+//! [`Supervisor`] waits for events and carries out what [`generations`] decides.
 
 pub mod backoff;
 pub mod clients;
@@ -48,7 +48,7 @@ use crate::sys::{self, Signals};
 use crate::systemd::activation;
 use crate::systemd::notify::Notify;
 
-/// What `segue run` was told.
+/// The arguments of `segue run`.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The main file of the configuration.
@@ -75,16 +75,16 @@ pub enum StartError {
     /// Nothing can be written.
     #[error("the journal cannot be opened")]
     Journal(#[source] io::Error),
-    /// It cannot be asked for anything.
+    /// `control.sock` cannot be opened.
     #[error(transparent)]
     Clients(#[from] OpenError),
-    /// It was to go on with the state of another program, which is not there.
+    /// The state of another program, named on the command line, is missing.
     #[error("the program before left no state")]
     NoState(#[source] io::Error),
-    /// It was to go on with the state of another program, and cannot.
+    /// The state of another program cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// It does not know what to start.
+    /// The binary of the workers cannot be found.
     #[error("the path of this program cannot be found")]
     Binary(#[source] io::Error),
 }
@@ -100,14 +100,14 @@ pub struct Supervisor {
     signals: Signals,
     notify: Notify,
     journal: Journal,
-    /// What happened and was not handled yet.
+    /// Inputs that are not handled yet.
     inputs: VecDeque<Input>,
     regular: Regular,
     upgrade: Upgrade,
     exit: Option<u8>,
 }
 
-/// What is done from time to time.
+/// The periodic work.
 struct Regular {
     alive: Option<Instant>,
     extend: Instant,
@@ -125,7 +125,7 @@ impl Supervisor {
     pub fn new(options: Options) -> Result<Self, StartError> {
         let activation = activation::take();
         let signals = open_signals()?;
-        // its one capability, to bind low ports, is not for the workers; without any this fails, and need not be done
+        // CAP_NET_BIND_SERVICE, its one capability, is not for the workers; without any this fails, which is fine
         let _ = rustix::thread::clear_ambient_capability_set();
         let binary = match options.worker_binary {
             Some(path) => path,
@@ -198,7 +198,7 @@ impl Supervisor {
         self.let_go_of_sockets();
     }
 
-    /// Whatever comes of the next input, the numbers said about it are those of now.
+    /// Refreshes the numbers before the next input, so that what is said about it is current.
     fn note_inside(&mut self) {
         let numbers: Vec<_> = self.generations.list().iter().map(|one| one.number).collect();
         for number in numbers {
@@ -246,9 +246,9 @@ impl Supervisor {
         }
     }
 
-    /// Gives up the sockets that nobody needs any more: of listeners that a configuration dropped and cannot come back,
-    /// and of those that came with a generation which did not stay. One that starts has not yet said what it uses. When
-    /// the service stops nobody accepts any more, and the next start takes up all that there was.
+    /// Closes sockets that are not needed any more: of listeners that a configuration dropped and that cannot come
+    /// back, and of a generation that did not stay. A generation that starts has not said yet which it uses. When the
+    /// service stops no process accepts any more, and the next start takes all sockets up.
     fn let_go_of_sockets(&mut self) {
         if matches!(self.generations.phase(), Phase::Stopping | Phase::Over) {
             return;
@@ -271,7 +271,7 @@ impl Supervisor {
         }
     }
 
-    /// What can be received from without waiting.
+    /// The sources that can be read without waiting.
     fn wait(&self) -> io::Result<Vec<Source>> {
         let mut sources = vec![Source::Signals];
         let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
@@ -344,7 +344,7 @@ impl Supervisor {
         }
     }
 
-    /// What concerns sockets, memories and counters is seen to here, the rest is for the generations.
+    /// Messages about sockets, saved state and counters are handled here; all others go to the generations.
     fn hear(&mut self, number: u64, heard: Heard) -> Option<Input> {
         match heard {
             Heard::Input(input) => {
@@ -352,7 +352,7 @@ impl Supervisor {
                 Some(input)
             }
             Heard::Last(input, records) => {
-                // what is something else has no records to be lost
+                // if it is anything else, there are no records to lose
                 let records = records.into_iter().filter_map(|fd| Left::open(fd).ok());
                 records.for_each(|left| self.journal.inherit(left));
                 self.take_note(&input);
@@ -400,15 +400,15 @@ impl Supervisor {
         }
     }
 
-    /// Keeps what a generation knows, if it serves: its replacement goes on from there.
+    /// Keeps the state of a generation that serves: its replacement continues from there.
     fn keep(&mut self, number: u64, memory: Option<&Payload>) {
         let serves = self.generations.list().iter().any(|one| one.number == number && one.accepts());
         let Some(memory) = memory.filter(|_| serves) else { return };
-        // one that cannot be kept leaves what was kept before, which is a little older
+        // if it cannot be kept, the content before it stays, which is a little older
         let _ = self.recalls.last.keep(memory);
     }
 
-    /// What a worker counted outlives it, and who waits for its memory does not wait for ever.
+    /// The counters of a worker outlive it, and a generation that waits for its state is answered.
     fn take_note(&mut self, input: &Input) {
         match input {
             Input::Said(number, ToSupervisor::Pong(pong)) => self.totals.told(*number, &pong.status),
@@ -426,7 +426,7 @@ impl Supervisor {
         }
     }
 
-    /// What a worker had open and had counted when it ended. One that said a last word has said that too.
+    /// What a worker had open and had counted when it ended. A worker that sent `Finished` has said that too.
     fn take_what_is_left(&mut self, number: u64, tally: &Reading) {
         self.generations.note_inside(number, tally.now());
         let mut list = self.generations.list().iter();
@@ -437,7 +437,7 @@ impl Supervisor {
         }
     }
 
-    /// Gives a client what the generation that serves was made from.
+    /// Sends a client the sources of the serving generation.
     fn tell_sources(&mut self, client: u64) {
         let serving = self.generations.list().iter().rfind(|one| one.accepts());
         let found = serving.and_then(|one| Some((one, self.workers.sources(one.number)?)));
@@ -510,14 +510,14 @@ impl Supervisor {
         several.filter_map(|one| Some((one.number, process::memory(one.pid)?))).collect()
     }
 
-    /// Ends with `code`. Workers that are left see their channel closed, and end too; when the service could not
-    /// start there is at most one, and it serves nobody.
+    /// Ends with `code`. Remaining workers see their channel close, and end too; when the service could not start
+    /// there is at most one, and it has no clients.
     fn end(mut self, code: u8) -> ExitCode {
         if self.generations.phase() == Phase::Starting {
             self.workers.kill_all();
         }
         self.notify.status(&status::line(&self.generations, Instant::now()));
-        let _ = self.journal.finish(JOURNAL_DEADLINE); // nobody is left to be told
+        let _ = self.journal.finish(JOURNAL_DEADLINE); // no process is left to be told
         ExitCode::from(code)
     }
 }
@@ -550,10 +550,10 @@ enum Source {
 }
 
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How soon what systemd did not take is sent again.
+/// How soon a notification that systemd did not take is sent again.
 const NOTIFY_RETRY: Duration = Duration::from_millis(100);
 const STATUS_INTERVAL: Duration = Duration::from_secs(3);
 const WEIGH_INTERVAL: Duration = Duration::from_secs(3);
-/// What systemd is asked for again and again while a start, a reload or a stop goes on.
+/// How often systemd is asked for more time while a start, a reload or a stop goes on.
 const EXTENSION: Duration = Duration::from_secs(20);
 const JOURNAL_DEADLINE: Duration = Duration::from_secs(2);

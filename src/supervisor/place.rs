@@ -1,5 +1,5 @@
-//! Which file a unix socket has in the file system. The path alone does not say: another process may have bound another
-//! socket there.
+//! The identity of a unix socket in the file system. The path alone does not tell: another process may have bound
+//! another socket there.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -26,7 +26,7 @@ impl Place {
     /// Removes it, if it is still what is at `path`.
     ///
     /// # Errors
-    /// When it cannot be removed, and when it is no socket: it is not ours then.
+    /// When it cannot be removed, and when it is no socket: then it is not ours.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         if !self.is_socket {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is in the way"));

@@ -1,7 +1,7 @@
 //! Children of the supervisor: from which binary, how started, how watched.
 //!
 //! A worker is started through a descriptor of its binary, never through the path: a package upgrade may replace the
-//! file at any time, and a worker that died must be replaced by the same program, not by whatever lies there now.
+//! file at any time, and a worker that died must be replaced by the same program, not by the new file.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::channel::Channel;
 
-/// A binary, held open: the same program for as long as this lives.
+/// A binary, held open: the same program for the life of this value.
 #[derive(Clone, Debug)]
 pub struct Image {
     file: Arc<File>,
@@ -26,7 +26,7 @@ pub struct Image {
     program: Program,
 }
 
-/// Which program a file is. Equal for the same file with nothing written to it since.
+/// The identity of a program. Equal for the same file with nothing written to it since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     device: u64,
@@ -35,7 +35,7 @@ pub struct Program {
     written: (i64, i64),
 }
 
-/// A child of this process. It is more than the `Child` of the program that started it: whatever program runs as this
+/// A child of this process. It outlives the `Child` of the program that started it: the program that runs in this
 /// process later can [`Process::adopt`] it.
 #[derive(Debug)]
 pub struct Process {
@@ -44,10 +44,10 @@ pub struct Process {
 }
 
 impl Image {
-    /// Opens what lies at `path` now.
+    /// Opens the file at `path`.
     ///
     /// # Errors
-    /// When there is nothing.
+    /// When there is none.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::from(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
         Self::from_fd(file.into(), path.to_owned())
@@ -56,20 +56,20 @@ impl Image {
     /// What was opened at `path`, by its descriptor.
     ///
     /// # Errors
-    /// When it says nothing of itself.
+    /// When its metadata cannot be read.
     pub fn from_fd(fd: OwnedFd, path: PathBuf) -> io::Result<Self> {
         let file = File::from(fd);
         let program = Program::of(&file.metadata()?);
         Ok(Self { file: Arc::new(file), path, program })
     }
 
-    /// Which program it is.
+    /// The identity of the program.
     #[must_use]
     pub fn program(&self) -> Program {
         self.program
     }
 
-    /// The path of this process' own binary: the installed one, also after that was replaced.
+    /// The path of this process' own binary: of the installed file, also after it was replaced.
     ///
     /// # Errors
     /// When there is no /proc.
@@ -79,13 +79,13 @@ impl Image {
         Ok(text.strip_suffix(" (deleted)").map_or_else(|| path.clone(), PathBuf::from))
     }
 
-    /// Where it was found; something else may lie there by now.
+    /// The path that it was opened at; another file may be there by now.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A path that leads to it, wherever it lies, for as long as this lives and in this process only.
+    /// A path to it wherever the file is, valid for the life of this value and in this process only.
     #[must_use]
     pub fn path_here(&self) -> String {
         format!("/proc/self/fd/{}", self.file.as_raw_fd())
@@ -97,7 +97,7 @@ impl Image {
         std::fs::metadata("/proc/self/exe").is_ok_and(|own| Program::of(&own) == self.program)
     }
 
-    /// What starts it without anything that is said to the supervisor alone.
+    /// The command that starts it, without the variables that are for the supervisor alone.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(self.path_here());
@@ -118,7 +118,7 @@ impl Image {
         if std::env::var_os(PURGE_DELAY.0).is_none() {
             command.env(PURGE_DELAY.0, PURGE_DELAY.1);
         }
-        // a key press in the terminal is for the supervisor, which tells its workers
+        // a key press in the terminal must reach only the supervisor, which tells its workers
         command.process_group(0);
         Process::adopt(Pid::from_child(&command.spawn()?))
     }
@@ -137,18 +137,18 @@ impl Program {
 }
 
 impl Process {
-    /// Watches the child `pid`, which nobody has waited for.
+    /// Watches the child `pid`, which was not waited for.
     ///
     /// # Errors
     /// When there is no such child. When there is no descriptor left, which is the end of the child.
     pub fn adopt(pid: Pid) -> io::Result<Self> {
-        // a child that nobody waited for keeps its number, also when it ended; another process has no such number
+        // a child that was not waited for keeps its number, also after its end; no other process has that number
         let running = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         rustix::process::waitid(WaitId::Pid(pid), running)?;
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => Ok(Self { pid, pidfd }),
             Err(fault) => {
-                // nobody could ever tell how it is
+                // its end could never be noticed
                 rustix::process::kill_process(pid, Signal::KILL)?;
                 rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)?;
                 Err(fault.into())
@@ -170,14 +170,14 @@ impl Process {
 
     /// Sends a signal. To a process that is gone already it does nothing.
     pub fn signal(&self, signal: Signal) {
-        // by descriptor: a process id may belong to somebody else by now
+        // by descriptor: the process id may belong to another process by now
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
     }
 
-    /// How it ended, once it did.
+    /// Its exit status, once it ended.
     ///
     /// # Errors
-    /// When somebody else waited for it.
+    /// When the status was collected elsewhere.
     pub fn ended(&self) -> io::Result<Option<WaitIdStatus>> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         Ok(rustix::process::waitid(WaitId::PidFd(self.as_fd()), options)?)
@@ -186,7 +186,7 @@ impl Process {
     /// Waits until it ended.
     ///
     /// # Errors
-    /// When somebody else waited for it.
+    /// When the status was collected elsewhere.
     pub fn wait(&self) -> io::Result<Option<WaitIdStatus>> {
         let wait = || rustix::process::waitid(WaitId::PidFd(self.as_fd()), WaitIdOptions::EXITED);
         Ok(rustix::io::retry_on_intr(wait)?)
@@ -210,7 +210,7 @@ pub fn ending(status: &WaitIdStatus) -> String {
     }
 }
 
-/// Bytes of memory that nobody else has any of, of a process that runs. A child is readable to its parent even where
+/// Bytes of memory of a running process that no other process shares. A parent can read this of a child even where
 /// other processes are hidden.
 #[must_use]
 pub fn memory(pid: u32) -> Option<u64> {
@@ -237,12 +237,12 @@ fn signal_name(number: i32) -> String {
     name.map_or_else(|| format!("signal {number}"), |(_, name)| (*name).to_owned())
 }
 
-/// Milliseconds after which a worker's allocator gives free memory back to the kernel, read when the process starts. It
-/// is what busy connections leave to idle ones: with the allocator's own second most of it stays. None at all costs a
-/// fifth more CPU.
+/// The allocator of a worker returns free memory to the kernel after so many milliseconds; it reads this at start.
+/// This is the memory that busy connections leave to idle ones: with the allocator's default of a second most of it
+/// stays. No delay at all costs a fifth more CPU.
 const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "10");
 
-/// What systemd says to the supervisor alone.
+/// The variables that systemd sets for the supervisor alone.
 const NOT_INHERITED: [&str; 9] = [
     "LISTEN_FDS",
     "LISTEN_FDNAMES",

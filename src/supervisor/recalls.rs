@@ -1,5 +1,5 @@
-//! Passes on what a generation knows to the next one, without looking at it: who asks, who was asked, and until when
-//! the answer is waited for.
+//! Passes the state of one generation on to the next one, without reading it: which generation asks, which was asked,
+//! and the deadline for the answer.
 //!
 //! ```text
 //! asks ──another one can tell──▶ waits ──Snapshot──────────▶ answered, with the memory
@@ -7,8 +7,8 @@
 //!  │                               └──late, gone, or empty─▶ answered, with the last memory
 //!  └──no other one serves──────────────────────────────────▶ answered, with the last memory
 //! ```
-//! The last memory is what a generation that served has said unasked ([`LastMemory`]); without any the answer is empty.
-//! An asker that is gone is forgotten; an answer that nobody waits for any more is dropped.
+//! The last memory is what a serving generation reported unasked ([`LastMemory`]); without any the answer is empty.
+//! An asker that exited is forgotten; an answer to a generation that does not wait any more is dropped.
 
 use std::time::{Duration, Instant};
 
@@ -34,22 +34,22 @@ struct Recall {
     asked: u64,
     #[serde(with = "moment")]
     until: Instant,
-    /// Something that served is being replaced: that it is forgotten is worth a word.
+    /// A generation that served is being replaced: an empty answer is logged.
     matters: bool,
 }
 
-/// What is to be done.
+/// What the supervisor must do.
 #[derive(Debug)]
 pub enum Step {
     /// Ask this generation for what it knows.
     Ask(u64),
     /// Answer this generation.
     Answer {
-        /// Who asked.
+        /// The asker.
         asker: u64,
-        /// What the other one knows.
+        /// The state of the other one.
         memory: Option<Payload>,
-        /// Why there is none, if there should be one.
+        /// Why there is none, if one was expected.
         missing: Option<String>,
     },
 }
@@ -61,11 +61,11 @@ impl From<LastMemory> for Recalls {
 }
 
 impl Recalls {
-    /// Generation `asker` wants to know. `list` has every generation, oldest first.
+    /// Generation `asker` asks. `list` has every generation, oldest first.
     pub fn ask(&mut self, asker: u64, list: &[Generation], now: Instant) -> Step {
         self.waiting.retain(|one| one.asker != asker);
         let matters = list.iter().any(|one| one.number == asker && one.purpose == Purpose::Reload);
-        // a replacement is made because none serves: those that are parked or drain know less than the one that did
+        // a replacement is made because none serves: parked and draining ones know less than the one that did
         let knows_less = |one: u64| !matters || !list.iter().any(|other| other.number == one && other.accepts());
         let asked = whom(asker, list);
         if asked.is_none_or(knows_less)
@@ -81,7 +81,7 @@ impl Recalls {
         Step::Ask(asked)
     }
 
-    /// Generation `from` says what it knows.
+    /// The state of generation `from`.
     pub fn told(&mut self, from: u64, memory: Option<&Payload>) -> Vec<Step> {
         let answered = self.take(|one| one.asked == from);
         let step = |one: Recall| match memory.and_then(|memory| memory.try_clone().ok()) {
@@ -92,14 +92,14 @@ impl Recalls {
         answered.into_iter().map(step).collect()
     }
 
-    /// Generation `number` is gone, or will not answer any more.
+    /// Generation `number` exited, or will not answer any more.
     pub fn gone(&mut self, number: u64) -> Vec<Step> {
         self.waiting.retain(|one| one.asker != number);
         let left = self.take(|one| one.asked == number);
         left.into_iter().map(|one| self.without(&one, "ended before it told what it knows")).collect()
     }
 
-    /// Does without the answers that are late.
+    /// Gives up on late answers.
     pub fn expire(&mut self, now: Instant) -> Vec<Step> {
         let late = self.take(|one| one.until <= now);
         late.into_iter().map(|one| self.without(&one, "did not tell what it knows in time")).collect()
@@ -111,7 +111,7 @@ impl Recalls {
         self.waiting.iter().map(|one| one.until).min()
     }
 
-    /// The answer to one that waited in vain, because of the one that was asked.
+    /// The answer to an asker that waited in vain, because of the generation that was asked.
     fn without(&mut self, one: &Recall, why: &str) -> Step {
         let memory = self.last.give();
         let missing = (one.matters && memory.is_none()).then(|| format!("generation {} {why}", one.asked));
@@ -123,7 +123,7 @@ impl Recalls {
     }
 }
 
-/// Who knows best: the one that serves; else the one that did last, which goes on to check its servers.
+/// The generation that knows most: the one that serves; else the one that did last, which still checks its servers.
 fn whom(asker: u64, list: &[Generation]) -> Option<u64> {
     let rank = |one: &Generation| match one.state {
         _ if one.number == asker || one.closed.is_some() => None,
@@ -136,7 +136,7 @@ fn whom(asker: u64, list: &[Generation]) -> Option<u64> {
     knows.max().map(|(_, number)| number)
 }
 
-/// How long a generation may take to tell what it knows.
+/// How long a generation may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -164,7 +164,7 @@ mod tests {
         Payload::new(b"memory").expect("memfd")
     }
 
-    /// Who was answered, whether with a memory, and what is missing.
+    /// The askers that were answered, whether with a memory, and what is missing.
     fn answers(steps: Vec<Step>) -> Vec<(u64, bool, Option<String>)> {
         let answer = |step| match step {
             Step::Answer { asker, memory, missing } => (asker, memory.is_some(), missing),

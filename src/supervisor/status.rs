@@ -1,4 +1,4 @@
-//! What the supervisor shows of itself: one line for `systemctl status`, everything for `segue status`.
+//! The supervisor's status: one line for `systemctl status`, everything for `segue status`.
 
 use std::time::{Duration, Instant};
 

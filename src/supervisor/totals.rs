@@ -1,5 +1,5 @@
-//! Counters that only ever grow, whatever becomes of the workers that count: what the living say now, and the last
-//! word of all that are gone.
+//! Counters that only ever grow, whatever happens to the workers that count: what the living report now, and the last
+//! report of all that exited.
 //!
 //! The counters of a worker are a tree of names with numbers at the ends, and nothing more is known of them here. The
 //! whole is plain data: it can be carried to another image of this process.
@@ -16,26 +16,26 @@ use crate::observe::journal::Unwritten;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Totals {
-    /// Of the generations that are gone.
+    /// Of the generations that exited.
     past: Value,
-    /// The last word of each that lives, by its number.
+    /// The last report of each that lives, by its number.
     living: BTreeMap<u64, Value>,
 }
 
 impl Totals {
-    /// Generation `number` says what it has counted, in its status.
+    /// Generation `number` reports its counters, in its status.
     pub fn told(&mut self, number: u64, status: &Value) {
         if let Some(counters) = status.get("counters") {
             self.living.insert(number, counters.clone());
         }
     }
 
-    /// Generation `number` ended without a last word, and this is what it had counted.
+    /// Generation `number` ended without a last report, and this is what it had counted.
     pub fn found(&mut self, number: u64, counters: Value) {
         raise(self.living.entry(number).or_default(), counters);
     }
 
-    /// Generation `number` is gone; what it said last, or what was found, stands for ever.
+    /// Generation `number` exited; its last report, or what was found, is final.
     pub fn gone(&mut self, number: u64) {
         if let Some(counters) = self.living.remove(&number) {
             add(&mut self.past, &counters, MOST_NAMES);
@@ -47,12 +47,12 @@ impl Totals {
         self.told(OWN, &json!({ "counters": { "records_dropped": unwritten.dropped } }));
     }
 
-    /// The journal of the supervisor ends; what it said last stands for ever.
+    /// The journal of the supervisor ends; its last report is final.
     pub fn own_ends(&mut self) {
         self.gone(OWN);
     }
 
-    /// The sum over everybody.
+    /// The sum over all generations.
     #[must_use]
     pub fn counters(&self) -> Value {
         let mut all = self.past.clone();
@@ -61,7 +61,7 @@ impl Totals {
     }
 }
 
-/// The connections of all generations that have a process, by what they are busy with.
+/// The connections of all generations that have a process, by kind.
 #[must_use]
 pub fn connections(list: &[Generation]) -> Value {
     let mut all = Value::Null;
@@ -86,8 +86,8 @@ fn raise(told: &mut Value, found: Value) {
 
 /// Adds the numbers of `more` to those of the same names in `sum`.
 ///
-/// Names that nobody uses any more stay, so that nothing goes back; but where `sum` has grown to `most` names, those
-/// that are new to it are added up under one name.
+/// Names that are not in use any more stay, so that no counter goes back; but where `sum` has grown to `most` names,
+/// those that are new to it are added up under one name.
 fn add(sum: &mut Value, more: &Value, most: usize) {
     let mut room = most.saturating_sub(size(sum));
     join(sum, more, &mut room);
@@ -108,7 +108,7 @@ fn join(sum: &mut Value, more: &Value, room: &mut usize) {
             join(sum, more, room);
         }
         (Value::Null, Value::Number(_)) => *sum = more.clone(),
-        // what is no count is none of our business, and a name that means another thing now cannot be added
+        // a value that is no count is skipped, and a name that has another shape now cannot be added
         _ => {}
     }
 }

@@ -44,27 +44,27 @@ struct Worker {
     image: Image,
     /// What it is to be made from, if that is no file.
     remembered: Option<Payload>,
-    /// What it was made from, in its own words.
+    /// Its configuration, as it sent it.
     sources: Option<Payload>,
-    /// Tells what it has open, or had when it died.
+    /// The file that says what it has open, or had when it died.
     tally: Option<tally::Reading>,
 }
 
-/// What was heard of a worker.
+/// A message of a worker, or an event about it.
 pub(super) enum Heard {
-    /// Something that the generations are to know.
+    /// An input for the generations.
     Input(Input),
-    /// Its last word, with the records that the journal did not take yet.
+    /// `Finished`, with the records that the journal did not take yet.
     Last(Input, Vec<OwnedFd>),
-    /// It is there and wants to know what to build.
+    /// It runs and asks what to build.
     Hello,
-    /// It is about to be said that it ended, and this tells what it had open and counted.
+    /// The input that follows says that it ended; this file tells what it had open and counted.
     Left(tally::Reading),
     /// It wants a socket.
     Bind { listener: String, address: BindAddress },
-    /// It wants to know what the generation before it knows.
+    /// It asks for the state of the generation before.
     Recall,
-    /// What it knows itself, if that could be told.
+    /// Its own state, if that could be made.
     Snapshot(Option<Payload>),
 }
 
@@ -109,20 +109,20 @@ impl Workers {
         Ok(started)
     }
 
-    /// Says `word` to a worker. Returns what happened instead, if it cannot be said.
+    /// Sends `word` to a worker. Returns the input that follows if it cannot be sent.
     pub(super) fn tell(&mut self, number: u64, word: &ToWorker, with: &[BorrowedFd<'_>]) -> Option<Input> {
         let channel = self.list.iter().find(|one| one.number == number)?.channel.as_ref()?;
         let fault = channel.send(word, with).err()?;
         if matches!(&fault, ChannelError::Send(fault) if is_gone(fault)) {
-            return None; // what it has said before is read, and then its end
+            return None; // its earlier messages are read first, and then its end
         }
         Some(Input::Nonsense(number, format!("takes no messages: {}", WithCauses(&fault))))
     }
 
-    /// Gives two workers a link, over which the connections of `from` move to `to`. Returns what went wrong with whom.
+    /// Gives two workers a link, over which the connections of `from` move to `to`. Returns the failures, by worker.
     ///
     /// # Errors
-    /// When there is no descriptor left: what `from` holds then stays with it.
+    /// When there is no descriptor left: the connections of `from` then stay with it.
     pub(super) fn link(&mut self, from: u64, to: u64) -> io::Result<Vec<Input>> {
         let (sending, receiving) = Channel::pair()?;
         let heir = self.tell(to, &ToWorker::Inherit { generation: from }, &[receiving.as_fd()]);
@@ -147,7 +147,7 @@ impl Workers {
         self.proven = Some(Proven { image: worker.image.clone(), sources });
     }
 
-    /// What generation `number` was made from.
+    /// The sources of generation `number`.
     pub(super) fn sources(&self, number: u64) -> Option<&Payload> {
         self.list.iter().find(|one| one.number == number)?.sources.as_ref()
     }
@@ -167,7 +167,7 @@ impl Workers {
         self.proven.as_ref().map(|proven| &proven.image)
     }
 
-    /// What to watch for words of workers and for their ends.
+    /// What to poll for messages of workers and for their ends.
     pub(super) fn watched(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {
         self.list.iter().flat_map(|one| {
             let channel = one.channel.as_ref().map(AsFd::as_fd);
@@ -175,7 +175,7 @@ impl Workers {
         })
     }
 
-    /// What a worker said since the last time, and whether it ended; after all that it said.
+    /// The messages of a worker since the last time, and then its end.
     pub(super) fn receive(&mut self, number: u64) -> Vec<Heard> {
         let mut heard = Vec::new();
         while heard.len() < MOST_WORDS {
@@ -197,7 +197,7 @@ impl Workers {
 
     fn next_word(&mut self, number: u64) -> Option<Heard> {
         let worker = self.list.iter_mut().find(|one| one.number == number)?;
-        // one that was ready has numbers to tell, of each of its servers
+        // a worker that was ready has numbers for each of its servers
         let most = if worker.sources.is_some() { payload::LARGEST } else { MOST_BEFORE_READY };
         let input = match worker.channel.as_ref()?.receive_at_most(most) {
             Ok(Received::Nothing) => return None,
@@ -216,7 +216,7 @@ impl Workers {
                 return Some(Heard::Last(Input::Said(number, word), descriptors));
             }
             Ok(Received::Message(word, descriptors)) => {
-                // the first time: what it says later is not from the code that reads configurations
+                // the first time: a later message does not come from the code that reads configurations
                 if matches!(word, ToSupervisor::Ready(_)) && worker.sources.is_none() {
                     let mut descriptors = descriptors.into_iter();
                     worker.sources = descriptors.next().map(Payload::from);
@@ -230,13 +230,13 @@ impl Workers {
             }
             Err(fault) => {
                 worker.channel = None;
-                Input::Nonsense(number, format!("said what nobody understands: {}", WithCauses(&fault)))
+                Input::Nonsense(number, format!("sent a message that is not understood: {}", WithCauses(&fault)))
             }
         };
         Some(Heard::Input(input))
     }
 
-    /// The first word of a worker is answered with everything that it needs. It is `alone` when no other serves.
+    /// Answers the first message of a worker with everything that it needs. It is `alone` when no other serves.
     pub(super) fn greet(
         &mut self,
         number: u64,
@@ -276,7 +276,7 @@ impl Workers {
             Ok(Some(status)) => ending(&status),
             Err(fault) => format!("is gone: {fault}"),
         };
-        let left = self.list.remove(index).tally.map(Heard::Left); // it changes no more
+        let left = self.list.remove(index).tally.map(Heard::Left); // it does not change any more
         Some(left.into_iter().chain([Heard::Input(Input::Exited(number, how))]).collect())
     }
 
@@ -284,7 +284,7 @@ impl Workers {
     pub(super) fn kill_all(&mut self) {
         for worker in &self.list {
             worker.process.signal(Signal::KILL);
-            // a killed process ends; if it is gone already, so much the better
+            // a killed process ends; that it is gone already is fine
             let _ = worker.process.wait();
         }
         self.list.clear();
@@ -299,9 +299,9 @@ fn foreign(protocol: u32, version: &str) -> String {
     format!("(version {version}) speaks version {protocol} of the control protocol, and the supervisor {PROTOCOL}")
 }
 
-/// Words of one worker that are taken before the others have their turn.
+/// Messages of one worker that are read before the others have their turn.
 const MOST_WORDS: usize = 64;
-/// Bytes of a word of a worker that is not ready yet.
+/// Bytes of a message of a worker that is not ready yet.
 const MOST_BEFORE_READY: u64 = 1 << 20;
 
 #[cfg(test)]

@@ -16,13 +16,13 @@ use crate::sys::never_block;
 pub struct Passed {
     /// The `FileDescriptorName=` of its unit, or the name of the listener that it was stored under.
     pub name: String,
-    /// Who bound it.
+    /// The process that bound it.
     pub origin: Origin,
     /// The socket; closed on exec, does not block.
     pub socket: OwnedFd,
 }
 
-/// Who bound a listening socket.
+/// The origin of a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A socket unit of systemd.
@@ -31,7 +31,7 @@ pub enum Origin {
     Bound,
 }
 
-/// What became of the descriptors that systemd passed.
+/// The descriptors that systemd passed.
 #[derive(Debug, Default)]
 pub struct Activation {
     /// Listening stream sockets, in the order in which they came.
@@ -40,16 +40,16 @@ pub struct Activation {
     pub refused: Vec<String>,
 }
 
-/// The name under which a socket that Segue bound for `listener` stands in systemd's store.
+/// The name of a socket in systemd's store that Segue bound for `listener`.
 ///
-/// Names of listeners have no slash in them, so that a socket unit cannot have such a name by chance.
+/// Names of listeners contain no slash, so that the name of a socket unit cannot equal it by chance.
 #[must_use]
 pub fn stored_name(listener: &str) -> String {
     format!("{STORED}{listener}")
 }
 
-/// How many descriptors systemd stores for the service: `FDSTORE`, which systemd 254 and later say; else what the unit
-/// of the package has.
+/// How many descriptors systemd stores for the service: `FDSTORE`, which systemd 254 and later set; else the limit in
+/// the unit of the package.
 #[must_use]
 pub fn store_room() -> usize {
     std::env::var("FDSTORE").ok().and_then(|room| room.parse().ok()).unwrap_or(FILE_DESCRIPTOR_STORE_MAX)
@@ -73,7 +73,7 @@ pub fn take() -> Activation {
     activation
 }
 
-/// The names, in the order of the descriptors. Must run before `ListenFd`, which eats the variables.
+/// The names, in the order of the descriptors. Must run before `ListenFd`, which removes the variables.
 fn names() -> Vec<String> {
     // this also sets close-on-exec on every descriptor, which listenfd does only for those that are taken
     let by_pid = sd_notify::listen_fds_with_names().map(|all| all.map(|(_, name)| name).collect::<Vec<_>>());
@@ -94,7 +94,7 @@ fn take_socket(passed: &mut ListenFd, index: usize) -> io::Result<OwnedFd> {
         _ => match passed.take_unix_listener(index) {
             Ok(Some(socket)) => OwnedFd::from(socket),
             Ok(None) => return Err(io::Error::other("it was taken already")),
-            // what listenfd says is only that it is no unix socket
+            // listenfd's message is only that it is no unix socket
             Err(_) => return Err(io::Error::other("it is no stream socket (ListenStream=)")),
         },
     };

@@ -1,5 +1,5 @@
-//! What systemd and a service tell each other: the sockets it passes ([`activation`]), and what the service says of
-//! itself ([`notify`]).
+//! The interface to systemd: the sockets it passes ([`activation`]), and the notifications of the service
+//! ([`notify`]).
 
 pub mod activation;
 pub mod notify;

@@ -1,6 +1,6 @@
-//! What the service says of itself to systemd (sd_notify(3)). Without systemd every call does nothing.
+//! Notifications of the service to systemd (sd_notify(3)). Without systemd every call does nothing.
 //!
-//! Sending never waits: systemd that does not listen for a moment must not keep the supervisor from replacing a
+//! Sending never blocks: a systemd that does not read for a moment must not keep the supervisor from replacing a
 //! worker. What cannot be sent now is kept, in order, and sent by the next [`Notify::flush`].
 
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::activation::stored_name;
 
-/// The way to systemd; remembers what systemd knows, so that nothing is said twice.
+/// The connection to systemd; remembers what systemd knows, so that nothing is sent twice.
 #[derive(Debug)]
 pub struct Notify {
     socket: Option<(OwnedFd, SocketAddrUnix)>,
@@ -27,7 +27,7 @@ pub struct Notify {
     watchdog: Option<Duration>,
 }
 
-/// Where the talk with systemd stands, for another program to go on with it; `D` is how it names a descriptor.
+/// The state of the connection to systemd, for another program to continue with; `D` is how it names a descriptor.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Talk<D> {
     /// systemd waits for the end of a reload.
@@ -50,17 +50,17 @@ impl Notify {
         let watchdog = sd_notify::watchdog_enabled();
         match Self::to(path.as_encoded_bytes()) {
             Ok(notify) => Self { watchdog, ..notify },
-            Err(_) => Self::silent(), // as if nobody listened: there is nobody to tell of it
+            Err(_) => Self::silent(), // as if there were no systemd: no process is there to be told
         }
     }
 
-    /// One that tells nobody.
+    /// One that sends nothing.
     #[must_use]
     pub fn silent() -> Self {
         Self { socket: None, unsent: VecDeque::new(), status: String::new(), reloading: false, watchdog: None }
     }
 
-    /// Whether nobody is told.
+    /// Whether nothing is sent.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.socket.is_none()
@@ -77,14 +77,14 @@ impl Notify {
         Ok(Self { socket: Some((socket, address)), ..Self::silent() })
     }
 
-    /// Where the talk stands.
+    /// Its state.
     #[must_use]
     pub fn talk(&self) -> Talk<BorrowedFd<'_>> {
         let unsent = self.unsent.iter().map(|one| (one.text.clone(), one.descriptor.as_ref().map(AsFd::as_fd)));
         Talk { reloading: self.reloading, unsent: unsent.collect() }
     }
 
-    /// Goes on with a talk that another program began.
+    /// Continues with the state of another program.
     #[must_use]
     pub fn go_on(mut self, talk: Talk<OwnedFd>) -> Self {
         self.reloading = talk.reloading;
@@ -94,14 +94,15 @@ impl Notify {
         self
     }
 
-    /// How often [`Notify::alive`] is due: a quarter of `WatchdogSec=`; none when systemd keeps no watchdog.
+    /// How often [`Notify::alive`] is due: a quarter of `WatchdogSec=`; none when systemd has no watchdog for the
+    /// service.
     #[must_use]
     pub fn watchdog_interval(&self) -> Option<Duration> {
         self.watchdog.map(|whole| whole / 4)
     }
 
     /// The service serves; ends `RELOADING=1`. Must follow every [`Notify::reloading`], also when the reload was
-    /// refused: `systemctl reload` waits for it for ever.
+    /// refused: `systemctl reload` waits for it without a limit.
     pub fn ready(&mut self, status: &str) {
         self.reloading = false;
         status.clone_into(&mut self.status);
@@ -134,7 +135,7 @@ impl Notify {
         }
     }
 
-    /// Everything that serves has answered.
+    /// The serving worker has answered.
     pub fn alive(&mut self) {
         if self.watchdog.is_some() {
             self.say(&[NotifyState::Watchdog], None);
@@ -154,7 +155,7 @@ impl Notify {
     pub fn store(&mut self, listener: &str, socket: BorrowedFd<'_>) -> io::Result<()> {
         let name = stored_name(listener);
         let socket = socket.try_clone_to_owned()?;
-        // a listening socket never hangs up, but systemd must not drop it should one ever say so
+        // a listening socket never hangs up, but if it did, systemd must not drop it
         let states = [NotifyState::FdStore, NotifyState::FdName(&name), NotifyState::Custom("FDPOLL=0")];
         self.say(&states, Some(socket));
         Ok(())
@@ -166,7 +167,7 @@ impl Notify {
         self.say(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)], None);
     }
 
-    /// Sends what could not be sent before. Whether everything was sent.
+    /// Sends what could not be sent before. Returns whether everything was sent.
     pub fn flush(&mut self) -> bool {
         while let Some(message) = self.unsent.front() {
             if let Some((socket, address)) = &self.socket
@@ -174,7 +175,7 @@ impl Notify {
             {
                 return false;
             }
-            // sent, or never to be: systemd that is gone takes nothing any more
+            // sent, or given up: a systemd that is gone takes no more
             self.unsent.pop_front();
         }
         true
@@ -194,7 +195,7 @@ impl Notify {
         let text = lines.join("\n");
         self.unsent.push_back(Message { text, descriptor });
         if !self.flush() && self.unsent.len() > MOST_UNSENT {
-            // what is said again anyway goes first
+            // messages that are repeated anyway are dropped first
             let index = self.unsent.iter().position(Message::is_said_again).unwrap_or_default();
             self.unsent.remove(index);
         }

@@ -1,5 +1,5 @@
-//! The way to a server that may have several addresses: each is tried, one a moment after the other, and the first that
-//! does it is taken (RFC 8305, "Happy Eyeballs").
+//! Connecting to a server that may have several addresses: attempts start one a moment after the other, and the first
+//! that succeeds is used (RFC 8305, "Happy Eyeballs").
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -15,19 +15,19 @@ use super::connection::Connection;
 use crate::config::Address;
 use crate::pool::{Addresses, Server};
 
-/// From one attempt to the next while the first has neither failed nor done it (RFC 8305 §5).
+/// From one attempt to the next while the first has neither failed nor succeeded (RFC 8305 §5).
 const DELAY: Duration = Duration::from_millis(250);
-/// It is never less (RFC 8305 §5).
+/// The least delay (RFC 8305 §5).
 const LEAST_DELAY: Duration = Duration::from_millis(10);
 
-/// What failed at which address; never empty.
+/// The errors, with their addresses; never empty.
 pub type Faults<E> = Vec<(Address, E)>;
 
-/// Opens a connection to a server at whichever of its addresses takes one; that one comes first from then on. The caller
-/// owns the deadline, and gives the time `within` to which it is set.
+/// Opens a connection to a server at the first of its addresses that takes one; that address is tried first from then
+/// on. The caller owns the deadline, and passes the time `within` to which it is set.
 ///
 /// # Errors
-/// When no address took the connection: whatever `connect(2)` says, of each.
+/// When no address took the connection: the error of `connect(2)`, of each.
 pub async fn open(
     server: &Server,
     addresses: &Addresses<'_>,
@@ -41,7 +41,7 @@ pub async fn open(
     })
 }
 
-/// An address of the server did what was asked of it: it comes first from now on.
+/// An address of the server worked: it is tried first from now on.
 pub fn answered(server: &Server, address: Address) {
     if let Address::Ip(address) = address {
         server.answered_at(address);
@@ -49,10 +49,10 @@ pub fn answered(server: &Server, address: Address) {
 }
 
 /// Makes an attempt at each address, in their order, until one succeeds: the next one begins as soon as one fails, or
-/// when none has done it for a while. So many fit into the time `within`, which is the caller's deadline.
+/// when none has succeeded for a while. They share the time `within`, which is the caller's deadline.
 ///
 /// # Errors
-/// What every attempt failed of.
+/// The error of every attempt.
 pub async fn first<T, E, F: Future<Output = Result<T, E>>>(
     addresses: &Addresses<'_>,
     within: Duration,
@@ -100,7 +100,7 @@ struct Begun<E, F> {
 }
 
 impl<T, E, F: Future<Output = Result<T, E>>> Begun<E, F> {
-    /// What the first of them did that did it.
+    /// The result of the first attempt that succeeded.
     fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Option<(Address, T)> {
         let mut at = 0;
         while let Some((address, attempt)) = self.open.get_mut(at) {
@@ -118,7 +118,7 @@ impl<T, E, F: Future<Output = Result<T, E>>> Begun<E, F> {
     }
 }
 
-/// One fault for all: with its address where there are several, once where all say the same.
+/// One error for all: with its address where there are several, once where all are the same.
 #[must_use]
 pub fn told<E>(faults: &Faults<E>, say: impl Fn(&E) -> String) -> String {
     let texts: Vec<String> = faults.iter().map(|(_, fault)| say(fault)).collect();
@@ -132,7 +132,7 @@ pub fn told<E>(faults: &Faults<E>, say: impl Fn(&E) -> String) -> String {
     }
 }
 
-/// Whether nothing failed but what this machine ran out of for a moment: no server is to blame.
+/// Whether only this machine ran out of something for a moment: the servers are not at fault.
 #[must_use]
 pub fn is_shortage(faults: &Faults<io::Error>) -> bool {
     faults.iter().all(|(address, fault)| lacks(fault, address))
@@ -144,8 +144,8 @@ pub fn lack_descriptors(faults: &Faults<io::Error>) -> bool {
     faults.iter().any(|(_, fault)| matches!(Errno::from_io_error(fault), Some(Errno::MFILE | Errno::NFILE)))
 }
 
-/// Whether the fault is that this machine has no more of something: descriptors, memory, or local ports, of which others
-/// may give one back in a moment.
+/// Whether this machine has no more of something: descriptors, memory, or local ports. Other connections may free one
+/// in a moment.
 #[must_use]
 pub fn lacks(fault: &io::Error, to: &Address) -> bool {
     match (Errno::from_io_error(fault), to) {
@@ -177,7 +177,7 @@ mod tests {
         Addresses::Named { list: Arc::from(list), version: 1 }
     }
 
-    /// What the server at each port does: how many milliseconds it takes, and whether it is any good then.
+    /// The server at each port: how many milliseconds it takes, and whether it succeeds then.
     async fn race(servers: &[(u64, bool)], within: Duration) -> (Result<u16, usize>, Vec<(u16, u64)>, u64) {
         let (began, started) = (RefCell::new(Vec::new()), Instant::now());
         let attempt = |address: Address| {

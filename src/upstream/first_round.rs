@@ -1,4 +1,4 @@
-//! Waiting until everybody of a number of tasks of one thread has had its first result.
+//! Waits until each of a number of tasks of one thread has had its first result.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -14,25 +14,25 @@ pub(super) struct FirstRound {
     complete: Notify,
 }
 
-/// One task's part: it has arrived once this is dropped.
+/// One task's share: it has arrived once this is dropped.
 #[derive(Debug)]
 pub(super) struct Ticket(Rc<FirstRound>);
 
 impl FirstRound {
-    /// One task more to wait for.
+    /// Adds a task.
     pub(super) fn ticket(self: &Rc<Self>) -> Ticket {
         self.missing.set(self.missing.get() + 1);
         Ticket(self.clone())
     }
 
-    /// Waits until all have arrived, or until `within` has passed; says how many are missing.
+    /// Waits until all have arrived, or until `within` has passed; returns how many are missing.
     pub(super) async fn wait(&self, within: Duration) -> usize {
         let complete = async {
             while self.missing.get() > 0 {
                 self.complete.notified().await;
             }
         };
-        // the deadline is no fault: the caller goes on with what is known
+        // the deadline is no error: the caller continues with what is known
         let _ = timeout(within, complete).await;
         self.missing.get()
     }

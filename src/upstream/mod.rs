@@ -1,4 +1,4 @@
-//! The side of the servers: connections to them, those that are idle, checks, DNS.
+//! The side of the servers: connections to them, idle connections, checks, DNS.
 
 pub mod check;
 pub mod connect;

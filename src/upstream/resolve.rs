@@ -1,8 +1,7 @@
-//! Host names of servers: asked of DNS on the worker's main thread, again and again, because addresses change.
+//! Host names of servers: resolved on the worker's main thread, again and again, because addresses change.
 //!
 //! A name that has no address yet never stops a generation: the server waits, and takes requests once DNS answers.
-//! When DNS fails later the last good addresses stay. A name may have several addresses: see `connect` for what is made
-//! of them.
+//! When DNS fails later the last good addresses stay. A name may have several addresses: see `connect` for their use.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -27,26 +26,26 @@ pub struct Resolver {
     first: Rc<FirstRound>,
 }
 
-/// What an answer of DNS, or its absence, changed for one server.
+/// The change for one server after an answer of DNS, or without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The server has no address yet, and DNS gives none.
     Waiting {
-        /// What DNS said, for people.
+        /// The error of DNS, for people.
         reason: String,
     },
     /// The server has addresses, the first or others.
     Relocated(Relocation),
     /// DNS fails; the server keeps the last good addresses.
     Kept {
-        /// Those addresses.
+        /// Its addresses.
         addresses: Arc<[SocketAddr]>,
-        /// What DNS said, for people.
+        /// The error of DNS, for people.
         reason: String,
     },
-    /// DNS answers again, and names the addresses that were kept.
+    /// DNS answers again, with the addresses that were kept.
     Confirmed {
-        /// Those addresses.
+        /// Its addresses.
         addresses: Arc<[SocketAddr]>,
     },
 }
@@ -75,7 +74,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 impl Resolver {
     /// Starts to follow the names of all servers, on this thread: inside a `LocalRuntime` or `LocalSet`.
     ///
-    /// `on_change` gets the pool, the index of the server, and what changed.
+    /// `on_change` gets the pool, the index of the server, and the change.
     pub fn start(pools: &[Arc<Pool>], on_change: impl Fn(&Pool, usize, &Change) + 'static) -> Self {
         Self::start_with(pools, look_up, on_change)
     }
@@ -96,10 +95,10 @@ impl Resolver {
         Self { _tasks: tasks, first }
     }
 
-    /// Waits until DNS has answered for every name, or `within` has passed; says how many had no answer. Nobody waits
-    /// for names that the generation before knew all about.
+    /// Waits until DNS has answered for every name, or `within` has passed; returns how many had no answer. Names
+    /// whose state the generation before knew are not waited for.
     ///
-    /// To be waited for before the checks start, so that the first round of these has addresses to check.
+    /// Call it before the checks start, so that their first round has addresses to check.
     pub async fn first_round(&self, within: Duration) -> usize {
         self.first.wait(within).await
     }
@@ -110,7 +109,7 @@ struct Name {
     host: String,
     port: u16,
     servers: Servers,
-    /// Whether DNS failed last time: said once, not with every question.
+    /// Whether DNS failed last time: logged once, not with every question.
     failing: bool,
 }
 
@@ -129,7 +128,7 @@ fn names(pools: &[Arc<Pool>]) -> Vec<Name> {
     }
     let name = |((host, port), servers): ((&str, u16), Servers)| {
         let mut name = Name { host: host.to_owned(), port, servers, failing: false };
-        // that it fails was said by the generation before
+        // the generation before has logged the failure
         name.failing =
             !name.is_news() && name.servers.iter().all(|(pool, index)| pool.servers[*index].addresses().is_none());
         name
@@ -138,7 +137,7 @@ fn names(pools: &[Arc<Pool>]) -> Vec<Name> {
 }
 
 impl Name {
-    /// Whether the generation before did not know of some server with this name.
+    /// Whether the generation before did not know a server with this name.
     fn is_news(&self) -> bool {
         !self.servers.iter().all(|(pool, index)| pool.servers[*index].is_remembered())
     }
@@ -162,8 +161,8 @@ impl Name {
         }
     }
 
-    /// Asks once. While the answer is late the name counts as failing, but nothing else is asked: a resolver that
-    /// hangs must not collect threads that wait for it.
+    /// Asks once. While the answer is late the name counts as failing, but no other question is asked: a resolver
+    /// that hangs must not collect threads that wait for it.
     async fn ask<L, F>(&mut self, look_up: &L, on_change: &F) -> Result<Vec<SocketAddr>, String>
     where
         L: AsyncFn(&str, u16) -> io::Result<Vec<SocketAddr>>,
@@ -198,7 +197,7 @@ impl Name {
         }
     }
 
-    /// Says that DNS fails, once; gives the time until the next question.
+    /// Logs that DNS fails, once; returns the time until the next question.
     fn fail(&mut self, reason: &str, on_change: &impl Fn(&Pool, usize, &Change)) -> Duration {
         let failed = std::mem::replace(&mut self.failing, true);
         let mut again = AGAIN;
@@ -282,7 +281,7 @@ mod tests {
         (resolver, log)
     }
 
-    /// All that is said within a minute.
+    /// The changes within a minute.
     async fn said(names: &[&str], answers: &[&str]) -> Vec<String> {
         let pools = [pool(names)];
         let (_resolver, log) = follow(&pools, answers);

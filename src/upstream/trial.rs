@@ -1,5 +1,5 @@
-//! The trials of servers that were ejected: when its time is over a connection to the server is opened, and closed again.
-//! No client has to be the one who tries.
+//! The trials of ejected servers: at the end of the time a connection to the server is opened, and closed again. So
+//! no client has to try it.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl Trials {
     }
 }
 
-/// Waits until a server is ejected and its time over, and tries it. Gives the ejection that this ends.
+/// Waits until a server is ejected and its time over, and tries it. Returns the ejection that this ends.
 async fn try_again(pool: &Pool, index: usize) -> Option<Ejection> {
     let server = &pool.servers[index];
     let Some(left) = server.passive.due_in(SystemTime::now()) else {
@@ -55,7 +55,7 @@ async fn try_again(pool: &Pool, index: usize) -> Option<Ejection> {
             () = sleep(left) => {}
             () = server.passive.news() => {}
         }
-        return None; // what there is to do may be something else by now
+        return None; // the state may have changed meanwhile
     }
     if takes_connections(pool, server).await {
         return server.passive.passed();

@@ -10,8 +10,8 @@ use super::serving::Order;
 use crate::handover::parcel::Parcel;
 use crate::observe::metrics::{Counters, Totals};
 
-/// The way of one link to the threads. While there is one, no thread of a generation that drains ends, empty as it may
-/// be: what was acknowledged has to find somebody.
+/// The route from one link to the threads. While there is one, no thread of a draining generation ends, even if it
+/// has no connections: acknowledged connections must find a thread.
 pub struct Arrivals {
     threads: Vec<mpsc::Sender<Order>>,
     links: Arc<AtomicUsize>,
@@ -37,21 +37,21 @@ impl Arrivals {
             answers.push(order(thread, |done| Order::Arrive(share, done)).await);
         }
         for answer in answers {
-            let _ = answer.await; // a thread that is gone closes what it had
+            let _ = answer.await; // a thread that ended closes its share
         }
     }
 
-    /// Nothing more comes over the link.
+    /// The link has ended.
     pub(super) async fn end(self) {
         self.links.fetch_sub(1, Ordering::Relaxed);
         for thread in &self.threads {
-            // one that waited for this looks again
+            // a thread that waited for this checks again
             drop(order(thread, Order::Answer).await);
         }
     }
 }
 
-/// The way of the word that the heir takes connections.
+/// Tells the threads that the heir takes connections.
 pub struct Herald {
     pub(super) threads: Vec<mpsc::Sender<Order>>,
     pub(super) counters: Vec<Arc<Counters>>,
@@ -63,21 +63,21 @@ impl Herald {
         Totals::sum(&self.counters).open_on(listener)
     }
 
-    /// The heir has said what it takes: connections go to it from now on.
+    /// The heir's welcome has come: connections go to it from now on.
     pub(super) async fn welcomed(&self) {
         for thread in &self.threads {
-            drop(order(thread, Order::Welcomed).await); // one that is through has nothing left to give
+            drop(order(thread, Order::Welcomed).await); // a thread that has finished has none left to give
         }
     }
 }
 
-/// Gives a thread an order; the answer is an error when it is gone.
+/// Gives a thread an order; the answer is an error when the thread has ended.
 pub(super) async fn order(
     thread: &mpsc::Sender<Order>,
     order: impl FnOnce(oneshot::Sender<()>) -> Order,
 ) -> oneshot::Receiver<()> {
     let (done, answer) = oneshot::channel();
-    // a thread that is through drops the order with its sender, which the receiver sees
+    // a thread that has finished drops the order with its sender, which the receiver sees
     let _ = thread.send(order(done)).await;
     answer
 }

@@ -1,4 +1,4 @@
-//! From the place of a configuration to the checked configuration, with everything to say about it.
+//! From the place of a configuration to the checked configuration, with everything to report about it.
 
 use crate::config::Config;
 use crate::config::load::Sources;
@@ -11,19 +11,19 @@ use crate::control::payload::Payload;
 pub struct Configuration {
     /// The checked values.
     pub config: Config,
-    /// The same for equal configurations.
+    /// Equal for equal configurations.
     pub hash: String,
     /// In one line.
     pub summary: String,
     /// Warnings, rendered.
     pub warnings: Vec<String>,
-    /// What another worker makes the same configuration from.
+    /// The sources from which another worker makes the same configuration.
     pub sources: Payload,
 }
 
 impl Configuration {
-    /// Reads and checks what the message that starts the worker names; `remembered` is what came with it, and holds
-    /// what the command line set already.
+    /// Reads and checks the configuration that the first message names; `remembered` is its payload, which already
+    /// includes what the command line set.
     ///
     /// # Errors
     /// Every problem, rendered.
@@ -57,8 +57,8 @@ impl From<&Config> for Serves {
     }
 }
 
-/// Why a configuration is refused that has nothing of what serves. The warnings may say where it went: a file that is
-/// left out for its name.
+/// Why a configuration is refused that has nothing of what serves now. Its warnings may explain that, such as a file
+/// that is ignored because of its name.
 fn taken_away(sources: &Sources, keeps: Serves, warnings: Vec<Problem>) -> Vec<Problem> {
     let what = if keeps.sites { "site" } else { "TCP listener" };
     let message = format!("{}: this takes the last {what} away, and the one that serves has some", sources.main.path);
@@ -74,7 +74,7 @@ fn recall(remembered: Option<Payload>) -> Result<Sources, Refused> {
     sources.map_err(|fault| system(format!("the last good configuration cannot be read: {fault}")))
 }
 
-/// Refuses for a reason that no other configuration would cure.
+/// A refusal for a reason that no other configuration would cure.
 #[must_use]
 pub fn system(sentence: String) -> Refused {
     Refused { cause: Cause::System, problems: vec![message::Problem::plain(sentence)] }

@@ -1,7 +1,7 @@
-//! The life of a worker, in the order of `control::message`: build, say so, serve, park, drain, end.
+//! The life of a worker, in the order of `control::message`: build, report, serve, park, drain, end.
 //!
-//! This runs on the main thread; the threads that serve are told what to do and answer. Should the supervisor vanish,
-//! the worker stops accepting at once and drains: the next supervisor starts a worker on the same sockets.
+//! This runs on the main thread; the serving threads get orders and answer. If the supervisor vanishes, the worker
+//! stops accepting at once and drains: the next supervisor starts a worker on the same sockets.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::proxy::Plan;
 
-/// Lives until there is nothing left to serve.
+/// Runs until there is nothing left to serve.
 pub async fn run(link: Link) -> ExitCode {
     match Worker::build(link).await {
         Ok(worker) => worker.live().await,
@@ -50,7 +50,7 @@ pub async fn run(link: Link) -> ExitCode {
     }
 }
 
-/// Keeps the first problems, as many as the supervisor reads: more of them are never mended at once.
+/// Keeps the first problems, as many as the supervisor reads; people fix no more of them at once.
 fn shorten(problems: &mut Vec<Problem>) {
     let mut room = MOST_OF_PROBLEMS;
     let fits = problems.iter().take_while(|one| {
@@ -71,27 +71,27 @@ struct Worker {
     link: Link,
     threads: Threads,
     moving: Moving,
-    /// When the supervisor is told what the worker knows.
+    /// When the worker sends its state to the supervisor.
     telling: Rc<Telling>,
-    /// It accepts, and so knows best.
+    /// It accepts, so its state is the current one.
     serves: bool,
-    /// Looks after the servers as long as the worker lives.
+    /// Checks the servers for the life of the worker.
     _watch: Watch,
     journal: Journal,
     expendable: Expendable,
     generation: u64,
     drain_timeout: Duration,
     stop_timeout: Duration,
-    /// What it will accept on, until it is told to.
+    /// The sockets that it will accept on, until `Serve` comes.
     sockets: Vec<(String, OwnedFd)>,
     /// The supervisor writes the records that are left.
     hands_over_records: bool,
-    /// The ping that some thread has not answered yet.
+    /// The ping that is open: some thread has not answered yet.
     unanswered: Option<u64>,
     draining: Option<Drained>,
 }
 
-/// What there was when the drain began.
+/// The numbers at the beginning of the drain.
 #[derive(Clone, Copy)]
 struct Drained {
     connections: u64,
@@ -105,7 +105,7 @@ enum Unbuilt {
     Confused(String),
 }
 
-/// What the supervisor sent before anything is built.
+/// The first messages of the supervisor.
 struct Orders {
     start: Start,
     remembered: Option<Payload>,
@@ -186,13 +186,13 @@ impl Worker {
                 () = tokio::time::sleep(HEARTBEAT_RETRY), if self.unanswered.is_some() => self.answer().await,
                 () = self.telling.time(), if self.serves => self.tell_unasked().await,
                 () = thread_ended.notified(), if self.draining.is_none() => {
-                    // a supervisor that is gone is noticed by the next word that does not come
+                    // the next receive reports a supervisor that is gone
                     let _ = self.unfit("a serving thread ended");
                 }
                 () = self.threads.finished(), if self.draining.is_some() => break self.finished(),
             }
         };
-        let _ = self.journal.finish(JOURNAL_DEADLINE); // nobody is left to be told
+        let _ = self.journal.finish(JOURNAL_DEADLINE); // no process is left to be told
         code
     }
 
@@ -252,7 +252,7 @@ impl Worker {
                 self.moving.take(generation, link, &self.threads);
                 Ok(())
             }
-            // come before it is built; a state that comes late was done without
+            // sent before it is built; a state that comes late is not used
             ToWorker::Start(_)
             | ToWorker::Listeners(_)
             | ToWorker::Build
@@ -262,8 +262,8 @@ impl Worker {
         }
     }
 
-    /// Moves or finishes what is open within `timeout`; what cannot move hears of it over `spread`, and an idle
-    /// connection is kept for `idle` at most.
+    /// Moves or finishes what is open within `timeout`; connections that cannot move are closed over `spread`, and an
+    /// idle connection is kept for `idle` at most.
     async fn drain(&mut self, timeout: Duration, spread: Duration, idle: Duration) {
         self.serves = false;
         let connections = vitals(&self.threads.status()).connections;
@@ -272,24 +272,24 @@ impl Worker {
         self.threads.drain(timeout, spread, idle).await;
     }
 
-    /// Tells the next generation, by the supervisor.
+    /// Sends its state to the next generation, through the supervisor.
     async fn tell_what_is_known(&self) -> Result<(), ChannelError> {
         match snapshot::take(self.threads.plan(), &self.threads).await {
             Ok(memory) => self.link.say(&ToSupervisor::Snapshot, &[memory.as_fd()]),
-            // no descriptor, no memory: the next one does without
+            // no descriptor, no memory: the next generation starts without
             Err(_) => self.link.say(&ToSupervisor::Snapshot, &[]),
         }
     }
 
-    /// Tells the supervisor, so that a replacement knows it when this process is killed.
+    /// Sends its state to the supervisor, so that a replacement gets it when this process is killed.
     async fn tell_unasked(&mut self) {
         let began = Instant::now();
-        // a supervisor that is gone is noticed by the next word that does not come
+        // the next receive reports a supervisor that is gone
         let _ = self.tell_what_is_known().await;
         self.telling.done(began);
     }
 
-    /// Asks to be replaced. What still works goes on until another one serves.
+    /// Asks to be replaced. The threads that work continue until another worker serves.
     fn unfit(&self, why: &str) -> Result<(), ChannelError> {
         self.link.say(&ToSupervisor::Unfit { why: why.to_owned() }, &[])
     }
@@ -303,9 +303,9 @@ impl Worker {
         let mut status = self.threads.status();
         status["oldest"] = self.threads.oldest().await;
         let pong = Pong { number, vitals: vitals(&status), status, wants_heir: self.moving.wants_heir() };
-        // a supervisor that is gone is noticed by the next word that does not come
+        // the next receive reports a supervisor that is gone
         let _ = self.link.say(&ToSupervisor::Pong(pong), &[]);
-        // what changes without a word does so with exchanges: balancers, and what traffic finds of servers
+        // exchanges change this without an event: balancers, and passive health
         self.telling.is_due_after(self.threads.exchanges());
     }
 
@@ -317,12 +317,12 @@ impl Worker {
         self.drain(self.drain_timeout, Duration::ZERO, self.drain_timeout).await;
     }
 
-    /// Says its last word. What the journal did not take is handed over or counted before that.
+    /// Sends its last message. Records that the journal did not take are handed over or counted before that.
     fn finished(&self) -> ExitCode {
         let left = match self.hands_over_records {
             true => self.journal.leave(JOURNAL_PATIENCE),
             false => {
-                let _ = self.journal.finish(JOURNAL_DEADLINE); // the status tells what was dropped
+                let _ = self.journal.finish(JOURNAL_DEADLINE); // the status reports what was dropped
                 Vec::new()
             }
         };
@@ -332,7 +332,7 @@ impl Worker {
         let moved = self.threads.moved();
         let cut = number(&status, "cut").min(at_first);
         let finished = at_first.saturating_sub(cut + moved);
-        // an orphan has nobody to tell
+        // without a supervisor no process is left to be told
         let _ = self.link.say(&ToSupervisor::Finished(Finished { finished, moved, cut, status }), &records);
         ExitCode::SUCCESS
     }
@@ -376,7 +376,7 @@ impl From<RecallError> for Unbuilt {
     }
 }
 
-/// Says hello and hears what is to be built.
+/// Sends `Hello` and receives what to build.
 async fn greet(link: &Link) -> Result<Orders, Unbuilt> {
     let hello = ToSupervisor::Hello { protocol: PROTOCOL, version: crate::VERSION.to_owned() };
     link.say(&hello, &[]).map_err(|_| Unbuilt::SupervisorGone)?;
@@ -398,7 +398,7 @@ async fn greet(link: &Link) -> Result<Orders, Unbuilt> {
     Ok(Orders { start, remembered, held })
 }
 
-/// Says what would be served, and waits to hear whether anybody needs that.
+/// Reports what would be served, and waits for `Build` or `Stop`.
 async fn propose(link: &Link, configuration: &Configuration) -> Result<(), Unbuilt> {
     let may_bind = Some(sockets::with_address(&configuration.config));
     let loaded = ToSupervisor::Loaded { config_hash: configuration.hash.clone(), may_bind };
@@ -449,7 +449,7 @@ async fn prepare(
     Ok(Prepared { ready, unused, sources, threads, telling, watch, journal, sockets })
 }
 
-/// Has the supervisor bind what is missing: it alone may use low ports, and its sockets outlive this process.
+/// Has the supervisor bind the missing sockets: only it may use low ports, and its sockets outlive this process.
 async fn bind(link: &Link, missing: Vec<(String, BindAddress)>) -> Result<Vec<(Held, OwnedFd)>, NotPrepared> {
     let mut bound = Vec::new();
     let mut problems: Vec<Problem> = Vec::new();
@@ -498,22 +498,22 @@ fn number(status: &Value, key: &str) -> u64 {
     status.get(key).and_then(Value::as_u64).unwrap_or_default()
 }
 
-/// Bytes of all problems together that the supervisor is told.
+/// Bytes of all problems together in one message.
 const MOST_OF_PROBLEMS: usize = 960 << 10;
 /// `EX_CONFIG` of sysexits(3).
 const EXIT_REFUSED: u8 = 78;
 /// How long the threads may take to answer before they are asked again.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const HEARTBEAT_RETRY: Duration = Duration::from_millis(100);
-/// Over which share of the drain time the last responses of connections that cannot move are spread: what is left is
-/// for those that were idle.
+/// The share of the drain time over which the last responses of connections that cannot move are spread: the rest is
+/// for idle connections.
 const SPREAD: f64 = 0.75;
-/// No longer than that: it is their new connections that must not come all at once.
+/// The upper bound of that time: only their new connections must not all come at once.
 const LONGEST_SPREAD: Duration = Duration::from_secs(30);
 /// How long an idle connection is kept when the service stops: at a restart new connections wait for the next start
 /// meanwhile.
 const IDLE_AT_STOP: Duration = Duration::from_millis(250);
 const JOURNAL_DEADLINE: Duration = Duration::from_secs(4);
-/// The same, when what is left then is written by the supervisor.
+/// The same, when the supervisor writes what is left then.
 const JOURNAL_PATIENCE: Duration = Duration::from_millis(200);
 const SUPERVISOR_DEADLINE: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! The channel to the supervisor, awaited.
+//! The channel to the supervisor, for tasks.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,18 +21,18 @@ impl Link {
         Ok(Self(link::Link::new(Channel::from_socket(socket)?)?))
     }
 
-    /// Says `word`, with descriptors.
+    /// Sends `word`, with descriptors.
     ///
     /// # Errors
-    /// When the supervisor is gone, or reads nothing any more.
+    /// When the supervisor is gone, or does not read any more.
     pub fn say(&self, word: &ToSupervisor, with: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
         self.0.say(word, with)
     }
 
-    /// The next word of the supervisor; none when it is gone. Loses nothing when it is not awaited to its end.
+    /// The next message of the supervisor; none when it is gone. Cancel-safe.
     ///
     /// # Errors
-    /// When the word is not understood.
+    /// When the message is not understood.
     pub async fn hear(&self) -> Result<Option<(ToWorker, Vec<OwnedFd>)>, ChannelError> {
         self.0.hear().await
     }

@@ -1,4 +1,4 @@
-//! Memory: how much the service may use, and how readily the kernel takes that of this process when there is none left.
+//! Memory: how much the service may use, and the order in which the kernel kills processes when there is none left.
 
 use std::path::Path;
 
@@ -6,20 +6,20 @@ use crate::config::Memory;
 
 /// How readily the kernel kills this process when memory runs out, on the scale of oom_score_adj (proc(5)).
 ///
-/// Anybody may raise the value of their own process, and lower it again as far as the last value that a privileged
-/// process set, which for a service is the one that systemd started it with.
+/// A process may raise its own value, and lower it again as far as the last value that a privileged process set: for
+/// a service, the one that systemd started it with.
 #[derive(Debug)]
 pub struct Expendable {
     /// The value that the process started with; none where there is no /proc.
     start: Option<i32>,
 }
 
-/// How little the service would lose with this process.
+/// How much the service would lose with this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// It serves.
     Everything,
-    /// It is what can be gone back to.
+    /// A roll-back may return to it.
     Resort,
     /// It finishes what is open.
     Remains,
@@ -33,7 +33,7 @@ impl Expendable {
         Self { start }
     }
 
-    /// Has the kernel kill this process before, or not before, others of the service.
+    /// Sets whether the kernel kills this process before others of the service.
     pub fn set(&self, loss: Loss) {
         let more = match loss {
             Loss::Everything => 0,
@@ -41,7 +41,7 @@ impl Expendable {
             Loss::Remains => 500,
         };
         if let Some(start) = self.start {
-            // refused, it only means that the kernel chooses by size alone
+            // if it fails, the kernel chooses by size alone
             let _ = std::fs::write(OOM_SCORE_ADJ, (start + more).min(MOST).to_string());
         }
     }
@@ -53,7 +53,7 @@ impl Default for Expendable {
     }
 }
 
-/// Bytes of memory that `memory` stands for.
+/// `memory` in bytes.
 #[must_use]
 pub fn bytes(memory: Memory) -> u64 {
     match memory {
@@ -66,7 +66,7 @@ fn share(whole: u64, parts: u32) -> u64 {
     u64::try_from(u128::from(whole) * u128::from(parts) / 1_000_000).unwrap_or(u64::MAX)
 }
 
-/// What the service may use: the memory of the machine, or less if a control group around it has a limit.
+/// What the service may use: the memory of the machine, or less if a control group above it has a limit.
 fn whole() -> u64 {
     let machine = rustix::system::sysinfo();
     let machine = (machine.totalram as u64).saturating_mul(u64::from(machine.mem_unit));
@@ -75,7 +75,7 @@ fn whole() -> u64 {
     group.and_then(|group| limit(Path::new("/sys/fs/cgroup"), group)).map_or(machine, |limit| limit.min(machine))
 }
 
-/// The lowest `memory.max` of `group` and the groups around it.
+/// The lowest `memory.max` of `group` and its parents.
 fn limit(root: &Path, group: &str) -> Option<u64> {
     let around = Path::new(group).ancestors();
     let limits = around.filter_map(|group| std::fs::read_to_string(root.join(group).join("memory.max")).ok());

@@ -1,8 +1,9 @@
 //! The process that serves: one generation, made from one configuration and this binary.
 //!
-//! [`lifecycle`] is its life as the supervisor tells it, [`configuration`] and [`sockets`] what it is made from,
-//! [`threads`] what serves, [`watch`] what looks after the servers meanwhile, [`moving`] how connections come from the
-//! generation before and go to the next, [`snapshot`] what that one is told, [`memory`] what all of it may cost.
+//! [`lifecycle`] has the messages with the supervisor, [`configuration`] and [`sockets`] what the worker is made
+//! from, [`threads`] the threads that serve, [`watch`] the checks of the servers, [`moving`] how connections come
+//! from the generation before and go to the next, [`snapshot`] the state for the next generation, [`memory`] the use
+//! of memory.
 
 mod arrivals;
 pub mod configuration;
@@ -28,9 +29,9 @@ use crate::sys;
 /// Runs as a worker. Standard input is the channel to the supervisor that started this process.
 #[must_use]
 pub fn run() -> ExitCode {
-    // /proc/self/fd/N would be the name otherwise; fails never for a name this short
+    // /proc/self/fd/N would be the name otherwise; it cannot fail for a name this short
     let _ = rustix::thread::set_name(c"segue-worker");
-    // the supervisor says when to end; a terminal or a service manager that signals the whole group must not
+    // only the supervisor ends a worker; a terminal or a service manager that signals the whole group must not
     let _ = sys::ignore_signals();
     panics_never_wait();
     raise_open_files();
@@ -51,14 +52,15 @@ pub fn run() -> ExitCode {
             }
         }
     });
-    // dropped, it would wait for getaddrinfo(3), which asks a silent DNS server for 10 s, and a restart would wait too
+    // dropped, it would wait for getaddrinfo(3), which asks a silent DNS server for 10 s, and a restart would wait
+    // too
     runtime.shutdown_background();
     code
 }
 
-/// Takes as many open files as the service may have; a terminal starts programs with far fewer.
+/// Raises the limit of open files to what the service may have; a terminal starts programs with a far lower one.
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
-    // what is refused shows as the limit that the threads then go by
+    // if it fails, the threads use the limit that there is
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }

@@ -34,7 +34,7 @@ impl Moving {
     }
 
     /// Connections go to generation `to` over `link` once this one drains, and no longer to the one before. Returns
-    /// when every thread knows; what the other generation takes is heard later.
+    /// when every thread knows; the welcome of the other generation comes later.
     pub async fn give(&self, to: u64, link: OwnedFd, threads: &Threads) {
         let told = self.begin();
         let opened = Channel::from_socket(link).map_err(GiveError::Link).and_then(Giver::open);
@@ -43,7 +43,7 @@ impl Moving {
             Err(fault) => return told.broken(to, 0, &fault),
         };
         threads.bequeath(&heir).await;
-        drop(heir); // the threads alone have it: once they let go of it nothing more moves
+        drop(heir); // only the threads keep it: no connection moves once they have dropped it
         let (welcome, tally) = (self.welcome.clone(), threads.tally().clone());
         let (plan, herald) = (threads.plan().clone(), threads.herald());
         tokio::task::spawn_local(async move {
@@ -63,13 +63,14 @@ impl Moving {
         });
     }
 
-    /// Counts a new link, and gives what tells of it.
+    /// Counts a new link; returns the handle with which its end is noted.
     fn begin(&self) -> Told {
         let link = self.breaks.begin();
         Told { generation: self.generation, journal: self.journal.clone(), breaks: self.breaks.clone(), link }
     }
 
-    /// Whether the link to the heir broke, long enough ago for another try: it may have been short of descriptors.
+    /// Whether the link to the heir broke, and the pause before another one is over: it may have been short of
+    /// descriptors.
     #[must_use]
     pub fn wants_heir(&self) -> bool {
         self.breaks.last.get().is_some_and(|last| last.elapsed() >= self.breaks.pause())
@@ -94,12 +95,12 @@ impl Moving {
 struct Breaks {
     links: Cell<u64>,
     count: Cell<u32>,
-    /// When the last link did, if it has.
+    /// When the last link broke, if one has.
     last: Cell<Option<Instant>>,
 }
 
 impl Breaks {
-    /// Gives the number of the link.
+    /// Returns the number of the link.
     fn begin(&self) -> u64 {
         self.links.set(self.links.get() + 1);
         self.last.set(None);
@@ -113,18 +114,19 @@ impl Breaks {
         }
     }
 
-    /// Twice as long after each.
+    /// The pause doubles with each.
     fn pause(&self) -> Duration {
         FIRST_PAUSE.saturating_mul(1 << self.count.get().saturating_sub(1).min(MOST_DOUBLINGS))
     }
 }
 
-/// After the first break: the connections to be moved do not hear of the end of this generation for longer than that.
+/// The pause after the first break: shorter than the time in which idle connections learn of the end of this
+/// generation.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause is 32 s.
 const MOST_DOUBLINGS: u32 = 5;
 
-/// What the journal and the supervisor are told of what is given.
+/// The journal and the supervisor are told this of what is given.
 struct Told {
     generation: u64,
     journal: Journal,

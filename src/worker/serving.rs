@@ -1,4 +1,4 @@
-//! One serving thread: a runtime that does what the main thread orders, until nothing is left to serve.
+//! One serving thread: a runtime that executes the orders of the main thread, until nothing is left to serve.
 
 use std::future::poll_fn;
 use std::io;
@@ -43,11 +43,11 @@ pub(super) struct Serving {
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) counters: Arc<Counters>,
     pub(super) handle: Option<JoinHandle<()>>,
-    /// Dropped by the thread when it is through.
+    /// Dropped by the thread when it has finished.
     pub(super) finished: Option<oneshot::Receiver<()>>,
 }
 
-/// What the main thread asks of a serving thread. Each answers through its sender when it is done.
+/// The orders for a serving thread. Each answers through its sender when it is done.
 pub(super) enum Order {
     /// Accept on these sockets, each with the index of its listener.
     Serve(Vec<(Index, OwnedFd)>, oneshot::Sender<()>),
@@ -57,19 +57,19 @@ pub(super) enum Order {
     Resume(oneshot::Sender<()>),
     /// Accept nothing any more and let go of what is open.
     Drain(Draining, oneshot::Sender<()>),
-    /// Connections go to this heir, once you drain and it has said what it takes.
+    /// Connections go to this heir, once the thread drains and the heir's welcome has come.
     Bequeath(Heir, oneshot::Sender<()>),
-    /// The heir has said what it takes.
+    /// The heir's welcome has come.
     Welcomed(oneshot::Sender<()>),
     /// Serve these connections of another generation.
     Arrive(Vec<Parcel>, oneshot::Sender<()>),
-    /// Say that you are there.
+    /// Answer.
     Answer(oneshot::Sender<()>),
-    /// Have a look at the thread from inside.
+    /// Run a closure on the thread.
     Look(Box<dyn FnOnce(&Thread) + Send>),
 }
 
-/// Says that a thread is through when it is dropped: at its end, and also by a panic.
+/// Reports that a thread has finished when it is dropped: at its end, and also by a panic.
 struct Through {
     _finished: oneshot::Sender<()>,
     ended: Arc<Notify>,
@@ -109,7 +109,7 @@ impl Serving {
         Ok(Self { orders, counters, handle: Some(handle), finished: Some(finished) })
     }
 
-    /// Gives it an order; the answer is an error when it is gone.
+    /// Gives it an order; the answer is an error when the thread has ended.
     pub(super) async fn order(&self, order: impl FnOnce(oneshot::Sender<()>) -> Order) -> oneshot::Receiver<()> {
         arrivals::order(&self.orders, order).await
     }
@@ -125,7 +125,7 @@ async fn run(number: usize, shared: Shared, counters: Arc<Counters>, mut orders:
         tokio::select! {
             order = orders.recv() => match order {
                 Some(order) => follow(order, &thread, &mut acceptors, &mut deadline),
-                None => break, // the main thread is gone
+                None => break, // the main thread has ended
             },
             () = until(deadline) => {
                 deadline = None;
@@ -140,7 +140,7 @@ async fn run(number: usize, shared: Shared, counters: Arc<Counters>, mut orders:
     thread.flush_records();
 }
 
-/// Whether nothing is left to be done once no connection is open.
+/// Whether nothing is left to do once no connection is open.
 fn is_through(thread: &Thread, links: &AtomicUsize) -> bool {
     match thread.drain.stage() {
         Stage::Serving | Stage::Parked => false,
@@ -186,12 +186,12 @@ fn follow(order: Order, thread: &Rc<Thread>, acceptors: &mut Acceptors, deadline
         Order::Look(look) => return look(thread),
     };
     if followed.is_ok() {
-        // whoever asked may have given up waiting
+        // the caller may have given up waiting
         let _ = done.send(());
     }
 }
 
-/// The listening sockets that a thread has.
+/// The listening sockets of a thread.
 struct Acceptors {
     thread: Rc<Thread>,
     limits: Arc<[Arc<Limits>]>,
@@ -212,7 +212,7 @@ impl Acceptors {
         Ok(())
     }
 
-    /// Serves connections of another generation. One that cannot be served is closed, and said.
+    /// Serves connections of another generation. A connection that cannot be served is closed and logged.
     fn arrive(&self, parcels: Vec<Parcel>) {
         let names = &self.thread.plan.names.listeners;
         for parcel in parcels {

@@ -1,11 +1,11 @@
-//! What one generation hands to the next, so that a reload forgets nothing: a memory file whose content only workers
-//! understand. The supervisor passes it on.
+//! The state that one generation gives to the next, so that a reload forgets nothing: a memory file whose content
+//! only workers understand. The supervisor passes it on.
 //!
-//! The content is JSON with a version. Another version is not read at all; within one, what is not understood is
-//! passed over, and what is missing counts as not known. Who starts asks for it once the configuration is checked,
-//! and never waits long: without it a generation begins as the first one does.
+//! The content is JSON with a version. Another version is not read at all; within one, unknown fields are ignored,
+//! and a missing field counts as unknown. A starting worker asks for it once the configuration is checked, and never
+//! waits long: without it a generation begins like the first one.
 //!
-//! A generation that serves also says it unasked, so that the supervisor has it when that generation is killed.
+//! A generation that serves also sends it unasked, so that the supervisor has it when that generation is killed.
 
 use std::cell::Cell;
 use std::io;
@@ -28,39 +28,40 @@ use crate::pool::health::Transition;
 use crate::pool::memory::Memory;
 use crate::proxy::Plan;
 
-/// The version of the content; another one means another thing by the same names.
+/// The version of the content; another version gives the same names another meaning.
 const VERSION: u32 = 1;
-/// How long the supervisor may take to find somebody who knows; it gives up itself before that.
+/// How long the supervisor may take to answer; it gives up itself before that.
 const SUPERVISOR: Duration = Duration::from_secs(3);
-/// How long a serving thread may take to say where its balancers stand.
+/// How long a serving thread may take to report its balancers.
 const THREADS: Duration = Duration::from_millis(300);
 
-/// After a telling that took no time; else fifty times as long as it took, so that it costs 2 % of a CPU at most.
+/// The pause after a report that took no time; else fifty times as long as it took, so that it costs 2 % of a CPU at
+/// most.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_FACTOR: u32 = 50;
-/// From one telling to the next where nothing happens.
+/// From one report to the next where nothing happens.
 const AGED: Duration = Duration::from_secs(20);
 
-/// When this generation says unasked what it knows: after something changed, but not too often.
+/// When this generation reports its state unasked: after a change, but not too often.
 #[derive(Debug, Default)]
 pub struct Telling {
     due: Cell<bool>,
     changed: Notify,
     /// Not before then; none before the first time.
     not_before: Cell<Option<Instant>>,
-    /// How many exchanges had ended when it was last told.
+    /// How many exchanges had ended at the last report.
     exchanges: Cell<u64>,
 }
 
 impl Telling {
-    /// Something that the next generation should know changed.
+    /// A part of the state changed.
     pub fn is_due(&self) {
         self.due.set(true);
         self.changed.notify_one();
     }
 
-    /// So many exchanges have ended. Without any new one it is told from time to time only, so that it is not thought to
-    /// be old.
+    /// So many exchanges have ended. Without a new one the state is reported from time to time only, so that it does
+    /// not count as old.
     pub fn is_due_after(&self, exchanges: u64) {
         let aged = self.not_before.get().is_none_or(|not_before| not_before.elapsed() >= AGED);
         if self.exchanges.replace(exchanges) != exchanges || aged {
@@ -68,7 +69,7 @@ impl Telling {
         }
     }
 
-    /// Waits until it is time. May be dropped and called again.
+    /// Waits until a report is due. Cancel-safe.
     pub async fn time(&self) {
         while !self.due.get() {
             self.changed.notified().await;
@@ -78,7 +79,7 @@ impl Telling {
         }
     }
 
-    /// It is told now, and that began at `began`.
+    /// The report is sent now, and its making began at `began`.
     pub fn done(&self, began: Instant) {
         let now = Instant::now();
         self.due.set(false);
@@ -86,7 +87,7 @@ impl Telling {
     }
 }
 
-/// The state of a server is another one than the generation before knew, because the configuration is.
+/// A server whose state differs from the one that the generation before reported, because the configuration differs.
 #[derive(Debug)]
 pub struct Change {
     /// The pool of the server.
@@ -97,16 +98,16 @@ pub struct Change {
     pub transition: Transition,
 }
 
-/// Why a generation cannot go on with its start.
+/// Why a generation cannot continue its start.
 #[derive(Debug)]
 pub enum RecallError {
     /// The supervisor is gone.
     SupervisorGone,
-    /// It says what makes no sense.
+    /// Its message is invalid.
     Confused(String),
 }
 
-/// Why there is nothing to go on from.
+/// Why there is no state to continue from.
 #[derive(Debug, thiserror::Error)]
 enum Unreadable {
     #[error("what it sent cannot be read")]
@@ -135,12 +136,12 @@ struct Read {
     pools: Vec<serde_json::Value>,
 }
 
-/// What this generation knows.
+/// The state of this generation.
 ///
 /// # Errors
 /// When there is no memory or no descriptor left.
 pub async fn take(plan: &Plan, threads: &Threads) -> io::Result<Payload> {
-    // threads that say nothing leave their place in the round to be forgotten
+    // threads that do not answer leave their place in the round out
     let positions = threads.look(|thread| thread.positions(), THREADS).await;
     let pools = plan.pools.iter().enumerate().map(|(index, pool)| {
         let of_pool: Vec<_> = positions.iter().filter_map(|thread| thread.get(index).cloned()).collect();
@@ -149,10 +150,11 @@ pub async fn take(plan: &Plan, threads: &Threads) -> io::Result<Payload> {
     write(pools.collect())
 }
 
-/// Has the pools go on from what the generation before knew, if there is one. Says so when there should be.
+/// Has the pools continue from the state of the generation before, if there is one. Logs why not, if there should be
+/// one.
 ///
 /// # Errors
-/// When the supervisor cannot be talked to. That there is nothing to go on from is none.
+/// When the connection to the supervisor fails. A missing state is no error.
 pub async fn recall(link: &Link, plan: &Plan, journal: &Journal) -> Result<Vec<Change>, RecallError> {
     link.say(&ToSupervisor::Recall, &[]).map_err(|_| RecallError::SupervisorGone)?;
     let missing = match tokio::time::timeout(SUPERVISOR, link.hear()).await {
@@ -186,7 +188,7 @@ fn read(memory: OwnedFd) -> Result<Vec<Memory>, Unreadable> {
         return Err(Unreadable::Version(version));
     }
     let Read { pools } = serde_json::from_slice(&bytes).map_err(Unreadable::Text)?;
-    // a pool that is not understood is one that begins anew
+    // a pool that is not understood begins anew
     Ok(pools.into_iter().filter_map(|pool| serde_json::from_value(pool).ok()).collect())
 }
 

@@ -16,13 +16,13 @@ pub struct Sockets {
     pub found: Vec<(Held, OwnedFd)>,
     /// What the supervisor must bind.
     pub missing: Vec<(String, BindAddress)>,
-    /// What the administrator may not expect of it.
+    /// What may surprise the administrator about it.
     pub warnings: Vec<String>,
-    /// Sockets of units that no listener has.
+    /// Sockets of units that belong to no listener.
     pub unused: Vec<Unused>,
 }
 
-/// An open socket of a unit: clients connect to it, and nothing accepts.
+/// An open socket of a unit to which clients connect, and on which no process accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unused {
     /// The name that systemd passed it with.
@@ -32,14 +32,14 @@ pub struct Unused {
 }
 
 impl Sockets {
-    /// Finds the sockets of every listener among those that the supervisor holds.
+    /// Finds the sockets of every listener among those of the supervisor.
     ///
     /// A socket unit of the listener's name wins over the address in the configuration: the administrator of the
-    /// machine has the last word on where it is bound.
+    /// machine decides where it is bound.
     ///
-    /// A listener that has neither is a problem when another generation serves and goes on. When this one is `alone`, as
-    /// at a start, the other listeners are served without it: a socket unit that is not set up right yet must not close
-    /// port 80.
+    /// A listener that has neither is a problem when another generation serves and continues. When this one is
+    /// `alone`, as at a start, the other listeners are served without it: a socket unit that is not set up right yet
+    /// must not close port 80.
     ///
     /// # Errors
     /// When a listener has neither, and this generation is not `alone` or no listener has a socket.
@@ -84,7 +84,7 @@ pub fn with_address(config: &Config) -> Vec<Held> {
     with_address.map(held).collect()
 }
 
-/// Why a listener could not be bound, with a way out.
+/// Why a listener could not be bound, and what to do about it.
 #[must_use]
 pub fn not_bound(name: &str, address: &BindAddress, reason: &str) -> Problem {
     let brief = format!("listener {name} cannot be bound to {address}: {reason}");
@@ -104,7 +104,7 @@ pub fn not_bound(name: &str, address: &BindAddress, reason: &str) -> Problem {
 impl fmt::Display for Unused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, address } = self;
-        // Stopping the unit closes systemd's descriptor of the socket, and not the one that the service has.
+        // Stopping the unit closes systemd's descriptor of the socket, and not the one of the service.
         let close = match name.as_str() {
             "http" | "https" => format!("`systemctl disable --now proxy-{name}.socket`"),
             _ => "`systemctl list-sockets` names its unit: `systemctl disable --now UNIT`".to_owned(),
@@ -119,7 +119,7 @@ impl fmt::Display for Unused {
 }
 
 fn overruled(name: &str, address: &Address) -> String {
-    // The service starts proxy-http.socket with itself, which only a mask keeps it from.
+    // The service starts proxy-http.socket with itself, unless that is masked.
     let way_out = match name {
         "http" => "`systemctl mask --now proxy-http.socket`".to_owned(),
         name => format!("disable the socket unit with FileDescriptorName={name}"),
@@ -130,14 +130,14 @@ fn overruled(name: &str, address: &Address) -> String {
     )
 }
 
-/// A listener has nothing to listen on.
+/// A listener has no socket.
 struct Nowhere {
     brief: String,
     help: String,
 }
 
 impl Nowhere {
-    /// The listener `name`, while systemd passed `idle`, which no listener has.
+    /// The listener `name`, while systemd passed `idle`, which belongs to no listener.
     fn new(name: &str, idle: &[String]) -> Self {
         let only = if idle.is_empty() { String::new() } else { format!(", only {}", idle.join(" and ")) };
         let brief =
@@ -167,12 +167,12 @@ impl Nowhere {
     }
 }
 
-/// A name as it stands in a header. By default a socket has that of its unit, with a dot in it.
+/// A name as it is written in a header. By default a socket has that of its unit, with a dot in it.
 fn header_name(name: &str) -> String {
     toml_edit::Key::new(name).display_repr().into_owned()
 }
 
-/// The listener `http` stands in every configuration. One that has another, or that only relays TCP, can do without it.
+/// The listener `http` is in every configuration. One that has another, or that only relays TCP, does not need it.
 fn is_dispensable(config: &Config, name: &str) -> bool {
     name == "http" && (config.listeners.len() > 1 || config.sites.is_empty() && !config.tcp.is_empty())
 }
@@ -182,7 +182,7 @@ fn wanted(config: &Config) -> impl Iterator<Item = (&str, Option<&Address>)> {
     http.chain(config.tcp.iter().map(|one| (one.name.as_str(), one.address.as_ref())))
 }
 
-/// The names of sockets of units that no listener has.
+/// The names of sockets of units that belong to no listener.
 fn idle(config: &Config, held: &[(Held, OwnedFd)]) -> Vec<String> {
     let of_units = held.iter().filter(|(one, _)| one.bound.is_none()).map(|(one, _)| &one.listener);
     let idle = of_units.filter(|name| wanted(config).all(|(listener, _)| listener != name.as_str()));

@@ -1,5 +1,5 @@
 //! The serving threads of a worker: one for each CPU, each with a runtime, clients and upstream connections of its
-//! own. The worker's main thread tells them what to do, and they answer; [`super::serving`] is their side.
+//! own. The worker's main thread gives orders, and they answer; [`super::serving`] is their side.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -25,12 +25,12 @@ use crate::observe::record::Index;
 use crate::proxy::underway::Told;
 use crate::proxy::{Plan, Thread};
 
-/// How many of the oldest exchanges and tunnels are told.
+/// How many of the oldest exchanges and tunnels the status names.
 const OLDEST: usize = 5;
-/// How long a thread may take to tell them.
+/// How long a thread may take to name them.
 const LOOK: Duration = Duration::from_millis(300);
 
-/// Files that are open for other purposes than connections.
+/// Descriptors for other purposes than connections.
 const SPARE_FILES: u64 = 128;
 
 /// The serving threads.
@@ -40,7 +40,7 @@ pub struct Threads {
     journal: Journal,
     /// Connections that were open at the deadline of the drain.
     cut: Arc<AtomicU64>,
-    /// Over how many links connections may come.
+    /// The number of links over which connections may come.
     links: Arc<AtomicUsize>,
     /// The drain has begun: threads end.
     ending: AtomicBool,
@@ -83,7 +83,7 @@ impl Threads {
         })
     }
 
-    /// What they serve by.
+    /// Their runtime configuration.
     #[must_use]
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
@@ -113,12 +113,12 @@ impl Threads {
         self.order_all(Order::Park).await;
     }
 
-    /// Accepts again. Whether every thread does.
+    /// Accepts again. Returns whether every thread does.
     pub async fn resume(&self) -> bool {
         self.order_all(Order::Resume).await
     }
 
-    /// What the threads have open, for the supervisor.
+    /// The shared counts of what the threads have open, for the supervisor.
     #[must_use]
     pub fn tally(&self) -> &Tally {
         &self.tally
@@ -130,7 +130,7 @@ impl Threads {
         self.ended.clone()
     }
 
-    /// Stops accepting and lets go of what is open: it moves to the heir, or ends with the next response, over `spread`
+    /// Stops accepting and releases what is open: it moves to the heir, or ends with the next response, over `spread`
     /// from now; `timeout` from now the rest is cut, and an idle connection is kept for `idle` at most.
     pub async fn drain(&self, timeout: Duration, spread: Duration, idle: Duration) {
         let began = Instant::now();
@@ -144,14 +144,14 @@ impl Threads {
         self.order_all(|done| Order::Bequeath(heir.clone(), done)).await;
     }
 
-    /// Tells the threads of their heir, once it has said what it takes.
+    /// Tells the threads that the welcome of their heir has come.
     #[must_use]
     pub fn herald(&self) -> Herald {
         let threads = self.threads.iter().map(|thread| thread.orders.clone()).collect();
         Herald { threads, counters: self.counters() }
     }
 
-    /// The way of connections that come from another generation.
+    /// The route of connections that come from another generation.
     #[must_use]
     pub fn arrivals(&self) -> Arrivals {
         let threads = self.threads.iter().map(|thread| thread.orders.clone());
@@ -170,13 +170,13 @@ impl Threads {
         self.totals().exchanges()
     }
 
-    /// Whether every thread answers within `deadline`. One that is through with its drain owes no answer.
+    /// Whether every thread answers within `deadline`. A thread that has finished its drain owes no answer.
     pub async fn heartbeat(&self, deadline: Duration) -> bool {
         let answered = tokio::time::timeout(deadline, self.order_all(Order::Answer)).await;
         answered.is_ok_and(|answered| answered || self.ending.load(Ordering::Relaxed))
     }
 
-    /// What every thread answers when it is asked this. One that does not within `deadline` is left out.
+    /// The answers of every thread to this question. A thread that does not answer within `deadline` is left out.
     pub async fn look<T: Send + 'static>(
         &self,
         ask: impl Fn(&Thread) -> T + Clone + Send + 'static,
@@ -187,9 +187,9 @@ impl Threads {
         for thread in &self.threads {
             let (told, answer) = oneshot::channel();
             let ask = ask.clone();
-            // whoever asked may have given up waiting
+            // the caller may have given up waiting
             let look = Order::Look(Box::new(move |thread| drop(told.send(ask(thread)))));
-            // one whose orders pile up hangs, and answers nothing in time
+            // a thread whose orders pile up hangs, and does not answer in time
             if thread.orders.try_send(look).is_ok() {
                 answers.push(answer);
             }
@@ -201,7 +201,7 @@ impl Threads {
         told
     }
 
-    /// The oldest things that keep a generation alive which accepts nothing any more; null of one that serves.
+    /// The oldest exchanges and tunnels that keep a generation alive which accepts no more; null for one that serves.
     pub async fn oldest(&self) -> Value {
         let of_thread = |thread: &Thread| {
             let plan = &thread.plan;
@@ -226,7 +226,7 @@ impl Threads {
         json!(all.map(|all| all.iter().map(told).collect::<Vec<_>>()))
     }
 
-    /// Waits until every thread is through with its drain, and joins them. May be dropped and called again.
+    /// Waits until every thread has finished its drain, and joins them. Cancel-safe.
     pub async fn finished(&mut self) {
         for thread in &mut self.threads {
             if let Some(finished) = &mut thread.finished {
@@ -242,7 +242,7 @@ impl Threads {
         }
     }
 
-    /// What the threads counted, and the pools as they are.
+    /// What the threads counted, and the state of the pools.
     #[must_use]
     pub fn status(&self) -> Value {
         let totals = self.totals();
@@ -267,7 +267,7 @@ impl Threads {
         self.threads.iter().map(|thread| thread.counters.clone()).collect()
     }
 
-    /// Gives every thread an order; whether all of them answered.
+    /// Gives every thread an order; returns whether all of them answered.
     async fn order_all(&self, order: impl Fn(oneshot::Sender<()>) -> Order) -> bool {
         let mut answers = Vec::new();
         for thread in &self.threads {
@@ -287,7 +287,7 @@ async fn all(answers: Vec<oneshot::Receiver<()>>) -> bool {
 
 /// The limits of every listener, in the order of the names.
 fn limits(config: &Config) -> Arc<[Arc<Limits>]> {
-    // more than there are files for would end in connections that no server can be found for
+    // more connections than there are files for would end without a descriptor for a server
     let most = most_connections();
     let worker = Arc::new(WorkerLimit::new(config.worker.max_connections.map_or(most, |wanted| wanted.min(most))));
     let http = config.listeners.iter().map(|listener| listener.max_connections);
@@ -302,7 +302,7 @@ fn most_connections() -> u32 {
     u32::try_from(files.saturating_sub(SPARE_FILES) / 3 * 2).unwrap_or(u32::MAX).max(1)
 }
 
-/// One for each CPU that the unit may use, unless the configuration says how many.
+/// One for each CPU that the unit may use, unless the configuration sets a number.
 fn count(plan: &Plan) -> usize {
     let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     plan.config.worker.threads.unwrap_or_else(cpus).max(1)

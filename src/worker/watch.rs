@@ -1,5 +1,5 @@
-//! What is watched on the main thread while the others serve: the checks of every pool, and the names that DNS knows.
-//! What changes is said to the journal.
+//! What the main thread watches while the others serve: the checks of every pool, and the host names of servers.
+//! Changes are logged.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const FIRST_NAMES: Duration = Duration::from_secs(2);
 /// How long the start waits for the first checks.
 const FIRST_CHECKS: Duration = Duration::from_secs(3);
 
-/// Checks and look-ups, until it is dropped.
+/// Checks and look-ups; they end when this is dropped.
 pub struct Watch {
     _resolver: Resolver,
     _checks: Checks,
@@ -30,8 +30,8 @@ pub struct Watch {
 
 impl Watch {
     /// Starts them, and returns when every server that the generation before did not know has its first result, or
-    /// that takes too long. `recalled` is what became another state because the configuration is another.
-    /// What changes is news for `telling` too.
+    /// that takes too long. `recalled` are the states that differ because the configuration differs. Changes also go
+    /// to `telling`.
     pub async fn start(pools: &[Arc<Pool>], recalled: Vec<Recalled>, journal: &Journal, telling: &Rc<Telling>) -> Self {
         let news = Rc::new(News { journal: journal.clone(), telling: telling.clone() });
         for Recalled { pool, server, transition } in &recalled {
@@ -48,7 +48,7 @@ impl Watch {
     }
 }
 
-/// Turns what checks and look-ups find into events.
+/// Turns the results of checks and look-ups into events.
 struct News {
     journal: Journal,
     telling: Rc<Telling>,
@@ -60,7 +60,7 @@ impl News {
         let (name, server) = (pool.name.clone(), pool.servers[server].name.clone());
         let Transition { from, to, reason, lasted, .. } = transition;
         match (from, to) {
-            // of a server that was found well at the first look there is nothing to tell
+            // a server that was up at its first check causes no event
             (State::Unknown, State::Up) if *lasted < FIRST_CHECKS => {}
             (_, State::Up) => {
                 let down_for = (*from == State::Down).then_some(*lasted);
@@ -86,7 +86,7 @@ impl News {
         self.journal.event(Event::ServerBack { pool: name, server, after });
     }
 
-    /// Says so when the last server of a pool goes, and when the first comes back.
+    /// Logs when the last server of a pool goes down, and when the first comes back.
     fn of_pool(&self, pool: &Pool) {
         let name = || pool.name.clone();
         match pool.turn(SystemTime::now()) {

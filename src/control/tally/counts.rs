@@ -1,4 +1,4 @@
-//! What a worker has counted: a room of numbers for each thread, and a legend that tells which number is what.
+//! What a worker has counted: a room of numbers for each thread, and a legend that names the numbers.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -32,22 +32,22 @@ impl Count {
         Self { numbers, index }
     }
 
-    /// So many more.
+    /// Adds.
     pub fn add(&self, more: u64) {
         bump(self.numbers.number(self.index), more);
     }
 
-    /// So many less.
+    /// Subtracts.
     pub fn take(&self, less: u64) {
         bump(self.numbers.number(self.index), less.wrapping_neg());
     }
 
-    /// So many from now on.
+    /// Sets the number.
     pub fn set(&self, count: u64) {
         self.numbers.number(self.index).store(count, Ordering::Relaxed);
     }
 
-    /// As it is now; another thread may see it a moment late.
+    /// The number now; another thread may see it a moment late.
     #[must_use]
     pub fn now(&self) -> u64 {
         self.numbers.number(self.index).load(Ordering::Relaxed)
@@ -92,7 +92,7 @@ impl Rooms {
 }
 
 impl Reading {
-    /// What all threads have counted, by name; none when the file tells nothing of that.
+    /// The sums over all threads, by name; none when the file has no legend.
     #[must_use]
     pub fn counted(&self) -> Option<Value> {
         let bytes = self.behind_open()?;
@@ -132,5 +132,5 @@ fn fill(tree: &mut Value, counts: &[u64]) -> Option<()> {
     Some(())
 }
 
-/// Numbers that tell how the rest is to be read.
+/// The numbers of the header.
 const HEADER: usize = 16;

@@ -1,13 +1,13 @@
-//! What is fixed about each kind of event: its name, its message id, its level.
+//! The fixed properties of each kind of event: its name, its message id, its level.
 //!
-//! A message id never changes once it was released: `packaging/segue.catalog` and people's own alerts hang on it.
+//! A message id never changes once it was released: `packaging/segue.catalog` and people's own alerts depend on it.
 
-/// How much an operator should care.
+/// How urgent an entry is for an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// An operator must act.
     Error,
-    /// Something went wrong and we coped.
+    /// A fault that the service coped with.
     Warn,
     /// The life of the service.
     Info,
@@ -55,7 +55,7 @@ macro_rules! kinds {
         $(#[doc = concat!("`", $name, "`")]
         pub const $constant: Kind = Kind { name: $name, message_id: $id, level: Level::$level };)+
 
-        /// Every kind there is.
+        /// Every kind.
         pub const ALL: &[&Kind] = &[$(&$constant),+];
     };
 }

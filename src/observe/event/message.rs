@@ -206,7 +206,7 @@ fn headline(problem: &str) -> String {
     }
 }
 
-/// What went down with a worker.
+/// What was lost with a worker.
 fn with_it(Inside { connections, busy }: Inside) -> String {
     format!(", with {}, {busy} of them busy", Count(connections, "connection"))
 }

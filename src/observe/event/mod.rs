@@ -1,4 +1,4 @@
-//! Events: what an operator may want to know that is no exchange. Plain data; [`super::journal`] writes it.
+//! Events: what an operator may want to know beside the exchanges. Plain data; [`super::journal`] writes it.
 
 pub mod kind;
 mod message;
@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use crate::control::tally::Inside;
 pub use kind::{Kind, Level};
 
-/// Something that happened, with what there is to know about it.
+/// An event with its details.
 ///
 /// Text in the fields is for people: causes as the system or a check gave them, without a full stop. Serialized it is
 /// `PROXY_DATA`: one object with the fields of the variant, durations in milliseconds.
@@ -67,12 +67,12 @@ pub enum Event {
         /// Every problem, rendered without colours.
         problems: Vec<String>,
     },
-    /// The supervisor met something that it could cope with.
+    /// The supervisor coped with a fault.
     SupervisorWarning {
-        /// What, and what it did about it.
+        /// The fault, and what the supervisor did about it.
         text: String,
     },
-    /// A new generation goes on without what the one before it knew of servers.
+    /// A new generation starts without the state of the one before it.
     StateForgotten {
         /// The new generation.
         generation: u64,
@@ -91,7 +91,7 @@ pub enum Event {
         /// The new generation.
         generation: u64,
     },
-    /// Somebody said that the generation on probation stays.
+    /// A caller confirmed the generation on probation.
     Confirmed {
         /// The generation.
         generation: u64,
@@ -107,7 +107,7 @@ pub enum Event {
         /// What was lost with it, if it died.
         lost: Option<Inside>,
     },
-    /// A worker ended without being told to.
+    /// A worker ended without an order.
     WorkerDied {
         /// Its generation.
         generation: u64,
@@ -117,7 +117,7 @@ pub enum Event {
         how: String,
         /// What was lost with it.
         lost: Inside,
-        /// When the next one starts; `None` when none will, because another generation serves.
+        /// When the next one starts; `None` when none does, because another generation serves.
         #[serde(rename = "respawn_in_ms", serialize_with = "optional_millis")]
         respawn_in: Option<Duration>,
     },
@@ -135,16 +135,16 @@ pub enum Event {
     WorkerUnfit {
         /// Its generation.
         generation: u64,
-        /// What it said, as the rest of a sentence.
+        /// Its reason, as the rest of a sentence.
         why: String,
     },
-    /// A generation takes nothing new and finishes what it holds.
+    /// A generation accepts no more and finishes what it holds.
     Draining {
         /// The generation.
         generation: u64,
         /// Client connections it holds.
         connections: u64,
-        /// After this the rest is cut.
+        /// Connections that are open after this time are cut.
         #[serde(rename = "timeout_ms", serialize_with = "millis")]
         timeout: Duration,
     },
@@ -171,8 +171,8 @@ pub enum Event {
         /// Connections that were cut at the deadline.
         cut: u64,
     },
-    /// A connection on which nothing was open was cut, because the generation was at its deadline. What was open on
-    /// others has a record of its own.
+    /// An idle connection was cut, because the generation was at its deadline. A connection with an open exchange has
+    /// a record instead.
     ConnectionCut {
         /// The listener.
         listener: String,
@@ -182,7 +182,8 @@ pub enum Event {
         #[serde(rename = "idle_ms", serialize_with = "millis")]
         idle: Duration,
     },
-    /// Connections of a listener do not move to the next generation, which has no such listener: they are to end.
+    /// Connections of a listener stay with a draining generation and will end, because the next generation has no
+    /// such listener.
     ConnectionsStay {
         /// The generation that drains.
         generation: u64,
@@ -191,20 +192,21 @@ pub enum Event {
         /// The listener.
         listener: String,
     },
-    /// A tunnel does not move to the next generation, which leads it elsewhere: it is to end.
+    /// A tunnel stays with a draining generation and will end, because the next generation has no such pool or server
+    /// for it.
     TunnelStays {
         /// The generation that drains.
         generation: u64,
         /// The address of the client.
         client: String,
-        /// The pool and the server that it leads to.
+        /// Its pool and server.
         server: String,
     },
     /// Connections cannot move from one generation to another, or no more of them.
     MoveBroken {
         /// The generation that drains.
         generation: u64,
-        /// The generation that was to take them.
+        /// The generation that should have taken them.
         to: u64,
         /// How many were on their way, and came back.
         returned: u64,
@@ -297,13 +299,14 @@ pub enum Event {
         /// The last result, such as `connection refused` or `status 500`.
         last_result: Option<String>,
     },
-    /// Connections to a server failed again and again: it takes no exchanges for a while, as long as another server can.
+    /// Connections to a server failed again and again: it takes no exchanges for a while, as long as another server
+    /// can.
     ServerEjected {
         /// The pool.
         pool: String,
         /// The server.
         server: String,
-        /// What made it so, such as `3 connections in a row failed: connection refused`.
+        /// The reason, such as `3 connections in a row failed: connection refused`.
         reason: String,
         /// When it is tried again.
         #[serde(rename = "pause_ms", serialize_with = "millis")]
@@ -339,7 +342,7 @@ pub enum Event {
         /// What DNS said.
         why: String,
     },
-    /// The name of a server has an address now, or another one, or DNS names the one again that was kept.
+    /// A server's name resolves: to a first or another address, or again to the one that was kept.
     ServerResolved {
         /// The pool.
         pool: String,
@@ -382,7 +385,7 @@ pub enum Event {
         /// Its value.
         value: u64,
     },
-    /// The configuration is valid and something in it is worth a look.
+    /// The configuration is valid, with a warning.
     ConfigWarning {
         /// The generation made from it.
         generation: u64,
@@ -424,7 +427,7 @@ pub struct Fields<'a> {
 }
 
 impl Event {
-    /// What is fixed about this kind of event.
+    /// The fixed properties of this kind of event.
     #[must_use]
     pub fn kind(&self) -> &'static Kind {
         match self {
@@ -502,7 +505,7 @@ impl Event {
         self.kind().message_id
     }
 
-    /// How much an operator should care: the kind's level, but a drain that cut connections is a warning.
+    /// How urgent it is for an operator: the kind's level, but a drain that cut connections is a warning.
     #[must_use]
     pub fn level(&self) -> Level {
         match self {

@@ -1,4 +1,4 @@
-//! What events say, short enough for every reader: `journalctl -o json` shows a field of 4 KB and more as null.
+//! Texts of events, short enough for every reader: `journalctl -o json` shows a field of 4 KB and more as null.
 
 use std::fmt::Write as _;
 
@@ -24,7 +24,7 @@ pub(super) fn message(event: &Event) -> String {
     text
 }
 
-/// The particulars of an event; the longest texts and lists are cut first, and `cut` says so.
+/// The details of an event; the longest texts and lists are cut first, and `cut` says so.
 pub(super) fn data(event: &Event) -> String {
     let text = visible(event.data());
     if text.len() <= FIELD {
@@ -42,7 +42,7 @@ pub(super) fn data(event: &Event) -> String {
     r#"{"cut":true}"#.to_owned()
 }
 
-/// JSON whose texts have nothing invisible in them; only texts can.
+/// JSON whose texts have no invisible characters.
 fn visible(json: String) -> String {
     if !json.contains(is_invisible) {
         return json;

@@ -56,7 +56,7 @@ pub(super) fn write(out: &mut Vec<u8>, scratch: &mut String, record: &Record, na
     }
     field(out, "PROXY_REQUEST_ID", record.id.as_str());
     out.extend_from_slice(b"PROXY_DATA=");
-    // JSON has no raw line breaks, and a Vec takes everything
+    // JSON has no raw line breaks, and a write to a Vec cannot fail
     let _ = serde_json::to_writer(&mut *out, &Data::new(record, names));
     out.push(b'\n');
 }
@@ -64,8 +64,8 @@ pub(super) fn write(out: &mut Vec<u8>, scratch: &mut String, record: &Record, na
 /// `PROXY_STATUS_CLASS`, by the first digit.
 const STATUS_CLASSES: [&str; 6] = ["0xx", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// How much an operator should care about an exchange: defects of ours, then faults of servers, then retries; faults
-/// of clients are traffic like any other.
+/// How urgent an exchange is for an operator: defects of ours, then faults of servers, then retries; faults of
+/// clients are ordinary traffic.
 pub(super) fn level(record: &Record) -> Level {
     match record.end {
         End::Internal => Level::Error,
@@ -87,7 +87,7 @@ fn some(out: &mut Vec<u8>, name: &str, value: Option<&String>) {
     }
 }
 
-/// A value of 4 KB and more would be shown as null; none but a name out of the configuration can be as long.
+/// A value of 4 KB and more would be shown as null; only a name from the configuration can be as long.
 fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     let value = beginning(value, FIELD);
     out.extend_from_slice(name.as_bytes());
@@ -101,7 +101,7 @@ fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(b'\n');
 }
 
-/// `PROXY_DATA`: what is not filtered by. Together with the rest, texts of these lengths stay below 4 KB.
+/// `PROXY_DATA`: the fields that are not for filters. Together with the rest, texts of these lengths stay below 4 KB.
 #[derive(Serialize)]
 struct Data<'a> {
     started: u64,
@@ -121,7 +121,7 @@ struct Data<'a> {
     user_agent: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     referer: Option<String>,
-    /// The keys of what is not whole.
+    /// The keys whose value was cut.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cut: Vec<&'static str>,
 }
@@ -183,8 +183,8 @@ impl<'a> Data<'a> {
     }
 }
 
-/// How long each phase took, in microseconds. Phases that were not reached are absent; the one that was cut has the
-/// rest of the time.
+/// How long each phase took, in microseconds. Phases that were not reached are absent; the one in which the exchange
+/// ended has the rest of the time.
 struct Phases<'a>(&'a Record);
 
 impl Serialize for Phases<'_> {
@@ -222,7 +222,7 @@ struct Attempts<'a> {
 impl<'a> Attempts<'a> {
     /// The last of them, as many as there is room for.
     fn new(attempts: &'a [Attempt], servers: &'a [String]) -> Self {
-        const WORDS: usize = 80; // of one attempt, but for its server
+        const WORDS: usize = 80; // of one attempt, without its server
         let mut room = ATTEMPTS;
         let mut fits = |attempt: &Attempt| {
             let name = servers.get(usize::from(attempt.server)).map_or(0, |name| name.len());

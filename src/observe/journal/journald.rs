@@ -1,7 +1,7 @@
-//! The writer's side of journald: events through `tracing`, records as entries of our own.
+//! journald as output: events through `tracing`, records as entries of our own.
 //!
 //! Everything here runs on the writer thread. `tracing-journald` sends when its layer is made and for each event, and
-//! such a send lasts as long as journald does not read: on any other thread it would hold up a start or an end.
+//! such a send lasts as long as journald does not read: on any other thread it would block a start or an end.
 
 use std::io;
 use std::path::Path;
@@ -17,7 +17,7 @@ use super::socket::{Refusal, Socket};
 use super::{Identity, bounded, entry};
 use crate::observe::event::{Event, Level};
 
-/// How long nobody is asked again when nobody was there.
+/// The pause before journald is tried again after its socket was not there.
 const AWAY: Duration = Duration::from_millis(200);
 
 pub(super) struct Journald {
@@ -25,28 +25,28 @@ pub(super) struct Journald {
     events: Events,
 }
 
-/// The way of events, made for the first of them.
+/// The layer for events, made for the first of them.
 enum Events {
     Unmade(Make),
     Made(Dispatch),
 }
 
-/// Makes the way of events; may wait for journald.
+/// Makes the layer for events; may wait for journald.
 pub(super) type Make = Box<dyn Fn() -> io::Result<Dispatch> + Send>;
 
 impl Journald {
-    /// Fails when journald's socket is not at `path`. Waits for nothing.
+    /// Fails when journald's socket is not at `path`. Does not block.
     pub(super) fn connect(path: &Path, identity: Identity) -> io::Result<Self> {
         Self::with_events(path, Box::new(move || events(identity)))
     }
 
-    /// The same, with another way for events.
+    /// The same, with another layer for events.
     pub(super) fn with_events(path: &Path, make: Make) -> io::Result<Self> {
         Ok(Self { socket: Socket::connect(path)?, events: Events::Unmade(make) })
     }
 
-    /// Says whether it was written. `tracing-journald` hides faults, so this waits until journald reads, and for no
-    /// longer than `queue` allows.
+    /// Returns whether it was written. `tracing-journald` hides faults, so this waits until journald reads, at most
+    /// as long as `queue` allows.
     pub(super) fn event(&mut self, event: &Event, identity: Identity, queue: &Queue) -> bool {
         loop {
             let ready = self.socket.wait().and_then(|()| self.events.get().map_err(|_| Refusal::Gone));
@@ -83,7 +83,7 @@ impl Journald {
 }
 
 impl Events {
-    /// The way of events. Fails while journald is away.
+    /// The layer for events. Fails while journald is away.
     fn get(&mut self) -> io::Result<&Dispatch> {
         if let Self::Unmade(make) = self {
             *self = Self::Made(make()?);
@@ -95,7 +95,7 @@ impl Events {
     }
 }
 
-/// Waits before another try where that was not done in the send; `false` when there is no time left.
+/// Waits before another try if the send did not wait; `false` when there is no time left.
 fn waited(refusal: &Refusal, queue: &Queue) -> bool {
     match refusal {
         Refusal::Busy => !queue.is_expired(),

@@ -1,10 +1,10 @@
-//! Records that a process had no time to write, for another one to write: entries in sealed memory.
+//! Records that a process had no time to write, for another process to write: entries in sealed memory.
 //!
 //! ```text
 //! MAGIC, form, count      8 bytes each
 //! length, entry …         4 bytes and as many as they say, once for each record
 //! ```
-//! An entry is what journald gets, or a line of text, so it means the same to every version of the program.
+//! An entry is a journald datagram or a line of text, so it means the same to every version of the program.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -38,7 +38,7 @@ impl Entries {
         self.ends.clear();
     }
 
-    /// What was appended to the bytes since the last time is an entry.
+    /// The bytes appended since the last call are one entry.
     pub(super) fn end_one(&mut self) {
         self.ends.push(self.bytes.len());
     }
@@ -53,10 +53,10 @@ impl Entries {
     }
 }
 
-/// How far writing came.
+/// The progress of writing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Done {
-    /// Entries that need no other try: written, or never to be.
+    /// Entries that need no other try: written, or given up.
     pub(super) through: usize,
     /// How many of them were written.
     pub(super) written: usize,
@@ -76,10 +76,10 @@ pub struct Left {
 }
 
 impl Left {
-    /// Takes up what another process left.
+    /// Reads what another process left.
     ///
     /// # Errors
-    /// When it is something else.
+    /// When it has another format.
     pub fn open(fd: OwnedFd) -> io::Result<Self> {
         let file = File::from(fd);
         let mut header = [0; HEADER];
@@ -96,7 +96,7 @@ impl Left {
     /// The same, with the first of them written already: see [`Left::position`].
     ///
     /// # Errors
-    /// When it is something else.
+    /// When it has another format.
     pub fn open_at(fd: OwnedFd, (at, count): (u64, u64)) -> io::Result<Self> {
         let left = Self::open(fd)?;
         if at < left.at || at > left.end || count > left.count {
@@ -125,7 +125,8 @@ impl Left {
         self.form == form as u64
     }
 
-    /// Writes as many of the entries as there is room for. `fill` puts some more of them each time, until it puts none.
+    /// Writes as many of the entries as there is room for. `fill` appends some more of them each time, until it
+    /// appends none.
     ///
     /// # Errors
     /// When there is no memory or descriptor left for any.
@@ -139,7 +140,7 @@ impl Left {
             some.clear();
             fill(&mut some);
             let bytes = some.bytes.len() + some.len() * LENGTH;
-            // what was written before stands where there is no memory for more
+            // what was written before stays valid where there is no memory for more
             if bytes == 0 || end + bytes as u64 > MOST || write_some(&file, end, &some).is_err() {
                 break;
             }
@@ -152,7 +153,7 @@ impl Left {
         Ok(Self { file, form: form as u64, at: HEADER as u64, end, count })
     }
 
-    /// The next of them, at most a burst; none at the end. Entries that cannot be read are none: how many is said.
+    /// The next of them, at most a burst; none at the end. Unreadable entries are skipped and counted.
     pub(super) fn next(&mut self, into: &mut Entries) -> u64 {
         into.clear();
         while into.len() < BURST && self.count > 0 {
@@ -213,7 +214,7 @@ fn write_some(mut file: &File, at: u64, entries: &Entries) -> io::Result<()> {
 const MAGIC: &[u8; 8] = b"segue-rc";
 const HEADER: usize = 24;
 const LENGTH: usize = 4;
-/// The most bytes of entries: what a full queue comes to, and more.
+/// The most bytes of entries: a full queue, and more.
 pub(super) const MOST: u64 = 64 << 20;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Lines on standard error, for where there is no journal.
+//! Lines on standard error, for a service without a journal.
 //!
 //! Standard error may be a pipe that is read slowly or not at all, and the shell that started the proxy may share it, so it
 //! stays blocking: a wait for room comes before each write. `std::io::stderr` would be locked for as long as a write
@@ -17,18 +17,18 @@ use super::socket::PATIENCE;
 
 pub(super) struct Lines(File);
 
-/// What a pipe takes at once, whole, when poll(2) says that it takes anything (`PIPE_BUF`, see pipe(7)).
+/// A pipe takes so many bytes at once, whole, when poll(2) reports room (`PIPE_BUF`, see pipe(7)).
 const AT_ONCE: usize = 4096;
 
-/// Has messages of panics written only as far as there is room for them. The standard library waits for it, and a thread
-/// that serves would.
+/// Writes messages of panics only as far as there is room for them. The standard library waits for room, and would
+/// block a serving thread.
 pub fn panics_never_wait() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let backtrace = std::backtrace::Backtrace::capture();
         let text = format!("thread '{}' {panic}\n{backtrace}\n", thread.name().unwrap_or("?"));
         if let Ok(mut lines) = Lines::new(io::stderr()) {
-            // the journal says the same of an exchange that it ended
+            // the journal has an event for an exchange that it ended
             let _ = text.as_bytes().chunks(AT_ONCE).try_for_each(|part| lines.try_write(part, NOW).map(drop));
         }
     }));
@@ -43,7 +43,7 @@ impl Lines {
         file.as_fd().try_clone_to_owned().map(|fd| Self(fd.into()))
     }
 
-    /// Says whether all of `text` was written. Waits for room as long as `queue` allows.
+    /// Returns whether all of `text` was written. Waits for room as long as `queue` allows.
     pub(super) fn write(&mut self, text: &[u8], queue: &Queue) -> bool {
         text.chunks(AT_ONCE).all(|part| self.write_part(part, queue))
     }

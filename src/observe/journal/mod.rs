@@ -1,8 +1,8 @@
 //! The way to the journal: a bounded queue and one writer thread for the process.
 //!
-//! What has something to say hands it over and goes on; only the writer thread ever waits for journald. Events go
-//! through `tracing`, records as native entries of our own, so that their priority and fields are exact. Where stderr
-//! is not the journal, both become readable text on it.
+//! Callers queue and continue; only the writer thread ever waits for journald. Events go through `tracing`, records
+//! as native entries of our own, so that their priority and fields are exact. Where stderr is not the journal, both
+//! become readable text on it.
 
 mod bounded;
 mod entry;
@@ -45,13 +45,13 @@ pub fn redacted_path(target: &str) -> String {
 /// The process that writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Its part.
+    /// Its role.
     pub role: Role,
     /// The generation that it serves, written as `PROXY_GENERATION` where an event has none of its own.
     pub generation: Option<u64>,
 }
 
-/// The part of a process.
+/// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The process that systemd knows.
@@ -71,7 +71,8 @@ impl Role {
     }
 }
 
-/// A handle to the writer. Clones write to the same queue. When the last one is gone the writer ends after what it has.
+/// A handle to the writer. Clones write to the same queue. The writer ends after the last one is dropped and the
+/// queue is written.
 #[derive(Clone, Debug)]
 pub struct Journal(Arc<Handle>);
 
@@ -106,18 +107,19 @@ impl Journal {
         self.0.queue.push_event(event);
     }
 
-    /// Queues the records of a thread. Never waits; a call with several costs hardly more than with one. When there is
-    /// no room, records of successes go first, the oldest of them first.
+    /// Queues the records of a thread. Never waits; a call with several costs hardly more than with one. When there
+    /// is no room, records of successes are dropped first, the oldest of them first.
     pub fn records(&self, batch: Vec<Record>) {
         self.0.queue.push_records(batch);
     }
 
-    /// What the indexes of all records stand for from now on.
+    /// What the indexes of all records mean from now on.
     pub fn set_names(&self, names: Arc<Names>) {
         self.0.queue.set_names(names);
     }
 
-    /// The record of an exchange that ended like this is one too many: it is counted, and said from time to time.
+    /// The record of an exchange that ended like this exceeds a bound: it is counted, and the count is logged from
+    /// time to time.
     pub fn limit_one(&self, end: End) {
         self.0.queue.limit_one(end);
     }
@@ -133,7 +135,8 @@ impl Journal {
         self.0.queue.count_in(count);
     }
 
-    /// Writes what another process had no time for, behind what is queued; what is too much is dropped and counted.
+    /// Writes what another process had no time for, behind what is queued; records that do not fit are dropped and
+    /// counted.
     pub fn inherit(&self, left: Left) {
         if left.is_of(self.0.form) {
             self.0.queue.push_left(left);
@@ -142,17 +145,17 @@ impl Journal {
         }
     }
 
-    /// Writes what is queued and ends the writer, within `within`, or as soon as nothing more is taken; what is left then
-    /// counts as dropped, and so does everything that is handed over later. Says whether all was written. Waits, and so belongs at the end of a
-    /// process.
+    /// Writes what is queued and ends the writer, within `within`, or as soon as journald does not read any more;
+    /// what is left then counts as dropped, and so does everything that is queued later. Returns whether all was
+    /// written. This blocks: call it at the end of a process.
     #[must_use]
     pub fn finish(&self, within: Duration) -> bool {
         let finished = self.end(within, false);
         finished.ended && finished.dropped == 0
     }
 
-    /// Ends the writer like [`Journal::finish`], and returns the records that it did not write, its own first, for another
-    /// process to [`inherit`](Self::inherit). What cannot be handed over counts as dropped.
+    /// Ends the writer like [`Journal::finish`], and returns the records that it did not write, its own first, for
+    /// another process to [`inherit`](Self::inherit). What cannot be handed over counts as dropped.
     #[must_use]
     pub fn leave(&self, within: Duration) -> Vec<Left> {
         let queue::Finished { records, names, left: mut all, .. } = self.end(within, true);

@@ -1,4 +1,4 @@
-//! Where the writer writes: journald, or text on stderr. Decided once, at the start.
+//! The output of the writer: journald, or text on stderr. Decided once, at the start.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -23,8 +23,8 @@ pub(super) enum Output {
 }
 
 impl Output {
-    /// journald, when stderr is its stream anyway; so a proxy started by hand speaks to its terminal. Nothing is sent
-    /// yet, so this waits for neither.
+    /// journald, when stderr is its stream; so a proxy started by hand writes to its terminal. Nothing is sent yet,
+    /// so this does not block.
     pub(super) fn detect(identity: Identity) -> Self {
         if stderr_is_journal()
             && let Ok(journald) = Journald::connect(Path::new(SOCKET), identity)
@@ -34,7 +34,7 @@ impl Output {
         Lines::new(io::stderr()).map_or(Self::Nothing, Self::Text)
     }
 
-    /// Says whether it was written. Waits while journald takes nothing, as long as `queue` allows.
+    /// Returns whether it was written. Waits while journald takes nothing, as long as `queue` allows.
     pub(super) fn event(&mut self, event: &Event, identity: Identity, queue: &Queue) -> bool {
         match self {
             Self::Journald(journald) => journald.event(event, identity, queue),
@@ -43,7 +43,7 @@ impl Output {
         }
     }
 
-    /// Writes entries of the form that it has. Waits like [`Output::event`].
+    /// Writes entries of its own form. Waits like [`Output::event`].
     pub(super) fn entries(&mut self, entries: &Entries, queue: &Queue) -> Done {
         match self {
             Self::Journald(journald) => journald.entries(entries, queue),
@@ -76,7 +76,7 @@ pub(super) fn encode(
     entries.end_one();
 }
 
-/// Whether what is written to stderr goes to the journal by itself (`$JOURNAL_STREAM`, see systemd.exec(5)).
+/// Whether stderr already goes to the journal (`$JOURNAL_STREAM`, see systemd.exec(5)).
 #[must_use]
 pub fn stderr_is_journal() -> bool {
     is_stream(io::stderr(), &std::env::var("JOURNAL_STREAM").unwrap_or_default())

@@ -1,7 +1,8 @@
-//! The bounded queue between everybody and the writer.
+//! The bounded queue between all threads and the writer.
 //!
-//! A mutex, held for a few moves of pointers; what costs time happens on the writer's side of it. The writer is woken
-//! only when it sleeps, and lets records gather for a moment, so that a busy thread does not pay for a wake-up a record.
+//! A mutex, held only while pointers move; the expensive work is on the writer's side of it. The writer is woken only
+//! when it sleeps, and lets records gather for a moment, so that a busy thread does not pay for a wake-up for each
+//! record.
 
 use std::array;
 use std::collections::VecDeque;
@@ -23,7 +24,8 @@ use crate::observe::record::{End, Names, Record};
 pub(super) const ROOM: usize = 16 << 20;
 /// How long the first record waits for more.
 const GATHER: Duration = Duration::from_millis(20);
-/// An end waits no longer for a journal that took nothing for so long. One that reads takes an entry in less than 1 ms.
+/// An end waits no longer than this for a journal that does not read. One that reads takes an entry in less than 1
+/// ms.
 const STALL: Duration = Duration::from_millis(100);
 /// How long the writer may take to notice that it has to stop; a wait for the journal ends sooner.
 const NOTICE: Duration = PATIENCE.saturating_mul(2);
@@ -33,17 +35,17 @@ pub(super) struct Queue {
     state: Mutex<State>,
     /// The writer waits here.
     work: Condvar,
-    /// Whoever finishes waits here.
+    /// The thread that ends the writer waits here.
     ended: Condvar,
     dropped: AtomicU64,
     began: Instant,
-    /// The bound of events of which there may be one for each connection.
+    /// The bound of events of a kind that each connection can cause.
     traffic: Bucket,
-    /// Records that were not to be written, by why their exchange ended.
+    /// Records above a bound, by the end of their exchange.
     limited: [AtomicU64; End::ALL.len()],
-    /// The writer knows that there are some to be said.
+    /// The writer knows that some of them are to be logged.
     limits_known: AtomicBool,
-    /// What the writer has taken and neither written nor given up.
+    /// What the writer has taken and has neither written nor given up.
     in_hand: AtomicUsize,
     /// Grows whenever something was written.
     written: AtomicU64,
@@ -58,9 +60,9 @@ struct State {
     left: VecDeque<Left>,
     names: Arc<Names>,
     writer: Doing,
-    /// Nothing is taken any more; what is there may be written until then.
+    /// The queue is closed; what is in it may be written until then.
     closing: Option<Instant>,
-    /// What is not written then is asked for.
+    /// The caller wants what is not written then.
     handing_over: bool,
     ended: bool,
 }
@@ -73,7 +75,7 @@ enum Doing {
     Sleeping,
 }
 
-/// What the writer shall do next.
+/// The next job of the writer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     Write,
@@ -84,13 +86,13 @@ pub(super) enum Turn {
     End,
 }
 
-/// How finishing went.
+/// The result of ending the writer.
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) ended: bool,
     /// Dropped meanwhile.
     pub(super) dropped: u64,
-    /// What was not written, if that was asked for.
+    /// What was not written, if the caller wants it.
     pub(super) records: Vec<Record>,
     pub(super) names: Arc<Names>,
     pub(super) left: Vec<Left>,
@@ -176,30 +178,30 @@ impl Queue {
         }
     }
 
-    /// The record of an exchange with this end is one too many, and was not made.
+    /// An exchange with this end exceeds a bound, and its record was not made.
     pub(super) fn limit_one(&self, end: End) {
         self.limited[end as usize].fetch_add(1, Ordering::Relaxed);
         // a swap would take the cache line from the other threads each time
         if !self.limits_known.load(Ordering::Relaxed) && !self.limits_known.swap(true, Ordering::Relaxed) {
-            // the writer asks for a time to say it at
+            // the writer asks for the time at which to log it
             let _state = self.lock();
             self.work.notify_one();
         }
     }
 
-    /// How many records were too many, in the order of [`End::ALL`].
+    /// How many records exceeded a bound, in the order of [`End::ALL`].
     pub(super) fn limited(&self) -> [u64; End::ALL.len()] {
         array::from_fn(|end| self.limited[end].load(Ordering::Relaxed))
     }
 
-    /// From now on the writer is told of the next record that is too many.
+    /// From now on the writer is told of the next record that exceeds a bound.
     pub(super) fn limits_are_said(&self) {
         self.limits_known.store(false, Ordering::Relaxed);
     }
 
     /// Keeps in `count` what would be lost if the process was killed.
     pub(super) fn count_in(&self, count: Count) {
-        // there is one for the process
+        // a process has one such count
         let _ = self.lost.set(count);
     }
 
@@ -215,7 +217,7 @@ impl Queue {
         self.account(&self.lock());
     }
 
-    /// The writer has done with so many. It may have been given up meanwhile, with what it had in hand.
+    /// The writer has finished so many. The queue may have been closed meanwhile, with what the writer had in hand.
     pub(super) fn done(&self, count: usize) {
         let state = self.lock();
         self.less_in_hand(count);
@@ -245,7 +247,7 @@ impl Queue {
         }
     }
 
-    /// The writer's wait for something to do, or for `due`.
+    /// The writer waits for its next job, or for `due`.
     pub(super) fn take(&self, work: &mut Work, due: impl Fn() -> Option<Instant>) -> Turn {
         let mut state = self.lock();
         let mut gathered = None;
@@ -296,13 +298,13 @@ impl Queue {
         false
     }
 
-    /// The writer's wait when journald takes nothing. `false` when there is no time left to wait.
+    /// The writer waits because journald takes nothing. `false` when there is no time left to wait.
     pub(super) fn pause(&self, time: Duration) -> bool {
         let state = self.lock();
         if expired(&state) {
             return false;
         }
-        // not woken by work: there is plenty
+        // new records do not wake it: the queue has plenty
         let (state, _) = self
             .work
             .wait_timeout_while(state, time, |state| state.closing.is_none())
@@ -313,12 +315,12 @@ impl Queue {
         !expired(&state)
     }
 
-    /// Whether what is left shall not be written any more.
+    /// Whether the rest must not be written any more.
     pub(super) fn is_expired(&self) -> bool {
         expired(&self.lock())
     }
 
-    /// The writer is through; what it left counts as dropped, unless that is asked for.
+    /// The writer has ended; what it left counts as dropped, unless the caller wants it.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.closing.get_or_insert_with(Instant::now);
@@ -337,7 +339,7 @@ impl Queue {
         self.drop_more(left as usize);
     }
 
-    /// Nothing is taken any more; what is there will be written, however long it takes.
+    /// The queue is closed; what is in it will be written, however long that takes.
     pub(super) fn close(&self) {
         let far = Instant::now() + Duration::from_secs(3600);
         self.lock().closing.get_or_insert(far);
@@ -349,8 +351,8 @@ impl Queue {
         self.written.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Ends the writer, within `within`; what it has not written is returned if it is to be handed over, and counts as
-    /// dropped otherwise.
+    /// Ends the writer, within `within`; what it has not written is returned if it is to be handed over, and counts
+    /// as dropped otherwise.
     pub(super) fn finish(&self, within: Duration, handing_over: bool) -> Finished {
         let before = self.dropped();
         let deadline = Instant::now() + within;
@@ -392,7 +394,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // a panic with the lock held leaves a queue that is still a queue
+        // a panic with the lock held leaves a valid queue
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

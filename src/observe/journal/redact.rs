@@ -1,6 +1,6 @@
 //! Request targets without what may be secret: values of queries and path parameters, user and password.
 
-/// A request target, taken apart; what is secret is gone or can be passed over.
+/// A request target in parts, whose secret parts can be left out.
 pub(super) struct Target<'a> {
     path: &'a str,
     query: Option<&'a str>,

@@ -33,7 +33,7 @@ pub(super) fn write(out: &mut String, record: &Record, names: &Names) {
     if record.end != End::Ok {
         let _ = write!(out, ": {}{}", reason(record.end), whereabouts(record));
     }
-    // a cause that only says the reason again is left out
+    // a cause that repeats the reason is left out
     if let Some(detail) = record.detail.as_ref().filter(|detail| !says_again(record.end, detail)) {
         out.push_str(": ");
         push_short(out, detail, DETAIL);
@@ -74,7 +74,7 @@ fn write_bytes(out: &mut String, record: &Record) {
     }
 }
 
-/// Says whether it was all.
+/// Returns whether it was all.
 fn push_short(out: &mut String, text: &str, most: usize) -> bool {
     let whole = push_plain(out, text, most);
     if !whole {

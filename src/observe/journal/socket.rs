@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 pub(super) const BURST: usize = 32;
 /// Longest wait inside one send.
 pub(super) const PATIENCE: Duration = Duration::from_millis(50);
-/// Wanted room in the kernel for what journald did not read yet; it gives what it allows.
+/// The size of the kernel's send buffer; the kernel limits it.
 const ROOM: usize = 8 << 20;
 
 /// A datagram socket connected to journald, made again when journald comes back.
@@ -30,11 +30,11 @@ pub(super) struct Socket {
 /// Why nothing was sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// journald does not read; try again, the wait was done here.
+    /// journald does not read; try again, this call has waited already.
     Busy,
-    /// Nobody is there, or the kernel has no memory: wait and try again.
+    /// journald's socket is not there, or the kernel has no memory: wait and try again.
     Gone,
-    /// The first message can not be sent.
+    /// The first message cannot be sent.
     Unsendable,
 }
 
@@ -43,12 +43,12 @@ impl Socket {
         Ok(Self { path: path.to_owned(), connected: Some(connect(path)?) })
     }
 
-    /// Sends the first of `messages`, at most [`BURST`], and says how many.
+    /// Sends the first of `messages`, at most [`BURST`], and returns how many.
     pub(super) fn send(&mut self, messages: &[&[u8]]) -> Result<usize, Refusal> {
         let socket = self.socket()?;
         let sent = match send_burst(socket, messages) {
             Err(Errno::MSGSIZE) => send_large(socket, messages[0]).map(|()| 1),
-            // a wait inside sendmmsg(2) comes again for each message that journald makes room for
+            // sendmmsg(2) would wait anew for each message that journald makes room for
             Err(Errno::AGAIN) => wait_for_room(socket).and(Err(Errno::AGAIN)),
             sent => sent,
         };
@@ -59,7 +59,7 @@ impl Socket {
     pub(super) fn wait(&mut self) -> Result<(), Refusal> {
         let socket = self.socket()?;
         let ready = match wait_for_room(socket) {
-            // a connected socket whose peer went away says so only when something is sent; an empty datagram is
+            // a connected socket reports that its peer left only when something is sent; an empty datagram is
             // discarded by journald
             Ok(true) => rustix::net::send(socket, &[], SendFlags::DONTWAIT),
             Ok(false) => Err(Errno::AGAIN),
@@ -92,7 +92,7 @@ fn connect(path: &Path) -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.connect(path)?;
     socket.set_write_timeout(Some(PATIENCE))?;
-    // without it the default of the kernel does
+    // if this fails, the default size stays
     let _ = rustix::net::sockopt::set_socket_send_buffer_size(&socket, ROOM);
     Ok(socket)
 }
@@ -115,7 +115,7 @@ fn send_burst(socket: &UnixDatagram, messages: &[&[u8]]) -> Result<usize, Errno>
     rustix::net::sendmmsg(socket, &mut headers, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
 }
 
-/// The way for messages above the size of a datagram: a sealed memfd, which journald maps.
+/// Messages above the size of a datagram: a sealed memfd, which journald maps.
 fn send_large(socket: &UnixDatagram, message: &[u8]) -> Result<(), Errno> {
     let memory = rustix::fs::memfd_create("segue-journal", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut memory = std::fs::File::from(memory);

@@ -1,5 +1,5 @@
-//! What waits for the writer, and the order in which it is given up: records of successes first, then those of failures;
-//! events have room of their own.
+//! What waits for the writer, and the order in which it is dropped: records of successes first, then those of
+//! failures; events have room of their own.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use crate::observe::record::{Names, Record};
 
 /// Events that wait, at most.
 pub(super) const EVENTS: usize = 1_024;
-/// So many are worth waking the writer earlier.
+/// So many justify waking the writer earlier.
 const ENOUGH: usize = 512;
 /// Records taken out at once, at least, where there are so many.
 const TAKE: usize = 256;
 
-/// What the writer is given.
+/// A job of the writer.
 #[derive(Debug, Default)]
 pub(super) struct Work {
     pub(super) events: Vec<Event>,
@@ -39,7 +39,7 @@ impl Batch {
     }
 }
 
-/// What waits, and the order in which it is given up.
+/// The queued items, and the order in which they are dropped.
 #[derive(Debug)]
 pub(super) struct Waiting {
     /// Most bytes of records.
@@ -50,7 +50,7 @@ pub(super) struct Waiting {
     batches: VecDeque<Batch>,
     /// In `kept` and `batches` together.
     records: usize,
-    /// Bytes of memory of the same.
+    /// Bytes of memory of both.
     weight: usize,
 }
 
@@ -68,7 +68,7 @@ impl Waiting {
         self.records + self.events.len()
     }
 
-    /// Whether it is worth writing now.
+    /// Whether a write is worth its cost now.
     pub(super) fn is_ripe(&self) -> bool {
         self.records >= ENOUGH || !self.events.is_empty()
     }
@@ -81,7 +81,7 @@ impl Waiting {
         room
     }
 
-    /// Says how many records were dropped for it.
+    /// Returns how many records were dropped for it.
     pub(super) fn push_records(&mut self, batch: Batch) -> usize {
         self.records += batch.records.len();
         self.weight += batch.weight;
@@ -128,7 +128,7 @@ impl Waiting {
         self.records -= work.records.len() - before;
     }
 
-    /// Takes all records out; says how many events were left.
+    /// Takes all records out; returns how many events were left.
     pub(super) fn drain(&mut self, records: &mut Vec<Record>) -> usize {
         let events = self.events.len();
         records.extend(self.kept.drain(..));

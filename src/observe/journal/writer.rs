@@ -1,4 +1,4 @@
-//! The writer thread: takes from the queue, writes, and says what had to be dropped.
+//! The writer thread: takes from the queue, writes, and logs what had to be dropped.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::waiting::Work;
 use crate::observe::event::Event;
 use crate::observe::record::{End as Reason, Record};
 
-/// What was not written is said at most so often.
+/// Dropped records are logged at most so often.
 const SAY: Duration = Duration::from_secs(10);
 
 pub(super) struct Writer {
@@ -25,11 +25,11 @@ pub(super) struct Writer {
     scratch: String,
 }
 
-/// What was said of a count that only grows.
+/// The part of a growing count that was logged.
 struct Said<T> {
     count: T,
     at: Instant,
-    /// From when on more may be said.
+    /// When more of it may be logged.
     again: Instant,
 }
 
@@ -51,7 +51,7 @@ impl Writer {
     }
 
     pub(super) fn run(mut self, mut output: Output) {
-        // also when the writer panics: whoever finishes must not wait for it
+        // also when the writer panics: the thread that ends the writer must not wait for it
         let queue = self.queue.clone();
         let _end = End(&queue);
         let mut work = Work::default();
@@ -104,7 +104,7 @@ impl Writer {
         }
     }
 
-    /// When there is something to be said.
+    /// When something must be logged.
     fn due(&self) -> Option<Instant> {
         let dropped = (self.queue.dropped() > self.dropped.count).then_some(self.dropped.again);
         let limited = (self.queue.limited() != self.limited.count).then_some(self.limited.again);

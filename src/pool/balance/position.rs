@@ -1,9 +1,9 @@
-//! Where the balancers of a pool stand, from one generation to the next: the credit of each server, by thread.
+//! The positions of the balancers of a pool, from one generation to the next: the credit of each server, by thread.
 //!
-//! A position is taken over server by server. One that is new, or whose weight is another, begins without credit; what
-//! the others then hold in sum is taken from all of them alike, so that credit stays what it is: a promise between the
-//! servers of one cycle, never a debt of the whole. More threads than before share the positions there are, each a
-//! cycle's turn further on; with fewer, those of the last threads are forgotten.
+//! A position is taken over server by server. A server that is new, or whose weight changed, begins without credit;
+//! the sum that the others then hold is taken from all of them alike, so that the credits always add up to 0. More
+//! threads than before share the positions there are, each a cycle's turn further on; with fewer, those of the last
+//! threads are forgotten.
 
 use super::{BACKUP, Balancer};
 
@@ -12,14 +12,14 @@ use super::{BACKUP, Balancer};
 pub(in crate::pool) struct Positions(Vec<Vec<i64>>);
 
 impl Positions {
-    /// From what is known of each server: its weight now, and its credits by thread if they still count.
+    /// From the state of each server: its weight now, and its credits by thread if they still count.
     pub(in crate::pool) fn new(servers: &[(u32, Option<&[i64]>)]) -> Self {
         let threads = servers.iter().filter_map(|(_, credits)| credits.map(<[i64]>::len)).max().unwrap_or_default();
         let whole: i64 = servers.iter().map(|(weight, _)| i64::from(*weight)).sum();
         let of_thread = |thread: usize| {
             let credit = |(weight, credits): &(u32, Option<&[i64]>)| match (weight, credits) {
                 (0, _) | (_, None) => 0,
-                // more than a whole cycle cannot be owed
+                // no server can be owed more than a whole cycle
                 (_, Some(credits)) => credits.get(thread).map_or(0, |credit| *credit.clamp(&-whole, &whole)),
             };
             let mut credits: Vec<i64> = servers.iter().map(credit).collect();
@@ -30,7 +30,7 @@ impl Positions {
     }
 }
 
-/// Takes what the credits are in sum from all servers that take part, alike.
+/// Takes the sum of the credits from all servers that take part, alike.
 fn level(credits: &mut [i64], servers: &[(u32, Option<&[i64]>)]) {
     let excess: i64 = credits.iter().sum();
     let parts = servers.iter().filter(|(weight, _)| *weight > 0).count() as i64;
@@ -52,7 +52,7 @@ impl Balancer {
         self.turns.iter().map(|turn| turn.credit).collect()
     }
 
-    /// Goes on from where the generation before stood. `false` when nothing is known of it.
+    /// Continues from the position of the generation before. `false` when it is unknown.
     pub(super) fn go_on(&mut self, positions: &Positions, thread: usize) -> bool {
         let known = positions.0.len();
         if known == 0 {

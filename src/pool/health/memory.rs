@@ -1,4 +1,4 @@
-//! What the next generation is told of the health of a server, and what it makes of it.
+//! The health of a server as the next generation gets it, and how that one uses it.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,11 +11,11 @@ use super::{Finding, HISTORY, Health, State, Story, Transition, Verdict};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Memory {
-    /// [`State::as_str`]; a word that nobody knows is worth nothing.
+    /// [`State::as_str`]; an unknown word is ignored.
     pub state: String,
     /// In milliseconds since 1970, as all times here.
     pub since: u64,
-    /// Results in a row that speak against the state.
+    /// Results in a row that contradict the state.
     pub against: u32,
     /// What the last check found.
     pub last: Option<Found>,
@@ -23,7 +23,7 @@ pub struct Memory {
     pub history: Vec<Change>,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Found {
@@ -54,7 +54,7 @@ pub struct Change {
 }
 
 impl Health {
-    /// Everything that is known.
+    /// The whole state.
     #[must_use]
     pub fn remember(&self) -> Memory {
         let story = self.story();
@@ -67,11 +67,11 @@ impl Health {
         }
     }
 
-    /// Goes on from `memory`, as far as the configuration lets it count: a server without an address waits for DNS
-    /// whatever was known of it, one without a check is up, and one whose check is another (`same_check` says not) is
-    /// unknown. The history goes on in any case.
+    /// Continues from `memory`, as far as the configuration permits: a server without an address waits for DNS in any
+    /// case, one without a check is up, and one whose check changed (`same_check` is false) is unknown. The history
+    /// continues in any case.
     ///
-    /// `None` when nothing could be made of it; else what taking it over changed, if it did.
+    /// `None` when nothing could be used; else the transition that this caused, if any.
     pub(in crate::pool) fn recall(
         &self,
         memory: &Memory,
@@ -154,7 +154,7 @@ pub(in crate::pool) fn millis(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Nothing that is remembered lies in the future: the clock may have been set back.
+/// No remembered moment lies in the future: the clock may have been set back.
 pub(in crate::pool) fn time(millis: u64, now: SystemTime) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_millis(millis)).map_or(now, |time| time.min(now))
 }

@@ -1,4 +1,4 @@
-//! What the next generation is told of the connections to a server that failed.
+//! The failed connections to a server, as the next generation gets them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use crate::pool::health::{millis, time};
 pub struct Memory {
     /// Failed connections in a row.
     pub fails: u32,
-    /// One of them could not even be opened.
+    /// One of them was not even opened.
     pub unopened: bool,
     /// How long the last ejection was, in milliseconds; 0 for none since a request succeeded.
     pub last_ms: u64,
@@ -26,7 +26,7 @@ pub struct Memory {
 }
 
 impl Passive {
-    /// Everything that is known.
+    /// The whole state.
     #[must_use]
     pub fn remember(&self) -> Memory {
         let story = self.story();
@@ -41,7 +41,7 @@ impl Passive {
         }
     }
 
-    /// Goes on from `memory`, as far as the configuration lets it count.
+    /// Continues from `memory`, as far as the configuration permits.
     pub(in crate::pool) fn recall(&self, memory: &Memory, now: SystemTime) {
         if !self.is_on() {
             return;

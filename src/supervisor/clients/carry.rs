@@ -1,4 +1,4 @@
-//! The connections to `control.sock` over an upgrade of the supervisor: whoever waits for a verdict gets it.
+//! The connections to `control.sock` over an upgrade of the supervisor: each client that waits for a verdict gets it.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,10 +19,10 @@ use crate::supervisor::upgrade::moment;
 pub struct Carried {
     path: PathBuf,
     socket: RawFd,
-    /// What is locked. The lock belongs to what was opened, not to the program: it is held on. Supervisors of 0.1 lock
-    /// the directory itself.
+    /// The locked file. The kernel ties the lock to the open file and not to the program, so the lock stays held.
+    /// Supervisors of 0.1 lock the directory itself.
     directory: RawFd,
-    /// What supervisors of 0.1 do not know.
+    /// Absent in the state of a supervisor of 0.1.
     #[serde(default)]
     place: Option<Place>,
     last: u64,
@@ -45,7 +45,7 @@ fn yes() -> bool {
 }
 
 impl Clients {
-    /// All of it, for another program to go on with.
+    /// The state for the next program.
     pub fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> Carried {
         let Self { socket, path, lock, place, last, deaf_until: _, connected } = self;
         let connected = connected.iter().map(|(number, client)| CarriedClient {
@@ -65,7 +65,7 @@ impl Clients {
         }
     }
 
-    /// Goes on with the clients of another program. One whose connection is missing is let go of.
+    /// Restores the clients that another program wrote down. A client whose connection is missing is dropped.
     ///
     /// # Errors
     /// When the socket is missing and cannot be opened anew.
@@ -78,7 +78,7 @@ impl Clients {
                 Self { socket, path, lock, place, last, deaf_until: None, connected: HashMap::new() }
             }
             (_, directory) => {
-                drop(directory); // the lock, if it is there, would be in the way
+                drop(directory); // an existing lock on the directory would block the new one
                 Self::open(path.parent().unwrap_or(&path))?
             }
         };
@@ -92,8 +92,8 @@ impl Clients {
     }
 }
 
-/// The lock of the run directory, in the place of what a supervisor of 0.1 locked. Where it cannot be had, what was
-/// locked stays locked.
+/// Locks the file of the run directory, in the place of the directory that a supervisor of 0.1 locked. If that fails,
+/// the old lock stays.
 fn lock_of(locked: OwnedFd, run_dir: &Path) -> File {
     let locked = File::from(locked);
     let is_directory = locked.metadata().is_ok_and(|about| about.is_dir());

@@ -1,4 +1,4 @@
-//! How many generations there may be and how much memory those that go may use: the oldest has to finish early.
+//! The bounds on the number of generations and on the memory of old ones: the oldest has to drain early.
 
 use super::input::Action;
 use super::{DRAIN_GRACE, Generations};
@@ -13,12 +13,12 @@ impl Generations {
         newest.map_or_else(Bounds::default, |ready| ready.bounds)
     }
 
-    /// Whether a reload may make another generation. If not, the oldest that drains has to finish early; the reload
-    /// waits for it.
+    /// Whether a reload may make another generation. If not, the oldest that drains has to finish early, and the
+    /// reload waits for it.
     pub(super) fn has_room(&mut self) -> bool {
         let most = self.bounds().generations;
         let living = self.list.iter().filter(|one| !matches!(one.state, State::Dying { .. })).count();
-        // one that has said its last word is as good as gone
+        // one that has sent `Finished` is about to exit
         let draining = |one: &&Generation| matches!(one.state, State::Draining { .. });
         let leaving = self.list.iter().filter(draining).filter(|one| one.hurried || !one.is_there()).count();
         if living >= most {
@@ -28,7 +28,7 @@ impl Generations {
             return false;
         }
         self.check_memory();
-        // what is told to go is waited for, since the new one needs memory too
+        // wait for the one that was told to finish, since the new one needs memory too
         !self.list.iter().filter(draining).any(|one| one.hurried)
     }
 
@@ -52,7 +52,7 @@ impl Generations {
         }
     }
 
-    /// Tells the oldest that drains to finish soon. When there is none, those that are parked will drain first.
+    /// Tells the oldest that drains to finish soon. When none drains, the parked ones will drain first.
     fn hurry(&mut self, why: String) {
         let (now, hurry_timeout) = (self.now, self.bounds().hurry_timeout);
         let Some(oldest) = self.list.iter_mut().find(|one| one.is_draining() && !one.hurried) else {

@@ -1,4 +1,4 @@
-//! What goes wrong: workers that refuse, hang or die. And the end of the service.
+//! Failures of workers: a refused configuration, a hang, a death. And the end of the service.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,8 @@ impl Generations {
         self.not_started(number, refused, Verdict::Refused { problems }, false);
     }
 
-    /// A generation that did not come to serve is of no use. One that was told to may have accepted connections.
+    /// A generation that did not come to serve is discarded. One that was told to serve may have accepted
+    /// connections.
     fn not_started(&mut self, number: u64, refused: Refused, verdict: Verdict, was_told_to: bool) {
         let Some(generation) = self.get(number) else { return };
         let (purpose, pid) = (generation.purpose, generation.pid);
@@ -56,8 +57,8 @@ impl Generations {
         self.actions.push(Action::Exit(exit));
     }
 
-    /// Makes the first generation again after a pause: `systemctl start` that comes meanwhile waits for this start, and
-    /// the configuration may have been mended.
+    /// Makes the first generation again after a pause: a `systemctl start` that comes meanwhile waits for this start,
+    /// and the configuration may be corrected by then.
     pub(super) fn look_again_when_due(&mut self) {
         if self.second_look.is_some_and(|at| at <= self.now) {
             self.second_look = None;
@@ -77,7 +78,8 @@ impl Generations {
         }
     }
 
-    /// The worker that closed its channel is about to exit, and its exit says more; should it not, it is killed.
+    /// A worker that closed its channel is about to exit, and its exit status says more; if it does not exit, it is
+    /// killed.
     pub(super) fn closed(&mut self, number: u64) {
         let late = self.now + LAST_BREATH;
         if let Some(generation) = self.get(number) {
@@ -85,7 +87,7 @@ impl Generations {
         }
     }
 
-    /// The process of a generation is gone.
+    /// The process of a generation exited.
     pub(super) fn gone(&mut self, number: u64, how: &str) {
         let Some(index) = self.list.iter().position(|one| one.number == number) else {
             return;
@@ -105,13 +107,13 @@ impl Generations {
         self.settle();
     }
 
-    /// Ends a worker that misbehaves, and does without it at once.
+    /// Ends a worker that misbehaves. It counts as lost at once.
     pub(super) fn fail(&mut self, number: u64, why: &str, ending: Ending) {
         if self.stands(number, |state| matches!(state, State::Dying { .. })) {
             return;
         }
         if self.get(number).is_some_and(|one| one.finished.is_some()) {
-            // nothing is lost with one that has said its last word; what it said is told when it is gone
+            // a worker that has sent `Finished` takes nothing with it; the content is reported at its exit
             self.enter(number, State::Dying { until: None });
             self.actions.push(Action::Kill(number));
             return self.settle();
@@ -129,12 +131,12 @@ impl Generations {
         self.settle();
     }
 
-    /// What follows when a generation is lost where it stands. The caller takes it out of that state.
+    /// What follows when a generation is lost in its state. The caller moves it out of that state.
     fn useless(&mut self, number: u64, why: &str) {
         let now = self.now;
         let Some(generation) = self.get(number) else { return };
         let (state, pid, since) = (generation.state, generation.pid, generation.since);
-        // from here on it is not counted on
+        // it is not counted on any more
         generation.state = State::Dying { until: None };
         match state {
             State::Starting { .. } | State::Entering { .. } => {
@@ -186,7 +188,7 @@ impl Generations {
         self.list.iter().find(|one| one.number == number).map(|one| one.inside).unwrap_or_default()
     }
 
-    /// Sees to it that a worker is made when none serves and none is on its way. Returns in how long, if so.
+    /// Starts a worker when none serves and none is about to. Returns the pause before it, if it starts one.
     pub(super) fn keep_serving(&mut self) -> Option<Duration> {
         let on_its_way =
             |one: &Generation| one.purpose == Purpose::Respawn && matches!(one.state, State::Starting { .. });
@@ -208,13 +210,13 @@ impl Generations {
         }
     }
 
-    /// Whether it serves, or will within a moment. One that was told to accept again and says nothing may hang: another
-    /// one is made beside it, and the first of the two serves.
+    /// Whether it serves, or will within a moment. A worker that was told to resume and does not answer may hang:
+    /// another one is made beside it, and the first of the two to accept serves.
     pub(super) fn covers(&self, one: &Generation) -> bool {
         one.is_serving() && Self::doubted_at(one).is_none_or(|at| self.now < at)
     }
 
-    /// From when on one that accepts again is not counted on, unless it has said so.
+    /// When a worker that resumes is not counted on any more, unless it has answered.
     pub(super) fn doubted_at(one: &Generation) -> Option<Instant> {
         matches!(one.state, State::Resuming { .. }).then(|| one.since + RESUME_PATIENCE)
     }
@@ -271,8 +273,7 @@ impl Generations {
         }
     }
 
-    /// When the ping under way has been without an answer for too long. One that is on probation has less time, so
-    /// that the parked one is still there.
+    /// When the open ping is overdue. A generation on probation has less time, so that the parked one still exists.
     pub(super) fn hangs_at(&self, generation: &Generation) -> Option<Instant> {
         let limit = match generation.state {
             State::Serving { probation: Some(_) } => self.settings.hang_timeout.min(HANG_IN_PROBATION),
@@ -288,7 +289,7 @@ impl Generations {
         let Some(generation) = self.get(number) else { return };
         let pid = generation.pid;
         if generation.finished.is_some() {
-            return self.fail(number, "", Ending::Kill); // it waits for the journal, or the like
+            return self.fail(number, "", Ending::Kill); // it waits for the journal, or for another outside part
         }
         self.log(Event::WorkerHung { generation: number, pid, silent });
         let why = format!("did not answer for {:.1} s", silent.as_secs_f32());
@@ -318,7 +319,7 @@ impl Generations {
         all.into_iter().for_each(|number| self.stop_one(number));
     }
 
-    /// Told twice to stop: whatever is open is cut, and that is no death of a worker.
+    /// A second request to stop: open connections are cut. That is no death of a worker.
     fn stop_at_once(&mut self) {
         let connections: u64 = self.list.iter().map(Generation::connections).sum();
         let text = format!("told again to stop: every worker is killed, with {connections} connections open");
@@ -357,7 +358,7 @@ impl Generations {
 pub(super) enum Ending {
     /// At once.
     Kill,
-    /// With a core dump: it hangs, and somebody may want to know where.
+    /// With a core dump: it hangs, and the dump shows where.
     Abort,
 }
 
@@ -369,13 +370,13 @@ fn texts(problems: &[Problem]) -> Vec<String> {
 const EXIT_CONFIG: u8 = 78;
 /// How long the worker on probation may leave a ping without an answer.
 const HANG_IN_PROBATION: Duration = Duration::from_secs(3);
-/// A worker that served for this long did not die of how it was made; and one that is made each second costs little.
+/// A worker that served for this long did not die of how it was made; and a worker made each second costs little.
 pub(super) const LONG_LIFE: Duration = Duration::from_secs(1);
-/// How long one that is to accept again may take to say that it does, before another one is made.
+/// How long a worker that was told to resume may take to answer before another one is made.
 const RESUME_PATIENCE: Duration = Duration::from_millis(500);
-/// Between a start that was refused and the next. A client that waits at a socket of systemd makes it start the service
-/// again as soon as that ends; too often in a short time (`TriggerLimitBurst=`, 20 within 2 s), and systemd closes the
-/// socket for good.
+/// The pause between a start that was refused and the next. A client that waits at a socket of systemd makes systemd
+/// start the service again as soon as it ends; after too many starts in a short time (`TriggerLimitBurst=`, 20 within
+/// 2 s) systemd closes the socket for good.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 /// The time between the closed channel of a worker that dies and its exit.
 const LAST_BREATH: Duration = Duration::from_millis(500);

@@ -1,14 +1,14 @@
-//! Who takes over the connections of those that drain.
+//! Which generation takes over the connections of those that drain.
 //!
-//! Decided anew after everything that happens, so that no way of dying or of going back can be forgotten here.
+//! Decided anew after every input, so that no kind of death or roll-back is forgotten here.
 
 use super::input::Action;
 use super::{Generations, Phase};
 use crate::supervisor::generation::{Generation, State};
 
 impl Generations {
-    /// The heir of everything that drains: the one that can be gone back to, as long as there is one, because the
-    /// newest may yet fail and what it holds would be lost with it; else the one that serves.
+    /// The heir of everything that drains: the generation that a roll-back would return to, if there is one, because
+    /// the newest may still fail and would take the connections with it; else the one that serves.
     fn heir(&self) -> Option<u64> {
         let newest = |which: fn(&Generation) -> bool| self.list.iter().rfind(|one| one.is_there() && which(one));
         let parked = newest(|one| matches!(one.state, State::Parking { .. } | State::Parked));
@@ -16,10 +16,11 @@ impl Generations {
         heir.map(|one| one.number)
     }
 
-    /// Links what drains to its heir, unless it is linked already. At the end of the service there is none.
+    /// Links each draining generation to its heir, unless it is linked already. At the end of the service there is no
+    /// heir.
     pub(super) fn link_to_heir(&mut self) {
         let Some(to) = self.heir().filter(|_| self.phase == Phase::Running) else {
-            return; // what drains keeps the heir that it had, and finishes by itself if that one is gone
+            return; // what drains keeps its heir, and finishes by itself if that one exits
         };
         for one in self.list.iter_mut().filter(|one| one.is_draining() && one.heir != Some(to)) {
             one.heir = Some(to);

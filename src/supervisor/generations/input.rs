@@ -7,11 +7,11 @@ use crate::control::request::{Conditions, Verdict};
 use crate::observe::event::Event;
 use crate::supervisor::process::Program;
 
-/// Who asked for a reload.
+/// The caller of a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Caller {
-    /// A connection to `control.sock`, by its number: wants the verdict.
+    /// A connection to `control.sock`, by its number: it waits for the verdict.
     Client(u64),
     /// SIGHUP: the verdict stands in the journal.
     Signal,
@@ -24,7 +24,7 @@ pub enum Input {
     Begin,
     /// A reload was asked for.
     Asked(Caller, Conditions),
-    /// Somebody, by the number of the connection, confirms the generation that serves.
+    /// The caller on this connection confirms the generation that serves.
     Confirmed(u64),
     /// The process of a generation runs; its pid and its program.
     Spawned(u64, u32, Program),
@@ -32,15 +32,15 @@ pub enum Input {
     Weighed(Vec<(u64, u64)>),
     /// The process of a generation could not be started; why.
     SpawnFailed(u64, String),
-    /// A worker said something.
+    /// A message from a worker.
     Said(u64, ToSupervisor),
     /// A worker closed its channel. Its exit is expected.
     Closed(u64),
-    /// What a worker said makes no sense; why.
+    /// An invalid message from a worker; why it is invalid.
     Nonsense(u64, String),
-    /// The process of a generation is gone; how it ended.
+    /// The process of a generation exited; how.
     Exited(u64, String),
-    /// The service is to end; the second time at once.
+    /// The service must end; a second time, at once.
     Stop,
     /// Time passed.
     Tick,
@@ -51,22 +51,22 @@ pub enum Input {
 pub enum Action {
     /// Start a worker.
     Spawn(u64, Recipe),
-    /// Say something to a worker.
+    /// Send a message to a worker.
     Tell(u64, ToWorker),
     /// Connect two workers, so that the connections of the one that drains can move to the other.
     Link {
-        /// Who drains.
+        /// The one that drains.
         from: u64,
-        /// Who takes over.
+        /// The one that takes over.
         to: u64,
     },
     /// End a worker: with a core dump.
     Abort(u64),
     /// End a worker at once.
     Kill(u64),
-    /// Make later workers from this one's binary and configuration, and let go of what it does not use.
+    /// Make later workers from this one's binary and configuration, and close what it does not use.
     Prove(u64),
-    /// Tell the verdict of a reload to a caller.
+    /// Send the verdict of a reload to a caller.
     Answer(u64, Verdict),
     /// Tell systemd where the service stands.
     Notify(Notice),
@@ -85,7 +85,7 @@ pub enum Recipe {
     Proven,
 }
 
-/// Where the service stands, as systemd hears it.
+/// The state of the service that systemd is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// It serves, and no reload is under way.

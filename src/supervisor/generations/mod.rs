@@ -1,12 +1,12 @@
-//! What is to be done about the generations: inputs in, actions out, the time passed in. No process, socket or clock
+//! Decides what to do about the generations: inputs in, actions out, the time passed in. No process, socket or clock
 //! is touched here; [`super::Supervisor`] carries the actions out.
 //!
-//! The order of a hand-over is by acknowledgement: the next generation says that it serves, only then the one before
-//! is told to park; it says that it is parked, only then callers hear the verdict. The parked one drains when the
-//! serving one has lived through its probation, and resumes when that one dies or hangs in it.
+//! The order of a hand-over is by acknowledgement: the next generation answers `Serving`; only then is the one before
+//! told to park; it answers `Parked`; only then do callers get the verdict. The parked one drains when the serving
+//! one has passed its probation, and resumes when that one dies or hangs in it.
 //!
-//! Here is the story of a hand-over; [`reload`] is who asked for it, [`probation`] what comes after it, [`heirs`] where
-//! connections go, [`bounds`] how much there may be of all this, [`faults`] what goes wrong.
+//! This file is the hand-over; [`reload`] has the callers of a reload, [`probation`] what comes after the hand-over,
+//! [`heirs`] where connections go, [`bounds`] the limits on generations, [`faults`] the failures.
 
 mod bounds;
 mod faults;
@@ -30,7 +30,7 @@ use crate::control::request::Verdict;
 use crate::control::tally::Inside;
 use crate::observe::event::Event;
 
-/// Every generation that has a process, and what was asked of them.
+/// Every generation that has a process, and the requests about them.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Generations {
     settings: Settings,
@@ -45,7 +45,7 @@ pub struct Generations {
     list: Vec<Generation>,
     /// The reload that is under way.
     run: Option<Run>,
-    /// Who asked for a reload since it began.
+    /// The callers for a reload since it began.
     pending: Asked,
     backoff: Backoff,
     /// When the next worker starts because none serves.
@@ -65,7 +65,7 @@ pub struct Generations {
     slowest_start: Duration,
     /// What an operator should know until the next good reload.
     note: Option<String>,
-    /// What the last one that served has for clients.
+    /// What the last generation that served has for clients.
     #[serde(default)]
     serves: Serves,
     /// Empty between two inputs.
@@ -169,8 +169,8 @@ impl Generations {
         deadlines.chain(pings).chain(hangs).chain(doubts).chain(self.respawn_at).chain(self.second_look).min()
     }
 
-    /// Whether a worker may have a socket bound: while it is built, and only one that its configuration names. What
-    /// comes later is not from the code that reads configurations.
+    /// Whether a worker may have a socket bound: only while it is built, and only one that its configuration names. A
+    /// later request does not come from the code that reads configurations.
     #[must_use]
     pub fn may_bind(&self, number: u64, listener: &str, address: &BindAddress) -> bool {
         let builds = |one: &&Generation| one.number == number && matches!(one.state, State::Starting { .. });
@@ -179,7 +179,7 @@ impl Generations {
         generation.may_bind.as_ref().is_none_or(|named| named.iter().any(is_it))
     }
 
-    /// Notes what a worker has open: should it die, so much is lost.
+    /// Notes what a worker has open: this is lost if it dies.
     pub fn note_inside(&mut self, number: u64, inside: Inside) {
         if let Some(generation) = self.get(number) {
             generation.inside = inside;
@@ -210,7 +210,7 @@ impl Generations {
         self.phase != Phase::Running || self.run.is_some()
     }
 
-    /// Whether nothing is under way that ends within a moment: a good time to do something else.
+    /// Whether nothing is under way that ends within a moment: a good time for other work.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         let stays = |one: &Generation| match one.state {
@@ -238,8 +238,8 @@ impl Generations {
         self.respawn_at
     }
 
-    /// Whether the service does what it should: the worker that serves answers. While none serves, the supervisor is
-    /// at work on it, so that is no reason for systemd to intervene.
+    /// Whether the service works: the worker that serves answers. While none serves, the supervisor is starting one,
+    /// so systemd has no reason to intervene.
     #[must_use]
     pub fn is_sound(&self, now: Instant) -> bool {
         let mut serving = self.list.iter().filter(|one| matches!(one.state, State::Serving { .. }));
@@ -247,7 +247,7 @@ impl Generations {
     }
 }
 
-// The story: from the wish for a generation to its hand-over.
+// From the request for a generation to its hand-over.
 impl Generations {
     fn spawn(&mut self, purpose: Purpose, recipe: Recipe) {
         self.last_number += 1;
@@ -282,7 +282,7 @@ impl Generations {
                     generation.finished = Some(finished);
                 }
             }
-            // answered by who holds the sockets and passes memories on
+            // the supervisor's main loop answers it: it holds the sockets and passes saved state on
             ToSupervisor::Hello { .. } | ToSupervisor::Bind { .. } | ToSupervisor::Recall | ToSupervisor::Snapshot => {}
         }
     }
@@ -298,7 +298,7 @@ impl Generations {
         self.log(Event::WorkerReady { generation: number, pid, took });
         let not_needed = purpose == Purpose::Respawn && self.list.iter().any(|one| self.covers(one));
         if not_needed {
-            // a reload came to serve meanwhile
+            // another reload came to serve meanwhile
             self.drain(&[number], Some(Duration::ZERO));
         } else {
             self.enter(number, State::Entering { until: now + ACKNOWLEDGE });
@@ -320,8 +320,9 @@ impl Generations {
         self.settle();
     }
 
-    /// Has the others make way for the one that serves now. Returns by when it must be confirmed, if the one before it
-    /// had to be: a reload is no confirmation, and what was confirmed last is what can be gone back to.
+    /// Parks the others in favour of the one that serves now. Returns the deadline for its confirmation, if the one
+    /// before it had to be confirmed: a reload is no confirmation, and a roll-back returns to what was confirmed
+    /// last.
     fn supersede(&mut self, number: u64) -> Option<Instant> {
         let parked: Vec<_> =
             self.list.iter().filter(|one| one.is_parked() && one.number != number).map(|one| one.number).collect();
@@ -338,7 +339,7 @@ impl Generations {
             self.actions.push(Action::Tell(*other, ToWorker::Park));
         }
         if !before.is_empty() {
-            self.drain(&parked, None); // there is a newer one to go back to
+            self.drain(&parked, None); // a roll-back returns to a newer one
         }
         owed
     }
@@ -353,7 +354,7 @@ impl Generations {
         self.settle();
     }
 
-    /// Once nobody is left to be parked, the hand-over is done.
+    /// When no generation is left to be parked, the hand-over is done.
     fn settle(&mut self) {
         if self.list.iter().any(|one| matches!(one.state, State::Parking { .. } | State::Withdrawing { .. })) {
             return;
@@ -370,7 +371,7 @@ impl Generations {
         }
         match purpose {
             Purpose::Reload => self.begin_probation(number),
-            // there is nothing better to go back to
+            // no older generation can serve instead
             Purpose::First | Purpose::Respawn => self.prove(number),
         }
         if self.is_run_of(number) {
@@ -423,10 +424,10 @@ fn failed(why: &str) -> Verdict {
 const ACKNOWLEDGE: Duration = Duration::from_secs(5);
 /// How long the replacement of a worker that died may take to be ready; more where starts have taken more.
 const RESPAWN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How far a worker may overrun its own drain deadline.
+/// How far a worker may exceed its own drain deadline.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
-/// How long a worker whose end is near may take to exit.
+/// How long a worker may take to exit once its end is decided.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The time in which a generation that serves can still be gone back from: how it ends well, and how it ends badly.
+//! Probation: the time in which a roll-back from the serving generation is possible. Its good end and its bad end.
 //!
-//! A generation that lives and is gone back from hands over like any other: the older one accepts again, only then it is
-//! told to park, and drains with that one as its heir.
+//! A live generation that is rolled back hands over like any other: the older one accepts again; only then is this
+//! one told to park, and it drains with the older one as its heir.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::observe::event::Event;
 use crate::supervisor::generation::{Generation, State};
 
 impl Generations {
-    /// Puts the one that has taken over on probation. What had to be confirmed and was not is owed by its successor.
+    /// Puts the generation that has taken over on probation. It inherits an open confirmation of the one before it.
     pub(super) fn begin_probation(&mut self, number: u64) {
         let until = self.now + self.settings.probation;
         self.enter(number, State::Serving { probation: Some(until) });
@@ -28,15 +28,15 @@ impl Generations {
         let now = self.now;
         if let Some(generation) = self.get(number) {
             if pong.wants_heir {
-                generation.heir = None; // whoever it is now, they are linked anew
+                generation.heir = None; // its heir may be another one now, so it is linked anew
             }
             generation.pulse.answer(pong, now);
         }
         self.end_probation_when_over(number);
     }
 
-    /// Alive is not enough: every thread must have answered a ping of after the probation, so that none hangs in its
-    /// last second unseen.
+    /// Being alive is not enough: every thread must have answered a ping sent after the probation, so that none hangs
+    /// unseen in its last second.
     pub(super) fn end_probation_when_over(&mut self, number: u64) {
         let now = self.now;
         let Some(generation) = self.get(number) else { return };
@@ -57,7 +57,7 @@ impl Generations {
         }
     }
 
-    /// There is no going back from this one any more.
+    /// From here on no roll-back from this one is possible.
     pub(super) fn prove(&mut self, number: u64) {
         let Some(generation) = self.get(number) else { return };
         generation.proven = true;
@@ -68,7 +68,7 @@ impl Generations {
         self.drain(&parked, None);
     }
 
-    /// Has those that are parked finish or move what they hold.
+    /// Drains the parked generations: they finish or move their connections.
     pub(super) fn drain(&mut self, numbers: &[u64], timeout: Option<Duration>) {
         let now = self.now;
         let mut drained = Vec::new();
@@ -78,7 +78,7 @@ impl Generations {
             one.since = now;
             drained.push((one.number, one.connections(), whole));
         }
-        // all of them are out of the way now; each hears who takes over before it is to let go of anything
+        // none of them accepts any more; each is told its heir before it must let go of a connection
         self.link_to_heir();
         for (generation, connections, whole) in drained {
             self.actions.push(Action::Tell(generation, ToWorker::Drain { timeout }));
@@ -86,7 +86,7 @@ impl Generations {
         }
     }
 
-    /// Somebody says that the generation that waits for it stays.
+    /// A caller confirms the generation that waits for it.
     pub(super) fn confirmed(&mut self, client: u64) {
         let now = self.now;
         let waits = |one: &&mut Generation| matches!(one.state, State::Serving { .. }) && one.confirm_by.is_some();
@@ -110,12 +110,12 @@ impl Generations {
         let serving = self.list.iter().rfind(|one| one.accepts()).map(|one| one.number);
         match (&self.note, serving) {
             (Some(note), _) => note.clone(),
-            (None, Some(serving)) => format!("generation {serving} serves, and nobody asked to confirm it"),
+            (None, Some(serving)) => format!("generation {serving} serves, and no reload asked for a confirmation"),
             (None, None) => "no generation serves".to_owned(),
         }
     }
 
-    /// The worker finds that it cannot serve.
+    /// The worker reports that it cannot serve.
     pub(super) fn unfit(&mut self, number: u64, why: &str) {
         let why = format!("cannot serve: {why}");
         let Some(generation) = self.get(number) else { return };
@@ -124,15 +124,15 @@ impl Generations {
             State::Starting { .. } | State::Entering { .. } | State::Resuming { .. } => {
                 self.fail(number, &why, Ending::Kill);
             }
-            // nothing to go back to
+            // no older generation can serve instead
             State::Parked => self.drain(&[number], None),
             State::Parking { until } => generation.state = State::Withdrawing { until },
             State::Yielding | State::Withdrawing { .. } | State::Draining { .. } | State::Dying { .. } => {}
         }
     }
 
-    /// One that serves and lives is gone back from. It accepts until another one does: the parked one, or one that is
-    /// made from what last proved good.
+    /// Rolls back from a generation that serves and lives. It accepts until another one does: the parked one, or a
+    /// new one made from what last proved good.
     fn give_way(&mut self, number: u64, why: &str) {
         let now = self.now;
         let Some(generation) = self.get(number) else { return };
@@ -151,7 +151,7 @@ impl Generations {
         }
     }
 
-    /// Who can be gone back to.
+    /// The generation that a roll-back returns to.
     pub(super) fn parked_one(&self) -> Option<u64> {
         let parked = |one: &&Generation| matches!(one.state, State::Parking { .. } | State::Parked);
         self.list.iter().rfind(parked).map(|one| one.number)
@@ -177,14 +177,14 @@ impl Generations {
             return;
         }
         let until = self.now + self.settings.probation;
-        // one that was superseded in its own probation goes on with it
+        // a generation that was superseded in its own probation resumes it
         let proven = self.list.iter().any(|one| one.number == number && one.proven);
         self.enter(number, State::Serving { probation: (!proven).then_some(until) });
         self.ping(number);
         self.withdraw(|one| matches!(one.state, State::Yielding));
     }
 
-    /// Has those park that are not to come back: they drain after it.
+    /// Parks generations that will not resume: they drain after that.
     pub(super) fn withdraw(&mut self, which: impl Fn(&Generation) -> bool) {
         let until: Instant = self.now + ACKNOWLEDGE;
         let numbers: Vec<_> = self.list.iter().filter(|one| which(one)).map(|one| one.number).collect();
@@ -195,5 +195,5 @@ impl Generations {
     }
 }
 
-/// How long one may drain that never said how long it may.
+/// The drain timeout of a generation that never said its own.
 const UNSAID_DRAIN: Duration = Duration::from_secs(5);

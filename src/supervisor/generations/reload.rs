@@ -1,7 +1,7 @@
-//! Reloads: who asked, what they are told, and whether there is anything to do at all.
+//! Reloads: their callers, the verdicts, and whether there is anything to do at all.
 //!
-//! One runs and one waits at most. Everybody who asks while one runs shares the next: what is on disk may have changed
-//! since the one that runs read it.
+//! One runs and one waits at most. All callers that come while one runs share the next: the files may have changed
+//! since the one that runs read them.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::observe::event::Event;
 use crate::supervisor::generation::{Generation, Purpose, State};
 use crate::supervisor::upgrade::moment;
 
-/// Who asked for the same reload.
+/// The callers that share a reload.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Asked {
     callers: Vec<Caller>,
@@ -25,7 +25,7 @@ pub(super) struct Asked {
 /// A reload under way.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Run {
-    /// None while it waits for an older generation to go.
+    /// None while it waits for an older generation to exit.
     pub(super) generation: Option<u64>,
     asked: Asked,
     #[serde(with = "moment")]
@@ -35,7 +35,7 @@ pub(super) struct Run {
 impl Asked {
     fn add(&mut self, caller: Caller, conditions: Conditions) {
         self.conditions = self.conditions.and(conditions);
-        // a signal wants no answer: many are as good as one
+        // a signal needs no answer: many count as one
         if caller != Caller::Signal || !self.callers.contains(&caller) {
             self.callers.push(caller);
         }
@@ -51,7 +51,7 @@ impl Generations {
         self.run_pending();
     }
 
-    /// Begins the next reload, when there are callers for one and none runs.
+    /// Begins the next reload, when callers wait for one and none runs.
     pub(super) fn run_pending(&mut self) {
         if self.phase != Phase::Running || self.run.is_some() || self.pending.callers.is_empty() {
             return;
@@ -62,7 +62,7 @@ impl Generations {
         self.spawn_for_run();
     }
 
-    /// Makes the generation of the reload under way, once there is room for it.
+    /// Makes the generation of the current reload, once the bounds allow it.
     pub(super) fn spawn_for_run(&mut self) {
         if self.run.as_ref().is_none_or(|run| run.generation.is_some()) || !self.has_room() {
             return;
@@ -86,7 +86,7 @@ impl Generations {
         }
     }
 
-    /// The generation that serves, if it is made of the same as `number` and its callers are content with it.
+    /// The generation that serves, if it is made of the same as `number` and its callers accept that.
     fn same_as(&self, number: u64, config_hash: &str) -> Option<u64> {
         let run = self.run.as_ref().filter(|run| run.generation == Some(number) && !run.asked.conditions.force)?;
         let program = self.list.iter().find(|one| Some(one.number) == run.generation)?.program?;
@@ -98,7 +98,7 @@ impl Generations {
         self.list.iter().rfind(same).map(|one| one.number)
     }
 
-    /// The reload has nothing to do: what serves goes on, and the worker that found out goes.
+    /// The reload has nothing to do: the serving generation stays, and the worker that found out exits.
     fn unchanged(&mut self, number: u64, serving: u64) {
         self.enter(number, State::Dying { until: Some(self.now + LAST_WORDS) });
         self.actions.push(Action::Tell(number, ToWorker::Stop { timeout: Some(Duration::ZERO) }));
@@ -114,7 +114,7 @@ impl Generations {
         self.end_run(&verdict);
     }
 
-    /// The generation of the reload under way has taken over.
+    /// The generation of the current reload has taken over.
     pub(super) fn reload_done(&mut self, number: u64) {
         let (now, began) = (self.now, self.run.as_ref().map_or(self.now, |run| run.began));
         let Some(one) = self.list.iter().find(|one| one.number == number) else { return };
@@ -132,14 +132,14 @@ impl Generations {
         self.run.as_ref().is_some_and(|run| run.generation == Some(number))
     }
 
-    /// When the generation of the reload under way must be confirmed, if its callers want that.
+    /// When the generation of the current reload must be confirmed, if its callers want that.
     pub(super) fn confirm_by(&self, number: u64) -> Option<Instant> {
         let run = self.run.as_ref().filter(|run| run.generation == Some(number))?;
         run.asked.conditions.confirm.map(|within| self.now + within.min(LONGEST_CONFIRM))
     }
 
-    /// What the configuration of a generation may not be without: a file that was cut short, or lost, takes every site
-    /// away. Who means that says so.
+    /// What a new configuration must not lack: a file that was cut short, or lost, takes every site away. A caller
+    /// that intends this passes `--force`.
     #[must_use]
     pub fn keeps(&self, number: u64) -> Serves {
         let run = self.run.as_ref().filter(|run| run.generation == Some(number));
@@ -148,7 +148,7 @@ impl Generations {
 
     pub(super) fn end_run(&mut self, verdict: &Verdict) {
         let Some(run) = self.run.take() else { return };
-        // before the callers hear of it: systemctl reload returns when the caller exits
+        // before the callers get the verdict: systemctl reload returns when the caller exits
         self.actions.push(Action::Notify(Notice::Ready));
         for caller in run.asked.callers {
             self.answer(caller, verdict);
@@ -156,7 +156,7 @@ impl Generations {
         self.run_pending();
     }
 
-    /// Those who wait for the next reload will not see it.
+    /// Fails the callers of the next reload, which will not run.
     pub(super) fn turn_away(&mut self, why: &str) {
         for caller in std::mem::take(&mut self.pending).callers {
             self.answer(caller, &failed(why));
@@ -170,5 +170,5 @@ impl Generations {
     }
 }
 
-/// Nobody is waited for longer than this; the command line says so.
+/// The longest time until a confirmation; the documentation of the command line states it.
 const LONGEST_CONFIRM: Duration = Duration::from_secs(3600);

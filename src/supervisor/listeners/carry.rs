@@ -1,4 +1,4 @@
-//! The listening sockets over an upgrade of the supervisor: nobody closes them, and nobody binds them again.
+//! The listening sockets over an upgrade of the supervisor: no process closes them, and none binds them again.
 
 use std::os::fd::RawFd;
 
@@ -21,7 +21,7 @@ pub struct Carried {
 }
 
 impl Listeners {
-    /// All of it, for another program to go on with.
+    /// The state for the next program.
     pub fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> Carried {
         let Self { list, proven } = self;
         let list = list.iter().map(|one| (one.held.clone(), carrier.carry(&one.socket))).collect();
@@ -29,7 +29,8 @@ impl Listeners {
         Carried { list, proven: proven.clone(), places }
     }
 
-    /// Goes on with the sockets of another program. One that is missing is said, and bound anew when it is asked for.
+    /// Restores the sockets that another program wrote down. A missing one is logged, and bound anew when it is asked
+    /// for.
     #[must_use]
     pub fn go_on(carried: Carried, inherited: &mut Inherited) -> (Self, Vec<Event>) {
         let mut listeners = Self { list: Vec::new(), proven: carried.proven };

@@ -13,7 +13,7 @@ pub struct Carrier<'a> {
     list: Vec<BorrowedFd<'a>>,
 }
 
-/// What stayed open, until somebody takes it. The rest is closed.
+/// The descriptors that stayed open, until a part takes them. The rest is closed.
 #[derive(Debug, Default)]
 pub struct Inherited {
     left: BTreeMap<RawFd, OwnedFd>,
@@ -51,8 +51,8 @@ impl<'a> Carrier<'a> {
 }
 
 impl Inherited {
-    /// Takes hold of everything that was left open under these numbers, and has it closed on exec again. A number that
-    /// names nothing of the kind is passed over: whoever wants it finds that it is missing.
+    /// Takes every descriptor that was left open under these numbers, and sets close-on-exec again. A number that is
+    /// not open is skipped: the part that wants it reports it as missing.
     #[must_use]
     pub fn claim(numbers: &[RawFd]) -> Self {
         let left = numbers.iter().filter_map(|number| Some((*number, sys::inherited(*number).ok()?)));

@@ -1,8 +1,8 @@
 //! How the supervisor becomes its own next version: it goes on as another program, by execve(2), in the same process.
 //! Workers stay its children, sockets stay open, and systemd sees nothing of it.
 //!
-//! The program is always the one that a worker has just proved good. [`rehearsal`] asks it first whether it can read the
-//! [`state`], [`replace`] is the step itself. What fails on the way changes nothing: the old program goes on.
+//! The program is always the one that a worker has just proved good. [`rehearsal`] first lets it try to read the
+//! [`state`]; [`replace`] is the step itself. A failure on the way changes nothing: the old program continues.
 
 pub mod descriptors;
 pub mod moment;
@@ -20,7 +20,7 @@ use self::state::{State, StateError};
 use super::process::Image;
 use crate::control::payload::Payload;
 
-/// Which program this process should be, and what has come of it.
+/// Which program this process should be, and the state of the change.
 ///
 /// ```text
 /// Idle ──another program proved good──▶ Rehearsing ──it can──▶ Rehearsed ──a quiet moment, or no time left──▶ execve
@@ -28,14 +28,14 @@ use crate::control::payload::Payload;
 ///  │  └────────────it cannot: said──────────┘                     │ │                                            │
 ///  └────────yet another program proved good────────────────────────┘ └──────────────it failed: the same───────────┘
 /// ```
-/// A program that says itself that it cannot is not tried again. One that something else keeps from it is, as soon as
-/// a reload proves it good once more.
+/// A program that says itself that it cannot is not tried again. If anything else prevented it, it is tried again as
+/// soon as a reload proves it good once more.
 #[derive(Debug, Default)]
 pub struct Upgrade {
     stage: Stage,
-    /// What this process should be; none while it is that.
+    /// The program that this process should be; none when it is that already.
     wanted: Option<Image>,
-    /// What says that it cannot go on.
+    /// The program that said that it cannot go on.
     refused: Option<Image>,
 }
 
@@ -47,12 +47,12 @@ enum Stage {
     Rehearsing(Rehearsal),
     /// The wanted program can go on.
     Rehearsed {
-        /// It does then, whatever is under way.
+        /// It does so then, quiet or not.
         until: Instant,
     },
 }
 
-/// What is to be done next.
+/// The next step.
 #[derive(Debug)]
 pub enum Step {
     /// [`Upgrade::rehearse`] with this program.
@@ -77,7 +77,7 @@ impl Upgrade {
         }
     }
 
-    /// What is to be done now; `quiet` says that nothing would be disturbed by it.
+    /// The next step now; `quiet` says that it would disturb nothing.
     pub fn next(&mut self, quiet: bool, now: Instant) -> Option<Step> {
         if let Stage::Rehearsing(rehearsal) = &mut self.stage {
             let outcome = rehearsal.outcome(now)?;
@@ -140,10 +140,10 @@ impl Upgrade {
     }
 }
 
-/// Reads a state from standard input and does nothing with it: see [`rehearsal`].
+/// Reads a state from standard input and discards it: see [`rehearsal`].
 ///
 /// # Errors
-/// Whatever would keep this program from going on with it.
+/// Every reason why this program could not go on with it.
 pub fn rehearse() -> Result<(), StateError> {
     let input = io::stdin().as_fd().try_clone_to_owned().map_err(StateError::Read)?;
     let supervisor = rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid().unsigned_abs());
@@ -158,7 +158,7 @@ fn arguments(own: impl Iterator<Item = OsString>, last: impl Into<OsString>) -> 
 
 /// The argument that names the descriptor of the state.
 const TAKE_OVER: &str = "--take-over=";
-/// How long a quiet moment is waited for. Everything can go over at any time; it is only the less to think of when
+/// How long a quiet moment is waited for. The change can happen at any time; there is only less to consider when
 /// nothing is under way.
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -1,5 +1,5 @@
-//! Moments as they are written down for another program: in nanoseconds of CLOCK_MONOTONIC, which goes on over execve(2)
-//! and is the clock that an [`Instant`] reads without telling.
+//! Moments as they are written down for another program: in nanoseconds of CLOCK_MONOTONIC, which continues over
+//! execve(2) and is the clock behind [`Instant`].
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ pub mod optional {
     }
 }
 
-/// One moment in both ways of telling it. A process has one, so that distances between moments stay as they are to the
+/// One moment in both representations. A process has one, so that distances between moments stay exact to the
 /// nanosecond; that of the next process differs by the time between two system calls.
 #[derive(Clone, Copy)]
 struct Anchor {

@@ -1,5 +1,5 @@
-//! Whether another program can go on in the place of this one: it is started as a child, is given the state as standard
-//! input, and says with its exit status whether it can read it. Nothing that goes wrong here is of any consequence.
+//! Whether another program can go on in the place of this one: it is started as a child, gets the state as standard
+//! input, and says with its exit status whether it can read it. A failure here has no other effect.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,9 +17,9 @@ use crate::sys::never_block;
 /// Why another program cannot go on in the place of this one: the rest of a sentence about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unable {
-    /// It says so itself, and will say so again.
+    /// It says so itself, and would say so again.
     Refuses(String),
-    /// Something kept it from saying anything: too little time or memory, perhaps.
+    /// Something kept it from answering, such as too little time or memory.
     Fails(String),
 }
 
@@ -30,7 +30,7 @@ pub struct Rehearsal {
     process: Process,
     /// What it writes to standard error.
     complaint: Option<OwnedFd>,
-    /// It is killed then; none once it was.
+    /// When it is killed; none once it was.
     until: Option<Instant>,
 }
 
@@ -38,11 +38,11 @@ impl Rehearsal {
     /// Has `image` read `state`.
     ///
     /// # Errors
-    /// When it cannot be started at all.
+    /// When it cannot be started.
     pub fn start(image: Image, state: Payload, now: Instant) -> io::Result<Self> {
         let mut command = image.command();
         command.args(arguments(std::env::args_os(), REHEARSE)).stdin(Stdio::from(OwnedFd::from(state)));
-        // what it complains of stays in the pipe until it ended; more than there is room for is no complaint
+        // its messages stay in the pipe until it ends; what exceeds the room of the pipe is not needed
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let process = Process::adopt(Pid::from_child(&child))?;
@@ -50,7 +50,7 @@ impl Rehearsal {
         Ok(Self { image, process, complaint, until: Some(now + DEADLINE) })
     }
 
-    /// What is rehearsed.
+    /// The program that is rehearsed.
     #[must_use]
     pub fn image(&self) -> &Image {
         &self.image
@@ -62,12 +62,12 @@ impl Rehearsal {
         self.until
     }
 
-    /// Ends it, whatever it would have said.
+    /// Ends it without its answer.
     pub fn abandon(self) {
-        self.process.signal(Signal::KILL); // waited for by who inherits the children of this process
+        self.process.signal(Signal::KILL); // the process that inherits the children of this one collects it
     }
 
-    /// How it went, once it is over.
+    /// The result, once it is over.
     pub fn outcome(&mut self, now: Instant) -> Option<Result<(), Unable>> {
         let status = match self.process.ended() {
             Ok(None) => {
@@ -97,7 +97,7 @@ impl Rehearsal {
     /// The first line that it wrote.
     fn complained(&mut self) -> Option<String> {
         let complaint = self.complaint.take()?;
-        // whoever holds the other end may still live
+        // another holder of the write end may still live
         never_block(&complaint).ok()?;
         let mut text = vec![0; LONGEST_COMPLAINT];
         let length = File::from(complaint).read(&mut text).ok()?;
@@ -115,7 +115,7 @@ impl AsFd for Rehearsal {
 
 /// The argument that says that standard input is a state, to be read and nothing else.
 const REHEARSE: &str = "--rehearse";
-/// Nobody waits for it: enough for any machine that is alive.
+/// No caller waits for it: enough time for any machine that is alive.
 const DEADLINE: Duration = Duration::from_secs(10);
 const LONGEST_COMPLAINT: usize = 1 << 10;
 

@@ -26,15 +26,15 @@ use crate::supervisor::{Regular, StartError, Supervisor, open_signals, start_jou
 use crate::sys::{self, Signals};
 use crate::systemd::notify::{Notify, Talk};
 
-/// What is known, to be written.
+/// The state, to be written.
 type Borrowed<'a> = Knowledge<&'a Generations, &'a Recalls, &'a Totals>;
 
 // Before: the program that runs now.
 impl Supervisor {
-    /// Does what is next on the way to another program, if there is one to become.
+    /// Takes the next step on the way to another program, if one is wanted.
     pub(in crate::supervisor) fn upgrade(&mut self, now: Instant) {
         if self.generations.phase() != Phase::Running {
-            return self.upgrade.give_up(); // at its end the service needs no other program any more
+            return self.upgrade.give_up(); // a service that ends needs no other program any more
         }
         match self.upgrade.next(self.generations.is_quiet(), now) {
             None => {}
@@ -61,14 +61,14 @@ impl Supervisor {
         self.regular.status = Instant::now();
     }
 
-    /// Goes on as `image`. Returns only when that fails; all is as it was then.
+    /// Continues as `image`. Returns only when that fails; then nothing has changed.
     fn replace(&mut self, image: &Image) -> io::Error {
-        // its thread does not come along
+        // its thread does not survive execve
         let left = self.journal.leave(JOURNAL_DEADLINE);
         self.totals.own(&self.journal.unwritten());
         self.totals.own_ends();
         let fault = self.try_replace(image, &left);
-        let _ = rustix::thread::clear_ambient_capability_set(); // as in the beginning
+        let _ = rustix::thread::clear_ambient_capability_set(); // as at the start
         if let Ok(journal) = start_journal() {
             left.into_iter().for_each(|left| journal.inherit(left));
             self.journal = journal; // the writer of the other one has ended
@@ -103,7 +103,7 @@ impl Supervisor {
     }
 
     fn carry<'a>(&'a self, left: &'a [Left], carrier: &mut Carrier<'a>) -> State<Borrowed<'a>> {
-        // a field that comes later shall not be forgotten here
+        // every field by name: a new field must be considered here
         let Self {
             generations,
             workers,
@@ -144,21 +144,21 @@ impl Supervisor {
     }
 }
 
-// After: the program that goes on.
+// After: the program that continues.
 impl Supervisor {
-    /// Goes on with the state that the program before left as descriptor `number`. What of it is missing is missing
-    /// alone: the rest goes on.
+    /// Continues with the state that the program before left as descriptor `number`. A missing part costs only that
+    /// part.
     ///
     /// Call it before any other thread exists, and before any descriptor is opened.
     ///
     /// # Errors
-    /// When there is no such state, although the rehearsal went well: see [`StartError`]. Then there is nothing better
-    /// than to exit: workers finish what they have, and systemd starts the service with the same sockets.
+    /// When there is no such state, although the rehearsal went well: see [`StartError`]. Exiting is then the best
+    /// choice: workers finish what they have, and systemd starts the service with the same sockets.
     pub fn take_over(number: RawFd) -> Result<Self, StartError> {
         let payload = Payload::from(sys::inherited(number).map_err(StartError::NoState)?);
         let state = State::read(&payload, std::process::id())?;
         let inherited = Inherited::claim(&state.descriptors);
-        // a number would be the name otherwise; fails never for a name this short
+        // a number would be the name otherwise; it cannot fail for a name this short
         let _ = rustix::thread::set_name(c"segue");
         let signals = open_signals()?;
         let _ = rustix::thread::clear_ambient_capability_set(); // raised only to come over
@@ -203,7 +203,7 @@ impl Supervisor {
     }
 }
 
-/// A message whose descriptor is missing would say something else.
+/// A message without its descriptor would mean something else.
 fn found(talk: Talk<RawFd>, inherited: &mut Inherited) -> Talk<OwnedFd> {
     let with = |(text, number): (String, Option<RawFd>)| match number {
         None => Some((text, None)),
@@ -212,14 +212,14 @@ fn found(talk: Talk<RawFd>, inherited: &mut Inherited) -> Talk<OwnedFd> {
     Talk { reloading: talk.reloading, unsent: talk.unsent.into_iter().filter_map(with).collect() }
 }
 
-/// Generations of which nobody would ever hear again.
+/// Generations that no later message would mention.
 fn without_process(generations: &Generations, workers: &Workers) -> Vec<Input> {
     let lost = generations.list().iter().filter(|one| !workers.has(one.number));
     lost.map(|one| Input::Exited(one.number, "was lost in the upgrade".to_owned())).collect()
 }
 
-/// A program that is not root's keeps only its ambient capabilities over execve(2): those that this process was given,
-/// which are what it may inherit.
+/// A program that is not root's keeps only its ambient capabilities over execve(2): those that this process was
+/// given, which are its inheritable set.
 fn raise_ambient_capabilities() -> io::Result<()> {
     let own = rustix::thread::capabilities(None)?;
     for capability in (own.permitted & own.inheritable).iter() {
@@ -228,5 +228,5 @@ fn raise_ambient_capabilities() -> io::Result<()> {
     Ok(())
 }
 
-/// How long the journal may take for what it was told already. Nobody is kept waiting for as long as it does.
+/// How long the journal may take to write its queue. Nothing is served meanwhile, so it is short.
 const JOURNAL_DEADLINE: Duration = Duration::from_millis(500);

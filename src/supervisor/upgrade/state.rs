@@ -1,4 +1,4 @@
-//! Everything that the supervisor knows, written down for the program that goes on in its place.
+//! Everything that the supervisor knows, written down for the program that continues in its place.
 //!
 //! It travels as JSON in a sealed memory file. Descriptors stand in it by their numbers, moments as [`super::moment`] has
 //! them. The two programs are of different versions, always: a field that may be missing has a default, and whatever else
@@ -22,7 +22,7 @@ pub const VERSION: u32 = 1;
 /// Everything.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct State<K = Knowledge> {
-    /// [`VERSION`] of who wrote it.
+    /// [`VERSION`] of the writer.
     pub version: u32,
     /// The version of the program that wrote it.
     pub program: String,
@@ -36,7 +36,7 @@ pub struct State<K = Knowledge> {
     pub workers: workers::Carried,
     /// The listening sockets.
     pub listeners: listeners::Carried,
-    /// Who is connected to `control.sock`.
+    /// The clients of `control.sock`.
     pub clients: clients::Carried,
     /// What systemd was told.
     pub talk: Talk<RawFd>,
@@ -54,12 +54,12 @@ pub struct CarriedRecords {
     pub position: (u64, u64),
 }
 
-/// What makes sense without this process.
+/// The part that does not depend on this process.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Knowledge<G = Generations, R = Recalls, T = Totals> {
-    /// What the generations do, and who waits for it.
+    /// The generations, and the callers that wait for them.
     pub generations: G,
-    /// Which of them wait for what another one knows.
+    /// The generations that wait for the state of another one.
     pub recalls: R,
     /// What all of them have counted.
     pub totals: T,
@@ -80,10 +80,10 @@ pub enum StateError {
     /// It has another shape than its version says.
     #[error("the state of the supervisor is not understood")]
     NotUnderstood(#[source] serde_json::Error),
-    /// It is of another process: its descriptors are not there.
+    /// It belongs to another process: its descriptors are not here.
     #[error("the state is that of the supervisor with process id {theirs}")]
     OtherProcess {
-        /// Whose it is.
+        /// The process that it belongs to.
         theirs: u32,
     },
 }

@@ -1,4 +1,4 @@
-//! The workers over an upgrade of the supervisor. They notice nothing of it: their channels stay open, and they stay
+//! The workers over an upgrade of the supervisor. They do not notice it: their channels stay open, and they stay
 //! children of the same process.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use crate::supervisor::upgrade::descriptors::{Carrier, Inherited};
 pub struct Carried {
     binary: PathBuf,
     config: PathBuf,
-    /// Supervisors that know of none have none.
+    /// Absent in the state of older supervisors.
     #[serde(default)]
     set: Vec<String>,
     run_dir: PathBuf,
@@ -51,7 +51,7 @@ struct CarriedProven {
 impl Workers {
     /// All of it, for another program to go on with.
     pub(in crate::supervisor) fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> Carried {
-        // a field that comes later shall not be forgotten here
+        // every field by name: a new field must be considered here
         let Self { binary, config, set, run_dir, list, proven } = self;
         let mut images = BTreeMap::new();
         let mut image_of = |image: &'a Image, carrier: &mut Carrier<'a>| {
@@ -84,7 +84,7 @@ impl Workers {
         }
     }
 
-    /// Goes on with the workers of another program. What is wrong with one of them is what happened to it.
+    /// Restores the workers that another program wrote down. A defect of one of them becomes an input about it.
     pub(in crate::supervisor) fn go_on(carried: Carried, inherited: &mut Inherited) -> (Self, Vec<Input>) {
         let Carried { binary, config, set, run_dir, list, proven, images } = carried;
         let images: BTreeMap<_, _> = images
@@ -119,7 +119,7 @@ impl CarriedWorker {
         let Some(image) = images.get(&self.image).cloned() else {
             process.signal(Signal::KILL);
             let _ = process.wait(); // it was killed, so this is short
-            return Err(format!("process {pid}: nobody knows what it runs"));
+            return Err(format!("process {pid}: its program is not known"));
         };
         let mut take = |number: Option<RawFd>| number.and_then(|number| inherited.take(number));
         let channel = take(self.channel).and_then(|socket| Channel::from_socket(socket).ok());

@@ -1,6 +1,7 @@
-//! The active checks of all pools: they run on the worker's main thread and tell the servers' health what they find.
+//! The active checks of all pools: they run on the worker's main thread and report their results to the servers'
+//! health.
 //!
-//! A generation goes on checking while it drains: what it still serves needs live servers too.
+//! A generation still checks while it drains: its open connections need live servers too.
 
 mod probe;
 
@@ -28,9 +29,9 @@ pub struct Checks {
 impl Checks {
     /// Starts the checks of every server whose pool has one, on this thread: inside a `LocalRuntime` or `LocalSet`.
     ///
-    /// `on_transition` gets the pool, the index of the server, and what changed. Each server is checked at once and
-    /// then every interval, start to start, at moments spread over it; also as soon as DNS gives it another address.
-    /// One that goes on from the generation before is checked when that one would have done it next.
+    /// `on_transition` gets the pool, the index of the server, and the change. Each server is checked at once and
+    /// then every interval, start to start, at moments spread over it; also as soon as DNS has another address for
+    /// it. A server that continues from the generation before is checked when that one would have checked it next.
     pub fn start(pools: &[Arc<Pool>], on_transition: impl Fn(&Pool, usize, &Transition) + 'static) -> Self {
         let watched = pools.iter().flat_map(|pool| {
             let check = pool.settings.check.iter();
@@ -55,9 +56,9 @@ impl Checks {
         Self { _tasks: tasks, first }
     }
 
-    /// Waits until every server had its first result, or `within` has passed; says how many had none.
+    /// Waits until every server had its first result, or `within` has passed; returns how many had none.
     ///
-    /// A server that waits for DNS counts as one that had it, and so does one that the generation before knew.
+    /// A server that waits for DNS counts as having one, and so does one that the generation before knew.
     pub async fn first_round(&self, within: Duration) -> usize {
         self.first.wait(within).await
     }
@@ -86,7 +87,7 @@ impl<F: Fn(&Pool, usize, &Transition)> Watch<F> {
         }
     }
 
-    /// Makes one check; gives the version of the address that it was about.
+    /// Makes one check; returns the version of the address that it used.
     async fn check(&self) -> u64 {
         let server = self.server();
         let version = server.address_version();
@@ -94,12 +95,12 @@ impl<F: Fn(&Pool, usize, &Transition)> Watch<F> {
             Some(addresses) => self.probe.run(server, &addresses).await,
             None => Finding { verdict: Verdict::Nothing, detail: "address waits for DNS".into(), took: Duration::ZERO },
         };
-        // a finding about a place that the server has left says nothing of it
+        // a finding about a previous address says nothing about the present one
         if server.address_version() == version
             && let Some(transition) = server.health.observe(finding, SystemTime::now())
         {
             if matches!(transition.to, State::Up | State::Down) {
-                server.passive.clear(); // from here on its checks have the say, as is said with the transition
+                server.passive.clear(); // from here on only its checks decide, and the transition says so
             }
             (self.on_transition)(&self.pool, self.index, &transition);
         }
@@ -111,7 +112,7 @@ impl<F: Fn(&Pool, usize, &Transition)> Watch<F> {
     }
 }
 
-/// Waits until `next`, or until the address is another one than that of `version`.
+/// Waits until `next`, or until the address is not that of `version` any more.
 async fn wait(server: &Server, next: Instant, version: u64) {
     let moved = async {
         while server.address_version() == version {
@@ -134,7 +135,7 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// The first checks start nearly at once, because everybody waits for them; the second half an interval to one
+    /// The first checks start nearly at once, because the start waits for them; the second half an interval to one
     /// and a half later, so that from then on the `of` servers are spread over the interval.
     fn new(check: &Check, place: usize, of: usize) -> Self {
         let share = place as f64 / of as f64;
@@ -145,8 +146,8 @@ impl Schedule {
         }
     }
 
-    /// The first check of a server that is known comes an interval after the last one of the generation before, so
-    /// that reloads in a row put no check off. When that is past, it is due as one of the first.
+    /// The first check of a known server comes an interval after the last one of the generation before, so that
+    /// reloads in a row do not delay a check. When that time has passed, it is due as one of the first.
     fn going_on(self, server: &Server) -> Self {
         let since = |last: SystemTime| SystemTime::now().duration_since(last).unwrap_or_default();
         let left = server.health.last_checked().map(|last| self.interval.saturating_sub(since(last)));
@@ -154,7 +155,7 @@ impl Schedule {
         Self { next, offset: None, ..self }
     }
 
-    /// Moves to the next start that is not past: a check that took longer than the interval skips some.
+    /// Moves to the next start in the future: a check that took longer than the interval skips some.
     fn advance(&mut self, now: Instant) {
         if self.next > now {
             return; // this check was made out of turn, for a new address
@@ -205,7 +206,7 @@ mod tests {
         (checks, log)
     }
 
-    /// A server on loopback; answers with what `status` holds, and nothing while that is 0.
+    /// A server on loopback; answers with the status in `status`, and nothing while that is 0.
     async fn farm(status: Rc<std::cell::Cell<u16>>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address").to_string();

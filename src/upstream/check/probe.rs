@@ -1,4 +1,4 @@
-//! One check of one server: connect, ask, read the head of the answer, say what was found.
+//! One check of one server: connect, send the request, read the head of the response, report the finding.
 //!
 //! Speaks HTTP/1.1 by itself: a check must not depend on what it checks the way for.
 
@@ -17,7 +17,7 @@ use crate::pool::health::{Finding, Verdict};
 use crate::pool::{Addresses, Server};
 use crate::upstream::connect::{self, Faults};
 
-/// What is sent to one server, made once.
+/// The request to one server, made once.
 #[derive(Debug)]
 pub(super) struct Probe {
     timeout: Duration,
@@ -66,8 +66,8 @@ impl Probe {
         Self { timeout: check.timeout, request: request.map(String::into_bytes) }
     }
 
-    /// Makes the check: of each address of the server, until one is good, which comes first from then on. Takes at most
-    /// its timeout, and [`PATIENCE`] for the end of the connection.
+    /// Makes the check: of each address of the server, until one is good, which is tried first from then on. Takes at
+    /// most its timeout, and [`PATIENCE`] for the end of the connection.
     pub(super) async fn run(&self, server: &Server, addresses: &Addresses<'_>) -> Finding {
         let started = Instant::now();
         let good = connect::first(addresses, self.timeout, |address| self.ask(address, started + self.timeout)).await;
@@ -98,7 +98,7 @@ impl Probe {
     }
 }
 
-/// What a server that is well did.
+/// The response of a server that is well.
 enum Answer {
     Connected,
     Status(u16, Stream),
@@ -117,7 +117,7 @@ impl Answer {
     }
 }
 
-/// Sends the request; gives the status of the answer, interim ones (1xx) passed over.
+/// Sends the request; returns the status of the response, after interim ones (1xx).
 async fn ask(stream: &mut Stream, request: &[u8]) -> Result<u16, Fault> {
     stream.write_all(request).await.map_err(Fault::Socket)?;
     let mut answer = BytesMut::with_capacity(1024);
@@ -141,7 +141,7 @@ async fn ask(stream: &mut Stream, request: &[u8]) -> Result<u16, Fault> {
     }
 }
 
-/// Lets the server finish: to close with its bytes unread would reset the connection, and fill its log with errors.
+/// Lets the server finish: a close with its bytes unread would reset the connection, and fill its log with errors.
 async fn let_end(stream: &mut Stream) {
     let end = async {
         let mut rest = [0; 4096];
@@ -151,15 +151,15 @@ async fn let_end(stream: &mut Stream) {
             }
         }
     };
-    // not waiting longer is no fault: the verdict is made
+    // a connection that stays open longer is no fault: the verdict is made
     let _ = timeout(PATIENCE, end).await;
 }
 
 /// How long a server may take to end the connection after its answer.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Nothing is said of a server that could not be asked: that all servers look dead, for want of something of this
-/// machine, must not take them away.
+/// A server that could not be asked has no finding: a lack of resources on this machine must not make all servers
+/// look dead.
 fn judge(faults: &Faults<Fault>) -> (Verdict, Cow<'static, str>) {
     let is_ours =
         |(address, fault): &(Address, Fault)| matches!(fault, Fault::Socket(fault) if connect::lacks(fault, address));
@@ -219,7 +219,7 @@ mod tests {
         String::from_utf8(head.to_vec()).expect("text")
     }
 
-    /// What a check finds when the server answers with these bytes and closes.
+    /// The finding when the server sends these bytes and closes.
     async fn found(answer: &[u8]) -> (Verdict, String) {
         let (listener, address) = listener().await;
         let serve = async {

@@ -25,7 +25,7 @@ async fn a_socket_that_cannot_be_accepted_on_is_said() {
 async fn a_thread_that_ends_is_noticed() {
     let mut threads = threads();
     let ended = threads.ended();
-    // as after a panic: nobody takes its orders any more
+    // as after a panic: its orders are not taken any more
     threads.threads[1].orders = mpsc::channel(1).0;
     ended.notified().await;
     assert!(!threads.heartbeat(Duration::from_secs(10)).await);

@@ -54,7 +54,7 @@ struct Play {
     answered: Vec<u64>,
     reloading: bool,
     over: bool,
-    /// Who drains, with its heir, as the workers were told.
+    /// The draining generations with their heirs, as the workers were told.
     heirs: HashMap<u64, u64>,
 }
 
@@ -156,7 +156,7 @@ impl Play {
         assert!(find(from).is_draining(), "{from} is linked to {to} and does not drain: {list:?}");
         let could = list.iter().any(|heir| can_inherit(heir, from));
         if find(from).heir != Some(to) || !could {
-            // more than one thing happened at once: only the last link counts, or nobody is left who could inherit
+            // more than one thing happened at once: only the last link counts, or no generation is left that could inherit
             self.heirs.insert(from, to);
             return;
         }
@@ -166,7 +166,7 @@ impl Play {
         assert_ne!(self.heirs.insert(from, to), Some(to), "linked twice");
     }
 
-    /// Whoever drains has an heir while there is anybody who could be one.
+    /// Each draining generation has an heir while there is a generation that can be one.
     fn check_heirs(&self, list: &[Generation]) {
         for one in list.iter().filter(|one| one.is_draining()) {
             let told = self.heirs.get(&one.number);
@@ -203,7 +203,7 @@ impl Play {
         assert!(next.is_none_or(|next| next > self.machine.now), "the supervisor would spin: {list:?}");
     }
 
-    /// The service ends: everybody was told, nothing is left.
+    /// The service ends: every generation was told, none is left.
     fn end(mut self) {
         let actions = self.machine.handle(Input::Stop);
         self.note(&actions);
