@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::heir::{Heir, Offer};
-use super::message::{Room, ToGiver, VERSION, pack};
-use super::welcome::{Reach, Welcome};
+use super::message::{Room, ToGiver, pack};
+use super::welcome::{Reach, VERSION, Welcome};
 use crate::config::Config;
 use crate::control::channel::{Channel, ChannelError};
 use crate::control::link::Link;

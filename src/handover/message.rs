@@ -18,10 +18,6 @@ use super::welcome::Welcome;
 use crate::control::channel::MOST_DESCRIPTORS;
 use crate::control::payload::{self, Payload};
 
-/// The version of these messages, part of [`Welcome`]. The workers may come from different packages: no connection
-/// moves between different versions. An addition without a change of the version must have a default.
-pub const VERSION: u32 = 1;
-
 /// From the taker to the giver.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

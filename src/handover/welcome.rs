@@ -2,9 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::message::VERSION;
 use crate::config::Config;
 use crate::control::message::Held;
+
+/// The version of the messages between workers, part of [`Welcome`]. The workers may come from different packages: no connection
+/// moves between different versions. An addition without a change of the version must have a default.
+pub const VERSION: u32 = 1;
 
 /// What a generation has, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

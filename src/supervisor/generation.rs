@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::moment;
 use super::process::Program;
-use super::upgrade::moment;
 use crate::control::message::{Finished, Held, Pong, Ready};
 use crate::control::tally::Inside;
 

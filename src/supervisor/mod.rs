@@ -5,10 +5,12 @@
 
 pub mod backoff;
 pub mod clients;
+pub mod descriptors;
 pub mod generation;
 pub mod generations;
 pub mod last_memory;
 pub mod listeners;
+pub mod moment;
 pub mod place;
 pub mod process;
 pub mod recalls;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::generation::{Generation, Purpose, State};
 use super::last_memory::LastMemory;
-use super::upgrade::moment;
+use super::moment;
 use crate::control::payload::Payload;
 
 /// The generations that wait for an answer.

@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::serving::Order;
+use super::order::{self, Order};
 use crate::handover::parcel::Parcel;
 use crate::observe::metrics::{Counters, Totals};
 
@@ -34,7 +34,7 @@ impl Arrivals {
         }
         let mut answers = Vec::new();
         for (thread, share) in self.threads.iter().zip(shares) {
-            answers.push(order(thread, |done| Order::Arrive(share, done)).await);
+            answers.push(order::give(thread, |done| Order::Arrive(share, done)).await);
         }
         for answer in answers {
             let _ = answer.await; // a thread that ended closes its share
@@ -46,7 +46,7 @@ impl Arrivals {
         self.links.fetch_sub(1, Ordering::Relaxed);
         for thread in &self.threads {
             // a thread that waited for this checks again
-            drop(order(thread, Order::Answer).await);
+            drop(order::give(thread, Order::Answer).await);
         }
     }
 }
@@ -66,18 +66,7 @@ impl Herald {
     /// The heir's welcome has come: connections go to it from now on.
     pub(super) async fn welcomed(&self) {
         for thread in &self.threads {
-            drop(order(thread, Order::Welcomed).await); // a thread that has finished has none left to give
+            drop(order::give(thread, Order::Welcomed).await); // a thread that has finished has none left to give
         }
     }
-}
-
-/// Gives a thread an order; the answer is an error when the thread has ended.
-pub(super) async fn order(
-    thread: &mpsc::Sender<Order>,
-    order: impl FnOnce(oneshot::Sender<()>) -> Order,
-) -> oneshot::Receiver<()> {
-    let (done, answer) = oneshot::channel();
-    // a thread that has finished drops the order with its sender, which the receiver sees
-    let _ = thread.send(order(done)).await;
-    answer
 }

@@ -11,6 +11,7 @@ pub mod lifecycle;
 pub mod link;
 pub mod memory;
 pub mod moving;
+mod order;
 mod serving;
 pub mod snapshot;
 pub mod sockets;

@@ -12,10 +12,9 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::arrivals;
+use super::order::{self, Order};
 use crate::control::tally::Tally;
-use crate::drain::{Draining, Stage};
-use crate::handover::heir::Heir;
+use crate::drain::Stage;
 use crate::handover::parcel::Parcel;
 use crate::listener::{self, Acceptor, Kind, Limits};
 use crate::observe::journal::Journal;
@@ -45,28 +44,6 @@ pub(super) struct Serving {
     pub(super) handle: Option<JoinHandle<()>>,
     /// Dropped by the thread when it has finished.
     pub(super) finished: Option<oneshot::Receiver<()>>,
-}
-
-/// The orders for a serving thread. Each answers through its sender when it is done.
-pub(super) enum Order {
-    /// Accept on these sockets, each with the index of its listener.
-    Serve(Vec<(Index, OwnedFd)>, oneshot::Sender<()>),
-    /// Accept nothing for now.
-    Park(oneshot::Sender<()>),
-    /// Accept again.
-    Resume(oneshot::Sender<()>),
-    /// Accept nothing any more and let go of what is open.
-    Drain(Draining, oneshot::Sender<()>),
-    /// Connections go to this heir, once the thread drains and the heir's welcome has come.
-    Bequeath(Heir, oneshot::Sender<()>),
-    /// The heir's welcome has come.
-    Welcomed(oneshot::Sender<()>),
-    /// Serve these connections of another generation.
-    Arrive(Vec<Parcel>, oneshot::Sender<()>),
-    /// Answer.
-    Answer(oneshot::Sender<()>),
-    /// Run a closure on the thread.
-    Look(Box<dyn FnOnce(&Thread) + Send>),
 }
 
 /// Reports that a thread has finished when it is dropped: at its end, and also by a panic.
@@ -111,7 +88,7 @@ impl Serving {
 
     /// Gives it an order; the answer is an error when the thread has ended.
     pub(super) async fn order(&self, order: impl FnOnce(oneshot::Sender<()>) -> Order) -> oneshot::Receiver<()> {
-        arrivals::order(&self.orders, order).await
+        order::give(&self.orders, order).await
     }
 }
 

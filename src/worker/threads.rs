@@ -12,7 +12,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::arrivals::{Arrivals, Herald};
-use super::serving::{Order, Serving, Shared};
+use super::order::Order;
+use super::serving::{Serving, Shared};
 use crate::config::Config;
 use crate::control::tally::Tally;
 use crate::drain::{Draining, Stage};

@@ -2,6 +2,7 @@
 //!
 //! The layers of ARCHITECTURE.md hold: a module uses lower layers and its own children, never sideways or up.
 
+mod circles;
 mod english;
 mod source;
 

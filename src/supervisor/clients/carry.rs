@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Client, Clients, OpenError, lock};
 use crate::control::channel::Channel;
+use crate::supervisor::descriptors::{Carrier, Inherited};
+use crate::supervisor::moment;
 use crate::supervisor::place::Place;
-use crate::supervisor::upgrade::descriptors::{Carrier, Inherited};
-use crate::supervisor::upgrade::moment;
 
 /// [`Clients`], with numbers in the place of descriptors.
 #[derive(Debug, Serialize, Deserialize)]

@@ -24,7 +24,7 @@ pub use self::input::{Action, Caller, Input, Notice, Recipe};
 use self::reload::{Asked, Run};
 use super::backoff::Backoff;
 use super::generation::{Generation, Purpose, State};
-use super::upgrade::moment;
+use super::moment;
 use crate::control::message::{BindAddress, Held, Ready, Serves, ToSupervisor, ToWorker};
 use crate::control::request::Verdict;
 use crate::control::tally::Inside;

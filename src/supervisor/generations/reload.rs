@@ -13,7 +13,7 @@ use crate::control::message::{Serves, ToWorker};
 use crate::control::request::{Conditions, Verdict};
 use crate::observe::event::Event;
 use crate::supervisor::generation::{Generation, Purpose, State};
-use crate::supervisor::upgrade::moment;
+use crate::supervisor::moment;
 
 /// The callers that share a reload.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{Listener, Listeners};
 use crate::control::message::Held;
 use crate::observe::event::Event;
+use crate::supervisor::descriptors::{Carrier, Inherited};
 use crate::supervisor::place::Place;
-use crate::supervisor::upgrade::descriptors::{Carrier, Inherited};
 
 /// [`Listeners`], with numbers in the place of descriptors.
 #[derive(Debug, Serialize, Deserialize)]

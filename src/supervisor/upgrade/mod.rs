@@ -4,8 +4,6 @@
 //! The program is always the one that a worker has just proved good. [`rehearsal`] first lets it try to read the
 //! [`state`]; [`replace`] is the step itself. A failure on the way changes nothing: the old program continues.
 
-pub mod descriptors;
-pub mod moment;
 pub mod rehearsal;
 mod replace;
 pub mod state;

@@ -7,7 +7,6 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
-use super::descriptors::{Carrier, Inherited};
 use super::rehearsal::{Rehearsal, Unable};
 use super::state::{CarriedRecords, Knowledge, State, VERSION};
 use super::{Step, TAKE_OVER, Upgrade, arguments};
@@ -15,6 +14,7 @@ use crate::control::payload::Payload;
 use crate::observe::event::Event;
 use crate::observe::journal::Left;
 use crate::supervisor::clients::Clients;
+use crate::supervisor::descriptors::{Carrier, Inherited};
 use crate::supervisor::generations::{Generations, Input, Phase};
 use crate::supervisor::last_memory::LastMemory;
 use crate::supervisor::listeners::Listeners;

@@ -12,9 +12,9 @@ use super::{Proven, Worker, Workers};
 use crate::control::channel::Channel;
 use crate::control::payload::Payload;
 use crate::control::tally::Reading;
+use crate::supervisor::descriptors::{Carrier, Inherited};
 use crate::supervisor::generations::Input;
 use crate::supervisor::process::{Image, Process};
-use crate::supervisor::upgrade::descriptors::{Carrier, Inherited};
 
 /// [`Workers`], with numbers in the place of descriptors.
 #[derive(Debug, Serialize, Deserialize)]
