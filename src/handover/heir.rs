@@ -38,7 +38,7 @@ pub enum Returned {
 }
 
 impl Heir {
-    /// An heir that takes what is put into `reach`, and the receiver from which its giver takes the offers: two
+    /// An heir that takes what is put into `reach`, and the receiver from which its sender takes the offers: two
     /// batches at most, so that no offer waits for long.
     #[must_use]
     pub(super) fn new(reach: Arc<OnceLock<Reach>>) -> (Self, mpsc::Receiver<Offer>) {

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! heir        Welcome
-//! giver               Batch + descriptors      as long as there are connections
+//! sender               Batch + descriptors      as long as there are connections
 //! heir        Taken                            of each batch, before it does anything with it
 //! ```
-//! The giver closes the link when it has no more connections.
+//! The sender closes the link when it has no more connections.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,18 +18,18 @@ use super::welcome::Welcome;
 use crate::control::channel::MOST_DESCRIPTORS;
 use crate::control::payload::{self, Payload};
 
-/// From the taker to the giver.
+/// From the receiver to the sender.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ToGiver {
+pub enum ToSender {
     /// The first message.
     Welcome(Welcome),
-    /// The taker owns the connections of this batch from now on.
+    /// The receiver owns the connections of this batch from now on.
     Taken {
         /// [`Batch::number`].
         number: u64,
     },
-    /// The last message: a batch could not be received whole; it and all that follow are not taken. A giver that does
+    /// The last message: a batch could not be received whole; it and all that follow are not taken. A sender that does
     /// not know this message takes it for the end of the link.
     Refused {
         /// In words.

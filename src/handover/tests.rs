@@ -7,11 +7,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use proptest::prelude::*;
 
-use super::giver::{GiveError, Giver};
 use super::heir::{Heir, Returned};
-use super::message::{Batch, ToGiver, unpack};
+use super::message::{Batch, ToSender, unpack};
 use super::parcel::{ClientFacts, Course, Load, Parcel, PrivateParcel, Story, Try, TunnelParcel};
-use super::taker::Taker;
+use super::receiver::Receiver;
+use super::sender::{SendError, Sender};
 use super::welcome::Welcome;
 use crate::config::Config;
 use crate::control::channel::Channel;
@@ -63,13 +63,13 @@ fn run<F: Future>(test: F) -> F::Output {
 }
 
 /// Both ends of a link.
-async fn linked() -> (Giver, Heir, Taker) {
+async fn linked() -> (Sender, Heir, Receiver) {
     let (here, there) = Channel::pair().expect("pair");
     let (config, welcome) = (config(), Welcome::new(&config(), &[]));
-    let taker = Taker::open(there, &welcome).expect("taker");
-    let (giver, heir) = Giver::open(here).expect("giver");
-    giver.hear(&config, &welcome).await.expect("welcome");
-    (giver, heir, taker)
+    let receiver = Receiver::open(there, &welcome).expect("receiver");
+    let (sender, heir) = Sender::open(here).expect("sender");
+    sender.hear(&config, &welcome).await.expect("welcome");
+    (sender, heir, receiver)
 }
 
 /// What was written into the client's end comes out of the socket of the parcel.
@@ -83,11 +83,11 @@ fn holds(parcel: &Parcel, client: &mut UnixStream) -> bool {
 #[test]
 fn an_idle_connection_arrives_with_what_was_read_ahead() {
     run(async {
-        let (giver, heir, taker) = linked().await;
-        let giving = tokio::task::spawn_local(giver.run());
+        let (sender, heir, receiver) = linked().await;
+        let giving = tokio::task::spawn_local(sender.run());
         let (parcel, mut client) = idle(3, b"GET / HT");
         let place = heir.place().await.expect("a place");
-        let (given, taken) = tokio::join!(place.give(parcel), taker.next());
+        let (given, taken) = tokio::join!(place.give(parcel), receiver.next());
         given.expect("given");
         let [parcel] = &taken.expect("taken").expect("some")[..] else { panic!("one parcel") };
         assert_eq!(parcel.client, facts(3));
@@ -96,21 +96,21 @@ fn an_idle_connection_arrives_with_what_was_read_ahead() {
         drop(heir);
         let report = giving.await.expect("no panic");
         assert!(report.moved == 1 && report.returned == 0 && report.broken.is_none(), "{report:?}");
-        assert!(taker.next().await.expect("the end").is_none());
+        assert!(receiver.next().await.expect("the end").is_none());
     });
 }
 
 #[test]
 fn private_connections_arrive_with_the_client_connection_that_they_belong_to() {
     run(async {
-        let (giver, heir, taker) = linked().await;
-        tokio::task::spawn_local(giver.run());
+        let (sender, heir, receiver) = linked().await;
+        tokio::task::spawn_local(sender.run());
         let (mut parcel, _client) = idle(1, b"GET");
         let (server, mut there) = UnixStream::pair().expect("a pair");
         let private = PrivateParcel { socket: server.into(), pool: "farm".to_owned(), server: "a:80".to_owned() };
         parcel.load = Load::Idle { ahead: BytesMut::from("GET"), private: vec![private] };
         let place = heir.place().await.expect("a place");
-        let (given, taken) = tokio::join!(place.give(parcel), taker.next());
+        let (given, taken) = tokio::join!(place.give(parcel), receiver.next());
         given.expect("given");
         let load = taken.expect("taken").expect("some").pop().map(|parcel| parcel.load);
         let Some(Load::Idle { ahead, private }) = load else { panic!("an idle connection") };
@@ -125,8 +125,8 @@ fn private_connections_arrive_with_the_client_connection_that_they_belong_to() {
 #[test]
 fn a_tunnel_arrives_whole() {
     run(async {
-        let (giver, heir, taker) = linked().await;
-        tokio::task::spawn_local(giver.run());
+        let (sender, heir, receiver) = linked().await;
+        tokio::task::spawn_local(sender.run());
         let (mut parcel, _client) = idle(1, b"");
         let (server, _there) = UnixStream::pair().expect("a pair");
         let up = || Course { pending: BytesMut::from(&b"up"[..]), ended: true, finished: false, bytes: 1 << 40 };
@@ -134,7 +134,7 @@ fn a_tunnel_arrives_whole() {
         let tunnel = TunnelParcel { server: server.into(), story: story(), up: up(), down: down() };
         parcel.load = Load::Tunnel(Box::new(tunnel));
         let place = heir.place().await.expect("a place");
-        let (given, taken) = tokio::join!(place.give(parcel), taker.next());
+        let (given, taken) = tokio::join!(place.give(parcel), receiver.next());
         given.expect("given");
         let Some(Load::Tunnel(tunnel)) = taken.expect("taken").expect("some").pop().map(|parcel| parcel.load) else {
             panic!("a tunnel")
@@ -146,8 +146,8 @@ fn a_tunnel_arrives_whole() {
 #[test]
 fn a_thousand_connections_go_in_few_packets_and_in_order() {
     run(async {
-        let (giver, heir, taker) = linked().await;
-        tokio::task::spawn_local(giver.run());
+        let (sender, heir, receiver) = linked().await;
+        tokio::task::spawn_local(sender.run());
         for number in 0..1000 {
             let heir = heir.clone();
             tokio::task::spawn_local(async move {
@@ -157,7 +157,7 @@ fn a_thousand_connections_go_in_few_packets_and_in_order() {
         }
         let mut batches = Vec::new();
         while batches.iter().map(Vec::len).sum::<usize>() < 1000 {
-            batches.push(taker.next().await.expect("taken").expect("some"));
+            batches.push(receiver.next().await.expect("taken").expect("some"));
         }
         assert!(batches.len() < 20, "{}", batches.len());
         let numbers: Vec<_> = batches.iter().flatten().map(|parcel| parcel.client.exchanges).collect();
@@ -171,9 +171,9 @@ fn another_version_moves_nothing() {
         let (here, there) = Channel::pair().expect("pair");
         let mut welcome = Welcome::new(&config(), &[]);
         welcome.version += 1;
-        let _taker = Taker::open(there, &welcome).expect("taker");
-        let (giver, heir) = Giver::open(here).expect("giver");
-        assert!(matches!(giver.hear(&config(), &welcome).await, Err(GiveError::Foreign(2))));
+        let _taker = Receiver::open(there, &welcome).expect("receiver");
+        let (sender, heir) = Sender::open(here).expect("sender");
+        assert!(matches!(sender.hear(&config(), &welcome).await, Err(SendError::Foreign(2))));
         assert!(heir.reach().is_none());
     });
 }
@@ -182,14 +182,14 @@ fn another_version_moves_nothing() {
 fn a_taker_that_is_slow_to_say_what_it_takes_is_waited_for() {
     run(async {
         let (here, there) = Channel::pair().expect("pair");
-        let (giver, heir) = Giver::open(here).expect("giver");
-        let giver = tokio::task::spawn_local(async move {
-            giver.hear(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
+        let (sender, heir) = Sender::open(here).expect("sender");
+        let sender = tokio::task::spawn_local(async move {
+            sender.hear(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
         });
         tokio::time::sleep(Duration::from_millis(1500)).await; // a second was once too long
         assert!(heir.reach().is_none() && !heir.is_gone(), "nothing is known of it yet");
-        let _taker = Taker::open(there, &Welcome::new(&config(), &[])).expect("taker");
-        giver.await.expect("no panic");
+        let _taker = Receiver::open(there, &Welcome::new(&config(), &[])).expect("receiver");
+        sender.await.expect("no panic");
         assert!(heir.reach().is_some());
     });
 }
@@ -198,15 +198,15 @@ fn a_taker_that_is_slow_to_say_what_it_takes_is_waited_for() {
 fn a_batch_of_another_shape_is_not_taken_and_stays_with_the_giver() {
     run(async {
         let (here, there) = Channel::pair().expect("pair");
-        let taker = Taker::open(there, &Welcome::default()).expect("taker");
+        let receiver = Receiver::open(there, &Welcome::default()).expect("receiver");
         let (one, _other) = UnixStream::pair().expect("a pair");
         let mut json = serde_json::json!({"number": 0, "connections": [
             {"client": facts(1), "load": {"idle": {"ahead": 0}}}, {"client": facts(2), "load": {"idle": {"ahead": 0}}}]});
         here.send(&json, &[std::os::fd::AsFd::as_fd(&one)]).expect("send");
-        assert!(taker.next().await.is_err(), "a descriptor too few");
+        assert!(receiver.next().await.is_err(), "a descriptor too few");
         json["connections"][1]["load"]["idle"]["ahead"] = 5.into();
         here.send(&json, &[std::os::fd::AsFd::as_fd(&one)]).expect("send");
-        assert!(taker.next().await.is_err(), "no bytes");
+        assert!(receiver.next().await.is_err(), "no bytes");
     });
 }
 
@@ -214,13 +214,13 @@ fn a_batch_of_another_shape_is_not_taken_and_stays_with_the_giver() {
 #[derive(Clone, Copy, Debug)]
 enum Death {
     Nobody,
-    /// The taker dies when it has taken so many batches, and one more has been received but not acknowledged.
-    Taker {
+    /// The receiver dies when it has taken so many batches, and one more has been received but not acknowledged.
+    Receiver {
         after: usize,
         unread: bool,
     },
-    /// The giver dies when so many batches were taken.
-    Giver {
+    /// The sender dies when so many batches were taken.
+    Sender {
         after: usize,
     },
 }
@@ -228,15 +228,15 @@ enum Death {
 fn death() -> impl Strategy<Value = Death> {
     prop_oneof![
         Just(Death::Nobody),
-        (0..4_usize, any::<bool>()).prop_map(|(after, unread)| Death::Taker { after, unread }),
-        (0..4_usize).prop_map(|after| Death::Giver { after }),
+        (0..4_usize, any::<bool>()).prop_map(|(after, unread)| Death::Receiver { after, unread }),
+        (0..4_usize).prop_map(|after| Death::Sender { after }),
     ]
 }
 
 /// Offers `count` connections and lets one side die. Gives which connections each side has in the end.
 async fn hand_over(count: u32, ahead: usize, death: Death) -> (Vec<u32>, Vec<u32>, Vec<UnixStream>) {
-    let (giver, heir, taker) = linked().await;
-    let giving = tokio::task::spawn_local(giver.run());
+    let (sender, heir, receiver) = linked().await;
+    let giving = tokio::task::spawn_local(sender.run());
     let (mut offers, mut clients) = (Vec::new(), Vec::new());
     for number in 0..count {
         let (parcel, client) = idle(number, &vec![b'a'; ahead]);
@@ -254,17 +254,17 @@ async fn hand_over(count: u32, ahead: usize, death: Death) -> (Vec<u32>, Vec<u32
     drop(heir);
     let mut taken: Vec<u32> = Vec::new();
     let mut batches = 0;
-    let mut taker = Some(taker);
-    while let Some(link) = &taker {
+    let mut receiver = Some(receiver);
+    while let Some(link) = &receiver {
         match death {
-            Death::Taker { after, unread } if batches >= after => {
+            Death::Receiver { after, unread } if batches >= after => {
                 if unread {
                     tokio::task::yield_now().await; // batches are on their way
                 }
-                taker = None;
+                receiver = None;
                 continue;
             }
-            Death::Giver { after } if batches >= after => giving.abort(),
+            Death::Sender { after } if batches >= after => giving.abort(),
             _ => {}
         }
         match link.next().await.expect("in order") {
@@ -293,13 +293,13 @@ proptest! {
         kept.sort_unstable();
         match death {
             Death::Nobody => prop_assert!(taken.iter().copied().eq(0..count)),
-            Death::Taker { .. } => {
-                // what the taker had acknowledged died with it; all else is with the giver, and nothing with both
+            Death::Receiver { .. } => {
+                // what the receiver had acknowledged died with it; all else is with the sender, and nothing with both
                 let mut all = [&kept[..], &taken[..]].concat();
                 all.sort_unstable();
                 prop_assert!(all.iter().copied().eq(0..count), "{} kept and {} taken", kept.len(), taken.len());
             }
-            Death::Giver { .. } => {
+            Death::Sender { .. } => {
                 prop_assert!(taken.windows(2).all(|pair| pair[0] < pair[1]), "nothing twice");
                 prop_assert!(kept.iter().all(|number| !taken.contains(number)), "nothing with both");
             }
@@ -307,15 +307,15 @@ proptest! {
     }
 }
 
-/// Offers `count` connections to a taker that acknowledges batches by these numbers above the right ones, and keeps
+/// Offers `count` connections to a receiver that acknowledges batches by these numbers above the right ones, and keeps
 /// whatever came. Gives which connections each side has in the end.
 async fn hand_over_to_a_confused_one(count: u32, above: &[u64]) -> (Vec<u32>, Vec<u32>) {
     let (here, there) = Channel::pair().expect("pair");
-    let (giver, heir) = Giver::open(here).expect("giver");
+    let (sender, heir) = Sender::open(here).expect("sender");
     let link = Link::new(there).expect("link");
-    link.say(&ToGiver::Welcome(Welcome::new(&config(), &[])), &[]).expect("said");
-    giver.hear(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
-    let giving = tokio::task::spawn_local(giver.run());
+    link.say(&ToSender::Welcome(Welcome::new(&config(), &[])), &[]).expect("said");
+    sender.hear(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
+    let giving = tokio::task::spawn_local(sender.run());
     let (mut offers, mut clients) = (Vec::new(), Vec::new());
     for number in 0..count {
         let (parcel, client) = idle(number, b"");
@@ -337,8 +337,8 @@ async fn hand_over_to_a_confused_one(count: u32, above: &[u64]) -> (Vec<u32>, Ve
         let number = batch.number + above;
         let parcels = unpack(batch, descriptors).expect("whole");
         taken.extend(parcels.iter().map(|parcel| parcel.client.exchanges));
-        // the giver may have ended already
-        let _ = link.say(&ToGiver::Taken { number }, &[]);
+        // the sender may have ended already
+        let _ = link.say(&ToSender::Taken { number }, &[]);
     }
     drop(link);
     let report = giving.await.expect("no panic");
@@ -351,7 +351,7 @@ async fn hand_over_to_a_confused_one(count: u32, above: &[u64]) -> (Vec<u32>, Ve
 }
 
 /// Those that found no place were never on their way.
-fn not_offered(kept: &[u32], report: &super::giver::Report) -> u64 {
+fn not_offered(kept: &[u32], report: &super::sender::Report) -> u64 {
     kept.len() as u64 - report.returned
 }
 
@@ -371,31 +371,31 @@ proptest! {
 fn a_taker_that_cannot_receive_a_batch_says_so_and_the_giver_keeps_it() {
     run(async {
         let (here, there) = Channel::pair().expect("pair");
-        let (giver, heir) = Giver::open(here).expect("giver");
+        let (sender, heir) = Sender::open(here).expect("sender");
         let link = Link::new(there).expect("link");
-        link.say(&ToGiver::Welcome(Welcome::new(&config(), &[])), &[]).expect("said");
-        giver.hear(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
-        let giving = tokio::task::spawn_local(giver.run());
+        link.say(&ToSender::Welcome(Welcome::new(&config(), &[])), &[]).expect("said");
+        sender.hear(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
+        let giving = tokio::task::spawn_local(sender.run());
         let place = heir.place().await.expect("a place");
         let offered = tokio::task::spawn_local(place.give(idle(1, b"").0));
         assert!(link.hear::<Batch>().await.expect("heard").is_some());
-        link.say(&ToGiver::Refused { why: "too many open files".to_owned() }, &[]).expect("said");
+        link.say(&ToSender::Refused { why: "too many open files".to_owned() }, &[]).expect("said");
         drop((link, heir));
         assert!(matches!(offered.await.expect("no panic"), Err(Returned::Whole(_))));
         let report = giving.await.expect("no panic");
         assert_eq!(report.returned, 1);
-        assert!(matches!(report.broken, Some(GiveError::Refused(_))), "{report:?}");
+        assert!(matches!(report.broken, Some(SendError::Refused(_))), "{report:?}");
     });
 }
 
 #[test]
 fn descriptors_that_moved_are_closed_here() {
     run(async {
-        let (giver, heir, taker) = linked().await;
-        tokio::task::spawn_local(giver.run());
+        let (sender, heir, receiver) = linked().await;
+        tokio::task::spawn_local(sender.run());
         let (parcel, mut client) = idle(1, b"");
         let place = heir.place().await.expect("a place");
-        let (given, taken) = tokio::join!(place.give(parcel), taker.next());
+        let (given, taken) = tokio::join!(place.give(parcel), receiver.next());
         given.expect("given");
         drop(taken);
         assert_eq!(client.read(&mut [0; 1]).expect("the end"), 0, "nobody has it any more");

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::control::channel::Channel;
-use crate::handover::giver::{GiveError, Giver, Report};
-use crate::handover::taker::{TakeError, Taker};
+use crate::handover::receiver::{ReceiveError, Receiver};
+use crate::handover::sender::{Report, SendError, Sender};
 use crate::handover::welcome::Welcome;
 use crate::observe::WithCauses;
 use crate::observe::event::Event;
@@ -37,8 +37,8 @@ impl Moving {
     /// when every thread knows; the welcome of the other generation comes later.
     pub async fn give(&self, to: u64, link: OwnedFd, threads: &Threads) {
         let told = self.begin();
-        let opened = Channel::from_socket(link).map_err(GiveError::Link).and_then(Giver::open);
-        let (giver, heir) = match opened {
+        let opened = Channel::from_socket(link).map_err(SendError::Link).and_then(Sender::open);
+        let (sender, heir) = match opened {
             Ok(opened) => opened,
             Err(fault) => return told.broken(to, 0, &fault),
         };
@@ -47,16 +47,16 @@ impl Moving {
         let (welcome, tally) = (self.welcome.clone(), threads.tally().clone());
         let (plan, herald) = (threads.plan().clone(), threads.herald());
         tokio::task::spawn_local(async move {
-            match giver.hear(&plan.config, &welcome).await {
+            match sender.hear(&plan.config, &welcome).await {
                 Ok(reach) => {
                     let staying = reach.staying().filter(|listener| herald.open_on(*listener) > 0);
                     staying.for_each(|listener| told.stays(to, listener, &plan));
                 }
-                Err(_) if giver.is_forgotten() => return, // there is a newer one
+                Err(_) if sender.is_forgotten() => return, // there is a newer one
                 Err(fault) => return told.broken(to, 0, &fault),
             }
             herald.welcomed().await;
-            let Report { returned, lost, broken, .. } = giver.counting(tally).run().await;
+            let Report { returned, lost, broken, .. } = sender.counting(tally).run().await;
             if let Some(fault) = broken {
                 told.broken_with(to, returned, lost, &fault);
             }
@@ -140,26 +140,26 @@ impl Told {
         self.journal.event(Event::ConnectionsStay { generation: self.generation, to, listener });
     }
 
-    fn broken(&self, to: u64, returned: u64, fault: &GiveError) {
+    fn broken(&self, to: u64, returned: u64, fault: &SendError) {
         self.broken_with(to, returned, 0, fault);
     }
 
-    fn broken_with(&self, to: u64, returned: u64, lost: u64, fault: &GiveError) {
+    fn broken_with(&self, to: u64, returned: u64, lost: u64, fault: &SendError) {
         let mut why = WithCauses(fault).to_string();
         if lost > 0 {
             why.push_str(&format!("; {lost} that it may have taken were closed here"));
         }
         self.journal.event(Event::MoveBroken { generation: self.generation, to, returned, why });
-        if !matches!(fault, GiveError::Foreign(_)) {
+        if !matches!(fault, SendError::Foreign(_)) {
             self.breaks.again(self.link);
         }
     }
 }
 
-async fn take_all(link: OwnedFd, welcome: &Welcome, arrivals: &Arrivals) -> Result<(), TakeError> {
-    let channel = Channel::from_socket(link).map_err(TakeError::Link)?;
-    let taker = Taker::open(channel, welcome)?;
-    while let Some(parcels) = taker.next().await? {
+async fn take_all(link: OwnedFd, welcome: &Welcome, arrivals: &Arrivals) -> Result<(), ReceiveError> {
+    let channel = Channel::from_socket(link).map_err(ReceiveError::Link)?;
+    let receiver = Receiver::open(channel, welcome)?;
+    while let Some(parcels) = receiver.next().await? {
         arrivals.give(parcels).await;
     }
     Ok(())

@@ -4,22 +4,22 @@ use super::Fixture;
 use super::support::{Fixture as Thread, LONG, get, run};
 use crate::control::channel::Channel;
 use crate::control::message::Held;
-use crate::handover::giver::Giver;
 use crate::handover::heir::Heir;
-use crate::handover::taker::Taker;
+use crate::handover::receiver::Receiver;
+use crate::handover::sender::Sender;
 use crate::handover::welcome::Welcome;
 use crate::listener::arrive::arrive_on;
 use crate::listener::connection::{End, Kind};
 use crate::listener::tests::support::Answers;
 
 /// A way from one thread to another one that has the listener, or has not.
-async fn link(from: &Thread, to_has_it: bool) -> (Heir, Taker) {
+async fn link(from: &Thread, to_has_it: bool) -> (Heir, Receiver) {
     let (here, there) = Channel::pair().expect("pair");
     let config = &from.thread.plan.config;
     let held = [Held { listener: "http".to_owned(), bound: None }];
     let own = Welcome::new(config, &held);
-    let taker = Taker::open(there, &Welcome::new(config, if to_has_it { &held } else { &[] })).expect("taker");
-    let (giver, heir) = Giver::open(here).expect("giver");
+    let taker = Receiver::open(there, &Welcome::new(config, if to_has_it { &held } else { &[] })).expect("taker");
+    let (giver, heir) = Sender::open(here).expect("giver");
     giver.hear(config, &own).await.expect("welcome");
     tokio::task::spawn_local(giver.run());
     from.thread.set_heir(heir.clone());
@@ -27,7 +27,7 @@ async fn link(from: &Thread, to_has_it: bool) -> (Heir, Taker) {
 }
 
 /// Drains one thread into the other; returns when so many connections have arrived.
-async fn drain_into(from: &Thread, to: &Thread, taker: &Taker, count: usize) {
+async fn drain_into(from: &Thread, to: &Thread, taker: &Receiver, count: usize) {
     from.thread.clients.leave_all();
     from.drain(LONG);
     let mut arrived = 0;

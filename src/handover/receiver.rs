@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::message::{Batch, BatchError, ToGiver, unpack};
+use super::message::{Batch, BatchError, ToSender, unpack};
 use super::parcel::Parcel;
 use super::welcome::Welcome;
 use crate::control::channel::{Channel, ChannelError};
@@ -12,13 +12,13 @@ use crate::observe::WithCauses;
 
 /// The receiving end of a link.
 #[derive(Debug)]
-pub struct Taker {
+pub struct Receiver {
     link: Link,
 }
 
-/// Why no more connections come. Unacknowledged ones stay with the giver.
+/// Why no more connections come. Unacknowledged ones stay with the sender.
 #[derive(Debug, thiserror::Error)]
-pub enum TakeError {
+pub enum ReceiveError {
     /// The link cannot be used.
     #[error("the link cannot be watched")]
     Link(#[source] io::Error),
@@ -30,14 +30,14 @@ pub enum TakeError {
     Batch(#[from] BatchError),
 }
 
-impl Taker {
+impl Receiver {
     /// Sends what this generation takes.
     ///
     /// # Errors
     /// When the link cannot be used.
-    pub fn open(channel: Channel, welcome: &Welcome) -> Result<Self, TakeError> {
-        let link = Link::new(channel).map_err(TakeError::Link)?;
-        match link.say(&ToGiver::Welcome(welcome.clone()), &[]) {
+    pub fn open(channel: Channel, welcome: &Welcome) -> Result<Self, ReceiveError> {
+        let link = Link::new(channel).map_err(ReceiveError::Link)?;
+        match link.say(&ToSender::Welcome(welcome.clone()), &[]) {
             Ok(()) => Ok(Self { link }),
             // and has nothing left to give: it would have waited for this message
             Err(ChannelError::Send(fault)) if is_gone(&fault) => Ok(Self { link }),
@@ -45,11 +45,11 @@ impl Taker {
         }
     }
 
-    /// The next connections, which belong to this process from now on; none when the giver has no more.
+    /// The next connections, which belong to this process from now on; none when the sender has no more.
     ///
     /// # Errors
     /// When the link cannot be used any more.
-    pub async fn next(&self) -> Result<Option<Vec<Parcel>>, TakeError> {
+    pub async fn next(&self) -> Result<Option<Vec<Parcel>>, ReceiveError> {
         let batch = match self.link.hear::<Batch>().await {
             Ok(batch) => batch,
             Err(fault) => return Err(self.refuse(fault.into())),
@@ -57,21 +57,21 @@ impl Taker {
         let Some((batch, descriptors)) = batch else { return Ok(None) };
         let number = batch.number;
         let parcels = unpack(batch, descriptors).map_err(|fault| self.refuse(fault.into()))?;
-        match self.link.send(&ToGiver::Taken { number }, &[]).await {
+        match self.link.send(&ToSender::Taken { number }, &[]).await {
             Ok(()) => Ok(Some(parcels)),
-            // a giver that closed has left them to this process alone
+            // a sender that closed has left them to this process alone
             Err(ChannelError::Send(fault)) if is_gone(&fault) => Ok(Some(parcels)),
             Err(fault) => Err(fault.into()),
         }
     }
 }
 
-impl Taker {
-    /// Says why no more connections are taken: without it the giver would think that this process ended.
-    fn refuse(&self, fault: TakeError) -> TakeError {
+impl Receiver {
+    /// Says why no more connections are taken: without it the sender would think that this process ended.
+    fn refuse(&self, fault: ReceiveError) -> ReceiveError {
         let why = WithCauses(&fault).to_string();
-        // a giver that does not read sees the end of the link
-        let _ = self.link.say(&ToGiver::Refused { why }, &[]);
+        // a sender that does not read sees the end of the link
+        let _ = self.link.say(&ToSender::Refused { why }, &[]);
         fault
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::heir::{Heir, Offer};
-use super::message::{Room, ToGiver, pack};
+use super::message::{Room, ToSender, pack};
 use super::welcome::{Reach, VERSION, Welcome};
 use crate::config::Config;
 use crate::control::channel::{Channel, ChannelError};
@@ -17,7 +17,7 @@ use crate::control::link::Link;
 use crate::control::tally::Tally;
 
 /// The sending end of a link.
-pub struct Giver {
+pub struct Sender {
     link: Link,
     /// What the other generation takes, once it is known.
     reach: Arc<OnceLock<Reach>>,
@@ -49,12 +49,12 @@ pub struct Report {
     /// How many may be with either side, and were closed here.
     pub lost: u64,
     /// Why the link ended before the connections did.
-    pub broken: Option<GiveError>,
+    pub broken: Option<SendError>,
 }
 
 /// Why no connection moves, or no more of them.
 #[derive(Debug, thiserror::Error)]
-pub enum GiveError {
+pub enum SendError {
     /// The link cannot be used.
     #[error("the link cannot be watched")]
     Link(#[source] std::io::Error),
@@ -81,13 +81,13 @@ pub enum GiveError {
     Batch(#[source] std::io::Error),
 }
 
-impl Giver {
+impl Sender {
     /// The sending end of a link, and the heir at its other end, whose welcome has not come yet.
     ///
     /// # Errors
     /// When the link cannot be used.
-    pub fn open(channel: Channel) -> Result<(Self, Heir), GiveError> {
-        let link = Link::new(channel).map_err(GiveError::Link)?;
+    pub fn open(channel: Channel) -> Result<(Self, Heir), SendError> {
+        let link = Link::new(channel).map_err(SendError::Link)?;
         let reach = Arc::new(OnceLock::new());
         let (heir, offers) = Heir::new(reach.clone());
         Ok((
@@ -117,16 +117,16 @@ impl Giver {
     ///
     /// # Errors
     /// When no connection can move over this link.
-    pub async fn hear(&self, config: &Config, own: &Welcome) -> Result<&Reach, GiveError> {
+    pub async fn hear(&self, config: &Config, own: &Welcome) -> Result<&Reach, SendError> {
         let welcome = match timeout(WELCOME, self.link.hear()).await {
-            Ok(Ok(Some((ToGiver::Welcome(welcome), _)))) => welcome,
-            Ok(Ok(Some(_))) => return Err(GiveError::Confused),
-            Ok(Ok(None)) => return Err(GiveError::Gone),
+            Ok(Ok(Some((ToSender::Welcome(welcome), _)))) => welcome,
+            Ok(Ok(Some(_))) => return Err(SendError::Confused),
+            Ok(Ok(None)) => return Err(SendError::Gone),
             Ok(Err(fault)) => return Err(fault.into()),
-            Err(_) => return Err(GiveError::Silent),
+            Err(_) => return Err(SendError::Silent),
         };
         if welcome.version != VERSION {
-            return Err(GiveError::Foreign(welcome.version));
+            return Err(SendError::Foreign(welcome.version));
         }
         Ok(self.reach.get_or_init(|| own.reach(config, &welcome)))
     }
@@ -182,7 +182,7 @@ impl Giver {
     }
 
     /// A message, or the end. A message that is not understood may have been an acknowledgement.
-    fn heard<D>(&mut self, heard: Result<Option<(ToGiver, D)>, ChannelError>) -> Result<Option<ToGiver>, GiveError> {
+    fn heard<D>(&mut self, heard: Result<Option<(ToSender, D)>, ChannelError>) -> Result<Option<ToSender>, SendError> {
         match heard {
             Ok(heard) => Ok(heard.map(|(word, _)| word)),
             Err(fault) => {
@@ -192,7 +192,7 @@ impl Giver {
         }
     }
 
-    async fn give(&mut self) -> Result<(), GiveError> {
+    async fn give(&mut self) -> Result<(), SendError> {
         loop {
             let has_room = self.sent.len() < MOST_BATCHES;
             if has_room && self.next.is_some() {
@@ -203,14 +203,14 @@ impl Giver {
                 biased;
                 heard = self.link.hear() => match self.heard(heard)? {
                     Some(word) => self.acknowledged(word)?,
-                    None => return Err(GiveError::Gone),
+                    None => return Err(SendError::Gone),
                 },
                 offer = self.offers.recv(), if has_room => match offer {
                     Some(offer) => self.next = Some(offer),
                     None if self.sent.is_empty() => return Ok(()),
                     None => {
                         let heard = self.link.hear().await;
-                        let word = self.heard(heard)?.ok_or(GiveError::Gone)?;
+                        let word = self.heard(heard)?.ok_or(SendError::Gone)?;
                         self.acknowledged(word)?;
                     }
                 },
@@ -219,7 +219,7 @@ impl Giver {
     }
 
     /// Sends one batch of what is offered now.
-    async fn send(&mut self) -> Result<(), GiveError> {
+    async fn send(&mut self) -> Result<(), SendError> {
         let mut room = Room::default();
         let mut offers = Vec::new();
         while let Some(offer) = self.next.take().or_else(|| self.offers.try_recv().ok()) {
@@ -245,24 +245,24 @@ impl Giver {
         }
     }
 
-    async fn send_batch(&self, number: u64, offers: &[Offer]) -> Result<(), GiveError> {
-        let packed = pack(number, offers.iter().map(|offer| &offer.parcel)).map_err(GiveError::Batch)?;
+    async fn send_batch(&self, number: u64, offers: &[Offer]) -> Result<(), SendError> {
+        let packed = pack(number, offers.iter().map(|offer| &offer.parcel)).map_err(SendError::Batch)?;
         self.link.send(&packed.batch, &packed.descriptors()).await?;
         Ok(())
     }
 
-    fn acknowledged(&mut self, word: ToGiver) -> Result<(), GiveError> {
+    fn acknowledged(&mut self, word: ToSender) -> Result<(), SendError> {
         let number = match word {
-            ToGiver::Taken { number } => number,
-            ToGiver::Refused { why } => return Err(GiveError::Refused(why)),
-            ToGiver::Welcome(_) => {
+            ToSender::Taken { number } => number,
+            ToSender::Refused { why } => return Err(SendError::Refused(why)),
+            ToSender::Welcome(_) => {
                 self.confused = true;
-                return Err(GiveError::Confused);
+                return Err(SendError::Confused);
             }
         };
         if self.sent.front().is_none_or(|oldest| oldest.number != number) {
             self.confused = true;
-            return Err(GiveError::Confused);
+            return Err(SendError::Confused);
         }
         let Some(batch) = self.sent.pop_front() else { return Ok(()) };
         self.moved += batch.offers.len() as u64;
