@@ -33,7 +33,7 @@ impl Generations {
     }
 
     /// Notes how much memory the workers use.
-    pub(super) fn weighed(&mut self, weights: &[(u64, u64)]) {
+    pub(super) fn on_memory_used(&mut self, weights: &[(u64, u64)]) {
         for (number, bytes) in weights {
             if let Some(one) = self.get(*number) {
                 one.memory = *bytes;

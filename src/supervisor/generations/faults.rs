@@ -11,33 +11,33 @@ use crate::observe::event::Event;
 use crate::supervisor::generation::{Generation, Purpose, State};
 
 impl Generations {
-    pub(super) fn refused(&mut self, number: u64, refused: Refused) {
+    pub(super) fn on_refused(&mut self, number: u64, refused: Refused) {
         if !self.stands(number, |state| matches!(state, State::Starting { .. })) {
             return;
         }
         self.enter(number, State::Dying { until: Some(self.now + LAST_WORDS) });
         let problems = refused.problems.clone();
-        self.not_started(number, refused, Verdict::Refused { problems }, false);
+        self.on_start_failure(number, refused, Verdict::Refused { problems }, false);
     }
 
     /// A generation that did not come to serve is discarded. One that was told to serve may have accepted
     /// connections.
-    fn not_started(&mut self, number: u64, refused: Refused, verdict: Verdict, was_told_to: bool) {
+    fn on_start_failure(&mut self, number: u64, refused: Refused, verdict: Verdict, was_told_to: bool) {
         let Some(generation) = self.get(number) else { return };
         let (purpose, pid) = (generation.purpose, generation.pid);
         match purpose {
-            Purpose::First => self.give_up(&refused),
-            Purpose::Reload => self.reload_failed(number, refused, verdict),
+            Purpose::First => self.on_first_start_failure(&refused),
+            Purpose::Reload => self.on_reload_failure(number, refused, verdict),
             Purpose::Respawn => {
                 let why = refused.problems.first().map_or("refused", |problem| problem.brief.as_str());
                 let when = if was_told_to { "as it began to serve" } else { "before it served" };
                 let how = format!("{when}: {why}");
-                self.died(number, pid, how);
+                self.on_death(number, pid, how);
             }
         }
     }
 
-    fn give_up(&mut self, refused: &Refused) {
+    fn on_first_start_failure(&mut self, refused: &Refused) {
         let exit = match refused.cause {
             Cause::Config => EXIT_CONFIG,
             Cause::System => 1,
@@ -66,7 +66,7 @@ impl Generations {
         }
     }
 
-    fn reload_failed(&mut self, number: u64, refused: Refused, verdict: Verdict) {
+    fn on_reload_failure(&mut self, number: u64, refused: Refused, verdict: Verdict) {
         let going_on = self.list.iter().rfind(|one| one.accepts() && one.number != number);
         let generation = going_on.map_or(0, |one| one.number);
         self.log(Event::ReloadRefused { generation, problems: texts(&refused.problems) });
@@ -80,7 +80,7 @@ impl Generations {
 
     /// A worker that closed its channel is about to exit, and its exit status says more; if it does not exit, it is
     /// killed.
-    pub(super) fn closed(&mut self, number: u64) {
+    pub(super) fn on_channel_closed(&mut self, number: u64) {
         let late = self.now + LAST_BREATH;
         if let Some(generation) = self.get(number) {
             generation.closed = Some(late);
@@ -88,7 +88,7 @@ impl Generations {
     }
 
     /// The process of a generation exited.
-    pub(super) fn gone(&mut self, number: u64, how: &str) {
+    pub(super) fn on_exit(&mut self, number: u64, how: &str) {
         let Some(index) = self.list.iter().position(|one| one.number == number) else {
             return;
         };
@@ -99,16 +99,16 @@ impl Generations {
                 let Finished { finished, moved, cut, .. } = finished;
                 self.log(Event::Drained { generation: number, finished, moved, cut });
             }
-            (State::Draining { .. }, None) => self.died_unneeded(number, pid, how),
+            (State::Draining { .. }, None) => self.on_unneeded_death(number, pid, how),
             (State::Dying { .. }, None) => {} // said already
-            _ => self.useless(number, how),
+            _ => self.on_loss(number, how),
         }
         self.list.retain(|one| one.number != number);
         self.settle();
     }
 
     /// Ends a worker that misbehaves. It counts as lost at once.
-    pub(super) fn fail(&mut self, number: u64, why: &str, ending: Ending) {
+    pub(super) fn end_misbehaving(&mut self, number: u64, why: &str, ending: Ending) {
         if self.stands(number, |state| matches!(state, State::Dying { .. })) {
             return;
         }
@@ -118,7 +118,7 @@ impl Generations {
             self.actions.push(Action::Kill(number));
             return self.settle();
         }
-        self.useless(number, why);
+        self.on_loss(number, why);
         let until = match ending {
             Ending::Kill => None,
             Ending::Abort => Some(self.now + LAST_WORDS),
@@ -132,7 +132,7 @@ impl Generations {
     }
 
     /// What follows when a generation is lost in its state. The caller moves it out of that state.
-    fn useless(&mut self, number: u64, why: &str) {
+    fn on_loss(&mut self, number: u64, why: &str) {
         let now = self.now;
         let Some(generation) = self.get(number) else { return };
         let (state, pid, since) = (generation.state, generation.pid, generation.since);
@@ -146,20 +146,25 @@ impl Generations {
                     why.push_str(&format!(", with {connections} connections that it had accepted already"));
                 }
                 let refused = Refused { cause: Cause::System, problems: vec![Problem::plain(&why)] };
-                self.not_started(number, refused, Verdict::Failed { why }, matches!(state, State::Entering { .. }));
+                self.on_start_failure(
+                    number,
+                    refused,
+                    Verdict::Failed { why },
+                    matches!(state, State::Entering { .. }),
+                );
             }
-            State::Serving { .. } | State::Resuming { .. } => self.lost(number, why, now - since),
+            State::Serving { .. } | State::Resuming { .. } => self.on_loss_of_serving(number, why, now - since),
             State::Yielding
             | State::Parking { .. }
             | State::Parked
             | State::Withdrawing { .. }
-            | State::Draining { .. } => self.died_unneeded(number, pid, why),
+            | State::Draining { .. } => self.on_unneeded_death(number, pid, why),
             State::Dying { .. } => {}
         }
     }
 
     /// The generation that served is lost: the parked one resumes, or a new one is made.
-    fn lost(&mut self, number: u64, why: &str, served: Duration) {
+    fn on_loss_of_serving(&mut self, number: u64, why: &str, served: Duration) {
         if served >= LONG_LIFE {
             self.backoff.reset();
         }
@@ -167,19 +172,19 @@ impl Generations {
         match self.parked_one() {
             Some(parked) => self.roll_back(number, parked, why, Some(self.inside(number))),
             None => {
-                self.died(number, pid, why.to_owned());
+                self.on_death(number, pid, why.to_owned());
                 self.end_run_of(number, why, "the last good one starts again");
             }
         }
     }
 
-    fn died(&mut self, generation: u64, pid: u32, how: String) {
+    fn on_death(&mut self, generation: u64, pid: u32, how: String) {
         let respawn_in = self.keep_serving();
         let lost = self.inside(generation);
         self.log(Event::WorkerDied { generation, pid, how, lost, respawn_in });
     }
 
-    fn died_unneeded(&mut self, generation: u64, pid: u32, how: &str) {
+    fn on_unneeded_death(&mut self, generation: u64, pid: u32, how: &str) {
         let lost = self.inside(generation);
         self.log(Event::WorkerDied { generation, pid, how: how.to_owned(), lost, respawn_in: None });
     }
@@ -235,7 +240,7 @@ impl Generations {
         let Some(generation) = self.get(number) else { return };
         if generation.closed.is_some_and(|late| late <= now) {
             generation.closed = None;
-            return self.fail(number, "closed its control channel and did not exit", Ending::Kill);
+            return self.end_misbehaving(number, "closed its control channel and did not exit", Ending::Kill);
         }
         if generation.deadline().is_none_or(|deadline| now < deadline) {
             return;
@@ -244,12 +249,14 @@ impl Generations {
         match &mut generation.state {
             State::Starting { .. } => {
                 let why = format!("was not ready within {} s", self.settings.start_timeout.as_secs_f32());
-                self.fail(number, &why, Ending::Kill);
+                self.end_misbehaving(number, &why, Ending::Kill);
             }
             State::Entering { .. } | State::Parking { .. } | State::Withdrawing { .. } | State::Resuming { .. } => {
-                self.hung(number, late);
+                self.on_hang(number, late);
             }
-            State::Draining { .. } => self.fail(number, "was killed because it drained for too long", Ending::Kill),
+            State::Draining { .. } => {
+                self.end_misbehaving(number, "was killed because it drained for too long", Ending::Kill)
+            }
             State::Dying { until } => {
                 *until = None;
                 self.actions.push(Action::Kill(number));
@@ -269,7 +276,7 @@ impl Generations {
         } else if let Some(generation) = self.list.iter().find(|one| one.number == number)
             && self.hangs_at(generation).is_some_and(|at| at <= now)
         {
-            self.hung(number, generation.pulse.silent(now));
+            self.on_hang(number, generation.pulse.silent(now));
         }
     }
 
@@ -285,15 +292,15 @@ impl Generations {
         generation.pulse.asked().map(|asked| asked + limit)
     }
 
-    fn hung(&mut self, number: u64, silent: Duration) {
+    fn on_hang(&mut self, number: u64, silent: Duration) {
         let Some(generation) = self.get(number) else { return };
         let pid = generation.pid;
         if generation.finished.is_some() {
-            return self.fail(number, "", Ending::Kill); // it waits for the journal, or for another outside part
+            return self.end_misbehaving(number, "", Ending::Kill); // it waits for the journal, or for another outside part
         }
         self.log(Event::WorkerHung { generation: number, pid, silent });
         let why = format!("did not answer for {:.1} s", silent.as_secs_f32());
-        self.fail(number, &why, Ending::Abort);
+        self.end_misbehaving(number, &why, Ending::Abort);
     }
 
     pub(super) fn ping(&mut self, number: u64) {
@@ -346,7 +353,7 @@ impl Generations {
         self.actions.push(Action::Tell(number, ToWorker::Stop { timeout: None }));
     }
 
-    pub(super) fn over(&mut self) {
+    pub(super) fn end_service(&mut self) {
         self.phase = Phase::Over;
         self.log(Event::Stopped { ran: self.now - self.began });
         self.actions.push(Action::Exit(0));

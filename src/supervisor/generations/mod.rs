@@ -133,18 +133,18 @@ impl Generations {
         self.now = now;
         match input {
             Input::Begin => self.spawn(Purpose::First, Recipe::Installed),
-            Input::Asked(caller, conditions) => self.asked(caller, conditions),
-            Input::Confirmed(client) => self.confirmed(client),
+            Input::Asked(caller, conditions) => self.on_reload_request(caller, conditions),
+            Input::Confirmed(client) => self.on_confirmation(client),
             Input::Spawned(number, pid, program) => {
                 if let Some(generation) = self.get(number) {
                     (generation.pid, generation.program) = (pid, Some(program));
                 }
             }
-            Input::Weighed(weights) => self.weighed(&weights),
-            Input::SpawnFailed(number, why) | Input::Exited(number, why) => self.gone(number, &why),
-            Input::Said(number, word) => self.said(number, word),
-            Input::Closed(number) => self.closed(number),
-            Input::Nonsense(number, why) => self.fail(number, &why, Ending::Kill),
+            Input::Weighed(weights) => self.on_memory_used(&weights),
+            Input::SpawnFailed(number, why) | Input::Exited(number, why) => self.on_exit(number, &why),
+            Input::Said(number, word) => self.on_message(number, word),
+            Input::Closed(number) => self.on_channel_closed(number),
+            Input::Nonsense(number, why) => self.end_misbehaving(number, &why, Ending::Kill),
             Input::Stop => self.stop(),
             Input::Tick => self.tick(),
         }
@@ -154,7 +154,7 @@ impl Generations {
         self.spawn_for_run();
         self.link_to_heir();
         if self.phase == Phase::Stopping && self.list.is_empty() {
-            self.over();
+            self.end_service();
         }
         std::mem::take(&mut self.actions)
     }
@@ -262,21 +262,21 @@ impl Generations {
         self.actions.push(Action::Spawn(self.last_number, recipe));
     }
 
-    fn said(&mut self, number: u64, word: ToSupervisor) {
+    fn on_message(&mut self, number: u64, word: ToSupervisor) {
         match word {
             ToSupervisor::Loaded { config_hash, may_bind } => {
                 if let Some(generation) = self.get(number) {
                     generation.may_bind = may_bind;
                 }
-                self.loaded(number, &config_hash);
+                self.on_loaded(number, &config_hash);
             }
-            ToSupervisor::Refused(refused) => self.refused(number, refused),
-            ToSupervisor::Ready(ready) => self.ready(number, ready),
-            ToSupervisor::Serving => self.serving(number),
-            ToSupervisor::Parked => self.parked(number),
-            ToSupervisor::Resumed => self.resumed(number),
-            ToSupervisor::Unfit { why } => self.unfit(number, &why),
-            ToSupervisor::Pong(pong) => self.pong(number, pong),
+            ToSupervisor::Refused(refused) => self.on_refused(number, refused),
+            ToSupervisor::Ready(ready) => self.on_ready(number, ready),
+            ToSupervisor::Serving => self.on_serving(number),
+            ToSupervisor::Parked => self.on_parked(number),
+            ToSupervisor::Resumed => self.on_resumed(number),
+            ToSupervisor::Unfit { why } => self.on_unfit(number, &why),
+            ToSupervisor::Pong(pong) => self.on_pong(number, pong),
             ToSupervisor::Finished(finished) => {
                 if let Some(generation) = self.get(number) {
                     generation.finished = Some(finished);
@@ -287,7 +287,7 @@ impl Generations {
         }
     }
 
-    fn ready(&mut self, number: u64, ready: Ready) {
+    fn on_ready(&mut self, number: u64, ready: Ready) {
         let now = self.now;
         let Some(generation) = self.get(number) else { return };
         if !matches!(generation.state, State::Starting { .. }) {
@@ -306,7 +306,7 @@ impl Generations {
         }
     }
 
-    fn serving(&mut self, number: u64) {
+    fn on_serving(&mut self, number: u64) {
         if !self.stands(number, |state| matches!(state, State::Entering { .. })) {
             return;
         }
@@ -344,7 +344,7 @@ impl Generations {
         owed
     }
 
-    fn parked(&mut self, number: u64) {
+    fn on_parked(&mut self, number: u64) {
         let Some(generation) = self.get(number) else { return };
         match generation.state {
             State::Parking { .. } => self.enter(number, State::Parked),
@@ -375,13 +375,13 @@ impl Generations {
             Purpose::First | Purpose::Respawn => self.prove(number),
         }
         if self.is_run_of(number) {
-            self.reload_done(number);
+            self.on_reload_done(number);
         } else if self.phase == Phase::Starting {
-            self.started(number);
+            self.on_started(number);
         }
     }
 
-    fn started(&mut self, number: u64) {
+    fn on_started(&mut self, number: u64) {
         self.phase = Phase::Running;
         let ready = self.get(number).and_then(|one| one.ready.as_ref());
         let mut listeners: Vec<_> =

@@ -24,7 +24,7 @@ impl Generations {
         }
     }
 
-    pub(super) fn pong(&mut self, number: u64, pong: Pong) {
+    pub(super) fn on_pong(&mut self, number: u64, pong: Pong) {
         let now = self.now;
         if let Some(generation) = self.get(number) {
             if pong.wants_heir {
@@ -87,7 +87,7 @@ impl Generations {
     }
 
     /// A caller confirms the generation that waits for it.
-    pub(super) fn confirmed(&mut self, client: u64) {
+    pub(super) fn on_confirmation(&mut self, client: u64) {
         let now = self.now;
         let waits = |one: &&mut Generation| matches!(one.state, State::Serving { .. }) && one.confirm_by.is_some();
         let verdict = match self.list.iter_mut().rfind(waits) {
@@ -116,13 +116,13 @@ impl Generations {
     }
 
     /// The worker reports that it cannot serve.
-    pub(super) fn unfit(&mut self, number: u64, why: &str) {
+    pub(super) fn on_unfit(&mut self, number: u64, why: &str) {
         let why = format!("cannot serve: {why}");
         let Some(generation) = self.get(number) else { return };
         match generation.state {
             State::Serving { .. } => self.give_way(number, &why),
             State::Starting { .. } | State::Entering { .. } | State::Resuming { .. } => {
-                self.fail(number, &why, Ending::Kill);
+                self.end_misbehaving(number, &why, Ending::Kill);
             }
             // no older generation can serve instead
             State::Parked => self.drain(&[number], None),
@@ -172,7 +172,7 @@ impl Generations {
         }
     }
 
-    pub(super) fn resumed(&mut self, number: u64) {
+    pub(super) fn on_resumed(&mut self, number: u64) {
         if !self.stands(number, |state| matches!(state, State::Resuming { .. })) {
             return;
         }

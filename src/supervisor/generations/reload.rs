@@ -43,7 +43,7 @@ impl Asked {
 }
 
 impl Generations {
-    pub(super) fn asked(&mut self, caller: Caller, conditions: Conditions) {
+    pub(super) fn on_reload_request(&mut self, caller: Caller, conditions: Conditions) {
         if matches!(self.phase, Phase::Stopping | Phase::Over) {
             return self.answer(caller, &failed("the service is stopping"));
         }
@@ -76,12 +76,12 @@ impl Generations {
     }
 
     /// A worker says what it would serve.
-    pub(super) fn loaded(&mut self, number: u64, config_hash: &str) {
+    pub(super) fn on_loaded(&mut self, number: u64, config_hash: &str) {
         if !self.stands(number, |state| matches!(state, State::Starting { .. })) {
             return;
         }
         match self.same_as(number, config_hash) {
-            Some(serving) => self.unchanged(number, serving),
+            Some(serving) => self.on_unchanged(number, serving),
             None => self.actions.push(Action::Tell(number, ToWorker::Build)),
         }
     }
@@ -99,7 +99,7 @@ impl Generations {
     }
 
     /// The reload has nothing to do: the serving generation stays, and the worker that found out exits.
-    fn unchanged(&mut self, number: u64, serving: u64) {
+    fn on_unchanged(&mut self, number: u64, serving: u64) {
         self.enter(number, State::Dying { until: Some(self.now + LAST_WORDS) });
         self.actions.push(Action::Tell(number, ToWorker::Stop { timeout: Some(Duration::ZERO) }));
         let Some(one) = self.list.iter().find(|one| one.number == serving) else { return };
@@ -115,7 +115,7 @@ impl Generations {
     }
 
     /// The generation of the current reload has taken over.
-    pub(super) fn reload_done(&mut self, number: u64) {
+    pub(super) fn on_reload_done(&mut self, number: u64) {
         let (now, began) = (self.now, self.run.as_ref().map_or(self.now, |run| run.began));
         let Some(one) = self.list.iter().find(|one| one.number == number) else { return };
         let ready = one.ready.clone();
