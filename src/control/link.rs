@@ -30,22 +30,22 @@ impl Link {
         Ok(Self { channel, readiness })
     }
 
-    /// Sends `word` with descriptors, at once.
+    /// Sends `message` with descriptors, at once.
     ///
     /// # Errors
     /// When the other end closed, or does not read any more.
-    pub fn say<M: Serialize>(&self, word: &M, with: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
-        self.channel.send(word, with)
+    pub fn try_send<M: Serialize>(&self, message: &M, with: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
+        self.channel.send(message, with)
     }
 
-    /// Sends `word` with descriptors, once there is room for it.
+    /// Sends `message` with descriptors, once there is room for it.
     ///
     /// # Errors
     /// When the other end closed.
-    pub async fn send<M: Serialize>(&self, word: &M, with: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
+    pub async fn send<M: Serialize>(&self, message: &M, with: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
         loop {
             self.readiness.writable().await.map_err(ChannelError::Send)?;
-            match self.channel.send(word, with) {
+            match self.channel.send(message, with) {
                 Err(ChannelError::Send(full)) if full.kind() == io::ErrorKind::WouldBlock => {
                     self.not_now(Interest::WRITABLE);
                 }
@@ -58,11 +58,11 @@ impl Link {
     ///
     /// # Errors
     /// When the message is not understood.
-    pub async fn hear<M: DeserializeOwned>(&self) -> Result<Option<(M, Vec<OwnedFd>)>, ChannelError> {
+    pub async fn receive<M: DeserializeOwned>(&self) -> Result<Option<(M, Vec<OwnedFd>)>, ChannelError> {
         loop {
             self.readiness.readable().await.map_err(ChannelError::Receive)?;
             match self.channel.receive()? {
-                Received::Message(word, descriptors) => return Ok(Some((word, descriptors))),
+                Received::Message(message, descriptors) => return Ok(Some((message, descriptors))),
                 Received::End => return Ok(None),
                 Received::Nothing => self.not_now(Interest::READABLE),
             }
@@ -87,27 +87,27 @@ mod tests {
         here.send(&"one", &[]).expect("send");
         here.send(&"two", &[]).expect("send");
         drop(here);
-        assert_eq!(link.hear::<String>().await.expect("word").expect("word").0, "one");
-        assert_eq!(link.hear::<String>().await.expect("word").expect("word").0, "two");
-        assert!(link.hear::<String>().await.expect("end").is_none());
-        assert!(link.say(&"three", &[]).is_err());
+        assert_eq!(link.receive::<String>().await.expect("message").expect("message").0, "one");
+        assert_eq!(link.receive::<String>().await.expect("message").expect("message").0, "two");
+        assert!(link.receive::<String>().await.expect("end").is_none());
+        assert!(link.try_send(&"three", &[]).is_err());
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_word_waits_for_room() {
         let (here, there) = Channel::pair().expect("pair");
         let (here, there) = (Link::new(here).expect("link"), Link::new(there).expect("link"));
-        let word = "x".repeat(8000);
+        let message = "x".repeat(8000);
         let mut said = 0;
-        while here.say(&word, &[]).is_ok() {
+        while here.try_send(&message, &[]).is_ok() {
             said += 1;
         }
-        let hear_all = async {
+        let receive_all = async {
             for _ in 0..=said {
-                assert_eq!(there.hear::<String>().await.expect("word").expect("word").0, word);
+                assert_eq!(there.receive::<String>().await.expect("message").expect("message").0, message);
             }
         };
-        let (sent, ()) = tokio::join!(here.send(&word, &[]), hear_all);
+        let (sent, ()) = tokio::join!(here.send(&message, &[]), receive_all);
         sent.expect("sent");
     }
 }

@@ -37,7 +37,7 @@ impl Receiver {
     /// When the link cannot be used.
     pub fn open(channel: Channel, welcome: &Welcome) -> Result<Self, ReceiveError> {
         let link = Link::new(channel).map_err(ReceiveError::Link)?;
-        match link.say(&ToSender::Welcome(welcome.clone()), &[]) {
+        match link.try_send(&ToSender::Welcome(welcome.clone()), &[]) {
             Ok(()) => Ok(Self { link }),
             // and has nothing left to give: it would have waited for this message
             Err(ChannelError::Send(fault)) if is_gone(&fault) => Ok(Self { link }),
@@ -50,7 +50,7 @@ impl Receiver {
     /// # Errors
     /// When the link cannot be used any more.
     pub async fn next(&self) -> Result<Option<Vec<Parcel>>, ReceiveError> {
-        let batch = match self.link.hear::<Batch>().await {
+        let batch = match self.link.receive::<Batch>().await {
             Ok(batch) => batch,
             Err(fault) => return Err(self.refuse(fault.into())),
         };
@@ -71,7 +71,7 @@ impl Receiver {
     fn refuse(&self, fault: ReceiveError) -> ReceiveError {
         let why = WithCauses(&fault).to_string();
         // a sender that does not read sees the end of the link
-        let _ = self.link.say(&ToSender::Refused { why }, &[]);
+        let _ = self.link.try_send(&ToSender::Refused { why }, &[]);
         fault
     }
 }

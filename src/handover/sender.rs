@@ -117,8 +117,8 @@ impl Sender {
     ///
     /// # Errors
     /// When no connection can move over this link.
-    pub async fn hear(&self, config: &Config, own: &Welcome) -> Result<&Reach, SendError> {
-        let welcome = match timeout(WELCOME, self.link.hear()).await {
+    pub async fn receive_capabilities(&self, config: &Config, own: &Welcome) -> Result<&Reach, SendError> {
+        let welcome = match timeout(WELCOME, self.link.receive()).await {
             Ok(Ok(Some((ToSender::Welcome(welcome), _)))) => welcome,
             Ok(Ok(Some(_))) => return Err(SendError::Confused),
             Ok(Ok(None)) => return Err(SendError::Gone),
@@ -170,10 +170,10 @@ impl Sender {
     /// all its messages were valid.
     async fn settle(&mut self) {
         while !self.sent.is_empty() {
-            let heard = self.link.hear().await;
-            let failed = matches!(heard, Err(ChannelError::Receive(_) | ChannelError::Send(_)));
-            match self.heard(heard) {
-                Ok(Some(word)) => drop(self.acknowledged(word)),
+            let received = self.link.receive().await;
+            let failed = matches!(received, Err(ChannelError::Receive(_) | ChannelError::Send(_)));
+            match self.received(received) {
+                Ok(Some(message)) => drop(self.acknowledged(message)),
                 Ok(None) => return,
                 Err(_) if failed => return,
                 Err(_) => {}
@@ -182,9 +182,12 @@ impl Sender {
     }
 
     /// A message, or the end. A message that is not understood may have been an acknowledgement.
-    fn heard<D>(&mut self, heard: Result<Option<(ToSender, D)>, ChannelError>) -> Result<Option<ToSender>, SendError> {
-        match heard {
-            Ok(heard) => Ok(heard.map(|(word, _)| word)),
+    fn received<D>(
+        &mut self,
+        received: Result<Option<(ToSender, D)>, ChannelError>,
+    ) -> Result<Option<ToSender>, SendError> {
+        match received {
+            Ok(received) => Ok(received.map(|(message, _)| message)),
             Err(fault) => {
                 self.confused = true;
                 Err(fault.into())
@@ -201,17 +204,17 @@ impl Sender {
             }
             tokio::select! {
                 biased;
-                heard = self.link.hear() => match self.heard(heard)? {
-                    Some(word) => self.acknowledged(word)?,
+                received = self.link.receive() => match self.received(received)? {
+                    Some(message) => self.acknowledged(message)?,
                     None => return Err(SendError::Gone),
                 },
                 offer = self.offers.recv(), if has_room => match offer {
                     Some(offer) => self.next = Some(offer),
                     None if self.sent.is_empty() => return Ok(()),
                     None => {
-                        let heard = self.link.hear().await;
-                        let word = self.heard(heard)?.ok_or(SendError::Gone)?;
-                        self.acknowledged(word)?;
+                        let received = self.link.receive().await;
+                        let message = self.received(received)?.ok_or(SendError::Gone)?;
+                        self.acknowledged(message)?;
                     }
                 },
             }
@@ -251,8 +254,8 @@ impl Sender {
         Ok(())
     }
 
-    fn acknowledged(&mut self, word: ToSender) -> Result<(), SendError> {
-        let number = match word {
+    fn acknowledged(&mut self, message: ToSender) -> Result<(), SendError> {
+        let number = match message {
             ToSender::Taken { number } => number,
             ToSender::Refused { why } => return Err(SendError::Refused(why)),
             ToSender::Welcome(_) => {

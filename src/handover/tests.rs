@@ -68,7 +68,7 @@ async fn linked() -> (Sender, Heir, Receiver) {
     let (config, welcome) = (config(), Welcome::new(&config(), &[]));
     let receiver = Receiver::open(there, &welcome).expect("receiver");
     let (sender, heir) = Sender::open(here).expect("sender");
-    sender.hear(&config, &welcome).await.expect("welcome");
+    sender.receive_capabilities(&config, &welcome).await.expect("welcome");
     (sender, heir, receiver)
 }
 
@@ -173,7 +173,7 @@ fn another_version_moves_nothing() {
         welcome.version += 1;
         let _taker = Receiver::open(there, &welcome).expect("receiver");
         let (sender, heir) = Sender::open(here).expect("sender");
-        assert!(matches!(sender.hear(&config(), &welcome).await, Err(SendError::Foreign(2))));
+        assert!(matches!(sender.receive_capabilities(&config(), &welcome).await, Err(SendError::Foreign(2))));
         assert!(heir.reach().is_none());
     });
 }
@@ -184,7 +184,7 @@ fn a_taker_that_is_slow_to_say_what_it_takes_is_waited_for() {
         let (here, there) = Channel::pair().expect("pair");
         let (sender, heir) = Sender::open(here).expect("sender");
         let sender = tokio::task::spawn_local(async move {
-            sender.hear(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
+            sender.receive_capabilities(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
         });
         tokio::time::sleep(Duration::from_millis(1500)).await; // a second was once too long
         assert!(heir.reach().is_none() && !heir.is_gone(), "nothing is known of it yet");
@@ -313,8 +313,8 @@ async fn hand_over_to_a_confused_one(count: u32, above: &[u64]) -> (Vec<u32>, Ve
     let (here, there) = Channel::pair().expect("pair");
     let (sender, heir) = Sender::open(here).expect("sender");
     let link = Link::new(there).expect("link");
-    link.say(&ToSender::Welcome(Welcome::new(&config(), &[])), &[]).expect("said");
-    sender.hear(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
+    link.try_send(&ToSender::Welcome(Welcome::new(&config(), &[])), &[]).expect("said");
+    sender.receive_capabilities(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
     let giving = tokio::task::spawn_local(sender.run());
     let (mut offers, mut clients) = (Vec::new(), Vec::new());
     for number in 0..count {
@@ -332,13 +332,13 @@ async fn hand_over_to_a_confused_one(count: u32, above: &[u64]) -> (Vec<u32>, Ve
     drop(heir);
     let mut taken = Vec::new();
     for above in above {
-        let heard = tokio::time::timeout(Duration::from_millis(50), link.hear::<Batch>()).await;
+        let heard = tokio::time::timeout(Duration::from_millis(50), link.receive::<Batch>()).await;
         let Ok(Ok(Some((batch, descriptors)))) = heard else { break };
         let number = batch.number + above;
         let parcels = unpack(batch, descriptors).expect("whole");
         taken.extend(parcels.iter().map(|parcel| parcel.client.exchanges));
         // the sender may have ended already
-        let _ = link.say(&ToSender::Taken { number }, &[]);
+        let _ = link.try_send(&ToSender::Taken { number }, &[]);
     }
     drop(link);
     let report = giving.await.expect("no panic");
@@ -373,13 +373,13 @@ fn a_taker_that_cannot_receive_a_batch_says_so_and_the_giver_keeps_it() {
         let (here, there) = Channel::pair().expect("pair");
         let (sender, heir) = Sender::open(here).expect("sender");
         let link = Link::new(there).expect("link");
-        link.say(&ToSender::Welcome(Welcome::new(&config(), &[])), &[]).expect("said");
-        sender.hear(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
+        link.try_send(&ToSender::Welcome(Welcome::new(&config(), &[])), &[]).expect("said");
+        sender.receive_capabilities(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
         let giving = tokio::task::spawn_local(sender.run());
         let place = heir.place().await.expect("a place");
         let offered = tokio::task::spawn_local(place.give(idle(1, b"").0));
-        assert!(link.hear::<Batch>().await.expect("heard").is_some());
-        link.say(&ToSender::Refused { why: "too many open files".to_owned() }, &[]).expect("said");
+        assert!(link.receive::<Batch>().await.expect("heard").is_some());
+        link.try_send(&ToSender::Refused { why: "too many open files".to_owned() }, &[]).expect("said");
         drop((link, heir));
         assert!(matches!(offered.await.expect("no panic"), Err(Returned::Whole(_))));
         let report = giving.await.expect("no panic");

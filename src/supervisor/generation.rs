@@ -248,7 +248,7 @@ impl Generation {
 
     /// One word for its state.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub fn state_name(&self) -> &'static str {
         match self.state {
             State::Starting { .. } => "starting",
             State::Entering { .. } | State::Serving { .. } => "serving",

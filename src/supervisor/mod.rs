@@ -39,7 +39,7 @@ use self::recalls::{Recalls, Step};
 use self::totals::Totals;
 use self::upgrade::Upgrade;
 use self::upgrade::state::StateError;
-use self::workers::{Heard, Workers};
+use self::workers::{WorkerEvent, Workers};
 use crate::control::message::{ToSupervisor, ToWorker};
 use crate::control::payload::Payload;
 use crate::control::request::{Conditions, Reply, Served, Wish};
@@ -191,7 +191,7 @@ impl Supervisor {
             let now = Instant::now();
             self.note_inside();
             for action in self.generations.handle(input, now) {
-                if !matches!(action, Action::Tell(_, ToWorker::Ping { .. })) {
+                if !matches!(action, Action::Send(_, ToWorker::Ping { .. })) {
                     self.regular.status = now; // something changed
                 }
                 self.carry_out(action, now);
@@ -216,8 +216,8 @@ impl Supervisor {
                 let input = self.workers.spawn(number, recipe);
                 self.inputs.push_back(input);
             }
-            Action::Tell(number, word) => {
-                let trouble = self.workers.tell(number, &word, &[]);
+            Action::Send(number, message) => {
+                let trouble = self.workers.send(number, &message, &[]);
                 self.inputs.extend(trouble);
             }
             Action::Link { from, to } => match self.workers.link(from, to) {
@@ -338,8 +338,8 @@ impl Supervisor {
                 None => {}
             },
             Source::Worker(number) => {
-                for heard in self.workers.receive(number) {
-                    let input = self.hear(number, heard);
+                for event in self.workers.receive(number) {
+                    let input = self.on_event(number, event);
                     self.inputs.extend(input);
                 }
             }
@@ -347,47 +347,48 @@ impl Supervisor {
     }
 
     /// Messages about sockets, saved state and counters are handled here; all others go to the generations.
-    fn hear(&mut self, number: u64, heard: Heard) -> Option<Input> {
-        match heard {
-            Heard::Input(input) => {
+    fn on_event(&mut self, number: u64, event: WorkerEvent) -> Option<Input> {
+        match event {
+            WorkerEvent::Input(input) => {
                 self.take_note(&input);
                 Some(input)
             }
-            Heard::Last(input, records) => {
+            WorkerEvent::Finished(input, records) => {
                 // if it is anything else, there are no records to lose
                 let records = records.into_iter().filter_map(|fd| Left::open(fd).ok());
                 records.for_each(|left| self.journal.inherit(left));
                 self.take_note(&input);
                 Some(input)
             }
-            Heard::Recall => {
+            WorkerEvent::Recall => {
                 let step = self.recalls.ask(number, self.generations.list(), Instant::now());
                 self.pass_on(vec![step]);
                 None
             }
-            Heard::Snapshot(memory) => {
+            WorkerEvent::Snapshot(memory) => {
                 self.keep(number, memory.as_ref());
                 let steps = self.recalls.told(number, memory.as_ref());
                 self.pass_on(steps);
                 None
             }
-            Heard::Left(tally) => {
+            WorkerEvent::Exited(tally) => {
                 self.take_what_is_left(number, &tally);
                 None
             }
-            Heard::Bind { listener, address } if !self.generations.may_bind(number, &listener, &address) => {
-                Some(Input::Nonsense(number, "asked for a socket that it may not have".to_owned()))
+            WorkerEvent::Bind { listener, address } if !self.generations.may_bind(number, &listener, &address) => {
+                Some(Input::InvalidMessage(number, "asked for a socket that it may not have".to_owned()))
             }
-            Heard::Hello => {
+            WorkerEvent::Hello => {
                 let keeps = self.generations.keeps(number);
                 let made = self.generations.list().iter().find(|one| one.number == number);
                 let alone = made.is_some_and(|one| one.purpose != Purpose::Reload);
                 self.workers.greet(number, keeps, alone, &self.listeners.all())
             }
-            Heard::Bind { listener, address } => match self.listeners.bind(&listener, &address, &mut self.notify) {
+            WorkerEvent::Bind { listener, address } => match self.listeners.bind(&listener, &address, &mut self.notify)
+            {
                 Ok((socket, events)) => {
                     events.into_iter().for_each(|event| self.journal.event(event));
-                    self.workers.tell(number, &ToWorker::Bound { listener }, &[socket.as_fd()])
+                    self.workers.send(number, &ToWorker::Bound { listener }, &[socket.as_fd()])
                 }
                 Err(fault) => {
                     let reason = fault.to_string();
@@ -396,7 +397,7 @@ impl Supervisor {
                         address: address.to_string(),
                         why: reason.clone(),
                     });
-                    self.workers.tell(number, &ToWorker::BindFailed { listener, reason }, &[])
+                    self.workers.send(number, &ToWorker::BindFailed { listener, reason }, &[])
                 }
             },
         }
@@ -413,9 +414,9 @@ impl Supervisor {
     /// The counters of a worker outlive it, and a generation that waits for its state is answered.
     fn take_note(&mut self, input: &Input) {
         match input {
-            Input::Said(number, ToSupervisor::Pong(pong)) => self.totals.told(*number, &pong.status),
-            Input::Said(number, ToSupervisor::Finished(finished)) => self.totals.told(*number, &finished.status),
-            Input::Closed(number) | Input::Nonsense(number, _) => {
+            Input::Message(number, ToSupervisor::Pong(pong)) => self.totals.told(*number, &pong.status),
+            Input::Message(number, ToSupervisor::Finished(finished)) => self.totals.told(*number, &finished.status),
+            Input::ChannelClosed(number) | Input::InvalidMessage(number, _) => {
                 let steps = self.recalls.gone(*number);
                 self.pass_on(steps);
             }
@@ -457,10 +458,10 @@ impl Supervisor {
     fn pass_on(&mut self, steps: Vec<Step>) {
         for step in steps {
             let trouble = match step {
-                Step::Ask(number) => self.workers.tell(number, &ToWorker::Snapshot, &[]),
+                Step::Ask(number) => self.workers.send(number, &ToWorker::Snapshot, &[]),
                 Step::Answer { asker, memory, missing } => {
                     let with: Vec<_> = memory.iter().map(AsFd::as_fd).collect();
-                    self.workers.tell(asker, &ToWorker::State { missing }, &with)
+                    self.workers.send(asker, &ToWorker::State { missing }, &with)
                 }
             };
             self.inputs.extend(trouble);
@@ -468,7 +469,7 @@ impl Supervisor {
     }
 
     fn ask(&mut self, caller: Caller, conditions: Conditions) {
-        self.inputs.push_back(Input::Asked(caller, conditions));
+        self.inputs.push_back(Input::ReloadRequested(caller, conditions));
     }
 
     fn receive_signals(&mut self) {
@@ -496,7 +497,7 @@ impl Supervisor {
             self.regular.extend = now + EXTENSION / 4;
         }
         if self.regular.weigh <= now {
-            self.inputs.push_back(Input::Weighed(self.weights()));
+            self.inputs.push_back(Input::MemoryUsed(self.weights()));
             self.regular.weigh = now + WEIGH_INTERVAL;
         }
         if self.regular.status <= now {

@@ -41,7 +41,7 @@ fn generation(one: &Generation, now: Instant) -> Value {
     let pong = one.pulse.last.as_ref();
     json!({
         "generation": one.number,
-        "state": one.word(),
+        "state": one.state_name(),
         "pid": one.pid,
         "since_ms": millis(now.saturating_duration_since(one.since)),
         "age_ms": millis(now.saturating_duration_since(one.made)),
@@ -68,7 +68,8 @@ fn standing(generations: &Generations, now: Instant) -> String {
     };
     let mut line = format!("generation {} serving", serving.number);
     for (state, word) in [("parked", "parked"), ("draining", "draining"), ("starting", "starting")] {
-        let numbers: Vec<_> = list.iter().filter(|one| one.word() == state).map(|one| one.number.to_string()).collect();
+        let numbers: Vec<_> =
+            list.iter().filter(|one| one.state_name() == state).map(|one| one.number.to_string()).collect();
         if !numbers.is_empty() {
             line.push_str(&format!(", {} {word}", numbers.join(" and ")));
         }

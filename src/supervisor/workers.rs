@@ -51,15 +51,15 @@ struct Worker {
 }
 
 /// A message of a worker, or an event about it.
-pub(super) enum Heard {
+pub(super) enum WorkerEvent {
     /// An input for the generations.
     Input(Input),
     /// `Finished`, with the records that the journal did not take yet.
-    Last(Input, Vec<OwnedFd>),
+    Finished(Input, Vec<OwnedFd>),
     /// It runs and asks what to build.
     Hello,
     /// The input that follows says that it ended; this file tells what it had open and counted.
-    Left(tally::Reading),
+    Exited(tally::Reading),
     /// It wants a socket.
     Bind { listener: String, address: BindAddress },
     /// It asks for the state of the generation before.
@@ -109,14 +109,14 @@ impl Workers {
         Ok(started)
     }
 
-    /// Sends `word` to a worker. Returns the input that follows if it cannot be sent.
-    pub(super) fn tell(&mut self, number: u64, word: &ToWorker, with: &[BorrowedFd<'_>]) -> Option<Input> {
+    /// Sends `message` to a worker. Returns the input that follows if it cannot be sent.
+    pub(super) fn send(&mut self, number: u64, message: &ToWorker, with: &[BorrowedFd<'_>]) -> Option<Input> {
         let channel = self.list.iter().find(|one| one.number == number)?.channel.as_ref()?;
-        let fault = channel.send(word, with).err()?;
+        let fault = channel.send(message, with).err()?;
         if matches!(&fault, ChannelError::Send(fault) if is_gone(fault)) {
             return None; // its earlier messages are read first, and then its end
         }
-        Some(Input::Nonsense(number, format!("takes no messages: {}", WithCauses(&fault))))
+        Some(Input::InvalidMessage(number, format!("takes no messages: {}", WithCauses(&fault))))
     }
 
     /// Gives two workers a link, over which the connections of `from` move to `to`. Returns the failures, by worker.
@@ -125,8 +125,8 @@ impl Workers {
     /// When there is no descriptor left: the connections of `from` then stay with it.
     pub(super) fn link(&mut self, from: u64, to: u64) -> io::Result<Vec<Input>> {
         let (sending, receiving) = Channel::pair()?;
-        let heir = self.tell(to, &ToWorker::Inherit { generation: from }, &[receiving.as_fd()]);
-        let old = self.tell(from, &ToWorker::Heir { generation: to }, &[sending.as_fd()]);
+        let heir = self.send(to, &ToWorker::Inherit { generation: from }, &[receiving.as_fd()]);
+        let old = self.send(from, &ToWorker::Heir { generation: to }, &[sending.as_fd()]);
         Ok(heir.into_iter().chain(old).collect())
     }
 
@@ -176,18 +176,18 @@ impl Workers {
     }
 
     /// The messages of a worker since the last time, and then its end.
-    pub(super) fn receive(&mut self, number: u64) -> Vec<Heard> {
-        let mut heard = Vec::new();
-        while heard.len() < MOST_WORDS {
-            match self.next_word(number) {
-                Some(word) => heard.push(word),
+    pub(super) fn receive(&mut self, number: u64) -> Vec<WorkerEvent> {
+        let mut events = Vec::new();
+        while events.len() < MOST_MESSAGES {
+            match self.next_event(number) {
+                Some(event) => events.push(event),
                 None => {
-                    heard.extend(self.reap(number).into_iter().flatten());
+                    events.extend(self.reap(number).into_iter().flatten());
                     break;
                 }
             }
         }
-        heard
+        events
     }
 
     /// What a worker has open; also right after it died.
@@ -195,45 +195,45 @@ impl Workers {
         self.list.iter().find(|one| one.number == number)?.tally.as_ref().map(tally::Reading::now)
     }
 
-    fn next_word(&mut self, number: u64) -> Option<Heard> {
+    fn next_event(&mut self, number: u64) -> Option<WorkerEvent> {
         let worker = self.list.iter_mut().find(|one| one.number == number)?;
         // a worker that was ready has numbers for each of its servers
         let most = if worker.sources.is_some() { payload::LARGEST } else { MOST_BEFORE_READY };
         let input = match worker.channel.as_ref()?.receive_at_most(most) {
             Ok(Received::Nothing) => return None,
             Ok(Received::Message(ToSupervisor::Hello { protocol, version }, _)) => match protocol {
-                PROTOCOL => return Some(Heard::Hello),
-                other => Input::Nonsense(number, foreign(other, &version)),
+                PROTOCOL => return Some(WorkerEvent::Hello),
+                other => Input::InvalidMessage(number, foreign(other, &version)),
             },
             Ok(Received::Message(ToSupervisor::Bind { listener, address }, _)) => {
-                return Some(Heard::Bind { listener, address });
+                return Some(WorkerEvent::Bind { listener, address });
             }
-            Ok(Received::Message(ToSupervisor::Recall, _)) => return Some(Heard::Recall),
+            Ok(Received::Message(ToSupervisor::Recall, _)) => return Some(WorkerEvent::Recall),
             Ok(Received::Message(ToSupervisor::Snapshot, mut descriptors)) => {
-                return Some(Heard::Snapshot(descriptors.pop().map(Payload::from)));
+                return Some(WorkerEvent::Snapshot(descriptors.pop().map(Payload::from)));
             }
-            Ok(Received::Message(word @ ToSupervisor::Finished(_), descriptors)) => {
-                return Some(Heard::Last(Input::Said(number, word), descriptors));
+            Ok(Received::Message(message @ ToSupervisor::Finished(_), descriptors)) => {
+                return Some(WorkerEvent::Finished(Input::Message(number, message), descriptors));
             }
-            Ok(Received::Message(word, descriptors)) => {
+            Ok(Received::Message(message, descriptors)) => {
                 // the first time: a later message does not come from the code that reads configurations
-                if matches!(word, ToSupervisor::Ready(_)) && worker.sources.is_none() {
+                if matches!(message, ToSupervisor::Ready(_)) && worker.sources.is_none() {
                     let mut descriptors = descriptors.into_iter();
                     worker.sources = descriptors.next().map(Payload::from);
                     worker.tally = descriptors.next().map(tally::Reading::from);
                 }
-                Input::Said(number, word)
+                Input::Message(number, message)
             }
             Ok(Received::End) => {
                 worker.channel = None;
-                Input::Closed(number)
+                Input::ChannelClosed(number)
             }
             Err(fault) => {
                 worker.channel = None;
-                Input::Nonsense(number, format!("sent a message that is not understood: {}", WithCauses(&fault)))
+                Input::InvalidMessage(number, format!("sent a message that is not understood: {}", WithCauses(&fault)))
             }
         };
-        Some(Heard::Input(input))
+        Some(WorkerEvent::Input(input))
     }
 
     /// Answers the first message of a worker with everything that it needs. It is `alone` when no other serves.
@@ -260,24 +260,24 @@ impl Workers {
             takes_records: true,
         });
         let with: Vec<_> = remembered.iter().map(AsFd::as_fd).collect();
-        let mut trouble = self.tell(number, &start, &with);
+        let mut trouble = self.send(number, &start, &with);
         for batch in sockets.chunks(MOST_DESCRIPTORS) {
             let names = batch.iter().map(|(held, _)| held.clone()).collect();
             let with: Vec<_> = batch.iter().map(|(_, socket)| socket.as_fd()).collect();
-            trouble = trouble.or_else(|| self.tell(number, &ToWorker::Listeners(names), &with));
+            trouble = trouble.or_else(|| self.send(number, &ToWorker::Listeners(names), &with));
         }
         trouble
     }
 
-    fn reap(&mut self, number: u64) -> Option<Vec<Heard>> {
+    fn reap(&mut self, number: u64) -> Option<Vec<WorkerEvent>> {
         let index = self.list.iter().position(|one| one.number == number)?;
         let how = match self.list[index].process.ended() {
             Ok(None) => return None,
             Ok(Some(status)) => ending(&status),
             Err(fault) => format!("is gone: {fault}"),
         };
-        let left = self.list.remove(index).tally.map(Heard::Left); // it does not change any more
-        Some(left.into_iter().chain([Heard::Input(Input::Exited(number, how))]).collect())
+        let left = self.list.remove(index).tally.map(WorkerEvent::Exited); // it does not change any more
+        Some(left.into_iter().chain([WorkerEvent::Input(Input::Exited(number, how))]).collect())
     }
 
     /// Ends every process at once.
@@ -300,7 +300,7 @@ fn foreign(protocol: u32, version: &str) -> String {
 }
 
 /// Messages of one worker that are read before the others have their turn.
-const MOST_WORDS: usize = 64;
+const MOST_MESSAGES: usize = 64;
 /// Bytes of a message of a worker that is not ready yet.
 const MOST_BEFORE_READY: u64 = 1 << 20;
 
@@ -315,7 +315,7 @@ mod tests {
         assert!(matches!(workers.spawn(1, Recipe::Installed), Input::Spawned(1, ..)));
         // a killed process ends; this one ends by itself
         let _ = workers.list[0].process.wait();
-        assert!(workers.tell(1, &ToWorker::Ping { number: 1 }, &[]).is_none());
+        assert!(workers.send(1, &ToWorker::Ping { number: 1 }, &[]).is_none());
     }
 
     #[test]
@@ -324,7 +324,7 @@ mod tests {
         let (channel, _theirs) = Channel::pair().expect("pair");
         workers.spawn(1, Recipe::Installed);
         workers.list[0].channel = Some(channel);
-        let mut told = std::iter::repeat_with(|| workers.tell(1, &ToWorker::Ping { number: 1 }, &[])).take(100_000);
-        assert!(matches!(told.find_map(|trouble| trouble), Some(Input::Nonsense(1, _))));
+        let mut told = std::iter::repeat_with(|| workers.send(1, &ToWorker::Ping { number: 1 }, &[])).take(100_000);
+        assert!(matches!(told.find_map(|trouble| trouble), Some(Input::InvalidMessage(1, _))));
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::configuration::{Configuration, system};
-use super::link::Link;
+use super::link::SupervisorLink;
 use super::memory::{self, Expendable, Loss};
 use super::moving::Moving;
 use super::snapshot::{self, RecallError, Telling};
@@ -33,13 +33,13 @@ use crate::observe::journal::{Identity, Journal, Role};
 use crate::proxy::Plan;
 
 /// Runs until there is nothing left to serve.
-pub async fn run(link: Link) -> ExitCode {
+pub async fn run(link: SupervisorLink) -> ExitCode {
     match Worker::build(link).await {
         Ok(worker) => worker.live().await,
         Err(Unbuilt::Refused(link, mut refused)) => {
             shorten(&mut refused.problems);
             // a supervisor that is gone needs no reason
-            let _ = link.say(&ToSupervisor::Refused(refused), &[]);
+            let _ = link.try_send(&ToSupervisor::Refused(refused), &[]);
             ExitCode::from(EXIT_REFUSED)
         }
         Err(Unbuilt::SupervisorGone | Unbuilt::NotNeeded) => ExitCode::SUCCESS,
@@ -68,7 +68,7 @@ fn shorten(problems: &mut Vec<Problem>) {
 
 /// A worker that has built everything.
 struct Worker {
-    link: Link,
+    link: SupervisorLink,
     threads: Threads,
     moving: Moving,
     /// When the worker sends its state to the supervisor.
@@ -99,7 +99,7 @@ struct Drained {
 
 /// Why a worker does not come to serve.
 enum Unbuilt {
-    Refused(Link, Refused),
+    Refused(SupervisorLink, Refused),
     SupervisorGone,
     NotNeeded,
     Confused(String),
@@ -113,7 +113,7 @@ struct Orders {
 }
 
 impl Worker {
-    async fn build(link: Link) -> Result<Self, Unbuilt> {
+    async fn build(link: SupervisorLink) -> Result<Self, Unbuilt> {
         let orders = greet(&link).await?;
         let (generation, takes_records) = (orders.start.generation, orders.start.takes_records);
         let built = match Configuration::load(&orders.start, orders.remembered) {
@@ -132,7 +132,12 @@ impl Worker {
         }
     }
 
-    fn ready(link: Link, generation: u64, hands_over_records: bool, prepared: Prepared) -> Result<Self, Unbuilt> {
+    fn ready(
+        link: SupervisorLink,
+        generation: u64,
+        hands_over_records: bool,
+        prepared: Prepared,
+    ) -> Result<Self, Unbuilt> {
         let Prepared { mut ready, unused, sources, threads, telling, watch, journal, sockets } = prepared;
         for text in &ready.warnings {
             let text = text.clone();
@@ -145,7 +150,7 @@ impl Worker {
         let (drain_timeout, stop_timeout) = (ready.drain_timeout, ready.stop_timeout);
         let welcome = Welcome::new(&threads.plan().config, &ready.listeners);
         let moving = Moving::new(generation, welcome, journal.clone());
-        let said = link.say(&ToSupervisor::Ready(ready), &[sources.as_fd(), threads.tally().file().as_fd()]);
+        let said = link.try_send(&ToSupervisor::Ready(ready), &[sources.as_fd(), threads.tally().file().as_fd()]);
         said.map_err(|_| Unbuilt::SupervisorGone)?;
         Ok(Self {
             link,
@@ -171,9 +176,9 @@ impl Worker {
         let thread_ended = self.threads.ended();
         let code = loop {
             tokio::select! {
-                word = self.link.hear(), if supervised => match word {
-                    Ok(Some((word, with))) => {
-                        if let Err(fault) = self.follow(word, with).await {
+                message = self.link.receive(), if supervised => match message {
+                    Ok(Some((message, with))) => {
+                        if let Err(fault) = self.follow(message, with).await {
                             break self.lost(&fault);
                         }
                     }
@@ -196,15 +201,15 @@ impl Worker {
         code
     }
 
-    async fn follow(&mut self, word: ToWorker, mut with: Vec<OwnedFd>) -> Result<(), ChannelError> {
-        match word {
+    async fn follow(&mut self, message: ToWorker, mut with: Vec<OwnedFd>) -> Result<(), ChannelError> {
+        match message {
             ToWorker::Serve => {
                 let sockets = std::mem::take(&mut self.sockets);
                 match self.threads.serve(sockets).await {
                     Ok(()) => {
                         self.serves = true;
                         self.telling.is_due();
-                        self.link.say(&ToSupervisor::Serving, &[])
+                        self.link.try_send(&ToSupervisor::Serving, &[])
                     }
                     Err(fault) => self.unfit(&fault.to_string()),
                 }
@@ -213,7 +218,7 @@ impl Worker {
                 self.serves = false;
                 self.threads.park().await;
                 self.expendable.set(Loss::Resort);
-                self.link.say(&ToSupervisor::Parked, &[])
+                self.link.try_send(&ToSupervisor::Parked, &[])
             }
             ToWorker::Resume => {
                 self.expendable.set(Loss::Everything);
@@ -221,7 +226,7 @@ impl Worker {
                     true => {
                         self.serves = true;
                         self.telling.is_due();
-                        self.link.say(&ToSupervisor::Resumed, &[])
+                        self.link.try_send(&ToSupervisor::Resumed, &[])
                     }
                     false => self.unfit("a thread cannot accept"),
                 }
@@ -275,9 +280,9 @@ impl Worker {
     /// Sends its state to the next generation, through the supervisor.
     async fn tell_what_is_known(&self) -> Result<(), ChannelError> {
         match snapshot::take(self.threads.plan(), &self.threads).await {
-            Ok(memory) => self.link.say(&ToSupervisor::Snapshot, &[memory.as_fd()]),
+            Ok(memory) => self.link.try_send(&ToSupervisor::Snapshot, &[memory.as_fd()]),
             // no descriptor, no memory: the next generation starts without
-            Err(_) => self.link.say(&ToSupervisor::Snapshot, &[]),
+            Err(_) => self.link.try_send(&ToSupervisor::Snapshot, &[]),
         }
     }
 
@@ -291,7 +296,7 @@ impl Worker {
 
     /// Asks to be replaced. The threads that work continue until another worker serves.
     fn unfit(&self, why: &str) -> Result<(), ChannelError> {
-        self.link.say(&ToSupervisor::Unfit { why: why.to_owned() }, &[])
+        self.link.try_send(&ToSupervisor::Unfit { why: why.to_owned() }, &[])
     }
 
     /// Answers a ping once every thread has answered.
@@ -304,7 +309,7 @@ impl Worker {
         status["oldest"] = self.threads.oldest().await;
         let pong = Pong { number, vitals: vitals(&status), status, wants_heir: self.moving.wants_heir() };
         // the next receive reports a supervisor that is gone
-        let _ = self.link.say(&ToSupervisor::Pong(pong), &[]);
+        let _ = self.link.try_send(&ToSupervisor::Pong(pong), &[]);
         // exchanges change this without an event: balancers, and passive health
         self.telling.is_due_after(self.threads.exchanges());
     }
@@ -333,7 +338,7 @@ impl Worker {
         let cut = number(&status, "cut").min(at_first);
         let finished = at_first.saturating_sub(cut + moved);
         // without a supervisor no process is left to be told
-        let _ = self.link.say(&ToSupervisor::Finished(Finished { finished, moved, cut, status }), &records);
+        let _ = self.link.try_send(&ToSupervisor::Finished(Finished { finished, moved, cut, status }), &records);
         ExitCode::SUCCESS
     }
 
@@ -377,18 +382,18 @@ impl From<RecallError> for Unbuilt {
 }
 
 /// Sends `Hello` and receives what to build.
-async fn greet(link: &Link) -> Result<Orders, Unbuilt> {
+async fn greet(link: &SupervisorLink) -> Result<Orders, Unbuilt> {
     let hello = ToSupervisor::Hello { protocol: PROTOCOL, version: crate::VERSION.to_owned() };
-    link.say(&hello, &[]).map_err(|_| Unbuilt::SupervisorGone)?;
-    let (word, mut with) = hear(link).await?;
-    let ToWorker::Start(start) = word else {
+    link.try_send(&hello, &[]).map_err(|_| Unbuilt::SupervisorGone)?;
+    let (message, mut with) = receive(link).await?;
+    let ToWorker::Start(start) = message else {
         return Err(Unbuilt::Confused("the supervisor did not begin with what to build".to_owned()));
     };
     let remembered = with.pop().map(Payload::from);
     let mut held = Vec::new();
     while held.len() < start.sockets {
-        let (word, with) = hear(link).await?;
-        match word {
+        let (message, with) = receive(link).await?;
+        match message {
             ToWorker::Listeners(names) if names.len() == with.len() && !names.is_empty() => {
                 held.extend(names.into_iter().zip(with));
             }
@@ -399,18 +404,18 @@ async fn greet(link: &Link) -> Result<Orders, Unbuilt> {
 }
 
 /// Reports what would be served, and waits for `Build` or `Stop`.
-async fn propose(link: &Link, configuration: &Configuration) -> Result<(), Unbuilt> {
+async fn propose(link: &SupervisorLink, configuration: &Configuration) -> Result<(), Unbuilt> {
     let may_bind = Some(sockets::with_address(&configuration.config));
     let loaded = ToSupervisor::Loaded { config_hash: configuration.hash.clone(), may_bind };
-    link.say(&loaded, &[]).map_err(|_| Unbuilt::SupervisorGone)?;
-    match hear(link).await? {
+    link.try_send(&loaded, &[]).map_err(|_| Unbuilt::SupervisorGone)?;
+    match receive(link).await? {
         (ToWorker::Build, _) => Ok(()),
         _ => Err(Unbuilt::NotNeeded),
     }
 }
 
 async fn prepare(
-    link: &Link,
+    link: &SupervisorLink,
     start: &Start,
     configuration: Configuration,
     held: Vec<(Held, OwnedFd)>,
@@ -450,13 +455,13 @@ async fn prepare(
 }
 
 /// Has the supervisor bind the missing sockets: only it may use low ports, and its sockets outlive this process.
-async fn bind(link: &Link, missing: Vec<(String, BindAddress)>) -> Result<Vec<(Held, OwnedFd)>, NotPrepared> {
+async fn bind(link: &SupervisorLink, missing: Vec<(String, BindAddress)>) -> Result<Vec<(Held, OwnedFd)>, NotPrepared> {
     let mut bound = Vec::new();
     let mut problems: Vec<Problem> = Vec::new();
     for (listener, address) in missing {
         let wish = ToSupervisor::Bind { listener: listener.clone(), address: address.clone() };
-        link.say(&wish, &[]).map_err(|_| NotPrepared::Lost(Unbuilt::SupervisorGone))?;
-        match hear(link).await.map_err(NotPrepared::Lost)? {
+        link.try_send(&wish, &[]).map_err(|_| NotPrepared::Lost(Unbuilt::SupervisorGone))?;
+        match receive(link).await.map_err(NotPrepared::Lost)? {
             (ToWorker::Bound { .. }, mut with) if with.len() == 1 => {
                 let held = Held { listener, bound: Some(address) };
                 bound.extend(with.pop().map(|socket| (held, socket)));
@@ -476,8 +481,8 @@ async fn bind(link: &Link, missing: Vec<(String, BindAddress)>) -> Result<Vec<(H
     Err(Refused { cause, problems }.into())
 }
 
-async fn hear(link: &Link) -> Result<(ToWorker, Vec<OwnedFd>), Unbuilt> {
-    match tokio::time::timeout(SUPERVISOR_DEADLINE, link.hear()).await {
+async fn receive(link: &SupervisorLink) -> Result<(ToWorker, Vec<OwnedFd>), Unbuilt> {
+    match tokio::time::timeout(SUPERVISOR_DEADLINE, link.receive()).await {
         Ok(Ok(Some(heard))) => Ok(heard),
         Ok(Ok(None)) => Err(Unbuilt::SupervisorGone),
         Ok(Err(fault)) => Err(Unbuilt::Confused(fault.to_string())),

@@ -9,9 +9,9 @@ use crate::control::message::{ToSupervisor, ToWorker};
 
 /// The worker's end of the channel.
 #[derive(Debug)]
-pub struct Link(link::Link);
+pub struct SupervisorLink(link::Link);
 
-impl Link {
+impl SupervisorLink {
     /// The channel that the supervisor put in the place of standard input.
     ///
     /// # Errors
@@ -21,19 +21,19 @@ impl Link {
         Ok(Self(link::Link::new(Channel::from_socket(socket)?)?))
     }
 
-    /// Sends `word`, with descriptors.
+    /// Sends `message`, with descriptors.
     ///
     /// # Errors
     /// When the supervisor is gone, or does not read any more.
-    pub fn say(&self, word: &ToSupervisor, with: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
-        self.0.say(word, with)
+    pub fn try_send(&self, message: &ToSupervisor, with: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
+        self.0.try_send(message, with)
     }
 
     /// The next message of the supervisor; none when it is gone. Cancel-safe.
     ///
     /// # Errors
     /// When the message is not understood.
-    pub async fn hear(&self) -> Result<Option<(ToWorker, Vec<OwnedFd>)>, ChannelError> {
-        self.0.hear().await
+    pub async fn receive(&self) -> Result<Option<(ToWorker, Vec<OwnedFd>)>, ChannelError> {
+        self.0.receive().await
     }
 }

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::LocalOptions;
 
-use self::link::Link;
+use self::link::SupervisorLink;
 use crate::observe::journal::panics_never_wait;
 use crate::sys;
 
@@ -45,7 +45,7 @@ pub fn run() -> ExitCode {
         }
     };
     let code = runtime.block_on(async {
-        match Link::from_stdin() {
+        match SupervisorLink::from_stdin() {
             Ok(link) => lifecycle::run(link).await,
             Err(fault) => {
                 eprintln!("segue worker: {fault}: it is started by `segue run`, never by hand");

@@ -47,7 +47,7 @@ impl Moving {
         let (welcome, tally) = (self.welcome.clone(), threads.tally().clone());
         let (plan, herald) = (threads.plan().clone(), threads.herald());
         tokio::task::spawn_local(async move {
-            match sender.hear(&plan.config, &welcome).await {
+            match sender.receive_capabilities(&plan.config, &welcome).await {
                 Ok(reach) => {
                     let staying = reach.staying().filter(|listener| herald.open_on(*listener) > 0);
                     staying.for_each(|listener| told.stays(to, listener, &plan));

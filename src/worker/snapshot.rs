@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::link::Link;
+use super::link::SupervisorLink;
 use super::threads::Threads;
 use crate::control::message::{ToSupervisor, ToWorker};
 use crate::control::payload::Payload;
@@ -155,9 +155,9 @@ pub async fn take(plan: &Plan, threads: &Threads) -> io::Result<Payload> {
 ///
 /// # Errors
 /// When the connection to the supervisor fails. A missing state is no error.
-pub async fn recall(link: &Link, plan: &Plan, journal: &Journal) -> Result<Vec<Change>, RecallError> {
-    link.say(&ToSupervisor::Recall, &[]).map_err(|_| RecallError::SupervisorGone)?;
-    let missing = match tokio::time::timeout(SUPERVISOR, link.hear()).await {
+pub async fn recall(link: &SupervisorLink, plan: &Plan, journal: &Journal) -> Result<Vec<Change>, RecallError> {
+    link.try_send(&ToSupervisor::Recall, &[]).map_err(|_| RecallError::SupervisorGone)?;
+    let missing = match tokio::time::timeout(SUPERVISOR, link.receive()).await {
         Ok(Ok(Some((ToWorker::State { missing }, mut with)))) => match with.pop().map(read) {
             Some(Ok(pools)) => return Ok(go_on(plan, &pools, SystemTime::now())),
             Some(Err(fault)) => Some(crate::observe::WithCauses(&fault).to_string()),

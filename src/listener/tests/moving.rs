@@ -20,7 +20,7 @@ async fn link(from: &Thread, to_has_it: bool) -> (Heir, Receiver) {
     let own = Welcome::new(config, &held);
     let taker = Receiver::open(there, &Welcome::new(config, if to_has_it { &held } else { &[] })).expect("taker");
     let (giver, heir) = Sender::open(here).expect("giver");
-    giver.hear(config, &own).await.expect("welcome");
+    giver.receive_capabilities(config, &own).await.expect("welcome");
     tokio::task::spawn_local(giver.run());
     from.thread.set_heir(heir.clone());
     (heir, taker)

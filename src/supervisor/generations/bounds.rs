@@ -64,7 +64,7 @@ impl Generations {
         oldest.hurried = true;
         oldest.state = State::Draining { until: now + timeout + DRAIN_GRACE };
         let (generation, connections) = (oldest.number, oldest.connections());
-        self.actions.push(Action::Tell(generation, ToWorker::Stop { timeout: Some(timeout) }));
+        self.actions.push(Action::Send(generation, ToWorker::Stop { timeout: Some(timeout) }));
         self.log(Event::Hurried { generation, connections, timeout, why });
     }
 }

@@ -307,7 +307,7 @@ impl Generations {
         let now = self.now;
         let Some(generation) = self.get(number) else { return };
         let number_of_ping = generation.pulse.ask(now);
-        self.actions.push(Action::Tell(number, ToWorker::Ping { number: number_of_ping }));
+        self.actions.push(Action::Send(number, ToWorker::Ping { number: number_of_ping }));
     }
 
     pub(super) fn stop(&mut self) {
@@ -350,7 +350,7 @@ impl Generations {
         }
         let until = now + ready.stop_timeout + DRAIN_GRACE;
         self.enter(number, State::Draining { until });
-        self.actions.push(Action::Tell(number, ToWorker::Stop { timeout: None }));
+        self.actions.push(Action::Send(number, ToWorker::Stop { timeout: None }));
     }
 
     pub(super) fn end_service(&mut self) {

@@ -23,21 +23,21 @@ pub enum Input {
     /// The service starts.
     Begin,
     /// A reload was asked for.
-    Asked(Caller, Conditions),
+    ReloadRequested(Caller, Conditions),
     /// The caller on this connection confirms the generation that serves.
     Confirmed(u64),
     /// The process of a generation runs; its pid and its program.
     Spawned(u64, u32, Program),
     /// How many bytes of memory generations use.
-    Weighed(Vec<(u64, u64)>),
+    MemoryUsed(Vec<(u64, u64)>),
     /// The process of a generation could not be started; why.
     SpawnFailed(u64, String),
     /// A message from a worker.
-    Said(u64, ToSupervisor),
+    Message(u64, ToSupervisor),
     /// A worker closed its channel. Its exit is expected.
-    Closed(u64),
+    ChannelClosed(u64),
     /// An invalid message from a worker; why it is invalid.
-    Nonsense(u64, String),
+    InvalidMessage(u64, String),
     /// The process of a generation exited; how.
     Exited(u64, String),
     /// The service must end; a second time, at once.
@@ -52,7 +52,7 @@ pub enum Action {
     /// Start a worker.
     Spawn(u64, Recipe),
     /// Send a message to a worker.
-    Tell(u64, ToWorker),
+    Send(u64, ToWorker),
     /// Connect two workers, so that the connections of the one that drains can move to the other.
     Link {
         /// The one that drains.

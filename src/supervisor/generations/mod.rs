@@ -133,18 +133,18 @@ impl Generations {
         self.now = now;
         match input {
             Input::Begin => self.spawn(Purpose::First, Recipe::Installed),
-            Input::Asked(caller, conditions) => self.on_reload_request(caller, conditions),
+            Input::ReloadRequested(caller, conditions) => self.on_reload_request(caller, conditions),
             Input::Confirmed(client) => self.on_confirmation(client),
             Input::Spawned(number, pid, program) => {
                 if let Some(generation) = self.get(number) {
                     (generation.pid, generation.program) = (pid, Some(program));
                 }
             }
-            Input::Weighed(weights) => self.on_memory_used(&weights),
+            Input::MemoryUsed(weights) => self.on_memory_used(&weights),
             Input::SpawnFailed(number, why) | Input::Exited(number, why) => self.on_exit(number, &why),
-            Input::Said(number, word) => self.on_message(number, word),
-            Input::Closed(number) => self.on_channel_closed(number),
-            Input::Nonsense(number, why) => self.end_misbehaving(number, &why, Ending::Kill),
+            Input::Message(number, message) => self.on_message(number, message),
+            Input::ChannelClosed(number) => self.on_channel_closed(number),
+            Input::InvalidMessage(number, why) => self.end_misbehaving(number, &why, Ending::Kill),
             Input::Stop => self.stop(),
             Input::Tick => self.tick(),
         }
@@ -262,8 +262,8 @@ impl Generations {
         self.actions.push(Action::Spawn(self.last_number, recipe));
     }
 
-    fn on_message(&mut self, number: u64, word: ToSupervisor) {
-        match word {
+    fn on_message(&mut self, number: u64, message: ToSupervisor) {
+        match message {
             ToSupervisor::Loaded { config_hash, may_bind } => {
                 if let Some(generation) = self.get(number) {
                     generation.may_bind = may_bind;
@@ -302,7 +302,7 @@ impl Generations {
             self.drain(&[number], Some(Duration::ZERO));
         } else {
             self.enter(number, State::Entering { until: now + ACKNOWLEDGE });
-            self.actions.push(Action::Tell(number, ToWorker::Serve));
+            self.actions.push(Action::Send(number, ToWorker::Serve));
         }
     }
 
@@ -336,7 +336,7 @@ impl Generations {
         let before: Vec<_> = self.list.iter().filter(before).map(|one| one.number).collect();
         for other in &before {
             self.enter(*other, State::Parking { until: self.now + ACKNOWLEDGE });
-            self.actions.push(Action::Tell(*other, ToWorker::Park));
+            self.actions.push(Action::Send(*other, ToWorker::Park));
         }
         if !before.is_empty() {
             self.drain(&parked, None); // a roll-back returns to a newer one

@@ -81,7 +81,7 @@ impl Generations {
         // none of them accepts any more; each is told its heir before it must let go of a connection
         self.link_to_heir();
         for (generation, connections, whole) in drained {
-            self.actions.push(Action::Tell(generation, ToWorker::Drain { timeout }));
+            self.actions.push(Action::Send(generation, ToWorker::Drain { timeout }));
             self.log(Event::Draining { generation, connections, timeout: whole });
         }
     }
@@ -162,7 +162,7 @@ impl Generations {
         self.log(Event::RolledBack { failed: number, generation: parked, why: why.to_owned(), lost });
         self.note = Some(format!("rolled back to generation {parked}: generation {number} {why}"));
         self.enter(parked, State::Resuming { until: self.now + ACKNOWLEDGE });
-        self.actions.push(Action::Tell(parked, ToWorker::Resume));
+        self.actions.push(Action::Send(parked, ToWorker::Resume));
         self.end_run_of(number, why, &format!("generation {parked} serves again"));
     }
 
@@ -190,7 +190,7 @@ impl Generations {
         let numbers: Vec<_> = self.list.iter().filter(|one| which(one)).map(|one| one.number).collect();
         for number in numbers {
             self.enter(number, State::Withdrawing { until });
-            self.actions.push(Action::Tell(number, ToWorker::Park));
+            self.actions.push(Action::Send(number, ToWorker::Park));
         }
     }
 }

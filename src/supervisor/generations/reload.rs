@@ -82,7 +82,7 @@ impl Generations {
         }
         match self.same_as(number, config_hash) {
             Some(serving) => self.on_unchanged(number, serving),
-            None => self.actions.push(Action::Tell(number, ToWorker::Build)),
+            None => self.actions.push(Action::Send(number, ToWorker::Build)),
         }
     }
 
@@ -101,7 +101,7 @@ impl Generations {
     /// The reload has nothing to do: the serving generation stays, and the worker that found out exits.
     fn on_unchanged(&mut self, number: u64, serving: u64) {
         self.enter(number, State::Dying { until: Some(self.now + LAST_WORDS) });
-        self.actions.push(Action::Tell(number, ToWorker::Stop { timeout: Some(Duration::ZERO) }));
+        self.actions.push(Action::Send(number, ToWorker::Stop { timeout: Some(Duration::ZERO) }));
         let Some(one) = self.list.iter().find(|one| one.number == serving) else { return };
         let verdict = Verdict::Unchanged {
             generation: serving,

@@ -50,7 +50,7 @@ impl Machine {
     }
 
     fn say(&mut self, number: u64, word: ToSupervisor) -> Vec<Action> {
-        self.handle(Input::Said(number, word))
+        self.handle(Input::Message(number, word))
     }
 
     /// The worker of `number` starts and becomes ready.
@@ -109,7 +109,7 @@ impl Machine {
     }
 
     fn states(&self) -> Vec<(u64, &'static str)> {
-        self.generations.list().iter().map(|one| (one.number, one.word())).collect()
+        self.generations.list().iter().map(|one| (one.number, one.state_name())).collect()
     }
 }
 
@@ -118,7 +118,7 @@ fn secs(count: u64) -> Duration {
 }
 
 fn asked(caller: Caller) -> Input {
-    Input::Asked(caller, Conditions::default())
+    Input::ReloadRequested(caller, Conditions::default())
 }
 
 fn ready() -> Ready {
@@ -146,7 +146,7 @@ fn refused(cause: Cause) -> ToSupervisor {
 
 fn told(actions: &[Action]) -> Vec<(u64, &ToWorker)> {
     let words = actions.iter().filter_map(|action| match action {
-        Action::Tell(number, word) if !matches!(word, ToWorker::Ping { .. }) => Some((*number, word)),
+        Action::Send(number, word) if !matches!(word, ToWorker::Ping { .. }) => Some((*number, word)),
         _ => None,
     });
     words.collect()
@@ -268,7 +268,7 @@ fn who_drains_is_linked_to_its_heir_before_it_is_told_to_drain() {
     let mut machine = Machine::on_probation();
     let actions = machine.pass_alive(secs(3));
     let at = |wanted: &Action| actions.iter().position(|action| action == wanted);
-    let (link, drain) = (Action::Link { from: 1, to: 2 }, Action::Tell(1, ToWorker::Drain { timeout: None }));
+    let (link, drain) = (Action::Link { from: 1, to: 2 }, Action::Send(1, ToWorker::Drain { timeout: None }));
     assert!(at(&link).is_some_and(|link| Some(link) < at(&drain)), "{actions:?}");
     assert_eq!(links(&machine.pass_alive(secs(3))), [], "once is enough");
 }
@@ -674,7 +674,7 @@ fn a_worker_that_overruns_its_drain_is_killed() {
 #[test]
 fn a_worker_that_closed_its_channel_and_stays_is_killed() {
     let mut machine = Machine::serving();
-    machine.handle(Input::Closed(1));
+    machine.handle(Input::ChannelClosed(1));
     let actions = machine.pass(secs(1));
     assert!(actions.contains(&Action::Kill(1)));
     assert_eq!(spawned(&actions), [(2, Recipe::Proven)]);

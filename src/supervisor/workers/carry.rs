@@ -97,7 +97,7 @@ impl Workers {
             let number = one.number;
             match one.go_on(&images, inherited) {
                 Ok(worker) => {
-                    inputs.extend(worker.channel.is_none().then_some(Input::Closed(number)));
+                    inputs.extend(worker.channel.is_none().then_some(Input::ChannelClosed(number)));
                     workers.list.push(worker);
                 }
                 Err(why) => inputs.push(Input::Exited(number, format!("was lost in the upgrade: {why}"))),

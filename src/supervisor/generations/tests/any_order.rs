@@ -81,32 +81,32 @@ impl Play {
             Happening::AskToConfirm => {
                 self.asked += 1;
                 let conditions = Conditions { force: true, confirm: Some(secs(5)) };
-                Some(Input::Asked(Caller::Client(self.asked), conditions))
+                Some(Input::ReloadRequested(Caller::Client(self.asked), conditions))
             }
             Happening::Confirm => {
                 self.asked += 1;
                 Some(Input::Confirmed(self.asked))
             }
             Happening::Load(index) => {
-                let word = ToSupervisor::Loaded { config_hash: "good".to_owned(), may_bind: None };
-                pick(*index).map(|(number, _)| Input::Said(number, word))
+                let message = ToSupervisor::Loaded { config_hash: "good".to_owned(), may_bind: None };
+                pick(*index).map(|(number, _)| Input::Message(number, message))
             }
             Happening::BeUnfit(index) => {
-                pick(*index).map(|(number, _)| Input::Said(number, ToSupervisor::Unfit { why: "broken".to_owned() }))
+                pick(*index).map(|(number, _)| Input::Message(number, ToSupervisor::Unfit { why: "broken".to_owned() }))
             }
-            Happening::Weigh(each) => Some(Input::Weighed(list.iter().map(|one| (one.number, *each)).collect())),
+            Happening::Weigh(each) => Some(Input::MemoryUsed(list.iter().map(|one| (one.number, *each)).collect())),
             Happening::WantHeir(index) => pick(*index).map(|(number, _)| {
                 self.heirs.remove(&number);
-                Input::Said(number, ToSupervisor::Pong(Pong { wants_heir: true, ..pong(0) }))
+                Input::Message(number, ToSupervisor::Pong(Pong { wants_heir: true, ..pong(0) }))
             }),
             Happening::Pass(millis) => {
                 self.machine.now += Duration::from_millis(*millis);
                 Some(Input::Tick)
             }
             Happening::Obey(index) => pick(*index).map(|(number, state)| obey(number, state)),
-            Happening::Refuse(index) => pick(*index).map(|(number, _)| Input::Said(number, refused(Cause::Config))),
+            Happening::Refuse(index) => pick(*index).map(|(number, _)| Input::Message(number, refused(Cause::Config))),
             Happening::Die(index) => pick(*index).map(|(number, _)| Input::Exited(number, "died".to_owned())),
-            Happening::Close(index) => pick(*index).map(|(number, _)| Input::Closed(number)),
+            Happening::Close(index) => pick(*index).map(|(number, _)| Input::ChannelClosed(number)),
             Happening::AnswerPings => {
                 let actions = self.machine.answer_pings();
                 self.note(&actions);
@@ -137,7 +137,7 @@ impl Play {
                     self.over = true;
                 }
                 Action::Link { from, to } => self.link(*from, *to),
-                Action::Tell(number, ToWorker::Drain { timeout: None }) => {
+                Action::Send(number, ToWorker::Drain { timeout: None }) => {
                     let list = self.machine.generations.list();
                     // it may have been killed in the same breath
                     let heard = list.iter().any(|one| one.number == *number && one.is_draining());
@@ -162,7 +162,7 @@ impl Play {
         }
         assert!(can_inherit(find(to), from), "{to} cannot inherit from {from}: {list:?}");
         let parked = list.iter().any(|one| one.is_there() && one.state == State::Parked);
-        assert!(!parked || find(to).word() == "parked", "{to} may yet fail, and inherits: {list:?}");
+        assert!(!parked || find(to).state_name() == "parked", "{to} may yet fail, and inherits: {list:?}");
         assert_ne!(self.heirs.insert(from, to), Some(to), "linked twice");
     }
 
@@ -224,7 +224,7 @@ fn can_inherit(heir: &Generation, from: u64) -> bool {
 }
 
 fn obey(number: u64, state: State) -> Input {
-    let word = match state {
+    let message = match state {
         State::Starting { .. } => ToSupervisor::Ready(ready()),
         State::Entering { .. } => ToSupervisor::Serving,
         State::Parking { .. } | State::Withdrawing { .. } => ToSupervisor::Parked,
@@ -234,7 +234,7 @@ fn obey(number: u64, state: State) -> Input {
         }
         State::Serving { .. } | State::Yielding | State::Parked => return Input::Tick,
     };
-    Input::Said(number, word)
+    Input::Message(number, message)
 }
 
 proptest! {

@@ -57,11 +57,11 @@ fn older_generations_that_use_too_much_memory_finish_early_oldest_first() {
     machine.hand_over(2);
     machine.hand_over(3);
     machine.hand_over(4);
-    assert_eq!(told(&machine.handle(Input::Weighed(vec![(1, 30), (2, 30), (3, 30), (4, 900)]))), []);
-    let actions = machine.handle(Input::Weighed(vec![(1, 60), (2, 30), (3, 30), (4, 900)]));
+    assert_eq!(told(&machine.handle(Input::MemoryUsed(vec![(1, 30), (2, 30), (3, 30), (4, 900)]))), []);
+    let actions = machine.handle(Input::MemoryUsed(vec![(1, 60), (2, 30), (3, 30), (4, 900)]));
     assert!(matches!(told(&actions)[..], [(1, ToWorker::Stop { .. })]), "{actions:?}");
-    assert_eq!(told(&machine.handle(Input::Weighed(vec![(1, 60), (2, 60), (3, 30), (4, 900)]))), []);
-    let actions = machine.handle(Input::Weighed(vec![(1, 60), (2, 60), (3, 60), (4, 900)]));
+    assert_eq!(told(&machine.handle(Input::MemoryUsed(vec![(1, 60), (2, 60), (3, 30), (4, 900)]))), []);
+    let actions = machine.handle(Input::MemoryUsed(vec![(1, 60), (2, 60), (3, 60), (4, 900)]));
     assert!(matches!(told(&actions)[..], [(2, ToWorker::Stop { .. })]), "{actions:?}");
 }
 
@@ -70,6 +70,6 @@ fn the_one_that_can_be_gone_back_to_is_not_given_up_for_memory() {
     let mut machine = Machine::serving();
     machine.memory = 100;
     machine.hand_over(2);
-    assert_eq!(told(&machine.handle(Input::Weighed(vec![(1, 500), (2, 500)]))), []);
+    assert_eq!(told(&machine.handle(Input::MemoryUsed(vec![(1, 500), (2, 500)]))), []);
     assert_eq!(machine.states(), [(1, "parked"), (2, "serving")]);
 }

@@ -1,7 +1,7 @@
 use super::*;
 
 fn confirm(client: u64, seconds: u64) -> Input {
-    Input::Asked(Caller::Client(client), Conditions { force: false, confirm: Some(secs(seconds)) })
+    Input::ReloadRequested(Caller::Client(client), Conditions { force: false, confirm: Some(secs(seconds)) })
 }
 
 /// Generation 2 serves and is to be confirmed within 60 s, 1 is parked.

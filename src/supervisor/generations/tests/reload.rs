@@ -5,7 +5,7 @@ fn loaded(hash: &str) -> ToSupervisor {
 }
 
 fn forced(client: u64) -> Input {
-    Input::Asked(Caller::Client(client), Conditions { force: true, confirm: None })
+    Input::ReloadRequested(Caller::Client(client), Conditions { force: true, confirm: None })
 }
 
 #[test]
@@ -95,6 +95,6 @@ fn what_is_the_same_as_a_worker_that_just_died_is_built() {
     let mut machine = Machine::serving();
     machine.handle(asked(Caller::Client(7)));
     machine.handle(Input::Spawned(2, 102, Program::default()));
-    machine.handle(Input::Closed(1));
+    machine.handle(Input::ChannelClosed(1));
     assert_eq!(told(&machine.say(2, loaded("good"))), [(2, &ToWorker::Build)]);
 }
