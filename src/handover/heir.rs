@@ -4,14 +4,14 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::capabilities::Reach;
 use super::parcel::Parcel;
-use super::welcome::Reach;
 
 /// The generation that takes connections. Each thread has one while there is one.
 #[derive(Clone, Debug)]
 pub struct Heir {
     offers: mpsc::Sender<Offer>,
-    /// Empty until the welcome has come.
+    /// Empty until the capabilities have come.
     reach: Arc<OnceLock<Reach>>,
 }
 
@@ -46,7 +46,7 @@ impl Heir {
         (Self { offers, reach }, taken)
     }
 
-    /// What it can take, once its welcome has come.
+    /// What it can take, once its capabilities have come.
     #[must_use]
     pub fn reach(&self) -> Option<&Reach> {
         self.reach.get()

@@ -1,9 +1,9 @@
 //! The messages between two workers, and how parcels become packets.
 //!
 //! ```text
-//! heir        Welcome
+//! heir         Capabilities
 //! sender               Batch + descriptors      as long as there are connections
-//! heir        Taken                            of each batch, before it does anything with it
+//! heir         Taken                            of each batch, before it does anything with it
 //! ```
 //! The sender closes the link when it has no more connections.
 
@@ -13,8 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
+use super::capabilities::Capabilities;
 use super::parcel::{ClientFacts, Course, Load, Parcel, PrivateParcel, Story, TunnelParcel};
-use super::welcome::Welcome;
 use crate::control::channel::MOST_DESCRIPTORS;
 use crate::control::payload::{self, Payload};
 
@@ -23,7 +23,8 @@ use crate::control::payload::{self, Payload};
 #[serde(rename_all = "kebab-case")]
 pub enum ToSender {
     /// The first message.
-    Welcome(Welcome),
+    #[serde(rename = "welcome")]
+    Capabilities(Capabilities),
     /// The receiver owns the connections of this batch from now on.
     Taken {
         /// [`Batch::number`].
@@ -57,7 +58,7 @@ struct Item {
 enum LoadItem {
     Idle {
         ahead: usize,
-        /// Sent only to a generation whose [`Welcome`] says that it takes them.
+        /// Sent only to a generation whose [`Capabilities`] say that it takes them.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         private: Vec<PrivateItem>,
     },

@@ -2,7 +2,7 @@
 //!
 //! A [`parcel`] is one connection: its descriptors, and its whole state. Threads give parcels to an [`heir`]; the
 //! [`sender`], on the draining worker's main thread, sends them in batches; the [`receiver`], on the other worker's main
-//! thread, receives them. [`welcome`] is what the other side can take, sent once at the beginning; [`message`] is the
+//! thread, receives them. [`capabilities`] is what the other side can take, sent once at the beginning; [`message`] is the
 //! format.
 //!
 //! At any time one process owns a connection:
@@ -17,6 +17,7 @@
 //! serves what it still has; when the sender dies, the receiver alone owns what the link still holds. A silent link is a
 //! hung worker, which the supervisor ends, and that ends the link.
 
+pub mod capabilities;
 pub mod heir;
 pub mod message;
 pub mod parcel;
@@ -24,4 +25,3 @@ pub mod receiver;
 pub mod sender;
 #[cfg(test)]
 mod tests;
-pub mod welcome;

@@ -3,9 +3,9 @@
 
 use std::io;
 
+use super::capabilities::Capabilities;
 use super::message::{Batch, BatchError, ToSender, unpack};
 use super::parcel::Parcel;
-use super::welcome::Welcome;
 use crate::control::channel::{Channel, ChannelError};
 use crate::control::link::Link;
 use crate::observe::WithCauses;
@@ -35,9 +35,9 @@ impl Receiver {
     ///
     /// # Errors
     /// When the link cannot be used.
-    pub fn open(channel: Channel, welcome: &Welcome) -> Result<Self, ReceiveError> {
+    pub fn open(channel: Channel, capabilities: &Capabilities) -> Result<Self, ReceiveError> {
         let link = Link::new(channel).map_err(ReceiveError::Link)?;
-        match link.try_send(&ToSender::Welcome(welcome.clone()), &[]) {
+        match link.try_send(&ToSender::Capabilities(capabilities.clone()), &[]) {
             Ok(()) => Ok(Self { link }),
             // and has nothing left to give: it would have waited for this message
             Err(ChannelError::Send(fault)) if is_gone(&fault) => Ok(Self { link }),

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::capabilities::{Capabilities, Reach, VERSION};
 use super::heir::{Heir, Offer};
 use super::message::{Room, ToSender, pack};
-use super::welcome::{Reach, VERSION, Welcome};
 use crate::config::Config;
 use crate::control::channel::{Channel, ChannelError};
 use crate::control::link::Link;
@@ -82,7 +82,7 @@ pub enum SendError {
 }
 
 impl Sender {
-    /// The sending end of a link, and the heir at its other end, whose welcome has not come yet.
+    /// The sending end of a link, and the heir at its other end, whose capabilities have not come yet.
     ///
     /// # Errors
     /// When the link cannot be used.
@@ -117,18 +117,18 @@ impl Sender {
     ///
     /// # Errors
     /// When no connection can move over this link.
-    pub async fn receive_capabilities(&self, config: &Config, own: &Welcome) -> Result<&Reach, SendError> {
-        let welcome = match timeout(WELCOME, self.link.receive()).await {
-            Ok(Ok(Some((ToSender::Welcome(welcome), _)))) => welcome,
+    pub async fn receive_capabilities(&self, config: &Config, own: &Capabilities) -> Result<&Reach, SendError> {
+        let capabilities = match timeout(CAPABILITIES, self.link.receive()).await {
+            Ok(Ok(Some((ToSender::Capabilities(capabilities), _)))) => capabilities,
             Ok(Ok(Some(_))) => return Err(SendError::Confused),
             Ok(Ok(None)) => return Err(SendError::Gone),
             Ok(Err(fault)) => return Err(fault.into()),
             Err(_) => return Err(SendError::Silent),
         };
-        if welcome.version != VERSION {
-            return Err(SendError::Foreign(welcome.version));
+        if capabilities.version != VERSION {
+            return Err(SendError::Foreign(capabilities.version));
         }
-        Ok(self.reach.get_or_init(|| own.reach(config, &welcome)))
+        Ok(self.reach.get_or_init(|| own.reach(config, &capabilities)))
     }
 
     /// Whether every thread has dropped the heir, so that no more offers come.
@@ -258,7 +258,7 @@ impl Sender {
         let number = match message {
             ToSender::Taken { number } => number,
             ToSender::Refused { why } => return Err(SendError::Refused(why)),
-            ToSender::Welcome(_) => {
+            ToSender::Capabilities(_) => {
                 self.confused = true;
                 return Err(SendError::Confused);
             }
@@ -285,6 +285,6 @@ fn give_back(Offer { parcel, answer }: Offer) {
 
 /// How long the other generation may take to say what it takes. One that serves and hangs is ended before that, and
 /// its link with it; one that is only slow, on a busy machine, must not cost a client its connection.
-const WELCOME: Duration = Duration::from_secs(60);
+const CAPABILITIES: Duration = Duration::from_secs(60);
 /// Batches without acknowledgement at the same time.
 const MOST_BATCHES: usize = 2;

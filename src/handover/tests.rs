@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::BytesMut;
 use proptest::prelude::*;
 
+use super::capabilities::Capabilities;
 use super::heir::{Heir, Returned};
 use super::message::{Batch, ToSender, unpack};
 use super::parcel::{ClientFacts, Course, Load, Parcel, PrivateParcel, Story, Try, TunnelParcel};
 use super::receiver::Receiver;
 use super::sender::{SendError, Sender};
-use super::welcome::Welcome;
 use crate::config::Config;
 use crate::control::channel::Channel;
 use crate::control::link::Link;
@@ -65,10 +65,10 @@ fn run<F: Future>(test: F) -> F::Output {
 /// Both ends of a link.
 async fn linked() -> (Sender, Heir, Receiver) {
     let (here, there) = Channel::pair().expect("pair");
-    let (config, welcome) = (config(), Welcome::new(&config(), &[]));
-    let receiver = Receiver::open(there, &welcome).expect("receiver");
+    let (config, capabilities) = (config(), Capabilities::new(&config(), &[]));
+    let receiver = Receiver::open(there, &capabilities).expect("receiver");
     let (sender, heir) = Sender::open(here).expect("sender");
-    sender.receive_capabilities(&config, &welcome).await.expect("welcome");
+    sender.receive_capabilities(&config, &capabilities).await.expect("capabilities");
     (sender, heir, receiver)
 }
 
@@ -169,11 +169,11 @@ fn a_thousand_connections_go_in_few_packets_and_in_order() {
 fn another_version_moves_nothing() {
     run(async {
         let (here, there) = Channel::pair().expect("pair");
-        let mut welcome = Welcome::new(&config(), &[]);
-        welcome.version += 1;
-        let _taker = Receiver::open(there, &welcome).expect("receiver");
+        let mut capabilities = Capabilities::new(&config(), &[]);
+        capabilities.version += 1;
+        let _taker = Receiver::open(there, &capabilities).expect("receiver");
         let (sender, heir) = Sender::open(here).expect("sender");
-        assert!(matches!(sender.receive_capabilities(&config(), &welcome).await, Err(SendError::Foreign(2))));
+        assert!(matches!(sender.receive_capabilities(&config(), &capabilities).await, Err(SendError::Foreign(2))));
         assert!(heir.reach().is_none());
     });
 }
@@ -184,11 +184,11 @@ fn a_taker_that_is_slow_to_say_what_it_takes_is_waited_for() {
         let (here, there) = Channel::pair().expect("pair");
         let (sender, heir) = Sender::open(here).expect("sender");
         let sender = tokio::task::spawn_local(async move {
-            sender.receive_capabilities(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
+            sender.receive_capabilities(&config(), &Capabilities::new(&config(), &[])).await.expect("capabilities");
         });
         tokio::time::sleep(Duration::from_millis(1500)).await; // a second was once too long
         assert!(heir.reach().is_none() && !heir.is_gone(), "nothing is known of it yet");
-        let _taker = Receiver::open(there, &Welcome::new(&config(), &[])).expect("receiver");
+        let _taker = Receiver::open(there, &Capabilities::new(&config(), &[])).expect("receiver");
         sender.await.expect("no panic");
         assert!(heir.reach().is_some());
     });
@@ -198,7 +198,7 @@ fn a_taker_that_is_slow_to_say_what_it_takes_is_waited_for() {
 fn a_batch_of_another_shape_is_not_taken_and_stays_with_the_giver() {
     run(async {
         let (here, there) = Channel::pair().expect("pair");
-        let receiver = Receiver::open(there, &Welcome::default()).expect("receiver");
+        let receiver = Receiver::open(there, &Capabilities::default()).expect("receiver");
         let (one, _other) = UnixStream::pair().expect("a pair");
         let mut json = serde_json::json!({"number": 0, "connections": [
             {"client": facts(1), "load": {"idle": {"ahead": 0}}}, {"client": facts(2), "load": {"idle": {"ahead": 0}}}]});
@@ -313,8 +313,8 @@ async fn hand_over_to_a_confused_one(count: u32, above: &[u64]) -> (Vec<u32>, Ve
     let (here, there) = Channel::pair().expect("pair");
     let (sender, heir) = Sender::open(here).expect("sender");
     let link = Link::new(there).expect("link");
-    link.try_send(&ToSender::Welcome(Welcome::new(&config(), &[])), &[]).expect("said");
-    sender.receive_capabilities(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
+    link.try_send(&ToSender::Capabilities(Capabilities::new(&config(), &[])), &[]).expect("said");
+    sender.receive_capabilities(&config(), &Capabilities::new(&config(), &[])).await.expect("capabilities");
     let giving = tokio::task::spawn_local(sender.run());
     let (mut offers, mut clients) = (Vec::new(), Vec::new());
     for number in 0..count {
@@ -373,8 +373,8 @@ fn a_taker_that_cannot_receive_a_batch_says_so_and_the_giver_keeps_it() {
         let (here, there) = Channel::pair().expect("pair");
         let (sender, heir) = Sender::open(here).expect("sender");
         let link = Link::new(there).expect("link");
-        link.try_send(&ToSender::Welcome(Welcome::new(&config(), &[])), &[]).expect("said");
-        sender.receive_capabilities(&config(), &Welcome::new(&config(), &[])).await.expect("welcome");
+        link.try_send(&ToSender::Capabilities(Capabilities::new(&config(), &[])), &[]).expect("said");
+        sender.receive_capabilities(&config(), &Capabilities::new(&config(), &[])).await.expect("capabilities");
         let giving = tokio::task::spawn_local(sender.run());
         let place = heir.place().await.expect("a place");
         let offered = tokio::task::spawn_local(place.give(idle(1, b"").0));
@@ -400,4 +400,11 @@ fn descriptors_that_moved_are_closed_here() {
         drop(taken);
         assert_eq!(client.read(&mut [0; 1]).expect("the end"), 0, "nobody has it any more");
     });
+}
+
+#[test]
+fn an_older_version_finds_the_messages_under_the_names_that_it_knows() {
+    let capabilities = ToSender::Capabilities(Capabilities::new(&config(), &[]));
+    let json = serde_json::to_value(capabilities).expect("json");
+    assert_eq!(json["welcome"]["version"], 1);
 }

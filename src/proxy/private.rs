@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::thread::Thread;
 use super::tunnel::socket_of;
+use crate::handover::capabilities::Reach;
 use crate::handover::parcel::PrivateParcel;
-use crate::handover::welcome::Reach;
 use crate::net::Stream;
 use crate::upstream::connection::Connection;
 

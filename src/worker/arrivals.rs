@@ -52,21 +52,21 @@ impl Arrivals {
 }
 
 /// Tells the threads that the heir takes connections.
-pub struct Herald {
+pub struct ThreadHandles {
     pub(super) threads: Vec<mpsc::Sender<Order>>,
     pub(super) counters: Vec<Arc<Counters>>,
 }
 
-impl Herald {
+impl ThreadHandles {
     /// How many connections of this listener are open.
     pub(super) fn open_on(&self, listener: usize) -> u64 {
         Totals::sum(&self.counters).open_on(listener)
     }
 
-    /// The heir's welcome has come: connections go to it from now on.
-    pub(super) async fn welcomed(&self) {
+    /// The heir's capabilities have come: connections go to it from now on.
+    pub(super) async fn successor_ready(&self) {
         for thread in &self.threads {
-            drop(order::give(thread, Order::Welcomed).await); // a thread that has finished has none left to give
+            drop(order::give(thread, Order::SuccessorReady).await); // a thread that has finished has none left to give
         }
     }
 }

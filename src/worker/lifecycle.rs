@@ -27,7 +27,7 @@ use crate::control::message::{
     Vitals,
 };
 use crate::control::payload::Payload;
-use crate::handover::welcome::Welcome;
+use crate::handover::capabilities::Capabilities;
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::proxy::Plan;
@@ -148,8 +148,8 @@ impl Worker {
             journal.event(Event::ListenerUnused { listener: name, address });
         }
         let (drain_timeout, stop_timeout) = (ready.drain_timeout, ready.stop_timeout);
-        let welcome = Welcome::new(&threads.plan().config, &ready.listeners);
-        let moving = Moving::new(generation, welcome, journal.clone());
+        let capabilities = Capabilities::new(&threads.plan().config, &ready.listeners);
+        let moving = Moving::new(generation, capabilities, journal.clone());
         let said = link.try_send(&ToSupervisor::Ready(ready), &[sources.as_fd(), threads.tally().file().as_fd()]);
         said.map_err(|_| Unbuilt::SupervisorGone)?;
         Ok(Self {

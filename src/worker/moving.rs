@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::control::channel::Channel;
+use crate::handover::capabilities::Capabilities;
 use crate::handover::receiver::{ReceiveError, Receiver};
 use crate::handover::sender::{Report, SendError, Sender};
-use crate::handover::welcome::Welcome;
 use crate::observe::WithCauses;
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
@@ -21,20 +21,20 @@ use super::threads::Threads;
 pub struct Moving {
     generation: u64,
     /// What this generation can take.
-    welcome: Rc<Welcome>,
+    capabilities: Rc<Capabilities>,
     journal: Journal,
     breaks: Rc<Breaks>,
 }
 
 impl Moving {
-    /// Of a generation that takes what `welcome` says.
+    /// Of a generation that takes what `capabilities` says.
     #[must_use]
-    pub fn new(generation: u64, welcome: Welcome, journal: Journal) -> Self {
-        Self { generation, welcome: Rc::new(welcome), journal, breaks: Rc::default() }
+    pub fn new(generation: u64, capabilities: Capabilities, journal: Journal) -> Self {
+        Self { generation, capabilities: Rc::new(capabilities), journal, breaks: Rc::default() }
     }
 
     /// Connections go to generation `to` over `link` once this one drains, and no longer to the one before. Returns
-    /// when every thread knows; the welcome of the other generation comes later.
+    /// when every thread knows; the capabilities of the other generation come later.
     pub async fn give(&self, to: u64, link: OwnedFd, threads: &Threads) {
         let told = self.begin();
         let opened = Channel::from_socket(link).map_err(SendError::Link).and_then(Sender::open);
@@ -42,20 +42,20 @@ impl Moving {
             Ok(opened) => opened,
             Err(fault) => return told.broken(to, 0, &fault),
         };
-        threads.bequeath(&heir).await;
+        threads.set_successor(&heir).await;
         drop(heir); // only the threads keep it: no connection moves once they have dropped it
-        let (welcome, tally) = (self.welcome.clone(), threads.tally().clone());
-        let (plan, herald) = (threads.plan().clone(), threads.herald());
+        let (capabilities, tally) = (self.capabilities.clone(), threads.tally().clone());
+        let (plan, handles) = (threads.plan().clone(), threads.handles());
         tokio::task::spawn_local(async move {
-            match sender.receive_capabilities(&plan.config, &welcome).await {
+            match sender.receive_capabilities(&plan.config, &capabilities).await {
                 Ok(reach) => {
-                    let staying = reach.staying().filter(|listener| herald.open_on(*listener) > 0);
+                    let staying = reach.staying().filter(|listener| handles.open_on(*listener) > 0);
                     staying.for_each(|listener| told.stays(to, listener, &plan));
                 }
                 Err(_) if sender.is_forgotten() => return, // there is a newer one
                 Err(fault) => return told.broken(to, 0, &fault),
             }
-            herald.welcomed().await;
+            handles.successor_ready().await;
             let Report { returned, lost, broken, .. } = sender.counting(tally).run().await;
             if let Some(fault) = broken {
                 told.broken_with(to, returned, lost, &fault);
@@ -79,9 +79,9 @@ impl Moving {
     /// Connections of generation `from` come over `link`, until its end.
     pub fn take(&self, from: u64, link: OwnedFd, threads: &Threads) {
         let (generation, journal) = (self.generation, self.journal.clone());
-        let (welcome, arrivals) = (self.welcome.clone(), threads.arrivals());
+        let (capabilities, arrivals) = (self.capabilities.clone(), threads.arrivals());
         tokio::task::spawn_local(async move {
-            if let Err(fault) = take_all(link, &welcome, &arrivals).await {
+            if let Err(fault) = take_all(link, &capabilities, &arrivals).await {
                 let why = WithCauses(&fault).to_string();
                 journal.event(Event::MoveBroken { generation: from, to: generation, returned: 0, why });
             }
@@ -156,9 +156,9 @@ impl Told {
     }
 }
 
-async fn take_all(link: OwnedFd, welcome: &Welcome, arrivals: &Arrivals) -> Result<(), ReceiveError> {
+async fn take_all(link: OwnedFd, capabilities: &Capabilities, arrivals: &Arrivals) -> Result<(), ReceiveError> {
     let channel = Channel::from_socket(link).map_err(ReceiveError::Link)?;
-    let receiver = Receiver::open(channel, welcome)?;
+    let receiver = Receiver::open(channel, capabilities)?;
     while let Some(parcels) = receiver.next().await? {
         arrivals.give(parcels).await;
     }

@@ -20,10 +20,10 @@ pub(super) enum Order {
     Resume(oneshot::Sender<()>),
     /// Accept nothing any more and let go of what is open.
     Drain(Draining, oneshot::Sender<()>),
-    /// Connections go to this heir, once the thread drains and the heir's welcome has come.
-    Bequeath(Heir, oneshot::Sender<()>),
-    /// The heir's welcome has come.
-    Welcomed(oneshot::Sender<()>),
+    /// Connections go to this heir, once the thread drains and the heir's capabilities have come.
+    SetSuccessor(Heir, oneshot::Sender<()>),
+    /// The heir's capabilities have come.
+    SuccessorReady(oneshot::Sender<()>),
     /// Serve these connections of another generation.
     Arrive(Vec<Parcel>, oneshot::Sender<()>),
     /// Answer.

@@ -145,11 +145,11 @@ fn follow(order: Order, thread: &Rc<Thread>, acceptors: &mut Acceptors, deadline
             *deadline = Some(draining.deadline);
             (Ok(()), done)
         }
-        Order::Bequeath(heir, done) => {
+        Order::SetSuccessor(heir, done) => {
             thread.set_heir(heir);
             (Ok(()), done)
         }
-        Order::Welcomed(done) => {
+        Order::SuccessorReady(done) => {
             if thread.drain.is_ending() {
                 thread.clients.leave_all();
             }

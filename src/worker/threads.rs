@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use super::arrivals::{Arrivals, Herald};
+use super::arrivals::{Arrivals, ThreadHandles};
 use super::order::Order;
 use super::serving::{Serving, Shared};
 use crate::config::Config;
@@ -140,16 +140,16 @@ impl Threads {
         self.order_all(|done| Order::Drain(draining, done)).await;
     }
 
-    /// Connections go to `heir` once this generation drains, and [`Herald::welcomed`] was called.
-    pub async fn bequeath(&self, heir: &Heir) {
-        self.order_all(|done| Order::Bequeath(heir.clone(), done)).await;
+    /// Connections go to `heir` once this generation drains, and [`ThreadHandles::successor_ready`] was called.
+    pub async fn set_successor(&self, heir: &Heir) {
+        self.order_all(|done| Order::SetSuccessor(heir.clone(), done)).await;
     }
 
-    /// Tells the threads that the welcome of their heir has come.
+    /// Tells the threads that the capabilities of their heir have come.
     #[must_use]
-    pub fn herald(&self) -> Herald {
+    pub fn handles(&self) -> ThreadHandles {
         let threads = self.threads.iter().map(|thread| thread.orders.clone()).collect();
-        Herald { threads, counters: self.counters() }
+        ThreadHandles { threads, counters: self.counters() }
     }
 
     /// The route of connections that come from another generation.

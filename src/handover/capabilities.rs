@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::control::message::Held;
 
-/// The version of the messages between workers, part of [`Welcome`]. The workers may come from different packages: no connection
+/// The version of the messages between workers, part of [`Capabilities`]. The workers may come from different packages: no connection
 /// moves between different versions. An addition without a change of the version must have a default.
 pub const VERSION: u32 = 1;
 
 /// What a generation has, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Welcome {
+pub struct Capabilities {
     /// [`VERSION`] of its messages.
     pub version: u32,
     /// The listeners that speak HTTP, as the supervisor holds them: a listener of the same name that is bound
@@ -37,7 +37,7 @@ pub struct Reach {
     private: bool,
 }
 
-impl Welcome {
+impl Capabilities {
     /// The names in this configuration; `held` are the sockets that it accepts on.
     #[must_use]
     pub fn new(config: &Config, held: &[Held]) -> Self {
@@ -136,7 +136,7 @@ mod tests {
         to = ["10.0.0.5:5432"]
     "#;
 
-    fn welcome(text: &str) -> (Config, Welcome) {
+    fn capabilities(text: &str) -> (Config, Capabilities) {
         let config = Config::from_toml(text).expect("good");
         let held = |name: &str, address: Option<&crate::config::Address>| Held {
             listener: name.to_owned(),
@@ -145,13 +145,13 @@ mod tests {
         let http = config.listeners.iter().map(|one| held(&one.name, one.address.as_ref()));
         let tcp = config.tcp.iter().map(|one| held(&one.name, one.address.as_ref()));
         let held: Vec<_> = http.chain(tcp).collect();
-        let welcome = Welcome::new(&config, &held);
-        (config, welcome)
+        let capabilities = Capabilities::new(&config, &held);
+        (config, capabilities)
     }
 
     fn reach(new: &str) -> Reach {
-        let (config, old) = welcome(OLD);
-        old.reach(&config, &welcome(new).1)
+        let (config, old) = capabilities(OLD);
+        old.reach(&config, &capabilities(new).1)
     }
 
     /// Listeners in the order of the configuration: http, more, db. Sites: "*", "app.test", in the order of `Config`.
@@ -163,7 +163,7 @@ mod tests {
     fn everything_moves_to_an_equal_generation() {
         let reach = reach(OLD);
         assert_eq!(reach.staying().count(), 0);
-        let config = welcome(OLD).0;
+        let config = capabilities(OLD).0;
         let farm = config.pools.iter().position(|pool| pool.name == "farm").expect("farm");
         assert!(reach.has_tunnel(0, site(&config, "*"), farm, 1));
     }
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn tunnels_to_a_server_that_is_gone_stay_and_those_beside_it_move() {
         let reach = reach(&OLD.replace("\"10.0.0.1:80\", ", ""));
-        let config = welcome(OLD).0;
+        let config = capabilities(OLD).0;
         let farm = config.pools.iter().position(|pool| pool.name == "farm").expect("farm");
         assert!(!reach.has_tunnel(0, site(&config, "*"), farm, 0));
         assert!(reach.has_tunnel(0, site(&config, "*"), farm, 1));
@@ -190,20 +190,20 @@ mod tests {
     #[test]
     fn tunnels_of_a_site_that_leads_elsewhere_stay() {
         let reach = reach(&OLD.replace("to = \"farm\"", "to = [\"10.0.0.1:80\"]"));
-        let config = welcome(OLD).0;
+        let config = capabilities(OLD).0;
         let farm = config.pools.iter().position(|pool| pool.name == "farm").expect("farm");
         assert!(!reach.has_tunnel(0, site(&config, "*"), farm, 0));
     }
 
     #[test]
     fn private_connections_move_to_a_generation_that_takes_them_and_has_their_server() {
-        let (config, old) = welcome(OLD);
+        let (config, old) = capabilities(OLD);
         let farm = config.pools.iter().position(|pool| pool.name == "farm").expect("farm");
         assert!(reach(OLD).has_private(farm, 0));
         assert!(!reach(&OLD.replace("\"10.0.0.1:80\", ", "")).has_private(farm, 0));
-        let mut older = serde_json::to_value(welcome(OLD).1).expect("JSON");
+        let mut older = serde_json::to_value(capabilities(OLD).1).expect("JSON");
         older.as_object_mut().expect("an object").remove("private");
-        let older: Welcome = serde_json::from_value(older).expect("a welcome");
+        let older: Capabilities = serde_json::from_value(older).expect("a capabilities");
         assert!(!old.reach(&config, &older).has_private(farm, 0));
     }
 
