@@ -118,7 +118,7 @@ impl SharedNumbers {
     pub fn new(count: usize) -> io::Result<Self> {
         let count = count.max(1);
         let bytes = count * size_of::<AtomicU64>();
-        let file = File::from(rustix::fs::memfd_create(c"segue-tally", rustix::fs::MemfdFlags::CLOEXEC)?);
+        let file = File::from(rustix::fs::memfd_create(c"segue-statistics", rustix::fs::MemfdFlags::CLOEXEC)?);
         file.set_len(bytes as u64)?;
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
         // SAFETY: a new mapping, at a place that the kernel chooses.

@@ -196,7 +196,7 @@ pub enum ToSupervisor {
     /// The configuration cannot be served; the worker exits.
     Refused(Refused),
     /// Everything is built. The sources of the configuration come as the first descriptor, the shared counts of open
-    /// connections ([`super::tally`]) as the second.
+    /// connections ([`super::statistics`]) as the second.
     Ready(Ready),
     /// Answer to [`ToWorker::Serve`].
     Serving,

@@ -3,14 +3,14 @@
 //! [`message`] has the messages between the supervisor and its workers, [`request`] those between the command line
 //! and the supervisor. Both travel over a [`channel`]: a SOCK_SEQPACKET socket, one JSON message and its descriptors
 //! per packet; a [`link`] is one that a task can wait for. [`payload`] carries large or opaque bytes: a sealed memory
-//! file; [`tally`] is what a worker leaves behind when it dies.
+//! file; [`statistics`] are shared memory: a worker that dies leaves its counts there.
 
 pub mod channel;
 pub mod link;
 pub mod message;
 pub mod payload;
 pub mod request;
-pub mod tally;
+pub mod statistics;
 
 /// The version of the messages. Worker and supervisor may come from different packages until the reload after an
 /// upgrade has ended; a worker that uses another version is refused, and the verdict says so.

@@ -14,7 +14,7 @@ use super::message::{Room, ToSender, pack};
 use crate::config::Config;
 use crate::control::channel::{Channel, ChannelError};
 use crate::control::link::Link;
-use crate::control::tally::Tally;
+use crate::control::statistics::SharedStatistics;
 
 /// The sending end of a link.
 pub struct Sender {
@@ -29,7 +29,7 @@ pub struct Sender {
     number: u64,
     moved: u64,
     /// Tells the supervisor which connections are not lost with this process.
-    tally: Option<Tally>,
+    statistics: Option<SharedStatistics>,
     /// The other end sent something invalid: what was sent and not acknowledged may belong to either side.
     confused: bool,
 }
@@ -99,17 +99,17 @@ impl Sender {
                 sent: VecDeque::new(),
                 number: 0,
                 moved: 0,
-                tally: None,
+                statistics: None,
                 confused: false,
             },
             heir,
         ))
     }
 
-    /// Counts unacknowledged connections in `tally`.
+    /// Counts unacknowledged connections in `statistics`.
     #[must_use]
-    pub fn counting(self, tally: Tally) -> Self {
-        Self { tally: Some(tally), ..self }
+    pub fn counting(self, statistics: SharedStatistics) -> Self {
+        Self { statistics: Some(statistics), ..self }
     }
 
     /// Receives what the other generation takes of ours, which is made from `config` and has `own`. The answer may be
@@ -154,7 +154,7 @@ impl Sender {
         self.settle().await;
         let mut lost = 0;
         for offer in std::mem::take(&mut self.sent).into_iter().flat_map(|batch| batch.offers) {
-            self.tally.iter().for_each(|tally| tally.settled(1));
+            self.statistics.iter().for_each(|statistics| statistics.settled(1));
             if self.confused {
                 lost += 1;
                 drop(offer);
@@ -234,14 +234,14 @@ impl Sender {
         }
         let number = self.number;
         self.number += 1;
-        self.tally.iter().for_each(|tally| tally.on_their_way(offers.len()));
+        self.statistics.iter().for_each(|statistics| statistics.on_their_way(offers.len()));
         match self.send_batch(number, &offers).await {
             Ok(()) => {
                 self.sent.push_back(Sent { number, offers });
                 Ok(())
             }
             Err(fault) => {
-                self.tally.iter().for_each(|tally| tally.settled(offers.len()));
+                self.statistics.iter().for_each(|statistics| statistics.settled(offers.len()));
                 offers.into_iter().for_each(give_back); // a packet goes whole or not at all
                 Err(fault)
             }
@@ -269,7 +269,7 @@ impl Sender {
         }
         let Some(batch) = self.sent.pop_front() else { return Ok(()) };
         self.moved += batch.offers.len() as u64;
-        self.tally.iter().for_each(|tally| tally.settled(batch.offers.len()));
+        self.statistics.iter().for_each(|statistics| statistics.settled(batch.offers.len()));
         for Offer { parcel, answer } in batch.offers {
             drop(parcel); // it belongs to the other side now
             let _ = answer.send(Ok(())); // the task that offered it may have been cut meanwhile

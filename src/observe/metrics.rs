@@ -2,7 +2,7 @@
 //!
 //! Each data thread has one [`Counters`], and no cache line of them is shared. There is one writer, so an increment
 //! is a plain load and store; readers may see a count a moment late. Everything only grows, except the gauges of what
-//! is open now. The counts themselves are in the worker's tally, which outlives the worker.
+//! is open now. The counts themselves are in the worker's shared statistics, which outlive the worker.
 
 use std::array;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::journal::Unwritten;
 use super::record::{Attempt, End, Index, Names, Outcome};
-use crate::control::tally::{Count, Legend, Part};
+use crate::control::statistics::{Count, CounterNames, ThreadStatistics};
 
 /// The counters of one thread. Indexes are those of [`Names`]; unknown ones are ignored.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Counters {
     listeners: Box<[Listener<Count>]>,
     pools: Box<[Pool<Count>]>,
     /// The place of the counts, and the numbers of what is open.
-    tally: Part,
+    statistics: ThreadStatistics,
 }
 
 /// What is counted of an exchange; the fields are those of a [`Record`](super::record::Record).
@@ -68,22 +68,22 @@ pub struct Totals {
 }
 
 impl Counters {
-    /// Counters for everything that `names` has, all 0, in a tally with the [`legend`] of the same names.
+    /// Counters for everything that `names` has, all 0, in statistics with the [`counter_names`] of the same names.
     #[must_use]
-    pub fn new(names: &Names, tally: Part) -> Arc<Self> {
-        let (listeners, pools) = everything(names, |place| tally.count(place));
-        Arc::new(Self { listeners, pools, tally })
+    pub fn new(names: &Names, statistics: ThreadStatistics) -> Arc<Self> {
+        let (listeners, pools) = everything(names, |place| statistics.count(place));
+        Arc::new(Self { listeners, pools, statistics })
     }
 
     /// A client connection was accepted.
     pub fn accepted(&self, listener: Index) {
-        self.tally.opened();
+        self.statistics.opened();
         self.listener(listener, |counts| counts.accepted.add(1));
     }
 
     /// A client connection ended.
     pub fn closed(&self, listener: Index) {
-        self.tally.closed();
+        self.statistics.closed();
         self.listener(listener, |counts| counts.closed.add(1));
     }
 
@@ -94,25 +94,25 @@ impl Counters {
 
     /// A client connection came from another generation.
     pub fn arrived(&self, listener: Index) {
-        self.tally.opened();
+        self.statistics.opened();
         self.listener(listener, |counts| counts.moved_in.add(1));
     }
 
     /// A client connection went to another generation.
     pub fn left(&self, listener: Index) {
-        self.tally.closed();
+        self.statistics.closed();
         self.listener(listener, |counts| counts.moved_out.add(1));
     }
 
     /// A client connection is busy from now on, until [`Counters::idle`].
     pub fn busy(&self, listener: Index, with: Busy) {
-        self.tally.busy();
+        self.statistics.busy();
         self.listener(listener, |counts| counts.busy[with as usize].add(1));
     }
 
     /// A client connection is no longer busy with this.
     pub fn idle(&self, listener: Index, with: Busy) {
-        self.tally.idle();
+        self.statistics.idle();
         self.listener(listener, |counts| counts.busy[with as usize].take(1));
     }
 
@@ -230,7 +230,7 @@ impl Totals {
 /// The tree of counts for `names`, as [`Totals::snapshot`] has it: the supervisor reads the counts of a killed worker
 /// by it. The last place is that of `records_dropped`, which the journal of the worker keeps.
 #[must_use]
-pub fn legend(names: &Names) -> Legend {
+pub fn counter_names(names: &Names) -> CounterNames {
     let mut counts = 0;
     let (listeners, pools) = everything(names, |place| {
         counts = place + 1;
@@ -238,7 +238,7 @@ pub fn legend(names: &Names) -> Legend {
     });
     let mut tree = Totals { listeners, pools }.snapshot(names, &Unwritten::default());
     tree["records_dropped"] = counts.into();
-    Legend { counts: counts + 1, tree }
+    CounterNames { counts: counts + 1, tree }
 }
 
 /// The counts of listeners and of pools.
@@ -422,8 +422,8 @@ fn refusal(status: u16) -> usize {
 impl Counters {
     /// Of a single thread.
     pub(crate) fn alone(names: &Names) -> Arc<Self> {
-        let tally = crate::control::tally::Tally::new(1, &legend(names)).expect("memory");
-        Self::new(names, tally.part(0))
+        let statistics = crate::control::statistics::SharedStatistics::new(1, &counter_names(names)).expect("memory");
+        Self::new(names, statistics.of_thread(0))
     }
 }
 
@@ -432,7 +432,7 @@ mod tests {
     use std::os::fd::OwnedFd;
 
     use super::*;
-    use crate::control::tally::{Reading, Tally};
+    use crate::control::statistics::{SharedStatistics, StatisticsReader};
     use crate::observe::record::Record;
     use crate::observe::record::tests::retried;
 
@@ -471,16 +471,17 @@ mod tests {
 
     #[test]
     fn what_is_counted_can_be_read_by_somebody_else() {
-        let tally = Tally::new(2, &legend(&names())).expect("memory");
-        let reading = Reading::from(OwnedFd::from(tally.file().try_clone().expect("dup")));
-        let threads = [Counters::new(&names(), tally.part(0)), Counters::new(&names(), tally.part(1))];
+        let statistics = SharedStatistics::new(2, &counter_names(&names())).expect("memory");
+        let reading = StatisticsReader::from(OwnedFd::from(statistics.file().try_clone().expect("dup")));
+        let threads =
+            [Counters::new(&names(), statistics.of_thread(0)), Counters::new(&names(), statistics.of_thread(1))];
         for thread in &threads {
             thread.accepted(0);
             thread.busy(0, Busy::Exchange);
             thread.head_refused(0, 431);
             count_retried(thread);
         }
-        tally.part(0).count(legend(&names()).counts - 1).set(5);
+        statistics.of_thread(0).count(counter_names(&names()).counts - 1).set(5);
         let told = Totals::sum(&threads).snapshot(&names(), &Unwritten { dropped: 5, ..Unwritten::default() });
         assert_eq!(reading.counted(), Some(told));
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::moment;
 use super::process::Program;
 use crate::control::message::{Finished, Held, Pong, Ready};
-use crate::control::tally::Inside;
+use crate::control::statistics::Inside;
 
 /// A worker made from one configuration and one binary.
 #[derive(Debug, Serialize, Deserialize)]

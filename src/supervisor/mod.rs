@@ -43,7 +43,7 @@ use self::workers::{WorkerEvent, Workers};
 use crate::control::message::{ToSupervisor, ToWorker};
 use crate::control::payload::Payload;
 use crate::control::request::{Conditions, Reply, Served, Wish};
-use crate::control::tally::Reading;
+use crate::control::statistics::StatisticsReader;
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Left, Role};
 use crate::sys::{self, Signals};
@@ -371,8 +371,8 @@ impl Supervisor {
                 self.pass_on(steps);
                 None
             }
-            WorkerEvent::Exited(tally) => {
-                self.take_what_is_left(number, &tally);
+            WorkerEvent::Exited(statistics) => {
+                self.take_what_is_left(number, &statistics);
                 None
             }
             WorkerEvent::Bind { listener, address } if !self.generations.may_bind(number, &listener, &address) => {
@@ -430,11 +430,11 @@ impl Supervisor {
     }
 
     /// What a worker had open and had counted when it ended. A worker that sent `Finished` has said that too.
-    fn take_what_is_left(&mut self, number: u64, tally: &Reading) {
-        self.generations.note_inside(number, tally.now());
+    fn take_what_is_left(&mut self, number: u64, statistics: &StatisticsReader) {
+        self.generations.note_inside(number, statistics.now());
         let mut list = self.generations.list().iter();
         if list.any(|one| one.number == number && one.finished.is_none())
-            && let Some(counted) = tally.counted()
+            && let Some(counted) = statistics.counted()
         {
             self.totals.found(number, counted);
         }

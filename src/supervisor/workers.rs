@@ -15,7 +15,7 @@ use crate::control::PROTOCOL;
 use crate::control::channel::{Channel, ChannelError, MOST_DESCRIPTORS, Received};
 use crate::control::message::{BindAddress, ConfigSource, Held, Serves, Start, ToSupervisor, ToWorker};
 use crate::control::payload::{self, Payload};
-use crate::control::tally::{self, Inside};
+use crate::control::statistics::{self, Inside};
 use crate::observe::WithCauses;
 
 /// Every worker that has a process.
@@ -47,7 +47,7 @@ struct Worker {
     /// Its configuration, as it sent it.
     sources: Option<Payload>,
     /// The file that says what it has open, or had when it died.
-    tally: Option<tally::Reading>,
+    statistics: Option<statistics::StatisticsReader>,
 }
 
 /// A message of a worker, or an event about it.
@@ -59,7 +59,7 @@ pub(super) enum WorkerEvent {
     /// It runs and asks what to build.
     Hello,
     /// The input that follows says that it ended; this file tells what it had open and counted.
-    Exited(tally::Reading),
+    Exited(statistics::StatisticsReader),
     /// It wants a socket.
     Bind { listener: String, address: BindAddress },
     /// It asks for the state of the generation before.
@@ -104,7 +104,7 @@ impl Workers {
             image,
             remembered,
             sources: None,
-            tally: None,
+            statistics: None,
         });
         Ok(started)
     }
@@ -192,7 +192,7 @@ impl Workers {
 
     /// What a worker has open; also right after it died.
     pub(super) fn inside(&self, number: u64) -> Option<Inside> {
-        self.list.iter().find(|one| one.number == number)?.tally.as_ref().map(tally::Reading::now)
+        self.list.iter().find(|one| one.number == number)?.statistics.as_ref().map(statistics::StatisticsReader::now)
     }
 
     fn next_event(&mut self, number: u64) -> Option<WorkerEvent> {
@@ -220,7 +220,7 @@ impl Workers {
                 if matches!(message, ToSupervisor::Ready(_)) && worker.sources.is_none() {
                     let mut descriptors = descriptors.into_iter();
                     worker.sources = descriptors.next().map(Payload::from);
-                    worker.tally = descriptors.next().map(tally::Reading::from);
+                    worker.statistics = descriptors.next().map(statistics::StatisticsReader::from);
                 }
                 Input::Message(number, message)
             }
@@ -276,7 +276,7 @@ impl Workers {
             Ok(Some(status)) => ending(&status),
             Err(fault) => format!("is gone: {fault}"),
         };
-        let left = self.list.remove(index).tally.map(WorkerEvent::Exited); // it does not change any more
+        let left = self.list.remove(index).statistics.map(WorkerEvent::Exited); // it does not change any more
         Some(left.into_iter().chain([WorkerEvent::Input(Input::Exited(number, how))]).collect())
     }
 

@@ -150,7 +150,7 @@ impl Worker {
         let (drain_timeout, stop_timeout) = (ready.drain_timeout, ready.stop_timeout);
         let capabilities = Capabilities::new(&threads.plan().config, &ready.listeners);
         let moving = Moving::new(generation, capabilities, journal.clone());
-        let said = link.try_send(&ToSupervisor::Ready(ready), &[sources.as_fd(), threads.tally().file().as_fd()]);
+        let said = link.try_send(&ToSupervisor::Ready(ready), &[sources.as_fd(), threads.statistics().file().as_fd()]);
         said.map_err(|_| Unbuilt::SupervisorGone)?;
         Ok(Self {
             link,

@@ -44,7 +44,7 @@ impl Moving {
         };
         threads.set_successor(&heir).await;
         drop(heir); // only the threads keep it: no connection moves once they have dropped it
-        let (capabilities, tally) = (self.capabilities.clone(), threads.tally().clone());
+        let (capabilities, statistics) = (self.capabilities.clone(), threads.statistics().clone());
         let (plan, handles) = (threads.plan().clone(), threads.handles());
         tokio::task::spawn_local(async move {
             match sender.receive_capabilities(&plan.config, &capabilities).await {
@@ -56,7 +56,7 @@ impl Moving {
                 Err(fault) => return told.broken(to, 0, &fault),
             }
             handles.successor_ready().await;
-            let Report { returned, lost, broken, .. } = sender.counting(tally).run().await;
+            let Report { returned, lost, broken, .. } = sender.counting(statistics).run().await;
             if let Some(fault) = broken {
                 told.broken_with(to, returned, lost, &fault);
             }

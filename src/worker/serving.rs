@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::order::{self, Order};
-use crate::control::tally::Tally;
+use crate::control::statistics::SharedStatistics;
 use crate::drain::Stage;
 use crate::handover::parcel::Parcel;
 use crate::listener::{self, Acceptor, Kind, Limits};
@@ -34,7 +34,7 @@ pub(super) struct Shared {
     pub(super) cut: Arc<AtomicU64>,
     pub(super) links: Arc<AtomicUsize>,
     pub(super) ended: Arc<Notify>,
-    pub(super) tally: Tally,
+    pub(super) statistics: SharedStatistics,
 }
 
 /// One serving thread, as the main thread has it.
@@ -64,7 +64,7 @@ impl Serving {
     /// # Errors
     /// When the thread or its runtime cannot be made.
     pub(super) fn start(number: usize, shared: Shared) -> io::Result<Self> {
-        let counters = Counters::new(&shared.plan.names, shared.tally.part(number));
+        let counters = Counters::new(&shared.plan.names, shared.statistics.of_thread(number));
         let (orders, incoming) = mpsc::channel(ORDERS);
         let (through, finished) = oneshot::channel::<()>();
         let through = Through { _finished: through, ended: shared.ended.clone() };

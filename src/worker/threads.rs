@@ -15,13 +15,13 @@ use super::arrivals::{Arrivals, ThreadHandles};
 use super::order::Order;
 use super::serving::{Serving, Shared};
 use crate::config::Config;
-use crate::control::tally::Tally;
+use crate::control::statistics::SharedStatistics;
 use crate::drain::{Draining, Stage};
 use crate::handover::heir::Heir;
 use crate::listener::{Limits, WorkerLimit};
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
-use crate::observe::metrics::{Counters, Totals, legend};
+use crate::observe::metrics::{Counters, Totals, counter_names};
 use crate::observe::record::Index;
 use crate::proxy::underway::Told;
 use crate::proxy::{Plan, Thread};
@@ -46,7 +46,7 @@ pub struct Threads {
     /// The drain has begun: threads end.
     ending: AtomicBool,
     ended: Arc<Notify>,
-    tally: Tally,
+    statistics: SharedStatistics,
 }
 
 impl Threads {
@@ -59,9 +59,9 @@ impl Threads {
         let (cut, links) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
         let ended = Arc::new(Notify::new());
         let count = count(&plan);
-        let legend = legend(&plan.names);
-        let tally = Tally::new(count, &legend)?;
-        journal.count_in(tally.part(0).count(legend.counts - 1));
+        let counter_names = counter_names(&plan.names);
+        let statistics = SharedStatistics::new(count, &counter_names)?;
+        journal.count_in(statistics.of_thread(0).count(counter_names.counts - 1));
         let shared = Shared {
             plan: plan.clone(),
             journal: journal.clone(),
@@ -69,7 +69,7 @@ impl Threads {
             cut: cut.clone(),
             links: links.clone(),
             ended: ended.clone(),
-            tally: tally.clone(),
+            statistics: statistics.clone(),
         };
         let threads = (0..count).map(|number| Serving::start(number, shared.clone()));
         Ok(Self {
@@ -80,7 +80,7 @@ impl Threads {
             links,
             ending: AtomicBool::new(false),
             ended,
-            tally,
+            statistics,
         })
     }
 
@@ -121,8 +121,8 @@ impl Threads {
 
     /// The shared counts of what the threads have open, for the supervisor.
     #[must_use]
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    pub fn statistics(&self) -> &SharedStatistics {
+        &self.statistics
     }
 
     /// Notified whenever a thread ends, for whatever reason.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Event;
-use crate::control::tally::Inside;
+use crate::control::statistics::Inside;
 use crate::observe::words::{Count, Lines, Plain, Took};
 
 /// One long table, so that an event without a sentence does not compile.

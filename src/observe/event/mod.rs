@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::control::tally::Inside;
+use crate::control::statistics::Inside;
 pub use kind::{Kind, Level};
 
 /// An event with its details.

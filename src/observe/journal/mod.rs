@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use super::event::Event;
 use super::record::{End, Names, Record};
-use crate::control::tally::Count;
+use crate::control::statistics::Count;
 use left::Form;
 pub use left::Left;
 pub use lines::panics_never_wait;

@@ -14,7 +14,7 @@ use super::left::{Entries, Left, MOST};
 use super::socket::PATIENCE;
 use super::waiting::{Batch, EVENTS, Waiting, Work};
 use crate::config::Rate;
-use crate::control::tally::Count;
+use crate::control::statistics::Count;
 use crate::observe::event::Event;
 use crate::observe::rate::Bucket;
 use crate::observe::record::{End, Names, Record};
@@ -439,7 +439,7 @@ mod tests {
     use std::os::fd::OwnedFd;
 
     use super::*;
-    use crate::control::tally::{Legend, Reading, Tally};
+    use crate::control::statistics::{CounterNames, SharedStatistics, StatisticsReader};
     use crate::observe::record::tests::retried;
 
     /// As many records of the tests have room.
@@ -505,11 +505,11 @@ mod tests {
 
     #[test]
     fn what_a_killed_process_had_not_written_is_counted_where_it_is_found() {
-        let legend = Legend { counts: 1, tree: serde_json::json!({ "records_dropped": 0 }) };
-        let tally = Tally::new(1, &legend).expect("memory");
-        let found = || Reading::from(OwnedFd::from(tally.file().try_clone().expect("dup"))).counted();
+        let counter_names = CounterNames { counts: 1, tree: serde_json::json!({ "records_dropped": 0 }) };
+        let statistics = SharedStatistics::new(1, &counter_names).expect("memory");
+        let found = || StatisticsReader::from(OwnedFd::from(statistics.file().try_clone().expect("dup"))).counted();
         let queue = Queue::new(Arc::default(), room());
-        queue.count_in(tally.part(0).count(0));
+        queue.count_in(statistics.of_thread(0).count(0));
         queue.push_records(batch(&[200, 200, 502]));
         assert_eq!(found(), Some(serde_json::json!({ "records_dropped": 3 })));
         let mut work = Work::default();

@@ -8,7 +8,7 @@ use tracing::Dispatch;
 use super::entry::tests::names;
 use super::journald::Journald;
 use super::*;
-use crate::control::tally::{Legend, Reading, Tally};
+use crate::control::statistics::{CounterNames, SharedStatistics, StatisticsReader};
 use crate::observe::record::tests::retried;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -221,11 +221,12 @@ fn what_a_process_has_no_time_to_write_another_one_writes_and_none_is_lost() {
     const ALL: usize = 3_000;
     let fake = Fake::new();
     let mut leaving = fake.journal();
-    let tally = Tally::new(1, &Legend { counts: 1, tree: serde_json::json!({ "lost": 0 }) }).expect("memory");
+    let statistics =
+        SharedStatistics::new(1, &CounterNames { counts: 1, tree: serde_json::json!({ "lost": 0 }) }).expect("memory");
     let lost = || {
-        Reading::from(OwnedFd::from(tally.file().try_clone().expect("dup"))).counted().expect("counts")["lost"].as_u64()
+        StatisticsReader::from(OwnedFd::from(statistics.file().try_clone().expect("dup"))).counted().expect("counts")["lost"].as_u64()
     };
-    leaving.count_in(tally.part(0).count(0));
+    leaving.count_in(statistics.of_thread(0).count(0));
     for first in (0..ALL).step_by(500) {
         leaving.records((first..first + 500).map(|number| Record { bytes_in: number as u64, ..retried() }).collect());
     }

@@ -6,7 +6,7 @@ use super::input::{Action, Notice, Recipe};
 use super::{DRAIN_GRACE, Generations, LAST_WORDS, Phase, failed};
 use crate::control::message::{Cause, Finished, Problem, Refused, ToWorker};
 use crate::control::request::Verdict;
-use crate::control::tally::Inside;
+use crate::control::statistics::Inside;
 use crate::observe::event::Event;
 use crate::supervisor::generation::{Generation, Purpose, State};
 

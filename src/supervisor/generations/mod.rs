@@ -27,7 +27,7 @@ use super::generation::{Generation, Purpose, State};
 use super::moment;
 use crate::control::message::{BindAddress, Held, Ready, Serves, ToSupervisor, ToWorker};
 use crate::control::request::Verdict;
-use crate::control::tally::Inside;
+use crate::control::statistics::Inside;
 use crate::observe::event::Event;
 
 /// Every generation that has a process, and the requests about them.

@@ -10,7 +10,7 @@ use super::input::{Action, Caller};
 use super::{ACKNOWLEDGE, DRAIN_GRACE, Generations, failed};
 use crate::control::message::{Pong, ToWorker};
 use crate::control::request::Verdict;
-use crate::control::tally::Inside;
+use crate::control::statistics::Inside;
 use crate::observe::event::Event;
 use crate::supervisor::generation::{Generation, State};
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Proven, Worker, Workers};
 use crate::control::channel::Channel;
 use crate::control::payload::Payload;
-use crate::control::tally::Reading;
+use crate::control::statistics::StatisticsReader;
 use crate::supervisor::descriptors::{Carrier, Inherited};
 use crate::supervisor::generations::Input;
 use crate::supervisor::process::{Image, Process};
@@ -39,7 +39,8 @@ struct CarriedWorker {
     image: RawFd,
     remembered: Option<RawFd>,
     sources: Option<RawFd>,
-    tally: Option<RawFd>,
+    #[serde(rename = "tally")]
+    statistics: Option<RawFd>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -66,7 +67,7 @@ impl Workers {
             image: image_of(&one.image, carrier),
             remembered: one.remembered.as_ref().map(|payload| carrier.carry(payload)),
             sources: one.sources.as_ref().map(|payload| carrier.carry(payload)),
-            tally: one.tally.as_ref().map(|tally| carrier.carry(tally)),
+            statistics: one.statistics.as_ref().map(|statistics| carrier.carry(statistics)),
         });
         let list = list.collect();
         let proven = proven.as_ref().map(|proven| CarriedProven {
@@ -123,7 +124,7 @@ impl CarriedWorker {
         };
         let mut take = |number: Option<RawFd>| number.and_then(|number| inherited.take(number));
         let channel = take(self.channel).and_then(|socket| Channel::from_socket(socket).ok());
-        let (remembered, sources, tally) = (take(self.remembered), take(self.sources), take(self.tally));
+        let (remembered, sources, statistics) = (take(self.remembered), take(self.sources), take(self.statistics));
         Ok(Worker {
             number: self.number,
             process,
@@ -131,7 +132,7 @@ impl CarriedWorker {
             image,
             remembered: remembered.map(Payload::from),
             sources: sources.map(Payload::from),
-            tally: tally.map(Reading::from),
+            statistics: statistics.map(StatisticsReader::from),
         })
     }
 }

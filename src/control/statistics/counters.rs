@@ -1,4 +1,4 @@
-//! What a worker has counted: a room of numbers for each thread, and a legend that names the numbers.
+//! What a worker has counted: an array of numbers for each thread, and their names.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
-use super::{OPEN, Reading, bump};
+use super::{OPEN, StatisticsReader, bump};
 use crate::control::payload;
 use crate::sys::SharedNumbers;
 
@@ -20,7 +20,7 @@ pub struct Count {
 
 /// What is counted: names as a tree, with the place of a count at each end.
 #[derive(Clone, Debug)]
-pub struct Legend {
+pub struct CounterNames {
     /// How many places there are; not all of them need a name.
     pub counts: usize,
     /// The tree.
@@ -56,17 +56,17 @@ impl Count {
 
 /// Where the counts of each thread are, as numbers of the file.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rooms {
+pub(super) struct Layout {
     threads: usize,
     counts: usize,
 }
 
-impl Rooms {
-    pub(super) fn new(threads: usize, legend: &Legend) -> Self {
-        Self { threads, counts: legend.counts }
+impl Layout {
+    pub(super) fn new(threads: usize, names: &CounterNames) -> Self {
+        Self { threads, counts: names.counts }
     }
 
-    /// Where the room of this thread begins.
+    /// Where the offset of this thread begins.
     pub(super) fn of(self, thread: usize) -> usize {
         OPEN + HEADER + thread % self.threads.max(1) * self.width()
     }
@@ -76,14 +76,14 @@ impl Rooms {
         self.counts.next_multiple_of(2 * super::WIDTH)
     }
 
-    /// Where the legend begins.
+    /// Where the names begin.
     pub(super) fn end(self) -> usize {
         OPEN + HEADER + self.threads * self.width()
     }
 
-    /// Writes the header and the legend.
-    pub(super) fn describe(self, numbers: &SharedNumbers, legend: &Legend) -> io::Result<()> {
-        let text = serde_json::to_vec(&legend.tree)?;
+    /// Writes the header and the names.
+    pub(super) fn describe(self, numbers: &SharedNumbers, names: &CounterNames) -> io::Result<()> {
+        let text = serde_json::to_vec(&names.tree)?;
         for (at, number) in [self.threads, self.counts, text.len()].into_iter().enumerate() {
             numbers.number(OPEN + at).store(number as u64, Ordering::Relaxed);
         }
@@ -91,8 +91,8 @@ impl Rooms {
     }
 }
 
-impl Reading {
-    /// The sums over all threads, by name; none when the file has no legend.
+impl StatisticsReader {
+    /// The sums over all threads, by name; none when the file has no names.
     #[must_use]
     pub fn counted(&self) -> Option<Value> {
         let bytes = self.behind_open()?;
@@ -100,14 +100,14 @@ impl Reading {
         let header = |at: usize| usize::try_from(number(at)?).ok().filter(|number| *number <= bytes.len());
         let (threads, counts, length) = (header(0)?, header(1)?, header(2)?);
         threads.checked_mul(counts).filter(|all| *all <= bytes.len())?;
-        let rooms = Rooms { threads, counts };
-        let legend = bytes.get((rooms.end() - OPEN) * 8..)?.get(..length)?;
+        let layout = Layout { threads, counts };
+        let names = bytes.get((layout.end() - OPEN) * 8..)?.get(..length)?;
         let sum = |place| {
-            let mut of_threads = (0..threads).map(|thread| number(rooms.of(thread) - OPEN + place));
+            let mut of_threads = (0..threads).map(|thread| number(layout.of(thread) - OPEN + place));
             of_threads.try_fold(0_u64, |sum, count| Some(sum.wrapping_add(count?)))
         };
         let sums = (0..counts).map(sum).collect::<Option<Vec<_>>>()?;
-        let mut tree = serde_json::from_slice(legend).ok()?;
+        let mut tree = serde_json::from_slice(names).ok()?;
         fill(&mut tree, &sums)?;
         Some(tree)
     }

@@ -3,12 +3,12 @@
 //!
 //! ```text
 //! OPEN numbers      what is open, by thread
-//! HEADER numbers    how many threads and counts there are, and how long the legend is
-//! numbers           the counts of each thread, in a room of its own
-//! bytes             the legend: names as a tree, with the place of a count at each end, as JSON
+//! HEADER numbers    how many threads and counts there are, and how long the tree of names is
+//! numbers           the counts of each thread, in a part of its own
+//! bytes             the tree of names, with the place of a count at each end, as JSON
 //! ```
 
-mod counts;
+mod counters;
 
 use std::fs::File;
 use std::io;
@@ -19,29 +19,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use self::counts::Rooms;
-pub use self::counts::{Count, Legend};
+use self::counters::Layout;
+pub use self::counters::{Count, CounterNames};
 use crate::sys::SharedNumbers;
 
 /// The worker's side.
 #[derive(Clone, Debug)]
-pub struct Tally {
+pub struct SharedStatistics {
     numbers: Arc<SharedNumbers>,
-    rooms: Rooms,
+    layout: Layout,
 }
 
-/// The part of one thread, which alone writes it.
+/// The numbers of one thread, which alone writes it.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct ThreadStatistics {
     numbers: Arc<SharedNumbers>,
     first: usize,
     /// Where its counts begin.
-    room: usize,
+    offset: usize,
 }
 
 /// The supervisor's side.
 #[derive(Debug)]
-pub struct Reading(File);
+pub struct StatisticsReader(File);
 
 /// What a worker has open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,24 +52,24 @@ pub struct Inside {
     pub busy: u64,
 }
 
-impl Tally {
-    /// Nothing is open, and so many threads have counted none of the counts in `legend`.
+impl SharedStatistics {
+    /// Nothing is open, and so many threads have counted none of the counts in `names`.
     ///
     /// # Errors
     /// When there is no memory or descriptor left.
-    pub fn new(threads: usize, legend: &Legend) -> io::Result<Self> {
-        let rooms = Rooms::new(threads, legend);
-        let numbers = Arc::new(SharedNumbers::new(rooms.end())?);
-        rooms.describe(&numbers, legend)?;
-        Ok(Self { numbers, rooms })
+    pub fn new(threads: usize, names: &CounterNames) -> io::Result<Self> {
+        let layout = Layout::new(threads, names);
+        let numbers = Arc::new(SharedNumbers::new(layout.end())?);
+        layout.describe(&numbers, names)?;
+        Ok(Self { numbers, layout })
     }
 
-    /// The part of the thread of this number; above 256 threads some share the numbers of what is open, which are
+    /// The numbers of the thread of this number; above 256 threads some share the numbers of what is open, which are
     /// estimates then.
     #[must_use]
-    pub fn part(&self, thread: usize) -> Part {
+    pub fn of_thread(&self, thread: usize) -> ThreadStatistics {
         let first = thread % (OPEN / WIDTH) * WIDTH;
-        Part { numbers: self.numbers.clone(), first, room: self.rooms.of(thread) }
+        ThreadStatistics { numbers: self.numbers.clone(), first, offset: self.layout.of(thread) }
     }
 
     /// The file for the supervisor.
@@ -79,7 +79,7 @@ impl Tally {
     }
 }
 
-impl Part {
+impl ThreadStatistics {
     /// One connection more.
     pub fn opened(&self) {
         bump(self.numbers.number(self.first), 1);
@@ -100,14 +100,14 @@ impl Part {
         bump(self.numbers.number(self.first + 1), u64::MAX);
     }
 
-    /// The thread's own count at this place of the legend.
+    /// The thread's own count at this place of the names.
     #[must_use]
     pub fn count(&self, place: usize) -> Count {
-        Count::new(self.numbers.clone(), self.room + place)
+        Count::new(self.numbers.clone(), self.offset + place)
     }
 }
 
-impl Tally {
+impl SharedStatistics {
     /// So many connections are now with another process, or may be, and a thread still counts them: the main thread
     /// notes this before it sends them away.
     pub fn on_their_way(&self, connections: usize) {
@@ -125,7 +125,7 @@ fn bump(number: &AtomicU64, by: u64) {
     number.store(number.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
 }
 
-impl Reading {
+impl StatisticsReader {
     /// What is open now, or was when the worker ended. Nothing when the file has another format.
     #[must_use]
     pub fn now(&self) -> Inside {
@@ -145,13 +145,13 @@ impl Reading {
     }
 }
 
-impl From<OwnedFd> for Reading {
+impl From<OwnedFd> for StatisticsReader {
     fn from(file: OwnedFd) -> Self {
         Self(file.into())
     }
 }
 
-impl AsFd for Reading {
+impl AsFd for StatisticsReader {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -171,17 +171,17 @@ mod tests {
 
     use super::*;
 
-    fn tally(threads: usize) -> (Tally, Reading) {
+    fn statistics(threads: usize) -> (SharedStatistics, StatisticsReader) {
         let tree = json!({"listeners": {"http": {"accepted": 0, "closed": 2}}, "retries": 1});
-        let tally = Tally::new(threads, &Legend { counts: 3, tree }).expect("memory");
-        let reading = Reading::from(OwnedFd::from(tally.file().try_clone().expect("dup")));
-        (tally, reading)
+        let statistics = SharedStatistics::new(threads, &CounterNames { counts: 3, tree }).expect("memory");
+        let reading = StatisticsReader::from(OwnedFd::from(statistics.file().try_clone().expect("dup")));
+        (statistics, reading)
     }
 
     #[test]
     fn what_was_open_is_read_after_the_writer_is_gone() {
-        let (tally, reading) = tally(2);
-        let (one, other) = (tally.part(0), tally.part(1));
+        let (statistics, reading) = statistics(2);
+        let (one, other) = (statistics.of_thread(0), statistics.of_thread(1));
         for part in [&one, &one, &other] {
             part.opened();
         }
@@ -189,35 +189,35 @@ mod tests {
         other.busy();
         other.idle();
         one.closed();
-        drop((tally, one, other));
+        drop((statistics, one, other));
         assert_eq!(reading.now(), Inside { connections: 2, busy: 1 });
     }
 
     #[test]
     fn what_may_be_with_another_process_is_not_lost_with_this_one() {
-        let (tally, reading) = tally(1);
-        let part = tally.part(0);
+        let (statistics, reading) = statistics(1);
+        let part = statistics.of_thread(0);
         (0..3).for_each(|_| part.opened());
-        tally.on_their_way(2);
+        statistics.on_their_way(2);
         assert_eq!(reading.now().connections, 1);
-        tally.settled(1); // it came back
+        statistics.settled(1); // it came back
         assert_eq!(reading.now().connections, 2);
-        tally.settled(1);
+        statistics.settled(1);
         part.closed(); // it arrived
         assert_eq!(reading.now().connections, 2);
     }
 
     #[test]
     fn what_was_counted_is_read_after_the_writer_is_gone_as_the_sum_of_all_threads() {
-        let (tally, reading) = tally(3);
-        let parts = [tally.part(0), tally.part(1), tally.part(2)];
+        let (statistics, reading) = statistics(3);
+        let parts = [statistics.of_thread(0), statistics.of_thread(1), statistics.of_thread(2)];
         for (part, count) in parts.iter().zip([5, 6, 7]) {
             part.count(0).add(count);
             part.count(2).add(1);
             part.opened();
         }
         parts[1].count(1).add(1);
-        drop((tally, parts));
+        drop((statistics, parts));
         let counted = json!({"listeners": {"http": {"accepted": 18, "closed": 3}}, "retries": 1});
         assert_eq!(reading.counted(), Some(counted));
         assert_eq!(reading.now(), Inside { connections: 3, busy: 0 });
@@ -226,16 +226,16 @@ mod tests {
     #[test]
     fn a_file_that_is_none_tells_nothing() {
         let file = || File::open("/dev/null").expect("open");
-        assert_eq!(Reading::from(OwnedFd::from(file())).now(), Inside::default());
-        assert_eq!(Reading::from(OwnedFd::from(file())).counted(), None);
+        assert_eq!(StatisticsReader::from(OwnedFd::from(file())).now(), Inside::default());
+        assert_eq!(StatisticsReader::from(OwnedFd::from(file())).counted(), None);
     }
 
     #[test]
     fn a_file_of_another_shape_tells_nothing() {
-        let (tally, reading) = tally(1);
-        let whole = tally.file().metadata().expect("metadata").len();
+        let (statistics, reading) = statistics(1);
+        let whole = statistics.file().metadata().expect("metadata").len();
         for end in [whole - 1, whole - 40, 16 * 1024 + 8, 16 * 1024] {
-            tally.file().set_len(end).expect("cut");
+            statistics.file().set_len(end).expect("cut");
             assert_eq!(reading.counted(), None, "{end}");
         }
         assert_eq!(reading.now(), Inside::default(), "as an older program left it");
