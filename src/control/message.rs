@@ -7,8 +7,8 @@
 //! supervisor          Build                    or Stop, when the generation that serves is made of the same
 //! worker      Bind …                           for each address that needs a socket
 //! supervisor          Bound + socket, or BindFailed
-//! worker      Recall                           asks for the state of the generation before it
-//! supervisor          State + memory           or without, when there is none
+//! worker      RequestState                     asks for the state of the generation before it
+//! supervisor          State + saved state      or without, when there is none
 //! worker      Refused, or Ready + sources
 //! supervisor          Serve
 //! worker      Serving                          accepts from now on
@@ -17,7 +17,7 @@
 //! supervisor          Heir + link, Drain       or Resume, when the next generation died
 //! worker      Finished                         and exits
 //! ```
-//! `Ping` is answered by `Pong` at any time, once every thread of the worker has answered; `Snapshot` by `Snapshot`
+//! `Ping` is answered by `Pong` at any time, once every thread of the worker has answered; `SendState` by `State`
 //! with the worker's state, for the next generation; a worker that serves also sends it unasked. A worker that finds
 //! that it cannot serve sends `Unfit` at any time.
 
@@ -51,8 +51,9 @@ pub enum ToWorker {
         reason: String,
     },
     /// Send the state for the next generation.
-    Snapshot,
-    /// Answer to [`ToSupervisor::Recall`]: the state of the generation before, as the descriptor.
+    #[serde(rename = "snapshot")]
+    SendState,
+    /// Answer to [`ToSupervisor::RequestState`]: the state of the generation before, as the descriptor.
     State {
         /// Why there is no descriptor, if one was expected; in words.
         missing: Option<String>,
@@ -189,10 +190,12 @@ pub enum ToSupervisor {
         address: BindAddress,
     },
     /// Asks for the state of the generation before: health of servers and the like.
-    Recall,
-    /// Answer to [`ToWorker::Snapshot`], and sent unasked by one that serves: the state is the descriptor; opaque to
+    #[serde(rename = "recall")]
+    RequestState,
+    /// Answer to [`ToWorker::SendState`], and sent unasked by one that serves: the state is the descriptor; opaque to
     /// the supervisor. No descriptor when it could not be made.
-    Snapshot,
+    #[serde(rename = "snapshot")]
+    State,
     /// The configuration cannot be served; the worker exits.
     Refused(Refused),
     /// Everything is built. The sources of the configuration come as the first descriptor, the shared counts of open
@@ -390,6 +393,14 @@ mod tests {
         ] {
             assert_eq!(after.lost(before), lost, "{before:?} to {after:?}");
         }
+    }
+
+    #[test]
+    fn an_older_version_finds_the_messages_under_the_names_that_it_knows() {
+        let json = |message: serde_json::Result<String>| message.expect("json");
+        assert_eq!(json(serde_json::to_string(&ToWorker::SendState)), r#""snapshot""#);
+        assert_eq!(json(serde_json::to_string(&ToSupervisor::State)), r#""snapshot""#);
+        assert_eq!(json(serde_json::to_string(&ToSupervisor::RequestState)), r#""recall""#);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Whether a server may take requests: a state machine that checks and DNS drive, and the request path reads with
 //! one relaxed load.
 
-mod memory;
+mod saved;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-pub use self::memory::Memory;
-pub(super) use self::memory::{millis, time};
+pub use self::saved::SavedHealth;
+pub(super) use self::saved::{millis, time};
 
 /// The state of a server.
 ///
@@ -28,7 +28,7 @@ pub(super) use self::memory::{millis, time};
 /// ```
 ///
 /// Nothing leads back to `WaitingForDns`: when DNS fails later, the last good address stays. A generation starts with
-/// the state that the one before had, unless its configuration forbids that: see [`Memory`].
+/// the state that the one before had, unless its configuration forbids that: see [`SavedHealth`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {

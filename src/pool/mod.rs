@@ -5,9 +5,9 @@
 
 pub mod balance;
 pub mod health;
-pub mod memory;
 pub mod passive;
 mod place;
+pub mod saved;
 mod server;
 
 use std::ops::Deref;

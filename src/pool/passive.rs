@@ -3,7 +3,7 @@
 //! A server whose connections fail again and again is ejected: it takes no requests for a time that doubles, as long
 //! as another one can. The request path reads one atomic; the rest is for opened connections and for failures.
 
-mod memory;
+mod saved;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-pub use self::memory::Memory;
+pub use self::saved::SavedPassive;
 use super::health;
 
 /// How long a server is ejected for the first time.

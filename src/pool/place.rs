@@ -134,7 +134,7 @@ impl Located {
     }
 
     /// Starts with these addresses in this order.
-    pub(super) fn recall(&self, known: &[SocketAddr]) {
+    pub(super) fn restore(&self, known: &[SocketAddr]) {
         let mut list = self.list();
         *list = known[..known.len().min(MOST)].into();
         self.version.fetch_add(1, Ordering::Release);

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::health::{Health, State, Thresholds, Transition};
-use super::memory::ServerMemory;
 use super::passive::{self, Passive};
 use super::place::{Addresses, Place};
+use super::saved::SavedServer;
 use crate::config;
 
 /// One server. Every thread reads it; checks and DNS change its health and its addresses.
@@ -135,18 +135,18 @@ impl Server {
 
     /// Continues from the state in the generation before; `same_check` says whether its findings count. Returns the
     /// transition, when the configuration does not let the state continue.
-    pub(super) fn recall(&self, known: &ServerMemory, same_check: bool, now: SystemTime) -> Option<Transition> {
-        self.passive.recall(&known.passive, now);
+    pub(super) fn restore(&self, known: &SavedServer, same_check: bool, now: SystemTime) -> Option<Transition> {
+        self.passive.restore(&known.passive, now);
         let addresses = known.addresses();
         let located = match &self.place {
             Place::Named { last, .. } if !addresses.is_empty() => Some(last),
             _ => None,
         };
         let has_address = located.is_some() || self.addresses().is_some();
-        let recalled = self.health.recall(&known.health, has_address, same_check, now);
-        let transition = recalled?; // its state is unknown then
+        let restored = self.health.restore(&known.health, has_address, same_check, now);
+        let transition = restored?; // its state is unknown then
         if let Some(last) = located {
-            last.recall(&addresses);
+            last.restore(&addresses);
         }
         let is_settled = transition.is_none() && self.health.state() != State::Unknown;
         self.remembered.store(is_settled, Ordering::Relaxed);

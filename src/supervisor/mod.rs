@@ -8,12 +8,12 @@ pub mod clients;
 pub mod descriptors;
 pub mod generation;
 pub mod generations;
-pub mod last_memory;
+pub mod last_state;
 pub mod listeners;
 pub mod moment;
 pub mod place;
 pub mod process;
-pub mod recalls;
+pub mod state_requests;
 pub mod status;
 pub mod totals;
 pub mod upgrade;
@@ -32,10 +32,10 @@ use rustix::process::Signal;
 use self::clients::{Clients, OpenError};
 use self::generation::{Purpose, State};
 use self::generations::{Action, Caller, Generations, Input, Notice, Phase, Settings};
-use self::last_memory::LastMemory;
+use self::last_state::LastState;
 use self::listeners::Listeners;
 use self::process::Image;
-use self::recalls::{Recalls, Step};
+use self::state_requests::{StateRequests, Step};
 use self::totals::Totals;
 use self::upgrade::Upgrade;
 use self::upgrade::state::StateError;
@@ -66,7 +66,7 @@ pub struct Options {
 }
 
 /// What stays in the run directory when the service ends, for the next start.
-pub const LEFT_IN_RUN_DIR: [&str; 2] = [clients::LOCK, last_memory::NAME];
+pub const LEFT_IN_RUN_DIR: [&str; 2] = [clients::LOCK, last_state::NAME];
 
 /// Why the supervisor cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +97,7 @@ pub struct Supervisor {
     workers: Workers,
     listeners: Listeners,
     clients: Clients,
-    recalls: Recalls,
+    state_requests: StateRequests,
     totals: Totals,
     signals: Signals,
     notify: Notify,
@@ -134,7 +134,7 @@ impl Supervisor {
             None => Image::installed_path().map_err(StartError::Binary)?,
         };
         let clients = Clients::open(&options.run_dir)?;
-        let recalls = Recalls::from(LastMemory::open(&options.run_dir));
+        let state_requests = StateRequests::from(LastState::open(&options.run_dir));
         let now = Instant::now();
         let notify = Notify::from_env();
         let (listeners, events) = Listeners::adopt(activation);
@@ -150,7 +150,7 @@ impl Supervisor {
             workers: Workers::new(binary, options.config, options.set, options.run_dir),
             listeners,
             clients,
-            recalls,
+            state_requests,
             totals: Totals::default(),
             signals,
             notify,
@@ -312,7 +312,7 @@ impl Supervisor {
             self.generations.next_tick(now),
             self.clients.next_expiry(),
             self.upgrade.due(),
-            self.recalls.next_expiry(),
+            self.state_requests.next_expiry(),
         ];
         let behind = self.notify.is_behind().then_some(now + NOTIFY_RETRY);
         let next = due.into_iter().chain([behind]).flatten().min().unwrap_or(now + LONGEST_WAIT);
@@ -360,14 +360,14 @@ impl Supervisor {
                 self.take_note(&input);
                 Some(input)
             }
-            WorkerEvent::Recall => {
-                let step = self.recalls.ask(number, self.generations.list(), Instant::now());
+            WorkerEvent::StateRequested => {
+                let step = self.state_requests.ask(number, self.generations.list(), Instant::now());
                 self.pass_on(vec![step]);
                 None
             }
-            WorkerEvent::Snapshot(memory) => {
-                self.keep(number, memory.as_ref());
-                let steps = self.recalls.told(number, memory.as_ref());
+            WorkerEvent::State(state) => {
+                self.keep(number, state.as_ref());
+                let steps = self.state_requests.on_state(number, state.as_ref());
                 self.pass_on(steps);
                 None
             }
@@ -404,11 +404,11 @@ impl Supervisor {
     }
 
     /// Keeps the state of a generation that serves: its replacement continues from there.
-    fn keep(&mut self, number: u64, memory: Option<&Payload>) {
+    fn keep(&mut self, number: u64, state: Option<&Payload>) {
         let serves = self.generations.list().iter().any(|one| one.number == number && one.accepts());
-        let Some(memory) = memory.filter(|_| serves) else { return };
+        let Some(state) = state.filter(|_| serves) else { return };
         // if it cannot be kept, the content before it stays, which is a little older
-        let _ = self.recalls.last.keep(memory);
+        let _ = self.state_requests.last.keep(state);
     }
 
     /// The counters of a worker outlive it, and a generation that waits for its state is answered.
@@ -417,12 +417,12 @@ impl Supervisor {
             Input::Message(number, ToSupervisor::Pong(pong)) => self.totals.told(*number, &pong.status),
             Input::Message(number, ToSupervisor::Finished(finished)) => self.totals.told(*number, &finished.status),
             Input::ChannelClosed(number) | Input::InvalidMessage(number, _) => {
-                let steps = self.recalls.gone(*number);
+                let steps = self.state_requests.on_exit(*number);
                 self.pass_on(steps);
             }
             Input::Exited(number, _) => {
                 self.totals.gone(*number);
-                let steps = self.recalls.gone(*number);
+                let steps = self.state_requests.on_exit(*number);
                 self.pass_on(steps);
             }
             _ => {}
@@ -458,9 +458,9 @@ impl Supervisor {
     fn pass_on(&mut self, steps: Vec<Step>) {
         for step in steps {
             let trouble = match step {
-                Step::Ask(number) => self.workers.send(number, &ToWorker::Snapshot, &[]),
-                Step::Answer { asker, memory, missing } => {
-                    let with: Vec<_> = memory.iter().map(AsFd::as_fd).collect();
+                Step::Ask(number) => self.workers.send(number, &ToWorker::SendState, &[]),
+                Step::Answer { asker, state, missing } => {
+                    let with: Vec<_> = state.iter().map(AsFd::as_fd).collect();
                     self.workers.send(asker, &ToWorker::State { missing }, &with)
                 }
             };
@@ -483,7 +483,7 @@ impl Supervisor {
 
     fn do_regular(&mut self, now: Instant) {
         self.clients.expire(now);
-        let late = self.recalls.expire(now);
+        let late = self.state_requests.expire(now);
         self.pass_on(late);
         self.notify.flush();
         if self.regular.alive.is_some_and(|due| due <= now) {

@@ -63,9 +63,9 @@ pub(super) enum WorkerEvent {
     /// It wants a socket.
     Bind { listener: String, address: BindAddress },
     /// It asks for the state of the generation before.
-    Recall,
+    StateRequested,
     /// Its own state, if that could be made.
-    Snapshot(Option<Payload>),
+    State(Option<Payload>),
 }
 
 impl Workers {
@@ -208,9 +208,9 @@ impl Workers {
             Ok(Received::Message(ToSupervisor::Bind { listener, address }, _)) => {
                 return Some(WorkerEvent::Bind { listener, address });
             }
-            Ok(Received::Message(ToSupervisor::Recall, _)) => return Some(WorkerEvent::Recall),
-            Ok(Received::Message(ToSupervisor::Snapshot, mut descriptors)) => {
-                return Some(WorkerEvent::Snapshot(descriptors.pop().map(Payload::from)));
+            Ok(Received::Message(ToSupervisor::RequestState, _)) => return Some(WorkerEvent::StateRequested),
+            Ok(Received::Message(ToSupervisor::State, mut descriptors)) => {
+                return Some(WorkerEvent::State(descriptors.pop().map(Payload::from)));
             }
             Ok(Received::Message(message @ ToSupervisor::Finished(_), descriptors)) => {
                 return Some(WorkerEvent::Finished(Input::Message(number, message), descriptors));

@@ -354,7 +354,7 @@ mod tests {
         let before = pool(&["a:80", "b:80"]);
         before.servers[0].relocate(&["1.1.1.1:80".parse().expect("an address")], SystemTime::now());
         let after = pool(&["a:80", "b:80"]);
-        after.recall(&before.remember(&[]), SystemTime::now());
+        after.restore(&before.save(&[]), SystemTime::now());
         let (resolver, log) = follow(&[after], &["1.1.1.1:80", "!no such name", "!no such name"]);
         assert_eq!(resolver.first_round(Duration::from_secs(2)).await, 0);
         sleep(Duration::from_secs(8)).await;

@@ -16,7 +16,7 @@ use super::configuration::{Configuration, system};
 use super::link::SupervisorLink;
 use super::memory::{self, Expendable, Loss};
 use super::moving::Moving;
-use super::snapshot::{self, RecallError, Telling};
+use super::saved_state::{self, RestoreError, Telling};
 use super::sockets::{self, Sockets, Unused, not_bound};
 use super::threads::Threads;
 use super::watch::Watch;
@@ -241,7 +241,7 @@ impl Worker {
                 self.drain(timeout, Duration::ZERO, timeout.min(IDLE_AT_STOP)).await;
                 Ok(())
             }
-            ToWorker::Snapshot => self.tell_what_is_known().await,
+            ToWorker::SendState => self.tell_what_is_known().await,
             ToWorker::Ping { number } => {
                 self.unanswered = Some(number);
                 self.answer().await;
@@ -279,10 +279,10 @@ impl Worker {
 
     /// Sends its state to the next generation, through the supervisor.
     async fn tell_what_is_known(&self) -> Result<(), ChannelError> {
-        match snapshot::take(self.threads.plan(), &self.threads).await {
-            Ok(memory) => self.link.try_send(&ToSupervisor::Snapshot, &[memory.as_fd()]),
+        match saved_state::take(self.threads.plan(), &self.threads).await {
+            Ok(state) => self.link.try_send(&ToSupervisor::State, &[state.as_fd()]),
             // no descriptor, no memory: the next generation starts without
-            Err(_) => self.link.try_send(&ToSupervisor::Snapshot, &[]),
+            Err(_) => self.link.try_send(&ToSupervisor::State, &[]),
         }
     }
 
@@ -372,11 +372,11 @@ impl From<Refused> for NotPrepared {
     }
 }
 
-impl From<RecallError> for Unbuilt {
-    fn from(fault: RecallError) -> Self {
+impl From<RestoreError> for Unbuilt {
+    fn from(fault: RestoreError) -> Self {
         match fault {
-            RecallError::SupervisorGone => Self::SupervisorGone,
-            RecallError::Confused(why) => Self::Confused(why),
+            RestoreError::SupervisorGone => Self::SupervisorGone,
+            RestoreError::Confused(why) => Self::Confused(why),
         }
     }
 }
@@ -430,7 +430,7 @@ async fn prepare(
     let identity = Identity { role: Role::Worker, generation: Some(generation) };
     let journal = Journal::start(identity, Some(plan.names.clone()))
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;
-    let changes = snapshot::recall(link, &plan, &journal).await.map_err(|fault| NotPrepared::Lost(fault.into()))?;
+    let changes = saved_state::restore(link, &plan, &journal).await.map_err(|fault| NotPrepared::Lost(fault.into()))?;
     let telling = Rc::new(Telling::default());
     let watch = Watch::start(&plan.pools, changes, &journal, &telling).await;
     let threads = Threads::start(plan, journal.clone())

@@ -2,7 +2,7 @@
 //!
 //! [`lifecycle`] has the messages with the supervisor, [`configuration`] and [`sockets`] what the worker is made
 //! from, [`threads`] the threads that serve, [`watch`] the checks of the servers, [`moving`] how connections come
-//! from the generation before and go to the next, [`snapshot`] the state for the next generation, [`memory`] the use
+//! from the generation before and go to the next, [`saved_state`] the state for the next generation, [`memory`] the use
 //! of memory.
 
 mod arrivals;
@@ -12,8 +12,8 @@ pub mod link;
 pub mod memory;
 pub mod moving;
 mod order;
+pub mod saved_state;
 mod serving;
-pub mod snapshot;
 pub mod sockets;
 pub mod threads;
 pub mod watch;

@@ -5,12 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::snapshot::{Change as Recalled, Telling};
+use super::saved_state::{Change as Restored, Telling};
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::pool::health::{State, Transition};
-use crate::pool::memory::Turn;
 use crate::pool::passive::Ejection;
+use crate::pool::saved::Turn;
 use crate::pool::{Pool, Relocation, listed};
 use crate::upstream::check::Checks;
 use crate::upstream::resolve::{Change, Resolver};
@@ -30,11 +30,11 @@ pub struct Watch {
 
 impl Watch {
     /// Starts them, and returns when every server that the generation before did not know has its first result, or
-    /// that takes too long. `recalled` are the states that differ because the configuration differs. Changes also go
+    /// that takes too long. `restored` are the states that differ because the configuration differs. Changes also go
     /// to `telling`.
-    pub async fn start(pools: &[Arc<Pool>], recalled: Vec<Recalled>, journal: &Journal, telling: &Rc<Telling>) -> Self {
+    pub async fn start(pools: &[Arc<Pool>], restored: Vec<Restored>, journal: &Journal, telling: &Rc<Telling>) -> Self {
         let news = Rc::new(News { journal: journal.clone(), telling: telling.clone() });
-        for Recalled { pool, server, transition } in &recalled {
+        for Restored { pool, server, transition } in &restored {
             news.of_health(pool, *server, transition);
         }
         let heard = news.clone();

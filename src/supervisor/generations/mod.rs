@@ -283,7 +283,10 @@ impl Generations {
                 }
             }
             // the supervisor's main loop answers it: it holds the sockets and passes saved state on
-            ToSupervisor::Hello { .. } | ToSupervisor::Bind { .. } | ToSupervisor::Recall | ToSupervisor::Snapshot => {}
+            ToSupervisor::Hello { .. }
+            | ToSupervisor::Bind { .. }
+            | ToSupervisor::RequestState
+            | ToSupervisor::State => {}
         }
     }
 

@@ -16,10 +16,10 @@ use crate::observe::journal::Left;
 use crate::supervisor::clients::Clients;
 use crate::supervisor::descriptors::{Carrier, Inherited};
 use crate::supervisor::generations::{Generations, Input, Phase};
-use crate::supervisor::last_memory::LastMemory;
+use crate::supervisor::last_state::LastState;
 use crate::supervisor::listeners::Listeners;
 use crate::supervisor::process::Image;
-use crate::supervisor::recalls::Recalls;
+use crate::supervisor::state_requests::StateRequests;
 use crate::supervisor::totals::Totals;
 use crate::supervisor::workers::Workers;
 use crate::supervisor::{Regular, StartError, Supervisor, open_signals, start_journal};
@@ -27,7 +27,7 @@ use crate::sys::{self, Signals};
 use crate::systemd::notify::{Notify, Talk};
 
 /// The state, to be written.
-type Borrowed<'a> = Knowledge<&'a Generations, &'a Recalls, &'a Totals>;
+type Borrowed<'a> = Knowledge<&'a Generations, &'a StateRequests, &'a Totals>;
 
 // Before: the program that runs now.
 impl Supervisor {
@@ -109,7 +109,7 @@ impl Supervisor {
             workers,
             listeners,
             clients,
-            recalls,
+            state_requests,
             totals,
             notify,
             signals,
@@ -129,7 +129,7 @@ impl Supervisor {
             program: crate::VERSION.to_owned(),
             pid: std::process::id(),
             descriptors: Vec::new(),
-            knowledge: Knowledge { generations, recalls, totals },
+            knowledge: Knowledge { generations, state_requests, totals },
             workers: workers.carry(carrier),
             listeners: listeners.carry(carrier),
             clients: clients.carry(carrier),
@@ -166,11 +166,11 @@ impl Supervisor {
     }
 
     fn go_on(state: State, mut inherited: Inherited, signals: Signals) -> Result<Self, StartError> {
-        let Knowledge { generations, mut recalls, totals } = state.knowledge;
+        let Knowledge { generations, mut state_requests, totals } = state.knowledge;
         let clients = Clients::go_on(state.clients, &mut inherited)?;
         let (listeners, events) = Listeners::go_on(state.listeners, &mut inherited);
         let (workers, mut happened) = Workers::go_on(state.workers, &mut inherited);
-        recalls.last = LastMemory::open(workers.run_dir());
+        state_requests.last = LastState::open(workers.run_dir());
         happened.extend(without_process(&generations, &workers));
         let notify = Notify::from_env().go_on(found(state.talk, &mut inherited));
         let journal = start_journal()?;
@@ -186,7 +186,7 @@ impl Supervisor {
             workers,
             listeners,
             clients,
-            recalls,
+            state_requests,
             totals,
             signals,
             notify,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::payload::Payload;
 use crate::supervisor::generations::Generations;
-use crate::supervisor::recalls::Recalls;
+use crate::supervisor::state_requests::StateRequests;
 use crate::supervisor::totals::Totals;
 use crate::supervisor::{clients, listeners, workers};
 use crate::systemd::notify::Talk;
@@ -56,11 +56,12 @@ pub struct CarriedRecords {
 
 /// The part that does not depend on this process.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Knowledge<G = Generations, R = Recalls, T = Totals> {
+pub struct Knowledge<G = Generations, R = StateRequests, T = Totals> {
     /// The generations, and the callers that wait for them.
     pub generations: G,
     /// The generations that wait for the state of another one.
-    pub recalls: R,
+    #[serde(rename = "recalls")]
+    pub state_requests: R,
     /// What all of them have counted.
     pub totals: T,
 }

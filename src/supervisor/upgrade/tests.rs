@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::state::{Knowledge, VERSION};
 use super::*;
 use crate::supervisor::generations::{Generations, Settings};
-use crate::supervisor::recalls::Recalls;
+use crate::supervisor::state_requests::StateRequests;
 use crate::supervisor::totals::Totals;
 
 /// A state as this version writes it, but for what `change` does to it.
@@ -25,7 +25,7 @@ fn state(change: impl FnOnce(&mut Value)) -> Payload {
         "descriptors": [5, 6],
         "knowledge": Knowledge {
             generations: Generations::new(settings, Instant::now()),
-            recalls: Recalls::default(),
+            state_requests: StateRequests::default(),
             totals: Totals::default(),
         },
         "workers": workers,

@@ -283,7 +283,7 @@ mod tests {
         let finding = Finding { verdict: Verdict::Bad, detail: "said".into(), took: Duration::ZERO };
         before.servers[0].health.observe(finding, SystemTime::now());
         let after = pool(vec![server(&silent, 1)], every(LONG));
-        after.recall(&before.remember(&[]), SystemTime::now());
+        after.restore(&before.save(&[]), SystemTime::now());
         let (checks, log) = start(&after);
         assert_eq!(checks.first_round(LONG).await, 0);
         assert_eq!(after.servers[0].health.state(), State::Down);

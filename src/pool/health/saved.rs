@@ -10,7 +10,7 @@ use super::{Finding, HISTORY, Health, State, Story, Transition, Verdict};
 /// The health of one server as plain data. Everything in it may come from another version of the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Memory {
+pub struct SavedHealth {
     /// [`State::as_str`]; an unknown word is ignored.
     pub state: String,
     /// In milliseconds since 1970, as all times here.
@@ -56,9 +56,9 @@ pub struct Change {
 impl Health {
     /// The whole state.
     #[must_use]
-    pub fn remember(&self) -> Memory {
+    pub fn save(&self) -> SavedHealth {
         let story = self.story();
-        Memory {
+        SavedHealth {
             state: story.state.as_str().to_owned(),
             since: millis(story.since),
             against: story.against,
@@ -67,19 +67,19 @@ impl Health {
         }
     }
 
-    /// Continues from `memory`, as far as the configuration permits: a server without an address waits for DNS in any
+    /// Continues from `saved`, as far as the configuration permits: a server without an address waits for DNS in any
     /// case, one without a check is up, and one whose check changed (`same_check` is false) is unknown. The history
     /// continues in any case.
     ///
     /// `None` when nothing could be used; else the transition that this caused, if any.
-    pub(in crate::pool) fn recall(
+    pub(in crate::pool) fn restore(
         &self,
-        memory: &Memory,
+        saved: &SavedHealth,
         has_address: bool,
         same_check: bool,
         now: SystemTime,
     ) -> Option<Option<Transition>> {
-        let before = State::named(&memory.state)?;
+        let before = State::named(&saved.state)?;
         let (to, reason) = match (has_address, self.thresholds, before) {
             (false, ..) => (State::WaitingForDns, "the address is not known"),
             (true, None, _) => (State::Up, "it is not checked any more"),
@@ -90,10 +90,10 @@ impl Health {
         let mut story = self.story();
         *story = Story {
             state: before,
-            since: time(memory.since, now),
-            against: if same_check { memory.against } else { 0 },
-            last: memory.last.as_ref().filter(|_| same_check).map(|found| found.read(now)),
-            history: memory.history.iter().filter_map(|change| change.read(now)).collect(),
+            since: time(saved.since, now),
+            against: if same_check { saved.against } else { 0 },
+            last: saved.last.as_ref().filter(|_| same_check).map(|found| found.read(now)),
+            history: saved.history.iter().filter_map(|change| change.read(now)).collect(),
         };
         let surplus = story.history.len().saturating_sub(HISTORY);
         story.history.drain(..surplus);

@@ -25,7 +25,7 @@ use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::pool::Pool;
 use crate::pool::health::Transition;
-use crate::pool::memory::Memory;
+use crate::pool::saved::SavedPool;
 use crate::proxy::Plan;
 
 /// The version of the content; another version gives the same names another meaning.
@@ -100,7 +100,7 @@ pub struct Change {
 
 /// Why a generation cannot continue its start.
 #[derive(Debug)]
-pub enum RecallError {
+pub enum RestoreError {
     /// The supervisor is gone.
     SupervisorGone,
     /// Its message is invalid.
@@ -114,14 +114,14 @@ enum Unreadable {
     Bytes(#[source] io::Error),
     #[error("what it sent is not understood")]
     Text(#[source] serde_json::Error),
-    #[error("it sent version {0} of its memory, and this program reads version {VERSION}")]
+    #[error("it sent version {0} of its state, and this program reads version {VERSION}")]
     Version(u32),
 }
 
 #[derive(Serialize)]
 struct Written {
     version: u32,
-    pools: Vec<Memory>,
+    pools: Vec<SavedPool>,
 }
 
 /// Only the version, whatever else there is.
@@ -145,7 +145,7 @@ pub async fn take(plan: &Plan, threads: &Threads) -> io::Result<Payload> {
     let positions = threads.look(|thread| thread.positions(), THREADS).await;
     let pools = plan.pools.iter().enumerate().map(|(index, pool)| {
         let of_pool: Vec<_> = positions.iter().filter_map(|thread| thread.get(index).cloned()).collect();
-        pool.remember(&of_pool)
+        pool.save(&of_pool)
     });
     write(pools.collect())
 }
@@ -155,19 +155,19 @@ pub async fn take(plan: &Plan, threads: &Threads) -> io::Result<Payload> {
 ///
 /// # Errors
 /// When the connection to the supervisor fails. A missing state is no error.
-pub async fn recall(link: &SupervisorLink, plan: &Plan, journal: &Journal) -> Result<Vec<Change>, RecallError> {
-    link.try_send(&ToSupervisor::Recall, &[]).map_err(|_| RecallError::SupervisorGone)?;
+pub async fn restore(link: &SupervisorLink, plan: &Plan, journal: &Journal) -> Result<Vec<Change>, RestoreError> {
+    link.try_send(&ToSupervisor::RequestState, &[]).map_err(|_| RestoreError::SupervisorGone)?;
     let missing = match tokio::time::timeout(SUPERVISOR, link.receive()).await {
         Ok(Ok(Some((ToWorker::State { missing }, mut with)))) => match with.pop().map(read) {
-            Some(Ok(pools)) => return Ok(go_on(plan, &pools, SystemTime::now())),
+            Some(Ok(pools)) => return Ok(restore_pools(plan, &pools, SystemTime::now())),
             Some(Err(fault)) => Some(crate::observe::WithCauses(&fault).to_string()),
             None => missing,
         },
         Ok(Ok(Some(_))) => {
-            return Err(RecallError::Confused("the supervisor did not answer about the state".to_owned()));
+            return Err(RestoreError::Confused("the supervisor did not answer about the state".to_owned()));
         }
-        Ok(Ok(None)) => return Err(RecallError::SupervisorGone),
-        Ok(Err(fault)) => return Err(RecallError::Confused(fault.to_string())),
+        Ok(Ok(None)) => return Err(RestoreError::SupervisorGone),
+        Ok(Err(fault)) => return Err(RestoreError::Confused(fault.to_string())),
         Err(_) => Some("the supervisor sent nothing".to_owned()),
     };
     if let Some(why) = missing {
@@ -176,13 +176,13 @@ pub async fn recall(link: &SupervisorLink, plan: &Plan, journal: &Journal) -> Re
     Ok(Vec::new())
 }
 
-fn write(pools: Vec<Memory>) -> io::Result<Payload> {
+fn write(pools: Vec<SavedPool>) -> io::Result<Payload> {
     let bytes = serde_json::to_vec(&Written { version: VERSION, pools }).map_err(io::Error::other)?;
     Payload::new(&bytes)
 }
 
-fn read(memory: OwnedFd) -> Result<Vec<Memory>, Unreadable> {
-    let bytes = Payload::from(memory).read().map_err(Unreadable::Bytes)?;
+fn read(file: OwnedFd) -> Result<Vec<SavedPool>, Unreadable> {
+    let bytes = Payload::from(file).read().map_err(Unreadable::Bytes)?;
     let Versioned { version } = serde_json::from_slice(&bytes).map_err(Unreadable::Text)?;
     if version != VERSION {
         return Err(Unreadable::Version(version));
@@ -192,11 +192,11 @@ fn read(memory: OwnedFd) -> Result<Vec<Memory>, Unreadable> {
     Ok(pools.into_iter().filter_map(|pool| serde_json::from_value(pool).ok()).collect())
 }
 
-fn go_on(plan: &Plan, memories: &[Memory], now: SystemTime) -> Vec<Change> {
+fn restore_pools(plan: &Plan, saved: &[SavedPool], now: SystemTime) -> Vec<Change> {
     let mut changes = Vec::new();
     for pool in &plan.pools {
-        if let Some(memory) = memories.iter().find(|memory| memory.name == pool.name) {
-            let changed = pool.recall(memory, now).into_iter();
+        if let Some(saved) = saved.iter().find(|saved| saved.name == pool.name) {
+            let changed = pool.restore(saved, now).into_iter();
             changes.extend(changed.map(|(server, transition)| Change { pool: pool.clone(), server, transition }));
         }
     }
@@ -227,14 +227,14 @@ mod tests {
         let before = plan(FARM);
         let finding = Finding { verdict: Verdict::Bad, detail: "refused".into(), took: Duration::ZERO };
         before.pools[0].servers[1].health.observe(finding, SystemTime::now());
-        let memories = before.pools.iter().map(|pool| pool.remember(&[])).collect();
-        let read = read(write(memories).expect("written").into()).expect("read");
+        let saved = before.pools.iter().map(|pool| pool.save(&[])).collect();
+        let read = read(write(saved).expect("written").into()).expect("read");
         let after = plan(FARM);
-        assert!(go_on(&after, &read, SystemTime::now()).is_empty());
+        assert!(restore_pools(&after, &read, SystemTime::now()).is_empty());
         let states: Vec<_> = after.pools[0].servers.iter().map(|server| server.health.state()).collect();
         assert_eq!(states, [State::Unknown, State::Down]);
         let renamed = plan(&FARM.replace("farm", "other"));
-        go_on(&renamed, &read, SystemTime::now());
+        restore_pools(&renamed, &read, SystemTime::now());
         assert_eq!(renamed.pools[0].servers[1].health.state(), State::Unknown, "it is another pool");
     }
 
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn another_version_is_not_read() {
         let fault = read(payload(r#"{"version": 9, "pools": 3}"#)).expect_err("another version");
-        assert_eq!(fault.to_string(), "it sent version 9 of its memory, and this program reads version 1");
+        assert_eq!(fault.to_string(), "it sent version 9 of its state, and this program reads version 1");
         assert!(matches!(read(payload("{}")), Err(Unreadable::Text(_))));
         assert!(matches!(read(payload("nothing")), Err(Unreadable::Text(_))));
     }
@@ -285,11 +285,11 @@ mod tests {
             let before = plan(FARM);
             let whole = serde_json::to_string(&Written {
                 version: VERSION,
-                pools: before.pools.iter().map(|pool| pool.remember(&[])).collect(),
+                pools: before.pools.iter().map(|pool| pool.save(&[])).collect(),
             }).expect("JSON");
             let cut = whole.get(..cut.min(whole.len())).unwrap_or_default();
             if let Ok(pools) = read(payload(cut)) {
-                go_on(&before, &pools, SystemTime::now());
+                restore_pools(&before, &pools, SystemTime::now());
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::pool::health::{millis, time};
 /// Passive health of one server as plain data. Everything in it may come from another version of the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Memory {
+pub struct SavedPassive {
     /// Failed connections in a row.
     pub fails: u32,
     /// One of them was not even opened.
@@ -28,10 +28,10 @@ pub struct Memory {
 impl Passive {
     /// The whole state.
     #[must_use]
-    pub fn remember(&self) -> Memory {
+    pub fn save(&self) -> SavedPassive {
         let story = self.story();
         let ejection = story.ejection.as_ref();
-        Memory {
+        SavedPassive {
             fails: story.fails,
             unopened: story.unopened,
             last_ms: in_millis(story.last.unwrap_or_default()),
@@ -41,21 +41,21 @@ impl Passive {
         }
     }
 
-    /// Continues from `memory`, as far as the configuration permits.
-    pub(in crate::pool) fn recall(&self, memory: &Memory, now: SystemTime) {
+    /// Continues from `saved`, as far as the configuration permits.
+    pub(in crate::pool) fn restore(&self, saved: &SavedPassive, now: SystemTime) {
         if !self.is_on() {
             return;
         }
         let longest = self.limits.max_ejection;
-        let last = (memory.last_ms > 0).then(|| Duration::from_millis(memory.last_ms).min(longest));
-        let ejection = memory.since.map(|since| Ejection {
+        let last = (saved.last_ms > 0).then(|| Duration::from_millis(saved.last_ms).min(longest));
+        let ejection = saved.since.map(|since| Ejection {
             since: time(since, now),
-            until: UNIX_EPOCH.checked_add(Duration::from_millis(memory.until)).unwrap_or(now),
+            until: UNIX_EPOCH.checked_add(Duration::from_millis(saved.until)).unwrap_or(now),
             pause: last.unwrap_or(longest),
-            reason: memory.reason.clone(),
+            reason: saved.reason.clone(),
         });
         let mut story = self.story();
-        *story = Story { fails: memory.fails, unopened: memory.unopened, last, ejection };
+        *story = Story { fails: saved.fails, unopened: saved.unopened, last, ejection };
         self.mark(&story);
     }
 }
@@ -77,19 +77,19 @@ mod tests {
         before.failed("refused", || false, now).expect("ejected");
         (0..3).for_each(|_| before.prolonged(now));
         let later = now + Duration::from_secs(3);
-        let memory = before.remember();
-        assert_eq!(memory.last_ms, 8_000);
+        let saved = before.save();
+        assert_eq!(saved.last_ms, 8_000);
 
         let same = Passive::new(limits);
-        same.recall(&memory, later);
+        same.restore(&saved, later);
         assert!(same.is_ejected());
         assert_eq!(same.due_in(later), Some(Duration::from_secs(5)));
-        assert_eq!(same.remember(), memory);
+        assert_eq!(same.save(), saved);
         let shorter = Passive::new(Limits { max_ejection: Duration::from_secs(2), ..limits });
-        shorter.recall(&memory, later);
+        shorter.restore(&saved, later);
         assert_eq!(shorter.due_in(later), Some(Duration::from_secs(2)));
         let off = Passive::new(Limits { max_fails: 0, ..limits });
-        off.recall(&memory, later);
+        off.restore(&saved, later);
         assert!(!off.is_ejected());
     }
 }

@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use super::Pool;
 use super::balance::Positions;
-use super::health::{self, State, Transition};
-use super::passive;
+use super::health::{self, SavedHealth, State, Transition};
+use super::passive::SavedPassive;
 use crate::config::{Check, CheckKind};
 
 /// One pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Memory {
+pub struct SavedPool {
     /// Its name.
     pub name: String,
     /// The question of its checks; none without a check.
@@ -27,13 +27,13 @@ pub struct Memory {
     /// Since when no server of it takes requests, in milliseconds since 1970.
     pub empty_since: Option<u64>,
     /// Its servers.
-    pub servers: Vec<ServerMemory>,
+    pub servers: Vec<SavedServer>,
 }
 
 /// One server of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct ServerMemory {
+pub struct SavedServer {
     /// As written in the configuration.
     pub name: String,
     /// As configured: an address, or a host name with a port.
@@ -47,9 +47,9 @@ pub struct ServerMemory {
     /// Its credit at each thread.
     pub credits: Vec<i64>,
     /// Its health.
-    pub health: health::Memory,
+    pub health: SavedHealth,
     /// Its passive health.
-    pub passive: passive::Memory,
+    pub passive: SavedPassive,
 }
 
 /// A pool ran out of servers, or has one again.
@@ -64,7 +64,7 @@ pub enum Turn {
     },
 }
 
-impl ServerMemory {
+impl SavedServer {
     /// The last answer of DNS, whichever version wrote it down.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let mut addresses: Vec<SocketAddr> = Vec::new();
@@ -81,18 +81,18 @@ impl ServerMemory {
 impl Pool {
     /// The state for the next generation; `positions` are those of the balancers, by thread.
     #[must_use]
-    pub fn remember(&self, positions: &[Vec<i64>]) -> Memory {
-        let servers = self.servers.iter().enumerate().map(|(index, server)| ServerMemory {
+    pub fn save(&self, positions: &[Vec<i64>]) -> SavedPool {
+        let servers = self.servers.iter().enumerate().map(|(index, server)| SavedServer {
             name: server.name.clone(),
             address: server.configured(),
             located: server.located().map(|list| list[0]),
             addresses: server.located().map(|list| list.to_vec()).unwrap_or_default(),
             weight: server.weight,
             credits: positions.iter().map(|credits| credits.get(index).copied().unwrap_or_default()).collect(),
-            health: server.health.remember(),
-            passive: server.passive.remember(),
+            health: server.health.save(),
+            passive: server.passive.save(),
         });
-        Memory {
+        SavedPool {
             name: self.name.clone(),
             check: self.settings.check.as_ref().map(asked),
             empty_since: self.empty_since().map(health::millis),
@@ -103,26 +103,26 @@ impl Pool {
     /// Continues from the state of the pool of the same name. Call it once, before any other method.
     ///
     /// Returns the index of each server whose state the changed configuration changed, with the transition.
-    pub fn recall(&self, memory: &Memory, now: SystemTime) -> Vec<(usize, Transition)> {
-        let same_check = memory.check == self.settings.check.as_ref().map(asked);
-        let mut unclaimed: Vec<Option<&ServerMemory>> = memory.servers.iter().map(Some).collect();
+    pub fn restore(&self, saved: &SavedPool, now: SystemTime) -> Vec<(usize, Transition)> {
+        let same_check = saved.check == self.settings.check.as_ref().map(asked);
+        let mut unclaimed: Vec<Option<&SavedServer>> = saved.servers.iter().map(Some).collect();
         let mut transitions = Vec::new();
         let mut credits = Vec::new();
         for (index, server) in self.servers.iter().enumerate() {
             let configured = server.configured();
-            let is_it = |known: &ServerMemory| known.name == server.name && known.address == configured;
+            let is_it = |known: &SavedServer| known.name == server.name && known.address == configured;
             let place = unclaimed.iter_mut().find(|known| known.is_some_and(is_it));
             let Some(known) = place.and_then(Option::take) else {
                 credits.push((server.weight, None));
                 continue;
             };
-            let transition = server.recall(known, same_check, now);
+            let transition = server.restore(known, same_check, now);
             transitions.extend(transition.map(|transition| (index, transition)));
             credits.push((server.weight, (known.weight == server.weight).then_some(&known.credits[..])));
         }
         // it is set once, before the first pick
         let _ = self.positions.set(Positions::new(&credits));
-        self.set_empty_since(memory.empty_since.map(|since| health::time(since, now)));
+        self.set_empty_since(saved.empty_since.map(|since| health::time(since, now)));
         transitions
     }
 

@@ -6,7 +6,8 @@ use serde_json::json;
 use super::*;
 use crate::config;
 use crate::pool::balance::Balancer;
-use crate::pool::health::{Finding, Verdict};
+use crate::pool::health::{Finding, SavedHealth, Verdict};
+use crate::pool::passive::SavedPassive;
 use crate::pool::tests::{check, server, settings};
 
 fn at(seconds: u64) -> SystemTime {
@@ -36,10 +37,10 @@ fn half_down() -> Pool {
     pool
 }
 
-/// The memory on its way through the file.
-fn carried(pool: &Pool) -> Memory {
-    let text = serde_json::to_string(&pool.remember(&[])).expect("JSON");
-    serde_json::from_str(&text).expect("a memory")
+/// The saved state on its way through the file.
+fn carried(pool: &Pool) -> SavedPool {
+    let text = serde_json::to_string(&pool.save(&[])).expect("JSON");
+    serde_json::from_str(&text).expect("a saved pool")
 }
 
 fn states(pool: &Pool) -> Vec<State> {
@@ -50,7 +51,7 @@ fn states(pool: &Pool) -> Vec<State> {
 fn a_server_that_was_down_stays_down_with_its_history() {
     let before = half_down();
     let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], Some(http("/")));
-    assert_eq!(after.recall(&carried(&before), at(100)), []);
+    assert_eq!(after.restore(&carried(&before), at(100)), []);
     assert_eq!(states(&after), [State::Up, State::Down]);
     assert_eq!(after.status(), before.status());
     assert!(after.servers.iter().all(crate::pool::Server::is_remembered));
@@ -66,7 +67,7 @@ fn what_speaks_against_a_state_counts_on() {
         find(&before, 0, verdict, at(1));
     }
     let after = Pool::new(settings, at(2));
-    after.recall(&carried(&before), at(2));
+    after.restore(&carried(&before), at(2));
     assert_eq!(states(&after), [State::Up]);
     find(&after, 0, Verdict::Bad, at(3));
     assert_eq!(states(&after), [State::Down]);
@@ -78,7 +79,7 @@ fn servers_of_another_check_are_unknown_and_keep_their_history() {
     let before = half_down();
     for kind in [http("/other"), CheckKind::Connect] {
         let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], Some(kind));
-        assert_eq!(after.recall(&carried(&before), at(100)).len(), 2);
+        assert_eq!(after.restore(&carried(&before), at(100)).len(), 2);
         assert_eq!(states(&after), [State::Unknown; 2]);
         assert!(!after.servers[1].is_remembered());
         let status = after.servers[1].status();
@@ -94,7 +95,7 @@ fn rise_fall_and_interval_may_change_without_a_doubt_about_the_state() {
     let mut settings = before.settings.clone();
     settings.check = Some(config::Check { rise: 9, fall: 9, interval: Duration::from_secs(1), ..check(http("/")) });
     let after = Pool::new(settings, at(100));
-    after.recall(&carried(&before), at(100));
+    after.restore(&carried(&before), at(100));
     assert_eq!(states(&after), [State::Up, State::Down]);
     find(&after, 1, Verdict::Good, at(101));
     assert_eq!(states(&after)[1], State::Down, "it takes the new rise");
@@ -103,7 +104,7 @@ fn rise_fall_and_interval_may_change_without_a_doubt_about_the_state() {
 #[test]
 fn a_server_without_a_check_is_up_whatever_was_known() {
     let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], None);
-    let transitions = after.recall(&carried(&half_down()), at(100));
+    let transitions = after.restore(&carried(&half_down()), at(100));
     assert_eq!(states(&after), [State::Up; 2]);
     let told: Vec<_> =
         transitions.iter().map(|(index, one)| (*index, one.from, one.to, one.lasted.as_secs())).collect();
@@ -115,12 +116,12 @@ fn a_server_without_a_check_is_up_whatever_was_known() {
 fn a_server_at_another_address_or_in_another_pool_begins_anew() {
     let before = half_down();
     let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.3:80", 1)], Some(http("/")));
-    after.recall(&carried(&before), at(100));
+    after.restore(&carried(&before), at(100));
     assert_eq!(states(&after), [State::Up, State::Unknown]);
-    let mut memory = carried(&before);
-    memory.servers[1].address = "10.0.0.9:80".to_owned();
+    let mut saved = carried(&before);
+    saved.servers[1].address = "10.0.0.9:80".to_owned();
     let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], Some(http("/")));
-    after.recall(&memory, at(100));
+    after.restore(&saved, at(100));
     assert_eq!(states(&after), [State::Up, State::Unknown]);
     assert!(!after.servers[1].is_remembered());
 }
@@ -133,7 +134,7 @@ fn the_addresses_that_dns_gave_are_known_from_the_start_in_their_order() {
     before.servers[0].answered_at(addresses[1]);
     find(&before, 0, Verdict::Good, at(6));
     let after = pool(&[("app.test:80", 1), ("gone.test:80", 1)], Some(http("/")));
-    assert_eq!(after.recall(&carried(&before), at(100)), []);
+    assert_eq!(after.restore(&carried(&before), at(100)), []);
     assert_eq!(after.status(), before.status());
     assert_eq!(states(&after), [State::Up, State::WaitingForDns]);
     assert_eq!(after.servers[0].located().as_deref(), Some(&[addresses[1], addresses[0]][..]));
@@ -146,7 +147,7 @@ fn a_server_that_was_ejected_stays_so() {
     let ejection = (0..3).find_map(|_| before.connection_failed(0, "refused", at(100)));
     assert!(ejection.is_some());
     let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], None);
-    after.recall(&carried(&before), at(100));
+    after.restore(&carried(&before), at(100));
     assert!(after.servers[0].passive.is_ejected() && !after.servers[1].passive.is_ejected());
     assert_eq!(after.status(), before.status());
 }
@@ -159,9 +160,9 @@ fn versions_that_know_one_address_of_a_name_understand_each_other() {
                      "health": {"state": "up"}}],
     });
     let after = pool(&[("app.test:80", 1)], None);
-    after.recall(&serde_json::from_value(text).expect("a memory"), at(100));
+    after.restore(&serde_json::from_value(text).expect("a saved pool"), at(100));
     assert_eq!(after.servers[0].located().as_deref(), Some(&["10.0.0.5:80".parse().expect("an address")][..]));
-    let written = serde_json::to_value(after.remember(&[])).expect("JSON");
+    let written = serde_json::to_value(after.save(&[])).expect("JSON");
     assert_eq!(written["servers"][0]["located"], "10.0.0.5:80");
 }
 
@@ -171,7 +172,7 @@ fn a_pool_that_was_empty_is_not_said_to_be_so_again() {
     find(&before, 0, Verdict::Bad, at(10));
     assert_eq!(before.turn(at(10)), Some(Turn::Empty));
     let after = pool(&[("10.0.0.1:80", 1)], Some(http("/")));
-    after.recall(&carried(&before), at(100));
+    after.restore(&carried(&before), at(100));
     assert_eq!(after.turn(at(100)), None);
     find(&after, 0, Verdict::Good, at(110));
     assert_eq!(after.turn(at(110)), Some(Turn::Back { after: Duration::from_secs(100) }));
@@ -186,9 +187,9 @@ fn the_round_goes_on_where_it_was() {
     for _ in 0..3 {
         let _ = balancer.pick(&before, &[]);
     }
-    let memory = before.remember(&[balancer.position()]);
+    let saved = before.save(&[balancer.position()]);
     let after = pool(&servers, None);
-    after.recall(&memory, at(1));
+    after.restore(&saved, at(1));
     let mut next = Balancer::new(&after, 0);
     for _ in 0..40 {
         assert_eq!(next.pick(&after, &[]), balancer.pick(&before, &[]));
@@ -209,9 +210,9 @@ fn what_is_not_understood_is_passed_over() {
             {"name": "10.0.0.2:80", "address": "10.0.0.2:80", "mood": 3, "health": {"state": "down"}},
         ],
     });
-    let memory: Memory = serde_json::from_value(text).expect("a memory");
+    let saved: SavedPool = serde_json::from_value(text).expect("a saved pool");
     let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], Some(http("/")));
-    after.recall(&memory, at(100));
+    after.restore(&saved, at(100));
     assert_eq!(states(&after), [State::Unknown, State::Down]);
 }
 
@@ -219,7 +220,7 @@ fn words() -> impl Strategy<Value = String> {
     prop::sample::select(vec!["up", "down", "unknown", "waiting for DNS", "ejected", ""]).prop_map(str::to_owned)
 }
 
-fn any_health() -> impl Strategy<Value = health::Memory> {
+fn any_health() -> impl Strategy<Value = SavedHealth> {
     let change = (words(), words(), any::<u64>(), any::<u64>())
         .prop_map(|(from, to, at, lasted)| json!({"from": from, "to": to, "at": at, "lasted": lasted, "reason": "r"}));
     let last = (any::<u64>(), any::<Option<bool>>(), any::<u64>())
@@ -227,23 +228,23 @@ fn any_health() -> impl Strategy<Value = health::Memory> {
     let history = prop::collection::vec(change, 0..20);
     (words(), any::<u64>(), any::<u32>(), prop::option::of(last), history).prop_map(
         |(state, since, against, last, history)| {
-            let memory = json!({
+            let saved = json!({
                 "state": state, "since": since, "against": against, "last": last, "history": history, "new": [1],
             });
-            serde_json::from_value(memory).expect("a memory")
+            serde_json::from_value(saved).expect("a saved pool")
         },
     )
 }
 
 const HOSTS: [&str; 5] = ["10.0.0.1:80", "10.0.0.2:80", "[::1]:80", "app.test:80", "b.test:443"];
 
-fn any_server() -> impl Strategy<Value = ServerMemory> {
+fn any_server() -> impl Strategy<Value = SavedServer> {
     let name = prop::sample::select(&HOSTS[..]);
     let located = prop::sample::select(vec!["10.9.9.9:80", "[::9]:80"]);
     let located = (prop::option::of(located.clone()), prop::collection::vec(located, 0..3));
     let parsed = |address: &str| address.parse().expect("an address");
     (name.clone(), name, located, 0..5_u32, prop::collection::vec(any::<i64>(), 0..4), any_health()).prop_map(
-        move |(name, address, (located, addresses), weight, credits, health)| ServerMemory {
+        move |(name, address, (located, addresses), weight, credits, health)| SavedServer {
             name: name.to_owned(),
             address: address.to_owned(),
             located: located.map(parsed),
@@ -251,15 +252,15 @@ fn any_server() -> impl Strategy<Value = ServerMemory> {
             weight,
             credits,
             health,
-            passive: passive::Memory::default(),
+            passive: SavedPassive::default(),
         },
     )
 }
 
-fn any_memory() -> impl Strategy<Value = Memory> {
+fn any_memory() -> impl Strategy<Value = SavedPool> {
     let check = prop::option::of(prop::sample::select(vec!["connect".to_owned(), "GET /".to_owned()]));
     (check, any::<Option<u64>>(), prop::collection::vec(any_server(), 0..6))
-        .prop_map(|(check, empty_since, servers)| Memory { name: "farm".to_owned(), check, empty_since, servers })
+        .prop_map(|(check, empty_since, servers)| SavedPool { name: "farm".to_owned(), check, empty_since, servers })
 }
 
 fn any_pool() -> impl Strategy<Value = Pool> {
@@ -280,10 +281,10 @@ fn check_of(kind: CheckKind) -> Check {
 
 proptest! {
     #[test]
-    fn the_configuration_wins_over_any_memory(memory in any_memory(), pool in any_pool(), threads in 1..5_usize) {
+    fn the_configuration_wins_over_any_memory(saved in any_memory(), pool in any_pool(), threads in 1..5_usize) {
         let now = at(1_000_000);
         let settings = pool.settings.clone();
-        pool.recall(&memory, now);
+        pool.restore(&saved, now);
         prop_assert_eq!(&pool.settings, &settings);
         for (server, configured) in pool.servers.iter().zip(&settings.servers) {
             prop_assert_eq!(server.weight, configured.weight);
@@ -292,9 +293,9 @@ proptest! {
             if let (None, Some(_)) = (&settings.check, server.addresses()) {
                 prop_assert_eq!(state, State::Up, "nothing is asked of it");
             }
-            let known = |one: &ServerMemory| one.name == server.name && one.address == server.configured();
-            let of_other_check = memory.check != settings.check.as_ref().map(asked);
-            if settings.check.is_some() && (of_other_check || !memory.servers.iter().any(known)) {
+            let known = |one: &SavedServer| one.name == server.name && one.address == server.configured();
+            let of_other_check = saved.check != settings.check.as_ref().map(asked);
+            if settings.check.is_some() && (of_other_check || !saved.servers.iter().any(known)) {
                 prop_assert!(matches!(state, State::Unknown | State::WaitingForDns), "{state}");
             }
             let _ = server.status(); // times far away must not be its end
@@ -312,16 +313,16 @@ proptest! {
     }
 
     #[test]
-    fn what_was_taken_over_is_handed_on_as_it_is(memory in any_memory(), pool in any_pool()) {
+    fn what_was_taken_over_is_handed_on_as_it_is(saved in any_memory(), pool in any_pool()) {
         let now = at(1_000_000);
-        pool.recall(&memory, now);
+        pool.restore(&saved, now);
         let positions: Vec<_> = (0..3).map(|thread| Balancer::new(&pool, thread).position()).collect();
-        let first = pool.remember(&positions);
+        let first = pool.save(&positions);
         let next = Pool::new(pool.settings.clone(), now);
-        let transitions = next.recall(&first, now);
+        let transitions = next.restore(&first, now);
         prop_assert!(transitions.is_empty(), "{transitions:?}");
         let positions: Vec<_> = (0..3).map(|thread| Balancer::new(&next, thread).position()).collect();
-        let second = next.remember(&positions);
+        let second = next.save(&positions);
         prop_assert_eq!(&second.empty_since, &first.empty_since);
         for (first, second) in first.servers.iter().zip(&second.servers) {
             prop_assert_eq!(&first.health, &second.health);

@@ -24,14 +24,14 @@ use crate::control::payload::Payload;
 
 /// The file, and how often its content was given out.
 #[derive(Debug, Default)]
-pub struct LastMemory {
+pub struct LastState {
     /// None before there is anything to keep.
     file: Option<File>,
     /// How many generations got it since one that serves wrote it.
     given: u32,
 }
 
-impl LastMemory {
+impl LastState {
     /// Opens the file in `run_dir`, which may be that of the program before; makes it if it is missing. Content from
     /// long ago is ignored. Where no file can be made, the content is lost when this process ends.
     #[must_use]
@@ -48,11 +48,11 @@ impl LastMemory {
     /// Replaces the content with what a generation knows.
     ///
     /// # Errors
-    /// When there is no memory or descriptor left, or `memory` is none or too large. The old content stays.
-    pub fn keep(&mut self, memory: &Payload) -> io::Result<()> {
-        let bytes = memory.read_at_most(ROOM)?;
+    /// When there is no memory or descriptor left, or `state` is none or too large. The old content stays.
+    pub fn keep(&mut self, state: &Payload) -> io::Result<()> {
+        let bytes = state.read_at_most(ROOM)?;
         if self.file.is_none() {
-            self.file = Some(rustix::fs::memfd_create(c"segue-memory", MemfdFlags::CLOEXEC)?.into());
+            self.file = Some(rustix::fs::memfd_create(c"segue-last-state", MemfdFlags::CLOEXEC)?.into());
         }
         let Some(file) = &self.file else { return Ok(()) };
         let place = match Head::read(file) {
@@ -134,73 +134,73 @@ mod tests {
         Payload::new(text.as_bytes()).expect("memfd")
     }
 
-    fn given(memory: &mut LastMemory) -> Option<String> {
-        let bytes = memory.give()?.read().expect("read");
+    fn given(last: &mut LastState) -> Option<String> {
+        let bytes = last.give()?.read().expect("read");
         Some(String::from_utf8(bytes).expect("text"))
     }
 
     #[test]
     fn the_last_memory_is_given() {
-        let mut memory = LastMemory::default();
-        assert_eq!(given(&mut memory), None);
+        let mut last = LastState::default();
+        assert_eq!(given(&mut last), None);
         for text in ["one", "two", "a longer one", ""] {
-            memory.keep(&payload(text)).expect("kept");
-            assert_eq!(given(&mut memory).as_deref(), Some(text));
+            last.keep(&payload(text)).expect("kept");
+            assert_eq!(given(&mut last).as_deref(), Some(text));
         }
     }
 
     #[test]
     fn the_next_supervisor_finds_it_in_the_run_directory_but_not_what_is_old() {
         let run_dir = tempfile::tempdir().expect("directory");
-        let mut memory = LastMemory::open(run_dir.path());
-        assert_eq!(given(&mut memory), None);
-        memory.keep(&payload("known")).expect("kept");
-        drop(memory);
-        let mut next = LastMemory::open(run_dir.path());
+        let mut last = LastState::open(run_dir.path());
+        assert_eq!(given(&mut last), None);
+        last.keep(&payload("known")).expect("kept");
+        drop(last);
+        let mut next = LastState::open(run_dir.path());
         assert_eq!(given(&mut next).as_deref(), Some("known"));
         let old = std::time::SystemTime::now() - 2 * FRESH;
         next.file.as_ref().expect("a file").set_modified(old).expect("utimes");
-        assert_eq!(given(&mut LastMemory::open(run_dir.path())), None);
+        assert_eq!(given(&mut LastState::open(run_dir.path())), None);
     }
 
     #[test]
     fn what_is_no_file_of_ours_is_not_read() {
         let run_dir = tempfile::tempdir().expect("directory");
         std::fs::write(run_dir.path().join(NAME), "something else, and long enough").expect("write");
-        assert_eq!(given(&mut LastMemory::open(run_dir.path())), None);
+        assert_eq!(given(&mut LastState::open(run_dir.path())), None);
         let run_dir = tempfile::tempdir().expect("directory");
         std::os::unix::fs::symlink("/etc/passwd", run_dir.path().join(NAME)).expect("a link");
-        let mut memory = LastMemory::open(run_dir.path());
-        memory.keep(&payload("known")).expect("kept elsewhere");
-        assert_eq!(given(&mut memory).as_deref(), Some("known"));
+        let mut last = LastState::open(run_dir.path());
+        last.keep(&payload("known")).expect("kept elsewhere");
+        assert_eq!(given(&mut last).as_deref(), Some("known"));
     }
 
     #[test]
     fn a_writer_that_is_killed_leaves_what_counted_before() {
-        let mut memory = LastMemory::default();
-        memory.keep(&payload("whole")).expect("kept");
-        let file = memory.file.as_ref().expect("a file");
+        let mut last = LastState::default();
+        last.keep(&payload("whole")).expect("kept");
+        let file = last.file.as_ref().expect("a file");
         let Head { place, .. } = Head::read(file).expect("head");
         let other = if place == ROOM { TWO_ROOMS } else { ROOM };
         file.write_all_at(b"ha", other).expect("the first bytes of the next one");
-        assert_eq!(given(&mut memory).as_deref(), Some("whole"));
+        assert_eq!(given(&mut last).as_deref(), Some("whole"));
     }
 
     #[test]
     fn what_several_generations_in_a_row_did_not_survive_is_not_given_again() {
-        let mut memory = LastMemory::default();
-        memory.keep(&payload("poison")).expect("kept");
-        let times = std::iter::from_fn(|| given(&mut memory)).take(10).count();
+        let mut last = LastState::default();
+        last.keep(&payload("poison")).expect("kept");
+        let times = std::iter::from_fn(|| given(&mut last)).take(10).count();
         assert_eq!(times, 3);
-        memory.keep(&payload("poison")).expect("kept");
-        assert!(given(&mut memory).is_some(), "one that served wrote it");
+        last.keep(&payload("poison")).expect("kept");
+        assert!(given(&mut last).is_some(), "one that served wrote it");
     }
 
     #[test]
     fn what_is_no_sealed_memory_is_not_kept() {
         let (pipe, _writer) = rustix::pipe::pipe().expect("pipe");
-        let mut memory = LastMemory::default();
-        memory.keep(&Payload::from(pipe)).expect_err("a pipe");
-        assert!(memory.file.is_none());
+        let mut last = LastState::default();
+        last.keep(&Payload::from(pipe)).expect_err("a pipe");
+        assert!(last.file.is_none());
     }
 }
