@@ -44,15 +44,15 @@ pub struct Draining {
 
 /// The stage of the generation, one for each thread.
 #[derive(Debug)]
-pub struct Drain(Cell<Stage>);
+pub struct DrainState(Cell<Stage>);
 
-impl Default for Drain {
+impl Default for DrainState {
     fn default() -> Self {
         Self(Cell::new(Stage::Serving))
     }
 }
 
-impl Drain {
+impl DrainState {
     /// The stage now.
     #[must_use]
     pub fn stage(&self) -> Stage {
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_drain_never_goes_back() {
-        let drain = Drain::default();
+        let drain = DrainState::default();
         drain.enter(Stage::Parked);
         drain.enter(Stage::Serving);
         assert_eq!(drain.stage(), Stage::Serving);

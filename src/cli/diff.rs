@@ -12,7 +12,7 @@ use crate::config::diff::diff;
 use crate::config::load::{Checked, Sources};
 use crate::control::message::Serves;
 use crate::control::payload::Payload;
-use crate::control::request::{Reply, Served, Wish, ask_for};
+use crate::control::request::{ControlReply, ServedSources, Wish, ask_for};
 
 /// Prints a line for each thing that is different on disk. The exit code is 0 when nothing is, 1 when something is, 78
 /// when the configuration on disk is refused, and 2 when there is nothing to compare it with.
@@ -34,10 +34,10 @@ pub fn run(arguments: Diff) -> ExitCode {
 }
 
 /// The sources of the configuration that serves; says why there are none.
-fn ask_what_serves(run_dir: &Path) -> Option<(Served, Sources)> {
+fn ask_what_serves(run_dir: &Path) -> Option<(ServedSources, Sources)> {
     let (reply, sources) = ask_for(run_dir, Wish::Sources, TIMEOUT).map_err(|fault| not_asked(&fault)).ok()?;
     match (reply, sources) {
-        (Reply::Sources(served), Some(sources)) => {
+        (ControlReply::Sources(served), Some(sources)) => {
             let sources = read(&sources).map_err(|fault| complain(&*fault)).ok()?;
             Some((served, sources))
         }
@@ -64,7 +64,7 @@ fn on_disk(main: &Path, serving: &Sources) -> Result<Config, Verdict> {
     }
 }
 
-fn tell(served: &Served, from: &Config, to: &Config) -> ExitCode {
+fn tell(served: &ServedSources, from: &Config, to: &Config) -> ExitCode {
     let lines = words(served, diff(from, to));
     let different = !lines.is_empty();
     let summary = match lines.len() {
@@ -81,9 +81,9 @@ fn tell(served: &Served, from: &Config, to: &Config) -> ExitCode {
 }
 
 /// The program comes first: it may understand the rest in another way.
-fn words(served: &Served, lines: Vec<String>) -> Vec<String> {
+fn words(served: &ServedSources, lines: Vec<String>) -> Vec<String> {
     let program = served.another_program.then(|| {
-        let Served { version, generation, .. } = served;
+        let ServedSources { version, generation, .. } = served;
         format!("program: another one is installed than generation {generation} runs, which is version {version}")
     });
     program.into_iter().chain(lines).collect()

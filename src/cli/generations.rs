@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::reload::{not_asked, unexpected};
 use super::status::TIMEOUT;
 use super::{Generations, print, table};
-use crate::control::request::{AskError, Reply, Wish, ask};
+use crate::control::request::{ControlReply, RequestError, Wish, ask};
 
 /// Prints the table, again and again if that is wished.
 #[must_use]
@@ -22,7 +22,7 @@ pub fn run(arguments: Generations) -> ExitCode {
         return follow(&run_dir, |status| shown(status, json, true), clears);
     }
     match ask(&run_dir, Wish::Status, TIMEOUT) {
-        Ok(Reply::Status(status)) => print(&shown(&status, json, false)),
+        Ok(ControlReply::Status(status)) => print(&shown(&status, json, false)),
         Ok(reply) => unexpected(&reply),
         Err(fault) => not_asked(&fault),
     }
@@ -33,9 +33,9 @@ fn follow(run_dir: &Path, show: impl Fn(&Value) -> String, clears: bool) -> Exit
     let mut seen = false;
     loop {
         let status = match ask(run_dir, Wish::Status, TIMEOUT) {
-            Ok(Reply::Status(status)) => status,
+            Ok(ControlReply::Status(status)) => status,
             Ok(reply) => return unexpected(&reply),
-            Err(AskError::NobodyThere { .. } | AskError::Closed | AskError::Talk(_)) if seen => {
+            Err(RequestError::NobodyThere { .. } | RequestError::Closed | RequestError::Talk(_)) if seen => {
                 eprintln!("segue: the service has ended");
                 return ExitCode::SUCCESS;
             }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{Reload, complain};
-use crate::control::request::{AskError, Conditions, Reply, Wish, ask};
+use crate::control::request::{Conditions, ControlReply, RequestError, Wish, ask};
 use crate::observe::journal::stderr_is_journal;
 
 /// Prints the verdict of one reload that began after the call.
@@ -18,11 +18,11 @@ pub fn run(arguments: Reload) -> ExitCode {
         false => Wish::ReloadWith(conditions),
     };
     match ask(&run_dir.path(), wish, timeout) {
-        Ok(Reply::Verdict(verdict)) if verdict.is_good() => {
+        Ok(ControlReply::Verdict(verdict)) if verdict.is_good() => {
             println!("{verdict}");
             ExitCode::SUCCESS
         }
-        Ok(Reply::Verdict(verdict)) => {
+        Ok(ControlReply::Verdict(verdict)) => {
             let text = verdict.to_string();
             // under systemd the supervisor has told the journal all of it already
             let last = text.trim_end().lines().next_back().unwrap_or_default();
@@ -35,19 +35,19 @@ pub fn run(arguments: Reload) -> ExitCode {
 }
 
 /// Says why there is no answer, and what to do about it.
-pub(super) fn not_asked(fault: &AskError) -> ExitCode {
+pub(super) fn not_asked(fault: &RequestError) -> ExitCode {
     complain(fault);
     match fault {
-        AskError::NobodyThere { .. } => {
+        RequestError::NobodyThere { .. } => {
             eprintln!("hint: start it with `systemctl start proxy`, or say with --run-dir where it runs");
         }
-        AskError::Connect { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+        RequestError::Connect { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             eprintln!("hint: only root, the user of the service and members of its group may ask: try `sudo`");
         }
-        AskError::Closed => {
+        RequestError::Closed => {
             eprintln!("hint: only root and the user of the service may ask; `journalctl -u proxy` says more")
         }
-        AskError::Connect { .. } | AskError::Talk(_) | AskError::Late(_) => {
+        RequestError::Connect { .. } | RequestError::Talk(_) | RequestError::Late(_) => {
             eprintln!("hint: `journalctl -u proxy` says more");
         }
     }
@@ -55,10 +55,10 @@ pub(super) fn not_asked(fault: &AskError) -> ExitCode {
 }
 
 /// Says what was answered instead of what was asked.
-pub(super) fn unexpected(reply: &Reply) -> ExitCode {
+pub(super) fn unexpected(reply: &ControlReply) -> ExitCode {
     match reply {
-        Reply::Declined(why) => eprintln!("segue: the supervisor declined: {why}"),
-        Reply::Verdict(_) | Reply::Status(_) | Reply::Sources(_) => {
+        ControlReply::Declined(why) => eprintln!("segue: the supervisor declined: {why}"),
+        ControlReply::Verdict(_) | ControlReply::Status(_) | ControlReply::Sources(_) => {
             eprintln!("segue: the supervisor answered another question")
         }
     }

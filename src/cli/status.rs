@@ -8,15 +8,15 @@ use serde_json::Value;
 use super::reload::{not_asked, unexpected};
 use super::table::{self, list, word};
 use super::{Status, print};
-use crate::control::request::{Reply, Wish, ask};
+use crate::control::request::{ControlReply, Wish, ask};
 
 /// Prints what the supervisor says of itself and its generations.
 #[must_use]
 pub fn run(arguments: Status) -> ExitCode {
     let Status { run_dir, json } = arguments;
     match ask(&run_dir.path(), Wish::Status, TIMEOUT) {
-        Ok(Reply::Status(status)) if json => print(&format!("{status:#}\n")),
-        Ok(Reply::Status(status)) => print(&page(&status)),
+        Ok(ControlReply::Status(status)) if json => print(&format!("{status:#}\n")),
+        Ok(ControlReply::Status(status)) => print(&page(&status)),
         Ok(reply) => unexpected(&reply),
         Err(fault) => not_asked(&fault),
     }

@@ -225,19 +225,19 @@ pub struct Refused {
     /// Whether another configuration would help.
     pub cause: Cause,
     /// Everything that is wrong.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<RenderedProblem>,
 }
 
 /// One thing wrong, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub struct RenderedProblem {
     /// One line with the place.
     pub brief: String,
     /// With an excerpt and what to write instead; several lines.
     pub text: String,
 }
 
-impl Problem {
+impl RenderedProblem {
     /// A problem of one sentence.
     #[must_use]
     pub fn plain(sentence: impl Into<String>) -> Self {
@@ -276,7 +276,7 @@ pub struct Ready {
     pub stop_timeout: Duration,
     /// The bounds on the generations before it.
     #[serde(default)]
-    pub bounds: Bounds,
+    pub bounds: GenerationBounds,
     /// What it has for clients; absent from workers of 0.1.
     #[serde(default)]
     pub serves: Serves,
@@ -284,7 +284,7 @@ pub struct Ready {
 
 /// The bounds on generations that another one has replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bounds {
+pub struct GenerationBounds {
     /// Generations that live at once, including the one that serves and one that is being made.
     pub generations: usize,
     /// Bytes of memory of all but the one that serves, together.
@@ -295,7 +295,7 @@ pub struct Bounds {
 }
 
 /// The bounds of a worker that names none, as in 0.1.
-impl Default for Bounds {
+impl Default for GenerationBounds {
     fn default() -> Self {
         Self { generations: 4, memory: u64::MAX, hurry_timeout: hurry_timeout() }
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PROTOCOL;
 use super::channel::{Channel, ChannelError, Received};
-use super::message::Problem;
+use super::message::RenderedProblem;
 use super::payload::Payload;
 
 /// One question; each connection asks one.
@@ -73,20 +73,20 @@ impl Conditions {
 /// The answer to a [`Request`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Reply {
+pub enum ControlReply {
     /// To [`Wish::Reload`].
-    Verdict(Verdict),
+    Verdict(ReloadVerdict),
     /// To [`Wish::Status`].
     Status(serde_json::Value),
     /// To [`Wish::Sources`].
-    Sources(Served),
+    Sources(ServedSources),
     /// The supervisor does not do this; the reason, in words.
     Declined(String),
 }
 
 /// The serving generation, without its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Served {
+pub struct ServedSources {
     /// The number of the generation.
     pub generation: u64,
     /// The version of its program.
@@ -98,7 +98,7 @@ pub struct Served {
 /// The result of a reload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub enum ReloadVerdict {
     /// The new generation serves.
     Serving {
         /// Its number.
@@ -137,7 +137,7 @@ pub enum Verdict {
     /// The worker refused the configuration; the old generation was never disturbed.
     Refused {
         /// Everything that is wrong.
-        problems: Vec<Problem>,
+        problems: Vec<RenderedProblem>,
     },
     /// The new generation did not come to serve; an older one does.
     Failed {
@@ -146,7 +146,7 @@ pub enum Verdict {
     },
 }
 
-impl Verdict {
+impl ReloadVerdict {
     /// Whether the reload did what was asked.
     #[must_use]
     pub fn is_good(&self) -> bool {
@@ -154,7 +154,7 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for ReloadVerdict {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Serving { generation, summary, took, warnings, confirm_within } => {
@@ -194,7 +194,7 @@ fn write_confirm(out: &mut fmt::Formatter<'_>, within: Option<Duration>) -> fmt:
 
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub enum RequestError {
     /// No process listens.
     #[error("no supervisor of segue runs with the run directory {run_dir}")]
     NobodyThere {
@@ -230,28 +230,28 @@ pub fn socket_path(run_dir: &Path) -> PathBuf {
 /// Asks the supervisor of `run_dir` and waits at most `timeout` for its reply.
 ///
 /// # Errors
-/// See [`AskError`].
-pub fn ask(run_dir: &Path, wish: Wish, timeout: Duration) -> Result<Reply, AskError> {
+/// See [`RequestError`].
+pub fn ask(run_dir: &Path, wish: Wish, timeout: Duration) -> Result<ControlReply, RequestError> {
     ask_for(run_dir, wish, timeout).map(|(reply, _)| reply)
 }
 
 /// The same for a reply that comes with a descriptor.
 ///
 /// # Errors
-/// See [`AskError`].
-pub fn ask_for(run_dir: &Path, wish: Wish, timeout: Duration) -> Result<(Reply, Option<Payload>), AskError> {
+/// See [`RequestError`].
+pub fn ask_for(run_dir: &Path, wish: Wish, timeout: Duration) -> Result<(ControlReply, Option<Payload>), RequestError> {
     let deadline = Instant::now() + timeout;
     let channel = connect(run_dir, timeout)?;
     channel.send(&Request { protocol: PROTOCOL, wish }, &[])?;
     loop {
         match channel.receive()? {
             Received::Message(reply, mut with) => return Ok((reply, with.pop().map(Payload::from))),
-            Received::End => return Err(AskError::Closed),
+            Received::End => return Err(RequestError::Closed),
             Received::Nothing => {}
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(AskError::Late(timeout));
+            return Err(RequestError::Late(timeout));
         }
         wait_readable(&channel, left).map_err(ChannelError::Receive)?;
     }
@@ -259,7 +259,7 @@ pub fn ask_for(run_dir: &Path, wish: Wish, timeout: Duration) -> Result<(Reply, 
 
 /// The supervisor accepts callers as fast as it can answer them: with very many at once, each waits here for its
 /// turn.
-fn connect(run_dir: &Path, timeout: Duration) -> Result<Channel, AskError> {
+fn connect(run_dir: &Path, timeout: Duration) -> Result<Channel, RequestError> {
     let path = socket_path(run_dir);
     let attempt = || -> io::Result<Channel> {
         let flags = SocketFlags::CLOEXEC;
@@ -270,10 +270,10 @@ fn connect(run_dir: &Path, timeout: Duration) -> Result<Channel, AskError> {
     };
     attempt().map_err(|source| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            AskError::NobodyThere { run_dir: run_dir.to_owned() }
+            RequestError::NobodyThere { run_dir: run_dir.to_owned() }
         }
-        io::ErrorKind::WouldBlock => AskError::Late(timeout),
-        _ => AskError::Connect { path, source },
+        io::ErrorKind::WouldBlock => RequestError::Late(timeout),
+        _ => RequestError::Connect { path, source },
     })
 }
 
@@ -294,7 +294,7 @@ mod tests {
     fn nobody_there_is_said_with_the_directory() {
         let run_dir = tempfile::tempdir().expect("directory");
         let fault = ask(run_dir.path(), Wish::Status, Duration::from_secs(1)).expect_err("nobody");
-        assert!(matches!(&fault, AskError::NobodyThere { .. }), "{fault}");
+        assert!(matches!(&fault, RequestError::NobodyThere { .. }), "{fault}");
         assert!(fault.to_string().contains(&run_dir.path().display().to_string()));
     }
 
@@ -302,7 +302,7 @@ mod tests {
     fn what_must_be_confirmed_is_said_with_the_command_and_the_time() {
         let confirm_within = Some(Duration::from_millis(59_900));
         let verdict =
-            Verdict::Unchanged { generation: 3, served: Duration::ZERO, warnings: Vec::new(), confirm_within };
+            ReloadVerdict::Unchanged { generation: 3, served: Duration::ZERO, warnings: Vec::new(), confirm_within };
         let text = verdict.to_string();
         assert!(text.starts_with("nothing changed: generation 3 goes on"), "{text}");
         assert!(
@@ -321,7 +321,8 @@ mod tests {
 
     #[test]
     fn a_refusal_shows_every_problem_and_their_number() {
-        let verdict = Verdict::Refused { problems: vec![Problem::plain("one"), Problem::plain("two")] };
+        let verdict =
+            ReloadVerdict::Refused { problems: vec![RenderedProblem::plain("one"), RenderedProblem::plain("two")] };
         let expected = "error: one\nerror: two\nreload refused: 2 problems; the configuration that serves is unchanged";
         assert_eq!(verdict.to_string(), expected);
     }

@@ -24,7 +24,7 @@ pub(super) struct Offer {
 
 /// Room for one connection on the way to the heir.
 #[derive(Debug)]
-pub struct Place(mpsc::OwnedPermit<Offer>);
+pub struct TransferPermit(mpsc::OwnedPermit<Offer>);
 
 /// A connection did not move, and is still ours.
 #[derive(Debug, thiserror::Error)]
@@ -59,13 +59,13 @@ impl Heir {
     }
 
     /// Waits for room; none when the heir closed. The task need not stop its connection before there is room.
-    pub fn place(&self) -> impl Future<Output = Option<Place>> + use<> {
+    pub fn place(&self) -> impl Future<Output = Option<TransferPermit>> + use<> {
         let offers = self.offers.clone();
-        async move { offers.reserve_owned().await.ok().map(Place) }
+        async move { offers.reserve_owned().await.ok().map(TransferPermit) }
     }
 }
 
-impl Place {
+impl TransferPermit {
     /// Gives the connection away; done when the other process owns it.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::Capabilities;
-use super::parcel::{ClientFacts, Course, Load, Parcel, PrivateParcel, Story, TunnelParcel};
+use super::parcel::{ClientFacts, Load, Parcel, PrivateParcel, SavedDirection, SavedExchange, TunnelParcel};
 use crate::control::channel::MOST_DESCRIPTORS;
 use crate::control::payload::{self, Payload};
 
@@ -63,7 +63,7 @@ enum LoadItem {
         private: Vec<PrivateItem>,
     },
     Tunnel {
-        story: Box<Story>,
+        story: Box<SavedExchange>,
         up: CourseItem,
         down: CourseItem,
     },
@@ -218,16 +218,16 @@ impl Item {
 }
 
 impl CourseItem {
-    fn pack(course: &Course, all: &mut Vec<u8>) -> Self {
-        let Course { pending, ended, finished, bytes } = course;
+    fn pack(course: &SavedDirection, all: &mut Vec<u8>) -> Self {
+        let SavedDirection { pending, ended, finished, bytes } = course;
         all.extend_from_slice(pending);
         Self { pending: pending.len(), ended: *ended, finished: *finished, bytes: *bytes }
     }
 
     /// `all` has enough: the sum was checked.
-    fn unpack(self, all: &mut BytesMut) -> Course {
+    fn unpack(self, all: &mut BytesMut) -> SavedDirection {
         let Self { pending, ended, finished, bytes } = self;
-        Course { pending: all.split_to(pending), ended, finished, bytes }
+        SavedDirection { pending: all.split_to(pending), ended, finished, bytes }
     }
 }
 

@@ -66,16 +66,16 @@ pub struct TunnelParcel {
     /// The connection to the server.
     pub server: OwnedFd,
     /// The exchange so far.
-    pub story: Story,
+    pub story: SavedExchange,
     /// From the client to the server.
-    pub up: Course,
+    pub up: SavedDirection,
     /// From the server to the client.
-    pub down: Course,
+    pub down: SavedDirection,
 }
 
 /// One direction of a tunnel.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Course {
+pub struct SavedDirection {
     /// Bytes that were read and are not written yet.
     pub pending: BytesMut,
     /// The reading side has ended.
@@ -88,7 +88,7 @@ pub struct Course {
 
 /// What the record of a tunnel needs from its beginning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Story {
+pub struct SavedExchange {
     /// The request id.
     pub id: RequestId,
     /// Since the exchange opened.
@@ -114,7 +114,7 @@ pub struct Story {
     /// Durations until the tunnel was there.
     pub timers: Timers,
     /// Every try against a server, in order.
-    pub attempts: Vec<Try>,
+    pub attempts: Vec<SavedAttempt>,
     /// The address of the client, as the trusted proxies named it; absent in stories of older versions.
     #[serde(default)]
     pub client: Option<SocketAddr>,
@@ -122,7 +122,7 @@ pub struct Story {
 
 /// One try against a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Try {
+pub struct SavedAttempt {
     /// The server.
     pub server: String,
     /// Whether an idle upstream connection was used.

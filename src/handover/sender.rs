@@ -25,7 +25,7 @@ pub struct Sender {
     /// Taken from `offers`; did not fit into the last batch.
     next: Option<Offer>,
     /// Batches without acknowledgement, oldest first.
-    sent: VecDeque<Sent>,
+    sent: VecDeque<SentBatch>,
     number: u64,
     moved: u64,
     /// Tells the supervisor which connections are not lost with this process.
@@ -34,14 +34,14 @@ pub struct Sender {
     confused: bool,
 }
 
-struct Sent {
+struct SentBatch {
     number: u64,
     offers: Vec<Offer>,
 }
 
 /// What happened to the connections on one link.
 #[derive(Debug)]
-pub struct Report {
+pub struct TransferReport {
     /// How many moved.
     pub moved: u64,
     /// How many were unacknowledged when the link ended, and stayed here.
@@ -138,7 +138,7 @@ impl Sender {
     }
 
     /// Sends what is offered, until no thread can offer any more or the link ends. Every offer is answered.
-    pub async fn run(mut self) -> Report {
+    pub async fn run(mut self) -> TransferReport {
         let broken = self.give().await.err();
         self.offers.close();
         let mut returned = 0;
@@ -163,7 +163,7 @@ impl Sender {
                 give_back(offer);
             }
         }
-        Report { moved: self.moved, returned, lost, broken }
+        TransferReport { moved: self.moved, returned, lost, broken }
     }
 
     /// What was sent is ours again only once the other end is closed: until then it may be acknowledged. And only if
@@ -237,7 +237,7 @@ impl Sender {
         self.statistics.iter().for_each(|statistics| statistics.on_their_way(offers.len()));
         match self.send_batch(number, &offers).await {
             Ok(()) => {
-                self.sent.push_back(Sent { number, offers });
+                self.sent.push_back(SentBatch { number, offers });
                 Ok(())
             }
             Err(fault) => {

@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use super::capabilities::Capabilities;
 use super::heir::{Heir, Returned};
 use super::message::{Batch, ToSender, unpack};
-use super::parcel::{ClientFacts, Course, Load, Parcel, PrivateParcel, Story, Try, TunnelParcel};
+use super::parcel::{
+    ClientFacts, Load, Parcel, PrivateParcel, SavedAttempt, SavedDirection, SavedExchange, TunnelParcel,
+};
 use super::receiver::Receiver;
 use super::sender::{SendError, Sender};
 use crate::config::Config;
@@ -35,8 +37,8 @@ fn idle(number: u32, ahead: &[u8]) -> (Parcel, UnixStream) {
     (Parcel { socket: ours.into(), client: facts(number), load }, theirs)
 }
 
-fn story() -> Story {
-    Story {
+fn story() -> SavedExchange {
+    SavedExchange {
         id: RequestId::new(1, 2),
         age: Duration::from_secs(9),
         silent: Duration::from_millis(20),
@@ -49,7 +51,12 @@ fn story() -> Story {
         host: "app.test".to_owned(),
         status: 101,
         timers: Timers { head: 1, connected: 2, sent: 3, responded: 4, total: 5 },
-        attempts: vec![Try { server: "10.0.0.1:80".to_owned(), reused: false, outcome: Outcome::Responded, took: 7 }],
+        attempts: vec![SavedAttempt {
+            server: "10.0.0.1:80".to_owned(),
+            reused: false,
+            outcome: Outcome::Responded,
+            took: 7,
+        }],
         client: Some("192.0.2.1:0".parse().expect("an address")),
     }
 }
@@ -129,8 +136,9 @@ fn a_tunnel_arrives_whole() {
         tokio::task::spawn_local(sender.run());
         let (mut parcel, _client) = idle(1, b"");
         let (server, _there) = UnixStream::pair().expect("a pair");
-        let up = || Course { pending: BytesMut::from(&b"up"[..]), ended: true, finished: false, bytes: 1 << 40 };
-        let down = || Course { pending: BytesMut::from(&b"down"[..]), ended: false, finished: false, bytes: 3 };
+        let up =
+            || SavedDirection { pending: BytesMut::from(&b"up"[..]), ended: true, finished: false, bytes: 1 << 40 };
+        let down = || SavedDirection { pending: BytesMut::from(&b"down"[..]), ended: false, finished: false, bytes: 3 };
         let tunnel = TunnelParcel { server: server.into(), story: story(), up: up(), down: down() };
         parcel.load = Load::Tunnel(Box::new(tunnel));
         let place = heir.place().await.expect("a place");
@@ -351,7 +359,7 @@ async fn hand_over_to_a_confused_one(count: u32, above: &[u64]) -> (Vec<u32>, Ve
 }
 
 /// Those that found no place were never on their way.
-fn not_offered(kept: &[u32], report: &super::sender::Report) -> u64 {
+fn not_offered(kept: &[u32], report: &super::sender::TransferReport) -> u64 {
     kept.len() as u64 - report.returned
 }
 

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::journal::Unwritten;
-use super::record::{Attempt, End, Index, Names, Outcome};
+use super::record::{AttemptRecord, End, Index, Outcome, RecordNames};
 use crate::control::statistics::{Count, CounterNames, ThreadStatistics};
 
-/// The counters of one thread. Indexes are those of [`Names`]; unknown ones are ignored.
+/// The counters of one thread. Indexes are those of [`RecordNames`]; unknown ones are ignored.
 #[derive(Debug)]
 pub struct Counters {
-    listeners: Box<[Listener<Count>]>,
-    pools: Box<[Pool<Count>]>,
+    listeners: Box<[ListenerCounters<Count>]>,
+    pools: Box<[PoolCounters<Count>]>,
     /// The place of the counts, and the numbers of what is open.
     statistics: ThreadStatistics,
 }
@@ -31,7 +31,7 @@ pub struct Counted<'a> {
     pub status: u16,
     pub bytes_in: u64,
     pub bytes_out: u64,
-    pub attempts: &'a [Attempt],
+    pub attempts: &'a [AttemptRecord],
 }
 
 /// The kinds of busy client connections.
@@ -62,15 +62,15 @@ impl Busy {
 
 /// Sums over the threads of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Totals {
-    listeners: Box<[Listener<u64>]>,
-    pools: Box<[Pool<u64>]>,
+pub struct CounterTotals {
+    listeners: Box<[ListenerCounters<u64>]>,
+    pools: Box<[PoolCounters<u64>]>,
 }
 
 impl Counters {
     /// Counters for everything that `names` has, all 0, in statistics with the [`counter_names`] of the same names.
     #[must_use]
-    pub fn new(names: &Names, statistics: ThreadStatistics) -> Arc<Self> {
+    pub fn new(names: &RecordNames, statistics: ThreadStatistics) -> Arc<Self> {
         let (listeners, pools) = everything(names, |place| statistics.count(place));
         Arc::new(Self { listeners, pools, statistics })
     }
@@ -150,23 +150,23 @@ impl Counters {
         }
     }
 
-    fn listener(&self, index: Index, count: impl FnOnce(&Listener<Count>)) {
+    fn listener(&self, index: Index, count: impl FnOnce(&ListenerCounters<Count>)) {
         if let Some(counts) = self.listeners.get(usize::from(index)) {
             count(counts);
         }
     }
 }
 
-impl Totals {
+impl CounterTotals {
     /// The sum over the counters of all threads; they must have been made from equal names.
     #[must_use]
     pub fn sum(counters: &[Arc<Counters>]) -> Self {
         let listeners = counters.iter().map(|one| one.listeners.len()).max().unwrap_or_default();
         let pools = counters.iter().max_by_key(|one| one.pools.len());
         let mut totals = Self {
-            listeners: (0..listeners).map(|_| Listener::default()).collect(),
+            listeners: (0..listeners).map(|_| ListenerCounters::default()).collect(),
             pools: pools
-                .map(|one| one.pools.iter().map(|pool| Pool::of(pool.servers.len(), &mut || 0)).collect())
+                .map(|one| one.pools.iter().map(|pool| PoolCounters::of(pool.servers.len(), &mut || 0)).collect())
                 .unwrap_or_default(),
         };
         for one in counters {
@@ -179,13 +179,13 @@ impl Totals {
     /// Client connections open now on all listeners.
     #[must_use]
     pub fn open(&self) -> u64 {
-        self.listeners.iter().map(Listener::open).sum()
+        self.listeners.iter().map(ListenerCounters::open).sum()
     }
 
     /// Client connections open now on one listener.
     #[must_use]
     pub fn open_on(&self, listener: usize) -> u64 {
-        self.listeners.get(listener).map_or(0, Listener::open)
+        self.listeners.get(listener).map_or(0, ListenerCounters::open)
     }
 
     /// Client connections that went to another generation.
@@ -202,8 +202,8 @@ impl Totals {
 
     /// Client connections open now, by what they are busy with, as JSON: of all listeners and of each.
     #[must_use]
-    pub fn connections(&self, names: &Names) -> Value {
-        let mut all = Listener::default();
+    pub fn connections(&self, names: &RecordNames) -> Value {
+        let mut all = ListenerCounters::default();
         self.listeners.iter().for_each(|listener| all.join(listener));
         let listeners = names.listeners.iter().zip(&self.listeners);
         let mut connections = all.connections();
@@ -214,7 +214,7 @@ impl Totals {
 
     /// Everything that only grows, as JSON, by name; `unwritten` is what the journal reports of itself.
     #[must_use]
-    pub fn snapshot(&self, names: &Names, unwritten: &Unwritten) -> Value {
+    pub fn snapshot(&self, names: &RecordNames, unwritten: &Unwritten) -> Value {
         let listeners = names.listeners.iter().zip(&self.listeners);
         let pools = names.pools.iter().zip(&self.pools);
         let reasons = End::ALL.iter().zip(unwritten.limited).filter(|(_, count)| *count > 0);
@@ -227,34 +227,34 @@ impl Totals {
     }
 }
 
-/// The tree of counts for `names`, as [`Totals::snapshot`] has it: the supervisor reads the counts of a killed worker
+/// The tree of counts for `names`, as [`CounterTotals::snapshot`] has it: the supervisor reads the counts of a killed worker
 /// by it. The last place is that of `records_dropped`, which the journal of the worker keeps.
 #[must_use]
-pub fn counter_names(names: &Names) -> CounterNames {
+pub fn counter_names(names: &RecordNames) -> CounterNames {
     let mut counts = 0;
     let (listeners, pools) = everything(names, |place| {
         counts = place + 1;
         place as u64
     });
-    let mut tree = Totals { listeners, pools }.snapshot(names, &Unwritten::default());
+    let mut tree = CounterTotals { listeners, pools }.snapshot(names, &Unwritten::default());
     tree["records_dropped"] = counts.into();
     CounterNames { counts: counts + 1, tree }
 }
 
 /// The counts of listeners and of pools.
-type Everything<T> = (Box<[Listener<T>]>, Box<[Pool<T>]>);
+type Everything<T> = (Box<[ListenerCounters<T>]>, Box<[PoolCounters<T>]>);
 
 /// The counts of `names`, each made from its place.
-fn everything<T>(names: &Names, make: impl FnMut(usize) -> T) -> Everything<T> {
+fn everything<T>(names: &RecordNames, make: impl FnMut(usize) -> T) -> Everything<T> {
     let (mut make, mut places) = (make, 0..);
     let mut next = || make(places.next().unwrap_or_default());
-    let listeners = names.listeners.iter().map(|_| Listener::of(&mut next)).collect();
-    let pools = names.pools.iter().map(|(_, servers)| Pool::of(servers.len(), &mut next)).collect();
+    let listeners = names.listeners.iter().map(|_| ListenerCounters::of(&mut next)).collect();
+    let pools = names.pools.iter().map(|(_, servers)| PoolCounters::of(servers.len(), &mut next)).collect();
     (listeners, pools)
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Listener<T> {
+struct ListenerCounters<T> {
     accepted: T,
     closed: T,
     evicted: T,
@@ -269,19 +269,19 @@ struct Listener<T> {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Pool<T> {
+struct PoolCounters<T> {
     exchanges: [T; CLASSES.len()],
     retries: T,
-    servers: Box<[Server<T>]>,
+    servers: Box<[ServerCounters<T>]>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Server<T> {
+struct ServerCounters<T> {
     exchanges: [T; CLASSES.len()],
     attempts: [T; Outcome::ALL.len()],
 }
 
-impl<T> Listener<T> {
+impl<T> ListenerCounters<T> {
     fn of(next: &mut impl FnMut() -> T) -> Self {
         Self {
             accepted: next(),
@@ -299,20 +299,20 @@ impl<T> Listener<T> {
     }
 }
 
-impl<T> Pool<T> {
+impl<T> PoolCounters<T> {
     fn of(servers: usize, next: &mut impl FnMut() -> T) -> Self {
         Self {
             exchanges: array::from_fn(|_| next()),
             retries: next(),
             servers: (0..servers)
-                .map(|_| Server { exchanges: array::from_fn(|_| next()), attempts: array::from_fn(|_| next()) })
+                .map(|_| ServerCounters { exchanges: array::from_fn(|_| next()), attempts: array::from_fn(|_| next()) })
                 .collect(),
         }
     }
 }
 
-impl Listener<u64> {
-    fn add(&mut self, more: &Listener<Count>) {
+impl ListenerCounters<u64> {
+    fn add(&mut self, more: &ListenerCounters<Count>) {
         self.accepted += more.accepted.now();
         self.closed += more.closed.now();
         self.evicted += more.evicted.now();
@@ -326,7 +326,7 @@ impl Listener<u64> {
         self.bytes_out += more.bytes_out.now();
     }
 
-    /// Adds the gauges behind [`Listener::connections`].
+    /// Adds the gauges behind [`ListenerCounters::connections`].
     fn join(&mut self, more: &Self) {
         self.accepted += more.accepted;
         self.closed += more.closed;
@@ -367,8 +367,8 @@ impl Listener<u64> {
     }
 }
 
-impl Pool<u64> {
-    fn add(&mut self, more: &Pool<Count>) {
+impl PoolCounters<u64> {
+    fn add(&mut self, more: &PoolCounters<Count>) {
         add_each(&mut self.exchanges, &more.exchanges);
         self.retries += more.retries.now();
         for (sum, more) in self.servers.iter_mut().zip(&more.servers) {
@@ -387,7 +387,7 @@ impl Pool<u64> {
     }
 }
 
-impl Server<u64> {
+impl ServerCounters<u64> {
     fn json(&self) -> Value {
         let outcomes = Outcome::ALL.map(|outcome| outcome.as_str().to_owned());
         let attempts = outcomes.into_iter().zip(self.attempts.map(Value::from));
@@ -421,7 +421,7 @@ fn refusal(status: u16) -> usize {
 #[cfg(test)]
 impl Counters {
     /// Of a single thread.
-    pub(crate) fn alone(names: &Names) -> Arc<Self> {
+    pub(crate) fn alone(names: &RecordNames) -> Arc<Self> {
         let statistics = crate::control::statistics::SharedStatistics::new(1, &counter_names(names)).expect("memory");
         Self::new(names, statistics.of_thread(0))
     }
@@ -436,8 +436,8 @@ mod tests {
     use crate::observe::record::Record;
     use crate::observe::record::tests::retried;
 
-    fn names() -> Names {
-        Names {
+    fn names() -> RecordNames {
+        RecordNames {
             listeners: vec!["http".into()],
             sites: vec![],
             pools: vec![("farm".into(), vec!["a".into(), "b".into()])],
@@ -458,7 +458,7 @@ mod tests {
             count_retried(thread);
         }
         threads[0].closed(0);
-        let totals = Totals::sum(&threads);
+        let totals = CounterTotals::sum(&threads);
         assert_eq!((totals.open(), totals.exchanges()), (1, 2));
         let json = totals.snapshot(&names(), &Unwritten { dropped: 5, ..Unwritten::default() });
         assert_eq!(json["listeners"]["http"]["heads_refused"]["431"], 2);
@@ -482,7 +482,7 @@ mod tests {
             count_retried(thread);
         }
         statistics.of_thread(0).count(counter_names(&names()).counts - 1).set(5);
-        let told = Totals::sum(&threads).snapshot(&names(), &Unwritten { dropped: 5, ..Unwritten::default() });
+        let told = CounterTotals::sum(&threads).snapshot(&names(), &Unwritten { dropped: 5, ..Unwritten::default() });
         assert_eq!(reading.counted(), Some(told));
     }
 
@@ -496,7 +496,7 @@ mod tests {
         threads[1].busy(0, Busy::Exchange);
         threads[1].idle(0, Busy::Exchange);
         threads[1].busy(0, Busy::Upgrade);
-        let totals = Totals::sum(&threads);
+        let totals = CounterTotals::sum(&threads);
         let connections = totals.connections(&names());
         let expected = json!({"open": 3, "idle": 1, "exchanges": 1, "upgrades": 1, "tcp": 0});
         assert_eq!(connections["listeners"]["http"], expected);
@@ -510,9 +510,9 @@ mod tests {
 
     #[test]
     fn an_index_without_a_name_counts_nothing() {
-        let counters = Counters::alone(&Names::default());
+        let counters = Counters::alone(&RecordNames::default());
         counters.accepted(3);
         count_retried(&counters);
-        assert_eq!(Totals::sum(&[counters]).open(), 0);
+        assert_eq!(CounterTotals::sum(&[counters]).open(), 0);
     }
 }

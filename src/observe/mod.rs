@@ -10,6 +10,6 @@ mod select;
 mod words;
 
 pub use causes::WithCauses;
-pub use rate::Bounds;
-pub use select::{Facts, selects};
+pub use rate::RecordBounds;
+pub use select::{RecordFacts, selects};
 pub use words::Plain;

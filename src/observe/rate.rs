@@ -6,17 +6,17 @@ use std::time::Instant;
 
 use crate::config::{Log, Rate};
 
-use super::select::Facts;
+use super::select::RecordFacts;
 
 /// The bounds of one worker, which its threads share. A record outside every bound touches nothing here.
 #[derive(Debug)]
-pub struct Bounds {
+pub struct RecordBounds {
     began: Instant,
     refused: Bucket,
     others: Option<Bucket>,
 }
 
-impl Bounds {
+impl RecordBounds {
     /// The bounds that the configuration sets.
     #[must_use]
     pub fn new(log: &Log) -> Self {
@@ -26,7 +26,7 @@ impl Bounds {
     /// Whether the record of an exchange that ends at `now` may be written. Records of successes leave half of a
     /// burst to those of failures.
     #[must_use]
-    pub fn admit(&self, facts: &Facts, now: Instant) -> bool {
+    pub fn admit(&self, facts: &RecordFacts, now: Instant) -> bool {
         if facts.refused {
             return self.refused.admits(self.nanos(now), 0);
         }
@@ -75,19 +75,19 @@ mod tests {
     use super::super::record::{End, RequestId};
     use super::*;
 
-    fn bounds(others: Option<Rate>) -> Bounds {
+    fn bounds(others: Option<Rate>) -> RecordBounds {
         let refused = Rate { per_second: 100, burst: 1_000 };
         let full_at = || AtomicU64::new(0);
         let bucket = |rate| Bucket { full_at: full_at(), ..Bucket::new(rate) };
-        Bounds { began: Instant::now(), refused: bucket(refused), others: others.map(bucket) }
+        RecordBounds { began: Instant::now(), refused: bucket(refused), others: others.map(bucket) }
     }
 
-    fn facts(status: u16, refused: bool) -> Facts {
+    fn facts(status: u16, refused: bool) -> RecordFacts {
         let took = Duration::from_millis(1);
-        Facts { id: RequestId::new(1, 1), status, end: End::Ok, took, empty: false, refused }
+        RecordFacts { id: RequestId::new(1, 1), status, end: End::Ok, took, empty: false, refused }
     }
 
-    fn admitted(bounds: &Bounds, facts: &Facts, tries: usize, now: Instant) -> usize {
+    fn admitted(bounds: &RecordBounds, facts: &RecordFacts, tries: usize, now: Instant) -> usize {
         (0..tries).filter(|_| bounds.admit(facts, now)).count()
     }
 

@@ -1,6 +1,6 @@
 //! The record of one exchange: plain data, filled on the way of the request, written by the journal's own thread.
 //!
-//! Names are indexes into [`Names`], which the writer has: a record crosses threads without touching a shared
+//! Names are indexes into [`RecordNames`], which the writer has: a record crosses threads without touching a shared
 //! reference count.
 
 use std::net::SocketAddr;
@@ -9,12 +9,12 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-/// Index into one of the lists of [`Names`].
+/// Index into one of the lists of [`RecordNames`].
 pub type Index = u16;
 
 /// The names behind the indexes of a record; made once for each generation.
 #[derive(Clone, Debug, Default)]
-pub struct Names {
+pub struct RecordNames {
     /// Listener names.
     pub listeners: Vec<String>,
     /// Host patterns of the sites.
@@ -30,7 +30,7 @@ pub struct Record {
     pub id: RequestId,
     /// When the exchange opened, in microseconds since 1970.
     pub started: u64,
-    /// The listener, an index into [`Names::listeners`].
+    /// The listener, an index into [`RecordNames::listeners`].
     pub listener: Index,
     /// The site, once routed.
     pub site: Option<Index>,
@@ -65,7 +65,7 @@ pub struct Record {
     /// Bytes of the response body that went to the client; in a tunnel, bytes to the client.
     pub bytes_out: u64,
     /// Every try against a server, in order.
-    pub attempts: SmallVec<[Attempt; 1]>,
+    pub attempts: SmallVec<[AttemptRecord; 1]>,
 }
 
 impl Record {
@@ -80,7 +80,7 @@ impl Record {
     pub fn weight(&self) -> usize {
         let texts = [Some(&self.target), Some(&self.host), self.user_agent.as_ref(), self.referer.as_ref()];
         let texts: usize = texts.into_iter().flatten().map(|text| text.shown.len()).sum();
-        let attempts = if self.attempts.spilled() { self.attempts.capacity() * size_of::<Attempt>() } else { 0 };
+        let attempts = if self.attempts.spilled() { self.attempts.capacity() * size_of::<AttemptRecord>() } else { 0 };
         let method = self.method.as_ref().map_or(0, |method| method.as_str().len());
         size_of::<Self>() + texts + attempts + method + self.detail.as_ref().map_or(0, |detail| detail.len())
     }
@@ -142,7 +142,7 @@ pub struct Timers {
 
 /// One try against one server.
 #[derive(Clone, Copy, Debug)]
-pub struct Attempt {
+pub struct AttemptRecord {
     /// The server, an index into the servers of the record's pool.
     pub server: Index,
     /// Whether an idle upstream connection was used.
@@ -415,7 +415,7 @@ pub(super) mod tests {
 
     /// An exchange that one server refused and the next one answered.
     pub(in crate::observe) fn retried() -> Record {
-        let attempt = |server, outcome, took| Attempt { server, reused: false, outcome, took };
+        let attempt = |server, outcome, took| AttemptRecord { server, reused: false, outcome, took };
         Record {
             id: RequestId::new(1_700_000_000_000, 42),
             started: 1_700_000_000_000_123,

@@ -8,7 +8,7 @@ use super::record::{End, RequestId};
 
 /// What the decision needs of an exchange.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts {
+pub struct RecordFacts {
     /// The request id; its random digits draw the sample.
     pub id: RequestId,
     /// The status sent, 0 when none was.
@@ -23,7 +23,7 @@ pub struct Facts {
     pub refused: bool,
 }
 
-impl Facts {
+impl RecordFacts {
     pub(super) fn failed(&self) -> bool {
         self.status >= 500 || self.end != End::Ok
     }
@@ -32,7 +32,7 @@ impl Facts {
 /// Whether this exchange goes to the journal. A failed one always does, unless the log is off; empty connections have
 /// a setting of their own.
 #[must_use]
-pub fn selects(log: &Log, facts: &Facts) -> bool {
+pub fn selects(log: &Log, facts: &RecordFacts) -> bool {
     if facts.empty {
         return log.empty_connections && log.access != Access::Off;
     }
@@ -63,8 +63,8 @@ mod tests {
         }
     }
 
-    fn facts() -> Facts {
-        Facts {
+    fn facts() -> RecordFacts {
+        RecordFacts {
             id: RequestId::new(1, 0xf_ffff),
             status: 200,
             end: End::Ok,
@@ -78,12 +78,12 @@ mod tests {
     fn failures_and_slow_exchanges_are_written_whatever_the_sample() {
         let sample = log(Access::Sample(10_000));
         assert!(!selects(&sample, &facts()));
-        assert!(selects(&sample, &Facts { status: 502, ..facts() }));
+        assert!(selects(&sample, &RecordFacts { status: 502, ..facts() }));
         let slow = Duration::from_secs(1);
-        assert!(selects(&sample, &Facts { took: slow, ..facts() }));
+        assert!(selects(&sample, &RecordFacts { took: slow, ..facts() }));
         let cut = End::ClientClosed;
-        assert!(selects(&log(Access::ErrorsAndSlow), &Facts { end: cut, ..facts() }));
-        assert!(!selects(&log(Access::Off), &Facts { status: 502, ..facts() }));
+        assert!(selects(&log(Access::ErrorsAndSlow), &RecordFacts { end: cut, ..facts() }));
+        assert!(!selects(&log(Access::Off), &RecordFacts { status: 502, ..facts() }));
     }
 
     #[test]
@@ -93,7 +93,7 @@ mod tests {
             .step_by(97)
             .filter(|random| {
                 let id = RequestId::new(1, *random);
-                selects(&sample, &Facts { id, ..facts() })
+                selects(&sample, &RecordFacts { id, ..facts() })
             })
             .count();
         let all = (1_usize << 20).div_ceil(97);
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn empty_connections_are_written_only_when_asked_for() {
-        let empty = Facts { empty: true, end: End::ClientClosed, ..facts() };
+        let empty = RecordFacts { empty: true, end: End::ClientClosed, ..facts() };
         assert!(!selects(&log(Access::All), &empty));
         let asked = Log { empty_connections: true, ..log(Access::All) };
         assert!(selects(&asked, &empty));

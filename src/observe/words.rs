@@ -34,9 +34,9 @@ fn two(out: &mut fmt::Formatter<'_>, small: u128, (per, big): (u128, &str), name
 }
 
 /// A number with its noun: `1 server`, `2 servers`.
-pub(super) struct Count(pub u64, pub &'static str);
+pub(super) struct Plural(pub u64, pub &'static str);
 
-impl fmt::Display for Count {
+impl fmt::Display for Plural {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(number, noun) = self;
         write!(out, "{number} {noun}{}", if *number == 1 { "" } else { "s" })
@@ -55,9 +55,9 @@ impl fmt::Display for Plain<'_> {
 }
 
 /// Foreign text that may have lines; other invisible characters are escaped.
-pub(super) struct Lines<'a>(pub &'a str);
+pub(super) struct PlainLines<'a>(pub &'a str);
 
-impl fmt::Display for Lines<'_> {
+impl fmt::Display for PlainLines<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         escape(out, self.0, |char| is_invisible(char) && char != '\n' && char != '\t')
     }
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn controls_are_escaped_and_letters_are_not() {
         assert_eq!(Plain("grün\r\n\u{1b}[2J").to_string(), r"grün\r\n\u{1b}[2J");
-        assert_eq!(Lines("a\n\tb\u{7}").to_string(), "a\n\tb\\u{7}");
+        assert_eq!(PlainLines("a\n\tb\u{7}").to_string(), "a\n\tb\\u{7}");
         assert_eq!(Plain("→ “日本” 🎉 a'b\"\\").to_string(), "→ “日本” 🎉 a'b\"\\");
     }
 
@@ -142,7 +142,7 @@ mod tests {
         {
             let shown = Plain(&format!("a{hidden}b")).to_string();
             assert_eq!(shown, format!("a\\u{{{:x}}}b", hidden as u32));
-            assert!(!Lines(&format!("a{hidden}b")).to_string().contains(hidden));
+            assert!(!PlainLines(&format!("a{hidden}b")).to_string().contains(hidden));
         }
     }
 

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 pub(super) use self::position::Positions;
 use super::Pool;
-use super::health::State;
+use super::health::HealthState;
 use crate::config::Balance;
 use crate::observe::record::Index;
 
@@ -22,11 +22,11 @@ use crate::observe::record::Index;
 /// over the cycle, and those of a server that goes down fall to all others, not to its neighbour.
 #[derive(Debug)]
 pub struct Balancer {
-    turns: Vec<Turn>,
+    turns: Vec<Candidate>,
 }
 
 #[derive(Debug)]
-struct Turn {
+struct Candidate {
     weight: u32,
     backup: bool,
     credit: i64,
@@ -50,7 +50,7 @@ impl Balancer {
     /// before.
     #[must_use]
     pub fn new(pool: &Pool, thread: usize) -> Self {
-        let turns = pool.servers.iter().map(|server| Turn {
+        let turns = pool.servers.iter().map(|server| Candidate {
             weight: server.weight,
             backup: server.backup,
             credit: 0,
@@ -137,17 +137,17 @@ impl Balancer {
     }
 }
 
-impl Turn {
+impl Candidate {
     #[inline]
-    fn rank_in(&self, state: State, is_ejected: bool) -> Rank {
+    fn rank_in(&self, state: HealthState, is_ejected: bool) -> Rank {
         if self.weight == 0 {
             return NEVER;
         }
         let rank = if self.backup { BACKUP } else { 0 } + if is_ejected { EJECTED } else { 0 };
         match state {
-            State::Up => rank,
-            State::Unknown => UNKNOWN + rank,
-            State::Down | State::WaitingForDns => NEVER,
+            HealthState::Up => rank,
+            HealthState::Unknown => UNKNOWN + rank,
+            HealthState::Down | HealthState::WaitingForDns => NEVER,
         }
     }
 
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
     use crate::config::{self, CheckKind};
     use crate::pool::Open;
-    use crate::pool::health::{Finding, Verdict};
+    use crate::pool::health::{CheckVerdict, Finding};
     use crate::pool::tests::{check, server, settings};
 
     /// Servers with these weights, all up.
@@ -177,12 +177,12 @@ mod tests {
         settings.check = Some(check(CheckKind::Connect));
         let pool = Pool::new(settings, SystemTime::UNIX_EPOCH);
         for index in 0..weights.len() {
-            set(&pool, index, Verdict::Good);
+            set(&pool, index, CheckVerdict::Good);
         }
         pool
     }
 
-    fn set(pool: &Pool, index: usize, verdict: Verdict) {
+    fn set(pool: &Pool, index: usize, verdict: CheckVerdict) {
         let finding = Finding { verdict, detail: "said".into(), took: Duration::ZERO };
         pool.servers[index].health.observe(finding, SystemTime::UNIX_EPOCH);
     }
@@ -227,7 +227,7 @@ mod tests {
         let pool = farm(&[1, 1, 1, 1]);
         let mut balancer = Balancer::new(&pool, 0);
         picks(&mut balancer, &pool, 5);
-        set(&pool, 1, Verdict::Bad);
+        set(&pool, 1, CheckVerdict::Bad);
         let shares = shares(&picks(&mut balancer, &pool, 300), 4);
         assert_eq!(shares[1], 0);
         assert!([0, 2, 3].iter().all(|index| shares[*index].abs_diff(100) <= 1), "{shares:?}");
@@ -238,9 +238,9 @@ mod tests {
         let pool = farm(&[1, 1, 1]);
         let mut balancer = Balancer::new(&pool, 0);
         for phase in 0..6 {
-            set(&pool, 1, Verdict::Bad);
+            set(&pool, 1, CheckVerdict::Bad);
             picks(&mut balancer, &pool, 100 + phase);
-            set(&pool, 1, Verdict::Good);
+            set(&pool, 1, CheckVerdict::Good);
             let order = picks(&mut balancer, &pool, 30);
             assert!(order.windows(3).all(|three| three != [1, 1, 1]), "{order:?}");
             assert!(order.iter().filter(|pick| **pick == 1).count().abs_diff(10) <= 2, "{order:?}");
@@ -270,9 +270,9 @@ mod tests {
         let mut balancer = Balancer::new(&pool, 0);
         assert_eq!(balancer.pick(&pool, &[0, 2]), Some(1));
         assert!(balancer.pick(&pool, &[0, 1, 2]).is_some());
-        set(&pool, 1, Verdict::Bad);
+        set(&pool, 1, CheckVerdict::Bad);
         assert_eq!(balancer.pick(&pool, &[0]), Some(2));
-        set(&pool, 2, Verdict::Bad);
+        set(&pool, 2, CheckVerdict::Bad);
         assert_eq!(balancer.pick(&pool, &[0]), Some(0));
     }
 
@@ -282,7 +282,7 @@ mod tests {
         pool.settings.redispatch = false;
         let mut balancer = Balancer::new(&pool, 0);
         assert_eq!(balancer.pick(&pool, &[2]), Some(2));
-        set(&pool, 2, Verdict::Bad);
+        set(&pool, 2, CheckVerdict::Bad);
         assert!(balancer.pick(&pool, &[2]).is_some_and(|other| other != 2));
     }
 
@@ -330,16 +330,16 @@ mod tests {
         let mut balancer = Balancer::new(&pool, 1);
         let mut seen = |count| shares(&picks(&mut balancer, &pool, count), 4);
         assert_eq!(seen(10), [5, 5, 0, 0], "all unknown: the primaries");
-        set(&pool, 2, Verdict::Good);
+        set(&pool, 2, CheckVerdict::Good);
         assert_eq!(seen(10), [0, 0, 10, 0], "one is known to be up: that one");
-        set(&pool, 0, Verdict::Good);
+        set(&pool, 0, CheckVerdict::Good);
         assert_eq!(seen(10), [10, 0, 0, 0]);
-        set(&pool, 3, Verdict::Good);
-        set(&pool, 0, Verdict::Bad);
-        set(&pool, 1, Verdict::Bad);
+        set(&pool, 3, CheckVerdict::Good);
+        set(&pool, 0, CheckVerdict::Bad);
+        set(&pool, 1, CheckVerdict::Bad);
         assert_eq!(seen(10), [0, 0, 5, 5]);
-        set(&pool, 2, Verdict::Bad);
-        set(&pool, 3, Verdict::Bad);
+        set(&pool, 2, CheckVerdict::Bad);
+        set(&pool, 3, CheckVerdict::Bad);
         assert_eq!(balancer.pick(&pool, &[]), None, "every server is down");
     }
 
@@ -392,8 +392,8 @@ mod tests {
         let pool = Pool::new(settings, SystemTime::UNIX_EPOCH);
         for (index, case) in cases.iter().enumerate() {
             match case.state {
-                0 => set(&pool, index, Verdict::Good),
-                1 => set(&pool, index, Verdict::Bad),
+                0 => set(&pool, index, CheckVerdict::Good),
+                1 => set(&pool, index, CheckVerdict::Bad),
                 _ => {}
             }
         }
@@ -441,7 +441,7 @@ mod tests {
             let pool = farm(&[1, 2, 3, 1]);
             let mut balancer = Balancer::new(&pool, 0);
             for (index, up, count) in steps {
-                set(&pool, index, if up { Verdict::Good } else { Verdict::Bad });
+                set(&pool, index, if up { CheckVerdict::Good } else { CheckVerdict::Bad });
                 for _ in 0..count {
                     let _ = balancer.pick(&pool, &[]);
                 }

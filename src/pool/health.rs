@@ -31,7 +31,7 @@ pub(super) use self::saved::{millis, time};
 /// the state that the one before had, unless its configuration forbids that: see [`SavedHealth`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum State {
+pub enum HealthState {
     /// Takes requests.
     Up = 0,
     /// Has an address that was not checked yet: the first result decides at once.
@@ -42,7 +42,7 @@ pub enum State {
     WaitingForDns = 3,
 }
 
-impl State {
+impl HealthState {
     const ALL: [Self; 4] = [Self::Up, Self::Unknown, Self::Down, Self::WaitingForDns];
 
     /// The state with this number.
@@ -62,7 +62,7 @@ impl State {
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for HealthState {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.as_str())
     }
@@ -72,7 +72,7 @@ impl fmt::Display for State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Its verdict on the server.
-    pub verdict: Verdict,
+    pub verdict: CheckVerdict,
     /// For people: "status 200", "connection refused".
     pub detail: Cow<'static, str>,
     /// How long the check took.
@@ -81,7 +81,7 @@ pub struct Finding {
 
 /// The verdict of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CheckVerdict {
     /// The server works.
     Good,
     /// It does not work.
@@ -94,9 +94,9 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
     /// The state before.
-    pub from: State,
+    pub from: HealthState,
     /// The state since.
-    pub to: State,
+    pub to: HealthState,
     /// Why, for people: "3 checks failed: connection refused".
     pub reason: String,
     /// When.
@@ -121,12 +121,12 @@ pub struct Health {
     state: AtomicU8,
     /// `None` without a check: the server is up once it has an address.
     thresholds: Option<Thresholds>,
-    story: Mutex<Story>,
+    story: Mutex<HealthDetails>,
 }
 
 #[derive(Debug)]
-struct Story {
-    state: State,
+struct HealthDetails {
+    state: HealthState,
     since: SystemTime,
     /// Results in a row that contradict the state.
     against: u32,
@@ -142,29 +142,29 @@ impl Health {
     #[must_use]
     pub fn new(has_address: bool, thresholds: Option<Thresholds>, now: SystemTime) -> Self {
         let state = match (has_address, thresholds) {
-            (false, _) => State::WaitingForDns,
-            (true, Some(_)) => State::Unknown,
-            (true, None) => State::Up,
+            (false, _) => HealthState::WaitingForDns,
+            (true, Some(_)) => HealthState::Unknown,
+            (true, None) => HealthState::Up,
         };
         Self {
             state: AtomicU8::new(state as u8),
             thresholds,
-            story: Mutex::new(Story { state, since: now, against: 0, last: None, history: VecDeque::new() }),
+            story: Mutex::new(HealthDetails { state, since: now, against: 0, last: None, history: VecDeque::new() }),
         }
     }
 
     /// The state now: one relaxed load.
     #[inline]
     #[must_use]
-    pub fn state(&self) -> State {
-        State::ALL[usize::from(self.state.load(Ordering::Relaxed) & 3)]
+    pub fn state(&self) -> HealthState {
+        HealthState::ALL[usize::from(self.state.load(Ordering::Relaxed) & 3)]
     }
 
     /// Whether the server takes requests.
     #[inline]
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.state() == State::Up
+        self.state() == HealthState::Up
     }
 
     /// Processes the result of a check.
@@ -175,16 +175,16 @@ impl Health {
         let Thresholds { rise, fall } = self.thresholds?;
         let mut story = self.story();
         let (to, needed) = match (story.state, finding.verdict) {
-            (State::Unknown, Verdict::Good) => (State::Up, 1),
-            (State::Unknown, Verdict::Bad) => (State::Down, 1),
-            (State::Up, Verdict::Bad) => (State::Down, fall),
-            (State::Down, Verdict::Good) => (State::Up, rise),
-            (State::Up, Verdict::Good) | (State::Down, Verdict::Bad) => {
+            (HealthState::Unknown, CheckVerdict::Good) => (HealthState::Up, 1),
+            (HealthState::Unknown, CheckVerdict::Bad) => (HealthState::Down, 1),
+            (HealthState::Up, CheckVerdict::Bad) => (HealthState::Down, fall),
+            (HealthState::Down, CheckVerdict::Good) => (HealthState::Up, rise),
+            (HealthState::Up, CheckVerdict::Good) | (HealthState::Down, CheckVerdict::Bad) => {
                 story.against = 0;
                 story.last = Some((now, finding));
                 return None;
             }
-            (State::WaitingForDns, _) | (_, Verdict::Nothing) => {
+            (HealthState::WaitingForDns, _) | (_, CheckVerdict::Nothing) => {
                 story.last = Some((now, finding));
                 return None;
             }
@@ -203,8 +203,8 @@ impl Health {
     pub(super) fn relocated(&self, reason: String, now: SystemTime) -> Option<Transition> {
         let mut story = self.story();
         let to = match self.thresholds {
-            Some(_) => State::Unknown,
-            None => State::Up,
+            Some(_) => HealthState::Unknown,
+            None => HealthState::Up,
         };
         story.against = 0;
         (story.state != to).then(|| self.change(&mut story, to, reason, now))
@@ -225,9 +225,9 @@ impl Health {
                 "at": written(*at),
                 "result": finding.detail,
                 "healthy": match finding.verdict {
-                    Verdict::Good => Some(true),
-                    Verdict::Bad => Some(false),
-                    Verdict::Nothing => None,
+                    CheckVerdict::Good => Some(true),
+                    CheckVerdict::Bad => Some(false),
+                    CheckVerdict::Nothing => None,
                 },
                 "took_us": u64::try_from(finding.took.as_micros()).unwrap_or(u64::MAX),
             })
@@ -249,7 +249,7 @@ impl Health {
     }
 
     /// The one place where the state changes.
-    fn change(&self, story: &mut Story, to: State, reason: String, now: SystemTime) -> Transition {
+    fn change(&self, story: &mut HealthDetails, to: HealthState, reason: String, now: SystemTime) -> Transition {
         let transition = Transition {
             from: story.state,
             to,
@@ -269,15 +269,15 @@ impl Health {
     }
 
     /// A panic elsewhere leaves no half-made story: only plain stores change it.
-    fn story(&self) -> MutexGuard<'_, Story> {
+    fn story(&self) -> MutexGuard<'_, HealthDetails> {
         self.story.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn reason(from: State, to: State, results: u32, detail: &str) -> String {
-    let went = if to == State::Up { "passed" } else { "failed" };
+fn reason(from: HealthState, to: HealthState, results: u32, detail: &str) -> String {
+    let went = if to == HealthState::Up { "passed" } else { "failed" };
     match (from, results) {
-        (State::Unknown, _) => format!("first check {went}: {detail}"),
+        (HealthState::Unknown, _) => format!("first check {went}: {detail}"),
         (_, 1) => format!("check {went}: {detail}"),
         (_, many) => format!("{many} checks {went}: {detail}"),
     }
@@ -291,7 +291,7 @@ pub(super) fn written(time: SystemTime) -> String {
 mod tests {
     use super::*;
 
-    fn found(verdict: Verdict) -> Finding {
+    fn found(verdict: CheckVerdict) -> Finding {
         Finding { verdict, detail: "said".into(), took: Duration::from_millis(1) }
     }
 
@@ -306,18 +306,18 @@ mod tests {
             let before = health.state();
             let transition = match finding {
                 'a' => health.relocated("moved".to_owned(), SystemTime::UNIX_EPOCH),
-                '+' => health.observe(found(Verdict::Good), SystemTime::UNIX_EPOCH),
-                '-' => health.observe(found(Verdict::Bad), SystemTime::UNIX_EPOCH),
-                _ => health.observe(found(Verdict::Nothing), SystemTime::UNIX_EPOCH),
+                '+' => health.observe(found(CheckVerdict::Good), SystemTime::UNIX_EPOCH),
+                '-' => health.observe(found(CheckVerdict::Bad), SystemTime::UNIX_EPOCH),
+                _ => health.observe(found(CheckVerdict::Nothing), SystemTime::UNIX_EPOCH),
             };
             let told = transition.map(|transition| (transition.from, transition.to));
             let seen = (before, health.state());
             assert_eq!(told, (seen.0 != seen.1).then_some(seen), "each change is told, and nothing else");
             match health.state() {
-                State::Up => 'U',
-                State::Down => 'D',
-                State::Unknown => '?',
-                State::WaitingForDns => 'w',
+                HealthState::Up => 'U',
+                HealthState::Down => 'D',
+                HealthState::Unknown => '?',
+                HealthState::WaitingForDns => 'w',
             }
         };
         findings.chars().map(step).collect()
@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn without_a_check_a_server_is_up_once_it_has_an_address() {
         let now = SystemTime::UNIX_EPOCH;
-        assert_eq!(Health::new(true, None, now).state(), State::Up);
+        assert_eq!(Health::new(true, None, now).state(), HealthState::Up);
         assert_eq!(run(&Health::new(false, None, now), "-+aa-"), "wwUUU");
     }
 
@@ -361,12 +361,12 @@ mod tests {
     fn a_transition_says_why_and_how_long_it_took() {
         let health = checked();
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let first = health.observe(found(Verdict::Good), at(1)).expect("up");
+        let first = health.observe(found(CheckVerdict::Good), at(1)).expect("up");
         assert_eq!(first.reason, "first check passed: said");
         for second in 2..4 {
-            assert_eq!(health.observe(found(Verdict::Bad), at(second)), None);
+            assert_eq!(health.observe(found(CheckVerdict::Bad), at(second)), None);
         }
-        let down = health.observe(found(Verdict::Bad), at(4)).expect("down");
+        let down = health.observe(found(CheckVerdict::Bad), at(4)).expect("down");
         assert_eq!(down.reason, "3 checks failed: said");
         assert_eq!((down.at, down.lasted), (at(4), Duration::from_secs(3)));
     }

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use self::health::State;
+use self::health::HealthState;
 pub use self::place::Addresses;
 pub use self::server::{Relocation, Server, listed};
 use crate::config::{self, Balance};
@@ -41,7 +41,7 @@ impl Pool {
     #[must_use]
     pub fn new(settings: config::Pool, now: SystemTime) -> Self {
         let thresholds = settings.check.as_ref().map(|check| health::Thresholds { rise: check.rise, fall: check.fall });
-        let limits = passive::Limits { max_fails: settings.max_fails, max_ejection: settings.max_ejection };
+        let limits = passive::EjectionRules { max_fails: settings.max_fails, max_ejection: settings.max_ejection };
         let servers = settings.servers.iter();
         Self {
             name: settings.name.clone(),
@@ -66,7 +66,7 @@ impl Pool {
     /// Whether only the server of this index takes requests.
     fn is_last(&self, index: usize) -> bool {
         let takes = |server: &Server| {
-            let is_usable = matches!(server.health.state(), State::Up | State::Unknown);
+            let is_usable = matches!(server.health.state(), HealthState::Up | HealthState::Unknown);
             server.weight > 0 && is_usable && !server.passive.is_ejected()
         };
         !self.servers.iter().enumerate().any(|(other, server)| other != index && takes(server))
@@ -135,7 +135,7 @@ impl<P: Deref<Target = Pool>> Drop for Open<P> {
 pub(crate) mod tests {
     use std::time::Duration;
 
-    use super::health::{Finding, Verdict};
+    use super::health::{CheckVerdict, Finding};
     use super::*;
     use crate::config::{Address, Check, CheckKind, ServerAddress};
 
@@ -215,11 +215,11 @@ pub(crate) mod tests {
             |text: &str| -> Vec<_> { text.split(' ').map(|ip| format!("{ip}:80").parse().expect("one")).collect() };
         let find = |verdict| Finding { verdict, detail: "said".into(), took: Duration::ZERO };
         for (verdict, first, then, state) in [
-            (Verdict::Good, "10.0.0.1 10.0.0.2", "10.0.0.1", State::Up),
-            (Verdict::Good, "10.0.0.1 10.0.0.2", "10.0.0.3 10.0.0.1", State::Up),
-            (Verdict::Good, "10.0.0.1 10.0.0.2", "10.0.0.2", State::Unknown),
-            (Verdict::Bad, "10.0.0.1 10.0.0.2", "10.0.0.2", State::Down),
-            (Verdict::Bad, "10.0.0.1", "10.0.0.1 10.0.0.2", State::Unknown),
+            (CheckVerdict::Good, "10.0.0.1 10.0.0.2", "10.0.0.1", HealthState::Up),
+            (CheckVerdict::Good, "10.0.0.1 10.0.0.2", "10.0.0.3 10.0.0.1", HealthState::Up),
+            (CheckVerdict::Good, "10.0.0.1 10.0.0.2", "10.0.0.2", HealthState::Unknown),
+            (CheckVerdict::Bad, "10.0.0.1 10.0.0.2", "10.0.0.2", HealthState::Down),
+            (CheckVerdict::Bad, "10.0.0.1", "10.0.0.1 10.0.0.2", HealthState::Unknown),
         ] {
             let mut settings = settings(vec![server("app.test:80", 1)]);
             settings.check = Some(check(CheckKind::Connect));

@@ -20,7 +20,7 @@ const FIRST_EJECTION: Duration = Duration::from_secs(1);
 
 /// The rules of ejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct EjectionRules {
     /// After so many failed connections in a row; 0: never.
     pub max_fails: u32,
     /// For so long at most.
@@ -40,8 +40,8 @@ pub struct Limits {
 pub struct Passive {
     /// A summary of `story`: see [`Mark`].
     mark: AtomicU8,
-    limits: Limits,
-    story: Mutex<Story>,
+    limits: EjectionRules,
+    story: Mutex<PassiveDetails>,
     /// Wakes the trials.
     news: Notify,
 }
@@ -60,7 +60,7 @@ enum Mark {
 }
 
 #[derive(Debug, Default)]
-struct Story {
+struct PassiveDetails {
     /// Failed connections in a row.
     fails: u32,
     /// One of them was not even opened.
@@ -84,7 +84,7 @@ pub struct Ejection {
 }
 
 impl Passive {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: EjectionRules) -> Self {
         Self { mark: AtomicU8::new(Mark::Clear as u8), limits, story: Mutex::default(), news: Notify::new() }
     }
 
@@ -160,7 +160,7 @@ impl Passive {
     /// Clears every failure. Returns the ejection that this ends.
     pub fn clear(&self) -> Option<Ejection> {
         let mut story = self.story();
-        let Story { ejection, .. } = std::mem::take(&mut *story);
+        let PassiveDetails { ejection, .. } = std::mem::take(&mut *story);
         self.mark(&story);
         if ejection.is_some() {
             self.news.notify_one();
@@ -229,18 +229,18 @@ impl Passive {
     }
 
     /// The only place where the mark changes; the story is locked meanwhile.
-    fn mark(&self, story: &Story) {
+    fn mark(&self, story: &PassiveDetails) {
         let mark = match story {
-            Story { ejection: Some(_), .. } => Mark::Ejected,
-            Story { fails: 0, last: None, .. } => Mark::Clear,
-            Story { unopened: false, .. } => Mark::Closing,
+            PassiveDetails { ejection: Some(_), .. } => Mark::Ejected,
+            PassiveDetails { fails: 0, last: None, .. } => Mark::Clear,
+            PassiveDetails { unopened: false, .. } => Mark::Closing,
             _ => Mark::Failing,
         };
         self.mark.store(mark as u8, Ordering::Relaxed);
     }
 
     /// A panic elsewhere leaves no half-made story: only plain stores change it.
-    fn story(&self) -> MutexGuard<'_, Story> {
+    fn story(&self) -> MutexGuard<'_, PassiveDetails> {
         self.story.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -251,7 +251,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { max_fails: 3, max_ejection: Duration::from_secs(5) };
+    const LIMITS: EjectionRules = EjectionRules { max_fails: 3, max_ejection: Duration::from_secs(5) };
 
     fn at(seconds: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(seconds)
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn with_no_limit_nothing_is_ejected() {
-        let passive = Passive::new(Limits { max_fails: 0, ..LIMITS });
+        let passive = Passive::new(EjectionRules { max_fails: 0, ..LIMITS });
         assert_eq!(fail(&passive, 100), None);
     }
 

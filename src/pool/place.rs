@@ -15,7 +15,7 @@ const MOST: usize = 64;
 
 /// Where one server is.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum Location {
     Fixed(Address),
     Named { host: String, port: u16, last: Located },
 }
@@ -43,7 +43,7 @@ pub(super) struct Located {
     list: Mutex<Arc<[SocketAddr]>>,
 }
 
-impl Place {
+impl Location {
     pub(super) fn new(address: &ServerAddress) -> Self {
         match address {
             ServerAddress::Fixed(address) => Self::Fixed(address.clone()),
@@ -237,8 +237,8 @@ mod tests {
 
     #[test]
     fn the_version_moves_with_each_change_of_the_set_and_only_then() {
-        let place = Place::new(&ServerAddress::Name { host: "a".to_owned(), port: 1 });
-        let Place::Named { last, .. } = &place else { unreachable!("made from a name") };
+        let place = Location::new(&ServerAddress::Name { host: "a".to_owned(), port: 1 });
+        let Location::Named { last, .. } = &place else { unreachable!("made from a name") };
         assert!(place.version() == 0 && place.addresses().is_none());
         last.replace(&all("1.1.1.1:1 1.1.1.2:1"));
         last.replace(&all("1.1.1.2:1 1.1.1.1:1"));

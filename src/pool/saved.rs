@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Pool;
 use super::balance::Positions;
-use super::health::{self, SavedHealth, State, Transition};
+use super::health::{self, HealthState, SavedHealth, Transition};
 use super::passive::SavedPassive;
 use crate::config::{Check, CheckKind};
 
@@ -54,7 +54,7 @@ pub struct SavedServer {
 
 /// A pool ran out of servers, or has one again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum PoolTurn {
     /// No server takes requests.
     Empty,
     /// A server takes requests again.
@@ -127,16 +127,17 @@ impl Pool {
     }
 
     /// Whether the pool ran out of servers, or has one again, since the last call.
-    pub fn turn(&self, now: SystemTime) -> Option<Turn> {
-        let usable = self.servers.iter().any(|server| matches!(server.health.state(), State::Up | State::Unknown));
+    pub fn turn(&self, now: SystemTime) -> Option<PoolTurn> {
+        let usable =
+            self.servers.iter().any(|server| matches!(server.health.state(), HealthState::Up | HealthState::Unknown));
         match (usable, self.empty_since()) {
             (false, None) => {
                 self.set_empty_since(Some(now));
-                Some(Turn::Empty)
+                Some(PoolTurn::Empty)
             }
             (true, Some(since)) => {
                 self.set_empty_since(None);
-                Some(Turn::Back { after: now.duration_since(since).unwrap_or_default() })
+                Some(PoolTurn::Back { after: now.duration_since(since).unwrap_or_default() })
             }
             _ => None,
         }

@@ -8,9 +8,9 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::health::{Health, State, Thresholds, Transition};
+use super::health::{Health, HealthState, Thresholds, Transition};
 use super::passive::{self, Passive};
-use super::place::{Addresses, Place};
+use super::place::{Addresses, Location};
 use super::saved::SavedServer;
 use crate::config;
 
@@ -27,7 +27,7 @@ pub struct Server {
     pub health: Health,
     /// Its passive health.
     pub passive: Passive,
-    place: Place,
+    place: Location,
     moved: Notify,
     /// Its state is that of the generation before: the start does not wait for it.
     remembered: AtomicBool,
@@ -62,11 +62,11 @@ impl Server {
     pub(super) fn new(
         settings: &config::Server,
         thresholds: Option<Thresholds>,
-        limits: passive::Limits,
+        limits: passive::EjectionRules,
         now: SystemTime,
     ) -> Self {
         let config::Server { name, address, weight, backup } = settings;
-        let place = Place::new(address);
+        let place = Location::new(address);
         Self {
             name: name.clone(),
             weight: *weight,
@@ -97,12 +97,12 @@ impl Server {
     /// Whether DNS has this address.
     #[must_use]
     pub fn is_at(&self, address: SocketAddr) -> bool {
-        matches!(&self.place, Place::Named { last, .. } if last.has(address))
+        matches!(&self.place, Location::Named { last, .. } if last.has(address))
     }
 
     /// A connection was opened to this address of a name: it is tried first from now on.
     pub fn answered_at(&self, address: SocketAddr) {
-        if let Place::Named { last, .. } = &self.place {
+        if let Location::Named { last, .. } = &self.place {
             last.prefer(address);
         }
     }
@@ -111,16 +111,16 @@ impl Server {
     #[must_use]
     pub fn host(&self) -> Option<(&str, u16)> {
         match &self.place {
-            Place::Fixed(_) => None,
-            Place::Named { host, port, .. } => Some((host, *port)),
+            Location::Fixed(_) => None,
+            Location::Named { host, port, .. } => Some((host, *port)),
         }
     }
 
     /// Its address in the configuration: an address, or a host name with a port.
     pub(super) fn configured(&self) -> String {
         match &self.place {
-            Place::Fixed(address) => address.to_string(),
-            Place::Named { host, port, .. } => format!("{host}:{port}"),
+            Location::Fixed(address) => address.to_string(),
+            Location::Named { host, port, .. } => format!("{host}:{port}"),
         }
     }
 
@@ -128,8 +128,8 @@ impl Server {
     #[must_use]
     pub fn located(&self) -> Option<Arc<[SocketAddr]>> {
         match &self.place {
-            Place::Fixed(_) => None,
-            Place::Named { last, .. } => last.get().map(|(list, _)| list),
+            Location::Fixed(_) => None,
+            Location::Named { last, .. } => last.get().map(|(list, _)| list),
         }
     }
 
@@ -139,7 +139,7 @@ impl Server {
         self.passive.restore(&known.passive, now);
         let addresses = known.addresses();
         let located = match &self.place {
-            Place::Named { last, .. } if !addresses.is_empty() => Some(last),
+            Location::Named { last, .. } if !addresses.is_empty() => Some(last),
             _ => None,
         };
         let has_address = located.is_some() || self.addresses().is_some();
@@ -148,7 +148,7 @@ impl Server {
         if let Some(last) = located {
             last.restore(&addresses);
         }
-        let is_settled = transition.is_none() && self.health.state() != State::Unknown;
+        let is_settled = transition.is_none() && self.health.state() != HealthState::Unknown;
         self.remembered.store(is_settled, Ordering::Relaxed);
         transition
     }
@@ -164,14 +164,14 @@ impl Server {
     /// The state of the server stays while its reason does: that it is up, while the address that answered last is
     /// still one of its own; that it is down, while there is no address that was not tried.
     pub fn relocate(&self, found: &[SocketAddr], now: SystemTime) -> Option<Relocation> {
-        let Place::Named { last, .. } = &self.place else {
+        let Location::Named { last, .. } = &self.place else {
             return None;
         };
         let [from, to] = last.replace(found)?;
         let is_settled = match self.health.state() {
-            State::Up => from.first().is_some_and(|first| to.contains(first)),
-            State::Down => to.iter().all(|address| from.contains(address)),
-            State::Unknown | State::WaitingForDns => false,
+            HealthState::Up => from.first().is_some_and(|first| to.contains(first)),
+            HealthState::Down => to.iter().all(|address| from.contains(address)),
+            HealthState::Unknown | HealthState::WaitingForDns => false,
         };
         if to.iter().any(|address| !from.contains(address)) {
             self.passive.hasten(now);

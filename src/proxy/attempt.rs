@@ -27,7 +27,7 @@ use crate::http1::response::{Asked, ResponseHead};
 use crate::net::Stream;
 use crate::observe::WithCauses;
 use crate::observe::record::Outcome;
-use crate::pool::health::State;
+use crate::pool::health::HealthState;
 use crate::pool::{Addresses, Open, Pool, Server};
 use crate::upstream::connect::{self, Faults};
 use crate::upstream::connection::Connection;
@@ -543,7 +543,8 @@ impl PoolOf {
 
     /// Whether the server went down and another one is up.
     fn has_better_than(&self, server: usize) -> bool {
-        self.servers[server].health.state() == State::Down && self.servers.iter().any(|other| other.health.is_up())
+        self.servers[server].health.state() == HealthState::Down
+            && self.servers.iter().any(|other| other.health.is_up())
     }
 }
 

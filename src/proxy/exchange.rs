@@ -20,7 +20,7 @@ use crate::http1::auth::Credentials;
 use crate::http1::raw::RawHead;
 use crate::http1::request::{Framing, MethodFacts, RequestHead};
 use crate::observe::metrics::{Busy, Counted};
-use crate::observe::record::{Attempt, End, Index, Outcome, Phase, Protocol, Record, RequestId, Text, Timers};
+use crate::observe::record::{AttemptRecord, End, Index, Outcome, Phase, Protocol, Record, RequestId, Text, Timers};
 use crate::observe::{self, WithCauses};
 use crate::upstream::upload;
 
@@ -53,7 +53,7 @@ pub struct Exchange {
     pub(super) responded: Instant,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
-    pub(super) attempts: SmallVec<[Attempt; 1]>,
+    pub(super) attempts: SmallVec<[AttemptRecord; 1]>,
     /// The attempt that is under way.
     attempting: Option<Attempting>,
     /// When the response had come whole: the end of the exchange, which hyper has then seen to in the same turn.
@@ -201,7 +201,7 @@ impl Exchange {
     /// Notes how the attempt went.
     pub(super) fn end_attempt(&mut self, outcome: Outcome, now: Instant) {
         if let Some(Attempting { server, reused, began }) = self.attempting.take() {
-            self.attempts.push(Attempt { server, reused, outcome, took: micros(began, now) });
+            self.attempts.push(AttemptRecord { server, reused, outcome, took: micros(began, now) });
         }
     }
 
@@ -341,7 +341,8 @@ impl Exchange {
     fn is_selected(&self, end: End, now: Instant) -> bool {
         let took = Duration::from_micros(self.timers.total);
         let refused = self.attempts.is_empty() && end != End::Internal;
-        self.thread.selects(&observe::Facts { id: self.id, status: self.status, end, took, empty: false, refused }, now)
+        self.thread
+            .selects(&observe::RecordFacts { id: self.id, status: self.status, end, took, empty: false, refused }, now)
     }
 
     /// What the client said, as the record has it: texts are copied no earlier.
@@ -390,7 +391,7 @@ pub fn record_empty(thread: &Thread, client: &Client) {
     let (accepted, now) = (client.accepted(), Instant::now());
     let (id, took) = (thread.request_id(accepted), now.saturating_duration_since(accepted));
     let end = End::ClientClosed;
-    if !thread.selects(&observe::Facts { id, status: 0, end, took, empty: true, refused: true }, now) {
+    if !thread.selects(&observe::RecordFacts { id, status: 0, end, took, empty: true, refused: true }, now) {
         return;
     }
     thread.record(Record {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::Config;
-use crate::observe::Bounds;
-use crate::observe::record::Names;
+use crate::observe::RecordBounds;
+use crate::observe::record::RecordNames;
 use crate::pool::Pool;
 use crate::route::Table;
 
@@ -20,9 +20,9 @@ pub struct Plan {
     /// The pools, in the order of the configuration.
     pub pools: Vec<Arc<Pool>>,
     /// What the indexes of a record mean.
-    pub names: Arc<Names>,
+    pub names: Arc<RecordNames>,
     /// How many records there may be.
-    pub bounds: Bounds,
+    pub bounds: RecordBounds,
 }
 
 impl Plan {
@@ -34,7 +34,7 @@ impl Plan {
         let sites = Table::new(&config.sites);
         let pools: Vec<_> = config.pools.iter().map(|pool| Arc::new(Pool::new(pool.clone(), now))).collect();
         let listeners = config.listeners.iter().map(|listener| &listener.name);
-        let names = Names {
+        let names = RecordNames {
             listeners: listeners.chain(config.tcp.iter().map(|tcp| &tcp.name)).cloned().collect(),
             sites: config.sites.iter().map(|site| site.host.to_string()).collect(),
             pools: config
@@ -43,7 +43,7 @@ impl Plan {
                 .map(|pool| (pool.name.clone(), pool.servers.iter().map(|server| server.name.clone()).collect()))
                 .collect(),
         };
-        let bounds = Bounds::new(&config.log);
+        let bounds = RecordBounds::new(&config.log);
         Self { generation, config, sites, pools, names: Arc::new(names), bounds }
     }
 }

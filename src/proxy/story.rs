@@ -9,20 +9,20 @@ use tokio::time::Instant;
 use super::client::{Client, before};
 use super::exchange::{Exchange, known_head};
 use super::thread::Thread;
-use crate::handover::parcel::{Story, Try};
-use crate::observe::record::{Attempt, Index, Names, Phase};
+use crate::handover::parcel::{SavedAttempt, SavedExchange};
+use crate::observe::record::{AttemptRecord, Index, Phase, RecordNames};
 
 impl Exchange {
     /// What the next generation has to know, when nothing has passed since `moved`. None when no server was found yet.
-    pub(super) fn story(&self, moved: Instant) -> Option<Story> {
+    pub(super) fn story(&self, moved: Instant) -> Option<SavedExchange> {
         let names = &self.thread.plan.names;
         let (pool, servers) = names.pools.get(usize::from(self.pool?))?;
         let name = |server: Index| servers.get(usize::from(server)).cloned();
         let attempts = self.attempts.iter().filter_map(|attempt| {
-            let Attempt { server, reused, outcome, took } = *attempt;
-            Some(Try { server: name(server)?, reused, outcome, took })
+            let AttemptRecord { server, reused, outcome, took } = *attempt;
+            Some(SavedAttempt { server: name(server)?, reused, outcome, took })
         });
-        Some(Story {
+        Some(SavedExchange {
             id: self.id,
             age: self.opened.elapsed(),
             silent: moved.elapsed(),
@@ -41,7 +41,7 @@ impl Exchange {
     }
 
     /// Goes on with an exchange of the generation before. None when this one has no such site, pool or server.
-    pub(super) fn resume(thread: &Rc<Thread>, client: &Rc<Client>, story: &Story) -> Option<Box<Self>> {
+    pub(super) fn resume(thread: &Rc<Thread>, client: &Rc<Client>, story: &SavedExchange) -> Option<Box<Self>> {
         let found = Found::of(story, &thread.plan.names)?;
         client.resume_exchange();
         let mut exchange = Self::blank(thread, client, None);
@@ -65,20 +65,20 @@ impl Exchange {
 struct Found {
     site: Option<Index>,
     pool: Index,
-    attempts: SmallVec<[Attempt; 1]>,
+    attempts: SmallVec<[AttemptRecord; 1]>,
 }
 
 impl Found {
-    fn of(story: &Story, names: &Names) -> Option<Self> {
+    fn of(story: &SavedExchange, names: &RecordNames) -> Option<Self> {
         let pool = names.pools.iter().position(|(name, _)| *name == story.pool)?;
         let servers = &names.pools[pool].1;
         let server = |name: &str| Some(servers.iter().position(|server| server == name)? as Index);
         // tries against servers that are gone are forgotten; the last one is where the tunnel leads
         let attempts = story.attempts.iter().filter_map(|attempt| {
             let (reused, outcome, took) = (attempt.reused, attempt.outcome, attempt.took);
-            Some(Attempt { server: server(&attempt.server)?, reused, outcome, took })
+            Some(AttemptRecord { server: server(&attempt.server)?, reused, outcome, took })
         });
-        let attempts: SmallVec<[Attempt; 1]> = attempts.collect();
+        let attempts: SmallVec<[AttemptRecord; 1]> = attempts.collect();
         if attempts.last()?.server != server(&story.server)? {
             return None;
         }

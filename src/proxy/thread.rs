@@ -16,14 +16,14 @@ use super::client::{Client, Clients, Trouble};
 use super::parked::{self, Parked};
 use super::plan::Plan;
 use super::underway::Underway;
-use crate::drain::{Drain, Stage};
+use crate::drain::{DrainState, Stage};
 use crate::handover::capabilities::Reach;
 use crate::handover::heir::Heir;
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Counters;
 use crate::observe::record::{Index, Record, RequestId};
-use crate::observe::{self, Facts};
+use crate::observe::{self, RecordFacts};
 use crate::pool::Pool;
 use crate::pool::balance::Balancer;
 use crate::pool::passive::Ejection;
@@ -48,7 +48,7 @@ pub struct Thread {
     /// The deadlines of the thread.
     pub wheel: Rc<Wheel>,
     /// What the generation does with its connections.
-    pub drain: Drain,
+    pub drain: DrainState,
     /// Who takes the connections of a generation that drains, if somebody does.
     heir: RefCell<Option<Heir>>,
     /// Since when it was found to be gone.
@@ -115,7 +115,7 @@ impl Thread {
             records_due: wheel.alarm(),
             wheel: wheel.clone(),
             plan,
-            drain: Drain::default(),
+            drain: DrainState::default(),
             heir: RefCell::default(),
             heir_missed: Cell::new(None),
             clients: Rc::default(),
@@ -337,7 +337,7 @@ impl Thread {
     }
 
     /// Whether the configuration wants the record of an exchange that ends now. One that is too many is counted.
-    pub(super) fn selects(&self, facts: &Facts, now: Instant) -> bool {
+    pub(super) fn selects(&self, facts: &RecordFacts, now: Instant) -> bool {
         if !observe::selects(&self.plan.config.log, facts) {
             return false;
         }

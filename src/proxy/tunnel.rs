@@ -18,7 +18,7 @@ use super::client::{Client, before};
 use super::exchange::Exchange;
 use super::thread::Thread;
 use crate::drain::Stage;
-use crate::handover::heir::{Heir, Place, Returned};
+use crate::handover::heir::{Heir, Returned, TransferPermit};
 use crate::handover::parcel::{Load, Parcel, TunnelParcel};
 use crate::net::Stream;
 use crate::observe::record::{End, Phase};
@@ -158,7 +158,7 @@ pub async fn relay(thread: &Rc<Thread>, client: &Rc<Client>, tcp: usize, stream:
 enum Stop {
     Ended(Result<End, Broken>),
     /// There is room on the way to the heir.
-    Moves(Place),
+    Moves(TransferPermit),
 }
 
 /// One side broke.
@@ -175,7 +175,7 @@ enum Given {
 }
 
 /// The wait for room on the way to the heir; the tunnel runs on meanwhile.
-type Wait = Pin<Box<dyn Future<Output = Option<Place>>>>;
+type Wait = Pin<Box<dyn Future<Output = Option<TransferPermit>>>>;
 
 impl Tunnel {
     async fn relay(&mut self, thread: &Thread, client: &Client, stream: &Stream) -> Stop {
@@ -214,7 +214,7 @@ impl Tunnel {
     }
 
     /// Ready when the tunnel moves now.
-    fn poll_place(&mut self, cx: &mut Context<'_>, thread: &Thread, wait: &mut Option<Wait>) -> Poll<Place> {
+    fn poll_place(&mut self, cx: &mut Context<'_>, thread: &Thread, wait: &mut Option<Wait>) -> Poll<TransferPermit> {
         while wait.is_some() || self.heir(thread).is_some() {
             let waiting = wait.get_or_insert_with(|| match self.heir(thread) {
                 Some(heir) => Box::pin(heir.place()),
@@ -279,7 +279,7 @@ impl Tunnel {
 /// Moving.
 impl Tunnel {
     /// Gives the tunnel to the heir. Nothing of it is read or written until that is decided.
-    async fn give(self, thread: &Thread, client: &Client, stream: Stream, place: Place) -> Given {
+    async fn give(self, thread: &Thread, client: &Client, stream: Stream, place: TransferPermit) -> Given {
         let Self { mut exchange, server, up, down, timeout, moved, stays, _open } = self;
         let sockets = (|| Some((stream.into_fd().ok()?, socket_of(server).ok()?, exchange.story(moved)?)))();
         let Some((socket, server, story)) = sockets else {

@@ -14,7 +14,7 @@ use super::client::Client;
 use crate::config::{HostPattern, Site};
 use crate::http1::raw::RawHead;
 use crate::observe::metrics::Busy;
-use crate::observe::record::{Index, Names};
+use crate::observe::record::{Index, RecordNames};
 use crate::observe::{Plain, journal};
 
 /// Everything that is under way on one thread.
@@ -84,7 +84,7 @@ impl Underway {
 
     /// The oldest of them, oldest first, `most` at most.
     #[must_use]
-    pub fn oldest(&self, most: usize, names: &Names, sites: &[Site]) -> Vec<Told> {
+    pub fn oldest(&self, most: usize, names: &RecordNames, sites: &[Site]) -> Vec<Told> {
         let places = self.places.borrow();
         let mut entries: Vec<&Entry> = places.taken.iter().flatten().collect();
         if entries.len() > most && most > 0 {
@@ -97,7 +97,7 @@ impl Underway {
 }
 
 impl Entry {
-    fn told(&self, names: &Names, sites: &[Site]) -> Told {
+    fn told(&self, names: &RecordNames, sites: &[Site]) -> Told {
         let listener = || names.listeners.get(usize::from(self.client.listener)).map_or("", String::as_str);
         let mut what = match self.busy {
             Busy::Tcp => format!("tcp tunnel of {}", listener()),
@@ -148,7 +148,7 @@ mod tests {
 
     fn told(underway: &Underway) -> Vec<(u64, String)> {
         let config = Config::from_toml("[site.'app.test']\nto = ['a:1']\n").expect("good");
-        let names = Names { listeners: vec!["front".to_owned()], ..Names::default() };
+        let names = RecordNames { listeners: vec!["front".to_owned()], ..RecordNames::default() };
         let oldest = underway.oldest(3, &names, &config.sites);
         oldest.into_iter().map(|told| (told.age.as_secs(), told.what)).collect()
     }

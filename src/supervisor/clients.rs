@@ -12,30 +12,30 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-pub use self::carry::Carried;
-use super::place::Place;
+pub use self::carry::CarriedClients;
+use super::place::SocketFile;
 use crate::control::PROTOCOL;
 use crate::control::channel::{Channel, Received};
-use crate::control::request::{Reply, Request, Wish, socket_path};
+use crate::control::request::{ControlReply, Request, Wish, socket_path};
 
 /// The socket and its clients.
 #[derive(Debug)]
-pub struct Clients {
+pub struct ControlClients {
     socket: OwnedFd,
     path: PathBuf,
     /// A file of the run directory that stays locked for the life of this supervisor, so that two supervisors never
     /// share the directory. Only its owner can open it: a user that can open a file can lock it.
     lock: File,
     /// The file of the socket; a later one at the same path is not removed.
-    place: Option<Place>,
+    place: Option<SocketFile>,
     last: u64,
     /// No new connection can be taken before then: no descriptor was free.
     deaf_until: Option<Instant>,
-    connected: HashMap<u64, Client>,
+    connected: HashMap<u64, ControlClient>,
 }
 
 #[derive(Debug)]
-struct Client {
+struct ControlClient {
     channel: Channel,
     /// The peer is root or the user that this process runs as. Any other member of the group may only read the
     /// status.
@@ -73,7 +73,7 @@ pub enum OpenError {
     },
 }
 
-impl Clients {
+impl ControlClients {
     /// Opens `control.sock` in `run_dir`, which is made if it is missing.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Clients {
         let lock = lock(run_dir)?;
         let path = socket_path(run_dir);
         let socket = bind(&path).map_err(|source| OpenError::Bind { path: path.clone(), source })?;
-        let place = Place::of(&path);
+        let place = SocketFile::of(&path);
         Ok(Self { socket, path, lock, place, last: 0, deaf_until: None, connected: HashMap::new() })
     }
 
@@ -108,7 +108,7 @@ impl Clients {
         }
         if let Ok(channel) = Channel::from_socket(socket) {
             self.last += 1;
-            self.connected.insert(self.last, Client { channel, may_change, until: Some(now + TIME_TO_ASK) });
+            self.connected.insert(self.last, ControlClient { channel, may_change, until: Some(now + TIME_TO_ASK) });
         }
     }
 
@@ -121,7 +121,7 @@ impl Clients {
                 client.until = None;
                 if !client.may_change && !request.wish.only_looks() {
                     let text = "only root and the user of the service may ask for that; members of its group may look";
-                    self.reply(number, &Reply::Declined(text.to_owned()));
+                    self.reply(number, &ControlReply::Declined(text.to_owned()));
                     return None;
                 }
                 Some(request.wish)
@@ -129,7 +129,7 @@ impl Clients {
             Ok(Received::Message(request, _)) => {
                 let theirs = request.protocol;
                 let text = format!("the command speaks version {theirs} of the protocol, the supervisor {PROTOCOL}");
-                self.reply(number, &Reply::Declined(text));
+                self.reply(number, &ControlReply::Declined(text));
                 None
             }
             Ok(Received::End) | Err(_) => {
@@ -140,12 +140,12 @@ impl Clients {
     }
 
     /// Answers client `number` and closes its connection. A client that left before is no fault.
-    pub fn reply(&mut self, number: u64, reply: &Reply) {
+    pub fn reply(&mut self, number: u64, reply: &ControlReply) {
         self.reply_with(number, reply, &[]);
     }
 
     /// The same, with descriptors.
-    pub fn reply_with(&mut self, number: u64, reply: &Reply, with: &[BorrowedFd<'_>]) {
+    pub fn reply_with(&mut self, number: u64, reply: &ControlReply, with: &[BorrowedFd<'_>]) {
         if let Some(client) = self.connected.remove(&number) {
             let _ = client.channel.send(reply, with);
         }
@@ -157,7 +157,7 @@ impl Clients {
         self.connected.retain(|_, client| client.until.is_none_or(|until| now < until));
     }
 
-    /// When [`Clients::expire`] is due.
+    /// When [`ControlClients::expire`] is due.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Instant> {
         self.connected.values().filter_map(|client| client.until).chain(self.deaf_until).min()
@@ -177,7 +177,7 @@ impl Clients {
     }
 }
 
-impl Drop for Clients {
+impl Drop for ControlClients {
     fn drop(&mut self) {
         // if it is gone already that is fine
         let _ = self.place.as_ref().map(|place| place.remove(&self.path));
@@ -206,7 +206,7 @@ fn lock(run_dir: &Path) -> Result<File, OpenError> {
 
 fn bind(path: &Path) -> io::Result<OwnedFd> {
     // a socket that exists belongs to a supervisor that died, because the lock is ours; any other kind of file stays
-    if let Some(left) = Place::of(path) {
+    if let Some(left) = SocketFile::of(path) {
         left.remove(path)?;
     }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -243,13 +243,13 @@ mod tests {
     #[test]
     fn two_supervisors_never_share_a_directory() {
         let run_dir = tempfile::tempdir().expect("directory");
-        let first = Clients::open(run_dir.path()).expect("open");
-        let fault = Clients::open(run_dir.path()).expect_err("locked");
+        let first = ControlClients::open(run_dir.path()).expect("open");
+        let fault = ControlClients::open(run_dir.path()).expect_err("locked");
         assert!(matches!(fault, OpenError::InUse { .. }), "{fault}");
         assert!(socket_path(run_dir.path()).exists());
         drop(first);
         assert!(!socket_path(run_dir.path()).exists());
-        Clients::open(run_dir.path()).expect("free again");
+        ControlClients::open(run_dir.path()).expect("free again");
     }
 
     #[test]
@@ -257,7 +257,7 @@ mod tests {
         let run_dir = tempfile::tempdir().expect("directory");
         let directory = File::open(run_dir.path()).expect("open");
         rustix::fs::flock(&directory, FlockOperation::LockShared).expect("locked");
-        let _clients = Clients::open(run_dir.path()).expect("open");
+        let _clients = ControlClients::open(run_dir.path()).expect("open");
         let mode = std::fs::metadata(run_dir.path().join(LOCK)).expect("the lock").permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{mode:o}");
     }
@@ -267,14 +267,14 @@ mod tests {
         let run_dir = tempfile::tempdir().expect("directory");
         let path = socket_path(run_dir.path());
         std::fs::write(&path, "mine").expect("write");
-        assert!(matches!(Clients::open(run_dir.path()), Err(OpenError::Bind { .. })));
+        assert!(matches!(ControlClients::open(run_dir.path()), Err(OpenError::Bind { .. })));
         assert_eq!(std::fs::read_to_string(&path).expect("read"), "mine");
     }
 
     #[test]
     fn a_socket_that_another_process_bound_at_the_same_path_is_not_removed() {
         let run_dir = tempfile::tempdir().expect("directory");
-        let clients = Clients::open(run_dir.path()).expect("open");
+        let clients = ControlClients::open(run_dir.path()).expect("open");
         let path = socket_path(run_dir.path());
         std::fs::remove_file(&path).expect("remove");
         let _other = std::os::unix::net::UnixListener::bind(&path).expect("bind");
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn others_cannot_connect() {
         let run_dir = tempfile::tempdir().expect("directory");
-        let _clients = Clients::open(run_dir.path()).expect("open");
+        let _clients = ControlClients::open(run_dir.path()).expect("open");
         let mode = std::fs::metadata(socket_path(run_dir.path())).expect("socket").permissions().mode();
         assert_eq!(mode & 0o777, 0o660, "{mode:o}");
     }
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn who_asks_nothing_is_let_go() {
         let run_dir = tempfile::tempdir().expect("directory");
-        let mut clients = Clients::open(run_dir.path()).expect("open");
+        let mut clients = ControlClients::open(run_dir.path()).expect("open");
         let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("socket");
         let address = SocketAddrUnix::new(socket_path(run_dir.path())).expect("address");
         rustix::net::connect(&socket, &address).expect("connect");

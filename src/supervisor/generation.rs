@@ -21,7 +21,7 @@ pub struct Generation {
     /// Why it was made.
     pub purpose: Purpose,
     /// Its state.
-    pub state: State,
+    pub state: GenerationState,
     /// When it entered that state.
     #[serde(with = "moment")]
     pub since: Instant,
@@ -75,7 +75,7 @@ pub struct Generation {
 /// state; the state decides what follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum GenerationState {
     /// Loads, checks, builds.
     Starting {
         /// The deadline.
@@ -151,7 +151,7 @@ impl Generation {
             pid: 0,
             program: None,
             purpose,
-            state: State::Starting { until },
+            state: GenerationState::Starting { until },
             since: now,
             made: now,
             ready: None,
@@ -171,31 +171,37 @@ impl Generation {
     /// Whether it accepts for good, or will within a moment unless it dies.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        matches!(self.state, State::Entering { .. } | State::Serving { .. } | State::Resuming { .. })
+        matches!(
+            self.state,
+            GenerationState::Entering { .. } | GenerationState::Serving { .. } | GenerationState::Resuming { .. }
+        )
     }
 
     /// The same, and also for one that accepts only until another one does.
     #[must_use]
     pub fn accepts(&self) -> bool {
-        self.is_serving() || self.state == State::Yielding
+        self.is_serving() || self.state == GenerationState::Yielding
     }
 
     /// Whether a roll-back can return to it.
     #[must_use]
     pub fn is_parked(&self) -> bool {
-        matches!(self.state, State::Parking { .. } | State::Parked)
+        matches!(self.state, GenerationState::Parking { .. } | GenerationState::Parked)
     }
 
     /// Whether another one serves in its place, or will soon.
     #[must_use]
     pub fn goes(&self) -> bool {
-        matches!(self.state, State::Yielding | State::Withdrawing { .. } | State::Draining { .. }) || self.is_parked()
+        matches!(
+            self.state,
+            GenerationState::Yielding | GenerationState::Withdrawing { .. } | GenerationState::Draining { .. }
+        ) || self.is_parked()
     }
 
     /// Whether it drains and can still be told its successor.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        matches!(self.state, State::Draining { .. }) && self.is_there()
+        matches!(self.state, GenerationState::Draining { .. }) && self.is_there()
     }
 
     /// Whether it reads its channel.
@@ -214,17 +220,17 @@ impl Generation {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let by_state = match self.state {
-            State::Starting { until }
-            | State::Entering { until }
-            | State::Parking { until }
-            | State::Withdrawing { until }
-            | State::Resuming { until }
-            | State::Draining { until } => Some(until),
-            State::Serving { probation } => {
+            GenerationState::Starting { until }
+            | GenerationState::Entering { until }
+            | GenerationState::Parking { until }
+            | GenerationState::Withdrawing { until }
+            | GenerationState::Resuming { until }
+            | GenerationState::Draining { until } => Some(until),
+            GenerationState::Serving { probation } => {
                 probation.and_then(|until| self.confirm_by.or(Some(until).filter(|until| self.owes_nothing(*until))))
             }
-            State::Dying { until } => until,
-            State::Yielding | State::Parked => None,
+            GenerationState::Dying { until } => until,
+            GenerationState::Yielding | GenerationState::Parked => None,
         };
         by_state.into_iter().chain(self.closed).min()
     }
@@ -243,20 +249,26 @@ impl Generation {
     /// Whether it answers pings in its state.
     #[must_use]
     pub fn is_pinged(&self) -> bool {
-        matches!(self.state, State::Serving { .. } | State::Yielding | State::Parked | State::Draining { .. })
+        matches!(
+            self.state,
+            GenerationState::Serving { .. }
+                | GenerationState::Yielding
+                | GenerationState::Parked
+                | GenerationState::Draining { .. }
+        )
     }
 
     /// One word for its state.
     #[must_use]
     pub fn state_name(&self) -> &'static str {
         match self.state {
-            State::Starting { .. } => "starting",
-            State::Entering { .. } | State::Serving { .. } => "serving",
-            State::Yielding => "yielding",
-            State::Parking { .. } | State::Parked => "parked",
-            State::Resuming { .. } => "resuming",
-            State::Withdrawing { .. } | State::Draining { .. } => "draining",
-            State::Dying { .. } => "dying",
+            GenerationState::Starting { .. } => "starting",
+            GenerationState::Entering { .. } | GenerationState::Serving { .. } => "serving",
+            GenerationState::Yielding => "yielding",
+            GenerationState::Parking { .. } | GenerationState::Parked => "parked",
+            GenerationState::Resuming { .. } => "resuming",
+            GenerationState::Withdrawing { .. } | GenerationState::Draining { .. } => "draining",
+            GenerationState::Dying { .. } => "dying",
         }
     }
 }

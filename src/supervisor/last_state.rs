@@ -55,12 +55,12 @@ impl LastState {
             self.file = Some(rustix::fs::memfd_create(c"segue-last-state", MemfdFlags::CLOEXEC)?.into());
         }
         let Some(file) = &self.file else { return Ok(()) };
-        let place = match Head::read(file) {
-            Ok(Head { place: ROOM, .. }) => TWO_ROOMS,
+        let place = match Header::read(file) {
+            Ok(Header { place: ROOM, .. }) => TWO_ROOMS,
             _ => ROOM,
         };
         file.write_all_at(&bytes, place)?;
-        Head { place, length: bytes.len() as u64 }.write(file)?;
+        Header { place, length: bytes.len() as u64 }.write(file)?;
         self.given = 0;
         Ok(())
     }
@@ -78,12 +78,12 @@ impl LastState {
 }
 
 /// Where the valid bytes are.
-struct Head {
+struct Header {
     place: u64,
     length: u64,
 }
 
-impl Head {
+impl Header {
     fn read(file: &File) -> io::Result<Self> {
         let mut bytes = [0; 16];
         file.read_exact_at(&mut bytes, 0)?;
@@ -110,7 +110,7 @@ fn is_fresh(file: &File) -> bool {
 }
 
 fn read(file: &File) -> io::Result<Vec<u8>> {
-    let Head { place, length } = Head::read(file)?;
+    let Header { place, length } = Header::read(file)?;
     let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, place)?;
     Ok(bytes)
@@ -180,7 +180,7 @@ mod tests {
         let mut last = LastState::default();
         last.keep(&payload("whole")).expect("kept");
         let file = last.file.as_ref().expect("a file");
-        let Head { place, .. } = Head::read(file).expect("head");
+        let Header { place, .. } = Header::read(file).expect("head");
         let other = if place == ROOM { TWO_ROOMS } else { ROOM };
         file.write_all_at(b"ha", other).expect("the first bytes of the next one");
         assert_eq!(given(&mut last).as_deref(), Some("whole"));

@@ -11,30 +11,30 @@ use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-pub use self::carry::Carried;
-use super::place::Place;
+pub use self::carry::CarriedListeners;
+use super::place::SocketFile;
 use crate::control::message::{BindAddress, Held};
 use crate::observe::event::Event;
 use crate::sys::never_block;
-use crate::systemd::activation::{self, Activation, Origin};
+use crate::systemd::activation::{self, Activation, SocketOrigin};
 use crate::systemd::notify::Notify;
 
 /// The sockets, by the names of their listeners.
 #[derive(Debug, Default)]
 pub struct Listeners {
-    list: Vec<Listener>,
+    list: Vec<HeldListener>,
     /// The sockets that the last proven generation uses: the next worker may be made from it. None before the first
     /// one.
     proven: Option<Vec<Held>>,
 }
 
 #[derive(Debug)]
-struct Listener {
+struct HeldListener {
     held: Held,
     socket: OwnedFd,
     /// The file of a unix socket that was bound here; none for one that came from systemd's store, because nothing
     /// says whether its file still exists.
-    place: Option<Place>,
+    place: Option<SocketFile>,
 }
 
 impl Listeners {
@@ -48,11 +48,11 @@ impl Listeners {
             let address = local_address(&passed.socket);
             events.push(Event::ListenerInherited { listener: passed.name.clone(), address: shown(&passed.socket) });
             let bound = match passed.origin {
-                Origin::Unit => None,
-                Origin::Bound => address.ok(),
+                SocketOrigin::Unit => None,
+                SocketOrigin::Bound => address.ok(),
             };
             let held = Held { listener: passed.name, bound };
-            listeners.list.push(Listener { held, socket: passed.socket, place: None });
+            listeners.list.push(HeldListener { held, socket: passed.socket, place: None });
         }
         (listeners, events)
     }
@@ -88,7 +88,7 @@ impl Listeners {
         let local = local_address(&socket)?;
         let mut events = vec![Event::ListenerBound { listener: listener.to_owned(), address: local.to_string() }];
         events.extend(self.store(listener, &socket, notify).map(|text| Event::SupervisorWarning { text }));
-        self.list.push(Listener { held, socket, place });
+        self.list.push(HeldListener { held, socket, place });
         Ok((&self.list[self.list.len() - 1].socket, events))
     }
 
@@ -119,7 +119,7 @@ impl Listeners {
         let needed = |one: &Held| proven.contains(one) || living.contains(&one);
         let (kept, dropped): (Vec<_>, Vec<_>) = std::mem::take(&mut self.list)
             .into_iter()
-            .partition(|one: &Listener| one.held.bound.is_none() || needed(&one.held));
+            .partition(|one: &HeldListener| one.held.bound.is_none() || needed(&one.held));
         self.list = kept;
         for listener in dropped {
             self.forget(&listener, notify);
@@ -127,14 +127,15 @@ impl Listeners {
     }
 
     /// Closes the socket everywhere outside the workers.
-    fn forget(&self, dropped: &Listener, notify: &mut Notify) {
+    fn forget(&self, dropped: &HeldListener, notify: &mut Notify) {
         let name = &dropped.held.listener;
         notify.forget(name);
         // systemd removes by name, so other sockets of that name are stored again. And systemd stores no socket
         // twice: a renamed socket was stored under its old name.
         let address = &dropped.held.bound;
-        let same =
-            |one: &&Listener| one.held.bound.is_some() && (one.held.listener == *name || one.held.bound == *address);
+        let same = |one: &&HeldListener| {
+            one.held.bound.is_some() && (one.held.listener == *name || one.held.bound == *address)
+        };
         for listener in self.list.iter().filter(same) {
             // if it fails, a restart closes this one socket and binds it again
             let _ = notify.store(&listener.held.listener, listener.socket.as_fd());
@@ -160,10 +161,10 @@ fn is_at(bound: Option<&BindAddress>, wanted: &BindAddress) -> bool {
     }
 }
 
-fn place(address: &BindAddress) -> Option<Place> {
+fn place(address: &BindAddress) -> Option<SocketFile> {
     match address {
         BindAddress::Ip(_) => None,
-        BindAddress::Unix(path) => Place::of(path),
+        BindAddress::Unix(path) => SocketFile::of(path),
     }
 }
 
@@ -207,7 +208,7 @@ fn bind_with(address: &BindAddress, open: impl Fn(Domain) -> io::Result<Socket>)
 
 /// An earlier run left a path on which no process listens.
 fn remove_stale(path: &Path) {
-    let Some(left) = Place::of(path) else { return };
+    let Some(left) = SocketFile::of(path) else { return };
     // nonblocking: a socket whose queue is full is alive, and must not stop the supervisor
     let knock = || Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?.connect(&SockAddr::unix(path)?);
     let refused = knock().err().map(|fault| fault.kind());
@@ -348,7 +349,7 @@ mod tests {
         let (mut listeners, _) = Listeners::adopt(Activation {
             sockets: vec![crate::systemd::activation::Passed {
                 name: "unit".to_owned(),
-                origin: Origin::Unit,
+                origin: SocketOrigin::Unit,
                 socket: bind(&anywhere()).expect("bind"),
             }],
             refused: Vec::new(),

@@ -29,23 +29,23 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
-use self::clients::{Clients, OpenError};
-use self::generation::{Purpose, State};
-use self::generations::{Action, Caller, Generations, Input, Notice, Phase, Settings};
+use self::clients::{ControlClients, OpenError};
+use self::generation::{GenerationState, Purpose};
+use self::generations::{Action, Caller, Generations, Input, Notice, ServicePhase, Settings};
 use self::last_state::LastState;
 use self::listeners::Listeners;
 use self::process::Image;
-use self::state_requests::{StateRequests, Step};
+use self::state_requests::{StateRequests, StateStep};
 use self::totals::Totals;
 use self::upgrade::Upgrade;
 use self::upgrade::state::StateError;
 use self::workers::{WorkerEvent, Workers};
 use crate::control::message::{ToSupervisor, ToWorker};
 use crate::control::payload::Payload;
-use crate::control::request::{Conditions, Reply, Served, Wish};
+use crate::control::request::{Conditions, ControlReply, ServedSources, Wish};
 use crate::control::statistics::StatisticsReader;
 use crate::observe::event::Event;
-use crate::observe::journal::{Identity, Journal, Left, Role};
+use crate::observe::journal::{Identity, Journal, LeftRecords, Role};
 use crate::sys::{self, Signals};
 use crate::systemd::activation;
 use crate::systemd::notify::Notify;
@@ -79,13 +79,13 @@ pub enum StartError {
     Journal(#[source] io::Error),
     /// `control.sock` cannot be opened.
     #[error(transparent)]
-    Clients(#[from] OpenError),
+    ControlClients(#[from] OpenError),
     /// The state of another program, named on the command line, is missing.
     #[error("the program before left no state")]
     NoState(#[source] io::Error),
     /// The state of another program cannot be used.
     #[error(transparent)]
-    State(#[from] StateError),
+    GenerationState(#[from] StateError),
     /// The binary of the workers cannot be found.
     #[error("the path of this program cannot be found")]
     Binary(#[source] io::Error),
@@ -96,7 +96,7 @@ pub struct Supervisor {
     generations: Generations,
     workers: Workers,
     listeners: Listeners,
-    clients: Clients,
+    clients: ControlClients,
     state_requests: StateRequests,
     totals: Totals,
     signals: Signals,
@@ -133,7 +133,7 @@ impl Supervisor {
             Some(path) => path,
             None => Image::installed_path().map_err(StartError::Binary)?,
         };
-        let clients = Clients::open(&options.run_dir)?;
+        let clients = ControlClients::open(&options.run_dir)?;
         let state_requests = StateRequests::from(LastState::open(&options.run_dir));
         let now = Instant::now();
         let notify = Notify::from_env();
@@ -230,7 +230,7 @@ impl Supervisor {
             Action::Abort(number) => self.workers.signal(number, Signal::ABORT),
             Action::Kill(number) => self.workers.signal(number, Signal::KILL),
             Action::Prove(number) => self.prove(number),
-            Action::Answer(client, verdict) => self.clients.reply(client, &Reply::Verdict(verdict)),
+            Action::Answer(client, verdict) => self.clients.reply(client, &ControlReply::Verdict(verdict)),
             Action::Notify(notice) => self.say(notice, now),
             Action::Log(event) => self.journal.event(event),
             Action::Exit(code) => self.exit = Some(code),
@@ -252,11 +252,11 @@ impl Supervisor {
     /// back, and of a generation that did not stay. A generation that starts has not said yet which it uses. When the
     /// service stops no process accepts any more, and the next start takes all sockets up.
     fn let_go_of_sockets(&mut self) {
-        if matches!(self.generations.phase(), Phase::Stopping | Phase::Over) {
+        if matches!(self.generations.phase(), ServicePhase::Stopping | ServicePhase::Over) {
             return;
         }
         let list = self.generations.list();
-        if list.iter().any(|one| matches!(one.state, State::Starting { .. })) {
+        if list.iter().any(|one| matches!(one.state, GenerationState::Starting { .. })) {
             return;
         }
         let living = list.iter().filter(|one| one.accepts() || one.is_parked()).filter_map(|one| one.ready.as_ref());
@@ -274,23 +274,23 @@ impl Supervisor {
     }
 
     /// The sources that can be read without waiting.
-    fn wait(&self) -> io::Result<Vec<Source>> {
-        let mut sources = vec![Source::Signals];
+    fn wait(&self) -> io::Result<Vec<EventSource>> {
+        let mut sources = vec![EventSource::Signals];
         let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
         if let Some(socket) = self.clients.socket() {
-            sources.push(Source::NewClients);
+            sources.push(EventSource::NewClients);
             watched.push(PollFd::from_borrowed_fd(socket, PollFlags::IN));
         }
         for (number, channel) in self.clients.channels() {
-            sources.push(Source::Client(number));
+            sources.push(EventSource::Client(number));
             watched.push(PollFd::new(channel, PollFlags::IN));
         }
         for (number, fd) in self.workers.watched() {
-            sources.push(Source::Worker(number));
+            sources.push(EventSource::Worker(number));
             watched.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         }
         if let Some(rehearsal) = self.upgrade.rehearsal() {
-            sources.push(Source::Rehearsal);
+            sources.push(EventSource::Rehearsal);
             watched.push(PollFd::new(rehearsal, PollFlags::IN));
         }
         let timeout = self.next_wake(Instant::now());
@@ -319,25 +319,25 @@ impl Supervisor {
         next.saturating_duration_since(now).min(LONGEST_WAIT)
     }
 
-    fn receive(&mut self, source: Source) {
+    fn receive(&mut self, source: EventSource) {
         let now = Instant::now();
         match source {
-            Source::Signals => self.receive_signals(),
-            Source::Rehearsal => {} // looked at before the next wait
-            Source::NewClients => self.clients.accept(now),
-            Source::Client(number) => match self.clients.receive(number) {
+            EventSource::Signals => self.receive_signals(),
+            EventSource::Rehearsal => {} // looked at before the next wait
+            EventSource::NewClients => self.clients.accept(now),
+            EventSource::Client(number) => match self.clients.receive(number) {
                 Some(Wish::Reload) => self.ask(Caller::Client(number), Conditions::default()),
                 Some(Wish::ReloadWith(conditions)) => self.ask(Caller::Client(number), conditions),
                 Some(Wish::Confirmed) => self.inputs.push_back(Input::Confirmed(number)),
                 Some(Wish::Status) => {
                     self.totals.own(&self.journal.unwritten());
                     let status = status::all(&self.generations, &self.totals, now);
-                    self.clients.reply(number, &Reply::Status(status));
+                    self.clients.reply(number, &ControlReply::Status(status));
                 }
                 Some(Wish::Sources) => self.tell_sources(number),
                 None => {}
             },
-            Source::Worker(number) => {
+            EventSource::Worker(number) => {
                 for event in self.workers.receive(number) {
                     let input = self.on_event(number, event);
                     self.inputs.extend(input);
@@ -355,7 +355,7 @@ impl Supervisor {
             }
             WorkerEvent::Finished(input, records) => {
                 // if it is anything else, there are no records to lose
-                let records = records.into_iter().filter_map(|fd| Left::open(fd).ok());
+                let records = records.into_iter().filter_map(|fd| LeftRecords::open(fd).ok());
                 records.for_each(|left| self.journal.inherit(left));
                 self.take_note(&input);
                 Some(input)
@@ -445,21 +445,21 @@ impl Supervisor {
         let serving = self.generations.list().iter().rfind(|one| one.accepts());
         let found = serving.and_then(|one| Some((one, self.workers.sources(one.number)?)));
         let Some((one, sources)) = found else {
-            return self.clients.reply(client, &Reply::Declined("no generation serves".to_owned()));
+            return self.clients.reply(client, &ControlReply::Declined("no generation serves".to_owned()));
         };
-        let served = Served {
+        let served = ServedSources {
             generation: one.number,
             version: one.ready.as_ref().map(|ready| ready.version.clone()).unwrap_or_default(),
             another_program: self.workers.installed().is_some_and(|installed| one.program != Some(installed)),
         };
-        self.clients.reply_with(client, &Reply::Sources(served), &[sources.as_fd()]);
+        self.clients.reply_with(client, &ControlReply::Sources(served), &[sources.as_fd()]);
     }
 
-    fn pass_on(&mut self, steps: Vec<Step>) {
+    fn pass_on(&mut self, steps: Vec<StateStep>) {
         for step in steps {
             let trouble = match step {
-                Step::Ask(number) => self.workers.send(number, &ToWorker::SendState, &[]),
-                Step::Answer { asker, state, missing } => {
+                StateStep::Ask(number) => self.workers.send(number, &ToWorker::SendState, &[]),
+                StateStep::Answer { asker, state, missing } => {
                     let with: Vec<_> = state.iter().map(AsFd::as_fd).collect();
                     self.workers.send(asker, &ToWorker::State { missing }, &with)
                 }
@@ -516,7 +516,7 @@ impl Supervisor {
     /// Ends with `code`. Remaining workers see their channel close, and end too; when the service could not start
     /// there is at most one, and it has no clients.
     fn end(mut self, code: u8) -> ExitCode {
-        if self.generations.phase() == Phase::Starting {
+        if self.generations.phase() == ServicePhase::Starting {
             self.workers.kill_all();
         }
         self.notify.status(&status::line(&self.generations, Instant::now()));
@@ -544,7 +544,7 @@ fn start_journal() -> Result<Journal, StartError> {
 
 /// Where something can be received from.
 #[derive(Clone, Copy)]
-enum Source {
+enum EventSource {
     Signals,
     Rehearsal,
     NewClients,

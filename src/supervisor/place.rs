@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 /// The file at a path, by its device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct SocketFile {
     device: u64,
     inode: u64,
     is_socket: bool,
 }
 
-impl Place {
+impl SocketFile {
     /// What is at `path`, also when it is a symbolic link; none when there is nothing.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {

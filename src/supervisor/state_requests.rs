@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::generation::{Generation, Purpose, State};
+use super::generation::{Generation, GenerationState, Purpose};
 use super::last_state::LastState;
 use super::moment;
 use crate::control::payload::Payload;
@@ -40,7 +40,7 @@ struct StateRequest {
 
 /// What the supervisor must do.
 #[derive(Debug)]
-pub enum Step {
+pub enum StateStep {
     /// Ask this generation for what it knows.
     Ask(u64),
     /// Answer this generation.
@@ -62,7 +62,7 @@ impl From<LastState> for StateRequests {
 
 impl StateRequests {
     /// Generation `asker` asks. `list` has every generation, oldest first.
-    pub fn ask(&mut self, asker: u64, list: &[Generation], now: Instant) -> Step {
+    pub fn ask(&mut self, asker: u64, list: &[Generation], now: Instant) -> StateStep {
         self.waiting.retain(|one| one.asker != asker);
         let matters = list.iter().any(|one| one.number == asker && one.purpose == Purpose::Reload);
         // a replacement is made because none serves: parked and draining ones know less than the one that did
@@ -71,36 +71,36 @@ impl StateRequests {
         if asked.is_none_or(knows_less)
             && let Some(state) = self.last.give()
         {
-            return Step::Answer { asker, state: Some(state), missing: None };
+            return StateStep::Answer { asker, state: Some(state), missing: None };
         }
         let Some(asked) = asked else {
             let missing = matters.then(|| "no generation serves".to_owned());
-            return Step::Answer { asker, state: None, missing };
+            return StateStep::Answer { asker, state: None, missing };
         };
         self.waiting.push(StateRequest { asker, asked, until: now + PATIENCE, matters });
-        Step::Ask(asked)
+        StateStep::Ask(asked)
     }
 
     /// The state of generation `from`.
-    pub fn on_state(&mut self, from: u64, state: Option<&Payload>) -> Vec<Step> {
+    pub fn on_state(&mut self, from: u64, state: Option<&Payload>) -> Vec<StateStep> {
         let answered = self.take(|one| one.asked == from);
         let step = |one: StateRequest| match state.and_then(|state| state.try_clone().ok()) {
             // each asker has a descriptor of its own
-            Some(state) => Step::Answer { asker: one.asker, state: Some(state), missing: None },
+            Some(state) => StateStep::Answer { asker: one.asker, state: Some(state), missing: None },
             None => self.without(&one, "could not tell what it knows"),
         };
         answered.into_iter().map(step).collect()
     }
 
     /// Generation `number` exited, or will not answer any more.
-    pub fn on_exit(&mut self, number: u64) -> Vec<Step> {
+    pub fn on_exit(&mut self, number: u64) -> Vec<StateStep> {
         self.waiting.retain(|one| one.asker != number);
         let left = self.take(|one| one.asked == number);
         left.into_iter().map(|one| self.without(&one, "ended before it told what it knows")).collect()
     }
 
     /// Gives up on late answers.
-    pub fn expire(&mut self, now: Instant) -> Vec<Step> {
+    pub fn expire(&mut self, now: Instant) -> Vec<StateStep> {
         let late = self.take(|one| one.until <= now);
         late.into_iter().map(|one| self.without(&one, "did not tell what it knows in time")).collect()
     }
@@ -112,10 +112,10 @@ impl StateRequests {
     }
 
     /// The answer to an asker that waited in vain, because of the generation that was asked.
-    fn without(&mut self, one: &StateRequest, why: &str) -> Step {
+    fn without(&mut self, one: &StateRequest, why: &str) -> StateStep {
         let state = self.last.give();
         let missing = (one.matters && state.is_none()).then(|| format!("generation {} {why}", one.asked));
-        Step::Answer { asker: one.asker, state, missing }
+        StateStep::Answer { asker: one.asker, state, missing }
     }
 
     fn take(&mut self, which: impl Fn(&StateRequest) -> bool) -> Vec<StateRequest> {
@@ -127,10 +127,13 @@ impl StateRequests {
 fn best_informed(asker: u64, list: &[Generation]) -> Option<u64> {
     let rank = |one: &Generation| match one.state {
         _ if one.number == asker || one.closed.is_some() => None,
-        State::Entering { .. } | State::Serving { .. } | State::Yielding | State::Resuming { .. } => Some(2),
-        State::Withdrawing { .. } | State::Parking { .. } | State::Parked => Some(1),
-        State::Draining { .. } => Some(0),
-        State::Starting { .. } | State::Dying { .. } => None,
+        GenerationState::Entering { .. }
+        | GenerationState::Serving { .. }
+        | GenerationState::Yielding
+        | GenerationState::Resuming { .. } => Some(2),
+        GenerationState::Withdrawing { .. } | GenerationState::Parking { .. } | GenerationState::Parked => Some(1),
+        GenerationState::Draining { .. } => Some(0),
+        GenerationState::Starting { .. } | GenerationState::Dying { .. } => None,
     };
     let knows = list.iter().filter_map(|one| Some((rank(one)?, one.number)));
     knows.max().map(|(_, number)| number)
@@ -145,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    fn generation(number: u64, purpose: Purpose, state: State) -> Generation {
+    fn generation(number: u64, purpose: Purpose, state: GenerationState) -> Generation {
         let now = Instant::now();
         Generation { state, ..Generation::new(number, purpose, now, now) }
     }
@@ -154,9 +157,9 @@ mod tests {
     fn list() -> [Generation; 3] {
         let until = Instant::now();
         [
-            generation(1, Purpose::First, State::Draining { until }),
-            generation(2, Purpose::Reload, State::Serving { probation: None }),
-            generation(3, Purpose::Reload, State::Starting { until }),
+            generation(1, Purpose::First, GenerationState::Draining { until }),
+            generation(2, Purpose::Reload, GenerationState::Serving { probation: None }),
+            generation(3, Purpose::Reload, GenerationState::Starting { until }),
         ]
     }
 
@@ -165,10 +168,10 @@ mod tests {
     }
 
     /// The askers that were answered, whether with a state, and what is missing.
-    fn answers(steps: Vec<Step>) -> Vec<(u64, bool, Option<String>)> {
+    fn answers(steps: Vec<StateStep>) -> Vec<(u64, bool, Option<String>)> {
         let answer = |step| match step {
-            Step::Answer { asker, state, missing } => (asker, state.is_some(), missing),
-            Step::Ask(number) => panic!("asks {number}"),
+            StateStep::Answer { asker, state, missing } => (asker, state.is_some(), missing),
+            StateStep::Ask(number) => panic!("asks {number}"),
         };
         steps.into_iter().map(answer).collect()
     }
@@ -176,7 +179,7 @@ mod tests {
     #[test]
     fn the_one_that_serves_is_asked_and_its_answer_passed_on() {
         let mut requests = StateRequests::default();
-        assert!(matches!(requests.ask(3, &list(), Instant::now()), Step::Ask(2)));
+        assert!(matches!(requests.ask(3, &list(), Instant::now()), StateStep::Ask(2)));
         assert_eq!(answers(requests.on_state(1, Some(&state()))), [], "it was not asked");
         assert_eq!(answers(requests.on_state(2, Some(&state()))), [(3, true, None)]);
         assert_eq!(answers(requests.on_state(2, Some(&state()))), [], "no asker waits any more");
@@ -201,14 +204,14 @@ mod tests {
     fn where_nobody_serves_the_one_that_drains_knows_best() {
         let until = Instant::now();
         let crashed = [
-            generation(1, Purpose::First, State::Draining { until }),
-            generation(2, Purpose::Reload, State::Dying { until: None }),
-            generation(3, Purpose::Respawn, State::Starting { until }),
+            generation(1, Purpose::First, GenerationState::Draining { until }),
+            generation(2, Purpose::Reload, GenerationState::Dying { until: None }),
+            generation(3, Purpose::Respawn, GenerationState::Starting { until }),
         ];
-        assert!(matches!(StateRequests::default().ask(3, &crashed, until), Step::Ask(1)));
+        assert!(matches!(StateRequests::default().ask(3, &crashed, until), StateStep::Ask(1)));
         let answer = StateRequests::default().ask(3, &crashed[1..], until);
         assert_eq!(answers(vec![answer]), [(3, false, None)], "of a worker that died no state is expected");
-        let first = [generation(1, Purpose::First, State::Starting { until })];
+        let first = [generation(1, Purpose::First, GenerationState::Starting { until })];
         assert_eq!(answers(vec![StateRequests::default().ask(1, &first, until)]), [(1, false, None)]);
     }
 
@@ -219,15 +222,15 @@ mod tests {
         requests.last.keep(&state()).expect("kept");
         let with_memory = |steps| assert_eq!(answers(steps), [(3, true, None)]);
         let crashed = [
-            generation(1, Purpose::First, State::Draining { until }),
-            generation(2, Purpose::Reload, State::Resuming { until }),
-            generation(3, Purpose::Respawn, State::Starting { until }),
+            generation(1, Purpose::First, GenerationState::Draining { until }),
+            generation(2, Purpose::Reload, GenerationState::Resuming { until }),
+            generation(3, Purpose::Respawn, GenerationState::Starting { until }),
         ];
         with_memory(vec![requests.ask(3, &crashed, until)]);
-        let first = [generation(3, Purpose::First, State::Starting { until })];
+        let first = [generation(3, Purpose::First, GenerationState::Starting { until })];
         with_memory(vec![requests.ask(3, &first, until)]);
         requests.last.keep(&state()).expect("kept");
-        assert!(matches!(requests.ask(3, &list(), until), Step::Ask(2)), "a reload asks the one that serves");
+        assert!(matches!(requests.ask(3, &list(), until), StateStep::Ask(2)), "a reload asks the one that serves");
         with_memory(requests.expire(until + PATIENCE));
     }
 
@@ -271,7 +274,7 @@ mod tests {
                     }
                 };
                 for step in steps {
-                    if let Step::Answer { asker, .. } = step {
+                    if let StateStep::Answer { asker, .. } = step {
                         prop_assert!(waiting.contains(&asker), "{asker} was answered unasked");
                         waiting.retain(|one| *one != asker);
                     }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::generation::{Generation, State};
-use super::generations::{Generations, Phase};
+use super::generation::{Generation, GenerationState};
+use super::generations::{Generations, ServicePhase};
 use super::totals::{self, Totals};
 
 /// The line in `systemctl status`.
@@ -59,9 +59,9 @@ fn generation(one: &Generation, now: Instant) -> Value {
 fn standing(generations: &Generations, now: Instant) -> String {
     let list = generations.list();
     match generations.phase() {
-        Phase::Stopping => return format!("stopping, {} left", counted(list.len() as u64, "generation")),
-        Phase::Over => return "stopped".to_owned(),
-        Phase::Starting | Phase::Running => {}
+        ServicePhase::Stopping => return format!("stopping, {} left", counted(list.len() as u64, "generation")),
+        ServicePhase::Over => return "stopped".to_owned(),
+        ServicePhase::Starting | ServicePhase::Running => {}
     }
     let Some(serving) = list.iter().rfind(|one| one.accepts()) else {
         return nobody(generations, now);
@@ -82,14 +82,14 @@ fn standing(generations: &Generations, now: Instant) -> String {
 
 fn probation(serving: &Generation, whole: Duration, now: Instant) -> String {
     match (serving.state, serving.confirm_within(now)) {
-        (State::Serving { .. }, Some(left)) => format!(" (to be confirmed within {} s)", left.as_secs()),
-        (State::Serving { probation: Some(_) }, None) => format!(" (probation {} s)", whole.as_secs_f32()),
+        (GenerationState::Serving { .. }, Some(left)) => format!(" (to be confirmed within {} s)", left.as_secs()),
+        (GenerationState::Serving { probation: Some(_) }, None) => format!(" (probation {} s)", whole.as_secs_f32()),
         _ => String::new(),
     }
 }
 
 fn nobody(generations: &Generations, now: Instant) -> String {
-    let starting = generations.list().iter().rfind(|one| matches!(one.state, State::Starting { .. }));
+    let starting = generations.list().iter().rfind(|one| matches!(one.state, GenerationState::Starting { .. }));
     match (starting, generations.respawn_at()) {
         (Some(starting), _) => format!("generation {} starting", starting.number),
         (None, Some(at)) => {

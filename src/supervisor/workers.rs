@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-pub(super) use self::carry::Carried;
+pub(super) use self::carry::CarriedWorkers;
 use super::generations::{Input, Recipe};
 use super::process::{Image, Process, Program, ending};
 use crate::control::PROTOCOL;
@@ -26,7 +26,7 @@ pub(super) struct Workers {
     /// [`Start::set`] of each.
     set: Vec<String>,
     run_dir: PathBuf,
-    list: Vec<Worker>,
+    list: Vec<WorkerProcess>,
     proven: Option<Proven>,
 }
 
@@ -36,7 +36,7 @@ struct Proven {
     sources: Payload,
 }
 
-struct Worker {
+struct WorkerProcess {
     number: u64,
     process: Process,
     /// None once the worker closed it.
@@ -97,7 +97,7 @@ impl Workers {
         let (channel, theirs) = Channel::pair()?;
         let process = image.start(theirs)?;
         let started = (process.id(), image.program());
-        self.list.push(Worker {
+        self.list.push(WorkerProcess {
             number,
             process,
             channel: Some(channel),

@@ -17,14 +17,14 @@ pub struct Passed {
     /// The `FileDescriptorName=` of its unit, or the name of the listener that it was stored under.
     pub name: String,
     /// The process that bound it.
-    pub origin: Origin,
+    pub origin: SocketOrigin,
     /// The socket; closed on exec, does not block.
     pub socket: OwnedFd,
 }
 
 /// The origin of a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum SocketOrigin {
     /// A socket unit of systemd.
     Unit,
     /// A supervisor, this one or an earlier one.
@@ -107,8 +107,8 @@ fn take_socket(passed: &mut ListenFd, index: usize) -> io::Result<OwnedFd> {
 
 fn named(name: &str, socket: OwnedFd) -> Passed {
     let (name, origin) = match name.strip_prefix(STORED) {
-        Some(listener) => (listener, Origin::Bound),
-        None => (name, Origin::Unit),
+        Some(listener) => (listener, SocketOrigin::Bound),
+        None => (name, SocketOrigin::Unit),
     };
     Passed { name: name.to_owned(), origin, socket }
 }
@@ -129,9 +129,9 @@ mod tests {
     #[test]
     fn stored_names_come_back_as_listeners_that_segue_bound() {
         let stored = named(&stored_name("metrics"), listening());
-        assert_eq!((stored.name.as_str(), stored.origin), ("metrics", Origin::Bound));
+        assert_eq!((stored.name.as_str(), stored.origin), ("metrics", SocketOrigin::Bound));
         let unit = named("http", listening());
-        assert_eq!((unit.name.as_str(), unit.origin), ("http", Origin::Unit));
+        assert_eq!((unit.name.as_str(), unit.origin), ("http", SocketOrigin::Unit));
     }
 
     #[test]

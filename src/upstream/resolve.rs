@@ -28,7 +28,7 @@ pub struct Resolver {
 
 /// The change for one server after an answer of DNS, or without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum ResolverChange {
     /// The server has no address yet, and DNS gives none.
     Waiting {
         /// The error of DNS, for people.
@@ -50,7 +50,7 @@ pub enum Change {
     },
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for ResolverChange {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Waiting { reason } => write!(out, "waits for DNS: {reason}"),
@@ -75,14 +75,14 @@ impl Resolver {
     /// Starts to follow the names of all servers, on this thread: inside a `LocalRuntime` or `LocalSet`.
     ///
     /// `on_change` gets the pool, the index of the server, and the change.
-    pub fn start(pools: &[Arc<Pool>], on_change: impl Fn(&Pool, usize, &Change) + 'static) -> Self {
+    pub fn start(pools: &[Arc<Pool>], on_change: impl Fn(&Pool, usize, &ResolverChange) + 'static) -> Self {
         Self::start_with(pools, look_up, on_change)
     }
 
     fn start_with<L, F>(pools: &[Arc<Pool>], look_up: L, on_change: F) -> Self
     where
         L: AsyncFn(&str, u16) -> io::Result<Vec<SocketAddr>> + 'static,
-        F: Fn(&Pool, usize, &Change) + 'static,
+        F: Fn(&Pool, usize, &ResolverChange) + 'static,
     {
         let shared = Rc::new((look_up, on_change));
         let first = Rc::new(FirstRound::default());
@@ -145,7 +145,7 @@ impl Name {
     async fn follow<L, F>(mut self, look_up: &L, on_change: &F, mut first: Option<Ticket>)
     where
         L: AsyncFn(&str, u16) -> io::Result<Vec<SocketAddr>>,
-        F: Fn(&Pool, usize, &Change),
+        F: Fn(&Pool, usize, &ResolverChange),
     {
         loop {
             let answer = self.ask(look_up, on_change).await;
@@ -166,7 +166,7 @@ impl Name {
     async fn ask<L, F>(&mut self, look_up: &L, on_change: &F) -> Result<Vec<SocketAddr>, String>
     where
         L: AsyncFn(&str, u16) -> io::Result<Vec<SocketAddr>>,
-        F: Fn(&Pool, usize, &Change),
+        F: Fn(&Pool, usize, &ResolverChange),
     {
         let host = self.host.clone();
         let mut asked = pin!(look_up(&host, self.port));
@@ -185,29 +185,29 @@ impl Name {
         }
     }
 
-    fn take_in(&mut self, addresses: &[SocketAddr], on_change: &impl Fn(&Pool, usize, &Change)) {
+    fn take_in(&mut self, addresses: &[SocketAddr], on_change: &impl Fn(&Pool, usize, &ResolverChange)) {
         let failed = std::mem::take(&mut self.failing);
         for (pool, index) in &self.servers {
             let server = &pool.servers[*index];
             match (server.relocate(addresses, SystemTime::now()), server.located()) {
-                (Some(relocation), _) => on_change(pool, *index, &Change::Relocated(relocation)),
-                (None, Some(addresses)) if failed => on_change(pool, *index, &Change::Confirmed { addresses }),
+                (Some(relocation), _) => on_change(pool, *index, &ResolverChange::Relocated(relocation)),
+                (None, Some(addresses)) if failed => on_change(pool, *index, &ResolverChange::Confirmed { addresses }),
                 (None, _) => {}
             }
         }
     }
 
     /// Logs that DNS fails, once; returns the time until the next question.
-    fn fail(&mut self, reason: &str, on_change: &impl Fn(&Pool, usize, &Change)) -> Duration {
+    fn fail(&mut self, reason: &str, on_change: &impl Fn(&Pool, usize, &ResolverChange)) -> Duration {
         let failed = std::mem::replace(&mut self.failing, true);
         let mut again = AGAIN;
         for (pool, index) in &self.servers {
             let reason = reason.to_owned();
             let change = match pool.servers[*index].located() {
-                Some(addresses) => Change::Kept { addresses, reason },
+                Some(addresses) => ResolverChange::Kept { addresses, reason },
                 None => {
                     again = AGAIN_WAITING;
-                    Change::Waiting { reason }
+                    ResolverChange::Waiting { reason }
                 }
             };
             if !failed {

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::order::{self, Order};
 use crate::handover::parcel::Parcel;
-use crate::observe::metrics::{Counters, Totals};
+use crate::observe::metrics::{CounterTotals, Counters};
 
 /// The route from one link to the threads. While there is one, no thread of a draining generation ends, even if it
 /// has no connections: acknowledged connections must find a thread.
@@ -60,7 +60,7 @@ pub struct ThreadHandles {
 impl ThreadHandles {
     /// How many connections of this listener are open.
     pub(super) fn open_on(&self, listener: usize) -> u64 {
-        Totals::sum(&self.counters).open_on(listener)
+        CounterTotals::sum(&self.counters).open_on(listener)
     }
 
     /// The heir's capabilities have come: connections go to it from now on.

@@ -77,11 +77,12 @@ fn recall(remembered: Option<Payload>) -> Result<Sources, Refused> {
 /// A refusal for a reason that no other configuration would cure.
 #[must_use]
 pub fn system(sentence: String) -> Refused {
-    Refused { cause: Cause::System, problems: vec![message::Problem::plain(sentence)] }
+    Refused { cause: Cause::System, problems: vec![message::RenderedProblem::plain(sentence)] }
 }
 
 fn refused(problems: &[Problem]) -> Refused {
-    let told = |problem: &Problem| message::Problem { brief: problem.to_string(), text: problem.render(Look::Plain) };
+    let told =
+        |problem: &Problem| message::RenderedProblem { brief: problem.to_string(), text: problem.render(Look::Plain) };
     Refused { cause: Cause::Config, problems: problems.iter().map(told).collect() }
 }
 

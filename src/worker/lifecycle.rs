@@ -23,8 +23,8 @@ use super::watch::Watch;
 use crate::control::PROTOCOL;
 use crate::control::channel::ChannelError;
 use crate::control::message::{
-    BindAddress, Bounds, Cause, Finished, Held, Pong, Problem, Ready, Refused, Serves, Start, ToSupervisor, ToWorker,
-    Vitals,
+    BindAddress, Cause, Finished, GenerationBounds, Held, Pong, Ready, Refused, RenderedProblem, Serves, Start,
+    ToSupervisor, ToWorker, Vitals,
 };
 use crate::control::payload::Payload;
 use crate::handover::capabilities::Capabilities;
@@ -34,7 +34,7 @@ use crate::proxy::Plan;
 
 /// Runs until there is nothing left to serve.
 pub async fn run(link: SupervisorLink) -> ExitCode {
-    match Worker::build(link).await {
+    match RunningWorker::build(link).await {
         Ok(worker) => worker.live().await,
         Err(Unbuilt::Refused(link, mut refused)) => {
             shorten(&mut refused.problems);
@@ -51,7 +51,7 @@ pub async fn run(link: SupervisorLink) -> ExitCode {
 }
 
 /// Keeps the first problems, as many as the supervisor reads; people fix no more of them at once.
-fn shorten(problems: &mut Vec<Problem>) {
+fn shorten(problems: &mut Vec<RenderedProblem>) {
     let mut room = MOST_OF_PROBLEMS;
     let fits = problems.iter().take_while(|one| {
         // in JSON each of their bytes may take six
@@ -62,12 +62,12 @@ fn shorten(problems: &mut Vec<Problem>) {
     let left = problems.len() - kept;
     problems.truncate(kept);
     if left > 0 {
-        problems.push(Problem::plain(format!("there are {left} problems more: `segue check` shows all")));
+        problems.push(RenderedProblem::plain(format!("there are {left} problems more: `segue check` shows all")));
     }
 }
 
 /// A worker that has built everything.
-struct Worker {
+struct RunningWorker {
     link: SupervisorLink,
     threads: Threads,
     moving: Moving,
@@ -112,7 +112,7 @@ struct Orders {
     held: Vec<(Held, OwnedFd)>,
 }
 
-impl Worker {
+impl RunningWorker {
     async fn build(link: SupervisorLink) -> Result<Self, Unbuilt> {
         let orders = greet(&link).await?;
         let (generation, takes_records) = (orders.start.generation, orders.start.takes_records);
@@ -443,7 +443,7 @@ async fn prepare(
         listeners: found.iter().map(|(held, _)| held.clone()).collect(),
         drain_timeout: drain.timeout,
         stop_timeout: drain.stop_timeout,
-        bounds: Bounds {
+        bounds: GenerationBounds {
             generations: drain.generations,
             memory: memory::bytes(drain.memory),
             hurry_timeout: drain.hurry_timeout,
@@ -457,7 +457,7 @@ async fn prepare(
 /// Has the supervisor bind the missing sockets: only it may use low ports, and its sockets outlive this process.
 async fn bind(link: &SupervisorLink, missing: Vec<(String, BindAddress)>) -> Result<Vec<(Held, OwnedFd)>, NotPrepared> {
     let mut bound = Vec::new();
-    let mut problems: Vec<Problem> = Vec::new();
+    let mut problems: Vec<RenderedProblem> = Vec::new();
     for (listener, address) in missing {
         let wish = ToSupervisor::Bind { listener: listener.clone(), address: address.clone() };
         link.try_send(&wish, &[]).map_err(|_| NotPrepared::Lost(Unbuilt::SupervisorGone))?;

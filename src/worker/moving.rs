@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::control::channel::Channel;
 use crate::handover::capabilities::Capabilities;
 use crate::handover::receiver::{ReceiveError, Receiver};
-use crate::handover::sender::{Report, SendError, Sender};
+use crate::handover::sender::{SendError, Sender, TransferReport};
 use crate::observe::WithCauses;
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
@@ -56,7 +56,7 @@ impl Moving {
                 Err(fault) => return told.broken(to, 0, &fault),
             }
             handles.successor_ready().await;
-            let Report { returned, lost, broken, .. } = sender.counting(statistics).run().await;
+            let TransferReport { returned, lost, broken, .. } = sender.counting(statistics).run().await;
             if let Some(fault) = broken {
                 told.broken_with(to, returned, lost, &fault);
             }
@@ -64,9 +64,9 @@ impl Moving {
     }
 
     /// Counts a new link; returns the handle with which its end is noted.
-    fn begin(&self) -> Told {
+    fn begin(&self) -> LinkReporter {
         let link = self.breaks.begin();
-        Told { generation: self.generation, journal: self.journal.clone(), breaks: self.breaks.clone(), link }
+        LinkReporter { generation: self.generation, journal: self.journal.clone(), breaks: self.breaks.clone(), link }
     }
 
     /// Whether the link to the heir broke, and the pause before another one is over: it may have been short of
@@ -127,14 +127,14 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MOST_DOUBLINGS: u32 = 5;
 
 /// The journal and the supervisor are told this of what is given.
-struct Told {
+struct LinkReporter {
     generation: u64,
     journal: Journal,
     breaks: Rc<Breaks>,
     link: u64,
 }
 
-impl Told {
+impl LinkReporter {
     fn stays(&self, to: u64, listener: usize, plan: &Plan) {
         let listener = plan.names.listeners.get(listener).cloned().unwrap_or_default();
         self.journal.event(Event::ConnectionsStay { generation: self.generation, to, listener });

@@ -89,7 +89,7 @@ impl Telling {
 
 /// A server whose state differs from the one that the generation before reported, because the configuration differs.
 #[derive(Debug)]
-pub struct Change {
+pub struct RestoredChange {
     /// The pool of the server.
     pub pool: Arc<Pool>,
     /// Its index.
@@ -109,7 +109,7 @@ pub enum RestoreError {
 
 /// Why there is no state to continue from.
 #[derive(Debug, thiserror::Error)]
-enum Unreadable {
+enum UnreadableState {
     #[error("what it sent cannot be read")]
     Bytes(#[source] io::Error),
     #[error("what it sent is not understood")]
@@ -155,7 +155,11 @@ pub async fn take(plan: &Plan, threads: &Threads) -> io::Result<Payload> {
 ///
 /// # Errors
 /// When the connection to the supervisor fails. A missing state is no error.
-pub async fn restore(link: &SupervisorLink, plan: &Plan, journal: &Journal) -> Result<Vec<Change>, RestoreError> {
+pub async fn restore(
+    link: &SupervisorLink,
+    plan: &Plan,
+    journal: &Journal,
+) -> Result<Vec<RestoredChange>, RestoreError> {
     link.try_send(&ToSupervisor::RequestState, &[]).map_err(|_| RestoreError::SupervisorGone)?;
     let missing = match tokio::time::timeout(SUPERVISOR, link.receive()).await {
         Ok(Ok(Some((ToWorker::State { missing }, mut with)))) => match with.pop().map(read) {
@@ -181,23 +185,27 @@ fn write(pools: Vec<SavedPool>) -> io::Result<Payload> {
     Payload::new(&bytes)
 }
 
-fn read(file: OwnedFd) -> Result<Vec<SavedPool>, Unreadable> {
-    let bytes = Payload::from(file).read().map_err(Unreadable::Bytes)?;
-    let Versioned { version } = serde_json::from_slice(&bytes).map_err(Unreadable::Text)?;
+fn read(file: OwnedFd) -> Result<Vec<SavedPool>, UnreadableState> {
+    let bytes = Payload::from(file).read().map_err(UnreadableState::Bytes)?;
+    let Versioned { version } = serde_json::from_slice(&bytes).map_err(UnreadableState::Text)?;
     if version != VERSION {
-        return Err(Unreadable::Version(version));
+        return Err(UnreadableState::Version(version));
     }
-    let Read { pools } = serde_json::from_slice(&bytes).map_err(Unreadable::Text)?;
+    let Read { pools } = serde_json::from_slice(&bytes).map_err(UnreadableState::Text)?;
     // a pool that is not understood begins anew
     Ok(pools.into_iter().filter_map(|pool| serde_json::from_value(pool).ok()).collect())
 }
 
-fn restore_pools(plan: &Plan, saved: &[SavedPool], now: SystemTime) -> Vec<Change> {
+fn restore_pools(plan: &Plan, saved: &[SavedPool], now: SystemTime) -> Vec<RestoredChange> {
     let mut changes = Vec::new();
     for pool in &plan.pools {
         if let Some(saved) = saved.iter().find(|saved| saved.name == pool.name) {
             let changed = pool.restore(saved, now).into_iter();
-            changes.extend(changed.map(|(server, transition)| Change { pool: pool.clone(), server, transition }));
+            changes.extend(changed.map(|(server, transition)| RestoredChange {
+                pool: pool.clone(),
+                server,
+                transition,
+            }));
         }
     }
     changes
@@ -209,7 +217,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::pool::health::{Finding, State, Verdict};
+    use crate::pool::health::{CheckVerdict, Finding, HealthState};
 
     fn plan(text: &str) -> Plan {
         Plan::new(7, Config::from_toml(text).expect("a good configuration"))
@@ -225,17 +233,17 @@ mod tests {
     #[test]
     fn what_one_generation_knew_the_next_one_knows() {
         let before = plan(FARM);
-        let finding = Finding { verdict: Verdict::Bad, detail: "refused".into(), took: Duration::ZERO };
+        let finding = Finding { verdict: CheckVerdict::Bad, detail: "refused".into(), took: Duration::ZERO };
         before.pools[0].servers[1].health.observe(finding, SystemTime::now());
         let saved = before.pools.iter().map(|pool| pool.save(&[])).collect();
         let read = read(write(saved).expect("written").into()).expect("read");
         let after = plan(FARM);
         assert!(restore_pools(&after, &read, SystemTime::now()).is_empty());
         let states: Vec<_> = after.pools[0].servers.iter().map(|server| server.health.state()).collect();
-        assert_eq!(states, [State::Unknown, State::Down]);
+        assert_eq!(states, [HealthState::Unknown, HealthState::Down]);
         let renamed = plan(&FARM.replace("farm", "other"));
         restore_pools(&renamed, &read, SystemTime::now());
-        assert_eq!(renamed.pools[0].servers[1].health.state(), State::Unknown, "it is another pool");
+        assert_eq!(renamed.pools[0].servers[1].health.state(), HealthState::Unknown, "it is another pool");
     }
 
     #[tokio::test(start_paused = true)]
@@ -262,8 +270,8 @@ mod tests {
     fn another_version_is_not_read() {
         let fault = read(payload(r#"{"version": 9, "pools": 3}"#)).expect_err("another version");
         assert_eq!(fault.to_string(), "it sent version 9 of its state, and this program reads version 1");
-        assert!(matches!(read(payload("{}")), Err(Unreadable::Text(_))));
-        assert!(matches!(read(payload("nothing")), Err(Unreadable::Text(_))));
+        assert!(matches!(read(payload("{}")), Err(UnreadableState::Text(_))));
+        assert!(matches!(read(payload("nothing")), Err(UnreadableState::Text(_))));
     }
 
     #[test]

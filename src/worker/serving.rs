@@ -38,7 +38,7 @@ pub(super) struct Shared {
 }
 
 /// One serving thread, as the main thread has it.
-pub(super) struct Serving {
+pub(super) struct ServingThread {
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) counters: Arc<Counters>,
     pub(super) handle: Option<JoinHandle<()>>,
@@ -58,7 +58,7 @@ impl Drop for Through {
     }
 }
 
-impl Serving {
+impl ServingThread {
     /// Starts the thread of this number.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use socket2::SockRef;
 
 use crate::config::{Address, Config};
-use crate::control::message::{BindAddress, Cause, Held, Problem, Refused};
+use crate::control::message::{BindAddress, Cause, Held, Refused, RenderedProblem};
 
 /// The sockets of a generation.
 #[derive(Debug, Default)]
@@ -86,7 +86,7 @@ pub fn with_address(config: &Config) -> Vec<Held> {
 
 /// Why a listener could not be bound, and what to do about it.
 #[must_use]
-pub fn not_bound(name: &str, address: &BindAddress, reason: &str) -> Problem {
+pub fn not_bound(name: &str, address: &BindAddress, reason: &str) -> RenderedProblem {
     let brief = format!("listener {name} cannot be bound to {address}: {reason}");
     let help = match address {
         BindAddress::Ip(_) if reason.contains("denied") => {
@@ -98,7 +98,7 @@ pub fn not_bound(name: &str, address: &BindAddress, reason: &str) -> Problem {
         }
     };
     let text = format!("error: {brief}\n  = help: {help}\n");
-    Problem { brief, text }
+    RenderedProblem { brief, text }
 }
 
 impl fmt::Display for Unused {
@@ -157,9 +157,9 @@ impl Nowhere {
         Self { brief, help }
     }
 
-    fn problem(&self) -> Problem {
+    fn problem(&self) -> RenderedProblem {
         let text = format!("error: {}\n  = help: {}\n", self.brief, self.help);
-        Problem { brief: self.brief.clone(), text }
+        RenderedProblem { brief: self.brief.clone(), text }
     }
 
     fn warning(&self) -> String {

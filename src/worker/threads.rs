@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::arrivals::{Arrivals, ThreadHandles};
 use super::order::Order;
-use super::serving::{Serving, Shared};
+use super::serving::{ServingThread, Shared};
 use crate::config::Config;
 use crate::control::statistics::SharedStatistics;
 use crate::drain::{Draining, Stage};
@@ -21,7 +21,7 @@ use crate::handover::heir::Heir;
 use crate::listener::{Limits, WorkerLimit};
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
-use crate::observe::metrics::{Counters, Totals, counter_names};
+use crate::observe::metrics::{CounterTotals, Counters, counter_names};
 use crate::observe::record::Index;
 use crate::proxy::underway::Told;
 use crate::proxy::{Plan, Thread};
@@ -37,7 +37,7 @@ const SPARE_FILES: u64 = 128;
 /// The serving threads.
 pub struct Threads {
     plan: Arc<Plan>,
-    threads: Vec<Serving>,
+    threads: Vec<ServingThread>,
     journal: Journal,
     /// Connections that were open at the deadline of the drain.
     cut: Arc<AtomicU64>,
@@ -71,7 +71,7 @@ impl Threads {
             ended: ended.clone(),
             statistics: statistics.clone(),
         };
-        let threads = (0..count).map(|number| Serving::start(number, shared.clone()));
+        let threads = (0..count).map(|number| ServingThread::start(number, shared.clone()));
         Ok(Self {
             threads: threads.collect::<io::Result<_>>()?,
             plan,
@@ -260,8 +260,8 @@ impl Threads {
         })
     }
 
-    fn totals(&self) -> Totals {
-        Totals::sum(&self.counters())
+    fn totals(&self) -> CounterTotals {
+        CounterTotals::sum(&self.counters())
     }
 
     fn counters(&self) -> Vec<Arc<Counters>> {

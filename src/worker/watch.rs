@@ -5,15 +5,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::saved_state::{Change as Restored, Telling};
+use super::saved_state::{RestoredChange as Restored, Telling};
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
-use crate::pool::health::{State, Transition};
+use crate::pool::health::{HealthState, Transition};
 use crate::pool::passive::Ejection;
-use crate::pool::saved::Turn;
+use crate::pool::saved::PoolTurn;
 use crate::pool::{Pool, Relocation, listed};
 use crate::upstream::check::Checks;
-use crate::upstream::resolve::{Change, Resolver};
+use crate::upstream::resolve::{Resolver, ResolverChange};
 use crate::upstream::trial::Trials;
 
 /// How long the start waits for DNS.
@@ -61,20 +61,20 @@ impl News {
         let Transition { from, to, reason, lasted, .. } = transition;
         match (from, to) {
             // a server that was up at its first check causes no event
-            (State::Unknown, State::Up) if *lasted < FIRST_CHECKS => {}
-            (_, State::Up) => {
-                let down_for = (*from == State::Down).then_some(*lasted);
+            (HealthState::Unknown, HealthState::Up) if *lasted < FIRST_CHECKS => {}
+            (_, HealthState::Up) => {
+                let down_for = (*from == HealthState::Down).then_some(*lasted);
                 self.journal.event(Event::ServerUp { pool: name, server, reason: reason.clone(), down_for });
             }
-            (_, State::Down) => {
+            (_, HealthState::Down) => {
                 self.journal.event(Event::ServerDown { pool: name, server, reason: reason.clone(), last_result: None });
             }
-            (_, State::Unknown | State::WaitingForDns) => {}
+            (_, HealthState::Unknown | HealthState::WaitingForDns) => {}
         }
         self.of_pool(pool);
     }
 
-    fn of_name(&self, pool: &Pool, server: usize, change: &Change) {
+    fn of_name(&self, pool: &Pool, server: usize, change: &ResolverChange) {
         self.telling.is_due();
         self.journal.event(event_of(pool.name.clone(), pool.servers[server].name.clone(), change));
         self.of_pool(pool);
@@ -90,20 +90,20 @@ impl News {
     fn of_pool(&self, pool: &Pool) {
         let name = || pool.name.clone();
         match pool.turn(SystemTime::now()) {
-            Some(Turn::Empty) => self.journal.event(Event::PoolEmpty { pool: name() }),
-            Some(Turn::Back { after }) => self.journal.event(Event::PoolBack { pool: name(), empty_for: after }),
+            Some(PoolTurn::Empty) => self.journal.event(Event::PoolEmpty { pool: name() }),
+            Some(PoolTurn::Back { after }) => self.journal.event(Event::PoolBack { pool: name(), empty_for: after }),
             None => {}
         }
     }
 }
 
-fn event_of(pool: String, server: String, change: &Change) -> Event {
+fn event_of(pool: String, server: String, change: &ResolverChange) -> Event {
     match change {
-        Change::Waiting { reason } => Event::ServerWaitingForDns { pool, server, why: reason.clone() },
-        Change::Kept { addresses, reason } => {
+        ResolverChange::Waiting { reason } => Event::ServerWaitingForDns { pool, server, why: reason.clone() },
+        ResolverChange::Kept { addresses, reason } => {
             Event::ServerAddressKept { pool, server, address: listed(addresses), why: reason.clone() }
         }
-        Change::Relocated(Relocation { to: addresses, .. }) | Change::Confirmed { addresses } => {
+        ResolverChange::Relocated(Relocation { to: addresses, .. }) | ResolverChange::Confirmed { addresses } => {
             Event::ServerResolved { pool, server, addresses: addresses.iter().map(ToString::to_string).collect() }
         }
     }
@@ -117,8 +117,11 @@ mod tests {
     fn that_dns_fails_for_a_server_that_has_an_address_is_said_and_so_is_its_return() {
         let addresses: Arc<[_]> = ["10.0.0.1:80", "[::1]:80"].map(|text| text.parse().expect("an address")).into();
         let said = |change| event_of("farm".to_owned(), "web.test:80".to_owned(), &change).message();
-        let kept = said(Change::Kept { addresses: addresses.clone(), reason: "no such name".to_owned() });
+        let kept = said(ResolverChange::Kept { addresses: addresses.clone(), reason: "no such name".to_owned() });
         assert_eq!(kept, "Server farm/web.test:80 stays at 10.0.0.1:80, [::1]:80 while DNS fails: no such name");
-        assert_eq!(said(Change::Confirmed { addresses }), "Server farm/web.test:80 is at 10.0.0.1:80, [::1]:80");
+        assert_eq!(
+            said(ResolverChange::Confirmed { addresses }),
+            "Server farm/web.test:80 is at 10.0.0.1:80, [::1]:80"
+        );
     }
 }

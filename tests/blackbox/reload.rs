@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use segue::control::request::Verdict;
+use segue::control::request::ReloadVerdict;
 
 use crate::support::{
     Asked, Asking, Run, assert_serves, copy, executable, free_address, is_alive, replace, signal, socket, wait_for,
@@ -150,9 +150,9 @@ fn reloads_asked_for_at_once_share_runs_and_every_caller_gets_a_verdict() {
     assert_serves(address);
 }
 
-fn served_by(verdict: &Verdict) -> u64 {
+fn served_by(verdict: &ReloadVerdict) -> u64 {
     match verdict {
-        Verdict::Serving { generation, .. } => *generation,
+        ReloadVerdict::Serving { generation, .. } => *generation,
         other => panic!("{other}"),
     }
 }

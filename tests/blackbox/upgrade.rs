@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use segue::control::payload::Payload;
-use segue::control::request::Verdict;
+use segue::control::request::ReloadVerdict;
 
 use crate::support::{
     Asked, Asking, Notification, Run, Service, Wire, assert_serves, copy, executable, file, get, is_alive, replace,
@@ -177,9 +177,9 @@ fn who_waits_for_a_verdict_over_an_upgrade_gets_it() {
     replace(&program, SEGUE);
     signal(stuck.2, Signal::KILL);
     let verdict = caller.verdict();
-    assert!(matches!(&verdict, Verdict::Failed { why } if why.contains("SIGKILL")), "{verdict}");
+    assert!(matches!(&verdict, ReloadVerdict::Failed { why } if why.contains("SIGKILL")), "{verdict}");
     let verdict = next.verdict();
-    assert!(matches!(verdict, Verdict::Serving { generation: 4, .. }), "{verdict}");
+    assert!(matches!(verdict, ReloadVerdict::Serving { generation: 4, .. }), "{verdict}");
     asking.end();
     assert_eq!(service.settled().0, 4);
 }
@@ -265,7 +265,7 @@ fn a_program_that_cannot_be_executed_after_all_changes_nothing() {
     assert_eq!(left_open(&service), Vec::<String>::new());
     let (_, _, stuck) = service.generations().into_iter().find(|(_, state, _)| state == "starting").expect("a reload");
     signal(stuck, Signal::KILL);
-    assert!(matches!(caller.verdict(), Verdict::Failed { .. }));
+    assert!(matches!(caller.verdict(), ReloadVerdict::Failed { .. }));
     assert_serves(address);
     upgrade(&service, &program);
 }

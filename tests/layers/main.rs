@@ -4,6 +4,7 @@
 
 mod circles;
 mod english;
+mod names;
 mod source;
 
 use std::collections::BTreeMap;

@@ -41,7 +41,7 @@ impl Level {
 
 /// A kind of journal entry.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Kind {
+pub struct EventKind {
     /// `PROXY_EVENT`, in kebab case.
     pub name: &'static str,
     /// `MESSAGE_ID`: 128 bits in hexadecimal digits, the key into the catalog.
@@ -53,10 +53,10 @@ pub struct Kind {
 macro_rules! kinds {
     ($($constant:ident $name:literal $level:ident $id:literal;)+) => {
         $(#[doc = concat!("`", $name, "`")]
-        pub const $constant: Kind = Kind { name: $name, message_id: $id, level: Level::$level };)+
+        pub const $constant: EventKind = EventKind { name: $name, message_id: $id, level: Level::$level };)+
 
         /// Every kind.
-        pub const ALL: &[&Kind] = &[$(&$constant),+];
+        pub const ALL: &[&EventKind] = &[$(&$constant),+];
     };
 }
 

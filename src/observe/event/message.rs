@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Event;
 use crate::control::statistics::Inside;
-use crate::observe::words::{Count, Lines, Plain, Took};
+use crate::observe::words::{Plain, PlainLines, Plural, Took};
 
 /// One long table, so that an event without a sentence does not compile.
 pub(super) fn of(event: &Event) -> String {
@@ -52,19 +52,19 @@ pub(super) fn of(event: &Event) -> String {
         }
         Event::Draining { generation, connections, timeout } => format!(
             "Generation {generation} drains: {} to finish within {}",
-            Count(*connections, "connection"),
+            Plural(*connections, "connection"),
             Took(*timeout)
         ),
         Event::Hurried { generation, connections, timeout, why } => format!(
             "Generation {generation} has {} left for {}: {}",
             Took(*timeout),
-            Count(*connections, "connection"),
+            Plural(*connections, "connection"),
             Plain(why)
         ),
         Event::Drained { generation, finished, moved, cut } => {
             format!(
                 "Generation {generation} ended: {} finished, {moved} moved, {cut} cut",
-                Count(*finished, "connection")
+                Plural(*finished, "connection")
             )
         }
         Event::ConnectionCut { listener, client, idle } => format!(
@@ -85,7 +85,7 @@ pub(super) fn of(event: &Event) -> String {
         Event::MoveBroken { generation, to, returned, why } => format!(
             "Connections do not move from generation {generation} to {to} ({}): {} on the way came back",
             Plain(why),
-            Count(*returned, "connection")
+            Plural(*returned, "connection")
         ),
         Event::ArrivalFailed { listener, why } => format!(
             "A connection of listener {} that came from another generation was closed: {}",
@@ -143,7 +143,7 @@ pub(super) fn of(event: &Event) -> String {
             format!("Pool {pool} has a server again, after {} without one", Took(*empty_for))
         }
         Event::RecordsDropped { count } => {
-            format!("{} not written: the journal did not take them as fast as they came", Count(*count, "record"))
+            format!("{} not written: the journal did not take them as fast as they came", Plural(*count, "record"))
         }
         Event::AcceptFailed { listener, why } => {
             format!("Listener {listener} could not accept a connection: {}", Plain(why))
@@ -160,7 +160,7 @@ pub(super) fn of(event: &Event) -> String {
         }
         Event::RecordsLimited { count, reasons, window } => {
             let reasons: Vec<_> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-            let (count, reasons) = (Count(*count, "exchange"), reasons.join(", "));
+            let (count, reasons) = (Plural(*count, "exchange"), reasons.join(", "));
             format!("{count} not recorded in {}, above the bounds of [log]: {reasons}", Took(*window))
         }
     }
@@ -177,12 +177,12 @@ fn listed(what: &str, problems: &[String]) -> String {
     };
     let mut message = format!("{what}: {}", headline(first));
     if problems.len() > 1 {
-        let more = Count(problems.len() as u64 - 1, "more problem");
+        let more = Plural(problems.len() as u64 - 1, "more problem");
         message.push_str(&format!(" (and {more})"));
     }
     if problems.len() > 1 || first.trim_end().contains('\n') {
         for problem in problems {
-            message.push_str(&format!("\n\n{}", Lines(problem.trim_end())));
+            message.push_str(&format!("\n\n{}", PlainLines(problem.trim_end())));
         }
     }
     message
@@ -190,7 +190,7 @@ fn listed(what: &str, problems: &[String]) -> String {
 
 fn warning(text: &str) -> String {
     match text.contains('\n') {
-        true => format!("Configuration: {}\n\n{}", headline(text), Lines(text)),
+        true => format!("Configuration: {}\n\n{}", headline(text), PlainLines(text)),
         false => format!("Configuration: {}", headline(text)),
     }
 }
@@ -208,7 +208,7 @@ fn headline(problem: &str) -> String {
 
 /// What was lost with a worker.
 fn with_it(Inside { connections, busy }: Inside) -> String {
-    format!(", with {}, {busy} of them busy", Count(connections, "connection"))
+    format!(", with {}, {busy} of them busy", Plural(connections, "connection"))
 }
 
 fn next_worker(respawn_in: Option<Duration>) -> String {

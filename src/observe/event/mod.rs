@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::control::statistics::Inside;
-pub use kind::{Kind, Level};
+pub use kind::{EventKind, Level};
 
 /// An event with its details.
 ///
@@ -429,7 +429,7 @@ pub struct Fields<'a> {
 impl Event {
     /// The fixed properties of this kind of event.
     #[must_use]
-    pub fn kind(&self) -> &'static Kind {
+    pub fn kind(&self) -> &'static EventKind {
         match self {
             Self::Started { .. } => &kind::STARTED,
             Self::WorkerReady { .. } => &kind::WORKER_READY,

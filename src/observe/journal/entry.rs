@@ -9,14 +9,14 @@ use super::bounded::FIELD;
 use super::redact::{self, Target};
 use super::{Identity, sentence};
 use crate::observe::event::{Level, kind};
-use crate::observe::record::{Attempt, End, Names, Protocol, Record};
+use crate::observe::record::{AttemptRecord, End, Protocol, Record, RecordNames};
 use crate::observe::words::{beginning, push_plain};
 
 /// `SYSLOG_IDENTIFIER` of everything.
 pub(super) const IDENTIFIER: &str = "segue";
 
 /// Appends the entry of `record` to `out`. `scratch` is memory to use again.
-pub(super) fn write(out: &mut Vec<u8>, scratch: &mut String, record: &Record, names: &Names, identity: Identity) {
+pub(super) fn write(out: &mut Vec<u8>, scratch: &mut String, record: &Record, names: &RecordNames, identity: Identity) {
     let mut number = itoa::Buffer::new();
     scratch.clear();
     sentence::write(scratch, record, names);
@@ -142,7 +142,7 @@ struct Bytes {
 }
 
 impl<'a> Data<'a> {
-    fn new(record: &'a Record, names: &'a Names) -> Self {
+    fn new(record: &'a Record, names: &'a RecordNames) -> Self {
         let mut cut = Vec::new();
         let mut short = |key, text: &str, most, whole: bool| {
             let mut out = String::with_capacity(text.len().min(most));
@@ -215,16 +215,16 @@ impl Serialize for Phases<'_> {
 }
 
 struct Attempts<'a> {
-    attempts: &'a [Attempt],
+    attempts: &'a [AttemptRecord],
     servers: &'a [String],
 }
 
 impl<'a> Attempts<'a> {
     /// The last of them, as many as there is room for.
-    fn new(attempts: &'a [Attempt], servers: &'a [String]) -> Self {
+    fn new(attempts: &'a [AttemptRecord], servers: &'a [String]) -> Self {
         const WORDS: usize = 80; // of one attempt, without its server
         let mut room = ATTEMPTS;
-        let mut fits = |attempt: &Attempt| {
+        let mut fits = |attempt: &AttemptRecord| {
             let name = servers.get(usize::from(attempt.server)).map_or(0, |name| name.len());
             let before = room;
             room = room.saturating_sub(WORDS + name);
@@ -272,15 +272,15 @@ pub(super) mod tests {
     use crate::observe::record::tests::retried;
     use crate::observe::record::{Outcome, Text, Timers};
 
-    pub(in crate::observe::journal) fn names() -> Names {
-        Names {
+    pub(in crate::observe::journal) fn names() -> RecordNames {
+        RecordNames {
             listeners: vec!["http".into()],
             sites: vec!["*.example.com".into()],
             pools: vec![("farm".into(), vec!["a".into(), "b".into()])],
         }
     }
 
-    fn entry(record: &Record, names: &Names) -> Vec<u8> {
+    fn entry(record: &Record, names: &RecordNames) -> Vec<u8> {
         let identity = Identity { role: Role::Worker, generation: Some(7) };
         let mut out = Vec::new();
         write(&mut out, &mut String::new(), record, names, identity);
@@ -426,7 +426,7 @@ pub(super) mod tests {
             level(&Record {
                 end,
                 status,
-                attempts: smallvec![Attempt { server: 0, reused: true, outcome: Outcome::Responded, took: 1 }],
+                attempts: smallvec![AttemptRecord { server: 0, reused: true, outcome: Outcome::Responded, took: 1 }],
                 ..retried()
             })
         };

@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::left::{Done, Entries};
 use super::queue::Queue;
-use super::socket::{Refusal, Socket};
+use super::socket::{JournalSocket, SendRefusal};
 use super::{Identity, bounded, entry};
 use crate::observe::event::{Event, Level};
 
@@ -21,7 +21,7 @@ use crate::observe::event::{Event, Level};
 const AWAY: Duration = Duration::from_millis(200);
 
 pub(super) struct Journald {
-    socket: Socket,
+    socket: JournalSocket,
     events: Events,
 }
 
@@ -42,14 +42,14 @@ impl Journald {
 
     /// The same, with another layer for events.
     pub(super) fn with_events(path: &Path, make: Make) -> io::Result<Self> {
-        Ok(Self { socket: Socket::connect(path)?, events: Events::Unmade(make) })
+        Ok(Self { socket: JournalSocket::connect(path)?, events: Events::Unmade(make) })
     }
 
     /// Returns whether it was written. `tracing-journald` hides faults, so this waits until journald reads, at most
     /// as long as `queue` allows.
     pub(super) fn event(&mut self, event: &Event, identity: Identity, queue: &Queue) -> bool {
         loop {
-            let ready = self.socket.wait().and_then(|()| self.events.get().map_err(|_| Refusal::Gone));
+            let ready = self.socket.wait().and_then(|()| self.events.get().map_err(|_| SendRefusal::Gone));
             match ready {
                 Ok(events) => {
                     tracing::dispatcher::with_default(events, || emit(event, identity));
@@ -73,7 +73,7 @@ impl Journald {
                     done.through += sent;
                     done.written += sent;
                 }
-                Err(Refusal::Unsendable) => done.through += 1,
+                Err(SendRefusal::Unsendable) => done.through += 1,
                 Err(refusal) if !waited(&refusal, queue) => break,
                 Err(_) => {}
             }
@@ -96,11 +96,11 @@ impl Events {
 }
 
 /// Waits before another try if the send did not wait; `false` when there is no time left.
-fn waited(refusal: &Refusal, queue: &Queue) -> bool {
+fn waited(refusal: &SendRefusal, queue: &Queue) -> bool {
     match refusal {
-        Refusal::Busy => !queue.is_expired(),
-        Refusal::Gone => queue.pause(AWAY),
-        Refusal::Unsendable => false,
+        SendRefusal::Busy => !queue.is_expired(),
+        SendRefusal::Gone => queue.pause(AWAY),
+        SendRefusal::Unsendable => false,
     }
 }
 

@@ -17,7 +17,7 @@ use super::socket::{self, BURST};
 
 /// What the entries are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum EntryForm {
     /// Datagrams for journald.
     Journald = 1,
     /// Lines.
@@ -64,7 +64,7 @@ pub(super) struct Done {
 
 /// Records that were not written.
 #[derive(Debug)]
-pub struct Left {
+pub struct LeftRecords {
     file: File,
     form: u64,
     /// Where the next entry begins.
@@ -75,7 +75,7 @@ pub struct Left {
     count: u64,
 }
 
-impl Left {
+impl LeftRecords {
     /// Reads what another process left.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ impl Left {
         Ok(Self { form: number(1), file, at: HEADER as u64, end, count })
     }
 
-    /// The same, with the first of them written already: see [`Left::position`].
+    /// The same, with the first of them written already: see [`LeftRecords::position`].
     ///
     /// # Errors
     /// When it has another format.
@@ -121,7 +121,7 @@ impl Left {
         self.end - self.at
     }
 
-    pub(super) fn is_of(&self, form: Form) -> bool {
+    pub(super) fn is_of(&self, form: EntryForm) -> bool {
         self.form == form as u64
     }
 
@@ -130,7 +130,7 @@ impl Left {
     ///
     /// # Errors
     /// When there is no memory or descriptor left for any.
-    pub(super) fn write(form: Form, mut fill: impl FnMut(&mut Entries)) -> io::Result<Self> {
+    pub(super) fn write(form: EntryForm, mut fill: impl FnMut(&mut Entries)) -> io::Result<Self> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(rustix::fs::memfd_create(c"segue-records", flags)?);
         file.write_all_at(&[0; HEADER], 0)?;
@@ -195,7 +195,7 @@ impl Left {
     }
 }
 
-impl AsFd for Left {
+impl AsFd for LeftRecords {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -230,21 +230,22 @@ mod tests {
         entries
     }
 
-    fn again(left: &Left) -> OwnedFd {
+    fn again(left: &LeftRecords) -> OwnedFd {
         left.as_fd().try_clone_to_owned().expect("dup")
     }
 
     #[test]
     fn what_was_left_is_read_by_another_process_from_where_it_was_written() {
         let mut parts = [entries(&["a", "bb"]), entries(&["ccc"])].into_iter();
-        let left = Left::write(Form::Text, |some| *some = parts.next().unwrap_or_default()).expect("memory");
-        assert!(left.count() == 3 && left.is_of(Form::Text) && !left.is_of(Form::Journald));
-        let mut theirs = Left::open(again(&left)).expect("records");
+        let left =
+            LeftRecords::write(EntryForm::Text, |some| *some = parts.next().unwrap_or_default()).expect("memory");
+        assert!(left.count() == 3 && left.is_of(EntryForm::Text) && !left.is_of(EntryForm::Journald));
+        let mut theirs = LeftRecords::open(again(&left)).expect("records");
         let mut read = Entries::default();
         assert_eq!(theirs.next(&mut read), 0);
         assert_eq!(read.iter().collect::<Vec<_>>(), [&b"a"[..], b"bb", b"ccc"]);
         theirs.rewind(&read, 2);
-        let mut third = Left::open_at(again(&left), theirs.position()).expect("records");
+        let mut third = LeftRecords::open_at(again(&left), theirs.position()).expect("records");
         assert_eq!((third.count(), third.next(&mut read)), (2, 0));
         assert_eq!(read.iter().collect::<Vec<_>>(), [&b"bb"[..], b"ccc"]);
         assert_eq!((third.next(&mut read), read.len()), (0, 0));
@@ -257,11 +258,11 @@ mod tests {
             file.write_all_at(bytes, 0).expect("write");
             OwnedFd::from(file)
         };
-        assert!(Left::open(memory(b"")).is_err());
-        assert!(Left::open(memory(&[0; 100])).is_err());
+        assert!(LeftRecords::open(memory(b"")).is_err());
+        assert!(LeftRecords::open(memory(&[0; 100])).is_err());
         let header = [*MAGIC, 1_u64.to_le_bytes(), 2_u64.to_le_bytes()].concat();
         let broken = [&header[..], &1_u32.to_le_bytes(), b"x", &u32::MAX.to_le_bytes()].concat();
-        let mut left = Left::open(memory(&broken)).expect("a header");
+        let mut left = LeftRecords::open(memory(&broken)).expect("a header");
         let mut read = Entries::default();
         assert_eq!((left.next(&mut read), read.len(), left.count()), (1, 1, 0));
     }

@@ -15,7 +15,7 @@ use super::left::{Done, Entries};
 use super::queue::Queue;
 use super::socket::PATIENCE;
 
-pub(super) struct Lines(File);
+pub(super) struct LineOutput(File);
 
 /// A pipe takes so many bytes at once, whole, when poll(2) reports room (`PIPE_BUF`, see pipe(7)).
 const AT_ONCE: usize = 4096;
@@ -27,7 +27,7 @@ pub fn panics_never_wait() {
         let thread = std::thread::current();
         let backtrace = std::backtrace::Backtrace::capture();
         let text = format!("thread '{}' {panic}\n{backtrace}\n", thread.name().unwrap_or("?"));
-        if let Ok(mut lines) = Lines::new(io::stderr()) {
+        if let Ok(mut lines) = LineOutput::new(io::stderr()) {
             // the journal has an event for an exchange that it ended
             let _ = text.as_bytes().chunks(AT_ONCE).try_for_each(|part| lines.try_write(part, NOW).map(drop));
         }
@@ -37,7 +37,7 @@ pub fn panics_never_wait() {
 const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: PATIENCE.subsec_nanos() as i64 };
 const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
-impl Lines {
+impl LineOutput {
     /// On a descriptor of its own for `file`.
     pub(super) fn new(file: impl AsFd) -> io::Result<Self> {
         file.as_fd().try_clone_to_owned().map(|fd| Self(fd.into()))

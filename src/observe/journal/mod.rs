@@ -24,10 +24,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::event::Event;
-use super::record::{End, Names, Record};
+use super::record::{End, Record, RecordNames};
 use crate::control::statistics::Count;
-use left::Form;
-pub use left::Left;
+use left::EntryForm;
+pub use left::LeftRecords;
 pub use lines::panics_never_wait;
 use output::Output;
 pub use output::stderr_is_journal;
@@ -80,7 +80,7 @@ pub struct Journal(Arc<Handle>);
 struct Handle {
     queue: Arc<Queue>,
     identity: Identity,
-    form: Form,
+    form: EntryForm,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -90,11 +90,11 @@ impl Journal {
     ///
     /// # Errors
     /// When the thread cannot be made.
-    pub fn start(identity: Identity, names: Option<Arc<Names>>) -> io::Result<Self> {
+    pub fn start(identity: Identity, names: Option<Arc<RecordNames>>) -> io::Result<Self> {
         Self::start_on(Output::detect(identity), identity, names)
     }
 
-    fn start_on(output: Output, identity: Identity, names: Option<Arc<Names>>) -> io::Result<Self> {
+    fn start_on(output: Output, identity: Identity, names: Option<Arc<RecordNames>>) -> io::Result<Self> {
         let queue = Arc::new(Queue::new(names.unwrap_or_default(), queue::ROOM));
         let form = output.form();
         let writer = Writer::new(queue.clone(), identity);
@@ -114,7 +114,7 @@ impl Journal {
     }
 
     /// What the indexes of all records mean from now on.
-    pub fn set_names(&self, names: Arc<Names>) {
+    pub fn set_names(&self, names: Arc<RecordNames>) {
         self.0.queue.set_names(names);
     }
 
@@ -137,7 +137,7 @@ impl Journal {
 
     /// Writes what another process had no time for, behind what is queued; records that do not fit are dropped and
     /// counted.
-    pub fn inherit(&self, left: Left) {
+    pub fn inherit(&self, left: LeftRecords) {
         if left.is_of(self.0.form) {
             self.0.queue.push_left(left);
         } else {
@@ -157,26 +157,26 @@ impl Journal {
     /// Ends the writer like [`Journal::finish`], and returns the records that it did not write, its own first, for
     /// another process to [`inherit`](Self::inherit). What cannot be handed over counts as dropped.
     #[must_use]
-    pub fn leave(&self, within: Duration) -> Vec<Left> {
-        let queue::Finished { records, names, left: mut all, .. } = self.end(within, true);
+    pub fn leave(&self, within: Duration) -> Vec<LeftRecords> {
+        let queue::WriterResult { records, names, left: mut all, .. } = self.end(within, true);
         if records.is_empty() {
             return all;
         }
         let mut bursts = records.chunks(socket::BURST);
         let mut scratch = String::new();
-        let own = Left::write(self.0.form, |entries| {
+        let own = LeftRecords::write(self.0.form, |entries| {
             for record in bursts.next().unwrap_or_default() {
                 output::encode(self.0.form, entries, &mut scratch, record, &names, self.0.identity);
             }
         });
-        let kept = own.as_ref().map_or(0, Left::count) as usize;
+        let kept = own.as_ref().map_or(0, LeftRecords::count) as usize;
         self.0.queue.drop_more(records.len() - kept);
         self.0.queue.settle();
         all.splice(..0, own.ok().filter(|_| kept > 0));
         all
     }
 
-    fn end(&self, within: Duration, handing_over: bool) -> queue::Finished {
+    fn end(&self, within: Duration, handing_over: bool) -> queue::WriterResult {
         let finished = self.0.queue.finish(within, handing_over);
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let (Some(thread), true) = (thread, finished.ended) {

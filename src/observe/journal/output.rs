@@ -5,19 +5,19 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::journald::Journald;
-use super::left::{Done, Entries, Form};
-use super::lines::Lines;
+use super::left::{Done, Entries, EntryForm};
+use super::lines::LineOutput;
 use super::queue::Queue;
 use super::{Identity, entry, text};
 use crate::observe::event::Event;
-use crate::observe::record::{Names, Record};
+use crate::observe::record::{Record, RecordNames};
 
 /// journald's socket for native entries; inside a unit with `LogNamespace=` the namespace's own.
 const SOCKET: &str = "/run/systemd/journal/socket";
 
 pub(super) enum Output {
     Journald(Box<Journald>),
-    Text(Lines),
+    Text(LineOutput),
     /// There is no standard error.
     Nothing,
 }
@@ -31,7 +31,7 @@ impl Output {
         {
             return Self::Journald(Box::new(journald));
         }
-        Lines::new(io::stderr()).map_or(Self::Nothing, Self::Text)
+        LineOutput::new(io::stderr()).map_or(Self::Nothing, Self::Text)
     }
 
     /// Returns whether it was written. Waits while journald takes nothing, as long as `queue` allows.
@@ -52,26 +52,26 @@ impl Output {
         }
     }
 
-    pub(super) fn form(&self) -> Form {
+    pub(super) fn form(&self) -> EntryForm {
         match self {
-            Self::Journald(_) => Form::Journald,
-            Self::Text(_) | Self::Nothing => Form::Text,
+            Self::Journald(_) => EntryForm::Journald,
+            Self::Text(_) | Self::Nothing => EntryForm::Text,
         }
     }
 }
 
 /// Appends the entry of a record. `scratch` is memory to use again.
 pub(super) fn encode(
-    form: Form,
+    form: EntryForm,
     entries: &mut Entries,
     scratch: &mut String,
     record: &Record,
-    names: &Names,
+    names: &RecordNames,
     identity: Identity,
 ) {
     match form {
-        Form::Journald => entry::write(&mut entries.bytes, scratch, record, names, identity),
-        Form::Text => entries.bytes.extend_from_slice(text::record(record, names).as_bytes()),
+        EntryForm::Journald => entry::write(&mut entries.bytes, scratch, record, names, identity),
+        EntryForm::Text => entries.bytes.extend_from_slice(text::record(record, names).as_bytes()),
     }
     entries.end_one();
 }

@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::left::{Entries, Left, MOST};
+use super::left::{Entries, LeftRecords, MOST};
 use super::socket::PATIENCE;
-use super::waiting::{Batch, EVENTS, Waiting, Work};
+use super::waiting::{Backlog, EVENTS, RecordBatch, Work};
 use crate::config::Rate;
 use crate::control::statistics::Count;
 use crate::observe::event::Event;
 use crate::observe::rate::Bucket;
-use crate::observe::record::{End, Names, Record};
+use crate::observe::record::{End, Record, RecordNames};
 
 /// Memory for records that wait, at most, in bytes: some 40,000 of them. journald takes about 40,000 a second when it has
 /// a CPU, and it seldom has one to itself while traffic is high.
@@ -32,7 +32,7 @@ const NOTICE: Duration = PATIENCE.saturating_mul(2);
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// The writer waits here.
     work: Condvar,
     /// The thread that ends the writer waits here.
@@ -54,11 +54,11 @@ pub(super) struct Queue {
 }
 
 #[derive(Debug)]
-struct State {
-    waiting: Waiting,
+struct QueueState {
+    waiting: Backlog,
     /// What other processes had no time to write.
-    left: VecDeque<Left>,
-    names: Arc<Names>,
+    left: VecDeque<LeftRecords>,
+    names: Arc<RecordNames>,
     writer: Doing,
     /// The queue is closed; what is in it may be written until then.
     closing: Option<Instant>,
@@ -77,7 +77,7 @@ enum Doing {
 
 /// The next job of the writer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum WriterTurn {
     Write,
     /// Write entries of another process.
     WriteLeft,
@@ -88,22 +88,22 @@ pub(super) enum Turn {
 
 /// The result of ending the writer.
 #[derive(Debug)]
-pub(super) struct Finished {
+pub(super) struct WriterResult {
     pub(super) ended: bool,
     /// Dropped meanwhile.
     pub(super) dropped: u64,
     /// What was not written, if the caller wants it.
     pub(super) records: Vec<Record>,
-    pub(super) names: Arc<Names>,
-    pub(super) left: Vec<Left>,
+    pub(super) names: Arc<RecordNames>,
+    pub(super) left: Vec<LeftRecords>,
 }
 
 impl Queue {
     /// With room for so many bytes of records.
-    pub(super) fn new(names: Arc<Names>, room: usize) -> Self {
+    pub(super) fn new(names: Arc<RecordNames>, room: usize) -> Self {
         Self {
-            state: Mutex::new(State {
-                waiting: Waiting::new(room),
+            state: Mutex::new(QueueState {
+                waiting: Backlog::new(room),
                 left: VecDeque::new(),
                 names,
                 writer: Doing::Writing,
@@ -139,7 +139,7 @@ impl Queue {
         if batch.is_empty() {
             return;
         }
-        let batch = Batch::of(batch);
+        let batch = RecordBatch::of(batch);
         let mut state = self.lock();
         if state.closing.is_some() {
             self.drop_more(batch.records.len());
@@ -151,9 +151,9 @@ impl Queue {
     }
 
     /// Takes over what another process had no time to write.
-    pub(super) fn push_left(&self, left: Left) {
+    pub(super) fn push_left(&self, left: LeftRecords) {
         let mut state = self.lock();
-        let waiting: u64 = state.left.iter().map(Left::bytes).sum();
+        let waiting: u64 = state.left.iter().map(LeftRecords::bytes).sum();
         if state.closing.is_some() || waiting + left.bytes() > MOST {
             return self.drop_more(left.count() as usize);
         }
@@ -164,7 +164,7 @@ impl Queue {
         }
     }
 
-    pub(super) fn set_names(&self, names: Arc<Names>) {
+    pub(super) fn set_names(&self, names: Arc<RecordNames>) {
         self.lock().names = names;
     }
 
@@ -205,7 +205,7 @@ impl Queue {
         let _ = self.lost.set(count);
     }
 
-    fn account(&self, state: &State) {
+    fn account(&self, state: &QueueState) {
         if let Some(lost) = self.lost.get() {
             let unwritten = state.waiting.count() + self.in_hand.load(Ordering::Relaxed);
             lost.set(self.dropped() + unwritten as u64);
@@ -234,7 +234,7 @@ impl Queue {
         let mut state = self.lock();
         self.less_in_hand(records.len());
         if !records.is_empty() {
-            state.waiting.push_front(Batch::of(records));
+            state.waiting.push_front(RecordBatch::of(records));
         }
     }
 
@@ -248,7 +248,7 @@ impl Queue {
     }
 
     /// The writer waits for its next job, or for `due`.
-    pub(super) fn take(&self, work: &mut Work, due: impl Fn() -> Option<Instant>) -> Turn {
+    pub(super) fn take(&self, work: &mut Work, due: impl Fn() -> Option<Instant>) -> WriterTurn {
         let mut state = self.lock();
         let mut gathered = None;
         loop {
@@ -256,24 +256,24 @@ impl Queue {
             let until = *gathered.get_or_insert(now + GATHER);
             let closing = state.closing.is_some();
             if state.closing.is_some_and(|deadline| now >= deadline) {
-                return Turn::End;
+                return WriterTurn::End;
             }
             if state.waiting.is_ripe() || ((closing || now >= until) && !state.waiting.is_empty()) {
                 state.waiting.take(work);
                 work.names = state.names.clone();
                 self.in_hand.store(work.events.len() + work.records.len(), Ordering::Relaxed);
                 self.account(&state);
-                return Turn::Write;
+                return WriterTurn::Write;
             }
             if self.take_left(&mut state, work) {
-                return Turn::WriteLeft;
+                return WriterTurn::WriteLeft;
             }
             if closing {
-                return Turn::End;
+                return WriterTurn::End;
             }
             let due = due();
             if due.is_some_and(|due| now >= due) {
-                return Turn::Due;
+                return WriterTurn::Due;
             }
             let sleeps = state.waiting.is_empty();
             if sleeps {
@@ -286,7 +286,7 @@ impl Queue {
     }
 
     /// Whether there are entries of another process.
-    fn take_left(&self, state: &mut State, work: &mut Work) -> bool {
+    fn take_left(&self, state: &mut QueueState, work: &mut Work) -> bool {
         while let Some(left) = state.left.front_mut() {
             self.drop_more(left.next(&mut work.entries) as usize);
             if work.entries.len() > 0 {
@@ -333,7 +333,7 @@ impl Queue {
         self.ended.notify_all();
     }
 
-    fn give_up(&self, state: &mut State) {
+    fn give_up(&self, state: &mut QueueState) {
         self.drop_more(state.waiting.clear());
         let left: u64 = state.left.drain(..).map(|left| left.count()).sum();
         self.drop_more(left as usize);
@@ -353,7 +353,7 @@ impl Queue {
 
     /// Ends the writer, within `within`; what it has not written is returned if it is to be handed over, and counts
     /// as dropped otherwise.
-    pub(super) fn finish(&self, within: Duration, handing_over: bool) -> Finished {
+    pub(super) fn finish(&self, within: Duration, handing_over: bool) -> WriterResult {
         let before = self.dropped();
         let deadline = Instant::now() + within;
         let mut state = self.lock();
@@ -385,20 +385,20 @@ impl Queue {
         }
         self.give_up(&mut state);
         self.account(&state);
-        Finished { ended, dropped: self.dropped() - before, records, names: state.names.clone(), left }
+        WriterResult { ended, dropped: self.dropped() - before, records, names: state.names.clone(), left }
     }
 
-    fn wait_for_end<'a>(&self, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
+    fn wait_for_end<'a>(&self, state: MutexGuard<'a, QueueState>, time: Duration) -> MutexGuard<'a, QueueState> {
         let waited = self.ended.wait_timeout_while(state, time, |state| !state.ended);
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         // a panic with the lock held leaves a valid queue
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake(&self, state: &mut State) {
+    fn wake(&self, state: &mut QueueState) {
         let helps = match state.writer {
             Doing::Writing => false,
             Doing::Gathering => state.waiting.is_ripe(),
@@ -412,10 +412,10 @@ impl Queue {
 
     fn sleep<'a>(
         &self,
-        mut state: MutexGuard<'a, State>,
+        mut state: MutexGuard<'a, QueueState>,
         sleeps: bool,
         wake_at: Option<Instant>,
-    ) -> MutexGuard<'a, State> {
+    ) -> MutexGuard<'a, QueueState> {
         state.writer = if sleeps { Doing::Sleeping } else { Doing::Gathering };
         let mut state = match wake_at {
             None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -430,7 +430,7 @@ impl Queue {
     }
 }
 
-fn expired(state: &State) -> bool {
+fn expired(state: &QueueState) -> bool {
     state.closing.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
@@ -464,7 +464,7 @@ mod tests {
         }
         assert_eq!(queue.dropped(), 2);
         let mut work = Work::default();
-        assert_eq!(queue.take(&mut work, || None), Turn::Write);
+        assert_eq!(queue.take(&mut work, || None), WriterTurn::Write);
         assert_eq!(work.events.len(), EVENTS);
     }
 
@@ -489,7 +489,7 @@ mod tests {
     fn a_due_time_ends_the_wait_of_the_writer() {
         let queue = Queue::new(Arc::default(), room());
         let due = Instant::now() + Duration::from_millis(5);
-        assert_eq!(queue.take(&mut Work::default(), || Some(due)), Turn::Due);
+        assert_eq!(queue.take(&mut Work::default(), || Some(due)), WriterTurn::Due);
         assert!(Instant::now() >= due);
     }
 
@@ -500,7 +500,7 @@ mod tests {
         queue.push_records(batch(&[200, 200]));
         queue.push_event(Event::ProbationOver { generation: 1 });
         assert_eq!(queue.dropped(), 3);
-        assert_eq!(queue.take(&mut Work::default(), || None), Turn::End);
+        assert_eq!(queue.take(&mut Work::default(), || None), WriterTurn::End);
     }
 
     #[test]

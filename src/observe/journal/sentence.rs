@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::redact::{self, Target};
-use crate::observe::record::{Attempt, End, Names, Outcome, Phase, Protocol, Record};
+use crate::observe::record::{AttemptRecord, End, Outcome, Phase, Protocol, Record, RecordNames};
 use crate::observe::words::{Took, beginning, push_plain};
 
 /// Longest method, and longest path in a message, in bytes; more of the path is in `PROXY_DATA`.
@@ -17,7 +17,7 @@ const ATTEMPTS: usize = 500;
 
 /// Writes the sentence of `record`:
 /// `192.0.2.7 GET example.com/path → 200 from web-farm/10.0.0.11:80 in 3.2 ms, 1873 bytes out [01JD9Z…]`.
-pub(super) fn write(out: &mut String, record: &Record, names: &Names) {
+pub(super) fn write(out: &mut String, record: &Record, names: &RecordNames) {
     write_subject(out, record, names);
     match (record.status, record.protocol) {
         (0, Protocol::Tcp) => {}
@@ -42,7 +42,7 @@ pub(super) fn write(out: &mut String, record: &Record, names: &Names) {
     let _ = write!(out, " [{}]", record.id.as_str());
 }
 
-fn write_subject(out: &mut String, record: &Record, names: &Names) {
+fn write_subject(out: &mut String, record: &Record, names: &RecordNames) {
     if let Some(client) = record.client {
         let _ = write!(out, "{} ", client.ip().to_canonical());
     }
@@ -83,7 +83,7 @@ fn push_short(out: &mut String, text: &str, most: usize) -> bool {
     whole
 }
 
-fn write_server(out: &mut String, record: &Record, names: &Names) {
+fn write_server(out: &mut String, record: &Record, names: &RecordNames) {
     let Some(last) = record.attempts.last().filter(|last| last.outcome == Outcome::Responded) else {
         return;
     };
@@ -94,7 +94,7 @@ fn write_server(out: &mut String, record: &Record, names: &Names) {
     let _ = write!(out, " {word} {pool}/{}", server(servers, last));
 }
 
-fn write_failed_attempts(out: &mut String, record: &Record, names: &Names) {
+fn write_failed_attempts(out: &mut String, record: &Record, names: &RecordNames) {
     let servers = record.pool.and_then(|pool| names.pools.get(usize::from(pool)));
     let servers = servers.map_or(&[][..], |(_, servers)| servers);
     let mut separator = " (";
@@ -112,7 +112,7 @@ fn write_failed_attempts(out: &mut String, record: &Record, names: &Names) {
     }
 }
 
-fn server<'a>(servers: &'a [String], attempt: &Attempt) -> &'a str {
+fn server<'a>(servers: &'a [String], attempt: &AttemptRecord) -> &'a str {
     servers.get(usize::from(attempt.server)).map_or("?", |name| beginning(name, HOST))
 }
 

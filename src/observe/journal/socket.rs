@@ -22,14 +22,14 @@ const ROOM: usize = 8 << 20;
 
 /// A datagram socket connected to journald, made again when journald comes back.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(super) struct JournalSocket {
     path: PathBuf,
     connected: Option<UnixDatagram>,
 }
 
 /// Why nothing was sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum SendRefusal {
     /// journald does not read; try again, this call has waited already.
     Busy,
     /// journald's socket is not there, or the kernel has no memory: wait and try again.
@@ -38,13 +38,13 @@ pub(super) enum Refusal {
     Unsendable,
 }
 
-impl Socket {
+impl JournalSocket {
     pub(super) fn connect(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), connected: Some(connect(path)?) })
     }
 
     /// Sends the first of `messages`, at most [`BURST`], and returns how many.
-    pub(super) fn send(&mut self, messages: &[&[u8]]) -> Result<usize, Refusal> {
+    pub(super) fn send(&mut self, messages: &[&[u8]]) -> Result<usize, SendRefusal> {
         let socket = self.socket()?;
         let sent = match send_burst(socket, messages) {
             Err(Errno::MSGSIZE) => send_large(socket, messages[0]).map(|()| 1),
@@ -56,7 +56,7 @@ impl Socket {
     }
 
     /// Waits until a datagram would not block.
-    pub(super) fn wait(&mut self) -> Result<(), Refusal> {
+    pub(super) fn wait(&mut self) -> Result<(), SendRefusal> {
         let socket = self.socket()?;
         let ready = match wait_for_room(socket) {
             // a connected socket reports that its peer left only when something is sent; an empty datagram is
@@ -68,22 +68,22 @@ impl Socket {
         self.judge(ready).map(|_| ())
     }
 
-    fn socket(&mut self) -> Result<&UnixDatagram, Refusal> {
+    fn socket(&mut self) -> Result<&UnixDatagram, SendRefusal> {
         if self.connected.is_none() {
             self.connected = connect(&self.path).ok();
         }
-        self.connected.as_ref().ok_or(Refusal::Gone)
+        self.connected.as_ref().ok_or(SendRefusal::Gone)
     }
 
-    fn judge(&mut self, sent: Result<usize, Errno>) -> Result<usize, Refusal> {
+    fn judge(&mut self, sent: Result<usize, Errno>) -> Result<usize, SendRefusal> {
         sent.map_err(|fault| match fault {
-            Errno::AGAIN | Errno::INTR => Refusal::Busy,
-            Errno::NOBUFS | Errno::NOMEM => Refusal::Gone,
+            Errno::AGAIN | Errno::INTR => SendRefusal::Busy,
+            Errno::NOBUFS | Errno::NOMEM => SendRefusal::Gone,
             Errno::CONNREFUSED | Errno::CONNRESET | Errno::NOTCONN | Errno::NOENT | Errno::PIPE => {
                 self.connected = None;
-                Refusal::Gone
+                SendRefusal::Gone
             }
-            _ => Refusal::Unsendable,
+            _ => SendRefusal::Unsendable,
         })
     }
 }

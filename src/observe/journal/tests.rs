@@ -78,8 +78,8 @@ fn on_text() -> (Journal, Read) {
     (start_on_text(&writer, Some(Arc::new(names()))), Read(lines))
 }
 
-fn start_on_text(writer: &io::PipeWriter, names: Option<Arc<Names>>) -> Journal {
-    let output = Output::Text(super::lines::Lines::new(writer).expect("dup"));
+fn start_on_text(writer: &io::PipeWriter, names: Option<Arc<RecordNames>>) -> Journal {
+    let output = Output::Text(super::lines::LineOutput::new(writer).expect("dup"));
     Journal::start_on(output, IDENTITY, names).expect("thread")
 }
 
@@ -188,7 +188,7 @@ fn an_entry_above_the_size_of_a_datagram_arrives_as_sealed_memory() {
     let mut large = vec![b'x'; LARGE];
     large[..7].copy_from_slice(b"MESSAGE");
     let mut parts = [large].into_iter();
-    let left = Left::write(Form::Journald, |entries| {
+    let left = LeftRecords::write(EntryForm::Journald, |entries| {
         if let Some(part) = parts.next() {
             entries.bytes = part;
             entries.end_one();
@@ -235,13 +235,13 @@ fn what_a_process_has_no_time_to_write_another_one_writes_and_none_is_lost() {
     // twice: the second one is left again before it is through
     for _ in 0..2 {
         let left = leaving.leave(Duration::from_millis(50));
-        assert!(left.iter().map(Left::count).sum::<u64>() > 500, "{left:?}");
+        assert!(left.iter().map(LeftRecords::count).sum::<u64>() > 500, "{left:?}");
         assert_eq!((leaving.unwritten().dropped, lost()), (0, Some(0)));
         leaving = fake.journal();
         for one in left {
             let position = one.position();
             let fd = one.as_fd().try_clone_to_owned().expect("dup");
-            leaving.inherit(Left::open_at(fd, position).expect("records"));
+            leaving.inherit(LeftRecords::open_at(fd, position).expect("records"));
         }
         entries.extend((0..100).map(|_| fake.entry()));
     }
@@ -262,7 +262,7 @@ fn what_no_other_process_can_write_is_counted() {
     let journal = fake.journal();
     journal.records(vec![retried(); 3_000]);
     let left = journal.leave(Duration::ZERO);
-    let count: u64 = left.iter().map(Left::count).sum();
+    let count: u64 = left.iter().map(LeftRecords::count).sum();
     let (text, _lines) = on_text();
     left.into_iter().for_each(|left| text.inherit(left));
     assert!(count > 0);

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::{entry, sentence};
 use crate::observe::event::{Event, Level, kind};
-use crate::observe::record::{Names, Record};
+use crate::observe::record::{Record, RecordNames};
 
 /// The lines of an event; those after the first are indented.
 pub(super) fn event(event: &Event) -> String {
@@ -13,7 +13,7 @@ pub(super) fn event(event: &Event) -> String {
 }
 
 /// The line of a record, with its request id.
-pub(super) fn record(record: &Record, names: &Names) -> String {
+pub(super) fn record(record: &Record, names: &RecordNames) -> String {
     let mut message = String::new();
     sentence::write(&mut message, record, names);
     line(entry::level(record), kind::EXCHANGE.name, &message)

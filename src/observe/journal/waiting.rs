@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::left::Entries;
 use crate::observe::event::Event;
-use crate::observe::record::{Names, Record};
+use crate::observe::record::{Record, RecordNames};
 
 /// Events that wait, at most.
 pub(super) const EVENTS: usize = 1_024;
@@ -20,20 +20,20 @@ const TAKE: usize = 256;
 pub(super) struct Work {
     pub(super) events: Vec<Event>,
     pub(super) records: Vec<Record>,
-    pub(super) names: Arc<Names>,
+    pub(super) names: Arc<RecordNames>,
     /// Of another process.
     pub(super) entries: Entries,
 }
 
 /// Records that were handed over together.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct RecordBatch {
     pub(super) records: Vec<Record>,
     /// Bytes of memory.
     weight: usize,
 }
 
-impl Batch {
+impl RecordBatch {
     pub(super) fn of(records: Vec<Record>) -> Self {
         Self { weight: records.iter().map(Record::weight).sum(), records }
     }
@@ -41,20 +41,20 @@ impl Batch {
 
 /// The queued items, and the order in which they are dropped.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct Backlog {
     /// Most bytes of records.
     room: usize,
     events: VecDeque<Event>,
     /// Failures out of batches whose successes were dropped: older than every batch.
     kept: VecDeque<Record>,
-    batches: VecDeque<Batch>,
+    batches: VecDeque<RecordBatch>,
     /// In `kept` and `batches` together.
     records: usize,
     /// Bytes of memory of both.
     weight: usize,
 }
 
-impl Waiting {
+impl Backlog {
     pub(super) fn new(room: usize) -> Self {
         let (events, kept, batches) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
         Self { room, events, kept, batches, records: 0, weight: 0 }
@@ -82,7 +82,7 @@ impl Waiting {
     }
 
     /// Returns how many records were dropped for it.
-    pub(super) fn push_records(&mut self, batch: Batch) -> usize {
+    pub(super) fn push_records(&mut self, batch: RecordBatch) -> usize {
         self.records += batch.records.len();
         self.weight += batch.weight;
         self.batches.push_back(batch);
@@ -107,7 +107,7 @@ impl Waiting {
     }
 
     /// What the writer gives back: older than everything else.
-    pub(super) fn push_front(&mut self, batch: Batch) {
+    pub(super) fn push_front(&mut self, batch: RecordBatch) {
         self.records += batch.records.len();
         self.weight += batch.weight;
         batch.records.into_iter().rev().for_each(|record| self.kept.push_front(record));
@@ -157,12 +157,12 @@ mod tests {
         MOST * retried().weight()
     }
 
-    fn push(waiting: &mut Waiting, statuses: &[u16]) -> usize {
+    fn push(waiting: &mut Backlog, statuses: &[u16]) -> usize {
         let with = |status: &u16| Record { status: *status, ..retried() };
-        waiting.push_records(Batch::of(statuses.iter().map(with).collect()))
+        waiting.push_records(RecordBatch::of(statuses.iter().map(with).collect()))
     }
 
-    fn statuses(waiting: &mut Waiting) -> Vec<u16> {
+    fn statuses(waiting: &mut Backlog) -> Vec<u16> {
         let mut work = Work::default();
         while !waiting.is_empty() {
             waiting.take(&mut work);
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn successes_are_dropped_before_failures_and_the_oldest_before_the_newest() {
-        let mut waiting = Waiting::new(room());
+        let mut waiting = Backlog::new(room());
         assert_eq!(push(&mut waiting, &[200, 502, 201]), 0);
         assert_eq!(push(&mut waiting, &[503]), 0);
         assert_eq!(push(&mut waiting, &vec![200; MOST - 4]), 0);
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn of_failures_alone_the_newest_are_dropped() {
-        let mut waiting = Waiting::new(room());
+        let mut waiting = Backlog::new(room());
         push(&mut waiting, &vec![502; MOST]);
         assert_eq!(push(&mut waiting, &[503, 504]), 2);
         assert_eq!((waiting.records, waiting.weight), (MOST, room()));
@@ -194,17 +194,17 @@ mod tests {
 
     #[test]
     fn long_records_have_no_more_room_than_short_ones() {
-        let mut waiting = Waiting::new(room());
+        let mut waiting = Backlog::new(room());
         for _ in 0..MOST {
             let record = Record { target: Text::of(&[b'x'; 9_000]), ..retried() };
-            waiting.push_records(Batch::of(vec![record]));
+            waiting.push_records(RecordBatch::of(vec![record]));
         }
         assert!(waiting.weight <= room() && waiting.records < MOST / 2, "{}", waiting.records);
     }
 
     #[test]
     fn dropped_batches_leave_nothing_behind() {
-        let mut waiting = Waiting::new(room());
+        let mut waiting = Backlog::new(room());
         for _ in 0..3 * MOST {
             push(&mut waiting, &[200]);
         }

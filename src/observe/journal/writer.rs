@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Identity;
 use super::left::Entries;
 use super::output::{self, Output};
-use super::queue::{Queue, Turn};
+use super::queue::{Queue, WriterTurn};
 use super::socket::BURST;
 use super::waiting::Work;
 use crate::observe::event::Event;
@@ -19,21 +19,21 @@ const SAY: Duration = Duration::from_secs(10);
 pub(super) struct Writer {
     queue: Arc<Queue>,
     identity: Identity,
-    dropped: Said<u64>,
-    limited: Said<[u64; Reason::ALL.len()]>,
+    dropped: LoggedCount<u64>,
+    limited: LoggedCount<[u64; Reason::ALL.len()]>,
     entries: Entries,
     scratch: String,
 }
 
 /// The part of a growing count that was logged.
-struct Said<T> {
+struct LoggedCount<T> {
     count: T,
     at: Instant,
     /// When more of it may be logged.
     again: Instant,
 }
 
-impl<T> Said<T> {
+impl<T> LoggedCount<T> {
     fn new(count: T) -> Self {
         Self { count, at: Instant::now(), again: Instant::now() }
     }
@@ -45,27 +45,27 @@ impl<T> Said<T> {
 
 impl Writer {
     pub(super) fn new(queue: Arc<Queue>, identity: Identity) -> Self {
-        let limited = Said::new(queue.limited());
+        let limited = LoggedCount::new(queue.limited());
         let (entries, scratch) = (Entries::default(), String::new());
-        Self { queue, identity, dropped: Said::new(0), limited, entries, scratch }
+        Self { queue, identity, dropped: LoggedCount::new(0), limited, entries, scratch }
     }
 
     pub(super) fn run(mut self, mut output: Output) {
         // also when the writer panics: the thread that ends the writer must not wait for it
         let queue = self.queue.clone();
-        let _end = End(&queue);
+        let _end = EndGuard(&queue);
         let mut work = Work::default();
         loop {
             match self.queue.take(&mut work, || self.due()) {
-                Turn::Write => self.write(&mut output, &mut work),
-                Turn::WriteLeft => {
+                WriterTurn::Write => self.write(&mut output, &mut work),
+                WriterTurn::WriteLeft => {
                     let done = output.entries(&work.entries, &self.queue);
                     self.queue.drop_more(done.through - done.written);
                     self.queue.done(done.through);
                     self.queue.give_back_left(&work.entries, work.entries.len() - done.through);
                 }
-                Turn::Due => {}
-                Turn::End => break,
+                WriterTurn::Due => {}
+                WriterTurn::End => break,
             }
             self.say(&mut output, Instant::now());
         }
@@ -144,9 +144,9 @@ impl Writer {
     }
 }
 
-struct End<'a>(&'a Queue);
+struct EndGuard<'a>(&'a Queue);
 
-impl Drop for End<'_> {
+impl Drop for EndGuard<'_> {
     fn drop(&mut self) {
         self.0.end();
     }

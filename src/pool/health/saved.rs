@@ -5,28 +5,28 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, HISTORY, Health, State, Story, Transition, Verdict};
+use super::{CheckVerdict, Finding, HISTORY, Health, HealthDetails, HealthState, Transition};
 
 /// The health of one server as plain data. Everything in it may come from another version of the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SavedHealth {
-    /// [`State::as_str`]; an unknown word is ignored.
+    /// [`HealthState::as_str`]; an unknown word is ignored.
     pub state: String,
     /// In milliseconds since 1970, as all times here.
     pub since: u64,
     /// Results in a row that contradict the state.
     pub against: u32,
     /// What the last check found.
-    pub last: Option<Found>,
+    pub last: Option<SavedFinding>,
     /// The latest transitions, oldest first.
-    pub history: Vec<Change>,
+    pub history: Vec<SavedTransition>,
 }
 
 /// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Found {
+pub struct SavedFinding {
     /// When.
     pub at: u64,
     /// None when the check could not be made.
@@ -40,7 +40,7 @@ pub struct Found {
 /// One transition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Change {
+pub struct SavedTransition {
     /// The state before.
     pub from: String,
     /// The state after.
@@ -62,8 +62,8 @@ impl Health {
             state: story.state.as_str().to_owned(),
             since: millis(story.since),
             against: story.against,
-            last: story.last.as_ref().map(|(at, finding)| Found::of(*at, finding)),
-            history: story.history.iter().map(Change::of).collect(),
+            last: story.last.as_ref().map(|(at, finding)| SavedFinding::of(*at, finding)),
+            history: story.history.iter().map(SavedTransition::of).collect(),
         }
     }
 
@@ -79,16 +79,16 @@ impl Health {
         same_check: bool,
         now: SystemTime,
     ) -> Option<Option<Transition>> {
-        let before = State::named(&saved.state)?;
+        let before = HealthState::named(&saved.state)?;
         let (to, reason) = match (has_address, self.thresholds, before) {
-            (false, ..) => (State::WaitingForDns, "the address is not known"),
-            (true, None, _) => (State::Up, "it is not checked any more"),
-            (true, Some(_), State::Up | State::Down) if same_check => (before, ""),
-            (true, Some(_), State::WaitingForDns) => (State::Unknown, "the address is known"),
-            (true, Some(_), _) => (State::Unknown, "the check is another one"),
+            (false, ..) => (HealthState::WaitingForDns, "the address is not known"),
+            (true, None, _) => (HealthState::Up, "it is not checked any more"),
+            (true, Some(_), HealthState::Up | HealthState::Down) if same_check => (before, ""),
+            (true, Some(_), HealthState::WaitingForDns) => (HealthState::Unknown, "the address is known"),
+            (true, Some(_), _) => (HealthState::Unknown, "the check is another one"),
         };
         let mut story = self.story();
-        *story = Story {
+        *story = HealthDetails {
             state: before,
             since: time(saved.since, now),
             against: if same_check { saved.against } else { 0 },
@@ -102,14 +102,14 @@ impl Health {
     }
 }
 
-impl Found {
+impl SavedFinding {
     fn of(at: SystemTime, finding: &Finding) -> Self {
         Self {
             at: millis(at),
             healthy: match finding.verdict {
-                Verdict::Good => Some(true),
-                Verdict::Bad => Some(false),
-                Verdict::Nothing => None,
+                CheckVerdict::Good => Some(true),
+                CheckVerdict::Bad => Some(false),
+                CheckVerdict::Nothing => None,
             },
             result: finding.detail.to_string(),
             took_us: u64::try_from(finding.took.as_micros()).unwrap_or(u64::MAX),
@@ -118,16 +118,16 @@ impl Found {
 
     fn read(&self, now: SystemTime) -> (SystemTime, Finding) {
         let verdict = match self.healthy {
-            Some(true) => Verdict::Good,
-            Some(false) => Verdict::Bad,
-            None => Verdict::Nothing,
+            Some(true) => CheckVerdict::Good,
+            Some(false) => CheckVerdict::Bad,
+            None => CheckVerdict::Nothing,
         };
         let took = Duration::from_micros(self.took_us);
         (time(self.at, now), Finding { verdict, detail: Cow::Owned(self.result.clone()), took })
     }
 }
 
-impl Change {
+impl SavedTransition {
     fn of(transition: &Transition) -> Self {
         Self {
             from: transition.from.as_str().to_owned(),
@@ -140,8 +140,8 @@ impl Change {
 
     fn read(&self, now: SystemTime) -> Option<Transition> {
         Some(Transition {
-            from: State::named(&self.from)?,
-            to: State::named(&self.to)?,
+            from: HealthState::named(&self.from)?,
+            to: HealthState::named(&self.to)?,
             reason: self.reason.clone(),
             at: time(self.at, now),
             lasted: Duration::from_millis(self.lasted),

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ejection, Passive, Story};
+use super::{Ejection, Passive, PassiveDetails};
 use crate::pool::health::{millis, time};
 
 /// Passive health of one server as plain data. Everything in it may come from another version of the program.
@@ -55,7 +55,7 @@ impl Passive {
             reason: saved.reason.clone(),
         });
         let mut story = self.story();
-        *story = Story { fails: saved.fails, unopened: saved.unopened, last, ejection };
+        *story = PassiveDetails { fails: saved.fails, unopened: saved.unopened, last, ejection };
         self.mark(&story);
     }
 }
@@ -66,13 +66,13 @@ fn in_millis(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Limits;
+    use super::super::EjectionRules;
     use super::*;
 
     #[test]
     fn an_ejection_goes_on_and_the_configuration_wins() {
         let now = UNIX_EPOCH + Duration::from_secs(100);
-        let limits = Limits { max_fails: 1, max_ejection: Duration::from_secs(60) };
+        let limits = EjectionRules { max_fails: 1, max_ejection: Duration::from_secs(60) };
         let before = Passive::new(limits);
         before.failed("refused", || false, now).expect("ejected");
         (0..3).for_each(|_| before.prolonged(now));
@@ -85,10 +85,10 @@ mod tests {
         assert!(same.is_ejected());
         assert_eq!(same.due_in(later), Some(Duration::from_secs(5)));
         assert_eq!(same.save(), saved);
-        let shorter = Passive::new(Limits { max_ejection: Duration::from_secs(2), ..limits });
+        let shorter = Passive::new(EjectionRules { max_ejection: Duration::from_secs(2), ..limits });
         shorter.restore(&saved, later);
         assert_eq!(shorter.due_in(later), Some(Duration::from_secs(2)));
-        let off = Passive::new(Limits { max_fails: 0, ..limits });
+        let off = Passive::new(EjectionRules { max_fails: 0, ..limits });
         off.restore(&saved, later);
         assert!(!off.is_ejected());
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::config;
 use crate::pool::balance::Balancer;
-use crate::pool::health::{Finding, SavedHealth, Verdict};
+use crate::pool::health::{CheckVerdict, Finding, SavedHealth};
 use crate::pool::passive::SavedPassive;
 use crate::pool::tests::{check, server, settings};
 
@@ -24,7 +24,7 @@ fn pool(servers: &[(&str, u32)], kind: Option<CheckKind>) -> Pool {
     Pool::new(settings, at(0))
 }
 
-fn find(pool: &Pool, server: usize, verdict: Verdict, now: SystemTime) {
+fn find(pool: &Pool, server: usize, verdict: CheckVerdict, now: SystemTime) {
     let finding = Finding { verdict, detail: "said".into(), took: Duration::from_millis(3) };
     pool.servers[server].health.observe(finding, now);
 }
@@ -32,8 +32,8 @@ fn find(pool: &Pool, server: usize, verdict: Verdict, now: SystemTime) {
 /// A pool of two checked servers: the first is up, the second down since second 20.
 fn half_down() -> Pool {
     let pool = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], Some(http("/")));
-    find(&pool, 0, Verdict::Good, at(10));
-    find(&pool, 1, Verdict::Bad, at(20));
+    find(&pool, 0, CheckVerdict::Good, at(10));
+    find(&pool, 1, CheckVerdict::Bad, at(20));
     pool
 }
 
@@ -43,7 +43,7 @@ fn carried(pool: &Pool) -> SavedPool {
     serde_json::from_str(&text).expect("a saved pool")
 }
 
-fn states(pool: &Pool) -> Vec<State> {
+fn states(pool: &Pool) -> Vec<HealthState> {
     pool.servers.iter().map(|server| server.health.state()).collect()
 }
 
@@ -52,7 +52,7 @@ fn a_server_that_was_down_stays_down_with_its_history() {
     let before = half_down();
     let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], Some(http("/")));
     assert_eq!(after.restore(&carried(&before), at(100)), []);
-    assert_eq!(states(&after), [State::Up, State::Down]);
+    assert_eq!(states(&after), [HealthState::Up, HealthState::Down]);
     assert_eq!(after.status(), before.status());
     assert!(after.servers.iter().all(crate::pool::Server::is_remembered));
     assert_eq!(after.servers[1].status()["since"], "1970-01-01T00:00:20.000Z");
@@ -63,14 +63,14 @@ fn what_speaks_against_a_state_counts_on() {
     let mut settings = settings(vec![server("10.0.0.1:80", 1)]);
     settings.check = Some(config::Check { fall: 3, ..check(http("/")) });
     let before = Pool::new(settings.clone(), at(0));
-    for verdict in [Verdict::Good, Verdict::Bad, Verdict::Bad] {
+    for verdict in [CheckVerdict::Good, CheckVerdict::Bad, CheckVerdict::Bad] {
         find(&before, 0, verdict, at(1));
     }
     let after = Pool::new(settings, at(2));
     after.restore(&carried(&before), at(2));
-    assert_eq!(states(&after), [State::Up]);
-    find(&after, 0, Verdict::Bad, at(3));
-    assert_eq!(states(&after), [State::Down]);
+    assert_eq!(states(&after), [HealthState::Up]);
+    find(&after, 0, CheckVerdict::Bad, at(3));
+    assert_eq!(states(&after), [HealthState::Down]);
     assert_eq!(after.servers[0].status()["history"][1]["reason"], "3 checks failed: said");
 }
 
@@ -80,7 +80,7 @@ fn servers_of_another_check_are_unknown_and_keep_their_history() {
     for kind in [http("/other"), CheckKind::Connect] {
         let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], Some(kind));
         assert_eq!(after.restore(&carried(&before), at(100)).len(), 2);
-        assert_eq!(states(&after), [State::Unknown; 2]);
+        assert_eq!(states(&after), [HealthState::Unknown; 2]);
         assert!(!after.servers[1].is_remembered());
         let status = after.servers[1].status();
         assert_eq!(status["since"], "1970-01-01T00:01:40.000Z");
@@ -96,19 +96,19 @@ fn rise_fall_and_interval_may_change_without_a_doubt_about_the_state() {
     settings.check = Some(config::Check { rise: 9, fall: 9, interval: Duration::from_secs(1), ..check(http("/")) });
     let after = Pool::new(settings, at(100));
     after.restore(&carried(&before), at(100));
-    assert_eq!(states(&after), [State::Up, State::Down]);
-    find(&after, 1, Verdict::Good, at(101));
-    assert_eq!(states(&after)[1], State::Down, "it takes the new rise");
+    assert_eq!(states(&after), [HealthState::Up, HealthState::Down]);
+    find(&after, 1, CheckVerdict::Good, at(101));
+    assert_eq!(states(&after)[1], HealthState::Down, "it takes the new rise");
 }
 
 #[test]
 fn a_server_without_a_check_is_up_whatever_was_known() {
     let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], None);
     let transitions = after.restore(&carried(&half_down()), at(100));
-    assert_eq!(states(&after), [State::Up; 2]);
+    assert_eq!(states(&after), [HealthState::Up; 2]);
     let told: Vec<_> =
         transitions.iter().map(|(index, one)| (*index, one.from, one.to, one.lasted.as_secs())).collect();
-    assert_eq!(told, [(1, State::Down, State::Up, 80)]);
+    assert_eq!(told, [(1, HealthState::Down, HealthState::Up, 80)]);
     assert_eq!(after.servers[0].status()["since"], "1970-01-01T00:00:10.000Z");
 }
 
@@ -117,12 +117,12 @@ fn a_server_at_another_address_or_in_another_pool_begins_anew() {
     let before = half_down();
     let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.3:80", 1)], Some(http("/")));
     after.restore(&carried(&before), at(100));
-    assert_eq!(states(&after), [State::Up, State::Unknown]);
+    assert_eq!(states(&after), [HealthState::Up, HealthState::Unknown]);
     let mut saved = carried(&before);
     saved.servers[1].address = "10.0.0.9:80".to_owned();
     let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], Some(http("/")));
     after.restore(&saved, at(100));
-    assert_eq!(states(&after), [State::Up, State::Unknown]);
+    assert_eq!(states(&after), [HealthState::Up, HealthState::Unknown]);
     assert!(!after.servers[1].is_remembered());
 }
 
@@ -132,11 +132,11 @@ fn the_addresses_that_dns_gave_are_known_from_the_start_in_their_order() {
     let addresses = ["[2001:db8::5]:80", "10.0.0.5:80"].map(|text| text.parse().expect("an address"));
     before.servers[0].relocate(&addresses, at(5));
     before.servers[0].answered_at(addresses[1]);
-    find(&before, 0, Verdict::Good, at(6));
+    find(&before, 0, CheckVerdict::Good, at(6));
     let after = pool(&[("app.test:80", 1), ("gone.test:80", 1)], Some(http("/")));
     assert_eq!(after.restore(&carried(&before), at(100)), []);
     assert_eq!(after.status(), before.status());
-    assert_eq!(states(&after), [State::Up, State::WaitingForDns]);
+    assert_eq!(states(&after), [HealthState::Up, HealthState::WaitingForDns]);
     assert_eq!(after.servers[0].located().as_deref(), Some(&[addresses[1], addresses[0]][..]));
     assert!(after.servers[1].is_remembered(), "nobody has to wait for DNS again");
 }
@@ -169,13 +169,13 @@ fn versions_that_know_one_address_of_a_name_understand_each_other() {
 #[test]
 fn a_pool_that_was_empty_is_not_said_to_be_so_again() {
     let before = pool(&[("10.0.0.1:80", 1)], Some(http("/")));
-    find(&before, 0, Verdict::Bad, at(10));
-    assert_eq!(before.turn(at(10)), Some(Turn::Empty));
+    find(&before, 0, CheckVerdict::Bad, at(10));
+    assert_eq!(before.turn(at(10)), Some(PoolTurn::Empty));
     let after = pool(&[("10.0.0.1:80", 1)], Some(http("/")));
     after.restore(&carried(&before), at(100));
     assert_eq!(after.turn(at(100)), None);
-    find(&after, 0, Verdict::Good, at(110));
-    assert_eq!(after.turn(at(110)), Some(Turn::Back { after: Duration::from_secs(100) }));
+    find(&after, 0, CheckVerdict::Good, at(110));
+    assert_eq!(after.turn(at(110)), Some(PoolTurn::Back { after: Duration::from_secs(100) }));
     assert_eq!(after.turn(at(110)), None);
 }
 
@@ -213,7 +213,7 @@ fn what_is_not_understood_is_passed_over() {
     let saved: SavedPool = serde_json::from_value(text).expect("a saved pool");
     let after = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1)], Some(http("/")));
     after.restore(&saved, at(100));
-    assert_eq!(states(&after), [State::Unknown, State::Down]);
+    assert_eq!(states(&after), [HealthState::Unknown, HealthState::Down]);
 }
 
 fn words() -> impl Strategy<Value = String> {
@@ -289,14 +289,14 @@ proptest! {
         for (server, configured) in pool.servers.iter().zip(&settings.servers) {
             prop_assert_eq!(server.weight, configured.weight);
             let state = server.health.state();
-            prop_assert_eq!(server.addresses().is_none(), state == State::WaitingForDns);
+            prop_assert_eq!(server.addresses().is_none(), state == HealthState::WaitingForDns);
             if let (None, Some(_)) = (&settings.check, server.addresses()) {
-                prop_assert_eq!(state, State::Up, "nothing is asked of it");
+                prop_assert_eq!(state, HealthState::Up, "nothing is asked of it");
             }
             let known = |one: &SavedServer| one.name == server.name && one.address == server.configured();
             let of_other_check = saved.check != settings.check.as_ref().map(asked);
             if settings.check.is_some() && (of_other_check || !saved.servers.iter().any(known)) {
-                prop_assert!(matches!(state, State::Unknown | State::WaitingForDns), "{state}");
+                prop_assert!(matches!(state, HealthState::Unknown | HealthState::WaitingForDns), "{state}");
             }
             let _ = server.status(); // times far away must not be its end
         }

@@ -139,14 +139,14 @@ impl Course {
     }
 }
 
-impl From<parcel::Course> for Course {
-    fn from(course: parcel::Course) -> Self {
-        let parcel::Course { pending, ended, finished, bytes } = course;
+impl From<parcel::SavedDirection> for Course {
+    fn from(course: parcel::SavedDirection) -> Self {
+        let parcel::SavedDirection { pending, ended, finished, bytes } = course;
         Self { pending, ended, finished, bytes, careful: false, seen: (bytes, ended) }
     }
 }
 
-impl From<Course> for parcel::Course {
+impl From<Course> for parcel::SavedDirection {
     fn from(course: Course) -> Self {
         let Course { pending, ended, finished, bytes, .. } = course;
         Self { pending, ended, finished, bytes }

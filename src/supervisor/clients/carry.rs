@@ -8,15 +8,15 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Client, Clients, OpenError, lock};
+use super::{ControlClient, ControlClients, OpenError, lock};
 use crate::control::channel::Channel;
 use crate::supervisor::descriptors::{Carrier, Inherited};
 use crate::supervisor::moment;
-use crate::supervisor::place::Place;
+use crate::supervisor::place::SocketFile;
 
-/// [`Clients`], with numbers in the place of descriptors.
+/// [`ControlClients`], with numbers in the place of descriptors.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Carried {
+pub struct CarriedClients {
     path: PathBuf,
     socket: RawFd,
     /// The locked file. The kernel ties the lock to the open file and not to the program, so the lock stays held.
@@ -24,7 +24,7 @@ pub struct Carried {
     directory: RawFd,
     /// Absent in the state of a supervisor of 0.1.
     #[serde(default)]
-    place: Option<Place>,
+    place: Option<SocketFile>,
     last: u64,
     connected: Vec<CarriedClient>,
 }
@@ -44,9 +44,9 @@ fn yes() -> bool {
     true
 }
 
-impl Clients {
+impl ControlClients {
     /// The state for the next program.
-    pub fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> Carried {
+    pub fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> CarriedClients {
         let Self { socket, path, lock, place, last, deaf_until: _, connected } = self;
         let connected = connected.iter().map(|(number, client)| CarriedClient {
             number: *number,
@@ -55,7 +55,7 @@ impl Clients {
             may_change: client.may_change,
         });
         let connected = connected.collect();
-        Carried {
+        CarriedClients {
             path: path.clone(),
             socket: carrier.carry(socket),
             directory: carrier.carry(lock),
@@ -69,12 +69,12 @@ impl Clients {
     ///
     /// # Errors
     /// When the socket is missing and cannot be opened anew.
-    pub fn go_on(carried: Carried, inherited: &mut Inherited) -> Result<Self, OpenError> {
-        let Carried { path, socket, directory, place, last, connected } = carried;
+    pub fn go_on(carried: CarriedClients, inherited: &mut Inherited) -> Result<Self, OpenError> {
+        let CarriedClients { path, socket, directory, place, last, connected } = carried;
         let mut clients = match (inherited.take(socket), inherited.take(directory)) {
             (Some(socket), Some(locked)) => {
                 let lock = lock_of(locked, path.parent().unwrap_or(&path));
-                let place = place.or_else(|| Place::of(&path));
+                let place = place.or_else(|| SocketFile::of(&path));
                 Self { socket, path, lock, place, last, deaf_until: None, connected: HashMap::new() }
             }
             (_, directory) => {
@@ -85,7 +85,7 @@ impl Clients {
         clients.last = last;
         for CarriedClient { number, channel, until, may_change } in connected {
             if let Some(channel) = inherited.take(channel).and_then(|socket| Channel::from_socket(socket).ok()) {
-                clients.connected.insert(number, Client { channel, may_change, until });
+                clients.connected.insert(number, ControlClient { channel, may_change, until });
             }
         }
         Ok(clients)

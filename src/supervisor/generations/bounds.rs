@@ -2,24 +2,24 @@
 
 use super::input::Action;
 use super::{DRAIN_GRACE, Generations};
-use crate::control::message::{Bounds, ToWorker};
+use crate::control::message::{GenerationBounds, ToWorker};
 use crate::observe::event::Event;
-use crate::supervisor::generation::{Generation, State};
+use crate::supervisor::generation::{Generation, GenerationState};
 
 impl Generations {
     /// The bounds of the newest configuration that serves.
-    fn bounds(&self) -> Bounds {
+    fn bounds(&self) -> GenerationBounds {
         let newest = self.list.iter().rfind(|one| one.accepts()).and_then(|one| one.ready.as_ref());
-        newest.map_or_else(Bounds::default, |ready| ready.bounds)
+        newest.map_or_else(GenerationBounds::default, |ready| ready.bounds)
     }
 
     /// Whether a reload may make another generation. If not, the oldest that drains has to finish early, and the
     /// reload waits for it.
     pub(super) fn has_room(&mut self) -> bool {
         let most = self.bounds().generations;
-        let living = self.list.iter().filter(|one| !matches!(one.state, State::Dying { .. })).count();
+        let living = self.list.iter().filter(|one| !matches!(one.state, GenerationState::Dying { .. })).count();
         // one that has sent `Finished` is about to exit
-        let draining = |one: &&Generation| matches!(one.state, State::Draining { .. });
+        let draining = |one: &&Generation| matches!(one.state, GenerationState::Draining { .. });
         let leaving = self.list.iter().filter(draining).filter(|one| one.hurried || !one.is_there()).count();
         if living >= most {
             if living - leaving >= most {
@@ -58,11 +58,11 @@ impl Generations {
         let Some(oldest) = self.list.iter_mut().find(|one| one.is_draining() && !one.hurried) else {
             return;
         };
-        let State::Draining { until } = oldest.state else { return };
+        let GenerationState::Draining { until } = oldest.state else { return };
         let left = until.saturating_duration_since(now).saturating_sub(DRAIN_GRACE);
         let timeout = left.min(hurry_timeout);
         oldest.hurried = true;
-        oldest.state = State::Draining { until: now + timeout + DRAIN_GRACE };
+        oldest.state = GenerationState::Draining { until: now + timeout + DRAIN_GRACE };
         let (generation, connections) = (oldest.number, oldest.connections());
         self.actions.push(Action::Send(generation, ToWorker::Stop { timeout: Some(timeout) }));
         self.log(Event::Hurried { generation, connections, timeout, why });

@@ -3,26 +3,26 @@
 use std::time::{Duration, Instant};
 
 use super::input::{Action, Notice, Recipe};
-use super::{DRAIN_GRACE, Generations, LAST_WORDS, Phase, failed};
-use crate::control::message::{Cause, Finished, Problem, Refused, ToWorker};
-use crate::control::request::Verdict;
+use super::{DRAIN_GRACE, Generations, LAST_WORDS, ServicePhase, failed};
+use crate::control::message::{Cause, Finished, Refused, RenderedProblem, ToWorker};
+use crate::control::request::ReloadVerdict;
 use crate::control::statistics::Inside;
 use crate::observe::event::Event;
-use crate::supervisor::generation::{Generation, Purpose, State};
+use crate::supervisor::generation::{Generation, GenerationState, Purpose};
 
 impl Generations {
     pub(super) fn on_refused(&mut self, number: u64, refused: Refused) {
-        if !self.stands(number, |state| matches!(state, State::Starting { .. })) {
+        if !self.stands(number, |state| matches!(state, GenerationState::Starting { .. })) {
             return;
         }
-        self.enter(number, State::Dying { until: Some(self.now + LAST_WORDS) });
+        self.enter(number, GenerationState::Dying { until: Some(self.now + LAST_WORDS) });
         let problems = refused.problems.clone();
-        self.on_start_failure(number, refused, Verdict::Refused { problems }, false);
+        self.on_start_failure(number, refused, ReloadVerdict::Refused { problems }, false);
     }
 
     /// A generation that did not come to serve is discarded. One that was told to serve may have accepted
     /// connections.
-    fn on_start_failure(&mut self, number: u64, refused: Refused, verdict: Verdict, was_told_to: bool) {
+    fn on_start_failure(&mut self, number: u64, refused: Refused, verdict: ReloadVerdict, was_told_to: bool) {
         let Some(generation) = self.get(number) else { return };
         let (purpose, pid) = (generation.purpose, generation.pid);
         match purpose {
@@ -66,12 +66,12 @@ impl Generations {
         }
     }
 
-    fn on_reload_failure(&mut self, number: u64, refused: Refused, verdict: Verdict) {
+    fn on_reload_failure(&mut self, number: u64, refused: Refused, verdict: ReloadVerdict) {
         let going_on = self.list.iter().rfind(|one| one.accepts() && one.number != number);
         let generation = going_on.map_or(0, |one| one.number);
         self.log(Event::ReloadRefused { generation, problems: texts(&refused.problems) });
         let brief = refused.problems.first().map_or("", |problem| problem.brief.as_str());
-        let word = if matches!(verdict, Verdict::Refused { .. }) { "refused" } else { "failed" };
+        let word = if matches!(verdict, ReloadVerdict::Refused { .. }) { "refused" } else { "failed" };
         self.note = Some(format!("reload {word}: {brief}"));
         if self.is_run_of(number) {
             self.end_run(&verdict);
@@ -95,12 +95,12 @@ impl Generations {
         let generation = &self.list[index];
         let (state, pid, finished) = (generation.state, generation.pid, generation.finished.clone());
         match (state, finished) {
-            (State::Draining { .. } | State::Dying { .. }, Some(finished)) => {
+            (GenerationState::Draining { .. } | GenerationState::Dying { .. }, Some(finished)) => {
                 let Finished { finished, moved, cut, .. } = finished;
                 self.log(Event::Drained { generation: number, finished, moved, cut });
             }
-            (State::Draining { .. }, None) => self.on_unneeded_death(number, pid, how),
-            (State::Dying { .. }, None) => {} // said already
+            (GenerationState::Draining { .. }, None) => self.on_unneeded_death(number, pid, how),
+            (GenerationState::Dying { .. }, None) => {} // said already
             _ => self.on_loss(number, how),
         }
         self.list.retain(|one| one.number != number);
@@ -109,12 +109,12 @@ impl Generations {
 
     /// Ends a worker that misbehaves. It counts as lost at once.
     pub(super) fn end_misbehaving(&mut self, number: u64, why: &str, ending: Ending) {
-        if self.stands(number, |state| matches!(state, State::Dying { .. })) {
+        if self.stands(number, |state| matches!(state, GenerationState::Dying { .. })) {
             return;
         }
         if self.get(number).is_some_and(|one| one.finished.is_some()) {
             // a worker that has sent `Finished` takes nothing with it; the content is reported at its exit
-            self.enter(number, State::Dying { until: None });
+            self.enter(number, GenerationState::Dying { until: None });
             self.actions.push(Action::Kill(number));
             return self.settle();
         }
@@ -123,7 +123,7 @@ impl Generations {
             Ending::Kill => None,
             Ending::Abort => Some(self.now + LAST_WORDS),
         };
-        self.enter(number, State::Dying { until });
+        self.enter(number, GenerationState::Dying { until });
         match ending {
             Ending::Kill => self.actions.push(Action::Kill(number)),
             Ending::Abort => self.actions.push(Action::Abort(number)),
@@ -137,29 +137,31 @@ impl Generations {
         let Some(generation) = self.get(number) else { return };
         let (state, pid, since) = (generation.state, generation.pid, generation.since);
         // it is not counted on any more
-        generation.state = State::Dying { until: None };
+        generation.state = GenerationState::Dying { until: None };
         match state {
-            State::Starting { .. } | State::Entering { .. } => {
+            GenerationState::Starting { .. } | GenerationState::Entering { .. } => {
                 let mut why = format!("the worker of generation {number} {why}");
                 let connections = self.inside(number).connections;
                 if connections > 0 {
                     why.push_str(&format!(", with {connections} connections that it had accepted already"));
                 }
-                let refused = Refused { cause: Cause::System, problems: vec![Problem::plain(&why)] };
+                let refused = Refused { cause: Cause::System, problems: vec![RenderedProblem::plain(&why)] };
                 self.on_start_failure(
                     number,
                     refused,
-                    Verdict::Failed { why },
-                    matches!(state, State::Entering { .. }),
+                    ReloadVerdict::Failed { why },
+                    matches!(state, GenerationState::Entering { .. }),
                 );
             }
-            State::Serving { .. } | State::Resuming { .. } => self.on_loss_of_serving(number, why, now - since),
-            State::Yielding
-            | State::Parking { .. }
-            | State::Parked
-            | State::Withdrawing { .. }
-            | State::Draining { .. } => self.on_unneeded_death(number, pid, why),
-            State::Dying { .. } => {}
+            GenerationState::Serving { .. } | GenerationState::Resuming { .. } => {
+                self.on_loss_of_serving(number, why, now - since)
+            }
+            GenerationState::Yielding
+            | GenerationState::Parking { .. }
+            | GenerationState::Parked
+            | GenerationState::Withdrawing { .. }
+            | GenerationState::Draining { .. } => self.on_unneeded_death(number, pid, why),
+            GenerationState::Dying { .. } => {}
         }
     }
 
@@ -196,9 +198,9 @@ impl Generations {
     /// Starts a worker when none serves and none is about to. Returns the pause before it, if it starts one.
     pub(super) fn keep_serving(&mut self) -> Option<Duration> {
         let on_its_way =
-            |one: &Generation| one.purpose == Purpose::Respawn && matches!(one.state, State::Starting { .. });
+            |one: &Generation| one.purpose == Purpose::Respawn && matches!(one.state, GenerationState::Starting { .. });
         let covered = self.list.iter().any(|one| self.covers(one) || on_its_way(one));
-        if covered || self.phase != Phase::Running || self.respawn_at.is_some() {
+        if covered || self.phase != ServicePhase::Running || self.respawn_at.is_some() {
             return None;
         }
         let wait = self.backoff.next_wait();
@@ -209,7 +211,7 @@ impl Generations {
     pub(super) fn respawn_when_due(&mut self) {
         if self.respawn_at.is_some_and(|at| at <= self.now) {
             self.respawn_at = None;
-            if self.phase == Phase::Running && !self.list.iter().any(|one| self.covers(one)) {
+            if self.phase == ServicePhase::Running && !self.list.iter().any(|one| self.covers(one)) {
                 self.spawn(Purpose::Respawn, Recipe::Proven);
             }
         }
@@ -223,7 +225,7 @@ impl Generations {
 
     /// When a worker that resumes is not counted on any more, unless it has answered.
     pub(super) fn doubted_at(one: &Generation) -> Option<Instant> {
-        matches!(one.state, State::Resuming { .. }).then(|| one.since + RESUME_PATIENCE)
+        matches!(one.state, GenerationState::Resuming { .. }).then(|| one.since + RESUME_PATIENCE)
     }
 
     pub(super) fn tick(&mut self) {
@@ -247,21 +249,24 @@ impl Generations {
         }
         let late = now - generation.since;
         match &mut generation.state {
-            State::Starting { .. } => {
+            GenerationState::Starting { .. } => {
                 let why = format!("was not ready within {} s", self.settings.start_timeout.as_secs_f32());
                 self.end_misbehaving(number, &why, Ending::Kill);
             }
-            State::Entering { .. } | State::Parking { .. } | State::Withdrawing { .. } | State::Resuming { .. } => {
+            GenerationState::Entering { .. }
+            | GenerationState::Parking { .. }
+            | GenerationState::Withdrawing { .. }
+            | GenerationState::Resuming { .. } => {
                 self.on_hang(number, late);
             }
-            State::Draining { .. } => {
+            GenerationState::Draining { .. } => {
                 self.end_misbehaving(number, "was killed because it drained for too long", Ending::Kill)
             }
-            State::Dying { until } => {
+            GenerationState::Dying { until } => {
                 *until = None;
                 self.actions.push(Action::Kill(number));
             }
-            State::Serving { .. } | State::Yielding | State::Parked => {}
+            GenerationState::Serving { .. } | GenerationState::Yielding | GenerationState::Parked => {}
         }
     }
 
@@ -283,10 +288,11 @@ impl Generations {
     /// When the open ping is overdue. A generation on probation has less time, so that the parked one still exists.
     pub(super) fn hangs_at(&self, generation: &Generation) -> Option<Instant> {
         let limit = match generation.state {
-            State::Serving { probation: Some(_) } => self.settings.hang_timeout.min(HANG_IN_PROBATION),
-            State::Serving { probation: None } | State::Yielding | State::Parked | State::Draining { .. } => {
-                self.settings.hang_timeout
-            }
+            GenerationState::Serving { probation: Some(_) } => self.settings.hang_timeout.min(HANG_IN_PROBATION),
+            GenerationState::Serving { probation: None }
+            | GenerationState::Yielding
+            | GenerationState::Parked
+            | GenerationState::Draining { .. } => self.settings.hang_timeout,
             _ => return None,
         };
         generation.pulse.asked().map(|asked| asked + limit)
@@ -311,10 +317,10 @@ impl Generations {
     }
 
     pub(super) fn stop(&mut self) {
-        if self.phase == Phase::Stopping {
+        if self.phase == ServicePhase::Stopping {
             return self.stop_at_once();
         }
-        self.phase = Phase::Stopping;
+        self.phase = ServicePhase::Stopping;
         (self.respawn_at, self.second_look) = (None, None);
         let timeouts = self.list.iter().filter_map(|one| one.ready.as_ref()).map(|ready| ready.stop_timeout);
         let timeout = timeouts.max().unwrap_or_default();
@@ -333,7 +339,7 @@ impl Generations {
         self.log(Event::SupervisorWarning { text });
         let all: Vec<_> = self.list.iter().map(|one| one.number).collect();
         for number in all {
-            self.enter(number, State::Dying { until: None });
+            self.enter(number, GenerationState::Dying { until: None });
             self.actions.push(Action::Kill(number));
         }
     }
@@ -342,19 +348,19 @@ impl Generations {
         let now = self.now;
         let Some(generation) = self.get(number) else { return };
         let Some(ready) = &generation.ready else {
-            self.enter(number, State::Dying { until: None });
+            self.enter(number, GenerationState::Dying { until: None });
             return self.actions.push(Action::Kill(number));
         };
-        if matches!(generation.state, State::Dying { .. }) {
+        if matches!(generation.state, GenerationState::Dying { .. }) {
             return;
         }
         let until = now + ready.stop_timeout + DRAIN_GRACE;
-        self.enter(number, State::Draining { until });
+        self.enter(number, GenerationState::Draining { until });
         self.actions.push(Action::Send(number, ToWorker::Stop { timeout: None }));
     }
 
     pub(super) fn end_service(&mut self) {
-        self.phase = Phase::Over;
+        self.phase = ServicePhase::Over;
         self.log(Event::Stopped { ran: self.now - self.began });
         self.actions.push(Action::Exit(0));
     }
@@ -369,7 +375,7 @@ pub(super) enum Ending {
     Abort,
 }
 
-fn texts(problems: &[Problem]) -> Vec<String> {
+fn texts(problems: &[RenderedProblem]) -> Vec<String> {
     problems.iter().map(|problem| problem.text.clone()).collect()
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::control::message::{ToSupervisor, ToWorker};
-use crate::control::request::{Conditions, Verdict};
+use crate::control::request::{Conditions, ReloadVerdict};
 use crate::observe::event::Event;
 use crate::supervisor::process::Program;
 
@@ -67,7 +67,7 @@ pub enum Action {
     /// Make later workers from this one's binary and configuration, and close what it does not use.
     Prove(u64),
     /// Send the verdict of a reload to a caller.
-    Answer(u64, Verdict),
+    Answer(u64, ReloadVerdict),
     /// Tell systemd where the service stands.
     Notify(Notice),
     /// Write to the journal.

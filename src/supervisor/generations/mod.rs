@@ -21,12 +21,12 @@ use serde::{Deserialize, Serialize};
 
 use self::faults::Ending;
 pub use self::input::{Action, Caller, Input, Notice, Recipe};
-use self::reload::{Asked, Run};
+use self::reload::{Callers, ReloadRun};
 use super::backoff::Backoff;
-use super::generation::{Generation, Purpose, State};
+use super::generation::{Generation, GenerationState, Purpose};
 use super::moment;
 use crate::control::message::{BindAddress, Held, Ready, Serves, ToSupervisor, ToWorker};
-use crate::control::request::Verdict;
+use crate::control::request::ReloadVerdict;
 use crate::control::statistics::Inside;
 use crate::observe::event::Event;
 
@@ -34,7 +34,7 @@ use crate::observe::event::Event;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Generations {
     settings: Settings,
-    phase: Phase,
+    phase: ServicePhase,
     /// The time of the input that is being handled.
     #[serde(with = "moment")]
     now: Instant,
@@ -44,9 +44,9 @@ pub struct Generations {
     /// Oldest first.
     list: Vec<Generation>,
     /// The reload that is under way.
-    run: Option<Run>,
+    run: Option<ReloadRun>,
     /// The callers for a reload since it began.
-    pending: Asked,
+    pending: Callers,
     backoff: Backoff,
     /// When the next worker starts because none serves.
     #[serde(with = "moment::optional")]
@@ -87,7 +87,7 @@ pub struct Settings {
 /// Where the service stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Phase {
+pub enum ServicePhase {
     /// No generation ever served.
     Starting,
     /// One serves, or is about to.
@@ -104,13 +104,13 @@ impl Generations {
     pub fn new(settings: Settings, now: Instant) -> Self {
         Self {
             settings,
-            phase: Phase::Starting,
+            phase: ServicePhase::Starting,
             now,
             began: now,
             last_number: 0,
             list: Vec::new(),
             run: None,
-            pending: Asked::default(),
+            pending: Callers::default(),
             backoff: Backoff::default(),
             respawn_at: None,
             looks_again: false,
@@ -153,7 +153,7 @@ impl Generations {
         self.look_again_when_due();
         self.spawn_for_run();
         self.link_to_heir();
-        if self.phase == Phase::Stopping && self.list.is_empty() {
+        if self.phase == ServicePhase::Stopping && self.list.is_empty() {
             self.end_service();
         }
         std::mem::take(&mut self.actions)
@@ -173,7 +173,7 @@ impl Generations {
     /// later request does not come from the code that reads configurations.
     #[must_use]
     pub fn may_bind(&self, number: u64, listener: &str, address: &BindAddress) -> bool {
-        let builds = |one: &&Generation| one.number == number && matches!(one.state, State::Starting { .. });
+        let builds = |one: &&Generation| one.number == number && matches!(one.state, GenerationState::Starting { .. });
         let Some(generation) = self.list.iter().find(builds) else { return false };
         let is_it = |held: &Held| held.listener == listener && held.bound.as_ref() == Some(address);
         generation.may_bind.as_ref().is_none_or(|named| named.iter().any(is_it))
@@ -188,7 +188,7 @@ impl Generations {
 
     /// Where the service stands.
     #[must_use]
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> ServicePhase {
         self.phase
     }
 
@@ -207,16 +207,22 @@ impl Generations {
     /// Whether a start, a reload or a stop is under way.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.phase != Phase::Running || self.run.is_some()
+        self.phase != ServicePhase::Running || self.run.is_some()
     }
 
     /// Whether nothing is under way that ends within a moment: a good time for other work.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         let stays = |one: &Generation| match one.state {
-            State::Serving { .. } | State::Parked | State::Draining { .. } | State::Dying { .. } => true,
-            State::Starting { .. } | State::Entering { .. } | State::Parking { .. } | State::Resuming { .. } => false,
-            State::Yielding | State::Withdrawing { .. } => false,
+            GenerationState::Serving { .. }
+            | GenerationState::Parked
+            | GenerationState::Draining { .. }
+            | GenerationState::Dying { .. } => true,
+            GenerationState::Starting { .. }
+            | GenerationState::Entering { .. }
+            | GenerationState::Parking { .. }
+            | GenerationState::Resuming { .. } => false,
+            GenerationState::Yielding | GenerationState::Withdrawing { .. } => false,
         };
         !self.is_busy() && self.list.iter().all(stays)
     }
@@ -242,7 +248,7 @@ impl Generations {
     /// so systemd has no reason to intervene.
     #[must_use]
     pub fn is_sound(&self, now: Instant) -> bool {
-        let mut serving = self.list.iter().filter(|one| matches!(one.state, State::Serving { .. }));
+        let mut serving = self.list.iter().filter(|one| matches!(one.state, GenerationState::Serving { .. }));
         serving.all(|one| one.pulse.silent(now) < self.settings.hang_timeout)
     }
 }
@@ -293,7 +299,7 @@ impl Generations {
     fn on_ready(&mut self, number: u64, ready: Ready) {
         let now = self.now;
         let Some(generation) = self.get(number) else { return };
-        if !matches!(generation.state, State::Starting { .. }) {
+        if !matches!(generation.state, GenerationState::Starting { .. }) {
             return;
         }
         let (pid, took, purpose) = (generation.pid, now - generation.made, generation.purpose);
@@ -304,17 +310,17 @@ impl Generations {
             // another reload came to serve meanwhile
             self.drain(&[number], Some(Duration::ZERO));
         } else {
-            self.enter(number, State::Entering { until: now + ACKNOWLEDGE });
+            self.enter(number, GenerationState::Entering { until: now + ACKNOWLEDGE });
             self.actions.push(Action::Send(number, ToWorker::Serve));
         }
     }
 
     fn on_serving(&mut self, number: u64) {
-        if !self.stands(number, |state| matches!(state, State::Entering { .. })) {
+        if !self.stands(number, |state| matches!(state, GenerationState::Entering { .. })) {
             return;
         }
         let confirm_by = self.confirm_by(number);
-        self.enter(number, State::Serving { probation: None });
+        self.enter(number, GenerationState::Serving { probation: None });
         self.ping(number);
         let owed = self.supersede(number);
         if let Some(one) = self.get(number) {
@@ -329,16 +335,18 @@ impl Generations {
     fn supersede(&mut self, number: u64) -> Option<Instant> {
         let parked: Vec<_> =
             self.list.iter().filter(|one| one.is_parked() && one.number != number).map(|one| one.number).collect();
-        let unconfirmed =
-            |one: &Generation| matches!(one.state, State::Serving { .. }) && one.number != number && !parked.is_empty();
+        let unconfirmed = |one: &Generation| {
+            matches!(one.state, GenerationState::Serving { .. }) && one.number != number && !parked.is_empty()
+        };
         let owed = self.list.iter().filter(|one| unconfirmed(one)).find_map(|one| one.confirm_by);
-        self.withdraw(|one| one.state == State::Yielding || (unconfirmed(one) && one.confirm_by.is_some()));
+        self.withdraw(|one| one.state == GenerationState::Yielding || (unconfirmed(one) && one.confirm_by.is_some()));
         let before = |one: &&Generation| {
-            matches!(one.state, State::Serving { .. } | State::Resuming { .. }) && one.number != number
+            matches!(one.state, GenerationState::Serving { .. } | GenerationState::Resuming { .. })
+                && one.number != number
         };
         let before: Vec<_> = self.list.iter().filter(before).map(|one| one.number).collect();
         for other in &before {
-            self.enter(*other, State::Parking { until: self.now + ACKNOWLEDGE });
+            self.enter(*other, GenerationState::Parking { until: self.now + ACKNOWLEDGE });
             self.actions.push(Action::Send(*other, ToWorker::Park));
         }
         if !before.is_empty() {
@@ -350,8 +358,8 @@ impl Generations {
     fn on_parked(&mut self, number: u64) {
         let Some(generation) = self.get(number) else { return };
         match generation.state {
-            State::Parking { .. } => self.enter(number, State::Parked),
-            State::Withdrawing { .. } => self.drain(&[number], None),
+            GenerationState::Parking { .. } => self.enter(number, GenerationState::Parked),
+            GenerationState::Withdrawing { .. } => self.drain(&[number], None),
             _ => return,
         }
         self.settle();
@@ -359,16 +367,20 @@ impl Generations {
 
     /// When no generation is left to be parked, the hand-over is done.
     fn settle(&mut self) {
-        if self.list.iter().any(|one| matches!(one.state, State::Parking { .. } | State::Withdrawing { .. })) {
+        if self
+            .list
+            .iter()
+            .any(|one| matches!(one.state, GenerationState::Parking { .. } | GenerationState::Withdrawing { .. }))
+        {
             return;
         }
-        let fresh = |one: &&Generation| one.state == State::Serving { probation: None } && !one.proven;
+        let fresh = |one: &&Generation| one.state == GenerationState::Serving { probation: None } && !one.proven;
         let Some(generation) = self.list.iter().find(fresh) else {
             return;
         };
         let (number, purpose) = (generation.number, generation.purpose);
         self.slowest_start = self.slowest_start.max(generation.since.saturating_duration_since(generation.made));
-        let before = self.list.iter().rfind(|one| one.state == State::Parked).map(|one| one.number);
+        let before = self.list.iter().rfind(|one| one.state == GenerationState::Parked).map(|one| one.number);
         if let Some(from) = before {
             self.log(Event::HandOver { from, to: number });
         }
@@ -379,13 +391,13 @@ impl Generations {
         }
         if self.is_run_of(number) {
             self.on_reload_done(number);
-        } else if self.phase == Phase::Starting {
+        } else if self.phase == ServicePhase::Starting {
             self.on_started(number);
         }
     }
 
     fn on_started(&mut self, number: u64) {
-        self.phase = Phase::Running;
+        self.phase = ServicePhase::Running;
         let ready = self.get(number).and_then(|one| one.ready.as_ref());
         let mut listeners: Vec<_> =
             ready.into_iter().flat_map(|ready| &ready.listeners).map(|held| held.listener.clone()).collect();
@@ -399,16 +411,16 @@ impl Generations {
         self.list.iter_mut().find(|one| one.number == number)
     }
 
-    fn stands(&self, number: u64, there: impl Fn(State) -> bool) -> bool {
+    fn stands(&self, number: u64, there: impl Fn(GenerationState) -> bool) -> bool {
         self.list.iter().any(|one| one.number == number && there(one.state))
     }
 
-    fn enter(&mut self, number: u64, state: State) {
+    fn enter(&mut self, number: u64, state: GenerationState) {
         let now = self.now;
         if let Some(generation) = self.get(number) {
             generation.state = state;
             generation.since = now;
-            if let (State::Serving { .. }, Some(ready)) = (&generation.state, &generation.ready) {
+            if let (GenerationState::Serving { .. }, Some(ready)) = (&generation.state, &generation.ready) {
                 self.serves = ready.serves;
             }
         }
@@ -419,8 +431,8 @@ impl Generations {
     }
 }
 
-fn failed(why: &str) -> Verdict {
-    Verdict::Failed { why: why.to_owned() }
+fn failed(why: &str) -> ReloadVerdict {
+    ReloadVerdict::Failed { why: why.to_owned() }
 }
 
 /// How long a worker may take to answer an order.

@@ -9,16 +9,16 @@ use super::faults::{Ending, LONG_LIFE};
 use super::input::{Action, Caller};
 use super::{ACKNOWLEDGE, DRAIN_GRACE, Generations, failed};
 use crate::control::message::{Pong, ToWorker};
-use crate::control::request::Verdict;
+use crate::control::request::ReloadVerdict;
 use crate::control::statistics::Inside;
 use crate::observe::event::Event;
-use crate::supervisor::generation::{Generation, State};
+use crate::supervisor::generation::{Generation, GenerationState};
 
 impl Generations {
     /// Puts the generation that has taken over on probation. It inherits an open confirmation of the one before it.
     pub(super) fn begin_probation(&mut self, number: u64) {
         let until = self.now + self.settings.probation;
-        self.enter(number, State::Serving { probation: Some(until) });
+        self.enter(number, GenerationState::Serving { probation: Some(until) });
         if let Some(one) = self.get(number) {
             one.confirm_by = one.confirm_by.map(|by| by.max(until));
         }
@@ -40,7 +40,7 @@ impl Generations {
     pub(super) fn end_probation_when_over(&mut self, number: u64) {
         let now = self.now;
         let Some(generation) = self.get(number) else { return };
-        let State::Serving { probation: Some(until) } = generation.state else {
+        let GenerationState::Serving { probation: Some(until) } = generation.state else {
             return;
         };
         match generation.confirm_by {
@@ -62,9 +62,10 @@ impl Generations {
         let Some(generation) = self.get(number) else { return };
         generation.proven = true;
         generation.confirm_by = None;
-        generation.state = State::Serving { probation: None };
+        generation.state = GenerationState::Serving { probation: None };
         self.actions.push(Action::Prove(number));
-        let parked: Vec<_> = self.list.iter().filter(|one| one.state == State::Parked).map(|one| one.number).collect();
+        let parked: Vec<_> =
+            self.list.iter().filter(|one| one.state == GenerationState::Parked).map(|one| one.number).collect();
         self.drain(&parked, None);
     }
 
@@ -74,7 +75,7 @@ impl Generations {
         let mut drained = Vec::new();
         for one in self.list.iter_mut().filter(|one| numbers.contains(&one.number)) {
             let whole = timeout.unwrap_or(one.ready.as_ref().map_or(UNSAID_DRAIN, |ready| ready.drain_timeout));
-            one.state = State::Draining { until: now + whole + DRAIN_GRACE };
+            one.state = GenerationState::Draining { until: now + whole + DRAIN_GRACE };
             one.since = now;
             drained.push((one.number, one.connections(), whole));
         }
@@ -89,19 +90,20 @@ impl Generations {
     /// A caller confirms the generation that waits for it.
     pub(super) fn on_confirmation(&mut self, client: u64) {
         let now = self.now;
-        let waits = |one: &&mut Generation| matches!(one.state, State::Serving { .. }) && one.confirm_by.is_some();
+        let waits =
+            |one: &&mut Generation| matches!(one.state, GenerationState::Serving { .. }) && one.confirm_by.is_some();
         let verdict = match self.list.iter_mut().rfind(waits) {
             Some(one) => {
                 one.confirm_by = None;
-                if let State::Serving { probation: Some(until) } = &mut one.state {
+                if let GenerationState::Serving { probation: Some(until) } = &mut one.state {
                     *until = (*until).max(now); // it must answer once more, as at the end of any probation
                 }
                 let generation = one.number;
                 self.log(Event::Confirmed { generation });
                 self.end_probation_when_over(generation);
-                Verdict::Confirmed { generation }
+                ReloadVerdict::Confirmed { generation }
             }
-            None => Verdict::NothingToConfirm { why: self.stands_for_good() },
+            None => ReloadVerdict::NothingToConfirm { why: self.stands_for_good() },
         };
         self.answer(Caller::Client(client), &verdict);
     }
@@ -120,14 +122,17 @@ impl Generations {
         let why = format!("cannot serve: {why}");
         let Some(generation) = self.get(number) else { return };
         match generation.state {
-            State::Serving { .. } => self.give_way(number, &why),
-            State::Starting { .. } | State::Entering { .. } | State::Resuming { .. } => {
+            GenerationState::Serving { .. } => self.give_way(number, &why),
+            GenerationState::Starting { .. } | GenerationState::Entering { .. } | GenerationState::Resuming { .. } => {
                 self.end_misbehaving(number, &why, Ending::Kill);
             }
             // no older generation can serve instead
-            State::Parked => self.drain(&[number], None),
-            State::Parking { until } => generation.state = State::Withdrawing { until },
-            State::Yielding | State::Withdrawing { .. } | State::Draining { .. } | State::Dying { .. } => {}
+            GenerationState::Parked => self.drain(&[number], None),
+            GenerationState::Parking { until } => generation.state = GenerationState::Withdrawing { until },
+            GenerationState::Yielding
+            | GenerationState::Withdrawing { .. }
+            | GenerationState::Draining { .. }
+            | GenerationState::Dying { .. } => {}
         }
     }
 
@@ -137,7 +142,7 @@ impl Generations {
         let now = self.now;
         let Some(generation) = self.get(number) else { return };
         let served = now.saturating_duration_since(generation.since);
-        self.enter(number, State::Yielding);
+        self.enter(number, GenerationState::Yielding);
         match self.parked_one() {
             Some(parked) => self.roll_back(number, parked, why, None),
             None => {
@@ -153,7 +158,7 @@ impl Generations {
 
     /// The generation that a roll-back returns to.
     pub(super) fn parked_one(&self) -> Option<u64> {
-        let parked = |one: &&Generation| matches!(one.state, State::Parking { .. } | State::Parked);
+        let parked = |one: &&Generation| matches!(one.state, GenerationState::Parking { .. } | GenerationState::Parked);
         self.list.iter().rfind(parked).map(|one| one.number)
     }
 
@@ -161,7 +166,7 @@ impl Generations {
     pub(super) fn roll_back(&mut self, number: u64, parked: u64, why: &str, lost: Option<Inside>) {
         self.log(Event::RolledBack { failed: number, generation: parked, why: why.to_owned(), lost });
         self.note = Some(format!("rolled back to generation {parked}: generation {number} {why}"));
-        self.enter(parked, State::Resuming { until: self.now + ACKNOWLEDGE });
+        self.enter(parked, GenerationState::Resuming { until: self.now + ACKNOWLEDGE });
         self.actions.push(Action::Send(parked, ToWorker::Resume));
         self.end_run_of(number, why, &format!("generation {parked} serves again"));
     }
@@ -173,15 +178,15 @@ impl Generations {
     }
 
     pub(super) fn on_resumed(&mut self, number: u64) {
-        if !self.stands(number, |state| matches!(state, State::Resuming { .. })) {
+        if !self.stands(number, |state| matches!(state, GenerationState::Resuming { .. })) {
             return;
         }
         let until = self.now + self.settings.probation;
         // a generation that was superseded in its own probation resumes it
         let proven = self.list.iter().any(|one| one.number == number && one.proven);
-        self.enter(number, State::Serving { probation: (!proven).then_some(until) });
+        self.enter(number, GenerationState::Serving { probation: (!proven).then_some(until) });
         self.ping(number);
-        self.withdraw(|one| matches!(one.state, State::Yielding));
+        self.withdraw(|one| matches!(one.state, GenerationState::Yielding));
     }
 
     /// Parks generations that will not resume: they drain after that.
@@ -189,7 +194,7 @@ impl Generations {
         let until: Instant = self.now + ACKNOWLEDGE;
         let numbers: Vec<_> = self.list.iter().filter(|one| which(one)).map(|one| one.number).collect();
         for number in numbers {
-            self.enter(number, State::Withdrawing { until });
+            self.enter(number, GenerationState::Withdrawing { until });
             self.actions.push(Action::Send(number, ToWorker::Park));
         }
     }

@@ -8,31 +8,31 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::input::{Action, Caller, Notice, Recipe};
-use super::{Generations, LAST_WORDS, Phase, failed};
+use super::{Generations, LAST_WORDS, ServicePhase, failed};
 use crate::control::message::{Serves, ToWorker};
-use crate::control::request::{Conditions, Verdict};
+use crate::control::request::{Conditions, ReloadVerdict};
 use crate::observe::event::Event;
-use crate::supervisor::generation::{Generation, Purpose, State};
+use crate::supervisor::generation::{Generation, GenerationState, Purpose};
 use crate::supervisor::moment;
 
 /// The callers that share a reload.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct Callers {
     callers: Vec<Caller>,
     conditions: Conditions,
 }
 
 /// A reload under way.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Run {
+pub(super) struct ReloadRun {
     /// None while it waits for an older generation to exit.
     pub(super) generation: Option<u64>,
-    asked: Asked,
+    asked: Callers,
     #[serde(with = "moment")]
     began: Instant,
 }
 
-impl Asked {
+impl Callers {
     fn add(&mut self, caller: Caller, conditions: Conditions) {
         self.conditions = self.conditions.and(conditions);
         // a signal needs no answer: many count as one
@@ -44,7 +44,7 @@ impl Asked {
 
 impl Generations {
     pub(super) fn on_reload_request(&mut self, caller: Caller, conditions: Conditions) {
-        if matches!(self.phase, Phase::Stopping | Phase::Over) {
+        if matches!(self.phase, ServicePhase::Stopping | ServicePhase::Over) {
             return self.answer(caller, &failed("the service is stopping"));
         }
         self.pending.add(caller, conditions);
@@ -53,12 +53,12 @@ impl Generations {
 
     /// Begins the next reload, when callers wait for one and none runs.
     pub(super) fn run_pending(&mut self) {
-        if self.phase != Phase::Running || self.run.is_some() || self.pending.callers.is_empty() {
+        if self.phase != ServicePhase::Running || self.run.is_some() || self.pending.callers.is_empty() {
             return;
         }
         let asked = std::mem::take(&mut self.pending);
         self.actions.push(Action::Notify(Notice::Reloading));
-        self.run = Some(Run { generation: None, asked, began: self.now });
+        self.run = Some(ReloadRun { generation: None, asked, began: self.now });
         self.spawn_for_run();
     }
 
@@ -77,7 +77,7 @@ impl Generations {
 
     /// A worker says what it would serve.
     pub(super) fn on_loaded(&mut self, number: u64, config_hash: &str) {
-        if !self.stands(number, |state| matches!(state, State::Starting { .. })) {
+        if !self.stands(number, |state| matches!(state, GenerationState::Starting { .. })) {
             return;
         }
         match self.same_as(number, config_hash) {
@@ -92,7 +92,7 @@ impl Generations {
         let program = self.list.iter().find(|one| Some(one.number) == run.generation)?.program?;
         let same = |one: &&Generation| {
             let hash = one.ready.as_ref().map(|ready| ready.config_hash.as_str());
-            let serves = matches!(one.state, State::Serving { .. }) && one.is_there();
+            let serves = matches!(one.state, GenerationState::Serving { .. }) && one.is_there();
             serves && one.program == Some(program) && hash == Some(config_hash) && !config_hash.is_empty()
         };
         self.list.iter().rfind(same).map(|one| one.number)
@@ -100,10 +100,10 @@ impl Generations {
 
     /// The reload has nothing to do: the serving generation stays, and the worker that found out exits.
     fn on_unchanged(&mut self, number: u64, serving: u64) {
-        self.enter(number, State::Dying { until: Some(self.now + LAST_WORDS) });
+        self.enter(number, GenerationState::Dying { until: Some(self.now + LAST_WORDS) });
         self.actions.push(Action::Send(number, ToWorker::Stop { timeout: Some(Duration::ZERO) }));
         let Some(one) = self.list.iter().find(|one| one.number == serving) else { return };
-        let verdict = Verdict::Unchanged {
+        let verdict = ReloadVerdict::Unchanged {
             generation: serving,
             served: self.now.saturating_duration_since(one.since),
             warnings: one.ready.as_ref().map(|ready| ready.warnings.clone()).unwrap_or_default(),
@@ -125,7 +125,7 @@ impl Generations {
         self.note = None;
         self.log(Event::ReloadDone { generation: number, took });
         let took = now.saturating_duration_since(began);
-        self.end_run(&Verdict::Serving { generation: number, summary, took, warnings, confirm_within });
+        self.end_run(&ReloadVerdict::Serving { generation: number, summary, took, warnings, confirm_within });
     }
 
     pub(super) fn is_run_of(&self, number: u64) -> bool {
@@ -146,7 +146,7 @@ impl Generations {
         run.filter(|run| !run.asked.conditions.force).map(|_| self.serves).unwrap_or_default()
     }
 
-    pub(super) fn end_run(&mut self, verdict: &Verdict) {
+    pub(super) fn end_run(&mut self, verdict: &ReloadVerdict) {
         let Some(run) = self.run.take() else { return };
         // before the callers get the verdict: systemctl reload returns when the caller exits
         self.actions.push(Action::Notify(Notice::Ready));
@@ -163,7 +163,7 @@ impl Generations {
         }
     }
 
-    pub(super) fn answer(&mut self, caller: Caller, verdict: &Verdict) {
+    pub(super) fn answer(&mut self, caller: Caller, verdict: &ReloadVerdict) {
         if let Caller::Client(client) = caller {
             self.actions.push(Action::Answer(client, verdict.clone()));
         }

@@ -1,7 +1,9 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::control::message::{BindAddress, Bounds, Cause, Finished, Held, Pong, Problem, Refused, Serves};
+use crate::control::message::{
+    BindAddress, Cause, Finished, GenerationBounds, Held, Pong, Refused, RenderedProblem, Serves,
+};
 use crate::control::request::Conditions;
 use crate::supervisor::process::Program;
 
@@ -56,7 +58,7 @@ impl Machine {
     /// The worker of `number` starts and becomes ready.
     fn build(&mut self, number: u64) -> Vec<Action> {
         self.handle(Input::Spawned(number, 100 + number as u32, Program::default()));
-        let bounds = Bounds { memory: self.memory, ..Bounds::default() };
+        let bounds = GenerationBounds { memory: self.memory, ..GenerationBounds::default() };
         self.say(number, ToSupervisor::Ready(Ready { bounds, ..ready() }))
     }
 
@@ -130,7 +132,7 @@ fn ready() -> Ready {
         listeners: Vec::new(),
         drain_timeout: secs(30),
         stop_timeout: secs(5),
-        bounds: Bounds::default(),
+        bounds: GenerationBounds::default(),
         serves: Serves { sites: true, tcp: false },
     }
 }
@@ -140,7 +142,7 @@ fn pong(number: u64) -> Pong {
 }
 
 fn refused(cause: Cause) -> ToSupervisor {
-    let problems = vec![Problem::plain("one"), Problem::plain("two")];
+    let problems = vec![RenderedProblem::plain("one"), RenderedProblem::plain("two")];
     ToSupervisor::Refused(Refused { cause, problems })
 }
 
@@ -160,7 +162,7 @@ fn links(actions: &[Action]) -> Vec<(u64, u64)> {
     links.collect()
 }
 
-fn verdicts(actions: &[Action]) -> Vec<(u64, &Verdict)> {
+fn verdicts(actions: &[Action]) -> Vec<(u64, &ReloadVerdict)> {
     let verdicts = actions.iter().filter_map(|action| match action {
         Action::Answer(client, verdict) => Some((*client, verdict)),
         _ => None,
@@ -198,7 +200,7 @@ fn a_hand_over_goes_by_acknowledgement_and_the_verdict_comes_last() {
     assert_eq!(told(&actions), [(1, &ToWorker::Park)]);
     assert!(verdicts(&actions).is_empty());
     let actions = machine.say(1, ToSupervisor::Parked);
-    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Serving { generation: 2, .. })]));
+    assert!(matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Serving { generation: 2, .. })]));
     assert!(actions.contains(&Action::Notify(Notice::Ready)) && !actions.contains(&Action::Prove(2)));
     assert_eq!(machine.states(), [(1, "parked"), (2, "serving")]);
 }
@@ -208,7 +210,7 @@ fn a_refused_reload_leaves_the_old_generation_alone_and_tells_every_problem() {
     let mut machine = Machine::serving();
     machine.handle(asked(Caller::Client(7)));
     let actions = machine.say(2, refused(Cause::Config));
-    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Refused { problems })] if problems.len() == 2));
+    assert!(matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Refused { problems })] if problems.len() == 2));
     assert!(actions.contains(&Action::Notify(Notice::Ready)) && told(&actions).is_empty());
     assert!(machine.generations.note().expect("note").contains("one"));
     machine.handle(Input::Exited(2, "exited with status 78".to_owned()));
@@ -218,7 +220,7 @@ fn a_refused_reload_leaves_the_old_generation_alone_and_tells_every_problem() {
     machine.build(3);
     machine.say(3, ToSupervisor::Serving);
     let actions = machine.say(1, ToSupervisor::Parked);
-    assert!(matches!(verdicts(&actions)[..], [(8, Verdict::Serving { .. })]));
+    assert!(matches!(verdicts(&actions)[..], [(8, ReloadVerdict::Serving { .. })]));
     assert_eq!(machine.generations.note(), None);
 }
 
@@ -227,7 +229,7 @@ fn a_worker_that_crashes_at_start_is_a_verdict_that_says_how() {
     let mut machine = Machine::serving();
     machine.handle(asked(Caller::Client(7)));
     let actions = machine.handle(Input::Exited(2, "was killed by SIGSEGV".to_owned()));
-    let [(7, Verdict::Failed { why })] = &verdicts(&actions)[..] else { panic!("{actions:?}") };
+    let [(7, ReloadVerdict::Failed { why })] = &verdicts(&actions)[..] else { panic!("{actions:?}") };
     assert!(why.contains("SIGSEGV"), "{why}");
     assert_eq!(machine.states(), [(1, "serving")]);
 }
@@ -237,7 +239,7 @@ fn a_worker_that_cannot_be_started_is_a_verdict_too() {
     let mut machine = Machine::serving();
     machine.handle(asked(Caller::Client(7)));
     let actions = machine.handle(Input::SpawnFailed(2, "could not be started: no such file".to_owned()));
-    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Failed { .. })]));
+    assert!(matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Failed { .. })]));
     assert_eq!(machine.states(), [(1, "serving")]);
 }
 
@@ -247,7 +249,7 @@ fn a_worker_that_is_not_ready_in_time_is_killed_and_the_caller_told() {
     machine.handle(asked(Caller::Client(7)));
     let actions = machine.pass_alive(secs(30));
     assert!(actions.contains(&Action::Kill(2)));
-    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Failed { why })] if why.contains("30 s")));
+    assert!(matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Failed { why })] if why.contains("30 s")));
 }
 
 #[test]
@@ -377,7 +379,7 @@ fn when_the_new_generation_dies_before_the_old_one_parked_the_caller_hears_of_it
     machine.say(2, ToSupervisor::Serving);
     let actions = machine.handle(Input::Exited(2, "was killed by SIGKILL".to_owned()));
     assert_eq!(told(&actions), [(1, &ToWorker::Resume)]);
-    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Failed { .. })]));
+    assert!(matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Failed { .. })]));
     // the answer to the order before that one comes late, and means nothing
     machine.say(1, ToSupervisor::Parked);
     machine.say(1, ToSupervisor::Resumed);
@@ -392,7 +394,7 @@ fn a_generation_that_does_not_park_is_ended_and_the_reload_succeeds() {
     machine.say(2, ToSupervisor::Serving);
     let actions = machine.pass_alive(secs(5));
     assert!(actions.contains(&Action::Abort(1)));
-    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Serving { .. })]));
+    assert!(matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Serving { .. })]));
     assert_eq!(machine.states(), [(1, "dying"), (2, "serving")]);
 }
 
@@ -452,7 +454,7 @@ fn callers_that_come_during_a_reload_share_the_next_one() {
     machine.build(2);
     machine.say(2, ToSupervisor::Serving);
     let actions = machine.say(1, ToSupervisor::Parked);
-    assert!(matches!(verdicts(&actions)[..], [(1, Verdict::Serving { generation: 2, .. })]));
+    assert!(matches!(verdicts(&actions)[..], [(1, ReloadVerdict::Serving { generation: 2, .. })]));
     assert_eq!(spawned(&actions), [(3, Recipe::Installed)]);
     machine.build(3);
     let actions = machine.say(3, ToSupervisor::Serving);
@@ -484,7 +486,7 @@ fn a_worker_that_dies_during_a_reload_is_replaced_beside_it_and_the_reload_wins(
     assert_eq!(spawned(&actions), [(3, Recipe::Proven)]);
     machine.build(2);
     let actions = machine.say(2, ToSupervisor::Serving);
-    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Serving { generation: 2, .. })]));
+    assert!(matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Serving { generation: 2, .. })]));
     let timeout = Some(Duration::ZERO);
     assert_eq!(told(&machine.build(3)), [(3, &ToWorker::Drain { timeout })]);
 }
@@ -537,7 +539,7 @@ fn one_that_dies_as_it_begins_to_serve_is_said_with_the_connections_that_it_had_
     machine.build(2);
     machine.generations.note_inside(2, Inside { connections: 81, busy: 3 });
     let actions = machine.handle(Input::Exited(2, "was killed by SIGKILL".to_owned()));
-    let [(7, Verdict::Failed { why })] = verdicts(&actions)[..] else { panic!("{actions:?}") };
+    let [(7, ReloadVerdict::Failed { why })] = verdicts(&actions)[..] else { panic!("{actions:?}") };
     assert!(why.contains("81 connections"), "{why}");
     machine.handle(Input::Exited(1, "was killed by SIGKILL".to_owned()));
     machine.build(3);
@@ -621,7 +623,7 @@ fn a_replacement_that_hangs_before_it_is_ready_is_replaced_sooner_than_a_reload_
 fn one_that_yields_and_hangs_is_ended() {
     let mut machine = Machine::serving();
     machine.say(1, ToSupervisor::Unfit { why: "a thread ended".to_owned() });
-    assert_eq!(machine.generations.list()[0].state, State::Yielding);
+    assert_eq!(machine.generations.list()[0].state, GenerationState::Yielding);
     machine.pass(secs(1));
     assert!(machine.pass(secs(10)).contains(&Action::Abort(1)));
 }

@@ -14,7 +14,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use self::rehearsal::{Rehearsal, Unable};
-use self::state::{State, StateError};
+use self::state::{StateError, SupervisorState};
 use super::process::Image;
 use crate::control::payload::Payload;
 
@@ -30,7 +30,7 @@ use crate::control::payload::Payload;
 /// soon as a reload proves it good once more.
 #[derive(Debug, Default)]
 pub struct Upgrade {
-    stage: Stage,
+    stage: UpgradeStage,
     /// The program that this process should be; none when it is that already.
     wanted: Option<Image>,
     /// The program that said that it cannot go on.
@@ -38,7 +38,7 @@ pub struct Upgrade {
 }
 
 #[derive(Debug, Default)]
-enum Stage {
+enum UpgradeStage {
     #[default]
     Idle,
     /// A child with the wanted program, or one that was wanted before, reads the state.
@@ -52,7 +52,7 @@ enum Stage {
 
 /// The next step.
 #[derive(Debug)]
-pub enum Step {
+pub enum UpgradeStep {
     /// [`Upgrade::rehearse`] with this program.
     Rehearse(Image),
     /// Say that the program cannot go on, and why.
@@ -70,41 +70,41 @@ impl Upgrade {
         let unwanted =
             image.runs_here() || self.refused.as_ref().is_some_and(|refused| refused.program() == image.program());
         self.wanted = (!unwanted).then(|| image.clone());
-        if matches!(self.stage, Stage::Rehearsed { .. }) {
-            self.stage = Stage::Idle;
+        if matches!(self.stage, UpgradeStage::Rehearsed { .. }) {
+            self.stage = UpgradeStage::Idle;
         }
     }
 
     /// The next step now; `quiet` says that it would disturb nothing.
-    pub fn next(&mut self, quiet: bool, now: Instant) -> Option<Step> {
-        if let Stage::Rehearsing(rehearsal) = &mut self.stage {
+    pub fn next(&mut self, quiet: bool, now: Instant) -> Option<UpgradeStep> {
+        if let UpgradeStage::Rehearsing(rehearsal) = &mut self.stage {
             let outcome = rehearsal.outcome(now)?;
             let image = rehearsal.image().clone();
-            self.stage = Stage::Idle;
+            self.stage = UpgradeStage::Idle;
             if self.wanted.as_ref().is_some_and(|wanted| wanted.program() == image.program()) {
                 match outcome {
-                    Ok(()) => self.stage = Stage::Rehearsed { until: now + PATIENCE },
-                    Err(why) => return Some(Step::Refuse(image, why)),
+                    Ok(()) => self.stage = UpgradeStage::Rehearsed { until: now + PATIENCE },
+                    Err(why) => return Some(UpgradeStep::Refuse(image, why)),
                 }
             }
         }
         let image = self.wanted.clone()?;
         match self.stage {
-            Stage::Idle => Some(Step::Rehearse(image)),
-            Stage::Rehearsed { until } => (quiet || until <= now).then_some(Step::Replace(image)),
-            Stage::Rehearsing(_) => None,
+            UpgradeStage::Idle => Some(UpgradeStep::Rehearse(image)),
+            UpgradeStage::Rehearsed { until } => (quiet || until <= now).then_some(UpgradeStep::Replace(image)),
+            UpgradeStage::Rehearsing(_) => None,
         }
     }
 
     /// A rehearsal began.
     pub fn rehearse(&mut self, rehearsal: Rehearsal) {
-        self.stage = Stage::Rehearsing(rehearsal);
+        self.stage = UpgradeStage::Rehearsing(rehearsal);
     }
 
     /// `image` cannot go on in the place of this program, for this reason.
     pub fn refuse(&mut self, image: Image, unable: &Unable) {
         self.wanted = None;
-        self.stage = Stage::Idle;
+        self.stage = UpgradeStage::Idle;
         if matches!(unable, Unable::Refuses(_)) {
             self.refused = Some(image);
         }
@@ -112,7 +112,7 @@ impl Upgrade {
 
     /// This process stays what it is.
     pub fn give_up(&mut self) {
-        if let Stage::Rehearsing(rehearsal) = std::mem::take(&mut self.stage) {
+        if let UpgradeStage::Rehearsing(rehearsal) = std::mem::take(&mut self.stage) {
             rehearsal.abandon();
         }
         self.wanted = None;
@@ -122,8 +122,8 @@ impl Upgrade {
     #[must_use]
     pub fn rehearsal(&self) -> Option<&Rehearsal> {
         match &self.stage {
-            Stage::Rehearsing(rehearsal) => Some(rehearsal),
-            Stage::Idle | Stage::Rehearsed { .. } => None,
+            UpgradeStage::Rehearsing(rehearsal) => Some(rehearsal),
+            UpgradeStage::Idle | UpgradeStage::Rehearsed { .. } => None,
         }
     }
 
@@ -131,9 +131,9 @@ impl Upgrade {
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         match &self.stage {
-            Stage::Idle => None,
-            Stage::Rehearsing(rehearsal) => rehearsal.due(),
-            Stage::Rehearsed { until } => Some(*until),
+            UpgradeStage::Idle => None,
+            UpgradeStage::Rehearsing(rehearsal) => rehearsal.due(),
+            UpgradeStage::Rehearsed { until } => Some(*until),
         }
     }
 }
@@ -145,7 +145,7 @@ impl Upgrade {
 pub fn rehearse() -> Result<(), StateError> {
     let input = io::stdin().as_fd().try_clone_to_owned().map_err(StateError::Read)?;
     let supervisor = rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid().unsigned_abs());
-    State::read(&Payload::from(input), supervisor).map(drop)
+    SupervisorState::read(&Payload::from(input), supervisor).map(drop)
 }
 
 /// The arguments of this program, its name left out, with `last` at their end.

@@ -8,14 +8,14 @@ use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
 use super::rehearsal::{Rehearsal, Unable};
-use super::state::{CarriedRecords, Knowledge, State, VERSION};
-use super::{Step, TAKE_OVER, Upgrade, arguments};
+use super::state::{CarriedRecords, Knowledge, SupervisorState, VERSION};
+use super::{TAKE_OVER, Upgrade, UpgradeStep, arguments};
 use crate::control::payload::Payload;
 use crate::observe::event::Event;
-use crate::observe::journal::Left;
-use crate::supervisor::clients::Clients;
+use crate::observe::journal::LeftRecords;
+use crate::supervisor::clients::ControlClients;
 use crate::supervisor::descriptors::{Carrier, Inherited};
-use crate::supervisor::generations::{Generations, Input, Phase};
+use crate::supervisor::generations::{Generations, Input, ServicePhase};
 use crate::supervisor::last_state::LastState;
 use crate::supervisor::listeners::Listeners;
 use crate::supervisor::process::Image;
@@ -33,20 +33,20 @@ type Borrowed<'a> = Knowledge<&'a Generations, &'a StateRequests, &'a Totals>;
 impl Supervisor {
     /// Takes the next step on the way to another program, if one is wanted.
     pub(in crate::supervisor) fn upgrade(&mut self, now: Instant) {
-        if self.generations.phase() != Phase::Running {
+        if self.generations.phase() != ServicePhase::Running {
             return self.upgrade.give_up(); // a service that ends needs no other program any more
         }
         match self.upgrade.next(self.generations.is_quiet(), now) {
             None => {}
-            Some(Step::Rehearse(image)) => {
+            Some(UpgradeStep::Rehearse(image)) => {
                 let state = self.carry(&[], &mut Carrier::default()).write();
                 match state.and_then(|state| Rehearsal::start(image.clone(), state, now)) {
                     Ok(rehearsal) => self.upgrade.rehearse(rehearsal),
                     Err(fault) => self.refuse(image, Unable::Fails(format!("could not be tried: {fault}"))),
                 }
             }
-            Some(Step::Refuse(image, why)) => self.refuse(image, why),
-            Some(Step::Replace(image)) => {
+            Some(UpgradeStep::Refuse(image, why)) => self.refuse(image, why),
+            Some(UpgradeStep::Replace(image)) => {
                 let fault = self.replace(&image);
                 self.refuse(image, Unable::Fails(format!("could not be executed: {fault}")));
             }
@@ -76,7 +76,7 @@ impl Supervisor {
         fault
     }
 
-    fn try_replace(&self, image: &Image, left: &[Left]) -> io::Error {
+    fn try_replace(&self, image: &Image, left: &[LeftRecords]) -> io::Error {
         let mut carrier = Carrier::default();
         let prepared = self.carry(left, &mut carrier).write().and_then(|state| {
             raise_ambient_capabilities()?;
@@ -102,7 +102,7 @@ impl Supervisor {
         fault
     }
 
-    fn carry<'a>(&'a self, left: &'a [Left], carrier: &mut Carrier<'a>) -> State<Borrowed<'a>> {
+    fn carry<'a>(&'a self, left: &'a [LeftRecords], carrier: &mut Carrier<'a>) -> SupervisorState<Borrowed<'a>> {
         // every field by name: a new field must be considered here
         let Self {
             generations,
@@ -124,7 +124,7 @@ impl Supervisor {
         let Talk { reloading, unsent } = notify.talk();
         let unsent = unsent.into_iter().map(|(text, with)| (text, with.map(|fd| carrier.carry_borrowed(fd))));
         let talk = Talk { reloading, unsent: unsent.collect() };
-        let mut state = State {
+        let mut state = SupervisorState {
             version: VERSION,
             program: crate::VERSION.to_owned(),
             pid: std::process::id(),
@@ -156,7 +156,7 @@ impl Supervisor {
     /// choice: workers finish what they have, and systemd starts the service with the same sockets.
     pub fn take_over(number: RawFd) -> Result<Self, StartError> {
         let payload = Payload::from(sys::inherited(number).map_err(StartError::NoState)?);
-        let state = State::read(&payload, std::process::id())?;
+        let state = SupervisorState::read(&payload, std::process::id())?;
         let inherited = Inherited::claim(&state.descriptors);
         // a number would be the name otherwise; it cannot fail for a name this short
         let _ = rustix::thread::set_name(c"segue");
@@ -165,9 +165,9 @@ impl Supervisor {
         Self::go_on(state, inherited, signals)
     }
 
-    fn go_on(state: State, mut inherited: Inherited, signals: Signals) -> Result<Self, StartError> {
+    fn go_on(state: SupervisorState, mut inherited: Inherited, signals: Signals) -> Result<Self, StartError> {
         let Knowledge { generations, mut state_requests, totals } = state.knowledge;
-        let clients = Clients::go_on(state.clients, &mut inherited)?;
+        let clients = ControlClients::go_on(state.clients, &mut inherited)?;
         let (listeners, events) = Listeners::go_on(state.listeners, &mut inherited);
         let (workers, mut happened) = Workers::go_on(state.workers, &mut inherited);
         state_requests.last = LastState::open(workers.run_dir());
@@ -175,7 +175,7 @@ impl Supervisor {
         let notify = Notify::from_env().go_on(found(state.talk, &mut inherited));
         let journal = start_journal()?;
         for CarriedRecords { memory, position } in state.records {
-            let left = inherited.take(memory).and_then(|memory| Left::open_at(memory, position).ok());
+            let left = inherited.take(memory).and_then(|memory| LeftRecords::open_at(memory, position).ok());
             left.into_iter().for_each(|left| journal.inherit(left));
         }
         journal.event(Event::Upgraded { from: state.program, to: crate::VERSION });

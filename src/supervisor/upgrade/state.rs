@@ -21,7 +21,7 @@ pub const VERSION: u32 = 1;
 
 /// Everything.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct State<K = Knowledge> {
+pub struct SupervisorState<K = Knowledge> {
     /// [`VERSION`] of the writer.
     pub version: u32,
     /// The version of the program that wrote it.
@@ -33,11 +33,11 @@ pub struct State<K = Knowledge> {
     /// What is known, wherever it runs; it is borrowed while it is written.
     pub knowledge: K,
     /// Their processes.
-    pub workers: workers::Carried,
+    pub workers: workers::CarriedWorkers,
     /// The listening sockets.
-    pub listeners: listeners::Carried,
+    pub listeners: listeners::CarriedListeners,
     /// The clients of `control.sock`.
-    pub clients: clients::Carried,
+    pub clients: clients::CarriedClients,
     /// What systemd was told.
     pub talk: Talk<RawFd>,
     /// Records that the journal did not take yet; programs before this one kept none.
@@ -50,7 +50,7 @@ pub struct State<K = Knowledge> {
 pub struct CarriedRecords {
     /// Their memory.
     pub memory: RawFd,
-    /// See [`Left::position`](crate::observe::journal::Left::position).
+    /// See [`LeftRecords::position`](crate::observe::journal::LeftRecords::position).
     pub position: (u64, u64),
 }
 
@@ -89,7 +89,7 @@ pub enum StateError {
     },
 }
 
-impl<K: Serialize> State<K> {
+impl<K: Serialize> SupervisorState<K> {
     /// Writes it down.
     ///
     /// # Errors
@@ -99,18 +99,18 @@ impl<K: Serialize> State<K> {
     }
 }
 
-impl State {
+impl SupervisorState {
     /// Reads the state of process `pid`.
     ///
     /// # Errors
     /// See [`StateError`].
     pub fn read(payload: &Payload, pid: u32) -> Result<Self, StateError> {
         #[derive(Deserialize)]
-        struct Head {
+        struct StateVersion {
             version: u32,
         }
         let json = payload.read().map_err(StateError::Read)?;
-        let Head { version } = serde_json::from_slice(&json).map_err(StateError::NotUnderstood)?;
+        let StateVersion { version } = serde_json::from_slice(&json).map_err(StateError::NotUnderstood)?;
         if version != VERSION {
             return Err(StateError::Version { theirs: version });
         }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rustix::process::{Pid, RawPid, Signal};
 use serde::{Deserialize, Serialize};
 
-use super::{Proven, Worker, Workers};
+use super::{Proven, WorkerProcess, Workers};
 use crate::control::channel::Channel;
 use crate::control::payload::Payload;
 use crate::control::statistics::StatisticsReader;
@@ -18,7 +18,7 @@ use crate::supervisor::process::{Image, Process};
 
 /// [`Workers`], with numbers in the place of descriptors.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Carried {
+pub struct CarriedWorkers {
     binary: PathBuf,
     config: PathBuf,
     /// Absent in the state of older supervisors.
@@ -51,7 +51,7 @@ struct CarriedProven {
 
 impl Workers {
     /// All of it, for another program to go on with.
-    pub(in crate::supervisor) fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> Carried {
+    pub(in crate::supervisor) fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> CarriedWorkers {
         // every field by name: a new field must be considered here
         let Self { binary, config, set, run_dir, list, proven } = self;
         let mut images = BTreeMap::new();
@@ -74,7 +74,7 @@ impl Workers {
             image: image_of(&proven.image, carrier),
             sources: carrier.carry(&proven.sources),
         });
-        Carried {
+        CarriedWorkers {
             binary: binary.clone(),
             config: config.clone(),
             set: set.clone(),
@@ -86,8 +86,8 @@ impl Workers {
     }
 
     /// Restores the workers that another program wrote down. A defect of one of them becomes an input about it.
-    pub(in crate::supervisor) fn go_on(carried: Carried, inherited: &mut Inherited) -> (Self, Vec<Input>) {
-        let Carried { binary, config, set, run_dir, list, proven, images } = carried;
+    pub(in crate::supervisor) fn go_on(carried: CarriedWorkers, inherited: &mut Inherited) -> (Self, Vec<Input>) {
+        let CarriedWorkers { binary, config, set, run_dir, list, proven, images } = carried;
         let images: BTreeMap<_, _> = images
             .into_iter()
             .filter_map(|(number, path)| Some((number, Image::from_fd(inherited.take(number)?, path).ok()?)))
@@ -114,7 +114,7 @@ impl Workers {
 }
 
 impl CarriedWorker {
-    fn go_on(self, images: &BTreeMap<RawFd, Image>, inherited: &mut Inherited) -> Result<Worker, String> {
+    fn go_on(self, images: &BTreeMap<RawFd, Image>, inherited: &mut Inherited) -> Result<WorkerProcess, String> {
         let pid = Pid::from_raw(self.pid).ok_or("it has no process")?;
         let process = Process::adopt(pid).map_err(|fault| format!("process {pid}: {fault}"))?;
         let Some(image) = images.get(&self.image).cloned() else {
@@ -125,7 +125,7 @@ impl CarriedWorker {
         let mut take = |number: Option<RawFd>| number.and_then(|number| inherited.take(number));
         let channel = take(self.channel).and_then(|socket| Channel::from_socket(socket).ok());
         let (remembered, sources, statistics) = (take(self.remembered), take(self.sources), take(self.statistics));
-        Ok(Worker {
+        Ok(WorkerProcess {
             number: self.number,
             process,
             channel,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use self::probe::Probe;
 use super::first_round::{FirstRound, Ticket};
 use crate::config::Check;
-use crate::pool::health::{Finding, State, Transition, Verdict};
+use crate::pool::health::{CheckVerdict, Finding, HealthState, Transition};
 use crate::pool::{Pool, Server};
 
 /// The running checks; they end when this is dropped.
@@ -44,7 +44,7 @@ impl Checks {
         for (place, (pool, index, check)) in watched.iter().enumerate() {
             let server = &pool.servers[*index];
             let first_checks = Schedule::new(check, place, watched.len());
-            let watch = Watch {
+            let watch = ServerCheck {
                 probe: Probe::new(check, &server.name),
                 schedule: if server.is_remembered() { first_checks.going_on(server) } else { first_checks },
                 pool: Arc::clone(pool),
@@ -65,7 +65,7 @@ impl Checks {
 }
 
 /// The check of one server.
-struct Watch<F> {
+struct ServerCheck<F> {
     pool: Arc<Pool>,
     index: usize,
     probe: Probe,
@@ -73,7 +73,7 @@ struct Watch<F> {
     on_transition: Rc<F>,
 }
 
-impl<F: Fn(&Pool, usize, &Transition)> Watch<F> {
+impl<F: Fn(&Pool, usize, &Transition)> ServerCheck<F> {
     async fn run(mut self, first: Option<Ticket>) {
         // an address that is known from the start can change before the first check, too
         let version = self.server().address_version();
@@ -93,13 +93,15 @@ impl<F: Fn(&Pool, usize, &Transition)> Watch<F> {
         let version = server.address_version();
         let finding = match server.addresses() {
             Some(addresses) => self.probe.run(server, &addresses).await,
-            None => Finding { verdict: Verdict::Nothing, detail: "address waits for DNS".into(), took: Duration::ZERO },
+            None => {
+                Finding { verdict: CheckVerdict::Nothing, detail: "address waits for DNS".into(), took: Duration::ZERO }
+            }
         };
         // a finding about a previous address says nothing about the present one
         if server.address_version() == version
             && let Some(transition) = server.health.observe(finding, SystemTime::now())
         {
-            if matches!(transition.to, State::Up | State::Down) {
+            if matches!(transition.to, HealthState::Up | HealthState::Down) {
                 server.passive.clear(); // from here on only its checks decide, and the transition says so
             }
             (self.on_transition)(&self.pool, self.index, &transition);
@@ -183,7 +185,7 @@ mod tests {
     use crate::config::{CheckKind, Server as ServerSettings};
     use crate::pool::tests::{check, server, settings};
 
-    type Log = Rc<RefCell<Vec<(usize, State, State, String)>>>;
+    type Log = Rc<RefCell<Vec<(usize, HealthState, HealthState, String)>>>;
 
     fn every(interval: Duration) -> Check {
         let kind = CheckKind::Http { method: "HEAD".to_owned(), path: "/".to_owned(), host: None };
@@ -254,16 +256,16 @@ mod tests {
         let (checks, log) = start(&pool);
         assert_eq!(checks.first_round(Duration::from_secs(10)).await, 0);
         let states: Vec<_> = pool.servers.iter().map(|server| server.health.state()).collect();
-        assert_eq!(states, [State::Up, State::Down, State::Down, State::WaitingForDns]);
+        assert_eq!(states, [HealthState::Up, HealthState::Down, HealthState::Down, HealthState::WaitingForDns]);
         let mut log = log.take();
         log.sort_by_key(|(index, ..)| *index);
-        let from = State::Unknown;
+        let from = HealthState::Unknown;
         assert_eq!(
             log,
             [
-                (0, from, State::Up, "first check passed: status 200".to_owned()),
-                (1, from, State::Down, "first check failed: status 503".to_owned()),
-                (2, from, State::Down, "first check failed: connection refused".to_owned()),
+                (0, from, HealthState::Up, "first check passed: status 200".to_owned()),
+                (1, from, HealthState::Down, "first check failed: status 503".to_owned()),
+                (2, from, HealthState::Down, "first check failed: connection refused".to_owned()),
             ]
         );
         assert_eq!(pool.servers[3].status()["check"]["result"], "address waits for DNS");
@@ -280,13 +282,13 @@ mod tests {
     async fn nobody_waits_for_a_server_that_the_generation_before_knew() {
         let silent = farm(Rc::new(0.into())).await;
         let before = pool(vec![server(&silent, 1)], every(LONG));
-        let finding = Finding { verdict: Verdict::Bad, detail: "said".into(), took: Duration::ZERO };
+        let finding = Finding { verdict: CheckVerdict::Bad, detail: "said".into(), took: Duration::ZERO };
         before.servers[0].health.observe(finding, SystemTime::now());
         let after = pool(vec![server(&silent, 1)], every(LONG));
         after.restore(&before.save(&[]), SystemTime::now());
         let (checks, log) = start(&after);
         assert_eq!(checks.first_round(LONG).await, 0);
-        assert_eq!(after.servers[0].health.state(), State::Down);
+        assert_eq!(after.servers[0].health.state(), HealthState::Down);
         assert_eq!(log.take(), [], "what is known is no news");
     }
 
@@ -295,7 +297,7 @@ mod tests {
         let check = every(Duration::from_secs(60));
         let known = pool(vec![server("10.0.0.1:80", 1)], check.clone());
         let now = SystemTime::now();
-        let finding = Finding { verdict: Verdict::Good, detail: "said".into(), took: Duration::ZERO };
+        let finding = Finding { verdict: CheckVerdict::Good, detail: "said".into(), took: Duration::ZERO };
         for (ago, least, most) in [(20, 35, 41), (0, 55, 61), (90, 0, 1)] {
             known.servers[0].health.observe(finding.clone(), now - Duration::from_secs(ago));
             let next = Schedule::new(&check, 0, 1).going_on(&known.servers[0]).next;
@@ -311,7 +313,7 @@ mod tests {
         let (_checks, log) = start(&pool);
         until(|| pool.servers[0].health.is_up()).await;
         status.set(500);
-        until(|| pool.servers[0].health.state() == State::Down).await;
+        until(|| pool.servers[0].health.state() == HealthState::Down).await;
         status.set(200);
         until(|| pool.servers[0].health.is_up()).await;
         let reasons: Vec<_> = log.take().into_iter().map(|(.., reason)| reason).collect();
@@ -323,7 +325,7 @@ mod tests {
 
     #[tokio::test(flavor = "local")]
     async fn what_checks_decide_ends_an_ejection() {
-        for (status, state) in [(200, State::Up), (503, State::Down)] {
+        for (status, state) in [(200, HealthState::Up), (503, HealthState::Down)] {
             let servers = vec![server(&farm(Rc::new(status.into())).await, 1), server("10.0.0.1:80", 1)];
             let pool = pool(servers, every(LONG));
             let ejection = (0..3).find_map(|_| pool.connection_failed(0, "refused", SystemTime::now()));
@@ -343,7 +345,7 @@ mod tests {
         until(|| pool.servers[0].health.is_up()).await;
         let to = [closed_port().await.parse().expect("an address")];
         pool.servers[0].relocate(&to, SystemTime::now());
-        until(|| pool.servers[0].health.state() == State::Down).await;
+        until(|| pool.servers[0].health.state() == HealthState::Down).await;
     }
 
     #[tokio::test(flavor = "local")]
@@ -355,7 +357,7 @@ mod tests {
             pool.servers[0].relocate(&[other, good], SystemTime::now());
             let (checks, log) = start(&pool);
             assert_eq!(checks.first_round(LONG).await, 0);
-            assert_eq!(pool.servers[0].health.state(), State::Up, "{:?}", log.take());
+            assert_eq!(pool.servers[0].health.state(), HealthState::Up, "{:?}", log.take());
             assert_eq!(pool.servers[0].located().as_deref(), Some(&[good, other][..]));
         }
     }
@@ -369,7 +371,7 @@ mod tests {
         let (checks, log) = start(&pool);
         assert_eq!(checks.first_round(LONG).await, 0);
         let reason = format!("first check failed: {dead}: connection refused, {bad}: status 503");
-        assert_eq!(log.take(), [(0, State::Unknown, State::Down, reason)]);
+        assert_eq!(log.take(), [(0, HealthState::Unknown, HealthState::Down, reason)]);
     }
 
     #[tokio::test(flavor = "local")]
@@ -384,7 +386,7 @@ mod tests {
         drop(asked); // the first check fails now, about the address before
         until(|| pool.servers[0].health.is_up()).await;
         let states: Vec<_> = log.take().into_iter().map(|(_, from, to, _)| (from, to)).collect();
-        assert_eq!(states, [(State::Unknown, State::Up)]);
+        assert_eq!(states, [(HealthState::Unknown, HealthState::Up)]);
     }
 
     #[tokio::test(flavor = "local")]

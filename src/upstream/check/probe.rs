@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::{Address, Check, CheckKind};
 use crate::net::Stream;
-use crate::pool::health::{Finding, Verdict};
+use crate::pool::health::{CheckVerdict, Finding};
 use crate::pool::{Addresses, Server};
 use crate::upstream::connect::{self, Faults};
 
@@ -27,7 +27,7 @@ pub(super) struct Probe {
 
 /// Why a check failed, in the words of the journal and of the status.
 #[derive(Debug, Error)]
-enum Fault {
+enum CheckFault {
     #[error("{}", in_words(.0))]
     Socket(#[source] io::Error),
     #[error("no connection within {}", humantime::format_duration(*.0))]
@@ -75,7 +75,7 @@ impl Probe {
         let (verdict, detail) = match good {
             Ok((address, good)) => {
                 connect::answered(server, address);
-                (Verdict::Good, good.end().await)
+                (CheckVerdict::Good, good.end().await)
             }
             Err(faults) => judge(&faults),
         };
@@ -83,16 +83,16 @@ impl Probe {
     }
 
     /// Asks at one address.
-    async fn ask(&self, address: Address, deadline: Instant) -> Result<Answer, Fault> {
+    async fn ask(&self, address: Address, deadline: Instant) -> Result<Answer, CheckFault> {
         let connected = timeout_at(deadline, Stream::connect(&address)).await;
-        let mut stream = connected.map_err(|_| Fault::NotConnected(self.timeout))?.map_err(Fault::Socket)?;
+        let mut stream = connected.map_err(|_| CheckFault::NotConnected(self.timeout))?.map_err(CheckFault::Socket)?;
         let Some(request) = &self.request else { return Ok(Answer::Connected) };
         let answered = timeout_at(deadline, ask(&mut stream, request)).await;
-        match answered.map_err(|_| Fault::Silent(self.timeout))?? {
+        match answered.map_err(|_| CheckFault::Silent(self.timeout))?? {
             status @ 200..400 => Ok(Answer::Status(status, stream)),
             status => {
                 let_end(&mut stream).await;
-                Err(Fault::Status(status))
+                Err(CheckFault::Status(status))
             }
         }
     }
@@ -118,13 +118,13 @@ impl Answer {
 }
 
 /// Sends the request; returns the status of the response, after interim ones (1xx).
-async fn ask(stream: &mut Stream, request: &[u8]) -> Result<u16, Fault> {
-    stream.write_all(request).await.map_err(Fault::Socket)?;
+async fn ask(stream: &mut Stream, request: &[u8]) -> Result<u16, CheckFault> {
+    stream.write_all(request).await.map_err(CheckFault::Socket)?;
     let mut answer = BytesMut::with_capacity(1024);
     loop {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut head = httparse::Response::new(&mut fields);
-        match (head.parse(&answer).map_err(Fault::NotHttp)?, head.code) {
+        match (head.parse(&answer).map_err(CheckFault::NotHttp)?, head.code) {
             (httparse::Status::Complete(length), Some(100..200)) => {
                 answer.advance(length);
                 continue; // the next head may be here already
@@ -133,10 +133,10 @@ async fn ask(stream: &mut Stream, request: &[u8]) -> Result<u16, Fault> {
             _ => {}
         }
         if answer.len() >= MAX_HEAD {
-            return Err(Fault::TooLong);
+            return Err(CheckFault::TooLong);
         }
-        if stream.read_buf(&mut answer).await.map_err(Fault::Socket)? == 0 {
-            return Err(Fault::Closed);
+        if stream.read_buf(&mut answer).await.map_err(CheckFault::Socket)? == 0 {
+            return Err(CheckFault::Closed);
         }
     }
 }
@@ -160,10 +160,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A server that could not be asked has no finding: a lack of resources on this machine must not make all servers
 /// look dead.
-fn judge(faults: &Faults<Fault>) -> (Verdict, Cow<'static, str>) {
-    let is_ours =
-        |(address, fault): &(Address, Fault)| matches!(fault, Fault::Socket(fault) if connect::lacks(fault, address));
-    let verdict = if faults.iter().all(is_ours) { Verdict::Nothing } else { Verdict::Bad };
+fn judge(faults: &Faults<CheckFault>) -> (CheckVerdict, Cow<'static, str>) {
+    let is_ours = |(address, fault): &(Address, CheckFault)| matches!(fault, CheckFault::Socket(fault) if connect::lacks(fault, address));
+    let verdict = if faults.iter().all(is_ours) { CheckVerdict::Nothing } else { CheckVerdict::Bad };
     (verdict, connect::told(faults, ToString::to_string).into())
 }
 
@@ -220,7 +219,7 @@ mod tests {
     }
 
     /// The finding when the server sends these bytes and closes.
-    async fn found(answer: &[u8]) -> (Verdict, String) {
+    async fn found(answer: &[u8]) -> (CheckVerdict, String) {
         let (listener, address) = listener().await;
         let serve = async {
             let (mut stream, _) = listener.accept().await.expect("accept");
@@ -235,26 +234,26 @@ mod tests {
     #[tokio::test]
     async fn the_status_decides() {
         for (status, verdict) in [
-            (200, Verdict::Good),
-            (204, Verdict::Good),
-            (302, Verdict::Good),
-            (399, Verdict::Good),
-            (400, Verdict::Bad),
-            (404, Verdict::Bad),
-            (503, Verdict::Bad),
-            (999, Verdict::Bad),
+            (200, CheckVerdict::Good),
+            (204, CheckVerdict::Good),
+            (302, CheckVerdict::Good),
+            (399, CheckVerdict::Good),
+            (400, CheckVerdict::Bad),
+            (404, CheckVerdict::Bad),
+            (503, CheckVerdict::Bad),
+            (999, CheckVerdict::Bad),
         ] {
             let answer = format!("HTTP/1.1 {status} Some Reason\r\nContent-Length: 2\r\n\r\nok");
             assert_eq!(found(answer.as_bytes()).await, (verdict, format!("status {status}")));
         }
         let old = found(b"HTTP/1.0 200\r\n\r\n").await;
-        assert_eq!(old, (Verdict::Good, "status 200".to_owned()));
+        assert_eq!(old, (CheckVerdict::Good, "status 200".to_owned()));
     }
 
     #[tokio::test]
     async fn interim_answers_are_passed_over() {
         let answer = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 500 No\r\n\r\n";
-        assert_eq!(found(answer).await, (Verdict::Bad, "status 500".to_owned()));
+        assert_eq!(found(answer).await, (CheckVerdict::Bad, "status 500".to_owned()));
     }
 
     #[tokio::test]
@@ -267,7 +266,7 @@ mod tests {
             (b"\x16\x03\x01\0\x02", "answer is not HTTP"),
             (&too_long, "head of the answer is longer than 16384 bytes"),
         ] {
-            assert_eq!(found(answer).await, (Verdict::Bad, detail.to_owned()));
+            assert_eq!(found(answer).await, (CheckVerdict::Bad, detail.to_owned()));
         }
     }
 
@@ -282,7 +281,7 @@ mod tests {
             head
         };
         let (finding, head) = tokio::join!(run(&probe, &address), serve);
-        assert_eq!(finding.verdict, Verdict::Good);
+        assert_eq!(finding.verdict, CheckVerdict::Good);
         assert_eq!(
             head,
             "HEAD /health?full HTTP/1.1\r\nHost: 10.0.0.1:80\r\nUser-Agent: segue-check\r\nConnection: close\r\n\r\n"
@@ -295,7 +294,7 @@ mod tests {
         let mut check = check(http("GET"));
         check.timeout = Duration::from_millis(50);
         let finding = run(&Probe::new(&check, "app"), &address).await;
-        assert_eq!(finding.verdict, Verdict::Bad);
+        assert_eq!(finding.verdict, CheckVerdict::Bad);
         assert_eq!(finding.detail, "no answer within 50ms");
         assert!(finding.took >= check.timeout, "{:?}", finding.took);
     }
@@ -327,7 +326,7 @@ mod tests {
         };
         let started = Instant::now();
         let (finding, _stream) = tokio::join!(run(&probe, &address), serve);
-        assert_eq!(finding.verdict, Verdict::Good);
+        assert_eq!(finding.verdict, CheckVerdict::Good);
         let waited = started.elapsed() - finding.took;
         assert!(waited >= PATIENCE, "the wait for the end is not the server's time: {waited:?}");
     }
@@ -359,7 +358,7 @@ mod tests {
             socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("linger");
         };
         let (finding, ()) = tokio::join!(run(&probe, &address), serve);
-        assert_eq!((finding.verdict, &*finding.detail), (Verdict::Bad, "connection reset"));
+        assert_eq!((finding.verdict, &*finding.detail), (CheckVerdict::Bad, "connection reset"));
     }
 
     #[tokio::test]
@@ -368,7 +367,7 @@ mod tests {
         drop(listener);
         for kind in [CheckKind::Connect, http("GET")] {
             let finding = run(&Probe::new(&check(kind), "app"), &address).await;
-            assert_eq!((finding.verdict, &*finding.detail), (Verdict::Bad, "connection refused"));
+            assert_eq!((finding.verdict, &*finding.detail), (CheckVerdict::Bad, "connection refused"));
         }
     }
 
@@ -376,7 +375,7 @@ mod tests {
     async fn an_accepted_connection_is_enough_for_a_connect_check() {
         let (_listener, address) = listener().await;
         let finding = run(&Probe::new(&check(CheckKind::Connect), "app"), &address).await;
-        assert_eq!((finding.verdict, &*finding.detail), (Verdict::Good, "connected"));
+        assert_eq!((finding.verdict, &*finding.detail), (CheckVerdict::Good, "connected"));
     }
 
     #[tokio::test]
@@ -402,13 +401,13 @@ mod tests {
     #[test]
     fn what_this_machine_lacks_says_nothing_of_the_server() {
         let address = || Address::Ip("127.0.0.1:80".parse().expect("an address"));
-        let verdict = |errno: Errno| judge(&vec![(address(), Fault::Socket(errno.into()))]).0;
-        assert_eq!(verdict(Errno::MFILE), Verdict::Nothing);
-        assert_eq!(verdict(Errno::ADDRNOTAVAIL), Verdict::Nothing);
-        assert_eq!(verdict(Errno::CONNREFUSED), Verdict::Bad);
-        assert_eq!(verdict(Errno::HOSTUNREACH), Verdict::Bad);
-        let mixed = [Errno::MFILE, Errno::CONNREFUSED].map(|errno| (address(), Fault::Socket(errno.into())));
-        assert_eq!(judge(&mixed.into()).0, Verdict::Bad);
+        let verdict = |errno: Errno| judge(&vec![(address(), CheckFault::Socket(errno.into()))]).0;
+        assert_eq!(verdict(Errno::MFILE), CheckVerdict::Nothing);
+        assert_eq!(verdict(Errno::ADDRNOTAVAIL), CheckVerdict::Nothing);
+        assert_eq!(verdict(Errno::CONNREFUSED), CheckVerdict::Bad);
+        assert_eq!(verdict(Errno::HOSTUNREACH), CheckVerdict::Bad);
+        let mixed = [Errno::MFILE, Errno::CONNREFUSED].map(|errno| (address(), CheckFault::Socket(errno.into())));
+        assert_eq!(judge(&mixed.into()).0, CheckVerdict::Bad);
         assert_eq!(in_words(&Errno::PROTO.into()), "Protocol error");
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use segue::control::PROTOCOL;
 use segue::control::channel::{Channel, Received};
-use segue::control::request::{Conditions, Reply, Request, Verdict, Wish, socket_path};
+use segue::control::request::{Conditions, ControlReply, ReloadVerdict, Request, Wish, socket_path};
 
 use super::wait_for;
 
@@ -29,9 +29,9 @@ impl Asked {
 
     /// Waits for the verdict.
     #[track_caller]
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> ReloadVerdict {
         wait_for("a verdict", || match self.channel.receive().expect("receive") {
-            Received::Message(Reply::Verdict(verdict), _) => Some(verdict),
+            Received::Message(ControlReply::Verdict(verdict), _) => Some(verdict),
             Received::Nothing => None,
             other => panic!("{other:?}"),
         })

@@ -161,7 +161,7 @@ impl Play {
             return;
         }
         assert!(can_inherit(find(to), from), "{to} cannot inherit from {from}: {list:?}");
-        let parked = list.iter().any(|one| one.is_there() && one.state == State::Parked);
+        let parked = list.iter().any(|one| one.is_there() && one.state == GenerationState::Parked);
         assert!(!parked || find(to).state_name() == "parked", "{to} may yet fail, and inherits: {list:?}");
         assert_ne!(self.heirs.insert(from, to), Some(to), "linked twice");
     }
@@ -179,8 +179,8 @@ impl Play {
     fn check(&self) {
         let generations = &self.machine.generations;
         let list = generations.list();
-        if generations.phase() == Phase::Running {
-            let coming = |one: &Generation| matches!(one.state, State::Starting { .. });
+        if generations.phase() == ServicePhase::Running {
+            let coming = |one: &Generation| matches!(one.state, GenerationState::Starting { .. });
             let served = list.iter().any(|one| one.is_serving() || coming(one)) || generations.respawn_at().is_some();
             assert!(served, "nobody serves and nobody will: {list:?}");
             assert_eq!(
@@ -189,16 +189,16 @@ impl Play {
                 "systemd waits for a reload that is over, or the reverse"
             );
         }
-        if generations.phase() == Phase::Running {
+        if generations.phase() == ServicePhase::Running {
             self.check_heirs(list);
         }
-        let accepting = list.iter().filter(|one| matches!(one.state, State::Serving { .. })).count();
+        let accepting = list.iter().filter(|one| matches!(one.state, GenerationState::Serving { .. })).count();
         assert!(accepting <= 1, "two serve: {list:?}");
         let owed = list.iter().any(|one| one.proven && one.confirm_by.is_some());
         assert!(!owed, "proven, and not confirmed: {list:?}");
-        let living = list.iter().filter(|one| !matches!(one.state, State::Dying { .. })).count();
+        let living = list.iter().filter(|one| !matches!(one.state, GenerationState::Dying { .. })).count();
         // beside what a reload makes, one in the place of a worker that died
-        assert!(living <= Bounds::default().generations + 1, "{living} live: {list:?}");
+        assert!(living <= GenerationBounds::default().generations + 1, "{living} live: {list:?}");
         let next = generations.next_tick(self.machine.now);
         assert!(next.is_none_or(|next| next > self.machine.now), "the supervisor would spin: {list:?}");
     }
@@ -211,7 +211,7 @@ impl Play {
             let actions = self.machine.handle(Input::Exited(number, "exited with status 0".to_owned()));
             self.note(&actions);
         }
-        assert!(self.over || self.machine.generations.phase() == Phase::Over);
+        assert!(self.over || self.machine.generations.phase() == ServicePhase::Over);
         self.answered.sort_unstable();
         assert_eq!(self.answered, (1..=self.asked).collect::<Vec<_>>(), "every caller hears one verdict");
         assert!(!self.reloading);
@@ -219,20 +219,23 @@ impl Play {
 }
 
 fn can_inherit(heir: &Generation, from: u64) -> bool {
-    let stands = matches!(heir.state, State::Serving { .. } | State::Parking { .. } | State::Parked);
+    let stands = matches!(
+        heir.state,
+        GenerationState::Serving { .. } | GenerationState::Parking { .. } | GenerationState::Parked
+    );
     heir.number != from && heir.is_there() && stands
 }
 
-fn obey(number: u64, state: State) -> Input {
+fn obey(number: u64, state: GenerationState) -> Input {
     let message = match state {
-        State::Starting { .. } => ToSupervisor::Ready(ready()),
-        State::Entering { .. } => ToSupervisor::Serving,
-        State::Parking { .. } | State::Withdrawing { .. } => ToSupervisor::Parked,
-        State::Resuming { .. } => ToSupervisor::Resumed,
-        State::Draining { .. } | State::Dying { .. } => {
+        GenerationState::Starting { .. } => ToSupervisor::Ready(ready()),
+        GenerationState::Entering { .. } => ToSupervisor::Serving,
+        GenerationState::Parking { .. } | GenerationState::Withdrawing { .. } => ToSupervisor::Parked,
+        GenerationState::Resuming { .. } => ToSupervisor::Resumed,
+        GenerationState::Draining { .. } | GenerationState::Dying { .. } => {
             return Input::Exited(number, "exited with status 0".to_owned());
         }
-        State::Serving { .. } | State::Yielding | State::Parked => return Input::Tick,
+        GenerationState::Serving { .. } | GenerationState::Yielding | GenerationState::Parked => return Input::Tick,
     };
     Input::Message(number, message)
 }

@@ -39,7 +39,7 @@ fn a_reload_that_waits_when_the_service_stops_hears_of_it() {
     let mut machine = four_living();
     machine.handle(asked(Caller::Client(7)));
     let actions = machine.handle(Input::Stop);
-    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Failed { .. })]), "{actions:?}");
+    assert!(matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Failed { .. })]), "{actions:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn unconfirmed() -> Machine {
     let actions = machine.say(1, ToSupervisor::Parked);
     let within = Some(secs(60));
     assert!(
-        matches!(verdicts(&actions)[..], [(7, Verdict::Serving { confirm_within, .. })] if *confirm_within == within)
+        matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Serving { confirm_within, .. })] if *confirm_within == within)
     );
     machine
 }
@@ -54,7 +54,7 @@ fn what_is_confirmed_stays() {
     let mut machine = unconfirmed();
     machine.pass_alive(secs(10));
     let actions = machine.handle(Input::Confirmed(8));
-    assert!(matches!(verdicts(&actions)[..], [(8, Verdict::Confirmed { generation: 2 })]), "{actions:?}");
+    assert!(matches!(verdicts(&actions)[..], [(8, ReloadVerdict::Confirmed { generation: 2 })]), "{actions:?}");
     let mut actions = machine.pass_alive(secs(1));
     assert!(actions.contains(&Action::Prove(2)), "its probation was over long ago: {actions:?}");
     actions.extend(machine.pass_alive(secs(60)));
@@ -73,12 +73,12 @@ fn what_is_confirmed_within_its_probation_still_has_to_live_through_it() {
 fn where_nothing_waits_to_be_confirmed_that_is_said() {
     let mut machine = Machine::serving();
     let actions = machine.handle(Input::Confirmed(8));
-    let [(8, Verdict::NothingToConfirm { why })] = &verdicts(&actions)[..] else { panic!("{actions:?}") };
+    let [(8, ReloadVerdict::NothingToConfirm { why })] = &verdicts(&actions)[..] else { panic!("{actions:?}") };
     assert!(why.contains("generation 1 serves"), "{why}");
     let mut machine = unconfirmed();
     machine.pass_alive(secs(60));
     let actions = machine.handle(Input::Confirmed(8));
-    let [(8, Verdict::NothingToConfirm { why })] = &verdicts(&actions)[..] else { panic!("{actions:?}") };
+    let [(8, ReloadVerdict::NothingToConfirm { why })] = &verdicts(&actions)[..] else { panic!("{actions:?}") };
     assert!(why.contains("rolled back to generation 1"), "{why}");
 }
 
@@ -93,7 +93,7 @@ fn a_reload_is_no_confirmation_and_the_confirmed_generation_is_what_is_gone_back
     assert_eq!((told(&actions), links(&actions)), (vec![(2, &ToWorker::Drain { timeout: None })], vec![(2, 1)]));
     let within = Some(secs(50));
     assert!(
-        matches!(verdicts(&actions)[..], [(8, Verdict::Serving { confirm_within, .. })] if *confirm_within == within)
+        matches!(verdicts(&actions)[..], [(8, ReloadVerdict::Serving { confirm_within, .. })] if *confirm_within == within)
     );
     let actions = machine.pass_alive(secs(50));
     assert_eq!(told(&actions), [(1, &ToWorker::Resume)]);
@@ -124,7 +124,7 @@ fn a_worker_that_is_unfit_before_it_serves_is_a_failed_reload() {
     let actions = machine.say(2, ToSupervisor::Unfit { why: "a thread cannot accept".to_owned() });
     assert!(actions.contains(&Action::Kill(2)));
     assert!(
-        matches!(verdicts(&actions)[..], [(7, Verdict::Failed { why })] if why.contains("cannot accept")),
+        matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Failed { why })] if why.contains("cannot accept")),
         "{actions:?}"
     );
     assert_eq!(machine.states(), [(1, "serving"), (2, "dying")]);

@@ -15,7 +15,7 @@ fn a_reload_that_changes_nothing_makes_no_generation_and_says_so() {
     machine.handle(Input::Spawned(2, 102, Program::default()));
     let actions = machine.say(2, loaded("good"));
     assert_eq!(told(&actions), [(2, &ToWorker::Stop { timeout: Some(Duration::ZERO) })]);
-    assert!(matches!(verdicts(&actions)[..], [(7, Verdict::Unchanged { generation: 1, .. })]), "{actions:?}");
+    assert!(matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Unchanged { generation: 1, .. })]), "{actions:?}");
     assert!(actions.contains(&Action::Notify(Notice::Ready)));
     let actions = machine.handle(Input::Exited(2, "exited with status 0".to_owned()));
     assert_eq!((actions, machine.states()), (vec![], vec![(1, "serving")]));
