@@ -1,14 +1,22 @@
 //! One check of one server: connect, send the request, read the head of the response, report the finding.
 //!
-//! Speaks HTTP/1.1 by itself: a check must not depend on what it checks the way for.
+//! hyper's client speaks HTTP/1.1 here, and not the code that relays traffic: a check is no client's request, and a
+//! defect of the one must not look like a fault of the servers.
 
 use std::borrow::Cow;
+use std::error::Error as _;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use http::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Uri};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::{Address, Check, CheckKind};
@@ -22,7 +30,7 @@ use crate::upstream::connect::{self, Faults};
 pub(super) struct Probe {
     timeout: Duration,
     /// `None`: an accepted connection is enough.
-    request: Option<Vec<u8>>,
+    request: Option<Request<String>>,
 }
 
 /// Why a check failed, in the words of the journal and of the status.
@@ -39,7 +47,7 @@ enum CheckFault {
     #[error("status {0}")]
     Status(u16),
     #[error("answer is not HTTP")]
-    NotHttp(#[source] httparse::Error),
+    NotHttp(#[source] hyper::Error),
     #[error("head of the answer is longer than {MAX_HEAD} bytes")]
     TooLong,
 }
@@ -58,12 +66,10 @@ impl Probe {
                     true => "localhost", // a path is no host
                     false => server,
                 });
-                Some(format!(
-                    "{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: segue-check\r\nConnection: close\r\n\r\n"
-                ))
+                Some(request(method, path, host))
             }
         };
-        Self { timeout: check.timeout, request: request.map(String::into_bytes) }
+        Self { timeout: check.timeout, request }
     }
 
     /// Makes the check: of each address of the server, until one is good, which is tried first from then on. Takes at
@@ -85,12 +91,12 @@ impl Probe {
     /// Asks at one address.
     async fn ask(&self, address: Address, deadline: Instant) -> Result<Answer, CheckFault> {
         let connected = timeout_at(deadline, Stream::connect(&address)).await;
-        let mut stream = connected.map_err(|_| CheckFault::NotConnected(self.timeout))?.map_err(CheckFault::Socket)?;
+        let stream = connected.map_err(|_| CheckFault::NotConnected(self.timeout))?.map_err(CheckFault::Socket)?;
         let Some(request) = &self.request else { return Ok(Answer::Connected) };
-        let answered = timeout_at(deadline, ask(&mut stream, request)).await;
+        let answered = timeout_at(deadline, ask(stream, request.clone())).await;
         match answered.map_err(|_| CheckFault::Silent(self.timeout))?? {
-            status @ 200..400 => Ok(Answer::Status(status, stream)),
-            status => {
+            (status @ 200..400, stream) => Ok(Answer::Status(status, stream)),
+            (status, mut stream) => {
                 let_end(&mut stream).await;
                 Err(CheckFault::Status(status))
             }
@@ -117,27 +123,60 @@ impl Answer {
     }
 }
 
-/// Sends the request; returns the status of the response, after interim ones (1xx).
-async fn ask(stream: &mut Stream, request: &[u8]) -> Result<u16, CheckFault> {
-    stream.write_all(request).await.map_err(CheckFault::Socket)?;
-    let mut answer = BytesMut::with_capacity(1024);
-    loop {
-        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut head = httparse::Response::new(&mut fields);
-        match (head.parse(&answer).map_err(CheckFault::NotHttp)?, head.code) {
-            (httparse::Status::Complete(length), Some(100..200)) => {
-                answer.advance(length);
-                continue; // the next head may be here already
-            }
-            (httparse::Status::Complete(_), Some(status)) => return Ok(status),
-            _ => {}
+fn request(method: &str, path: &str, host: &str) -> Request<String> {
+    let mut request = Request::new(String::new());
+    // the configuration has neither another method nor another host
+    *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap_or_default();
+    *request.uri_mut() = target(path);
+    let host = HeaderValue::from_str(host).unwrap_or(HeaderValue::from_static("localhost"));
+    request.headers_mut().insert(HOST, host);
+    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("segue-check"));
+    request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    request
+}
+
+/// The path as a request target. The configuration takes every visible character; those that RFC 3986 §2 does not
+/// permit, and that [`Uri`] may refuse, are percent-encoded.
+fn target(path: &str) -> Uri {
+    let target = PathAndQuery::try_from(path).or_else(|_| {
+        let encode = |byte: char| match byte {
+            '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}' => format!("%{:02X}", u32::from(byte)),
+            byte => byte.to_string(),
+        };
+        PathAndQuery::try_from(path.chars().map(encode).collect::<String>())
+    });
+    target.map_or_else(|_| Uri::from_static("/"), Uri::from)
+}
+
+/// Sends the request; returns the status of the response after interim ones (1xx), and the stream with the rest.
+async fn ask(stream: Stream, request: Request<String>) -> Result<(u16, Stream), CheckFault> {
+    let mut builder = http1::Builder::new();
+    builder.title_case_headers(true).max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS);
+    let (mut sender, mut connection) = builder.handshake(TokioIo::new(stream)).await.map_err(fault)?;
+    let mut response = pin!(sender.send_request(request));
+    let mut has_ended = false;
+    let answered = poll_fn(|cx| {
+        // when the connection ends, the response has the reason
+        has_ended = has_ended || connection.poll_without_shutdown(cx).is_ready();
+        response.as_mut().poll(cx)
+    });
+    let status = answered.await.map_err(fault)?.status().as_u16();
+    Ok((status, connection.into_parts().io.into_inner()))
+}
+
+fn fault(error: hyper::Error) -> CheckFault {
+    if error.is_parse_too_large() {
+        return CheckFault::TooLong;
+    }
+    if error.is_parse() {
+        return CheckFault::NotHttp(error);
+    }
+    match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
+        Some(fault) => {
+            let same = fault.raw_os_error().map_or_else(|| fault.kind().into(), io::Error::from_raw_os_error);
+            CheckFault::Socket(same)
         }
-        if answer.len() >= MAX_HEAD {
-            return Err(CheckFault::TooLong);
-        }
-        if stream.read_buf(&mut answer).await.map_err(CheckFault::Socket)? == 0 {
-            return Err(CheckFault::Closed);
-        }
+        None => CheckFault::Closed,
     }
 }
 
@@ -186,9 +225,10 @@ fn in_words(fault: &io::Error) -> Cow<'static, str> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::{TcpListener, UnixListener};
-
+    use bytes::BytesMut;
     use rustix::io::Errno;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, UnixListener};
 
     use super::*;
     use crate::pool::Pool;
@@ -264,6 +304,7 @@ mod tests {
             (b"HTTP/1.1 20", "connection closed without an answer"),
             (b"SSH-2.0-OpenSSH_9.2\r\n", "answer is not HTTP"),
             (b"\x16\x03\x01\0\x02", "answer is not HTTP"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "answer is not HTTP"),
             (&too_long, "head of the answer is longer than 16384 bytes"),
         ] {
             assert_eq!(found(answer).await, (CheckVerdict::Bad, detail.to_owned()));
@@ -286,6 +327,16 @@ mod tests {
             head,
             "HEAD /health?full HTTP/1.1\r\nHost: 10.0.0.1:80\r\nUser-Agent: segue-check\r\nConnection: close\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn every_path_of_the_configuration_is_a_request_target() {
+        for byte in (b'!'..=b'~').filter(|byte| *byte != b'#') {
+            let path = format!("/a{0}b?c{0}d", char::from(byte));
+            let target = target(&path).to_string();
+            let encoded = path.replace(char::from(byte), &format!("%{byte:02X}"));
+            assert!(target == path || target == encoded, "{path} became {target}");
+        }
     }
 
     #[tokio::test]
@@ -384,8 +435,7 @@ mod tests {
         let path = directory.path().join("app.sock");
         let address = Address::Unix(path.clone());
         let probe = Probe::new(&check(http("GET")), &address.to_string());
-        let request = probe.request.clone().map(String::from_utf8);
-        assert!(request.is_some_and(|text| text.expect("text").contains("\r\nHost: localhost\r\n")));
+        assert!(probe.request.as_ref().is_some_and(|request| request.headers()[HOST] == "localhost"));
         assert_eq!(run(&probe, &address).await.detail, "no socket at this path");
 
         let listener = UnixListener::bind(&path).expect("bind");
