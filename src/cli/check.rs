@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::{CONFIG, service_user, socket_units};
 use crate::config::Config;
 use crate::config::load::Checked;
-use crate::config::problem::{Look, Problem};
+use crate::config::problem::{Problem, RenderStyle};
 
 /// Checks the configuration that is named; prints every problem and a summary to stderr.
 ///
@@ -57,7 +57,7 @@ impl Verdict {
 
     /// Every problem with its excerpt, then the summary.
     #[must_use]
-    pub fn render(&self, look: Look) -> String {
+    pub fn render(&self, look: RenderStyle) -> String {
         let mut text: String = self.problems.iter().map(|problem| problem.render(look) + "\n").collect();
         text.push_str(&self.summary);
         text.push('\n');
@@ -67,7 +67,7 @@ impl Verdict {
     pub(super) fn print(&self) -> ExitCode {
         let mut stderr = io::stderr().lock();
         let plain = !stderr.is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let look = if plain { Look::Plain } else { Look::Coloured };
+        let look = if plain { RenderStyle::Plain } else { RenderStyle::Coloured };
         // Who closed stderr does not want to know; the exit code says it all the same.
         let _ = stderr.write_all(self.render(look).as_bytes());
         if self.good { ExitCode::SUCCESS } else { ExitCode::from(EX_CONFIG) }

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::load::settable;
 use crate::observe::WithCauses;
 
 /// Reverse proxy and load balancer for systemd: a reload that no client can see.
@@ -136,10 +137,14 @@ pub struct Config {
     #[arg(long, short, value_name = "FILE", default_value = CONFIG)]
     config: PathBuf,
     /// Set a value over the files and the environment, as in --set log.access=all; can be given again
-    ///
-    /// The keys are log.access, log.slow, worker.threads, worker.max_connections, drain.timeout and drain.stop_timeout.
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", long_help = help_of_set())]
     set: Vec<String>,
+}
+
+fn help_of_set() -> String {
+    let (keys, summary) = (settable(), "Set a value over the files and the environment, as in --set log.access=all");
+    let (last, rest) = keys.split_last().expect("there are such keys");
+    format!("{summary}; can be given again\n\nThe keys are {} and {last}.", rest.join(", "))
 }
 
 /// Which service is meant.
@@ -316,7 +321,6 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::config::load::VARIABLES;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -328,8 +332,8 @@ mod tests {
         let mut cli = Cli::command();
         let run = cli.find_subcommand_mut("run").expect("a command").render_long_help().to_string();
         let words: Vec<_> = run.split([' ', ',', '\n']).map(|word| word.trim_end_matches('.')).collect();
-        for (_, setting) in VARIABLES {
-            assert!(words.contains(&setting.key()), "{} in\n{run}", setting.key());
+        for key in settable() {
+            assert!(words.contains(&key.as_str()), "{key} in\n{run}");
         }
     }
 

@@ -1,61 +1,102 @@
-//! Addresses as a person writes them: of listeners, of servers, and host names.
+//! Addresses as they are written: of listeners, of servers, and host names.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::{Address, HostPattern, ServerAddress};
+/// The address of a socket.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    /// IPv4 or IPv6 with a port.
+    Ip(SocketAddr),
+    /// A unix stream socket, written `unix:/path`.
+    Unix(PathBuf),
+}
 
-/// Why a text is no address, with what to write instead where that can be told.
+impl fmt::Display for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(out),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Where a server is: known, or found by DNS.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ServerAddress {
+    /// A socket address or the path of a unix socket.
+    Fixed(Address),
+    /// A host name and a port; the server waits until DNS answers.
+    Name {
+        /// The host name.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+/// A host name, `*.suffix`, or `*` for any.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostPattern {
+    /// Exactly this name, in lower case, without a port.
+    Exact(String),
+    /// Any name that ends in `.suffix` (stored without the leading `*.`).
+    Suffix(String),
+    /// Every name, also none.
+    #[default]
+    Any,
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => out.write_str(name),
+            Self::Suffix(suffix) => write!(out, "*.{suffix}"),
+            Self::Any => out.write_str("*"),
+        }
+    }
+}
+
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(address) => address.fmt(out),
+            Self::Name { host, port } => write!(out, "{host}:{port}"),
+        }
+    }
+}
+
+/// Why a text is no address, with what to write instead where there is such a thing.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// No port at the end.
     #[error("it has no port")]
-    NoPort {
-        /// The same with a port.
-        instead: String,
-    },
+    NoPort(String),
     /// The port is no number from 1 to 65535 (from 0 for listeners).
     #[error("its port is no number from 1 to 65535")]
     Port,
     /// An IPv6 address with a port, without brackets.
     #[error("an IPv6 address needs brackets before the port")]
-    Brackets {
-        /// The same with brackets.
-        instead: String,
-    },
+    Brackets(String),
     /// The path of a unix socket without `unix:`.
     #[error("a path needs `unix:` before it")]
-    Unmarked {
-        /// The same with `unix:`.
-        instead: String,
-    },
+    Unmarked(String),
     /// `http://…`, or with a path behind the port: a URL, not an address.
     #[error("it is a URL, not an address")]
-    Url {
-        /// The address in it.
-        instead: String,
-    },
+    Url(String),
     /// A listener named by a host name.
     #[error("it is a host name; a listener needs an IP address, since names are not looked up to bind")]
-    Name {
-        /// An address of this machine.
-        instead: String,
-    },
+    Name(String),
     /// `unix://…`, or with something behind the path.
     #[error("the path of a unix socket stands right after `unix:`, and nothing behind it")]
-    AroundPath {
-        /// The path alone.
-        instead: String,
-    },
+    AroundPath(String),
     /// `unix:` without an absolute path that fits into a socket address.
     #[error("the path of a unix socket must be absolute and at most 107 bytes long")]
     Path,
     /// A port alone.
     #[error("it has no host")]
-    NoHost {
-        /// The same on this machine.
-        instead: String,
-    },
+    NoHost(String),
     /// Not an IP address, nor a host name.
     #[error("it is neither an IP address nor a host name")]
     Host,
@@ -76,10 +117,10 @@ pub fn listener(text: &str) -> Result<Address, AddressError> {
     }
     let (host, port) = host_and_port(text)?;
     match host {
-        Host::Ip(ip) => Ok(Address::Ip(SocketAddr::new(ip, port))),
-        Host::Name(name) => {
+        HostPart::Ip(ip) => Ok(Address::Ip(SocketAddr::new(ip, port))),
+        HostPart::Name(name) => {
             let ip = if name.eq_ignore_ascii_case("localhost") { "127.0.0.1" } else { "" };
-            Err(AddressError::Name { instead: format!("{ip}:{port}") })
+            Err(AddressError::Name(format!("{ip}:{port}")))
         }
     }
 }
@@ -97,8 +138,8 @@ pub fn server(text: &str) -> Result<ServerAddress, AddressError> {
         return Err(AddressError::Port);
     }
     Ok(match host {
-        Host::Ip(ip) => ServerAddress::Fixed(Address::Ip(SocketAddr::new(ip, port))),
-        Host::Name(host) => ServerAddress::Name { host, port },
+        HostPart::Ip(ip) => ServerAddress::Fixed(Address::Ip(SocketAddr::new(ip, port))),
+        HostPart::Name(host) => ServerAddress::Name { host, port },
     })
 }
 
@@ -116,16 +157,10 @@ pub enum HostError {
     Port(String),
     /// A star or a dot at the front that is not the whole first label.
     #[error("a star must stand alone, or for the front as in `*.example.com`")]
-    Star {
-        /// Every name below what follows.
-        instead: Option<String>,
-    },
+    Star(Option<String>),
     /// More than one.
     #[error("it is several hosts; each has its own table")]
-    Several {
-        /// The first of them.
-        first: String,
-    },
+    Several(String),
     /// Characters outside of ASCII.
     #[error("it has characters outside of ASCII; browsers send such names in their `xn--` form")]
     NotAscii,
@@ -164,13 +199,13 @@ pub fn host_pattern(text: &str) -> Result<HostPattern, HostError> {
     let (suffix, starred) = name.strip_prefix("*.").map_or((name.as_str(), false), |suffix| (suffix, true));
     if suffix.contains('*') || suffix.starts_with('.') {
         let below = suffix.trim_start_matches(['*', '.']);
-        return Err(HostError::Star { instead: is_host_name(below).then(|| format!("*.{below}")) });
+        return Err(HostError::Star(is_host_name(below).then(|| format!("*.{below}"))));
     }
     let mut several = suffix.split([',', ' ', '|']).filter(|part| !part.is_empty());
     if let (Some(first), Some(_)) = (several.next(), several.next())
         && is_host_name(first)
     {
-        return Err(HostError::Several { first: first.to_owned() });
+        return Err(HostError::Several(first.to_owned()));
     }
     if !is_host_name(suffix) {
         return Err(HostError::Name);
@@ -220,45 +255,45 @@ pub fn overlap(one: &Address, other: &Address) -> bool {
     covers(one.ip(), other.ip()) || covers(other.ip(), one.ip())
 }
 
-enum Host {
+enum HostPart {
     Ip(IpAddr),
     Name(String),
 }
 
-fn host_and_port(text: &str) -> Result<(Host, u16), AddressError> {
+fn host_and_port(text: &str) -> Result<(HostPart, u16), AddressError> {
     let port = "80";
     if text.starts_with('/') {
-        return Err(AddressError::Unmarked { instead: format!("unix:{}", path_alone(text)) });
+        return Err(AddressError::Unmarked(format!("unix:{}", path_alone(text))));
     }
     // "http://unix:/path:/uri" of nginx, "unix//path" of Caddy
     let of_others = [text.split_once("://unix:").map(|(_, path)| path), text.strip_prefix("unix/")];
     if let Some(path) = of_others.into_iter().flatten().find(|path| path.starts_with('/')) {
-        return Err(AddressError::AroundPath { instead: format!("unix:{}", path_alone(path)) });
+        return Err(AddressError::AroundPath(format!("unix:{}", path_alone(path))));
     }
     if let Some(port) = text.strip_prefix(':').filter(|port| is_number(port)) {
-        return Err(AddressError::NoHost { instead: format!("127.0.0.1:{port}") });
+        return Err(AddressError::NoHost(format!("127.0.0.1:{port}")));
     }
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     let authority = rest.split('/').next().unwrap_or_default();
     if authority != text {
         let port = if scheme == "https" { "443" } else { port };
         let instead = if has_port(authority) { authority.to_owned() } else { format!("{authority}:{port}") };
-        return Err(AddressError::Url { instead });
+        return Err(AddressError::Url(instead));
     }
     if let Ok(ip) = text.parse::<Ipv6Addr>() {
         // "::1:80" is an address by itself, and was more likely meant as one with a port.
         let before = text.rsplit_once(':').filter(|(ip, port)| ip.parse::<Ipv6Addr>().is_ok() && is_number(port));
         if let Some((ip, port)) = before {
-            return Err(AddressError::Brackets { instead: format!("[{ip}]:{port}") });
+            return Err(AddressError::Brackets(format!("[{ip}]:{port}")));
         }
-        return Err(AddressError::NoPort { instead: format!("[{ip}]:{port}") });
+        return Err(AddressError::NoPort(format!("[{ip}]:{port}")));
     }
     let Some((host, given)) = text.rsplit_once(':').filter(|_| has_port(text)) else {
         host(text.strip_suffix(':').unwrap_or(text))?;
-        return Err(AddressError::NoPort { instead: format!("{}:{port}", text.trim_end_matches(':')) });
+        return Err(AddressError::NoPort(format!("{}:{port}", text.trim_end_matches(':'))));
     };
     if host.parse::<Ipv6Addr>().is_ok() {
-        return Err(AddressError::Brackets { instead: format!("[{host}]:{given}") });
+        return Err(AddressError::Brackets(format!("[{host}]:{given}")));
     }
     let host = self::host(host)?;
     Ok((host, given.parse().map_err(|_| AddressError::Port)?))
@@ -272,12 +307,12 @@ fn has_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && !port.contains(']'))
 }
 
-fn host(text: &str) -> Result<Host, AddressError> {
+fn host(text: &str) -> Result<HostPart, AddressError> {
     if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return inner.parse().map(|ip: Ipv6Addr| Host::Ip(ip.into())).map_err(|_| AddressError::Host);
+        return inner.parse().map(|ip: Ipv6Addr| HostPart::Ip(ip.into())).map_err(|_| AddressError::Host);
     }
     if let Ok(ip) = text.parse::<Ipv4Addr>() {
-        return Ok(Host::Ip(ip.into()));
+        return Ok(HostPart::Ip(ip.into()));
     }
     // A last label of digits makes it an IPv4 address that is wrong, never a name (RFC 1123 §2.1).
     let name = text.strip_suffix('.').unwrap_or(text);
@@ -285,7 +320,7 @@ fn host(text: &str) -> Result<Host, AddressError> {
     if numeric || !is_host_name(name) {
         return Err(AddressError::Host);
     }
-    Ok(Host::Name(text.to_ascii_lowercase()))
+    Ok(HostPart::Name(text.to_ascii_lowercase()))
 }
 
 /// A path without the slashes of a URL before it, and without a port or a second path behind it.
@@ -299,7 +334,7 @@ fn path_alone(path: &str) -> String {
 fn unix(path: &str) -> Result<PathBuf, AddressError> {
     let alone = path_alone(path);
     if alone != path && alone.starts_with('/') {
-        return Err(AddressError::AroundPath { instead: format!("unix:{alone}") });
+        return Err(AddressError::AroundPath(format!("unix:{alone}")));
     }
     if !path.starts_with('/') || path.len() > 107 || path.contains('\0') {
         return Err(AddressError::Path);
@@ -317,29 +352,29 @@ mod tests {
         assert_eq!(listener("127.0.0.1:80").expect("v4").to_string(), "127.0.0.1:80");
         assert_eq!(listener("[::1]:80").expect("v6").to_string(), "[::1]:80");
         assert_eq!(listener("unix:/run/x.sock").expect("unix").to_string(), "unix:/run/x.sock");
-        assert_eq!(listener("localhost:80"), Err(AddressError::Name { instead: "127.0.0.1:80".to_owned() }));
+        assert_eq!(listener("localhost:80"), Err(AddressError::Name("127.0.0.1:80".to_owned())));
         assert_eq!(listener(":99999"), Err(AddressError::Port));
         assert_eq!(listener("unix:relative"), Err(AddressError::Path));
     }
 
     #[test]
     fn a_server_without_a_port_is_shown_with_one() {
-        assert_eq!(server("10.0.0.1"), Err(AddressError::NoPort { instead: "10.0.0.1:80".to_owned() }));
-        assert_eq!(server("app"), Err(AddressError::NoPort { instead: "app:80".to_owned() }));
-        assert_eq!(server("::1"), Err(AddressError::NoPort { instead: "[::1]:80".to_owned() }));
-        assert_eq!(server("[::1]"), Err(AddressError::NoPort { instead: "[::1]:80".to_owned() }));
-        assert_eq!(server("2001:db8::1:80x"), Err(AddressError::Brackets { instead: "[2001:db8::1]:80x".to_owned() }));
-        assert_eq!(server("::1:80"), Err(AddressError::Brackets { instead: "[::1]:80".to_owned() }));
-        assert_eq!(listener("::1:80"), Err(AddressError::Brackets { instead: "[::1]:80".to_owned() }));
-        assert_eq!(server("/run/x"), Err(AddressError::Unmarked { instead: "unix:/run/x".to_owned() }));
-        assert_eq!(server("app:80/x"), Err(AddressError::Url { instead: "app:80".to_owned() }));
-        assert_eq!(server("http://app/"), Err(AddressError::Url { instead: "app:80".to_owned() }));
+        assert_eq!(server("10.0.0.1"), Err(AddressError::NoPort("10.0.0.1:80".to_owned())));
+        assert_eq!(server("app"), Err(AddressError::NoPort("app:80".to_owned())));
+        assert_eq!(server("::1"), Err(AddressError::NoPort("[::1]:80".to_owned())));
+        assert_eq!(server("[::1]"), Err(AddressError::NoPort("[::1]:80".to_owned())));
+        assert_eq!(server("2001:db8::1:80x"), Err(AddressError::Brackets("[2001:db8::1]:80x".to_owned())));
+        assert_eq!(server("::1:80"), Err(AddressError::Brackets("[::1]:80".to_owned())));
+        assert_eq!(listener("::1:80"), Err(AddressError::Brackets("[::1]:80".to_owned())));
+        assert_eq!(server("/run/x"), Err(AddressError::Unmarked("unix:/run/x".to_owned())));
+        assert_eq!(server("app:80/x"), Err(AddressError::Url("app:80".to_owned())));
+        assert_eq!(server("http://app/"), Err(AddressError::Url("app:80".to_owned())));
     }
 
     #[test]
     fn what_stands_around_the_path_of_a_unix_socket_is_taken_away() {
         let instead = |text: &str| match server(text) {
-            Err(AddressError::AroundPath { instead } | AddressError::Unmarked { instead }) => instead,
+            Err(AddressError::AroundPath(instead) | AddressError::Unmarked(instead)) => instead,
             other => panic!("{text}: {other:?}"),
         };
         for text in [
@@ -354,7 +389,7 @@ mod tests {
         ] {
             assert_eq!(instead(text), "unix:/run/a:b.sock");
         }
-        assert_eq!(server(":3000"), Err(AddressError::NoHost { instead: "127.0.0.1:3000".to_owned() }));
+        assert_eq!(server(":3000"), Err(AddressError::NoHost("127.0.0.1:3000".to_owned())));
     }
 
     #[test]
@@ -376,10 +411,10 @@ mod tests {
         assert_eq!(host_pattern("::1"), Err(HostError::Brackets("[::1]".to_owned())));
         assert_eq!(host_pattern("a.example:80"), Err(HostError::Port("a.example".to_owned())));
         assert_eq!(host_pattern("https://a.example/x"), Err(HostError::Url("a.example".to_owned())));
-        assert_eq!(host_pattern("www.*"), Err(HostError::Star { instead: None }));
-        let below = HostError::Star { instead: Some("*.example.com".to_owned()) };
+        assert_eq!(host_pattern("www.*"), Err(HostError::Star(None)));
+        let below = HostError::Star(Some("*.example.com".to_owned()));
         assert_eq!(host_pattern("*example.com"), Err(below));
-        assert_eq!(host_pattern("a.test, b.test"), Err(HostError::Several { first: "a.test".to_owned() }));
+        assert_eq!(host_pattern("a.test, b.test"), Err(HostError::Several("a.test".to_owned())));
         assert_eq!(host_pattern("müller.example"), Err(HostError::NotAscii));
         assert_eq!(host_pattern(""), Err(HostError::Name));
     }

@@ -1,135 +1,103 @@
 //! From the configuration as written to the configuration as used: every problem, or a [`Config`].
 
-use super::file::{File, ListenTable, SiteTable, TcpTable};
-use super::load::Units;
+use std::collections::BTreeMap;
+
+use super::address;
+use super::file::Written;
 use super::merge::Merged;
-use super::pools::Drafts;
+use super::pools::Pools;
 use super::problem::Problem;
-use super::report::Report;
-use super::servers::To;
-use super::table::Given;
-use super::values::{Size, Whole};
-use super::{Config, Drain, Listener, Log, Rate, Site, Tcp, Worker, address, rules};
+use super::problems::Problems;
+use super::rules;
+use super::tables::{
+    DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, WorkerSettings,
+};
+
+/// Everything that one generation is made from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Listeners that speak HTTP, in the order of their names.
+    pub listeners: Vec<ListenerSettings>,
+    /// Sites, in the order of their host patterns.
+    pub sites: Vec<SiteSettings>,
+    /// Pools, in the order of their names; sites and TCP listeners refer to them by index.
+    pub pools: Vec<PoolSettings>,
+    /// Listeners that relay bytes, in the order of their names.
+    pub tcp: Vec<TcpSettings>,
+    /// What goes to the journal.
+    pub log: LogSettings,
+    /// How a generation ends.
+    pub drain: DrainSettings,
+    /// What one worker may use.
+    pub worker: WorkerSettings,
+}
+
+impl Config {
+    /// Equal for equal configurations, comparable only within one version of the program.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        // FNV-1a over what `Debug` shows, which is every field: it needs no second description of the types.
+        let bytes = format!("{self:?}").into_bytes();
+        let hash = bytes
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        format!("{hash:016x}")
+    }
+}
+
+/// The socket units of the service, by the name that their socket has (`FileDescriptorName=`); none where the service is
+/// not installed.
+pub type Units = Option<BTreeMap<String, String>>;
 
 /// Checks everything, each rule as far as it can go although others found something. `complete` says whether every
 /// file could be parsed; without `units`, nothing is said of sockets.
 ///
-/// The configuration is there when every value could be understood; a problem can refuse it all the same.
+/// The configuration is there when no problem was found here that refuses it.
 #[must_use]
 pub fn check(merged: &Merged, complete: bool, units: Option<&Units>) -> (Option<Config>, Vec<Problem>) {
-    let mut report = Report::new(merged, complete);
-    let file = File::read(&merged.root, &mut report);
-    rules::names(&file, &mut report);
-    rules::addresses(&file, &mut report);
-    rules::trust(&file, &mut report);
-    rules::hosts(&file, &mut report);
-    rules::limits(&file, &mut report);
+    let mut problems = Problems::new(merged, complete);
+    let written = Written::read(&merged.root, &mut problems);
+    rules::names(&written, &mut problems);
+    rules::addresses(&written, &mut problems);
+    rules::trust(&written, &mut problems);
+    rules::hosts(&written, &mut problems);
+    rules::limits(&written, &mut problems);
     if let Some(units) = units {
-        rules::sockets(&file, units.as_ref(), &mut report);
+        rules::sockets(&written, units.as_ref(), &mut problems);
     }
-    let pools = Drafts::collect(&file, &mut report);
-    pools.check(&mut report);
-    (build(&file, &pools), report.into_problems())
+    let pools = Pools::collect(&written, &mut problems);
+    pools.check(&mut problems);
+    let config = if problems.refusing() == 0 { build(&written, &pools) } else { None };
+    (config, problems.into_found())
 }
 
-fn build(file: &File, pools: &Drafts<'_>) -> Option<Config> {
-    let sites = file.site.iter().map(|(host, site)| self::site(host, &site.table.0, pools));
-    let mut sites = sites.collect::<Option<Vec<_>>>()?;
+/// None for a name that leads nowhere, which is a problem, except where a file could not be parsed.
+fn build(written: &Written, pools: &Pools<'_>) -> Option<Config> {
+    let Written { listen, site, pool: _, tcp, log, drain, worker } = written;
+    let mut sites = site.iter().map(|(host, site)| {
+        let host = address::host_pattern(host).ok()?;
+        let pool = pools.index(&site.table.0.to, &host.to_string())?;
+        Some(SiteSettings { host, pool, ..site.table.0.clone() })
+    });
+    let mut sites = sites.by_ref().collect::<Option<Vec<_>>>()?;
     sites.sort_by(|one, other| one.host.cmp(&other.host));
+    let tcp = tcp.iter().map(|(name, tcp)| {
+        let pool = pools.index(&tcp.table.0.to, name)?;
+        Some(TcpSettings { name: name.clone(), pool, ..tcp.table.0.clone() })
+    });
+    let listener = |(name, one): (&String, &super::file::Named<ListenerSettings>)| ListenerSettings {
+        name: name.clone(),
+        ..one.table.clone()
+    };
     Some(Config {
-        listeners: file.listen.iter().map(|(name, listen)| listener(name, &listen.table)).collect::<Option<_>>()?,
+        listeners: listen.iter().map(listener).collect(),
         sites,
-        pools: pools.build()?,
-        tcp: file.tcp.iter().map(|(name, tcp)| self::tcp(name, &tcp.table.0, pools)).collect::<Option<_>>()?,
-        log: log(file)?,
-        drain: drain(file)?,
-        worker: worker(file)?,
+        pools: pools.build(),
+        tcp: tcp.collect::<Option<_>>()?,
+        log: log.clone(),
+        drain: drain.clone(),
+        worker: worker.clone(),
     })
-}
-
-fn listener(name: &str, table: &ListenTable) -> Option<Listener> {
-    Some(Listener {
-        name: name.to_owned(),
-        address: value(&table.address),
-        max_connections: whole(&table.max_connections)?,
-        header_timeout: value(&table.header_timeout)?,
-        idle_timeout: value(&table.idle_timeout)?,
-        body_timeout: value(&table.body_timeout)?,
-        write_timeout: value(&table.write_timeout)?,
-        half_close_timeout: value(&table.half_close_timeout),
-        max_head: size(&table.max_head)?,
-        max_target: size(&table.max_target)?,
-        max_fields: whole(&table.max_fields)?,
-        trusted_proxies: value(&table.trusted_proxies)?.into_iter().map(|net| net.value).collect(),
-    })
-}
-
-fn site(host: &str, table: &SiteTable, pools: &Drafts<'_>) -> Option<Site> {
-    let host = address::host_pattern(host).ok()?;
-    let pool = match &table.to.as_ref()?.value {
-        To::Pool(name) => pools.index(name)?,
-        To::Servers(_) => pools.index(&host.to_string())?,
-    };
-    Some(Site { host, pool, max_body: size(&table.max_body)? })
-}
-
-fn tcp(name: &str, table: &TcpTable, pools: &Drafts<'_>) -> Option<Tcp> {
-    let pool = match &table.to.as_ref()?.value {
-        To::Pool(name) => pools.index(name)?,
-        To::Servers(_) => pools.index(name)?,
-    };
-    let address = value(&table.listen);
-    Some(Tcp { name: name.to_owned(), address, pool, max_connections: whole(&table.max_connections)? })
-}
-
-fn log(file: &File) -> Option<Log> {
-    Some(Log {
-        access: value(&file.log.access)?,
-        slow: value(&file.log.slow)?,
-        empty_connections: value(&file.log.empty_connections)?,
-        refused: Rate { per_second: whole(&file.log.refused_rate)?, burst: whole(&file.log.refused_burst)? },
-        others: match whole(&file.log.rate) {
-            Some(per_second) => Some(Rate { per_second, burst: whole(&file.log.burst)? }),
-            None => None,
-        },
-        user_agent: value(&file.log.user_agent)?,
-        referer: value(&file.log.referer)?,
-        request_id_in_response: value(&file.log.request_id_in_response)?,
-    })
-}
-
-fn drain(file: &File) -> Option<Drain> {
-    Some(Drain {
-        timeout: value(&file.drain.timeout)?,
-        stop_timeout: value(&file.drain.stop_timeout)?,
-        generations: whole(&file.drain.generations)?,
-        memory: value(&file.drain.memory)?,
-        hurry_timeout: value(&file.drain.hurry_timeout)?,
-    })
-}
-
-fn worker(file: &File) -> Option<Worker> {
-    Some(Worker {
-        threads: whole(&file.worker.threads),
-        tcp_keep_alive: value(&file.worker.tcp_keep_alive)?.0,
-        max_connections: whole(&file.worker.max_connections),
-    })
-}
-
-/// What was given for a key.
-pub(super) fn value<T: Clone>(given: &Option<Given<T>>) -> Option<T> {
-    given.as_ref().map(|given| given.value.clone())
-}
-
-/// A number in the type that it has in the end; the ranges of the forms make it fit.
-pub(super) fn whole<const MIN: u64, const MAX: u64, T: TryFrom<u64>>(
-    given: &Option<Given<Whole<MIN, MAX>>>,
-) -> Option<T> {
-    given.as_ref().and_then(|given| T::try_from(given.value.0).ok())
-}
-
-fn size<const MIN: u64, const MAX: u64, T: TryFrom<u64>>(given: &Option<Given<Size<MIN, MAX>>>) -> Option<T> {
-    given.as_ref().and_then(|given| T::try_from(given.value.0).ok())
 }
 
 #[cfg(test)]
@@ -137,7 +105,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::file::IMPLICIT_LISTENER;
-    use super::super::{Access, Address, Balance, Check, CheckKind, HostPattern, ServerAddress};
+    use super::super::{Access, Address, Balance, CheckKind, Destination, HostPattern, ServerAddress};
     use super::*;
 
     #[test]
@@ -150,21 +118,23 @@ mod tests {
         .expect("good");
         assert_eq!(config.listeners.len(), 1);
         assert_eq!((config.listeners[0].name.as_str(), &config.listeners[0].address), (IMPLICIT_LISTENER, &None));
-        assert_eq!(config.sites, [Site { host: HostPattern::Any, pool: 0, max_body: 10 << 30 }]);
+        let to = Destination::Pool("web-farm".to_owned());
+        assert_eq!(config.sites, [SiteSettings { host: HostPattern::Any, pool: 0, to, max_body: 10 << 30 }]);
         let pool = &config.pools[0];
         assert_eq!((pool.name.as_str(), pool.balance, pool.retries), ("web-farm", Balance::RoundRobin, 3));
         let weights: Vec<_> = pool.servers.iter().map(|server| (server.weight, server.backup)).collect();
         assert_eq!(weights, [(1, false), (1, false), (2, false), (1, true)]);
         assert_eq!(pool.servers[2].address, ServerAddress::Name { host: "app".to_owned(), port: 80 });
         assert_eq!(pool.servers[3].address, ServerAddress::Fixed(Address::Unix("/run/b".into())));
-        let kind = CheckKind::Http { method: "HEAD".to_owned(), path: "/index.php".to_owned(), host: None };
+        let kind = CheckKind::Http { method: "HEAD".to_owned(), path: "/index.php".to_owned() };
         let two = Duration::from_secs(2);
-        assert_eq!(pool.check, Some(Check { kind, interval: two, timeout: two, rise: 2, fall: 3 }));
+        assert_eq!((&pool.check, pool.check_interval, pool.check_timeout), (&Some(kind), two, two));
+        assert_eq!((pool.rise, pool.fall, &pool.check_host), (2, 3, &None));
         assert_eq!(pool.connect_timeout, Duration::from_secs(5));
         assert_eq!(config.log.access, Access::All);
         assert_eq!(
             config.worker,
-            Worker { threads: None, tcp_keep_alive: Some(Duration::from_secs(60)), max_connections: None }
+            WorkerSettings { threads: None, tcp_keep_alive: Some(Duration::from_secs(60)), max_connections: None }
         );
     }
 

@@ -1,12 +1,15 @@
 //! Two configurations, and in words what makes the second one another: for `segue diff`.
 //!
-//! They are compared as they take effect, so that nothing is told of what is only written in another way. Tables are
-//! the same by their names, servers by what is written for their address.
+//! They are compared as they take effect, so that a value that is only written in another way makes no difference. Tables
+//! are the same by their names, servers by what is written for their address.
 
-mod things;
+use figment::value::Tag;
 
-use self::things::{Thing, things};
-use super::Config;
+use super::address::Address;
+use super::check::Config;
+use super::schema::{Keys, Shown};
+use super::servers::ServerSettings;
+use super::spot::Spot;
 
 /// One line for each thing that is added, removed or changed on the way from one configuration to the other, by its
 /// key in the file. No line at all for equal configurations.
@@ -17,7 +20,7 @@ pub fn diff(from: &Config, to: &Config) -> Vec<String> {
     for thing in &after {
         match before.iter().find(|known| known.is(thing)) {
             Some(known) => known.changes(thing, &mut lines),
-            None => lines.push(format!("{}: {} added{}", thing.path, thing.noun, with(&thing.about))),
+            None => lines.push(format!("{}: {} added{}", thing.path, thing.noun, thing.about)),
         }
     }
     for thing in before.iter().filter(|thing| !after.iter().any(|known| known.is(thing))) {
@@ -27,22 +30,76 @@ pub fn diff(from: &Config, to: &Config) -> Vec<String> {
     lines.iter().map(|line| line.replace(char::is_control, " ")).collect()
 }
 
-impl Thing {
+/// A table.
+struct Thing<'a> {
+    /// As its header in the file.
+    path: String,
+    noun: &'static str,
+    /// What the line of a new one ends with.
+    about: String,
+    keys: Vec<Shown>,
+    servers: &'a [ServerSettings],
+}
+
+/// Everything that a configuration has.
+fn things(config: &Config) -> Vec<Thing<'_>> {
+    let Config { listeners, sites, pools, tcp, log, drain, worker } = config;
+    let thing = |path, noun, about, keys| Thing { path, noun, about, keys, servers: &[] };
+    let path = |kind: &str, name: &str| Spot::root().key(kind, Tag::Default).key(name, Tag::Default).to_string();
+    let mut things = Vec::new();
+    for one in listeners {
+        things.push(thing(path("listen", &one.name), "listener", place(one.address.as_ref()), one.show()));
+    }
+    for one in sites {
+        things.push(thing(path("site", &one.host.to_string()), "site", to(&one.show()), one.show()));
+    }
+    for one in tcp {
+        let about = place(one.listen.as_ref()) + &to(&one.show());
+        things.push(thing(path("tcp", &one.name), "listener", about, one.show()));
+    }
+    for pool in pools {
+        let about = match pool.servers.len() {
+            1 => ", with 1 server".to_owned(),
+            many => format!(", with {many} servers"),
+        };
+        let mut keys = pool.show();
+        keys.retain(|(key, _)| *key != "backup"); // its servers are compared one by one
+        things.push(Thing { servers: &pool.servers, ..thing(pool.path.clone(), "pool", about, keys) });
+    }
+    let single = [("log", log.show()), ("drain", drain.show()), ("worker", worker.show())];
+    things.extend(single.map(|(name, keys)| thing(name.to_owned(), name, String::new(), keys)));
+    things
+}
+
+fn place(address: Option<&Address>) -> String {
+    address.map_or_else(|| ", on the socket that systemd passes".to_owned(), |address| format!(", at {address}"))
+}
+
+fn to(keys: &[Shown]) -> String {
+    let to = keys.iter().find(|(key, _)| *key == "to").and_then(|(_, to)| to.as_deref());
+    format!(", to {}", shown(to))
+}
+
+impl Thing<'_> {
     fn is(&self, other: &Self) -> bool {
         (&self.path, self.noun) == (&other.path, other.noun)
     }
 
     fn changes(&self, new: &Self, lines: &mut Vec<String>) {
         let path = &self.path;
-        for (key, from, to) in changed(&self.keys, &new.keys) {
-            lines.push(format!("{path}.{key}: {} → {}", said(from), said(to)));
-        }
-        for server in &new.servers {
-            match self.servers.iter().find(|known| known.name == server.name) {
-                Some(known) => lines.extend(changed(&known.keys, &server.keys).map(|(key, from, to)| {
-                    format!("{path}: server {}: {key} {} → {}", server.name, said(from), said(to))
-                })),
-                None => lines.push(format!("{path}: server {} added", server.name)),
+        lines.extend(changed(&self.keys, &new.keys).map(|(key, change)| format!("{path}.{key}: {change}")));
+        let member = |server: &ServerSettings| {
+            let backup = ("backup", Some(server.backup.to_string()));
+            server.show().into_iter().chain([backup]).collect::<Vec<_>>()
+        };
+        for server in new.servers {
+            let name = &server.name;
+            match self.servers.iter().find(|known| known.name == *name) {
+                Some(known) => lines.extend(
+                    changed(&member(known), &member(server))
+                        .map(|(key, change)| format!("{path}: server {name}: {key} {change}")),
+                ),
+                None => lines.push(format!("{path}: server {name} added")),
             }
         }
         let stays = |name: &String| new.servers.iter().any(|server| server.name == *name);
@@ -61,23 +118,14 @@ impl Thing {
     }
 }
 
-/// Keys with one value before and another after. One that says nothing on either side has no say there at all.
-fn changed<'a>(
-    before: &'a [things::Key],
-    after: &'a [things::Key],
-) -> impl Iterator<Item = (&'static str, Option<&'a str>, Option<&'a str>)> {
-    before.iter().filter_map(|(key, from)| {
-        let (_, to) = after.iter().find(|(other, _)| other == key)?;
-        (from != to).then_some((*key, from.as_deref(), to.as_deref()))
-    })
+/// Keys with one value before and another after, and both values. The keys are those of the same table.
+fn changed(before: &[Shown], after: &[Shown]) -> impl Iterator<Item = (&'static str, String)> {
+    let pairs = before.iter().zip(after).filter(|(from, to)| from != to);
+    pairs.map(|((key, from), (_, to))| (*key, format!("{} → {}", shown(from.as_deref()), shown(to.as_deref()))))
 }
 
-fn said(value: Option<&str>) -> &str {
+fn shown(value: Option<&str>) -> &str {
     value.unwrap_or("not set")
-}
-
-fn with(about: &str) -> String {
-    if about.is_empty() { String::new() } else { format!(", {about}") }
 }
 
 #[cfg(test)]

@@ -1,85 +1,74 @@
-//! The whole configuration in TOML, as it is used: every value with who gave it.
+//! The whole configuration in TOML, as it is used: every value with its source.
 
 use std::fmt::Write as _;
 
-use figment::value::{Dict, Value};
+use figment::value::{Dict, Tag, Value};
 use toml_edit::Key;
 
-use super::file::{DrainTable, ListenTable, LogTable, Policy, PoolTable, SiteTable, TcpTable, WorkerTable};
-use super::merge::{Merged, Origin};
+use super::merge::{Merged, ValueOrigin};
+use super::schema::{Fallback, Schema};
 use super::spot::Spot;
-use super::table::{Fallback, Keys, Table};
+use super::tables::TABLES;
 
 /// The merged configuration, which must be a good one, as a file that gives the same configuration.
 #[must_use]
 pub fn toml(merged: &Merged) -> String {
-    let mut out = Page { merged, text: String::new() };
-    out.named("site", &[&SiteTable::TABLE, &Policy::TABLE]);
-    out.named("pool", &[&PoolTable::TABLE, &Policy::TABLE]);
-    out.named("tcp", &[&TcpTable::TABLE, &Policy::TABLE]);
-    out.named("listen", &[&ListenTable::TABLE]);
-    for (name, table) in [("log", LogTable::TABLE), ("drain", DrainTable::TABLE), ("worker", WorkerTable::TABLE)] {
+    let mut writer = Writer { merged, text: String::new() };
+    for (kind, schemas) in TABLES {
+        let spot = Spot::root().key(kind, Tag::Default);
         let nothing = Dict::new();
-        let dict = merged.root.get(name).and_then(Value::as_dict).unwrap_or(&nothing);
-        out.table(&Spot::root().key(name, figment::value::Tag::Default), dict, &[&table]);
+        let dict = merged.root.get(kind).and_then(Value::as_dict).unwrap_or(&nothing);
+        if matches!(kind, "log" | "drain" | "worker") {
+            writer.table(&spot, dict, schemas);
+            continue;
+        }
+        for (name, dict) in dict.iter().filter_map(|(name, value)| Some((name, value.as_dict()?))) {
+            // A site that names a pool has no keys of a pool, and shows none.
+            let in_place = dict.get("to").is_none_or(|to| to.as_array().is_some());
+            writer.table(&spot.key(name, Tag::Default), dict, if in_place { schemas } else { &schemas[..1] });
+        }
     }
-    out.text
+    writer.text
 }
 
-struct Page<'a> {
+struct Writer<'a> {
     merged: &'a Merged,
     text: String,
 }
 
-impl Page<'_> {
-    fn named(&mut self, kind: &str, tables: &[&Table]) {
-        let Some(all) = self.merged.root.get(kind).and_then(Value::as_dict) else {
-            return;
-        };
-        for (name, value) in all {
-            let Some(dict) = value.as_dict() else { continue };
-            let spot = Spot::root().key(kind, value.tag()).key(name, value.tag());
-            // A site that names a pool has no keys of a pool, and shows none.
-            let in_place = dict.get("to").is_none_or(|to| to.as_array().is_some());
-            self.table(&spot, dict, if in_place { tables } else { &tables[..1] });
-        }
-    }
-
-    fn table(&mut self, spot: &Spot, dict: &Dict, tables: &[&Table]) {
+impl Writer<'_> {
+    fn table(&mut self, spot: &Spot, dict: &Dict, schemas: &[&Schema]) {
         let gap = if self.text.is_empty() { "" } else { "\n" };
         let _ = writeln!(self.text, "{gap}[{spot}]");
-        for key in tables.iter().flat_map(|table| table.keys) {
-            match (dict.get(key.name), key.fallback) {
-                (Some(value), _) => self.value(&spot.key(key.name, value.tag()), value),
-                (None, Fallback::Unset(instead)) => {
-                    let _ = writeln!(self.text, "# {} is not set: {instead}", key.name);
-                }
-                (None, _) => {}
-            }
+        for key in schemas.iter().flat_map(|schema| schema.keys) {
+            let name = key.name;
+            let _ = match (dict.get(name), key.fallback) {
+                (Some(value), _) => self.value(&spot.key(name, value.tag()), value),
+                (None, Fallback::Default(value)) => writeln!(self.text, "{name} = {value}  # default"),
+                (None, Fallback::Unset(instead)) => writeln!(self.text, "# {name} is not set: {instead}"),
+                (None, Fallback::Required(_)) => Ok(()),
+            };
         }
     }
 
-    fn value(&mut self, spot: &Spot, value: &Value) {
+    fn value(&mut self, spot: &Spot, value: &Value) -> std::fmt::Result {
         let name = spot.name();
         let origin = match self.merged.origin(spot.tag) {
-            Origin::Default => "default".to_owned(),
-            Origin::File(file) => {
+            ValueOrigin::Default => "default".to_owned(),
+            ValueOrigin::File(file) => {
                 self.merged.place(spot).map_or(file, |place| format!("{}:{}", place.file, place.line))
             }
-            Origin::Variable(name) => format!("environment variable {name}"),
-            Origin::Flag => "--set".to_owned(),
+            ValueOrigin::Variable(name) => format!("environment variable {name}"),
+            ValueOrigin::Flag => "--set".to_owned(),
         };
         let line = toml_value(value);
-        let long = name.len() + line.len() > WIDEST && value.as_array().is_some_and(|list| list.len() > 1);
-        if !long {
-            let _ = writeln!(self.text, "{name} = {line}  # {origin}");
-            return;
-        }
-        let _ = writeln!(self.text, "{name} = [  # {origin}");
-        for element in value.as_array().unwrap_or_default() {
-            let _ = writeln!(self.text, "    {},", toml_value(element));
-        }
-        self.text.push_str("]\n");
+        let list = value.as_array().filter(|list| name.len() + line.len() > WIDEST && list.len() > 1);
+        let Some(list) = list else {
+            return writeln!(self.text, "{name} = {line}  # {origin}");
+        };
+        writeln!(self.text, "{name} = [  # {origin}")?;
+        list.iter().try_for_each(|element| writeln!(self.text, "    {},", toml_value(element)))?;
+        writeln!(self.text, "]")
     }
 }
 

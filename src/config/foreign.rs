@@ -1,6 +1,6 @@
 //! Files of other programs, whole: one problem says so, where each line would have its own.
 
-use super::problem::{Place, Problem, Severity};
+use super::problem::{FilePosition, Problem, Severity};
 
 /// The problem with a file that is no TOML, when it is recognised as something else as a whole.
 #[must_use]
@@ -68,6 +68,6 @@ const SECTIONS: [&str; 5] = ["global", "defaults", "frontend", "backend", "liste
 fn problem(file: &str, text: &str, message: &str, at: &str, help: &str) -> Problem {
     let mut problem = Problem::new(Severity::Error, "", message);
     let at = text.find(at).map_or(0..0, |start| start..start + at.len());
-    problem.help(help).place = Some(Place::new(file, text, at));
+    problem.help(help).place = Some(FilePosition::new(file, text, at));
     problem
 }

@@ -7,13 +7,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use figment::value::Value;
 use serde::{Deserialize, Serialize};
 
-use super::merge::{Merged, Origin, Setting};
+use super::check::Config;
+pub use super::check::Units;
+use super::merge::{Merged, Setting};
 use super::problem::{Problem, Severity};
 use super::read::Files;
-use super::{Config, check, effective, file, read, rules, suggest, syntax};
+pub use super::read::SourceFile;
+use super::tables::variables;
+use super::{check, effective, file, read, rules, suggest, syntax};
 
 /// Everything that a configuration is made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,36 +34,6 @@ pub struct Sources {
     pub left_out: Vec<String>,
 }
 
-/// The socket units of the service, by the name that their socket has (`FileDescriptorName=`); none where the service is
-/// not installed.
-pub type Units = Option<BTreeMap<String, String>>;
-
-/// One file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceFile {
-    /// As it was opened.
-    pub path: String,
-    /// Its content.
-    pub text: String,
-}
-
-/// What a variable or a flag can set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settable {
-    /// `log.access`
-    LogAccess,
-    /// `log.slow`
-    LogSlow,
-    /// `worker.threads`
-    WorkerThreads,
-    /// `worker.max_connections`
-    WorkerMaxConnections,
-    /// `drain.timeout`
-    DrainTimeout,
-    /// `drain.stop_timeout`
-    DrainStopTimeout,
-}
-
 /// What came of the sources.
 #[derive(Clone, Debug)]
 pub struct Checked {
@@ -76,12 +49,11 @@ impl Sources {
     /// A `conf.d` that is not there is empty. What else stands in it is a warning, unless its name says that it is a copy.
     ///
     /// # Errors
-    /// One problem for each file that can't be read, which says who could not read it; and every other problem that is
-    /// in the files that can.
+    /// One problem for each file that can't be read, which names the user that can't read it; and every other problem that
+    /// is in the files that can.
     pub fn read(main: &Path, flags: &[String]) -> Result<Self, Vec<Problem>> {
         let Files { main, conf_d, left_out, unreadable } = read::files(main);
-        let variables = read::variables(std::env::vars_os());
-        let sources = Self { main, conf_d, variables, flags: flags.to_vec(), left_out };
+        let sources = Self { main, conf_d, variables: ours(std::env::vars_os()), flags: flags.to_vec(), left_out };
         match unreadable.is_empty() {
             true => Ok(sources),
             false => Err(sources.check_beside(unreadable, None).problems),
@@ -157,9 +129,9 @@ impl Sources {
             files.extend(parsed);
             problems.extend(found);
         }
-        let merged = Merged::new(files, self.settings());
-        let defaults = file::defaults(&merged.root);
-        Sorted { merged: merged.with_defaults(defaults), problems }
+        let mut merged = Merged::new(files, self.settings());
+        file::add_implicit_listener(&mut merged.root);
+        Sorted { merged, problems }
     }
 
     /// In the order of the files, then by line; what has no place last.
@@ -177,27 +149,37 @@ impl Sources {
     }
 
     fn settings(&self) -> Vec<Setting> {
-        let variables = self.variables.iter().filter_map(|(name, value)| {
-            let (_, setting) = VARIABLES.iter().find(|(known, _)| known == name)?;
-            Some(setting.to(Origin::Variable(name.clone()), value))
+        let of_variables = self.variables.iter().filter_map(|(name, text)| {
+            let (_, key, known) = variables().find(|(variable, ..)| variable == name)?;
+            Some(Setting { variable: Some(name.clone()), key, value: (known.from_text)(text) })
         });
-        let flags = self.flags.iter().filter_map(|flag| Setting::from_flag(flag).ok());
-        variables.chain(flags).collect()
+        of_variables.chain(self.flags.iter().filter_map(|flag| Setting::from_flag(flag).ok())).collect()
     }
 
-    fn unknown_variables(&self) -> impl Iterator<Item = Problem> {
-        let known = || VARIABLES.iter().map(|(name, _)| *name);
-        let unknown = self.variables.keys().filter(move |name| !known().any(|known| known == name.as_str()));
-        unknown.map(move |name| {
+    fn unknown_variables(&self) -> Vec<Problem> {
+        let known: Vec<&str> = variables().map(|(variable, ..)| variable).collect();
+        let problem = |name: &String| {
+            let tails = known.iter().filter_map(|known| known.strip_prefix(PREFIX));
             let message = format!("the environment variable {name} means nothing here");
             let mut problem = Problem::new(Severity::Warning, "", message);
-            let tail = |name: &'static str| name.strip_prefix(PREFIX).unwrap_or(name);
-            problem.help(match suggest::closest(name.strip_prefix(PREFIX).unwrap_or(name), known().map(tail)) {
+            problem.help(match suggest::closest(name.strip_prefix(PREFIX).unwrap_or(name), tails) {
                 Some(close) => format!("did you mean {PREFIX}{close}?"),
-                None => format!("those that do are {}", known().collect::<Vec<_>>().join(", ")),
+                None => format!("those that do are {}", known.join(", ")),
             });
             problem
-        })
+        };
+        self.variables.keys().filter(|name| !known.contains(&name.as_str())).map(problem).collect()
+    }
+}
+
+impl Config {
+    /// Reads one text as if it were the whole of `segue.toml`: no other file, no variable. Warnings do not refuse it.
+    ///
+    /// # Errors
+    /// Every problem, when one of them refuses the configuration.
+    pub fn from_toml(text: &str) -> Result<Self, Vec<Problem>> {
+        let checked = Sources::from_text(text).check();
+        checked.config.ok_or(checked.problems)
     }
 }
 
@@ -206,68 +188,40 @@ fn line(problem: &Problem) -> Option<(String, usize)> {
     problem.place.as_ref().map(|place| (place.file.clone(), place.line))
 }
 
+/// The keys that a variable of the environment or `--set` can set, as `log.access`.
+#[must_use]
+pub fn settable() -> Vec<String> {
+    variables().map(|(_, key, _)| key).collect()
+}
+
 /// What the names of our variables begin with.
-pub(super) const PREFIX: &str = "SEGUE_";
+const PREFIX: &str = "SEGUE_";
 
-/// The variables of the environment that mean something.
-pub const VARIABLES: [(&str, Settable); 6] = [
-    ("SEGUE_LOG_ACCESS", Settable::LogAccess),
-    ("SEGUE_LOG_SLOW", Settable::LogSlow),
-    ("SEGUE_WORKER_THREADS", Settable::WorkerThreads),
-    ("SEGUE_WORKER_MAX_CONNECTIONS", Settable::WorkerMaxConnections),
-    ("SEGUE_DRAIN_TIMEOUT", Settable::DrainTimeout),
-    ("SEGUE_DRAIN_STOP_TIMEOUT", Settable::DrainStopTimeout),
-];
-
-impl Settable {
-    /// The key that is set.
-    #[must_use]
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::LogAccess => "log.access",
-            Self::LogSlow => "log.slow",
-            Self::WorkerThreads => "worker.threads",
-            Self::WorkerMaxConnections => "worker.max_connections",
-            Self::DrainTimeout => "drain.timeout",
-            Self::DrainStopTimeout => "drain.stop_timeout",
-        }
-    }
-
-    fn to(self, origin: Origin, value: &str) -> Setting {
-        let number = match self {
-            Self::WorkerThreads | Self::WorkerMaxConnections => value.trim().parse::<i64>().ok(),
-            Self::LogAccess | Self::LogSlow | Self::DrainTimeout | Self::DrainStopTimeout => None,
-        };
-        Setting { origin, key: self.key(), value: number.map_or_else(|| Value::from(value), Value::from) }
-    }
+/// Our variables out of `all`; the value of one without a meaning may be a secret, and stays out.
+fn ours(all: std::env::VarsOs) -> BTreeMap<String, String> {
+    let text = all.map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
+    let ours = text.filter(|(name, _)| name.starts_with(PREFIX));
+    let is_known = |name: &str| variables().any(|(variable, ..)| variable == name);
+    ours.map(|(name, value)| if is_known(&name) { (name, value) } else { (name, String::new()) }).collect()
 }
 
 impl Setting {
     /// What `--set` with this sets.
     fn from_flag(flag: &str) -> Result<Self, Box<Problem>> {
-        let (key, value) = match flag.split_once('=') {
-            Some((key, value)) => (key, Some(value)),
-            None => (flag, None),
-        };
-        let settable = || VARIABLES.iter().map(|(_, setting)| *setting);
-        let setting = settable().find(|setting| setting.key() == key);
-        if let (Some(setting), Some(value)) = (setting, value) {
-            return Ok(setting.to(Origin::Flag, value));
+        let (path, text) = flag.split_once('=').map_or((flag, None), |(path, text)| (path, Some(text)));
+        let known = variables().find(|(_, key, _)| key == path);
+        if let (Some((_, key, known)), Some(text)) = (&known, text) {
+            return Ok(Self { variable: None, key: key.clone(), value: (known.from_text)(text) });
         }
-        let wrong = match setting {
-            Some(_) => "gives no value",
-            None => "names no key that the command line can set",
-        };
-        let with = |key: &str| format!("`--set {key}={}`", value.unwrap_or("VALUE").escape_debug());
-        let keys: Vec<_> = settable().map(Settable::key).collect();
-        let help = match (setting, suggest::closest(key, keys.iter().copied())) {
-            (Some(_), _) => format!("write {}", with(key)),
-            (None, Some(close)) => format!("did you mean {}?", with(close)),
-            (None, None) => format!("it can set {}; the rest is for the file", keys.join(", ")),
-        };
-        let message = format!("`--set {}` {wrong}", flag.escape_debug());
-        let mut problem = Problem::new(Severity::Error, "", message);
-        problem.help(help);
+        let wrong = if known.is_some() { "gives no value" } else { "names no key that the command line can set" };
+        let with = |key: &str| format!("`--set {key}={}`", text.unwrap_or("VALUE").escape_debug());
+        let keys = settable();
+        let mut problem = Problem::new(Severity::Error, "", format!("`--set {}` {wrong}", flag.escape_debug()));
+        problem.help(match suggest::closest(path, keys.iter().map(String::as_str)) {
+            _ if known.is_some() => format!("write {}", with(path)),
+            Some(close) => format!("did you mean {}?", with(close)),
+            None => format!("it can set {}; the rest is for the file", keys.join(", ")),
+        });
         Err(Box::new(problem))
     }
 }
@@ -352,7 +306,7 @@ mod tests {
         let sources = sources.with_flag("log.slow=5s").with_flag("log.slow=6s");
         let config = sources.check().config.expect("good");
         assert_eq!(config.log.slow.as_secs(), 6);
-        assert_eq!(config.log.access, super::super::Access::All);
+        assert_eq!(config.log.access, super::super::values::Access::All);
     }
 
     #[test]

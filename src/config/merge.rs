@@ -1,6 +1,6 @@
-//! The sources of a configuration, merged by figment: defaults, the file, `conf.d`, variables, flags.
+//! The sources of a configuration, merged by figment: the file, `conf.d`, variables, flags.
 //!
-//! figment remembers who gave each value; the line and column come from the file that it names.
+//! figment keeps the source of each value; the line and column come from the file that it names.
 
 use std::ops::Range;
 use std::path::Path;
@@ -9,10 +9,11 @@ use figment::value::{Dict, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider, Source};
 use toml_edit::{Document, Item, TableLike};
 
-use super::problem::Place;
-use super::spot::{Part, Spot, Step};
+use super::problem::FilePosition;
+use super::spot::{Marked, PathStep, Spot};
 
 /// All that was given, one value for each key.
+#[derive(Default)]
 pub struct Merged {
     figment: Figment,
     files: Vec<Parsed>,
@@ -30,18 +31,18 @@ pub struct Parsed {
 
 /// One value that stands in no file.
 pub struct Setting {
-    /// A variable or a flag.
-    pub origin: Origin,
+    /// The variable of the environment that gives it; none for a flag.
+    pub variable: Option<String>,
     /// As `log.slow`.
-    pub key: &'static str,
+    pub key: String,
     /// The value.
     pub value: Value,
 }
 
-/// Who gave a value.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Nobody: it is the default.
+pub enum ValueOrigin {
+    /// None: it is the default.
     Default,
     /// A file, by the name under which it was opened.
     File(String),
@@ -57,16 +58,8 @@ impl Merged {
     pub fn new(files: Vec<Parsed>, settings: Vec<Setting>) -> Self {
         let figment = files.iter().fold(Figment::new(), |figment, file| figment.merge(file));
         let figment = settings.iter().fold(figment, |figment, setting| figment.merge(setting));
-        let root = tables(&figment);
+        let root = figment.data().ok().and_then(|mut profiles| profiles.remove(&Profile::Default)).unwrap_or_default();
         Self { figment, files, root }
-    }
-
-    /// Puts `defaults` under everything given.
-    #[must_use]
-    pub fn with_defaults(self, defaults: Dict) -> Self {
-        let figment = self.figment.join(Defaults(defaults));
-        let root = tables(&figment);
-        Self { figment, root, ..self }
     }
 
     /// The files, in the order in which they were merged.
@@ -75,17 +68,17 @@ impl Merged {
         &self.files
     }
 
-    /// Who gave the value with this tag.
+    /// The source of the value with this tag.
     #[must_use]
-    pub fn origin(&self, tag: Tag) -> Origin {
+    pub fn origin(&self, tag: Tag) -> ValueOrigin {
         let Some(metadata) = self.figment.get_metadata(tag) else {
-            return Origin::Default;
+            return ValueOrigin::Default;
         };
         match (&metadata.source, &*metadata.name) {
-            (Some(Source::File(path)), _) => Origin::File(path.display().to_string()),
-            (Some(Source::Custom(name)), VARIABLE) => Origin::Variable(name.clone()),
-            (None, FLAG) => Origin::Flag,
-            _ => Origin::Default,
+            (Some(Source::File(path)), _) => ValueOrigin::File(path.display().to_string()),
+            (Some(Source::Custom(name)), VARIABLE) => ValueOrigin::Variable(name.clone()),
+            (None, FLAG) => ValueOrigin::Flag,
+            _ => ValueOrigin::Default,
         }
     }
 
@@ -93,18 +86,18 @@ impl Merged {
     ///
     /// A table that several files make is found in the first of them.
     #[must_use]
-    pub fn place(&self, spot: &Spot) -> Option<Place> {
+    pub fn place(&self, spot: &Spot) -> Option<FilePosition> {
         match self.origin(spot.tag) {
-            Origin::File(name) => {
+            ValueOrigin::File(name) => {
                 let mut named = self.files.iter().filter(|file| file.file == name);
                 named.find_map(|file| file.place(spot)).or_else(|| self.first_place(spot))
             }
-            Origin::Default => self.first_place(spot),
-            Origin::Variable(_) | Origin::Flag => None,
+            ValueOrigin::Default => self.first_place(spot),
+            ValueOrigin::Variable(_) | ValueOrigin::Flag => None,
         }
     }
 
-    fn first_place(&self, spot: &Spot) -> Option<Place> {
+    fn first_place(&self, spot: &Spot) -> Option<FilePosition> {
         self.files.iter().find_map(|file| file.place(spot))
     }
 }
@@ -112,19 +105,15 @@ impl Merged {
 impl Parsed {
     /// Where `spot` is in this file.
     #[must_use]
-    pub fn place(&self, spot: &Spot) -> Option<Place> {
-        let span = Node::Item(self.document.as_item()).span_at(None, &spot.path, spot.part)?;
-        Some(Place::new(&self.file, self.document.raw(), span))
+    pub fn place(&self, spot: &Spot) -> Option<FilePosition> {
+        let span = Node::Item(self.document.as_item()).span_at(None, &spot.path, spot.marked)?;
+        Some(FilePosition::new(&self.file, self.document.raw(), span))
     }
 }
 
 const FILE: &str = "file";
 const VARIABLE: &str = "variable";
 const FLAG: &str = "flag";
-
-fn tables(figment: &Figment) -> Dict {
-    figment.data().ok().and_then(|mut profiles| profiles.remove(&Profile::Default)).unwrap_or_default()
-}
 
 impl Provider for &Parsed {
     fn metadata(&self) -> Metadata {
@@ -138,29 +127,15 @@ impl Provider for &Parsed {
 
 impl Provider for &Setting {
     fn metadata(&self) -> Metadata {
-        match &self.origin {
-            Origin::Default => Metadata::named("defaults"),
-            Origin::File(name) => Metadata::from(FILE, Source::File(Path::new(name).to_owned())),
-            Origin::Variable(name) => Metadata::from(VARIABLE, Source::Custom(name.clone())),
-            Origin::Flag => Metadata::named(FLAG),
+        match &self.variable {
+            Some(name) => Metadata::from(VARIABLE, Source::Custom(name.clone())),
+            None => Metadata::named(FLAG),
         }
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        let nested = figment::util::nest(self.key, self.value.clone()).into_dict().unwrap_or_default();
+        let nested = figment::util::nest(&self.key, self.value.clone()).into_dict().unwrap_or_default();
         Ok(Profile::Default.collect(nested))
-    }
-}
-
-struct Defaults(Dict);
-
-impl Provider for Defaults {
-    fn metadata(&self) -> Metadata {
-        Metadata::named("defaults")
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        Ok(Profile::Default.collect(self.0.clone()))
     }
 }
 
@@ -177,7 +152,8 @@ fn from_item(item: &Item) -> Option<Value> {
     })
 }
 
-fn from_value(value: &toml_edit::Value) -> Value {
+/// A value of TOML as figment has it.
+pub fn from_value(value: &toml_edit::Value) -> Value {
     match value {
         toml_edit::Value::String(text) => Value::from(text.value().as_str()),
         toml_edit::Value::Integer(number) => Value::from(*number.value()),
@@ -189,7 +165,7 @@ fn from_value(value: &toml_edit::Value) -> Value {
     }
 }
 
-/// One thing on the way down a document.
+/// One step down a document.
 #[derive(Clone, Copy)]
 enum Node<'a> {
     Item(&'a Item),
@@ -199,16 +175,16 @@ enum Node<'a> {
 
 impl<'a> Node<'a> {
     /// The span of what `path` leads to; `key` is the span of the key that led here.
-    fn span_at(self, key: Option<Range<usize>>, path: &[Step], part: Part) -> Option<Range<usize>> {
+    fn span_at(self, key: Option<Range<usize>>, path: &[PathStep], marked: Marked) -> Option<Range<usize>> {
         match path.split_first() {
             // A table spans all of its lines; its name is what a reader looks for.
-            None if part == Part::Key || self.is_block() => key.or_else(|| self.span()),
+            None if marked == Marked::Key || self.is_block() => key.or_else(|| self.span()),
             None => self.span().or(key),
-            Some((Step::Key(name), rest)) => {
+            Some((PathStep::Key(name), rest)) => {
                 let (key, item) = self.table()?.get_key_value(name)?;
-                Node::Item(item).span_at(key.span(), rest, part)
+                Node::Item(item).span_at(key.span(), rest, marked)
             }
-            Some((Step::Index(index), rest)) => self.element(*index)?.span_at(None, rest, part),
+            Some((PathStep::Index(index), rest)) => self.element(*index)?.span_at(None, rest, marked),
         }
     }
 
@@ -255,8 +231,8 @@ mod tests {
         let second = parsed("b", "[pool.x]\nretries = 2\n");
         let merged = Merged::new(vec![first, second], Vec::new());
         let pool = merged.root["pool"].find_ref("x").and_then(Value::as_dict).expect("pool x");
-        assert_eq!(merged.origin(pool["retries"].tag()), Origin::File("b".to_owned()));
-        assert_eq!(merged.origin(pool["servers"].tag()), Origin::File("a".to_owned()));
+        assert_eq!(merged.origin(pool["retries"].tag()), ValueOrigin::File("b".to_owned()));
+        assert_eq!(merged.origin(pool["servers"].tag()), ValueOrigin::File("a".to_owned()));
         let table = Spot::root().key("pool", Tag::Default).key("x", Tag::Default);
         let retries = merged.place(&table.key("retries", pool["retries"].tag())).expect("place");
         assert_eq!((retries.file.as_str(), retries.line, retries.column), ("b", 2, 11));
@@ -267,17 +243,15 @@ mod tests {
     }
 
     #[test]
-    fn settings_win_over_files_and_files_over_defaults() {
+    fn settings_win_over_files() {
         let setting = Setting {
-            origin: Origin::Variable("SEGUE_LOG_SLOW".to_owned()),
-            key: "log.slow",
+            variable: Some("SEGUE_LOG_SLOW".to_owned()),
+            key: "log.slow".to_owned(),
             value: Value::from("3s"),
         };
-        let defaults = Dict::from([("log".to_owned(), figment::util::nest("empty", Value::from(true)))]);
-        let merged = Merged::new(vec![parsed("a", "log.slow = '2s'")], vec![setting]).with_defaults(defaults);
+        let merged = Merged::new(vec![parsed("a", "log.slow = '2s'")], vec![setting]);
         let log = merged.root["log"].as_dict().expect("log");
         assert_eq!(log["slow"].as_str(), Some("3s"));
-        assert_eq!(merged.origin(log["slow"].tag()), Origin::Variable("SEGUE_LOG_SLOW".to_owned()));
-        assert_eq!(merged.origin(log["empty"].tag()), Origin::Default);
+        assert_eq!(merged.origin(log["slow"].tag()), ValueOrigin::Variable("SEGUE_LOG_SLOW".to_owned()));
     }
 }

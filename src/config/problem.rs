@@ -1,11 +1,12 @@
 //! One thing wrong in a configuration: where, what, and what to write instead.
 //!
-//! Problems are plain data: a worker sends them to the supervisor, which hands them to whoever asked for the reload.
+//! Problems are plain data: a worker sends them to the supervisor, which hands them to the client that asked for the reload.
 
 use std::fmt;
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use figment::value::Value;
 use serde::{Deserialize, Serialize};
 
 /// One thing wrong in a configuration.
@@ -20,9 +21,9 @@ pub struct Problem {
     /// What to write instead.
     pub help: Option<String>,
     /// Where; none when the value stands in no file (a variable, a flag, a file that could not be read).
-    pub place: Option<Place>,
+    pub place: Option<FilePosition>,
     /// A second place that explains the first, with what stands there.
-    pub other: Option<(String, Place)>,
+    pub other: Option<(String, FilePosition)>,
 }
 
 /// Whether a problem refuses the configuration.
@@ -37,7 +38,7 @@ pub enum Severity {
 
 /// A stretch of one line of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct FilePosition {
     /// The file, as it was opened.
     pub file: String,
     /// Counted from 1.
@@ -71,7 +72,7 @@ impl Problem {
 
     /// Several lines with the excerpt and a caret under what is meant, for people; ends with a newline.
     #[must_use]
-    pub fn render(&self, look: Look) -> String {
+    pub fn render(&self, style: RenderStyle) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
@@ -81,9 +82,9 @@ impl Problem {
             group = group.element(secondary(label, place));
         }
         group = group.elements(self.help.iter().map(|help| Level::HELP.message(help.as_str())));
-        let renderer = match look {
-            Look::Plain => Renderer::plain(),
-            Look::Coloured => Renderer::styled(),
+        let renderer = match style {
+            RenderStyle::Plain => Renderer::plain(),
+            RenderStyle::Coloured => Renderer::styled(),
         };
         let mut text = renderer.render(&[group]);
         text.push('\n');
@@ -93,7 +94,7 @@ impl Problem {
 
 /// How problems are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum RenderStyle {
     /// Without escape sequences: for the journal and for pipes.
     Plain,
     /// For a terminal.
@@ -117,7 +118,7 @@ impl fmt::Display for Problem {
     }
 }
 
-impl Place {
+impl FilePosition {
     /// The place of `span` (in bytes) in `text`, the content of `file`.
     #[must_use]
     pub fn new(file: &str, text: &str, span: Range<usize>) -> Self {
@@ -137,7 +138,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FilePosition {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}:{}:{}", self.file, self.line, self.column)
     }
@@ -155,17 +156,47 @@ fn floor_char_boundary(text: &str, at: usize) -> usize {
     at
 }
 
-fn primary(place: &Place) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
+fn primary(place: &FilePosition) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
     snippet(place).annotation(AnnotationKind::Primary.span(place.mark.clone()))
 }
 
-fn secondary<'a>(label: &'a str, place: &'a Place) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+fn secondary<'a>(label: &'a str, place: &'a FilePosition) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
     snippet(place).annotation(AnnotationKind::Context.span(place.mark.clone()).label(label))
 }
 
-fn snippet(place: &Place) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
+fn snippet(place: &FilePosition) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
     Snippet::source(place.excerpt.as_str()).line_start(place.line).path(place.file.as_str())
 }
+
+/// A value in words, for "must be …, not …".
+#[must_use]
+pub fn found(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => format!("the text {}", quoted(text)),
+        Value::Char(_, character) => format!("the text {}", quoted(&character.to_string())),
+        Value::Bool(_, truth) => truth.to_string(),
+        Value::Num(_, number) => match (number.to_i128(), number.to_f64()) {
+            (Some(number), _) => format!("the number {number}"),
+            // A fraction stays one: 1000.0, not 1000.
+            (None, Some(number)) => format!("the number {number:?}"),
+            (None, None) => "a number".to_owned(),
+        },
+        Value::Empty(..) => "nothing".to_owned(),
+        Value::Dict(..) => "a table".to_owned(),
+        Value::Array(..) => "a list".to_owned(),
+    }
+}
+
+/// A text in quotes, without control characters, and not longer than a line.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let shown: String = text.chars().take(LONGEST_QUOTE).flat_map(char::escape_debug).collect();
+    let rest = if text.chars().nth(LONGEST_QUOTE).is_some() { "…" } else { "" };
+    format!("\"{shown}{rest}\"")
+}
+
+/// In characters.
+const LONGEST_QUOTE: usize = 60;
 
 #[cfg(test)]
 mod tests {
@@ -173,24 +204,28 @@ mod tests {
 
     #[test]
     fn a_place_counts_lines_and_characters() {
-        let place = Place::new("f", "a = 1\nß = \"x\"\r\n", 11..14);
+        let place = FilePosition::new("f", "a = 1\nß = \"x\"\r\n", 11..14);
         assert_eq!((place.line, place.column), (2, 5));
         assert_eq!(&place.excerpt[place.mark], "\"x\"");
     }
 
     #[test]
     fn a_place_at_the_end_or_over_several_lines_stays_in_its_line() {
-        assert_eq!(Place::new("f", "a\n", 2..2).line, 2);
-        assert_eq!(Place::new("f", "a = [\n1]", 4..8).mark, 4..5);
-        assert_eq!(Place::new("f", "", 7..9).mark, 0..0);
+        assert_eq!(FilePosition::new("f", "a\n", 2..2).line, 2);
+        assert_eq!(FilePosition::new("f", "a = [\n1]", 4..8).mark, 4..5);
+        assert_eq!(FilePosition::new("f", "", 7..9).mark, 0..0);
     }
 
     #[test]
     fn a_problem_in_one_line_names_the_place_and_the_way_out() {
         let mut problem = Problem::new(Severity::Error, "log.slow", "`slow` is wrong");
-        problem.help("write it right").place = Some(Place::new("x.toml", "slow = 1", 7..8));
+        problem.help("write it right").place = Some(FilePosition::new("x.toml", "slow = 1", 7..8));
         assert_eq!(problem.to_string(), "x.toml:1:8: `slow` is wrong; write it right");
-        assert!(problem.render(Look::Plain).contains("1 | slow = 1\n"), "{}", problem.render(Look::Plain));
-        assert!(problem.render(Look::Coloured).contains('\u{1b}'));
+        assert!(
+            problem.render(RenderStyle::Plain).contains("1 | slow = 1\n"),
+            "{}",
+            problem.render(RenderStyle::Plain)
+        );
+        assert!(problem.render(RenderStyle::Coloured).contains('\u{1b}'));
     }
 }

@@ -1,6 +1,5 @@
-//! Reads the files of a configuration, and says who could not.
+//! Reads the files of a configuration, and says which user can't.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileTypeExt as _;
@@ -10,8 +9,18 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 
-use super::load::{PREFIX, SourceFile, VARIABLES};
-use super::problem::{Place, Problem, Severity};
+use serde::{Deserialize, Serialize};
+
+use super::problem::{FilePosition, Problem, Severity};
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// As it was opened.
+    pub path: String,
+    /// Its content.
+    pub text: String,
+}
 
 /// The files of a configuration, as far as they can be read.
 pub struct Files {
@@ -44,7 +53,7 @@ pub fn files(main: &Path) -> Files {
         main: main_file.unwrap_or_else(nothing),
         conf_d,
         left_out: fragments.left_out,
-        unreadable: unreadable.into_iter().map(Unreadable::into_problem).collect(),
+        unreadable: unreadable.into_iter().map(UnreadableFile::into_problem).collect(),
     }
 }
 
@@ -71,16 +80,16 @@ pub fn not_read(path: &str) -> Problem {
 /// A file or directory that can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error("can't read {path}")]
-struct Unreadable {
+struct UnreadableFile {
     path: PathBuf,
     #[source]
     error: io::Error,
     /// Where it stops to be text.
-    place: Option<Place>,
+    place: Option<FilePosition>,
 }
 
 /// What is in a file. What never ends, or waits for something that writes to it, is not read.
-fn bytes(path: &Path, may_be_pipe: bool) -> Result<Vec<u8>, Unreadable> {
+fn bytes(path: &Path, may_be_pipe: bool) -> Result<Vec<u8>, UnreadableFile> {
     let kind = std::fs::metadata(path).map(|found| found.file_type());
     let bytes = match kind {
         Ok(kind) if kind.is_fifo() && may_be_pipe => from_pipe(path),
@@ -89,7 +98,7 @@ fn bytes(path: &Path, may_be_pipe: bool) -> Result<Vec<u8>, Unreadable> {
         Ok(kind) if !kind.is_file() && !kind.is_dir() => Err(io::Error::other("it is a device, not a file")),
         _ => std::fs::read(path), // which says what is wrong
     };
-    bytes.map_err(|error| Unreadable { path: path.to_owned(), error, place: None })
+    bytes.map_err(|error| UnreadableFile { path: path.to_owned(), error, place: None })
 }
 
 /// Everything up to the end of a pipe, which has to come soon: a pipe that nothing writes to has none.
@@ -114,7 +123,7 @@ fn from_pipe(path: &Path) -> io::Result<Vec<u8>> {
 /// How long it may take to come through a pipe: less than a worker has to start.
 const PIPE_DEADLINE: Duration = Duration::from_secs(10);
 
-fn text(path: &Path, bytes: Vec<u8>) -> Result<SourceFile, Unreadable> {
+fn text(path: &Path, bytes: Vec<u8>) -> Result<SourceFile, UnreadableFile> {
     let name = path.display().to_string();
     match String::from_utf8(bytes) {
         // What Windows puts at the front of a file is no part of its first line.
@@ -123,9 +132,9 @@ fn text(path: &Path, bytes: Vec<u8>) -> Result<SourceFile, Unreadable> {
         }
         Err(fault) => {
             let (from, text) = (fault.utf8_error().valid_up_to(), String::from_utf8_lossy(fault.as_bytes()));
-            let place = Some(Place::new(&name, &text, from..from + char::REPLACEMENT_CHARACTER.len_utf8()));
+            let place = Some(FilePosition::new(&name, &text, from..from + char::REPLACEMENT_CHARACTER.len_utf8()));
             let error = io::Error::new(io::ErrorKind::InvalidData, fault.utf8_error());
-            Err(Unreadable { path: path.to_owned(), error, place })
+            Err(UnreadableFile { path: path.to_owned(), error, place })
         }
     }
 }
@@ -137,16 +146,16 @@ struct Fragments {
     left_out: Vec<String>,
 }
 
-fn fragments(main: &Path) -> Result<Fragments, Unreadable> {
+fn fragments(main: &Path) -> Result<Fragments, UnreadableFile> {
     let directory = main.parent().unwrap_or(Path::new("")).join("conf.d");
     let entries = match std::fs::read_dir(&directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Fragments::default()),
-        Err(error) => return Err(Unreadable { path: directory, error, place: None }),
+        Err(error) => return Err(UnreadableFile { path: directory, error, place: None }),
     };
     let mut fragments = Fragments::default();
     for entry in entries {
-        let path = entry.map_err(|error| Unreadable { path: directory.clone(), error, place: None })?.path();
+        let path = entry.map_err(|error| UnreadableFile { path: directory.clone(), error, place: None })?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if !name.starts_with('.') && name.ends_with(".toml") {
             fragments.paths.push(path);
@@ -163,31 +172,14 @@ fn fragments(main: &Path) -> Result<Fragments, Unreadable> {
 /// Whether a name says by itself that its file is not in use: what editors, package managers and version control leave.
 fn is_kept_aside(name: &str) -> bool {
     const FRONTS: [&str; 4] = [".#", "#", ".git", "README"];
-    const ENDS: [&str; 16] = [
-        "~",
-        ".swp",
-        ".swo",
-        ".swx",
-        ".tmp",
-        ".bak",
-        ".orig",
-        ".rej",
-        ".old",
-        ".save",
-        ".off",
-        ".disabled",
-        ".example",
-        ".sample",
-        ".md",
-        ".txt",
-    ];
+    const ENDS: &str = "~ .swp .swo .swx .tmp .bak .orig .rej .old .save .off .disabled .example .sample .md .txt";
     let of_package_manager = [".dpkg-", ".ucf-", ".rpm"].iter().any(|mark| name.contains(mark));
     of_package_manager
         || FRONTS.iter().any(|front| name.starts_with(front))
-        || ENDS.iter().any(|end| name.ends_with(end))
+        || ENDS.split(' ').any(|end| name.ends_with(end))
 }
 
-impl Unreadable {
+impl UnreadableFile {
     fn into_problem(self) -> Problem {
         let (reason, help) = match self.error.kind() {
             io::ErrorKind::NotFound if self.path.is_symlink() => {
@@ -219,7 +211,7 @@ impl Unreadable {
     }
 }
 
-/// Who we are, as a person would look it up.
+/// The user of this process, as it stands in passwd(5).
 fn user() -> String {
     let uid = rustix::process::geteuid().as_raw();
     let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -232,17 +224,6 @@ fn user() -> String {
         Some(name) => format!("the user {name} (uid {uid})"),
         None => format!("the user with uid {uid}"),
     }
-}
-
-/// Our variables out of `all`; a value that nobody will look at may be a secret, and stays out.
-pub fn variables(all: std::env::VarsOs) -> BTreeMap<String, String> {
-    let text = all.map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
-    text.filter(|(name, _)| name.starts_with(PREFIX))
-        .map(|(name, value)| {
-            let known = VARIABLES.iter().any(|(known, _)| *known == name);
-            (name, if known { value } else { String::new() })
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use toml_edit::{Document, Key, Value};
 
-use super::file;
+use super::schema::Format;
+use super::tables;
 use super::values;
 
 /// The line at `line` of `text` as it was likely meant: it is TOML by itself, and with it there is no error any more in
@@ -140,13 +141,18 @@ fn values(key: &str, value: &str) -> Vec<String> {
     let elements = elements.map(|one| if one.parse::<Value>().is_ok() { one.to_owned() } else { in_quotes(one) });
     let elements = format!("[{}]", elements.collect::<Vec<_>>().join(", "));
     let mut all = vec![value.to_owned()];
-    all.extend(values::truth(value).filter(|_| file::is_truth(key)).map(|truth| truth.to_string()));
+    all.extend(values::truth(value).filter(|_| is_truth(key)).map(|truth| truth.to_string()));
     match value.starts_with('[') || list.contains(',') {
         true => all.push(elements),
         false if !value.contains(['"', '\'']) => all.push(in_quotes(value)),
         false => {}
     }
     all
+}
+
+/// Whether `key` is true or false, in whatever table.
+fn is_truth(key: &str) -> bool {
+    tables::keys().any(|(_, known)| known.name == key && (known.format)() == bool::describe())
 }
 
 fn in_quotes(text: &str) -> String {

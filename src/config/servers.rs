@@ -1,135 +1,115 @@
-//! The forms of what has an address: listeners, servers, where a site sends its requests, and checks.
+//! The formats of what has an address: listeners, servers, where a site sends its requests, and checks.
 
 use figment::value::Value;
 
-use super::address::{self, AddressError};
-use super::report::{Report, quoted};
-use super::spot::Spot;
-use super::table::Fallback::{Number, Required};
-use super::table::{Form, Given, Keys, table};
+use super::address::{self, Address, AddressError, ServerAddress};
+use super::problem::quoted;
+use super::schema::{At, Format, Keys, Wrong, default, table, unknown_keys};
 use super::values::Whole;
-use super::{Address, CheckKind, ServerAddress};
 
-impl Form for Address {
+impl Format for Address {
+    type Value = Self;
+
     fn describe() -> String {
         "an address such as \":8080\" (every address), \"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/path\"".to_owned()
     }
 
-    fn read(value: &Value, spot: &Spot, report: &mut Report<'_>) -> Option<Self> {
-        let Some(text) = value.as_str() else {
-            let problem = report.wrong(spot, value, &Self::describe());
-            if let Some(port) = value.to_i128() {
-                problem.help(format!("write `{} = \":{port}\"`", spot.name()));
-            }
-            return None;
-        };
-        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            let help = format!("write `{} = \":{text}\"`", spot.name());
-            report.wrong(spot, value, &Self::describe()).help(help);
-            return None;
+    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
+        let number = value.to_i128().map(|port| port.to_string());
+        let digits = value.as_str().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
+        match (number.as_deref().or(digits), value.as_str()) {
+            (None, Some(text)) => address::listener(text).map_err(|fault| unusable(&fault, text, &Self::describe())),
+            (port, _) => Err(Self::wrong(port.map(|port| at.write(&format!("\":{port}\""))))),
         }
-        match address::listener(text) {
-            Ok(address) => Some(address),
-            Err(fault) => {
-                bad_address(&fault, text, &Self::describe(), spot, report);
-                None
-            }
-        }
+    }
+
+    fn show(value: &Self) -> Option<String> {
+        Some(value.to_string())
     }
 }
 
-fn bad_address(fault: &AddressError, text: &str, form: &str, spot: &Spot, report: &mut Report<'_>) {
-    let problem = report.error(spot, format!("{} is not usable here: {fault}", quoted(text)));
-    match fault {
-        AddressError::NoPort { instead } => problem.help(format!("write it with its port, as in {}", quoted(instead))),
-        AddressError::Url { instead } if text.starts_with("https:") => problem.help(format!(
-            "write {} for plain HTTP; TLS towards servers is not supported in this version",
-            quoted(instead)
-        )),
-        AddressError::Brackets { instead }
-        | AddressError::Unmarked { instead }
-        | AddressError::AroundPath { instead }
-        | AddressError::NoHost { instead }
-        | AddressError::Url { instead }
-        | AddressError::Name { instead } => problem.help(format!("write {}", quoted(instead))),
-        AddressError::Port | AddressError::Path | AddressError::Host => problem.help(format!("write {form}")),
+fn unusable(fault: &AddressError, text: &str, format: &str) -> Wrong {
+    let help = match fault {
+        AddressError::NoPort(instead) => format!("write it with its port, as in {}", quoted(instead)),
+        AddressError::Url(instead) if text.starts_with("https:") => {
+            format!("write {} for plain HTTP; TLS towards servers is not supported in this version", quoted(instead))
+        }
+        AddressError::Brackets(instead)
+        | AddressError::Unmarked(instead)
+        | AddressError::AroundPath(instead)
+        | AddressError::NoHost(instead)
+        | AddressError::Url(instead)
+        | AddressError::Name(instead) => format!("write {}", quoted(instead)),
+        AddressError::Port | AddressError::Path | AddressError::Host => format!("write {format}"),
     };
+    Wrong::Unusable { message: format!("{} is not usable here: {fault}", quoted(text)), help }
 }
 
-/// One server of a list: an address, or a table with an address and a weight.
-#[derive(Clone, Debug)]
-pub struct ServerEntry {
-    /// As written.
-    pub name: String,
-    /// Where it is.
-    pub address: ServerAddress,
-    /// Its share.
-    pub weight: u32,
-}
+impl Format for ServerAddress {
+    type Value = Self;
 
-table! {
-    /// One server with more to say about it than its address, as in `{ address = "10.0.0.1:80", weight = 2 }`.
-    ServerTable "SERVERS" {
-        /// Where the server is: `"10.0.0.1:80"`, `"[2001:db8::1]:80"`, `"app.internal:80"` or `"unix:/path"`.
-        address: ServerText = Required("\"10.0.0.1:80\""),
-        /// The server's share of the requests, against the weights of the others. 0 takes none.
-        weight: Whole<0, 1000> = Number(1),
-    }
-}
-
-/// The address of a server with its spelling.
-#[derive(Clone, Debug)]
-pub struct ServerText {
-    text: String,
-    address: ServerAddress,
-}
-
-impl Form for ServerText {
     fn describe() -> String {
         "an address such as \"10.0.0.1:80\", \"[2001:db8::1]:80\", \"app.internal:80\" or \"unix:/path\"".to_owned()
     }
 
-    fn read(value: &Value, spot: &Spot, report: &mut Report<'_>) -> Option<Self> {
+    fn read(value: &Value, _: &mut At<'_, '_>) -> Result<Self, Wrong> {
         let Some(text) = value.as_str() else {
-            let problem = report.wrong(spot, value, &Self::describe());
-            if let Some(port) = value.to_i128().and_then(|port| u16::try_from(port).ok()) {
-                problem.help(format!("write \"127.0.0.1:{port}\" for a server on this machine"));
-            }
-            return None;
+            let port = value.to_i128().and_then(|port| u16::try_from(port).ok());
+            return Err(Self::wrong(
+                port.map(|port| format!("write \"127.0.0.1:{port}\" for a server on this machine")),
+            ));
         };
         if let Some(help) = address_and_more(text) {
-            report.error(spot, format!("{} is not usable here: it is more than one address", quoted(text))).help(help);
-            return None;
+            let message = format!("{} is not usable here: it is more than one address", quoted(text));
+            return Err(Wrong::Unusable { message, help });
         }
-        match address::server(text) {
-            Ok(address) => Some(Self { text: text.to_owned(), address }),
-            Err(fault) => {
-                bad_address(&fault, text, &Self::describe(), spot, report);
-                None
-            }
-        }
+        address::server(text).map_err(|fault| unusable(&fault, text, &Self::describe()))
+    }
+
+    fn show(value: &Self) -> Option<String> {
+        Some(value.to_string())
     }
 }
 
-impl Form for ServerEntry {
+table! {
+    /// One server with more to say about it than its address, as in `{ address = "10.0.0.1:80", weight = 2 }`.
+    ServerSettings "SERVERS" (
+        /// The address as written; this names the server in the log and keeps its identity over reloads.
+        name: String,
+        /// Used only when no other server is up.
+        backup: bool,
+    ) {
+        /// Where the server is: `"10.0.0.1:80"`, `"[2001:db8::1]:80"`, `"app.internal:80"` or `"unix:/path"`.
+        address: ServerAddress = required("10.0.0.1:80"),
+        /// The server's share of the requests, against the weights of the others. 0 takes none.
+        weight: Whole<u32, 0, 1000> = 1,
+    }
+}
+
+impl Format for ServerSettings {
+    type Value = Self;
+
     fn describe() -> String {
-        format!("{}, or a table {{ address = \"…\", weight = 2 }}", ServerText::describe())
+        format!("{}, or a table {{ address = \"…\", weight = 2 }}", ServerAddress::describe())
     }
 
-    fn read(value: &Value, spot: &Spot, report: &mut Report<'_>) -> Option<Self> {
+    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
+        let name = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let Some(dict) = value.as_dict() else {
-            let ServerText { text, address } = ServerText::read(value, spot, report)?;
-            return Some(Self { name: text, address, weight: 1 });
+            let address = ServerAddress::read(value, at)?;
+            return Ok(Self { name: name(value), address, ..default() });
         };
-        report.unknown_keys(dict, spot, &[&ServerTable::TABLE]);
-        let ServerTable { address, weight } = ServerTable::read(dict, spot, report);
-        let weight = match weight {
-            Some(Given { value: Whole(weight), .. }) => u32::try_from(weight).ok()?,
-            None if dict.contains_key("weight") => return None,
-            None => 1,
-        };
-        let ServerText { text, address } = address?.value;
-        Some(Self { name: text, address, weight })
+        unknown_keys(dict, at.spot, &[&Self::SCHEMA], at.problems);
+        let before = at.problems.refusing();
+        let server = <Self as Keys>::read(dict, at.spot, at.problems);
+        match dict.get("address") {
+            Some(address) if at.problems.refusing() == before => Ok(Self { name: name(address), ..server }),
+            _ => Err(Wrong::Inside),
+        }
+    }
+
+    fn show(value: &Self) -> Option<String> {
+        Some(value.name.clone())
     }
 }
 
@@ -158,53 +138,72 @@ fn address_and_more(text: &str) -> Option<String> {
     })
 }
 
-/// Where a site or a TCP listener sends what comes: a pool by its name, or servers written in place.
-#[derive(Clone, Debug)]
-pub enum To {
+/// Where a site or a TCP listener sends what comes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Destination {
     /// The name of a `[pool.NAME]`.
     Pool(String),
     /// The servers of a pool without a table of its own.
-    Servers(Vec<Given<ServerEntry>>),
+    Servers(Vec<ServerSettings>),
 }
 
-impl Form for To {
+impl Format for Destination {
+    type Value = Self;
+
     fn describe() -> String {
         "the name of a pool, or a list of servers".to_owned()
     }
 
-    fn read(value: &Value, spot: &Spot, report: &mut Report<'_>) -> Option<Self> {
+    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
         match value {
-            Value::Array(..) => Vec::read(value, spot, report).map(Self::Servers),
-            Value::String(_, name) => Some(Self::Pool(name.clone())),
+            Value::Array(..) => Vec::<ServerSettings>::read(value, at).map(Self::Servers),
+            Value::String(_, name) => Ok(Self::Pool(name.clone())),
             _ => {
-                report
-                    .wrong(spot, value, &Self::describe())
-                    .help("write `to = \"NAME\"` for a `[pool.NAME]`, or `to = [\"10.0.0.1:80\"]`");
-                None
+                let help = "write `to = \"NAME\"` for a `[pool.NAME]`, or `to = [\"10.0.0.1:80\"]`";
+                Err(Self::wrong(help.to_owned()))
             }
         }
     }
+
+    fn show(value: &Self) -> Option<String> {
+        Some(match value {
+            Self::Pool(name) => name.clone(),
+            Self::Servers(_) => "its own servers".to_owned(),
+        })
+    }
 }
 
-/// The active health request, without its timing.
-impl Form for CheckKind {
+/// What an active health request sends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CheckKind {
+    /// `check = "HEAD /path"`: 2xx and 3xx are healthy.
+    Http {
+        /// The method, upper case.
+        method: String,
+        /// The path with its query.
+        path: String,
+    },
+    /// `check = "connect"`: an accepted connection is healthy.
+    Connect,
+}
+
+impl Format for CheckKind {
+    type Value = Self;
+
     fn describe() -> String {
         "a request such as \"HEAD /index.php\" (GET, HEAD or OPTIONS), or \"connect\"".to_owned()
     }
 
-    fn read(value: &Value, spot: &Spot, report: &mut Report<'_>) -> Option<Self> {
-        let Some(text) = value.as_str() else {
-            let help = format!("write for example `{} = \"GET /healthz\"`", spot.name());
-            report.wrong(spot, value, &Self::describe()).help(help);
-            return None;
-        };
-        match check_kind(text) {
-            Ok(kind) => Some(kind),
-            Err(help) => {
-                report.wrong(spot, value, &Self::describe()).help(help);
-                None
-            }
-        }
+    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
+        let example = || format!("write for example `{} = \"GET /healthz\"`", at.name());
+        value.as_str().ok_or_else(example).and_then(check_kind).map_err(Self::wrong)
+    }
+
+    fn show(value: &Self) -> Option<String> {
+        Some(match value {
+            Self::Http { method, path } => format!("{method} {path}"),
+            Self::Connect => "connect".to_owned(),
+        })
     }
 }
 
@@ -223,11 +222,7 @@ fn check_kind(text: &str) -> Result<CheckKind, String> {
     let Some((method, path)) = text.trim_end().split_once(' ') else {
         let connect =
             matches!(text.trim().to_ascii_lowercase().as_str(), "tcp" | "connect" | "connection" | "tcp-check");
-        return Err(if connect {
-            "write \"connect\"".to_owned()
-        } else {
-            "write for example \"GET /healthz\"".to_owned()
-        });
+        return Err(format!("write {}", if connect { "\"connect\"" } else { "for example \"GET /healthz\"" }));
     };
     let upper = method.to_ascii_uppercase();
     if !matches!(upper.as_str(), "GET" | "HEAD" | "OPTIONS") {
@@ -247,7 +242,7 @@ fn check_kind(text: &str) -> Result<CheckKind, String> {
     if let Some(bad) = path.chars().find(|character| !character.is_ascii_graphic() || *character == '#') {
         return Err(format!("the path can't have the character {bad:?}; percent-encode it"));
     }
-    Ok(CheckKind::Http { method: upper, path: path.to_owned(), host: None })
+    Ok(CheckKind::Http { method: upper, path: path.to_owned() })
 }
 
 #[cfg(test)]
@@ -268,7 +263,7 @@ mod tests {
 
     #[test]
     fn checks_have_a_safe_method_and_a_path() {
-        let kind = CheckKind::Http { method: "HEAD".to_owned(), path: "/index.php?x=1".to_owned(), host: None };
+        let kind = CheckKind::Http { method: "HEAD".to_owned(), path: "/index.php?x=1".to_owned() };
         assert_eq!(check_kind("HEAD /index.php?x=1"), Ok(kind));
         assert_eq!(check_kind("connect"), Ok(CheckKind::Connect));
         assert!(check_kind("/healthz").is_err_and(|help| help.contains("\"GET /healthz\"")));

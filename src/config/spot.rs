@@ -1,33 +1,33 @@
-//! Where a value of the merged configuration is: the way to it through the tables, and who gave it.
+//! Where a value of the merged configuration is: its path through the tables, and its source.
 
 use std::fmt;
 
 use figment::value::Tag;
 use toml_edit::Key;
 
-/// The way to a value, and the tag under which figment knows its source.
+/// The path to a value, and the tag under which figment knows its source.
 #[derive(Clone, Debug)]
 pub struct Spot {
     /// From the root.
-    pub path: Vec<Step>,
+    pub path: Vec<PathStep>,
     /// Of the value; tables are made of several sources, and have the tag of one of them.
     pub tag: Tag,
     /// What to underline.
-    pub part: Part,
+    pub marked: Marked,
 }
 
 /// One step down.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
+pub enum PathStep {
     /// Into a table.
     Key(String),
     /// Into a list.
     Index(usize),
 }
 
-/// Which part of `key = value` is meant.
+/// Which part of `key = value` is underlined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum Marked {
     /// The key; for a table the last word of its header.
     Key,
     /// The value.
@@ -38,57 +38,57 @@ impl Spot {
     /// The top of the file.
     #[must_use]
     pub fn root() -> Self {
-        Self { path: Vec::new(), tag: Tag::Default, part: Part::Key }
+        Self { path: Vec::new(), tag: Tag::Default, marked: Marked::Key }
     }
 
     /// The value of `key` in this table.
     #[must_use]
     pub fn key(&self, key: &str, tag: Tag) -> Self {
-        self.step(Step::Key(key.to_owned()), tag)
+        self.step(PathStep::Key(key.to_owned()), tag)
     }
 
     /// The value at `index` in this list.
     #[must_use]
     pub fn index(&self, index: usize, tag: Tag) -> Self {
-        self.step(Step::Index(index), tag)
+        self.step(PathStep::Index(index), tag)
     }
 
     /// The same, with the key underlined.
     #[must_use]
     pub fn at_key(mut self) -> Self {
-        self.part = Part::Key;
+        self.marked = Marked::Key;
         self
     }
 
     /// Whether this is an element of a list.
     #[must_use]
     pub fn is_element(&self) -> bool {
-        matches!(self.path.last(), Some(Step::Index(_)))
+        matches!(self.path.last(), Some(PathStep::Index(_)))
     }
 
-    /// The first key on the way: the kind of table.
+    /// The first key of the path: the kind of table.
     #[must_use]
     pub fn kind(&self) -> &str {
         match self.path.first() {
-            Some(Step::Key(key)) => key,
+            Some(PathStep::Key(key)) => key,
             _ => "",
         }
     }
 
-    /// The last key on the way: what to name in a message.
+    /// The last key of the path: what to name in a message.
     #[must_use]
     pub fn name(&self) -> &str {
         let last = self.path.iter().rev().find_map(|step| match step {
-            Step::Key(key) => Some(key.as_str()),
-            Step::Index(_) => None,
+            PathStep::Key(key) => Some(key.as_str()),
+            PathStep::Index(_) => None,
         });
         last.unwrap_or_default()
     }
 
-    fn step(&self, step: Step, tag: Tag) -> Self {
+    fn step(&self, step: PathStep, tag: Tag) -> Self {
         let mut path = self.path.clone();
         path.push(step);
-        Self { path, tag, part: Part::Value }
+        Self { path, tag, marked: Marked::Value }
     }
 }
 
@@ -97,9 +97,9 @@ impl fmt::Display for Spot {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, step) in self.path.iter().enumerate() {
             match step {
-                Step::Index(index) => write!(out, "[{index}]")?,
-                Step::Key(key) if place == 0 => out.write_str(&Key::new(key).display_repr())?,
-                Step::Key(key) => write!(out, ".{}", Key::new(key).display_repr())?,
+                PathStep::Index(index) => write!(out, "[{index}]")?,
+                PathStep::Key(key) if place == 0 => out.write_str(&Key::new(key).display_repr())?,
+                PathStep::Key(key) => write!(out, ".{}", Key::new(key).display_repr())?,
             }
         }
         Ok(())

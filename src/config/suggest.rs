@@ -2,13 +2,11 @@
 
 use figment::value::{Dict, Value};
 
-use super::problem::Problem;
-use super::report::quoted;
+use super::problem::quoted;
 use super::spot::Spot;
-use super::table::Table;
-use super::words::{FOREIGN_KEYS, FOREIGN_TABLES, LATER, later};
+use super::words::{self, Words, later};
 
-/// The candidate that is spelled most like `given`, if one is close enough to be meant.
+/// The candidate that is spelled most like `given`, if one is close enough.
 #[must_use]
 pub fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_ascii_lowercase().replace('-', "_");
@@ -24,19 +22,17 @@ pub fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -
 /// Whether an unknown key `given` is understood as the key `name`: by its spelling, or as another proxy's word for it.
 #[must_use]
 pub fn is_meant(given: &str, name: &str) -> bool {
-    let lower = given.to_ascii_lowercase();
-    let quoted = format!("`{name}`");
-    let is_word =
-        |(_, words, instead): &(&str, &[&str], &str)| instead.starts_with(&quoted) && words.contains(&lower.as_str());
-    given != name && (closest(given, [name]).is_some() || FOREIGN_KEYS.iter().any(is_word))
+    let (lower, quoted) = (given.to_ascii_lowercase(), format!("`{name}`"));
+    let is_word = |words: &Words| words.instead.starts_with(&quoted) && words.have(&lower);
+    given != name && (closest(given, [name]).is_some() || words::keys(|_| true).any(is_word))
 }
 
 /// What is wrong with a key that the table at `spot` does not have, and what to write instead.
 #[must_use]
 pub fn for_unknown_key(spot: &Spot, key: &str, value: &Value, known: &[&str]) -> (String, String) {
     let kind = spot.kind();
-    if LATER.contains(&key) {
-        return (format!("`{key}` is not supported in this version"), later(key).to_owned());
+    if let Some(instead) = later(key) {
+        return (format!("`{key}` is not supported in this version"), instead.to_owned());
     }
     if value.as_dict().is_some() && spot.path.len() == 2 {
         return (
@@ -53,11 +49,9 @@ pub fn for_unknown_key(spot: &Spot, key: &str, value: &Value, known: &[&str]) ->
         return (message, "write the server into the list `backup` of the pool instead".to_owned());
     }
     let lower = key.to_ascii_lowercase();
-    let foreign = FOREIGN_KEYS
-        .iter()
-        .find(|(table, words, _)| (*table == kind || table.is_empty()) && words.contains(&lower.as_str()));
-    if let Some((_, _, instead)) = foreign.filter(|(_, _, instead)| known_word(instead, known)) {
-        return (message, format!("write {instead}"));
+    let foreign = words::keys(|table| table == kind || table == "key").find(|words| words.have(&lower));
+    if let Some(words) = foreign.filter(|words| known_word(words.instead, known)) {
+        return (message, format!("write {}", words.instead));
     }
     match closest(key, known.iter().copied()) {
         Some(close) => (message, format!("did you mean `{close}`?")),
@@ -90,13 +84,13 @@ fn instead_of_table(spot: &Spot, key: &str, value: &Value, known: &[&str]) -> St
 /// What is wrong with a name at the top of the file, and what to write instead.
 #[must_use]
 pub fn for_unknown_table(name: &str, known: &[&str]) -> (String, String) {
-    if LATER.contains(&name) {
-        return (format!("`{name}` is not supported in this version"), later(name).to_owned());
+    if let Some(instead) = later(name) {
+        return (format!("`{name}` is not supported in this version"), instead.to_owned());
     }
     let message = format!("unknown table `{}`", name.escape_debug());
     let lower = name.to_ascii_lowercase();
-    if let Some((_, instead)) = FOREIGN_TABLES.iter().find(|(words, _)| words.contains(&lower.as_str())) {
-        return (message, format!("write {instead}"));
+    if let Some(words) = words::tables().find(|words| words.have(&lower)) {
+        return (message, format!("write {}", words.instead));
     }
     match closest(name, known.iter().copied()) {
         Some(close) => (message, format!("did you mean `{close}`?")),
@@ -104,38 +98,16 @@ pub fn for_unknown_table(name: &str, known: &[&str]) -> (String, String) {
     }
 }
 
-/// What is wrong with a key before the first header, which no table has, and what to write instead.
-#[must_use]
-pub fn for_key_at_the_top(key: &str, known: &[&str], tables: &[&Table]) -> (String, String) {
-    let mut owners: Vec<String> = Vec::new();
-    for table in tables.iter().filter(|table| table.keys.iter().any(|own| own.name == key)) {
-        owners.push(format!("`{}`", table.header));
-    }
-    match owners.is_empty() {
-        true => for_unknown_table(key, known),
-        false => (format!("`{key}` stands in no table"), format!("write it below {}", owners.join(" or "))),
-    }
-}
-
-/// Says how a table with a name is written.
-pub fn explain_unnamed(problem: &mut Problem, kind: &str) {
-    problem.help(match kind {
-        "site" => "write `[site.\"app.example.com\"]`, or `[site.\"*\"]` for every host".to_owned(),
-        kind => format!("write `[{kind}.NAME]`, with a name that you pick"),
-    });
-}
-
 /// The key that stands for `words`, the start of a line of another proxy's configuration.
 #[must_use]
 pub fn for_foreign_line(line: &str) -> Option<&'static str> {
-    let words: Vec<&str> = line.split_whitespace().take(2).collect();
-    let lower = words.join(" ").to_ascii_lowercase();
-    let first = words.first()?.to_ascii_lowercase();
-    let keys = FOREIGN_KEYS.iter().map(|(_, words, instead)| (*words, *instead));
+    let lower = line.split_whitespace().take(2).collect::<Vec<_>>().join(" ").to_ascii_lowercase();
+    let first = lower.split(' ').next()?;
     // The first word of a line is a table there more often than a key.
-    let all: Vec<(&[&str], &str)> = FOREIGN_TABLES.iter().copied().chain(keys).collect();
-    let standing_for = |word: &str| all.iter().find(|(words, _)| words.contains(&word)).map(|(_, instead)| *instead);
-    standing_for(&lower).or_else(|| standing_for(&first))
+    let standing_for = |word: &str| {
+        words::tables().chain(words::keys(|_| true)).find(|words| words.have(word)).map(|words| words.instead)
+    };
+    standing_for(&lower).or_else(|| standing_for(first))
 }
 
 /// `a`, `b` and `c`

@@ -6,7 +6,7 @@ use toml_edit::{Document, Key, TomlError};
 
 use super::foreign;
 use super::merge::Parsed;
-use super::problem::{Place, Problem, Severity};
+use super::problem::{FilePosition, Problem, Severity};
 use super::repair::{look_alike, repair};
 use super::suggest;
 
@@ -52,22 +52,23 @@ impl Reader<'_> {
     fn take(&mut self, error: &TomlError) -> bool {
         let span = error.span().unwrap_or(self.rest.len()..self.rest.len());
         let found = line_at(&self.rest, span.start);
-        let said = Said::of(error);
+        let said = SyntaxFault::of(error);
         // what is missing between two lines is missing at the end of the first
         let before =
             lines(&self.rest).filter(|line| line.start < found.start && !self.rest[line.clone()].trim().is_empty());
-        let line =
-            match before.last().filter(|_| said == Said::Comma && self.rest[found.start..span.start].trim().is_empty())
-            {
-                Some(before) => before,
-                None => found.clone(),
-            };
+        let line = match before
+            .last()
+            .filter(|_| said == SyntaxFault::Comma && self.rest[found.start..span.start].trim().is_empty())
+        {
+            Some(before) => before,
+            None => found.clone(),
+        };
         let span = if line == found { span } else { line.end..line.end };
         let meant = match said {
-            Said::Overflow | Said::Twice => None,
+            SyntaxFault::Overflow | SyntaxFault::Twice => None,
             // several words are a directive of another proxy, and no value
-            Said::Other if is_directive(&self.rest[line.clone()]) => None,
-            Said::Unclosed | Said::Comma | Said::Other => repair(&self.rest, line.clone(), found),
+            SyntaxFault::Other if is_directive(&self.rest[line.clone()]) => None,
+            SyntaxFault::Unclosed | SyntaxFault::Comma | SyntaxFault::Other => repair(&self.rest, line.clone(), found),
         };
         let mut problem = self.problem(said, error, &span, &line);
         match (&meant, said) {
@@ -77,15 +78,15 @@ impl Reader<'_> {
             (Some(meant), _) => {
                 problem.help(format!("write `{}`", meant.trim()));
             }
-            (None, Said::Other) => {
+            (None, SyntaxFault::Other) => {
                 suggest::for_foreign_line(&self.rest[line.clone()]).map(|instead| {
                     problem.help(format!("this looks like the configuration of another proxy: here it is {instead}"))
                 });
             }
-            (None, Said::Overflow | Said::Twice | Said::Unclosed | Said::Comma) => {}
+            (None, SyntaxFault::Overflow | SyntaxFault::Twice | SyntaxFault::Unclosed | SyntaxFault::Comma) => {}
         }
         self.problems.push(problem);
-        if meant.is_none() && matches!(said, Said::Unclosed | Said::Comma) {
+        if meant.is_none() && matches!(said, SyntaxFault::Unclosed | SyntaxFault::Comma) {
             return false; // what follows may belong inside
         }
         // keys below a header that is left out would belong to the table before
@@ -96,12 +97,12 @@ impl Reader<'_> {
         true
     }
 
-    fn problem(&self, said: Said, error: &TomlError, span: &Range<usize>, line: &Range<usize>) -> Problem {
+    fn problem(&self, said: SyntaxFault, error: &TomlError, span: &Range<usize>, line: &Range<usize>) -> Problem {
         let written = &self.rest[line.clone()];
         let odd = written.char_indices().find(|(_, character)| look_alike(*character).is_some());
         let (message, span) = match (said, odd) {
-            (Said::Twice, _) => ("this stands in the file already".to_owned(), span.clone()),
-            (Said::Overflow, _) => ("this number is too large".to_owned(), span.clone()),
+            (SyntaxFault::Twice, _) => ("this stands in the file already".to_owned(), span.clone()),
+            (SyntaxFault::Overflow, _) => ("this number is too large".to_owned(), span.clone()),
             (_, Some((at, character))) => {
                 let at = line.start + at;
                 (format!("this is no TOML: {}", unusual(character)), at..at + character.len_utf8())
@@ -114,29 +115,29 @@ impl Reader<'_> {
         let mut problem = Problem::new(Severity::Error, "", message);
         problem.place = Some(self.place(span));
         match said {
-            Said::Twice => {
+            SyntaxFault::Twice => {
                 problem.help("take one of them out, or put what stands under both under one");
                 let first = self.first(line, &self.rest[error.span().unwrap_or_default()]);
                 problem.other = first.map(|first| ("it stands here first".to_owned(), self.place(first)));
             }
-            Said::Overflow => {
+            SyntaxFault::Overflow => {
                 problem.help(format!("whole numbers go up to {}", i64::MAX));
             }
-            Said::Unclosed | Said::Comma => {
+            SyntaxFault::Unclosed | SyntaxFault::Comma => {
                 problem.help("something opened in this line, or above it, is not closed");
             }
-            Said::Other => {}
+            SyntaxFault::Other => {}
         }
         problem
     }
 
     /// The place of `span` of the rest in the file as it is: no line has moved.
-    fn place(&self, span: Range<usize>) -> Place {
+    fn place(&self, span: Range<usize>) -> FilePosition {
         let line = line_at(&self.rest, span.start);
         let number = self.rest[..line.start].matches('\n').count();
         let start = self.text.split_inclusive('\n').take(number).map(str::len).sum::<usize>();
         let within = start + span.start - line.start;
-        Place::new(self.file, self.text, within..within + span.len())
+        FilePosition::new(self.file, self.text, within..within + span.len())
     }
 
     /// Where `key`, which stands in `line` for the second time, stands first.
@@ -179,7 +180,7 @@ impl Reader<'_> {
 
 /// What the parser has to say, as far as that makes a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
+enum SyntaxFault {
     /// A key or a table stands twice.
     Twice,
     /// A number needs more than 64 bits.
@@ -191,7 +192,7 @@ enum Said {
     Other,
 }
 
-impl Said {
+impl SyntaxFault {
     fn of(error: &TomlError) -> Self {
         match error.message() {
             twice if twice.contains("duplicate key") => Self::Twice,

@@ -68,6 +68,18 @@ pub fn size(text: &str) -> Result<u64, UnitError> {
     text.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| UnitError::Size)
 }
 
+/// Reads `"25%"`, from 0.0001% to 100%, in parts of a million.
+#[must_use]
+pub fn share(text: &str) -> Option<u32> {
+    let percent = text.strip_suffix('%')?.trim();
+    let (whole, fraction) = percent.split_once('.').unwrap_or((percent, "0"));
+    if fraction.len() > 4 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let parts = u32::from(whole.parse::<u16>().ok()?) * 10_000 + format!("{fraction:0<4}").parse::<u32>().ok()?;
+    (1..=1_000_000).contains(&parts).then_some(parts)
+}
+
 /// A duration with the largest units that keep it whole, as [`duration`] reads it.
 #[must_use]
 pub fn show_duration(duration: Duration) -> String {
@@ -85,6 +97,16 @@ pub fn show_size(bytes: u64) -> String {
         unit += 1;
     }
     format!("{value}{}", UNITS[unit])
+}
+
+/// Parts of a million as [`share`] reads them.
+#[must_use]
+pub fn show_share(parts: u32) -> String {
+    let (whole, rest) = (parts / 10_000, parts % 10_000);
+    match rest {
+        0 => format!("{whole}%"),
+        rest => format!("{whole}.{}%", format!("{rest:04}").trim_end_matches('0')),
+    }
 }
 
 fn is_number(text: &str) -> bool {
@@ -114,6 +136,17 @@ mod tests {
         assert!(matches!(size("8M"), Err(UnitError::Ambiguous)));
         assert!(matches!(size("8192"), Err(UnitError::NoUnit)));
         assert!(matches!(size("big"), Err(UnitError::Size)));
+    }
+
+    #[test]
+    fn shares_are_parts_of_a_million() {
+        for (text, parts) in [("1%", 10_000), ("0.0001%", 1), ("2.5 %", 25_000), ("100%", 1_000_000)] {
+            assert_eq!(share(text), Some(parts));
+            assert_eq!(share(&show_share(parts)), Some(parts));
+        }
+        for bad in ["0%", "101%", "1", "x%", "0.00001%", "-1%", "1.%x", "429496.9999%"] {
+            assert_eq!(share(bad), None, "{bad}");
+        }
     }
 
     #[test]

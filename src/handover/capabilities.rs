@@ -143,7 +143,7 @@ mod tests {
             bound: address.map(|address| crate::control::message::BindAddress::Unix(address.to_string().into())),
         };
         let http = config.listeners.iter().map(|one| held(&one.name, one.address.as_ref()));
-        let tcp = config.tcp.iter().map(|one| held(&one.name, one.address.as_ref()));
+        let tcp = config.tcp.iter().map(|one| held(&one.name, one.listen.as_ref()));
         let held: Vec<_> = http.chain(tcp).collect();
         let capabilities = Capabilities::new(&config, &held);
         (config, capabilities)

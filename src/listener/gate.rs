@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use super::splice::Splice;
 use super::waits::{Side, Waits};
-use crate::config::Listener;
+use crate::config::ListenerSettings;
 use crate::http1::chunked::{ChunkFault, Scanner};
 use crate::http1::encode;
 use crate::http1::request::{Framing, HeadSearch, Limits, Refusal, RequestHead};
@@ -174,7 +174,7 @@ impl Gate {
         Ok(Remains { stream, over, held: self.held, may_receive: !(self.finished || self.last && is_whole) })
     }
 
-    fn settings(&self) -> &Listener {
+    fn settings(&self) -> &ListenerSettings {
         &self.thread.plan.config.listeners[self.listener]
     }
 

@@ -18,7 +18,7 @@ use super::farewell;
 use super::gate::{Gate, Over, Remains};
 use super::lot::{Stay, Unparked};
 use super::way::{Local, Way};
-use crate::config::Listener;
+use crate::config::ListenerSettings;
 use crate::handover::heir::{Heir, Returned};
 use crate::handover::parcel::{Load, Parcel};
 use crate::net::Stream;
@@ -46,7 +46,7 @@ impl<W: Way> Serving<W> {
         Self { thread, client, _way }
     }
 
-    fn settings(&self, listener: usize) -> &Listener {
+    fn settings(&self, listener: usize) -> &ListenerSettings {
         &self.thread.plan.config.listeners[listener]
     }
 

@@ -4,9 +4,18 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::config::{Log, Rate};
+use crate::config::LogSettings;
 
 use super::select::RecordFacts;
+
+/// A bound of how many come in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rate {
+    /// How many a second, at least 1.
+    pub(super) per_second: u32,
+    /// How many at once, at least 1.
+    pub(super) burst: u32,
+}
 
 /// The bounds of one worker, which its threads share. A record outside every bound touches nothing here.
 #[derive(Debug)]
@@ -19,8 +28,10 @@ pub struct RecordBounds {
 impl RecordBounds {
     /// The bounds that the configuration sets.
     #[must_use]
-    pub fn new(log: &Log) -> Self {
-        Self { began: Instant::now(), refused: Bucket::new(log.refused), others: log.others.map(Bucket::new) }
+    pub fn new(log: &LogSettings) -> Self {
+        let refused = Rate { per_second: log.refused_rate, burst: log.refused_burst };
+        let others = log.rate.map(|per_second| Rate { per_second, burst: log.burst });
+        Self { began: Instant::now(), refused: Bucket::new(refused), others: others.map(Bucket::new) }
     }
 
     /// Whether the record of an exchange that ends at `now` may be written. Records of successes leave half of a

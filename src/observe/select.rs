@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Access, Log};
+use crate::config::{Access, LogSettings};
 
 use super::record::{End, RequestId};
 
@@ -32,7 +32,7 @@ impl RecordFacts {
 /// Whether this exchange goes to the journal. A failed one always does, unless the log is off; empty connections have
 /// a setting of their own.
 #[must_use]
-pub fn selects(log: &Log, facts: &RecordFacts) -> bool {
+pub fn selects(log: &LogSettings, facts: &RecordFacts) -> bool {
     if facts.empty {
         return log.empty_connections && log.access != Access::Off;
     }
@@ -48,19 +48,9 @@ pub fn selects(log: &Log, facts: &RecordFacts) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Rate;
 
-    fn log(access: Access) -> Log {
-        Log {
-            access,
-            slow: Duration::from_secs(1),
-            empty_connections: false,
-            refused: Rate { per_second: 100, burst: 1_000 },
-            others: None,
-            user_agent: false,
-            referer: false,
-            request_id_in_response: false,
-        }
+    fn log(access: Access) -> LogSettings {
+        LogSettings { access, ..LogSettings::default() }
     }
 
     fn facts() -> RecordFacts {
@@ -104,7 +94,7 @@ mod tests {
     fn empty_connections_are_written_only_when_asked_for() {
         let empty = RecordFacts { empty: true, end: End::ClientClosed, ..facts() };
         assert!(!selects(&log(Access::All), &empty));
-        let asked = Log { empty_connections: true, ..log(Access::All) };
+        let asked = LogSettings { empty_connections: true, ..log(Access::All) };
         assert!(selects(&asked, &empty));
     }
 }

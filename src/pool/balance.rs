@@ -165,16 +165,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{self, CheckKind};
+    use crate::config::{CheckKind, ServerSettings};
     use crate::pool::Open;
     use crate::pool::health::{CheckVerdict, Finding};
-    use crate::pool::tests::{check, server, settings};
+    use crate::pool::tests::{server, settings};
 
     /// Servers with these weights, all up.
     fn farm(weights: &[u32]) -> Pool {
         let servers = weights.iter().map(|weight| server("10.0.0.1:80", *weight));
         let mut settings = settings(servers.collect());
-        settings.check = Some(check(CheckKind::Connect));
+        settings.check = Some(CheckKind::Connect);
         let pool = Pool::new(settings, SystemTime::UNIX_EPOCH);
         for index in 0..weights.len() {
             set(&pool, index, CheckVerdict::Good);
@@ -325,7 +325,7 @@ mod tests {
         servers[2].backup = true;
         servers[3].backup = true;
         let mut settings = settings(servers);
-        settings.check = Some(check(CheckKind::Connect));
+        settings.check = Some(CheckKind::Connect);
         let pool = Pool::new(settings, SystemTime::UNIX_EPOCH);
         let mut balancer = Balancer::new(&pool, 1);
         let mut seen = |count| shares(&picks(&mut balancer, &pool, count), 4);
@@ -382,12 +382,12 @@ mod tests {
     }
 
     fn pool_of(cases: &[Case], balance: Balance) -> Pool {
-        let servers = cases.iter().map(|case| config::Server {
+        let servers = cases.iter().map(|case| ServerSettings {
             backup: case.backup,
             ..server(if case.state == 3 { "app.test:80" } else { "10.0.0.1:80" }, case.weight)
         });
         let mut settings = settings(servers.collect());
-        settings.check = Some(check(CheckKind::Connect));
+        settings.check = Some(CheckKind::Connect);
         settings.balance = balance;
         let pool = Pool::new(settings, SystemTime::UNIX_EPOCH);
         for (index, case) in cases.iter().enumerate() {

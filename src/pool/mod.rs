@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use self::health::HealthState;
 pub use self::place::Addresses;
 pub use self::server::{Relocation, Server, listed};
-use crate::config::{self, Balance};
+use crate::config::{Balance, PoolSettings};
 
 /// A pool with the state of its servers.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Pool {
     /// The name, as in the configuration.
     pub name: String,
     /// Its settings.
-    pub settings: config::Pool,
+    pub settings: PoolSettings,
     /// The servers, in the order of the configuration: their indexes are those of the records.
     pub servers: Vec<Server>,
     /// Since when no server takes requests, once that was noticed: see [`Pool::turn`].
@@ -39,8 +39,9 @@ pub struct Pool {
 impl Pool {
     /// The pool of these settings. Servers with a check start unknown, those without one start up.
     #[must_use]
-    pub fn new(settings: config::Pool, now: SystemTime) -> Self {
-        let thresholds = settings.check.as_ref().map(|check| health::Thresholds { rise: check.rise, fall: check.fall });
+    pub fn new(settings: PoolSettings, now: SystemTime) -> Self {
+        let thresholds = health::Thresholds { rise: settings.rise, fall: settings.fall };
+        let thresholds = settings.check.is_some().then_some(thresholds);
         let limits = passive::EjectionRules { max_fails: settings.max_fails, max_ejection: settings.max_ejection };
         let servers = settings.servers.iter();
         Self {
@@ -137,39 +138,25 @@ pub(crate) mod tests {
 
     use super::health::{CheckVerdict, Finding};
     use super::*;
-    use crate::config::{Address, Check, CheckKind, ServerAddress};
+    use crate::config::{Address, CheckKind, ServerAddress, ServerSettings};
 
-    /// Settings of a pool with these servers, without a check.
-    pub(crate) fn settings(servers: Vec<config::Server>) -> config::Pool {
-        config::Pool {
-            name: "farm".to_owned(),
-            servers,
-            balance: Balance::RoundRobin,
-            check: None,
-            retries: 3,
-            redispatch: true,
-            connect_timeout: Duration::from_secs(5),
-            response_timeout: Duration::from_secs(50),
-            tunnel_timeout: Duration::from_secs(3600),
-            keep_alive: Duration::from_secs(60),
-            keep_alive_connections: 64,
-            max_fails: 3,
-            max_ejection: Duration::from_secs(60),
-        }
+    /// Settings of a pool with these servers, without a check. With a check, one result would change the state.
+    pub(crate) fn settings(servers: Vec<ServerSettings>) -> PoolSettings {
+        PoolSettings { name: "farm".to_owned(), servers, rise: 1, fall: 1, ..PoolSettings::default() }
     }
 
-    /// A check that one result, good or bad, decides.
-    pub(crate) fn check(kind: CheckKind) -> Check {
-        Check { kind, interval: Duration::from_secs(2), timeout: Duration::from_secs(2), rise: 1, fall: 1 }
+    /// Settings of a pool with this check.
+    pub(crate) fn checked(kind: CheckKind) -> PoolSettings {
+        PoolSettings { check: Some(kind), ..settings(Vec::new()) }
     }
 
-    pub(crate) fn server(address: &str, weight: u32) -> config::Server {
+    pub(crate) fn server(address: &str, weight: u32) -> ServerSettings {
         let fixed = address.parse().map(|ip| ServerAddress::Fixed(Address::Ip(ip)));
         let named = || {
             let (host, port) = address.rsplit_once(':').expect("host:port");
             ServerAddress::Name { host: host.to_owned(), port: port.parse().expect("a port") }
         };
-        config::Server { name: address.to_owned(), address: fixed.unwrap_or_else(|_| named()), weight, backup: false }
+        ServerSettings { name: address.to_owned(), address: fixed.unwrap_or_else(|_| named()), weight, backup: false }
     }
 
     #[test]
@@ -222,7 +209,7 @@ pub(crate) mod tests {
             (CheckVerdict::Bad, "10.0.0.1", "10.0.0.1 10.0.0.2", HealthState::Unknown),
         ] {
             let mut settings = settings(vec![server("app.test:80", 1)]);
-            settings.check = Some(check(CheckKind::Connect));
+            settings.check = Some(CheckKind::Connect);
             let pool = Pool::new(settings, SystemTime::UNIX_EPOCH);
             let server = &pool.servers[0];
             server.relocate(&at(first), SystemTime::UNIX_EPOCH).expect("news");

@@ -14,7 +14,7 @@ use super::Pool;
 use super::balance::Positions;
 use super::health::{self, HealthState, SavedHealth, Transition};
 use super::passive::SavedPassive;
-use crate::config::{Check, CheckKind};
+use crate::config::{CheckKind, PoolSettings};
 
 /// One pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +94,7 @@ impl Pool {
         });
         SavedPool {
             name: self.name.clone(),
-            check: self.settings.check.as_ref().map(asked),
+            check: asked(&self.settings),
             empty_since: self.empty_since().map(health::millis),
             servers: servers.collect(),
         }
@@ -104,7 +104,7 @@ impl Pool {
     ///
     /// Returns the index of each server whose state the changed configuration changed, with the transition.
     pub fn restore(&self, saved: &SavedPool, now: SystemTime) -> Vec<(usize, Transition)> {
-        let same_check = saved.check == self.settings.check.as_ref().map(asked);
+        let same_check = saved.check == asked(&self.settings);
         let mut unclaimed: Vec<Option<&SavedServer>> = saved.servers.iter().map(Some).collect();
         let mut transitions = Vec::new();
         let mut credits = Vec::new();
@@ -146,12 +146,12 @@ impl Pool {
 
 /// The question of a check: findings about another question do not count. How often it is asked, and how many answers
 /// count, is no part of it.
-fn asked(check: &Check) -> String {
-    match &check.kind {
-        CheckKind::Connect => "connect".to_owned(),
-        CheckKind::Http { method, path, host: None } => format!("{method} {path}"),
-        CheckKind::Http { method, path, host: Some(host) } => format!("{method} {path} {host}"),
-    }
+fn asked(settings: &PoolSettings) -> Option<String> {
+    Some(match (settings.check.as_ref()?, &settings.check_host) {
+        (CheckKind::Connect, _) => "connect".to_owned(),
+        (CheckKind::Http { method, path }, None) => format!("{method} {path}"),
+        (CheckKind::Http { method, path }, Some(host)) => format!("{method} {path} {host}"),
+    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::health::{Health, HealthState, Thresholds, Transition};
 use super::passive::{self, Passive};
 use super::place::{Addresses, Location};
 use super::saved::SavedServer;
-use crate::config;
+use crate::config::ServerSettings;
 
 /// One server. Every thread reads it; checks and DNS change its health and its addresses.
 #[derive(Debug)]
@@ -60,12 +60,12 @@ impl Relocation {
 
 impl Server {
     pub(super) fn new(
-        settings: &config::Server,
+        settings: &ServerSettings,
         thresholds: Option<Thresholds>,
         limits: passive::EjectionRules,
         now: SystemTime,
     ) -> Self {
-        let config::Server { name, address, weight, backup } = settings;
+        let ServerSettings { name, address, weight, backup } = settings;
         let place = Location::new(address);
         Self {
             name: name.clone(),

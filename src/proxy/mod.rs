@@ -32,7 +32,7 @@ use hyper::body::Incoming;
 use self::attempt::Answer;
 use self::exchange::Exchange;
 use self::fault::Fault;
-use crate::config::Site;
+use crate::config::SiteSettings;
 use crate::http1::authority::Host;
 use crate::http1::request::Framing;
 use crate::route::Facts;
@@ -91,7 +91,7 @@ fn route(exchange: &mut Exchange) -> Result<usize, Fault> {
 }
 
 /// Whether the site takes the request, as far as its head tells.
-fn admit(exchange: &Exchange, site: &Site) -> Result<(), Fault> {
+fn admit(exchange: &Exchange, site: &SiteSettings) -> Result<(), Fault> {
     match exchange.facts.framing {
         Framing::Length(length) if length > site.max_body => Err(Fault::BodyTooLarge { limit: site.max_body }),
         _ => Ok(()),

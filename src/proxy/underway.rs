@@ -11,7 +11,7 @@ use http::Method;
 use tokio::time::Instant;
 
 use super::client::Client;
-use crate::config::{HostPattern, Site};
+use crate::config::{HostPattern, SiteSettings};
 use crate::http1::raw::RawHead;
 use crate::observe::metrics::Busy;
 use crate::observe::record::{Index, RecordNames};
@@ -84,7 +84,7 @@ impl Underway {
 
     /// The oldest of them, oldest first, `most` at most.
     #[must_use]
-    pub fn oldest(&self, most: usize, names: &RecordNames, sites: &[Site]) -> Vec<Told> {
+    pub fn oldest(&self, most: usize, names: &RecordNames, sites: &[SiteSettings]) -> Vec<Told> {
         let places = self.places.borrow();
         let mut entries: Vec<&Entry> = places.taken.iter().flatten().collect();
         if entries.len() > most && most > 0 {
@@ -97,7 +97,7 @@ impl Underway {
 }
 
 impl Entry {
-    fn told(&self, names: &RecordNames, sites: &[Site]) -> Told {
+    fn told(&self, names: &RecordNames, sites: &[SiteSettings]) -> Told {
         let listener = || names.listeners.get(usize::from(self.client.listener)).map_or("", String::as_str);
         let mut what = match self.busy {
             Busy::Tcp => format!("tcp tunnel of {}", listener()),
@@ -113,7 +113,7 @@ impl Entry {
     }
 
     /// `GET app.example.com/path`; the host only where the site is for one.
-    fn asked(&self, sites: &[Site]) -> String {
+    fn asked(&self, sites: &[SiteSettings]) -> String {
         let method = self.method.as_ref().map_or("-", Method::as_str);
         let site = self.site.and_then(|site| sites.get(usize::from(site))).map(|site| &site.host);
         let host = site.filter(|host| **host != HostPattern::Any).map(ToString::to_string).unwrap_or_default();

@@ -3,7 +3,7 @@
 //! The most particular pattern wins, wherever it stands in the configuration: the exact name, then the longest
 //! `*.suffix`, then `*`. Nothing is allocated or hashed on the way of a request.
 
-use crate::config::{HostPattern, Site};
+use crate::config::{HostPattern, SiteSettings};
 
 /// The host patterns of all sites.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct Facts<'a> {
 impl Table {
     /// The table of these sites. Where two have the same pattern the first one stands.
     #[must_use]
-    pub fn new(sites: &[Site]) -> Self {
+    pub fn new(sites: &[SiteSettings]) -> Self {
         let mut table = Self { exact: Vec::new(), suffixes: Vec::new(), longest: 0, any: None };
         for (index, site) in sites.iter().enumerate() {
             match &site.host {
@@ -91,17 +91,17 @@ mod tests {
     use super::*;
 
     fn table(patterns: &[&str]) -> Table {
-        let sites: Vec<Site> = patterns.iter().map(|text| site(text)).collect();
+        let sites: Vec<SiteSettings> = patterns.iter().map(|text| site(text)).collect();
         Table::new(&sites)
     }
 
-    fn site(text: &str) -> Site {
+    fn site(text: &str) -> SiteSettings {
         let host = match text.strip_prefix("*.") {
             _ if text == "*" => HostPattern::Any,
             Some(suffix) => HostPattern::Suffix(suffix.to_owned()),
             None => HostPattern::Exact(text.to_owned()),
         };
-        Site { host, pool: 0, max_body: 0 }
+        SiteSettings { host, ..SiteSettings::default() }
     }
 
     fn found<'a>(patterns: &[&'a str], host: Option<&str>) -> Option<&'a str> {

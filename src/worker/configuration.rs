@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::config::load::Sources;
-use crate::config::problem::{Look, Problem, Severity};
+use crate::config::problem::{Problem, RenderStyle, Severity};
 use crate::control::message::{self, Cause, ConfigSource, Refused, Serves, Start};
 use crate::control::payload::Payload;
 
@@ -44,7 +44,7 @@ impl Configuration {
         Ok(Self {
             hash: sources.hash().unwrap_or_default(),
             summary: summary(&config),
-            warnings: checked.problems.iter().map(|problem| problem.render(Look::Plain)).collect(),
+            warnings: checked.problems.iter().map(|problem| problem.render(RenderStyle::Plain)).collect(),
             sources: kept.map_err(|fault| system(format!("the configuration cannot be kept: {fault}")))?,
             config,
         })
@@ -81,8 +81,10 @@ pub fn system(sentence: String) -> Refused {
 }
 
 fn refused(problems: &[Problem]) -> Refused {
-    let told =
-        |problem: &Problem| message::RenderedProblem { brief: problem.to_string(), text: problem.render(Look::Plain) };
+    let told = |problem: &Problem| message::RenderedProblem {
+        brief: problem.to_string(),
+        text: problem.render(RenderStyle::Plain),
+    };
     Refused { cause: Cause::Config, problems: problems.iter().map(told).collect() }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::Memory;
+use crate::config::MemoryLimit;
 
 /// How readily the kernel kills this process when memory runs out, on the scale of oom_score_adj (proc(5)).
 ///
@@ -55,10 +55,10 @@ impl Default for Expendable {
 
 /// `memory` in bytes.
 #[must_use]
-pub fn bytes(memory: Memory) -> u64 {
+pub fn bytes(memory: MemoryLimit) -> u64 {
     match memory {
-        Memory::Size(bytes) => bytes,
-        Memory::Share(parts) => share(whole(), parts),
+        MemoryLimit::Size(bytes) => bytes,
+        MemoryLimit::Share(parts) => share(whole(), parts),
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
     fn a_share_is_of_what_the_service_may_use() {
         assert_eq!(share(1 << 40, 250_000), 1 << 38);
         assert_eq!(share(u64::MAX, 1_000_000), u64::MAX);
-        assert!(bytes(Memory::Share(1_000_000)) > 1 << 20);
-        assert_eq!(bytes(Memory::Size(7)), 7);
+        assert!(bytes(MemoryLimit::Share(1_000_000)) > 1 << 20);
+        assert_eq!(bytes(MemoryLimit::Size(7)), 7);
     }
 }

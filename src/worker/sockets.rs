@@ -179,7 +179,7 @@ fn is_dispensable(config: &Config, name: &str) -> bool {
 
 fn wanted(config: &Config) -> impl Iterator<Item = (&str, Option<&Address>)> {
     let http = config.listeners.iter().map(|one| (one.name.as_str(), one.address.as_ref()));
-    http.chain(config.tcp.iter().map(|one| (one.name.as_str(), one.address.as_ref())))
+    http.chain(config.tcp.iter().map(|one| (one.name.as_str(), one.listen.as_ref())))
 }
 
 /// The names of sockets of units that belong to no listener.

@@ -1,7 +1,7 @@
 //! Follows a help text as a person would: word for word, in the file that it is about.
 
 use segue::config::load::Sources;
-use segue::config::problem::{Place, Problem};
+use segue::config::problem::{FilePosition, Problem};
 
 /// The sources after the help of `problem` was followed. None when it gives advice, and nothing to write.
 pub fn follow(problem: &Problem, sources: &Sources) -> Option<Sources> {
@@ -102,7 +102,7 @@ fn elsewhere(problem: &Problem, help: &str, mut changed: Sources) -> Option<Sour
 }
 
 struct Page<'a> {
-    place: &'a Place,
+    place: &'a FilePosition,
     lines: Vec<String>,
 }
 

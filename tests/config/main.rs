@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 
 use segue::cli::check::Verdict;
 use segue::config::load::{Checked, Sources, Units};
-use segue::config::problem::{Look, Problem};
+use segue::config::problem::{Problem, RenderStyle};
 
 #[test]
 fn good_configurations_are_used_with_the_warnings_expected() {
     for case in cases("good") {
         let verdict = case.verdict();
-        assert!(verdict.good, "{}:\n{}", case.name, verdict.render(Look::Plain));
-        case.compare("expected", &verdict.render(Look::Plain));
+        assert!(verdict.good, "{}:\n{}", case.name, verdict.render(RenderStyle::Plain));
+        case.compare("expected", &verdict.render(RenderStyle::Plain));
     }
 }
 
@@ -30,7 +30,7 @@ fn bad_configurations_are_refused_with_every_problem_expected() {
     for case in cases("bad") {
         let verdict = case.verdict();
         assert!(!verdict.good, "{} is not refused", case.name);
-        case.compare("expected", &verdict.render(Look::Plain));
+        case.compare("expected", &verdict.render(RenderStyle::Plain));
     }
 }
 
@@ -77,9 +77,9 @@ fn a_help_that_is_followed_word_for_word_cures_its_problem() {
             let count = |all: &[Problem]| all.iter().filter(same).count();
             let refusing = |all: &[Problem]| all.iter().filter(|one| one.refuses()).count();
             if count(&after) >= count(&before) || refusing(&after) > refusing(&before) {
-                let new = after.iter().filter(|one| !before.contains(one)).map(|one| one.render(Look::Plain));
+                let new = after.iter().filter(|one| !before.contains(one)).map(|one| one.render(RenderStyle::Plain));
                 let new = new.collect::<String>();
-                wrong += &format!("{}:\n{}leads to\n{new}\n", case.name, problem.render(Look::Plain));
+                wrong += &format!("{}:\n{}leads to\n{new}\n", case.name, problem.render(RenderStyle::Plain));
             }
         }
     }
@@ -118,7 +118,7 @@ proptest::proptest! {
         let refused = checked.problems.iter().any(Problem::refuses);
         proptest::prop_assert_eq!(checked.config.is_none(), refused, "{}", damaged);
         for problem in checked.problems {
-            proptest::prop_assert!(!problem.render(Look::Coloured).is_empty() && !problem.to_string().is_empty());
+            proptest::prop_assert!(!problem.render(RenderStyle::Coloured).is_empty() && !problem.to_string().is_empty());
         }
     }
 }

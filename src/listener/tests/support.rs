@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::{Access, Config, Drain as DrainConfig, Listener, Log, Memory, Rate, Worker};
+use crate::config::{Access, Config, DrainSettings, ListenerSettings, LogSettings, WorkerSettings};
 use crate::drain::{Draining, Stage};
 use crate::http1::request::Refusal;
 use crate::listener::accept::Acceptor;
@@ -70,7 +70,7 @@ impl Fixture {
         Self::with(|_| {})
     }
 
-    pub(super) fn with(change: impl FnOnce(&mut Listener)) -> Self {
+    pub(super) fn with(change: impl FnOnce(&mut ListenerSettings)) -> Self {
         let mut listener = listener();
         change(&mut listener);
         let max_connections = listener.max_connections;
@@ -231,10 +231,9 @@ impl Answer {
     }
 }
 
-fn listener() -> Listener {
-    Listener {
+fn listener() -> ListenerSettings {
+    ListenerSettings {
         name: "http".to_owned(),
-        address: None,
         max_connections: 100,
         header_timeout: LONG,
         idle_timeout: LONG,
@@ -242,36 +241,19 @@ fn listener() -> Listener {
         write_timeout: LONG,
         half_close_timeout: Some(LONG),
         max_head: 16 * 1024,
-        max_target: 8 * 1024,
-        max_fields: 100,
-        trusted_proxies: Vec::new(),
+        ..ListenerSettings::default()
     }
 }
 
-fn config(listener: Listener) -> Config {
+fn config(listener: ListenerSettings) -> Config {
     Config {
         listeners: vec![listener],
         sites: Vec::new(),
         pools: Vec::new(),
         tcp: Vec::new(),
-        log: Log {
-            access: Access::Off,
-            slow: LONG,
-            empty_connections: false,
-            refused: Rate { per_second: 100, burst: 1000 },
-            others: None,
-            user_agent: false,
-            referer: false,
-            request_id_in_response: false,
-        },
-        drain: DrainConfig {
-            timeout: LONG,
-            stop_timeout: LONG,
-            generations: 4,
-            memory: Memory::Size(u64::MAX),
-            hurry_timeout: LONG,
-        },
-        worker: Worker { threads: None, tcp_keep_alive: None, max_connections: None },
+        log: LogSettings { access: Access::Off, ..LogSettings::default() },
+        drain: DrainSettings { timeout: LONG, stop_timeout: LONG, hurry_timeout: LONG, ..DrainSettings::default() },
+        worker: WorkerSettings { tcp_keep_alive: None, ..WorkerSettings::default() },
     }
 }
 

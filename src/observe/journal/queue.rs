@@ -13,10 +13,9 @@ use std::time::{Duration, Instant};
 use super::left::{Entries, LeftRecords, MOST};
 use super::socket::PATIENCE;
 use super::waiting::{Backlog, EVENTS, RecordBatch, Work};
-use crate::config::Rate;
 use crate::control::statistics::Count;
 use crate::observe::event::Event;
-use crate::observe::rate::Bucket;
+use crate::observe::rate::{Bucket, Rate};
 use crate::observe::record::{End, Record, RecordNames};
 
 /// Memory for records that wait, at most, in bytes: some 40,000 of them. journald takes about 40,000 a second when it has

@@ -4,23 +4,23 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::config;
+use crate::config::ServerSettings;
 use crate::pool::balance::Balancer;
 use crate::pool::health::{CheckVerdict, Finding, SavedHealth};
 use crate::pool::passive::SavedPassive;
-use crate::pool::tests::{check, server, settings};
+use crate::pool::tests::{server, settings};
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 fn http(path: &str) -> CheckKind {
-    CheckKind::Http { method: "GET".to_owned(), path: path.to_owned(), host: None }
+    CheckKind::Http { method: "GET".to_owned(), path: path.to_owned() }
 }
 
 fn pool(servers: &[(&str, u32)], kind: Option<CheckKind>) -> Pool {
     let mut settings = settings(servers.iter().map(|(address, weight)| server(address, *weight)).collect());
-    settings.check = kind.map(check);
+    settings.check = kind;
     Pool::new(settings, at(0))
 }
 
@@ -61,7 +61,7 @@ fn a_server_that_was_down_stays_down_with_its_history() {
 #[test]
 fn what_speaks_against_a_state_counts_on() {
     let mut settings = settings(vec![server("10.0.0.1:80", 1)]);
-    settings.check = Some(config::Check { fall: 3, ..check(http("/")) });
+    (settings.check, settings.fall) = (Some(http("/")), 3);
     let before = Pool::new(settings.clone(), at(0));
     for verdict in [CheckVerdict::Good, CheckVerdict::Bad, CheckVerdict::Bad] {
         find(&before, 0, verdict, at(1));
@@ -93,7 +93,7 @@ fn servers_of_another_check_are_unknown_and_keep_their_history() {
 fn rise_fall_and_interval_may_change_without_a_doubt_about_the_state() {
     let before = half_down();
     let mut settings = before.settings.clone();
-    settings.check = Some(config::Check { rise: 9, fall: 9, interval: Duration::from_secs(1), ..check(http("/")) });
+    (settings.rise, settings.fall, settings.check_interval) = (9, 9, Duration::from_secs(1));
     let after = Pool::new(settings, at(100));
     after.restore(&carried(&before), at(100));
     assert_eq!(states(&after), [HealthState::Up, HealthState::Down]);
@@ -268,15 +268,11 @@ fn any_pool() -> impl Strategy<Value = Pool> {
     let servers = prop::collection::vec((prop::sample::select(&HOSTS[..]), 0..5_u32, any::<bool>()), 0..6);
     (check, servers).prop_map(|(kind, servers)| {
         let servers =
-            servers.iter().map(|(host, weight, backup)| config::Server { backup: *backup, ..server(host, *weight) });
+            servers.iter().map(|(host, weight, backup)| ServerSettings { backup: *backup, ..server(host, *weight) });
         let mut settings = settings(servers.collect());
-        settings.check = kind.map(check_of);
+        (settings.check, settings.rise, settings.fall) = (kind, 2, 3);
         Pool::new(settings, at(50))
     })
-}
-
-fn check_of(kind: CheckKind) -> Check {
-    Check { rise: 2, fall: 3, ..check(kind) }
 }
 
 proptest! {
@@ -294,7 +290,7 @@ proptest! {
                 prop_assert_eq!(state, HealthState::Up, "nothing is asked of it");
             }
             let known = |one: &SavedServer| one.name == server.name && one.address == server.configured();
-            let of_other_check = saved.check != settings.check.as_ref().map(asked);
+            let of_other_check = saved.check != asked(&settings);
             if settings.check.is_some() && (of_other_check || !saved.servers.iter().any(known)) {
                 prop_assert!(matches!(state, HealthState::Unknown | HealthState::WaitingForDns), "{state}");
             }

@@ -14,7 +14,6 @@ use tokio::time::{Instant, sleep_until};
 
 use self::probe::Probe;
 use super::first_round::{FirstRound, Ticket};
-use crate::config::Check;
 use crate::pool::health::{CheckVerdict, Finding, HealthState, Transition};
 use crate::pool::{Pool, Server};
 
@@ -33,19 +32,17 @@ impl Checks {
     /// then every interval, start to start, at moments spread over it; also as soon as DNS has another address for
     /// it. A server that continues from the generation before is checked when that one would have checked it next.
     pub fn start(pools: &[Arc<Pool>], on_transition: impl Fn(&Pool, usize, &Transition) + 'static) -> Self {
-        let watched = pools.iter().flat_map(|pool| {
-            let check = pool.settings.check.iter();
-            check.flat_map(move |check| (0..pool.servers.len()).map(move |index| (pool, index, check)))
-        });
+        let checked = pools.iter().filter(|pool| pool.settings.check.is_some());
+        let watched = checked.flat_map(|pool| (0..pool.servers.len()).map(move |index| (pool, index)));
         let watched: Vec<_> = watched.collect();
         let on_transition = Rc::new(on_transition);
         let first = Rc::new(FirstRound::default());
         let mut tasks = JoinSet::new();
-        for (place, (pool, index, check)) in watched.iter().enumerate() {
+        for (place, (pool, index)) in watched.iter().enumerate() {
             let server = &pool.servers[*index];
-            let first_checks = Schedule::new(check, place, watched.len());
+            let first_checks = Schedule::new(pool.settings.check_interval, place, watched.len());
             let watch = ServerCheck {
-                probe: Probe::new(check, &server.name),
+                probe: Probe::new(&pool.settings, &server.name),
                 schedule: if server.is_remembered() { first_checks.going_on(server) } else { first_checks },
                 pool: Arc::clone(pool),
                 index: *index,
@@ -139,12 +136,12 @@ struct Schedule {
 impl Schedule {
     /// The first checks start nearly at once, because the start waits for them; the second half an interval to one
     /// and a half later, so that from then on the `of` servers are spread over the interval.
-    fn new(check: &Check, place: usize, of: usize) -> Self {
+    fn new(interval: Duration, place: usize, of: usize) -> Self {
         let share = place as f64 / of as f64;
         Self {
             next: Instant::now() + FIRST_WITHIN.min(FIRST_STEP * of as u32).mul_f64(share),
-            interval: check.interval,
-            offset: Some(check.interval / 2 + check.interval.mul_f64(share)),
+            interval,
+            offset: Some(interval / 2 + interval.mul_f64(share)),
         }
     }
 
@@ -182,20 +179,18 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::config::{CheckKind, Server as ServerSettings};
-    use crate::pool::tests::{check, server, settings};
+    use crate::config::{CheckKind, PoolSettings, ServerSettings};
+    use crate::pool::tests::{checked, server};
 
     type Log = Rc<RefCell<Vec<(usize, HealthState, HealthState, String)>>>;
 
-    fn every(interval: Duration) -> Check {
-        let kind = CheckKind::Http { method: "HEAD".to_owned(), path: "/".to_owned(), host: None };
-        Check { interval, fall: 2, ..check(kind) }
+    fn every(check_interval: Duration) -> PoolSettings {
+        let kind = CheckKind::Http { method: "HEAD".to_owned(), path: "/".to_owned() };
+        PoolSettings { check_interval, fall: 2, ..checked(kind) }
     }
 
-    fn pool(servers: Vec<ServerSettings>, check: Check) -> Arc<Pool> {
-        let mut settings = settings(servers);
-        settings.check = Some(check);
-        Arc::new(Pool::new(settings, SystemTime::now()))
+    fn pool(servers: Vec<ServerSettings>, settings: PoolSettings) -> Arc<Pool> {
+        Arc::new(Pool::new(PoolSettings { servers, ..settings }, SystemTime::now()))
     }
 
     fn start(pool: &Arc<Pool>) -> (Checks, Log) {
@@ -300,7 +295,7 @@ mod tests {
         let finding = Finding { verdict: CheckVerdict::Good, detail: "said".into(), took: Duration::ZERO };
         for (ago, least, most) in [(20, 35, 41), (0, 55, 61), (90, 0, 1)] {
             known.servers[0].health.observe(finding.clone(), now - Duration::from_secs(ago));
-            let next = Schedule::new(&check, 0, 1).going_on(&known.servers[0]).next;
+            let next = Schedule::new(check.check_interval, 0, 1).going_on(&known.servers[0]).next;
             let wait = next.saturating_duration_since(Instant::now()).as_secs();
             assert!((least..most).contains(&wait), "{ago} s ago: in {wait} s");
         }
@@ -400,11 +395,10 @@ mod tests {
 
     #[tokio::test(flavor = "local", start_paused = true)]
     async fn checks_of_many_servers_are_spread_over_the_interval() {
-        let check = every(Duration::from_secs(2));
         let started = Instant::now();
         let mut starts = Vec::new();
         for place in 0..4 {
-            let mut schedule = Schedule::new(&check, place, 4);
+            let mut schedule = Schedule::new(Duration::from_secs(2), place, 4);
             assert!(schedule.next - started < FIRST_STEP * 4);
             schedule.advance(schedule.next);
             schedule.advance(schedule.next);
@@ -415,7 +409,7 @@ mod tests {
 
     #[tokio::test(flavor = "local", start_paused = true)]
     async fn the_interval_runs_from_start_to_start_and_skips_what_is_past() {
-        let mut schedule = Schedule::new(&every(Duration::from_secs(2)), 0, 1);
+        let mut schedule = Schedule::new(Duration::from_secs(2), 0, 1);
         let started = schedule.next;
         let mut after = |seconds: u64| {
             schedule.advance(started + Duration::from_millis(seconds * 1000));

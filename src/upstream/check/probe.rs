@@ -19,7 +19,7 @@ use thiserror::Error;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::config::{Address, Check, CheckKind};
+use crate::config::{Address, CheckKind, PoolSettings};
 use crate::net::Stream;
 use crate::pool::health::{CheckVerdict, Finding};
 use crate::pool::{Addresses, Server};
@@ -57,19 +57,19 @@ const MAX_HEAD: usize = 16 * 1024;
 const MAX_FIELDS: usize = 128;
 
 impl Probe {
-    /// The probe for the server of this name.
-    pub(super) fn new(check: &Check, server: &str) -> Self {
-        let request = match &check.kind {
-            CheckKind::Connect => None,
-            CheckKind::Http { method, path, host } => {
-                let host = host.as_deref().unwrap_or(match server.starts_with("unix:") {
+    /// The probe for the server of this name in a pool with these settings.
+    pub(super) fn new(settings: &PoolSettings, server: &str) -> Self {
+        let request = match &settings.check {
+            None | Some(CheckKind::Connect) => None,
+            Some(CheckKind::Http { method, path }) => {
+                let host = settings.check_host.as_deref().unwrap_or(match server.starts_with("unix:") {
                     true => "localhost", // a path is no host
                     false => server,
                 });
                 Some(request(method, path, host))
             }
         };
-        Self { timeout: check.timeout, request }
+        Self { timeout: settings.check_timeout, request }
     }
 
     /// Makes the check: of each address of the server, until one is good, which is tried first from then on. Takes at
@@ -232,7 +232,7 @@ mod tests {
 
     use super::*;
     use crate::pool::Pool;
-    use crate::pool::tests::{check, server, settings};
+    use crate::pool::tests::{checked, server, settings};
 
     /// Makes the check of a server at a fixed address.
     async fn run(probe: &Probe, address: &Address) -> Finding {
@@ -241,7 +241,7 @@ mod tests {
     }
 
     fn http(method: &str) -> CheckKind {
-        CheckKind::Http { method: method.to_owned(), path: "/health?full".to_owned(), host: None }
+        CheckKind::Http { method: method.to_owned(), path: "/health?full".to_owned() }
     }
 
     async fn listener() -> (TcpListener, Address) {
@@ -266,7 +266,7 @@ mod tests {
             read_head(&mut stream).await;
             stream.write_all(answer).await.expect("write");
         };
-        let probe = Probe::new(&check(http("GET")), "app");
+        let probe = Probe::new(&checked(http("GET")), "app");
         let (finding, ()) = tokio::join!(run(&probe, &address), serve);
         (finding.verdict, finding.detail.into_owned())
     }
@@ -314,7 +314,7 @@ mod tests {
     #[tokio::test]
     async fn the_request_names_the_server_and_asks_to_close() {
         let (listener, address) = listener().await;
-        let probe = Probe::new(&check(http("HEAD")), "10.0.0.1:80");
+        let probe = Probe::new(&checked(http("HEAD")), "10.0.0.1:80");
         let serve = async {
             let (mut stream, _) = listener.accept().await.expect("accept");
             let head = read_head(&mut stream).await;
@@ -342,19 +342,19 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_hangs_is_bad_after_the_timeout() {
         let (_listener, address) = listener().await;
-        let mut check = check(http("GET"));
-        check.timeout = Duration::from_millis(50);
+        let mut check = checked(http("GET"));
+        check.check_timeout = Duration::from_millis(50);
         let finding = run(&Probe::new(&check, "app"), &address).await;
         assert_eq!(finding.verdict, CheckVerdict::Bad);
         assert_eq!(finding.detail, "no answer within 50ms");
-        assert!(finding.took >= check.timeout, "{:?}", finding.took);
+        assert!(finding.took >= check.check_timeout, "{:?}", finding.took);
     }
 
     #[tokio::test]
     async fn a_server_that_stops_inside_the_head_is_bad_after_the_timeout() {
         let (listener, address) = listener().await;
-        let mut check = check(http("GET"));
-        check.timeout = Duration::from_millis(50);
+        let mut check = checked(http("GET"));
+        check.check_timeout = Duration::from_millis(50);
         let probe = Probe::new(&check, "app");
         let serve = async {
             let (mut stream, _) = listener.accept().await.expect("accept");
@@ -368,7 +368,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_keeps_the_connection_open_is_good_all_the_same() {
         let (listener, address) = listener().await;
-        let probe = Probe::new(&check(http("GET")), "app");
+        let probe = Probe::new(&checked(http("GET")), "app");
         let serve = async {
             let (mut stream, _) = listener.accept().await.expect("accept");
             let answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
@@ -385,7 +385,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_sees_its_answer_read_to_the_end() {
         let (listener, address) = listener().await;
-        let probe = Probe::new(&check(http("GET")), "app");
+        let probe = Probe::new(&checked(http("GET")), "app");
         let serve = async {
             let (mut stream, _) = listener.accept().await.expect("accept");
             let answer = [b"HTTP/1.1 200 OK\r\n\r\n".as_slice(), &[b'x'; 50_000]].concat();
@@ -402,7 +402,7 @@ mod tests {
     #[tokio::test]
     async fn a_reset_is_bad() {
         let (listener, address) = listener().await;
-        let probe = Probe::new(&check(http("GET")), "app");
+        let probe = Probe::new(&checked(http("GET")), "app");
         let serve = async {
             let (mut stream, _) = listener.accept().await.expect("accept");
             read_head(&mut stream).await;
@@ -417,7 +417,7 @@ mod tests {
         let (listener, address) = listener().await;
         drop(listener);
         for kind in [CheckKind::Connect, http("GET")] {
-            let finding = run(&Probe::new(&check(kind), "app"), &address).await;
+            let finding = run(&Probe::new(&checked(kind), "app"), &address).await;
             assert_eq!((finding.verdict, &*finding.detail), (CheckVerdict::Bad, "connection refused"));
         }
     }
@@ -425,7 +425,7 @@ mod tests {
     #[tokio::test]
     async fn an_accepted_connection_is_enough_for_a_connect_check() {
         let (_listener, address) = listener().await;
-        let finding = run(&Probe::new(&check(CheckKind::Connect), "app"), &address).await;
+        let finding = run(&Probe::new(&checked(CheckKind::Connect), "app"), &address).await;
         assert_eq!((finding.verdict, &*finding.detail), (CheckVerdict::Good, "connected"));
     }
 
@@ -434,7 +434,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("app.sock");
         let address = Address::Unix(path.clone());
-        let probe = Probe::new(&check(http("GET")), &address.to_string());
+        let probe = Probe::new(&checked(http("GET")), &address.to_string());
         assert!(probe.request.as_ref().is_some_and(|request| request.headers()[HOST] == "localhost"));
         assert_eq!(run(&probe, &address).await.detail, "no socket at this path");
 

@@ -1,0 +1,292 @@
+//! What a table of the configuration is made of, and the macro that declares one.
+//!
+//! One declaration of a key gives the field that the program reads, the default, the check with its messages, the words
+//! of `segue diff`, the line of `segue config --effective`, the variable of the environment, and the entry in
+//! segue.toml(5).
+
+use std::slice::Iter;
+
+use figment::value::{Dict, Value};
+
+use super::merge::{Merged, from_value};
+use super::problem::Problem;
+use super::problems::Problems;
+use super::spot::Spot;
+use super::suggest;
+
+/// A table: its header, what it is for, its keys.
+#[derive(Debug)]
+pub struct Schema {
+    /// As written, with `NAME` and `HOST` for what the user picks: the heading in the manual.
+    pub header: &'static str,
+    /// The doc-comment.
+    pub about: &'static [&'static str],
+    /// In the order of the declaration.
+    pub keys: &'static [Key],
+}
+
+/// A key of a table.
+#[derive(Debug)]
+pub struct Key {
+    /// As written.
+    pub name: &'static str,
+    /// The doc-comment.
+    pub about: &'static [&'static str],
+    /// What its value must be, in words.
+    pub format: fn() -> String,
+    /// What holds when it is not given.
+    pub fallback: Fallback,
+    /// The variable of the environment that sets it too, and with it `--set`.
+    pub variable: Option<&'static str>,
+    /// The value that the text of a variable stands for.
+    pub from_text: fn(&str) -> Value,
+}
+
+/// What holds when a key is not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// This value, in TOML.
+    Default(&'static str),
+    /// No value; in words, what happens then.
+    Unset(&'static str),
+    /// The key must be given; an example of what to write, in TOML.
+    Required(&'static str),
+}
+
+/// A key with its value in the words of the file, if it has one.
+pub type Shown = (&'static str, Option<String>);
+
+/// A struct with the keys of a table, made by [`table!`].
+pub trait Keys: Default {
+    /// The keys with their documentation.
+    const SCHEMA: Schema;
+
+    /// Reads the keys. Each one that is missing or wrong has its default here, and is reported where that is a problem.
+    fn read(dict: &Dict, table: &Spot, problems: &mut Problems<'_>) -> Self;
+
+    /// The keys with their values.
+    fn show(&self) -> Vec<Shown>;
+}
+
+/// How the value of a key is written.
+pub trait Format {
+    /// What is read from it.
+    type Value;
+
+    /// What it must be, in words, after "must be".
+    fn describe() -> String;
+
+    /// Understands `value`, or says what is wrong with it.
+    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self::Value, Wrong>;
+
+    /// The value in words; none for one that is not set.
+    fn show(value: &Self::Value) -> Option<String>;
+
+    /// What there is without a value, for a key that can do without.
+    fn unset() -> Option<Self::Value> {
+        None
+    }
+
+    /// The value that a text without quotes stands for.
+    fn from_text(text: &str) -> Value {
+        Value::from(text)
+    }
+
+    /// The value is not of this format; `help` is what to write instead.
+    fn wrong(help: impl Into<Option<String>>) -> Wrong {
+        Wrong::Format { format: Self::describe(), help: help.into() }
+    }
+}
+
+/// Where a value is that is read.
+pub struct At<'a, 'p> {
+    /// Its path.
+    pub spot: &'a Spot,
+    /// What is found.
+    pub problems: &'a mut Problems<'p>,
+}
+
+impl At<'_, '_> {
+    /// The key.
+    pub fn name(&self) -> &str {
+        self.spot.name()
+    }
+
+    /// `write …` with this value (in TOML) for the key.
+    pub fn write(&self, value: &str) -> String {
+        format!("write `{} = {value}`", self.name())
+    }
+
+    /// How `value` (in TOML) is given to the key in the file, the variable or the flag that gives what is there now.
+    pub fn assignment(&self, value: &str) -> String {
+        self.problems.assignment(self.spot, value)
+    }
+
+    /// Something that is likely not meant so.
+    pub fn warning(&mut self, message: impl Into<String>) -> &mut Problem {
+        self.problems.warning(self.spot, message)
+    }
+}
+
+/// What is wrong with a value.
+pub enum Wrong {
+    /// It is not of the format.
+    Format {
+        /// The format, in words.
+        format: String,
+        /// What to write instead.
+        help: Option<String>,
+    },
+    /// It can't be used for another reason.
+    Unusable {
+        /// The whole message.
+        message: String,
+        /// What to write instead.
+        help: String,
+    },
+    /// A part of it is wrong, which is reported.
+    Inside,
+}
+
+/// Understands the value at `spot`, or reports why not.
+pub fn read<F: Format>(value: &Value, spot: &Spot, problems: &mut Problems<'_>) -> Option<F::Value> {
+    let wrong = match F::read(value, &mut At { spot, problems }) {
+        Ok(value) => return Some(value),
+        Err(wrong) => wrong,
+    };
+    match wrong {
+        Wrong::Format { format, help } => problems.wrong(spot, value, &format).help = help,
+        Wrong::Unusable { message, help } => problems.error(spot, message).help = Some(help),
+        Wrong::Inside => {}
+    }
+    None
+}
+
+/// Reads the value of the next one of `keys` in `dict`.
+pub fn read_key<F: Format>(
+    keys: &mut Iter<'_, Key>,
+    dict: &Dict,
+    table: &Spot,
+    problems: &mut Problems<'_>,
+) -> F::Value {
+    let key = keys.next().expect("there are as many keys as fields, since both are made from one list");
+    if let Some(value) = dict.get(key.name) {
+        if let Some(value) = read::<F>(value, &table.key(key.name, value.tag()), problems) {
+            return value;
+        }
+    } else if let Fallback::Required(example) = key.fallback {
+        missing(key.name, example, dict, table, problems);
+    }
+    key.default::<F>(problems)
+}
+
+impl Key {
+    /// What holds without a value; an example where there must be one.
+    fn default<F: Format>(&self, problems: &mut Problems<'_>) -> F::Value {
+        F::unset().unwrap_or_else(|| {
+            let (Fallback::Default(toml) | Fallback::Required(toml) | Fallback::Unset(toml)) = self.fallback;
+            let value: Option<toml_edit::Value> = toml.parse().ok();
+            let value = value.map(|value| from_value(&value));
+            let read = value.and_then(|value| F::read(&value, &mut At { spot: &Spot::root(), problems }).ok());
+            read.expect("each default and each example is of its format")
+        })
+    }
+}
+
+fn missing(key: &str, example: &str, dict: &Dict, table: &Spot, problems: &mut Problems<'_>) {
+    // A table inside is an unquoted name with dots, which is reported: then no key is where it belongs.
+    let has_table = dict.values().any(|value| value.as_dict().is_some());
+    // A key under another spelling has its problem already.
+    let is_misspelt = dict.keys().any(|given| suggest::is_meant(given, key));
+    if !problems.complete || has_table || is_misspelt {
+        return;
+    }
+    let (message, place) = match table.is_element() {
+        true => (format!("`{table}` has no `{key}`"), "into it"),
+        false => (format!("`[{table}]` has no `{key}`"), "below it"),
+    };
+    problems.error(&table.clone().at_key(), message).help(format!("write `{key} = {example}` {place}"));
+}
+
+/// Reports every key of `dict` that none of `schemas` has.
+pub fn unknown_keys(dict: &Dict, table: &Spot, schemas: &[&Schema], problems: &mut Problems<'_>) {
+    let known: Vec<&str> = schemas.iter().flat_map(|schema| schema.keys).map(|key| key.name).collect();
+    for (key, value) in dict.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
+        let (message, help) = suggest::for_unknown_key(table, key, value, &known);
+        problems.error(&table.key(key, value.tag()).at_key(), message).help(help);
+    }
+}
+
+/// The table with every key at its default, and what must be given as in its example.
+pub fn default<T: Keys>() -> T {
+    T::read(&Dict::new(), &Spot::root(), &mut Problems::new(&Merged::default(), false))
+}
+
+/// Declares a table: a struct with a field for each key, and its [`Keys`].
+///
+/// In braces stand the keys, each with its [`Format`] and what holds when it is not given: a default in TOML,
+/// `unset("what happens then")`, or `required(example in TOML)`. `from VARIABLE` has the environment and `--set` set it
+/// too. Their doc-comments are the text of the manual. In parentheses stand fields that are no keys, and are filled in
+/// by the module that reads the table.
+macro_rules! table {
+    (@fallback unset $instead:literal) => { $crate::config::schema::Fallback::Unset($instead) };
+    (@fallback required $example:tt) => { $crate::config::schema::Fallback::Required(stringify!($example)) };
+    (@fallback $value:tt) => { $crate::config::schema::Fallback::Default(stringify!($value)) };
+    (@variable) => { None };
+    (@variable $variable:ident) => { Some(stringify!($variable)) };
+    (
+        $(#[doc = $about:literal])*
+        $name:ident $header:literal $(($( $(#[doc = $field_doc:literal])* $field:ident: $type:ty, )*))? {
+            $(
+                $(#[doc = $doc:literal])*
+                $key:ident: $format:ty = $fallback:tt $(($text:tt))? $(from $variable:ident)?,
+            )*
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $name {
+            $($( $(#[doc = $field_doc])* pub $field: $type, )*)?
+            $( $(#[doc = $doc])* pub $key: <$format as $crate::config::schema::Format>::Value, )*
+        }
+
+        impl $crate::config::schema::Keys for $name {
+            const SCHEMA: $crate::config::schema::Schema = $crate::config::schema::Schema {
+                header: $header,
+                about: &[$($about),*],
+                keys: &[$( $crate::config::schema::Key {
+                    name: stringify!($key),
+                    about: &[$($doc),*],
+                    format: <$format as $crate::config::schema::Format>::describe,
+                    fallback: $crate::config::schema::table!(@fallback $fallback $($text)?),
+                    variable: $crate::config::schema::table!(@variable $($variable)?),
+                    from_text: <$format as $crate::config::schema::Format>::from_text,
+                } ),*],
+            };
+
+            fn read(
+                dict: &figment::value::Dict,
+                table: &$crate::config::spot::Spot,
+                problems: &mut $crate::config::problems::Problems<'_>,
+            ) -> Self {
+                let mut keys = Self::SCHEMA.keys.iter();
+                Self {
+                    $($( $field: Default::default(), )*)?
+                    $( $key: $crate::config::schema::read_key::<$format>(&mut keys, dict, table, problems), )*
+                }
+            }
+
+            fn show(&self) -> Vec<$crate::config::schema::Shown> {
+                vec![$( (stringify!($key), <$format as $crate::config::schema::Format>::show(&self.$key)) ),*]
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                $crate::config::schema::default()
+            }
+        }
+    };
+}
+
+pub(super) use table;

@@ -1,0 +1,262 @@
+//! Every table and every key of the configuration, with its default and its documentation.
+//!
+//! To add a key is to write it here: the check, `segue diff`, `segue config --effective` and segue.toml(5), of which the
+//! doc-comments are the text, follow from it.
+
+use std::time::Duration;
+
+use super::address::{Address, HostPattern};
+use super::networks::TrustedProxy;
+use super::schema::{Key, Keys as _, Schema, table};
+use super::servers::{CheckKind, Destination, ServerSettings};
+use super::values::{Access, Balance, MemoryLimit, OrOff, Size, Whole};
+
+table! {
+    /// A listener: a named socket that speaks HTTP, and its settings. When systemd passes a socket whose
+    /// `FileDescriptorName=` is NAME, that one is used, and `address` is not bound.
+    ///
+    /// The listener `http`, for the socket of `proxy-http.socket`, is there without being written. Where that unit is
+    /// masked (`systemctl mask --now proxy-http.socket`, and a restart of the service), it is left out as long as there is
+    /// another listener.
+    ListenerSettings "[listen.NAME]" (
+        /// NAME.
+        name: String,
+    ) {
+        /// Where to listen when systemd passes no socket of this name: `":8080"` for every address of the machine,
+        /// `"127.0.0.1:8080"`, `"[::1]:8080"`, or `"unix:/run/segue/NAME.sock"`,
+        /// to which only root and the user of the service can connect (for others: a socket unit with `SocketMode=`).
+        address: Option<Address> = unset("the socket that systemd passes"),
+        /// Client connections open at once. For one more the connection is closed that has been idle longest; while none
+        /// is idle, it waits in the backlog of the kernel.
+        max_connections: Whole<u32, 1, 10_000_000> = 65536,
+        /// From the first byte of a request head to its last. After it: 408.
+        header_timeout: Duration = "10s",
+        /// How long a client connection may stay open without a request.
+        idle_timeout: Duration = "60s",
+        /// The longest silence inside a request body. After it: 408.
+        body_timeout: Duration = "30s",
+        /// How long a response may wait for a client that does not read it.
+        write_timeout: Duration = "60s",
+        /// How long an exchange goes on after the client closed its sending side. Such a client has left, as a rule, and
+        /// without this key the exchange ends and the server is free at once. With it clients that close their sending
+        /// side and wait for the answer get it, as `nc -N` does; those that have left are noticed as much later.
+        half_close_timeout: Option<Duration> = unset("such a client has left"),
+        /// The largest request head. Above it: 431.
+        max_head: Size<usize, 1024, 1_048_576> = "32KiB",
+        /// The longest request target (path and query). Above it: 414. A target goes to the server byte for byte. Every
+        /// visible character of ASCII but `#` may stand in it, also those that RFC 3986 has percent-encoded, as `"`, `<`,
+        /// `>`, `{`, `|` and `}`, because browsers and curl send them. With a blank, a control character or any other
+        /// byte it is a 400.
+        max_target: Size<usize, 64, 1_048_576> = "8KiB",
+        /// The most header fields in one request. Above it: 431.
+        max_fields: Whole<usize, 1, 1000> = 100,
+        /// Networks of proxies in front of this one whose `X-Forwarded-For`, `-Proto` and `-Host` are believed, as in
+        /// `["10.0.0.0/8"]`. `"unix"` is whatever connects to the unix socket of this listener, such as a TLS terminator on
+        /// this machine. Where they name no client, `Forwarded` and `X-Real-IP` do. From all other peers these fields are
+        /// replaced.
+        trusted_proxies: Vec<TrustedProxy> = [],
+    }
+}
+
+table! {
+    /// A site: the host that clients ask for, and where its requests go. HOST is a host name, `*.example.com` for
+    /// every name below it, or `*` for everything that no other site answers. It stands in quotes.
+    ///
+    /// When `to` is a list of servers, the keys of `[pool.NAME]` other than `servers` can stand here too.
+    SiteSettings "[site.\"HOST\"]" (
+        /// HOST.
+        host: HostPattern,
+        /// The pool of `to`: an index into [`Config::pools`](super::Config::pools).
+        pool: usize,
+    ) {
+        /// The name of a `[pool.NAME]`, or a list of servers as in `servers` of a pool.
+        to: Destination = required(["10.0.0.11:80"]),
+        /// The largest request body. Above it: 413.
+        max_body: Size<u64, 0, 1_125_899_906_842_624> = "10GiB",
+    }
+}
+
+table! {
+    /// A pool: a named set of equal servers with one way to share the requests among them.
+    PoolServers "[pool.NAME]" {
+        /// The servers. Each is an address with a port (`"10.0.0.11:80"`, `"[2001:db8::11]:80"`,
+        /// `"app.internal:80"`, `"unix:/run/app.sock"`), or a table
+        /// `{ address = "10.0.0.11:80", weight = 2 }`.
+        ///
+        /// A name that has several addresses is one server: connections go to the address that answered last, and to the
+        /// others when that one does not, within `connect_timeout`.
+        servers: Vec<ServerSettings> = required(["10.0.0.11:80", "10.0.0.12:80"]),
+    }
+}
+
+table! {
+    /// How a pool treats its servers.
+    PoolSettings "[pool.NAME]" (
+        /// NAME; for servers written in a site or a TCP listener, the name of that.
+        name: String,
+        /// The table in which it is written, as a path in TOML's notation.
+        path: String,
+        /// The servers, those with `backup` last.
+        servers: Vec<ServerSettings>,
+    ) {
+        /// Servers, written like `servers`, that are used only when no other server is up.
+        backup: Vec<ServerSettings> = [],
+        /// How the next server is picked: in turn by weight, or the one with the fewest open requests for its weight.
+        balance: Balance = "round-robin",
+        /// The active health request, sent to every server: `"HEAD /index.php"` (healthy is an answer of 2xx or
+        /// 3xx), or `"connect"` (healthy is an accepted connection).
+        check: Option<CheckKind> = unset("none is sent, and real traffic alone shows that a server is down: see max_fails"),
+        /// The `Host` field of the check.
+        check_host: Option<String> = unset("the address of the server"),
+        /// From the start of one check to the start of the next.
+        check_interval: Duration = "2s",
+        /// For connecting and for the whole answer to a check.
+        check_timeout: Duration = "2s",
+        /// Good checks in a row that make a server up.
+        rise: Whole<u32, 1, 1000> = 2,
+        /// Bad checks in a row that make a server down.
+        fall: Whole<u32, 1, 1000> = 3,
+        /// Connections in a row that fail (refused, not opened in time, closed before an answer) until the server is
+        /// ejected, with a check or without: it takes no requests, as long as another server of the pool can. After a second
+        /// a connection to it is tried; each one that fails doubles the time to the next. 0: no server is ever ejected.
+        max_fails: Whole<u32, 0, 1000> = 3,
+        /// The longest time from one trial of an ejected server to the next.
+        max_ejection: Duration = "60s",
+        /// How often a request is tried again after a failed attempt, when that is safe: nothing of it was sent, or its
+        /// method is idempotent and its body can be sent again.
+        retries: Whole<u32, 0, 100> = 3,
+        /// Whether a retry goes to another server where there is one.
+        redispatch: bool = true,
+        /// The time to open a connection to a server: to whichever of its addresses takes one, with the wait for a place in
+        /// the queue of a unix socket.
+        connect_timeout: Duration = "5s",
+        /// From the end of the request, or its last progress, to the head of the response, and the longest silence
+        /// inside the response body. Before the head: 504.
+        response_timeout: Duration = "50s",
+        /// The longest silence inside a tunnel (WebSocket and other upgrades, TCP), both directions together. Once one
+        /// side has closed its sending side it is no more than 60 seconds.
+        tunnel_timeout: Duration = "1h",
+        /// How long an idle connection to a server is kept for the next request. Less than the server keeps it.
+        keep_alive: Duration = "4s",
+        /// Idle connections kept for each server, by each thread. 0 keeps none. A connection on which a server
+        /// authenticates its client (NTLM, Negotiate) does not count: it is kept for this client connection alone.
+        keep_alive_connections: Whole<usize, 0, 100_000> = 128,
+    }
+}
+
+table! {
+    /// A TCP listener: relays bytes between clients and a pool, without looking at them. NAME is the
+    /// `FileDescriptorName=` of its socket unit, if it has one.
+    ///
+    /// When `to` is a list of servers, the keys of `[pool.NAME]` other than `servers` can stand here too.
+    TcpSettings "[tcp.NAME]" (
+        /// NAME.
+        name: String,
+        /// The pool of `to`: an index into [`Config::pools`](super::Config::pools).
+        pool: usize,
+    ) {
+        /// Where to listen when systemd passes no socket of this name, written like `address` of `[listen.NAME]`.
+        listen: Option<Address> = unset("the socket that systemd passes"),
+        /// The name of a `[pool.NAME]`, or a list of servers as in `servers` of a pool.
+        to: Destination = required(["10.0.0.31:5432"]),
+        /// Client connections open at once. For one more the connection is closed that has been idle longest; while none
+        /// is idle, it waits in the backlog of the kernel.
+        max_connections: Whole<u32, 1, 10_000_000> = 65536,
+    }
+}
+
+table! {
+    /// What is written to the journal.
+    LogSettings "[log]" {
+        /// Which exchanges: `"all"`; `"errors+slow"` for those that failed or were slow; `"sample:1%"` for these and a
+        /// share of the rest; `"off"` for none.
+        access: Access = "all" from SEGUE_LOG_ACCESS,
+        /// From this duration on an exchange counts as slow.
+        slow: Duration = "1s" from SEGUE_LOG_SLOW,
+        /// Whether connections that end without a request are written too. They are counted in any case.
+        empty_connections: bool = false,
+        /// Records a second, at most, of requests that were refused or answered without any server: a client makes as
+        /// many of them as it likes. The others are counted by the reason, and the journal says how many there were.
+        refused_rate: Whole<u32, 1, 1_000_000> = 100,
+        /// How many of them may come at once.
+        refused_burst: Whole<u32, 1, 1_000_000> = 1000,
+        /// Records a second, at most, of all other exchanges. Those of successes make way first. The others are counted
+        /// too.
+        rate: Option<Whole<u32, 1, 1_000_000>> = unset("no bound"),
+        /// How many of them may come at once.
+        burst: Whole<u32, 1, 1_000_000> = 1000,
+        /// Whether records have the `User-Agent` of the request.
+        user_agent: bool = false,
+        /// Whether records have the `Referer` of the request, without the values of its query.
+        referer: bool = false,
+        /// Whether the client gets the request id too, in the field `X-Request-Id` of each response. One that the server
+        /// gave stays.
+        request_id_in_response: bool = false,
+    }
+}
+
+table! {
+    /// How a generation ends.
+    DrainSettings "[drain]" {
+        /// After a reload: how long the old generation may take for exchanges that are open, and for connections that
+        /// cannot move to the new one. What is open then is cut. Everything else moves at once.
+        timeout: Duration = "10m" from SEGUE_DRAIN_TIMEOUT,
+        /// At stop and restart: the same, shorter, because nobody accepts meanwhile.
+        stop_timeout: Duration = "5s" from SEGUE_DRAIN_STOP_TIMEOUT,
+        /// Generations that live at once, at most: one serves, one is what can be gone back to, one is being made, the
+        /// others finish. A reload that would be one too many has the oldest finish first, and waits for it.
+        generations: Whole<usize, 3, 16> = 4,
+        /// The memory that all generations but the serving one may use together: a share of what the service may use,
+        /// or a size. Above it the oldest that finishes has to make room.
+        memory: MemoryLimit = "50%",
+        /// How long a generation may take that has to make room. What is open then is cut.
+        hurry_timeout: Duration = "30s",
+    }
+}
+
+table! {
+    /// What one worker may use.
+    WorkerSettings "[worker]" {
+        /// Threads that serve.
+        threads: Option<Whole<usize, 1, 1024>> = unset("one for each CPU that the unit may use") from SEGUE_WORKER_THREADS,
+        /// After so long without a byte on a TCP connection, to a client or to a server, the kernel asks the other end whether
+        /// it is still there, and again four times in as long; when nothing is answered the connection is over (TCP
+        /// keep-alive). So one whose other end is gone without a word ends after twice this time, tunnels too. What was sent
+        /// and not acknowledged has a time of its own: `net.ipv4.tcp_retries2`. `"off"`: never.
+        tcp_keep_alive: OrOff<Duration> = "60s",
+        /// Client connections open at once, all listeners together; never more than two thirds of the limit of open
+        /// files, so that there is room for connections to servers.
+        max_connections: Option<Whole<u32, 1, 10_000_000>> = unset("as many as the limit of open files allows") from SEGUE_WORKER_MAX_CONNECTIONS,
+    }
+}
+
+/// The tables that can stand at the top of the file, and the keys of each: its own first, then those of the pool that
+/// can be written in it.
+pub const TABLES: [(&str, &[&Schema]); 7] = [
+    ("site", &[&SiteSettings::SCHEMA, &PoolSettings::SCHEMA]),
+    ("pool", &[&PoolServers::SCHEMA, &PoolSettings::SCHEMA]),
+    ("tcp", &[&TcpSettings::SCHEMA, &PoolSettings::SCHEMA]),
+    ("listen", &[&ListenerSettings::SCHEMA]),
+    ("log", &[&LogSettings::SCHEMA]),
+    ("drain", &[&DrainSettings::SCHEMA]),
+    ("worker", &[&WorkerSettings::SCHEMA]),
+];
+
+/// The names of [`TABLES`].
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    TABLES.iter().map(|(name, _)| *name).collect()
+}
+
+/// Every key, with the path that it has outside of tables with names of their own, as in `log.access`.
+pub fn keys() -> impl Iterator<Item = (String, &'static Key)> {
+    let all = TABLES
+        .iter()
+        .flat_map(|(name, schemas)| schemas.iter().flat_map(|schema| schema.keys).map(move |key| (name, key)));
+    all.map(|(name, key)| (format!("{name}.{}", key.name), key))
+}
+
+/// The keys that a variable of the environment sets: the name of the variable, the path, the key.
+pub fn variables() -> impl Iterator<Item = (&'static str, String, &'static Key)> {
+    keys().filter_map(|(path, key)| Some((key.variable?, path, key)))
+}
