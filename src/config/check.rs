@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::address;
-use super::file::Written;
+use super::file::WrittenTables;
 use super::merge::Merged;
 use super::pools::Pools;
 use super::problem::Problem;
@@ -56,7 +56,7 @@ pub type Units = Option<BTreeMap<String, String>>;
 #[must_use]
 pub fn check(merged: &Merged, complete: bool, units: Option<&Units>) -> (Option<Config>, Vec<Problem>) {
     let mut problems = Problems::new(merged, complete);
-    let written = Written::read(&merged.root, &mut problems);
+    let written = WrittenTables::read(&merged.root, &mut problems);
     rules::names(&written, &mut problems);
     rules::addresses(&written, &mut problems);
     rules::trust(&written, &mut problems);
@@ -72,8 +72,8 @@ pub fn check(merged: &Merged, complete: bool, units: Option<&Units>) -> (Option<
 }
 
 /// None for a name that leads nowhere, which is a problem, except where a file could not be parsed.
-fn build(written: &Written, pools: &Pools<'_>) -> Option<Config> {
-    let Written { listen, site, pool: _, tcp, log, drain, worker } = written;
+fn build(written: &WrittenTables, pools: &Pools<'_>) -> Option<Config> {
+    let WrittenTables { listen, site, pool: _, tcp, log, drain, worker } = written;
     let mut sites = site.iter().map(|(host, site)| {
         let host = address::host_pattern(host).ok()?;
         let pool = pools.index(&site.table.0.to, &host.to_string())?;

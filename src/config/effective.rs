@@ -13,30 +13,30 @@ use super::tables::TABLES;
 /// The merged configuration, which must be a good one, as a file that gives the same configuration.
 #[must_use]
 pub fn toml(merged: &Merged) -> String {
-    let mut writer = Writer { merged, text: String::new() };
+    let mut text = EffectiveText { merged, text: String::new() };
     for (kind, schemas) in TABLES {
         let spot = Spot::root().key(kind, Tag::Default);
         let nothing = Dict::new();
         let dict = merged.root.get(kind).and_then(Value::as_dict).unwrap_or(&nothing);
         if matches!(kind, "log" | "drain" | "worker") {
-            writer.table(&spot, dict, schemas);
+            text.table(&spot, dict, schemas);
             continue;
         }
         for (name, dict) in dict.iter().filter_map(|(name, value)| Some((name, value.as_dict()?))) {
             // A site that names a pool has no keys of a pool, and shows none.
             let in_place = dict.get("to").is_none_or(|to| to.as_array().is_some());
-            writer.table(&spot.key(name, Tag::Default), dict, if in_place { schemas } else { &schemas[..1] });
+            text.table(&spot.key(name, Tag::Default), dict, if in_place { schemas } else { &schemas[..1] });
         }
     }
-    writer.text
+    text.text
 }
 
-struct Writer<'a> {
+struct EffectiveText<'a> {
     merged: &'a Merged,
     text: String,
 }
 
-impl Writer<'_> {
+impl EffectiveText<'_> {
     fn table(&mut self, spot: &Spot, dict: &Dict, schemas: &[&Schema]) {
         let gap = if self.text.is_empty() { "" } else { "\n" };
         let _ = writeln!(self.text, "{gap}[{spot}]");

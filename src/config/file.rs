@@ -17,7 +17,7 @@ use super::words::later;
 
 /// Everything that was written; a key that is missing or could not be understood has its default.
 #[derive(Debug)]
-pub struct Written {
+pub struct WrittenTables {
     /// `[listen.NAME]` by name.
     pub listen: BTreeMap<String, Named<ListenerSettings>>,
     /// `[site."HOST"]` by host as written, each with the keys of a pool written in place.
@@ -57,7 +57,7 @@ pub fn add_implicit_listener(root: &mut Dict) {
     }
 }
 
-impl Written {
+impl WrittenTables {
     /// Reads the merged tables; reports unknown keys and values of the wrong format.
     #[must_use]
     pub fn read(root: &Dict, problems: &mut Problems<'_>) -> Self {

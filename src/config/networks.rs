@@ -7,9 +7,9 @@ use figment::value::Value;
 use ipnet::IpNet;
 
 use super::problem::quoted;
-use super::schema::{At, Format, Wrong};
+use super::schema::{At, ValueFormat, Wrong};
 
-impl Format for IpNet {
+impl ValueFormat for IpNet {
     type Value = Self;
 
     fn describe() -> String {
@@ -58,7 +58,7 @@ impl fmt::Display for TrustedProxy {
     }
 }
 
-impl Format for TrustedProxy {
+impl ValueFormat for TrustedProxy {
     type Value = Self;
 
     fn describe() -> String {

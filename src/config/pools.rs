@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use figment::value::Tag;
 
-use super::file::Written;
+use super::file::WrittenTables;
 use super::problem::quoted;
 use super::problems::Problems;
 use super::schema::Keys as _;
@@ -44,7 +44,7 @@ struct User<'a> {
 
 impl<'a> Pools<'a> {
     /// Finds the pools, and reports names that lead to none.
-    pub fn collect(written: &'a Written, problems: &mut Problems<'_>) -> Self {
+    pub fn collect(written: &'a WrittenTables, problems: &mut Problems<'_>) -> Self {
         let named = written.pool.iter().map(|(name, pool)| {
             let (servers, policy) = &pool.table;
             let (servers, table) = (servers.servers.as_slice(), &pool.spot);
@@ -221,7 +221,7 @@ impl Draft<'_> {
 }
 
 /// Every table with a `to`.
-fn users(written: &Written) -> impl Iterator<Item = User<'_>> {
+fn users(written: &WrittenTables) -> impl Iterator<Item = User<'_>> {
     let sites = written.site.iter().map(|(host, site)| {
         let (table, policy) = &site.table;
         let name = address::host_pattern(host).map_or_else(|_| host.clone(), |host| host.to_string());

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use toml_edit::{Document, Key, Value};
 
-use super::schema::Format;
+use super::schema::ValueFormat;
 use super::tables;
 use super::values;
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use toml_edit::TableLike;
 
 use super::address::{self, Address, HostError};
-use super::file::{IMPLICIT_LISTENER, Written};
+use super::file::{IMPLICIT_LISTENER, WrittenTables};
 use super::merge::{Merged, Parsed};
 use super::networks::TrustedProxy;
 use super::problem::{FilePosition, Problem, Severity, quoted};
@@ -14,7 +14,7 @@ use super::spot::Spot;
 use super::units::show_size;
 
 /// Names that can't stand in a socket unit, or stand twice.
-pub fn names(written: &Written, problems: &mut Problems<'_>) {
+pub fn names(written: &WrittenTables, problems: &mut Problems<'_>) {
     let listen = written.listen.iter().map(|(name, listen)| (name, &listen.spot));
     let tcp = written.tcp.iter().map(|(name, tcp)| (name, &tcp.spot));
     for (name, spot) in listen.chain(tcp).filter(|(name, _)| !is_descriptor_name(name)) {
@@ -40,7 +40,7 @@ pub fn names(written: &Written, problems: &mut Problems<'_>) {
 }
 
 /// `"unix"` among the trusted proxies of a listener at an address of the network: no client of it comes that way.
-pub fn trust(written: &Written, problems: &mut Problems<'_>) {
+pub fn trust(written: &WrittenTables, problems: &mut Problems<'_>) {
     for listen in written.listen.values().filter(|one| matches!(one.table.address, Some(Address::Ip(_)))) {
         let Some(list) = problems.good(&listen.spot, "trusted_proxies") else { continue };
         let proxies = listen.table.trusted_proxies.iter().enumerate();
@@ -55,13 +55,13 @@ pub fn trust(written: &Written, problems: &mut Problems<'_>) {
 /// A listener of either kind: its name, its address, the key of that, its header.
 type Listening<'a> = (&'a String, Option<&'a Address>, &'static str, &'a Spot);
 
-fn listeners(written: &Written) -> impl Iterator<Item = Listening<'_>> {
+fn listeners(written: &WrittenTables) -> impl Iterator<Item = Listening<'_>> {
     let listen = written.listen.iter().map(|(name, one)| (name, one.table.address.as_ref(), "address", &one.spot));
     listen.chain(written.tcp.iter().map(|(name, one)| (name, one.table.0.listen.as_ref(), "listen", &one.spot)))
 }
 
 /// Addresses that can't be bound together.
-pub fn addresses(written: &Written, problems: &mut Problems<'_>) {
+pub fn addresses(written: &WrittenTables, problems: &mut Problems<'_>) {
     let all =
         listeners(written).filter_map(|(name, address, key, table)| Some((name, address?, problems.spot(table, key)?)));
     let mut all: Vec<(&String, &Address, Spot)> = all.collect();
@@ -86,7 +86,7 @@ pub fn addresses(written: &Written, problems: &mut Problems<'_>) {
 }
 
 /// Texts that are no host, and hosts that two sites have.
-pub fn hosts(written: &Written, problems: &mut Problems<'_>) {
+pub fn hosts(written: &WrittenTables, problems: &mut Problems<'_>) {
     let mut seen = HashMap::new();
     let mut sites: Vec<_> = written.site.iter().collect();
     sites.sort_by_cached_key(|(_, site)| problems.order(&site.spot));
@@ -135,7 +135,7 @@ pub fn hosts(written: &Written, problems: &mut Problems<'_>) {
 
 /// Listeners with two sockets, or with none. `units` are the socket units of the service, by the name of their socket;
 /// none where the service is not installed.
-pub fn sockets(written: &Written, units: Option<&BTreeMap<String, String>>, problems: &mut Problems<'_>) {
+pub fn sockets(written: &WrittenTables, units: Option<&BTreeMap<String, String>>, problems: &mut Problems<'_>) {
     for (name, address, key, spot) in listeners(written) {
         if !problems.is_given(spot) {
             continue;
@@ -165,7 +165,7 @@ pub fn sockets(written: &Written, units: Option<&BTreeMap<String, String>>, prob
 }
 
 /// Limits that other limits make useless.
-pub fn limits(written: &Written, problems: &mut Problems<'_>) {
+pub fn limits(written: &WrittenTables, problems: &mut Problems<'_>) {
     for listen in written.listen.values() {
         let (head, target) = (listen.table.max_head, listen.table.max_target);
         let [head_spot, target_spot] = ["max_head", "max_target"].map(|key| problems.spot(&listen.spot, key));

@@ -69,7 +69,7 @@ pub trait Keys: Default {
 }
 
 /// How the value of a key is written.
-pub trait Format {
+pub trait ValueFormat {
     /// What is read from it.
     type Value;
 
@@ -149,7 +149,7 @@ pub enum Wrong {
 }
 
 /// Understands the value at `spot`, or reports why not.
-pub fn read<F: Format>(value: &Value, spot: &Spot, problems: &mut Problems<'_>) -> Option<F::Value> {
+pub fn read<F: ValueFormat>(value: &Value, spot: &Spot, problems: &mut Problems<'_>) -> Option<F::Value> {
     let wrong = match F::read(value, &mut At { spot, problems }) {
         Ok(value) => return Some(value),
         Err(wrong) => wrong,
@@ -163,7 +163,7 @@ pub fn read<F: Format>(value: &Value, spot: &Spot, problems: &mut Problems<'_>) 
 }
 
 /// Reads the value of the next one of `keys` in `dict`.
-pub fn read_key<F: Format>(
+pub fn read_key<F: ValueFormat>(
     keys: &mut Iter<'_, Key>,
     dict: &Dict,
     table: &Spot,
@@ -182,7 +182,7 @@ pub fn read_key<F: Format>(
 
 impl Key {
     /// What holds without a value; an example where there must be one.
-    fn default<F: Format>(&self, problems: &mut Problems<'_>) -> F::Value {
+    fn default<F: ValueFormat>(&self, problems: &mut Problems<'_>) -> F::Value {
         F::unset().unwrap_or_else(|| {
             let (Fallback::Default(toml) | Fallback::Required(toml) | Fallback::Unset(toml)) = self.fallback;
             let value: Option<toml_edit::Value> = toml.parse().ok();
@@ -224,7 +224,7 @@ pub fn default<T: Keys>() -> T {
 
 /// Declares a table: a struct with a field for each key, and its [`Keys`].
 ///
-/// In braces stand the keys, each with its [`Format`] and what holds when it is not given: a default in TOML,
+/// In braces stand the keys, each with its [`ValueFormat`] and what holds when it is not given: a default in TOML,
 /// `unset("what happens then")`, or `required(example in TOML)`. `from VARIABLE` has the environment and `--set` set it
 /// too. Their doc-comments are the text of the manual. In parentheses stand fields that are no keys, and are filled in
 /// by the module that reads the table.
@@ -247,7 +247,7 @@ macro_rules! table {
         #[derive(Clone, Debug, PartialEq)]
         pub struct $name {
             $($( $(#[doc = $field_doc])* pub $field: $type, )*)?
-            $( $(#[doc = $doc])* pub $key: <$format as $crate::config::schema::Format>::Value, )*
+            $( $(#[doc = $doc])* pub $key: <$format as $crate::config::schema::ValueFormat>::Value, )*
         }
 
         impl $crate::config::schema::Keys for $name {
@@ -257,10 +257,10 @@ macro_rules! table {
                 keys: &[$( $crate::config::schema::Key {
                     name: stringify!($key),
                     about: &[$($doc),*],
-                    format: <$format as $crate::config::schema::Format>::describe,
+                    format: <$format as $crate::config::schema::ValueFormat>::describe,
                     fallback: $crate::config::schema::table!(@fallback $fallback $($text)?),
                     variable: $crate::config::schema::table!(@variable $($variable)?),
-                    from_text: <$format as $crate::config::schema::Format>::from_text,
+                    from_text: <$format as $crate::config::schema::ValueFormat>::from_text,
                 } ),*],
             };
 
@@ -277,7 +277,7 @@ macro_rules! table {
             }
 
             fn show(&self) -> Vec<$crate::config::schema::Shown> {
-                vec![$( (stringify!($key), <$format as $crate::config::schema::Format>::show(&self.$key)) ),*]
+                vec![$( (stringify!($key), <$format as $crate::config::schema::ValueFormat>::show(&self.$key)) ),*]
             }
         }
 

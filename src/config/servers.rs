@@ -4,10 +4,10 @@ use figment::value::Value;
 
 use super::address::{self, Address, AddressError, ServerAddress};
 use super::problem::quoted;
-use super::schema::{At, Format, Keys, Wrong, default, table, unknown_keys};
+use super::schema::{At, Keys, ValueFormat, Wrong, default, table, unknown_keys};
 use super::values::Whole;
 
-impl Format for Address {
+impl ValueFormat for Address {
     type Value = Self;
 
     fn describe() -> String {
@@ -45,7 +45,7 @@ fn unusable(fault: &AddressError, text: &str, format: &str) -> Wrong {
     Wrong::Unusable { message: format!("{} is not usable here: {fault}", quoted(text)), help }
 }
 
-impl Format for ServerAddress {
+impl ValueFormat for ServerAddress {
     type Value = Self;
 
     fn describe() -> String {
@@ -86,7 +86,7 @@ table! {
     }
 }
 
-impl Format for ServerSettings {
+impl ValueFormat for ServerSettings {
     type Value = Self;
 
     fn describe() -> String {
@@ -147,7 +147,7 @@ pub enum Destination {
     Servers(Vec<ServerSettings>),
 }
 
-impl Format for Destination {
+impl ValueFormat for Destination {
     type Value = Self;
 
     fn describe() -> String {
@@ -187,7 +187,7 @@ pub enum CheckKind {
     Connect,
 }
 
-impl Format for CheckKind {
+impl ValueFormat for CheckKind {
     type Value = Self;
 
     fn describe() -> String {

@@ -6,14 +6,14 @@ use std::time::Duration;
 use figment::value::Value;
 
 use super::problem::quoted;
-use super::schema::{self, At, Format, Wrong};
+use super::schema::{self, At, ValueFormat, Wrong};
 use super::suggest;
 use super::units::{self, UnitError, show_duration, show_size};
 
 /// A whole number in a range, which fits into `T`.
 pub struct Whole<T, const MIN: u64, const MAX: u64>(pub T);
 
-impl<T: TryFrom<u64> + ToString, const MIN: u64, const MAX: u64> Format for Whole<T, MIN, MAX> {
+impl<T: TryFrom<u64> + ToString, const MIN: u64, const MAX: u64> ValueFormat for Whole<T, MIN, MAX> {
     type Value = T;
 
     fn describe() -> String {
@@ -44,7 +44,7 @@ impl<T: TryFrom<u64> + ToString, const MIN: u64, const MAX: u64> Format for Whol
 /// A size in bytes, in a range, which fits into `T`.
 pub struct Size<T, const MIN: u64, const MAX: u64>(pub T);
 
-impl<T: TryFrom<u64> + Copy, const MIN: u64, const MAX: u64> Format for Size<T, MIN, MAX>
+impl<T: TryFrom<u64> + Copy, const MIN: u64, const MAX: u64> ValueFormat for Size<T, MIN, MAX>
 where
     u64: TryFrom<T>,
 {
@@ -95,7 +95,7 @@ const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// What is allowed: no wait can be over before it begins, and a deadline further away than a year is none.
 const ALLOWED: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 60 * 60);
 
-impl Format for Duration {
+impl ValueFormat for Duration {
     type Value = Self;
 
     fn describe() -> String {
@@ -163,7 +163,7 @@ fn with_unit(number: &str, at: &At<'_, '_>) -> String {
 /// A value, or `"off"` for none.
 pub struct OrOff<F>(pub F);
 
-impl<F: Format> Format for OrOff<F> {
+impl<F: ValueFormat> ValueFormat for OrOff<F> {
     type Value = Option<F::Value>;
 
     fn describe() -> String {
@@ -180,7 +180,7 @@ impl<F: Format> Format for OrOff<F> {
 }
 
 /// A value that needs not be given.
-impl<F: Format> Format for Option<F> {
+impl<F: ValueFormat> ValueFormat for Option<F> {
     type Value = Option<F::Value>;
 
     fn describe() -> String {
@@ -204,7 +204,7 @@ impl<F: Format> Format for Option<F> {
     }
 }
 
-impl Format for bool {
+impl ValueFormat for bool {
     type Value = Self;
 
     fn describe() -> String {
@@ -235,7 +235,7 @@ pub fn truth(word: &str) -> Option<bool> {
 }
 
 /// A text with rules that are checked where it is used.
-impl Format for String {
+impl ValueFormat for String {
     type Value = Self;
 
     fn describe() -> String {
@@ -251,7 +251,7 @@ impl Format for String {
     }
 }
 
-impl<F: Format> Format for Vec<F> {
+impl<F: ValueFormat> ValueFormat for Vec<F> {
     type Value = Vec<F::Value>;
 
     fn describe() -> String {
@@ -276,7 +276,11 @@ impl<F: Format> Format for Vec<F> {
 }
 
 /// One of the words that a key can have, or what is wrong with `value`.
-fn word<F: Format<Value: Copy>>(words: &[(&str, F::Value)], value: &Value, at: &At<'_, '_>) -> Result<F::Value, Wrong> {
+fn word<F: ValueFormat<Value: Copy>>(
+    words: &[(&str, F::Value)],
+    value: &Value,
+    at: &At<'_, '_>,
+) -> Result<F::Value, Wrong> {
     let given = value.as_str();
     if let Some((_, meant)) = words.iter().find(|(word, _)| Some(*word) == given) {
         return Ok(*meant);
@@ -297,7 +301,7 @@ pub enum Balance {
 const BALANCES: [(&str, Balance); 2] =
     [("round-robin", Balance::RoundRobin), ("least-connections", Balance::LeastConnections)];
 
-impl Format for Balance {
+impl ValueFormat for Balance {
     type Value = Self;
 
     fn describe() -> String {
@@ -334,7 +338,7 @@ pub enum Access {
 const ACCESSES: [(&str, Access); 3] =
     [("all", Access::All), ("errors+slow", Access::ErrorsAndSlow), ("off", Access::Off)];
 
-impl Format for Access {
+impl ValueFormat for Access {
     type Value = Self;
 
     fn describe() -> String {
@@ -368,7 +372,7 @@ pub enum MemoryLimit {
     Share(u32),
 }
 
-impl Format for MemoryLimit {
+impl ValueFormat for MemoryLimit {
     type Value = Self;
 
     fn describe() -> String {
