@@ -14,7 +14,7 @@ use crate::config::problem::{Problem, RenderStyle};
 /// The exit code is 0 when it can be used, else 78 (`EX_CONFIG` of sysexits.h(3)).
 #[must_use]
 pub fn run(arguments: &super::Check) -> ExitCode {
-    let super::Check { file, config: super::Config { config, set } } = arguments;
+    let super::Check { file, config: super::ConfigArguments { config, set } } = arguments;
     let main = file.as_ref().unwrap_or(config);
     // a second proxy has units of its own, which are made from templates
     let units = (main == Path::new(CONFIG) || !main.starts_with("/etc/segue")).then(socket_units::of_the_service);
@@ -68,7 +68,7 @@ impl Verdict {
         let mut stderr = io::stderr().lock();
         let plain = !stderr.is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let look = if plain { RenderStyle::Plain } else { RenderStyle::Coloured };
-        // Who closed stderr does not want to know; the exit code says it all the same.
+        // stderr may be closed; the exit code has the verdict all the same
         let _ = stderr.write_all(self.render(look).as_bytes());
         if self.good { ExitCode::SUCCESS } else { ExitCode::from(EX_CONFIG) }
     }

@@ -18,7 +18,7 @@ use crate::sys::Signals;
 const PORTS: std::ops::Range<u16> = 8080..8180;
 
 /// A server behind the demo.
-struct Server {
+struct DemoProcess {
     name: &'static str,
     process: Child,
     address: String,
@@ -49,7 +49,7 @@ fn start() -> io::Result<ExitStatus> {
     let mut supervisor = Command::new(&program);
     supervisor.arg("run").arg("--config").arg(&config).arg("--run-dir").arg(&folder);
     let ended = attend(&mut supervisor.spawn()?, &signals);
-    // what else somebody put there stays; the servers end with this process
+    // other files in the folder stay; the servers end with this process
     let own = LEFT_IN_RUN_DIR.iter().map(|name| folder.join(name)).chain([config]);
     own.for_each(|file| drop(fs::remove_file(file)));
     let _ = fs::remove_dir(&folder);
@@ -78,7 +78,7 @@ fn attend(supervisor: &mut Child, signals: &Signals) -> io::Result<ExitStatus> {
     }
 }
 
-/// The first port from 8080 on that nobody has.
+/// The first free port from 8080 on.
 fn free_port() -> io::Result<u16> {
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     PORTS.into_iter().find(is_free).ok_or_else(|| io::Error::other("no port from 8080 to 8179 is free"))
@@ -95,28 +95,28 @@ fn make_folder(port: u16) -> io::Result<PathBuf> {
     }
     let owner = rustix::fs::stat(&folder)?.st_uid;
     if owner != user {
-        return Err(io::Error::other(format!("{} belongs to somebody else", folder.display())));
+        return Err(io::Error::other(format!("{} belongs to another user", folder.display())));
     }
     Ok(folder)
 }
 
-fn start_server(program: &Path, name: &'static str) -> io::Result<Server> {
+fn start_server(program: &Path, name: &'static str) -> io::Result<DemoProcess> {
     let mut process =
         Command::new(program).args(["demo-server", name]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-    let said = process.stdout.take().ok_or_else(|| io::Error::other("a server without a voice"))?;
+    let said = process.stdout.take().ok_or_else(|| io::Error::other("a server without standard output"))?;
     let mut address = String::new();
     BufReader::new(said).read_line(&mut address)?;
     let address: SocketAddr = address.trim().parse().map_err(io::Error::other)?;
-    Ok(Server { name, process, address: address.to_string() })
+    Ok(DemoProcess { name, process, address: address.to_string() })
 }
 
-fn configuration(port: u16, servers: &[Server; 2]) -> String {
+fn configuration(port: u16, servers: &[DemoProcess; 2]) -> String {
     let [north, south] = servers;
     format!(
         "# The configuration of the demo. Change it and reload.\n\n\
          [listen.http]\naddress = \"127.0.0.1:{port}\"\n\n\
          [site.\"*\"]\nto = \"demo\"\n\n\
-         # every exchange would be told here, which is much under load: \"all\" for those who want it\n\
+         # \"all\" writes every exchange here, which is much under load\n\
          [log]\naccess = \"errors+slow\"\n\n\
          # each thread has its own round of the servers: with one they take turns from the first answer on\n\
          [worker]\nthreads = 1\n\n\
@@ -125,7 +125,7 @@ fn configuration(port: u16, servers: &[Server; 2]) -> String {
     )
 }
 
-fn hints(program: &Path, port: u16, folder: &Path, servers: &[Server; 2]) -> String {
+fn hints(program: &Path, port: u16, folder: &Path, servers: &[DemoProcess; 2]) -> String {
     let (program, folder) = (shown(program), folder.display());
     let mut text = format!(
         "\n  Segue answers at http://127.0.0.1:{port}/ for two servers behind it.{}\n\n  In another terminal:\n\n",

@@ -1,4 +1,4 @@
-//! `segue generations`: every generation that has a process, once or for as long as somebody watches.
+//! `segue generations`: every generation that has a process, once or again each second.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
@@ -9,13 +9,13 @@ use serde_json::Value;
 
 use super::reload::{not_asked, unexpected};
 use super::status::TIMEOUT;
-use super::{Generations, print, table};
+use super::{GenerationsArguments, print, table};
 use crate::control::request::{ControlReply, RequestError, Wish, ask};
 
 /// Prints the table, again and again if that is wished.
 #[must_use]
-pub fn run(arguments: Generations) -> ExitCode {
-    let Generations { run_dir, watch, json } = arguments;
+pub fn run(arguments: GenerationsArguments) -> ExitCode {
+    let GenerationsArguments { run_dir, watch, json } = arguments;
     let run_dir = run_dir.path();
     let clears = io::stdout().is_terminal() && !json;
     if watch {
@@ -28,7 +28,7 @@ pub fn run(arguments: Generations) -> ExitCode {
     }
 }
 
-/// Shows the status each second until nobody reads it any more, or the service ends.
+/// Shows the status each second until the output is closed or the service ends.
 fn follow(run_dir: &Path, show: impl Fn(&Value) -> String, clears: bool) -> ExitCode {
     let mut seen = false;
     loop {
@@ -56,7 +56,7 @@ fn follow(run_dir: &Path, show: impl Fn(&Value) -> String, clears: bool) -> Exit
     }
 }
 
-/// Passes the time until the next look; `false` as soon as nobody reads any more.
+/// Waits until the next status is due; `false` as soon as the output is closed.
 fn pause() -> bool {
     let stdout = io::stdout();
     // nothing is asked for, so only that the other end is gone is told

@@ -57,7 +57,7 @@ enum Command {
     /// problem.
     ///
     /// For some seconds after it took over, the old generation is kept and serves again should the new one fail. With
-    /// --confirm it also serves again when nobody says `segue reload --confirmed` in time: for a change that may lock
+    /// --confirm it also serves again unless `segue reload --confirmed` comes in time: for a change that may lock
     /// you out. A reload in between changes nothing about that, except for one that sets another time; only
     /// --confirmed confirms.
     #[command(after_long_help = EXIT_STATUS)]
@@ -100,7 +100,7 @@ enum Command {
     ///
     /// The same table as in `segue status`.
     #[command(after_long_help = EXIT_STATUS)]
-    Generations(Generations),
+    Generations(GenerationsArguments),
     /// Try it out: a proxy on a free port and two servers behind it, without systemd and root
     Demo,
     /// Serve one generation; started by `segue run`
@@ -127,12 +127,12 @@ pub struct Check {
     #[arg(conflicts_with = "config")]
     file: Option<PathBuf>,
     #[command(flatten)]
-    config: Config,
+    config: ConfigArguments,
 }
 
 /// Where the configuration is.
 #[derive(Args, Debug)]
-pub struct Config {
+pub struct ConfigArguments {
     /// The main file of the configuration; conf.d/*.toml beside it is read too
     #[arg(long, short, value_name = "FILE", default_value = CONFIG)]
     config: PathBuf,
@@ -159,7 +159,7 @@ pub struct RunDir {
 #[derive(Args, Debug)]
 pub struct Run {
     #[command(flatten)]
-    config: Config,
+    config: ConfigArguments,
     #[command(flatten)]
     run_dir: RunDir,
     /// How long the generation before can take over again when the new one dies after a reload
@@ -215,7 +215,7 @@ pub struct Status {
 
 /// Arguments of `segue generations`.
 #[derive(Args, Debug)]
-pub struct Generations {
+pub struct GenerationsArguments {
     #[command(flatten)]
     run_dir: RunDir,
     /// Again each second, until Ctrl-C or the end of the service
@@ -240,7 +240,7 @@ pub struct Diff {
 #[derive(Args, Debug)]
 pub struct Effective {
     #[command(flatten)]
-    config: Config,
+    config: ConfigArguments,
     /// The main file of the configuration, as with --config
     #[arg(conflicts_with = "config")]
     file: Option<PathBuf>,
@@ -275,7 +275,7 @@ impl RunDir {
     }
 }
 
-/// Writes to standard output. Who closed it, as in `segue status | head`, has seen enough.
+/// Writes to standard output. One that is closed, as by `segue status | head`, is no fault.
 fn print(text: &str) -> ExitCode {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -294,7 +294,7 @@ const CONFIG: &str = "/etc/segue/segue.toml";
 fn time_to_confirm(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         time if time > Duration::from_secs(3600) => Err("an hour is the longest".to_owned()),
-        Duration::ZERO => Err("nobody can confirm in no time; write for example \"60s\"".to_owned()),
+        Duration::ZERO => Err("there must be time to confirm; write for example \"60s\"".to_owned()),
         time => Ok(time),
     }
 }

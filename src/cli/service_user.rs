@@ -13,8 +13,8 @@ use super::CONFIG;
 use crate::config::load::Sources;
 use crate::config::problem::Problem;
 
-/// The sources with the main file `main` and `flags`. Those of the package are read with the rights of the service where
-/// that can be done; all others, drafts say, with those of whoever asks.
+/// The sources with the main file `main` and `flags`. The files of the package are read with the rights of the service
+/// where that is possible; all others, such as drafts, with those of this process.
 ///
 /// # Errors
 /// As [`Sources::read`].
@@ -25,7 +25,7 @@ pub fn sources(main: &Path, flags: &[String]) -> Result<Sources, Vec<Problem>> {
     };
     thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            // without the capability to do so, root is as good as anybody
+            // root without the capability reads with its own rights
             let _ = account.take_on();
             Sources::read(main, flags)
         });
@@ -41,7 +41,7 @@ fn is_of_a_service(main: &Path) -> bool {
             && main.parent().and_then(Path::parent).is_some_and(|above| Some(above) == package.parent())
 }
 
-/// Who the service is.
+/// The user of the service, with its groups.
 #[derive(Debug, PartialEq, Eq)]
 struct Account {
     user: u32,

@@ -201,7 +201,7 @@ table! {
         /// After a reload: how long the old generation may take for exchanges that are open, and for connections that
         /// cannot move to the new one. What is open then is cut. Everything else moves at once.
         timeout: Duration = "10m" from SEGUE_DRAIN_TIMEOUT,
-        /// At stop and restart: the same, shorter, because nobody accepts meanwhile.
+        /// At stop and restart: the same, shorter, because no generation accepts meanwhile.
         stop_timeout: Duration = "5s" from SEGUE_DRAIN_STOP_TIMEOUT,
         /// Generations that live at once, at most: one serves, one is what can be gone back to, one is being made, the
         /// others finish. A reload that would be one too many has the oldest finish first, and waits for it.

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::observe::RecordBounds;
 use crate::observe::record::RecordNames;
 use crate::pool::Pool;
-use crate::route::Table;
+use crate::route::SiteTable;
 
 /// The configuration, ready for traffic.
 pub struct Plan {
@@ -16,7 +16,7 @@ pub struct Plan {
     /// The configuration that it was made from.
     pub config: Config,
     /// Which site answers to which host.
-    pub sites: Table,
+    pub sites: SiteTable,
     /// The pools, in the order of the configuration.
     pub pools: Vec<Arc<Pool>>,
     /// What the indexes of a record mean.
@@ -31,7 +31,7 @@ impl Plan {
     #[must_use]
     pub fn new(generation: u64, config: Config) -> Self {
         let now = SystemTime::now();
-        let sites = Table::new(&config.sites);
+        let sites = SiteTable::new(&config.sites);
         let pools: Vec<_> = config.pools.iter().map(|pool| Arc::new(Pool::new(pool.clone(), now))).collect();
         let listeners = config.listeners.iter().map(|listener| &listener.name);
         let names = RecordNames {

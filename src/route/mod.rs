@@ -1,31 +1,31 @@
 //! Which site answers: the table of host patterns, made once for each generation and never changed.
 //!
-//! The most particular pattern wins, wherever it stands in the configuration: the exact name, then the longest
-//! `*.suffix`, then `*`. Nothing is allocated or hashed on the way of a request.
+//! The most specific pattern wins, in whatever order the configuration has them: the exact name, then the longest
+//! `*.suffix`, then `*`. A look-up allocates and hashes nothing.
 
 use crate::config::{HostPattern, SiteSettings};
 
 /// The host patterns of all sites.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub struct SiteTable {
     /// Whole names, sorted.
     exact: Vec<(Box<str>, usize)>,
     /// Suffixes without their `*.`, sorted.
     suffixes: Vec<(Box<str>, usize)>,
-    /// Length of the longest suffix: nothing longer is looked up, so a host of many labels costs no more than others.
+    /// Length of the longest suffix. Longer ends of a host are skipped, so a host of many labels costs no more than others.
     longest: usize,
     any: Option<usize>,
 }
 
-/// What is known of a request when its site is looked for.
+/// What is known of a request before its site is found.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts<'a> {
     /// The host asked for, in lower case, without the port; `None` when the request names none.
     pub host: Option<&'a str>,
 }
 
-impl Table {
-    /// The table of these sites. Where two have the same pattern the first one stands.
+impl SiteTable {
+    /// The table of these sites. Of two with the same pattern the first one is found.
     #[must_use]
     pub fn new(sites: &[SiteSettings]) -> Self {
         let mut table = Self { exact: Vec::new(), suffixes: Vec::new(), longest: 0, any: None };
@@ -44,7 +44,7 @@ impl Table {
         table
     }
 
-    /// Whether the host decides: not while all requests go to one site.
+    /// Whether the host matters; it does not while all requests go to one site.
     #[must_use]
     pub fn asks_for_host(&self) -> bool {
         !(self.exact.is_empty() && self.suffixes.is_empty())
@@ -52,7 +52,7 @@ impl Table {
 
     /// The index of the site that answers, if one does.
     ///
-    /// A final dot of the host is passed over: `example.com.` is the same name, written absolutely (RFC 3986 §3.2.2).
+    /// A final dot of the host is ignored: `example.com.` is the same name, written absolutely (RFC 3986 §3.2.2).
     #[must_use]
     pub fn find(&self, facts: &Facts<'_>) -> Option<usize> {
         let Some(host) = facts.host else {
@@ -90,9 +90,9 @@ fn look_up(names: &[(Box<str>, usize)], wanted: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn table(patterns: &[&str]) -> Table {
+    fn table(patterns: &[&str]) -> SiteTable {
         let sites: Vec<SiteSettings> = patterns.iter().map(|text| site(text)).collect();
-        Table::new(&sites)
+        SiteTable::new(&sites)
     }
 
     fn site(text: &str) -> SiteSettings {
