@@ -74,6 +74,17 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
+/// Has the allocator look through what this thread freed, and give back to the kernel what of it has been free for the
+/// purge delay (`MIMALLOC_PURGE_DELAY`): what is found free in one call can go in the next.
+pub fn collect_free_memory() {
+    unsafe extern "C" {
+        // libmimalloc-sys declares it only with a feature that takes another crate along
+        fn mi_collect(force: bool);
+    }
+    // SAFETY: declared as in mimalloc.h; may be called by any thread at any time, and blocks that are in use stay.
+    unsafe { mi_collect(false) }
+}
+
 /// How many bytes more the kernel takes for a socket before it has to wait for the other end: the free part of its
 /// send buffer in `SO_MEMINFO` (`linux/sock_diag.h`). The kernel counts its own overhead too, so this is less than
 /// the count of bytes that fit.

@@ -16,6 +16,9 @@ pub fn run(arguments: Run) -> ExitCode {
             Err(fault) => failed(&fault),
         };
     }
+    // A huge page is resident whole as soon as one byte of it is used: with them the two processes hold 25 MB when
+    // nothing is open, without them 8 MB, for the same CPU per request. Workers inherit it; refused, it costs memory.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let supervisor = match take_over {
         Some(state) => Supervisor::take_over(state),
         None => Supervisor::new(Options {

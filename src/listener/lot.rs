@@ -71,7 +71,7 @@ impl Stay {
     ) -> Poll<Unparked> {
         let Poll::Ready(unparked) = self.poll_happening(thread, client, stream, cx) else {
             if self.entry.is_none() {
-                self.entry = Some(Box::new(thread.parked.enter(client)));
+                self.entry = Some(Box::new(thread.park(client)));
                 enters();
             }
             return Poll::Pending;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::parked::Making;
 use super::private::Private;
+use super::trim::Trim;
 use super::tunnel::Tunnel;
 use crate::handover::parcel::ClientFacts;
 use crate::http1::raw::RawHead;
@@ -453,11 +454,11 @@ pub(super) fn before(now: Instant, time: Duration) -> Instant {
 }
 
 /// Every client connection of one thread.
-#[derive(Default)]
 pub struct Clients {
     places: RefCell<Places>,
     /// Who waits for the last one to leave.
     waiter: RefCell<Option<Waker>>,
+    trim: Rc<Trim>,
 }
 
 #[derive(Default)]
@@ -473,6 +474,11 @@ pub struct Place {
 }
 
 impl Clients {
+    /// None yet. What they leave free is given back by `trim`.
+    pub(super) fn new(trim: Rc<Trim>) -> Rc<Self> {
+        Rc::new(Self { places: RefCell::default(), waiter: RefCell::default(), trim })
+    }
+
     /// Adds a connection.
     #[must_use]
     pub fn add(self: &Rc<Self>, client: &Rc<Client>) -> Place {
@@ -556,6 +562,7 @@ impl Drop for Place {
         places.taken[self.index as usize] = Weak::new();
         places.free.push(self.index);
         drop(places);
+        self.clients.trim.soon();
         if self.clients.is_empty()
             && let Some(waiter) = self.clients.waiter.borrow_mut().take()
         {

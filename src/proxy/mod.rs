@@ -19,6 +19,7 @@ mod private;
 mod reply;
 mod story;
 pub mod thread;
+mod trim;
 pub mod tunnel;
 pub mod underway;
 

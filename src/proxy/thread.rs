@@ -13,8 +13,9 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::client::{Client, Clients, Trouble};
-use super::parked::{self, Parked};
+use super::parked::{self, Entry, Parked};
 use super::plan::Plan;
+use super::trim::Trim;
 use super::underway::Underway;
 use crate::drain::{DrainState, Stage};
 use crate::handover::capabilities::Reach;
@@ -27,6 +28,7 @@ use crate::observe::{self, RecordFacts};
 use crate::pool::Pool;
 use crate::pool::balance::Balancer;
 use crate::pool::passive::Ejection;
+use crate::sys;
 use crate::upstream::connection::ReadBuffer;
 use crate::upstream::idle::Idle;
 use crate::wheel::{Alarm, Wheel};
@@ -57,6 +59,7 @@ pub struct Thread {
     pub clients: Rc<Clients>,
     /// Those of them that are idle, for other threads.
     pub parked: Arc<Parked>,
+    trim: Rc<Trim>,
     /// What the thread counts.
     pub counters: Arc<Counters>,
     /// The exchanges and tunnels of the thread.
@@ -106,6 +109,7 @@ impl Thread {
     #[must_use]
     pub fn start(number: usize, plan: Arc<Plan>, counters: Arc<Counters>, journal: Journal) -> Rc<Self> {
         let wheel = Wheel::new();
+        let trim = Trim::new(&wheel);
         let pools = plan.pools.iter().map(|pool| PoolSide {
             balancer: RefCell::new(Balancer::new(pool, number)),
             idle: Idle::new(pool.servers.len(), pool.settings.keep_alive, pool.settings.keep_alive_connections),
@@ -118,8 +122,9 @@ impl Thread {
             drain: DrainState::default(),
             heir: RefCell::default(),
             heir_missed: Cell::new(None),
-            clients: Rc::default(),
+            clients: Clients::new(trim.clone()),
             parked: Arc::default(),
+            trim: trim.clone(),
             counters,
             underway: Underway::default(),
             reads: RefCell::new(BytesMut::new()),
@@ -136,7 +141,15 @@ impl Thread {
         tokio::task::spawn_local(wheel.run());
         tokio::task::spawn_local(hand_over_records(thread.clone()));
         tokio::task::spawn_local(parked::close_chosen(thread.clone()));
+        tokio::task::spawn_local(trim.run(sys::collect_free_memory));
         thread
+    }
+
+    /// Notes that a connection has nothing open: other threads find it, and what it has left free is given back soon.
+    #[must_use]
+    pub fn park(&self, client: &Client) -> Entry {
+        self.trim.soon();
+        self.parked.enter(client)
     }
 
     /// A new request id for something that began at `began`.
