@@ -15,6 +15,7 @@ from datetime import datetime
 from machine import Missing, tool, tree, wait_until
 
 FOREVER = 1_000_000_000
+OTHER_SITE = "other.test"
 
 
 class Proxy:
@@ -22,10 +23,11 @@ class Proxy:
 
     name = ""
 
-    def __init__(self, machine, upstream, *, threads=1, logs=None, tcp_upstream=None):
-        """`logs` is a `sink.Sink` when accesses are written, none when they are not; `tcp_upstream` is a port."""
+    def __init__(self, machine, upstream, *, threads=1, logs=None, tcp_upstream=None, other_upstream=None):
+        """`logs` is a `sink.Sink` when accesses are written, none when they are not; `tcp_upstream` is a port, and so is
+        `other_upstream`, which the site `OTHER_SITE` goes to."""
         self.machine, self.upstream, self.threads = machine, upstream, threads
-        self.logs, self.tcp_upstream = logs, tcp_upstream
+        self.logs, self.tcp_upstream, self.other_upstream = logs, tcp_upstream, other_upstream
         self.port = machine.port()
         self.tcp_port = machine.port() if tcp_upstream else None
         self.home = machine.path(f"{self.name}-{self.port}", "")
@@ -90,6 +92,12 @@ class Haproxy(Proxy):
     options = ""
 
     def configuration(self):
+        other = f"""
+backend other
+    http-reuse always
+    server s1 127.0.0.1:{self.other_upstream} pool-max-conn -1
+""" if self.other_upstream else ""
+        chosen = f"use_backend other if {{ hdr(host) {OTHER_SITE} }}" if other else ""
         log = f"log {self.logs.syslog} local0 info" if self.logs else ""
         http_log = "log global\n    option httplog" if self.logs else ""
         tcp = f"""
@@ -115,11 +123,12 @@ frontend http
     bind 127.0.0.1:{self.port} backlog 4096
     option forwardfor
     {self.options}
+    {chosen}
     default_backend servers
 backend servers
     http-reuse always
     server s1 127.0.0.1:{self.upstream} pool-max-conn -1
-{tcp}"""
+{other}{tcp}"""
 
     def command(self):
         return [tool("haproxy"), "-W" if self.master else "-db", "-f", self.config]
@@ -162,6 +171,27 @@ class Nginx(Proxy):
 }}""" if has_stream else ""
         scratch = "".join(f"    {kind}_temp_path {self.home}{kind};\n"
                           for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        proxied = """
+            proxy_http_version 1.1;
+            proxy_read_timeout 600s;
+            proxy_set_header Host $host;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $hop;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_request_buffering off;
+            proxy_max_temp_file_size 0;
+            proxy_buffer_size 16k;
+            proxy_buffers 16 32k;
+            proxy_busy_buffers_size 64k;"""
+        other = f"""
+    upstream other {{ server 127.0.0.1:{self.other_upstream}; keepalive 512; keepalive_requests {FOREVER}; }}
+    server {{
+        listen 127.0.0.1:{self.port};
+        server_name {OTHER_SITE};
+        location / {{
+            proxy_pass http://other;{proxied}
+        }}
+    }}""" if self.other_upstream else ""
         return f"""daemon off;
 {user}
 worker_processes {self.threads};
@@ -180,20 +210,9 @@ http {{
     server {{
         listen 127.0.0.1:{self.port} backlog=4096;
         location / {{
-            proxy_pass http://servers;
-            proxy_http_version 1.1;
-            proxy_read_timeout 600s;
-            proxy_set_header Host $host;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection $hop;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-            proxy_request_buffering off;
-            proxy_max_temp_file_size 0;
-            proxy_buffer_size 16k;
-            proxy_buffers 16 32k;
-            proxy_busy_buffers_size 64k;
+            proxy_pass http://servers;{proxied}
         }}
-    }}
+    }}{other}
 }}
 {stream}
 """
@@ -224,13 +243,17 @@ class Segue(Proxy):
 listen = "127.0.0.1:{self.tcp_port}"
 to = ["127.0.0.1:{self.tcp_upstream}"]
 """ if self.tcp_upstream else ""
+        other = f"""
+[site."{OTHER_SITE}"]
+to = ["127.0.0.1:{self.other_upstream}"]
+""" if self.other_upstream else ""
         return f"""[listen.http]
 address = "127.0.0.1:{self.port}"
 idle_timeout = "600s"
 
 [site."*"]
 to = ["127.0.0.1:{self.upstream}"]
-
+{other}
 [log]
 access = "{"all" if self.logs else "errors+slow"}"
 {tcp}"""
