@@ -91,6 +91,10 @@ pub enum ToWorker {
     Ping {
         /// Comes back in the [`Pong`].
         number: u64,
+        /// The last [`Pong::status`] is kept, and need not be said again while it holds. Supervisors of 0.1 do not
+        /// keep it.
+        #[serde(default)]
+        keeps_status: bool,
     },
 }
 
@@ -312,7 +316,8 @@ pub struct Pong {
     pub number: u64,
     /// What stands in `systemctl status`.
     pub vitals: Vitals,
-    /// The rest of what `segue status` shows; opaque to the supervisor.
+    /// The rest of what `segue status` shows; opaque to the supervisor. Null when it is the same as in the last `Pong`,
+    /// and [`ToWorker::Ping`] says that the supervisor keeps that.
     pub status: serde_json::Value,
     /// The link of the last [`ToWorker::Heir`] broke, and another one is due. Only some supervisors read this.
     #[serde(default)]

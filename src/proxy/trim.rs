@@ -16,7 +16,7 @@ const AFTER: Duration = Duration::from_millis(500);
 
 /// When one thread gives memory back.
 pub struct Trim {
-    state: Cell<State>,
+    state: Cell<TrimState>,
     alarm: Alarm,
 }
 
@@ -25,7 +25,7 @@ pub struct Trim {
 ///                   ▲────────soon─────────┘
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum TrimState {
     /// Nothing was freed since the allocator was asked.
     Clean,
     /// A connection became idle, or ended.
@@ -38,12 +38,12 @@ impl Trim {
     /// Nothing is free yet.
     #[must_use]
     pub fn new(wheel: &Rc<Wheel>) -> Rc<Self> {
-        Rc::new(Self { state: Cell::new(State::Clean), alarm: wheel.alarm() })
+        Rc::new(Self { state: Cell::new(TrimState::Clean), alarm: wheel.alarm() })
     }
 
     /// A connection became idle, or ended, and has left free memory.
     pub(super) fn soon(&self) {
-        if self.state.replace(State::Freed) == State::Clean {
+        if self.state.replace(TrimState::Freed) == TrimState::Clean {
             self.alarm.set(AFTER);
         }
     }
@@ -53,11 +53,11 @@ impl Trim {
         loop {
             poll_fn(|cx| self.alarm.poll_due(cx)).await;
             collect();
-            if self.state.get() == State::Freed {
-                self.state.set(State::Collected);
+            if self.state.get() == TrimState::Freed {
+                self.state.set(TrimState::Collected);
                 self.alarm.set(AFTER);
             } else {
-                self.state.set(State::Clean);
+                self.state.set(TrimState::Clean);
                 self.alarm.off();
             }
         }

@@ -309,13 +309,16 @@ impl Pulse {
     }
 
     /// Notes an answer. An answer to an earlier ping does not count.
-    pub fn answer(&mut self, pong: Pong, now: Instant) {
+    pub fn answer(&mut self, mut pong: Pong, now: Instant) {
         if pong.number != self.number {
             return;
         }
         if let Some(asked) = self.asked.take() {
             self.proof = Some(asked);
             self.answered = Some(now);
+            if let Some(last) = self.last.take().filter(|_| pong.status.is_null()) {
+                pong.status = last.status;
+            }
             self.last = Some(pong);
         }
     }
@@ -347,6 +350,21 @@ mod tests {
 
     fn pong(number: u64) -> Pong {
         Pong { number, vitals: Default::default(), status: serde_json::Value::Null, wants_heir: false }
+    }
+
+    #[test]
+    fn a_status_that_is_not_said_again_is_the_last_one() {
+        let now = Instant::now();
+        let mut pulse = Pulse::default();
+        let mut answer = |status: serde_json::Value| {
+            let number = pulse.ask(now);
+            pulse.answer(Pong { status, ..pong(number) }, now);
+            pulse.last.as_ref().map(|pong| pong.status.clone())
+        };
+        assert_eq!(answer(serde_json::Value::Null), Some(serde_json::Value::Null));
+        assert_eq!(answer("first".into()), Some("first".into()));
+        assert_eq!(answer(serde_json::Value::Null), Some("first".into()));
+        assert_eq!(answer("second".into()), Some("second".into()));
     }
 
     #[test]

@@ -189,7 +189,9 @@ impl Supervisor {
     fn handle_inputs(&mut self) {
         while let Some(input) = self.inputs.pop_front() {
             let now = Instant::now();
-            self.note_inside();
+            if !matches!(input, Input::Tick) || self.generations.next_tick(now).is_some_and(|due| due <= now) {
+                self.note_inside();
+            }
             for action in self.generations.handle(input, now) {
                 if !matches!(action, Action::Send(_, ToWorker::Ping { .. })) {
                     self.regular.status = now; // something changed
@@ -305,9 +307,11 @@ impl Supervisor {
     }
 
     fn next_wake(&self, now: Instant) -> Duration {
+        // what is not pressing waits for the next ping: a quiet service sleeps
+        let pressing = (self.regular.status <= now).then_some(now);
         let due = [
-            Some(self.regular.status),
-            Some(self.regular.weigh),
+            pressing,
+            (self.generations.list().len() > 1).then_some(self.regular.weigh),
             self.regular.alive,
             self.generations.next_tick(now),
             self.clients.next_expiry(),

@@ -315,7 +315,7 @@ mod tests {
         assert!(matches!(workers.spawn(1, Recipe::Installed), Input::Spawned(1, ..)));
         // a killed process ends; this one ends by itself
         let _ = workers.list[0].process.wait();
-        assert!(workers.send(1, &ToWorker::Ping { number: 1 }, &[]).is_none());
+        assert!(workers.send(1, &ToWorker::Ping { number: 1, keeps_status: false }, &[]).is_none());
     }
 
     #[test]
@@ -324,7 +324,8 @@ mod tests {
         let (channel, _theirs) = Channel::pair().expect("pair");
         workers.spawn(1, Recipe::Installed);
         workers.list[0].channel = Some(channel);
-        let mut told = std::iter::repeat_with(|| workers.send(1, &ToWorker::Ping { number: 1 }, &[])).take(100_000);
+        let ping = ToWorker::Ping { number: 1, keeps_status: false };
+        let mut told = std::iter::repeat_with(|| workers.send(1, &ping, &[])).take(100_000);
         assert!(matches!(told.find_map(|trouble| trouble), Some(Input::InvalidMessage(1, _))));
     }
 }

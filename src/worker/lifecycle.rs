@@ -16,6 +16,7 @@ use super::configuration::{Configuration, system};
 use super::link::SupervisorLink;
 use super::memory::{self, Expendable, Loss};
 use super::moving::Moving;
+use super::pong::{LastStatus, vitals};
 use super::saved_state::{self, RestoreError, Telling};
 use super::sockets::{self, Sockets, Unused, not_bound};
 use super::threads::Threads;
@@ -24,7 +25,7 @@ use crate::control::PROTOCOL;
 use crate::control::channel::ChannelError;
 use crate::control::message::{
     BindAddress, Cause, Finished, GenerationBounds, Held, Pong, Ready, Refused, RenderedProblem, Serves, Start,
-    ToSupervisor, ToWorker, Vitals,
+    ToSupervisor, ToWorker,
 };
 use crate::control::payload::Payload;
 use crate::handover::capabilities::Capabilities;
@@ -87,8 +88,16 @@ struct RunningWorker {
     /// The supervisor writes the records that are left.
     hands_over_records: bool,
     /// The ping that is open: some thread has not answered yet.
-    unanswered: Option<u64>,
+    unanswered: Option<Ping>,
+    last_status: LastStatus,
     draining: Option<Drained>,
+}
+
+/// A ping of the supervisor.
+#[derive(Clone, Copy)]
+struct Ping {
+    number: u64,
+    keeps_status: bool,
 }
 
 /// The numbers at the beginning of the drain.
@@ -167,6 +176,7 @@ impl RunningWorker {
             sockets,
             hands_over_records,
             unanswered: None,
+            last_status: LastStatus::default(),
             draining: None,
         })
     }
@@ -242,8 +252,8 @@ impl RunningWorker {
                 Ok(())
             }
             ToWorker::SendState => self.tell_what_is_known().await,
-            ToWorker::Ping { number } => {
-                self.unanswered = Some(number);
+            ToWorker::Ping { number, keeps_status } => {
+                self.unanswered = Some(Ping { number, keeps_status });
                 self.answer().await;
                 Ok(())
             }
@@ -304,10 +314,16 @@ impl RunningWorker {
         if !self.threads.heartbeat(HEARTBEAT).await {
             return;
         }
-        let Some(number) = self.unanswered.take() else { return };
-        let mut status = self.threads.status();
-        status["oldest"] = self.threads.oldest().await;
-        let pong = Pong { number, vitals: vitals(&status), status, wants_heir: self.moving.wants_heir() };
+        let Some(Ping { number, keeps_status }) = self.unanswered.take() else { return };
+        let mut pong = if self.serves {
+            self.last_status.of_serving(number, keeps_status, &self.threads, self.telling.changes())
+        } else {
+            self.last_status = LastStatus::default();
+            let mut status = self.threads.status();
+            status["oldest"] = self.threads.oldest().await;
+            Pong { number, vitals: vitals(&status), status, wants_heir: false }
+        };
+        pong.wants_heir = self.moving.wants_heir();
         // the next receive reports a supervisor that is gone
         let _ = self.link.try_send(&ToSupervisor::Pong(pong), &[]);
         // exchanges change this without an event: balancers, and passive health
@@ -487,15 +503,6 @@ async fn receive(link: &SupervisorLink) -> Result<(ToWorker, Vec<OwnedFd>), Unbu
         Ok(Ok(None)) => Err(Unbuilt::SupervisorGone),
         Ok(Err(fault)) => Err(Unbuilt::Confused(fault.to_string())),
         Err(_) => Err(Unbuilt::Confused("the supervisor says nothing".to_owned())),
-    }
-}
-
-/// The three numbers that stand in `systemctl status`.
-fn vitals(status: &Value) -> Vitals {
-    Vitals {
-        servers_up: number(status, "servers_up"),
-        servers: number(status, "servers"),
-        connections: status.get("connections").map_or(0, |connections| number(connections, "open")),
     }
 }
 

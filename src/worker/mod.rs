@@ -12,6 +12,7 @@ pub mod link;
 pub mod memory;
 pub mod moving;
 mod order;
+mod pong;
 pub mod saved_state;
 mod serving;
 pub mod sockets;

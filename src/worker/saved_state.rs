@@ -47,6 +47,8 @@ const AGED: Duration = Duration::from_secs(20);
 pub struct Telling {
     due: Cell<bool>,
     changed: Notify,
+    /// How often something changed.
+    changes: Cell<u64>,
     /// Not before then; none before the first time.
     not_before: Cell<Option<Instant>>,
     /// How many exchanges had ended at the last report.
@@ -57,7 +59,14 @@ impl Telling {
     /// A part of the state changed.
     pub fn is_due(&self) {
         self.due.set(true);
+        self.changes.set(self.changes.get() + 1);
         self.changed.notify_one();
+    }
+
+    /// The number of changes so far.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.get()
     }
 
     /// So many exchanges have ended. Without a new one the state is reported from time to time only, so that it does

@@ -20,7 +20,7 @@ use crate::drain::{Draining, Stage};
 use crate::handover::heir::Heir;
 use crate::listener::{Limits, WorkerLimit};
 use crate::observe::event::Event;
-use crate::observe::journal::Journal;
+use crate::observe::journal::{Journal, Unwritten};
 use crate::observe::metrics::{CounterTotals, Counters, counter_names};
 use crate::observe::record::Index;
 use crate::proxy::underway::Told;
@@ -260,7 +260,21 @@ impl Threads {
         })
     }
 
-    fn totals(&self) -> CounterTotals {
+    /// Whether servers are checked: each check changes their status.
+    #[must_use]
+    pub fn has_checks(&self) -> bool {
+        self.plan.pools.iter().any(|pool| pool.settings.check.is_some())
+    }
+
+    /// What the journal did not write.
+    #[must_use]
+    pub fn unwritten(&self) -> Unwritten {
+        self.journal.unwritten()
+    }
+
+    /// The counters, summed over the threads.
+    #[must_use]
+    pub fn totals(&self) -> CounterTotals {
         CounterTotals::sum(&self.counters())
     }
 

@@ -81,6 +81,7 @@ impl News {
     }
 
     fn of_ejection(&self, pool: &Pool, server: usize, ejection: &Ejection) {
+        self.telling.is_due();
         let (name, server) = (pool.name.clone(), pool.servers[server].name.clone());
         let after = ejection.since.elapsed().unwrap_or_default(); // the clock may have been set back
         self.journal.event(Event::ServerBack { pool: name, server, after });
