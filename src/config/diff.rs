@@ -76,8 +76,8 @@ fn place(address: Option<&Address>) -> String {
 }
 
 fn to(keys: &[Shown]) -> String {
-    let to = keys.iter().find(|(key, _)| *key == "to").and_then(|(_, to)| to.as_deref());
-    format!(", to {}", shown(to))
+    let to = keys.iter().find(|(key, _)| *key == "to");
+    to.map(|(_, to)| format!(", to {to}")).unwrap_or_default()
 }
 
 impl Thing<'_> {
@@ -89,7 +89,7 @@ impl Thing<'_> {
         let path = &self.path;
         lines.extend(changed(&self.keys, &new.keys).map(|(key, change)| format!("{path}.{key}: {change}")));
         let member = |server: &ServerSettings| {
-            let backup = ("backup", Some(server.backup.to_string()));
+            let backup = ("backup", server.backup.to_string());
             server.show().into_iter().chain([backup]).collect::<Vec<_>>()
         };
         for server in new.servers {
@@ -121,17 +121,14 @@ impl Thing<'_> {
 /// Keys with one value before and another after, and both values. The keys are those of the same table.
 fn changed(before: &[Shown], after: &[Shown]) -> impl Iterator<Item = (&'static str, String)> {
     let pairs = before.iter().zip(after).filter(|(from, to)| from != to);
-    pairs.map(|((key, from), (_, to))| (*key, format!("{} → {}", shown(from.as_deref()), shown(to.as_deref()))))
-}
-
-fn shown(value: Option<&str>) -> &str {
-    value.unwrap_or("not set")
+    pairs.map(|((key, from), (_, to))| (*key, format!("{from} → {to}")))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::tables::TABLES;
     use super::*;
 
     fn config(text: &str) -> Config {
@@ -143,6 +140,20 @@ mod tests {
     #[track_caller]
     fn assert_diff(from: &str, to: &str, lines: &[&str]) {
         assert_eq!(diff(&config(from), &config(to)), lines);
+    }
+
+    #[test]
+    fn every_key_is_compared() {
+        let config = config(&format!("{FARM}[tcp.db]\nto = 'farm'\n"));
+        let things = things(&config);
+        for (kind, schemas) in TABLES {
+            let own = schemas.iter().filter(|schema| schema.header == schemas[0].header).flat_map(|schema| schema.keys);
+            for key in own.filter(|key| !["servers", "backup"].contains(&key.name)) {
+                let mut of_kind = things.iter().filter(|thing| thing.path.split('.').next() == Some(kind));
+                let is_compared = of_kind.any(|thing| thing.keys.iter().any(|(name, _)| *name == key.name));
+                assert!(is_compared, "{kind}: {}", key.name);
+            }
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl WrittenTables {
                 None if later(name).is_none() && owners().next().is_some() => for_key_at_the_top(name),
                 _ => suggest::for_unknown_table(name, &names()),
             };
-            problems.error(&Spot::root().key(name, value.tag()).at_key(), message).help(help);
+            problems.error(&Spot::root().key(name, value.tag()).at_key(), message, help);
         }
         Self {
             listen: named(root, "listen", problems, Keys::read),
@@ -109,7 +109,7 @@ fn named<T>(
         kind => format!("write `[{kind}.NAME]`, with a name that you pick"),
     };
     let Some(dict) = value.as_dict() else {
-        problems.wrong(&spot.at_key(), value, "a table of named tables").help(with_name);
+        problems.wrong(&spot.at_key(), value, "a table of named tables", Some(with_name));
         return BTreeMap::new();
     };
     let mut all = BTreeMap::new();
@@ -120,14 +120,13 @@ fn named<T>(
             let table = read(dict, &spot, problems);
             all.insert(name.clone(), Named { table, spot: spot.at_key() });
         } else if value.as_array().is_some_and(|list| list.iter().any(|one| one.as_dict().is_some())) {
-            problems
-                .error(&spot.clone().at_key(), format!("`{spot}` must be a table, not a list of tables"))
-                .help(format!("write `[{spot}]`, with single brackets"));
+            let message = format!("`{spot}` must be a table, not a list of tables");
+            let help = format!("write `[{spot}]`, with single brackets");
+            problems.error(&spot.clone().at_key(), message, help);
         } else {
             // `[pool]` with `servers` below it: the name is missing, and the key is right.
-            problems
-                .error(&spot.at_key(), format!("`{name}` must stand in a table with a name of its own"))
-                .help(with_name.clone());
+            let message = format!("`{name}` must stand in a table with a name of its own");
+            problems.error(&spot.at_key(), message, with_name.clone());
         }
     }
     all
@@ -138,9 +137,9 @@ fn single<T: Keys>(root: &Dict, name: &str, problems: &mut Problems<'_>) -> T {
     let spot = Spot::root().key(name, root.get(name).map_or(Tag::Default, Value::tag));
     let dict = root.get(name).map_or(Some(&nothing), |value| {
         if value.as_dict().is_none() {
-            problems
-                .error(&spot.clone().at_key(), format!("`{spot}` must be a table, not {}", found(value)))
-                .help(format!("write `[{spot}]` and its keys below"));
+            let message = format!("`{spot}` must be a table, not {}", found(value));
+            let help = format!("write `[{spot}]` and its keys below");
+            problems.error(&spot.clone().at_key(), message, help);
         }
         value.as_dict()
     });

@@ -56,8 +56,8 @@ impl Merged {
     /// Merges: later files over earlier ones, key by key in every table; settings over files.
     #[must_use]
     pub fn new(files: Vec<Parsed>, settings: Vec<Setting>) -> Self {
-        let figment = files.iter().fold(Figment::new(), |figment, file| figment.merge(file));
-        let figment = settings.iter().fold(figment, |figment, setting| figment.merge(setting));
+        let layers = files.iter().map(Layer::of_file).chain(settings.iter().map(Layer::of_setting));
+        let figment = layers.fold(Figment::new(), Figment::merge);
         let root = figment.data().ok().and_then(|mut profiles| profiles.remove(&Profile::Default)).unwrap_or_default();
         Self { figment, files, root }
     }
@@ -87,18 +87,13 @@ impl Merged {
     /// A table that several files make is found in the first of them.
     #[must_use]
     pub fn place(&self, spot: &Spot) -> Option<FilePosition> {
-        match self.origin(spot.tag) {
-            ValueOrigin::File(name) => {
-                let mut named = self.files.iter().filter(|file| file.file == name);
-                named.find_map(|file| file.place(spot)).or_else(|| self.first_place(spot))
-            }
-            ValueOrigin::Default => self.first_place(spot),
-            ValueOrigin::Variable(_) | ValueOrigin::Flag => None,
-        }
-    }
-
-    fn first_place(&self, spot: &Spot) -> Option<FilePosition> {
-        self.files.iter().find_map(|file| file.place(spot))
+        let name = match self.origin(spot.tag) {
+            ValueOrigin::File(name) => name,
+            ValueOrigin::Default => String::new(),
+            ValueOrigin::Variable(_) | ValueOrigin::Flag => return None,
+        };
+        let named = self.files.iter().filter(|file| file.file == name);
+        named.chain(&self.files).find_map(|file| file.place(spot))
     }
 }
 
@@ -106,7 +101,7 @@ impl Parsed {
     /// Where `spot` is in this file.
     #[must_use]
     pub fn place(&self, spot: &Spot) -> Option<FilePosition> {
-        let span = Node::Item(self.document.as_item()).span_at(None, &spot.path, spot.marked)?;
+        let span = span(self.document.as_table(), &spot.path, spot.marked)?;
         Some(FilePosition::new(&self.file, self.document.raw(), span))
     }
 }
@@ -115,27 +110,30 @@ const FILE: &str = "file";
 const VARIABLE: &str = "variable";
 const FLAG: &str = "flag";
 
-impl Provider for &Parsed {
-    fn metadata(&self) -> Metadata {
-        Metadata::from(FILE, Source::File(Path::new(&self.file).to_owned()))
+/// What one source gives.
+struct Layer(Metadata, Dict);
+
+impl Layer {
+    fn of_file(file: &Parsed) -> Self {
+        Self(Metadata::from(FILE, Source::File(Path::new(&file.file).to_owned())), dict(file.document.as_table()))
     }
 
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        Ok(Profile::Default.collect(dict(self.document.as_table())))
+    fn of_setting(setting: &Setting) -> Self {
+        let metadata = match &setting.variable {
+            Some(name) => Metadata::from(VARIABLE, Source::Custom(name.clone())),
+            None => Metadata::named(FLAG),
+        };
+        Self(metadata, figment::util::nest(&setting.key, setting.value.clone()).into_dict().unwrap_or_default())
     }
 }
 
-impl Provider for &Setting {
+impl Provider for Layer {
     fn metadata(&self) -> Metadata {
-        match &self.variable {
-            Some(name) => Metadata::from(VARIABLE, Source::Custom(name.clone())),
-            None => Metadata::named(FLAG),
-        }
+        self.0.clone()
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        let nested = figment::util::nest(&self.key, self.value.clone()).into_dict().unwrap_or_default();
-        Ok(Profile::Default.collect(nested))
+        Ok(Profile::Default.collect(self.1.clone()))
     }
 }
 
@@ -165,55 +163,25 @@ pub fn from_value(value: &toml_edit::Value) -> Value {
     }
 }
 
-/// One step down a document.
-#[derive(Clone, Copy)]
-enum Node<'a> {
-    Item(&'a Item),
-    Value(&'a toml_edit::Value),
-    Table(&'a toml_edit::Table),
-}
-
-impl<'a> Node<'a> {
-    /// The span of what `path` leads to; `key` is the span of the key that led here.
-    fn span_at(self, key: Option<Range<usize>>, path: &[PathStep], marked: Marked) -> Option<Range<usize>> {
-        match path.split_first() {
-            // A table spans all of its lines; its name is what a reader looks for.
-            None if marked == Marked::Key || self.is_block() => key.or_else(|| self.span()),
-            None => self.span().or(key),
-            Some((PathStep::Key(name), rest)) => {
-                let (key, item) = self.table()?.get_key_value(name)?;
-                Node::Item(item).span_at(key.span(), rest, marked)
-            }
-            Some((PathStep::Index(index), rest)) => self.element(*index)?.span_at(None, rest, marked),
+/// The span of what `path` leads to below `table`.
+fn span(table: &dyn TableLike, path: &[PathStep], marked: Marked) -> Option<Range<usize>> {
+    let (PathStep::Key(name), rest) = path.split_first()? else { return None };
+    let (key, item) = table.get_key_value(name)?;
+    match (rest, item) {
+        // A table spans all of its lines; its name is what a reader looks for.
+        ([], item) if marked == Marked::Key || item.is_table() || item.is_array_of_tables() => {
+            key.span().or_else(|| item.span())
         }
-    }
-
-    fn span(self) -> Option<Range<usize>> {
-        match self {
-            Self::Item(item) => item.span(),
-            Self::Value(value) => value.span(),
-            Self::Table(table) => table.span(),
+        ([], item) => item.span().or_else(|| key.span()),
+        ([PathStep::Index(index), rest @ ..], Item::ArrayOfTables(tables)) => {
+            let table = tables.get(*index)?;
+            if rest.is_empty() { table.span() } else { span(table, rest, marked) }
         }
-    }
-
-    fn is_block(self) -> bool {
-        matches!(self, Self::Table(_) | Self::Item(Item::Table(_) | Item::ArrayOfTables(_)))
-    }
-
-    fn table(self) -> Option<&'a dyn TableLike> {
-        match self {
-            Self::Item(item) => item.as_table_like(),
-            Self::Value(value) => value.as_inline_table().map(|table| table as &dyn TableLike),
-            Self::Table(table) => Some(table),
+        ([PathStep::Index(index), rest @ ..], item) => {
+            let element = item.as_array()?.get(*index)?;
+            if rest.is_empty() { element.span() } else { span(element.as_inline_table()?, rest, marked) }
         }
-    }
-
-    fn element(self, index: usize) -> Option<Node<'a>> {
-        match self {
-            Self::Item(Item::Value(value)) | Self::Value(value) => value.as_array()?.get(index).map(Node::Value),
-            Self::Item(Item::ArrayOfTables(tables)) => tables.get(index).map(Node::Table),
-            _ => None,
-        }
+        (rest, item) => span(item.as_table_like()?, rest, marked),
     }
 }
 

@@ -29,14 +29,15 @@ impl ValueFormat for IpNet {
         })?;
         if net.addr() != net.network() {
             let (whole, one) = (quoted(&net.trunc().to_string()), quoted(&net.addr().to_string()));
-            at.warning(format!("{} has bits behind its prefix: all of {whole} is meant", quoted(text)))
-                .help(format!("write {whole}, or {one} for this address alone"));
+            let message = format!("{} has bits behind its prefix: all of {whole} is meant", quoted(text));
+            let help = format!("write {whole}, or {one} for this address alone");
+            at.warning(message, help);
         }
         Ok(net)
     }
 
-    fn show(value: &Self) -> Option<String> {
-        Some(value.to_string())
+    fn show(value: &Self) -> String {
+        value.to_string()
     }
 }
 
@@ -72,8 +73,8 @@ impl ValueFormat for TrustedProxy {
         }
     }
 
-    fn show(value: &Self) -> Option<String> {
-        Some(value.to_string())
+    fn show(value: &Self) -> String {
+        value.to_string()
     }
 }
 

@@ -67,9 +67,9 @@ impl<'a> Pools<'a> {
             draft.check_servers(name, problems);
             draft.check_check(name, problems);
             if draft.sites + draft.tcp == 0 && self.resolved {
-                problems
-                    .warning(draft.table, format!("nothing uses the pool `{}`", name.escape_debug()))
-                    .help(format!("write `to = {}` in a `[site.\"HOST\"]` or a `[tcp.NAME]`", quoted(name)));
+                let message = format!("nothing uses the pool `{}`", name.escape_debug());
+                let help = format!("write `to = {}` in a `[site.\"HOST\"]` or a `[tcp.NAME]`", quoted(name));
+                problems.warning(draft.table, message, help);
             }
         }
     }
@@ -99,9 +99,9 @@ impl<'a> Pools<'a> {
     fn refer(&mut self, name: &str, to: &Spot, user: &User<'a>, problems: &mut Problems<'_>) {
         for key in PoolSettings::SCHEMA.keys {
             if let Some(spot) = problems.good(user.table, key.name) {
-                problems
-                    .error(&spot.at_key(), format!("`{}` is a key of the pool, and `to` names one", key.name))
-                    .help(format!("write it below `[pool.{}]`", toml_edit::Key::new(name).display_repr()));
+                let message = format!("`{}` is a key of the pool, and `to` names one", key.name);
+                let help = format!("write it below `[pool.{}]`", toml_edit::Key::new(name).display_repr());
+                problems.error(&spot.at_key(), message, help);
             }
         }
         if let Some(draft) = self.by_name.get_mut(name) {
@@ -112,7 +112,7 @@ impl<'a> Pools<'a> {
         self.resolved = false;
         if problems.complete {
             let help = self.help_for_unknown(name);
-            problems.error(to, format!("there is no pool {}", quoted(name))).help(help);
+            problems.error(to, format!("there is no pool {}", quoted(name)), help);
         }
     }
 
@@ -140,9 +140,8 @@ impl<'a> Pools<'a> {
                 return;
             }
             let message = format!("the servers here make a pool named {}, and there is one already", quoted(&name));
-            problems
-                .clash(table, message, other.table, "this has the same name")
-                .help("give one of them another name, or let both use one `[pool.NAME]`");
+            let help = "give one of them another name, or let both use one `[pool.NAME]`";
+            problems.clash(table, message, (other.table, "this has the same name"), help);
             return;
         }
         self.by_name.insert(name, Draft { servers, policy, table, list: "to", sites, tcp });
@@ -157,9 +156,9 @@ impl Draft<'_> {
             return;
         };
         if self.servers.is_empty() {
-            problems
-                .error(&list, format!("the pool {} has no servers", quoted(name)))
-                .help(format!("write `{} = [\"10.0.0.11:80\"]`", self.list));
+            let message = format!("the pool {} has no servers", quoted(name));
+            let help = format!("write `{} = [\"10.0.0.11:80\"]`", self.list);
+            problems.error(&list, message, help);
             return;
         }
         let backup = problems.good(self.table, "backup");
@@ -173,15 +172,14 @@ impl Draft<'_> {
         for (server, spot) in &all {
             if let Some(first) = seen.insert(&server.address, spot) {
                 let message = format!("the server {} is in the pool {} twice", quoted(&server.name), quoted(name));
-                problems
-                    .clash(spot, message, first, "here it is too")
-                    .help("take one out; for a greater share write `{ address = \"…\", weight = 2 }`");
+                let help = "take one out; for a greater share write `{ address = \"…\", weight = 2 }`";
+                problems.clash(spot, message, (first, "here it is too"), help);
             }
         }
         if all.iter().all(|(server, _)| server.weight == 0) {
             let message =
                 format!("every server of the pool {} has the weight 0: none would take a request", quoted(name));
-            problems.error(&list, message).help("give at least one of them a weight of 1 or more");
+            problems.error(&list, message, "give at least one of them a weight of 1 or more");
         }
     }
 
@@ -192,18 +190,18 @@ impl Draft<'_> {
             && self.sites == 0
             && self.tcp > 0
         {
-            problems
-                .warning(&spot, format!("the pool {} is used for TCP only, and its check is HTTP", quoted(name)))
-                .help("unless its servers speak HTTP, write `check = \"connect\"`");
+            let message = format!("the pool {} is used for TCP only, and its check is HTTP", quoted(name));
+            let help = "unless its servers speak HTTP, write `check = \"connect\"`";
+            problems.warning(&spot, message, help);
         }
         if let Some(host) = check_host
             && let Some(spot) = problems.spot(self.table, "check_host")
         {
             if !address::is_host_field(host) {
                 let message = format!("`check_host` must be a host name, not {}", quoted(host));
-                problems.error(&spot, message).help("write for example `check_host = \"app.example.com\"`");
+                problems.error(&spot, message, "write for example `check_host = \"app.example.com\"`");
             } else if matches!(check, Some(CheckKind::Connect)) {
-                problems.warning(&spot, "`check_host` means nothing to a check that only connects");
+                problems.warning(&spot, "`check_host` means nothing to a check that only connects", "take it out");
             }
         }
         // Nor where there is a check that is not understood, which has its problem.
@@ -212,9 +210,9 @@ impl Draft<'_> {
         }
         for key in ["check_host", "check_interval", "check_timeout", "rise", "fall"] {
             if let Some(spot) = problems.good(self.table, key) {
-                problems
-                    .warning(&spot.at_key(), format!("`{key}` means nothing without `check`"))
-                    .help("write for example `check = \"GET /healthz\"` beside it");
+                let message = format!("`{key}` means nothing without `check`");
+                let help = "write for example `check = \"GET /healthz\"` beside it";
+                problems.warning(&spot.at_key(), message, help);
             }
         }
     }

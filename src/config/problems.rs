@@ -22,28 +22,29 @@ impl<'a> Problems<'a> {
         Self { merged, found: Vec::new(), complete }
     }
 
-    /// Something that refuses the configuration.
-    pub fn error(&mut self, spot: &Spot, message: impl Into<String>) -> &mut Problem {
-        self.add(Severity::Error, spot, message.into())
+    /// Something that refuses the configuration, and what to write instead.
+    pub fn error(&mut self, spot: &Spot, message: impl Into<String>, help: impl Into<String>) {
+        self.add(Severity::Error, spot, message.into()).help(help);
     }
 
-    /// Something that is likely not meant so.
-    pub fn warning(&mut self, spot: &Spot, message: impl Into<String>) -> &mut Problem {
-        self.add(Severity::Warning, spot, message.into())
+    /// Something that is likely not meant so, and what to write instead.
+    pub fn warning(&mut self, spot: &Spot, message: impl Into<String>, help: impl Into<String>) {
+        self.add(Severity::Warning, spot, message.into()).help(help);
     }
 
-    /// Something that clashes with what stands at `other`; `label` is written there.
-    pub fn clash(&mut self, spot: &Spot, message: impl Into<String>, other: &Spot, label: &str) -> &mut Problem {
+    /// Something that clashes with `other`, by its place and what is written there.
+    pub fn clash(&mut self, spot: &Spot, message: String, other: (&Spot, &str), help: impl Into<String>) {
+        let (other, label) = other;
         let place = self.merged.place(other);
-        let problem = self.add(Severity::Error, spot, message.into());
+        let problem = self.add(Severity::Error, spot, message).help(help);
         problem.other = place.map(|place| (label.to_owned(), place));
-        problem
     }
 
     /// A value that is not of the format wanted.
-    pub fn wrong(&mut self, spot: &Spot, value: &Value, format: &str) -> &mut Problem {
+    pub fn wrong(&mut self, spot: &Spot, value: &Value, format: &str, help: Option<String>) {
         let each = if spot.is_element() { "each of " } else { "" };
-        self.error(spot, format!("{each}`{}` must be {format}, not {}", spot.name(), found(value)))
+        let message = format!("{each}`{}` must be {format}, not {}", spot.name(), found(value));
+        self.add(Severity::Error, spot, message).help = help;
     }
 
     /// Something that has no place.

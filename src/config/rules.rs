@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use toml_edit::TableLike;
 
-use super::address::{self, Address, HostError};
+use super::address::{self, Address};
 use super::file::{IMPLICIT_LISTENER, WrittenTables};
 use super::merge::{Merged, Parsed};
 use super::networks::TrustedProxy;
@@ -18,23 +18,22 @@ pub fn names(written: &WrittenTables, problems: &mut Problems<'_>) {
     let listen = written.listen.iter().map(|(name, listen)| (name, &listen.spot));
     let tcp = written.tcp.iter().map(|(name, tcp)| (name, &tcp.spot));
     for (name, spot) in listen.chain(tcp).filter(|(name, _)| !is_descriptor_name(name)) {
-        problems
-            .error(spot, format!("{} can't be the name of a listener", quoted(name)))
-            .help("1 to 255 ASCII characters without colon and control characters, as in FileDescriptorName=");
+        let message = format!("{} can't be the name of a listener", quoted(name));
+        let help = "1 to 255 ASCII characters without colon and control characters, as in FileDescriptorName=";
+        problems.error(spot, message, help);
     }
     for (name, pool) in &written.pool {
         if name.is_empty() || name.len() > LONGEST_NAME || name.contains(char::is_control) {
-            problems
-                .error(&pool.spot, format!("{} can't be the name of a pool", quoted(name)))
-                .help("1 to 255 bytes without control characters");
+            let message = format!("{} can't be the name of a pool", quoted(name));
+            let help = "1 to 255 bytes without control characters";
+            problems.error(&pool.spot, message, help);
         }
     }
     for (name, tcp) in &written.tcp {
         if let Some(listen) = written.listen.get(name) {
             let message = format!("there are two listeners named {}", quoted(name));
-            problems
-                .clash(&tcp.spot, message, &listen.spot, "the other one")
-                .help("a socket goes to the one listener with its name: give one of them another");
+            let help = "a socket goes to the one listener with its name: give one of them another";
+            problems.clash(&tcp.spot, message, (&listen.spot, "the other one"), help);
         }
     }
 }
@@ -45,9 +44,9 @@ pub fn trust(written: &WrittenTables, problems: &mut Problems<'_>) {
         let Some(list) = problems.good(&listen.spot, "trusted_proxies") else { continue };
         let proxies = listen.table.trusted_proxies.iter().enumerate();
         for (index, _) in proxies.filter(|(_, proxy)| **proxy == TrustedProxy::Unix) {
-            problems
-                .warning(&list.index(index, list.tag), "no client of this listener comes over a unix socket")
-                .help("take it out, and write the networks of the proxies, such as \"127.0.0.0/8\" for this machine");
+            let message = "no client of this listener comes over a unix socket";
+            let help = "take it out, and write the networks of the proxies, such as \"127.0.0.0/8\" for this machine";
+            problems.warning(&list.index(index, list.tag), message, help);
         }
     }
 }
@@ -69,18 +68,16 @@ pub fn addresses(written: &WrittenTables, problems: &mut Problems<'_>) {
     all.sort_by_cached_key(|(.., spot)| problems.order(spot));
     for (index, (_, address, spot)) in all.iter().enumerate() {
         if matches!(address, Address::Ip(ip) if ip.port() == 0) {
-            problems
-                .warning(spot, "the port 0 lets the kernel pick another one at each start")
-                .help("write a port from 1 to 65535");
+            let message = "the port 0 lets the kernel pick another one at each start";
+            problems.warning(spot, message, "write a port from 1 to 65535");
         }
         if let Some((name, other, first)) = all[..index].iter().find(|(_, other, _)| address::overlap(address, other)) {
             let message = match address == other {
                 true => format!("the listener {} has this address already", quoted(name)),
                 false => format!("the address of the listener {} takes this one too", quoted(name)),
             };
-            problems
-                .clash(spot, message, first, "it is taken here")
-                .help("give one of them another port, or another address of this machine");
+            let help = "give one of them another port, or another address of this machine";
+            problems.clash(spot, message, (first, "it is taken here"), help);
         }
     }
 }
@@ -94,29 +91,20 @@ pub fn hosts(written: &WrittenTables, problems: &mut Problems<'_>) {
         match address::host_pattern(host) {
             Ok(pattern) => {
                 if ["_", "default", "any", "all"].contains(&host.to_ascii_lowercase().as_str()) {
-                    problems
-                        .warning(&site.spot, format!("{} is the name of one host, like any other", quoted(host)))
-                        .help("write `[site.\"*\"]` for every host that no other site answers");
+                    let message = format!("{} is the name of one host, like any other", quoted(host));
+                    let help = "write `[site.\"*\"]` for every host that no other site answers";
+                    problems.warning(&site.spot, message, help);
                 }
                 if let Some(first) = seen.insert(pattern, &site.spot) {
-                    problems
-                        .clash(&site.spot, format!("the host {} has a site already", quoted(host)), first, "this one")
-                        .help("case and a dot at the end make no difference: put the keys of both into one");
+                    let message = format!("the host {} has a site already", quoted(host));
+                    let help = "case and a dot at the end make no difference: put the keys of both into one";
+                    problems.clash(&site.spot, message, (first, "this one"), help);
                 }
             }
             Err(fault) => {
-                let problem =
-                    problems.error(&site.spot, format!("{} can't be the host of a site: {fault}", quoted(host)));
-                problem.help(match fault {
-                    HostError::Url(instead)
-                    | HostError::Port(instead)
-                    | HostError::Brackets(instead)
-                    | HostError::Star(Some(instead)) => format!("write `[site.{}]`", quoted(&instead)),
-                    HostError::Several(first) => {
-                        format!("write `[site.{}]`, and a table like it for each other one", quoted(&first))
-                    }
-                    _ => "write a host name, `*.example.com`, or `*` for every host".to_owned(),
-                });
+                let message = format!("{} can't be the host of a site: {fault}", quoted(host));
+                let help = "write a host name, `*.example.com`, or `*` for every host";
+                problems.error(&site.spot, message, fault.help.unwrap_or_else(|| help.to_owned()));
             }
         }
     }
@@ -149,15 +137,14 @@ pub fn sockets(written: &WrittenTables, units: Option<&BTreeMap<String, String>>
                     unit => format!("`systemctl disable --now {unit}`"),
                 };
                 let message = format!("`{key}` has no effect: the listener {} has the socket of {unit}", quoted(name));
-                problems
-                    .warning(&address.at_key(), message)
-                    .help(format!("take the line out; or {without}, and restart the service"));
+                let help = format!("take the line out; or {without}, and restart the service");
+                problems.warning(&address.at_key(), message, help);
             }
             (None, None) if name != IMPLICIT_LISTENER && !problems.are_about(spot, key) => {
                 let message = format!("nothing to listen on, unless systemd passes a socket named {}", quoted(name));
-                problems.warning(spot, message).help(format!(
-                    "write `{key} = \":8080\"` below it, or FileDescriptorName={name} into a socket unit"
-                ));
+                let help =
+                    format!("write `{key} = \":8080\"` below it, or FileDescriptorName={name} into a socket unit");
+                problems.warning(spot, message, help);
             }
             _ => {}
         }
@@ -176,7 +163,7 @@ pub fn limits(written: &WrittenTables, problems: &mut Problems<'_>) {
             (Some(spot), None) => (spot, format!("`max_head` is below `max_target`, {}", show_size(target as u64))),
             (None, None) => continue,
         };
-        problems.warning(&spot, message).help("the target is a part of the head and can never be so long: change one");
+        problems.warning(&spot, message, "the target is a part of the head and can never be so long: change one");
     }
 }
 

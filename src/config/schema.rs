@@ -9,7 +9,6 @@ use std::slice::Iter;
 use figment::value::{Dict, Value};
 
 use super::merge::{Merged, from_value};
-use super::problem::Problem;
 use super::problems::Problems;
 use super::spot::Spot;
 use super::suggest;
@@ -53,8 +52,8 @@ pub enum Fallback {
     Required(&'static str),
 }
 
-/// A key with its value in the words of the file, if it has one.
-pub type Shown = (&'static str, Option<String>);
+/// A key with its value in the words of the file.
+pub type Shown = (&'static str, String);
 
 /// A struct with the keys of a table, made by [`table!`].
 pub trait Keys: Default {
@@ -79,8 +78,8 @@ pub trait ValueFormat {
     /// Understands `value`, or says what is wrong with it.
     fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self::Value, Wrong>;
 
-    /// The value in words; none for one that is not set.
-    fn show(value: &Self::Value) -> Option<String>;
+    /// The value in the words of the file.
+    fn show(value: &Self::Value) -> String;
 
     /// What there is without a value, for a key that can do without.
     fn unset() -> Option<Self::Value> {
@@ -123,8 +122,8 @@ impl At<'_, '_> {
     }
 
     /// Something that is likely not meant so.
-    pub fn warning(&mut self, message: impl Into<String>) -> &mut Problem {
-        self.problems.warning(self.spot, message)
+    pub fn warning(&mut self, message: String, help: impl Into<String>) {
+        self.problems.warning(self.spot, message, help);
     }
 }
 
@@ -155,8 +154,8 @@ pub fn read<F: ValueFormat>(value: &Value, spot: &Spot, problems: &mut Problems<
         Err(wrong) => wrong,
     };
     match wrong {
-        Wrong::Format { format, help } => problems.wrong(spot, value, &format).help = help,
-        Wrong::Unusable { message, help } => problems.error(spot, message).help = Some(help),
+        Wrong::Format { format, help } => problems.wrong(spot, value, &format, help),
+        Wrong::Unusable { message, help } => problems.error(spot, message, help),
         Wrong::Inside => {}
     }
     None
@@ -205,7 +204,7 @@ fn missing(key: &str, example: &str, dict: &Dict, table: &Spot, problems: &mut P
         true => (format!("`{table}` has no `{key}`"), "into it"),
         false => (format!("`[{table}]` has no `{key}`"), "below it"),
     };
-    problems.error(&table.clone().at_key(), message).help(format!("write `{key} = {example}` {place}"));
+    problems.error(&table.clone().at_key(), message, format!("write `{key} = {example}` {place}"));
 }
 
 /// Reports every key of `dict` that none of `schemas` has.
@@ -213,7 +212,7 @@ pub fn unknown_keys(dict: &Dict, table: &Spot, schemas: &[&Schema], problems: &m
     let known: Vec<&str> = schemas.iter().flat_map(|schema| schema.keys).map(|key| key.name).collect();
     for (key, value) in dict.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
         let (message, help) = suggest::for_unknown_key(table, key, value, &known);
-        problems.error(&table.key(key, value.tag()).at_key(), message).help(help);
+        problems.error(&table.key(key, value.tag()).at_key(), message, help);
     }
 }
 

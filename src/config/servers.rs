@@ -18,31 +18,19 @@ impl ValueFormat for Address {
         let number = value.to_i128().map(|port| port.to_string());
         let digits = value.as_str().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
         match (number.as_deref().or(digits), value.as_str()) {
-            (None, Some(text)) => address::listener(text).map_err(|fault| unusable(&fault, text, &Self::describe())),
+            (None, Some(text)) => address::listener(text).map_err(|fault| unusable(fault, text, &Self::describe())),
             (port, _) => Err(Self::wrong(port.map(|port| at.write(&format!("\":{port}\""))))),
         }
     }
 
-    fn show(value: &Self) -> Option<String> {
-        Some(value.to_string())
+    fn show(value: &Self) -> String {
+        value.to_string()
     }
 }
 
-fn unusable(fault: &AddressError, text: &str, format: &str) -> Wrong {
-    let help = match fault {
-        AddressError::NoPort(instead) => format!("write it with its port, as in {}", quoted(instead)),
-        AddressError::Url(instead) if text.starts_with("https:") => {
-            format!("write {} for plain HTTP; TLS towards servers is not supported in this version", quoted(instead))
-        }
-        AddressError::Brackets(instead)
-        | AddressError::Unmarked(instead)
-        | AddressError::AroundPath(instead)
-        | AddressError::NoHost(instead)
-        | AddressError::Url(instead)
-        | AddressError::Name(instead) => format!("write {}", quoted(instead)),
-        AddressError::Port | AddressError::Path | AddressError::Host => format!("write {format}"),
-    };
-    Wrong::Unusable { message: format!("{} is not usable here: {fault}", quoted(text)), help }
+fn unusable(fault: AddressError, text: &str, format: &str) -> Wrong {
+    let message = format!("{} is not usable here: {fault}", quoted(text));
+    Wrong::Unusable { message, help: fault.help.unwrap_or_else(|| format!("write {format}")) }
 }
 
 impl ValueFormat for ServerAddress {
@@ -63,11 +51,11 @@ impl ValueFormat for ServerAddress {
             let message = format!("{} is not usable here: it is more than one address", quoted(text));
             return Err(Wrong::Unusable { message, help });
         }
-        address::server(text).map_err(|fault| unusable(&fault, text, &Self::describe()))
+        address::server(text).map_err(|fault| unusable(fault, text, &Self::describe()))
     }
 
-    fn show(value: &Self) -> Option<String> {
-        Some(value.to_string())
+    fn show(value: &Self) -> String {
+        value.to_string()
     }
 }
 
@@ -108,8 +96,8 @@ impl ValueFormat for ServerSettings {
         }
     }
 
-    fn show(value: &Self) -> Option<String> {
-        Some(value.name.clone())
+    fn show(value: &Self) -> String {
+        value.name.clone()
     }
 }
 
@@ -165,11 +153,11 @@ impl ValueFormat for Destination {
         }
     }
 
-    fn show(value: &Self) -> Option<String> {
-        Some(match value {
+    fn show(value: &Self) -> String {
+        match value {
             Self::Pool(name) => name.clone(),
             Self::Servers(_) => "its own servers".to_owned(),
-        })
+        }
     }
 }
 
@@ -199,11 +187,11 @@ impl ValueFormat for CheckKind {
         value.as_str().ok_or_else(example).and_then(check_kind).map_err(Self::wrong)
     }
 
-    fn show(value: &Self) -> Option<String> {
-        Some(match value {
+    fn show(value: &Self) -> String {
+        match value {
             Self::Http { method, path } => format!("{method} {path}"),
             Self::Connect => "connect".to_owned(),
-        })
+        }
     }
 }
 

@@ -260,3 +260,39 @@ pub fn keys() -> impl Iterator<Item = (String, &'static Key)> {
 pub fn variables() -> impl Iterator<Item = (&'static str, String, &'static Key)> {
     keys().filter_map(|(path, key)| Some((key.variable?, path, key)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::Sources;
+    use super::super::schema::Fallback;
+    use super::*;
+
+    #[test]
+    fn every_key_has_a_sentence_about_it_and_a_default_that_holds_when_it_is_written() {
+        for (path, key) in keys() {
+            let about = key.about.concat();
+            assert!(about.ends_with('.') && about.len() > 10, "{path}: {about:?}");
+            let (kind, name) = path.split_once('.').expect("a table and a key");
+            let Fallback::Default(value) = key.fallback else { continue };
+            let (header, rest) = match kind {
+                "site" | "tcp" => (format!("[{kind}.x]"), "to = ['a:1']\n"),
+                "pool" => ("[pool.x]".to_owned(), "servers = ['a:1']\n"),
+                "listen" => ("[listen.http]".to_owned(), ""),
+                kind => (format!("[{kind}]"), ""),
+            };
+            let hash = |line: String| {
+                let checked = Sources::from_text(&format!("{header}\n{rest}{line}")).check();
+                checked.config.unwrap_or_else(|| panic!("{path}: {:?}", checked.problems)).hash()
+            };
+            assert_eq!(hash(String::new()), hash(format!("{name} = {value}\n")), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_variable_is_named_after_its_key() {
+        assert!(variables().count() > 0);
+        for (variable, path, _) in variables() {
+            assert_eq!(variable, format!("SEGUE_{}", path.replace('.', "_").to_uppercase()));
+        }
+    }
+}

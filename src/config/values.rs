@@ -32,8 +32,8 @@ impl<T: TryFrom<u64> + ToString, const MIN: u64, const MAX: u64> ValueFormat for
         })
     }
 
-    fn show(value: &T) -> Option<String> {
-        Some(value.to_string())
+    fn show(value: &T) -> String {
+        value.to_string()
     }
 
     fn from_text(text: &str) -> Value {
@@ -85,8 +85,8 @@ where
         }))
     }
 
-    fn show(value: &T) -> Option<String> {
-        u64::try_from(*value).ok().map(show_size)
+    fn show(value: &T) -> String {
+        u64::try_from(*value).map_or_else(|_| "more".to_owned(), show_size)
     }
 }
 
@@ -126,8 +126,8 @@ impl ValueFormat for Duration {
         }))
     }
 
-    fn show(value: &Self) -> Option<String> {
-        Some(show_duration(*value))
+    fn show(value: &Self) -> String {
+        show_duration(*value)
     }
 }
 
@@ -139,8 +139,7 @@ fn in_range(time: Duration, at: &mut At<'_, '_>) -> Result<Duration, Wrong> {
     } else {
         if time > A_DAY {
             let message = format!("`{}` is {}, more than a day", at.name(), show_duration(time));
-            at.warning(message)
-                .help("what waits so long holds memory and a descriptor; shorter is likely what you want");
+            at.warning(message, "what waits so long holds memory and a descriptor; shorter is likely what you want");
         }
         return Ok(time);
     };
@@ -174,8 +173,8 @@ impl<F: ValueFormat> ValueFormat for OrOff<F> {
         if value.as_str() == Some("off") { Ok(None) } else { F::read(value, at).map(Some) }
     }
 
-    fn show(value: &Self::Value) -> Option<String> {
-        value.as_ref().map_or_else(|| Some("off".to_owned()), F::show)
+    fn show(value: &Self::Value) -> String {
+        value.as_ref().map_or_else(|| "off".to_owned(), F::show)
     }
 }
 
@@ -191,8 +190,8 @@ impl<F: ValueFormat> ValueFormat for Option<F> {
         F::read(value, at).map(Some)
     }
 
-    fn show(value: &Self::Value) -> Option<String> {
-        value.as_ref().and_then(F::show)
+    fn show(value: &Self::Value) -> String {
+        value.as_ref().map_or_else(|| "not set".to_owned(), F::show)
     }
 
     fn unset() -> Option<Self::Value> {
@@ -219,8 +218,8 @@ impl ValueFormat for bool {
         })
     }
 
-    fn show(value: &Self) -> Option<String> {
-        Some(value.to_string())
+    fn show(value: &Self) -> String {
+        value.to_string()
     }
 }
 
@@ -246,8 +245,8 @@ impl ValueFormat for String {
         value.as_str().map(str::to_owned).ok_or_else(|| Self::wrong(None))
     }
 
-    fn show(value: &Self) -> Option<String> {
-        Some(value.clone())
+    fn show(value: &Self) -> String {
+        value.clone()
     }
 }
 
@@ -270,22 +269,18 @@ impl<F: ValueFormat> ValueFormat for Vec<F> {
         elements.collect::<Vec<_>>().into_iter().collect::<Option<_>>().ok_or(Wrong::Inside)
     }
 
-    fn show(value: &Self::Value) -> Option<String> {
-        Some(format!("[{}]", value.iter().filter_map(F::show).collect::<Vec<_>>().join(", ")))
+    fn show(value: &Self::Value) -> String {
+        format!("[{}]", value.iter().map(F::show).collect::<Vec<_>>().join(", "))
     }
 }
 
-/// One of the words that a key can have, or what is wrong with `value`.
-fn word<F: ValueFormat<Value: Copy>>(
-    words: &[(&str, F::Value)],
-    value: &Value,
-    at: &At<'_, '_>,
-) -> Result<F::Value, Wrong> {
-    let given = value.as_str();
-    if let Some((_, meant)) = words.iter().find(|(word, _)| Some(*word) == given) {
-        return Ok(*meant);
+/// The one of `all` that `value` is the word for, or what is wrong with it.
+fn word<F: ValueFormat<Value = F> + Copy>(all: &[F], value: &Value, at: &At<'_, '_>) -> Result<F, Wrong> {
+    let (given, words) = (value.as_str(), all.iter().map(F::show).collect::<Vec<_>>());
+    if let Some(index) = words.iter().position(|word| Some(word.as_str()) == given) {
+        return Ok(all[index]);
     }
-    let close = given.and_then(|given| suggest::closest(given, words.iter().map(|(word, _)| *word)));
+    let close = given.and_then(|given| suggest::closest(given, words.iter().map(String::as_str)));
     Err(F::wrong(close.map(|close| format!("did you mean {}?", at.assignment(&quoted(close))))))
 }
 
@@ -298,9 +293,6 @@ pub enum Balance {
     LeastConnections,
 }
 
-const BALANCES: [(&str, Balance); 2] =
-    [("round-robin", Balance::RoundRobin), ("least-connections", Balance::LeastConnections)];
-
 impl ValueFormat for Balance {
     type Value = Self;
 
@@ -312,13 +304,16 @@ impl ValueFormat for Balance {
         let instead = match value.as_str() {
             Some("roundrobin" | "round_robin" | "rr" | "static-rr") => "\"round-robin\"",
             Some("leastconn" | "least_conn" | "least_connections" | "least_request") => "\"least-connections\"",
-            _ => return word::<Self>(&BALANCES, value, at),
+            _ => return word(&[Self::RoundRobin, Self::LeastConnections], value, at),
         };
         Err(Self::wrong(at.write(instead)))
     }
 
-    fn show(value: &Self) -> Option<String> {
-        BALANCES.iter().find(|(_, one)| one == value).map(|(word, _)| (*word).to_owned())
+    fn show(value: &Self) -> String {
+        match value {
+            Self::RoundRobin => "round-robin".to_owned(),
+            Self::LeastConnections => "least-connections".to_owned(),
+        }
     }
 }
 
@@ -335,9 +330,6 @@ pub enum Access {
     Off,
 }
 
-const ACCESSES: [(&str, Access); 3] =
-    [("all", Access::All), ("errors+slow", Access::ErrorsAndSlow), ("off", Access::Off)];
-
 impl ValueFormat for Access {
     type Value = Self;
 
@@ -347,7 +339,7 @@ impl ValueFormat for Access {
 
     fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
         let Some(share) = value.as_str().and_then(|text| text.strip_prefix("sample:")) else {
-            return word::<Self>(&ACCESSES, value, at);
+            return word(&[Self::All, Self::ErrorsAndSlow, Self::Off], value, at);
         };
         units::share(share).map(Self::Sample).ok_or_else(|| Wrong::Format {
             format: "\"sample:\" and a share from 0.0001% to 100%".to_owned(),
@@ -355,10 +347,12 @@ impl ValueFormat for Access {
         })
     }
 
-    fn show(value: &Self) -> Option<String> {
+    fn show(value: &Self) -> String {
         match value {
-            Self::Sample(parts) => Some(format!("sample:{}", units::show_share(*parts))),
-            value => ACCESSES.iter().find(|(_, one)| one == value).map(|(word, _)| (*word).to_owned()),
+            Self::All => "all".to_owned(),
+            Self::ErrorsAndSlow => "errors+slow".to_owned(),
+            Self::Sample(parts) => format!("sample:{}", units::show_share(*parts)),
+            Self::Off => "off".to_owned(),
         }
     }
 }
@@ -388,10 +382,10 @@ impl ValueFormat for MemoryLimit {
         limit.ok_or_else(|| Self::wrong(None))
     }
 
-    fn show(value: &Self) -> Option<String> {
-        Some(match value {
+    fn show(value: &Self) -> String {
+        match value {
             Self::Size(bytes) => show_size(*bytes),
             Self::Share(parts) => units::show_share(*parts),
-        })
+        }
     }
 }
