@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use serde_json::Value;
 
 use super::reload::{not_asked, unexpected};
 use super::status::TIMEOUT;
 use super::{GenerationsArguments, print, table};
 use crate::control::request::{ControlReply, RequestError, Wish, ask};
+use crate::control::status::ServiceStatus;
 
 /// Prints the table, again and again if that is wished.
 #[must_use]
@@ -29,7 +29,7 @@ pub fn run(arguments: GenerationsArguments) -> ExitCode {
 }
 
 /// Shows the status each second until the output is closed or the service ends.
-fn follow(run_dir: &Path, show: impl Fn(&Value) -> String, clears: bool) -> ExitCode {
+fn follow(run_dir: &Path, show: impl Fn(&ServiceStatus) -> String, clears: bool) -> ExitCode {
     let mut seen = false;
     loop {
         let status = match ask(run_dir, Wish::Status, TIMEOUT) {
@@ -66,13 +66,13 @@ fn pause() -> bool {
 }
 
 /// The table, or the list as JSON. Blocks that follow each other are parted by an empty line, lists by a line each.
-fn shown(status: &Value, json: bool, again: bool) -> String {
-    let list = &status["generations"];
+fn shown(status: &ServiceStatus, json: bool, again: bool) -> String {
+    let list = &status.generations;
     match (json, again) {
-        (true, true) => format!("{list}\n"),
-        (true, false) => format!("{list:#}\n"),
-        (false, true) => table::generations(status) + "\n",
-        (false, false) => table::generations(status),
+        (true, true) => serde_json::to_string(list).unwrap_or_default() + "\n",
+        (true, false) => table::json(list) + "\n",
+        (false, true) => table::generations(list) + "\n",
+        (false, false) => table::generations(list),
     }
 }
 

@@ -3,19 +3,18 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::reload::{not_asked, unexpected};
-use super::table::{self, list, word};
-use super::{Status, print};
+use super::{Status, print, table};
 use crate::control::request::{ControlReply, Wish, ask};
+use crate::control::status::{EjectionStatus, HealthStatus, ServerStatus, ServiceStatus};
+use crate::observe::Plain;
 
 /// Prints what the supervisor says of itself and its generations.
 #[must_use]
 pub fn run(arguments: Status) -> ExitCode {
     let Status { run_dir, json } = arguments;
     match ask(&run_dir.path(), Wish::Status, TIMEOUT) {
-        Ok(ControlReply::Status(status)) if json => print(&format!("{status:#}\n")),
+        Ok(ControlReply::Status(status)) if json => print(&(table::json(&status) + "\n")),
         Ok(ControlReply::Status(status)) => print(&page(&status)),
         Ok(reply) => unexpected(&reply),
         Err(fault) => not_asked(&fault),
@@ -23,23 +22,24 @@ pub fn run(arguments: Status) -> ExitCode {
 }
 
 /// One line for the service, the generations with what they have open, and the servers that take no exchanges.
-fn page(status: &Value) -> String {
-    format!("{}\n\n{}{}", word(&status["line"]), table::generations(status), not_up(status))
+fn page(status: &ServiceStatus) -> String {
+    format!("{}\n\n{}{}", Plain(&status.line), table::generations(&status.generations), not_up(status))
 }
 
 /// A line for each server that is not up, as the serving generation sees it.
-fn not_up(status: &Value) -> String {
-    let serving = list(&status["generations"]).iter().find(|one| one["state"] == "serving").unwrap_or(&Value::Null);
+fn not_up(status: &ServiceStatus) -> String {
+    let serving = status.generations.iter().find(|one| one.state == "serving");
+    let pools = serving.and_then(|one| one.worker.as_ref()).map_or(&[][..], |worker| &worker.pools);
     let mut lines = String::new();
-    for pool in list(&serving["worker"]["pools"]) {
-        for server in list(&pool["servers"]) {
-            if server["state"] == "up" {
-                lines.push_str(&ejected(&pool["name"], server));
+    for pool in pools {
+        for server in &pool.servers {
+            if server.health.state == "up" {
+                lines.push_str(&ejected(&pool.name, server));
                 continue;
             }
-            let last = list(&server["history"]).last().unwrap_or(&Value::Null);
-            let [pool, name, state] = [&pool["name"], &server["name"], &server["state"]].map(word);
-            let [since, reason] = [&server["since"], &last["reason"]].map(word);
+            let HealthStatus { state, since, history, .. } = &server.health;
+            let reason = history.last().map_or("-", |last| &last.reason);
+            let [pool, name, state, since, reason] = [&pool.name, &server.name, state, since, reason].map(Plain);
             lines.push_str(&format!("server {pool}/{name}: {state} since {since}, {reason}\n"));
         }
     }
@@ -47,13 +47,11 @@ fn not_up(status: &Value) -> String {
 }
 
 /// A line for a server that is up and takes no exchanges all the same; nothing of another.
-fn ejected(pool: &Value, server: &Value) -> String {
-    let ejection = &server["ejected"];
-    if ejection.is_null() {
+fn ejected(pool: &str, server: &ServerStatus) -> String {
+    let Some(EjectionStatus { since, until, reason }) = &server.ejected else {
         return String::new();
-    }
-    let [pool, name, since] = [pool, &server["name"], &ejection["since"]].map(word);
-    let [until, reason] = [&ejection["until"], &ejection["reason"]].map(word);
+    };
+    let [pool, name, since, until, reason] = [pool, &server.name, since, until, reason].map(Plain);
     format!("server {pool}/{name}: ejected since {since}, {reason}; tried again at {until}\n")
 }
 
@@ -61,14 +59,20 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    fn status(json: serde_json::Value) -> ServiceStatus {
+        serde_json::from_value(json).expect("a status")
+    }
 
     #[test]
     fn the_line_of_the_service_comes_first() {
-        let status = serde_json::json!({
+        let status = status(json!({
             "line": "generation 2 serving",
             "generations": [{ "generation": 2, "state": "serving", "since_ms": 3_000, "pid": 18, "connections": 4 }],
-        });
+        }));
         let text = page(&status);
         assert_eq!(text.lines().count(), 4, "{text}");
         assert!(text.starts_with("generation 2 serving\n\nGENERATION"), "{text}");
@@ -76,27 +80,30 @@ mod tests {
 
     #[test]
     fn a_server_that_is_ejected_is_named_with_its_next_trial() {
-        let ejection = serde_json::json!({ "since": "S", "until": "U", "reason": "3 connections in a row failed" });
-        let server = serde_json::json!({ "name": "one:80", "state": "up", "ejected": ejection });
-        let line = ejected(&"farm".into(), &server);
+        let ejection = EjectionStatus {
+            since: "S".to_owned(),
+            until: "U".to_owned(),
+            reason: "3 connections in a row failed".to_owned(),
+        };
+        let up = ServerStatus { name: "one:80".to_owned(), ..ServerStatus::default() };
+        let line = ejected("farm", &ServerStatus { ejected: Some(ejection), ..up.clone() });
         assert_eq!(line, "server farm/one:80: ejected since S, 3 connections in a row failed; tried again at U\n");
-        assert_eq!(ejected(&"farm".into(), &serde_json::json!({ "name": "one:80", "state": "up" })), "");
+        assert_eq!(ejected("farm", &up), "");
     }
 
     #[test]
     fn servers_that_are_not_up_are_named_with_the_reason() {
         let server = |name: &str, state: &str| {
-            let history =
-                serde_json::json!([{ "reason": "first check passed" }, { "reason": "3 checks failed: refused" }]);
-            serde_json::json!({ "name": name, "state": state, "since": "2026-11-25T08:56:34Z", "history": history })
+            let history = json!([{ "reason": "first check passed" }, { "reason": "3 checks failed: refused" }]);
+            json!({ "name": name, "state": state, "since": "2026-11-25T08:56:34Z", "history": history })
         };
-        let pool = serde_json::json!({ "name": "farm", "servers": [server("one:80", "up"), server("two:80", "down")] });
-        let worker = serde_json::json!({ "pools": [pool] });
-        let generations = serde_json::json!([
+        let pool = json!({ "name": "farm", "servers": [server("one:80", "up"), server("two:80", "down")] });
+        let worker = json!({ "pools": [pool] });
+        let generations = json!([
             { "generation": 1, "state": "parked" },
             { "generation": 2, "state": "serving", "worker": worker },
         ]);
-        let text = page(&serde_json::json!({ "line": "generation 2 serving", "generations": generations }));
+        let text = page(&status(json!({ "line": "generation 2 serving", "generations": generations })));
         let expected = "\n\nserver farm/two:80: down since 2026-11-25T08:56:34Z, 3 checks failed: refused\n";
         assert!(text.ends_with(expected) && !text.contains("one:80"), "{text}");
     }

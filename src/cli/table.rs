@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde::Serialize;
 
-use crate::observe::Plain;
+use crate::control::status::{GenerationStatus, OpenConnections};
+use crate::observe::{Plain, Plural};
 
 /// One line for each generation of a status, then what keeps those that accept nothing any more.
-pub(super) fn generations(status: &Value) -> String {
-    let list = list(&status["generations"]);
+pub(super) fn generations(list: &[GenerationStatus]) -> String {
     let mut rows = vec![HEADER.map(str::to_owned)];
     rows.extend(list.iter().map(row));
     let mut text = aligned(&rows);
@@ -16,6 +16,11 @@ pub(super) fn generations(status: &Value) -> String {
         text.push_str(&keepers(generation));
     }
     text
+}
+
+/// The same as JSON, for people and programs.
+pub(super) fn json(status: &impl Serialize) -> String {
+    serde_json::to_string_pretty(status).unwrap_or_default()
 }
 
 const HEADER: [&str; 12] = [
@@ -33,26 +38,28 @@ const HEADER: [&str; 12] = [
     "CONFIGURATION",
 ];
 
-fn row(generation: &Value) -> [String; HEADER.len()] {
-    let connections = &generation["worker"]["connections"];
-    let hash = generation["config_hash"].as_str().map(|hash| hash.get(..SHORT_HASH).unwrap_or(hash));
+fn row(generation: &GenerationStatus) -> [String; HEADER.len()] {
+    let connections = generation.worker.as_ref().and_then(|worker| worker.connections.as_ref());
+    let kind = |count: fn(&OpenConnections) -> u64| or_dash(connections.map(count));
+    let hash = generation.config_hash.as_deref().map(|hash| hash.get(..SHORT_HASH).unwrap_or(hash));
+    // a worker may be of another program: what it sends must not move the cursor
+    let text = |text: Option<&str>| or_dash(text.map(Plain));
     [
-        word(&generation["generation"]),
-        word(&generation["state"]),
-        age(&generation["since_ms"]),
-        word(&generation["pid"]),
-        word(&generation["version"]),
-        hash.unwrap_or("-").to_owned(),
-        word(&generation["connections"]),
-        word(&connections["idle"]),
-        word(&connections["exchanges"]),
-        word(&connections["upgrades"]),
-        word(&connections["tcp"]),
-        word(&generation["summary"]),
+        generation.generation.to_string(),
+        text(Some(&generation.state)),
+        age(generation.since_ms),
+        generation.pid.to_string(),
+        text(generation.version.as_deref()),
+        text(hash),
+        or_dash(generation.connections),
+        kind(|connections| connections.idle),
+        kind(|connections| connections.exchanges),
+        kind(|connections| connections.upgrades),
+        kind(|connections| connections.tcp),
+        text(generation.summary.as_deref()),
     ]
 }
 
-/// Columns as wide as their longest word.
 fn aligned(rows: &[[String; HEADER.len()]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<_> = (0..HEADER.len()).map(width).collect();
@@ -64,49 +71,36 @@ fn aligned(rows: &[[String; HEADER.len()]]) -> String {
 }
 
 /// What a generation waits for before it can end; nothing for one that serves, or has nothing left.
-fn keepers(generation: &Value) -> String {
-    let Some(oldest) = generation["worker"]["oldest"].as_array() else {
+fn keepers(generation: &GenerationStatus) -> String {
+    let Some(worker) = &generation.worker else { return String::new() };
+    let (Some(oldest), Some(connections)) = (&worker.oldest, &worker.connections) else {
         return String::new();
     };
-    let connections = &generation["worker"]["connections"];
-    let kinds =
-        [("exchanges", "exchange"), ("upgrades", "upgrade"), ("tcp", "tcp tunnel"), ("idle", "idle connection")];
-    let counted = kinds.iter().filter_map(|(key, noun)| match connections[*key].as_u64() {
-        None | Some(0) => None,
-        Some(1) => Some(format!("1 {noun}")),
-        Some(many) => Some(format!("{many} {noun}s")),
-    });
-    let counted: Vec<_> = counted.collect();
+    let kinds = [
+        (connections.exchanges, "exchange"),
+        (connections.upgrades, "upgrade"),
+        (connections.tcp, "tcp tunnel"),
+        (connections.idle, "idle connection"),
+    ];
+    let kinds = kinds.into_iter().filter(|(count, _)| *count > 0);
+    let counted: Vec<_> = kinds.map(|(count, noun)| Plural(count, noun).to_string()).collect();
     if counted.is_empty() {
         return String::new();
     }
-    let number = word(&generation["generation"]);
-    let mut text = format!("\ngeneration {number} is kept by {}", counted.join(", "));
+    let mut text = format!("\ngeneration {} is kept by {}", generation.generation, counted.join(", "));
     text.push_str(if oldest.is_empty() { "\n" } else { "; the oldest:\n" });
     for one in oldest {
-        text.push_str(&format!("  {:<8}  {}\n", age(&one["age_ms"]), word(&one["what"])));
+        text.push_str(&format!("  {:<8}  {}\n", age(one.age_ms), Plain(&one.what)));
     }
     text
 }
 
-fn age(millis: &Value) -> String {
-    let whole = Duration::from_secs(millis.as_u64().unwrap_or_default() / 1000);
-    humantime::format_duration(whole).to_string().replace(' ', "")
+fn age(millis: u64) -> String {
+    humantime::format_duration(Duration::from_secs(millis / 1000)).to_string().replace(' ', "")
 }
 
-/// The elements, none for what is no list.
-pub(super) fn list(value: &Value) -> &[Value] {
-    value.as_array().map(Vec::as_slice).unwrap_or_default()
-}
-
-/// Text as it is, a dash for nothing.
-pub(super) fn word(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        // what a worker says must not move the cursor
-        Value::String(text) => Plain(text).to_string(),
-        other => other.to_string(),
-    }
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 /// Digits of the hash of a configuration that tell two of them apart.
@@ -118,14 +112,17 @@ mod tests {
 
     use super::*;
 
+    fn table(list: serde_json::Value) -> String {
+        generations(&serde_json::from_value::<Vec<_>>(list).expect("generations"))
+    }
+
     #[test]
     fn there_is_a_line_for_each_generation_and_what_keeps_the_old_ones() {
         let oldest = json!([
             { "kind": "exchanges", "age_ms": 14_200, "what": "GET app.test/x from 10.0.0.5" },
             { "kind": "tcp", "age_ms": 3_000, "what": "tcp tunnel of postgres from 10.0.0.7" },
         ]);
-        let status = json!({
-            "generations": [
+        let list = json!([
                 {
                     "generation": 1, "state": "draining", "since_ms": 61_000, "pid": 17, "version": "0.2.0",
                     "config_hash": "0123456789abcdef", "summary": "1 listener", "connections": 4,
@@ -135,8 +132,7 @@ mod tests {
                     },
                 },
                 { "generation": 2, "state": "starting", "since_ms": 300, "pid": 18 },
-            ],
-        });
+        ]);
         let expected = "\
 GENERATION  STATE     SINCE  PID  VERSION  CONFIG    OPEN  IDLE  EXCHANGES  UPGRADES  TCP  CONFIGURATION
 1           draining  1m1s   17   0.2.0    01234567  4     1     2          0         1    1 listener
@@ -146,13 +142,13 @@ generation 1 is kept by 2 exchanges, 1 tcp tunnel, 1 idle connection; the oldest
   14s       GET app.test/x from 10.0.0.5
   3s        tcp tunnel of postgres from 10.0.0.7
 ";
-        assert_eq!(generations(&status), expected);
+        assert_eq!(table(list), expected);
     }
 
     #[test]
     fn a_generation_that_serves_is_kept_by_nothing() {
         let worker = json!({ "connections": { "open": 4, "exchanges": 2 }, "oldest": null });
-        let status = json!({ "generations": [{ "generation": 1, "state": "serving", "worker": worker }] });
-        assert!(!generations(&status).contains("kept"));
+        let list = json!([{ "generation": 1, "state": "serving", "worker": worker }]);
+        assert!(!table(list).contains("kept"));
     }
 }

@@ -28,6 +28,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::status::{self, WorkerStatus};
+
 /// From the supervisor to a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -316,9 +318,10 @@ pub struct Pong {
     pub number: u64,
     /// What stands in `systemctl status`.
     pub vitals: Vitals,
-    /// The rest of what `segue status` shows; opaque to the supervisor. Null when it is the same as in the last `Pong`,
-    /// and [`ToWorker::Ping`] says that the supervisor keeps that.
-    pub status: serde_json::Value,
+    /// The rest of what `segue status` shows. None when it is the same as in the last `Pong`, and [`ToWorker::Ping`]
+    /// says that the supervisor keeps that.
+    #[serde(default, deserialize_with = "status::lenient")]
+    pub status: Option<WorkerStatus>,
     /// The link of the last [`ToWorker::Heir`] broke, and another one is due. Only some supervisors read this.
     #[serde(default)]
     pub wants_heir: bool,
@@ -345,8 +348,8 @@ pub struct Finished {
     /// Connections that were cut at the deadline.
     pub cut: u64,
     /// The final [`Pong::status`].
-    #[serde(default)]
-    pub status: serde_json::Value,
+    #[serde(default, deserialize_with = "status::lenient")]
+    pub status: WorkerStatus,
 }
 
 /// Where a socket is bound.

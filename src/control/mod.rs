@@ -6,11 +6,13 @@
 //! file; [`statistics`] are shared memory: a worker that dies leaves its counts there.
 
 pub mod channel;
+pub mod counter_tree;
 pub mod link;
 pub mod message;
 pub mod payload;
 pub mod request;
 pub mod statistics;
+pub mod status;
 
 /// The version of the messages. Worker and supervisor may come from different packages until the reload after an
 /// upgrade has ended; a worker that uses another version is refused, and the verdict says so.

@@ -14,6 +14,7 @@ use super::PROTOCOL;
 use super::channel::{Channel, ChannelError, Received};
 use super::message::RenderedProblem;
 use super::payload::Payload;
+use super::status::ServiceStatus;
 
 /// One question; each connection asks one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +78,7 @@ pub enum ControlReply {
     /// To [`Wish::Reload`].
     Verdict(ReloadVerdict),
     /// To [`Wish::Status`].
-    Status(serde_json::Value),
+    Status(Box<ServiceStatus>),
     /// To [`Wish::Sources`].
     Sources(ServedSources),
     /// The supervisor does not do this; the reason, in words.

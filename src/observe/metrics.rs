@@ -7,11 +7,11 @@
 use std::array;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
-
 use super::journal::Unwritten;
 use super::record::{AttemptRecord, End, Index, Outcome, RecordNames};
+use crate::control::counter_tree::CounterTree;
 use crate::control::statistics::{Count, CounterNames, ThreadStatistics};
+use crate::control::status::OpenConnections;
 
 /// The counters of one thread. Indexes are those of [`RecordNames`]; unknown ones are ignored.
 #[derive(Debug)]
@@ -200,34 +200,39 @@ impl CounterTotals {
         self.listeners.iter().flat_map(|listener| listener.exchanges).sum()
     }
 
-    /// Client connections open now, by what they are busy with, as JSON: of all listeners and of each.
+    /// Client connections open now, by kind: of all listeners and of each.
     #[must_use]
-    pub fn connections(&self, names: &RecordNames) -> Value {
-        let mut all = ListenerCounters::default();
-        self.listeners.iter().for_each(|listener| all.join(listener));
-        let listeners = names.listeners.iter().zip(&self.listeners);
-        let mut connections = all.connections();
-        connections["listeners"] =
-            listeners.map(|(name, counts)| (name.clone(), counts.connections())).collect::<Map<_, _>>().into();
-        connections
+    pub fn connections(&self, names: &RecordNames) -> OpenConnections {
+        let mut all = OpenConnections::default();
+        for (name, counts) in names.listeners.iter().zip(&self.listeners) {
+            let one =
+                OpenConnections { listeners: [(name.clone(), counts.connections())].into(), ..counts.connections() };
+            all.add(&one);
+        }
+        all
     }
 
-    /// Everything that only grows, as JSON, by name; `unwritten` is what the journal reports of itself.
+    /// Everything that only grows, by name; `unwritten` is what the journal reports of itself.
     #[must_use]
-    pub fn snapshot(&self, names: &RecordNames, unwritten: &Unwritten) -> Value {
+    pub fn tree(&self, names: &RecordNames, unwritten: &Unwritten) -> CounterTree {
         let listeners = names.listeners.iter().zip(&self.listeners);
+        let listeners: CounterTree = listeners.map(|(name, counts)| (name.clone(), counts.tree())).collect();
         let pools = names.pools.iter().zip(&self.pools);
+        let pools: CounterTree = pools.map(|((name, servers), counts)| (name.clone(), counts.tree(servers))).collect();
         let reasons = End::ALL.iter().zip(unwritten.limited).filter(|(_, count)| *count > 0);
-        json!({
-            "listeners": listeners.map(|(name, counts)| (name.clone(), counts.json())).collect::<Map<_, _>>(),
-            "pools": pools.map(|((name, servers), counts)| (name.clone(), counts.json(servers))).collect::<Map<_, _>>(),
-            "records_dropped": unwritten.dropped,
-            "records_limited": reasons.map(|(end, count)| (end.as_str().to_owned(), count.into())).collect::<Map<_, _>>(),
-        })
+        let limited: CounterTree = reasons.map(|(end, count)| (end.as_str(), count)).collect();
+        [
+            ("listeners", listeners),
+            ("pools", pools),
+            ("records_dropped", unwritten.dropped.into()),
+            ("records_limited", limited),
+        ]
+        .into_iter()
+        .collect()
     }
 }
 
-/// The tree of counts for `names`, as [`CounterTotals::snapshot`] has it: the supervisor reads the counts of a killed worker
+/// The tree of counts for `names`, as [`CounterTotals::tree`] has it: the supervisor reads the counts of a killed worker
 /// by it. The last place is that of `records_dropped`, which the journal of the worker keeps.
 #[must_use]
 pub fn counter_names(names: &RecordNames) -> CounterNames {
@@ -236,9 +241,9 @@ pub fn counter_names(names: &RecordNames) -> CounterNames {
         counts = place + 1;
         place as u64
     });
-    let mut tree = CounterTotals { listeners, pools }.snapshot(names, &Unwritten::default());
-    tree["records_dropped"] = counts.into();
-    CounterNames { counts: counts + 1, tree }
+    // the number of dropped records is its place here
+    let unwritten = Unwritten { dropped: counts as u64, ..Unwritten::default() };
+    CounterNames { counts: counts + 1, tree: CounterTotals { listeners, pools }.tree(names, &unwritten) }
 }
 
 /// The counts of listeners and of pools.
@@ -326,44 +331,40 @@ impl ListenerCounters<u64> {
         self.bytes_out += more.bytes_out.now();
     }
 
-    /// Adds the gauges behind [`ListenerCounters::connections`].
-    fn join(&mut self, more: &Self) {
-        self.accepted += more.accepted;
-        self.closed += more.closed;
-        self.moved_in += more.moved_in;
-        self.moved_out += more.moved_out;
-        self.busy.iter_mut().zip(more.busy).for_each(|(sum, more)| *sum += more);
-    }
-
     /// Never below 0, in whatever order the counts were read.
     fn open(&self) -> u64 {
         (self.accepted + self.moved_in).saturating_sub(self.closed + self.moved_out)
     }
 
-    fn connections(&self) -> Value {
-        let busy = Busy::ALL.iter().zip(self.busy).map(|(with, count)| (with.as_str().to_owned(), count.into()));
-        let mut connections: Map<_, _> = busy.collect();
-        connections.insert("open".to_owned(), self.open().into());
-        connections.insert("idle".to_owned(), self.open().saturating_sub(self.busy.iter().sum()).into());
-        connections.into()
+    fn connections(&self) -> OpenConnections {
+        let [exchanges, upgrades, tcp] = self.busy;
+        let (open, busy) = (self.open(), exchanges + upgrades + tcp);
+        let idle = open.saturating_sub(busy);
+        OpenConnections { open, idle, exchanges, upgrades, tcp, ..OpenConnections::default() }
     }
 
-    fn json(&self) -> Value {
+    fn tree(&self) -> CounterTree {
+        let connections: CounterTree = [
+            ("accepted", self.accepted),
+            ("closed", self.closed),
+            ("empty", self.empty),
+            ("evicted", self.evicted),
+            ("moved_in", self.moved_in),
+            ("moved_out", self.moved_out),
+        ]
+        .into_iter()
+        .collect();
         let statuses = REFUSALS.iter().map(ToString::to_string).chain(["other".into()]);
-        json!({
-            "connections": {
-                "accepted": self.accepted,
-                "closed": self.closed,
-                "empty": self.empty,
-                "evicted": self.evicted,
-                "moved_in": self.moved_in,
-                "moved_out": self.moved_out,
-            },
-            "heads_refused": statuses.zip(self.heads_refused.map(Value::from)).collect::<Map<_, _>>(),
-            "exchanges": classes(&self.exchanges),
-            "bytes_in": self.bytes_in,
-            "bytes_out": self.bytes_out,
-        })
+        let refused: CounterTree = statuses.zip(self.heads_refused).collect();
+        [
+            ("connections", connections),
+            ("heads_refused", refused),
+            ("exchanges", classes(&self.exchanges)),
+            ("bytes_in", self.bytes_in.into()),
+            ("bytes_out", self.bytes_out.into()),
+        ]
+        .into_iter()
+        .collect()
     }
 }
 
@@ -377,21 +378,19 @@ impl PoolCounters<u64> {
         }
     }
 
-    fn json(&self, names: &[String]) -> Value {
+    fn tree(&self, names: &[String]) -> CounterTree {
         let servers = names.iter().zip(&self.servers);
-        json!({
-            "exchanges": classes(&self.exchanges),
-            "retries": self.retries,
-            "servers": servers.map(|(name, counts)| (name.clone(), counts.json())).collect::<Map<_, _>>(),
-        })
+        let servers: CounterTree = servers.map(|(name, counts)| (name.clone(), counts.tree())).collect();
+        [("exchanges", classes(&self.exchanges)), ("retries", self.retries.into()), ("servers", servers)]
+            .into_iter()
+            .collect()
     }
 }
 
 impl ServerCounters<u64> {
-    fn json(&self) -> Value {
-        let outcomes = Outcome::ALL.map(|outcome| outcome.as_str().to_owned());
-        let attempts = outcomes.into_iter().zip(self.attempts.map(Value::from));
-        json!({"exchanges": classes(&self.exchanges), "attempts": attempts.collect::<Map<_, _>>()})
+    fn tree(&self) -> CounterTree {
+        let attempts: CounterTree = Outcome::ALL.iter().map(|outcome| outcome.as_str()).zip(self.attempts).collect();
+        [("exchanges", classes(&self.exchanges)), ("attempts", attempts)].into_iter().collect()
     }
 }
 
@@ -406,9 +405,8 @@ fn class(status: u16) -> usize {
     usize::from(status / 100).min(CLASSES.len() - 1)
 }
 
-fn classes(counts: &[u64; CLASSES.len()]) -> Value {
-    let pairs = CLASSES.iter().zip(counts).map(|(name, count)| ((*name).to_owned(), Value::from(*count)));
-    Value::Object(pairs.collect())
+fn classes(counts: &[u64; CLASSES.len()]) -> CounterTree {
+    CLASSES.into_iter().zip(*counts).collect()
 }
 
 /// Statuses of refused heads with a count of their own.
@@ -430,6 +428,8 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use std::os::fd::OwnedFd;
+
+    use serde_json::json;
 
     use super::*;
     use crate::control::statistics::{SharedStatistics, StatisticsReader};
@@ -460,7 +460,8 @@ mod tests {
         threads[0].closed(0);
         let totals = CounterTotals::sum(&threads);
         assert_eq!((totals.open(), totals.exchanges()), (1, 2));
-        let json = totals.snapshot(&names(), &Unwritten { dropped: 5, ..Unwritten::default() });
+        let json = serde_json::to_value(totals.tree(&names(), &Unwritten { dropped: 5, ..Unwritten::default() }))
+            .expect("json");
         assert_eq!(json["listeners"]["http"]["heads_refused"]["431"], 2);
         assert_eq!(json["pools"]["farm"]["retries"], 2);
         assert_eq!(json["pools"]["farm"]["servers"]["a"]["attempts"]["connect-failed"], 2);
@@ -482,7 +483,7 @@ mod tests {
             count_retried(thread);
         }
         statistics.of_thread(0).count(counter_names(&names()).counts - 1).set(5);
-        let told = CounterTotals::sum(&threads).snapshot(&names(), &Unwritten { dropped: 5, ..Unwritten::default() });
+        let told = CounterTotals::sum(&threads).tree(&names(), &Unwritten { dropped: 5, ..Unwritten::default() });
         assert_eq!(reading.counted(), Some(told));
     }
 
@@ -498,12 +499,12 @@ mod tests {
         threads[1].busy(0, Busy::Upgrade);
         let totals = CounterTotals::sum(&threads);
         let connections = totals.connections(&names());
-        let expected = json!({"open": 3, "idle": 1, "exchanges": 1, "upgrades": 1, "tcp": 0});
-        assert_eq!(connections["listeners"]["http"], expected);
-        assert_eq!((&connections["open"], &connections["idle"]), (&json!(3), &json!(1)));
-        let counted = &totals.snapshot(&names(), &Unwritten::default())["listeners"]["http"]["connections"];
+        let expected = OpenConnections { open: 3, idle: 1, exchanges: 1, upgrades: 1, ..OpenConnections::default() };
+        assert_eq!(connections.listeners["http"], expected);
+        assert_eq!((connections.open, connections.idle), (3, 1));
+        let counted = serde_json::to_value(totals.tree(&names(), &Unwritten::default())).expect("json");
         assert_eq!(
-            *counted,
+            counted["listeners"]["http"]["connections"],
             json!({"accepted": 3, "closed": 0, "empty": 0, "evicted": 0, "moved_in": 1, "moved_out": 1})
         );
     }

@@ -34,7 +34,7 @@ fn two(out: &mut fmt::Formatter<'_>, small: u128, (per, big): (u128, &str), name
 }
 
 /// A number with its noun: `1 server`, `2 servers`.
-pub(super) struct Plural(pub u64, pub &'static str);
+pub struct Plural(pub u64, pub &'static str);
 
 impl fmt::Display for Plural {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

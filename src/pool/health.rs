@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
+use crate::control::status::{CheckStatus, HealthStatus, TransitionStatus};
 
 pub use self::saved::SavedHealth;
 pub(super) use self::saved::{millis, time};
@@ -218,34 +218,30 @@ impl Health {
 
     /// State, since when, the last finding and the latest transitions.
     #[must_use]
-    pub fn status(&self) -> Value {
+    pub fn status(&self) -> HealthStatus {
         let story = self.story();
-        let check = story.last.as_ref().map(|(at, finding)| {
-            json!({
-                "at": written(*at),
-                "result": finding.detail,
-                "healthy": match finding.verdict {
-                    CheckVerdict::Good => Some(true),
-                    CheckVerdict::Bad => Some(false),
-                    CheckVerdict::Nothing => None,
-                },
-                "took_us": u64::try_from(finding.took.as_micros()).unwrap_or(u64::MAX),
-            })
+        let check = story.last.as_ref().map(|(at, finding)| CheckStatus {
+            at: written(*at),
+            healthy: match finding.verdict {
+                CheckVerdict::Good => Some(true),
+                CheckVerdict::Bad => Some(false),
+                CheckVerdict::Nothing => None,
+            },
+            result: finding.detail.to_string(),
+            took_us: u64::try_from(finding.took.as_micros()).unwrap_or(u64::MAX),
         });
-        let history = story.history.iter().map(|transition| {
-            json!({
-                "at": written(transition.at),
-                "from": transition.from.as_str(),
-                "to": transition.to.as_str(),
-                "reason": transition.reason,
-            })
+        let history = story.history.iter().map(|transition| TransitionStatus {
+            at: written(transition.at),
+            from: transition.from.as_str().to_owned(),
+            to: transition.to.as_str().to_owned(),
+            reason: transition.reason.clone(),
         });
-        json!({
-            "state": story.state.as_str(),
-            "since": written(story.since),
-            "check": check,
-            "history": history.collect::<Vec<_>>(),
-        })
+        HealthStatus {
+            state: story.state.as_str().to_owned(),
+            since: written(story.since),
+            check,
+            history: history.collect(),
+        }
     }
 
     /// The one place where the state changes.
@@ -376,11 +372,11 @@ mod tests {
         let health = checked();
         run(&health, &"---++".repeat(20));
         let status = health.status();
-        assert_eq!(status["state"], "up");
-        assert_eq!(status["since"], "1970-01-01T00:00:00.000Z");
-        assert_eq!(status["check"]["result"], "said");
-        assert_eq!(status["check"]["healthy"], true);
-        assert_eq!(status["history"].as_array().map(Vec::len), Some(HISTORY));
-        assert_eq!(status["history"][HISTORY - 1]["reason"], "2 checks passed: said");
+        assert_eq!(status.state, "up");
+        assert_eq!(status.since, "1970-01-01T00:00:00.000Z");
+        assert_eq!(status.check.as_ref().map(|check| &*check.result), Some("said"));
+        assert_eq!(status.check.and_then(|check| check.healthy), Some(true));
+        assert_eq!(status.history.len(), HISTORY);
+        assert_eq!(status.history[HISTORY - 1].reason, "2 checks passed: said");
     }
 }

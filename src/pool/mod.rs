@@ -14,12 +14,11 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-use serde_json::{Value, json};
-
 use self::health::HealthState;
 pub use self::place::Addresses;
 pub use self::server::{Relocation, Server, listed};
 use crate::config::{Balance, PoolSettings};
+use crate::control::status::PoolStatus;
 
 /// A pool with the state of its servers.
 #[derive(Debug)]
@@ -89,16 +88,17 @@ impl Pool {
 
     /// The pool and its servers, for the status.
     #[must_use]
-    pub fn status(&self) -> Value {
-        json!({
-            "name": self.name,
-            "balance": match self.settings.balance {
-                Balance::RoundRobin => "round-robin",
-                Balance::LeastConnections => "least-connections",
-            },
-            "servers_up": self.servers_up(),
-            "servers": self.servers.iter().map(Server::status).collect::<Vec<_>>(),
-        })
+    pub fn status(&self) -> PoolStatus {
+        let balance = match self.settings.balance {
+            Balance::RoundRobin => "round-robin",
+            Balance::LeastConnections => "least-connections",
+        };
+        PoolStatus {
+            name: self.name.clone(),
+            balance: balance.to_owned(),
+            servers_up: self.servers_up() as u64,
+            servers: self.servers.iter().map(Server::status).collect(),
+        }
     }
 }
 
@@ -192,8 +192,9 @@ pub(crate) mod tests {
         assert_eq!(fail(0), None);
         assert!(pool.servers[1].passive.succeeded().is_some());
         assert!(fail(0).is_some(), "there is another one again");
-        assert_eq!(pool.status()["servers"][0]["ejected"]["reason"], "10 connections in a row failed: refused");
-        assert_eq!(pool.status()["servers"][1]["ejected"], Value::Null);
+        let reason = |server: usize| Some(pool.status().servers[server].ejected.as_ref()?.reason.clone());
+        assert_eq!(reason(0).as_deref(), Some("10 connections in a row failed: refused"));
+        assert_eq!(reason(1), None);
     }
 
     #[test]
@@ -225,12 +226,12 @@ pub(crate) mod tests {
         let pool = Arc::new(Pool::new(settings(servers), SystemTime::UNIX_EPOCH));
         let _open = Open::new(pool.clone(), 0);
         let status = pool.status();
-        assert_eq!(status["servers_up"], 1);
-        assert_eq!(status["servers"][0]["address"], "10.0.0.1:80");
-        assert_eq!(status["servers"][0]["open_attempts"], 1);
-        assert_eq!(status["servers"][1]["state"], "waiting for DNS");
-        assert_eq!(status["servers"][0]["addresses"], json!(["10.0.0.1:80"]));
-        assert_eq!(status["servers"][1]["address"], Value::Null);
-        assert_eq!(status["servers"][1]["weight"], 2);
+        assert_eq!(status.servers_up, 1);
+        assert_eq!(status.servers[0].address.as_deref(), Some("10.0.0.1:80"));
+        assert_eq!(status.servers[0].open_attempts, 1);
+        assert_eq!(status.servers[1].health.state, "waiting for DNS");
+        assert_eq!(status.servers[0].addresses, ["10.0.0.1:80"]);
+        assert_eq!(status.servers[1].address, None);
+        assert_eq!(status.servers[1].weight, 2);
     }
 }

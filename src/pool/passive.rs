@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 pub use self::saved::SavedPassive;
 use super::health;
+use crate::control::status::EjectionStatus;
 
 /// How long a server is ejected for the first time.
 const FIRST_EJECTION: Duration = Duration::from_secs(1);
@@ -213,14 +213,12 @@ impl Passive {
     }
 
     /// Its part of the status; nothing without failures.
-    pub(super) fn status(&self) -> Value {
+    pub(super) fn status(&self) -> Option<EjectionStatus> {
         let story = self.story();
-        story.ejection.as_ref().map_or(Value::Null, |ejection| {
-            json!({
-                "since": health::written(ejection.since),
-                "until": health::written(ejection.until),
-                "reason": ejection.reason,
-            })
+        story.ejection.as_ref().map(|ejection| EjectionStatus {
+            since: health::written(ejection.since),
+            until: health::written(ejection.until),
+            reason: ejection.reason.clone(),
         })
     }
 

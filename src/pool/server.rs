@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::SystemTime;
 
-use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::health::{Health, HealthState, Thresholds, Transition};
@@ -13,6 +12,7 @@ use super::passive::{self, Passive};
 use super::place::{Addresses, Location};
 use super::saved::SavedServer;
 use crate::config::ServerSettings;
+use crate::control::status::ServerStatus;
 
 /// One server. Every thread reads it; checks and DNS change its health and its addresses.
 #[derive(Debug)]
@@ -213,17 +213,18 @@ impl Server {
 
     /// Its part of the status.
     #[must_use]
-    pub fn status(&self) -> Value {
-        let mut status = self.health.status();
-        status["name"] = json!(self.name);
+    pub fn status(&self) -> ServerStatus {
         let addresses = self.addresses();
-        status["address"] = json!(addresses.as_ref().map(|all| all.first().to_string()));
-        status["addresses"] = json!(addresses.map(|all| all.texts()).unwrap_or_default());
-        status["weight"] = json!(self.weight);
-        status["backup"] = json!(self.backup);
-        status["ejected"] = self.passive.status();
-        status["open_attempts"] = json!(self.open_attempts());
-        status
+        ServerStatus {
+            name: self.name.clone(),
+            address: addresses.as_ref().map(|all| all.first().to_string()),
+            addresses: addresses.map(|all| all.texts()).unwrap_or_default(),
+            health: self.health.status(),
+            ejected: self.passive.status(),
+            weight: self.weight,
+            backup: self.backup,
+            open_attempts: self.open_attempts() as u64,
+        }
     }
 }
 

@@ -316,7 +316,7 @@ impl Pulse {
         if let Some(asked) = self.asked.take() {
             self.proof = Some(asked);
             self.answered = Some(now);
-            if let Some(last) = self.last.take().filter(|_| pong.status.is_null()) {
+            if let Some(last) = self.last.take().filter(|_| pong.status.is_none()) {
                 pong.status = last.status;
             }
             self.last = Some(pong);
@@ -347,24 +347,26 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::status::WorkerStatus;
 
     fn pong(number: u64) -> Pong {
-        Pong { number, vitals: Default::default(), status: serde_json::Value::Null, wants_heir: false }
+        Pong { number, vitals: Default::default(), status: Default::default(), wants_heir: false }
     }
 
     #[test]
     fn a_status_that_is_not_said_again_is_the_last_one() {
         let now = Instant::now();
         let mut pulse = Pulse::default();
-        let mut answer = |status: serde_json::Value| {
+        let mut answer = |threads: Option<u64>| {
             let number = pulse.ask(now);
+            let status = threads.map(|threads| WorkerStatus { threads, ..WorkerStatus::default() });
             pulse.answer(Pong { status, ..pong(number) }, now);
-            pulse.last.as_ref().map(|pong| pong.status.clone())
+            pulse.last.as_ref().and_then(|pong| Some(pong.status.as_ref()?.threads))
         };
-        assert_eq!(answer(serde_json::Value::Null), Some(serde_json::Value::Null));
-        assert_eq!(answer("first".into()), Some("first".into()));
-        assert_eq!(answer(serde_json::Value::Null), Some("first".into()));
-        assert_eq!(answer("second".into()), Some("second".into()));
+        assert_eq!(answer(None), None);
+        assert_eq!(answer(Some(1)), Some(1));
+        assert_eq!(answer(None), Some(1));
+        assert_eq!(answer(Some(2)), Some(2));
     }
 
     #[test]

@@ -40,7 +40,7 @@ use self::totals::Totals;
 use self::upgrade::Upgrade;
 use self::upgrade::state::StateError;
 use self::workers::{WorkerEvent, Workers};
-use crate::control::message::{ToSupervisor, ToWorker};
+use crate::control::message::{Pong, ToSupervisor, ToWorker};
 use crate::control::payload::Payload;
 use crate::control::request::{Conditions, ControlReply, ServedSources, Wish};
 use crate::control::statistics::StatisticsReader;
@@ -336,7 +336,7 @@ impl Supervisor {
                 Some(Wish::Status) => {
                     self.totals.own(&self.journal.unwritten());
                     let status = status::all(&self.generations, &self.totals, now);
-                    self.clients.reply(number, &ControlReply::Status(status));
+                    self.clients.reply(number, &ControlReply::Status(Box::new(status)));
                 }
                 Some(Wish::Sources) => self.tell_sources(number),
                 None => {}
@@ -418,8 +418,12 @@ impl Supervisor {
     /// The counters of a worker outlive it, and a generation that waits for its state is answered.
     fn take_note(&mut self, input: &Input) {
         match input {
-            Input::Message(number, ToSupervisor::Pong(pong)) => self.totals.told(*number, &pong.status),
-            Input::Message(number, ToSupervisor::Finished(finished)) => self.totals.told(*number, &finished.status),
+            Input::Message(number, ToSupervisor::Pong(Pong { status: Some(status), .. })) => {
+                self.totals.told(*number, &status.counters);
+            }
+            Input::Message(number, ToSupervisor::Finished(finished)) => {
+                self.totals.told(*number, &finished.status.counters)
+            }
             Input::ChannelClosed(number) | Input::InvalidMessage(number, _) => {
                 let steps = self.state_requests.on_exit(*number);
                 self.pass_on(steps);

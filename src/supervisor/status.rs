@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
 use super::generation::{Generation, GenerationState};
 use super::generations::{Generations, ServicePhase};
 use super::totals::{self, Totals};
+use crate::control::status::{GenerationStatus, ServiceStatus, SupervisorStatus};
 
 /// The line in `systemctl status`.
 #[must_use]
@@ -24,36 +23,35 @@ pub fn line(generations: &Generations, now: Instant) -> String {
 
 /// Everything, for `segue status`.
 #[must_use]
-pub fn all(generations: &Generations, totals: &Totals, now: Instant) -> Value {
-    let list: Vec<_> = generations.list().iter().map(|one| generation(one, now)).collect();
-    json!({
-        "line": line(generations, now),
-        "note": generations.note(),
-        "supervisor": { "pid": std::process::id(), "version": crate::VERSION },
-        "generations": list,
-        "connections": totals::connections(generations.list()),
-        "counters": totals.counters(),
-    })
+pub fn all(generations: &Generations, totals: &Totals, now: Instant) -> ServiceStatus {
+    ServiceStatus {
+        line: line(generations, now),
+        note: generations.note().map(str::to_owned),
+        supervisor: SupervisorStatus { pid: std::process::id(), version: crate::VERSION.to_owned() },
+        generations: generations.list().iter().map(|one| generation(one, now)).collect(),
+        connections: totals::connections(generations.list()),
+        counters: totals.counters(),
+    }
 }
 
-fn generation(one: &Generation, now: Instant) -> Value {
+fn generation(one: &Generation, now: Instant) -> GenerationStatus {
     let ready = one.ready.as_ref();
     let pong = one.pulse.last.as_ref();
-    json!({
-        "generation": one.number,
-        "state": one.state_name(),
-        "pid": one.pid,
-        "since_ms": millis(now.saturating_duration_since(one.since)),
-        "age_ms": millis(now.saturating_duration_since(one.made)),
-        "proven": one.proven,
-        "confirm_within_ms": one.confirm_within(now).map(millis),
-        "memory": (one.memory > 0).then_some(one.memory),
-        "version": ready.map(|ready| &ready.version),
-        "summary": ready.map(|ready| &ready.summary),
-        "config_hash": ready.map(|ready| &ready.config_hash),
-        "connections": pong.map(|pong| pong.vitals.connections),
-        "worker": pong.map(|pong| &pong.status),
-    })
+    GenerationStatus {
+        generation: one.number,
+        state: one.state_name().to_owned(),
+        pid: one.pid,
+        since_ms: millis(now.saturating_duration_since(one.since)),
+        age_ms: millis(now.saturating_duration_since(one.made)),
+        proven: one.proven,
+        confirm_within_ms: one.confirm_within(now).map(millis),
+        memory: (one.memory > 0).then_some(one.memory),
+        version: ready.map(|ready| ready.version.clone()),
+        summary: ready.map(|ready| ready.summary.clone()),
+        config_hash: ready.map(|ready| ready.config_hash.clone()),
+        connections: pong.map(|pong| pong.vitals.connections),
+        worker: pong.and_then(|pong| pong.status.clone()),
+    }
 }
 
 fn standing(generations: &Generations, now: Instant) -> String {
@@ -64,7 +62,7 @@ fn standing(generations: &Generations, now: Instant) -> String {
         ServicePhase::Starting | ServicePhase::Running => {}
     }
     let Some(serving) = list.iter().rfind(|one| one.accepts()) else {
-        return nobody(generations, now);
+        return without_serving(generations, now);
     };
     let mut line = format!("generation {} serving", serving.number);
     for (state, word) in [("parked", "parked"), ("draining", "draining"), ("starting", "starting")] {
@@ -88,7 +86,7 @@ fn probation(serving: &Generation, whole: Duration, now: Instant) -> String {
     }
 }
 
-fn nobody(generations: &Generations, now: Instant) -> String {
+fn without_serving(generations: &Generations, now: Instant) -> String {
     let starting = generations.list().iter().rfind(|one| matches!(one.state, GenerationState::Starting { .. }));
     match (starting, generations.respawn_at()) {
         (Some(starting), _) => format!("generation {} starting", starting.number),

@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::configuration::{Configuration, system};
@@ -28,6 +27,7 @@ use crate::control::message::{
     ToSupervisor, ToWorker,
 };
 use crate::control::payload::Payload;
+use crate::control::status::WorkerStatus;
 use crate::handover::capabilities::Capabilities;
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
@@ -319,9 +319,8 @@ impl RunningWorker {
             self.last_status.of_serving(number, keeps_status, &self.threads, self.telling.changes())
         } else {
             self.last_status = LastStatus::default();
-            let mut status = self.threads.status();
-            status["oldest"] = self.threads.oldest().await;
-            Pong { number, vitals: vitals(&status), status, wants_heir: false }
+            let status = WorkerStatus { oldest: self.threads.oldest().await, ..self.threads.status() };
+            Pong { number, vitals: vitals(&status), status: Some(status), wants_heir: false }
         };
         pong.wants_heir = self.moving.wants_heir();
         // the next receive reports a supervisor that is gone
@@ -351,7 +350,7 @@ impl RunningWorker {
         let at_first = self.draining.map_or(0, |drained| drained.connections);
         let status = self.threads.status();
         let moved = self.threads.moved();
-        let cut = number(&status, "cut").min(at_first);
+        let cut = status.cut.min(at_first);
         let finished = at_first.saturating_sub(cut + moved);
         // without a supervisor no process is left to be told
         let _ = self.link.try_send(&ToSupervisor::Finished(Finished { finished, moved, cut, status }), &records);
@@ -504,10 +503,6 @@ async fn receive(link: &SupervisorLink) -> Result<(ToWorker, Vec<OwnedFd>), Unbu
         Ok(Err(fault)) => Err(Unbuilt::Confused(fault.to_string())),
         Err(_) => Err(Unbuilt::Confused("the supervisor says nothing".to_owned())),
     }
-}
-
-fn number(status: &Value, key: &str) -> u64 {
-    status.get(key).and_then(Value::as_u64).unwrap_or_default()
 }
 
 /// Bytes of all problems together in one message.

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::threads::Threads;
 use crate::control::message::{Pong, Vitals};
+use crate::control::status::WorkerStatus;
 use crate::observe::journal::Unwritten;
 use crate::observe::metrics::CounterTotals;
 
@@ -40,40 +40,30 @@ impl LastStatus {
     pub fn of_serving(&mut self, number: u64, keeps: bool, threads: &Threads, changes: u64) -> Pong {
         let after = StatusBasis { counted: threads.totals(), unwritten: threads.unwritten(), changes };
         // checks change the status of servers without an event
-        self.answer(number, keeps && !threads.has_checks(), after, || {
-            let mut status = threads.status();
-            status["oldest"] = Value::Null; // only of a worker that accepts nothing
-            status
-        })
+        self.answer(number, keeps && !threads.has_checks(), after, || threads.status())
     }
 
-    fn answer(&mut self, number: u64, keeps: bool, after: StatusBasis, status: impl FnOnce() -> Value) -> Pong {
+    fn answer(&mut self, number: u64, keeps: bool, after: StatusBasis, status: impl FnOnce() -> WorkerStatus) -> Pong {
         let now = Instant::now();
         let holds = |sent: &&SentStatus| keeps && sent.after == after && now - sent.at < AGED;
         if let Some(sent) = self.0.as_ref().filter(holds) {
-            return Pong { number, vitals: sent.vitals, status: Value::Null, wants_heir: false };
+            return Pong { number, vitals: sent.vitals, status: None, wants_heir: false };
         }
         let status = status();
         let vitals = vitals(&status);
         self.0 = Some(SentStatus { at: now, vitals, after });
-        Pong { number, vitals, status, wants_heir: false }
+        Pong { number, vitals, status: Some(status), wants_heir: false }
     }
 }
 
 /// The three numbers that stand in `systemctl status`.
-pub(super) fn vitals(status: &Value) -> Vitals {
-    let number = |value: &Value, key| value.get(key).and_then(Value::as_u64).unwrap_or_default();
-    Vitals {
-        servers_up: number(status, "servers_up"),
-        servers: number(status, "servers"),
-        connections: status.get("connections").map_or(0, |connections| number(connections, "open")),
-    }
+pub(super) fn vitals(status: &WorkerStatus) -> Vitals {
+    let connections = status.connections.as_ref().map_or(0, |connections| connections.open);
+    Vitals { servers_up: status.servers_up, servers: status.servers, connections }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -82,9 +72,9 @@ mod tests {
         let mut says = |keeps, changes, dropped| {
             let unwritten = Unwritten { dropped, ..Unwritten::default() };
             let after = StatusBasis { counted: CounterTotals::sum(&[]), unwritten, changes };
-            let pong = last.answer(1, keeps, after, || json!({ "servers": 3 }));
+            let pong = last.answer(1, keeps, after, || WorkerStatus { servers: 3, ..WorkerStatus::default() });
             assert_eq!(pong.vitals.servers, 3, "said in any case");
-            !pong.status.is_null()
+            pong.status.is_some()
         };
         assert!(says(true, 0, 0), "the first one");
         assert!(!says(true, 0, 0));

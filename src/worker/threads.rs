@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -16,6 +15,7 @@ use super::order::Order;
 use super::serving::{ServingThread, Shared};
 use crate::config::Config;
 use crate::control::statistics::SharedStatistics;
+use crate::control::status::{OldestStatus, WorkerStatus};
 use crate::drain::{Draining, Stage};
 use crate::handover::heir::Heir;
 use crate::listener::{Limits, WorkerLimit};
@@ -202,29 +202,26 @@ impl Threads {
         told
     }
 
-    /// The oldest exchanges and tunnels that keep a generation alive which accepts no more; null for one that serves.
-    pub async fn oldest(&self) -> Value {
+    /// The oldest exchanges and tunnels that keep a generation alive which accepts no more; none for one that serves.
+    pub async fn oldest(&self) -> Option<Vec<OldestStatus>> {
         let of_thread = |thread: &Thread| {
             let plan = &thread.plan;
             let serves = thread.drain.stage() == Stage::Serving;
             (!serves).then(|| thread.underway.oldest(OLDEST, &plan.names, &plan.config.sites))
         };
-        let Some(mut all) = self.look(of_thread, LOOK).await.into_iter().reduce(|all, more| {
+        let all = self.look(of_thread, LOOK).await.into_iter().reduce(|all, more| {
             let (mut all, more) = (all?, more?);
             all.extend(more);
             Some(all)
-        }) else {
-            return Value::Null;
-        };
-        if let Some(all) = &mut all {
-            all.sort_by_key(|told| std::cmp::Reverse(told.age));
-            all.truncate(OLDEST);
-        }
+        });
+        let mut all = all??;
+        all.sort_by_key(|told| std::cmp::Reverse(told.age));
+        all.truncate(OLDEST);
         let told = |told: &Told| {
             let age_ms = u64::try_from(told.age.as_millis()).unwrap_or(u64::MAX);
-            json!({ "kind": told.busy.as_str(), "age_ms": age_ms, "what": told.what })
+            OldestStatus { kind: told.busy.as_str().to_owned(), age_ms, what: told.what.clone() }
         };
-        json!(all.map(|all| all.iter().map(told).collect::<Vec<_>>()))
+        Some(all.iter().map(told).collect())
     }
 
     /// Waits until every thread has finished its drain, and joins them. Cancel-safe.
@@ -245,19 +242,20 @@ impl Threads {
 
     /// What the threads counted, and the state of the pools.
     #[must_use]
-    pub fn status(&self) -> Value {
+    pub fn status(&self) -> WorkerStatus {
         let totals = self.totals();
-        let pools: Vec<_> = self.plan.pools.iter().map(|pool| pool.status()).collect();
-        json!({
-            "generation": self.plan.generation,
-            "threads": self.threads.len(),
-            "connections": totals.connections(&self.plan.names),
-            "cut": self.cut.load(Ordering::Relaxed),
-            "servers": self.plan.pools.iter().map(|pool| pool.servers.len()).sum::<usize>(),
-            "servers_up": self.plan.pools.iter().map(|pool| pool.servers_up()).sum::<usize>(),
-            "pools": pools,
-            "counters": totals.snapshot(&self.plan.names, &self.journal.unwritten()),
-        })
+        let pools = &self.plan.pools;
+        WorkerStatus {
+            generation: self.plan.generation,
+            threads: self.threads.len() as u64,
+            cut: self.cut.load(Ordering::Relaxed),
+            connections: Some(totals.connections(&self.plan.names)),
+            servers: pools.iter().map(|pool| pool.servers.len() as u64).sum(),
+            servers_up: pools.iter().map(|pool| pool.servers_up() as u64).sum(),
+            pools: pools.iter().map(|pool| pool.status()).collect(),
+            oldest: None,
+            counters: totals.tree(&self.plan.names, &self.journal.unwritten()),
+        }
     }
 
     /// Whether servers are checked: each check changes their status.

@@ -5,9 +5,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use serde_json::Value;
-
 use super::{OPEN, StatisticsReader, bump};
+use crate::control::counter_tree::CounterTree;
 use crate::control::payload;
 use crate::sys::SharedNumbers;
 
@@ -24,7 +23,7 @@ pub struct CounterNames {
     /// How many places there are; not all of them need a name.
     pub counts: usize,
     /// The tree.
-    pub tree: Value,
+    pub tree: CounterTree,
 }
 
 impl Count {
@@ -94,7 +93,7 @@ impl Layout {
 impl StatisticsReader {
     /// The sums over all threads, by name; none when the file has no names.
     #[must_use]
-    pub fn counted(&self) -> Option<Value> {
+    pub fn counted(&self) -> Option<CounterTree> {
         let bytes = self.behind_open()?;
         let number = |at: usize| bytes.get(at * 8..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
         let header = |at: usize| usize::try_from(number(at)?).ok().filter(|number| *number <= bytes.len());
@@ -107,9 +106,8 @@ impl StatisticsReader {
             of_threads.try_fold(0_u64, |sum, count| Some(sum.wrapping_add(count?)))
         };
         let sums = (0..counts).map(sum).collect::<Option<Vec<_>>>()?;
-        let mut tree = serde_json::from_slice(names).ok()?;
-        fill(&mut tree, &sums)?;
-        Some(tree)
+        let tree: CounterTree = serde_json::from_slice(names).ok()?;
+        tree.map(&|place| sums.get(usize::try_from(place).ok()?).copied())
     }
 
     fn behind_open(&self) -> Option<Vec<u8>> {
@@ -120,16 +118,6 @@ impl StatisticsReader {
         self.0.read_exact_at(&mut bytes, from).ok()?;
         Some(bytes)
     }
-}
-
-/// Puts the count at each end where its place stands.
-fn fill(tree: &mut Value, counts: &[u64]) -> Option<()> {
-    if let Value::Object(names) = tree {
-        return names.values_mut().try_for_each(|one| fill(one, counts));
-    }
-    let place = usize::try_from(tree.as_u64()?).ok()?;
-    *tree = (*counts.get(place)?).into();
-    Some(())
 }
 
 /// The numbers of the header.

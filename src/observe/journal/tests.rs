@@ -222,9 +222,11 @@ fn what_a_process_has_no_time_to_write_another_one_writes_and_none_is_lost() {
     let fake = Fake::new();
     let mut leaving = fake.journal();
     let statistics =
-        SharedStatistics::new(1, &CounterNames { counts: 1, tree: serde_json::json!({ "lost": 0 }) }).expect("memory");
+        SharedStatistics::new(1, &CounterNames { counts: 1, tree: [("lost", 0_u64)].into_iter().collect() })
+            .expect("memory");
     let lost = || {
-        StatisticsReader::from(OwnedFd::from(statistics.file().try_clone().expect("dup"))).counted().expect("counts")["lost"].as_u64()
+        let counted = StatisticsReader::from(OwnedFd::from(statistics.file().try_clone().expect("dup"))).counted();
+        serde_json::to_value(counted.expect("counts")).expect("json")["lost"].as_u64()
     };
     leaving.count_in(statistics.of_thread(0).count(0));
     for first in (0..ALL).step_by(500) {

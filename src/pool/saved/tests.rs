@@ -55,7 +55,7 @@ fn a_server_that_was_down_stays_down_with_its_history() {
     assert_eq!(states(&after), [HealthState::Up, HealthState::Down]);
     assert_eq!(after.status(), before.status());
     assert!(after.servers.iter().all(crate::pool::Server::is_remembered));
-    assert_eq!(after.servers[1].status()["since"], "1970-01-01T00:00:20.000Z");
+    assert_eq!(after.servers[1].status().health.since, "1970-01-01T00:00:20.000Z");
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn what_speaks_against_a_state_counts_on() {
     assert_eq!(states(&after), [HealthState::Up]);
     find(&after, 0, CheckVerdict::Bad, at(3));
     assert_eq!(states(&after), [HealthState::Down]);
-    assert_eq!(after.servers[0].status()["history"][1]["reason"], "3 checks failed: said");
+    assert_eq!(after.servers[0].status().health.history[1].reason, "3 checks failed: said");
 }
 
 #[test]
@@ -83,9 +83,9 @@ fn servers_of_another_check_are_unknown_and_keep_their_history() {
         assert_eq!(states(&after), [HealthState::Unknown; 2]);
         assert!(!after.servers[1].is_remembered());
         let status = after.servers[1].status();
-        assert_eq!(status["since"], "1970-01-01T00:01:40.000Z");
-        assert_eq!(status["check"], serde_json::Value::Null);
-        assert_eq!(status["history"][1]["reason"], "the check is another one");
+        assert_eq!(status.health.since, "1970-01-01T00:01:40.000Z");
+        assert_eq!(status.health.check, None);
+        assert_eq!(status.health.history[1].reason, "the check is another one");
     }
 }
 
@@ -109,7 +109,7 @@ fn a_server_without_a_check_is_up_whatever_was_known() {
     let told: Vec<_> =
         transitions.iter().map(|(index, one)| (*index, one.from, one.to, one.lasted.as_secs())).collect();
     assert_eq!(told, [(1, HealthState::Down, HealthState::Up, 80)]);
-    assert_eq!(after.servers[0].status()["since"], "1970-01-01T00:00:10.000Z");
+    assert_eq!(after.servers[0].status().health.since, "1970-01-01T00:00:10.000Z");
 }
 
 #[test]

@@ -312,7 +312,7 @@ impl Generations {
     pub(super) fn ping(&mut self, number: u64) {
         let now = self.now;
         let Some(generation) = self.get(number) else { return };
-        let keeps_status = generation.pulse.last.as_ref().is_some_and(|pong| !pong.status.is_null());
+        let keeps_status = generation.pulse.last.as_ref().is_some_and(|pong| pong.status.is_some());
         let number_of_ping = generation.pulse.ask(now);
         self.actions.push(Action::Send(number, ToWorker::Ping { number: number_of_ping, keeps_status }));
     }

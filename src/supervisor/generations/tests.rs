@@ -138,7 +138,7 @@ fn ready() -> Ready {
 }
 
 fn pong(number: u64) -> Pong {
-    Pong { number, vitals: Default::default(), status: serde_json::Value::Null, wants_heir: false }
+    Pong { number, vitals: Default::default(), status: Default::default(), wants_heir: false }
 }
 
 fn refused(cause: Cause) -> ToSupervisor {
@@ -258,7 +258,7 @@ fn the_parked_generation_drains_when_the_probation_is_over() {
     let actions = machine.pass_alive(secs(3));
     assert!(actions.contains(&Action::Prove(2)));
     assert_eq!(told(&actions), [(1, &ToWorker::Drain { timeout: None })]);
-    let finished = Finished { finished: 4, moved: 2, cut: 1, status: serde_json::Value::Null };
+    let finished = Finished { finished: 4, moved: 2, cut: 1, status: Default::default() };
     machine.say(1, ToSupervisor::Finished(finished));
     let actions = machine.handle(Input::Exited(1, "exited with status 0".to_owned()));
     let drained = |action: &Action| matches!(action, Action::Log(Event::Drained { finished: 4, cut: 1, .. }));

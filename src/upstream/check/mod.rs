@@ -263,7 +263,10 @@ mod tests {
                 (2, from, HealthState::Down, "first check failed: connection refused".to_owned()),
             ]
         );
-        assert_eq!(pool.servers[3].status()["check"]["result"], "address waits for DNS");
+        assert_eq!(
+            pool.servers[3].health.status().check.map(|check| check.result).as_deref(),
+            Some("address waits for DNS")
+        );
     }
 
     #[tokio::test(flavor = "local")]
