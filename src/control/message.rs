@@ -49,7 +49,7 @@ pub enum ToWorker {
     BindFailed {
         /// The name of the listener.
         listener: String,
-        /// What the kernel said, in words.
+        /// The error of the kernel, in words.
         reason: String,
     },
     /// Send the state for the next generation.
@@ -100,7 +100,7 @@ pub enum ToWorker {
     },
 }
 
-/// What a worker is to build.
+/// What a worker builds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Start {
     /// The number of this generation.
@@ -234,7 +234,7 @@ pub struct Refused {
     pub problems: Vec<RenderedProblem>,
 }
 
-/// One thing wrong, for people.
+/// A problem, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenderedProblem {
     /// One line with the place.

@@ -1,4 +1,4 @@
-//! What processes of Segue say to each other.
+//! The messages between processes of Segue.
 //!
 //! [`message`] has the messages between the supervisor and its workers, [`request`] those between the command line
 //! and the supervisor. Both travel over a [`channel`]: a SOCK_SEQPACKET socket, one JSON message and its descriptors

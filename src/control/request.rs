@@ -114,7 +114,7 @@ pub enum ReloadVerdict {
         #[serde(default)]
         confirm_within: Option<Duration>,
     },
-    /// Configuration and program are those of the generation that serves, which goes on.
+    /// Configuration and program are those of the generation that serves, which continues.
     Unchanged {
         /// Its number.
         generation: u64,
@@ -207,7 +207,7 @@ pub enum RequestError {
     Connect {
         /// The socket.
         path: PathBuf,
-        /// What the kernel said.
+        /// The error of the kernel.
         #[source]
         source: io::Error,
     },

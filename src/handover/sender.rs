@@ -113,7 +113,7 @@ impl Sender {
     }
 
     /// Receives what the other generation takes of ours, which is made from `config` and has `own`. The answer may be
-    /// late: connections go on as before until it comes.
+    /// late: connections continue as before until it comes.
     ///
     /// # Errors
     /// When no connection can move over this link.

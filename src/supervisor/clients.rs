@@ -52,7 +52,7 @@ pub enum OpenError {
     RunDir {
         /// The directory.
         path: PathBuf,
-        /// What the kernel said.
+        /// The error of the kernel.
         #[source]
         source: io::Error,
     },
@@ -67,7 +67,7 @@ pub enum OpenError {
     Bind {
         /// The socket.
         path: PathBuf,
-        /// What the kernel said.
+        /// The error of the kernel.
         #[source]
         source: io::Error,
     },

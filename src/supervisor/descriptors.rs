@@ -1,4 +1,4 @@
-//! Descriptors that stay open when this process goes on as another program. The state names them by their numbers.
+//! Descriptors that stay open when this process continues as another program. The state names them by their numbers.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -43,7 +43,7 @@ impl<'a> Carrier<'a> {
     /// Whether they stay open or are closed on exec, which is how they are at any other time.
     ///
     /// # Errors
-    /// Whatever `fcntl(2)` says.
+    /// The error of `fcntl(2)`.
     pub fn stay_open(&self, stay: bool) -> std::io::Result<()> {
         let flags = if stay { FdFlags::empty() } else { FdFlags::CLOEXEC };
         self.list.iter().try_for_each(|fd| Ok(rustix::io::fcntl_setfd(fd, flags)?))

@@ -258,7 +258,7 @@ impl Generation {
         )
     }
 
-    /// One word for its state.
+    /// The name of its state.
     #[must_use]
     pub fn state_name(&self) -> &'static str {
         match self.state {

@@ -69,7 +69,7 @@ impl Listeners {
     /// The socket of `listener` at `address`: the one held already, else a new one, which systemd gets too.
     ///
     /// # Errors
-    /// Whatever `bind(2)` says.
+    /// The error of `bind(2)`.
     pub fn bind(
         &mut self,
         listener: &str,

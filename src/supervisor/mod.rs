@@ -55,7 +55,7 @@ use crate::systemd::notify::Notify;
 pub struct Options {
     /// The main file of the configuration.
     pub config: PathBuf,
-    /// What is set beside the files, in words that only workers understand.
+    /// Settings of the command line, which only workers understand.
     pub set: Vec<String>,
     /// The directory for `control.sock` and whatever else belongs to this run.
     pub run_dir: PathBuf,

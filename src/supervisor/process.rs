@@ -111,7 +111,7 @@ impl Image {
     /// Starts it as a worker whose standard input is `channel`.
     ///
     /// # Errors
-    /// Whatever `execve(2)` says.
+    /// The error of `execve(2)`.
     pub fn start(&self, channel: Channel) -> io::Result<Process> {
         let mut command = self.command();
         command.arg("worker").stdin(Stdio::from(OwnedFd::from(channel)));

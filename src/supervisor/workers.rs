@@ -42,7 +42,7 @@ struct WorkerProcess {
     /// None once the worker closed it.
     channel: Option<Channel>,
     image: Image,
-    /// What it is to be made from, if that is no file.
+    /// Its configuration, if that is no file.
     remembered: Option<Payload>,
     /// Its configuration, as it sent it.
     sources: Option<Payload>,

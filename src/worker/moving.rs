@@ -126,7 +126,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause is 32 s.
 const MOST_DOUBLINGS: u32 = 5;
 
-/// The journal and the supervisor are told this of what is given.
+/// Reports what happened to the connections to the journal and to the supervisor.
 struct LinkReporter {
     generation: u64,
     journal: Journal,

@@ -52,12 +52,12 @@ pub enum Event {
     },
     /// A reload had nothing to do.
     ReloadUnchanged {
-        /// The generation that goes on.
+        /// The generation that continues to serve.
         generation: u64,
     },
-    /// The new generation was refused; the old one goes on.
+    /// The new generation was refused; the old one continues.
     ReloadRefused {
-        /// The generation that goes on.
+        /// The generation that continues to serve.
         generation: u64,
         /// Every problem, rendered without colours. A line `--> file:line:column` in the first names the place.
         problems: Vec<String>,
@@ -250,14 +250,14 @@ pub enum Event {
         /// The error of the system.
         why: String,
     },
-    /// The supervisor goes on as another program.
+    /// The supervisor continues as another program.
     Upgraded {
         /// The version before.
         from: String,
         /// The version now.
         to: &'static str,
     },
-    /// The supervisor cannot go on as the new program, and stays what it is.
+    /// The supervisor cannot continue as the new program, and stays what it is.
     UpgradeRefused {
         /// The version that stays.
         version: &'static str,
@@ -328,7 +328,7 @@ pub enum Event {
         pool: String,
         /// The server.
         server: String,
-        /// What DNS said.
+        /// The error of DNS.
         why: String,
     },
     /// DNS fails, and a server keeps the address that it has.
@@ -339,7 +339,7 @@ pub enum Event {
         server: String,
         /// That address.
         address: String,
-        /// What DNS said.
+        /// The error of DNS.
         why: String,
     },
     /// A server's name resolves: to a first or another address, or again to the one that was kept.

@@ -1,4 +1,4 @@
-//! How the supervisor becomes its own next version: it goes on as another program, by execve(2), in the same process.
+//! How the supervisor becomes its own next version: it continues as another program, by execve(2), in the same process.
 //! Workers stay its children, sockets stay open, and systemd sees nothing of it.
 //!
 //! The program is always the one that a worker has just proved good. [`rehearsal`] first lets it try to read the
@@ -33,7 +33,7 @@ pub struct Upgrade {
     stage: UpgradeStage,
     /// The program that this process should be; none when it is that already.
     wanted: Option<Image>,
-    /// The program that said that it cannot go on.
+    /// The program that said that it cannot continue.
     refused: Option<Image>,
 }
 
@@ -43,7 +43,7 @@ enum UpgradeStage {
     Idle,
     /// A child with the wanted program, or one that was wanted before, reads the state.
     Rehearsing(Rehearsal),
-    /// The wanted program can go on.
+    /// The wanted program can continue.
     Rehearsed {
         /// It does so then, quiet or not.
         until: Instant,
@@ -101,7 +101,7 @@ impl Upgrade {
         self.stage = UpgradeStage::Rehearsing(rehearsal);
     }
 
-    /// `image` cannot go on in the place of this program, for this reason.
+    /// `image` cannot continue in the place of this program, for this reason.
     pub fn refuse(&mut self, image: Image, unable: &Unable) {
         self.wanted = None;
         self.stage = UpgradeStage::Idle;
@@ -141,7 +141,7 @@ impl Upgrade {
 /// Reads a state from standard input and discards it: see [`rehearsal`].
 ///
 /// # Errors
-/// Every reason why this program could not go on with it.
+/// Every reason why this program could not continue with it.
 pub fn rehearse() -> Result<(), StateError> {
     let input = io::stdin().as_fd().try_clone_to_owned().map_err(StateError::Read)?;
     let supervisor = rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid().unsigned_abs());

@@ -1,4 +1,4 @@
-//! Whether another program can go on in the place of this one: it is started as a child, gets the state as standard
+//! Whether another program can continue in the place of this one: it is started as a child, gets the state as standard
 //! input, and says with its exit status whether it can read it. A failure here has no other effect.
 
 use std::fs::File;
@@ -14,7 +14,7 @@ use crate::control::payload::Payload;
 use crate::supervisor::process::{Image, Process, ending};
 use crate::sys::never_block;
 
-/// Why another program cannot go on in the place of this one: the rest of a sentence about it.
+/// Why another program cannot continue in the place of this one: the rest of a sentence about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unable {
     /// It says so itself, and would say so again.

@@ -66,7 +66,7 @@ pub struct Knowledge<G = Generations, R = StateRequests, T = Totals> {
     pub totals: T,
 }
 
-/// Why a program cannot go on with a state.
+/// Why a program cannot continue with a state.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// There is none.

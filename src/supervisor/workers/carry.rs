@@ -50,7 +50,7 @@ struct CarriedProven {
 }
 
 impl Workers {
-    /// All of it, for another program to go on with.
+    /// All of it, for another program to continue with.
     pub(in crate::supervisor) fn carry<'a>(&'a self, carrier: &mut Carrier<'a>) -> CarriedWorkers {
         // every field by name: a new field must be considered here
         let Self { binary, config, set, run_dir, list, proven } = self;

@@ -24,7 +24,7 @@ enum Happening {
     Die(usize),
     Close(usize),
     AnswerPings,
-    /// The supervisor goes on as another program.
+    /// The supervisor continues as another program.
     Upgrade,
 }
 
