@@ -1,4 +1,4 @@
-//! `segue check`: says everything that is wrong with a configuration. Touches nothing, asks no network.
+//! `segue check`: prints everything that is wrong with a configuration. Changes nothing, uses no network.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
@@ -23,7 +23,7 @@ pub fn run(arguments: &super::Check) -> ExitCode {
     verdict.print()
 }
 
-/// What is to be said about a configuration.
+/// The result of a check.
 #[derive(Debug)]
 pub struct Verdict {
     /// Everything wrong, in order.
@@ -38,7 +38,7 @@ pub struct Verdict {
 const EX_CONFIG: u8 = 78;
 
 impl Verdict {
-    /// The verdict on what came of reading `main`.
+    /// The verdict on the configuration whose main file is `main`.
     #[must_use]
     pub fn of(main: &Path, checked: Result<Checked, Vec<Problem>>) -> Self {
         let Checked { config, problems } = checked.unwrap_or_else(|problems| Checked { config: None, problems });

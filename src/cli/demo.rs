@@ -24,7 +24,7 @@ struct DemoProcess {
     address: String,
 }
 
-/// Starts the servers, writes a configuration for them, starts the supervisor, and takes all away when that ends.
+/// Starts the servers, writes a configuration for them, starts the supervisor, and removes everything when that ends.
 #[must_use]
 pub fn run() -> ExitCode {
     match start() {
@@ -56,8 +56,8 @@ fn start() -> io::Result<ExitStatus> {
     ended
 }
 
-/// Waits for the end of the supervisor. Ctrl-C and Ctrl-\ reach it by themselves; that the terminal was closed would be a reload to
-/// it, and is the end of the demo.
+/// Waits for the end of the supervisor. The terminal sends Ctrl-C and Ctrl-\ to it as well; SIGHUP, which a closed
+/// terminal sends, means reload to it, and ends the demo.
 fn attend(supervisor: &mut Child, signals: &Signals) -> io::Result<ExitStatus> {
     let pid = Pid::from_child(supervisor);
     let process = pidfd_open(pid, PidfdFlags::empty())?;
@@ -146,7 +146,7 @@ fn hints(program: &Path, port: u16, folder: &Path, servers: &[DemoProcess; 2]) -
     text
 }
 
-/// The program as one would type it here.
+/// The program as it can be typed in this shell.
 fn shown(program: &Path) -> String {
     let here = std::env::current_dir().ok();
     let relative = here.and_then(|here| program.strip_prefix(here).ok().map(Path::to_path_buf));

@@ -46,6 +46,6 @@ async fn answer(stream: TcpStream, name: String) {
             Ok::<_, Infallible>(response)
         }
     });
-    // a client that breaks off is its own affair
+    // a client may break off
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }

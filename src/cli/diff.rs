@@ -80,7 +80,7 @@ fn tell(served: &ServedSources, from: &Config, to: &Config) -> ExitCode {
     if different && printed == ExitCode::SUCCESS { ExitCode::from(DIFFERENT) } else { printed }
 }
 
-/// The program comes first: it may understand the rest in another way.
+/// A difference of the program comes first: another program may read the same configuration in another way.
 fn words(served: &ServedSources, lines: Vec<String>) -> Vec<String> {
     let program = served.another_program.then(|| {
         let ServedSources { version, generation, .. } = served;

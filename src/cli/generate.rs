@@ -31,9 +31,9 @@ fn completions(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The command without what is hidden from people, which clap_complete offers all the same.
+/// The command without its hidden parts, which clap_complete would offer.
 fn shown(command: &clap::Command) -> clap::Command {
-    // clap wants names that live as long as the program, which ends soon
+    // clap needs names that live as long as the program, which ends soon
     let name: &'static str = command.get_name().to_owned().leak();
     let version = command.get_version().map(|_| crate::VERSION);
     clap::Command::new(name)
@@ -60,7 +60,7 @@ fn manual(directory: &Path) -> io::Result<()> {
     std::fs::write(directory.join("segue.toml.5"), segue_toml_5())
 }
 
-/// What people do with the service, each with its command.
+/// Common tasks, each with its command.
 const EXAMPLES: &str = include_str!("examples.1");
 
 /// The pages of section 1 named, and those that belong to all.

@@ -12,7 +12,7 @@ use super::{GenerationsArguments, print, table};
 use crate::control::request::{ControlReply, RequestError, Wish, ask};
 use crate::control::status::ServiceStatus;
 
-/// Prints the table, again and again if that is wished.
+/// Prints the table once, or each second.
 #[must_use]
 pub fn run(arguments: GenerationsArguments) -> ExitCode {
     let GenerationsArguments { run_dir, watch, json } = arguments;
@@ -42,7 +42,7 @@ fn follow(run_dir: &Path, show: impl Fn(&ServiceStatus) -> String, clears: bool)
             Err(fault) => return not_asked(&fault),
         };
         let block = show(&status);
-        // home, what is there, and nothing of what was there before
+        // the cursor to the first line, the table, and the rest of the screen cleared
         let text = if clears { format!("\x1b[H{}\x1b[J", block.replace('\n', "\x1b[K\n")) } else { block };
         let mut out = io::stdout().lock();
         if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
@@ -59,13 +59,13 @@ fn follow(run_dir: &Path, show: impl Fn(&ServiceStatus) -> String, clears: bool)
 /// Waits until the next status is due; `false` as soon as the output is closed.
 fn pause() -> bool {
     let stdout = io::stdout();
-    // nothing is asked for, so only that the other end is gone is told
+    // without events in the request, poll reports a closed other end only
     let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
     let gone = rustix::event::poll(&mut watched, Some(&AGAIN)).is_ok_and(|ready| ready > 0);
     !gone
 }
 
-/// The table, or the list as JSON. Blocks that follow each other are parted by an empty line, lists by a line each.
+/// The table, or the list as JSON. Tables that follow each other have an empty line between them, lists have one line each.
 fn shown(status: &ServiceStatus, json: bool, again: bool) -> String {
     let list = &status.generations;
     match (json, again) {

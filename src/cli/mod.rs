@@ -43,15 +43,15 @@ enum Command {
     ///
     /// Holds the listening sockets, starts a worker that serves, and replaces it at each reload. Sockets come from
     /// socket units by their FileDescriptorName=, or are bound where the configuration says. Runs in a terminal too,
-    /// as any user. SIGHUP reloads, SIGTERM, SIGINT and SIGQUIT stop once what is open is finished, a second one stops
-    /// at once. Other signals do nothing, also those that other proxies go by or a terminal sends; a worker takes none
-    /// but what a fault of its own brings, SIGABRT, SIGSTOP and SIGKILL.
+    /// as any user. SIGHUP reloads; SIGTERM, SIGINT and SIGQUIT stop once open exchanges are finished, a second one stops
+    /// at once. Other signals do nothing, also those that other proxies use or a terminal sends; a worker takes only
+    /// the signals of its own faults, SIGABRT, SIGSTOP and SIGKILL.
     #[command(after_long_help = EXIT_STATUS)]
     Run(Run),
     /// Apply the configuration as it is on disk now, and wait for the verdict
     ///
     /// Starts a new generation from the installed binary and the configuration. It takes over without any connection
-    /// being refused; when it is refused, or does not come to serve, the old one goes on untouched. When neither the
+    /// being refused; when it is refused, or fails before it serves, the old one goes on unchanged. When neither the
     /// configuration nor the binary changed, nothing is done. A configuration without any site is refused while one
     /// serves that has some: a file that was cut short would turn every client away. Prints the verdict or every
     /// problem.
@@ -64,7 +64,7 @@ enum Command {
     Reload(Reload),
     /// Check the configuration: all problems in one run
     ///
-    /// Needs no root, no network and touches nothing. When root asks, the configuration in /etc/segue is read with the
+    /// Needs no root and no network, and changes nothing. For root, the configuration in /etc/segue is read with the
     /// rights of the user segue, as which the service runs: what only root may read is a problem.
     ///
     /// Variables SEGUE_... and --set are those of this command; those of the unit stand in `systemctl cat proxy`.
@@ -106,10 +106,10 @@ enum Command {
     /// Serve one generation; started by `segue run`
     #[command(hide = true)]
     Worker,
-    /// Be one of the servers of the demo; started by `segue demo`
+    /// Run one of the servers of the demo; started by `segue demo`
     #[command(hide = true)]
     DemoServer {
-        /// What it calls itself.
+        /// Its name in the responses.
         name: String,
     },
     /// Write completions and manual pages
@@ -168,16 +168,16 @@ pub struct Run {
     /// How long a new generation may take until it is ready
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     start_timeout: Duration,
-    /// How long the worker that serves may leave a sign of life wanting before it is replaced
+    /// How long the worker that serves may leave pings unanswered before it is replaced
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, hide = true)]
     hang_timeout: Duration,
     /// Start workers from this binary instead of this program's own path
     #[arg(long, value_name = "FILE", hide = true)]
     worker_binary: Option<PathBuf>,
-    /// Go on with the state in this descriptor, which an older version of this program left in this process
+    /// Continue with the state in this descriptor, which an older version of this program left in this process
     #[arg(long, value_name = "NUMBER", hide = true)]
     take_over: Option<RawFd>,
-    /// Only say whether such a state, in standard input, could be gone on with
+    /// Only report whether this program could continue with such a state, read from standard input
     #[arg(long, hide = true, conflicts_with = "take_over")]
     rehearse: bool,
 }
@@ -268,7 +268,7 @@ pub fn main() -> ExitCode {
 }
 
 impl RunDir {
-    /// What the command line says, else what systemd made for the service, else where that would be.
+    /// The directory of the command line, else the one that systemd made for the service, else its usual path.
     fn path(self) -> PathBuf {
         let of_systemd = || std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
         self.run_dir.or_else(of_systemd).unwrap_or_else(|| PathBuf::from("/run/segue"))

@@ -13,7 +13,7 @@ pub fn run(arguments: Reload) -> ExitCode {
     let conditions = Conditions { force, confirm };
     let wish = match confirmed {
         true => Wish::Confirmed,
-        // what every supervisor understands, also one of an earlier version
+        // a supervisor of an earlier version understands this too
         false if conditions == Conditions::default() => Wish::Reload,
         false => Wish::ReloadWith(conditions),
     };
@@ -24,7 +24,7 @@ pub fn run(arguments: Reload) -> ExitCode {
         }
         Ok(ControlReply::Verdict(verdict)) => {
             let text = verdict.to_string();
-            // under systemd the supervisor has told the journal all of it already
+            // under systemd the supervisor has written all of it to the journal already
             let last = text.trim_end().lines().next_back().unwrap_or_default();
             eprintln!("{}", if stderr_is_journal() { last } else { &text });
             ExitCode::FAILURE
@@ -34,7 +34,7 @@ pub fn run(arguments: Reload) -> ExitCode {
     }
 }
 
-/// Says why there is no answer, and what to do about it.
+/// Reports why there is no reply, and what to do about it.
 pub(super) fn not_asked(fault: &RequestError) -> ExitCode {
     complain(fault);
     match fault {
@@ -54,7 +54,7 @@ pub(super) fn not_asked(fault: &RequestError) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Says what was answered instead of what was asked.
+/// Reports a reply that does not belong to the request.
 pub(super) fn unexpected(reply: &ControlReply) -> ExitCode {
     match reply {
         ControlReply::Declined(why) => eprintln!("segue: the supervisor declined: {why}"),

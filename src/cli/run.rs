@@ -22,7 +22,7 @@ pub fn run(arguments: Run) -> ExitCode {
     let supervisor = match take_over {
         Some(state) => Supervisor::take_over(state),
         None => Supervisor::new(Options {
-            // workers are started with another directory in mind than the one of a terminal
+            // workers may have another working directory than this terminal
             config: std::path::absolute(&config.config).unwrap_or(config.config),
             set: config.set,
             run_dir: run_dir.path(),

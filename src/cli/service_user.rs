@@ -1,6 +1,7 @@
-//! Reads the configuration as the user of the service, when root asks: what root alone may read is good for nothing.
+//! Reads the configuration with the rights of the user of the service, for root: the service can't use a file that only
+//! root may read.
 //!
-//! For `segue check` and `segue diff`, which are to say beforehand what a reload would say.
+//! For `segue check` and `segue diff`, which report beforehand what a reload would report.
 
 use std::path::Path;
 use std::thread;

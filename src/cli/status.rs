@@ -9,7 +9,7 @@ use crate::control::request::{ControlReply, Wish, ask};
 use crate::control::status::{EjectionStatus, HealthStatus, ServerStatus, ServiceStatus};
 use crate::observe::Plain;
 
-/// Prints what the supervisor says of itself and its generations.
+/// Prints the status of the supervisor and its generations.
 #[must_use]
 pub fn run(arguments: Status) -> ExitCode {
     let Status { run_dir, json } = arguments;
@@ -46,7 +46,7 @@ fn not_up(status: &ServiceStatus) -> String {
     if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
-/// A line for a server that is up and takes no exchanges all the same; nothing of another.
+/// A line for a server that is up and ejected; empty for any other.
 fn ejected(pool: &str, server: &ServerStatus) -> String {
     let Some(EjectionStatus { since, until, reason }) = &server.ejected else {
         return String::new();

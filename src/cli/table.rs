@@ -70,7 +70,7 @@ fn aligned(rows: &[[String; HEADER.len()]]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// What a generation waits for before it can end; nothing for one that serves, or has nothing left.
+/// What a generation waits for before it can end; empty for one that serves, or has no connections.
 fn keepers(generation: &GenerationStatus) -> String {
     let Some(worker) = &generation.worker else { return String::new() };
     let (Some(oldest), Some(connections)) = (&worker.oldest, &worker.connections) else {

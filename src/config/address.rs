@@ -74,7 +74,7 @@ impl fmt::Display for ServerAddress {
 #[error("{why}")]
 pub struct AddressError {
     why: &'static str,
-    /// What to write instead, where that can be told from the text.
+    /// What to write instead, where the text shows what was meant.
     pub help: Option<String>,
 }
 

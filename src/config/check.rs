@@ -49,10 +49,10 @@ impl Config {
 /// not installed.
 pub type Units = Option<BTreeMap<String, String>>;
 
-/// Checks everything, each rule as far as it can go although others found something. `complete` says whether every
-/// file could be parsed; without `units`, nothing is said of sockets.
+/// Checks everything. Each rule goes on after a problem that another one found. `complete`: every file could be parsed.
+/// Without `units`, sockets are not checked.
 ///
-/// The configuration is there when no problem was found here that refuses it.
+/// There is a configuration when no problem refuses it.
 #[must_use]
 pub fn check(merged: &Merged, complete: bool, units: Option<&Units>) -> (Option<Config>, Vec<Problem>) {
     let mut problems = Problems::new(merged, complete);

@@ -1,7 +1,7 @@
-//! Two configurations, and in words what makes the second one another: for `segue diff`.
+//! The differences between two configurations, in words: for `segue diff`.
 //!
-//! They are compared as they take effect, so that a value that is only written in another way makes no difference. Tables
-//! are the same by their names, servers by what is written for their address.
+//! Configurations are compared as they take effect: a value that is only written in another way makes no difference.
+//! Tables are matched by their names, servers by the text of their addresses.
 
 use figment::value::Tag;
 
@@ -26,7 +26,7 @@ pub fn diff(from: &Config, to: &Config) -> Vec<String> {
     for thing in before.iter().filter(|thing| !after.iter().any(|known| known.is(thing))) {
         lines.push(format!("{}: {} removed", thing.path, thing.noun));
     }
-    // a line of its own for each, whatever the words in it
+    // one line for each, also when a name has a line break
     lines.iter().map(|line| line.replace(char::is_control, " ")).collect()
 }
 
@@ -35,7 +35,7 @@ struct Thing<'a> {
     /// As its header in the file.
     path: String,
     noun: &'static str,
-    /// What the line of a new one ends with.
+    /// The end of the line about a new one.
     about: String,
     keys: Vec<Shown>,
     servers: &'a [ServerSettings],

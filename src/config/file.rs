@@ -43,7 +43,7 @@ pub struct Named<T> {
     pub spot: Spot,
 }
 
-/// The listener that there is without being written: a new port must not be the end of port 80.
+/// The listener that exists without being written: a table for another port must not close port 80.
 pub const IMPLICIT_LISTENER: &str = "http";
 
 /// Adds the table of [`IMPLICIT_LISTENER`] to the tables, unless a listener of this name is there.

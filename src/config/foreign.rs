@@ -1,8 +1,8 @@
-//! Files of other programs, whole: one problem says so, where each line would have its own.
+//! Files of other programs: one problem for the whole file, in the place of one for each line.
 
 use super::problem::{FilePosition, Problem, Severity};
 
-/// The problem with a file that is no TOML, when it is recognised as something else as a whole.
+/// The problem with a file that is no TOML, when its format or its program is recognised.
 #[must_use]
 pub fn whole(file: &str, text: &str) -> Option<Problem> {
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -30,7 +30,7 @@ pub fn whole(file: &str, text: &str) -> Option<Problem> {
     Some(problem(file, text, &message, first, help))
 }
 
-/// Tables that can stand at the top: a file with one of them is ours, whatever else is in it.
+/// Tables that can stand at the top: a file with one of them is a configuration of Segue, with errors.
 const OURS: [&str; 7] = ["site", "pool", "tcp", "listen", "log", "drain", "worker"];
 
 fn of(lines: &[&str], text: &str) -> Option<&'static str> {
@@ -62,7 +62,7 @@ fn of(lines: &[&str], text: &str) -> Option<&'static str> {
     }
 }
 
-/// What begins a section of haproxy.cfg; none is indented.
+/// The words that begin a section of haproxy.cfg; these lines are not indented.
 const SECTIONS: [&str; 5] = ["global", "defaults", "frontend", "backend", "listen"];
 
 fn problem(file: &str, text: &str, message: &str, at: &str, help: &str) -> Problem {

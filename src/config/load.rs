@@ -1,8 +1,8 @@
-//! What a configuration is read from, as plain data, and the way from there to a [`Config`].
+//! The sources of a configuration, as plain data, and what is made of them: a [`Config`], or problems.
 //!
 //! [`Sources::read`] is the only part of the configuration that touches the machine. Everything after it is a pure
-//! function of the sources, so that a worker can be made again from the sources of a good one, whatever the files
-//! say by then.
+//! function of the sources, so that a worker can be started again from the sources of a good configuration after the
+//! files have changed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,16 +25,16 @@ pub struct Sources {
     pub main: SourceFile,
     /// The files of `conf.d` beside it, in the order of their names.
     pub conf_d: Vec<SourceFile>,
-    /// The variables of the environment that start with `SEGUE_`; those that mean nothing come without their values.
+    /// The variables of the environment that start with `SEGUE_`; unknown ones come without their values.
     pub variables: BTreeMap<String, String>,
     /// What follows each `--set` of the command line, as in `log.access=all`; a later one wins.
     pub flags: Vec<String>,
-    /// What stands in `conf.d` and is not read, though it may be meant to be; a directory ends in a slash.
+    /// What is in `conf.d` and not read, although it may be intended for it; a directory ends in a slash.
     #[serde(default)]
     pub left_out: Vec<String>,
 }
 
-/// What came of the sources.
+/// The result of the check.
 #[derive(Clone, Debug)]
 pub struct Checked {
     /// The configuration, if nothing refuses it.
@@ -46,7 +46,7 @@ pub struct Checked {
 impl Sources {
     /// Reads `main`, every `conf.d/*.toml` beside it, and the `SEGUE_` variables of the environment; `flags` come last.
     ///
-    /// A `conf.d` that is not there is empty. What else stands in it is a warning, unless its name says that it is a copy.
+    /// A `conf.d` that does not exist is empty. Another file in it is a warning, unless its name says that it is a copy.
     ///
     /// # Errors
     /// One problem for each file that can't be read, which names the user that can't read it; and every other problem that
@@ -72,7 +72,7 @@ impl Sources {
         }
     }
 
-    /// Makes the configuration, or says everything that is wrong. Pure: the same sources give the same result.
+    /// Makes the configuration, or finds everything that is wrong. Pure: the same sources give the same result.
     #[must_use]
     pub fn check(&self) -> Checked {
         self.check_beside(Vec::new(), None)
@@ -84,7 +84,7 @@ impl Sources {
         self.check_beside(Vec::new(), Some(units))
     }
 
-    /// The same, when a part of the sources is missing for the reasons given.
+    /// The same, when a part of the sources could not be read for the reasons in `missing`.
     fn check_beside(&self, missing: Vec<Problem>, units: Option<&Units>) -> Checked {
         let Sorted { merged, mut problems } = self.merge();
         problems.extend(missing);
@@ -94,7 +94,7 @@ impl Sources {
         problems.extend(self.flags.iter().filter_map(|flag| Setting::from_flag(flag).err()).map(|problem| *problem));
         problems.extend(rules::overridden(&merged, &self.main.path));
         let (config, found) = check::check(&merged, complete, units);
-        // a line that is no TOML was read as it was likely meant: it has its problem
+        // a line that is no TOML was read after a repair, and has one problem already
         let lines: Vec<_> = problems.iter().filter(|problem| problem.refuses()).filter_map(line).collect();
         problems.extend(found.into_iter().filter(|problem| line(problem).is_none_or(|line| !lines.contains(&line))));
         self.sort(&mut problems);
@@ -114,8 +114,8 @@ impl Sources {
         Ok(effective::toml(&self.merge().merged))
     }
 
-    /// A hash of what the sources come to: equal for equal configurations, however they are written. None when they
-    /// are refused. Comparable only within one version of the program.
+    /// The hash of the configuration: equal for equal configurations, in whatever way they are written. None when the
+    /// sources are refused. Comparable only within one version of the program.
     #[must_use]
     pub fn hash(&self) -> Option<String> {
         self.check().config.map(|config| config.hash())
@@ -134,11 +134,11 @@ impl Sources {
         Sorted { merged, problems }
     }
 
-    /// In the order of the files, then by line; what has no place last.
+    /// In the order of the files, then by line; problems without a place come last.
     fn sort(&self, problems: &mut Vec<Problem>) {
         let files: Vec<&str> = std::iter::once(&self.main).chain(&self.conf_d).map(|file| file.path.as_str()).collect();
         problems.sort_by_cached_key(|problem| match &problem.place {
-            // Those of files that are not text have no number among the files, and their own order.
+            // Files that are not text have no number among the files, and are sorted by their names.
             Some(place) => {
                 let file = files.iter().position(|file| *file == place.file);
                 (file, place.file.clone(), place.line, place.column)
@@ -194,10 +194,10 @@ pub fn settable() -> Vec<String> {
     variables().map(|(_, key, _)| key).collect()
 }
 
-/// What the names of our variables begin with.
+/// The names of the variables of Segue begin with this.
 const PREFIX: &str = "SEGUE_";
 
-/// Our variables out of `all`; the value of one without a meaning may be a secret, and stays out.
+/// The variables of Segue among `all`; the value of an unknown one may be a secret, and is left out.
 fn ours(all: std::env::VarsOs) -> BTreeMap<String, String> {
     let text = all.map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
     let ours = text.filter(|(name, _)| name.starts_with(PREFIX));
@@ -206,7 +206,7 @@ fn ours(all: std::env::VarsOs) -> BTreeMap<String, String> {
 }
 
 impl Setting {
-    /// What `--set` with this sets.
+    /// Reads the text that follows `--set`.
     fn from_flag(flag: &str) -> Result<Self, Box<Problem>> {
         let (path, text) = flag.split_once('=').map_or((flag, None), |(path, text)| (path, Some(text)));
         let known = variables().find(|(_, key, _)| key == path);
@@ -226,7 +226,7 @@ impl Setting {
     }
 }
 
-/// What could be merged, and the syntax errors of what could not.
+/// The files that could be parsed, merged, and the syntax errors of all.
 struct Sorted {
     merged: Merged,
     problems: Vec<Problem>,

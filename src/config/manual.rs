@@ -24,7 +24,7 @@ pub fn segue_toml_5() -> String {
     page
 }
 
-/// The tables under each heading, which is the header of the first: the keys of a pool stand under its own alone.
+/// The tables under each heading, which is the header of the first one. The keys of a pool stand under `[pool.NAME]` only.
 fn sections() -> Vec<Vec<&'static Schema>> {
     let own =
         |schemas: &[&'static Schema]| schemas.iter().copied().filter(|one| one.header == schemas[0].header).collect();
@@ -69,7 +69,7 @@ fn paragraphs(page: &mut String, about: &[&str]) {
     }
 }
 
-/// Text for roff: no escapes or requests by accident, and what stands between backquotes in bold.
+/// Text for roff: escapes and requests are quoted, and text between backquotes is bold.
 fn escape(text: &str) -> String {
     let mut out = String::new();
     let mut code = false;

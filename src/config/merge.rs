@@ -12,7 +12,7 @@ use toml_edit::{Document, Item, TableLike};
 use super::problem::FilePosition;
 use super::spot::{Marked, PathStep, Spot};
 
-/// All that was given, one value for each key.
+/// Everything that was given, one value for each key.
 #[derive(Default)]
 pub struct Merged {
     figment: Figment,

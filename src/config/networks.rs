@@ -78,7 +78,7 @@ impl ValueFormat for TrustedProxy {
     }
 }
 
-/// The network or the address that was meant by a text that is neither.
+/// The network or the address that a text that is neither was likely meant to be.
 fn likely_net(text: &str) -> Option<String> {
     if text == "localhost" {
         return Some("127.0.0.0/8".to_owned());

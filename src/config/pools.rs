@@ -16,7 +16,7 @@ use super::{address, suggest};
 /// Every pool by its name, and which tables use it.
 pub struct Pools<'a> {
     by_name: BTreeMap<String, Draft<'a>>,
-    /// Every `to` leads somewhere; else a pool that seems unused may be meant by one that does not.
+    /// Every `to` names a pool that exists. Otherwise a pool that seems unused may be the one that a wrong name means.
     resolved: bool,
 }
 
@@ -43,7 +43,7 @@ struct User<'a> {
 }
 
 impl<'a> Pools<'a> {
-    /// Finds the pools, and reports names that lead to none.
+    /// Finds the pools, and reports names without a pool.
     pub fn collect(written: &'a WrittenTables, problems: &mut Problems<'_>) -> Self {
         let named = written.pool.iter().map(|(name, pool)| {
             let (servers, policy) = &pool.table;
@@ -74,7 +74,7 @@ impl<'a> Pools<'a> {
         }
     }
 
-    /// The place in [`Pools::build`] of the pool that `to` in the table of this name leads to.
+    /// The index in [`Pools::build`] of the pool that `to` in the table of this name stands for.
     #[must_use]
     pub fn index(&self, to: &Destination, table: &str) -> Option<usize> {
         let name = if let Destination::Pool(name) = to { name } else { table };
@@ -150,7 +150,7 @@ impl<'a> Pools<'a> {
 
 impl Draft<'_> {
     fn check_servers(&self, name: &str, problems: &mut Problems<'_>) {
-        // An empty list of a file that is not read whole may be open to a line that is no TOML.
+        // In a file with syntax errors an empty list may have lost its servers with a line that is no TOML.
         let Some(list) = problems.good(self.table, self.list).filter(|_| problems.complete || !self.servers.is_empty())
         else {
             return;
@@ -204,7 +204,7 @@ impl Draft<'_> {
                 problems.warning(&spot, "`check_host` means nothing to a check that only connects", "take it out");
             }
         }
-        // Nor where there is a check that is not understood, which has its problem.
+        // A check that is not understood has its problem already.
         if check.is_some() || !problems.complete || problems.are_about(self.table, "check") {
             return;
         }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// One thing wrong in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// Whether the configuration is refused for it.
+    /// Whether it refuses the configuration.
     pub severity: Severity,
     /// The key it is about, as a path in TOML's own notation; empty when a whole file is meant.
     pub key: String,
@@ -47,7 +47,7 @@ pub struct FilePosition {
     pub column: usize,
     /// The text of the line; the end of a very long one is left out.
     pub excerpt: String,
-    /// What is meant, in bytes of the excerpt.
+    /// The part that the problem is about, in bytes of the excerpt.
     pub mark: Range<usize>,
 }
 
@@ -64,13 +64,13 @@ impl Problem {
         self
     }
 
-    /// Whether the configuration is refused for it.
+    /// Whether it refuses the configuration.
     #[must_use]
     pub fn refuses(&self) -> bool {
         self.severity == Severity::Error
     }
 
-    /// Several lines with the excerpt and a caret under what is meant, for people; ends with a newline.
+    /// Several lines with the excerpt and carets under the part that the problem is about; ends with a newline.
     #[must_use]
     pub fn render(&self, style: RenderStyle) -> String {
         let level = match self.severity {
@@ -144,7 +144,7 @@ impl fmt::Display for FilePosition {
     }
 }
 
-/// Bytes of a line that are kept after the mark, and of the mark: a problem travels in one packet.
+/// Bytes of a line that are kept after the mark, and of the mark: a problem is sent in one packet.
 const LONGEST_REST: usize = 120;
 const LONGEST_MARK: usize = 240;
 
@@ -177,7 +177,7 @@ pub fn found(value: &Value) -> String {
         Value::Bool(_, truth) => truth.to_string(),
         Value::Num(_, number) => match (number.to_i128(), number.to_f64()) {
             (Some(number), _) => format!("the number {number}"),
-            // A fraction stays one: 1000.0, not 1000.
+            // A fraction is shown as one: 1000.0, not 1000.
             (None, Some(number)) => format!("the number {number:?}"),
             (None, None) => "a number".to_owned(),
         },

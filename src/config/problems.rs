@@ -11,7 +11,7 @@ use super::suggest;
 pub struct Problems<'a> {
     merged: &'a Merged,
     found: Vec<Problem>,
-    /// False when a file could not be parsed: then what seems to be missing may stand in it.
+    /// False when a file could not be parsed: what seems to be missing may be in it.
     pub complete: bool,
 }
 
@@ -27,7 +27,7 @@ impl<'a> Problems<'a> {
         self.add(Severity::Error, spot, message.into()).help(help);
     }
 
-    /// Something that is likely not meant so, and what to write instead.
+    /// Something that is likely a mistake, and what to write instead.
     pub fn warning(&mut self, spot: &Spot, message: impl Into<String>, help: impl Into<String>) {
         self.add(Severity::Warning, spot, message.into()).help(help);
     }
@@ -78,13 +78,13 @@ impl<'a> Problems<'a> {
         about.any(|rest| rest.is_empty() || rest.starts_with('['))
     }
 
-    /// Whether the table at `spot` stands in a source; the listener that is there without being written does not.
+    /// Whether the table at `spot` is written in a source; the listener that exists without being written is not.
     #[must_use]
     pub fn is_given(&self, spot: &Spot) -> bool {
         self.merged.origin(spot.tag) != ValueOrigin::Default
     }
 
-    /// How `value` (in TOML) is given to the key at `spot`, by the kind of source that gave what is there now.
+    /// How the source of the value at `spot` (a file, a variable or a flag) would give it `value`, which is in TOML.
     #[must_use]
     pub fn assignment(&self, spot: &Spot, value: &str) -> String {
         match self.merged.origin(spot.tag) {

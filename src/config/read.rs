@@ -1,4 +1,4 @@
-//! Reads the files of a configuration, and says which user can't.
+//! Reads the files of a configuration, and explains why one can't be read.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -28,7 +28,7 @@ pub struct Files {
     pub main: SourceFile,
     /// The files of `conf.d` that can be.
     pub conf_d: Vec<SourceFile>,
-    /// What else stands in `conf.d` and could be meant; a directory ends in a slash.
+    /// Other names in `conf.d` that may be intended for it; a directory ends in a slash.
     pub left_out: Vec<String>,
     /// One problem for each file that can't.
     pub unreadable: Vec<Problem>,
@@ -41,7 +41,7 @@ pub fn files(main: &Path) -> Files {
         unreadable.push(error);
         Fragments::default()
     });
-    // the main file may come through a pipe, as from a shell that makes it
+    // the main file may be a pipe, as a shell makes for <(command)
     let mut read = |path: &Path, may_be_pipe| {
         let text = bytes(path, may_be_pipe).and_then(|bytes| text(path, bytes));
         text.map_err(|error| unreadable.push(error)).ok()
@@ -57,7 +57,7 @@ pub fn files(main: &Path) -> Files {
     }
 }
 
-/// What to say of something in `conf.d` that is not read.
+/// The warning about something in `conf.d` that is not read.
 #[must_use]
 pub fn not_read(path: &str) -> Problem {
     let (directory, name) = path.trim_end_matches('/').rsplit_once('/').unwrap_or(("conf.d", path));
@@ -84,11 +84,11 @@ struct UnreadableFile {
     path: PathBuf,
     #[source]
     error: io::Error,
-    /// Where it stops to be text.
+    /// The first byte that is no text.
     place: Option<FilePosition>,
 }
 
-/// What is in a file. What never ends, or waits for something that writes to it, is not read.
+/// The content of a file. Devices, sockets and pipes of `conf.d` are not read: they may have no end.
 fn bytes(path: &Path, may_be_pipe: bool) -> Result<Vec<u8>, UnreadableFile> {
     let kind = std::fs::metadata(path).map(|found| found.file_type());
     let bytes = match kind {
@@ -101,7 +101,7 @@ fn bytes(path: &Path, may_be_pipe: bool) -> Result<Vec<u8>, UnreadableFile> {
     bytes.map_err(|error| UnreadableFile { path: path.to_owned(), error, place: None })
 }
 
-/// Everything up to the end of a pipe, which has to come soon: a pipe that nothing writes to has none.
+/// Everything up to the end of a pipe. There is a deadline, since a pipe without a writer has no end.
 fn from_pipe(path: &Path) -> io::Result<Vec<u8>> {
     let mut pipe =
         File::from(rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?);
@@ -120,13 +120,13 @@ fn from_pipe(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// How long it may take to come through a pipe: less than a worker has to start.
+/// For all that comes through a pipe: less than the time that a worker has to start.
 const PIPE_DEADLINE: Duration = Duration::from_secs(10);
 
 fn text(path: &Path, bytes: Vec<u8>) -> Result<SourceFile, UnreadableFile> {
     let name = path.display().to_string();
     match String::from_utf8(bytes) {
-        // What Windows puts at the front of a file is no part of its first line.
+        // The byte order mark that Windows puts first is no part of the first line.
         Ok(text) => {
             Ok(SourceFile { path: name, text: text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text) })
         }
@@ -169,7 +169,7 @@ fn fragments(main: &Path) -> Result<Fragments, UnreadableFile> {
     Ok(fragments)
 }
 
-/// Whether a name says by itself that its file is not in use: what editors, package managers and version control leave.
+/// Whether the name says that the file is not in use: files that editors, package managers and version control leave.
 fn is_kept_aside(name: &str) -> bool {
     const FRONTS: [&str; 4] = [".#", "#", ".git", "README"];
     const ENDS: &str = "~ .swp .swo .swx .tmp .bak .orig .rej .old .save .off .disabled .example .sample .md .txt";

@@ -1,4 +1,4 @@
-//! Lines that are no TOML, and what was likely meant: every guess is tried in its file before it is shown.
+//! Lines that are no TOML, and what was likely meant. Every guess is parsed in its file before it is shown.
 
 use std::ops::Range;
 
@@ -8,8 +8,8 @@ use super::schema::ValueFormat;
 use super::tables;
 use super::values;
 
-/// The line at `line` of `text` as it was likely meant: it is TOML by itself, and with it there is no error any more in
-/// its place, nor at `error`, the line with which the parser could not go on. None when nothing comes to mind.
+/// The line at `line` of `text` as it was likely meant. It is TOML by itself, and with it the parser finds no error in this
+/// line nor in `error`, the line that it stopped at. None when no guess is like that.
 #[must_use]
 pub fn repair(text: &str, line: Range<usize>, error: Range<usize>) -> Option<String> {
     let given = &text[line.clone()];
@@ -29,7 +29,7 @@ pub fn repair(text: &str, line: Range<usize>, error: Range<usize>) -> Option<Str
             !cured.iter().any(is_in)
         }
     };
-    // an open list would swallow what follows: a comma is right only if the next line is right with it
+    // after a comma the next line belongs to the list: the comma is right only if that line is right too
     let comma = format!("{indent}{},", body.trim_end());
     if !text[next.clone()].starts_with('[') && stands_alone(&comma) && is_good(&comma, &[&line, &error, &next]) {
         return Some(comma);
@@ -39,13 +39,13 @@ pub fn repair(text: &str, line: Range<usize>, error: Range<usize>) -> Option<Str
     guesses.find(|guess| guess != given && stands_alone(guess) && is_good(guess, &[&line, &error]))
 }
 
-/// Whether a line is TOML without the others, which may open a list before it and close it after it.
+/// Whether a line is TOML by itself, or inside a list that lines before and after it open and close.
 fn stands_alone(line: &str) -> bool {
     let around = [("", ""), ("", "\n]"), ("x = [\n", "\n]"), ("x = [\n", "")];
     around.iter().any(|(before, after)| Document::parse(format!("{before}{line}{after}")).is_ok())
 }
 
-/// What looks like another character in an editor, and the one that is meant; none for what is to be left out.
+/// For a character that looks like another one in an editor: the one that is meant; none for one that is invisible.
 #[must_use]
 pub fn look_alike(character: char) -> Option<Option<char>> {
     Some(match character {
@@ -98,14 +98,14 @@ fn split_comment(line: &str) -> (&str, &str) {
     (line, "")
 }
 
-/// With what may be missing at the end.
+/// The line with quotes, brackets or braces that may be missing.
 fn closed(line: &str) -> Vec<String> {
     let inside = line.trim_end_matches([']', '}', ' ']);
     let end = &line[inside.len()..];
     let mut all = Vec::new();
     for quote in ['"', '\''].into_iter().filter(|quote| line.matches(*quote).count() % 2 == 1) {
         all.extend([format!("{inside}{quote}{end}"), format!("{line}{quote}"), format!("{line}{quote}]")]);
-        // the one in front is missing
+        // the first quote is missing
         if let Some((key, value)) = line.split_once('=') {
             let value = value.trim();
             all.push(format!("{key}= {quote}{value}"));

@@ -1,4 +1,4 @@
-//! Rules that look at several values together: names, addresses, hosts, limits, files.
+//! Rules about several values together: names, addresses, hosts, limits, files.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -38,7 +38,7 @@ pub fn names(written: &WrittenTables, problems: &mut Problems<'_>) {
     }
 }
 
-/// `"unix"` among the trusted proxies of a listener at an address of the network: no client of it comes that way.
+/// `"unix"` among the trusted proxies of a listener at an IP address: its clients never come over a unix socket.
 pub fn trust(written: &WrittenTables, problems: &mut Problems<'_>) {
     for listen in written.listen.values().filter(|one| matches!(one.table.address, Some(Address::Ip(_)))) {
         let Some(list) = problems.good(&listen.spot, "trusted_proxies") else { continue };
@@ -64,7 +64,7 @@ pub fn addresses(written: &WrittenTables, problems: &mut Problems<'_>) {
     let all =
         listeners(written).filter_map(|(name, address, key, table)| Some((name, address?, problems.spot(table, key)?)));
     let mut all: Vec<(&String, &Address, Spot)> = all.collect();
-    // Of two that clash, the one further down is to be changed.
+    // Of two that clash, the problem is with the later one.
     all.sort_by_cached_key(|(.., spot)| problems.order(spot));
     for (index, (_, address, spot)) in all.iter().enumerate() {
         if matches!(address, Address::Ip(ip) if ip.port() == 0) {
@@ -151,7 +151,7 @@ pub fn sockets(written: &WrittenTables, units: Option<&BTreeMap<String, String>>
     }
 }
 
-/// Limits that other limits make useless.
+/// Limits that can never be reached because of other limits.
 pub fn limits(written: &WrittenTables, problems: &mut Problems<'_>) {
     for listen in written.listen.values() {
         let (head, target) = (listen.table.max_head, listen.table.max_target);

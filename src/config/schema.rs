@@ -81,7 +81,7 @@ pub trait ValueFormat {
     /// The value in the words of the file.
     fn show(value: &Self::Value) -> String;
 
-    /// What there is without a value, for a key that can do without.
+    /// The value of a key that is not given, for a format that allows that.
     fn unset() -> Option<Self::Value> {
         None
     }
@@ -97,11 +97,11 @@ pub trait ValueFormat {
     }
 }
 
-/// Where a value is that is read.
+/// The place of a value while it is read.
 pub struct At<'a, 'p> {
     /// Its path.
     pub spot: &'a Spot,
-    /// What is found.
+    /// The problems found so far.
     pub problems: &'a mut Problems<'p>,
 }
 
@@ -116,12 +116,12 @@ impl At<'_, '_> {
         format!("write `{} = {value}`", self.name())
     }
 
-    /// How `value` (in TOML) is given to the key in the file, the variable or the flag that gives what is there now.
+    /// How the source of the value (a file, a variable or a flag) would give it `value`, which is in TOML.
     pub fn assignment(&self, value: &str) -> String {
         self.problems.assignment(self.spot, value)
     }
 
-    /// Something that is likely not meant so.
+    /// Something that is likely a mistake, and what to write instead.
     pub fn warning(&mut self, message: String, help: impl Into<String>) {
         self.problems.warning(self.spot, message, help);
     }
@@ -143,7 +143,7 @@ pub enum Wrong {
         /// What to write instead.
         help: String,
     },
-    /// A part of it is wrong, which is reported.
+    /// A part of it is wrong, and reported already.
     Inside,
 }
 
@@ -193,7 +193,7 @@ impl Key {
 }
 
 fn missing(key: &str, example: &str, dict: &Dict, table: &Spot, problems: &mut Problems<'_>) {
-    // A table inside is an unquoted name with dots, which is reported: then no key is where it belongs.
+    // A table inside is an unquoted name with dots, which is reported; the keys are in that table.
     let has_table = dict.values().any(|value| value.as_dict().is_some());
     // A key under another spelling has its problem already.
     let is_misspelt = dict.keys().any(|given| suggest::is_meant(given, key));
@@ -216,7 +216,7 @@ pub fn unknown_keys(dict: &Dict, table: &Spot, schemas: &[&Schema], problems: &m
     }
 }
 
-/// The table with every key at its default, and what must be given as in its example.
+/// The table with every key at its default, and keys without one as in their examples.
 pub fn default<T: Keys>() -> T {
     T::read(&Dict::new(), &Spot::root(), &mut Problems::new(&Merged::default(), false))
 }

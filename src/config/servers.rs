@@ -1,4 +1,4 @@
-//! The formats of what has an address: listeners, servers, where a site sends its requests, and checks.
+//! The formats of addresses, servers, destinations and checks.
 
 use figment::value::Value;
 
@@ -101,8 +101,8 @@ impl ValueFormat for ServerSettings {
     }
 }
 
-/// What to write instead of several addresses in one text, or of one with options behind it as HAProxy and nginx have
-/// them.
+/// What to write instead of several addresses in one text, or of an address with options after it as in HAProxy and
+/// nginx.
 fn address_and_more(text: &str) -> Option<String> {
     let mut parts = text.split([',', ';', ' ', '\t']).filter(|part| !part.is_empty());
     let (address, rest) = (parts.next()?, parts.collect::<Vec<_>>());
@@ -126,7 +126,7 @@ fn address_and_more(text: &str) -> Option<String> {
     })
 }
 
-/// Where a site or a TCP listener sends what comes.
+/// Where a site or a TCP listener sends its requests or connections.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Destination {
     /// The name of a `[pool.NAME]`.
@@ -222,7 +222,7 @@ fn check_kind(text: &str) -> Result<CheckKind, String> {
     if !path.starts_with('/') {
         return Err("the path must begin with a slash".to_owned());
     }
-    // As HAProxy's `option httpchk` has it, with a version and perhaps a field.
+    // HAProxy's `option httpchk` has a version and may have fields.
     if let Some((path, rest)) = path.split_once(" HTTP/") {
         let host = if rest.to_ascii_lowercase().contains("host:") { ", and the host as `check_host`" } else { "" };
         return Err(format!("the version is left out: write {}{host}", quoted(&format!("{method} {path}"))));

@@ -10,7 +10,7 @@ use toml_edit::Key;
 pub struct Spot {
     /// From the root.
     pub path: Vec<PathStep>,
-    /// Of the value; tables are made of several sources, and have the tag of one of them.
+    /// The tag of the value. A table is made of several sources, and has the tag of one of them.
     pub tag: Tag,
     /// What to underline.
     pub marked: Marked,

@@ -1,4 +1,4 @@
-//! "Did you mean": close spellings, the words that other proxies use, and what this version does not do yet.
+//! "Did you mean": close spellings, the words of other proxies, and what this version does not support yet.
 
 use figment::value::{Dict, Value};
 

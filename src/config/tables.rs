@@ -127,8 +127,8 @@ table! {
         retries: Whole<u32, 0, 100> = 3,
         /// Whether a retry goes to another server where there is one.
         redispatch: bool = true,
-        /// The time to open a connection to a server: to whichever of its addresses takes one, with the wait for a place in
-        /// the queue of a unix socket.
+        /// The time to open a connection to one of the addresses of a server, including the wait for a place in the queue
+        /// of a unix socket.
         connect_timeout: Duration = "5s",
         /// From the end of the request, or its last progress, to the head of the response, and the longest silence
         /// inside the response body. Before the head: 504.
@@ -178,12 +178,12 @@ table! {
         /// Records a second, at most, of requests that were refused or answered without any server: a client makes as
         /// many of them as it likes. The others are counted by the reason, and the journal says how many there were.
         refused_rate: Whole<u32, 1, 1_000_000> = 100,
-        /// How many of them may come at once.
+        /// Records of refused requests that may come at once.
         refused_burst: Whole<u32, 1, 1_000_000> = 1000,
         /// Records a second, at most, of all other exchanges. Those of successes make way first. The others are counted
         /// too.
         rate: Option<Whole<u32, 1, 1_000_000>> = unset("no bound"),
-        /// How many of them may come at once.
+        /// Records of other exchanges that may come at once.
         burst: Whole<u32, 1, 1_000_000> = 1000,
         /// Whether records have the `User-Agent` of the request.
         user_agent: bool = false,
@@ -203,7 +203,7 @@ table! {
         timeout: Duration = "10m" from SEGUE_DRAIN_TIMEOUT,
         /// At stop and restart: the same, shorter, because no generation accepts meanwhile.
         stop_timeout: Duration = "5s" from SEGUE_DRAIN_STOP_TIMEOUT,
-        /// Generations that live at once, at most: one serves, one is what can be gone back to, one is being made, the
+        /// Generations that live at once, at most: one serves, one is kept for a roll-back, one is being started, the
         /// others finish. A reload that would be one too many has the oldest finish first, and waits for it.
         generations: Whole<usize, 3, 16> = 4,
         /// The memory that all generations but the serving one may use together: a share of what the service may use,
@@ -219,10 +219,10 @@ table! {
     WorkerSettings "[worker]" {
         /// Threads that serve.
         threads: Option<Whole<usize, 1, 1024>> = unset("one for each CPU that the unit may use") from SEGUE_WORKER_THREADS,
-        /// After so long without a byte on a TCP connection, to a client or to a server, the kernel asks the other end whether
-        /// it is still there, and again four times in as long; when nothing is answered the connection is over (TCP
-        /// keep-alive). So one whose other end is gone without a word ends after twice this time, tunnels too. What was sent
-        /// and not acknowledged has a time of its own: `net.ipv4.tcp_retries2`. `"off"`: never.
+        /// TCP keep-alive, on connections to clients and to servers: after this time without a byte the kernel probes the
+        /// other end, four times within the same time again. Without an answer the connection is closed, so a connection
+        /// whose other end disappeared ends after twice this time, tunnels too. Bytes that were sent and not acknowledged
+        /// have a time of their own: `net.ipv4.tcp_retries2`. `"off"`: never.
         tcp_keep_alive: OrOff<Duration> = "60s",
         /// Client connections open at once, all listeners together; never more than two thirds of the limit of open
         /// files, so that there is room for connections to servers.
@@ -248,7 +248,7 @@ pub fn names() -> Vec<&'static str> {
     TABLES.iter().map(|(name, _)| *name).collect()
 }
 
-/// Every key, with the path that it has outside of tables with names of their own, as in `log.access`.
+/// Every key with its path, as `log.access`; the paths of keys in tables with a NAME leave that out.
 pub fn keys() -> impl Iterator<Item = (String, &'static Key)> {
     let all = TABLES
         .iter()
