@@ -11,6 +11,7 @@ pub mod drain;
 pub mod handover;
 pub mod http1;
 pub mod listener;
+pub mod message;
 pub mod net;
 pub mod observe;
 pub mod pool;

@@ -203,7 +203,25 @@ impl Wheel {
     }
 }
 
+/// Wakes the task that waits for an alarm, for those that do not own it.
+pub struct Waking(Rc<Entry>);
+
+impl Waking {
+    /// Wakes the task that waits for the alarm, due or not.
+    pub fn wake(&self) {
+        if let Some(waker) = self.0.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
 impl Alarm {
+    /// A handle by which others wake its task.
+    #[must_use]
+    pub fn waking(&self) -> Waking {
+        Waking(self.entry.clone())
+    }
+
     /// Moves the deadline to `after` from now.
     pub fn set(&self, after: Duration) {
         let ticks = (after.as_millis() / GRAIN.as_millis()) as u64 + 1;
@@ -223,13 +241,6 @@ impl Alarm {
         }
     }
 
-    /// Wakes the task that waits for the alarm, due or not.
-    pub fn wake(&self) {
-        if let Some(waker) = self.entry.waker.borrow_mut().take() {
-            waker.wake();
-        }
-    }
-
     /// Turns the alarm off.
     pub fn off(&self) {
         self.entry.due.set(NEVER);
@@ -242,7 +253,7 @@ impl Alarm {
         due != NEVER && due <= self.wheel.now()
     }
 
-    /// Notes the task that is woken when the deadline passes and by [`Alarm::wake`], instead of the one noted before.
+    /// Notes the task that is woken when the deadline passes and by [`Waking::wake`], instead of the one noted before.
     pub fn watch(&self, cx: &Context<'_>) {
         let mut waker = self.entry.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {

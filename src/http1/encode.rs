@@ -1,10 +1,8 @@
 //! Writes the parts of a message: request line, fields, chunks. What goes in is already checked by its types.
 
 use bytes::BufMut;
+use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{StatusCode, Version};
-
-use super::request::{Framing, RequestHead};
 
 /// Ends a head, or a trailer section.
 pub const END: &[u8] = b"\r\n";
@@ -23,37 +21,15 @@ pub fn request_line(out: &mut impl BufMut, method: &[u8], target: &[u8]) {
     out.put_slice(b" HTTP/1.1\r\n");
 }
 
-/// Longest [`digest`], in bytes.
-pub const LONGEST_DIGEST: usize = 160;
-
-/// What hyper has to know of a request, as a head: whether it is `HEAD`, the framing, and what becomes of the connection.
-pub fn digest(out: &mut impl BufMut, head: &RequestHead) {
-    let is_old = head.version == Version::HTTP_10;
-    out.put_slice(if head.method.head { b"HEAD / HTTP/1." } else { b"GET / HTTP/1." });
-    out.put_slice(if is_old { b"0\r\n" } else { b"1\r\n" });
-    if head.keep_alive == is_old {
-        out.put_slice(if is_old { b"connection: keep-alive\r\n" } else { b"connection: close\r\n" });
+/// `HTTP/1.1 status reason`; without a reason, the one that is registered for the status.
+pub fn status_line(out: &mut impl BufMut, status: StatusCode, reason: Option<&[u8]>) {
+    if status == StatusCode::OK && reason.is_none() {
+        return out.put_slice(b"HTTP/1.1 200 OK\r\n"); // most of them
     }
-    match head.framing {
-        Framing::None | Framing::Length(0) => {}
-        Framing::Length(length) => content_length(out, length),
-        Framing::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
-    }
-    if head.expects_continue {
-        out.put_slice(b"expect: 100-continue\r\n");
-    }
-    if head.te_trailers {
-        out.put_slice(b"te: trailers\r\n"); // or hyper sends the client none
-    }
-    out.put_slice(END);
-}
-
-/// `HTTP/1.1 status reason`.
-pub fn status_line(out: &mut impl BufMut, status: StatusCode) {
     out.put_slice(b"HTTP/1.1 ");
     out.put_slice(status.as_str().as_bytes());
     out.put_slice(b" ");
-    out.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.put_slice(reason.unwrap_or_else(|| status.canonical_reason().unwrap_or_default().as_bytes()));
     out.put_slice(b"\r\n");
 }
 
@@ -88,14 +64,6 @@ pub fn content_length(out: &mut impl BufMut, length: u64) {
     raw_field(out, "content-length", itoa::Buffer::new().format(length).as_bytes());
 }
 
-/// Writes the size of a chunk into a head of eight digits and CRLF, which has its place already.
-pub fn fixed_chunk_head(out: &mut [u8], len: usize) {
-    let digits = out.iter_mut().take(8).rev();
-    for (place, digit) in digits.enumerate() {
-        *digit = b"0123456789abcdef"[(len >> (4 * place)) & 15];
-    }
-}
-
 /// The line before the payload of a chunk. `length` is not 0: that would end the body.
 pub fn chunk_head(out: &mut impl BufMut, length: usize) {
     debug_assert!(length > 0, "an empty chunk ends the body");
@@ -122,7 +90,6 @@ pub fn end_of_chunks(out: &mut impl BufMut, trailers: &HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{Limits, check};
     use super::*;
 
     #[test]
@@ -141,44 +108,10 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_says_what_frames_a_request_and_what_becomes_of_its_connection() {
-        const LIMITS: Limits = Limits { max_head: 1024, max_target: 64, max_fields: 8 };
-        for (sent, told) in [
-            ("PUT /a?b HTTP/1.1\r\nHost: a\r\nX: y\r\n", "GET / HTTP/1.1\r\n"),
-            ("HEAD http://a HTTP/1.1\r\nHost: a\r\n", "HEAD / HTTP/1.1\r\n"),
-            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: a, Close\r\n", "GET / HTTP/1.1\r\nconnection: close\r\n"),
-            ("GET / HTTP/1.0\r\n", "GET / HTTP/1.0\r\n"),
-            ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n", "GET / HTTP/1.0\r\nconnection: keep-alive\r\n"),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 005\r\n", "GET / HTTP/1.1\r\ncontent-length: 5\r\n"),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nExpect: 100-continue\r\n", "GET / HTTP/1.1\r\n"),
-            (
-                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\nExpect: 100-Continue\r\nTE: trailers\r\n",
-                "GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\nexpect: 100-continue\r\nte: trailers\r\n",
-            ),
-        ] {
-            let head = check(format!("{sent}\r\n").as_bytes(), &LIMITS).expect("no fault").expect("whole");
-            let mut out = Vec::new();
-            digest(&mut out, &head);
-            assert_eq!(String::from_utf8_lossy(&out), format!("{told}\r\n"), "{sent:?}");
-        }
-    }
-
-    #[test]
-    fn no_digest_is_longer_than_the_longest() {
-        let head = "HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 9223372036854775807\r\n\
-                    Expect: 100-continue\r\nTE: trailers\r\n\r\n";
-        let limits = Limits { max_head: 1024, max_target: 64, max_fields: 8 };
-        let head = check(head.as_bytes(), &limits).expect("no fault").expect("whole");
-        let mut out = Vec::new();
-        digest(&mut out, &head);
-        assert!(out.len() + "keep-alive".len() <= LONGEST_DIGEST, "{}", out.len());
-    }
-
-    #[test]
     fn a_status_line_has_its_space_even_without_a_reason() {
         let mut out = Vec::new();
-        status_line(&mut out, StatusCode::NOT_FOUND);
-        status_line(&mut out, StatusCode::from_u16(999).expect("status"));
+        status_line(&mut out, StatusCode::NOT_FOUND, None);
+        status_line(&mut out, StatusCode::from_u16(999).expect("status"), None);
         assert_eq!(out, b"HTTP/1.1 404 Not Found\r\nHTTP/1.1 999 \r\n");
     }
 

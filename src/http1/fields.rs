@@ -257,6 +257,13 @@ pub(super) const fn is_token_byte(byte: u8) -> bool {
     CLASS[byte as usize] != 0
 }
 
+/// Whether a byte may stand in a target: every visible one of ASCII but `#`, since a fragment is never sent. RFC 3986
+/// allows fewer, and browsers, curl and scripts send the others as they are typed: `"`, `<`, `>`, `[`, `\`, `]`, `^`,
+/// a backquote, `{`, `|`, `}`. None of them can split a line, and they go on as they came.
+pub(super) const fn is_target_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'#'
+}
+
 /// A byte of a field value or of a reason phrase.
 pub(super) const fn is_value_byte(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)

@@ -4,8 +4,7 @@
 //! that cannot be right, and never looks at a byte twice. Whole heads take a shorter way; this one
 //! is for heads that come in pieces, and for saying what is wrong with the others.
 
-use super::fields::{is_token_byte, is_value_byte};
-use super::target;
+use super::fields::{is_target_byte, is_token_byte, is_value_byte};
 
 /// What is wrong with a line of a head, in requests and responses alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +67,7 @@ pub(super) const MAX_METHOD: usize = 32;
 /// Where the walk over one head is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Walk {
-    state: State,
+    state: WalkState,
     /// Bytes walked.
     at: usize,
     /// Bytes of the current part of the start line.
@@ -77,7 +76,7 @@ pub(super) struct Walk {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum WalkState {
     Start,
     EmptyLf,
     AfterEmpty,
@@ -85,6 +84,10 @@ enum State {
     Target,
     RequestVersion,
     StatusVersion,
+    /// A version other than HTTP/1, which is one only if it is well-formed to its end.
+    OtherVersion {
+        of_request: bool,
+    },
     Status,
     Reason,
     LineLf,
@@ -97,19 +100,19 @@ enum State {
 
 impl Walk {
     pub(super) const fn request() -> Self {
-        Self::from(State::Start)
+        Self::from(WalkState::Start)
     }
 
     pub(super) const fn response() -> Self {
-        Self::from(State::StatusVersion)
+        Self::from(WalkState::StatusVersion)
     }
 
     /// Over fields without a start line: a trailer section.
     pub(super) const fn trailers() -> Self {
-        Self::from(State::FieldStart)
+        Self::from(WalkState::FieldStart)
     }
 
-    const fn from(state: State) -> Self {
+    const fn from(state: WalkState) -> Self {
         Self { state, at: 0, part: 0, fields: 0 }
     }
 
@@ -132,128 +135,143 @@ impl Walk {
     pub(super) fn push(&mut self, byte: u8, bounds: &Bounds) -> Result<bool, Break> {
         self.at += 1;
         self.state = self.step(byte, bounds)?;
-        let is_whole = self.state == State::Done;
+        let is_whole = self.state == WalkState::Done;
         if self.at > bounds.head || (self.at == bounds.head && !is_whole) {
             return Err(Break::TooLarge);
         }
         Ok(is_whole)
     }
 
-    fn step(&mut self, byte: u8, bounds: &Bounds) -> Result<State, Break> {
+    fn step(&mut self, byte: u8, bounds: &Bounds) -> Result<WalkState, Break> {
         match self.state {
-            State::Value if is_value_byte(byte) => Ok(State::Value),
-            State::Value => line_end(byte, LineFault::FieldValue),
-            State::Name if is_token_byte(byte) => Ok(State::Name),
-            State::Name => after_name(byte),
-            State::FieldStart => self.field_start(byte, bounds),
-            State::LineLf => expect_lf(byte, State::FieldStart),
-            State::EndLf => expect_lf(byte, State::Done),
-            State::EmptyLf => expect_lf(byte, State::AfterEmpty),
-            State::Start if byte == b'\r' => Ok(State::EmptyLf),
-            State::AfterEmpty if byte == b'\r' => Err(Break::EmptyLines),
-            State::Start | State::AfterEmpty | State::Method => self.method(byte),
-            State::Target => self.target(byte, bounds),
-            State::RequestVersion | State::StatusVersion => self.version(byte),
-            State::Status => self.status(byte),
-            State::Reason if is_value_byte(byte) => Ok(State::Reason),
-            State::Reason if byte == b'\r' => Ok(State::LineLf),
-            State::Reason if byte == b'\n' => Err(Break::Line(LineFault::BareLf)),
-            State::Reason | State::Done => Err(Break::StartLine),
+            WalkState::Value if is_value_byte(byte) => Ok(WalkState::Value),
+            WalkState::Value => line_end(byte, LineFault::FieldValue),
+            WalkState::Name if is_token_byte(byte) => Ok(WalkState::Name),
+            WalkState::Name => after_name(byte),
+            WalkState::FieldStart => self.field_start(byte, bounds),
+            WalkState::LineLf => expect_lf(byte, WalkState::FieldStart),
+            WalkState::EndLf => expect_lf(byte, WalkState::Done),
+            WalkState::EmptyLf => expect_lf(byte, WalkState::AfterEmpty),
+            WalkState::Start if byte == b'\r' => Ok(WalkState::EmptyLf),
+            WalkState::AfterEmpty if byte == b'\r' => Err(Break::EmptyLines),
+            WalkState::Start | WalkState::AfterEmpty | WalkState::Method => self.method(byte),
+            WalkState::Target => self.target(byte, bounds),
+            WalkState::RequestVersion | WalkState::StatusVersion => self.version(byte),
+            WalkState::OtherVersion { of_request } => self.other_version(byte, of_request),
+            WalkState::Status => self.status(byte),
+            WalkState::Reason if is_value_byte(byte) => Ok(WalkState::Reason),
+            WalkState::Reason if byte == b'\r' => Ok(WalkState::LineLf),
+            WalkState::Reason if byte == b'\n' => Err(Break::Line(LineFault::BareLf)),
+            WalkState::Reason | WalkState::Done => Err(Break::StartLine),
         }
     }
 
-    fn method(&mut self, byte: u8) -> Result<State, Break> {
+    fn method(&mut self, byte: u8) -> Result<WalkState, Break> {
         match byte {
-            b' ' if self.part > 0 => Ok(self.next(State::Target)),
+            b' ' if self.part > 0 => Ok(self.next(WalkState::Target)),
             b'\n' => Err(Break::Line(LineFault::BareLf)),
             _ if !is_token_byte(byte) => Err(Break::Method),
             _ if self.part == MAX_METHOD => Err(Break::MethodTooLong),
             _ => {
                 self.part += 1;
-                Ok(State::Method)
+                Ok(WalkState::Method)
             }
         }
     }
 
-    fn target(&mut self, byte: u8, bounds: &Bounds) -> Result<State, Break> {
+    fn target(&mut self, byte: u8, bounds: &Bounds) -> Result<WalkState, Break> {
         match byte {
-            b' ' if self.part > 0 => Ok(self.next(State::RequestVersion)),
+            b' ' if self.part > 0 => Ok(self.next(WalkState::RequestVersion)),
             b' ' | b'\t' | b'\r' | b'\n' => Err(Break::StartLine),
-            _ if !target::is_target_byte(byte) => Err(Break::Target),
+            _ if !is_target_byte(byte) => Err(Break::Target),
             _ if self.part == bounds.target => Err(Break::TargetTooLong),
             _ => {
                 self.part += 1;
-                Ok(State::Target)
+                Ok(WalkState::Target)
             }
         }
     }
 
-    /// `HTTP/1.0` or `HTTP/1.1`, and the one byte after it. Other versions are well-formed, but not ours.
-    fn version(&mut self, byte: u8) -> Result<State, Break> {
+    /// `HTTP/1.0` or `HTTP/1.1`, and the one byte after it; a request may be of a later HTTP/1, which is taken for HTTP/1.1
+    /// (RFC 9110 §2.5).
+    fn version(&mut self, byte: u8) -> Result<WalkState, Break> {
         let at = self.part;
         self.part += 1;
         match (at, byte) {
             (0, b'H') | (1 | 2, b'T') | (3, b'P') | (4, b'/') | (5, b'1') | (6, b'.') | (7, b'0' | b'1') => {
                 Ok(self.state)
             }
-            (5 | 7, b'0'..=b'9') => Err(Break::Version),
-            (8, b' ') if self.state == State::StatusVersion => Ok(self.next(State::Status)),
-            (8, b'\r') if self.state == State::RequestVersion => Ok(State::LineLf),
-            (8, b'\n') if self.state == State::RequestVersion => Err(Break::Line(LineFault::BareLf)),
+            (7, b'2'..=b'9') if self.state == WalkState::RequestVersion => Ok(self.state),
+            (7, b'2'..=b'9') => Err(Break::Version),
+            (5, b'0'..=b'9') => Ok(WalkState::OtherVersion { of_request: self.state == WalkState::RequestVersion }),
+            (8, b' ') if self.state == WalkState::StatusVersion => Ok(self.next(WalkState::Status)),
+            (8, b'\r') if self.state == WalkState::RequestVersion => Ok(WalkState::LineLf),
+            (8, b'\n') if self.state == WalkState::RequestVersion => Err(Break::Line(LineFault::BareLf)),
+            _ => Err(Break::StartLine),
+        }
+    }
+
+    fn other_version(&mut self, byte: u8, of_request: bool) -> Result<WalkState, Break> {
+        let at = self.part;
+        self.part += 1;
+        match (at, byte) {
+            (6, b'.') | (7, b'0'..=b'9') => Ok(self.state),
+            (8, b'\r' | b'\n') if of_request => Err(Break::Version),
+            (6 | 8, b' ') if !of_request => Err(Break::Version),
             _ => Err(Break::StartLine),
         }
     }
 
     /// Three digits; then a space and the reason, or the end of the line, because many servers leave both out.
-    fn status(&mut self, byte: u8) -> Result<State, Break> {
+    fn status(&mut self, byte: u8) -> Result<WalkState, Break> {
         let at = self.part;
         self.part += 1;
         match (at, byte) {
-            (0, b'1'..=b'9') | (1 | 2, b'0'..=b'9') => Ok(State::Status),
-            (3, b' ') => Ok(State::Reason),
-            (3, b'\r') => Ok(State::LineLf),
+            (0, b'1'..=b'9') | (1 | 2, b'0'..=b'9') => Ok(WalkState::Status),
+            (3, b' ') => Ok(WalkState::Reason),
+            (3, b'\r') => Ok(WalkState::LineLf),
             (3, b'\n') => Err(Break::Line(LineFault::BareLf)),
             _ => Err(Break::StartLine),
         }
     }
 
-    fn field_start(&mut self, byte: u8, bounds: &Bounds) -> Result<State, Break> {
+    fn field_start(&mut self, byte: u8, bounds: &Bounds) -> Result<WalkState, Break> {
         match byte {
-            b'\r' => Ok(State::EndLf),
+            b'\r' => Ok(WalkState::EndLf),
             b'\n' => Err(Break::Line(LineFault::BareLf)),
             b' ' | b'\t' => Err(Break::Line(LineFault::Fold)),
             _ if !is_token_byte(byte) => Err(Break::Line(LineFault::FieldName)),
             _ if self.fields == bounds.fields => Err(Break::TooManyFields),
             _ => {
                 self.fields += 1;
-                Ok(State::Name)
+                Ok(WalkState::Name)
             }
         }
     }
 
-    fn next(&mut self, state: State) -> State {
+    fn next(&mut self, state: WalkState) -> WalkState {
         self.part = 0;
         state
     }
 }
 
-fn after_name(byte: u8) -> Result<State, Break> {
+fn after_name(byte: u8) -> Result<WalkState, Break> {
     match byte {
-        b':' => Ok(State::Value),
+        b':' => Ok(WalkState::Value),
         b' ' | b'\t' => Err(Break::Line(LineFault::SpaceBeforeColon)),
         _ => Err(Break::Line(LineFault::FieldName)),
     }
 }
 
-fn line_end(byte: u8, otherwise: LineFault) -> Result<State, Break> {
+fn line_end(byte: u8, otherwise: LineFault) -> Result<WalkState, Break> {
     match byte {
-        b'\r' => Ok(State::LineLf),
+        b'\r' => Ok(WalkState::LineLf),
         b'\n' => Err(Break::Line(LineFault::BareLf)),
         _ => Err(Break::Line(otherwise)),
     }
 }
 
-fn expect_lf(byte: u8, then: State) -> Result<State, Break> {
+fn expect_lf(byte: u8, then: WalkState) -> Result<WalkState, Break> {
     if byte == b'\n' { Ok(then) } else { Err(Break::Line(LineFault::BareCr)) }
 }
 

@@ -62,7 +62,10 @@ impl<'h> Lines<'h> {
         else {
             return None;
         };
-        let version = version(*minor)?;
+        let version = match minor {
+            b'2'..=b'9' => Version::HTTP_11, // as the highest that is known (RFC 9110 §2.5)
+            minor => version(*minor)?,
+        };
         self.at = target.end + 9;
         self.end_line(0)?;
         Some(RequestLine { method, target, version })

@@ -30,6 +30,17 @@ pub struct Field<'h> {
     has_underscore: bool,
 }
 
+/// A field that frames or routes the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frames {
+    /// `Host`.
+    Host,
+    /// `Content-Length`.
+    ContentLength,
+    /// `Expect`.
+    Expect,
+}
+
 /// Where the parts of a head stand.
 #[derive(Debug, Default)]
 pub(super) struct Table {
@@ -147,11 +158,15 @@ impl Field<'_> {
         self.known.is_hop_by_hop()
     }
 
-    /// Whether it is one of those that frame and route the request, which are written anew: `Host`, `Content-Length`,
-    /// `Expect`.
+    /// Whether it is one of those that frame and route the request, which go on only as they were understood.
     #[must_use]
-    pub fn is_written_anew(&self) -> bool {
-        matches!(self.known, Known::Host | Known::ContentLength | Known::Expect)
+    pub fn frames(&self) -> Option<Frames> {
+        match self.known {
+            Known::Host => Some(Frames::Host),
+            Known::ContentLength => Some(Frames::ContentLength),
+            Known::Expect => Some(Frames::Expect),
+            _ => None,
+        }
     }
 
     /// Whether the name stands for a trusted or framing field to servers that turn `_` into `-`.

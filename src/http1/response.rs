@@ -38,7 +38,8 @@ pub struct ResponseHead {
     /// HTTP/1.0 or HTTP/1.1.
     pub version: Version,
     /// The fields to pass on, each a line with its CRLF, in the order in which they came. No hop-by-hop field is among
-    /// them, except `Upgrade` when `upgraded` or `demands_upgrade` is true, and no `Content-Length`.
+    /// them, except `Upgrade` when `upgraded` or `demands_upgrade` is true. `Content-Length` is among them once, if
+    /// `length` is known.
     pub fields: Vec<u8>,
     /// `Date` is among them.
     pub has_date: bool,
@@ -296,7 +297,7 @@ impl Said {
                     encode::bytes_field(&mut self.fields, line.name, line.value);
                 }
             }
-            Known::ContentLength => return self.take_length(line.value),
+            Known::ContentLength => return self.take_length(line, copying),
             Known::TransferEncoding if self.chunked || !framing::is_chunked(line.value) => {
                 return Err(ResponseFault::TransferEncoding);
             }
@@ -314,12 +315,22 @@ impl Said {
     }
 
     /// Folds equal lengths into one, over several fields and inside a list (RFC 9112 §6.3).
-    fn take_length(&mut self, value: &[u8]) -> Result<(), ResponseFault> {
-        for element in value.split(|&byte| byte == b',') {
+    fn take_length(&mut self, line: &Line<'_>, copying: &mut Copying<'_>) -> Result<(), ResponseFault> {
+        let is_first = self.length.is_none();
+        for element in line.value.split(|&byte| byte == b',') {
             let length = framing::length(fields::trim(element)).ok_or(ResponseFault::ContentLength)?;
             if *self.length.get_or_insert(length) != length {
                 return Err(ResponseFault::DifferentLengths);
             }
+        }
+        let Some(length) = self.length.filter(|_| is_first) else { return Ok(()) };
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(length).as_bytes();
+        if line.is_plain && line.value == digits {
+            copying.copy(&mut self.fields, line.place.clone());
+        } else {
+            copying.finish(&mut self.fields);
+            encode::bytes_field(&mut self.fields, line.name, digits);
         }
         Ok(())
     }
@@ -390,7 +401,7 @@ impl Said {
     }
 
     fn fields(&mut self, keeps_upgrade: bool) -> Vec<u8> {
-        if self.options.names_any() {
+        if self.options.names_any() || self.is_bare() && self.length.is_some() {
             self.remove_named();
         }
         if keeps_upgrade {
@@ -399,12 +410,13 @@ impl Said {
         std::mem::take(&mut self.fields)
     }
 
-    /// Removes what `Connection` names, which may have come before it.
+    /// Removes what `Connection` names, which may have come before it, and the length of a body that cannot be.
     fn remove_named(&mut self) {
         let all = std::mem::take(&mut self.fields);
         let (mut lines, mut copying) = (Lines::new(&all), Copying::new(&all));
         while let Some(Some(line)) = lines.field() {
-            if !self.options.names(line.name) {
+            let says_length = self.is_bare() && Known::of(line.name) == Known::ContentLength;
+            if !says_length && !self.options.names(line.name) {
                 copying.copy(&mut self.fields, line.place);
             }
         }
@@ -544,7 +556,7 @@ mod tests {
         let head = parse(&mut buffer, PLAIN, MAX_HEAD).expect("no fault").expect("whole");
         assert_eq!((head.status.as_u16(), head.version), (200, Version::HTTP_11));
         assert_eq!(head.body, ResponseBody::Length(5));
-        assert_eq!((lines(&head), head.length), (vec!["Server: s"], Some(5)));
+        assert_eq!((lines(&head), head.length), (vec!["Content-Length: 5", "Server: s"], Some(5)));
         assert!(head.keep_alive && !head.informational && !head.upgraded);
         assert_eq!(&buffer[..], b"hello");
     }
@@ -592,7 +604,7 @@ mod tests {
         ] {
             let head = with(fields);
             assert_eq!((head.body, head.length), (ResponseBody::Length(5), Some(5)), "{fields:?}");
-            assert!(head.fields.is_empty(), "{fields:?}");
+            assert_eq!(lines(&head), ["Content-Length: 5"], "{fields:?}");
         }
         let length = |asking, status| {
             let head = asked(asking, &format!("HTTP/1.1 {status} X\r\nContent-Length: 5\r\n\r\n"));
@@ -641,11 +653,11 @@ mod tests {
             assert_eq!(asked(UPGRADE, text).err(), Some(ResponseFault::UpgradeToNothing), "{text:?}");
         }
         let declined = asked(UPGRADE, "HTTP/1.1 426 X\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n");
-        assert!(
-            declined.is_ok_and(|head| head.demands_upgrade && !head.upgraded && lines(&head) == ["Upgrade: websocket"])
-        );
+        let head = declined.expect("no fault");
+        assert!(head.demands_upgrade && !head.upgraded);
+        assert_eq!(lines(&head), ["Content-Length: 0", "Upgrade: websocket"]);
         let declined = asked(UPGRADE, "HTTP/1.1 403 X\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n");
-        assert!(declined.is_ok_and(|head| !head.demands_upgrade && head.fields.is_empty()));
+        assert!(declined.is_ok_and(|head| !head.demands_upgrade && lines(&head) == ["Content-Length: 0"]));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::chunked::{ChunkFault, Decoded, Decoder, Scan, Scanner};
+use super::chunked::{ChunkFault, Decoded, Decoder};
 use super::encode;
 use super::framing::Known;
 use super::lines::Lines;
@@ -117,29 +117,6 @@ fn parse_in_pieces(
     Ok((None, buffer.to_vec()))
 }
 
-/// The payload, moved together piece by piece.
-fn merge_in_pieces(message: &[u8], ends: &[usize]) -> Result<Vec<u8>, ChunkFault> {
-    let (mut scanner, mut payload, mut consumed) = (Scanner::new(), Vec::new(), 0);
-    for &end in ends {
-        let mut piece = message[consumed..end.max(consumed)].to_vec();
-        let scan = scanner.merge(&mut piece)?;
-        payload.extend_from_slice(&piece[..scan.payload]);
-        consumed += scan.consumed;
-    }
-    Ok(payload)
-}
-
-fn scan_in_pieces(message: &[u8], ends: &[usize]) -> Result<Scan, ChunkFault> {
-    let (mut scanner, mut total) = (Scanner::new(), Scan::default());
-    for &end in ends {
-        let scan = scanner.scan(&message[total.consumed..end.max(total.consumed)])?;
-        total.consumed += scan.consumed;
-        total.payload += scan.payload;
-        total.done = scan.done;
-    }
-    Ok(total)
-}
-
 #[derive(Debug, Default, PartialEq)]
 struct Body {
     payload: Vec<u8>,
@@ -148,8 +125,8 @@ struct Body {
     done: bool,
 }
 
-fn decode_in_pieces(message: &[u8], ends: &[usize]) -> Result<Body, ChunkFault> {
-    let (mut decoder, mut buffer, mut start, mut body) = (Decoder::new(), BytesMut::new(), 0, Body::default());
+fn decode_in_pieces(mut decoder: Decoder, message: &[u8], ends: &[usize]) -> Result<Body, ChunkFault> {
+    let (mut buffer, mut start, mut body) = (BytesMut::new(), 0, Body::default());
     for &end in ends {
         buffer.extend_from_slice(&message[start..end]);
         start = end;
@@ -183,7 +160,11 @@ proptest! {
         let Ok(Some(head)) = check(&message, &LIMITS) else { return Ok(()) };
         let mut table = [httparse::EMPTY_HEADER; 8];
         let mut request = httparse::Request::new(&mut table);
-        prop_assert_eq!(request.parse(&message), Ok(httparse::Status::Complete(head.len)));
+        let parsed = request.parse(&message);
+        if parsed == Err(httparse::Error::Version) {
+            return Ok(()); // a later minor version, which httparse does not know
+        }
+        prop_assert_eq!(parsed, Ok(httparse::Status::Complete(head.len)));
         prop_assert!(http::Method::from_bytes(request.method.unwrap_or_default().as_bytes()).is_ok());
         for field in request.headers.iter() {
             prop_assert!(HeaderName::from_bytes(field.name.as_bytes()).is_ok());
@@ -214,7 +195,7 @@ proptest! {
             while let Some(Some(line)) = lines.field() {
                 let known = Known::of(line.name);
                 let may_stay = (head.upgraded || head.demands_upgrade) && known == Known::Upgrade;
-                prop_assert!(may_stay || !known.is_hop_by_hop() && known != Known::ContentLength, "{:?}", head);
+                prop_assert!(may_stay || !known.is_hop_by_hop(), "{:?}", head);
             }
             prop_assert_eq!(lines.len(), head.fields.len(), "nothing but lines: {:?}", head);
         }
@@ -223,21 +204,12 @@ proptest! {
     #[test]
     fn a_chunked_body_means_the_same_in_pieces(message in chunked_bodies(), cuts in vec(any::<Index>(), 0..5)) {
         let (whole, cut) = ([message.len()], ends(&message, &cuts));
-        let scan = scan_in_pieces(&message, &whole);
-        prop_assert_eq!(scan_in_pieces(&message, &cut), scan);
-        prop_assert_eq!(merge_in_pieces(&message, &cut), merge_in_pieces(&message, &whole));
-        if let (Ok(payload), Ok(body)) = (merge_in_pieces(&message, &cut), decode_in_pieces(&message, &whole)) {
-            prop_assert_eq!(payload, body.payload);
-        }
-        let body = decode_in_pieces(&message, &whole);
-        prop_assert_eq!(&decode_in_pieces(&message, &cut), &body);
-        match (scan, body) {
-            (Ok(scan), Ok(body)) => {
-                prop_assert_eq!((scan.payload, scan.done), (body.payload.len(), body.done));
-                prop_assert_eq!(&message[scan.consumed..], &body.rest[..]);
-            }
-            (scan, Ok(_)) => prop_assert_eq!(scan, Err(ChunkFault::ForbiddenTrailer)),
-            (scan, Err(fault)) => prop_assert_eq!(scan, Err(fault)),
+        let request = decode_in_pieces(Decoder::request(), &message, &whole);
+        prop_assert_eq!(&decode_in_pieces(Decoder::request(), &message, &cut), &request);
+        let response = decode_in_pieces(Decoder::response(), &message, &whole);
+        prop_assert_eq!(&decode_in_pieces(Decoder::response(), &message, &cut), &response);
+        if request != response {
+            prop_assert_eq!(request, Err(ChunkFault::ForbiddenTrailer));
         }
     }
 
@@ -259,6 +231,6 @@ proptest! {
         }
         encode::end_of_chunks(&mut message, &trailers);
         let expected = Body { payload: chunks.concat(), trailers, rest: Vec::new(), done: true };
-        prop_assert_eq!(decode_in_pieces(&message, &ends(&message, &cuts)), Ok(expected));
+        prop_assert_eq!(decode_in_pieces(Decoder::response(), &message, &ends(&message, &cuts)), Ok(expected));
     }
 }

@@ -1,7 +1,7 @@
 //! The request target: which form, which bytes (RFC 9112 §3.2).
 
-use super::authority;
 use super::refusal::Refusal;
+use super::{authority, fields};
 
 /// Longest target that `http::Uri` can hold, whatever the configured limit says.
 pub(super) const LONGEST: usize = u16::MAX as usize - 1;
@@ -42,14 +42,7 @@ pub(super) fn split(target: &[u8]) -> (Option<&[u8]>, &[u8]) {
 
 /// How many of the first bytes may stand in a target.
 pub(super) fn len(bytes: &[u8]) -> usize {
-    bytes.iter().position(|&byte| !is_target_byte(byte)).unwrap_or(bytes.len())
-}
-
-/// Whether a byte may stand in a target: every visible one of ASCII but `#`, since a fragment is never sent. RFC 3986
-/// allows fewer, and browsers, curl and scripts send the others as they are typed: `"`, `<`, `>`, `[`, `\`, `]`, `^`,
-/// a backquote, `{`, `|`, `}`. None of them can split a line, and they go on as they came.
-pub(super) const fn is_target_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic() && byte != b'#'
+    bytes.iter().position(|&byte| !fields::is_target_byte(byte)).unwrap_or(bytes.len())
 }
 
 fn authority_len(rest: &[u8]) -> usize {

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use super::connection::{Connection, Kind};
 use super::limits::{Limits, Permit};
-use super::way::{Proxy, Way};
+use super::service::{Proxy, Service};
 use crate::net::{self, Stream};
 use crate::observe::record::Index;
 use crate::proxy::parked::Parked;
@@ -85,7 +85,7 @@ impl Acceptor {
         Self::start_on::<Proxy>(thread, listener, kind, socket, limits)
     }
 
-    pub(super) fn start_on<W: Way>(
+    pub(super) fn start_on<S: Service>(
         thread: Rc<Thread>,
         listener: Index,
         kind: Kind,
@@ -101,7 +101,7 @@ impl Acceptor {
         let parked = thread.parked.clone();
         let accepting =
             Accepting { thread, listener, kind, socket: socket.clone(), limits: limits.clone(), stalled, full };
-        let task = tokio::task::spawn_local(accepting.run::<W>());
+        let task = tokio::task::spawn_local(accepting.run::<S>());
         Ok(Self { socket, task, limits, parked })
     }
 
@@ -148,12 +148,12 @@ impl Seldom {
 }
 
 impl Accepting {
-    async fn run<W: Way>(self) {
-        while self.batch::<W>().await {}
+    async fn run<S: Service>(self) {
+        while self.batch::<S>().await {}
     }
 
     /// Waits for connections and takes some; `false` once the socket is not watched any more.
-    async fn batch<W: Way>(&self) -> bool {
+    async fn batch<S: Service>(&self) -> bool {
         if !poll_fn(|cx| self.socket.poll_readable(cx)).await {
             return false;
         }
@@ -180,7 +180,7 @@ impl Accepting {
                 }
             };
             match self.socket.accept() {
-                Accepted::Connection(stream, peer) => self.open::<W>(stream, peer, permit),
+                Accepted::Connection(stream, peer) => self.open::<S>(stream, peer, permit),
                 Accepted::None => return true,
                 Accepted::Stalled(error) => {
                     drop(permit);
@@ -218,10 +218,10 @@ impl Accepting {
         self.limits.take(self.listener).await
     }
 
-    fn open<W: Way>(&self, stream: Stream, peer: Option<SocketAddr>, permit: Permit) {
+    fn open<S: Service>(&self, stream: Stream, peer: Option<SocketAddr>, permit: Permit) {
         self.thread.counters.accepted(self.listener);
-        let client = Client::new(self.listener, peer, self.thread.wheel.alarm());
-        tokio::task::spawn_local(Connection::<W>::new(&self.thread, client, self.kind, stream, permit));
+        let client = Client::new(self.thread.wheel.alarm(), &self.thread.clients, self.listener, peer);
+        tokio::task::spawn_local(Connection::<S>::new(&self.thread, client, self.kind, stream, permit));
     }
 }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::connection::{Arrival, Connection, Kind};
 use super::limits::Limits;
-use super::way::{Proxy, Way};
+use super::service::{Proxy, Service};
 use crate::handover::parcel::{Load, Parcel};
 use crate::net::Stream;
 use crate::observe::record::Index;
+use crate::proxy::private::Private;
 use crate::proxy::tunnel::Tunnel;
 use crate::proxy::{Client, Thread};
 
@@ -29,7 +30,7 @@ pub fn arrive(
     arrive_on::<Proxy>(thread, listener, kind, limits, parcel)
 }
 
-pub(super) fn arrive_on<W: Way>(
+pub(super) fn arrive_on<S: Service>(
     thread: &Rc<Thread>,
     listener: Index,
     kind: Kind,
@@ -43,19 +44,19 @@ pub(super) fn arrive_on<W: Way>(
     let stream = Stream::from_fd(socket)?;
     // that of this generation, which may be another; a connection that is gone says so with the first read
     let _ = stream.keep_alive(thread.plan.config.worker.tcp_keep_alive);
-    let client = Client::arrived(listener, &facts, thread.wheel.alarm());
+    let mut client = Client::arrived(thread.wheel.alarm(), &thread.clients, listener, &facts);
     let permit = limits.take_anyway();
     thread.counters.arrived(listener);
-    let connection = match load {
+    let arrival = match load {
         Load::Idle { ahead, private } => {
-            client.bring_private(private, thread);
-            Connection::<W>::arrived(thread, Rc::new(client), kind, |_| Ok(Arrival::Idle(stream, ahead)), permit)
+            client.private = Private::unpack(private, &thread.plan.names);
+            Arrival::Idle(ahead)
         }
         Load::Tunnel(tunnel) => {
-            let arrival = |client: &Rc<Client>| Ok(Arrival::Tunnel(stream, Tunnel::arrived(thread, client, *tunnel)?));
-            Connection::<W>::arrived(thread, Rc::new(client), kind, arrival, permit)
+            let tunnel = Tunnel::arrived(thread, &client.origin, *tunnel);
+            Arrival::Tunnel(Box::new(tunnel.inspect_err(|_| thread.counters.closed(listener))?))
         }
     };
-    tokio::task::spawn_local(connection.inspect_err(|_| thread.counters.closed(listener))?);
+    tokio::task::spawn_local(Connection::<S>::arrived(thread, client, kind, stream, arrival, permit));
     Ok(())
 }

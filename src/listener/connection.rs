@@ -1,24 +1,23 @@
 //! One client connection, from accept to close.
 //!
 //! ```text
-//!   accepted ──▶ Parked ──first bytes──▶ Busy: requests ──101──▶ Busy: tunnel ──┐
+//!   accepted ──▶ Idle ──first bytes──▶ Http1: requests ──101──▶ Busy: tunnel ──┐
 //!                 ▲ │ │                   │    │                      │         │
-//!                 │ │ └─idle for too long─│────┼──▶ Busy: farewell ───┤         │
+//!                 │ │ └─idle for too long─│────┼──▶ Busy: linger ─────┤         │
 //!                 ├─│──nothing is open────┘    └──────────────────────┴▶ closed │
 //!                 │ └─another generation takes it──▶ Busy: hand-over ──┐        │
 //!                 └────────────it does not─────────────────┘           └────────┴──▶ moved
 //! ```
-//! A parked connection that makes room for another one is closed at once.
+//! An idle connection that makes room for another one is closed at once.
 //!
-//! A connection that another generation began starts as parked, in requests when part of one was read already, or as
-//! a tunnel.
+//! A connection that another generation began starts as idle, in requests when part of one was read already, or as a
+//! tunnel.
 //!
-//! Whatever is large exists only while the connection is busy, in a box of its own: the task of a parked connection is
+//! Whatever is large exists only while the connection is busy, in a box of its own: the task of an idle connection is
 //! two hundred bytes. A connection in TCP mode is busy from the start.
 
 use std::any::Any;
 use std::future::Future;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -26,14 +25,17 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 
+use super::after::{Served, hand_over, linger};
+use super::end::End;
+use super::farewell;
+use super::http1::{Http1, Http1Parts, Next};
 use super::limits::Permit;
 use super::lot::{Stay, Unparked};
-use super::serve::{Served, Serving};
-use super::way::{Local, Way};
+use super::service::{Local, Service};
 use crate::net::Stream;
-use crate::proxy::client::{Place, Trouble};
-use crate::proxy::parked::Making;
-use crate::proxy::tunnel::{Left, Tunnel};
+use crate::observe::record::Index;
+use crate::proxy::clients::Making;
+use crate::proxy::tunnel::Tunnel;
 use crate::proxy::{Client, Thread};
 
 /// What a listener speaks.
@@ -45,47 +47,13 @@ pub enum Kind {
     Tcp(usize),
 }
 
-/// Who ended a connection, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The client closed it while nothing was open on it.
-    ClientDone,
-    /// The client closed it inside a request head.
-    ClientLeftHead,
-    /// The client went away inside an exchange.
-    ClientLost,
-    /// We closed it after a response that said so.
-    Announced,
-    /// We closed it because nothing came for too long.
-    Idle,
-    /// We closed it while nothing was open on it, because a limit was reached and another one came.
-    Evicted,
-    /// We refused what came, and said so.
-    Refused,
-    /// The head of a request did not come whole in time, and we said so.
-    SlowHead,
-    /// The client was silent inside a request body, or did not read, for too long.
-    ClientTimeout,
-    /// The client's request body broke a rule of HTTP.
-    BadBody,
-    /// An exchange failed after its response had begun; the missing end says so.
-    Broken,
-    /// The tunnel on it has ended.
-    Tunnel,
-    /// Another generation has it now.
-    Moved,
-    /// The generation cut it at its deadline.
-    Drained,
-    /// A defect of ours.
-    Internal,
-}
-
 /// A client connection and what it holds to its end; a task of its thread.
-pub(super) struct Connection<W> {
-    serving: Serving<W>,
+pub(super) struct Connection<S: Service> {
+    thread: Rc<Thread>,
+    /// Of its listener, in the names of the log.
+    index: Index,
     kind: Kind,
-    state: State,
-    _place: Place,
+    state: ConnectionState<S>,
     permit: Permit,
     /// Dropped after the permit, for which the new connection waits.
     making: Option<Making>,
@@ -93,156 +61,196 @@ pub(super) struct Connection<W> {
 
 /// What came from another generation.
 pub(super) enum Arrival {
-    Idle(Stream, BytesMut),
-    Tunnel(Stream, Tunnel),
+    Idle(BytesMut),
+    Tunnel(Box<Tunnel>),
 }
 
-enum State {
-    Parked(Stream, Stay),
+enum ConnectionState<S: Service> {
+    Idle(Stream, Box<Client>, Stay),
+    Http1(Box<Http1<S>>),
     Busy(Local<'static, Served>),
     Closed,
 }
 
-impl<W: Way> Connection<W> {
-    pub(super) fn new(thread: &Rc<Thread>, client: Client, kind: Kind, stream: Stream, permit: Permit) -> Self {
-        let client = Rc::new(client);
-        let place = thread.clients.add(&client);
-        let serving = Serving::new(thread, &client);
-        let state = match kind {
-            Kind::Http(listener) => State::Parked(stream, serving.stay(listener)),
-            Kind::Tcp(tcp) => State::Busy(Box::pin(serving.clone().relay(tcp, stream))),
+/// What a turn of a connection led to.
+enum ConnectionTurn<S: Service> {
+    ConnectionState(ConnectionState<S>),
+    Ended(Option<Box<Client>>, End),
+}
+
+impl<S: Service> Connection<S> {
+    pub(super) fn new(thread: &Rc<Thread>, client: Box<Client>, kind: Kind, stream: Stream, permit: Permit) -> Self {
+        let mut connection = Self::closed(thread, &client, kind, permit);
+        connection.state = match kind {
+            Kind::Http(_) => connection.idle(client, stream),
+            Kind::Tcp(tcp) => {
+                let relay = S::relay(thread.clone(), client, tcp, stream);
+                ConnectionState::Busy(Box::pin(async move {
+                    let (client, left) = relay.await;
+                    Served::Ended(client, left.into())
+                }))
+            }
         };
-        Self { serving, kind, state, _place: place, permit, making: None }
+        connection
     }
 
-    /// A connection that another generation began, with what was read of its next request.
-    ///
-    /// # Errors
-    /// Those of `arrival`.
+    /// A connection that another generation began, with what was on it.
     pub(super) fn arrived(
         thread: &Rc<Thread>,
-        client: Rc<Client>,
+        client: Box<Client>,
         kind: Kind,
-        arrival: impl FnOnce(&Rc<Client>) -> io::Result<Arrival>,
+        stream: Stream,
+        arrival: Arrival,
         permit: Permit,
-    ) -> io::Result<Self> {
-        let arrival = arrival(&client)?;
-        let place = thread.clients.add(&client);
-        let serving = Serving::new(thread, &client);
-        let mut connection = Self { serving, kind, state: State::Closed, _place: place, permit, making: None };
+    ) -> Self {
+        let mut connection = Self::closed(thread, &client, kind, permit);
         connection.state = match arrival {
-            Arrival::Idle(stream, ahead) => connection.resting(stream, ahead),
-            Arrival::Tunnel(stream, tunnel) => {
-                State::Busy(Box::pin(connection.serving.clone().tunnel(stream, tunnel, Bytes::new())))
-            }
+            Arrival::Idle(ahead) => connection.resting(client, stream, ahead),
+            Arrival::Tunnel(tunnel) => connection.tunnel(client, stream, Bytes::new(), tunnel),
         };
-        Ok(connection)
+        connection
     }
 
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn closed(thread: &Rc<Thread>, client: &Client, kind: Kind, permit: Permit) -> Self {
+        let (thread, index) = (thread.clone(), client.origin.listener);
+        Self { thread, index, kind, state: ConnectionState::Closed, permit, making: None }
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<(Option<Box<Client>>, End)> {
         loop {
-            match &mut self.state {
-                State::Parked(stream, stay) => {
+            let turn = match &mut self.state {
+                ConnectionState::Idle(stream, client, stay) => {
                     let enters = || self.permit.is_idle();
-                    let unparked = std::task::ready!(self.serving.poll_stay(stay, stream, cx, enters));
-                    if let Some(end) = self.unpark(unparked) {
-                        return Poll::Ready(end);
-                    }
+                    let unparked = std::task::ready!(stay.poll(&self.thread, client, stream, cx, enters));
+                    self.unpark(unparked)
                 }
-                State::Busy(serving) => match std::task::ready!(serving.as_mut().poll(cx)) {
-                    Served::Idle(stream, ahead) => self.park(stream, ahead),
-                    Served::Ended(end) => return Poll::Ready(end),
+                ConnectionState::Http1(http1) => {
+                    let next = std::task::ready!(http1.poll(cx));
+                    self.served(next)
+                }
+                ConnectionState::Busy(busy) => match std::task::ready!(busy.as_mut().poll(cx)) {
+                    Served::Idle(client, stream, ahead) => {
+                        ConnectionTurn::ConnectionState(self.resting(client, stream, ahead))
+                    }
+                    Served::Ended(client, end) => ConnectionTurn::Ended(Some(client), end),
                 },
-                State::Closed => return Poll::Ready(End::Internal), // nobody polls a task that has ended
+                ConnectionState::Closed => ConnectionTurn::Ended(None, End::Internal), // a task that has ended is not polled
+            };
+            match turn {
+                ConnectionTurn::ConnectionState(state) => self.state = state,
+                ConnectionTurn::Ended(client, end) => return Poll::Ready((client, end)),
             }
         }
     }
 
-    fn park(&mut self, stream: Stream, ahead: BytesMut) {
-        self.serving.client.set_parked(false); // it has left hyper, as it was perhaps asked to
-        self.state = self.resting(stream, ahead);
+    fn settings(&self) -> usize {
+        let (Kind::Http(listener) | Kind::Tcp(listener)) = self.kind;
+        listener
     }
 
-    /// The state of a connection on which no exchange is open.
-    fn resting(&self, stream: Stream, ahead: BytesMut) -> State {
-        let (Kind::Http(listener) | Kind::Tcp(listener)) = self.kind;
+    /// A connection on which nothing is open, and of which nothing was read.
+    fn idle(&self, client: Box<Client>, stream: Stream) -> ConnectionState<S> {
+        let timeout = self.thread.plan.config.listeners[self.settings()].idle_timeout;
+        let stay = Stay::new(&client, timeout);
+        ConnectionState::Idle(stream, client, stay)
+    }
+
+    /// A connection on which no exchange is open.
+    fn resting(&self, client: Box<Client>, stream: Stream, ahead: BytesMut) -> ConnectionState<S> {
         if ahead.is_empty() {
-            return State::Parked(stream, self.serving.stay(listener)); // which asks for an heir by itself
+            return self.idle(client, stream); // which asks for an heir by itself
         }
-        let serving = self.serving.clone();
-        match serving.thread.heir_of(&serving.client) {
-            Some(heir) => State::Busy(Box::pin(serving.hand_over(stream, ahead, heir))),
-            None => State::Busy(Box::pin(serving.requests(listener, stream, ahead))),
+        match self.thread.heir_of(&client.origin, &client.private) {
+            Some(heir) => ConnectionState::Busy(Box::pin(hand_over(self.thread.clone(), client, stream, ahead, heir))),
+            None => ConnectionState::Http1(Http1::new(&self.thread, client, self.settings(), stream, ahead)),
         }
     }
 
-    fn unpark(&mut self, unparked: Unparked) -> Option<End> {
-        let State::Parked(stream, _) = std::mem::replace(&mut self.state, State::Closed) else {
-            return Some(End::Internal);
+    fn tunnel(&self, client: Box<Client>, stream: Stream, ahead: Bytes, tunnel: Box<Tunnel>) -> ConnectionState<S> {
+        let tunnel = S::tunnel(self.thread.clone(), client, stream, ahead, *tunnel);
+        ConnectionState::Busy(Box::pin(async move {
+            let (client, left) = tunnel.await;
+            Served::Ended(client, left.into())
+        }))
+    }
+
+    /// An idle connection is not idle any more.
+    fn unpark(&mut self, unparked: Unparked) -> ConnectionTurn<S> {
+        let ConnectionState::Idle(stream, client, _) = std::mem::replace(&mut self.state, ConnectionState::Closed)
+        else {
+            return ConnectionTurn::Ended(None, End::Internal);
         };
-        let (Kind::Http(listener) | Kind::Tcp(listener)) = self.kind;
-        let serving = self.serving.clone();
-        match unparked {
-            Unparked::Bytes(first) => self.state = State::Busy(Box::pin(serving.requests(listener, stream, first))),
-            Unparked::Idle => self.state = State::Busy(Box::pin(serving.farewell(stream, End::Idle))),
+        let thread = self.thread.clone();
+        ConnectionTurn::ConnectionState(match unparked {
+            Unparked::Bytes(first) => {
+                ConnectionState::Http1(Http1::new(&thread, client, self.settings(), stream, first))
+            }
+            Unparked::Idle => {
+                ConnectionState::Busy(Box::pin(linger(thread, client, stream, End::Idle, farewell::PATIENT)))
+            }
             Unparked::Moves(heir) => {
-                self.state = State::Busy(Box::pin(serving.hand_over(stream, BytesMut::new(), heir)));
+                ConnectionState::Busy(Box::pin(hand_over(thread, client, stream, BytesMut::new(), heir)))
+            }
+            Unparked::Cut => {
+                thread.connection_cut(&client);
+                ConnectionState::Busy(Box::pin(linger(thread, client, stream, End::Drained, farewell::BRIEF)))
             }
             Unparked::MakesRoom(making) => {
                 self.making = Some(making);
-                return Some(End::Evicted);
+                return ConnectionTurn::Ended(Some(client), End::Evicted);
             }
-            Unparked::Closed => return Some(End::ClientDone),
-            Unparked::Lost => return Some(End::ClientLost),
-            Unparked::Cut => self.state = State::Busy(Box::pin(serving.cut(stream))),
-        }
-        None
+            Unparked::Closed => return ConnectionTurn::Ended(Some(client), End::ClientDone),
+            Unparked::Lost => return ConnectionTurn::Ended(Some(client), End::ClientLost),
+        })
+    }
+
+    /// No requests are served on the connection any more.
+    fn served(&mut self, next: Next) -> ConnectionTurn<S> {
+        let ConnectionState::Http1(http1) = std::mem::replace(&mut self.state, ConnectionState::Closed) else {
+            return ConnectionTurn::Ended(None, End::Internal);
+        };
+        let Ok(Http1Parts { client, stream, ahead }) = http1.into_parts() else {
+            return ConnectionTurn::Ended(None, End::Internal); // the runtime ends
+        };
+        let thread = self.thread.clone();
+        ConnectionTurn::ConnectionState(match next {
+            Next::Idle => self.resting(client, stream, ahead),
+            Next::Moves(heir) => ConnectionState::Busy(Box::pin(hand_over(thread, client, stream, ahead, heir))),
+            Next::Tunnel(tunnel) => self.tunnel(client, stream, ahead.freeze(), tunnel),
+            Next::Ends { end, linger: true } => {
+                ConnectionState::Busy(Box::pin(linger(thread, client, stream, end, farewell::PATIENT)))
+            }
+            Next::Ends { end, linger: false } => return ConnectionTurn::Ended(Some(client), end),
+        })
     }
 }
 
-impl<W: Way> Future for Connection<W> {
+impl<S: Service> Future for Connection<S> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let connection = self.get_mut();
         // an exchange that panics ends its own connection and nothing else
-        let end = match catch_unwind(AssertUnwindSafe(|| connection.poll_end(cx))) {
+        let (client, end) = match catch_unwind(AssertUnwindSafe(|| connection.poll_end(cx))) {
             Ok(polled) => std::task::ready!(polled),
             Err(panic) => {
-                connection.serving.thread.panicked(text_of(&*panic));
-                End::Internal
+                connection.thread.panicked(text_of(&*panic));
+                if let ConnectionState::Http1(http1) = &mut connection.state {
+                    http1.panicked();
+                }
+                (None, End::Internal)
             }
         };
-        connection.state = State::Closed;
-        W::closed(&connection.serving.thread, &connection.serving.client, end);
+        connection.state = ConnectionState::Closed;
+        S::closed(&connection.thread, connection.index, client.as_deref(), end);
         Poll::Ready(())
     }
 }
+
+impl<S: Service> Unpin for Connection<S> {}
 
 /// What a panic said.
 fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
     text.unwrap_or("a panic without words").to_owned()
-}
-
-impl From<Left> for End {
-    fn from(left: Left) -> Self {
-        match left {
-            Left::Ended => Self::Tunnel,
-            Left::Cut => Self::Drained,
-            Left::Moved => Self::Moved,
-        }
-    }
-}
-
-impl From<Trouble> for End {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::ClientClosed => Self::ClientLost,
-            Trouble::ClientTimeout => Self::ClientTimeout,
-            Trouble::BadBody(_) => Self::BadBody,
-            Trouble::Drained => Self::Drained,
-            Trouble::Internal => Self::Internal,
-        }
-    }
 }

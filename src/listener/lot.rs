@@ -4,20 +4,18 @@
 //! pass [`Stay::poll`], whose task `Clients::wake_all` wakes: whoever wants to take every idle connection out of a thread asks
 //! here.
 
-use std::future::Future;
 use std::io;
-use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 use crate::drain::Stage;
 use crate::handover::heir::Heir;
 use crate::net::Stream;
-use crate::proxy::parked::{Entry, Making};
+use crate::proxy::clients::Making;
+use crate::proxy::parked::Entry;
 use crate::proxy::{Client, Thread};
 
 /// Bytes of room for the first read: most request heads.
@@ -53,9 +51,9 @@ pub(super) struct Stay {
 impl Stay {
     /// A stay that lasts until the connection was idle for `idle_timeout`. A generation that drains may end it earlier.
     pub(super) fn new(client: &Client, idle_timeout: Duration) -> Self {
-        let until = client.closed() + idle_timeout;
+        let until = client.idle_since + idle_timeout;
         client.alarm.set_at(until);
-        client.set_parked(true);
+        client.slot.set_parked(Some(client.idle_since));
         Self { until, is_draining: false, entry: None }
     }
 
@@ -64,8 +62,8 @@ impl Stay {
     pub(super) fn poll(
         &mut self,
         thread: &Thread,
-        client: &Client,
-        stream: &mut Stream,
+        client: &mut Client,
+        stream: &Stream,
         cx: &mut Context<'_>,
         enters: impl FnOnce(),
     ) -> Poll<Unparked> {
@@ -77,8 +75,7 @@ impl Stay {
             return Poll::Pending;
         };
         self.entry = None;
-        drop(client.take_making()); // there is something to do for the connection
-        client.set_parked(false);
+        client.slot.set_parked(None);
         client.alarm.off();
         Poll::Ready(unparked)
     }
@@ -86,11 +83,11 @@ impl Stay {
     fn poll_happening(
         &mut self,
         thread: &Thread,
-        client: &Client,
-        stream: &mut Stream,
+        client: &mut Client,
+        stream: &Stream,
         cx: &mut Context<'_>,
     ) -> Poll<Unparked> {
-        if let Some(heir) = thread.heir_of(client) {
+        if let Some(heir) = thread.heir_of(&client.origin, &client.private) {
             return Poll::Ready(Unparked::Moves(heir));
         }
         match thread.drain.stage() {
@@ -112,7 +109,10 @@ impl Stay {
         if client.alarm.is_due() && self.until <= Instant::now() {
             return Poll::Ready(Unparked::Idle);
         }
-        if let Some(making) = client.take_making()
+        if client.slot.closes_private() {
+            client.private.close();
+        }
+        if let Some(making) = client.slot.take_making()
             && stream.is_silent()
         {
             return Poll::Ready(Unparked::MakesRoom(making)); // else a request has come in this moment
@@ -123,9 +123,9 @@ impl Stay {
 }
 
 /// Reads once there is something, and only then takes a buffer.
-fn poll_first(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
+fn poll_first(stream: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
     ready!(stream.poll_read_ready(cx))?;
     let mut bytes = BytesMut::with_capacity(ROOM);
-    ready!(pin!(stream.read_buf(&mut bytes)).poll(cx))?;
+    ready!(stream.poll_read_into(cx, &mut bytes))?;
     Poll::Ready(Ok(bytes))
 }

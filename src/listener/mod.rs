@@ -2,18 +2,18 @@
 //! another generation or closed with care.
 
 pub mod accept;
+mod after;
 pub mod arrive;
 pub mod connection;
+pub mod end;
 mod farewell;
-mod gate;
+mod http1;
 pub mod limits;
 mod lot;
-mod serve;
-mod splice;
+pub mod service;
 #[cfg(test)]
 mod tests;
 mod waits;
-pub mod way;
 
 pub use accept::Acceptor;
 pub use arrive::arrive;

@@ -1,60 +1,65 @@
-//! Attempts: one try against one server, and when there is another.
+//! The attempts of one exchange: one try against one server, and whether there is another. Plain data, but for the
+//! deadlines and a connection that is being opened.
 
 mod asking;
+mod connecting;
 mod lent;
 
-use std::cell::Cell;
-use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use http::Version;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-pub(super) use self::asking::finish_upload;
-use self::asking::{AskError, Asking, MayGo, expecting};
-use self::lent::Lent;
+pub(super) use self::asking::InUse;
+use self::asking::{AskError, Asking, Heard, Sending};
+use self::connecting::{Connecting, pause};
+pub(super) use self::lent::Lent;
+use super::client_side::ClientSide;
 use super::exchange::Exchange;
 use super::fault::Fault;
-use super::private::Found;
+use super::private::{Found, Private};
 use super::thread::Thread;
 use crate::http1::auth::Credentials;
-use crate::http1::response::{Asked, ResponseHead};
-use crate::net::Stream;
+use crate::http1::request::Framing;
+use crate::http1::response::ResponseHead;
 use crate::observe::WithCauses;
 use crate::observe::record::Outcome;
 use crate::pool::health::HealthState;
-use crate::pool::{Addresses, Open, Pool, Server};
-use crate::upstream::connect::{self, Faults};
+use crate::pool::{Open, Pool, Server};
 use crate::upstream::connection::Connection;
 use crate::upstream::idle::Wanted;
-use crate::upstream::upload::Upload;
+use crate::upstream::upload::{Upload, UploadError, Waiting};
 
 /// The first pause before the same server is tried again; each further one is as much longer.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How long to wait when this machine had no descriptor or port for a connection: the kernel does not tell when there is
-/// one.
-const SHORTAGE: Duration = Duration::from_millis(20);
-
-/// While a server is silent for longer than this, it is looked at whether it was found down, or is ejected.
+/// From one look at the health of a server to the next, while its connection or response is waited for.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A server answered.
 pub(super) struct Answer {
     pub head: Box<ResponseHead>,
-    pub connection: Box<Connection>,
+    pub connection: InUse,
     pub server: usize,
-    /// What of the request body is still to be sent, when the server answered before it had all of it.
-    pub upload: Option<Upload>,
-    /// The client was not asked for the request body, and need not be any more.
-    pub unasked: bool,
     /// The attempt counts as open for its server until the response is whole.
     pub open: Open<PoolOf>,
+}
+
+/// A connection to a server, for a tunnel, and the attempt that counts for its server.
+type Dialled = (Box<Connection>, Open<PoolOf>);
+
+/// What an attempt gives for the client.
+pub(super) enum Dispatched {
+    /// An informational response; others follow.
+    Interim(Box<ResponseHead>),
+    /// The client may send the body of the request; a response follows.
+    Continue,
+    /// The final response.
+    Answer(Answer),
 }
 
 /// Why an attempt failed.
@@ -77,83 +82,283 @@ enum Sent {
     Something,
 }
 
-/// The end of one attempt.
-enum Ended {
-    /// Perhaps another.
-    Failed(Failure),
-    /// The exchange is over: it is the client's fault.
-    Client(Fault),
+/// Where the attempts of an exchange are.
+///
+/// ```text
+///   Next ──▶ Connect ──▶ Ask ──response──▶ Done
+///    ▲          │         │  └─101─▶ Finish ──the body is sent──▶ Done
+///    │          └─failed──┤
+///    ├──────another───────┤
+///    └── Pause ◀──the same┘
+/// ```
+enum DispatchStep {
+    Next,
+    Pause(Lent),
+    Connect {
+        server: usize,
+        open: Open<PoolOf>,
+        connecting: Option<Box<Connecting>>,
+    },
+    Ask {
+        open: Open<PoolOf>,
+        server: usize,
+        asking: Box<Asking>,
+    },
+    /// The server switches protocols: what comes after the request body is of the other protocol (RFC 9110 §7.8).
+    Finish {
+        answer: Answer,
+        alarm: Lent,
+    },
+    Done,
 }
 
-/// Sends the request to servers of the pool until one answers.
-///
-/// # Errors
-/// When no server can be tried, when the last attempt failed or no further one is safe, and when the client failed to
-/// send its body.
-pub(super) async fn run(
-    exchange: &mut Exchange,
-    pool: usize,
-    head: &[u8],
-    upload: &mut Upload,
-) -> Result<Answer, Fault> {
-    let mut course = Course::new(exchange, pool);
-    course.find_private(exchange)?;
-    loop {
-        let server = course.next()?;
-        let open = Open::new(course.plan.clone(), server);
-        let mut attempt = course.attempt(exchange, server);
-        let failure = match attempt.run(head, upload).await {
-            Ok((head, connection)) => {
-                match connection.is_reused() {
-                    true => course.plan.servers[server].passive.answered(),
-                    false => course.connection_served(server),
-                }
-                return Ok(Answer { head, connection, server, upload: None, unasked: false, open });
-            }
-            Err(Ended::Client(fault)) => return Err(fault),
-            Err(Ended::Failed(failure)) => failure,
-        };
-        course.connection_failed(server, &failure);
-        if let Some(since) = failure.stale {
-            course.closed_unasked(server, since);
-        }
-        let safe = is_safe(exchange, &failure, upload);
-        course.go_on(exchange, server, failure, safe).await?;
-        upload.rewind();
+/// The attempts of one exchange.
+pub(super) struct Dispatch {
+    course: Course,
+    /// The head of the request, as servers get it.
+    head: Vec<u8>,
+    /// The body of the request. What is left of it once a server has answered is the relay's.
+    pub(super) upload: Upload,
+    step: DispatchStep,
+}
+
+impl Dispatch {
+    /// The attempts to send a request to servers of the pool.
+    pub(super) fn new(exchange: &Exchange, pool: usize, head: Vec<u8>, upload: Upload) -> Self {
+        Self { course: Course::new(exchange, pool), head, upload, step: DispatchStep::Next }
     }
-}
 
-/// Opens a connection to a server of the pool, for a tunnel.
-///
-/// # Errors
-/// When no server can be tried, or the last attempt failed.
-pub(super) async fn dial(exchange: &mut Exchange, pool: usize) -> Result<(Box<Connection>, Open<PoolOf>), Fault> {
-    let mut course = Course::new(exchange, pool);
-    course.fresh_only = true;
-    loop {
-        let server = course.next()?;
-        let open = Open::new(course.plan.clone(), server);
-        exchange.begin_attempt(server, course.began);
-        let connected = course.attempt(exchange, server).connect().await;
-        let now = Instant::now();
-        exchange.end_attempt(connected.as_ref().map_or_else(|failure| failure.outcome, |_| Outcome::Responded), now);
-        match connected {
-            Ok(connection) => {
-                exchange.connected(false, now);
-                course.connection_served(server);
-                return Ok((connection, open));
-            }
-            Err(failure) => {
-                course.connection_failed(server, &failure);
-                course.go_on(exchange, server, failure, true).await?;
+    /// The attempts to open a connection to a server of the pool, for a tunnel.
+    pub(super) fn dialling(exchange: &Exchange, pool: usize) -> Self {
+        Self::new(exchange, pool, Vec::new(), Upload::new(Framing::None, 0))
+    }
+
+    /// The first attempt goes over the private connection of the client, if it has one to this pool.
+    ///
+    /// # Errors
+    /// When that is gone and the request goes on with what was said on it.
+    pub(super) fn find_private(&mut self, exchange: &Exchange, private: &mut Private) -> Result<(), Fault> {
+        self.course.find_private(exchange, private)
+    }
+
+    /// Sends the request to servers of the pool until one answers. The head buffer is given back when all is done.
+    ///
+    /// # Errors
+    /// When no server can be tried, when the last attempt failed or no further one is safe, and when the client failed
+    /// to send its body.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        side: &mut ClientSide<'_>,
+    ) -> Poll<Result<Dispatched, Fault>> {
+        loop {
+            match &mut self.step {
+                DispatchStep::Next => {
+                    let (server, open) = self.course.begin(exchange)?;
+                    self.step = DispatchStep::Connect { server, open, connecting: None };
+                }
+                DispatchStep::Pause(alarm) => {
+                    ready!(alarm.poll_due(cx));
+                    self.course.began = Instant::now();
+                    self.step = DispatchStep::Next;
+                }
+                DispatchStep::Connect { .. } => match ready!(self.poll_connect(cx, exchange)) {
+                    Ok(asking) => self.step = asking,
+                    Err((server, failure)) => self.failed(exchange, server, failure, true)?,
+                },
+                DispatchStep::Ask { asking, .. } => {
+                    let mut sending = Sending { head: &self.head, upload: &mut self.upload, body: &mut *side.body };
+                    match ready!(asking.poll(cx, &self.course.pool, exchange, &mut sending)) {
+                        Ok(Heard::Interim(head)) => return Poll::Ready(Ok(Dispatched::Interim(head))),
+                        Ok(Heard::Continue) => return Poll::Ready(Ok(Dispatched::Continue)),
+                        Ok(Heard::Response(head)) => {
+                            let answer = self.answered(exchange, side.private, head);
+                            if !answer.head.upgraded {
+                                return Poll::Ready(Ok(Dispatched::Answer(answer)));
+                            }
+                            let alarm = Lent::new(&exchange.thread);
+                            alarm.set(self.course.pool.settings.response_timeout);
+                            self.step = DispatchStep::Finish { answer, alarm };
+                        }
+                        Err(AskError::Client(fault)) => {
+                            exchange.end_attempt(Outcome::Abandoned, Instant::now());
+                            return Poll::Ready(Err(fault));
+                        }
+                        Err(AskError::Server(outcome, cause)) => self.ask_failed(exchange, outcome, cause)?,
+                    }
+                }
+                DispatchStep::Finish { .. } => return self.poll_finish(cx, exchange, side).map_ok(Dispatched::Answer),
+                DispatchStep::Done => return Poll::Ready(Err(Fault::Internal("an exchange was polled after its end"))),
             }
         }
+    }
+
+    /// Opens a connection to a server of the pool, for a tunnel.
+    ///
+    /// # Errors
+    /// When no server can be tried, or the last attempt failed.
+    pub(super) fn poll_dial(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<Result<Dialled, Fault>> {
+        self.course.fresh_only = true;
+        loop {
+            match &mut self.step {
+                DispatchStep::Next => {
+                    let (server, open) = self.course.begin(exchange)?;
+                    self.step = DispatchStep::Connect { server, open, connecting: None };
+                }
+                DispatchStep::Pause(alarm) => {
+                    ready!(alarm.poll_due(cx));
+                    self.course.began = Instant::now();
+                    self.step = DispatchStep::Next;
+                }
+                DispatchStep::Connect { server, connecting, .. } => {
+                    let server = *server;
+                    match ready!(self.course.poll_connection(cx, exchange, server, connecting)) {
+                        Ok(connection) => {
+                            let now = Instant::now();
+                            exchange.end_attempt(Outcome::Responded, now);
+                            exchange.connected(false, now);
+                            self.course.connection_served(server);
+                            let DispatchStep::Connect { open, .. } =
+                                std::mem::replace(&mut self.step, DispatchStep::Done)
+                            else {
+                                return Poll::Ready(Err(Fault::Internal("a connection was opened twice")));
+                            };
+                            return Poll::Ready(Ok((connection, open)));
+                        }
+                        Err(failure) => self.failed(exchange, server, failure, true)?,
+                    }
+                }
+                DispatchStep::Ask { .. } | DispatchStep::Finish { .. } | DispatchStep::Done => {
+                    return Poll::Ready(Err(Fault::Internal("a tunnel was dialled twice")));
+                }
+            }
+        }
+    }
+
+    /// Takes the head buffer back.
+    pub(super) fn take_head(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.head)
+    }
+
+    fn poll_connect(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+    ) -> Poll<Result<DispatchStep, (usize, Failure)>> {
+        let DispatchStep::Connect { server, connecting, .. } = &mut self.step else {
+            return Poll::Ready(Ok(DispatchStep::Done));
+        };
+        let server = *server;
+        let connection = match ready!(self.course.poll_connection(cx, exchange, server, connecting)) {
+            Ok(connection) => connection,
+            Err(failure) => return Poll::Ready(Err((server, failure))),
+        };
+        let reused = connection.is_reused();
+        exchange.connected(reused, if reused { self.course.began } else { Instant::now() });
+        let pool = &self.course.pool;
+        // the server says whether it wants the request body: the client waits for that, and the server can
+        let expects = exchange.waits_for_continue && !pool.idle().is_old(server);
+        let asking = Box::new(Asking::new(connection, pool, server, exchange, expects, self.course.is_last()));
+        let DispatchStep::Connect { open, .. } = std::mem::replace(&mut self.step, DispatchStep::Done) else {
+            return Poll::Ready(Ok(DispatchStep::Done));
+        };
+        Poll::Ready(Ok(DispatchStep::Ask { open, server, asking }))
+    }
+
+    /// The server of the attempt answered.
+    fn answered(&mut self, exchange: &mut Exchange, private: &mut Private, head: Box<ResponseHead>) -> Answer {
+        let DispatchStep::Ask { open, server, asking } = std::mem::replace(&mut self.step, DispatchStep::Done) else {
+            unreachable!("a response comes while it is asked for");
+        };
+        let mut connection = asking.into_connection();
+        let pool = &self.course.pool;
+        pool.idle().answered(server, head.version == Version::HTTP_10);
+        if head.binds || exchange.facts.credentials != Credentials::Portable {
+            connection.make_private();
+            private.begin(pool.pool, server);
+        }
+        let now = Instant::now();
+        exchange.end_attempt(Outcome::Responded, now);
+        exchange.responds(now);
+        match connection.is_reused() {
+            true => pool.servers[server].passive.answered(),
+            false => self.course.connection_served(server),
+        }
+        Answer { head, connection, server, open }
+    }
+
+    fn ask_failed(
+        &mut self,
+        exchange: &mut Exchange,
+        outcome: Outcome,
+        cause: Option<Box<dyn std::error::Error>>,
+    ) -> Result<(), Fault> {
+        let DispatchStep::Ask { server, asking, .. } = &self.step else { return Ok(()) };
+        let sent = if asking.has_sent(&self.upload) { Sent::Something } else { Sent::Nothing };
+        let failure = Failure { outcome, cause, sent, shortage: false, stale: asking.stale(outcome) };
+        let server = *server;
+        let safe = is_safe(exchange, &failure, &self.upload);
+        self.failed(exchange, server, failure, safe)
+    }
+
+    /// An attempt failed: the next one begins, at once or after a pause.
+    ///
+    /// # Errors
+    /// When there is none, with the failure as the client is told it.
+    fn failed(&mut self, exchange: &mut Exchange, server: usize, failure: Failure, safe: bool) -> Result<(), Fault> {
+        // the attempt counts for its server until the next one is chosen
+        let _failed = std::mem::replace(&mut self.step, DispatchStep::Next);
+        exchange.end_attempt(failure.outcome, Instant::now());
+        self.course.connection_failed(server, &failure);
+        if let Some(since) = failure.stale {
+            self.course.closed_unasked(server, since);
+        }
+        if let Some(time) = self.course.go_on(exchange, server, failure, safe)? {
+            self.step = DispatchStep::Pause(pause(&exchange.thread, time));
+        }
+        self.upload.rewind();
+        Ok(())
+    }
+
+    /// Sends what is left of the request body to a server that switches protocols.
+    ///
+    /// # Errors
+    /// When the client does not send it whole, or the server does not take it.
+    fn poll_finish(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        side: &mut ClientSide<'_>,
+    ) -> Poll<Result<Answer, Fault>> {
+        let DispatchStep::Finish { answer, alarm } = &mut self.step else {
+            return Poll::Ready(Err(Fault::Internal("a request was finished twice")));
+        };
+        let pool = &self.course.pool;
+        let mut progress = false;
+        let waiting = self.upload.poll_send(cx, side.body, answer.connection.stream(), &mut progress);
+        exchange.bytes_in = self.upload.received();
+        answer.connection.is_stuck = matches!(waiting, Ok(Waiting::Server));
+        match waiting {
+            Ok(Waiting::Nothing) => {
+                return match std::mem::replace(&mut self.step, DispatchStep::Done) {
+                    DispatchStep::Finish { answer, .. } => Poll::Ready(Ok(answer)),
+                    _ => Poll::Ready(Err(Fault::Internal("a request was finished twice"))),
+                };
+            }
+            Err(UploadError::Server(_)) => return Poll::Ready(Err(fault(pool, answer.server, Outcome::Closed))),
+            Err(error) => return Poll::Ready(Err(error.into())),
+            Ok(Waiting::Client) => alarm.off(), // it has a deadline of its own
+            Ok(Waiting::Server) if progress => alarm.set(pool.settings.response_timeout),
+            Ok(Waiting::Server) => {}
+        }
+        alarm.poll_due(cx).map(|()| Err(fault(pool, answer.server, Outcome::ResponseTimeout)))
     }
 }
 
 /// The attempts of one exchange: which server comes next, and whether one does.
 struct Course {
-    plan: PoolOf,
+    pool: PoolOf,
     tried: SmallVec<[u16; 4]>,
     retries: u32,
     /// The server of the next attempt, when that is known already.
@@ -168,9 +373,8 @@ struct Course {
 
 impl Course {
     fn new(exchange: &Exchange, pool: usize) -> Self {
-        let plan = PoolOf::new(&exchange.thread, pool);
         Self {
-            plan,
+            pool: PoolOf::new(&exchange.thread, pool),
             tried: SmallVec::new(),
             retries: 0,
             again: None,
@@ -184,13 +388,13 @@ impl Course {
     ///
     /// # Errors
     /// When that is gone and the request goes on with what was said on it.
-    fn find_private(&mut self, exchange: &Exchange) -> Result<(), Fault> {
-        let lost = match exchange.client.private.borrow_mut().take(self.plan.pool) {
+    fn find_private(&mut self, exchange: &Exchange, private: &mut Private) -> Result<(), Fault> {
+        let lost = match private.take(self.pool.pool) {
             Found::Nothing => {
                 self.fresh_only = answers_on_it(exchange); // it is not repeated when an idle one has ended
                 return Ok(());
             }
-            Found::Kept(server, connection) if answers_on_it(exchange) || !self.plan.has_better_than(server) => {
+            Found::Kept(server, connection) if answers_on_it(exchange) || !self.pool.has_better_than(server) => {
                 self.again = Some(server);
                 self.private = Some(connection);
                 return Ok(());
@@ -198,39 +402,73 @@ impl Course {
             Found::Kept(server, _) | Found::Lost(server) => server,
         };
         match answers_on_it(exchange) {
-            true => Err(Fault::Handshake { server: self.plan.servers[lost].name.clone() }),
+            true => Err(Fault::Handshake { server: self.pool.servers[lost].name.clone() }),
             false => Ok(()),
         }
     }
 
-    /// The server of the next attempt.
-    fn next(&mut self) -> Result<usize, Fault> {
-        if let Some(server) = self.again.take() {
-            return Ok(server);
-        }
-        self.pick().ok_or_else(|| Fault::NoServer { pool: self.plan.name.clone() })
+    /// An attempt begins.
+    ///
+    /// # Errors
+    /// When no server can be tried.
+    fn begin(&mut self, exchange: &mut Exchange) -> Result<(usize, Open<PoolOf>), Fault> {
+        let server = self.again.take().or_else(|| self.pick());
+        let server = server.ok_or_else(|| Fault::NoServer { pool: self.pool.name.clone() })?;
+        exchange.begin_attempt(server, self.began);
+        Ok((server, Open::new(self.pool.clone(), server)))
     }
 
     fn pick(&self) -> Option<usize> {
-        let PoolOf { thread, pool } = &self.plan;
-        thread.pools[*pool].balancer.borrow_mut().pick(&self.plan, &self.tried)
+        let PoolOf { thread, pool } = &self.pool;
+        thread.pools[*pool].balancer.borrow_mut().pick(&self.pool, &self.tried)
     }
 
-    fn attempt<'a>(&'a mut self, exchange: &'a mut Exchange, server: usize) -> Attempt<'a> {
-        let last = self.retries >= self.plan.settings.retries;
-        let private = self.private.take();
-        Attempt { exchange, plan: &self.plan, server, private, began: self.began, fresh_only: self.fresh_only, last }
+    /// No retry follows.
+    fn is_last(&self) -> bool {
+        self.retries >= self.pool.settings.retries
+    }
+
+    /// The client's own connection, an idle one or a new one.
+    fn poll_connection(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        server: usize,
+        connecting: &mut Option<Box<Connecting>>,
+    ) -> Poll<Result<Box<Connection>, Failure>> {
+        if let Some(private) = self.private.take() {
+            return Poll::Ready(Ok(private));
+        }
+        let take_idle = || self.take_idle(exchange, server);
+        if connecting.is_none() {
+            if let Some(connection) = take_idle() {
+                return Poll::Ready(Ok(connection));
+            }
+            if self.pool.servers[server].addresses().is_none() {
+                return Poll::Ready(Err(Failure::connect(Outcome::ConnectFailed, None)));
+            }
+        }
+        let new = || Box::new(Connecting::new(self.pool.clone(), server, self.is_last()));
+        connecting.get_or_insert_with(new).poll(cx, take_idle)
+    }
+
+    fn take_idle(&self, exchange: &Exchange, server: usize) -> Option<Box<Connection>> {
+        if self.fresh_only {
+            return None;
+        }
+        let wanted = if exchange.is_repeatable() { Wanted::Any } else { Wanted::Fresh };
+        self.pool.idle().take(server, &self.pool.servers[server], wanted, self.began)
     }
 
     /// A connection to the server that was idle since `since` had ended.
     fn closed_unasked(&self, server: usize, since: Instant) {
-        self.plan.thread.pools[self.plan.pool].idle.closed_unasked(server, since);
+        self.pool.idle().closed_unasked(server, since);
     }
 
     /// A new connection to the server did its work.
     fn connection_served(&self, server: usize) {
-        if let Some(ejection) = self.plan.servers[server].passive.succeeded() {
-            self.plan.thread.server_back(&self.plan, server, &ejection);
+        if let Some(ejection) = self.pool.servers[server].passive.succeeded() {
+            self.pool.thread.server_back(&self.pool, server, &ejection);
         }
     }
 
@@ -239,56 +477,52 @@ impl Course {
         let ejection = match (failure.outcome, &failure.cause) {
             _ if failure.shortage || failure.stale.is_some() => None,
             (Outcome::ConnectTimeout, _) => {
-                let within = humantime::format_duration(self.plan.settings.connect_timeout);
-                self.plan.connection_failed(server, &format!("no connection within {within}"), SystemTime::now())
+                let within = humantime::format_duration(self.pool.settings.connect_timeout);
+                self.pool.connection_failed(server, &format!("no connection within {within}"), SystemTime::now())
             }
             (Outcome::ConnectFailed, Some(cause)) => {
-                self.plan.connection_failed(server, &cause.to_string(), SystemTime::now())
+                self.pool.connection_failed(server, &cause.to_string(), SystemTime::now())
             }
-            (Outcome::Closed, _) => self.plan.connection_closed(server, SystemTime::now()),
+            (Outcome::Closed, _) => self.pool.connection_closed(server, SystemTime::now()),
             _ => None,
         };
         if let Some(ejection) = ejection {
-            self.plan.thread.server_ejected(&self.plan, server, ejection);
+            self.pool.thread.server_ejected(&self.pool, server, ejection);
         }
     }
 
-    /// After a failure: returns when the next attempt may begin.
+    /// After a failure: chooses the server of the next attempt. Gives the pause before that attempt, if it needs one.
     ///
     /// # Errors
     /// When there is none, with the failure as the client is told it.
-    async fn go_on(
+    fn go_on(
         &mut self,
         exchange: &mut Exchange,
         server: usize,
         failure: Failure,
         safe: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<Option<Duration>, Fault> {
         let stale = failure.stale.is_some() && !self.fresh_only;
-        if !safe || (!stale && self.retries >= self.plan.settings.retries) {
+        if !safe || (!stale && self.is_last()) {
             if let Some(cause) = &failure.cause {
                 exchange.explain(&WithCauses(&**cause));
             }
             if failure.outcome == Outcome::Closed && answers_on_it(exchange) {
-                return Err(Fault::Handshake { server: self.plan.servers[server].name.clone() });
+                return Err(Fault::Handshake { server: self.pool.servers[server].name.clone() });
             }
-            return Err(fault(&self.plan, server, failure.outcome));
+            return Err(fault(&self.pool, server, failure.outcome));
         }
         self.fresh_only |= !failure.shortage; // that idle connections are fewer than requests says nothing against them
+        self.began = Instant::now();
         if stale {
             self.again = Some(server); // an idle connection had ended: no failure of the server, so no retry
-            self.began = Instant::now();
-            return Ok(());
+            return Ok(None);
         }
         self.retries += 1;
         self.tried.push(server as u16);
-        let Some(next) = self.pick() else { return Err(fault(&self.plan, server, failure.outcome)) };
-        if self.tried.contains(&(next as u16)) {
-            self.plan.thread.wheel.sleep(PAUSE * self.retries).await; // it needs a moment
-        }
+        let Some(next) = self.pick() else { return Err(fault(&self.pool, server, failure.outcome)) };
         self.again = Some(next);
-        self.began = Instant::now();
-        Ok(())
+        Ok(self.tried.contains(&(next as u16)).then(|| PAUSE * self.retries)) // it needs a moment
     }
 }
 
@@ -321,207 +555,7 @@ fn fault(pool: &Pool, server: usize, outcome: Outcome) -> Fault {
     Fault::Server { outcome, server: pool.servers[server].name.clone(), timeout }
 }
 
-/// One try against one server.
-struct Attempt<'a> {
-    exchange: &'a mut Exchange,
-    plan: &'a PoolOf,
-    server: usize,
-    /// The connection to use.
-    private: Option<Box<Connection>>,
-    began: Instant,
-    /// No idle connection is used.
-    fresh_only: bool,
-    /// No retry follows.
-    last: bool,
-}
-
-impl Attempt<'_> {
-    async fn run(&mut self, head: &[u8], upload: &mut Upload) -> Result<(Box<ResponseHead>, Box<Connection>), Ended> {
-        self.exchange.begin_attempt(self.server, self.began);
-        let answered = self.connect_and_ask(head, upload).await;
-        let outcome = match &answered {
-            Ok(_) => Outcome::Responded,
-            Err(Ended::Failed(failure)) => failure.outcome,
-            Err(Ended::Client(_)) => Outcome::Abandoned,
-        };
-        let now = Instant::now();
-        self.exchange.end_attempt(outcome, now);
-        if outcome == Outcome::Responded {
-            self.exchange.responds(now);
-        }
-        answered
-    }
-
-    async fn connect_and_ask(
-        &mut self,
-        head: &[u8],
-        upload: &mut Upload,
-    ) -> Result<(Box<ResponseHead>, Box<Connection>), Ended> {
-        let mut connection = self.connect().await.map_err(Ended::Failed)?;
-        let reused = connection.is_reused();
-        self.exchange.connected(reused, if reused { self.began } else { Instant::now() });
-        let asks_first = self.asks_first(upload);
-        let response = match asks_first {
-            true => self.ask(&mut connection, &expecting(head), upload, asks_first).await?,
-            false => self.ask(&mut connection, head, upload, asks_first).await?,
-        };
-        self.plan.thread.pools[self.plan.pool].idle.answered(self.server, response.version == Version::HTTP_10);
-        if response.binds || self.exchange.facts.credentials != Credentials::Portable {
-            connection.make_private();
-            self.exchange.client.private.borrow_mut().begin(self.plan.pool, self.server);
-        }
-        Ok((response, connection))
-    }
-
-    /// Whether the server is to say if it wants the request body: the client waits for that, and the server can.
-    fn asks_first(&self, upload: &Upload) -> bool {
-        self.exchange.facts.expects_continue
-            && !upload.is_asked_for()
-            && !self.plan.thread.pools[self.plan.pool].idle.is_old(self.server)
-    }
-
-    /// The client's own connection, an idle one or a new one.
-    async fn connect(&mut self) -> Result<Box<Connection>, Failure> {
-        if let Some(private) = self.private.take() {
-            return Ok(private);
-        }
-        if let Some(connection) = self.take_idle() {
-            return Ok(connection);
-        }
-        let server = &self.plan.servers[self.server];
-        let Some(addresses) = server.addresses() else {
-            return Err(Failure::connect(Outcome::ConnectFailed, None)); // no balancer picks one that waits for DNS
-        };
-        let (alarm, timeout, started) =
-            (Lent::new(&self.plan.thread), self.plan.settings.connect_timeout, Instant::now());
-        alarm.set(timeout.min(LOOK));
-        let shortage = Cell::new(None);
-        let mut opening = pin!(self.open(server, &addresses, &shortage));
-        let opened = poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
-                    return Poll::Ready(Some(opened));
-                }
-                ready!(alarm.poll_due(cx));
-                let waited = started.elapsed();
-                if waited >= timeout || !self.last && self.plan.has_trusted_instead_of(self.server) {
-                    return Poll::Ready(None);
-                }
-                alarm.set((timeout - waited).min(LOOK));
-            }
-        });
-        match (opened.await, shortage.take()) {
-            (Some(Ok(connection)), _) => Ok(connection),
-            (Some(Err(fault)), _) => Err(Failure::connect(Outcome::ConnectFailed, Some(fault))),
-            (None, Some(fault)) => {
-                Err(Failure { shortage: true, ..Failure::connect(Outcome::ConnectFailed, Some(fault)) })
-            }
-            (None, None) => Err(Failure::connect(Outcome::ConnectTimeout, None)),
-        }
-    }
-
-    fn take_idle(&self) -> Option<Box<Connection>> {
-        if self.fresh_only {
-            return None;
-        }
-        let wanted = if self.exchange.is_repeatable() { Wanted::Any } else { Wanted::Fresh };
-        let idle = &self.plan.thread.pools[self.plan.pool].idle;
-        idle.take(self.server, &self.plan.servers[self.server], wanted, self.began)
-    }
-
-    /// Waits while this machine has no descriptor, port or memory for it, and leaves in `shortage` that it does: no
-    /// server is to blame, and others end meanwhile.
-    async fn open(
-        &self,
-        server: &Server,
-        addresses: &Addresses<'_>,
-        shortage: &Cell<Option<io::Error>>,
-    ) -> io::Result<Box<Connection>> {
-        loop {
-            let opened = connect::open(server, addresses, self.plan.settings.connect_timeout).await;
-            let faults = match opened {
-                Ok(connection) => {
-                    let after = self.plan.thread.plan.config.worker.tcp_keep_alive;
-                    let _ = connection.stream().keep_alive(after); // fails for one that is gone again
-                    return Ok(connection);
-                }
-                Err(faults) => faults,
-            };
-            if !connect::is_shortage(&faults) {
-                return Err(one_fault(faults));
-            }
-            if connect::lack_descriptors(&faults) {
-                self.plan.thread.close_idle_upstream();
-            }
-            shortage.set(Some(one_fault(faults)));
-            self.plan.thread.wheel.sleep(SHORTAGE).await;
-            if let Some(connection) = self.take_idle() {
-                return Ok(connection); // what another exchange gave back will do as well
-            }
-            shortage.set(None);
-        }
-    }
-
-    /// Sends the request and waits for the head of the final response.
-    async fn ask(
-        &mut self,
-        connection: &mut Connection,
-        head: &[u8],
-        upload: &mut Upload,
-        asks_first: bool,
-    ) -> Result<Box<ResponseHead>, Ended> {
-        let alarm = Lent::new(&self.plan.thread);
-        let stale = connection.idle_since();
-        let mut asking = Asking {
-            head,
-            written: 0,
-            body: if asks_first { MayGo::Waits(None) } else { MayGo::Now },
-            server_refuses: false,
-            asked: Asked { head: self.exchange.is_head(), upgrade: self.exchange.facts.upgrade },
-            plan: self.plan,
-            server: self.server,
-            last: self.last,
-            alarm: &alarm,
-            informational: 0,
-            since: None,
-            met_leftovers: false,
-        };
-        connection.begin();
-        let mut stuck = Stuck { stream: connection.stream().clone(), is_stuck: false };
-        let answered = poll_fn(|cx| {
-            let polled = asking.poll(cx, self.exchange, connection, upload);
-            stuck.is_stuck = polled.is_pending() && self.exchange.client.holds_body();
-            polled
-        });
-        let answered = answered.await;
-        self.exchange.client.hold_body(false);
-        answered.map_err(|error| match error {
-            AskError::Client(fault) => Ended::Client(fault),
-            AskError::Server(outcome, cause) => {
-                let sent = if asking.written == 0 && !upload.is_started() { Sent::Nothing } else { Sent::Something };
-                let stale = stale.filter(|_| outcome == Outcome::Closed || asking.met_leftovers);
-                Ended::Failed(Failure { outcome, cause, sent, shortage: false, stale })
-            }
-        })
-    }
-}
-
-/// A request that is dropped while its server takes no more of it: without a reset the kernel would keep for minutes
-/// what it has of it.
-struct Stuck {
-    stream: Rc<Stream>,
-    is_stuck: bool,
-}
-
-impl Drop for Stuck {
-    fn drop(&mut self) {
-        if self.is_stuck {
-            let _ = self.stream.reset_on_close(); // fails for a server that is gone
-        }
-    }
-}
-
-/// A pool of the thread's plan: the plan is shared by all threads, the handle by nobody.
+/// A pool of the thread's plan: the plan is shared by all threads, the handle is one thread's.
 #[derive(Clone)]
 pub(super) struct PoolOf {
     thread: Rc<Thread>,
@@ -532,6 +566,11 @@ impl PoolOf {
     /// The pool of this index.
     pub(super) fn new(thread: &Rc<Thread>, pool: usize) -> Self {
         Self { thread: thread.clone(), pool }
+    }
+
+    /// The idle connections to its servers.
+    fn idle(&self) -> &crate::upstream::idle::Idle {
+        &self.thread.pools[self.pool].idle
     }
 
     /// Whether the server went down or was ejected, and another one takes requests: a connection that is still not open
@@ -559,18 +598,5 @@ impl std::ops::Deref for PoolOf {
 impl Failure {
     fn connect(outcome: Outcome, cause: Option<io::Error>) -> Self {
         Self { outcome, cause: cause.map(Into::into), sent: Sent::Nothing, shortage: false, stale: None }
-    }
-}
-
-/// What a connection failed of at every address, as one fault.
-fn one_fault(mut faults: Faults<io::Error>) -> io::Error {
-    match (faults.pop(), faults.is_empty()) {
-        (Some((_, last)), true) => last,
-        (Some(last), false) => {
-            let kind = last.1.kind();
-            faults.push(last);
-            io::Error::new(kind, connect::told(&faults, ToString::to_string))
-        }
-        (None, _) => io::ErrorKind::NotFound.into(),
     }
 }

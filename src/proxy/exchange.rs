@@ -1,19 +1,20 @@
 //! One exchange: what is known of it so far, and the record of it when it ends.
 //!
-//! It lives as long as the response body (or the tunnel that it became): dropped, it writes its record and the
-//! connection is idle again. Dropped before its end was said, the client went away.
+//! It lives until the client has the response (or as long as the tunnel that it became): dropped, it writes its record.
+//! Dropped before its end was said, the client went away.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Method, Request, Uri, Version};
+use http::{Method, Uri, Version};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::client::{Client, HeadSeen};
+use super::client::Client;
 use super::fault::Fault;
-use super::origin;
+use super::origin::{self, Origin};
+use super::request::ClientRequest;
 use super::thread::Thread;
 use super::underway::Entry;
 use crate::http1::auth::Credentials;
@@ -27,11 +28,11 @@ use crate::upstream::upload;
 /// An exchange that is open.
 pub struct Exchange {
     pub(super) thread: Rc<Thread>,
-    pub(super) client: Rc<Client>,
+    pub(super) origin: Rc<Origin>,
     pub(super) id: RequestId,
     /// Before this process began, perhaps, for a tunnel that moved.
     pub(super) opened: Instant,
-    /// What the gate found in the head.
+    /// What the head says.
     pub(super) facts: RequestHead,
     pub(super) protocol: Protocol,
     /// `None` when none was understood, and in TCP mode.
@@ -53,48 +54,49 @@ pub struct Exchange {
     pub(super) responded: Instant,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
+    /// The client waits for `100 Continue`, and has not got it.
+    pub(super) waits_for_continue: bool,
+    /// The client has got `100 Continue`.
+    pub(super) continued: bool,
     pub(super) attempts: SmallVec<[AttemptRecord; 1]>,
     /// The attempt that is under way.
-    attempting: Option<Attempting>,
-    /// When the response had come whole: the end of the exchange, which hyper has then seen to in the same turn.
+    attempting: Option<CurrentAttempt>,
+    /// When the response had come whole: the end of the exchange, unless the client takes longer.
     finished: Option<Instant>,
     /// What the connection is busy with.
     busy: Busy,
     /// Its place among all that is under way, once it has one.
-    place: Option<u32>,
+    place: Option<usize>,
     /// It goes on in another generation, whose record it is.
     moved: bool,
 }
 
 /// An attempt that is under way.
 #[derive(Clone, Copy)]
-struct Attempting {
+struct CurrentAttempt {
     server: Index,
     reused: bool,
     began: Instant,
 }
 
 impl Exchange {
-    /// Opens the exchange of a request: the connection is busy from here on.
-    pub(super) fn open<B>(thread: &Rc<Thread>, client: &Rc<Client>, request: Request<B>) -> (Box<Self>, B) {
-        let seen = client.open_exchange();
-        let mut exchange = Self::blank(thread, client, seen);
+    /// Opens the exchange of a request.
+    pub(super) fn open(thread: &Rc<Thread>, origin: &Rc<Origin>, request: ClientRequest) -> Box<Self> {
+        let mut exchange = Self::blank(thread, origin, Some(request));
         exchange.method = Method::from_bytes(exchange.head.method()).ok();
-        (exchange, request.into_body())
+        exchange
     }
 
     /// Opens the exchange of a connection in TCP mode.
-    pub(super) fn open_tcp(thread: &Rc<Thread>, client: &Rc<Client>) -> Box<Self> {
-        client.open_exchange();
-        let mut exchange = Self::blank(thread, client, None);
+    pub(super) fn open_tcp(thread: &Rc<Thread>, origin: &Rc<Origin>) -> Box<Self> {
+        let mut exchange = Self::blank(thread, origin, None);
         exchange.protocol = Protocol::Tcp;
         exchange
     }
 
     /// The exchange of a head that is refused: of `seen` as much is kept for the record as is understood.
-    pub(super) fn open_refused(thread: &Rc<Thread>, client: &Rc<Client>, seen: &[u8], began: Instant) -> Box<Self> {
-        client.open_exchange();
-        let mut exchange = Self::blank(thread, client, None);
+    pub(super) fn open_refused(thread: &Rc<Thread>, origin: &Rc<Origin>, seen: &[u8], began: Instant) -> Box<Self> {
+        let mut exchange = Self::blank(thread, origin, None);
         exchange.timers.head = micros(began, exchange.opened);
         exchange.phase = Phase::Head;
         let mut words = seen.trim_ascii_start().split(|byte| byte.is_ascii_whitespace());
@@ -103,17 +105,19 @@ impl Exchange {
         exchange
     }
 
-    pub(super) fn blank(thread: &Rc<Thread>, client: &Rc<Client>, seen: Option<Box<HeadSeen>>) -> Box<Self> {
-        let (facts, head, reached, opened, took) = match seen {
-            Some(seen) => (seen.facts, seen.raw, seen.reached, seen.complete, micros(seen.began, seen.complete)),
+    pub(super) fn blank(thread: &Rc<Thread>, origin: &Rc<Origin>, request: Option<ClientRequest>) -> Box<Self> {
+        let (facts, head, reached, opened, took) = match request {
+            Some(ClientRequest { facts, head, reached, began, complete }) => {
+                (facts, head, reached, complete, micros(began, complete))
+            }
             None => (NO_HEAD, Rc::default(), None, Instant::now(), 0),
         };
-        thread.counters.busy(client.listener, Busy::Exchange);
+        thread.counters.busy(origin.listener, Busy::Exchange);
         // on the heap at once: it moves from hand to hand until the response is through
         Box::new(Self {
             id: thread.request_id(opened),
             thread: thread.clone(),
-            client: client.clone(),
+            origin: origin.clone(),
             opened,
             facts,
             protocol: if facts.version == Version::HTTP_10 { Protocol::Http10 } else { Protocol::Http11 },
@@ -131,6 +135,8 @@ impl Exchange {
             responded: opened,
             bytes_in: 0,
             bytes_out: 0,
+            waits_for_continue: facts.expects_continue,
+            continued: false,
             attempts: SmallVec::new(),
             attempting: None,
             finished: None,
@@ -178,7 +184,7 @@ impl Exchange {
     /// An attempt against a server begins.
     pub(super) fn begin_attempt(&mut self, server: usize, now: Instant) {
         let server = server as Index; // checked: a pool has fewer servers than that
-        self.attempting = Some(Attempting { server, reused: false, began: now });
+        self.attempting = Some(CurrentAttempt { server, reused: false, began: now });
         self.phase = Phase::Connect;
         (self.timers.connected, self.timers.sent) = (0, 0); // those of an attempt before say nothing of this one
     }
@@ -200,7 +206,7 @@ impl Exchange {
 
     /// Notes how the attempt went.
     pub(super) fn end_attempt(&mut self, outcome: Outcome, now: Instant) {
-        if let Some(Attempting { server, reused, began }) = self.attempting.take() {
+        if let Some(CurrentAttempt { server, reused, began }) = self.attempting.take() {
             self.attempts.push(AttemptRecord { server, reused, outcome, took: micros(began, now) });
         }
     }
@@ -208,9 +214,9 @@ impl Exchange {
     /// It is a tunnel from here on.
     pub(super) fn becomes_tunnel(&mut self) {
         let counters = &self.thread.counters;
-        counters.idle(self.client.listener, self.busy);
+        counters.idle(self.origin.listener, self.busy);
         self.busy = if self.protocol == Protocol::Tcp { Busy::Tcp } else { Busy::Upgrade };
-        counters.busy(self.client.listener, self.busy);
+        counters.busy(self.origin.listener, self.busy);
         match self.place {
             Some(place) => self.thread.underway.turn(place, self.busy),
             None => self.is_underway(),
@@ -221,7 +227,7 @@ impl Exchange {
     pub(super) fn is_underway(&mut self) {
         self.place = Some(self.thread.underway.add(Entry {
             opened: self.opened,
-            client: self.client.clone(),
+            origin: self.origin.clone(),
             busy: self.busy,
             site: self.site,
             method: self.method.clone(),
@@ -251,6 +257,13 @@ impl Exchange {
     /// The response came whole.
     pub(super) fn finish(&mut self, now: Instant) {
         self.finished = Some(now);
+    }
+
+    /// Says when it is over: when the response had come whole, or now, when the client takes longer.
+    pub(super) fn close(&mut self, late: bool) -> Instant {
+        let over = self.finished.filter(|_| !late).unwrap_or_else(Instant::now);
+        self.finished = Some(over);
+        over
     }
 
     /// Whether the request may be repeated without harm (RFC 9110 §9.2.2).
@@ -291,7 +304,7 @@ impl Exchange {
 
     fn count(&self) {
         self.thread.counters.exchange(&Counted {
-            listener: self.client.listener,
+            listener: self.origin.listener,
             pool: self.pool,
             status: self.status,
             bytes_in: self.bytes_in,
@@ -302,13 +315,13 @@ impl Exchange {
 
     /// The client: whom a trusted proxy names, or the peer.
     pub(super) fn believed_client(&self) -> Option<SocketAddr> {
-        self.told_client.or_else(|| self.told_by_proxies()).or(self.client.peer)
+        self.told_client.or_else(|| self.told_by_proxies()).or(self.origin.peer)
     }
 
     fn told_by_proxies(&self) -> Option<SocketAddr> {
-        let listener = self.thread.plan.config.listeners.get(usize::from(self.client.listener))?;
+        let listener = self.thread.plan.config.listeners.get(usize::from(self.origin.listener))?;
         let trusted = &listener.trusted_proxies;
-        if origin::is_proxy(trusted, self.client.peer) { origin::told_client(&self.head, trusted) } else { None }
+        if origin::is_proxy(trusted, self.origin.peer) { origin::told_client(&self.head, trusted) } else { None }
     }
 
     /// What stands in the record, but for what has to be copied.
@@ -316,7 +329,7 @@ impl Exchange {
         Record {
             id: self.id,
             started: self.thread.wall(self.opened, now),
-            listener: self.client.listener,
+            listener: self.origin.listener,
             site: self.site,
             pool: self.pool,
             client: self.believed_client(),
@@ -366,8 +379,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let now = self.finished.unwrap_or_else(Instant::now);
-        self.client.close_exchange(now);
-        self.thread.counters.idle(self.client.listener, self.busy);
+        self.thread.counters.idle(self.origin.listener, self.busy);
         if let Some(place) = self.place {
             self.thread.underway.remove(place);
         }
@@ -376,7 +388,7 @@ impl Drop for Exchange {
         }
         self.end_attempt(Outcome::Abandoned, now);
         self.timers.total = (now.saturating_duration_since(self.opened).as_micros() as u64).max(1);
-        let end = self.end.unwrap_or_else(|| self.client.end_of_client());
+        let end = self.end.unwrap_or(End::ClientClosed);
         self.count();
         if self.is_selected(end, now) {
             let mut record = self.record(end, now);
@@ -388,7 +400,7 @@ impl Drop for Exchange {
 
 /// Writes that a connection ended before the first byte of a request, where the configuration wants that.
 pub fn record_empty(thread: &Thread, client: &Client) {
-    let (accepted, now) = (client.accepted(), Instant::now());
+    let (accepted, now) = (client.accepted, Instant::now());
     let (id, took) = (thread.request_id(accepted), now.saturating_duration_since(accepted));
     let end = End::ClientClosed;
     if !thread.selects(&observe::RecordFacts { id, status: 0, end, took, empty: true, refused: true }, now) {
@@ -397,10 +409,10 @@ pub fn record_empty(thread: &Thread, client: &Client) {
     thread.record(Record {
         id,
         started: thread.wall(accepted, now),
-        listener: client.listener,
+        listener: client.origin.listener,
         site: None,
         pool: None,
-        client: client.peer,
+        client: client.origin.peer,
         protocol: Protocol::Http11,
         method: None,
         target: Text::default(),
@@ -472,14 +484,12 @@ mod tests {
         let plan = Arc::new(Plan::new(1, Config::from_toml("[listen.http]\n").expect("a configuration")));
         let journal = Journal::start(Identity { role: Role::Worker, generation: Some(1) }, None).expect("a journal");
         let thread = Thread::start(0, plan.clone(), Counters::alone(&plan.names), journal);
-        let client = Rc::new(Client::new(0, None, thread.wheel.alarm()));
-        let mut exchange = Exchange::open_tcp(&thread, &client);
+        let mut exchange = Exchange::open_tcp(&thread, &Rc::new(Origin::new(0, None)));
         tokio::time::advance(LONG).await;
         let now = Instant::now();
         exchange.responds(now);
         exchange.finish(exchange.responded);
-        drop(exchange);
-        assert_eq!(client.closed(), now);
+        assert_eq!(exchange.close(false), now);
     }
 
     #[tokio::test(flavor = "local")]

@@ -1,12 +1,11 @@
 //! Why an exchange failed, on whose side, and what the client is told.
 
-use std::io;
 use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::http1::chunked::ChunkFault;
 use crate::http1::request::Refusal;
+use crate::message::body::RequestBodyError;
 use crate::observe::record::{End, Outcome, Phase};
 use crate::upstream::upload::UploadError;
 
@@ -45,10 +44,10 @@ pub enum Fault {
     MaxForwards,
     /// The request body did not come whole.
     #[error("the request body did not arrive whole")]
-    BodyCut(#[source] hyper::Error),
+    BodyCut(#[source] RequestBodyError),
     /// The request body broke a rule of HTTP.
-    #[error("{}", .0.rule())]
-    BadBody(ChunkFault),
+    #[error("{0}")]
+    BadBody(&'static str),
     /// The request body did not come in time.
     #[error("the request body did not arrive in time")]
     SlowBody,
@@ -181,27 +180,10 @@ impl From<UploadError> for Fault {
     fn from(error: UploadError) -> Self {
         match error {
             UploadError::TooLarge { limit } => Self::BodyTooLarge { limit },
-            UploadError::Client(fault) => match of_gate(&fault) {
-                Some(gate) if gate.kind() == io::ErrorKind::TimedOut => Self::SlowBody,
-                Some(gate) => match gate.get_ref().and_then(|inner| inner.downcast_ref()) {
-                    Some(chunk) => Self::BadBody(*chunk),
-                    None => Self::BodyCut(fault),
-                },
-                None => Self::BodyCut(fault),
-            },
+            UploadError::Client(RequestBodyError::Timeout) => Self::SlowBody,
+            UploadError::Client(RequestBodyError::Framing(rule)) => Self::BadBody(rule),
+            UploadError::Client(error) => Self::BodyCut(error),
             UploadError::Server(_) => Self::Internal("a server's fault was taken for the client's"),
         }
     }
-}
-
-/// The error that the gate gave to hyper, if it was one that ended the body.
-fn of_gate(fault: &hyper::Error) -> Option<&io::Error> {
-    let mut cause = std::error::Error::source(fault);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return Some(error);
-        }
-        cause = error.source();
-    }
-    None
 }

@@ -1,13 +1,11 @@
 //! How much further an `OPTIONS` or a `TRACE` may go (RFC 9110 §7.6.2), and the answer of the last one allowed.
 
 use bytes::Bytes;
-use http::Response;
-use http::header::{self, HeaderValue};
+use http::StatusCode;
 
-use super::body::Reply;
 use super::exchange::Exchange;
 use super::fault::Fault;
-use super::reply;
+use super::response::Response;
 use crate::http1::encode;
 use crate::http1::raw::{Field, RawHead};
 use crate::observe::record::{End, Phase};
@@ -35,21 +33,14 @@ pub(super) fn is_counted(head: &RawHead) -> bool {
 }
 
 /// Answers a request that may go no further: nothing to say of options, and the head as it came to us for a trace.
-pub(super) fn answer(mut exchange: Box<Exchange>) -> Response<Reply> {
-    exchange.status = 200;
+pub(super) fn answer(exchange: &mut Exchange) -> (Box<Response>, Bytes) {
+    exchange.status = StatusCode::OK.as_u16();
     exchange.ends(End::Ok, Phase::Done);
-    let close = exchange.thread.lets_go(&exchange.client) || exchange.has_body();
     let is_trace = exchange.head.method() == b"TRACE";
-    let body = if is_trace { trace(&exchange) } else { Bytes::new() };
-    let mut response = reply::own(exchange, body);
-    let headers = response.headers_mut();
-    if is_trace {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("message/http"));
-    }
-    if close {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
+    let body = if is_trace { trace(exchange) } else { Bytes::new() };
+    let fields: &[(&str, &[u8])] = if is_trace { &[("content-type", b"message/http")] } else { &[] };
+    let response = Response::own(exchange, StatusCode::OK, fields, body.len());
+    (response.closes(exchange.has_body()), body)
 }
 
 /// The head, without what a page that a browser runs must not learn from it (RFC 9110 §9.3.8).

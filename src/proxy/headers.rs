@@ -8,7 +8,7 @@ use super::{forwards, origin};
 use crate::config::TrustedProxy;
 use crate::http1::encode;
 use crate::http1::fields::ConnectionOptions;
-use crate::http1::raw::{Field, RawHead};
+use crate::http1::raw::{Field, Frames, RawHead};
 use crate::http1::request::Framing;
 use crate::http1::upgrade;
 
@@ -22,14 +22,14 @@ const VIA_10: &[u8] = b"via: 1.0 segue\r\n";
 const VIA_11: &[u8] = b"via: 1.1 segue\r\n";
 
 /// What the connection to the client tells a server about the client.
-struct Origin<'a> {
+struct ForwardedOrigin<'a> {
     /// The peer is one of the proxies whose word is taken.
     trusted: bool,
     proxies: &'a [TrustedProxy],
     host: &'a [u8],
 }
 
-impl Origin<'_> {
+impl ForwardedOrigin<'_> {
     /// What a trusted proxy says in the field of this name, which is in lower case. Where nothing would be believed
     /// nobody looks.
     fn told<'h, const N: usize>(&self, head: &'h RawHead, name: &'static [u8; N]) -> Option<&'h [u8]> {
@@ -48,13 +48,15 @@ impl Origin<'_> {
 /// When the request has come through here too often.
 pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, trusted: &[TrustedProxy]) -> Result<(), Fault> {
     let head = &exchange.head;
-    let (is_proxy, host) = (origin::is_proxy(trusted, exchange.client.peer), exchange.host_bytes());
-    let origin = Origin { trusted: is_proxy, proxies: trusted, host };
+    let (is_proxy, host) = (origin::is_proxy(trusted, exchange.origin.peer), exchange.host_bytes());
+    let origin = ForwardedOrigin { trusted: is_proxy, proxies: trusted, host };
     encode::request_line(out, head.method(), exchange.path());
-    // servers take an empty Host in HTTP/1.1 for an error, which it is not (RFC 9112 §3.2)
-    encode::raw_field(out, "host", exchange.reached.as_ref().map_or(origin.host, |reached| reached.as_bytes()));
-    write_fields(out, exchange, &origin)?;
-    write_framing(out, exchange);
+    let host_stays = exchange.reached.is_none() && head.host() == Some(origin.host);
+    if !host_stays {
+        // servers take an empty Host in HTTP/1.1 for an error, which it is not (RFC 9112 §3.2)
+        encode::raw_field(out, "host", exchange.reached.as_ref().map_or(origin.host, |reached| reached.as_bytes()));
+    }
+    write_fields(out, exchange, &origin, host_stays)?;
     write_origin(out, exchange, &origin);
     if exchange.facts.upgrade {
         write_upgrade(out, head);
@@ -64,8 +66,18 @@ pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, trusted: &[T
 }
 
 /// The fields that go on as they came, and those that do so changed.
-fn write_fields(out: &mut Vec<u8>, exchange: &Exchange, origin: &Origin<'_>) -> Result<(), Fault> {
+fn write_fields(
+    out: &mut Vec<u8>,
+    exchange: &Exchange,
+    origin: &ForwardedOrigin<'_>,
+    host_stays: bool,
+) -> Result<(), Fault> {
     let head = &exchange.head;
+    let mut digits = itoa::Buffer::new();
+    let (length, mut length_stays) = match exchange.facts.framing {
+        Framing::Length(length) => (digits.format(length).as_bytes(), false),
+        Framing::None | Framing::Chunked => (&b""[..], false),
+    };
     let names_fields = exchange.facts.names_fields;
     let options = if names_fields { ConnectionOptions::of(head.connections()) } else { ConnectionOptions::default() };
     let (mut passes, mut said_real_ip, mut left) = (0, false, None);
@@ -73,7 +85,16 @@ fn write_fields(out: &mut Vec<u8>, exchange: &Exchange, origin: &Origin<'_>) -> 
         left = forwards::left(head)?;
     }
     head.write_fields(out, |field| {
-        if field.is_hop_by_hop() || field.is_written_anew() || (names_fields && options.names(field.name)) {
+        match field.frames() {
+            Some(Frames::Host) => return host_stays,
+            Some(Frames::ContentLength) => {
+                length_stays = field.value == length;
+                return length_stays;
+            }
+            Some(Frames::Expect) => return false,
+            None => {}
+        }
+        if field.is_hop_by_hop() || (names_fields && options.names(field.name)) {
             return false;
         }
         match Told::of(field) {
@@ -94,8 +115,13 @@ fn write_fields(out: &mut Vec<u8>, exchange: &Exchange, origin: &Origin<'_>) -> 
     if passes >= MOST_PASSES {
         return Err(Fault::Loop { times: passes });
     }
-    if said_real_ip && !exchange.client.address().is_empty() {
-        encode::raw_field(out, "x-real-ip", exchange.client.address().as_bytes());
+    if exchange.facts.framing == Framing::Chunked {
+        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    } else if !length_stays && !length.is_empty() {
+        encode::raw_field(out, "content-length", length);
+    }
+    if said_real_ip && !exchange.origin.address().is_empty() {
+        encode::raw_field(out, "x-real-ip", exchange.origin.address().as_bytes());
     }
     if let Some(left) = left {
         encode::raw_field(out, "max-forwards", itoa::Buffer::new().format(left.saturating_sub(1)).as_bytes());
@@ -148,18 +174,10 @@ impl Told {
     }
 }
 
-fn write_framing(out: &mut Vec<u8>, exchange: &Exchange) {
-    match exchange.facts.framing {
-        Framing::None => {}
-        Framing::Length(length) => encode::content_length(out, length),
-        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-    }
-}
-
-/// Who asks, how, and for what; a trusted proxy's word is kept and added to.
-fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, origin: &Origin<'_>) {
+/// The client, its protocol and its host, as the server is told them; what a trusted proxy says is kept and added to.
+fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, origin: &ForwardedOrigin<'_>) {
     let head = &exchange.head;
-    write_forwarded_for(out, head, origin, exchange.client.address());
+    write_forwarded_for(out, head, origin, exchange.origin.address());
     match origin.told(head, b"x-forwarded-proto").or_else(|| origin.forwarded(head, b"proto")) {
         Some(proto) => encode::raw_field(out, "x-forwarded-proto", proto),
         None => out.extend_from_slice(b"x-forwarded-proto: http\r\n"),
@@ -177,7 +195,7 @@ fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, origin: &Origin<'_>) {
 }
 
 /// Everyone whom the request came through, as far as that is known: the peer at a unix socket has no address.
-fn write_forwarded_for(out: &mut Vec<u8>, head: &RawHead, origin: &Origin<'_>, peer: &str) {
+fn write_forwarded_for(out: &mut Vec<u8>, head: &RawHead, origin: &ForwardedOrigin<'_>, peer: &str) {
     let mut before: &[u8] = b"x-forwarded-for: ";
     let mut add = |value: &[u8]| {
         out.extend_from_slice(before);

@@ -6,6 +6,33 @@ use smallvec::SmallVec;
 
 use crate::config::TrustedProxy;
 use crate::http1::raw::RawHead;
+use crate::observe::record::Index;
+
+/// Where a request comes from: its connection, as far as that matters to the request.
+#[derive(Debug)]
+pub struct Origin {
+    /// The listener that accepted the connection, an index into the names of the log.
+    pub listener: Index,
+    /// The other end; `None` on unix sockets.
+    pub peer: Option<SocketAddr>,
+    /// The address of the peer as text, without the port; empty on unix sockets.
+    address: Box<str>,
+}
+
+impl Origin {
+    /// The origin of requests over a connection of this listener from this peer.
+    #[must_use]
+    pub fn new(listener: Index, peer: Option<SocketAddr>) -> Self {
+        let address = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default().into();
+        Self { listener, peer, address }
+    }
+
+    /// The address of the peer as text, without the port; IPv4 as IPv4 whatever the socket. Empty on unix sockets.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
 
 /// Whether a peer is one of the trusted proxies; a peer without an address is behind a unix socket.
 pub(super) fn is_proxy(trusted: &[TrustedProxy], peer: Option<SocketAddr>) -> bool {

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::HeaderValue;
 use serde_json::json;
 
 use super::fault::Fault;
@@ -52,12 +51,12 @@ impl Format {
     }
 
     /// The media type.
-    pub fn content_type(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
+    pub fn content_type(self) -> &'static str {
+        match self {
             Self::Html => "text/html; charset=utf-8",
             Self::Plain => "text/plain; charset=utf-8",
             Self::Json => "application/json",
-        })
+        }
     }
 }
 

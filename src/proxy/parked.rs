@@ -9,8 +9,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::client::Client;
-use super::thread::Thread;
+use super::clients::{Clients, Making, Slot};
 use crate::observe::record::Index;
 
 /// The parked connections of one thread.
@@ -26,18 +25,13 @@ struct Inner {
     waker: Option<Waker>,
 }
 
-/// One parked connection: since when nothing is open on it, and its place among the clients of its thread.
+/// One parked connection: since when nothing is open on it, and its slot among the connections of its thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Idle {
     /// When its last exchange was over.
     pub since: Instant,
-    place: u32,
+    slot: usize,
 }
-
-/// Room that is being made for a new connection. The thread that waits for it is told on drop: a connection was closed, or it
-/// could not be.
-#[derive(Debug)]
-pub struct Making(Arc<Notify>);
 
 /// A connection as one of those parked; on drop it is none.
 pub struct Entry {
@@ -49,8 +43,8 @@ pub struct Entry {
 impl Parked {
     /// Adds a connection that has nothing open.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, client: &Client) -> Entry {
-        let (listener, idle) = (client.listener, Idle { since: client.closed(), place: client.place() });
+    pub fn enter(self: &Arc<Self>, listener: Index, since: Instant, slot: &Slot) -> Entry {
+        let idle = Idle { since, slot: slot.key() };
         let mut inner = self.lock();
         let listeners = inner.idle.len().max(usize::from(listener) + 1);
         inner.idle.resize_with(listeners, BTreeSet::new);
@@ -74,7 +68,7 @@ impl Parked {
         let mut inner = self.lock();
         let was_idle = inner.idle.iter_mut().any(|of_listener| of_listener.remove(&idle));
         if was_idle {
-            inner.chosen.push((idle, Making(made.clone())));
+            inner.chosen.push((idle, Making::new(made)));
             inner.waker.take().into_iter().for_each(Waker::wake);
         }
         was_idle
@@ -102,22 +96,12 @@ impl Drop for Entry {
     }
 }
 
-impl Drop for Making {
-    fn drop(&mut self) {
-        self.0.notify_one();
-    }
-}
-
-/// Asks the connections of the thread that are to be closed to do so.
-pub(super) async fn close_chosen(thread: Rc<Thread>) {
+/// Asks the connections of a thread that are to be closed to do so.
+pub(super) async fn close_chosen(parked: Arc<Parked>, clients: Rc<Clients>) {
     loop {
-        let chosen = std::future::poll_fn(|cx| thread.parked.poll_chosen(cx)).await;
+        let chosen = std::future::poll_fn(|cx| parked.poll_chosen(cx)).await;
         for (idle, making) in chosen {
-            // its place may have been taken by another connection since
-            let client = thread.clients.at(idle.place);
-            if let Some(client) = client.filter(|client| client.is_parked() && client.closed() == idle.since) {
-                client.make_room(making);
-            }
+            clients.make_room(idle.slot, idle.since, making); // unless another connection has the slot by now
         }
     }
 }

@@ -9,17 +9,13 @@
 //!                                                            lost ◀────the server closed it─────┘
 //! ```
 
-use std::rc::Rc;
-
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::client::Client;
-use super::thread::Thread;
-use super::tunnel::socket_of;
 use crate::handover::capabilities::Reach;
 use crate::handover::parcel::PrivateParcel;
 use crate::net::Stream;
+use crate::observe::record::RecordNames;
 use crate::upstream::connection::Connection;
 
 /// Most pools for which one client connection has a private connection. Sites with different users are few; without a
@@ -87,7 +83,7 @@ impl Private {
     }
 
     /// Closes those that are kept.
-    pub(super) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.all().iter_mut().for_each(|of_pool| of_pool.kept = None);
     }
 
@@ -98,22 +94,24 @@ impl Private {
     }
 
     /// Makes parcels of those that are kept, and forgets the others.
-    pub(super) fn pack(&mut self, thread: &Thread) -> Vec<PrivateParcel> {
+    #[must_use]
+    pub fn pack(&mut self, names: &RecordNames) -> Vec<PrivateParcel> {
         let parcel = |OfPool { pool, server, kept }: OfPool| {
             let (socket, _) = kept?.connection.into_parts();
-            let (name, servers) = thread.plan.names.pools.get(pool)?;
+            let (name, servers) = names.pools.get(pool)?;
             let (pool, server) = (name.clone(), servers.get(server)?.clone());
-            Some(PrivateParcel { socket: socket_of(socket).ok()?, pool, server })
+            Some(PrivateParcel { socket: socket.into_fd().ok()?, pool, server })
         };
         self.0.take().into_iter().flat_map(|all| *all).filter_map(parcel).collect()
     }
 
     /// Goes on with those of another generation. What cannot be used here is lost.
-    pub(super) fn unpack(parcels: Vec<PrivateParcel>, thread: &Thread) -> Self {
+    #[must_use]
+    pub fn unpack(parcels: Vec<PrivateParcel>, names: &RecordNames) -> Self {
         let mut private = Self::default();
         for PrivateParcel { socket, pool, server } in parcels {
-            let found = thread.plan.names.pools.iter().position(|(name, _)| *name == pool).and_then(|pool| {
-                let servers = &thread.plan.names.pools[pool].1;
+            let found = names.pools.iter().position(|(name, _)| *name == pool).and_then(|pool| {
+                let servers = &names.pools[pool].1;
                 Some((pool, servers.iter().position(|name| *name == server)?))
             });
             let Some((pool, server)) = found else { continue };
@@ -123,20 +121,5 @@ impl Private {
             }
         }
         private
-    }
-}
-
-impl Client {
-    /// Takes the private connections out of a client connection that moves; [`Client::bring_private`] brings them back.
-    #[must_use]
-    pub fn pack_private(self: &Rc<Self>, thread: &Thread) -> Vec<PrivateParcel> {
-        self.private.borrow_mut().pack(thread)
-    }
-
-    /// The private connections that came with a client connection.
-    pub fn bring_private(&self, parcels: Vec<PrivateParcel>, thread: &Thread) {
-        if !parcels.is_empty() {
-            *self.private.borrow_mut() = Private::unpack(parcels, thread);
-        }
     }
 }

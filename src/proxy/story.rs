@@ -6,8 +6,9 @@ use http::Method;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::client::{Client, before};
+use super::client::before;
 use super::exchange::{Exchange, known_head};
+use super::origin::Origin;
 use super::thread::Thread;
 use crate::handover::parcel::{SavedAttempt, SavedExchange};
 use crate::observe::record::{AttemptRecord, Index, Phase, RecordNames};
@@ -41,10 +42,9 @@ impl Exchange {
     }
 
     /// Goes on with an exchange of the generation before. None when this one has no such site, pool or server.
-    pub(super) fn resume(thread: &Rc<Thread>, client: &Rc<Client>, story: &SavedExchange) -> Option<Box<Self>> {
+    pub(super) fn resume(thread: &Rc<Thread>, origin: &Rc<Origin>, story: &SavedExchange) -> Option<Box<Self>> {
         let found = Found::of(story, &thread.plan.names)?;
-        client.resume_exchange();
-        let mut exchange = Self::blank(thread, client, None);
+        let mut exchange = Self::blank(thread, origin, None);
         exchange.id = story.id;
         exchange.opened = before(Instant::now(), story.age);
         exchange.protocol = story.protocol;

@@ -12,9 +12,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::BytesMut;
 use tokio::time::Instant;
 
-use super::client::{Client, Clients, Trouble};
+use super::client::Client;
+use super::clients::Clients;
+use super::origin::Origin;
 use super::parked::{self, Entry, Parked};
 use super::plan::Plan;
+use super::private::Private;
 use super::trim::Trim;
 use super::underway::Underway;
 use crate::drain::{DrainState, Stage};
@@ -65,8 +68,8 @@ pub struct Thread {
     /// The exchanges and tunnels of the thread.
     pub underway: Underway,
     pub(super) pools: Vec<PoolSide>,
-    /// What upstream connections read into.
-    pub(super) reads: ReadBuffer,
+    /// What the connections of the thread read bodies into, on either side.
+    pub(crate) reads: ReadBuffer,
     /// What client connections read the beginning of a message into, to be looked at in the same turn: always the same
     /// memory, which the processor has in its cache.
     pub scratch: RefCell<Box<[u8; SCRATCH]>>,
@@ -140,7 +143,7 @@ impl Thread {
         });
         tokio::task::spawn_local(wheel.run());
         tokio::task::spawn_local(hand_over_records(thread.clone()));
-        tokio::task::spawn_local(parked::close_chosen(thread.clone()));
+        tokio::task::spawn_local(parked::close_chosen(thread.parked.clone(), thread.clients.clone()));
         tokio::task::spawn_local(trim.run(sys::collect_free_memory));
         thread
     }
@@ -149,7 +152,7 @@ impl Thread {
     #[must_use]
     pub fn park(&self, client: &Client) -> Entry {
         self.trim.soon();
-        self.parked.enter(client)
+        self.parked.enter(client.origin.listener, client.idle_since, &client.slot)
     }
 
     /// A new request id for something that began at `began`.
@@ -223,13 +226,13 @@ impl Thread {
 
     /// Whether the next response on a connection is to be the last one: others wait for its place, or the generation
     /// ends, it can't move, and its turn has come.
-    pub(crate) fn lets_go(&self, client: &Client) -> bool {
+    pub(crate) fn lets_go(&self, client: &mut Client) -> bool {
         self.full.get() > 0 || self.drain.is_ending() && self.is_last_time(client)
     }
 
-    fn is_last_time(&self, client: &Client) -> bool {
+    fn is_last_time(&self, client: &mut Client) -> bool {
         let Stage::Draining(draining) = self.drain.stage() else { return true };
-        if self.heir_of(client).is_some() || self.is_between_heirs() {
+        if self.heir_of(&client.origin, &client.private).is_some() || self.is_between_heirs() {
             return false;
         }
         let draw = || self.random() as f64 / u64::MAX as f64;
@@ -258,20 +261,20 @@ impl Thread {
 
     /// Where a connection goes that is between two exchanges: while the generation drains, if the heir takes it.
     #[must_use]
-    pub fn heir_of(&self, client: &Client) -> Option<Heir> {
-        self.heir_if(|reach| reach.has_listener(client.listener.into()) && client.private.borrow().is_in(reach))
+    pub fn heir_of(&self, origin: &Origin, private: &Private) -> Option<Heir> {
+        self.heir_if(|reach| reach.has_listener(origin.listener.into()) && private.is_in(reach))
     }
 
-    /// Drives a future of a client's connection until it is done, or until the generation is at its deadline.
-    pub async fn until_cut<F: Future + Unpin>(&self, client: &Client, mut future: F) -> Option<F::Output> {
+    /// Drives a future of a client's connection, whose timer is `alarm`, until it is done, or until the generation is at
+    /// its deadline.
+    pub async fn until_cut<F: Future + Unpin>(&self, alarm: &Alarm, mut future: F) -> Option<F::Output> {
         poll_fn(|cx| {
             if self.drain.stage() == Stage::Cut {
-                client.note(Trouble::Drained);
                 return Poll::Ready(None);
             }
             let polled = Pin::new(&mut future).poll(cx);
             if polled.is_pending() {
-                client.alarm.watch(cx); // whoever moves the stage wakes us by it
+                alarm.watch(cx); // a change of the stage wakes the task by it
             }
             polled.map(Some)
         })
@@ -310,8 +313,9 @@ impl Thread {
 
     /// A connection on which nothing is open is cut at the deadline of the generation.
     pub fn connection_cut(&self, client: &Client) {
-        let (listener, address) = (self.listener_name(client.listener), client.address().to_owned());
-        self.journal.event(Event::ConnectionCut { listener, client: address, idle: client.closed().elapsed() });
+        let Origin { listener, .. } = *client.origin;
+        let (listener, address) = (self.listener_name(listener), client.origin.address().to_owned());
+        self.journal.event(Event::ConnectionCut { listener, client: address, idle: client.idle_since.elapsed() });
     }
 
     /// A connection of another generation cannot be served, and is closed.
@@ -333,8 +337,8 @@ impl Thread {
     }
 
     /// A tunnel that was to move stays: the heir has not what it leads by or to.
-    pub(super) fn tunnel_stays(&self, client: &Client, server: String) {
-        let (generation, client) = (self.plan.generation, client.address().to_owned());
+    pub(super) fn tunnel_stays(&self, origin: &Origin, server: String) {
+        let (generation, client) = (self.plan.generation, origin.address().to_owned());
         self.journal.event(Event::TunnelStays { generation, client, server });
     }
 

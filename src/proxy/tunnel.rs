@@ -13,9 +13,10 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use self::course::Course;
-use super::attempt::{self, PoolOf};
+use super::attempt::{Dispatch, PoolOf};
 use super::client::{Client, before};
 use super::exchange::Exchange;
+use super::origin::Origin;
 use super::thread::Thread;
 use crate::drain::Stage;
 use crate::handover::heir::{Heir, Returned, TransferPermit};
@@ -32,7 +33,7 @@ const HALF_CLOSED: Duration = Duration::from_secs(60);
 /// passed on.
 pub struct Tunnel {
     exchange: Box<Exchange>,
-    server: Rc<Stream>,
+    server: Stream,
     up: Course,
     down: Course,
     timeout: Duration,
@@ -58,7 +59,7 @@ pub enum Left {
 impl Tunnel {
     pub(super) fn new(
         mut exchange: Box<Exchange>,
-        server: Rc<Stream>,
+        server: Stream,
         ahead: BytesMut,
         timeout: Duration,
         open: Open<PoolOf>,
@@ -72,10 +73,10 @@ impl Tunnel {
     ///
     /// # Errors
     /// When this one has no such site, pool or server, or the socket of the server cannot be watched.
-    pub fn arrived(thread: &Rc<Thread>, client: &Rc<Client>, parcel: TunnelParcel) -> io::Result<Self> {
+    pub fn arrived(thread: &Rc<Thread>, origin: &Rc<Origin>, parcel: TunnelParcel) -> io::Result<Self> {
         let TunnelParcel { server, story, up, down } = parcel;
         let unknown = || io::Error::other(format!("no server {} in a pool {}", story.server, story.pool));
-        let mut exchange = Exchange::resume(thread, client, &story).ok_or_else(unknown)?;
+        let mut exchange = Exchange::resume(thread, origin, &story).ok_or_else(unknown)?;
         let (Some(pool), Some(index)) = (exchange.pool, exchange.server()) else { return Err(unknown()) };
         let pool = PoolOf::new(thread, pool.into());
         exchange.becomes_tunnel();
@@ -83,7 +84,7 @@ impl Tunnel {
         let _ = server.keep_alive(thread.plan.config.worker.tcp_keep_alive); // fails for one that is gone
         Ok(Self {
             exchange,
-            server: Rc::new(server),
+            server,
             up: up.into(),
             down: down.into(),
             timeout: pool.settings.tunnel_timeout,
@@ -95,11 +96,11 @@ impl Tunnel {
 
     /// A tunnel that leads nowhere, for tests of what comes before one.
     #[cfg(test)]
-    pub(crate) fn stand_in(thread: &Rc<Thread>, client: &Rc<Client>) -> Self {
+    pub(crate) fn stand_in(thread: &Rc<Thread>, origin: &Rc<Origin>) -> Self {
         let (server, _) = tokio::net::UnixStream::pair().expect("a socket pair");
         Self {
-            exchange: Exchange::open_tcp(thread, client),
-            server: Rc::new(Stream::Unix(server)),
+            exchange: Exchange::open_tcp(thread, origin),
+            server: Stream::Unix(server),
             up: Course::default(),
             down: Course::default(),
             timeout: HALF_CLOSED,
@@ -112,7 +113,7 @@ impl Tunnel {
 
 /// Relays both ways until both sides are done, one of them breaks, nothing passes for too long, or another generation
 /// takes the tunnel over. `read_ahead` is what the client sent already.
-pub async fn run(thread: &Rc<Thread>, client: &Rc<Client>, stream: Stream, read_ahead: Bytes, tunnel: Tunnel) -> Left {
+pub async fn run(thread: &Rc<Thread>, client: &mut Client, stream: Stream, read_ahead: Bytes, tunnel: Tunnel) -> Left {
     let (mut stream, mut tunnel) = (stream, tunnel);
     tunnel.up.push(&read_ahead);
     loop {
@@ -133,12 +134,13 @@ pub async fn run(thread: &Rc<Thread>, client: &Rc<Client>, stream: Stream, read_
 }
 
 /// Relays a connection of the TCP listener `tcp` (an index into the configuration) to a server of its pool.
-pub async fn relay(thread: &Rc<Thread>, client: &Rc<Client>, tcp: usize, stream: Stream) -> Left {
-    let mut exchange = Exchange::open_tcp(thread, client);
+pub async fn relay(thread: &Rc<Thread>, client: &mut Client, tcp: usize, stream: Stream) -> Left {
+    let mut exchange = Exchange::open_tcp(thread, &client.origin);
     let pool = thread.plan.config.tcp[tcp].pool;
     exchange.pool = Some(pool as u16);
     exchange.phase = Phase::Connect;
-    let dialled = thread.until_cut(client, Box::pin(attempt::dial(&mut exchange, pool))).await;
+    let mut attempts = Box::new(Dispatch::dialling(&exchange, pool));
+    let dialled = thread.until_cut(&client.alarm, poll_fn(|cx| attempts.poll_dial(cx, &mut exchange))).await;
     match dialled {
         Some(Ok((connection, open))) => {
             let timeout = thread.plan.pools[pool].settings.tunnel_timeout;
@@ -150,7 +152,10 @@ pub async fn relay(thread: &Rc<Thread>, client: &Rc<Client>, tcp: usize, stream:
             exchange.fails(&fault);
             Left::Ended
         }
-        None => Left::Cut,
+        None => {
+            exchange.ends(End::Drained, Phase::Connect);
+            Left::Cut
+        }
     }
 }
 
@@ -228,7 +233,7 @@ impl Tunnel {
         }
         if !self.stays && thread.has_heir() {
             self.stays = true;
-            thread.tunnel_stays(&self.exchange.client, self.exchange.server_name());
+            thread.tunnel_stays(&self.exchange.origin, self.exchange.server_name());
         }
         Poll::Pending
     }
@@ -236,13 +241,13 @@ impl Tunnel {
     fn heir(&self, thread: &Thread) -> Option<Heir> {
         let site = self.exchange.site.map(usize::from);
         let (pool, server) = (self.exchange.pool?, self.exchange.server()?);
-        let listener = self.exchange.client.listener;
+        let listener = self.exchange.origin.listener;
         thread.heir_if(|reach| reach.has_tunnel(listener.into(), site, pool.into(), server.into()))
     }
 
     /// Has either side end with a reset that has not had all that there was for it, and must not take it for that.
     fn reset(&self, client: &Stream) {
-        for (course, to) in [(&self.up, &*self.server), (&self.down, client)] {
+        for (course, to) in [(&self.up, &self.server), (&self.down, client)] {
             if !course.has_finished() {
                 let _ = to.reset_on_close(); // fails for a side that is gone
             }
@@ -281,16 +286,16 @@ impl Tunnel {
     /// Gives the tunnel to the heir. Nothing of it is read or written until that is decided.
     async fn give(self, thread: &Thread, client: &Client, stream: Stream, place: TransferPermit) -> Given {
         let Self { mut exchange, server, up, down, timeout, moved, stays, _open } = self;
-        let sockets = (|| Some((stream.into_fd().ok()?, socket_of(server).ok()?, exchange.story(moved)?)))();
+        let sockets = (|| Some((stream.into_fd().ok()?, server.into_fd().ok()?, exchange.story(moved)?)))();
         let Some((socket, server, story)) = sockets else {
             exchange.ends(End::Internal, Phase::Tunnel); // no runtime, or no descriptor, is left
             return Given::Lost;
         };
         let tunnel = TunnelParcel { server, story, up: up.into(), down: down.into() };
         (exchange.bytes_in, exchange.bytes_out) = (tunnel.up.bytes, tunnel.down.bytes);
-        let facts = client.facts(&thread.listener_name(client.listener));
+        let facts = client.facts(thread.listener_name(client.origin.listener));
         let parcel = Parcel { socket, client: facts, load: Load::Tunnel(Box::new(tunnel)) };
-        let given = thread.until_cut(client, pin!(place.give(parcel))).await;
+        let given = thread.until_cut(&client.alarm, pin!(place.give(parcel))).await;
         match given.unwrap_or(Err(Returned::Lost)) {
             Ok(()) => {
                 exchange.leaves();
@@ -314,16 +319,8 @@ impl Tunnel {
     }
 }
 
-/// The socket of a connection to a server, which others may hold for a moment more.
-pub(super) fn socket_of(server: Rc<Stream>) -> io::Result<std::os::fd::OwnedFd> {
-    match Rc::try_unwrap(server) {
-        Ok(server) => server.into_fd(),
-        Err(shared) => std::os::fd::AsFd::as_fd(&*shared).try_clone_to_owned(),
-    }
-}
-
-fn unpack(parcel: Parcel) -> io::Result<(Stream, Rc<Stream>, Course, Course)> {
+fn unpack(parcel: Parcel) -> io::Result<(Stream, Stream, Course, Course)> {
     let Load::Tunnel(tunnel) = parcel.load else { return Err(io::Error::other("it came back without its server")) };
     let TunnelParcel { server, up, down, .. } = *tunnel;
-    Ok((Stream::from_fd(parcel.socket)?, Rc::new(Stream::from_fd(server)?), up.into(), down.into()))
+    Ok((Stream::from_fd(parcel.socket)?, Stream::from_fd(server)?, up.into(), down.into()))
 }

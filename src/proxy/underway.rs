@@ -8,9 +8,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::Method;
+use slab::Slab;
 use tokio::time::Instant;
 
-use super::client::Client;
+use super::origin::Origin;
 use crate::config::{HostPattern, SiteSettings};
 use crate::http1::raw::RawHead;
 use crate::observe::metrics::Busy;
@@ -20,19 +21,13 @@ use crate::observe::{Plain, journal};
 /// Everything that is under way on one thread.
 #[derive(Default)]
 pub struct Underway {
-    places: RefCell<Places>,
-}
-
-#[derive(Default)]
-struct Places {
-    taken: Vec<Option<Entry>>,
-    free: Vec<u32>,
+    entries: RefCell<Slab<Entry>>,
 }
 
 /// One exchange or tunnel.
 pub(super) struct Entry {
     pub(super) opened: Instant,
-    pub(super) client: Rc<Client>,
+    pub(super) origin: Rc<Origin>,
     pub(super) busy: Busy,
     pub(super) site: Option<Index>,
     pub(super) method: Option<Method>,
@@ -51,42 +46,28 @@ pub struct Told {
 }
 
 impl Underway {
-    /// Adds one; gives its place.
-    pub(super) fn add(&self, entry: Entry) -> u32 {
-        let mut places = self.places.borrow_mut();
-        match places.free.pop() {
-            Some(place) => {
-                places.taken[place as usize] = Some(entry);
-                place
-            }
-            None => {
-                places.taken.push(Some(entry));
-                // connections are bounded by open files, and each has one exchange
-                (places.taken.len() - 1) as u32
-            }
-        }
+    /// Adds one; gives its key.
+    pub(super) fn add(&self, entry: Entry) -> usize {
+        self.entries.borrow_mut().insert(entry)
     }
 
     /// It is something else from now on.
-    pub(super) fn turn(&self, place: u32, busy: Busy) {
-        if let Some(Some(entry)) = self.places.borrow_mut().taken.get_mut(place as usize) {
+    pub(super) fn turn(&self, key: usize, busy: Busy) {
+        if let Some(entry) = self.entries.borrow_mut().get_mut(key) {
             entry.busy = busy;
         }
     }
 
-    /// Gives a place up.
-    pub(super) fn remove(&self, place: u32) {
-        let mut places = self.places.borrow_mut();
-        if places.taken.get_mut(place as usize).is_some_and(|entry| entry.take().is_some()) {
-            places.free.push(place);
-        }
+    /// Removes one.
+    pub(super) fn remove(&self, key: usize) {
+        self.entries.borrow_mut().try_remove(key);
     }
 
     /// The oldest of them, oldest first, `most` at most.
     #[must_use]
     pub fn oldest(&self, most: usize, names: &RecordNames, sites: &[SiteSettings]) -> Vec<Told> {
-        let places = self.places.borrow();
-        let mut entries: Vec<&Entry> = places.taken.iter().flatten().collect();
+        let all = self.entries.borrow();
+        let mut entries: Vec<&Entry> = all.iter().map(|(_, entry)| entry).collect();
         if entries.len() > most && most > 0 {
             entries.select_nth_unstable_by_key(most - 1, |entry| entry.opened);
         }
@@ -98,16 +79,16 @@ impl Underway {
 
 impl Entry {
     fn told(&self, names: &RecordNames, sites: &[SiteSettings]) -> Told {
-        let listener = || names.listeners.get(usize::from(self.client.listener)).map_or("", String::as_str);
+        let listener = || names.listeners.get(usize::from(self.origin.listener)).map_or("", String::as_str);
         let mut what = match self.busy {
             Busy::Tcp => format!("tcp tunnel of {}", listener()),
             Busy::Upgrade => format!("tunnel of {}", self.asked(sites)),
             Busy::Exchange if self.method.is_none() => format!("connection of {}", listener()),
             Busy::Exchange => self.asked(sites),
         };
-        if !self.client.address().is_empty() {
+        if !self.origin.address().is_empty() {
             what.push_str(" from ");
-            what.push_str(self.client.address());
+            what.push_str(self.origin.address());
         }
         Told { busy: self.busy, age: self.opened.elapsed(), what }
     }
@@ -131,14 +112,13 @@ const LONGEST_PATH: usize = 100;
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::wheel::Wheel;
 
     fn entry(age: u64, busy: Busy, path: &'static str) -> Entry {
         let peer = Some("10.0.0.5:1234".parse().expect("an address"));
         let opened = Instant::now() - Duration::from_secs(age);
         Entry {
             opened,
-            client: Rc::new(Client::new(0, peer, Wheel::new().alarm())),
+            origin: Rc::new(Origin::new(0, peer)),
             busy,
             site: Some(0),
             method: (busy != Busy::Tcp).then_some(Method::GET),

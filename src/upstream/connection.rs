@@ -3,16 +3,15 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use bytes::BytesMut;
 use tokio::time::Instant;
 
 use crate::config::Address;
 use crate::http1::chunked::{Decoded, Decoder};
 use crate::http1::response::{Asked, ResponseBody, ResponseFault, ResponseHead, ResponseSearch};
+use crate::message::body::{Demand, Piece};
 use crate::net::Stream;
 use crate::pool::Server;
 
@@ -20,7 +19,7 @@ use crate::pool::Server;
 const MAX_HEAD: usize = 64 * 1024;
 /// Least room for a read; with less a new buffer is taken.
 const LEAST_ROOM: usize = 8 * 1024;
-/// Room for a read: one read of a large body fills it when the server is fast, and it serves many small ones.
+/// Demand for a read: one read of a large body fills it when the server is fast, and it serves many small ones.
 const ROOM: usize = 128 * 1024;
 
 /// A buffer that the upstream connections of one thread read into. What they read is split off it. When nobody holds
@@ -65,7 +64,7 @@ pub fn poll_read(cx: &mut Context<'_>, stream: &Stream, shared: &ReadBuffer) -> 
 
 /// A connection to a server.
 pub struct Connection {
-    stream: Rc<Stream>,
+    stream: Stream,
     /// Where it leads; `None` to a unix socket.
     address: Option<SocketAddr>,
     /// The version of the addresses of its server that it was last found among.
@@ -73,7 +72,7 @@ pub struct Connection {
     /// Read and not yet understood.
     ahead: BytesMut,
     search: ResponseSearch,
-    body: Body,
+    body: BodyState,
     keep_alive: bool,
     /// Since when it was idle before the request that is on it now.
     idle_since: Option<Instant>,
@@ -85,21 +84,13 @@ pub struct Connection {
 }
 
 /// Where the response body is.
-enum Body {
+enum BodyState {
     /// Between a request and the head of its response, and while idle.
     Head,
     Length(u64),
     Chunked(Decoder),
     UntilClose,
     Done,
-}
-
-/// A piece of a response body.
-pub enum Piece {
-    /// Bytes of it.
-    Data(Bytes),
-    /// The fields after it, the last piece.
-    Trailers(HeaderMap),
 }
 
 /// Why no whole response came.
@@ -140,14 +131,14 @@ impl Connection {
     }
 
     fn over(stream: Stream, address: Option<SocketAddr>, version: u64) -> Self {
-        let (stream, ahead, search) = (Rc::new(stream), BytesMut::new(), ResponseSearch::new());
+        let (ahead, search) = (BytesMut::new(), ResponseSearch::new());
         Self {
             stream,
             address,
             version,
             ahead,
             search,
-            body: Body::Head,
+            body: BodyState::Head,
             keep_alive: true,
             idle_since: None,
             server_keeps: None,
@@ -168,7 +159,7 @@ impl Connection {
 
     /// The socket, for sending.
     #[must_use]
-    pub fn stream(&self) -> &Rc<Stream> {
+    pub fn stream(&self) -> &Stream {
         &self.stream
     }
 
@@ -239,7 +230,7 @@ impl Connection {
 
     /// A request begins.
     pub fn begin(&mut self) {
-        self.body = Body::Head;
+        self.body = BodyState::Head;
     }
 
     /// The head of the final response. Informational ones are given too, flagged; poll again for the next.
@@ -262,7 +253,7 @@ impl Connection {
                 self.let_go();
                 return Poll::Ready(Ok(head));
             }
-            if ready!(self.poll_fill(cx, shared, false))? == 0 {
+            if ready!(self.poll_fill(cx, shared, Demand::Much))? == 0 {
                 return Poll::Ready(Err(ResponseError::Closed));
             }
         }
@@ -274,15 +265,14 @@ impl Connection {
         self.is_suspect = head.body == ResponseBody::None && (asked.head || announces);
         self.server_keeps = head.keep_alive_timeout;
         self.body = match head.body {
-            ResponseBody::None | ResponseBody::Length(0) => Body::Done,
-            ResponseBody::Length(length) => Body::Length(length),
-            ResponseBody::Chunked => Body::Chunked(Decoder::new()),
-            ResponseBody::UntilClose => Body::UntilClose,
+            ResponseBody::None | ResponseBody::Length(0) => BodyState::Done,
+            ResponseBody::Length(length) => BodyState::Length(length),
+            ResponseBody::Chunked => BodyState::Chunked(Decoder::response()),
+            ResponseBody::UntilClose => BodyState::UntilClose,
         };
     }
 
-    /// The next piece of the response body; `None` when it is whole. With `careful` it is a small one, in memory of its
-    /// own: the client may not take it.
+    /// The next piece of the response body, as large as its receiver has room for; `None` when the body is whole.
     ///
     /// # Errors
     /// When the connection ends before that, or the body is framed wrong.
@@ -290,7 +280,7 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
         shared: &ReadBuffer,
-        careful: bool,
+        room: Demand,
     ) -> Poll<Option<Result<Piece, ResponseError>>> {
         loop {
             if let Some(piece) = self.take_piece() {
@@ -301,10 +291,10 @@ impl Connection {
                 self.let_go();
                 return Poll::Ready(None);
             }
-            match ready!(self.poll_fill(cx, shared, careful)) {
-                Ok(0) if matches!(self.body, Body::UntilClose) => {
+            match ready!(self.poll_fill(cx, shared, room)) {
+                Ok(0) if matches!(self.body, BodyState::UntilClose) => {
                     self.keep_alive = false;
-                    self.body = Body::Done;
+                    self.body = BodyState::Done;
                 }
                 Ok(0) => return Poll::Ready(Some(Err(ResponseError::Closed))),
                 Ok(_) => {}
@@ -322,32 +312,32 @@ impl Connection {
 
     /// A piece out of what was read ahead.
     fn take_piece(&mut self) -> Option<Result<Piece, ResponseError>> {
-        let is_over = matches!(&self.body, Body::Chunked(decoder) if decoder.is_over());
+        let is_over = matches!(&self.body, BodyState::Chunked(decoder) if decoder.is_over());
         if self.ahead.is_empty() && !is_over {
             return None;
         }
         match &mut self.body {
-            Body::Head | Body::Done => None,
-            Body::UntilClose => Some(Ok(Piece::Data(self.ahead.split().freeze()))),
-            Body::Length(left) => {
+            BodyState::Head | BodyState::Done => None,
+            BodyState::UntilClose => Some(Ok(Piece::Data(self.ahead.split().freeze()))),
+            BodyState::Length(left) => {
                 let taken = (self.ahead.len() as u64).min(*left);
                 *left -= taken;
                 let data = self.ahead.split_to(taken as usize).freeze();
                 if *left == 0 {
-                    self.body = Body::Done;
+                    self.body = BodyState::Done;
                 }
                 Some(Ok(Piece::Data(data)))
             }
-            Body::Chunked(decoder) => match decoder.decode(&mut self.ahead) {
+            BodyState::Chunked(decoder) => match decoder.decode(&mut self.ahead) {
                 Err(fault) => Some(Err(fault.into())),
                 Ok(Decoded::Data(data)) => Some(Ok(Piece::Data(data))),
                 Ok(Decoded::NeedMore) => None,
                 Ok(Decoded::Trailers(fields)) => {
-                    self.body = Body::Done;
+                    self.body = BodyState::Done;
                     Some(Ok(Piece::Trailers(fields)))
                 }
                 Ok(Decoded::Done) => {
-                    self.body = Body::Done;
+                    self.body = BodyState::Done;
                     None
                 }
             },
@@ -358,16 +348,16 @@ impl Connection {
     #[must_use]
     pub fn left(&self) -> Option<u64> {
         match self.body {
-            Body::Length(left) => Some(left),
-            Body::Done | Body::Head => Some(0),
-            Body::Chunked(_) | Body::UntilClose => None,
+            BodyState::Length(left) => Some(left),
+            BodyState::Done | BodyState::Head => Some(0),
+            BodyState::Chunked(_) | BodyState::UntilClose => None,
         }
     }
 
     /// Whether the response is whole.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        matches!(self.body, Body::Done)
+        matches!(self.body, BodyState::Done)
     }
 
     /// Whether another request may be sent: the response is whole, the server keeps the connection, and it has said
@@ -379,18 +369,20 @@ impl Connection {
 
     /// Takes the connection apart into its socket and what was read ahead, for a tunnel.
     #[must_use]
-    pub fn into_parts(self) -> (Rc<Stream>, BytesMut) {
+    pub fn into_parts(self) -> (Stream, BytesMut) {
         (self.stream, self.ahead)
     }
 
     /// Reads once. What is there already is kept in front.
-    fn poll_fill(&mut self, cx: &mut Context<'_>, shared: &ReadBuffer, careful: bool) -> Poll<io::Result<usize>> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, shared: &ReadBuffer, room: Demand) -> Poll<io::Result<usize>> {
         if !self.ahead.is_empty() {
             self.ahead.reserve(LEAST_ROOM);
             return self.stream.poll_read_into(cx, &mut self.ahead);
         }
-        self.ahead =
-            ready!(if careful { poll_read_careful(cx, &self.stream) } else { poll_read(cx, &self.stream, shared) })?;
+        self.ahead = ready!(match room {
+            Demand::Little => poll_read_careful(cx, &self.stream),
+            Demand::Much => poll_read(cx, &self.stream, shared),
+        })?;
         Poll::Ready(Ok(self.ahead.len()))
     }
 }

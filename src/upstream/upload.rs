@@ -2,33 +2,31 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http::header::HeaderName;
-use http_body::Body;
-use hyper::body::Incoming;
 
 use crate::http1::encode;
 use crate::http1::fields::{is_forbidden_in_trailers, underscore_twin};
 use crate::http1::request::Framing;
+use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError};
 use crate::net::Stream;
 
 /// A body up to this size, framing included, is kept, so that an idempotent request can be sent again.
 const REPLAY: usize = 64 * 1024;
 /// What is shorter is copied, when it has to wait, rather than kept in a large buffer.
 const SMALL: usize = 16 * 1024;
-/// A server with room for so many bytes may be sent large pieces: hyper goes on with buffers of the size of the last
-/// few reads, so its reads have to become small well before the server takes nothing.
+/// A server with room for so many bytes is sent large pieces: reads become small well before the server takes nothing.
 const MUCH: usize = 512 * 1024;
 /// Bytes that such a server takes before it is looked at whether it still has the room.
 const LOOK_EVERY: usize = 128 * 1024;
+/// Bytes that are sent in one turn; then the other connections of the thread have theirs.
+const TURN: usize = 128 * 1024;
 
 /// The body of one request.
 pub struct Upload {
-    body: Incoming,
     chunked: bool,
     /// Largest body, in bytes.
     limit: u64,
@@ -45,9 +43,6 @@ pub struct Upload {
     roomy: bool,
     /// Bytes that it took since it was last looked at.
     taken: usize,
-    /// The piece that came last, held until the next one while the server may soon take nothing: hyper uses a buffer
-    /// again, however large it is, once nothing holds a piece of it, and gets smaller ones only when it needs new ones.
-    last: Bytes,
 }
 
 /// What is held of a body.
@@ -67,7 +62,7 @@ enum Store {
 pub enum UploadError {
     /// The client went away, was silent for too long or framed it wrong.
     #[error("the request body did not come whole")]
-    Client(#[source] hyper::Error),
+    Client(#[source] RequestBodyError),
     /// It is larger than the site allows.
     #[error("the request body is larger than {limit} bytes")]
     TooLarge {
@@ -84,7 +79,7 @@ pub enum UploadError {
 pub enum Waiting {
     /// More of the body from the client.
     Client,
-    /// Room in the connection to the server.
+    /// Demand in the connection to the server.
     Server,
     /// Nothing: all of it was sent.
     Nothing,
@@ -103,26 +98,14 @@ pub fn is_kept(framing: Framing) -> bool {
 impl Upload {
     /// The body of a request with the given framing, at most `limit` bytes.
     #[must_use]
-    pub fn new(body: Incoming, framing: Framing, limit: u64) -> Self {
+    pub fn new(framing: Framing, limit: u64) -> Self {
         let ended = matches!(framing, Framing::None | Framing::Length(0));
         let chunked = framing == Framing::Chunked;
         let store = match framing {
             Framing::Length(length) if length > REPLAY as u64 => Store::passing([]),
             _ => Store::Whole { bytes: Vec::new(), sent: 0 },
         };
-        Self {
-            body,
-            chunked,
-            limit,
-            received: 0,
-            ended,
-            store,
-            started: false,
-            asked_for: false,
-            roomy: false,
-            taken: 0,
-            last: Bytes::new(),
-        }
+        Self { chunked, limit, received: 0, ended, store, started: false, asked_for: false, roomy: false, taken: 0 }
     }
 
     /// Bytes that came from the client.
@@ -163,33 +146,29 @@ impl Upload {
         self.started
     }
 
-    /// Whether the server has room for much more of it, so that large pieces of it may be read.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.roomy
-    }
-
-    /// Sends what there is. `progress` is set when a byte went out.
+    /// Sends what there is, and reads more of `body` as the server takes it. `progress` is set when a byte went out.
     ///
     /// # Errors
     /// See [`UploadError`]; after one the upload is over.
     pub fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
+        body: &mut dyn RequestBody,
         stream: &Stream,
         progress: &mut bool,
     ) -> Result<Waiting, UploadError> {
+        let mut sent = 0;
         loop {
             if self.store.has_pending() {
                 match self.store.poll_write(cx, stream) {
                     Poll::Ready(Ok(written)) => {
                         (self.started, *progress) = (true, true);
+                        sent += written;
                         self.took(stream, written);
                     }
                     Poll::Ready(Err(fault)) => return Err(UploadError::Server(fault)),
                     Poll::Pending => {
-                        self.store.settle();
-                        self.last = Bytes::new();
+                        self.store.settle(std::mem::take(&mut self.roomy));
                         return Ok(Waiting::Server);
                     }
                 }
@@ -198,12 +177,16 @@ impl Upload {
             if self.ended {
                 return Ok(Waiting::Nothing);
             }
+            if sent >= TURN {
+                cx.waker().wake_by_ref();
+                return Ok(Waiting::Client);
+            }
             self.asked_for = true;
-            match Pin::new(&mut self.body).poll_frame(cx) {
+            match body.poll_piece(cx, if self.roomy { Demand::Much } else { Demand::Little }) {
                 Poll::Pending => return Ok(Waiting::Client),
                 Poll::Ready(None) => self.end(None),
-                Poll::Ready(Some(Err(fault))) => return Err(UploadError::Client(fault)),
-                Poll::Ready(Some(Ok(frame))) => self.take(frame)?,
+                Poll::Ready(Some(Err(error))) => return Err(UploadError::Client(error)),
+                Poll::Ready(Some(Ok(piece))) => self.take(piece)?,
             }
         }
     }
@@ -216,23 +199,16 @@ impl Upload {
         }
     }
 
-    fn take(&mut self, frame: http_body::Frame<Bytes>) -> Result<(), UploadError> {
-        match frame.into_data() {
-            Ok(data) => {
+    fn take(&mut self, piece: Piece) -> Result<(), UploadError> {
+        match piece {
+            Piece::Data(data) => {
                 self.received += data.len() as u64;
                 if self.received > self.limit {
                     return Err(UploadError::TooLarge { limit: self.limit });
                 }
-                if !data.is_empty() {
-                    let is_held = !self.roomy && !self.can_replay();
-                    self.last = if is_held { data.clone() } else { Bytes::new() };
-                    self.push_data(data);
-                }
+                self.push_data(data);
             }
-            Err(frame) => {
-                let trailers = frame.into_trailers().ok();
-                self.end(trailers);
-            }
+            Piece::Trailers(trailers) => self.end(Some(trailers)),
         }
         Ok(())
     }
@@ -298,12 +274,13 @@ impl Store {
         }
     }
 
-    /// What is on its way has to wait: it lets go of the large buffers that it is a small part of.
-    fn settle(&mut self) {
+    /// What is on its way has to wait: it lets go of the large buffers that it is a part of, as all of it may be when it
+    /// came in `large` pieces.
+    fn settle(&mut self, large: bool) {
         if let Self::Passing { pending, settled } = self
             && !std::mem::replace(settled, true)
         {
-            for bytes in pending.iter_mut().filter(|bytes| bytes.len() < SMALL) {
+            for bytes in pending.iter_mut().filter(|bytes| large || bytes.len() < SMALL) {
                 *bytes = Bytes::copy_from_slice(bytes);
             }
         }

@@ -141,7 +141,7 @@ fn follow(order: Order, thread: &Rc<Thread>, acceptors: &mut Acceptors, deadline
         Order::Drain(draining, done) => {
             acceptors.close();
             thread.drain.enter(Stage::Draining(draining));
-            thread.clients.leave_all();
+            thread.clients.wake_all();
             *deadline = Some(draining.deadline);
             (Ok(()), done)
         }
@@ -151,7 +151,7 @@ fn follow(order: Order, thread: &Rc<Thread>, acceptors: &mut Acceptors, deadline
         }
         Order::SuccessorReady(done) => {
             if thread.drain.is_ending() {
-                thread.clients.leave_all();
+                thread.clients.wake_all();
             }
             (Ok(()), done)
         }

@@ -1,12 +1,13 @@
 //! The framing of one chunked body, byte by byte; payload is stepped over.
 
+use super::extension::Extension;
 use super::{ChunkFault, MAX_EXTENSIONS, MAX_TRAILER_FIELDS, MAX_TRAILERS};
 use crate::http1::head::{Bounds, Walk};
 
 /// Where the walk over one chunked body is.
 #[derive(Debug)]
 pub(super) struct Chunks {
-    state: State,
+    state: ChunkState,
     /// Payload left in the current chunk; while its size is read, what was read so far.
     left: u64,
     digits: u8,
@@ -17,11 +18,11 @@ pub(super) struct Chunks {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ChunkState {
     Size,
     /// White space behind the size, and perhaps an extension after it.
     Space,
-    Extension,
+    Extension(Extension),
     SizeLf,
     Payload,
     PayloadCr,
@@ -32,7 +33,7 @@ enum State {
 
 /// What the next bytes of a body are: first some of framing, then some of payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct ChunkStep {
     pub framing: usize,
     pub payload: usize,
     pub done: bool,
@@ -40,44 +41,47 @@ pub(super) struct Step {
 
 impl Chunks {
     pub(super) const fn new() -> Self {
-        Self { state: State::Size, left: 0, digits: 0, extensions: 0, trailers: Walk::trailers(), section: Vec::new() }
+        Self {
+            state: ChunkState::Size,
+            left: 0,
+            digits: 0,
+            extensions: 0,
+            trailers: Walk::trailers(),
+            section: Vec::new(),
+        }
     }
 
     /// Steps over `bytes` as far as the end of the first payload in them.
-    pub(super) fn step(&mut self, bytes: &[u8]) -> Result<Step, ChunkFault> {
+    pub(super) fn step(&mut self, bytes: &[u8]) -> Result<ChunkStep, ChunkFault> {
         let mut framing = 0;
-        while self.state != State::Done && framing < bytes.len() {
-            if self.state == State::Payload {
+        while self.state != ChunkState::Done && framing < bytes.len() {
+            if self.state == ChunkState::Payload {
                 let payload = self.take_payload(bytes.len() - framing);
-                return Ok(Step { framing, payload, done: false });
+                return Ok(ChunkStep { framing, payload, done: false });
             }
             self.state = self.take(bytes[framing])?;
             framing += 1;
         }
-        Ok(Step { framing, payload: 0, done: self.state == State::Done })
+        Ok(ChunkStep { framing, payload: 0, done: self.state == ChunkState::Done })
     }
 
     /// Steps over framing alone: as far as the next payload, the end of the body or the end of `bytes`. Returns how much
     /// that is, and how long the payload is that comes next.
     pub(super) fn step_to_payload(&mut self, bytes: &[u8]) -> Result<(usize, u64), ChunkFault> {
         let mut framing = 0;
-        while !matches!(self.state, State::Done | State::Payload) && framing < bytes.len() {
+        while !matches!(self.state, ChunkState::Done | ChunkState::Payload) && framing < bytes.len() {
             self.state = self.take(bytes[framing])?;
             framing += 1;
         }
-        Ok((framing, if self.state == State::Payload { self.left } else { 0 }))
+        Ok((framing, if self.state == ChunkState::Payload { self.left } else { 0 }))
     }
 
     /// Whether the body is over.
     pub(super) fn is_done(&self) -> bool {
-        self.state == State::Done
+        self.state == ChunkState::Done
     }
 
     /// The trailer section with its empty line, empty when there were no trailers; to be asked once the body is done.
-    pub(super) fn section(&self) -> &[u8] {
-        &self.section
-    }
-
     pub(super) fn take_section(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.section)
     }
@@ -87,37 +91,37 @@ impl Chunks {
         let payload = usize::try_from(self.left).map_or(available, |left| left.min(available));
         self.left -= payload as u64;
         if self.left == 0 {
-            self.state = State::PayloadCr;
+            self.state = ChunkState::PayloadCr;
         }
         payload
     }
 
-    fn take(&mut self, byte: u8) -> Result<State, ChunkFault> {
+    fn take(&mut self, byte: u8) -> Result<ChunkState, ChunkFault> {
         match self.state {
-            State::Size => self.take_size(byte),
-            State::Space => self.take_space(byte),
-            State::Extension => self.take_extension(byte),
-            State::SizeLf if byte != b'\n' => Err(ChunkFault::LineEnd),
-            State::SizeLf if self.left == 0 => Ok(State::Trailers),
-            State::SizeLf => Ok(State::Payload),
-            State::PayloadCr if byte == b'\r' => Ok(State::PayloadLf),
-            State::PayloadLf if byte == b'\n' => {
+            ChunkState::Size => self.take_size(byte),
+            ChunkState::Space => self.take_space(byte),
+            ChunkState::Extension(extension) => self.take_extension(extension, byte),
+            ChunkState::SizeLf if byte != b'\n' => Err(ChunkFault::LineEnd),
+            ChunkState::SizeLf if self.left == 0 => Ok(ChunkState::Trailers),
+            ChunkState::SizeLf => Ok(ChunkState::Payload),
+            ChunkState::PayloadCr if byte == b'\r' => Ok(ChunkState::PayloadLf),
+            ChunkState::PayloadLf if byte == b'\n' => {
                 self.digits = 0;
-                Ok(State::Size)
+                Ok(ChunkState::Size)
             }
-            State::PayloadCr | State::PayloadLf => Err(ChunkFault::PayloadEnd),
-            State::Trailers => self.take_trailer(byte),
-            State::Payload | State::Done => Ok(self.state), // `step` takes no byte in these
+            ChunkState::PayloadCr | ChunkState::PayloadLf => Err(ChunkFault::PayloadEnd),
+            ChunkState::Trailers => self.take_trailer(byte),
+            ChunkState::Payload | ChunkState::Done => Ok(self.state), // `step` takes no byte in these
         }
     }
 
-    fn take_size(&mut self, byte: u8) -> Result<State, ChunkFault> {
+    fn take_size(&mut self, byte: u8) -> Result<ChunkState, ChunkFault> {
         let digit = match byte {
             b'0'..=b'9' => byte - b'0',
             b'a'..=b'f' => byte - b'a' + 10,
             b'A'..=b'F' => byte - b'A' + 10,
             b' ' | b'\t' | b';' if self.digits > 0 => return self.take_space(byte),
-            b'\r' if self.digits > 0 => return Ok(State::SizeLf),
+            b'\r' if self.digits > 0 => return Ok(ChunkState::SizeLf),
             b'\n' if self.digits > 0 => return Err(ChunkFault::LineEnd),
             _ => return Err(ChunkFault::Size),
         };
@@ -127,31 +131,30 @@ impl Chunks {
         }
         self.digits += 1;
         self.left = self.left << 4 | u64::from(digit);
-        Ok(State::Size)
+        Ok(ChunkState::Size)
     }
 
     /// White space may stand before an extension (RFC 9112 §7.1.1); old servers write it without one, to fill up a size
     /// that was written after its chunk.
-    fn take_space(&mut self, byte: u8) -> Result<State, ChunkFault> {
+    fn take_space(&mut self, byte: u8) -> Result<ChunkState, ChunkFault> {
         match byte {
-            b'\r' => Ok(State::SizeLf),
+            b'\r' => Ok(ChunkState::SizeLf),
             b'\n' => Err(ChunkFault::LineEnd),
-            b';' => Ok(State::Extension),
-            b' ' | b'\t' => self.count_extension(State::Space),
+            b';' => Ok(ChunkState::Extension(Extension::Begin)),
+            b' ' | b'\t' => self.count_extension(ChunkState::Space),
             _ => Err(ChunkFault::Size),
         }
     }
 
-    fn take_extension(&mut self, byte: u8) -> Result<State, ChunkFault> {
+    fn take_extension(&mut self, extension: Extension, byte: u8) -> Result<ChunkState, ChunkFault> {
         match byte {
-            b'\r' => Ok(State::SizeLf),
-            b'\n' => Err(ChunkFault::LineEnd),
-            b'\t' | b' '..=b'~' | 0x80.. => self.count_extension(State::Extension),
-            _ => Err(ChunkFault::Extension),
+            b'\r' if extension.may_end() => Ok(ChunkState::SizeLf),
+            b'\n' if extension.may_end() => Err(ChunkFault::LineEnd),
+            _ => self.count_extension(ChunkState::Extension(extension.next(byte)?)),
         }
     }
 
-    fn count_extension(&mut self, next: State) -> Result<State, ChunkFault> {
+    fn count_extension(&mut self, next: ChunkState) -> Result<ChunkState, ChunkFault> {
         if self.extensions == MAX_EXTENSIONS {
             return Err(ChunkFault::ExtensionsTooLarge);
         }
@@ -159,13 +162,13 @@ impl Chunks {
         Ok(next)
     }
 
-    fn take_trailer(&mut self, byte: u8) -> Result<State, ChunkFault> {
+    fn take_trailer(&mut self, byte: u8) -> Result<ChunkState, ChunkFault> {
         const BOUNDS: Bounds = Bounds { head: MAX_TRAILERS, target: 0, fields: MAX_TRAILER_FIELDS };
         let is_whole = self.trailers.push(byte, &BOUNDS)?;
         // most bodies have no trailers, only the empty line, and cost no allocation here
         if !self.section.is_empty() || !matches!(byte, b'\r' | b'\n') {
             self.section.push(byte);
         }
-        Ok(if is_whole { State::Done } else { State::Trailers })
+        Ok(if is_whole { ChunkState::Done } else { ChunkState::Trailers })
     }
 }

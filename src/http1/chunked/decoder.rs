@@ -1,4 +1,4 @@
-//! Takes the chunked body of a response apart.
+//! Takes a chunked body apart.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
@@ -12,6 +12,8 @@ pub struct Decoder {
     chunks: Chunks,
     /// Found behind payload, which goes before it.
     fault: Option<ChunkFault>,
+    /// The body is that of a request: trailers that frame or route a message are refused. In responses they are dropped.
+    of_request: bool,
 }
 
 /// Largest chunk that is copied behind the one before it. A larger one is a piece by itself, which costs less.
@@ -31,10 +33,16 @@ pub enum Decoded {
 }
 
 impl Decoder {
-    /// A decoder before the first byte of a body.
+    /// A decoder before the first byte of the body of a request.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { chunks: Chunks::new(), fault: None }
+    pub const fn request() -> Self {
+        Self { chunks: Chunks::new(), fault: None, of_request: true }
+    }
+
+    /// A decoder before the first byte of the body of a response.
+    #[must_use]
+    pub const fn response() -> Self {
+        Self { chunks: Chunks::new(), fault: None, of_request: false }
     }
 
     /// Takes the next piece off `buffer`. Data shares the memory of the buffer.
@@ -53,7 +61,11 @@ impl Decoder {
         if !step.done {
             return Ok(Decoded::NeedMore);
         }
-        let trailers = trailers::parse(self.chunks.take_section())?;
+        let section = self.chunks.take_section();
+        if self.of_request {
+            trailers::check(&section)?;
+        }
+        let trailers = trailers::parse(section)?;
         Ok(if trailers.is_empty() { Decoded::Done } else { Decoded::Trailers(trailers) })
     }
 
@@ -87,11 +99,5 @@ impl Decoder {
         let data = buffer.split_to(merged).freeze();
         buffer.advance(at - merged);
         data
-    }
-}
-
-impl Default for Decoder {
-    fn default() -> Self {
-        Self::new()
     }
 }

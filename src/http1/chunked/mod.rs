@@ -1,18 +1,16 @@
-//! Chunked bodies (RFC 9112 §7.1): [`Scanner`] looks at one as it passes by, [`Decoder`] takes one apart.
+//! Chunked bodies (RFC 9112 §7.1), of requests and responses alike: [`Decoder`] takes one apart.
 //!
-//! Both are strict in the same way, because a body that two parsers cut differently hides a request: sizes are hex
-//! digits and nothing else, every line ends in CRLF, and what may come without payload (extensions, trailers) is
-//! bounded.
+//! It is strict, because a body that two parsers cut differently hides a request: sizes are hex digits and nothing else,
+//! every line ends in CRLF, and what may come without payload (extensions, trailers) is bounded.
 
 mod chunks;
 mod decoder;
-mod scanner;
+mod extension;
 mod trailers;
 
 use std::fmt;
 
 pub use decoder::{Decoded, Decoder};
-pub use scanner::{Scan, Scanner};
 
 use super::head::{Break, LineFault};
 
@@ -30,7 +28,7 @@ pub enum ChunkFault {
     Size,
     /// A chunk size of 2^63 or more, or of more than 16 digits.
     SizeTooLarge,
-    /// A control character in an extension.
+    /// An extension that breaks the grammar.
     Extension,
     /// More than [`MAX_EXTENSIONS`], white space before them included.
     ExtensionsTooLarge,
@@ -53,7 +51,7 @@ impl ChunkFault {
         match self {
             Self::Size => "A chunk size is not made of hexadecimal digits alone.",
             Self::SizeTooLarge => "A chunk size is 2^63 or more, or has more than 16 digits.",
-            Self::Extension => "A chunk extension holds a control character.",
+            Self::Extension => "A chunk extension is not a name, or a name with a token or a quoted string.",
             Self::ExtensionsTooLarge => "The chunk extensions are longer than 8 KiB.",
             Self::LineEnd => "A line between chunks does not end in CRLF.",
             Self::PayloadEnd => "A chunk is longer than its size says.",
@@ -89,14 +87,22 @@ mod tests {
 
     use super::*;
 
-    fn scan(text: &[u8]) -> Result<Scan, ChunkFault> {
-        Scanner::new().scan(text)
+    /// How many bytes of the front of `text` belong to the body, and whether it is over.
+    fn scan(text: &[u8]) -> Result<(usize, bool), ChunkFault> {
+        let (mut buffer, mut decoder) = (BytesMut::from(text), Decoder::request());
+        loop {
+            match decoder.decode(&mut buffer)? {
+                Decoded::Data(_) | Decoded::Trailers(_) => {}
+                Decoded::NeedMore => return Ok((text.len(), false)),
+                Decoded::Done => return Ok((text.len() - buffer.len(), true)),
+            }
+        }
     }
 
     /// Payload, trailers and what is left of the buffer.
     fn decode(text: &[u8]) -> Result<(Vec<u8>, HeaderMap, BytesMut), ChunkFault> {
         let mut buffer = BytesMut::from(text);
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::response();
         let (mut payload, mut trailers) = (Vec::new(), HeaderMap::new());
         loop {
             match decoder.decode(&mut buffer)? {
@@ -132,6 +138,19 @@ mod tests {
         ("5 \nhello\r\n0\r\n\r\n", ChunkFault::LineEnd),
         ("5 \rhello\r\n0\r\n\r\n", ChunkFault::LineEnd),
         ("5;a\rb\r\nhello\r\n0\r\n\r\n", ChunkFault::LineEnd),
+        ("5;\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
+        ("5;a;\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
+        ("5;;a\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
+        ("5;=a\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
+        ("5;a=\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
+        ("5;a b\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
+        ("5;a=b c\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
+        ("5;a=b=c\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
+        ("5;a=\"b\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
+        ("5;a=\"b\"c\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
+        ("5;a=\"b\\\"\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
+        ("5;(a)\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
+        ("5;\u{e4}\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
         ("5;a\0\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
         ("5;a=\"\x7f\"\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
         ("5\r\nhello0\r\n\r\n", ChunkFault::PayloadEnd),
@@ -171,12 +190,12 @@ mod tests {
             ("5;a=b;c=\"d\"\r\nhello\r\n0;x\r\n\r\n", "hello"),
             ("5 \r\nhello\r\n0\t\r\n\r\n", "hello"),
             ("5 \t ;a\r\nhello\r\n0 ;\tb\r\n\r\n", "hello"),
+            ("5;a=\"\\\"\\\\;\u{e4}\";b\r\nhello\r\n0\r\n\r\n", "hello"),
             ("5 ; a = b ; c = \"d e\" \r\nhello\r\n0\r\n\r\n", "hello"),
             ("5\r\n\r\n0\r\n\r\n0\r\n\r\n", "\r\n0\r\n"),
         ] {
             let pipelined = format!("{text}GET / HTTP/1.1\r\n");
-            let expected = Scan { consumed: text.len(), payload: payload.len(), done: true };
-            assert_eq!(scan(pipelined.as_bytes()), Ok(expected), "{text:?}");
+            assert_eq!(scan(pipelined.as_bytes()), Ok((text.len(), true)), "{text:?}");
             let (decoded, trailers, rest) = decode(pipelined.as_bytes()).expect("no fault");
             assert_eq!((&decoded[..], trailers.len()), (payload.as_bytes(), 0), "{text:?}");
             assert_eq!(&rest[..], b"GET / HTTP/1.1\r\n");
@@ -188,22 +207,17 @@ mod tests {
         let mut text = "1\r\nx\r\n".repeat(10_000).into_bytes();
         text.extend_from_slice(b"0\r\n\r\nGET");
         let mut buffer = BytesMut::from(&text[..]);
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::response();
         let Ok(Decoded::Data(data)) = decoder.decode(&mut buffer) else { panic!("no data") };
         assert!(data.len() == 10_000 && data.iter().all(|&byte| byte == b'x'));
         assert_eq!(decoder.decode(&mut buffer), Ok(Decoded::Done));
         assert_eq!(&buffer[..], b"GET");
-        let mut scanner = Scanner::new();
-        let scan = scanner.merge(&mut text).expect("no fault");
-        assert_eq!(scan, Scan { consumed: 60_005, payload: 10_000, done: true });
-        assert!(text[..10_000].iter().all(|&byte| byte == b'x') && text[60_005..] == *b"GET");
-        assert_eq!(scanner.trailers(), b"\r\n");
     }
 
     #[test]
     fn a_large_chunk_is_a_piece_of_its_own_and_not_copied() {
         let text = format!("2\r\nab\r\n1;x\r\nc\r\n1000\r\n{}\r\n1\r\nd\r\n0\r\nA: b\r\n\r\n", "e".repeat(4096));
-        let (mut buffer, mut decoder, mut pieces) = (BytesMut::from(&text[..]), Decoder::new(), Vec::new());
+        let (mut buffer, mut decoder, mut pieces) = (BytesMut::from(&text[..]), Decoder::response(), Vec::new());
         let trailers = loop {
             match decoder.decode(&mut buffer).expect("no fault") {
                 Decoded::Data(data) => pieces.push(data.len()),
@@ -217,7 +231,7 @@ mod tests {
     #[test]
     fn what_came_before_a_broken_chunk_comes_before_the_fault() {
         let mut buffer = BytesMut::from("1\r\na\r\n1\r\nb\r\nx\r\n");
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::response();
         assert_eq!(decoder.decode(&mut buffer), Ok(Decoded::Data(bytes::Bytes::from_static(b"ab"))));
         assert_eq!(decoder.decode(&mut buffer), Err(ChunkFault::Size));
         assert_eq!(decoder.decode(&mut buffer), Err(ChunkFault::Size), "for ever");
@@ -227,18 +241,18 @@ mod tests {
     fn a_body_cut_short_is_never_done() {
         let text = b"5;x\r\nhello\r\n0\r\nA: b\r\n\r\n";
         for end in 0..text.len() {
-            let cut = scan(&text[..end]).expect("no fault");
-            assert_eq!((cut.consumed, cut.done), (end, false));
+            assert_eq!(scan(&text[..end]), Ok((end, false)));
         }
-        assert!(scan(text).is_ok_and(|scan| scan.done));
+        assert!(scan(text).is_ok_and(|(_, done)| done));
     }
 
     #[test]
-    fn a_scanner_that_is_done_takes_nothing_more() {
-        let mut scanner = Scanner::new();
-        assert!(scanner.scan(b"0\r\n\r\n").is_ok_and(|scan| scan.done));
-        let nothing = Scan { done: true, ..Scan::default() };
-        assert_eq!(scanner.scan(b"5\r\n"), Ok(nothing));
+    fn a_decoder_that_is_done_takes_nothing_more() {
+        let (mut buffer, mut decoder) = (BytesMut::from("0\r\n\r\n5\r\n"), Decoder::request());
+        for _ in 0..2 {
+            assert_eq!(decoder.decode(&mut buffer), Ok(Decoded::Done));
+            assert_eq!(&buffer[..], b"5\r\n");
+        }
     }
 
     #[test]
@@ -254,13 +268,13 @@ mod tests {
     #[test]
     fn trailers_are_bounded_in_bytes_and_number() {
         let section = |count: usize| format!("0\r\n{}\r\n", "a:b\r\n".repeat(count));
-        assert!(scan(section(MAX_TRAILER_FIELDS).as_bytes()).is_ok_and(|scan| scan.done));
+        assert!(scan(section(MAX_TRAILER_FIELDS).as_bytes()).is_ok_and(|(_, done)| done));
         let (_, trailers, _) = decode(section(MAX_TRAILER_FIELDS).as_bytes()).expect("no fault");
         assert_eq!(trailers.len(), MAX_TRAILER_FIELDS);
         let too_many = section(MAX_TRAILER_FIELDS + 1);
         assert_eq!(scan(too_many.as_bytes()), Err(ChunkFault::TrailersTooLarge));
         let value = |len: usize| format!("0\r\na:{}\r\n\r\n", "b".repeat(len - 6));
-        assert!(scan(value(MAX_TRAILERS).as_bytes()).is_ok_and(|scan| scan.done));
+        assert!(scan(value(MAX_TRAILERS).as_bytes()).is_ok_and(|(_, done)| done));
         assert_eq!(scan(value(MAX_TRAILERS + 1).as_bytes()), Err(ChunkFault::TrailersTooLarge));
     }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::support::get;
 use super::{Fixture, run};
-use crate::listener::connection::End;
+use crate::listener::end::End;
 
 #[test]
 fn a_small_request_is_answered_and_the_connection_serves_the_next() {
@@ -144,7 +144,7 @@ proptest! {
                 peer.send(&stream[from..to]).await;
                 from = to;
                 if leaving {
-                    fixture.thread.clients.leave_all();
+                    fixture.thread.clients.wake_all();
                 }
                 for _ in 0..3 {
                     tokio::task::yield_now().await;

@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::support::{Fixture as Thread, LONG, SHORT, get};
 use super::{Fixture, run};
 use crate::drain::Stage;
-use crate::listener::connection::End;
+use crate::listener::end::End;
 
 /// Asks every connection to leave, as often as the thread has a turn for it.
 async fn ask_to_leave(fixture: &Thread) {
     loop {
-        fixture.thread.clients.leave_all();
+        fixture.thread.clients.wake_all();
         tokio::task::yield_now().await;
     }
 }

@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::support::{Answers, get};
 use super::{Fixture, run};
 use crate::listener::accept::Acceptor;
-use crate::listener::connection::{End, Kind};
+use crate::listener::connection::Kind;
+use crate::listener::end::End;
 
 #[test]
 fn connections_beyond_the_limit_wait_in_the_backlog_while_all_are_busy() {

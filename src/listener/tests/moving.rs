@@ -9,7 +9,8 @@ use crate::handover::heir::Heir;
 use crate::handover::receiver::Receiver;
 use crate::handover::sender::Sender;
 use crate::listener::arrive::arrive_on;
-use crate::listener::connection::{End, Kind};
+use crate::listener::connection::Kind;
+use crate::listener::end::End;
 use crate::listener::tests::support::Answers;
 
 /// A way from one thread to another one that has the listener, or has not.
@@ -28,7 +29,7 @@ async fn link(from: &Thread, to_has_it: bool) -> (Heir, Receiver) {
 
 /// Drains one thread into the other; returns when so many connections have arrived.
 async fn drain_into(from: &Thread, to: &Thread, taker: &Receiver, count: usize) {
-    from.thread.clients.leave_all();
+    from.thread.clients.wake_all();
     from.drain(LONG);
     let mut arrived = 0;
     while arrived < count {
@@ -84,7 +85,7 @@ fn an_open_exchange_ends_where_it_began_and_what_was_pipelined_behind_it_is_answ
         peer.send(get("/wait") + &get("/second") + &get("/third")).await;
         old.seen(1).await;
         let (_heir, taker) = link(&old, true).await;
-        old.thread.clients.leave_all();
+        old.thread.clients.wake_all();
         old.drain(LONG);
         old.go();
         drain_into(&old, &new, &taker, 1).await;
@@ -124,7 +125,7 @@ fn a_connection_of_a_listener_that_is_gone_ends_with_its_next_answer() {
         let mut peer = old.connect().await;
         assert_eq!(peer.get("/").await.status(), "200");
         let (_heir, _taker) = link(&old, false).await;
-        old.thread.clients.leave_all();
+        old.thread.clients.wake_all();
         old.drain(LONG);
         assert!(peer.get("/last").await.closes());
         peer.expect_end().await;

@@ -2,7 +2,7 @@
 
 use super::support::get;
 use super::{Fixture, run};
-use crate::listener::connection::End;
+use crate::listener::end::End;
 
 #[test]
 fn a_bare_lf_is_refused_with_a_page_and_hyper_never_sees_it() {

@@ -1,21 +1,16 @@
 //! A listener on loopback, a client that reads responses, and answers by path.
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -23,14 +18,20 @@ use tokio::time::Instant;
 
 use crate::config::{Access, Config, DrainSettings, ListenerSettings, LogSettings, WorkerSettings};
 use crate::drain::{Draining, Stage};
-use crate::http1::request::Refusal;
 use crate::listener::accept::Acceptor;
-use crate::listener::connection::{End, Kind};
+use crate::listener::connection::Kind;
+use crate::listener::end::End;
 use crate::listener::limits::{Limits, WorkerLimit};
-use crate::listener::way::{Local, Way};
+use crate::listener::service::{Local, RequestHandler, Service};
+use crate::message::body::{Demand, Piece, RequestBodyError};
 use crate::net::Stream;
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::observe::metrics::Counters;
+use crate::observe::record::{self, Index};
+use crate::proxy::client_side::ClientSide;
+use crate::proxy::origin::Origin;
+use crate::proxy::request::ClientRequest;
+use crate::proxy::response::{BodyLength, HeadFault, Response, ResponsePart, Then};
 use crate::proxy::tunnel::{Left, Tunnel};
 use crate::proxy::{Client, Plan, Thread};
 
@@ -259,50 +260,62 @@ fn config(listener: ListenerSettings) -> Config {
 
 /// Answers in place of the proxy.
 ///
-/// `/echo` gives the body back, `/bytes/N` gives N bytes in chunks of 64 KiB, `/wait` answers when told to, `/early`
+/// `/echo` gives the body back, `/bytes/N` gives N bytes in pieces of 64 KiB, `/wait` answers when told to, `/early`
 /// answers without reading the body, `/panic` panics, `/upgrade` switches protocols. Anything else is named back.
 pub(super) struct Answers;
 
-impl Way for Answers {
-    type Body = Content;
+/// What answers one request.
+pub(super) struct Answering {
+    thread: Rc<Thread>,
+    origin: Rc<Origin>,
+    path: String,
+    /// The client waits for `100 Continue`.
+    waits: bool,
+    /// What came of the body.
+    body: Vec<u8>,
+    go: Pin<Box<dyn Future<Output = ()>>>,
+    /// Bytes of the answer that are still to come, once its head was given.
+    left: Option<u64>,
+    content: Bytes,
+}
 
-    fn handle(
-        thread: &Rc<Thread>,
-        client: &Rc<Client>,
-        request: Request<Incoming>,
-    ) -> Local<'static, Result<Response<Content>, Infallible>> {
-        let head = client.open_exchange().expect("the gate saw the head").raw;
-        let open = Open(client.clone());
-        let [method, path] = [head.method(), head.path()].map(|part| String::from_utf8_lossy(part).into_owned());
+impl Service for Answers {
+    type Handler = Answering;
+
+    fn call(thread: &Rc<Thread>, origin: &Rc<Origin>, request: ClientRequest) -> Answering {
+        let [method, path] =
+            [request.head.method(), request.head.path()].map(|part| String::from_utf8_lossy(part).into_owned());
         SEEN.with_borrow_mut(|seen| seen.push(format!("{method} {path}")));
         tell_news();
-        let (thread, client) = (thread.clone(), client.clone());
-        Box::pin(async move {
-            let mut response = answer(&thread, &path, request, open).await;
-            if thread.lets_go(&client) {
-                close(&mut response);
-            }
-            Ok(response)
-        })
+        let go = GO.with(Rc::clone);
+        Answering {
+            thread: thread.clone(),
+            origin: origin.clone(),
+            path,
+            waits: request.facts.expects_continue,
+            body: Vec::new(),
+            go: Box::pin(async move { go.notified().await }),
+            left: None,
+            content: Bytes::new(),
+        }
     }
 
-    fn refuse(_: &Rc<Thread>, _: &Rc<Client>, refusal: &Refusal, seen: &[u8], _: Instant) -> Bytes {
+    fn refuse(_: &Rc<Thread>, _: &Rc<Origin>, fault: HeadFault, seen: &[u8], _: Instant) -> (Box<Response>, Bytes) {
         assert!(!seen.is_empty());
-        page(refusal.status(), refusal.rule())
-    }
-
-    fn refuse_slow_head(_: &Rc<Thread>, _: &Rc<Client>, seen: &[u8], _: Instant) -> Bytes {
-        assert!(!seen.is_empty());
-        page(408, "The request head did not come whole in time.")
+        let (code, rule) = match fault {
+            HeadFault::Refused(refusal) => (refusal.status(), refusal.rule()),
+            HeadFault::Slow => (408, "The request head did not come whole in time."),
+        };
+        (head(code, rule.len() as u64, Then::Close), Bytes::from_static(rule.as_bytes()))
     }
 
     fn tunnel(
         thread: Rc<Thread>,
-        client: Rc<Client>,
+        client: Box<Client>,
         stream: Stream,
         read_ahead: Bytes,
         _: Tunnel,
-    ) -> Local<'static, Left> {
+    ) -> Local<'static, (Box<Client>, Left)> {
         Box::pin(async move {
             let mut stream = stream;
             let _ = stream.write_all(&read_ahead).await;
@@ -312,109 +325,100 @@ impl Way for Answers {
                     let _ = stream.write_all(&buffer[..len]).await;
                 }
             };
-            thread.until_cut(&client, std::pin::pin!(echo)).await.map_or(Left::Cut, |()| Left::Ended)
+            let left = thread.until_cut(&client.alarm, std::pin::pin!(echo)).await.map_or(Left::Cut, |()| Left::Ended);
+            (client, left)
         })
     }
 
-    fn relay(_: Rc<Thread>, _: Rc<Client>, tcp: usize, stream: Stream) -> Local<'static, Left> {
+    fn relay(_: Rc<Thread>, client: Box<Client>, tcp: usize, stream: Stream) -> Local<'static, (Box<Client>, Left)> {
         Box::pin(async move {
             let mut stream = stream;
             let _ = stream.write_all(format!("tcp {tcp}").as_bytes()).await;
-            Left::Ended
+            (client, Left::Ended)
         })
     }
 
-    fn closed(_: &Thread, _: &Client, end: End) {
+    fn closed(_: &Thread, _: Index, _: Option<&Client>, end: End) {
         ENDS.with_borrow_mut(|ends| ends.push(end));
         tell_news();
     }
 }
 
-fn page(status: u16, rule: &str) -> Bytes {
-    let len = rule.len();
-    format!("HTTP/1.1 {status} Refused\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{rule}").into()
-}
-
-fn close(response: &mut Response<Content>) {
-    let value = http::HeaderValue::from_static("close");
-    response.headers_mut().insert(http::header::CONNECTION, value);
-}
-
-async fn answer(thread: &Rc<Thread>, path: &str, request: Request<Incoming>, open: Open) -> Response<Content> {
-    match path {
-        "/echo" => match request.into_body().collect().await {
-            Ok(body) => content(body.to_bytes(), open),
-            Err(_) => status(400, content(Bytes::from_static(b"bad body"), open)),
-        },
-        "/wait" => {
-            GO.with(Rc::clone).notified().await;
-            content(Bytes::from_static(b"waited"), open)
+impl RequestHandler for Answering {
+    fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>, room: Option<Demand>) -> Poll<ResponsePart> {
+        if self.left.is_some() {
+            return self.poll_content(room);
         }
-        "/early" => {
-            let mut response = content(Bytes::from(vec![b'e'; 100_000]), open);
-            close(&mut response);
-            response
+        if self.waits && self.path == "/echo" {
+            self.waits = false;
+            return Poll::Ready(ResponsePart::Interim(head(100, 0, Then::KeepAlive)));
         }
-        "/panic" => panic!("as asked"),
-        "/upgrade" => {
-            let client = open.0.clone();
-            std::mem::forget(open); // the connection stays busy
-            client.switch_to(Tunnel::stand_in(thread, &client));
-            let body = Content { left: 0, now: Bytes::new(), _open: None };
-            status(101, Response::new(body))
+        let (code, content, then) = match self.path.as_str() {
+            "/echo" => match ready!(self.poll_collect(cx, side)) {
+                Ok(()) => (200, std::mem::take(&mut self.body).into(), Then::KeepAlive),
+                Err(_) => (400, Bytes::from_static(b"bad body"), Then::Close),
+            },
+            "/wait" => {
+                ready!(self.go.as_mut().poll(cx));
+                (200, Bytes::from_static(b"waited"), Then::KeepAlive)
+            }
+            "/early" => (200, Bytes::from(vec![b'e'; 100_000]), Then::Close),
+            "/panic" => panic!("as asked"),
+            "/upgrade" => (101, Bytes::new(), Then::Tunnel),
+            _ => (200, self.path.clone().into(), Then::KeepAlive),
+        };
+        let count = self.path.strip_prefix("/bytes/").and_then(|count| count.parse().ok());
+        self.content = if count.is_some() { Bytes::new() } else { content };
+        let length = count.unwrap_or(self.content.len() as u64);
+        self.left = Some(count.unwrap_or(0));
+        Poll::Ready(ResponsePart::Head(head(code, length, then)))
+    }
+
+    fn end(&mut self, _: record::End) {}
+
+    fn close(self, _: bool) -> Instant {
+        Instant::now()
+    }
+
+    fn into_tunnel(self) -> Option<Tunnel> {
+        Some(Tunnel::stand_in(&self.thread, &self.origin))
+    }
+}
+
+impl Answering {
+    fn poll_collect(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>) -> Poll<Result<(), RequestBodyError>> {
+        while let Some(piece) = ready!(side.body.poll_piece(cx, Demand::Much)) {
+            if let Piece::Data(data) = piece? {
+                self.body.extend_from_slice(&data);
+            }
         }
-        _ => match path.strip_prefix("/bytes/").and_then(|count| count.parse().ok()) {
-            Some(left) => Response::new(Content { left, now: Bytes::new(), _open: Some(open) }),
-            None => content(path.to_owned().into(), open),
-        },
+        Poll::Ready(Ok(()))
     }
-}
 
-fn status(status: u16, mut response: Response<Content>) -> Response<Content> {
-    *response.status_mut() = http::StatusCode::from_u16(status).expect("a status");
-    response
-}
-
-fn content(bytes: Bytes, open: Open) -> Response<Content> {
-    Response::new(Content { left: 0, now: bytes, _open: Some(open) })
-}
-
-/// Keeps an exchange open.
-struct Open(Rc<Client>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.close_exchange(tokio::time::Instant::now());
-    }
-}
-
-/// `now`, then `left` bytes more.
-pub(super) struct Content {
-    left: u64,
-    now: Bytes,
-    _open: Option<Open>,
-}
-
-impl Body for Content {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let content = self.get_mut();
-        if content.now.is_empty() {
-            let len = content.left.min(64 * 1024);
-            content.left -= len;
-            content.now = vec![b'x'; len as usize].into();
+    /// What is there, then as much more as is left.
+    fn poll_content(&mut self, room: Option<Demand>) -> Poll<ResponsePart> {
+        if room.is_none() {
+            return Poll::Pending;
         }
-        let now = std::mem::take(&mut content.now);
-        Poll::Ready((!now.is_empty()).then(|| Ok(Frame::data(now))))
+        let left = self.left.unwrap_or(0);
+        if self.content.is_empty() {
+            let len = left.min(64 * 1024);
+            self.left = Some(left - len);
+            self.content = vec![b'x'; len as usize].into();
+        }
+        let now = std::mem::take(&mut self.content);
+        Poll::Ready(if now.is_empty() { ResponsePart::End } else { ResponsePart::Data(now) })
     }
+}
 
-    fn is_end_stream(&self) -> bool {
-        self.left == 0 && self.now.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left + self.now.len() as u64)
-    }
+fn head(code: u16, length: u64, then: Then) -> Box<Response> {
+    let fields = if code < 200 { String::new() } else { format!("Content-Length: {length}\r\n") };
+    Box::new(Response {
+        status: http::StatusCode::from_u16(code).expect("a status"),
+        reason: None,
+        fields: fields.into_bytes(),
+        length: BodyLength::Known(length),
+        then,
+        upgrade: then == Then::Tunnel,
+    })
 }

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::support::{SHORT, get};
 use super::{Fixture, run};
-use crate::listener::connection::End;
+use crate::listener::end::End;
 
 #[test]
 fn a_slow_head_gets_408() {

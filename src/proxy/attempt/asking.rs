@@ -1,6 +1,5 @@
-//! One request on its connection: it is sent, and the head of its response awaited.
+//! One request on its connection: it is sent, and the head of its response awaited. Plain data, but for the deadline.
 
-use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -9,16 +8,16 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::lent::Lent;
-use super::{Answer, LOOK, PoolOf, can_repeat, fault};
+use super::{LOOK, PoolOf, can_repeat};
 use crate::http1::encode;
 use crate::http1::response::{Asked, ResponseFault, ResponseHead};
 use crate::http1::upgrade;
+use crate::message::body::RequestBody;
 use crate::observe::record::{Outcome, Phase};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::fault::Fault;
 use crate::upstream::connection::{Connection, ResponseError};
 use crate::upstream::upload::{Upload, UploadError, Waiting};
-use crate::wheel::Alarm;
 
 /// Bytes of informational responses that a server may send before the final one.
 const MOST_INFORMATIONAL: usize = 256 * 1024;
@@ -27,34 +26,56 @@ const MOST_INFORMATIONAL: usize = 256 * 1024;
 /// most clients go on by themselves after that time.
 const EXPECT: Duration = Duration::from_secs(1);
 
+/// What a server is told in the place of the empty line, when it is to say whether it wants the body.
+const EXPECTATION: &[u8] = b"expect: 100-continue\r\n\r\n";
+
 /// The state of sending a request and waiting for its response.
-pub(super) struct Asking<'a> {
-    pub(super) head: &'a [u8],
-    pub(super) written: usize,
+pub(super) struct Asking {
+    connection: InUse,
+    server: usize,
+    /// Bytes of the head that were written.
+    written: usize,
+    /// The head goes out with an `Expect`.
+    expects: bool,
     /// Whether the body may follow.
-    pub(super) body: MayGo,
+    body: MayGo,
     /// The server takes no more of the request; it may have answered all the same.
-    pub(super) server_refuses: bool,
-    pub(super) asked: Asked,
-    pub(super) plan: &'a PoolOf,
-    pub(super) server: usize,
+    server_refuses: bool,
+    asked: Asked,
     /// No retry follows.
-    pub(super) last: bool,
-    pub(super) alarm: &'a Alarm,
+    last: bool,
+    alarm: Lent,
     /// Bytes of informational responses so far.
-    pub(super) informational: usize,
+    informational: usize,
     /// Since when the server has been silent.
-    pub(super) since: Option<Instant>,
+    since: Option<Instant>,
     /// What came first is no response: on a connection that was idle it is what the server said too much before.
-    pub(super) met_leftovers: bool,
+    met_leftovers: bool,
 }
 
-/// Whether a request body may be sent. Polled for it, hyper tells the client to go on.
+/// Whether a request body may be sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum MayGo {
+enum MayGo {
     Now,
     /// Once the server says `100 Continue`, or at this moment; none before the server has the head.
     Waits(Option<Instant>),
+}
+
+/// A head that the server sent, or that is to be sent in its name.
+pub(super) enum Heard {
+    /// 1xx other than 101, for the client.
+    Interim(Box<ResponseHead>),
+    /// The client may send the request body.
+    Continue,
+    /// The final response.
+    Response(Box<ResponseHead>),
+}
+
+/// What the server has of the request, and what it is a part of.
+pub(super) struct Sending<'a> {
+    pub(super) head: &'a [u8],
+    pub(super) upload: &'a mut Upload,
+    pub(super) body: &'a mut dyn RequestBody,
 }
 
 pub(super) enum AskError {
@@ -62,21 +83,70 @@ pub(super) enum AskError {
     Server(Outcome, Option<Box<dyn std::error::Error>>),
 }
 
-impl Asking<'_> {
+impl Asking {
+    pub(super) fn new(
+        mut connection: Box<Connection>,
+        pool: &PoolOf,
+        server: usize,
+        exchange: &Exchange,
+        expects: bool,
+        last: bool,
+    ) -> Self {
+        connection.begin();
+        Self {
+            connection: InUse::new(connection),
+            server,
+            written: 0,
+            expects,
+            body: if expects { MayGo::Waits(None) } else { MayGo::Now },
+            server_refuses: false,
+            asked: Asked { head: exchange.is_head(), upgrade: exchange.facts.upgrade },
+            last,
+            alarm: Lent::new(&pool.thread),
+            informational: 0,
+            since: None,
+            met_leftovers: false,
+        }
+    }
+
+    /// The connection, once the server has answered on it.
+    pub(super) fn into_connection(mut self) -> InUse {
+        self.connection.is_stuck = false; // it was not for want of room that nothing more was sent
+        self.connection
+    }
+
+    /// Whether a byte of the request was written.
+    pub(super) fn has_sent(&self, upload: &Upload) -> bool {
+        self.written > 0 || upload.is_started()
+    }
+
+    /// Since when the connection was idle before, if that may be why the attempt failed.
+    pub(super) fn stale(&self, outcome: Outcome) -> Option<Instant> {
+        self.connection.idle_since().filter(|_| outcome == Outcome::Closed || self.met_leftovers)
+    }
+
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
+        pool: &PoolOf,
         exchange: &mut Exchange,
-        connection: &mut Connection,
-        upload: &mut Upload,
-    ) -> Poll<Result<Box<ResponseHead>, AskError>> {
+        sending: &mut Sending<'_>,
+    ) -> Poll<Result<Heard, AskError>> {
         loop {
             let mut progress = false;
-            let waiting = self.poll_send(cx, connection, upload, &mut progress);
-            exchange.bytes_in = upload.received(); // whenever it ends, by whatever it is cut
+            let waiting = match self.poll_send_head(cx, sending.head, &mut progress) {
+                Waiting::Nothing if self.server_refuses => Ok(Waiting::Nothing),
+                Waiting::Nothing if self.body != MayGo::Now => Ok(Waiting::Server),
+                Waiting::Nothing if exchange.waits_for_continue && !sending.upload.is_done() => {
+                    (exchange.waits_for_continue, exchange.continued) = (false, true);
+                    return Poll::Ready(Ok(Heard::Continue));
+                }
+                Waiting::Nothing => self.poll_send_body(cx, sending, &mut progress),
+                waiting => Ok(waiting),
+            };
+            exchange.bytes_in = sending.upload.received(); // whenever it ends, by whatever it is cut
             let waiting = waiting.map_err(|fault| AskError::Client(fault.into()))?;
-            exchange.client.hold_body(waiting == Waiting::Server);
-            exchange.client.note_server_room(upload.has_room());
+            self.connection.is_stuck = waiting == Waiting::Server;
             if progress {
                 self.since = Some(Instant::now());
             }
@@ -84,8 +154,8 @@ impl Asking<'_> {
                 exchange.sent(self.since.unwrap_or_else(Instant::now));
             }
             let waited = self.body;
-            match self.poll_head(cx, exchange, connection, upload, &mut progress) {
-                Poll::Ready(answered) => return Poll::Ready(answered),
+            match self.poll_head(cx, exchange, sending.upload, &mut progress) {
+                Poll::Ready(heard) => return Poll::Ready(heard),
                 Poll::Pending if self.body != waited => {} // the server wants the body
                 Poll::Pending if waiting == Waiting::Client => {
                     // while the client is the one to act, the server may be silent
@@ -93,28 +163,28 @@ impl Asking<'_> {
                     self.alarm.off();
                     return Poll::Pending;
                 }
-                Poll::Pending if self.body != MayGo::Now && self.written == self.head.len() => {
+                Poll::Pending if self.body != MayGo::Now && self.written == self.len(sending.head) => {
                     ready!(self.poll_go(cx));
                 }
                 Poll::Pending => {
-                    return self.poll_patience(cx, progress, |asking| !asking.last && can_repeat(exchange, upload));
+                    let upload = &*sending.upload;
+                    return self
+                        .poll_patience(cx, pool, progress, |asking| !asking.last && can_repeat(exchange, upload));
                 }
             }
         }
     }
 
-    /// The head of the final response. Informational ones end here: hyper cannot pass them on (see docs/decisions), but
-    /// that it tells the client to go on.
+    /// The head of the next response.
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        exchange: &Exchange,
-        connection: &mut Connection,
+        exchange: &mut Exchange,
         upload: &Upload,
         progress: &mut bool,
-    ) -> Poll<Result<Box<ResponseHead>, AskError>> {
+    ) -> Poll<Result<Heard, AskError>> {
         loop {
-            let head = match ready!(connection.poll_head(cx, self.asked, &exchange.thread.reads)) {
+            let head = match ready!(self.connection.poll_head(cx, self.asked, &exchange.thread.reads)) {
                 Ok(head) => head,
                 Err(error) => {
                     self.met_leftovers = matches!(error, ResponseError::Invalid(ResponseFault::StatusLine));
@@ -126,22 +196,26 @@ impl Asking<'_> {
                 if self.informational > MOST_INFORMATIONAL {
                     return Poll::Ready(Err(failed(ResponseFault::HeadTooLarge.into())));
                 }
-                if head.status == StatusCode::CONTINUE {
-                    self.body = MayGo::Now;
-                }
                 self.since = Some(Instant::now());
                 *progress = true;
-                continue;
+                if head.status != StatusCode::CONTINUE {
+                    return Poll::Ready(Ok(Heard::Interim(head)));
+                }
+                (self.body, exchange.waits_for_continue) = (MayGo::Now, false);
+                if !std::mem::replace(&mut exchange.continued, true) {
+                    return Poll::Ready(Ok(Heard::Interim(head)));
+                }
+                continue; // more of them say nothing more
             }
-            let is_farewell = head.status == StatusCode::REQUEST_TIMEOUT && !head.keep_alive && connection.is_reused();
-            if is_farewell && can_repeat(exchange, upload) {
+            let is_farewell = head.status == StatusCode::REQUEST_TIMEOUT && !head.keep_alive;
+            if is_farewell && self.connection.is_reused() && can_repeat(exchange, upload) {
                 // it was sent to the connection while that was idle, and not to this request (RFC 9110 §15.5.9)
                 return Poll::Ready(Err(AskError::Server(Outcome::Closed, None)));
             }
             if head.upgraded && !switches_as_asked(exchange, &head) {
                 return Poll::Ready(Err(failed(ResponseFault::UpgradeToOther.into())));
             }
-            return Poll::Ready(Ok(head));
+            return Poll::Ready(Ok(Heard::Response(head)));
         }
     }
 
@@ -158,33 +232,27 @@ impl Asking<'_> {
         Poll::Ready(())
     }
 
-    fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        connection: &Connection,
-        upload: &mut Upload,
-        progress: &mut bool,
-    ) -> Result<Waiting, UploadError> {
-        if self.server_refuses {
-            return Ok(Waiting::Nothing);
-        }
-        while self.written < self.head.len() {
-            match connection.stream().poll_write_some(cx, &self.head[self.written..]) {
+    fn poll_send_head(&mut self, cx: &mut Context<'_>, head: &[u8], progress: &mut bool) -> Waiting {
+        while !self.server_refuses && self.written < self.len(head) {
+            match self.connection.stream().poll_write_some(cx, self.rest(head)) {
                 Poll::Ready(Ok(written)) => {
                     self.written += written;
                     *progress = true;
                 }
-                Poll::Ready(Err(_)) => {
-                    self.server_refuses = true;
-                    return Ok(Waiting::Nothing);
-                }
-                Poll::Pending => return Ok(Waiting::Server),
+                Poll::Ready(Err(_)) => self.server_refuses = true,
+                Poll::Pending => return Waiting::Server,
             }
         }
-        if self.body != MayGo::Now {
-            return Ok(Waiting::Server);
-        }
-        match upload.poll_send(cx, connection.stream(), progress) {
+        Waiting::Nothing
+    }
+
+    fn poll_send_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        sending: &mut Sending<'_>,
+        progress: &mut bool,
+    ) -> Result<Waiting, UploadError> {
+        match sending.upload.poll_send(cx, sending.body, self.connection.stream(), progress) {
             Err(UploadError::Server(_)) => {
                 self.server_refuses = true;
                 Ok(Waiting::Nothing)
@@ -193,15 +261,31 @@ impl Asking<'_> {
         }
     }
 
+    /// Bytes of the head as this server gets it.
+    fn len(&self, head: &[u8]) -> usize {
+        if self.expects { head.len() - encode::END.len() + EXPECTATION.len() } else { head.len() }
+    }
+
+    /// What is left to be written of it, or the first part of that.
+    fn rest<'h>(&self, head: &'h [u8]) -> &'h [u8] {
+        let fields = head.len() - encode::END.len();
+        match self.written.checked_sub(fields) {
+            _ if !self.expects => &head[self.written..],
+            None => &head[self.written..fields],
+            Some(written) => &EXPECTATION[written..],
+        }
+    }
+
     /// The server may be silent for as long as its timeout; less, when its checks find it down meanwhile and the
     /// request can go elsewhere.
     fn poll_patience(
         &mut self,
         cx: &mut Context<'_>,
+        pool: &PoolOf,
         progress: bool,
         can_go: impl Fn(&Self) -> bool,
-    ) -> Poll<Result<Box<ResponseHead>, AskError>> {
-        let timeout = self.plan.settings.response_timeout;
+    ) -> Poll<Result<Heard, AskError>> {
+        let timeout = pool.settings.response_timeout;
         if progress || self.since.is_none() {
             self.alarm.set_at(*self.since.get_or_insert_with(Instant::now) + timeout.min(LOOK));
             self.alarm.watch(cx); // it was set a moment ago: it is not due
@@ -213,7 +297,7 @@ impl Asking<'_> {
             if silent >= timeout {
                 return Poll::Ready(Err(AskError::Server(Outcome::ResponseTimeout, None)));
             }
-            if self.plan.has_better_than(self.server) && can_go(self) {
+            if pool.has_better_than(self.server) && can_go(self) {
                 return Poll::Ready(Err(AskError::Server(Outcome::WentDown, None)));
             }
             self.alarm.set((timeout - silent).min(LOOK));
@@ -221,10 +305,47 @@ impl Asking<'_> {
     }
 }
 
-/// The head of a request, of which the server is to say whether it wants the body.
-pub(super) fn expecting(head: &[u8]) -> Vec<u8> {
-    let fields = head.strip_suffix(encode::END).unwrap_or(head);
-    [fields, b"expect: 100-continue\r\n", encode::END].concat()
+/// A connection to a server on which a request is open.
+///
+/// When it is dropped while the server takes no more of the request, it ends with a reset: the kernel would keep for
+/// minutes what it has of the request.
+pub(in crate::proxy) struct InUse {
+    connection: Option<Box<Connection>>,
+    /// The server took nothing more of the request when that was last tried.
+    pub(in crate::proxy) is_stuck: bool,
+}
+
+impl InUse {
+    fn new(connection: Box<Connection>) -> Self {
+        Self { connection: Some(connection), is_stuck: false }
+    }
+
+    /// The connection, on which no request is open any more.
+    pub(in crate::proxy) fn into_inner(mut self) -> Box<Connection> {
+        self.connection.take().expect("there until the drop")
+    }
+}
+
+impl std::ops::Deref for InUse {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection.as_deref().expect("there until the drop")
+    }
+}
+
+impl std::ops::DerefMut for InUse {
+    fn deref_mut(&mut self) -> &mut Connection {
+        self.connection.as_deref_mut().expect("there until the drop")
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.as_ref().filter(|_| self.is_stuck) {
+            let _ = connection.stream().reset_on_close(); // fails for a server that is gone
+        }
+    }
 }
 
 fn failed(error: ResponseError) -> AskError {
@@ -239,37 +360,4 @@ fn failed(error: ResponseError) -> AskError {
 fn switches_as_asked(exchange: &Exchange, head: &ResponseHead) -> bool {
     let offered: SmallVec<[&[u8]; 4]> = exchange.head.upgrades().flat_map(upgrade::offers).collect();
     head.upgrades().all(|chosen| upgrade::is_offered(chosen, offered.iter().copied()))
-}
-
-/// Sends what is left of the request body to a server that switches protocols: what comes after it is of the other
-/// protocol (RFC 9110 §7.8).
-///
-/// # Errors
-/// When the client does not send it whole, or the server does not take it.
-pub(in crate::proxy) async fn finish_upload(
-    exchange: &mut Exchange,
-    pool: usize,
-    answer: &Answer,
-    upload: &mut Upload,
-) -> Result<(), Fault> {
-    let plan = PoolOf::new(&exchange.thread, pool);
-    let alarm = Lent::new(&plan.thread);
-    let timeout = plan.settings.response_timeout;
-    alarm.set(timeout);
-    let failed = |outcome| fault(&plan, answer.server, outcome);
-    poll_fn(|cx| {
-        let mut progress = false;
-        let waiting = upload.poll_send(cx, answer.connection.stream(), &mut progress);
-        exchange.bytes_in = upload.received();
-        match waiting {
-            Ok(Waiting::Nothing) => return Poll::Ready(Ok(())),
-            Err(UploadError::Server(_)) => return Poll::Ready(Err(failed(Outcome::Closed))),
-            Err(fault) => return Poll::Ready(Err(fault.into())),
-            Ok(Waiting::Client) => alarm.off(), // it has a deadline of its own
-            Ok(Waiting::Server) if progress => alarm.set(timeout),
-            Ok(Waiting::Server) => {}
-        }
-        alarm.poll_due(cx).map(|()| Err(failed(Outcome::ResponseTimeout)))
-    })
-    .await
 }

@@ -1,21 +1,23 @@
 //! A deadline that an attempt borrows from its thread, so that none is made for each wait.
 
+use std::rc::Rc;
+
 use crate::proxy::thread::Thread;
 use crate::wheel::Alarm;
 
 /// A deadline lent by the thread, given back on drop.
-pub(super) struct Lent<'a> {
-    thread: &'a Thread,
+pub(in crate::proxy) struct Lent {
+    thread: Rc<Thread>,
     alarm: Option<Alarm>,
 }
 
-impl<'a> Lent<'a> {
-    pub(super) fn new(thread: &'a Thread) -> Self {
-        Self { thread, alarm: Some(thread.lend_alarm()) }
+impl Lent {
+    pub(in crate::proxy) fn new(thread: &Rc<Thread>) -> Self {
+        Self { thread: thread.clone(), alarm: Some(thread.lend_alarm()) }
     }
 }
 
-impl std::ops::Deref for Lent<'_> {
+impl std::ops::Deref for Lent {
     type Target = Alarm;
 
     fn deref(&self) -> &Alarm {
@@ -23,7 +25,7 @@ impl std::ops::Deref for Lent<'_> {
     }
 }
 
-impl Drop for Lent<'_> {
+impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(alarm) = self.alarm.take() {
             self.thread.return_alarm(alarm);

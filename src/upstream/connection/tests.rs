@@ -4,6 +4,8 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::HeaderMap;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
@@ -55,7 +57,7 @@ async fn ours(bytes: &[u8], step: usize, head: bool) -> Result<Seen, ResponseErr
         }
     };
     let mut body = Vec::new();
-    while let Some(piece) = poll_fn(|cx| connection.poll_body(cx, &shared, false)).await {
+    while let Some(piece) = poll_fn(|cx| connection.poll_body(cx, &shared, Demand::Much)).await {
         if let Piece::Data(data) = piece? {
             body.extend_from_slice(&data);
         }

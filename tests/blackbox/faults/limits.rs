@@ -72,8 +72,12 @@ fn at_the_limit_of_connections_those_who_stay_make_room() {
     let mut waiting = ask(address);
     waiting.set_read_timeout(Some(DEADLINE)).expect("timeout");
     run.wait_log("reached max_connections = 1");
-    staying.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("write");
-    assert!(read_answer(&mut staying).expect("an answer").contains("connection: close"));
+    // unless it was found idle, and closed, before its request came
+    if staying.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").is_ok()
+        && let Ok(answer) = read_answer(&mut staying)
+    {
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
     drop(staying);
     assert!(read_answer(&mut waiting).expect("an answer").starts_with("http/1.1 200"));
 }

@@ -14,6 +14,7 @@ fn a_client_that_waits_is_told_to_go_on_when_the_server_says_so() {
     assert_eq!(server.head().field("expect"), Some("100-continue"));
     client.assert_silent();
     server.send("HTTP/1.1 102 Processing\r\n\r\n");
+    client.expect("HTTP/1.1 102 Processing\r\n\r\n");
     client.assert_silent();
     server.send(CONTINUE);
     client.expect(CONTINUE);

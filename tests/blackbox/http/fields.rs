@@ -211,7 +211,7 @@ fn fields_of_a_response_go_on_in_their_order_with_their_names_as_written() {
         "HTTP/1.1 200 OK\r\nB-b: 1\r\nSet-Cookie: 2\r\nX-C: 3\r\nContent-Length: 2\r\nB-B: \u{e4}\t\"\r\n\
          Date: x\r\nConnection: x-c\r\nset-cookie: 4\r\n\r\nok",
     );
-    let expected = ["content-length: 2", "B-b: 1", "Set-Cookie: 2", "B-B: \u{e4}\t\"", "Date: x", "set-cookie: 4"];
+    let expected = ["B-b: 1", "Set-Cookie: 2", "Content-Length: 2", "B-B: \u{e4}\t\"", "Date: x", "set-cookie: 4"];
     assert_eq!(lines(&answer.head), expected, "{}", answer.head.text());
     assert_eq!(answer.text(), "ok");
 }
@@ -224,7 +224,7 @@ fn white_space_around_values_does_not_go_on() {
         "HTTP/1.1 200 OK\r\nA:1\r\nB: \t2 \r\nC:\r\nD:\t3\t\r\nDate: x\r\nContent-Length:0\r\n\r\n",
     );
     assert_eq!(lines(&head)[1..5], ["A: 1", "B: 2", "C: ", "D: 3"], "{}", head.text());
-    assert_eq!(lines(&answer.head)[1..5], ["A: 1", "B: 2", "C: ", "D: 3"], "{}", answer.head.text());
+    assert_eq!(lines(&answer.head)[..4], ["A: 1", "B: 2", "C: ", "D: 3"], "{}", answer.head.text());
 }
 
 #[test]

@@ -84,6 +84,9 @@ fn a_request_line_is_three_parts_with_one_space_between() {
         "GET / http/1.1",
         "GET / HTTP/11",
         "GET / HTTP/1.01",
+        "GET / HTTP/01.1",
+        "GET / HTTP/01.01",
+        "GET / HTTP/2",
         "GET / HTTPS/1.1",
     ] {
         site.assert_refused(format!("{line}\r\nHost: $host\r\n\r\n"), 400);
@@ -91,10 +94,21 @@ fn a_request_line_is_three_parts_with_one_space_between() {
 }
 
 #[test]
-fn only_http_1_0_and_1_1_are_versions() {
+fn a_major_version_other_than_1_is_none_of_ours() {
     let site = Site::new();
-    for version in ["HTTP/0.9", "HTTP/1.2", "HTTP/2.0", "HTTP/3.0"] {
+    for version in ["HTTP/0.9", "HTTP/2.0", "HTTP/3.0"] {
         site.assert_refused(format!("GET / {version}\r\nHost: $host\r\n\r\n"), 505);
+    }
+}
+
+#[test]
+fn a_later_minor_version_is_served_as_1_1() {
+    let site = Site::new();
+    for version in ["HTTP/1.2", "HTTP/1.9"] {
+        let request = format!("GET / {version}\r\nHost: $host\r\n\r\n");
+        let (head, answer) = site.exchange(&request, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!((head.line(), head.field("via")), ("GET / HTTP/1.1", Some("1.1 segue")));
+        assert!(answer.status() == 200 && !answer.says_close());
     }
 }
 

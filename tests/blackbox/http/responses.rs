@@ -35,7 +35,6 @@ fn a_response_that_breaks_a_rule_is_a_502() {
         "HTTP/1.1 200 OK\r\nA: b\rc\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 200 O\x01K\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 200 OK\r\n: b\r\nContent-Length: 2\r\n\r\nok",
-        "HTTP/1.1 100 Continue\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Le",
         "",
     ] {
@@ -44,6 +43,22 @@ fn a_response_that_breaks_a_rule_is_a_502() {
         assert_eq!(answer.status(), 502, "{response:?}");
         assert!(!answer.says_close(), "nothing is wrong with the client's connection: {response:?}");
         assert!(!answer.text().contains("ok"), "{response:?}");
+    }
+}
+
+#[test]
+fn an_informational_response_and_nothing_after_it_is_a_502() {
+    let site = Site::new();
+    for response in ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Con"] {
+        let mut client = site.client();
+        client.send("POST / HTTP/1.1\r\nHost: $host\r\nContent-Length: 0\r\n\r\n");
+        let mut server = site.server.accept();
+        server.head();
+        server.send(response);
+        drop(server);
+        assert!(matches!(client.head().status(), 100 | 103));
+        let answer = client.answer();
+        assert!(answer.status() == 502 && !answer.says_close(), "{response:?}");
     }
 }
 
@@ -77,8 +92,24 @@ fn informational_responses_are_never_the_final_one() {
     let site = Site::new();
     let response = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
                     HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let (_, answer) = site.exchange(GET, response);
+    let mut client = site.client();
+    client.send(GET);
+    let mut server = site.server.accept();
+    server.head();
+    server.send(response);
+    assert_eq!(client.head().status(), 100);
+    let hints = client.head();
+    assert_eq!((hints.status(), hints.field("link")), (103, Some("</a>")));
+    let answer = client.answer();
     assert_eq!((answer.status(), answer.text().as_str()), (200, "ok"));
+}
+
+#[test]
+fn a_client_of_http_1_0_gets_no_informational_response() {
+    let site = Site::new();
+    let response = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let (_, answer) = site.exchange(&GET.replace("HTTP/1.1", "HTTP/1.0"), response);
+    assert_eq!((answer.head.line(), answer.text().as_str()), ("HTTP/1.1 200 OK", "ok"));
 }
 
 #[test]
@@ -113,8 +144,17 @@ fn any_number_of_informational_responses_may_come_and_so_many_bytes_of_them() {
         client.send(GET);
         let mut server = site.server.accept();
         server.head();
+        let count = informational.matches("103").count();
         let _ = server.try_send(informational + last); // it is not read to its end when it is too much
-        assert_eq!(client.answer().status(), status);
+        let mut hints = 0;
+        let answer = loop {
+            match client.answer() {
+                hint if hint.status() == 103 => hints += 1,
+                answer => break answer,
+            }
+        };
+        assert_eq!(answer.status(), status);
+        assert!(if status == 200 { hints == count } else { hints < count }, "{hints} of {count}");
     }
 }
 

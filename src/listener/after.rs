@@ -1,0 +1,69 @@
+//! What becomes of a connection on which no requests are served any more: another generation gets it, or it ends so that
+//! nothing that was sent is lost.
+
+use std::pin::pin;
+use std::rc::Rc;
+
+use bytes::BytesMut;
+
+use super::end::End;
+use super::farewell::{self, Patience};
+use crate::handover::heir::{Heir, Returned};
+use crate::handover::parcel::{Load, Parcel};
+use crate::net::Stream;
+use crate::proxy::private::Private;
+use crate::proxy::{Client, Thread};
+
+/// How the serving of a connection ended.
+pub(super) enum Served {
+    /// It is whole and nothing is open on it; with what was read of the next request.
+    Idle(Box<Client>, Stream, BytesMut),
+    Ended(Box<Client>, End),
+}
+
+/// Gives the connection to another generation, or goes on with it when that fails.
+pub(super) async fn hand_over(
+    thread: Rc<Thread>,
+    mut client: Box<Client>,
+    stream: Stream,
+    ahead: BytesMut,
+    heir: Heir,
+) -> Served {
+    let Some(Some(place)) = thread.until_cut(&client.alarm, pin!(heir.place())).await else {
+        return Served::Idle(client, stream, ahead);
+    };
+    let Ok(socket) = stream.into_fd() else { return Served::Ended(client, End::Internal) };
+    let facts = client.facts(thread.listener_name(client.origin.listener));
+    let private = client.private.pack(&thread.plan.names);
+    let given = place.give(Parcel { socket, client: facts, load: Load::Idle { ahead, private } });
+    match thread.until_cut(&client.alarm, pin!(given)).await {
+        Some(Ok(())) => Served::Ended(client, End::Moved),
+        Some(Err(Returned::Whole(parcel))) => match (Stream::from_fd(parcel.socket), parcel.load) {
+            (Ok(stream), Load::Idle { ahead, private }) => {
+                client.private = Private::unpack(private, &thread.plan.names);
+                Served::Idle(client, stream, ahead)
+            }
+            (Ok(_), Load::Tunnel(_)) | (Err(_), _) => Served::Ended(client, End::Internal),
+        },
+        Some(Err(Returned::Lost)) | None => Served::Ended(client, End::Drained),
+    }
+}
+
+/// Ends the connection so that nothing that was sent is lost.
+pub(super) async fn linger(
+    thread: Rc<Thread>,
+    client: Box<Client>,
+    stream: Stream,
+    end: End,
+    patience: Patience,
+) -> Served {
+    // at the deadline of the generation the patience is short enough to be had whole
+    match end {
+        End::Drained => farewell::linger(&client.alarm, &stream, patience).await,
+        _ => {
+            let lingering = pin!(farewell::linger(&client.alarm, &stream, patience));
+            thread.until_cut(&client.alarm, lingering).await;
+        }
+    }
+    Served::Ended(client, end)
+}

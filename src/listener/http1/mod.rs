@@ -1,0 +1,621 @@
+//! HTTP/1 on one client connection, from the first byte of a request until the connection is idle or at its end.
+//!
+//! The connection reads the heads and bodies of requests, has each request served by a [`RequestHandler`], and writes what that
+//! gives. It owns all that the connection waits for; the handler gets the body of the request as an argument, and gives
+//! the response as a result.
+//!
+//! ```text
+//!   Head ──a request──▶ Exchange ──the response is written──▶ Head
+//!    │ │                   │ └──────it was the last one──────▶ Last ──written──▶ ends
+//!    │ └──what came is no request: a refusal is written───────▶ Last
+//!    └──nothing came for a moment──▶ idle, or taken over by another generation
+//! ```
+
+mod reader;
+mod writer;
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use http::{HeaderMap, Version};
+use tokio::time::Instant;
+
+use self::reader::{Position, RequestReader};
+use self::writer::ResponseWriter;
+use super::end::End;
+use super::service::{RequestHandler, Service};
+use super::waits::{Side, Waits};
+use crate::config::ListenerSettings;
+use crate::drain::Stage;
+use crate::handover::heir::Heir;
+use crate::http1::request::{Limits, Refusal, RequestHead};
+use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError};
+use crate::net::Stream;
+use crate::observe::record;
+use crate::proxy::client_side::ClientSide;
+use crate::proxy::private::Private;
+use crate::proxy::request::ClientRequest;
+use crate::proxy::response::{HeadFault, Response, ResponsePart, Then};
+use crate::proxy::tunnel::Tunnel;
+use crate::proxy::{Client, Thread};
+use crate::wheel::Alarm;
+
+/// How long a connection keeps its buffers after its last response: a client in full swing is back sooner.
+const QUIET: Duration = Duration::from_millis(16);
+
+/// Bytes that are written in one turn; then the other connections of the thread have theirs. Without it a client that
+/// reads as fast as a server sends keeps the thread for 16 MiB, and 40 of them that come at once delayed all others by
+/// 59 MB in one turn of the loop.
+const TURN: usize = 128 * 1024;
+
+/// One connection in use.
+pub(super) struct Http1<S: Service> {
+    thread: Rc<Thread>,
+    client: Box<Client>,
+    stream: Stream,
+    /// The settings, an index into the listeners of the configuration.
+    listener: usize,
+    reader: RequestReader,
+    writer: ResponseWriter,
+    waits: Waits,
+    state: Http1State<S::Handler>,
+    /// What the request that is served says of the connection.
+    request: Option<RequestHead>,
+    /// No request follows the response that is being written.
+    closes: bool,
+    /// The client took longer than the response that is being written.
+    is_late: bool,
+    /// How the connection ends after that response, when not by what the response says.
+    trouble: Option<End>,
+}
+
+enum Http1State<H> {
+    /// Between two requests, or inside the head of one.
+    Head,
+    /// A request is served.
+    Exchange(H),
+    /// The response was given whole, and is being written. Then the connection goes on as said.
+    Flush { handler: H, then: Then },
+    /// The last bytes are being written.
+    Last(End),
+}
+
+/// What becomes of a connection that is not served any more.
+pub(super) enum Next {
+    /// Nothing is open on it.
+    Idle,
+    /// Another generation takes it over.
+    Moves(Heir),
+    /// It is a tunnel from here on.
+    Tunnel(Box<Tunnel>),
+    /// It ends. `linger` when the client may still be sending.
+    Ends { end: End, linger: bool },
+}
+
+/// The parts of a connection that is not served any more.
+pub(super) struct Http1Parts {
+    pub(super) client: Box<Client>,
+    pub(super) stream: Stream,
+    /// What was read of the next message.
+    pub(super) ahead: BytesMut,
+}
+
+impl<S: Service> Http1<S> {
+    /// Serves `stream`, from which `ahead` was read already.
+    pub(super) fn new(
+        thread: &Rc<Thread>,
+        client: Box<Client>,
+        listener: usize,
+        stream: Stream,
+        ahead: BytesMut,
+    ) -> Box<Self> {
+        Box::new(Self {
+            thread: thread.clone(),
+            client,
+            stream,
+            listener,
+            reader: RequestReader::new(ahead),
+            writer: ResponseWriter::new(),
+            waits: Waits::default(),
+            state: Http1State::Head,
+            request: None,
+            closes: false,
+            is_late: false,
+            trouble: None,
+        })
+    }
+
+    /// Takes the connection apart.
+    ///
+    /// # Errors
+    /// When the socket cannot be watched as before.
+    pub(super) fn into_parts(mut self) -> io::Result<Http1Parts> {
+        self.waits.end(Side::Read, &self.client.alarm);
+        self.waits.end(Side::Write, &self.client.alarm);
+        let stream = if self.reader.is_unwatched() { self.stream.watch_again()? } else { self.stream };
+        Ok(Http1Parts { client: self.client, stream, ahead: self.reader.ahead })
+    }
+
+    /// Says how the exchange that is open ends, when a defect of ours ends it.
+    pub(super) fn panicked(&mut self) -> &Client {
+        self.ends_exchange(record::End::Internal);
+        &self.client
+    }
+
+    /// Serves requests. Ready when the connection is idle, moves or ends.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let polled = self.poll_next(cx);
+        if polled.is_pending() {
+            self.client.alarm.watch(cx); // a change of the stage wakes the task by it
+        }
+        polled
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        loop {
+            if self.thread.drain.stage() == Stage::Cut {
+                self.ends_exchange(record::End::Drained);
+                return Poll::Ready(ends(End::Drained));
+            }
+            let step = match &self.state {
+                Http1State::Head => ready!(self.poll_head(cx)),
+                Http1State::Exchange(_) => ready!(self.poll_exchange(cx)),
+                Http1State::Flush { .. } => ready!(self.poll_flush(cx)),
+                Http1State::Last(end) => {
+                    let end = *end;
+                    match ready!(self.poll_write(cx)) {
+                        Ok(_) => Some(Next::Ends { end, linger: !self.reader.is_finished }),
+                        Err(_) => Some(ends(end)),
+                    }
+                }
+            };
+            if let Some(next) = step {
+                return Poll::Ready(next);
+            }
+        }
+    }
+
+    fn settings(&self) -> &ListenerSettings {
+        &self.thread.plan.config.listeners[self.listener]
+    }
+
+    /// Whether bytes of the client may be on their way, or lie unread in the kernel.
+    fn may_receive(&self) -> bool {
+        let said_last = self.request.as_ref().is_some_and(|request| !request.keep_alive);
+        let is_whole = self.reader.is_whole() && self.reader.ahead.is_empty();
+        !(self.reader.is_finished || said_last && is_whole)
+    }
+
+    /// Says how the exchange that is open ends, before its response is written whole.
+    fn ends_exchange(&mut self, end: record::End) {
+        match &mut self.state {
+            Http1State::Exchange(handler) | Http1State::Flush { handler, .. } => handler.end(end),
+            Http1State::Head | Http1State::Last(_) => return,
+        }
+        self.reset_if_cut();
+    }
+
+    /// Has the connection end with a reset, if nothing but its end tells where the response ends: the client must not
+    /// take a response that is cut for a whole one.
+    fn reset_if_cut(&self) {
+        if self.writer.ends_with_connection() {
+            let _ = self.stream.reset_on_close(); // fails when the client is gone already
+        }
+    }
+
+    /// The client is gone.
+    fn lost(&mut self) -> Option<Next> {
+        self.ends_exchange(record::End::ClientClosed);
+        Some(ends(End::ClientLost))
+    }
+
+    fn begin_wait(&mut self, side: Side, after: Duration) {
+        self.waits.begin(side, after, &self.client.alarm);
+    }
+
+    fn end_wait(&mut self, side: Side) {
+        self.waits.end(side, &self.client.alarm);
+    }
+
+    fn is_over(&mut self, side: Side) -> bool {
+        self.waits.is_over(side, &self.client.alarm)
+    }
+
+    /// Writes what there is. Ready once all of it is with the kernel, with how much that was.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, End>> {
+        let before = self.writer.len();
+        let polled = self.writer.poll_flush(cx, &self.stream);
+        if self.writer.len() < before {
+            self.end_wait(Side::Write);
+            if self.reader.is_finished
+                && self.reader.is_whole()
+                && let Some(timeout) = self.settings().half_close_timeout
+            {
+                self.waits.renew(Side::Read, timeout, &self.client.alarm); // it takes the response, so it has not gone
+            }
+        }
+        match polled {
+            Poll::Ready(Ok(written)) => Poll::Ready(Ok(written)),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(End::ClientLost)),
+            Poll::Pending => {
+                let timeout = self.settings().write_timeout;
+                self.begin_wait(Side::Write, timeout);
+                if self.is_over(Side::Write) { Poll::Ready(Err(End::ClientTimeout)) } else { Poll::Pending }
+            }
+        }
+    }
+
+    /// What was to be written could not be.
+    fn not_written(&mut self, end: End) -> Option<Next> {
+        match end {
+            End::ClientTimeout => self.ends_exchange(record::End::ClientTimeout),
+            _ => self.ends_exchange(record::End::ClientClosed),
+        }
+        Some(ends(end))
+    }
+}
+
+fn ends(end: End) -> Next {
+    Next::Ends { end, linger: false }
+}
+
+/// Requests.
+impl<S: Service> Http1<S> {
+    /// Reads the next head.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
+        if !self.reader.is_finished
+            && let Some(heir) = self.thread.heir_of(&self.client.origin, &self.client.private)
+        {
+            return Poll::Ready(Some(Next::Moves(heir)));
+        }
+        if self.reader.is_unwatched() && self.reader.take_unwatched(&self.stream, &self.thread).is_err() {
+            return Poll::Ready(self.lost());
+        }
+        match self.reader.position {
+            Position::Head { began } => self.poll_rest_of_head(cx, began),
+            _ if !self.reader.ahead.is_empty() => {
+                self.look_ahead(Instant::now());
+                Poll::Ready(None)
+            }
+            _ if self.reader.is_finished => Poll::Ready(Some(ends(End::ClientDone))),
+            _ => self.poll_first(cx),
+        }
+    }
+
+    /// Reads the first bytes of a message. Of those that are a whole head none has to be kept.
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
+        let thread = self.thread.clone();
+        let mut scratch = thread.scratch.borrow_mut();
+        loop {
+            if self.stream.poll_read_ready(cx).is_pending() {
+                self.begin_wait(Side::Read, QUIET);
+                return if self.is_over(Side::Read) { Poll::Ready(Some(Next::Idle)) } else { Poll::Pending };
+            }
+            match self.stream.try_read(&mut scratch[..]) {
+                Ok(0) => {
+                    self.reader.is_finished = true;
+                    return Poll::Ready(Some(ends(End::ClientDone)));
+                }
+                Ok(len) => {
+                    if len < scratch.len() {
+                        self.stream.forget_readable(); // it is empty now, which another read would have to say
+                    }
+                    self.admit(&scratch[..len]);
+                    return Poll::Ready(None);
+                }
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(self.lost()),
+            }
+        }
+    }
+
+    fn poll_rest_of_head(&mut self, cx: &mut Context<'_>, began: Instant) -> Poll<Option<Next>> {
+        if self.reader.is_finished {
+            return Poll::Ready(Some(ends(End::ClientLeftHead)));
+        }
+        match self.reader.poll_ahead(cx, &self.stream) {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Some(ends(End::ClientLeftHead))),
+            Poll::Ready(Ok(_)) => self.look_ahead(began),
+            Poll::Ready(Err(_)) => return Poll::Ready(self.lost()),
+            Poll::Pending if !self.is_over(Side::Read) => return Poll::Pending,
+            // an empty line alone is no request, and its client may have none: an answer would be taken for the next
+            Poll::Pending if *self.reader.ahead == *b"\r\n" => {
+                self.reader.ahead.clear();
+                return Poll::Ready(Some(Next::Idle));
+            }
+            Poll::Pending => self.refuse(HeadFault::Slow, began, End::SlowHead),
+        }
+        Poll::Ready(None)
+    }
+
+    /// Looks at the first bytes of a message, of which nothing is kept yet.
+    fn admit(&mut self, bytes: &[u8]) {
+        let began = Instant::now();
+        let looked = self.look(bytes, began);
+        let len = looked.as_ref().map_or(0, |len| len.unwrap_or_default());
+        self.reader.ahead.extend_from_slice(&bytes[len..]);
+        self.looked(&looked, began);
+    }
+
+    /// Looks at what was read ahead.
+    fn look_ahead(&mut self, began: Instant) {
+        let mut ahead = std::mem::take(&mut self.reader.ahead);
+        let looked = self.look(&ahead, began);
+        if let Ok(Some(len)) = looked {
+            ahead.advance(len);
+        }
+        self.reader.ahead = ahead;
+        self.looked(&looked, began);
+    }
+
+    fn looked(&mut self, looked: &Result<Option<usize>, Refusal>, began: Instant) {
+        match looked {
+            Ok(Some(_)) => {}
+            Ok(None) if matches!(self.reader.position, Position::Head { .. }) => {}
+            Ok(None) => {
+                self.reader.position = Position::Head { began };
+                let timeout = self.settings().header_timeout;
+                self.waits.renew(Side::Read, timeout, &self.client.alarm);
+            }
+            Err(refusal) => self.refuse(HeadFault::Refused(*refusal), began, End::Refused),
+        }
+    }
+
+    /// Has the request served with which `bytes` start, if its head is whole; gives the length of the head.
+    fn look(&mut self, bytes: &[u8], began: Instant) -> Result<Option<usize>, Refusal> {
+        let settings = self.settings();
+        let limits =
+            Limits { max_head: settings.max_head, max_target: settings.max_target, max_fields: settings.max_fields };
+        let Some(mut facts) = self.reader.search.look(bytes, &limits)? else { return Ok(None) };
+        facts.expects_continue &= bytes.len() == facts.len; // a client that sends already does not wait
+        self.end_wait(Side::Read);
+        let head = self.reader.search.take(&bytes[..facts.len]);
+        // HTTP/1.0 alone may leave it out (RFC 9112 §3.2)
+        let names_host = facts.version == Version::HTTP_11 || head.host().is_some() || head.authority().is_some();
+        let request = ClientRequest {
+            facts,
+            head: Rc::new(head),
+            reached: (!names_host).then(|| self.stream.reached_at().into()),
+            began,
+            complete: if matches!(self.reader.position, Position::Head { .. }) { Instant::now() } else { began },
+        };
+        self.reader.begin_body(facts.framing);
+        self.request = Some(facts);
+        self.client.exchanges = self.client.exchanges.wrapping_add(1);
+        self.state = Http1State::Exchange(S::call(&self.thread, &self.client.origin, request));
+        Ok(Some(facts.len))
+    }
+
+    /// Refuses what came instead of a request, which is all that was read ahead.
+    fn refuse(&mut self, fault: HeadFault, began: Instant, end: End) {
+        self.end_wait(Side::Read);
+        self.client.exchanges = self.client.exchanges.wrapping_add(1);
+        let (response, body) = S::refuse(&self.thread, &self.client.origin, fault, &self.reader.ahead, began);
+        self.writer.respond(&response, Version::HTTP_11, true);
+        if !body.is_empty() {
+            self.writer.send(body);
+        }
+        self.client.idle_since = Instant::now();
+        (self.reader.ahead, self.request) = (BytesMut::new(), None);
+        self.state = Http1State::Last(end);
+    }
+}
+
+/// Exchanges.
+impl<S: Service> Http1<S> {
+    /// Has the request served, and writes what comes of that.
+    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
+        let mut written = 0;
+        loop {
+            let room = self.writer.room();
+            let (event, was_read) = self.poll_handler(cx, room);
+            let is_pending = event.is_pending();
+            if let Poll::Ready(event) = event {
+                match self.take(event) {
+                    Taken::More if !self.writer.is_full() => continue,
+                    Taken::More => {}
+                    Taken::Whole => return Poll::Ready(None),
+                }
+            }
+            let before = self.writer.len();
+            if let Poll::Ready(Err(end)) = self.poll_write(cx) {
+                return Poll::Ready(self.not_written(end));
+            }
+            written += before - self.writer.len();
+            // a handler that found no room is polled again once there is some
+            if is_pending && (room.is_some() || self.writer.room().is_none()) {
+                return self.poll_client(cx, was_read);
+            }
+            if written >= TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// What the handler gives next, and whether it read the body of the request for that.
+    fn poll_handler(&mut self, cx: &mut Context<'_>, room: Option<Demand>) -> (Poll<ResponsePart>, bool) {
+        let Http1State::Exchange(handler) = &mut self.state else { return (Poll::Ready(ResponsePart::End), false) };
+        let Client { alarm, private, .. } = &mut *self.client;
+        let mut body = IncomingBody {
+            reader: &mut self.reader,
+            stream: &self.stream,
+            waits: &mut self.waits,
+            alarm,
+            thread: &self.thread,
+            timeout: self.thread.plan.config.listeners[self.listener].body_timeout,
+            trouble: &mut self.trouble,
+            was_read: false,
+        };
+        let mut side = ClientSide { body: &mut body, private };
+        let event = handler.poll(cx, &mut side, room);
+        (event, body.was_read)
+    }
+
+    fn take(&mut self, event: ResponsePart) -> Taken {
+        match event {
+            ResponsePart::Interim(response) => self.writer.interim(&response),
+            ResponsePart::Head(response) if response.then == Then::Tunnel => {
+                self.writer.respond(&response, Version::HTTP_11, false);
+                return self.flush(Then::Tunnel);
+            }
+            ResponsePart::Head(response) => self.respond(&response),
+            ResponsePart::Data(data) => self.writer.send(data),
+            ResponsePart::Trailers(trailers) => {
+                self.writer.finish(&trailers);
+            }
+            ResponsePart::End => {
+                self.writer.finish(&HeaderMap::new());
+                return self.flush(if self.closes { Then::Close } else { Then::KeepAlive });
+            }
+            ResponsePart::Broken => {
+                self.reset_if_cut();
+                self.trouble.get_or_insert(End::Broken);
+                return self.flush(Then::Close);
+            }
+        }
+        Taken::More
+    }
+
+    fn respond(&mut self, response: &Response) {
+        let (version, keeps_alive) =
+            self.request.as_ref().map_or((Version::HTTP_11, false), |request| (request.version, request.keep_alive));
+        let closes = response.then == Then::Close || !keeps_alive || self.thread.lets_go(&mut self.client);
+        self.closes = self.writer.respond(response, version, closes);
+    }
+
+    fn flush(&mut self, then: Then) -> Taken {
+        let Http1State::Exchange(handler) = std::mem::replace(&mut self.state, Http1State::Head) else {
+            return Taken::Whole;
+        };
+        self.state = Http1State::Flush { handler, then };
+        Taken::Whole
+    }
+
+    /// Writes the rest of a response. The exchange is over when the client has it.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
+        match self.poll_write(cx) {
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(end)) => return Poll::Ready(self.not_written(end)),
+            Poll::Pending => {
+                self.is_late = true;
+                // a client that did not send all of the request shows by what it takes whether it is there
+                return if self.reader.is_whole() { self.poll_client(cx, false) } else { Poll::Pending };
+            }
+        }
+        let Http1State::Flush { handler, then } = std::mem::replace(&mut self.state, Http1State::Head) else {
+            return Poll::Ready(None);
+        };
+        Poll::Ready(self.flushed(handler, then))
+    }
+
+    /// The client has the response.
+    fn flushed(&mut self, handler: S::Handler, then: Then) -> Option<Next> {
+        if then == Then::Tunnel {
+            self.end_wait(Side::Read);
+            self.client.private = Private::default(); // no request follows
+            return handler.into_tunnel().map(|tunnel| Next::Tunnel(Box::new(tunnel))).or(Some(ends(End::Internal)));
+        }
+        self.client.idle_since = handler.close(std::mem::take(&mut self.is_late));
+        if then == Then::Close {
+            let end = self.trouble.unwrap_or(End::Announced);
+            let linger = end != End::Broken && self.may_receive();
+            return Some(Next::Ends { end, linger });
+        }
+        self.reader.position = Position::Between;
+        // not from now on, which would be one more look at the clock
+        self.waits.renew_until(Side::Read, self.client.idle_since + QUIET, &self.client.alarm);
+        None
+    }
+
+    /// Looks whether the client is still there while its response is made. `was_read` when its request body was read
+    /// meanwhile, which tells the same.
+    ///
+    /// A client that closes its sending side has left, unless the listener has time for those that wait for their answer
+    /// all the same. Once the response has come whole there is nothing to end any more.
+    fn poll_client(&mut self, cx: &mut Context<'_>, was_read: bool) -> Poll<Option<Next>> {
+        if self.reader.is_whole() {
+            if self.reader.is_unwatched() && self.reader.take_unwatched(&self.stream, &self.thread).is_err() {
+                return Poll::Ready(self.lost());
+            }
+            if ready!(self.reader.poll_finished(cx, &self.stream)).is_err() {
+                return Poll::Ready(self.lost());
+            }
+            let is_made = matches!(self.state, Http1State::Flush { .. });
+            return self.poll_half_closed(is_made);
+        }
+        if was_read {
+            return Poll::Pending;
+        }
+        match self.reader.poll_departure(cx, &self.stream) {
+            Poll::Ready(Ok(false)) => self.poll_half_closed(false),
+            Poll::Ready(Ok(true) | Err(_)) => Poll::Ready(self.lost()),
+            Poll::Pending => {
+                self.end_wait(Side::Read); // it is not the client that is waited for
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The client has closed its sending side.
+    fn poll_half_closed(&mut self, is_made: bool) -> Poll<Option<Next>> {
+        match self.settings().half_close_timeout {
+            None if is_made => Poll::Pending,
+            None => Poll::Ready(self.lost()),
+            Some(timeout) => {
+                self.begin_wait(Side::Read, timeout);
+                if self.is_over(Side::Read) { Poll::Ready(self.lost()) } else { Poll::Pending }
+            }
+        }
+    }
+}
+
+/// What an event was.
+enum Taken {
+    /// Others follow.
+    More,
+    /// The response was given whole.
+    Whole,
+}
+
+/// The body of a request, as its handler gets it.
+struct IncomingBody<'a> {
+    reader: &'a mut RequestReader,
+    stream: &'a Stream,
+    waits: &'a mut Waits,
+    alarm: &'a Alarm,
+    thread: &'a Thread,
+    timeout: Duration,
+    trouble: &'a mut Option<End>,
+    was_read: bool,
+}
+
+impl RequestBody for IncomingBody<'_> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>, room: Demand) -> Poll<Option<Result<Piece, RequestBodyError>>> {
+        self.was_read = true;
+        let error = match self.reader.poll_piece(cx, self.stream, self.thread, room) {
+            Poll::Ready(Some(Err(error))) => error,
+            Poll::Ready(piece) => {
+                self.waits.end(Side::Read, self.alarm);
+                return Poll::Ready(piece);
+            }
+            Poll::Pending => {
+                self.waits.begin(Side::Read, self.timeout, self.alarm);
+                if !self.waits.is_over(Side::Read, self.alarm) {
+                    return Poll::Pending;
+                }
+                RequestBodyError::Timeout
+            }
+        };
+        self.waits.end(Side::Read, self.alarm);
+        self.trouble.get_or_insert(match error {
+            RequestBodyError::Timeout => End::ClientTimeout,
+            RequestBodyError::Framing(_) => End::BadBody,
+            RequestBodyError::Closed | RequestBodyError::Io(_) => End::ClientLost,
+        });
+        Poll::Ready(Some(Err(error)))
+    }
+}

@@ -1,0 +1,259 @@
+//! What is on its way to the client: the heads and bodies of responses, framed and not yet with the kernel.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, Version};
+
+use crate::http1::encode;
+use crate::message::body::Demand;
+use crate::net::Stream;
+use crate::proxy::response::{BodyLength, Response, Then};
+use crate::upstream::connection::takes_whole_read;
+
+/// Data up to this size is copied behind its head: one slice costs the kernel less than two.
+const COPIED: usize = 4 * 1024;
+/// So much is gathered before it is written.
+const GATHERED: usize = 64 * 1024;
+/// What the buffer of heads keeps for the next response.
+const KEPT: usize = 16 * 1024;
+
+/// Bytes that a client takes before it is looked at whether it has room for more: smaller responses need not know.
+const LOOK_EVERY: usize = 80 * 1024;
+/// The same for one that had too little.
+const LOOK_EVERY_SCARCE: usize = 16 * 1024;
+
+/// How the end of a response body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyFraming {
+    /// There is no body, or its length is known.
+    Length,
+    Chunked,
+    /// With the connection: HTTP/1.0, and no length.
+    UntilClose,
+}
+
+/// The output of one connection.
+pub(super) struct ResponseWriter {
+    /// Heads, and small data; goes before `data`.
+    front: Vec<u8>,
+    /// How much of `front` was written.
+    written: usize,
+    data: VecDeque<Bytes>,
+    /// Bytes that are not written.
+    len: usize,
+    framing: BodyFraming,
+    /// Bytes that the client took since it was last looked at whether it has room.
+    taken: usize,
+    /// It may not have room for as much as is read at once from a server.
+    is_scarce: bool,
+    /// It has none at all.
+    is_blocked: bool,
+}
+
+impl ResponseWriter {
+    pub(super) fn new() -> Self {
+        Self {
+            front: Vec::new(),
+            written: 0,
+            data: VecDeque::new(),
+            len: 0,
+            framing: BodyFraming::Length,
+            taken: 0,
+            is_scarce: false,
+            is_blocked: false,
+        }
+    }
+
+    /// Puts an informational response on its way.
+    pub(super) fn interim(&mut self, response: &Response) {
+        self.head(response, &[]);
+    }
+
+    /// Puts the head of a response on its way, to a client of this version. `closes` when no other one follows; says
+    /// whether that is so, because the end of the body cannot be told otherwise.
+    pub(super) fn respond(&mut self, response: &Response, version: Version, closes: bool) -> bool {
+        (self.taken, self.is_scarce) = (0, false);
+        self.framing = match response.length {
+            BodyLength::Known(_) => BodyFraming::Length,
+            BodyLength::Unknown if version == Version::HTTP_10 => BodyFraming::UntilClose,
+            BodyLength::Unknown => BodyFraming::Chunked,
+        };
+        let is_tunnel = response.then == Then::Tunnel;
+        let closes = closes || self.framing == BodyFraming::UntilClose;
+        let chunked: &[u8] = match self.framing {
+            BodyFraming::Chunked if !is_tunnel => b"transfer-encoding: chunked\r\n",
+            _ => b"",
+        };
+        let connection: &[u8] = match (response.upgrade, closes) {
+            (true, true) if !is_tunnel => b"connection: upgrade, close\r\n",
+            (true, _) => b"connection: upgrade\r\n",
+            (false, true) => b"connection: close\r\n",
+            (false, false) if version == Version::HTTP_10 => b"connection: keep-alive\r\n",
+            (false, false) => b"",
+        };
+        self.head(response, &[chunked, connection]);
+        closes
+    }
+
+    fn head(&mut self, response: &Response, own: &[&[u8]]) {
+        let before = self.front.len();
+        if !self.data.is_empty() {
+            return self.push(&head_of(response, own)); // no head follows data that is not written, but should it
+        }
+        self.front.reserve(response.fields.len() + 128);
+        encode::status_line(&mut self.front, response.status, response.reason.as_deref());
+        self.front.extend_from_slice(&response.fields);
+        own.iter().for_each(|line| self.front.extend_from_slice(line));
+        self.front.extend_from_slice(encode::END);
+        self.len += self.front.len() - before;
+    }
+
+    /// Puts bytes of a body on their way.
+    pub(super) fn send(&mut self, data: Bytes) {
+        if self.framing != BodyFraming::Chunked {
+            return self.push_data(data);
+        }
+        let mut line = [0_u8; 24];
+        let mut rest = &mut line[..];
+        encode::chunk_head(&mut rest, data.len());
+        let len = 24 - rest.len();
+        self.push(&line[..len]);
+        self.push_data(data);
+        self.push(encode::CHUNK_END);
+    }
+
+    /// Puts the end of a body on its way.
+    pub(super) fn finish(&mut self, trailers: &HeaderMap) {
+        if self.framing == BodyFraming::Chunked && trailers.is_empty() {
+            self.push(encode::END_OF_CHUNKS);
+        } else if self.framing == BodyFraming::Chunked {
+            let mut end = Vec::new();
+            encode::end_of_chunks(&mut end, trailers);
+            self.push(&end);
+        }
+        self.framing = BodyFraming::Length;
+    }
+
+    /// Whether nothing but the end of the connection tells where the response ends.
+    pub(super) fn ends_with_connection(&self) -> bool {
+        self.framing == BodyFraming::UntilClose
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.len += bytes.len();
+        match self.data.is_empty() {
+            true => self.front.extend_from_slice(bytes),
+            false => self.data.push_back(Bytes::copy_from_slice(bytes)),
+        }
+    }
+
+    fn push_data(&mut self, data: Bytes) {
+        if data.len() <= COPIED {
+            return self.push(&data);
+        }
+        self.len += data.len();
+        self.data.push_back(data);
+    }
+
+    /// How much of a response may be put on its way: bytes held for a client that does not read are memory that any
+    /// client could have us fill.
+    pub(super) fn room(&self) -> Option<Demand> {
+        match self.is_scarce {
+            _ if self.is_blocked || self.is_full() => None,
+            true if self.len > 0 => None,
+            true => Some(Demand::Little),
+            false => Some(Demand::Much),
+        }
+    }
+
+    /// Whether enough is gathered to be written.
+    pub(super) fn is_full(&self) -> bool {
+        self.len >= GATHERED
+    }
+
+    /// Bytes that are not with the kernel yet.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Writes what there is. Ready with how much was written, once all is; otherwise the client takes nothing more for
+    /// now.
+    ///
+    /// # Errors
+    /// Whatever the socket says.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<usize>> {
+        let before = self.len;
+        while self.len > 0 {
+            if stream.poll_write_ready(cx)?.is_pending() {
+                self.settle();
+                return Poll::Pending;
+            }
+            match self.write(stream) {
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
+                Err(fault) => return Poll::Ready(Err(fault)),
+                Ok(written) => self.took(stream, written),
+            }
+        }
+        self.is_blocked = false;
+        self.front.clear();
+        if self.front.capacity() > KEPT {
+            self.front = Vec::new();
+        }
+        self.written = 0;
+        Poll::Ready(Ok(before))
+    }
+
+    /// The client takes nothing more for now. What has to wait lets go of the large buffer that it is a part of, and
+    /// small pieces follow.
+    fn settle(&mut self) {
+        self.is_blocked = true;
+        if !std::mem::replace(&mut self.is_scarce, true) {
+            for bytes in &mut self.data {
+                *bytes = Bytes::copy_from_slice(bytes);
+            }
+        }
+    }
+
+    fn write(&self, stream: &Stream) -> io::Result<usize> {
+        let front = &self.front[self.written..];
+        if self.data.is_empty() {
+            return stream.try_write(front);
+        }
+        let mut slices = [IoSlice::new(&[]); 8];
+        slices[0] = IoSlice::new(front);
+        let parts = slices.len().min(self.data.len() + 1);
+        self.data.iter().zip(&mut slices[1..]).for_each(|(bytes, slice)| *slice = IoSlice::new(bytes));
+        stream.try_write_vectored(&slices[usize::from(front.is_empty())..parts])
+    }
+
+    fn took(&mut self, stream: &Stream, mut written: usize) {
+        self.is_blocked = false;
+        self.len -= written;
+        self.taken += written;
+        if self.taken >= if self.is_scarce { LOOK_EVERY_SCARCE } else { LOOK_EVERY } {
+            (self.taken, self.is_scarce) = (0, !takes_whole_read(stream));
+        }
+        let front = written.min(self.front.len() - self.written);
+        self.written += front;
+        written -= front;
+        while let Some(first) = self.data.front_mut().filter(|_| written > 0) {
+            if written < first.len() {
+                return first.advance(written);
+            }
+            written -= first.len();
+            self.data.pop_front();
+        }
+    }
+}
+
+fn head_of(response: &Response, own: &[&[u8]]) -> Vec<u8> {
+    let mut head = Vec::with_capacity(response.fields.len() + 128);
+    encode::status_line(&mut head, response.status, response.reason.as_deref());
+    head.extend_from_slice(&response.fields);
+    own.iter().for_each(|line| head.extend_from_slice(line));
+    head.extend_from_slice(encode::END);
+    head
+}

@@ -1,0 +1,157 @@
+//! The seam between a connection and what serves the requests on it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::end::End;
+use crate::message::body::Demand;
+use crate::net::Stream;
+use crate::observe::record::{self, Index};
+use crate::proxy::client_side::ClientSide;
+use crate::proxy::handler::Handler;
+use crate::proxy::origin::Origin;
+use crate::proxy::request::ClientRequest;
+use crate::proxy::response::{HeadFault, Response, ResponsePart};
+use crate::proxy::tunnel::{self, Left, Tunnel};
+use crate::proxy::{self, Client, Thread};
+
+/// A future of one thread.
+pub type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// What a connection needs of the layer below. [`Proxy`] is it; the tests of this module put another one in its place.
+pub trait Service: 'static {
+    /// Serves one request.
+    type Handler: RequestHandler;
+
+    /// Opens the exchange of a request.
+    fn call(thread: &Rc<Thread>, origin: &Rc<Origin>, request: ClientRequest) -> Self::Handler;
+
+    /// Records a request whose head is not right, and gives the response to it with its body.
+    fn refuse(
+        thread: &Rc<Thread>,
+        origin: &Rc<Origin>,
+        fault: HeadFault,
+        seen: &[u8],
+        began: Instant,
+    ) -> (Box<Response>, Bytes);
+
+    /// Relays bytes after a `101`, until the tunnel has left this process.
+    fn tunnel(
+        thread: Rc<Thread>,
+        client: Box<Client>,
+        stream: Stream,
+        read_ahead: Bytes,
+        tunnel: Tunnel,
+    ) -> Local<'static, (Box<Client>, Left)>;
+
+    /// Relays the bytes of a connection in TCP mode; `tcp` is an index into the TCP listeners of the configuration.
+    fn relay(
+        thread: Rc<Thread>,
+        client: Box<Client>,
+        tcp: usize,
+        stream: Stream,
+    ) -> Local<'static, (Box<Client>, Left)>;
+
+    /// Counts and records how a connection of this listener ended; `client` is none when a panic took it along.
+    fn closed(thread: &Thread, listener: Index, client: Option<&Client>, end: End);
+}
+
+/// What serves one request: see [`Handler`].
+pub trait RequestHandler {
+    /// What comes next for the client.
+    fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>, room: Option<Demand>) -> Poll<ResponsePart>;
+
+    /// Says how the exchange ends, when its connection ends it.
+    fn end(&mut self, end: record::End);
+
+    /// Closes the exchange, and says when it was over; `late` when the client took longer than the response.
+    fn close(self, late: bool) -> Instant;
+
+    /// The tunnel that the exchange turns into.
+    fn into_tunnel(self) -> Option<Tunnel>;
+}
+
+/// The way of a request through this proxy.
+pub struct Proxy;
+
+impl Service for Proxy {
+    type Handler = Handler;
+
+    fn call(thread: &Rc<Thread>, origin: &Rc<Origin>, request: ClientRequest) -> Handler {
+        Handler::new(thread, origin, request)
+    }
+
+    fn refuse(
+        thread: &Rc<Thread>,
+        origin: &Rc<Origin>,
+        fault: HeadFault,
+        seen: &[u8],
+        began: Instant,
+    ) -> (Box<Response>, Bytes) {
+        Handler::refuse(thread, origin, fault, seen, began)
+    }
+
+    fn tunnel(
+        thread: Rc<Thread>,
+        mut client: Box<Client>,
+        stream: Stream,
+        read_ahead: Bytes,
+        tunnel: Tunnel,
+    ) -> Local<'static, (Box<Client>, Left)> {
+        Box::pin(async move {
+            let left = tunnel::run(&thread, &mut client, stream, read_ahead, tunnel).await;
+            (client, left)
+        })
+    }
+
+    fn relay(
+        thread: Rc<Thread>,
+        mut client: Box<Client>,
+        tcp: usize,
+        stream: Stream,
+    ) -> Local<'static, (Box<Client>, Left)> {
+        Box::pin(async move {
+            let left = tunnel::relay(&thread, &mut client, tcp, stream).await;
+            (client, left)
+        })
+    }
+
+    fn closed(thread: &Thread, listener: Index, client: Option<&Client>, end: End) {
+        if end == End::Moved {
+            return thread.counters.left(listener);
+        }
+        thread.counters.closed(listener);
+        if end == End::Evicted {
+            thread.counters.evicted(listener);
+        }
+        if let Some(client) = client.filter(|client| client.exchanges == 0)
+            && matches!(end, End::ClientDone | End::ClientLost | End::Idle)
+        {
+            thread.counters.empty(listener);
+            proxy::record_empty(thread, client);
+        }
+    }
+}
+
+impl RequestHandler for Handler {
+    fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>, room: Option<Demand>) -> Poll<ResponsePart> {
+        Self::poll(self, cx, side, room)
+    }
+
+    fn end(&mut self, end: record::End) {
+        Self::end(self, end);
+    }
+
+    fn close(self, late: bool) -> Instant {
+        Self::close(self, late)
+    }
+
+    fn into_tunnel(self) -> Option<Tunnel> {
+        Self::into_tunnel(self)
+    }
+}

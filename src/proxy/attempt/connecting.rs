@@ -1,0 +1,148 @@
+//! The opening of a connection to a server, which nothing else of an exchange waits beside.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::lent::Lent;
+use super::{Failure, LOOK, PoolOf};
+use crate::observe::record::Outcome;
+use crate::proxy::thread::Thread;
+use crate::upstream::connect::{self, Faults};
+use crate::upstream::connection::Connection;
+
+/// How long to wait when this machine had no descriptor or port for a connection: the kernel does not tell when there is
+/// one.
+const SHORTAGE: Duration = Duration::from_millis(20);
+
+type Opening = Pin<Box<dyn Future<Output = Result<Box<Connection>, Faults<io::Error>>>>>;
+
+/// A connection that is being opened.
+///
+/// ```text
+///   opening ──▶ open, or refused
+///     ▲  │
+///     │  └──this machine lacks a descriptor, port or memory──▶ short ──▶ given up at `connect_timeout`
+///     └───────────────────────after a moment──────────────────────┘
+/// ```
+pub(super) struct Connecting {
+    pool: PoolOf,
+    server: usize,
+    started: Instant,
+    /// None while it waits for what the machine lacks.
+    opening: Option<Opening>,
+    /// What the machine lacked last; no server is to blame.
+    shortage: Option<io::Error>,
+    /// When it is tried again.
+    again: Instant,
+    alarm: Lent,
+    /// No retry follows.
+    last: bool,
+}
+
+impl Connecting {
+    pub(super) fn new(pool: PoolOf, server: usize, last: bool) -> Self {
+        let now = Instant::now();
+        let (alarm, opening) = (Lent::new(&pool.thread), Some(open(&pool, server)));
+        alarm.set(pool.settings.connect_timeout.min(LOOK));
+        Self { pool, server, started: now, opening, shortage: None, again: now, alarm, last }
+    }
+
+    /// Ready with the connection, or with why there is none. `take_idle` gives an idle connection that another exchange
+    /// gave back, which does as well when there is no descriptor for a new one.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        take_idle: impl Fn() -> Option<Box<Connection>>,
+    ) -> Poll<Result<Box<Connection>, Failure>> {
+        loop {
+            if let Some(opening) = &mut self.opening
+                && let Poll::Ready(opened) = opening.as_mut().poll(cx)
+            {
+                self.opening = None;
+                match opened {
+                    Ok(connection) => return Poll::Ready(Ok(self.opened(connection))),
+                    Err(faults) if !faults.is_empty() && connect::is_shortage(&faults) => self.is_short(faults),
+                    Err(faults) => {
+                        let fault = one_fault(faults);
+                        return Poll::Ready(Err(Failure::connect(Outcome::ConnectFailed, Some(fault))));
+                    }
+                }
+            }
+            ready!(self.alarm.poll_due(cx));
+            if self.opening.is_none() && self.again <= Instant::now() {
+                if let Some(connection) = take_idle() {
+                    return Poll::Ready(Ok(connection));
+                }
+                self.shortage = None;
+                self.opening = Some(open(&self.pool, self.server));
+            }
+            let (timeout, waited) = (self.pool.settings.connect_timeout, self.started.elapsed());
+            if waited >= timeout || !self.last && self.pool.has_trusted_instead_of(self.server) {
+                return Poll::Ready(Err(self.gives_up()));
+            }
+            let mut pause = (timeout - waited).min(LOOK);
+            if self.opening.is_none() {
+                pause = pause.min(SHORTAGE);
+            }
+            self.alarm.set(pause);
+        }
+    }
+
+    fn opened(&self, connection: Box<Connection>) -> Box<Connection> {
+        let after = self.pool.thread.plan.config.worker.tcp_keep_alive;
+        let _ = connection.stream().keep_alive(after); // fails for one that is gone again
+        connection
+    }
+
+    fn is_short(&mut self, faults: Faults<io::Error>) {
+        if connect::lack_descriptors(&faults) {
+            self.pool.thread.close_idle_upstream();
+        }
+        self.shortage = Some(one_fault(faults));
+        self.again = Instant::now() + SHORTAGE;
+        self.alarm.set(SHORTAGE);
+    }
+
+    fn gives_up(&mut self) -> Failure {
+        match self.shortage.take() {
+            Some(fault) => Failure { shortage: true, ..Failure::connect(Outcome::ConnectFailed, Some(fault)) },
+            None => Failure::connect(Outcome::ConnectTimeout, None),
+        }
+    }
+}
+
+fn open(pool: &PoolOf, server: usize) -> Opening {
+    let pool = pool.clone();
+    Box::pin(async move {
+        let server = &pool.servers[server];
+        let Some(addresses) = server.addresses() else {
+            return Err(Faults::default()); // no balancer picks one that waits for DNS
+        };
+        connect::open(server, &addresses, pool.settings.connect_timeout).await
+    })
+}
+
+/// What a connection failed of at every address, as one fault.
+fn one_fault(mut faults: Faults<io::Error>) -> io::Error {
+    match (faults.pop(), faults.is_empty()) {
+        (Some((_, last)), true) => last,
+        (Some(last), false) => {
+            let kind = last.1.kind();
+            faults.push(last);
+            io::Error::new(kind, connect::told(&faults, ToString::to_string))
+        }
+        (None, _) => io::ErrorKind::NotFound.into(),
+    }
+}
+
+/// Waits in the thread's timer wheel, for the pause before a server is tried again.
+pub(super) fn pause(thread: &Rc<Thread>, time: Duration) -> Lent {
+    let alarm = Lent::new(thread);
+    alarm.set(time);
+    alarm
+}

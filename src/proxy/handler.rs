@@ -1,0 +1,267 @@
+//! What serves one request: its exchange, and how far it is on its way through the proxy.
+//!
+//! The connection of the client polls the handler, hands it the body of the request, and writes what it gives. The
+//! handler knows no connection, so a connection may have any number of them. Its state is plain data, but for deadlines
+//! and a connection to a server that is being opened.
+
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::attempt::{Answer, Dispatch, Dispatched};
+use super::client_side::ClientSide;
+use super::exchange::Exchange;
+use super::fault::Fault;
+use super::origin::Origin;
+use super::relay::Relay;
+use super::request::ClientRequest;
+use super::response::{self, HeadFault, Response, ResponsePart, Then, ends_authentication};
+use super::thread::Thread;
+use super::tunnel::Tunnel;
+use super::{forwards, headers};
+use crate::config::SiteSettings;
+use crate::http1::authority::Host;
+use crate::http1::request::Framing;
+use crate::message::body::{Demand, Piece};
+use crate::observe::record::{End, Phase, Protocol};
+use crate::route::Facts;
+use crate::upstream::upload::Upload;
+
+/// Serves one request.
+pub struct Handler {
+    exchange: Box<Exchange>,
+    stage: HandlerStage,
+}
+
+/// How far a request is.
+///
+/// ```text
+///   Opened ──▶ Dispatch ──a server answered──▶ Relay ──▶ Ended
+///      │          │                └──101──▶ Switched
+///      └──────────┴──────our own words──▶ Own ──▶ Ended
+/// ```
+enum HandlerStage {
+    Opened,
+    Dispatch(Box<Dispatch>),
+    Relay(Box<Relay>),
+    /// A response of our own, of which the head was given.
+    Own(Bytes),
+    Switched(Box<Answer>),
+    Ended,
+}
+
+impl Handler {
+    /// Opens the exchange of a request.
+    #[must_use]
+    pub fn new(thread: &Rc<Thread>, origin: &Rc<Origin>, request: ClientRequest) -> Self {
+        Self { exchange: Exchange::open(thread, origin, request), stage: HandlerStage::Opened }
+    }
+
+    /// Opens the exchange of a request whose head is not right, and gives the head of the response. `seen` is what came of
+    /// the head, `began` when its first byte came.
+    #[must_use]
+    pub fn refuse(
+        thread: &Rc<Thread>,
+        origin: &Rc<Origin>,
+        fault: HeadFault,
+        seen: &[u8],
+        began: Instant,
+    ) -> (Box<Response>, Bytes) {
+        let mut exchange = Exchange::open_refused(thread, origin, seen, began);
+        let refused = response::refuse(&mut exchange, fault, seen);
+        thread.counters.head_refused(origin.listener, exchange.status);
+        refused
+    }
+
+    /// What comes next for the client. Nothing of the response is read from a server while there is no room for it.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        side: &mut ClientSide<'_>,
+        room: Option<Demand>,
+    ) -> Poll<ResponsePart> {
+        loop {
+            match &mut self.stage {
+                HandlerStage::Opened => match self.begin(side) {
+                    Ok(event) => {
+                        if let Some(event) = event {
+                            return Poll::Ready(event);
+                        }
+                    }
+                    Err(fault) => return Poll::Ready(self.fault(&fault)),
+                },
+                HandlerStage::Dispatch(attempts) => {
+                    let given = ready!(attempts.poll(cx, &mut self.exchange, side));
+                    return Poll::Ready(match given {
+                        Ok(Dispatched::Interim(head)) => {
+                            if self.exchange.protocol == Protocol::Http10 {
+                                continue; // HTTP/1.0 has no informational responses (RFC 9110 §15.2)
+                            }
+                            ResponsePart::Interim(Response::interim(*head))
+                        }
+                        Ok(Dispatched::Continue) => ResponsePart::Interim(Response::go_on()),
+                        Ok(Dispatched::Answer(answer)) => self.answered(answer, side),
+                        Err(fault) => self.fault(&fault),
+                    });
+                }
+                HandlerStage::Relay(relay) => {
+                    let piece = ready!(relay.poll(cx, &mut self.exchange, side, room));
+                    match piece {
+                        Some(Ok(Piece::Trailers(_))) if !self.exchange.facts.te_trailers => {}
+                        piece => return Poll::Ready(self.relayed(piece)),
+                    }
+                }
+                HandlerStage::Own(body) => {
+                    let body = std::mem::take(body);
+                    if body.is_empty() || self.exchange.is_head() {
+                        return Poll::Ready(self.ended());
+                    }
+                    self.exchange.bytes_out += body.len() as u64;
+                    return Poll::Ready(ResponsePart::Data(body));
+                }
+                HandlerStage::Switched(_) | HandlerStage::Ended => return Poll::Ready(ResponsePart::End),
+            }
+        }
+    }
+
+    /// Says how the exchange ends, when its connection ends it.
+    pub fn end(&mut self, end: End) {
+        let phase = self.exchange.phase;
+        self.exchange.ends(end, phase);
+    }
+
+    /// Closes the exchange, and says when it was over: when the response had come whole, or now, if the client took
+    /// longer.
+    #[must_use]
+    pub fn close(mut self, late: bool) -> Instant {
+        self.exchange.close(late)
+    }
+
+    /// The tunnel that the exchange turns into, once the client has the head of the response.
+    #[must_use]
+    pub fn into_tunnel(self) -> Option<Tunnel> {
+        let HandlerStage::Switched(answer) = self.stage else { return None };
+        let pool = usize::from(self.exchange.pool?);
+        let timeout = self.exchange.thread.plan.pools[pool].settings.tunnel_timeout;
+        let Answer { connection, open, .. } = *answer;
+        let (stream, ahead) = connection.into_inner().into_parts();
+        Some(Tunnel::new(self.exchange, stream, ahead, timeout, open))
+    }
+
+    /// Finds who answers.
+    fn begin(&mut self, side: &mut ClientSide<'_>) -> Result<Option<ResponsePart>, Fault> {
+        let exchange = &mut self.exchange;
+        let site = match route(exchange) {
+            Ok(site) => site,
+            Err(Fault::NoSites) => {
+                let (response, body) = response::welcome(exchange);
+                return Ok(Some(self.respond(response, body)));
+            }
+            Err(fault) => return Err(fault),
+        };
+        if let Some(0) = forwards::left(&exchange.head)? {
+            let (response, body) = forwards::answer(exchange);
+            return Ok(Some(self.respond(response, body)));
+        }
+        let thread = exchange.thread.clone(); // not the plan: all threads would count its owners on one cache line
+        let site = &thread.plan.config.sites[site];
+        admit(exchange, site)?;
+        exchange.is_underway();
+        let trusted = &thread.plan.config.listeners[usize::from(exchange.origin.listener)].trusted_proxies;
+        let mut head = thread.head_buffer();
+        headers::write_request(&mut head, exchange, trusted)?;
+        let upload = Upload::new(exchange.facts.framing, site.max_body);
+        let mut attempts = Box::new(Dispatch::new(exchange, site.pool, head, upload));
+        attempts.find_private(exchange, side.private)?;
+        self.stage = HandlerStage::Dispatch(attempts);
+        Ok(None)
+    }
+
+    /// A server answered.
+    fn answered(&mut self, mut answer: Answer, side: &mut ClientSide<'_>) -> ResponsePart {
+        let HandlerStage::Dispatch(mut attempts) = std::mem::replace(&mut self.stage, HandlerStage::Ended) else {
+            return ResponsePart::Broken;
+        };
+        let exchange = &mut self.exchange;
+        exchange.thread.keep_head_buffer(attempts.take_head());
+        let status = answer.head.status;
+        exchange.status = status.as_u16();
+        // what is left of the request would be taken for the next one
+        let (unasked, unsent) = (exchange.waits_for_continue, !attempts.upload.is_done());
+        if unsent && unasked {
+            answer.connection.spoil();
+        }
+        let last = unsent || ends_authentication(&answer);
+        let response = Response::relayed(exchange, &mut answer, last);
+        if response.then == Then::Tunnel {
+            exchange.phase = Phase::Tunnel;
+            self.stage = HandlerStage::Switched(Box::new(answer));
+            return ResponsePart::Head(response);
+        }
+        exchange.phase = Phase::Body;
+        let pool = exchange.pool.map_or(0, usize::from);
+        let upload = (unsent && !unasked).then_some(attempts.upload);
+        self.stage = HandlerStage::Relay(Box::new(Relay::new(exchange, pool, answer, upload, side)));
+        ResponsePart::Head(response)
+    }
+
+    fn relayed(&mut self, piece: Option<Result<Piece, super::relay::RelayError>>) -> ResponsePart {
+        match piece {
+            None => self.ended(),
+            Some(Ok(Piece::Data(data))) => {
+                self.exchange.bytes_out += data.len() as u64;
+                ResponsePart::Data(data)
+            }
+            Some(Ok(Piece::Trailers(trailers))) => ResponsePart::Trailers(trailers),
+            Some(Err(error)) => {
+                self.exchange.ends(error.end(), Phase::Body);
+                self.exchange.explain(&crate::observe::WithCauses(&error));
+                self.stage = HandlerStage::Ended;
+                ResponsePart::Broken
+            }
+        }
+    }
+
+    fn ended(&mut self) -> ResponsePart {
+        self.exchange.ends(End::Ok, Phase::Done);
+        self.stage = HandlerStage::Ended;
+        ResponsePart::End
+    }
+
+    fn fault(&mut self, fault: &Fault) -> ResponsePart {
+        let (response, body) = response::fault(&mut self.exchange, fault);
+        self.respond(response, body)
+    }
+
+    fn respond(&mut self, response: Box<Response>, body: Bytes) -> ResponsePart {
+        self.stage = HandlerStage::Own(body);
+        ResponsePart::Head(response)
+    }
+}
+
+/// Which site answers.
+fn route(exchange: &mut Exchange) -> Result<usize, Fault> {
+    let plan = &exchange.thread.plan;
+    if plan.config.sites.is_empty() {
+        return Err(Fault::NoSites);
+    }
+    let asked = if plan.sites.asks_for_host() { exchange.host() } else { None };
+    let host = asked.and_then(|asked| Host::parse(asked).ok());
+    let Some(site) = plan.sites.find(&Facts { host: host.as_ref().map(|host| &*host.name) }) else {
+        return Err(Fault::NoSite { host: asked.unwrap_or_default().to_owned() });
+    };
+    let pool = plan.config.sites[site].pool;
+    exchange.site = Some(site as u16);
+    exchange.pool = Some(pool as u16);
+    Ok(site)
+}
+
+/// Whether the site takes the request, as far as its head tells.
+fn admit(exchange: &Exchange, site: &SiteSettings) -> Result<(), Fault> {
+    match exchange.facts.framing {
+        Framing::Length(length) if length > site.max_body => Err(Fault::BodyTooLarge { limit: site.max_body }),
+        _ => Ok(()),
+    }
+}

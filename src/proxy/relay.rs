@@ -1,0 +1,194 @@
+//! The body of a server's response on its way to the client, and what is left of the request body, which goes on
+//! meanwhile. Plain data, but for the deadline.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::attempt::{Answer, InUse, Lent, PoolOf};
+use super::client_side::ClientSide;
+use super::exchange::Exchange;
+use crate::message::body::{Demand, Piece, RequestBody};
+use crate::observe::record::End;
+use crate::pool::Open;
+use crate::upstream::connection::ResponseError;
+use crate::upstream::upload::{Upload, Waiting};
+
+/// A response body that comes from a server.
+pub(super) struct Relay {
+    /// `None` once the response is whole and the connection was put away.
+    connection: Option<InUse>,
+    pool: usize,
+    server: usize,
+    /// The server's silence; lent at the first wait, which small bodies do not have.
+    alarm: Option<Lent>,
+    waiting: bool,
+    timeout: Duration,
+    /// What is left of the request body.
+    upload: Option<Uploading>,
+    open: Option<Open<PoolOf>>,
+    /// When the head came. A body that is whole at the first poll came with it.
+    came: Option<Instant>,
+}
+
+/// The rest of the request body.
+struct Uploading {
+    upload: Upload,
+    going: Going,
+    /// Bytes that had come when the server's silence was last judged.
+    seen: u64,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Going {
+    /// The client has to send more.
+    Client,
+    /// The server has to take more.
+    Server,
+    /// All of it was sent.
+    Whole,
+    /// The rest will never come.
+    Broken,
+}
+
+/// Why a response body ends before it is whole; the client sees its connection end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RelayError {
+    /// The server broke it off.
+    #[error("the response body was broken off")]
+    Server(#[from] ResponseError),
+    /// The server fell silent.
+    #[error("the server sent nothing more of the response body")]
+    Silent,
+}
+
+impl RelayError {
+    pub(super) fn end(&self) -> End {
+        match self {
+            Self::Server(ResponseError::Closed | ResponseError::Io(_)) => End::ServerClosed,
+            Self::Server(_) => End::ServerBadResponse,
+            Self::Silent => End::ServerTimeout,
+        }
+    }
+}
+
+impl Relay {
+    /// Relays the body of an answer; `upload` is what is left of the request body.
+    pub(super) fn new(
+        exchange: &mut Exchange,
+        pool: usize,
+        answer: Answer,
+        upload: Option<Upload>,
+        side: &mut ClientSide<'_>,
+    ) -> Self {
+        let Answer { connection, server, open, .. } = answer;
+        let mut relay = Self {
+            connection: Some(connection),
+            pool,
+            server,
+            alarm: None,
+            waiting: false,
+            timeout: exchange.thread.plan.pools[pool].settings.response_timeout,
+            upload: upload.map(|upload| Uploading { upload, going: Going::Client, seen: 0 }),
+            open: Some(open),
+            came: Some(exchange.responded),
+        };
+        let came = relay.came;
+        relay.finish_if_whole(exchange, side, came);
+        relay
+    }
+
+    /// The next piece; `None` when the response is whole. Nothing is read while there is no room for it, and the request
+    /// body goes on all the same.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        side: &mut ClientSide<'_>,
+        room: Option<Demand>,
+    ) -> Poll<Option<Result<Piece, RelayError>>> {
+        self.poll_upload(cx, exchange, side.body);
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        let Some(room) = room else { return Poll::Pending };
+        let came = self.came.take();
+        let Poll::Ready(piece) = connection.poll_body(cx, &exchange.thread.reads, room) else {
+            return self.poll_patience(cx, exchange).map(|error| Some(Err(error)));
+        };
+        self.waiting = false;
+        if !matches!(piece, Some(Err(_))) {
+            self.finish_if_whole(exchange, side, came);
+        }
+        Poll::Ready(piece.map(|piece| piece.map_err(RelayError::from)))
+    }
+
+    /// Sends more of the request body. When the rest will never come the server sees that its request was cut, and
+    /// decides by itself what becomes of the response.
+    fn poll_upload(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange, body: &mut dyn RequestBody) {
+        let (Some(connection), Some(uploading)) = (&mut self.connection, &mut self.upload) else { return };
+        if matches!(uploading.going, Going::Whole | Going::Broken) {
+            return;
+        }
+        let waiting = uploading.upload.poll_send(cx, body, connection.stream(), &mut false);
+        uploading.going = match waiting {
+            Ok(Waiting::Client) => Going::Client,
+            Ok(Waiting::Server) => Going::Server,
+            Ok(Waiting::Nothing) => Going::Whole,
+            Err(_) => Going::Broken,
+        };
+        connection.is_stuck = uploading.going == Going::Server;
+        exchange.bytes_in = exchange.bytes_in.max(uploading.upload.received());
+        if uploading.going == Going::Broken {
+            let _ = connection.stream().finish_writing(); // fails when the server is gone already
+        }
+    }
+
+    /// Only silence that the client waits for counts: the clock starts when we find nothing to read.
+    fn poll_patience(&mut self, cx: &mut Context<'_>, exchange: &Exchange) -> Poll<RelayError> {
+        let alarm = self.alarm.get_or_insert_with(|| Lent::new(&exchange.thread));
+        if !std::mem::replace(&mut self.waiting, true) {
+            alarm.set(self.timeout);
+        }
+        while alarm.poll_due(cx).is_ready() {
+            if !self.upload.as_mut().is_some_and(Uploading::goes_on) {
+                return Poll::Ready(RelayError::Silent);
+            }
+            alarm.set(self.timeout);
+        }
+        Poll::Pending
+    }
+
+    /// Puts the connection away as soon as the response is whole: kept for the next request if it can be. `came` is when
+    /// it was, if that is known.
+    fn finish_if_whole(&mut self, exchange: &mut Exchange, side: &mut ClientSide<'_>, came: Option<Instant>) {
+        if !self.connection.as_ref().is_some_and(|connection| connection.is_whole()) {
+            return;
+        }
+        let now = came.unwrap_or_else(Instant::now);
+        exchange.finish(now);
+        let uploaded = self.upload.take().is_none_or(|uploading| uploading.going == Going::Whole);
+        if let Some(connection) = self.connection.take()
+            && connection.is_reusable()
+            && uploaded
+        {
+            let connection = connection.into_inner();
+            if connection.is_private() {
+                side.private.keep(self.pool, self.server, connection, now);
+            } else {
+                let thread = &exchange.thread;
+                thread.pools[self.pool].idle.put(&thread.wheel, self.server, connection, now);
+            }
+        }
+        self.open = None;
+        self.alarm = None;
+    }
+}
+
+impl Uploading {
+    /// Whether the server had something to read since this was last asked, or waits for the client to send it.
+    fn goes_on(&mut self) -> bool {
+        let received = self.upload.received();
+        std::mem::replace(&mut self.seen, received) != received || self.going == Going::Client
+    }
+}
