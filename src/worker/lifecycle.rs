@@ -16,8 +16,9 @@ use super::link::SupervisorLink;
 use super::memory::{self, Expendable, Loss};
 use super::moving::Moving;
 use super::pong::{LastStatus, vitals};
-use super::saved_state::{self, RestoreError, Telling};
+use super::saved_state::{self, Telling};
 use super::sockets::{self, Sockets, Unused, not_bound};
+use super::start_failure::StartFailure;
 use super::threads::Threads;
 use super::watch::Watch;
 use crate::control::PROTOCOL;
@@ -35,16 +36,19 @@ use crate::proxy::Plan;
 
 /// Runs until there is nothing left to serve.
 pub async fn run(link: SupervisorLink) -> ExitCode {
-    match RunningWorker::build(link).await {
-        Ok(worker) => worker.live().await,
-        Err(Unbuilt::Refused(link, mut refused)) => {
+    match build(&link).await {
+        Ok(built) => match RunningWorker::ready(link, built) {
+            Ok(worker) => worker.live().await,
+            Err(_) => ExitCode::SUCCESS, // the supervisor is gone
+        },
+        Err(StartFailure::Refused(mut refused)) => {
             shorten(&mut refused.problems);
             // a supervisor that is gone needs no reason
             let _ = link.try_send(&ToSupervisor::Refused(refused), &[]);
             ExitCode::from(EXIT_REFUSED)
         }
-        Err(Unbuilt::SupervisorGone | Unbuilt::NotNeeded) => ExitCode::SUCCESS,
-        Err(Unbuilt::Confused(why)) => {
+        Err(StartFailure::SupervisorGone | StartFailure::NotNeeded) => ExitCode::SUCCESS,
+        Err(StartFailure::Confused(why)) => {
             eprintln!("segue worker: {why}");
             ExitCode::FAILURE
         }
@@ -106,14 +110,6 @@ struct Drained {
     connections: u64,
 }
 
-/// Why a worker does not come to serve.
-enum Unbuilt {
-    Refused(SupervisorLink, Refused),
-    SupervisorGone,
-    NotNeeded,
-    Confused(String),
-}
-
 /// The first messages of the supervisor.
 struct Orders {
     start: Start,
@@ -122,32 +118,9 @@ struct Orders {
 }
 
 impl RunningWorker {
-    async fn build(link: SupervisorLink) -> Result<Self, Unbuilt> {
-        let orders = greet(&link).await?;
-        let (generation, takes_records) = (orders.start.generation, orders.start.takes_records);
-        let built = match Configuration::load(&orders.start, orders.remembered) {
-            Ok(configuration) => {
-                if orders.start.say_loaded {
-                    propose(&link, &configuration).await?;
-                }
-                prepare(&link, &orders.start, configuration, orders.held).await
-            }
-            Err(refused) => Err(NotPrepared::Refused(refused)),
-        };
-        match built {
-            Ok(prepared) => Self::ready(link, generation, takes_records, prepared),
-            Err(NotPrepared::Refused(refused)) => Err(Unbuilt::Refused(link, refused)),
-            Err(NotPrepared::Lost(lost)) => Err(lost),
-        }
-    }
-
-    fn ready(
-        link: SupervisorLink,
-        generation: u64,
-        hands_over_records: bool,
-        prepared: Prepared,
-    ) -> Result<Self, Unbuilt> {
-        let Prepared { mut ready, unused, sources, threads, telling, watch, journal, sockets } = prepared;
+    fn ready(link: SupervisorLink, prepared: Prepared) -> Result<Self, ChannelError> {
+        let Prepared { generation, takes_records, mut ready, .. } = prepared;
+        let Prepared { unused, sources, threads, telling, watch, journal, sockets, .. } = prepared;
         for text in &ready.warnings {
             let text = text.clone();
             journal.event(Event::ConfigWarning { generation, text });
@@ -159,8 +132,7 @@ impl RunningWorker {
         let (drain_timeout, stop_timeout) = (ready.drain_timeout, ready.stop_timeout);
         let capabilities = Capabilities::new(&threads.plan().config, &ready.listeners);
         let moving = Moving::new(generation, capabilities, journal.clone());
-        let said = link.try_send(&ToSupervisor::Ready(ready), &[sources.as_fd(), threads.statistics().file().as_fd()]);
-        said.map_err(|_| Unbuilt::SupervisorGone)?;
+        link.try_send(&ToSupervisor::Ready(ready), &[sources.as_fd(), threads.statistics().file().as_fd()])?;
         Ok(Self {
             link,
             threads,
@@ -174,7 +146,7 @@ impl RunningWorker {
             drain_timeout,
             stop_timeout,
             sockets,
-            hands_over_records,
+            hands_over_records: takes_records,
             unanswered: None,
             last_status: LastStatus::default(),
             draining: None,
@@ -366,6 +338,8 @@ impl RunningWorker {
 
 /// Everything that a worker serves with.
 struct Prepared {
+    generation: u64,
+    takes_records: bool,
     ready: Ready,
     unused: Vec<Unused>,
     sources: Payload,
@@ -376,33 +350,22 @@ struct Prepared {
     sockets: Vec<(String, OwnedFd)>,
 }
 
-enum NotPrepared {
-    Refused(Refused),
-    Lost(Unbuilt),
-}
-
-impl From<Refused> for NotPrepared {
-    fn from(refused: Refused) -> Self {
-        Self::Refused(refused)
+async fn build(link: &SupervisorLink) -> Result<Prepared, StartFailure> {
+    let Orders { start, remembered, held } = greet(link).await?;
+    let configuration = Configuration::load(&start, remembered)?;
+    if start.say_loaded {
+        propose(link, &configuration).await?;
     }
-}
-
-impl From<RestoreError> for Unbuilt {
-    fn from(fault: RestoreError) -> Self {
-        match fault {
-            RestoreError::SupervisorGone => Self::SupervisorGone,
-            RestoreError::Confused(why) => Self::Confused(why),
-        }
-    }
+    prepare(link, &start, configuration, held).await
 }
 
 /// Sends `Hello` and receives what to build.
-async fn greet(link: &SupervisorLink) -> Result<Orders, Unbuilt> {
+async fn greet(link: &SupervisorLink) -> Result<Orders, StartFailure> {
     let hello = ToSupervisor::Hello { protocol: PROTOCOL, version: crate::VERSION.to_owned() };
-    link.try_send(&hello, &[]).map_err(|_| Unbuilt::SupervisorGone)?;
+    link.try_send(&hello, &[]).map_err(|_| StartFailure::SupervisorGone)?;
     let (message, mut with) = receive(link).await?;
     let ToWorker::Start(start) = message else {
-        return Err(Unbuilt::Confused("the supervisor did not begin with what to build".to_owned()));
+        return Err(StartFailure::Confused("the supervisor did not begin with what to build".to_owned()));
     };
     let remembered = with.pop().map(Payload::from);
     let mut held = Vec::new();
@@ -412,20 +375,20 @@ async fn greet(link: &SupervisorLink) -> Result<Orders, Unbuilt> {
             ToWorker::Listeners(names) if names.len() == with.len() && !names.is_empty() => {
                 held.extend(names.into_iter().zip(with));
             }
-            _ => return Err(Unbuilt::Confused("the supervisor did not send the sockets".to_owned())),
+            _ => return Err(StartFailure::Confused("the supervisor did not send the sockets".to_owned())),
         }
     }
     Ok(Orders { start, remembered, held })
 }
 
 /// Reports what would be served, and waits for `Build` or `Stop`.
-async fn propose(link: &SupervisorLink, configuration: &Configuration) -> Result<(), Unbuilt> {
+async fn propose(link: &SupervisorLink, configuration: &Configuration) -> Result<(), StartFailure> {
     let may_bind = Some(sockets::with_address(&configuration.config));
     let loaded = ToSupervisor::Loaded { config_hash: configuration.hash.clone(), may_bind };
-    link.try_send(&loaded, &[]).map_err(|_| Unbuilt::SupervisorGone)?;
+    link.try_send(&loaded, &[]).map_err(|_| StartFailure::SupervisorGone)?;
     match receive(link).await? {
         (ToWorker::Build, _) => Ok(()),
-        _ => Err(Unbuilt::NotNeeded),
+        _ => Err(StartFailure::NotNeeded),
     }
 }
 
@@ -434,7 +397,7 @@ async fn prepare(
     start: &Start,
     configuration: Configuration,
     held: Vec<(Held, OwnedFd)>,
-) -> Result<Prepared, NotPrepared> {
+) -> Result<Prepared, StartFailure> {
     let Configuration { config, hash, summary, mut warnings, sources } = configuration;
     let Sockets { mut found, missing, warnings: of_sockets, unused } = Sockets::choose(&config, held, start.alone)?;
     warnings.extend(of_sockets);
@@ -445,7 +408,7 @@ async fn prepare(
     let identity = Identity { role: Role::Worker, generation: Some(generation) };
     let journal = Journal::start(identity, Some(plan.names.clone()))
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;
-    let changes = saved_state::restore(link, &plan, &journal).await.map_err(|fault| NotPrepared::Lost(fault.into()))?;
+    let changes = saved_state::restore(link, &plan, &journal).await?;
     let telling = Rc::new(Telling::default());
     let watch = Watch::start(&plan.pools, changes, &journal, &telling).await;
     let threads = Threads::start(plan, journal.clone())
@@ -466,26 +429,28 @@ async fn prepare(
         serves,
     };
     let sockets = found.into_iter().map(|(held, socket)| (held.listener, socket)).collect();
-    Ok(Prepared { ready, unused, sources, threads, telling, watch, journal, sockets })
+    let takes_records = start.takes_records;
+    Ok(Prepared { generation, takes_records, ready, unused, sources, threads, telling, watch, journal, sockets })
 }
 
 /// Has the supervisor bind the missing sockets: only it may use low ports, and its sockets outlive this process.
-async fn bind(link: &SupervisorLink, missing: Vec<(String, BindAddress)>) -> Result<Vec<(Held, OwnedFd)>, NotPrepared> {
+async fn bind(
+    link: &SupervisorLink,
+    missing: Vec<(String, BindAddress)>,
+) -> Result<Vec<(Held, OwnedFd)>, StartFailure> {
     let mut bound = Vec::new();
     let mut problems: Vec<RenderedProblem> = Vec::new();
     for (listener, address) in missing {
         let wish = ToSupervisor::Bind { listener: listener.clone(), address: address.clone() };
-        link.try_send(&wish, &[]).map_err(|_| NotPrepared::Lost(Unbuilt::SupervisorGone))?;
-        match receive(link).await.map_err(NotPrepared::Lost)? {
+        link.try_send(&wish, &[]).map_err(|_| StartFailure::SupervisorGone)?;
+        match receive(link).await? {
             (ToWorker::Bound { .. }, mut with) if with.len() == 1 => {
                 let held = Held { listener, bound: Some(address) };
                 bound.extend(with.pop().map(|socket| (held, socket)));
             }
             (ToWorker::BindFailed { reason, .. }, _) => problems.push(not_bound(&listener, &address, &reason)),
             _ => {
-                return Err(NotPrepared::Lost(Unbuilt::Confused(
-                    "the supervisor did not answer about a socket".to_owned(),
-                )));
+                return Err(StartFailure::Confused("the supervisor did not answer about a socket".to_owned()));
             }
         }
     }
@@ -496,12 +461,12 @@ async fn bind(link: &SupervisorLink, missing: Vec<(String, BindAddress)>) -> Res
     Err(Refused { cause, problems }.into())
 }
 
-async fn receive(link: &SupervisorLink) -> Result<(ToWorker, Vec<OwnedFd>), Unbuilt> {
+async fn receive(link: &SupervisorLink) -> Result<(ToWorker, Vec<OwnedFd>), StartFailure> {
     match tokio::time::timeout(SUPERVISOR_DEADLINE, link.receive()).await {
         Ok(Ok(Some(heard))) => Ok(heard),
-        Ok(Ok(None)) => Err(Unbuilt::SupervisorGone),
-        Ok(Err(fault)) => Err(Unbuilt::Confused(fault.to_string())),
-        Err(_) => Err(Unbuilt::Confused("the supervisor says nothing".to_owned())),
+        Ok(Ok(None)) => Err(StartFailure::SupervisorGone),
+        Ok(Err(fault)) => Err(StartFailure::Confused(fault.to_string())),
+        Err(_) => Err(StartFailure::Confused("the supervisor says nothing".to_owned())),
     }
 }
 

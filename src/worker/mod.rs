@@ -16,6 +16,7 @@ mod pong;
 pub mod saved_state;
 mod serving;
 pub mod sockets;
+pub mod start_failure;
 pub mod threads;
 pub mod watch;
 

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::link::SupervisorLink;
+use super::start_failure::StartFailure;
 use super::threads::Threads;
 use crate::control::message::{ToSupervisor, ToWorker};
 use crate::control::payload::Payload;
@@ -107,15 +108,6 @@ pub struct RestoredChange {
     pub transition: Transition,
 }
 
-/// Why a generation cannot continue its start.
-#[derive(Debug)]
-pub enum RestoreError {
-    /// The supervisor is gone.
-    SupervisorGone,
-    /// Its message is invalid.
-    Confused(String),
-}
-
 /// Why there is no state to continue from.
 #[derive(Debug, thiserror::Error)]
 enum UnreadableState {
@@ -168,8 +160,8 @@ pub async fn restore(
     link: &SupervisorLink,
     plan: &Plan,
     journal: &Journal,
-) -> Result<Vec<RestoredChange>, RestoreError> {
-    link.try_send(&ToSupervisor::RequestState, &[]).map_err(|_| RestoreError::SupervisorGone)?;
+) -> Result<Vec<RestoredChange>, StartFailure> {
+    link.try_send(&ToSupervisor::RequestState, &[]).map_err(|_| StartFailure::SupervisorGone)?;
     let missing = match tokio::time::timeout(SUPERVISOR, link.receive()).await {
         Ok(Ok(Some((ToWorker::State { missing }, mut with)))) => match with.pop().map(read) {
             Some(Ok(pools)) => return Ok(restore_pools(plan, &pools, SystemTime::now())),
@@ -177,10 +169,10 @@ pub async fn restore(
             None => missing,
         },
         Ok(Ok(Some(_))) => {
-            return Err(RestoreError::Confused("the supervisor did not answer about the state".to_owned()));
+            return Err(StartFailure::Confused("the supervisor did not answer about the state".to_owned()));
         }
-        Ok(Ok(None)) => return Err(RestoreError::SupervisorGone),
-        Ok(Err(fault)) => return Err(RestoreError::Confused(fault.to_string())),
+        Ok(Ok(None)) => return Err(StartFailure::SupervisorGone),
+        Ok(Err(fault)) => return Err(StartFailure::Confused(fault.to_string())),
         Err(_) => Some("the supervisor sent nothing".to_owned()),
     };
     if let Some(why) = missing {
