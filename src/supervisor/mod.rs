@@ -233,7 +233,7 @@ impl Supervisor {
             Action::Kill(number) => self.workers.signal(number, Signal::KILL),
             Action::Prove(number) => self.prove(number),
             Action::Answer(client, verdict) => self.clients.reply(client, &ControlReply::Verdict(verdict)),
-            Action::Notify(notice) => self.say(notice, now),
+            Action::Notify(notice) => self.notify_systemd(notice, now),
             Action::Log(event) => self.journal.event(event),
             Action::Exit(code) => self.exit = Some(code),
         }
@@ -266,7 +266,7 @@ impl Supervisor {
         self.listeners.keep(&living, &mut self.notify);
     }
 
-    fn say(&mut self, notice: Notice, now: Instant) {
+    fn notify_systemd(&mut self, notice: Notice, now: Instant) {
         let line = status::line(&self.generations, now);
         match notice {
             Notice::Ready => self.notify.ready(&line),
@@ -338,7 +338,7 @@ impl Supervisor {
                     let status = status::all(&self.generations, &self.totals, now);
                     self.clients.reply(number, &ControlReply::Status(Box::new(status)));
                 }
-                Some(Wish::Sources) => self.tell_sources(number),
+                Some(Wish::Sources) => self.send_sources(number),
                 None => {}
             },
             EventSource::Worker(number) => {
@@ -376,7 +376,7 @@ impl Supervisor {
                 None
             }
             WorkerEvent::Exited(statistics) => {
-                self.take_what_is_left(number, &statistics);
+                self.take_statistics(number, &statistics);
                 None
             }
             WorkerEvent::Bind { listener, address } if !self.generations.may_bind(number, &listener, &address) => {
@@ -419,17 +419,17 @@ impl Supervisor {
     fn take_note(&mut self, input: &Input) {
         match input {
             Input::Message(number, ToSupervisor::Pong(Pong { status: Some(status), .. })) => {
-                self.totals.told(*number, &status.counters);
+                self.totals.report(*number, &status.counters);
             }
             Input::Message(number, ToSupervisor::Finished(finished)) => {
-                self.totals.told(*number, &finished.status.counters)
+                self.totals.report(*number, &finished.status.counters)
             }
             Input::ChannelClosed(number) | Input::InvalidMessage(number, _) => {
                 let steps = self.state_requests.on_exit(*number);
                 self.pass_on(steps);
             }
             Input::Exited(number, _) => {
-                self.totals.gone(*number);
+                self.totals.on_exit(*number);
                 let steps = self.state_requests.on_exit(*number);
                 self.pass_on(steps);
             }
@@ -438,7 +438,7 @@ impl Supervisor {
     }
 
     /// What a worker had open and had counted when it ended. A worker that sent `Finished` has said that too.
-    fn take_what_is_left(&mut self, number: u64, statistics: &StatisticsReader) {
+    fn take_statistics(&mut self, number: u64, statistics: &StatisticsReader) {
         self.generations.note_inside(number, statistics.now());
         let mut list = self.generations.list().iter();
         if list.any(|one| one.number == number && one.finished.is_none())
@@ -449,7 +449,7 @@ impl Supervisor {
     }
 
     /// Sends a client the sources of the serving generation.
-    fn tell_sources(&mut self, client: u64) {
+    fn send_sources(&mut self, client: u64) {
         let serving = self.generations.list().iter().rfind(|one| one.accepts());
         let found = serving.and_then(|one| Some((one, self.workers.sources(one.number)?)));
         let Some((one, sources)) = found else {

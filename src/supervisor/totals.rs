@@ -25,7 +25,7 @@ pub struct Totals {
 
 impl Totals {
     /// Generation `number` reports its counters. A report without any is of a version that is not understood.
-    pub fn told(&mut self, number: u64, counters: &CounterTree) {
+    pub fn report(&mut self, number: u64, counters: &CounterTree) {
         if !counters.is_empty() {
             self.living.insert(number, counters.clone());
         }
@@ -37,7 +37,7 @@ impl Totals {
     }
 
     /// Generation `number` exited; its last report, or what was found, is final.
-    pub fn gone(&mut self, number: u64) {
+    pub fn on_exit(&mut self, number: u64) {
         if let Some(counters) = self.living.remove(&number) {
             add(&mut self.past, &counters, MOST_NAMES);
         }
@@ -45,12 +45,12 @@ impl Totals {
 
     /// The journal of the supervisor itself has not written this much.
     pub fn own(&mut self, unwritten: &Unwritten) {
-        self.told(OWN, &CounterTree::from_iter([("records_dropped", unwritten.dropped)]));
+        self.report(OWN, &CounterTree::from_iter([("records_dropped", unwritten.dropped)]));
     }
 
     /// The journal of the supervisor ends; its last report is final.
     pub fn own_ends(&mut self) {
-        self.gone(OWN);
+        self.on_exit(OWN);
     }
 
     /// The sum over all generations.
@@ -152,35 +152,35 @@ mod tests {
     #[test]
     fn the_last_word_of_a_generation_stands_for_ever() {
         let mut totals = Totals::default();
-        totals.told(1, &status(5));
-        totals.told(1, &status(7));
-        totals.told(2, &status(2));
+        totals.report(1, &status(5));
+        totals.report(1, &status(7));
+        totals.report(2, &status(2));
         assert_eq!(accepted(&totals), 9);
-        totals.gone(1);
-        totals.gone(1);
+        totals.on_exit(1);
+        totals.on_exit(1);
         assert_eq!(accepted(&totals), 9);
-        totals.told(2, &status(4));
+        totals.report(2, &status(4));
         assert_eq!(accepted(&totals), 11);
     }
 
     #[test]
     fn what_a_generation_had_counted_since_its_last_word_is_found() {
         let mut totals = Totals::default();
-        totals.told(1, &counters(json!({"accepted": 5, "closed": 4, "dropped": 1})));
+        totals.report(1, &counters(json!({"accepted": 5, "closed": 4, "dropped": 1})));
         totals.found(1, counters(json!({"accepted": 8, "closed": 3})));
         totals.found(2, counters(json!({"accepted": 1})));
         assert_eq!(shown(&totals), json!({"accepted": 9, "closed": 4, "dropped": 1}));
-        totals.gone(1);
-        totals.gone(2);
+        totals.on_exit(1);
+        totals.on_exit(2);
         assert_eq!(shown(&totals), json!({"accepted": 9, "closed": 4, "dropped": 1}));
     }
 
     #[test]
     fn names_that_no_generation_has_any_more_stay_in_the_totals() {
         let mut totals = Totals::default();
-        totals.told(1, &counters(json!({"pools": {"old": {"retries": 2}}})));
-        totals.gone(1);
-        totals.told(2, &counters(json!({"pools": {"new": {"retries": 1}}, "said": "text"})));
+        totals.report(1, &counters(json!({"pools": {"old": {"retries": 2}}})));
+        totals.on_exit(1);
+        totals.report(2, &counters(json!({"pools": {"new": {"retries": 1}}, "said": "text"})));
         assert_eq!(shown(&totals), json!({"pools": {"old": {"retries": 2}, "new": {"retries": 1}}, "said": {}}));
     }
 
@@ -196,9 +196,9 @@ mod tests {
     #[test]
     fn the_totals_survive_the_way_through_json() {
         let mut totals = Totals::default();
-        totals.told(1, &status(5));
-        totals.gone(1);
-        totals.told(2, &status(1));
+        totals.report(1, &status(5));
+        totals.on_exit(1);
+        totals.report(2, &status(1));
         let text = serde_json::to_string(&totals).expect("JSON");
         assert_eq!(serde_json::from_str::<Totals>(&text).expect("totals"), totals);
     }
@@ -239,9 +239,9 @@ mod tests {
                 // a generation only ever counts up
                 let mut counted = totals.living.get(&number).cloned().unwrap_or_default();
                 add(&mut counted, &word, usize::MAX);
-                totals.told(number, &counted);
+                totals.report(number, &counted);
                 if ends {
-                    totals.gone(number);
+                    totals.on_exit(number);
                 }
                 let now = totals.counters();
                 prop_assert!(only_grew(&shown, &now), "{shown:?} became {now:?}");

@@ -106,7 +106,7 @@ impl Notify {
     pub fn ready(&mut self, status: &str) {
         self.reloading = false;
         status.clone_into(&mut self.status);
-        self.say(&[NotifyState::Ready, NotifyState::Status(status)], None);
+        self.send(&[NotifyState::Ready, NotifyState::Status(status)], None);
     }
 
     /// A reload begins.
@@ -116,7 +116,7 @@ impl Notify {
         let mut states = vec![NotifyState::Reloading, NotifyState::Status(status)];
         // 253 and later ignore RELOADING=1 without the time; 252 ignores the time
         states.extend(NotifyState::monotonic_usec_now().ok());
-        self.say(&states, None);
+        self.send(&states, None);
     }
 
     /// The service ends; a reload that systemd still waits for is ended first.
@@ -124,28 +124,28 @@ impl Notify {
         if self.reloading {
             self.ready(status);
         }
-        self.say(&[NotifyState::Stopping, NotifyState::Status(status)], None);
+        self.send(&[NotifyState::Stopping, NotifyState::Status(status)], None);
     }
 
     /// The line in `systemctl status`; sent only when it changed.
     pub fn status(&mut self, status: &str) {
         if self.status != status {
             status.clone_into(&mut self.status);
-            self.say(&[NotifyState::Status(status)], None);
+            self.send(&[NotifyState::Status(status)], None);
         }
     }
 
     /// The serving worker has answered.
     pub fn alive(&mut self) {
         if self.watchdog.is_some() {
-            self.say(&[NotifyState::Watchdog], None);
+            self.send(&[NotifyState::Watchdog], None);
         }
     }
 
     /// Start or stop go on, and need at least `more` from now.
     pub fn extend_timeout(&mut self, more: Duration) {
         let micros = u32::try_from(more.as_micros()).unwrap_or(u32::MAX);
-        self.say(&[NotifyState::ExtendTimeoutUsec(micros)], None);
+        self.send(&[NotifyState::ExtendTimeoutUsec(micros)], None);
     }
 
     /// Gives the socket that was bound for `listener` to systemd, which passes it to the next supervisor.
@@ -157,14 +157,14 @@ impl Notify {
         let socket = socket.try_clone_to_owned()?;
         // a listening socket never hangs up, but if it did, systemd must not drop it
         let states = [NotifyState::FdStore, NotifyState::FdName(&name), NotifyState::Custom("FDPOLL=0")];
-        self.say(&states, Some(socket));
+        self.send(&states, Some(socket));
         Ok(())
     }
 
     /// Makes systemd forget every socket that was bound for `listener`.
     pub fn forget(&mut self, listener: &str) {
         let name = stored_name(listener);
-        self.say(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)], None);
+        self.send(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)], None);
     }
 
     /// Sends what could not be sent before. Returns whether everything was sent.
@@ -187,7 +187,7 @@ impl Notify {
         !self.unsent.is_empty()
     }
 
-    fn say(&mut self, states: &[NotifyState<'_>], descriptor: Option<OwnedFd>) {
+    fn send(&mut self, states: &[NotifyState<'_>], descriptor: Option<OwnedFd>) {
         if self.socket.is_none() {
             return;
         }

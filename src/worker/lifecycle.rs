@@ -16,7 +16,7 @@ use super::link::SupervisorLink;
 use super::memory::{self, Expendable, Loss};
 use super::moving::Moving;
 use super::pong::{LastStatus, vitals};
-use super::saved_state::{self, Telling};
+use super::saved_state::{self, StateReports};
 use super::sockets::{self, Sockets, Unused, not_bound};
 use super::start_failure::StartFailure;
 use super::threads::Threads;
@@ -77,7 +77,7 @@ struct RunningWorker {
     threads: Threads,
     moving: Moving,
     /// When the worker sends its state to the supervisor.
-    telling: Rc<Telling>,
+    state_reports: Rc<StateReports>,
     /// It accepts, so its state is the current one.
     serves: bool,
     /// Checks the servers for the life of the worker.
@@ -120,7 +120,7 @@ struct Orders {
 impl RunningWorker {
     fn ready(link: SupervisorLink, prepared: Prepared) -> Result<Self, ChannelError> {
         let Prepared { generation, takes_records, mut ready, .. } = prepared;
-        let Prepared { unused, sources, threads, telling, watch, journal, sockets, .. } = prepared;
+        let Prepared { unused, sources, threads, state_reports, watch, journal, sockets, .. } = prepared;
         for text in &ready.warnings {
             let text = text.clone();
             journal.event(Event::ConfigWarning { generation, text });
@@ -137,7 +137,7 @@ impl RunningWorker {
             link,
             threads,
             moving,
-            telling,
+            state_reports,
             serves: false,
             _watch: watch,
             journal,
@@ -171,7 +171,7 @@ impl RunningWorker {
                     Err(fault) => break self.lost(&fault),
                 },
                 () = tokio::time::sleep(HEARTBEAT_RETRY), if self.unanswered.is_some() => self.answer().await,
-                () = self.telling.time(), if self.serves => self.tell_unasked().await,
+                () = self.state_reports.time(), if self.serves => self.send_state_unasked().await,
                 () = thread_ended.notified(), if self.draining.is_none() => {
                     // the next receive reports a supervisor that is gone
                     let _ = self.unfit("a serving thread ended");
@@ -190,7 +190,7 @@ impl RunningWorker {
                 match self.threads.serve(sockets).await {
                     Ok(()) => {
                         self.serves = true;
-                        self.telling.is_due();
+                        self.state_reports.is_due();
                         self.link.try_send(&ToSupervisor::Serving, &[])
                     }
                     Err(fault) => self.unfit(&fault.to_string()),
@@ -207,7 +207,7 @@ impl RunningWorker {
                 match self.threads.resume().await {
                     true => {
                         self.serves = true;
-                        self.telling.is_due();
+                        self.state_reports.is_due();
                         self.link.try_send(&ToSupervisor::Resumed, &[])
                     }
                     false => self.unfit("a thread cannot accept"),
@@ -223,7 +223,7 @@ impl RunningWorker {
                 self.drain(timeout, Duration::ZERO, timeout.min(IDLE_AT_STOP)).await;
                 Ok(())
             }
-            ToWorker::SendState => self.tell_what_is_known().await,
+            ToWorker::SendState => self.send_state().await,
             ToWorker::Ping { number, keeps_status } => {
                 self.unanswered = Some(Ping { number, keeps_status });
                 self.answer().await;
@@ -260,7 +260,7 @@ impl RunningWorker {
     }
 
     /// Sends its state to the next generation, through the supervisor.
-    async fn tell_what_is_known(&self) -> Result<(), ChannelError> {
+    async fn send_state(&self) -> Result<(), ChannelError> {
         match saved_state::take(self.threads.plan(), &self.threads).await {
             Ok(state) => self.link.try_send(&ToSupervisor::State, &[state.as_fd()]),
             // no descriptor, no memory: the next generation starts without
@@ -269,11 +269,11 @@ impl RunningWorker {
     }
 
     /// Sends its state to the supervisor, so that a replacement gets it when this process is killed.
-    async fn tell_unasked(&mut self) {
+    async fn send_state_unasked(&mut self) {
         let began = Instant::now();
         // the next receive reports a supervisor that is gone
-        let _ = self.tell_what_is_known().await;
-        self.telling.done(began);
+        let _ = self.send_state().await;
+        self.state_reports.done(began);
     }
 
     /// Asks to be replaced. The threads that work continue until another worker serves.
@@ -288,7 +288,7 @@ impl RunningWorker {
         }
         let Some(Ping { number, keeps_status }) = self.unanswered.take() else { return };
         let mut pong = if self.serves {
-            self.last_status.of_serving(number, keeps_status, &self.threads, self.telling.changes())
+            self.last_status.of_serving(number, keeps_status, &self.threads, self.state_reports.changes())
         } else {
             self.last_status = LastStatus::default();
             let status = WorkerStatus { oldest: self.threads.oldest().await, ..self.threads.status() };
@@ -298,7 +298,7 @@ impl RunningWorker {
         // the next receive reports a supervisor that is gone
         let _ = self.link.try_send(&ToSupervisor::Pong(pong), &[]);
         // exchanges change this without an event: balancers, and passive health
-        self.telling.is_due_after(self.threads.exchanges());
+        self.state_reports.is_due_after(self.threads.exchanges());
     }
 
     async fn orphaned(&mut self) {
@@ -344,7 +344,7 @@ struct Prepared {
     unused: Vec<Unused>,
     sources: Payload,
     threads: Threads,
-    telling: Rc<Telling>,
+    state_reports: Rc<StateReports>,
     watch: Watch,
     journal: Journal,
     sockets: Vec<(String, OwnedFd)>,
@@ -409,8 +409,8 @@ async fn prepare(
     let journal = Journal::start(identity, Some(plan.names.clone()))
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;
     let changes = saved_state::restore(link, &plan, &journal).await?;
-    let telling = Rc::new(Telling::default());
-    let watch = Watch::start(&plan.pools, changes, &journal, &telling).await;
+    let state_reports = Rc::new(StateReports::default());
+    let watch = Watch::start(&plan.pools, changes, &journal, &state_reports).await;
     let threads = Threads::start(plan, journal.clone())
         .map_err(|fault| system(format!("the serving threads cannot be started: {fault}")))?;
     let ready = Ready {
@@ -430,7 +430,7 @@ async fn prepare(
     };
     let sockets = found.into_iter().map(|(held, socket)| (held.listener, socket)).collect();
     let takes_records = start.takes_records;
-    Ok(Prepared { generation, takes_records, ready, unused, sources, threads, telling, watch, journal, sockets })
+    Ok(Prepared { generation, takes_records, ready, unused, sources, threads, state_reports, watch, journal, sockets })
 }
 
 /// Has the supervisor bind the missing sockets: only it may use low ports, and its sockets outlive this process.

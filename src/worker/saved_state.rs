@@ -45,7 +45,7 @@ const AGED: Duration = Duration::from_secs(20);
 
 /// When this generation reports its state unasked: after a change, but not too often.
 #[derive(Debug, Default)]
-pub struct Telling {
+pub struct StateReports {
     due: Cell<bool>,
     changed: Notify,
     /// How often something changed.
@@ -56,7 +56,7 @@ pub struct Telling {
     exchanges: Cell<u64>,
 }
 
-impl Telling {
+impl StateReports {
     /// A part of the state changed.
     pub fn is_due(&self) {
         self.due.set(true);
@@ -249,21 +249,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_is_told_after_a_change_or_an_exchange_and_now_and_then_but_not_too_often() {
-        let telling = Telling::default();
+        let state_reports = StateReports::default();
         let began = Instant::now();
         let mut told = Vec::new();
         for (second, exchanges) in [(0, 0), (1, 0), (2, 5), (3, 5), (4, 5), (30, 5)] {
             tokio::time::sleep_until(began + Duration::from_secs(second)).await;
-            telling.is_due_after(exchanges);
-            if tokio::time::timeout(PAUSE, telling.time()).await.is_ok() {
+            state_reports.is_due_after(exchanges);
+            if tokio::time::timeout(PAUSE, state_reports.time()).await.is_ok() {
                 told.push(second);
-                telling.done(Instant::now());
+                state_reports.done(Instant::now());
             }
         }
         assert_eq!(told, [0, 2, 30]);
-        telling.is_due();
+        state_reports.is_due();
         let began = Instant::now();
-        telling.time().await;
+        state_reports.time().await;
         assert_eq!(began.elapsed(), PAUSE, "a moment ago it was told");
     }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::saved_state::{RestoredChange as Restored, Telling};
+use super::saved_state::{RestoredChange as Restored, StateReports};
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::pool::health::{HealthState, Transition};
@@ -31,9 +31,9 @@ pub struct Watch {
 impl Watch {
     /// Starts them, and returns when every server that the generation before did not know has its first result, or
     /// that takes too long. `restored` are the states that differ because the configuration differs. Changes also go
-    /// to `telling`.
-    pub async fn start(pools: &[Arc<Pool>], restored: Vec<Restored>, journal: &Journal, telling: &Rc<Telling>) -> Self {
-        let news = Rc::new(News { journal: journal.clone(), telling: telling.clone() });
+    /// to `state_reports`.
+    pub async fn start(pools: &[Arc<Pool>], restored: Vec<Restored>, journal: &Journal, state_reports: &Rc<StateReports>) -> Self {
+        let news = Rc::new(News { journal: journal.clone(), state_reports: state_reports.clone() });
         for Restored { pool, server, transition } in &restored {
             news.of_health(pool, *server, transition);
         }
@@ -51,12 +51,12 @@ impl Watch {
 /// Turns the results of checks and look-ups into events.
 struct News {
     journal: Journal,
-    telling: Rc<Telling>,
+    state_reports: Rc<StateReports>,
 }
 
 impl News {
     fn of_health(&self, pool: &Pool, server: usize, transition: &Transition) {
-        self.telling.is_due();
+        self.state_reports.is_due();
         let (name, server) = (pool.name.clone(), pool.servers[server].name.clone());
         let Transition { from, to, reason, lasted, .. } = transition;
         match (from, to) {
@@ -75,13 +75,13 @@ impl News {
     }
 
     fn of_name(&self, pool: &Pool, server: usize, change: &ResolverChange) {
-        self.telling.is_due();
+        self.state_reports.is_due();
         self.journal.event(event_of(pool.name.clone(), pool.servers[server].name.clone(), change));
         self.of_pool(pool);
     }
 
     fn of_ejection(&self, pool: &Pool, server: usize, ejection: &Ejection) {
-        self.telling.is_due();
+        self.state_reports.is_due();
         let (name, server) = (pool.name.clone(), pool.servers[server].name.clone());
         let after = ejection.since.elapsed().unwrap_or_default(); // the clock may have been set back
         self.journal.event(Event::ServerBack { pool: name, server, after });

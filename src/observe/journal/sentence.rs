@@ -34,7 +34,7 @@ pub(super) fn write(out: &mut String, record: &Record, names: &RecordNames) {
         let _ = write!(out, ": {}{}", reason(record.end), whereabouts(record));
     }
     // a cause that repeats the reason is left out
-    if let Some(detail) = record.detail.as_ref().filter(|detail| !says_again(record.end, detail)) {
+    if let Some(detail) = record.detail.as_ref().filter(|detail| !repeats(record.end, detail)) {
         out.push_str(": ");
         push_short(out, detail, DETAIL);
     }
@@ -148,7 +148,7 @@ fn reason(end: End) -> &'static str {
     }
 }
 
-fn says_again(end: End, detail: &str) -> bool {
+fn repeats(end: End, detail: &str) -> bool {
     end == End::ServerClosed && detail.starts_with(reason(end))
 }
 

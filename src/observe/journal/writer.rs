@@ -14,7 +14,7 @@ use crate::observe::event::Event;
 use crate::observe::record::{End as Reason, Record};
 
 /// Dropped records are logged at most so often.
-const SAY: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(super) struct Writer {
     queue: Arc<Queue>,
@@ -38,8 +38,8 @@ impl<T> LoggedCount<T> {
         Self { count, at: Instant::now(), again: Instant::now() }
     }
 
-    fn say(&mut self, count: T, now: Instant) {
-        *self = Self { count, at: now, again: now + SAY };
+    fn log(&mut self, count: T, now: Instant) {
+        *self = Self { count, at: now, again: now + LOG_INTERVAL };
     }
 }
 
@@ -67,9 +67,9 @@ impl Writer {
                 WriterTurn::Due => {}
                 WriterTurn::End => break,
             }
-            self.say(&mut output, Instant::now());
+            self.log_counts(&mut output, Instant::now());
         }
-        self.say(&mut output, Instant::now() + SAY);
+        self.log_counts(&mut output, Instant::now() + LOG_INTERVAL);
     }
 
     fn write(&mut self, output: &mut Output, work: &mut Work) {
@@ -111,23 +111,23 @@ impl Writer {
         dropped.into_iter().chain(limited).min()
     }
 
-    fn say(&mut self, output: &mut Output, now: Instant) {
-        self.say_drops(output, now);
-        self.say_limits(output, now);
+    fn log_counts(&mut self, output: &mut Output, now: Instant) {
+        self.log_dropped(output, now);
+        self.log_limited(output, now);
     }
 
-    fn say_drops(&mut self, output: &mut Output, now: Instant) {
+    fn log_dropped(&mut self, output: &mut Output, now: Instant) {
         let dropped = self.queue.dropped();
         if dropped == self.dropped.count || self.dropped.again > now {
             return;
         }
         let event = Event::RecordsDropped { count: dropped - self.dropped.count };
         if output.event(&event, self.identity, &self.queue) {
-            self.dropped.say(dropped, now);
+            self.dropped.log(dropped, now);
         }
     }
 
-    fn say_limits(&mut self, output: &mut Output, now: Instant) {
+    fn log_limited(&mut self, output: &mut Output, now: Instant) {
         let limited = self.queue.limited();
         if limited == self.limited.count || self.limited.again > now {
             return;
@@ -139,7 +139,7 @@ impl Writer {
         let window = Instant::now().saturating_duration_since(self.limited.at);
         let event = Event::RecordsLimited { count: reasons.values().sum(), reasons, window };
         if output.event(&event, self.identity, &self.queue) {
-            self.limited.say(limited, now);
+            self.limited.log(limited, now);
         }
     }
 }
