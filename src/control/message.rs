@@ -14,7 +14,7 @@
 //! worker      Serving                          accepts from now on
 //! supervisor          Park                     once the next generation serves
 //! worker      Parked                           accepts nothing, could resume
-//! supervisor          Heir + link, Drain       or Resume, when the next generation died
+//! supervisor          Successor + link, Drain  or Resume, when the next generation died
 //! worker      Finished                         and exits
 //! ```
 //! `Ping` is answered by `Pong` at any time, once every thread of the worker has answered; `SendState` by `State`
@@ -70,7 +70,8 @@ pub enum ToWorker {
     /// SOCK_SEQPACKET pair, whose other end goes to that generation with [`ToWorker::Inherit`]. Comes before
     /// [`ToWorker::Drain`], and again while draining whenever another generation takes the connections; the last one
     /// counts.
-    Heir {
+    #[serde(rename = "heir")]
+    Successor {
         /// The generation that gets them.
         generation: u64,
     },
@@ -312,7 +313,7 @@ fn hurry_timeout() -> Duration {
 }
 
 /// A sign of life: every thread of the worker has answered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pong {
     /// From the [`ToWorker::Ping`] that is answered.
     pub number: u64,
@@ -322,9 +323,9 @@ pub struct Pong {
     /// says that the supervisor keeps that.
     #[serde(default, deserialize_with = "status::lenient")]
     pub status: Option<WorkerStatus>,
-    /// The link of the last [`ToWorker::Heir`] broke, and another one is due. Only some supervisors read this.
-    #[serde(default)]
-    pub wants_heir: bool,
+    /// The link of the last [`ToWorker::Successor`] broke, and another one is due. Only some supervisors read this.
+    #[serde(default, rename = "wants_heir")]
+    pub wants_successor: bool,
 }
 
 /// The worker in three numbers.
@@ -409,6 +410,10 @@ mod tests {
         assert_eq!(json(serde_json::to_string(&ToWorker::SendState)), r#""snapshot""#);
         assert_eq!(json(serde_json::to_string(&ToSupervisor::State)), r#""snapshot""#);
         assert_eq!(json(serde_json::to_string(&ToSupervisor::RequestState)), r#""recall""#);
+        let successor = ToWorker::Successor { generation: 2 };
+        assert_eq!(json(serde_json::to_string(&successor)), r#"{"heir":{"generation":2}}"#);
+        let pong = json(serde_json::to_string(&Pong::default()));
+        assert!(pong.contains(r#""wants_heir":false"#), "{pong}");
     }
 
     #[test]

@@ -43,7 +43,8 @@ pub struct Generation {
     /// The content of its `Finished` message.
     pub finished: Option<Finished>,
     /// The generation that it was last told to send its connections to.
-    pub heir: Option<u64>,
+    #[serde(rename = "heir")]
+    pub successor: Option<u64>,
     /// Deadline for `segue reload --confirmed`; the generation is rolled back when it passes.
     #[serde(with = "moment::optional")]
     pub confirm_by: Option<Instant>,
@@ -160,7 +161,7 @@ impl Generation {
             pulse: Pulse::default(),
             closed: None,
             finished: None,
-            heir: None,
+            successor: None,
             confirm_by: None,
             hurried: false,
             inside: Inside::default(),
@@ -350,7 +351,7 @@ mod tests {
     use crate::control::status::WorkerStatus;
 
     fn pong(number: u64) -> Pong {
-        Pong { number, vitals: Default::default(), status: Default::default(), wants_heir: false }
+        Pong { number, vitals: Default::default(), status: Default::default(), wants_successor: false }
     }
 
     #[test]

@@ -125,9 +125,9 @@ impl Workers {
     /// When there is no descriptor left: the connections of `from` then stay with it.
     pub(super) fn link(&mut self, from: u64, to: u64) -> io::Result<Vec<Input>> {
         let (sending, receiving) = Channel::pair()?;
-        let heir = self.send(to, &ToWorker::Inherit { generation: from }, &[receiving.as_fd()]);
-        let old = self.send(from, &ToWorker::Heir { generation: to }, &[sending.as_fd()]);
-        Ok(heir.into_iter().chain(old).collect())
+        let successor = self.send(to, &ToWorker::Inherit { generation: from }, &[receiving.as_fd()]);
+        let old = self.send(from, &ToWorker::Successor { generation: to }, &[sending.as_fd()]);
+        Ok(successor.into_iter().chain(old).collect())
     }
 
     pub(super) fn signal(&self, number: u64, signal: Signal) {

@@ -51,7 +51,7 @@ impl Arrivals {
     }
 }
 
-/// Tells the threads that the heir takes connections.
+/// Tells the threads that the successor takes connections.
 pub struct ThreadHandles {
     pub(super) threads: Vec<mpsc::Sender<Order>>,
     pub(super) counters: Vec<Arc<Counters>>,
@@ -63,7 +63,7 @@ impl ThreadHandles {
         CounterTotals::sum(&self.counters).open_on(listener)
     }
 
-    /// The heir's capabilities have come: connections go to it from now on.
+    /// The successor's capabilities have come: connections go to it from now on.
     pub(super) async fn successor_ready(&self) {
         for thread in &self.threads {
             drop(order::give(thread, Order::SuccessorReady).await); // a thread that has finished has none left to give

@@ -229,7 +229,7 @@ impl RunningWorker {
                 self.answer().await;
                 Ok(())
             }
-            ToWorker::Heir { generation } => {
+            ToWorker::Successor { generation } => {
                 let link = with.pop().ok_or(ChannelError::Incomplete)?;
                 self.moving.give(generation, link, &self.threads).await;
                 Ok(())
@@ -292,9 +292,9 @@ impl RunningWorker {
         } else {
             self.last_status = LastStatus::default();
             let status = WorkerStatus { oldest: self.threads.oldest().await, ..self.threads.status() };
-            Pong { number, vitals: vitals(&status), status: Some(status), wants_heir: false }
+            Pong { number, vitals: vitals(&status), status: Some(status), wants_successor: false }
         };
-        pong.wants_heir = self.moving.wants_heir();
+        pong.wants_successor = self.moving.wants_successor();
         // the next receive reports a supervisor that is gone
         let _ = self.link.try_send(&ToSupervisor::Pong(pong), &[]);
         // exchanges change this without an event: balancers, and passive health

@@ -38,12 +38,12 @@ impl Moving {
     pub async fn give(&self, to: u64, link: OwnedFd, threads: &Threads) {
         let told = self.begin();
         let opened = Channel::from_socket(link).map_err(SendError::Link).and_then(Sender::open);
-        let (sender, heir) = match opened {
+        let (sender, successor) = match opened {
             Ok(opened) => opened,
             Err(fault) => return told.broken(to, 0, &fault),
         };
-        threads.set_successor(&heir).await;
-        drop(heir); // only the threads keep it: no connection moves once they have dropped it
+        threads.set_successor(&successor).await;
+        drop(successor); // only the threads keep it: no connection moves once they have dropped it
         let (capabilities, statistics) = (self.capabilities.clone(), threads.statistics().clone());
         let (plan, handles) = (threads.plan().clone(), threads.handles());
         tokio::task::spawn_local(async move {
@@ -69,10 +69,10 @@ impl Moving {
         LinkReporter { generation: self.generation, journal: self.journal.clone(), breaks: self.breaks.clone(), link }
     }
 
-    /// Whether the link to the heir broke, and the pause before another one is over: it may have been short of
+    /// Whether the link to the successor broke, and the pause before another one is over: it may have been short of
     /// descriptors.
     #[must_use]
-    pub fn wants_heir(&self) -> bool {
+    pub fn wants_successor(&self) -> bool {
         self.breaks.last.get().is_some_and(|last| last.elapsed() >= self.breaks.pause())
     }
 
@@ -90,7 +90,7 @@ impl Moving {
     }
 }
 
-/// How often links to heirs broke.
+/// How often links to successors broke.
 #[derive(Default)]
 struct Breaks {
     links: Cell<u64>,

@@ -20,9 +20,9 @@ pub(super) enum Order {
     Resume(oneshot::Sender<()>),
     /// Accept nothing any more and let go of what is open.
     Drain(Draining, oneshot::Sender<()>),
-    /// Connections go to this heir, once the thread drains and the heir's capabilities have come.
+    /// Connections go to this successor, once the thread drains and the successor's capabilities have come.
     SetSuccessor(Heir, oneshot::Sender<()>),
-    /// The heir's capabilities have come.
+    /// The successor's capabilities have come.
     SuccessorReady(oneshot::Sender<()>),
     /// Serve these connections of another generation.
     Arrive(Vec<Parcel>, oneshot::Sender<()>),

@@ -47,12 +47,12 @@ impl LastStatus {
         let now = Instant::now();
         let holds = |sent: &&SentStatus| keeps && sent.after == after && now - sent.at < AGED;
         if let Some(sent) = self.0.as_ref().filter(holds) {
-            return Pong { number, vitals: sent.vitals, status: None, wants_heir: false };
+            return Pong { number, vitals: sent.vitals, status: None, wants_successor: false };
         }
         let status = status();
         let vitals = vitals(&status);
         self.0 = Some(SentStatus { at: now, vitals, after });
-        Pong { number, vitals, status: Some(status), wants_heir: false }
+        Pong { number, vitals, status: Some(status), wants_successor: false }
     }
 }
 

@@ -131,7 +131,7 @@ impl Threads {
         self.ended.clone()
     }
 
-    /// Stops accepting and releases what is open: it moves to the heir, or ends with the next response, over `spread`
+    /// Stops accepting and releases what is open: it moves to the successor, or ends with the next response, over `spread`
     /// from now; `timeout` from now the rest is cut, and an idle connection is kept for `idle` at most.
     pub async fn drain(&self, timeout: Duration, spread: Duration, idle: Duration) {
         let began = Instant::now();
@@ -140,12 +140,12 @@ impl Threads {
         self.order_all(|done| Order::Drain(draining, done)).await;
     }
 
-    /// Connections go to `heir` once this generation drains, and [`ThreadHandles::successor_ready`] was called.
-    pub async fn set_successor(&self, heir: &Heir) {
-        self.order_all(|done| Order::SetSuccessor(heir.clone(), done)).await;
+    /// Connections go to `successor` once this generation drains, and [`ThreadHandles::successor_ready`] was called.
+    pub async fn set_successor(&self, successor: &Heir) {
+        self.order_all(|done| Order::SetSuccessor(successor.clone(), done)).await;
     }
 
-    /// Tells the threads that the capabilities of their heir have come.
+    /// Tells the threads that the capabilities of their successor have come.
     #[must_use]
     pub fn handles(&self) -> ThreadHandles {
         let threads = self.threads.iter().map(|thread| thread.orders.clone()).collect();

@@ -32,7 +32,12 @@ impl Watch {
     /// Starts them, and returns when every server that the generation before did not know has its first result, or
     /// that takes too long. `restored` are the states that differ because the configuration differs. Changes also go
     /// to `state_reports`.
-    pub async fn start(pools: &[Arc<Pool>], restored: Vec<Restored>, journal: &Journal, state_reports: &Rc<StateReports>) -> Self {
+    pub async fn start(
+        pools: &[Arc<Pool>],
+        restored: Vec<Restored>,
+        journal: &Journal,
+        state_reports: &Rc<StateReports>,
+    ) -> Self {
         let news = Rc::new(News { journal: journal.clone(), state_reports: state_reports.clone() });
         for Restored { pool, server, transition } in &restored {
             news.of_health(pool, *server, transition);

@@ -6,14 +6,14 @@
 //! one has passed its probation, and resumes when that one dies or hangs in it.
 //!
 //! This file is the hand-over; [`reload`] has the callers of a reload, [`probation`] what comes after the hand-over,
-//! [`heirs`] where connections go, [`bounds`] the limits on generations, [`faults`] the failures.
+//! [`successors`] where connections go, [`bounds`] the limits on generations, [`faults`] the failures.
 
 mod bounds;
 mod faults;
-mod heirs;
 mod input;
 mod probation;
 mod reload;
+mod successors;
 
 use std::time::{Duration, Instant};
 
@@ -152,7 +152,7 @@ impl Generations {
         self.respawn_when_due();
         self.look_again_when_due();
         self.spawn_for_run();
-        self.link_to_heir();
+        self.link_to_successor();
         if self.phase == ServicePhase::Stopping && self.list.is_empty() {
             self.end_service();
         }

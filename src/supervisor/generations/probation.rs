@@ -1,7 +1,7 @@
 //! Probation: the time in which a roll-back from the serving generation is possible. Its good end and its bad end.
 //!
 //! A live generation that is rolled back hands over like any other: the older one accepts again; only then is this
-//! one told to park, and it drains with the older one as its heir.
+//! one told to park, and it drains with the older one as its successor.
 
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,8 @@ impl Generations {
     pub(super) fn on_pong(&mut self, number: u64, pong: Pong) {
         let now = self.now;
         if let Some(generation) = self.get(number) {
-            if pong.wants_heir {
-                generation.heir = None; // its heir may be another one now, so it is linked anew
+            if pong.wants_successor {
+                generation.successor = None; // its successor may be another one now, so it is linked anew
             }
             generation.pulse.answer(pong, now);
         }
@@ -79,8 +79,8 @@ impl Generations {
             one.since = now;
             drained.push((one.number, one.connections(), whole));
         }
-        // none of them accepts any more; each is told its heir before it must let go of a connection
-        self.link_to_heir();
+        // none of them accepts any more; each is told its successor before it must let go of a connection
+        self.link_to_successor();
         for (generation, connections, whole) in drained {
             self.actions.push(Action::Send(generation, ToWorker::Drain { timeout }));
             self.log(Event::Draining { generation, connections, timeout: whole });

@@ -138,7 +138,7 @@ fn ready() -> Ready {
 }
 
 fn pong(number: u64) -> Pong {
-    Pong { number, vitals: Default::default(), status: Default::default(), wants_heir: false }
+    Pong { number, vitals: Default::default(), status: Default::default(), wants_successor: false }
 }
 
 fn refused(cause: Cause) -> ToSupervisor {
@@ -266,7 +266,7 @@ fn the_parked_generation_drains_when_the_probation_is_over() {
 }
 
 #[test]
-fn who_drains_is_linked_to_its_heir_before_it_is_told_to_drain() {
+fn a_draining_generation_is_linked_to_its_successor_before_it_is_told_to_drain() {
     let mut machine = Machine::on_probation();
     let actions = machine.pass_alive(secs(3));
     let at = |wanted: &Action| actions.iter().position(|action| action == wanted);
@@ -276,7 +276,7 @@ fn who_drains_is_linked_to_its_heir_before_it_is_told_to_drain() {
 }
 
 #[test]
-fn each_proven_generation_becomes_the_heir_of_all_that_drain() {
+fn each_proven_generation_becomes_the_successor_of_all_that_drain() {
     let mut machine = Machine::on_probation();
     machine.pass_alive(secs(3));
     machine.hand_over(3);
@@ -296,13 +296,13 @@ fn one_superseded_in_its_probation_inherits_until_the_newest_is_proven() {
 fn a_generation_whose_link_broke_is_linked_again_when_it_asks() {
     let mut machine = Machine::on_probation();
     machine.pass_alive(secs(3));
-    let wants = |number| ToSupervisor::Pong(Pong { wants_heir: true, ..pong(number) });
+    let wants = |number| ToSupervisor::Pong(Pong { wants_successor: true, ..pong(number) });
     assert_eq!(links(&machine.say(1, wants(1))), [(1, 2)]);
     assert_eq!(links(&machine.say(2, wants(1))), [], "it serves");
 }
 
 #[test]
-fn when_an_heir_dies_the_one_made_in_its_place_inherits() {
+fn when_a_successor_dies_the_one_made_in_its_place_inherits() {
     let mut machine = Machine::on_probation();
     machine.pass_alive(secs(3));
     let actions = machine.handle(Input::Exited(2, "died".to_owned()));
@@ -318,11 +318,11 @@ fn after_a_roll_back_the_one_that_serves_again_inherits() {
     machine.hand_over(3);
     machine.hand_over(4);
     // 2 was the one before, and went when the third came
-    let heirs = |machine: &Machine| machine.generations.list().iter().map(|one| one.heir).collect::<Vec<_>>();
-    assert_eq!(heirs(&machine), [Some(3), Some(3), None, None]);
+    let successors = |machine: &Machine| machine.generations.list().iter().map(|one| one.successor).collect::<Vec<_>>();
+    assert_eq!(successors(&machine), [Some(3), Some(3), None, None]);
     machine.handle(Input::Exited(4, "died".to_owned()));
     let actions = machine.say(3, ToSupervisor::Resumed);
-    assert_eq!((links(&actions), heirs(&machine)), (vec![], vec![Some(3), Some(3), None]), "as before");
+    assert_eq!((links(&actions), successors(&machine)), (vec![], vec![Some(3), Some(3), None]), "as before");
 }
 
 #[test]

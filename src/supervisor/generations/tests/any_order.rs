@@ -15,8 +15,8 @@ enum Happening {
     Load(usize),
     BeUnfit(usize),
     Weigh(u64),
-    /// The link to its heir broke.
-    WantHeir(usize),
+    /// The link to its successor broke.
+    WantSuccessor(usize),
     Pass(u64),
     /// A worker does what it was last told to, or becomes ready.
     Obey(usize),
@@ -36,7 +36,7 @@ fn anything() -> impl Strategy<Value = Happening> {
         1 => (0..6_usize).prop_map(Happening::Load),
         1 => (0..6_usize).prop_map(Happening::BeUnfit),
         1 => (0..200_u64).prop_map(Happening::Weigh),
-        1 => (0..6_usize).prop_map(Happening::WantHeir),
+        1 => (0..6_usize).prop_map(Happening::WantSuccessor),
         3 => (1..4000_u64).prop_map(Happening::Pass),
         12 => (0..6_usize).prop_map(Happening::Obey),
         1 => (0..6_usize).prop_map(Happening::Refuse),
@@ -54,8 +54,8 @@ struct Play {
     answered: Vec<u64>,
     reloading: bool,
     over: bool,
-    /// The draining generations with their heirs, as the workers were told.
-    heirs: HashMap<u64, u64>,
+    /// The draining generations with their successors, as the workers were told.
+    successors: HashMap<u64, u64>,
 }
 
 impl Play {
@@ -66,7 +66,7 @@ impl Play {
             answered: Vec::new(),
             reloading: false,
             over: false,
-            heirs: HashMap::new(),
+            successors: HashMap::new(),
         }
     }
 
@@ -95,9 +95,9 @@ impl Play {
                 pick(*index).map(|(number, _)| Input::Message(number, ToSupervisor::Unfit { why: "broken".to_owned() }))
             }
             Happening::Weigh(each) => Some(Input::MemoryUsed(list.iter().map(|one| (one.number, *each)).collect())),
-            Happening::WantHeir(index) => pick(*index).map(|(number, _)| {
-                self.heirs.remove(&number);
-                Input::Message(number, ToSupervisor::Pong(Pong { wants_heir: true, ..pong(0) }))
+            Happening::WantSuccessor(index) => pick(*index).map(|(number, _)| {
+                self.successors.remove(&number);
+                Input::Message(number, ToSupervisor::Pong(Pong { wants_successor: true, ..pong(0) }))
             }),
             Happening::Pass(millis) => {
                 self.machine.now += Duration::from_millis(*millis);
@@ -141,8 +141,11 @@ impl Play {
                     let list = self.machine.generations.list();
                     // it may have been killed in the same breath
                     let heard = list.iter().any(|one| one.number == *number && one.is_draining());
-                    let heir = heard && list.iter().any(|one| can_inherit(one, *number));
-                    assert!(!heir || self.heirs.contains_key(number), "{number} drains and was told of no heir");
+                    let successor = heard && list.iter().any(|one| can_inherit(one, *number));
+                    assert!(
+                        !successor || self.successors.contains_key(number),
+                        "{number} drains and was told of no successor"
+                    );
                 }
                 _ => {}
             }
@@ -154,24 +157,25 @@ impl Play {
         let list = self.machine.generations.list();
         let find = |number: u64| list.iter().find(|one| one.number == number).expect("linked and not there");
         assert!(find(from).is_draining(), "{from} is linked to {to} and does not drain: {list:?}");
-        let could = list.iter().any(|heir| can_inherit(heir, from));
-        if find(from).heir != Some(to) || !could {
+        let could = list.iter().any(|successor| can_inherit(successor, from));
+        if find(from).successor != Some(to) || !could {
             // more than one thing happened at once: only the last link counts, or no generation is left that could inherit
-            self.heirs.insert(from, to);
+            self.successors.insert(from, to);
             return;
         }
         assert!(can_inherit(find(to), from), "{to} cannot inherit from {from}: {list:?}");
         let parked = list.iter().any(|one| one.is_there() && one.state == GenerationState::Parked);
         assert!(!parked || find(to).state_name() == "parked", "{to} may yet fail, and inherits: {list:?}");
-        assert_ne!(self.heirs.insert(from, to), Some(to), "linked twice");
+        assert_ne!(self.successors.insert(from, to), Some(to), "linked twice");
     }
 
-    /// Each draining generation has an heir while there is a generation that can be one.
-    fn check_heirs(&self, list: &[Generation]) {
+    /// Each draining generation has a successor while there is a generation that can be one.
+    fn check_successors(&self, list: &[Generation]) {
         for one in list.iter().filter(|one| one.is_draining()) {
-            let told = self.heirs.get(&one.number);
-            let living = list.iter().any(|heir| Some(&heir.number) == told && can_inherit(heir, one.number));
-            let could = list.iter().any(|heir| can_inherit(heir, one.number));
+            let told = self.successors.get(&one.number);
+            let living =
+                list.iter().any(|successor| Some(&successor.number) == told && can_inherit(successor, one.number));
+            let could = list.iter().any(|successor| can_inherit(successor, one.number));
             assert!(living || !could, "{} is left with what it holds: {list:?}", one.number);
         }
     }
@@ -190,7 +194,7 @@ impl Play {
             );
         }
         if generations.phase() == ServicePhase::Running {
-            self.check_heirs(list);
+            self.check_successors(list);
         }
         let accepting = list.iter().filter(|one| matches!(one.state, GenerationState::Serving { .. })).count();
         assert!(accepting <= 1, "two serve: {list:?}");
@@ -218,12 +222,12 @@ impl Play {
     }
 }
 
-fn can_inherit(heir: &Generation, from: u64) -> bool {
+fn can_inherit(successor: &Generation, from: u64) -> bool {
     let stands = matches!(
-        heir.state,
+        successor.state,
         GenerationState::Serving { .. } | GenerationState::Parking { .. } | GenerationState::Parked
     );
-    heir.number != from && heir.is_there() && stands
+    successor.number != from && successor.is_there() && stands
 }
 
 fn obey(number: u64, state: GenerationState) -> Input {
