@@ -316,10 +316,12 @@ mod tests {
     fn a_program_replaced_on_disk_is_still_the_same_program() {
         let directory = tempfile::tempdir().expect("directory");
         let path = directory.path().join("worker");
-        std::fs::copy("/bin/false", &path).expect("copy");
+        // by another process: a child that another test forks meanwhile would hold a file open that is written here
+        let copy = |from| Command::new("/bin/cp").args([Path::new(from), &path]).status().expect("cp");
+        assert!(copy("/bin/false").success());
         let image = Image::open(&path).expect("open");
         std::fs::remove_file(&path).expect("remove");
-        std::fs::copy("/bin/true", &path).expect("copy");
+        assert!(copy("/bin/true").success());
         let (_here, there) = Channel::pair().expect("pair");
         let process = image.start(there).expect("start");
         assert_eq!(end_of(&process), "exited with status 1");
