@@ -86,7 +86,7 @@ impl Sources {
 
     /// The same, when a part of the sources could not be read for the reasons in `missing`.
     fn check_beside(&self, missing: Vec<Problem>, units: Option<&Units>) -> Checked {
-        let Sorted { merged, mut problems } = self.merge();
+        let (merged, mut problems) = self.merge();
         problems.extend(missing);
         let complete = problems.is_empty();
         problems.extend(self.left_out.iter().map(|path| read::not_read(path)));
@@ -111,7 +111,7 @@ impl Sources {
         if checked.config.is_none() {
             return Err(checked.problems);
         }
-        Ok(effective::toml(&self.merge().merged))
+        Ok(effective::toml(&self.merge().0))
     }
 
     /// The hash of the configuration: equal for equal configurations, in whatever way they are written. None when the
@@ -121,7 +121,8 @@ impl Sources {
         self.check().config.map(|config| config.hash())
     }
 
-    fn merge(&self) -> Sorted {
+    /// The files that could be parsed, merged, and the syntax errors of all.
+    fn merge(&self) -> (Merged, Vec<Problem>) {
         let mut files = Vec::new();
         let mut problems = Vec::new();
         for source in std::iter::once(&self.main).chain(&self.conf_d) {
@@ -131,7 +132,7 @@ impl Sources {
         }
         let mut merged = Merged::new(files, self.settings());
         file::add_implicit_listener(&mut merged.root);
-        Sorted { merged, problems }
+        (merged, problems)
     }
 
     /// In the order of the files, then by line; problems without a place come last.
@@ -224,12 +225,6 @@ impl Setting {
         });
         Err(Box::new(problem))
     }
-}
-
-/// The files that could be parsed, merged, and the syntax errors of all.
-struct Sorted {
-    merged: Merged,
-    problems: Vec<Problem>,
 }
 
 #[cfg(test)]

@@ -11,10 +11,7 @@ use super::schema::{At, ValueFormat, Wrong};
 
 impl ValueFormat for IpNet {
     type Value = Self;
-
-    fn describe() -> String {
-        "an IP network such as \"10.0.0.0/8\", or one address".to_owned()
-    }
+    const FORM: &str = "an IP network such as \"10.0.0.0/8\", or one address";
 
     fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
         let text = value.as_str().unwrap_or_default();

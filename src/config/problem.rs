@@ -5,7 +5,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Level, Renderer, Snippet};
 use figment::value::Value;
 use serde::{Deserialize, Serialize};
 
@@ -77,18 +77,15 @@ impl Problem {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut group = level.primary_title(self.message.as_str()).elements(self.place.iter().map(primary));
-        if let Some((label, place)) = &self.other {
-            group = group.element(secondary(label, place));
-        }
-        group = group.elements(self.help.iter().map(|help| Level::HELP.message(help.as_str())));
+        let place = self.place.iter().map(|place| snippet(place, AnnotationKind::Primary, None));
+        let other = self.other.iter().map(|(label, place)| snippet(place, AnnotationKind::Context, Some(label)));
+        let help = self.help.iter().map(|help| Level::HELP.message(help.as_str()));
+        let group = level.primary_title(self.message.as_str()).elements(place).elements(other).elements(help);
         let renderer = match style {
             RenderStyle::Plain => Renderer::plain(),
             RenderStyle::Coloured => Renderer::styled(),
         };
-        let mut text = renderer.render(&[group]);
-        text.push('\n');
-        text
+        renderer.render(&[group]) + "\n"
     }
 }
 
@@ -156,16 +153,9 @@ fn floor_char_boundary(text: &str, at: usize) -> usize {
     at
 }
 
-fn primary(place: &FilePosition) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
-    snippet(place).annotation(AnnotationKind::Primary.span(place.mark.clone()))
-}
-
-fn secondary<'a>(label: &'a str, place: &'a FilePosition) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    snippet(place).annotation(AnnotationKind::Context.span(place.mark.clone()).label(label))
-}
-
-fn snippet(place: &FilePosition) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
-    Snippet::source(place.excerpt.as_str()).line_start(place.line).path(place.file.as_str())
+fn snippet<'a>(place: &'a FilePosition, kind: AnnotationKind, label: Option<&'a str>) -> Snippet<'a, Annotation<'a>> {
+    let excerpt = Snippet::source(place.excerpt.as_str()).line_start(place.line).path(place.file.as_str());
+    excerpt.annotation(kind.span(place.mark.clone()).label(label))
 }
 
 /// A value in words, for "must be …, not …".

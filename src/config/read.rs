@@ -37,24 +37,20 @@ pub struct Files {
 /// Reads `main`, and every `conf.d/*.toml` beside it in the order of their names.
 pub fn files(main: &Path) -> Files {
     let mut unreadable = Vec::new();
-    let fragments = fragments(main).unwrap_or_else(|error| {
-        unreadable.push(error);
+    let directory = main.parent().unwrap_or(Path::new("")).join("conf.d");
+    let fragments = fragments(&directory).unwrap_or_else(|error| {
+        unreadable.push(not_readable(&directory, &error));
         Fragments::default()
     });
     // the main file may be a pipe, as a shell makes for <(command)
     let mut read = |path: &Path, may_be_pipe| {
-        let text = bytes(path, may_be_pipe).and_then(|bytes| text(path, bytes));
-        text.map_err(|error| unreadable.push(error)).ok()
+        let bytes = bytes(path, may_be_pipe).map_err(|error| Box::new(not_readable(path, &error)));
+        bytes.and_then(|bytes| text(path, bytes)).map_err(|problem| unreadable.push(*problem)).ok()
     };
     let main_file = read(main, true);
     let conf_d = fragments.paths.iter().filter_map(|path| read(path, false)).collect();
     let nothing = || SourceFile { path: main.display().to_string(), text: String::new() };
-    Files {
-        main: main_file.unwrap_or_else(nothing),
-        conf_d,
-        left_out: fragments.left_out,
-        unreadable: unreadable.into_iter().map(UnreadableFile::into_problem).collect(),
-    }
+    Files { main: main_file.unwrap_or_else(nothing), conf_d, left_out: fragments.left_out, unreadable }
 }
 
 /// The warning about something in `conf.d` that is not read.
@@ -77,28 +73,15 @@ pub fn not_read(path: &str) -> Problem {
     Problem { help: Some(help), ..Problem::new(Severity::Warning, "", message) }
 }
 
-/// A file or directory that can't be read.
-#[derive(Debug, thiserror::Error)]
-#[error("can't read {path}")]
-struct UnreadableFile {
-    path: PathBuf,
-    #[source]
-    error: io::Error,
-    /// The first byte that is no text.
-    place: Option<FilePosition>,
-}
-
 /// The content of a file. Devices, sockets and pipes of `conf.d` are not read: they may have no end.
-fn bytes(path: &Path, may_be_pipe: bool) -> Result<Vec<u8>, UnreadableFile> {
-    let kind = std::fs::metadata(path).map(|found| found.file_type());
-    let bytes = match kind {
+fn bytes(path: &Path, may_be_pipe: bool) -> io::Result<Vec<u8>> {
+    match std::fs::metadata(path).map(|found| found.file_type()) {
         Ok(kind) if kind.is_fifo() && may_be_pipe => from_pipe(path),
         Ok(kind) if kind.is_fifo() => Err(io::Error::other("it is a pipe, not a file")),
         Ok(kind) if kind.is_socket() => Err(io::Error::other("it is a socket, not a file")),
         Ok(kind) if !kind.is_file() && !kind.is_dir() => Err(io::Error::other("it is a device, not a file")),
         _ => std::fs::read(path), // which says what is wrong
-    };
-    bytes.map_err(|error| UnreadableFile { path: path.to_owned(), error, place: None })
+    }
 }
 
 /// Everything up to the end of a pipe. There is a deadline, since a pipe without a writer has no end.
@@ -123,7 +106,7 @@ fn from_pipe(path: &Path) -> io::Result<Vec<u8>> {
 /// For all that comes through a pipe: less than the time that a worker has to start.
 const PIPE_DEADLINE: Duration = Duration::from_secs(10);
 
-fn text(path: &Path, bytes: Vec<u8>) -> Result<SourceFile, UnreadableFile> {
+fn text(path: &Path, bytes: Vec<u8>) -> Result<SourceFile, Box<Problem>> {
     let name = path.display().to_string();
     match String::from_utf8(bytes) {
         // The byte order mark that Windows puts first is no part of the first line.
@@ -133,8 +116,7 @@ fn text(path: &Path, bytes: Vec<u8>) -> Result<SourceFile, UnreadableFile> {
         Err(fault) => {
             let (from, text) = (fault.utf8_error().valid_up_to(), String::from_utf8_lossy(fault.as_bytes()));
             let place = Some(FilePosition::new(&name, &text, from..from + char::REPLACEMENT_CHARACTER.len_utf8()));
-            let error = io::Error::new(io::ErrorKind::InvalidData, fault.utf8_error());
-            Err(UnreadableFile { path: path.to_owned(), error, place })
+            Err(Box::new(Problem { place, ..not_readable(path, &io::ErrorKind::InvalidData.into()) }))
         }
     }
 }
@@ -146,16 +128,14 @@ struct Fragments {
     left_out: Vec<String>,
 }
 
-fn fragments(main: &Path) -> Result<Fragments, UnreadableFile> {
-    let directory = main.parent().unwrap_or(Path::new("")).join("conf.d");
-    let entries = match std::fs::read_dir(&directory) {
-        Ok(entries) => entries,
+fn fragments(directory: &Path) -> io::Result<Fragments> {
+    let entries = match std::fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Fragments::default()),
-        Err(error) => return Err(UnreadableFile { path: directory, error, place: None }),
+        entries => entries?,
     };
     let mut fragments = Fragments::default();
     for entry in entries {
-        let path = entry.map_err(|error| UnreadableFile { path: directory.clone(), error, place: None })?.path();
+        let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if !name.starts_with('.') && name.ends_with(".toml") {
             fragments.paths.push(path);
@@ -179,36 +159,28 @@ fn is_kept_aside(name: &str) -> bool {
         || ENDS.split(' ').any(|end| name.ends_with(end))
 }
 
-impl UnreadableFile {
-    fn into_problem(self) -> Problem {
-        let (reason, help) = match self.error.kind() {
-            io::ErrorKind::NotFound if self.path.is_symlink() => {
-                ("it is a link to a file that is not there".to_owned(), Some("make the file, or take the link away"))
-            }
-            io::ErrorKind::NotFound => (
-                "there is no such file".to_owned(),
-                Some("name the file with --config; the package brings /etc/segue/segue.toml"),
-            ),
-            io::ErrorKind::PermissionDenied => (
-                format!("{} may not read it", user()),
-                Some("let this user read it, and enter every directory on the way to it"),
-            ),
-            io::ErrorKind::InvalidData => ("it is not UTF-8 text".to_owned(), Some("save it in the encoding UTF-8")),
-            io::ErrorKind::IsADirectory => {
-                ("it is a directory".to_owned(), Some("name the file in it, as in /etc/segue/segue.toml"))
-            }
-            io::ErrorKind::NotADirectory => {
-                ("it is no directory, or lies in none".to_owned(), Some("look at the path"))
-            }
-            io::ErrorKind::Other => {
-                (self.error.to_string(), Some("name a file; an empty one is a configuration without any site"))
-            }
-            _ => (self.error.to_string(), None),
-        };
-        let message = format!("can't read {}: {reason}", self.path.display());
-        let place = self.place;
-        Problem { help: help.map(str::to_owned), place, ..Problem::new(Severity::Error, "", message) }
-    }
+/// The problem with a file or directory that can't be read.
+fn not_readable(path: &Path, error: &io::Error) -> Problem {
+    let (other, denied) = (error.to_string(), format!("{} may not read it", user()));
+    let (reason, help) = match error.kind() {
+        io::ErrorKind::NotFound if path.is_symlink() => {
+            ("it is a link to a file that is not there", "make the file, or take the link away")
+        }
+        io::ErrorKind::NotFound => {
+            ("there is no such file", "name the file with --config; the package brings /etc/segue/segue.toml")
+        }
+        io::ErrorKind::PermissionDenied => {
+            (denied.as_str(), "let this user read it, and enter every directory on the way to it")
+        }
+        io::ErrorKind::InvalidData => ("it is not UTF-8 text", "save it in the encoding UTF-8"),
+        io::ErrorKind::IsADirectory => ("it is a directory", "name the file in it, as in /etc/segue/segue.toml"),
+        io::ErrorKind::NotADirectory => ("it is no directory, or lies in none", "look at the path"),
+        io::ErrorKind::Other => (other.as_str(), "name a file; an empty one is a configuration without any site"),
+        _ => (other.as_str(), ""),
+    };
+    let message = format!("can't read {}: {reason}", path.display());
+    let help = Some(help.to_owned()).filter(|help| !help.is_empty());
+    Problem { help, ..Problem::new(Severity::Error, "", message) }
 }
 
 /// The user of this process, as it stands in passwd(5).

@@ -72,8 +72,13 @@ pub trait ValueFormat {
     /// What is read from it.
     type Value;
 
-    /// What it must be, in words, after "must be".
-    fn describe() -> String;
+    /// What it must be, in words, after "must be"; empty where [`describe`](Self::describe) makes it.
+    const FORM: &str = "";
+
+    /// The same for a format that has others in it.
+    fn describe() -> String {
+        Self::FORM.to_owned()
+    }
 
     /// Understands `value`, or says what is wrong with it.
     fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self::Value, Wrong>;

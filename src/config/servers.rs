@@ -9,10 +9,8 @@ use super::values::Whole;
 
 impl ValueFormat for Address {
     type Value = Self;
-
-    fn describe() -> String {
-        "an address such as \":8080\" (every address), \"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/path\"".to_owned()
-    }
+    const FORM: &str =
+        "an address such as \":8080\" (every address), \"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/path\"";
 
     fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
         let number = value.to_i128().map(|port| port.to_string());
@@ -35,10 +33,8 @@ fn unusable(fault: AddressError, text: &str, format: &str) -> Wrong {
 
 impl ValueFormat for ServerAddress {
     type Value = Self;
-
-    fn describe() -> String {
-        "an address such as \"10.0.0.1:80\", \"[2001:db8::1]:80\", \"app.internal:80\" or \"unix:/path\"".to_owned()
-    }
+    const FORM: &str =
+        "an address such as \"10.0.0.1:80\", \"[2001:db8::1]:80\", \"app.internal:80\" or \"unix:/path\"";
 
     fn read(value: &Value, _: &mut At<'_, '_>) -> Result<Self, Wrong> {
         let Some(text) = value.as_str() else {
@@ -137,10 +133,7 @@ pub enum Destination {
 
 impl ValueFormat for Destination {
     type Value = Self;
-
-    fn describe() -> String {
-        "the name of a pool, or a list of servers".to_owned()
-    }
+    const FORM: &str = "the name of a pool, or a list of servers";
 
     fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
         match value {
@@ -177,10 +170,7 @@ pub enum CheckKind {
 
 impl ValueFormat for CheckKind {
     type Value = Self;
-
-    fn describe() -> String {
-        "a request such as \"HEAD /index.php\" (GET, HEAD or OPTIONS), or \"connect\"".to_owned()
-    }
+    const FORM: &str = "a request such as \"HEAD /index.php\" (GET, HEAD or OPTIONS), or \"connect\"";
 
     fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
         let example = || format!("write for example `{} = \"GET /healthz\"`", at.name());

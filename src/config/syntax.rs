@@ -42,27 +42,22 @@ const MOST_ERRORS: usize = 20;
 struct Reader<'a> {
     file: &'a str,
     text: &'a str,
-    /// The text with the same lines, those with errors changed.
+    /// The text with the same lines, and changes in those with errors.
     rest: String,
     problems: Vec<Problem>,
 }
 
 impl Reader<'_> {
-    /// Reports an error, and makes its line one that is read. False when nothing can be said of what follows.
+    /// Reports an error, and repairs its line or leaves it out. False when the lines after it can't be judged.
     fn take(&mut self, error: &TomlError) -> bool {
         let span = error.span().unwrap_or(self.rest.len()..self.rest.len());
         let found = line_at(&self.rest, span.start);
         let said = SyntaxFault::of(error);
-        // what is missing between two lines is missing at the end of the first
-        let before =
-            lines(&self.rest).filter(|line| line.start < found.start && !self.rest[line.clone()].trim().is_empty());
-        let line = match before
-            .last()
-            .filter(|_| said == SyntaxFault::Comma && self.rest[found.start..span.start].trim().is_empty())
-        {
-            Some(before) => before,
-            None => found.clone(),
-        };
+        // a comma that is missing between two lines is missing at the end of the first
+        let is_before = |line: &Range<usize>| line.start < found.start && !self.rest[line.clone()].trim().is_empty();
+        let is_between = said == SyntaxFault::Comma && self.rest[found.start..span.start].trim().is_empty();
+        let before = if is_between { lines(&self.rest).filter(is_before).last() } else { None };
+        let line = before.unwrap_or_else(|| found.clone());
         let span = if line == found { span } else { line.end..line.end };
         let meant = match said {
             SyntaxFault::Overflow | SyntaxFault::Twice => None,
@@ -71,23 +66,17 @@ impl Reader<'_> {
             SyntaxFault::Unclosed | SyntaxFault::Comma | SyntaxFault::Other => repair(&self.rest, line.clone(), found),
         };
         let mut problem = self.problem(said, error, &span, &line);
-        match (&meant, said) {
-            (Some(meant), _) if meant.is_empty() => {
-                problem.help("take the line out");
-            }
-            (Some(meant), _) => {
-                problem.help(format!("write `{}`", meant.trim()));
-            }
-            (None, SyntaxFault::Other) => {
-                suggest::for_foreign_line(&self.rest[line.clone()]).map(|instead| {
-                    problem.help(format!("this looks like the configuration of another proxy: here it is {instead}"))
-                });
-            }
-            (None, SyntaxFault::Overflow | SyntaxFault::Twice | SyntaxFault::Unclosed | SyntaxFault::Comma) => {}
-        }
+        let help = match (&meant, said) {
+            (Some(meant), _) if meant.is_empty() => Some("take the line out".to_owned()),
+            (Some(meant), _) => Some(format!("write `{}`", meant.trim())),
+            (None, SyntaxFault::Other) => suggest::for_foreign_line(&self.rest[line.clone()])
+                .map(|instead| format!("this looks like the configuration of another proxy: here it is {instead}")),
+            (None, _) => None,
+        };
+        problem.help = help.or(problem.help.take());
         self.problems.push(problem);
         if meant.is_none() && matches!(said, SyntaxFault::Unclosed | SyntaxFault::Comma) {
-            return false; // what follows may belong inside
+            return false; // the lines after it may belong to the list
         }
         // keys below a header that is left out would belong to the table before
         let end = if meant.is_none() { self.end_of_block(&line) } else { line.end };
@@ -142,39 +131,35 @@ impl Reader<'_> {
 
     /// Where `key`, which stands in `line` for the second time, stands first.
     fn first(&self, line: &Range<usize>, key: &str) -> Option<Range<usize>> {
-        let header = self.rest[line.clone()].trim_start().starts_with('[');
-        let keys = if header { path(&self.rest[line.clone()]) } else { Key::parse(key).ok() };
-        let same = |candidate: Range<usize>| {
-            let written = &self.rest[candidate.clone()];
-            let found = match written.trim_start().starts_with('[') {
-                true => path(written),
-                false => Key::parse(written.split_once('=')?.0).ok(),
-            };
-            let (found, keys) = (found?, keys.as_ref()?);
-            let equal =
-                found.len() >= keys.len() && found.iter().zip(keys).all(|(one, other)| one.get() == other.get());
-            let blanks = written.len() - written.trim_start().len();
-            equal.then_some(candidate.start + blanks..candidate.end)
+        let path_in = |line: &str, key: Option<&str>| match is_header(line) {
+            true => Key::parse(line.trim().trim_start_matches('[').split(']').next()?).ok(),
+            false => Key::parse(key?).ok(),
         };
-        let before = lines(&self.rest).take_while(|before| before.start < line.start);
-        match header {
-            true => before.into_iter().find_map(same),
-            false => {
-                let of_table = before.collect::<Vec<_>>().into_iter().rev();
-                let is_header = |line: &Range<usize>| self.rest[line.clone()].trim_start().starts_with('[');
-                of_table.take_while(|line| !is_header(line)).find_map(same)
-            }
+        let wanted = path_in(&self.rest[line.clone()], Some(key))?;
+        let same = |candidate: &Range<usize>| {
+            let written = &self.rest[candidate.clone()];
+            let found = path_in(written, written.split_once('=').map(|(key, _)| key)).unwrap_or_default();
+            found.len() >= wanted.len() && found.iter().zip(&wanted).all(|(one, other)| one.get() == other.get())
+        };
+        let mut before: Vec<_> = lines(&self.rest).take_while(|before| before.start < line.start).collect();
+        if !is_header(&self.rest[line.clone()]) {
+            // a key stands twice in one table
+            let headers = before.iter().rposition(|line| is_header(&self.rest[line.clone()]));
+            before.drain(..headers.map_or(0, |last| last + 1));
+            before.reverse();
         }
+        let found = before.into_iter().find(same)?;
+        let blanks = self.rest[found.clone()].len() - self.rest[found.clone()].trim_start().len();
+        Some(found.start + blanks..found.end)
     }
 
-    /// A header ends with the keys below it.
+    /// The end of `line`; for a header the end of the keys below it.
     fn end_of_block(&self, line: &Range<usize>) -> usize {
-        if !self.rest[line.clone()].trim_start().starts_with('[') {
-            return line.end;
+        let is_next = |below: &Range<usize>| below.start > line.start && is_header(&self.rest[below.clone()]);
+        match is_header(&self.rest[line.clone()]) {
+            true => lines(&self.rest).find(is_next).map_or(self.rest.len(), |next| next.start),
+            false => line.end,
         }
-        let mut below = lines(&self.rest).skip_while(|below| below.start <= line.start);
-        let next = below.find(|below| self.rest[below.clone()].trim_start().starts_with('['));
-        next.map_or(self.rest.len(), |next| next.start)
     }
 }
 
@@ -204,10 +189,8 @@ impl SyntaxFault {
     }
 }
 
-/// The path in a header.
-fn path(header: &str) -> Option<Vec<Key>> {
-    let inner = header.trim().trim_start_matches('[').split(']').next()?;
-    Key::parse(inner).ok()
+fn is_header(line: &str) -> bool {
+    line.trim_start().starts_with('[')
 }
 
 /// Every line, without its end.

@@ -97,10 +97,7 @@ const ALLOWED: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::f
 
 impl ValueFormat for Duration {
     type Value = Self;
-
-    fn describe() -> String {
-        "a duration with a unit, such as \"5s\", \"500ms\" or \"1h 30min\"".to_owned()
-    }
+    const FORM: &str = "a duration with a unit, such as \"5s\", \"500ms\" or \"1h 30min\"";
 
     fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
         let text = match value {
@@ -205,10 +202,7 @@ impl<F: ValueFormat> ValueFormat for Option<F> {
 
 impl ValueFormat for bool {
     type Value = Self;
-
-    fn describe() -> String {
-        "true or false".to_owned()
-    }
+    const FORM: &str = "true or false";
 
     fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
         value.to_bool().ok_or_else(|| {
@@ -236,10 +230,7 @@ pub fn truth(word: &str) -> Option<bool> {
 /// A text with rules that are checked where it is used.
 impl ValueFormat for String {
     type Value = Self;
-
-    fn describe() -> String {
-        "a text in quotes".to_owned()
-    }
+    const FORM: &str = "a text in quotes";
 
     fn read(value: &Value, _: &mut At<'_, '_>) -> Result<Self, Wrong> {
         value.as_str().map(str::to_owned).ok_or_else(|| Self::wrong(None))
@@ -295,10 +286,7 @@ pub enum Balance {
 
 impl ValueFormat for Balance {
     type Value = Self;
-
-    fn describe() -> String {
-        "\"round-robin\" or \"least-connections\"".to_owned()
-    }
+    const FORM: &str = "\"round-robin\" or \"least-connections\"";
 
     fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
         let instead = match value.as_str() {
@@ -332,10 +320,7 @@ pub enum Access {
 
 impl ValueFormat for Access {
     type Value = Self;
-
-    fn describe() -> String {
-        "\"all\", \"errors+slow\", \"sample:1%\" (any share) or \"off\"".to_owned()
-    }
+    const FORM: &str = "\"all\", \"errors+slow\", \"sample:1%\" (any share) or \"off\"";
 
     fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
         let Some(share) = value.as_str().and_then(|text| text.strip_prefix("sample:")) else {
@@ -368,10 +353,7 @@ pub enum MemoryLimit {
 
 impl ValueFormat for MemoryLimit {
     type Value = Self;
-
-    fn describe() -> String {
-        "a share such as \"25%\", or a size such as \"512MiB\"".to_owned()
-    }
+    const FORM: &str = "a share such as \"25%\", or a size such as \"512MiB\"";
 
     fn read(value: &Value, _: &mut At<'_, '_>) -> Result<Self, Wrong> {
         let text = value.as_str().unwrap_or_default();
