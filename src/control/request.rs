@@ -292,9 +292,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_there_is_said_with_the_directory() {
+    fn a_missing_supervisor_is_reported_with_the_directory() {
         let run_dir = tempfile::tempdir().expect("directory");
-        let fault = ask(run_dir.path(), Wish::Status, Duration::from_secs(1)).expect_err("nobody");
+        let fault = ask(run_dir.path(), Wish::Status, Duration::from_secs(1)).expect_err("no supervisor");
         assert!(matches!(&fault, RequestError::NobodyThere { .. }), "{fault}");
         assert!(fault.to_string().contains(&run_dir.path().display().to_string()));
     }
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_who_share_a_reload_each_gets_what_it_wants_to_be_sure_of() {
+    fn of_two_callers_that_share_a_reload_each_gets_its_conditions() {
         let confirm = |seconds| Conditions { force: false, confirm: Some(Duration::from_secs(seconds)) };
         let force = Conditions { force: true, confirm: None };
         assert_eq!(confirm(60).and(confirm(30)), confirm(30));

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_that_nobody_knows_moves_nothing() {
+    fn an_unknown_index_moves_nothing() {
         let reach = reach(OLD);
         assert!(!reach.has_listener(9) && !reach.has_tunnel(0, Some(9), 0, 0) && !reach.has_tunnel(0, None, 9, 0));
     }

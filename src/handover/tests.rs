@@ -293,7 +293,7 @@ async fn hand_over(count: u32, ahead: usize, death: Death) -> (Vec<u32>, Vec<u32
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
     #[test]
-    fn a_connection_has_exactly_one_owner_whoever_dies_when(
+    fn a_connection_has_exactly_one_owner_whichever_side_dies_when(
         count in 1..1200_u32, ahead in prop_oneof![Just(0), 1..100_usize], death in death()
     ) {
         let (mut kept, mut taken, _clients) = run(hand_over(count, ahead, death));
@@ -406,7 +406,7 @@ fn descriptors_that_moved_are_closed_here() {
         let (given, taken) = tokio::join!(place.give(parcel), receiver.next());
         given.expect("given");
         drop(taken);
-        assert_eq!(client.read(&mut [0; 1]).expect("the end"), 0, "nobody has it any more");
+        assert_eq!(client.read(&mut [0; 1]).expect("the end"), 0, "no process has it any more");
     });
 }
 

@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_can_be_read_by_somebody_else() {
+    fn what_is_counted_can_be_read_by_another_process() {
         let statistics = SharedStatistics::new(2, &counter_names(&names())).expect("memory");
         let reading = StatisticsReader::from(OwnedFd::from(statistics.file().try_clone().expect("dup")));
         let threads =

@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_on_the_directory_that_anybody_can_take_is_in_nobodys_way() {
+    fn a_lock_on_the_directory_that_any_user_can_take_blocks_no_supervisor() {
         let run_dir = tempfile::tempdir().expect("directory");
         let directory = File::open(run_dir.path()).expect("open");
         rustix::fs::flock(&directory, FlockOperation::LockShared).expect("locked");
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_nothing_is_let_go() {
+    fn a_client_without_a_request_is_dropped() {
         let run_dir = tempfile::tempdir().expect("directory");
         let mut clients = ControlClients::open(run_dir.path()).expect("open");
         let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("socket");

@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unix_socket_whose_queue_is_full_is_in_use_and_stops_nobody() {
+    fn a_unix_socket_whose_queue_is_full_is_in_use_and_blocks_nothing() {
         let directory = tempfile::tempdir().expect("directory");
         let path = directory.path().join("listener");
         let address = BindAddress::Unix(path.clone());

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_ended_is_still_known_by_its_number_until_somebody_waits_for_it() {
+    fn a_child_that_ended_is_known_by_its_number_until_it_is_waited_for() {
         let (process, _channel) = start("/bin/false");
         let pid = process.pid;
         drop(process);

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_serves_the_one_that_drains_knows_best() {
+    fn where_no_generation_serves_the_draining_one_is_asked() {
         let until = Instant::now();
         let crashed = [
             generation(1, Purpose::First, GenerationState::Draining { until }),
@@ -282,7 +282,7 @@ mod tests {
                 prop_assert_eq!(waiting.is_empty(), requests.next_expiry().is_none());
             }
             requests.expire(now + PATIENCE);
-            prop_assert_eq!(requests.next_expiry(), None, "nobody waits for ever");
+            prop_assert_eq!(requests.next_expiry(), None, "no request waits for ever");
         }
     }
 }

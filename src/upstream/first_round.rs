@@ -54,7 +54,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_round_is_over_with_the_last_one_or_at_the_deadline() {
         let round = Rc::new(FirstRound::default());
-        assert_eq!(round.wait(Duration::ZERO).await, 0, "nobody to wait for");
+        assert_eq!(round.wait(Duration::ZERO).await, 0, "no task to wait for");
         let (one, other) = (round.ticket(), round.ticket());
         drop(one);
         assert_eq!(round.wait(Duration::from_secs(1)).await, 1);

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use crate::source::sources;
 
 /// Names that still stand for several types, with how many. A name leaves this list for good.
-const LEFT: [(&str, usize); 19] = [
-    ("Answer", 2),
+const LEFT: [(&str, usize); 18] = [
     ("Body", 2),
     ("Connection", 2),
     ("Course", 2),

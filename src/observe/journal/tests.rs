@@ -102,7 +102,7 @@ fn a_journald_that_does_not_read_holds_up_neither_a_start_nor_an_end() {
 }
 
 #[test]
-fn a_pipe_that_is_full_holds_up_nobody_but_the_writer() {
+fn a_full_pipe_blocks_only_the_writer() {
     let (_unread, writer) = io::pipe().expect("pipe");
     let journal = start_on_text(&writer, None);
     journal.records(vec![retried(); 2_000]); // four times what it holds
@@ -136,7 +136,7 @@ fn every_record_becomes_one_entry_in_its_order() {
 }
 
 #[test]
-fn a_journald_that_does_not_read_holds_up_nobody_but_the_writer() {
+fn a_journald_that_does_not_read_blocks_only_the_writer() {
     let fake = Fake::new();
     let journal = fake.journal();
     let mut slowest = Duration::ZERO;

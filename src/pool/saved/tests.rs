@@ -138,7 +138,7 @@ fn the_addresses_that_dns_gave_are_known_from_the_start_in_their_order() {
     assert_eq!(after.status(), before.status());
     assert_eq!(states(&after), [HealthState::Up, HealthState::WaitingForDns]);
     assert_eq!(after.servers[0].located().as_deref(), Some(&[addresses[1], addresses[0]][..]));
-    assert!(after.servers[1].is_remembered(), "nobody has to wait for DNS again");
+    assert!(after.servers[1].is_remembered(), "the start does not wait for DNS again");
 }
 
 #[test]

@@ -334,7 +334,7 @@ fn when_the_parked_one_dies_the_one_that_serves_inherits_although_unproven() {
 }
 
 #[test]
-fn at_the_end_of_the_service_nobody_inherits() {
+fn at_the_end_of_the_service_no_generation_inherits() {
     let mut machine = Machine::on_probation();
     let mut actions = machine.handle(Input::Stop);
     actions.extend(machine.handle(Input::Exited(2, "exited with status 0".to_owned())));

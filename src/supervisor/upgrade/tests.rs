@@ -139,7 +139,7 @@ fn a_program_that_something_kept_from_going_on_is_tried_again_once_it_proves_goo
 }
 
 #[test]
-fn who_gave_up_waits_for_nothing() {
+fn an_upgrade_that_was_given_up_waits_for_nothing() {
     let now = Instant::now();
     let mut upgrade = Upgrade::default();
     upgrade.consider(&image("/bin/true"));

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "local")]
-    async fn nobody_waits_for_a_server_that_the_generation_before_knew() {
+    async fn a_server_that_the_generation_before_knew_is_not_waited_for() {
         let silent = farm(Rc::new(0.into())).await;
         let before = pool(vec![server(&silent, 1)], every(LONG));
         let finding = Finding { verdict: CheckVerdict::Bad, detail: "said".into(), took: Duration::ZERO };

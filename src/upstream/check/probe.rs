@@ -89,13 +89,13 @@ impl Probe {
     }
 
     /// Asks at one address.
-    async fn ask(&self, address: Address, deadline: Instant) -> Result<Answer, CheckFault> {
+    async fn ask(&self, address: Address, deadline: Instant) -> Result<PassedCheck, CheckFault> {
         let connected = timeout_at(deadline, Stream::connect(&address)).await;
         let stream = connected.map_err(|_| CheckFault::NotConnected(self.timeout))?.map_err(CheckFault::Socket)?;
-        let Some(request) = &self.request else { return Ok(Answer::Connected) };
+        let Some(request) = &self.request else { return Ok(PassedCheck::Connected) };
         let answered = timeout_at(deadline, ask(stream, request.clone())).await;
         match answered.map_err(|_| CheckFault::Silent(self.timeout))?? {
-            (status @ 200..400, stream) => Ok(Answer::Status(status, stream)),
+            (status @ 200..400, stream) => Ok(PassedCheck::Status(status, stream)),
             (status, mut stream) => {
                 let_end(&mut stream).await;
                 Err(CheckFault::Status(status))
@@ -105,12 +105,12 @@ impl Probe {
 }
 
 /// The response of a server that is well.
-enum Answer {
+enum PassedCheck {
     Connected,
     Status(u16, Stream),
 }
 
-impl Answer {
+impl PassedCheck {
     /// In words, once the connection has ended.
     async fn end(self) -> Cow<'static, str> {
         match self {

@@ -186,7 +186,7 @@ impl Play {
         if generations.phase() == ServicePhase::Running {
             let coming = |one: &Generation| matches!(one.state, GenerationState::Starting { .. });
             let served = list.iter().any(|one| one.is_serving() || coming(one)) || generations.respawn_at().is_some();
-            assert!(served, "nobody serves and nobody will: {list:?}");
+            assert!(served, "no generation serves and none will: {list:?}");
             assert_eq!(
                 self.reloading,
                 generations.is_busy(),
@@ -246,7 +246,7 @@ fn obey(number: u64, state: GenerationState) -> Input {
 
 proptest! {
     #[test]
-    fn whatever_happens_somebody_serves_and_every_caller_hears_one_verdict(events in prop::collection::vec(anything(), 1..60)) {
+    fn whatever_happens_a_generation_serves_and_every_caller_gets_one_verdict(events in prop::collection::vec(anything(), 1..60)) {
         let mut play = Play::new();
         for event in &events {
             play.happen(event);

@@ -53,7 +53,7 @@ fn a_reload_keeps_what_serves_unless_it_is_forced() {
 }
 
 #[test]
-fn callers_who_share_a_reload_get_a_generation_if_one_of_them_forces_it() {
+fn callers_that_share_a_reload_get_a_generation_if_one_of_them_forces_it() {
     let mut machine = Machine::serving();
     machine.handle(asked(Caller::Client(1)));
     machine.handle(asked(Caller::Client(2)));
