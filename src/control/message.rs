@@ -70,7 +70,7 @@ pub enum ToWorker {
     /// SOCK_SEQPACKET pair, whose other end goes to that generation with [`ToWorker::Inherit`]. Comes before
     /// [`ToWorker::Drain`], and again while draining whenever another generation takes the connections; the last one
     /// counts.
-    #[serde(rename = "heir")]
+    #[serde(rename = "successor")]
     Successor {
         /// The generation that gets them.
         generation: u64,
@@ -411,7 +411,7 @@ mod tests {
         assert_eq!(json(serde_json::to_string(&ToSupervisor::State)), r#""snapshot""#);
         assert_eq!(json(serde_json::to_string(&ToSupervisor::RequestState)), r#""recall""#);
         let successor = ToWorker::Successor { generation: 2 };
-        assert_eq!(json(serde_json::to_string(&successor)), r#"{"heir":{"generation":2}}"#);
+        assert_eq!(json(serde_json::to_string(&successor)), r#"{"successor":{"generation":2}}"#);
         let pong = json(serde_json::to_string(&Pong::default()));
         assert!(pong.contains(r#""wants_heir":false"#), "{pong}");
     }

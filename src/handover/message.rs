@@ -1,9 +1,9 @@
 //! The messages between two workers, and how parcels become packets.
 //!
 //! ```text
-//! heir         Capabilities
+//! receiver     Capabilities
 //! sender               Batch + descriptors      as long as there are connections
-//! heir         Taken                            of each batch, before it does anything with it
+//! receiver     Taken                            of each batch, before it does anything with it
 //! ```
 //! The sender closes the link when it has no more connections.
 

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::capabilities::{Capabilities, Reach, VERSION};
-use super::heir::{Heir, Offer};
 use super::message::{Room, ToSender, pack};
+use super::successor::{Offer, Successor};
 use crate::config::Config;
 use crate::control::channel::{Channel, ChannelError};
 use crate::control::link::Link;
@@ -82,14 +82,14 @@ pub enum SendError {
 }
 
 impl Sender {
-    /// The sending end of a link, and the heir at its other end, whose capabilities have not come yet.
+    /// The sending end of a link, and the successor at its other end, whose capabilities have not come yet.
     ///
     /// # Errors
     /// When the link cannot be used.
-    pub fn open(channel: Channel) -> Result<(Self, Heir), SendError> {
+    pub fn open(channel: Channel) -> Result<(Self, Successor), SendError> {
         let link = Link::new(channel).map_err(SendError::Link)?;
         let reach = Arc::new(OnceLock::new());
-        let (heir, offers) = Heir::new(reach.clone());
+        let (successor, offers) = Successor::new(reach.clone());
         Ok((
             Self {
                 link,
@@ -102,7 +102,7 @@ impl Sender {
                 statistics: None,
                 confused: false,
             },
-            heir,
+            successor,
         ))
     }
 
@@ -131,7 +131,7 @@ impl Sender {
         Ok(self.reach.get_or_init(|| own.reach(config, &capabilities)))
     }
 
-    /// Whether every thread has dropped the heir, so that no more offers come.
+    /// Whether every thread has dropped the successor, so that no more offers come.
     #[must_use]
     pub fn is_forgotten(&self) -> bool {
         self.offers.is_closed()

@@ -8,13 +8,13 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::capabilities::Capabilities;
-use super::heir::{Heir, Returned};
 use super::message::{Batch, ToSender, unpack};
 use super::parcel::{
     ClientFacts, Load, Parcel, PrivateParcel, SavedAttempt, SavedDirection, SavedExchange, TunnelParcel,
 };
 use super::receiver::Receiver;
 use super::sender::{SendError, Sender};
+use super::successor::{Returned, Successor};
 use crate::config::Config;
 use crate::control::channel::Channel;
 use crate::control::link::Link;
@@ -70,13 +70,13 @@ fn run<F: Future>(test: F) -> F::Output {
 }
 
 /// Both ends of a link.
-async fn linked() -> (Sender, Heir, Receiver) {
+async fn linked() -> (Sender, Successor, Receiver) {
     let (here, there) = Channel::pair().expect("pair");
     let (config, capabilities) = (config(), Capabilities::new(&config(), &[]));
     let receiver = Receiver::open(there, &capabilities).expect("receiver");
-    let (sender, heir) = Sender::open(here).expect("sender");
+    let (sender, successor) = Sender::open(here).expect("sender");
     sender.receive_capabilities(&config, &capabilities).await.expect("capabilities");
-    (sender, heir, receiver)
+    (sender, successor, receiver)
 }
 
 /// What was written into the client's end comes out of the socket of the parcel.
@@ -90,17 +90,17 @@ fn holds(parcel: &Parcel, client: &mut UnixStream) -> bool {
 #[test]
 fn an_idle_connection_arrives_with_what_was_read_ahead() {
     run(async {
-        let (sender, heir, receiver) = linked().await;
+        let (sender, successor, receiver) = linked().await;
         let giving = tokio::task::spawn_local(sender.run());
         let (parcel, mut client) = idle(3, b"GET / HT");
-        let place = heir.place().await.expect("a place");
+        let place = successor.place().await.expect("a place");
         let (given, taken) = tokio::join!(place.give(parcel), receiver.next());
         given.expect("given");
         let [parcel] = &taken.expect("taken").expect("some")[..] else { panic!("one parcel") };
         assert_eq!(parcel.client, facts(3));
         assert!(matches!(&parcel.load, Load::Idle { ahead, .. } if **ahead == *b"GET / HT"));
         assert!(holds(parcel, &mut client));
-        drop(heir);
+        drop(successor);
         let report = giving.await.expect("no panic");
         assert!(report.moved == 1 && report.returned == 0 && report.broken.is_none(), "{report:?}");
         assert!(receiver.next().await.expect("the end").is_none());
@@ -110,13 +110,13 @@ fn an_idle_connection_arrives_with_what_was_read_ahead() {
 #[test]
 fn private_connections_arrive_with_the_client_connection_that_they_belong_to() {
     run(async {
-        let (sender, heir, receiver) = linked().await;
+        let (sender, successor, receiver) = linked().await;
         tokio::task::spawn_local(sender.run());
         let (mut parcel, _client) = idle(1, b"GET");
         let (server, mut there) = UnixStream::pair().expect("a pair");
         let private = PrivateParcel { socket: server.into(), pool: "farm".to_owned(), server: "a:80".to_owned() };
         parcel.load = Load::Idle { ahead: BytesMut::from("GET"), private: vec![private] };
-        let place = heir.place().await.expect("a place");
+        let place = successor.place().await.expect("a place");
         let (given, taken) = tokio::join!(place.give(parcel), receiver.next());
         given.expect("given");
         let load = taken.expect("taken").expect("some").pop().map(|parcel| parcel.load);
@@ -132,7 +132,7 @@ fn private_connections_arrive_with_the_client_connection_that_they_belong_to() {
 #[test]
 fn a_tunnel_arrives_whole() {
     run(async {
-        let (sender, heir, receiver) = linked().await;
+        let (sender, successor, receiver) = linked().await;
         tokio::task::spawn_local(sender.run());
         let (mut parcel, _client) = idle(1, b"");
         let (server, _there) = UnixStream::pair().expect("a pair");
@@ -141,7 +141,7 @@ fn a_tunnel_arrives_whole() {
         let down = || SavedDirection { pending: BytesMut::from(&b"down"[..]), ended: false, finished: false, bytes: 3 };
         let tunnel = TunnelParcel { server: server.into(), story: story(), up: up(), down: down() };
         parcel.load = Load::Tunnel(Box::new(tunnel));
-        let place = heir.place().await.expect("a place");
+        let place = successor.place().await.expect("a place");
         let (given, taken) = tokio::join!(place.give(parcel), receiver.next());
         given.expect("given");
         let Some(Load::Tunnel(tunnel)) = taken.expect("taken").expect("some").pop().map(|parcel| parcel.load) else {
@@ -154,12 +154,12 @@ fn a_tunnel_arrives_whole() {
 #[test]
 fn a_thousand_connections_go_in_few_packets_and_in_order() {
     run(async {
-        let (sender, heir, receiver) = linked().await;
+        let (sender, successor, receiver) = linked().await;
         tokio::task::spawn_local(sender.run());
         for number in 0..1000 {
-            let heir = heir.clone();
+            let successor = successor.clone();
             tokio::task::spawn_local(async move {
-                let place = heir.place().await.expect("a place");
+                let place = successor.place().await.expect("a place");
                 place.give(idle(number, b"").0).await.expect("given");
             });
         }
@@ -180,9 +180,9 @@ fn another_version_moves_nothing() {
         let mut capabilities = Capabilities::new(&config(), &[]);
         capabilities.version += 1;
         let _taker = Receiver::open(there, &capabilities).expect("receiver");
-        let (sender, heir) = Sender::open(here).expect("sender");
+        let (sender, successor) = Sender::open(here).expect("sender");
         assert!(matches!(sender.receive_capabilities(&config(), &capabilities).await, Err(SendError::Foreign(2))));
-        assert!(heir.reach().is_none());
+        assert!(successor.reach().is_none());
     });
 }
 
@@ -190,15 +190,15 @@ fn another_version_moves_nothing() {
 fn a_taker_that_is_slow_to_say_what_it_takes_is_waited_for() {
     run(async {
         let (here, there) = Channel::pair().expect("pair");
-        let (sender, heir) = Sender::open(here).expect("sender");
+        let (sender, successor) = Sender::open(here).expect("sender");
         let sender = tokio::task::spawn_local(async move {
             sender.receive_capabilities(&config(), &Capabilities::new(&config(), &[])).await.expect("capabilities");
         });
         tokio::time::sleep(Duration::from_millis(1500)).await; // a second was once too long
-        assert!(heir.reach().is_none() && !heir.is_gone(), "nothing is known of it yet");
+        assert!(successor.reach().is_none() && !successor.is_gone(), "nothing is known of it yet");
         let _taker = Receiver::open(there, &Capabilities::new(&config(), &[])).expect("receiver");
         sender.await.expect("no panic");
-        assert!(heir.reach().is_some());
+        assert!(successor.reach().is_some());
     });
 }
 
@@ -243,15 +243,15 @@ fn death() -> impl Strategy<Value = Death> {
 
 /// Offers `count` connections and lets one side die. Gives which connections each side has in the end.
 async fn hand_over(count: u32, ahead: usize, death: Death) -> (Vec<u32>, Vec<u32>, Vec<UnixStream>) {
-    let (sender, heir, receiver) = linked().await;
+    let (sender, successor, receiver) = linked().await;
     let giving = tokio::task::spawn_local(sender.run());
     let (mut offers, mut clients) = (Vec::new(), Vec::new());
     for number in 0..count {
         let (parcel, client) = idle(number, &vec![b'a'; ahead]);
         clients.push(client);
-        let heir = heir.clone();
+        let successor = successor.clone();
         offers.push(tokio::task::spawn_local(async move {
-            let Some(place) = heir.place().await else { return Some(number) };
+            let Some(place) = successor.place().await else { return Some(number) };
             match place.give(parcel).await {
                 Ok(()) => None,
                 Err(Returned::Whole(parcel)) => Some(parcel.client.exchanges),
@@ -259,7 +259,7 @@ async fn hand_over(count: u32, ahead: usize, death: Death) -> (Vec<u32>, Vec<u32
             }
         }));
     }
-    drop(heir);
+    drop(successor);
     let mut taken: Vec<u32> = Vec::new();
     let mut batches = 0;
     let mut receiver = Some(receiver);
@@ -319,7 +319,7 @@ proptest! {
 /// whatever came. Gives which connections each side has in the end.
 async fn hand_over_to_a_confused_one(count: u32, above: &[u64]) -> (Vec<u32>, Vec<u32>) {
     let (here, there) = Channel::pair().expect("pair");
-    let (sender, heir) = Sender::open(here).expect("sender");
+    let (sender, successor) = Sender::open(here).expect("sender");
     let link = Link::new(there).expect("link");
     link.try_send(&ToSender::Capabilities(Capabilities::new(&config(), &[])), &[]).expect("said");
     sender.receive_capabilities(&config(), &Capabilities::new(&config(), &[])).await.expect("capabilities");
@@ -328,16 +328,16 @@ async fn hand_over_to_a_confused_one(count: u32, above: &[u64]) -> (Vec<u32>, Ve
     for number in 0..count {
         let (parcel, client) = idle(number, b"");
         clients.push(client);
-        let heir = heir.clone();
+        let successor = successor.clone();
         offers.push(tokio::task::spawn_local(async move {
-            let Some(place) = heir.place().await else { return Some(number) };
+            let Some(place) = successor.place().await else { return Some(number) };
             match place.give(parcel).await {
                 Ok(()) | Err(Returned::Lost) => None,
                 Err(Returned::Whole(parcel)) => Some(parcel.client.exchanges),
             }
         }));
     }
-    drop(heir);
+    drop(successor);
     let mut taken = Vec::new();
     for above in above {
         let heard = tokio::time::timeout(Duration::from_millis(50), link.receive::<Batch>()).await;
@@ -379,16 +379,16 @@ proptest! {
 fn a_taker_that_cannot_receive_a_batch_says_so_and_the_giver_keeps_it() {
     run(async {
         let (here, there) = Channel::pair().expect("pair");
-        let (sender, heir) = Sender::open(here).expect("sender");
+        let (sender, successor) = Sender::open(here).expect("sender");
         let link = Link::new(there).expect("link");
         link.try_send(&ToSender::Capabilities(Capabilities::new(&config(), &[])), &[]).expect("said");
         sender.receive_capabilities(&config(), &Capabilities::new(&config(), &[])).await.expect("capabilities");
         let giving = tokio::task::spawn_local(sender.run());
-        let place = heir.place().await.expect("a place");
+        let place = successor.place().await.expect("a place");
         let offered = tokio::task::spawn_local(place.give(idle(1, b"").0));
         assert!(link.receive::<Batch>().await.expect("heard").is_some());
         link.try_send(&ToSender::Refused { why: "too many open files".to_owned() }, &[]).expect("said");
-        drop((link, heir));
+        drop((link, successor));
         assert!(matches!(offered.await.expect("no panic"), Err(Returned::Whole(_))));
         let report = giving.await.expect("no panic");
         assert_eq!(report.returned, 1);
@@ -399,10 +399,10 @@ fn a_taker_that_cannot_receive_a_batch_says_so_and_the_giver_keeps_it() {
 #[test]
 fn descriptors_that_moved_are_closed_here() {
     run(async {
-        let (sender, heir, receiver) = linked().await;
+        let (sender, successor, receiver) = linked().await;
         tokio::task::spawn_local(sender.run());
         let (parcel, mut client) = idle(1, b"");
-        let place = heir.place().await.expect("a place");
+        let place = successor.place().await.expect("a place");
         let (given, taken) = tokio::join!(place.give(parcel), receiver.next());
         given.expect("given");
         drop(taken);

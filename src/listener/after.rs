@@ -8,8 +8,8 @@ use bytes::BytesMut;
 
 use super::end::End;
 use super::farewell::{self, Patience};
-use crate::handover::heir::{Heir, Returned};
 use crate::handover::parcel::{Load, Parcel};
+use crate::handover::successor::{Returned, Successor};
 use crate::net::Stream;
 use crate::proxy::private::Private;
 use crate::proxy::{Client, Thread};
@@ -27,9 +27,9 @@ pub(super) async fn hand_over(
     mut client: Box<Client>,
     stream: Stream,
     ahead: BytesMut,
-    heir: Heir,
+    successor: Successor,
 ) -> Served {
-    let Some(Some(place)) = thread.until_cut(&client.alarm, pin!(heir.place())).await else {
+    let Some(Some(place)) = thread.until_cut(&client.alarm, pin!(successor.place())).await else {
         return Served::Idle(client, stream, ahead);
     };
     let Ok(socket) = stream.into_fd() else { return Served::Ended(client, End::Internal) };

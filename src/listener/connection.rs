@@ -158,10 +158,12 @@ impl<S: Service> Connection<S> {
     /// A connection on which no exchange is open.
     fn resting(&self, client: Box<Client>, stream: Stream, ahead: BytesMut) -> ConnectionState<S> {
         if ahead.is_empty() {
-            return self.idle(client, stream); // which asks for an heir by itself
+            return self.idle(client, stream); // which asks for a successor by itself
         }
-        match self.thread.heir_of(&client.origin, &client.private) {
-            Some(heir) => ConnectionState::Busy(Box::pin(hand_over(self.thread.clone(), client, stream, ahead, heir))),
+        match self.thread.successor_of(&client.origin, &client.private) {
+            Some(successor) => {
+                ConnectionState::Busy(Box::pin(hand_over(self.thread.clone(), client, stream, ahead, successor)))
+            }
             None => ConnectionState::Http1(Http1::new(&self.thread, client, self.settings(), stream, ahead)),
         }
     }
@@ -188,8 +190,8 @@ impl<S: Service> Connection<S> {
             Unparked::Idle => {
                 ConnectionState::Busy(Box::pin(linger(thread, client, stream, End::Idle, farewell::PATIENT)))
             }
-            Unparked::Moves(heir) => {
-                ConnectionState::Busy(Box::pin(hand_over(thread, client, stream, BytesMut::new(), heir)))
+            Unparked::Moves(successor) => {
+                ConnectionState::Busy(Box::pin(hand_over(thread, client, stream, BytesMut::new(), successor)))
             }
             Unparked::Cut => {
                 thread.connection_cut(&client);
@@ -215,7 +217,9 @@ impl<S: Service> Connection<S> {
         let thread = self.thread.clone();
         ConnectionTurn::ConnectionState(match next {
             Next::Idle => self.resting(client, stream, ahead),
-            Next::Moves(heir) => ConnectionState::Busy(Box::pin(hand_over(thread, client, stream, ahead, heir))),
+            Next::Moves(successor) => {
+                ConnectionState::Busy(Box::pin(hand_over(thread, client, stream, ahead, successor)))
+            }
             Next::Tunnel(tunnel) => self.tunnel(client, stream, ahead.freeze(), tunnel),
             Next::Ends { end, linger: true } => {
                 ConnectionState::Busy(Box::pin(linger(thread, client, stream, end, farewell::PATIENT)))

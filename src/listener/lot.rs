@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use crate::drain::Stage;
-use crate::handover::heir::Heir;
+use crate::handover::successor::Successor;
 use crate::net::Stream;
 use crate::proxy::clients::Making;
 use crate::proxy::parked::Entry;
@@ -34,7 +34,7 @@ pub(super) enum Unparked {
     /// The generation is at its deadline.
     Cut,
     /// Another generation takes it.
-    Moves(Heir),
+    Moves(Successor),
     /// A new connection needs its room.
     MakesRoom(Making),
 }
@@ -87,8 +87,8 @@ impl Stay {
         stream: &Stream,
         cx: &mut Context<'_>,
     ) -> Poll<Unparked> {
-        if let Some(heir) = thread.heir_of(&client.origin, &client.private) {
-            return Poll::Ready(Unparked::Moves(heir));
+        if let Some(successor) = thread.successor_of(&client.origin, &client.private) {
+            return Poll::Ready(Unparked::Moves(successor));
         }
         match thread.drain.stage() {
             Stage::Cut => return Poll::Ready(Unparked::Cut),

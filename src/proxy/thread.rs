@@ -22,7 +22,7 @@ use super::trim::Trim;
 use super::underway::Underway;
 use crate::drain::{DrainState, Stage};
 use crate::handover::capabilities::Reach;
-use crate::handover::heir::Heir;
+use crate::handover::successor::Successor;
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Counters;
@@ -41,8 +41,8 @@ const BATCH: usize = 128;
 /// A record waits for its batch at most this long.
 const BATCH_TIME: Duration = Duration::from_millis(16);
 
-/// How long what was to move waits for another heir: a worker that died is replaced sooner.
-const NEXT_HEIR: Duration = Duration::from_secs(5);
+/// How long what was to move waits for another successor: a worker that died is replaced sooner.
+const NEXT_SUCCESSOR: Duration = Duration::from_secs(5);
 /// Bytes that are read of a message at first: most heads, with small bodies.
 const SCRATCH: usize = 8 * 1024;
 
@@ -55,9 +55,9 @@ pub struct Thread {
     /// What the generation does with its connections.
     pub drain: DrainState,
     /// Who takes the connections of a generation that drains, if somebody does.
-    heir: RefCell<Option<Heir>>,
+    successor: RefCell<Option<Successor>>,
     /// Since when it was found to be gone.
-    heir_missed: Cell<Option<Instant>>,
+    successor_missed: Cell<Option<Instant>>,
     /// The client connections of the thread.
     pub clients: Rc<Clients>,
     /// Those of them that are idle, for other threads.
@@ -123,8 +123,8 @@ impl Thread {
             wheel: wheel.clone(),
             plan,
             drain: DrainState::default(),
-            heir: RefCell::default(),
-            heir_missed: Cell::new(None),
+            successor: RefCell::default(),
+            successor_missed: Cell::new(None),
             clients: Clients::new(trim.clone()),
             parked: Arc::default(),
             trim: trim.clone(),
@@ -232,37 +232,37 @@ impl Thread {
 
     fn is_last_time(&self, client: &mut Client) -> bool {
         let Stage::Draining(draining) = self.drain.stage() else { return true };
-        if self.heir_of(&client.origin, &client.private).is_some() || self.is_between_heirs() {
+        if self.successor_of(&client.origin, &client.private).is_some() || self.is_between_successors() {
             return false;
         }
         let draw = || self.random() as f64 / u64::MAX as f64;
         draining.spread.is_zero() || draining.began.elapsed() >= draining.spread.mul_f64(client.share(draw))
     }
 
-    /// Whether the heir has not said yet what it takes, or is gone and another one may come: what is to move need not
+    /// Whether the successor has not said yet what it takes, or is gone and another one may come: what is to move need not
     /// hear of the end yet.
-    fn is_between_heirs(&self) -> bool {
-        match &*self.heir.borrow() {
+    fn is_between_successors(&self) -> bool {
+        match &*self.successor.borrow() {
             None => return false,
-            Some(heir) if !heir.is_gone() => return heir.reach().is_none(),
+            Some(successor) if !successor.is_gone() => return successor.reach().is_none(),
             Some(_) => {}
         }
         let now = Instant::now();
-        let missed = self.heir_missed.get().unwrap_or(now);
-        self.heir_missed.set(Some(missed));
-        now - missed < NEXT_HEIR
+        let missed = self.successor_missed.get().unwrap_or(now);
+        self.successor_missed.set(Some(missed));
+        now - missed < NEXT_SUCCESSOR
     }
 
-    /// From now on connections go to this heir; the one before gets no more.
-    pub fn set_heir(&self, heir: Heir) {
-        *self.heir.borrow_mut() = Some(heir);
-        self.heir_missed.set(None);
+    /// From now on connections go to this successor; the one before gets no more.
+    pub fn set_successor(&self, successor: Successor) {
+        *self.successor.borrow_mut() = Some(successor);
+        self.successor_missed.set(None);
     }
 
-    /// Where a connection goes that is between two exchanges: while the generation drains, if the heir takes it.
+    /// Where a connection goes that is between two exchanges: while the generation drains, if the successor takes it.
     #[must_use]
-    pub fn heir_of(&self, origin: &Origin, private: &Private) -> Option<Heir> {
-        self.heir_if(|reach| reach.has_listener(origin.listener.into()) && private.is_in(reach))
+    pub fn successor_of(&self, origin: &Origin, private: &Private) -> Option<Successor> {
+        self.successor_if(|reach| reach.has_listener(origin.listener.into()) && private.is_in(reach))
     }
 
     /// Drives a future of a client's connection, whose timer is `alarm`, until it is done, or until the generation is at
@@ -281,18 +281,18 @@ impl Thread {
         .await
     }
 
-    /// Whether there is an heir for what moves.
-    pub(super) fn has_heir(&self) -> bool {
-        self.heir_if(|_| true).is_some()
+    /// Whether there is a successor for what moves.
+    pub(super) fn has_successor(&self) -> bool {
+        self.successor_if(|_| true).is_some()
     }
 
-    /// The heir, while there is one whose reach is what `reaches` tells.
-    pub(super) fn heir_if(&self, reaches: impl FnOnce(&Reach) -> bool) -> Option<Heir> {
+    /// The successor, while there is one whose reach is what `reaches` tells.
+    pub(super) fn successor_if(&self, reaches: impl FnOnce(&Reach) -> bool) -> Option<Successor> {
         if !matches!(self.drain.stage(), Stage::Draining(_)) {
             return None;
         }
-        let heir = self.heir.borrow();
-        heir.as_ref().filter(|heir| !heir.is_gone() && heir.reach().is_some_and(reaches)).cloned()
+        let successor = self.successor.borrow();
+        successor.as_ref().filter(|successor| !successor.is_gone() && successor.reach().is_some_and(reaches)).cloned()
     }
 
     /// Where events go.
@@ -336,7 +336,7 @@ impl Thread {
         self.journal.event(Event::ServerBack { pool, server, after });
     }
 
-    /// A tunnel that was to move stays: the heir has not what it leads by or to.
+    /// A tunnel that was to move stays: the successor has not what it leads by or to.
     pub(super) fn tunnel_stays(&self, origin: &Origin, server: String) {
         let (generation, client) = (self.plan.generation, origin.address().to_owned());
         self.journal.event(Event::TunnelStays { generation, client, server });

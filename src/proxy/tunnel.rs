@@ -19,8 +19,8 @@ use super::exchange::Exchange;
 use super::origin::Origin;
 use super::thread::Thread;
 use crate::drain::Stage;
-use crate::handover::heir::{Heir, Returned, TransferPermit};
 use crate::handover::parcel::{Load, Parcel, TunnelParcel};
+use crate::handover::successor::{Returned, Successor, TransferPermit};
 use crate::net::Stream;
 use crate::observe::record::{End, Phase};
 use crate::pool::Open;
@@ -162,7 +162,7 @@ pub async fn relay(thread: &Rc<Thread>, client: &mut Client, tcp: usize, stream:
 /// Why the relaying stops.
 enum Stop {
     Ended(Result<End, Broken>),
-    /// There is room on the way to the heir.
+    /// There is room on the way to the successor.
     Moves(TransferPermit),
 }
 
@@ -179,7 +179,7 @@ enum Given {
     Lost,
 }
 
-/// The wait for room on the way to the heir; the tunnel runs on meanwhile.
+/// The wait for room on the way to the successor; the tunnel runs on meanwhile.
 type Wait = Pin<Box<dyn Future<Output = Option<TransferPermit>>>>;
 
 impl Tunnel {
@@ -220,29 +220,29 @@ impl Tunnel {
 
     /// Ready when the tunnel moves now.
     fn poll_place(&mut self, cx: &mut Context<'_>, thread: &Thread, wait: &mut Option<Wait>) -> Poll<TransferPermit> {
-        while wait.is_some() || self.heir(thread).is_some() {
-            let waiting = wait.get_or_insert_with(|| match self.heir(thread) {
-                Some(heir) => Box::pin(heir.place()),
+        while wait.is_some() || self.successor(thread).is_some() {
+            let waiting = wait.get_or_insert_with(|| match self.successor(thread) {
+                Some(successor) => Box::pin(successor.place()),
                 None => Box::pin(std::future::ready(None)),
             });
             let place = std::task::ready!(waiting.as_mut().poll(cx));
-            *wait = None; // without a place that heir is gone
+            *wait = None; // without a place that successor is gone
             if let Some(place) = place {
                 return Poll::Ready(place);
             }
         }
-        if !self.stays && thread.has_heir() {
+        if !self.stays && thread.has_successor() {
             self.stays = true;
             thread.tunnel_stays(&self.exchange.origin, self.exchange.server_name());
         }
         Poll::Pending
     }
 
-    fn heir(&self, thread: &Thread) -> Option<Heir> {
+    fn successor(&self, thread: &Thread) -> Option<Successor> {
         let site = self.exchange.site.map(usize::from);
         let (pool, server) = (self.exchange.pool?, self.exchange.server()?);
         let listener = self.exchange.origin.listener;
-        thread.heir_if(|reach| reach.has_tunnel(listener.into(), site, pool.into(), server.into()))
+        thread.successor_if(|reach| reach.has_tunnel(listener.into(), site, pool.into(), server.into()))
     }
 
     /// Has either side end with a reset that has not had all that there was for it, and must not take it for that.
@@ -283,7 +283,7 @@ impl Tunnel {
 
 /// Moving.
 impl Tunnel {
-    /// Gives the tunnel to the heir. Nothing of it is read or written until that is decided.
+    /// Gives the tunnel to the successor. Nothing of it is read or written until that is decided.
     async fn give(self, thread: &Thread, client: &Client, stream: Stream, place: TransferPermit) -> Given {
         let Self { mut exchange, server, up, down, timeout, moved, stays, _open } = self;
         let sockets = (|| Some((stream.into_fd().ok()?, server.into_fd().ok()?, exchange.story(moved)?)))();

@@ -43,7 +43,7 @@ pub struct Generation {
     /// The content of its `Finished` message.
     pub finished: Option<Finished>,
     /// The generation that it was last told to send its connections to.
-    #[serde(rename = "heir")]
+    #[serde(rename = "successor")]
     pub successor: Option<u64>,
     /// Deadline for `segue reload --confirmed`; the generation is rolled back when it passes.
     #[serde(with = "moment::optional")]

@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::drain::Draining;
-use crate::handover::heir::Heir;
 use crate::handover::parcel::Parcel;
+use crate::handover::successor::Successor;
 use crate::observe::record::Index;
 use crate::proxy::Thread;
 
@@ -21,7 +21,7 @@ pub(super) enum Order {
     /// Accept nothing any more and let go of what is open.
     Drain(Draining, oneshot::Sender<()>),
     /// Connections go to this successor, once the thread drains and the successor's capabilities have come.
-    SetSuccessor(Heir, oneshot::Sender<()>),
+    SetSuccessor(Successor, oneshot::Sender<()>),
     /// The successor's capabilities have come.
     SuccessorReady(oneshot::Sender<()>),
     /// Serve these connections of another generation.

@@ -145,8 +145,8 @@ fn follow(order: Order, thread: &Rc<Thread>, acceptors: &mut Acceptors, deadline
             *deadline = Some(draining.deadline);
             (Ok(()), done)
         }
-        Order::SetSuccessor(heir, done) => {
-            thread.set_heir(heir);
+        Order::SetSuccessor(successor, done) => {
+            thread.set_successor(successor);
             (Ok(()), done)
         }
         Order::SuccessorReady(done) => {

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::control::statistics::SharedStatistics;
 use crate::control::status::{OldestStatus, WorkerStatus};
 use crate::drain::{Draining, Stage};
-use crate::handover::heir::Heir;
+use crate::handover::successor::Successor;
 use crate::listener::{Limits, WorkerLimit};
 use crate::observe::event::Event;
 use crate::observe::journal::{Journal, Unwritten};
@@ -141,7 +141,7 @@ impl Threads {
     }
 
     /// Connections go to `successor` once this generation drains, and [`ThreadHandles::successor_ready`] was called.
-    pub async fn set_successor(&self, successor: &Heir) {
+    pub async fn set_successor(&self, successor: &Successor) {
         self.order_all(|done| Order::SetSuccessor(successor.clone(), done)).await;
     }
 

@@ -30,7 +30,7 @@ use super::service::{RequestHandler, Service};
 use super::waits::{Side, Waits};
 use crate::config::ListenerSettings;
 use crate::drain::Stage;
-use crate::handover::heir::Heir;
+use crate::handover::successor::Successor;
 use crate::http1::request::{Limits, Refusal, RequestHead};
 use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError};
 use crate::net::Stream;
@@ -88,7 +88,7 @@ pub(super) enum Next {
     /// Nothing is open on it.
     Idle,
     /// Another generation takes it over.
-    Moves(Heir),
+    Moves(Successor),
     /// It is a tunnel from here on.
     Tunnel(Box<Tunnel>),
     /// It ends. `linger` when the client may still be sending.
@@ -267,9 +267,9 @@ impl<S: Service> Http1<S> {
     /// Reads the next head.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
         if !self.reader.is_finished
-            && let Some(heir) = self.thread.heir_of(&self.client.origin, &self.client.private)
+            && let Some(successor) = self.thread.successor_of(&self.client.origin, &self.client.private)
         {
-            return Poll::Ready(Some(Next::Moves(heir)));
+            return Poll::Ready(Some(Next::Moves(successor)));
         }
         if self.reader.is_unwatched() && self.reader.take_unwatched(&self.stream, &self.thread).is_err() {
             return Poll::Ready(self.lost());

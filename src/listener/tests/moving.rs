@@ -5,26 +5,26 @@ use super::support::{Fixture as Thread, LONG, get, run};
 use crate::control::channel::Channel;
 use crate::control::message::Held;
 use crate::handover::capabilities::Capabilities;
-use crate::handover::heir::Heir;
 use crate::handover::receiver::Receiver;
 use crate::handover::sender::Sender;
+use crate::handover::successor::Successor;
 use crate::listener::arrive::arrive_on;
 use crate::listener::connection::Kind;
 use crate::listener::end::End;
 use crate::listener::tests::support::Answers;
 
 /// A way from one thread to another one that has the listener, or has not.
-async fn link(from: &Thread, to_has_it: bool) -> (Heir, Receiver) {
+async fn link(from: &Thread, to_has_it: bool) -> (Successor, Receiver) {
     let (here, there) = Channel::pair().expect("pair");
     let config = &from.thread.plan.config;
     let held = [Held { listener: "http".to_owned(), bound: None }];
     let own = Capabilities::new(config, &held);
     let taker = Receiver::open(there, &Capabilities::new(config, if to_has_it { &held } else { &[] })).expect("taker");
-    let (giver, heir) = Sender::open(here).expect("giver");
+    let (giver, successor) = Sender::open(here).expect("giver");
     giver.receive_capabilities(config, &own).await.expect("welcome");
     tokio::task::spawn_local(giver.run());
-    from.thread.set_heir(heir.clone());
-    (heir, taker)
+    from.thread.set_successor(successor.clone());
+    (successor, taker)
 }
 
 /// Drains one thread into the other; returns when so many connections have arrived.
@@ -47,7 +47,7 @@ fn an_idle_connection_goes_on_in_the_next_generation() {
         let (mut used, mut fresh) = (old.connect().await, old.connect().await);
         assert_eq!(used.get("/old").await.text(), "/old");
         old.parked(2).await;
-        let (_heir, taker) = link(&old, true).await;
+        let (_successor, taker) = link(&old, true).await;
         drain_into(&old, &new, &taker, 2).await;
         for peer in [&mut used, &mut fresh] {
             let answer = peer.get("/new").await;
@@ -67,7 +67,7 @@ fn a_request_that_has_come_in_part_is_read_on_by_the_next_generation() {
         assert_eq!(next.get("/first").await.text(), "/first");
         next.send("POST /echo HTTP/1.1\r\n").await;
         old.parked(0).await;
-        let (_heir, taker) = link(&old, true).await;
+        let (_successor, taker) = link(&old, true).await;
         drain_into(&old, &new, &taker, 2).await;
         slow.send("st: a\r\n\r\n").await;
         assert_eq!(slow.answer().await.text(), "/half");
@@ -84,7 +84,7 @@ fn an_open_exchange_ends_where_it_began_and_what_was_pipelined_behind_it_is_answ
         let mut peer = old.connect().await;
         peer.send(get("/wait") + &get("/second") + &get("/third")).await;
         old.seen(1).await;
-        let (_heir, taker) = link(&old, true).await;
+        let (_successor, taker) = link(&old, true).await;
         old.thread.clients.wake_all();
         old.drain(LONG);
         old.go();
@@ -99,7 +99,7 @@ fn an_open_exchange_ends_where_it_began_and_what_was_pipelined_behind_it_is_answ
 }
 
 #[test]
-fn a_connection_whose_heir_dies_goes_on_where_it_was_and_moves_to_the_next_heir() {
+fn a_connection_whose_successor_dies_stays_and_moves_to_the_next_successor() {
     run(|| async {
         let (old, new) = (Fixture::new(), Fixture::new());
         let mut peer = old.connect().await;
@@ -111,7 +111,7 @@ fn a_connection_whose_heir_dies_goes_on_where_it_was_and_moves_to_the_next_heir(
         drop(dead);
         let answer = peer.get("/still").await;
         assert!(answer.text() == "/still", "{}", answer.head);
-        let (_heir, taker) = link(&old, true).await;
+        let (_successor, taker) = link(&old, true).await;
         drain_into(&old, &new, &taker, 1).await;
         assert_eq!(peer.get("/new").await.text(), "/new");
         assert_eq!(new.thread.clients.len(), 1);
@@ -124,7 +124,7 @@ fn a_connection_of_a_listener_that_is_gone_ends_with_its_next_answer() {
         let old = Fixture::new();
         let mut peer = old.connect().await;
         assert_eq!(peer.get("/").await.status(), "200");
-        let (_heir, _taker) = link(&old, false).await;
+        let (_successor, _taker) = link(&old, false).await;
         old.thread.clients.wake_all();
         old.drain(LONG);
         assert!(peer.get("/last").await.closes());

@@ -9,7 +9,7 @@ use super::parcel::Parcel;
 
 /// The generation that takes connections. Each thread has one while there is one.
 #[derive(Clone, Debug)]
-pub struct Heir {
+pub struct Successor {
     offers: mpsc::Sender<Offer>,
     /// Empty until the capabilities have come.
     reach: Arc<OnceLock<Reach>>,
@@ -22,23 +22,23 @@ pub(super) struct Offer {
     pub(super) answer: oneshot::Sender<Result<(), Parcel>>,
 }
 
-/// Room for one connection on the way to the heir.
+/// Room for one connection on the way to the successor.
 #[derive(Debug)]
 pub struct TransferPermit(mpsc::OwnedPermit<Offer>);
 
 /// A connection did not move, and is still ours.
 #[derive(Debug, thiserror::Error)]
 pub enum Returned {
-    /// The heir closed; here is the connection.
+    /// The successor closed; here is the connection.
     #[error("the generation that was to take the connection is gone")]
     Whole(Box<Parcel>),
-    /// The link to the heir broke, and the connection with it.
+    /// The link to the successor broke, and the connection with it.
     #[error("the connection was lost on its way to another generation")]
     Lost,
 }
 
-impl Heir {
-    /// An heir that takes what is put into `reach`, and the receiver from which its sender takes the offers: two
+impl Successor {
+    /// A successor that takes what is put into `reach`, and the receiver from which its sender takes the offers: two
     /// batches at most, so that no offer waits for long.
     #[must_use]
     pub(super) fn new(reach: Arc<OnceLock<Reach>>) -> (Self, mpsc::Receiver<Offer>) {
@@ -58,7 +58,7 @@ impl Heir {
         self.offers.is_closed()
     }
 
-    /// Waits for room; none when the heir closed. The task need not stop its connection before there is room.
+    /// Waits for room; none when the successor closed. The task need not stop its connection before there is room.
     pub fn place(&self) -> impl Future<Output = Option<TransferPermit>> + use<> {
         let offers = self.offers.clone();
         async move { offers.reserve_owned().await.ok().map(TransferPermit) }
