@@ -1,4 +1,4 @@
-//! The messages between two workers, and how parcels become packets.
+//! The messages between two workers, and how transfers become packets.
 //!
 //! ```text
 //! receiver     Capabilities
@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::Capabilities;
-use super::parcel::{ClientFacts, Load, Parcel, PrivateParcel, SavedDirection, SavedExchange, TunnelParcel};
+use super::transfer::{ClientFacts, Load, PrivateTransfer, SavedDirection, SavedExchange, Transfer, TunnelTransfer};
 use crate::control::channel::MOST_DESCRIPTORS;
 use crate::control::payload::{self, Payload};
 
@@ -105,10 +105,10 @@ pub struct Room {
 }
 
 impl Room {
-    /// Reserves the room of one more parcel, if there is some. The first one always fits.
-    pub fn take(&mut self, parcel: &Parcel) -> bool {
-        let descriptors = self.descriptors + parcel.descriptors();
-        let bytes = self.bytes + parcel.bytes();
+    /// Reserves the room of one more transfer, if there is some. The first one always fits.
+    pub fn take(&mut self, transfer: &Transfer) -> bool {
+        let descriptors = self.descriptors + transfer.descriptors();
+        let bytes = self.bytes + transfer.bytes();
         // one descriptor is for the bytes
         let fits = descriptors < MOST_DESCRIPTORS && bytes <= MOST_BYTES;
         if fits || self.descriptors == 0 {
@@ -136,20 +136,20 @@ impl Packed<'_> {
     }
 }
 
-/// Makes a batch of parcels, which stay whole.
+/// Makes a batch of transfers, which stay whole.
 ///
 /// # Errors
 /// When there is no memory or descriptor left for their bytes.
-pub fn pack<'a>(number: u64, parcels: impl Iterator<Item = &'a Parcel>) -> io::Result<Packed<'a>> {
+pub fn pack<'a>(number: u64, transfers: impl Iterator<Item = &'a Transfer>) -> io::Result<Packed<'a>> {
     let mut packed = Packed { batch: Batch { number, connections: Vec::new() }, descriptors: Vec::new(), bytes: None };
     let mut bytes = Vec::new();
-    for parcel in parcels {
-        packed.descriptors.push(parcel.socket.as_fd());
-        let load = match &parcel.load {
+    for transfer in transfers {
+        packed.descriptors.push(transfer.socket.as_fd());
+        let load = match &transfer.load {
             Load::Idle { ahead, private } => {
                 packed.descriptors.extend(private.iter().map(|one| one.socket.as_fd()));
                 bytes.extend_from_slice(ahead);
-                let item = |one: &PrivateParcel| PrivateItem { pool: one.pool.clone(), server: one.server.clone() };
+                let item = |one: &PrivateTransfer| PrivateItem { pool: one.pool.clone(), server: one.server.clone() };
                 LoadItem::Idle { ahead: ahead.len(), private: private.iter().map(item).collect() }
             }
             Load::Tunnel(tunnel) => {
@@ -160,7 +160,7 @@ pub fn pack<'a>(number: u64, parcels: impl Iterator<Item = &'a Parcel>) -> io::R
                 LoadItem::Tunnel { story, up, down }
             }
         };
-        packed.batch.connections.push(Item { client: parcel.client.clone(), load });
+        packed.batch.connections.push(Item { client: transfer.client.clone(), load });
     }
     if !bytes.is_empty() {
         packed.bytes = Some(Payload::new(&bytes)?);
@@ -168,11 +168,11 @@ pub fn pack<'a>(number: u64, parcels: impl Iterator<Item = &'a Parcel>) -> io::R
     Ok(packed)
 }
 
-/// The parcels of a batch.
+/// The transfers of a batch.
 ///
 /// # Errors
 /// When [`pack`] did not make it.
-pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Parcel>, BatchError> {
+pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Transfer>, BatchError> {
     let mut bytes = BytesMut::new();
     let wanted = batch.connections.iter().map(Item::bytes).fold(0_usize, usize::saturating_add);
     if wanted > 0 {
@@ -184,28 +184,28 @@ pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Parcel>
     }
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().ok_or(BatchError::Descriptors);
-    let mut parcels = Vec::with_capacity(batch.connections.len());
+    let mut transfers = Vec::with_capacity(batch.connections.len());
     for Item { client, load } in batch.connections {
         let socket = next()?;
         let load = match load {
             LoadItem::Idle { ahead, private } => {
                 let own =
-                    |item: PrivateItem| Ok(PrivateParcel { socket: next()?, pool: item.pool, server: item.server });
+                    |item: PrivateItem| Ok(PrivateTransfer { socket: next()?, pool: item.pool, server: item.server });
                 let private = private.into_iter().map(own).collect::<Result<_, BatchError>>()?;
                 Load::Idle { ahead: bytes.split_to(ahead), private }
             }
             LoadItem::Tunnel { story, up, down } => {
                 let (server, up) = (next()?, up.unpack(&mut bytes));
                 let down = down.unpack(&mut bytes);
-                Load::Tunnel(Box::new(TunnelParcel { server, story: *story, up, down }))
+                Load::Tunnel(Box::new(TunnelTransfer { server, story: *story, up, down }))
             }
         };
-        parcels.push(Parcel { socket, client, load });
+        transfers.push(Transfer { socket, client, load });
     }
     if next().is_ok() {
         return Err(BatchError::Descriptors);
     }
-    Ok(parcels)
+    Ok(transfers)
 }
 
 impl Item {

@@ -1,6 +1,6 @@
 //! Connections that move from a draining worker to the one that serves, over a link that the supervisor arranged.
 //!
-//! A [`parcel`] is one connection: its descriptors, and its whole state. Threads give parcels to a [`successor`]; the
+//! A [`transfer`] is one connection: its descriptors, and its whole state. Threads give transfers to a [`successor`]; the
 //! [`sender`], on the draining worker's main thread, sends them in batches; the [`receiver`], on the other worker's main
 //! thread, receives them. [`capabilities`] is what the other side can take, sent once at the beginning; [`message`] is the
 //! format.
@@ -19,9 +19,9 @@
 
 pub mod capabilities;
 pub mod message;
-pub mod parcel;
 pub mod receiver;
 pub mod sender;
 pub mod successor;
 #[cfg(test)]
 mod tests;
+pub mod transfer;

@@ -5,7 +5,7 @@ use std::io;
 
 use super::capabilities::Capabilities;
 use super::message::{Batch, BatchError, ToSender, unpack};
-use super::parcel::Parcel;
+use super::transfer::Transfer;
 use crate::control::channel::{Channel, ChannelError};
 use crate::control::link::Link;
 use crate::observe::WithCauses;
@@ -49,18 +49,18 @@ impl Receiver {
     ///
     /// # Errors
     /// When the link cannot be used any more.
-    pub async fn next(&self) -> Result<Option<Vec<Parcel>>, ReceiveError> {
+    pub async fn next(&self) -> Result<Option<Vec<Transfer>>, ReceiveError> {
         let batch = match self.link.receive::<Batch>().await {
             Ok(batch) => batch,
             Err(fault) => return Err(self.refuse(fault.into())),
         };
         let Some((batch, descriptors)) = batch else { return Ok(None) };
         let number = batch.number;
-        let parcels = unpack(batch, descriptors).map_err(|fault| self.refuse(fault.into()))?;
+        let transfers = unpack(batch, descriptors).map_err(|fault| self.refuse(fault.into()))?;
         match self.link.send(&ToSender::Taken { number }, &[]).await {
-            Ok(()) => Ok(Some(parcels)),
+            Ok(()) => Ok(Some(transfers)),
             // a sender that closed has left them to this process alone
-            Err(ChannelError::Send(fault)) if is_gone(&fault) => Ok(Some(parcels)),
+            Err(ChannelError::Send(fault)) if is_gone(&fault) => Ok(Some(transfers)),
             Err(fault) => Err(fault.into()),
         }
     }

@@ -226,7 +226,7 @@ impl Sender {
         let mut room = Room::default();
         let mut offers = Vec::new();
         while let Some(offer) = self.next.take().or_else(|| self.offers.try_recv().ok()) {
-            if !room.take(&offer.parcel) {
+            if !room.take(&offer.transfer) {
                 self.next = Some(offer);
                 break;
             }
@@ -249,7 +249,7 @@ impl Sender {
     }
 
     async fn send_batch(&self, number: u64, offers: &[Offer]) -> Result<(), SendError> {
-        let packed = pack(number, offers.iter().map(|offer| &offer.parcel)).map_err(SendError::Batch)?;
+        let packed = pack(number, offers.iter().map(|offer| &offer.transfer)).map_err(SendError::Batch)?;
         self.link.send(&packed.batch, &packed.descriptors()).await?;
         Ok(())
     }
@@ -270,8 +270,8 @@ impl Sender {
         let Some(batch) = self.sent.pop_front() else { return Ok(()) };
         self.moved += batch.offers.len() as u64;
         self.statistics.iter().for_each(|statistics| statistics.settled(batch.offers.len()));
-        for Offer { parcel, answer } in batch.offers {
-            drop(parcel); // it belongs to the other side now
+        for Offer { transfer, answer } in batch.offers {
+            drop(transfer); // it belongs to the other side now
             let _ = answer.send(Ok(())); // the task that offered it may have been cut meanwhile
         }
         Ok(())
@@ -279,8 +279,8 @@ impl Sender {
 }
 
 /// The connection continues here; one that was cut meanwhile closes.
-fn give_back(Offer { parcel, answer }: Offer) {
-    let _ = answer.send(Err(parcel));
+fn give_back(Offer { transfer, answer }: Offer) {
+    let _ = answer.send(Err(transfer));
 }
 
 /// How long the other generation may take to say what it takes. One that serves and hangs is ended before that, and

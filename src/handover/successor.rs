@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::{mpsc, oneshot};
 
 use super::capabilities::Reach;
-use super::parcel::Parcel;
+use super::transfer::Transfer;
 
 /// The generation that takes connections. Each thread has one while there is one.
 #[derive(Clone, Debug)]
@@ -18,8 +18,8 @@ pub struct Successor {
 /// A connection that is offered, and where the answer goes.
 #[derive(Debug)]
 pub(super) struct Offer {
-    pub(super) parcel: Parcel,
-    pub(super) answer: oneshot::Sender<Result<(), Parcel>>,
+    pub(super) transfer: Transfer,
+    pub(super) answer: oneshot::Sender<Result<(), Transfer>>,
 }
 
 /// Room for one connection on the way to the successor.
@@ -31,7 +31,7 @@ pub struct TransferPermit(mpsc::OwnedPermit<Offer>);
 pub enum Returned {
     /// The successor closed; here is the connection.
     #[error("the generation that was to take the connection is gone")]
-    Whole(Box<Parcel>),
+    Whole(Box<Transfer>),
     /// The link to the successor broke, and the connection with it.
     #[error("the connection was lost on its way to another generation")]
     Lost,
@@ -70,12 +70,12 @@ impl TransferPermit {
     ///
     /// # Errors
     /// When it stays ours.
-    pub async fn give(self, parcel: Parcel) -> Result<(), Returned> {
+    pub async fn give(self, transfer: Transfer) -> Result<(), Returned> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Offer { parcel, answer });
+        self.0.send(Offer { transfer, answer });
         match answered.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(parcel)) => Err(Returned::Whole(Box::new(parcel))),
+            Ok(Err(transfer)) => Err(Returned::Whole(Box::new(transfer))),
             // the main thread ended before this one, or the owner is unknown
             Err(_) => Err(Returned::Lost),
         }

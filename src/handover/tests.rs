@@ -9,12 +9,12 @@ use proptest::prelude::*;
 
 use super::capabilities::Capabilities;
 use super::message::{Batch, ToSender, unpack};
-use super::parcel::{
-    ClientFacts, Load, Parcel, PrivateParcel, SavedAttempt, SavedDirection, SavedExchange, TunnelParcel,
-};
 use super::receiver::Receiver;
 use super::sender::{SendError, Sender};
 use super::successor::{Returned, Successor};
+use super::transfer::{
+    ClientFacts, Load, PrivateTransfer, SavedAttempt, SavedDirection, SavedExchange, Transfer, TunnelTransfer,
+};
 use crate::config::Config;
 use crate::control::channel::Channel;
 use crate::control::link::Link;
@@ -31,10 +31,10 @@ fn facts(exchanges: u32) -> ClientFacts {
 }
 
 /// One idle connection, and the end that its client has.
-fn idle(number: u32, ahead: &[u8]) -> (Parcel, UnixStream) {
+fn idle(number: u32, ahead: &[u8]) -> (Transfer, UnixStream) {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
     let load = Load::Idle { ahead: BytesMut::from(ahead), private: Vec::new() };
-    (Parcel { socket: ours.into(), client: facts(number), load }, theirs)
+    (Transfer { socket: ours.into(), client: facts(number), load }, theirs)
 }
 
 fn story() -> SavedExchange {
@@ -79,10 +79,10 @@ async fn linked() -> (Sender, Successor, Receiver) {
     (sender, successor, receiver)
 }
 
-/// What was written into the client's end comes out of the socket of the parcel.
-fn holds(parcel: &Parcel, client: &mut UnixStream) -> bool {
+/// What was written into the client's end comes out of the socket of the transfer.
+fn holds(transfer: &Transfer, client: &mut UnixStream) -> bool {
     client.write_all(b"x").expect("write");
-    let mut socket = UnixStream::from(parcel.socket.try_clone().expect("dup"));
+    let mut socket = UnixStream::from(transfer.socket.try_clone().expect("dup"));
     let mut byte = [0];
     socket.read_exact(&mut byte).is_ok_and(|()| byte == *b"x")
 }
@@ -92,14 +92,14 @@ fn an_idle_connection_arrives_with_what_was_read_ahead() {
     run(async {
         let (sender, successor, receiver) = linked().await;
         let giving = tokio::task::spawn_local(sender.run());
-        let (parcel, mut client) = idle(3, b"GET / HT");
+        let (transfer, mut client) = idle(3, b"GET / HT");
         let place = successor.place().await.expect("a place");
-        let (given, taken) = tokio::join!(place.give(parcel), receiver.next());
+        let (given, taken) = tokio::join!(place.give(transfer), receiver.next());
         given.expect("given");
-        let [parcel] = &taken.expect("taken").expect("some")[..] else { panic!("one parcel") };
-        assert_eq!(parcel.client, facts(3));
-        assert!(matches!(&parcel.load, Load::Idle { ahead, .. } if **ahead == *b"GET / HT"));
-        assert!(holds(parcel, &mut client));
+        let [transfer] = &taken.expect("taken").expect("some")[..] else { panic!("one transfer") };
+        assert_eq!(transfer.client, facts(3));
+        assert!(matches!(&transfer.load, Load::Idle { ahead, .. } if **ahead == *b"GET / HT"));
+        assert!(holds(transfer, &mut client));
         drop(successor);
         let report = giving.await.expect("no panic");
         assert!(report.moved == 1 && report.returned == 0 && report.broken.is_none(), "{report:?}");
@@ -112,16 +112,16 @@ fn private_connections_arrive_with_the_client_connection_that_they_belong_to() {
     run(async {
         let (sender, successor, receiver) = linked().await;
         tokio::task::spawn_local(sender.run());
-        let (mut parcel, _client) = idle(1, b"GET");
+        let (mut transfer, _client) = idle(1, b"GET");
         let (server, mut there) = UnixStream::pair().expect("a pair");
-        let private = PrivateParcel { socket: server.into(), pool: "farm".to_owned(), server: "a:80".to_owned() };
-        parcel.load = Load::Idle { ahead: BytesMut::from("GET"), private: vec![private] };
+        let private = PrivateTransfer { socket: server.into(), pool: "farm".to_owned(), server: "a:80".to_owned() };
+        transfer.load = Load::Idle { ahead: BytesMut::from("GET"), private: vec![private] };
         let place = successor.place().await.expect("a place");
-        let (given, taken) = tokio::join!(place.give(parcel), receiver.next());
+        let (given, taken) = tokio::join!(place.give(transfer), receiver.next());
         given.expect("given");
-        let load = taken.expect("taken").expect("some").pop().map(|parcel| parcel.load);
+        let load = taken.expect("taken").expect("some").pop().map(|transfer| transfer.load);
         let Some(Load::Idle { ahead, private }) = load else { panic!("an idle connection") };
-        let [PrivateParcel { socket, pool, server }] = &private[..] else { panic!("one private connection") };
+        let [PrivateTransfer { socket, pool, server }] = &private[..] else { panic!("one private connection") };
         assert_eq!((&ahead[..], pool.as_str(), server.as_str()), (&b"GET"[..], "farm", "a:80"));
         there.write_all(b"x").expect("write");
         let mut byte = [0];
@@ -134,17 +134,18 @@ fn a_tunnel_arrives_whole() {
     run(async {
         let (sender, successor, receiver) = linked().await;
         tokio::task::spawn_local(sender.run());
-        let (mut parcel, _client) = idle(1, b"");
+        let (mut transfer, _client) = idle(1, b"");
         let (server, _there) = UnixStream::pair().expect("a pair");
         let up =
             || SavedDirection { pending: BytesMut::from(&b"up"[..]), ended: true, finished: false, bytes: 1 << 40 };
         let down = || SavedDirection { pending: BytesMut::from(&b"down"[..]), ended: false, finished: false, bytes: 3 };
-        let tunnel = TunnelParcel { server: server.into(), story: story(), up: up(), down: down() };
-        parcel.load = Load::Tunnel(Box::new(tunnel));
+        let tunnel = TunnelTransfer { server: server.into(), story: story(), up: up(), down: down() };
+        transfer.load = Load::Tunnel(Box::new(tunnel));
         let place = successor.place().await.expect("a place");
-        let (given, taken) = tokio::join!(place.give(parcel), receiver.next());
+        let (given, taken) = tokio::join!(place.give(transfer), receiver.next());
         given.expect("given");
-        let Some(Load::Tunnel(tunnel)) = taken.expect("taken").expect("some").pop().map(|parcel| parcel.load) else {
+        let Some(Load::Tunnel(tunnel)) = taken.expect("taken").expect("some").pop().map(|transfer| transfer.load)
+        else {
             panic!("a tunnel")
         };
         assert_eq!((tunnel.story, tunnel.up, tunnel.down), (story(), up(), down()));
@@ -168,7 +169,7 @@ fn a_thousand_connections_go_in_few_packets_and_in_order() {
             batches.push(receiver.next().await.expect("taken").expect("some"));
         }
         assert!(batches.len() < 20, "{}", batches.len());
-        let numbers: Vec<_> = batches.iter().flatten().map(|parcel| parcel.client.exchanges).collect();
+        let numbers: Vec<_> = batches.iter().flatten().map(|transfer| transfer.client.exchanges).collect();
         assert_eq!(numbers, (0..1000).collect::<Vec<_>>());
     });
 }
@@ -247,14 +248,14 @@ async fn hand_over(count: u32, ahead: usize, death: Death) -> (Vec<u32>, Vec<u32
     let giving = tokio::task::spawn_local(sender.run());
     let (mut offers, mut clients) = (Vec::new(), Vec::new());
     for number in 0..count {
-        let (parcel, client) = idle(number, &vec![b'a'; ahead]);
+        let (transfer, client) = idle(number, &vec![b'a'; ahead]);
         clients.push(client);
         let successor = successor.clone();
         offers.push(tokio::task::spawn_local(async move {
             let Some(place) = successor.place().await else { return Some(number) };
-            match place.give(parcel).await {
+            match place.give(transfer).await {
                 Ok(()) => None,
-                Err(Returned::Whole(parcel)) => Some(parcel.client.exchanges),
+                Err(Returned::Whole(transfer)) => Some(transfer.client.exchanges),
                 Err(Returned::Lost) => None,
             }
         }));
@@ -276,9 +277,9 @@ async fn hand_over(count: u32, ahead: usize, death: Death) -> (Vec<u32>, Vec<u32
             _ => {}
         }
         match link.next().await.expect("in order") {
-            Some(parcels) => {
+            Some(transfers) => {
                 batches += 1;
-                taken.extend(parcels.iter().map(|parcel| parcel.client.exchanges));
+                taken.extend(transfers.iter().map(|transfer| transfer.client.exchanges));
             }
             None => break,
         }
@@ -326,14 +327,14 @@ async fn hand_over_to_a_confused_one(count: u32, above: &[u64]) -> (Vec<u32>, Ve
     let giving = tokio::task::spawn_local(sender.run());
     let (mut offers, mut clients) = (Vec::new(), Vec::new());
     for number in 0..count {
-        let (parcel, client) = idle(number, b"");
+        let (transfer, client) = idle(number, b"");
         clients.push(client);
         let successor = successor.clone();
         offers.push(tokio::task::spawn_local(async move {
             let Some(place) = successor.place().await else { return Some(number) };
-            match place.give(parcel).await {
+            match place.give(transfer).await {
                 Ok(()) | Err(Returned::Lost) => None,
-                Err(Returned::Whole(parcel)) => Some(parcel.client.exchanges),
+                Err(Returned::Whole(transfer)) => Some(transfer.client.exchanges),
             }
         }));
     }
@@ -343,8 +344,8 @@ async fn hand_over_to_a_confused_one(count: u32, above: &[u64]) -> (Vec<u32>, Ve
         let heard = tokio::time::timeout(Duration::from_millis(50), link.receive::<Batch>()).await;
         let Ok(Ok(Some((batch, descriptors)))) = heard else { break };
         let number = batch.number + above;
-        let parcels = unpack(batch, descriptors).expect("whole");
-        taken.extend(parcels.iter().map(|parcel| parcel.client.exchanges));
+        let transfers = unpack(batch, descriptors).expect("whole");
+        taken.extend(transfers.iter().map(|transfer| transfer.client.exchanges));
         // the sender may have ended already
         let _ = link.try_send(&ToSender::Taken { number }, &[]);
     }
@@ -401,9 +402,9 @@ fn descriptors_that_moved_are_closed_here() {
     run(async {
         let (sender, successor, receiver) = linked().await;
         tokio::task::spawn_local(sender.run());
-        let (parcel, mut client) = idle(1, b"");
+        let (transfer, mut client) = idle(1, b"");
         let place = successor.place().await.expect("a place");
-        let (given, taken) = tokio::join!(place.give(parcel), receiver.next());
+        let (given, taken) = tokio::join!(place.give(transfer), receiver.next());
         given.expect("given");
         drop(taken);
         assert_eq!(client.read(&mut [0; 1]).expect("the end"), 0, "no process has it any more");

@@ -8,8 +8,8 @@ use bytes::BytesMut;
 
 use super::end::End;
 use super::farewell::{self, Patience};
-use crate::handover::parcel::{Load, Parcel};
 use crate::handover::successor::{Returned, Successor};
+use crate::handover::transfer::{Load, Transfer};
 use crate::net::Stream;
 use crate::proxy::private::Private;
 use crate::proxy::{Client, Thread};
@@ -35,10 +35,10 @@ pub(super) async fn hand_over(
     let Ok(socket) = stream.into_fd() else { return Served::Ended(client, End::Internal) };
     let facts = client.facts(thread.listener_name(client.origin.listener));
     let private = client.private.pack(&thread.plan.names);
-    let given = place.give(Parcel { socket, client: facts, load: Load::Idle { ahead, private } });
+    let given = place.give(Transfer { socket, client: facts, load: Load::Idle { ahead, private } });
     match thread.until_cut(&client.alarm, pin!(given)).await {
         Some(Ok(())) => Served::Ended(client, End::Moved),
-        Some(Err(Returned::Whole(parcel))) => match (Stream::from_fd(parcel.socket), parcel.load) {
+        Some(Err(Returned::Whole(transfer))) => match (Stream::from_fd(transfer.socket), transfer.load) {
             (Ok(stream), Load::Idle { ahead, private }) => {
                 client.private = Private::unpack(private, &thread.plan.names);
                 Served::Idle(client, stream, ahead)

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use super::connection::{Arrival, Connection, Kind};
 use super::limits::Limits;
 use super::service::{Proxy, Service};
-use crate::handover::parcel::{Load, Parcel};
+use crate::handover::transfer::{Load, Transfer};
 use crate::net::Stream;
 use crate::observe::record::Index;
 use crate::proxy::private::Private;
 use crate::proxy::tunnel::Tunnel;
 use crate::proxy::{Client, Thread};
 
-/// Serves a connection that came as a parcel; `listener` is its listener's index in the names of the log. It counts
+/// Serves a connection that came as a transfer; `listener` is its listener's index in the names of the log. It counts
 /// against the limits, which do not hold it up.
 ///
 /// # Errors
@@ -25,9 +25,9 @@ pub fn arrive(
     listener: Index,
     kind: Kind,
     limits: &Arc<Limits>,
-    parcel: Parcel,
+    transfer: Transfer,
 ) -> io::Result<()> {
-    arrive_on::<Proxy>(thread, listener, kind, limits, parcel)
+    arrive_on::<Proxy>(thread, listener, kind, limits, transfer)
 }
 
 pub(super) fn arrive_on<S: Service>(
@@ -35,9 +35,9 @@ pub(super) fn arrive_on<S: Service>(
     listener: Index,
     kind: Kind,
     limits: &Arc<Limits>,
-    parcel: Parcel,
+    transfer: Transfer,
 ) -> io::Result<()> {
-    let Parcel { socket, client: facts, load } = parcel;
+    let Transfer { socket, client: facts, load } = transfer;
     if matches!((&load, kind), (Load::Idle { .. }, Kind::Tcp(_))) {
         return Err(io::Error::other("the listener relays bytes, and the connection speaks HTTP"));
     }

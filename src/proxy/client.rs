@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::clients::{Clients, Slot};
 use super::origin::Origin;
 use super::private::Private;
-use crate::handover::parcel::ClientFacts;
+use crate::handover::transfer::ClientFacts;
 use crate::observe::record::Index;
 use crate::wheel::Alarm;
 

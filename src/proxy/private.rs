@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::handover::capabilities::Reach;
-use crate::handover::parcel::PrivateParcel;
+use crate::handover::transfer::PrivateTransfer;
 use crate::net::Stream;
 use crate::observe::record::RecordNames;
 use crate::upstream::connection::Connection;
@@ -93,23 +93,23 @@ impl Private {
         kept.all(|of_pool| reach.has_private(of_pool.pool, of_pool.server))
     }
 
-    /// Makes parcels of those that are kept, and forgets the others.
+    /// Makes transfers of those that are kept, and forgets the others.
     #[must_use]
-    pub fn pack(&mut self, names: &RecordNames) -> Vec<PrivateParcel> {
-        let parcel = |OfPool { pool, server, kept }: OfPool| {
+    pub fn pack(&mut self, names: &RecordNames) -> Vec<PrivateTransfer> {
+        let transfer = |OfPool { pool, server, kept }: OfPool| {
             let (socket, _) = kept?.connection.into_parts();
             let (name, servers) = names.pools.get(pool)?;
             let (pool, server) = (name.clone(), servers.get(server)?.clone());
-            Some(PrivateParcel { socket: socket.into_fd().ok()?, pool, server })
+            Some(PrivateTransfer { socket: socket.into_fd().ok()?, pool, server })
         };
-        self.0.take().into_iter().flat_map(|all| *all).filter_map(parcel).collect()
+        self.0.take().into_iter().flat_map(|all| *all).filter_map(transfer).collect()
     }
 
     /// Goes on with those of another generation. What cannot be used here is lost.
     #[must_use]
-    pub fn unpack(parcels: Vec<PrivateParcel>, names: &RecordNames) -> Self {
+    pub fn unpack(transfers: Vec<PrivateTransfer>, names: &RecordNames) -> Self {
         let mut private = Self::default();
-        for PrivateParcel { socket, pool, server } in parcels {
+        for PrivateTransfer { socket, pool, server } in transfers {
             let found = names.pools.iter().position(|(name, _)| *name == pool).and_then(|pool| {
                 let servers = &names.pools[pool].1;
                 Some((pool, servers.iter().position(|name| *name == server)?))

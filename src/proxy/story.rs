@@ -10,7 +10,7 @@ use super::client::before;
 use super::exchange::{Exchange, known_head};
 use super::origin::Origin;
 use super::thread::Thread;
-use crate::handover::parcel::{SavedAttempt, SavedExchange};
+use crate::handover::transfer::{SavedAttempt, SavedExchange};
 use crate::observe::record::{AttemptRecord, Index, Phase, RecordNames};
 
 impl Exchange {

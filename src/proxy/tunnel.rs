@@ -19,8 +19,8 @@ use super::exchange::Exchange;
 use super::origin::Origin;
 use super::thread::Thread;
 use crate::drain::Stage;
-use crate::handover::parcel::{Load, Parcel, TunnelParcel};
 use crate::handover::successor::{Returned, Successor, TransferPermit};
+use crate::handover::transfer::{Load, Transfer, TunnelTransfer};
 use crate::net::Stream;
 use crate::observe::record::{End, Phase};
 use crate::pool::Open;
@@ -73,8 +73,8 @@ impl Tunnel {
     ///
     /// # Errors
     /// When this one has no such site, pool or server, or the socket of the server cannot be watched.
-    pub fn arrived(thread: &Rc<Thread>, origin: &Rc<Origin>, parcel: TunnelParcel) -> io::Result<Self> {
-        let TunnelParcel { server, story, up, down } = parcel;
+    pub fn arrived(thread: &Rc<Thread>, origin: &Rc<Origin>, transfer: TunnelTransfer) -> io::Result<Self> {
+        let TunnelTransfer { server, story, up, down } = transfer;
         let unknown = || io::Error::other(format!("no server {} in a pool {}", story.server, story.pool));
         let mut exchange = Exchange::resume(thread, origin, &story).ok_or_else(unknown)?;
         let (Some(pool), Some(index)) = (exchange.pool, exchange.server()) else { return Err(unknown()) };
@@ -291,17 +291,17 @@ impl Tunnel {
             exchange.ends(End::Internal, Phase::Tunnel); // no runtime, or no descriptor, is left
             return Given::Lost;
         };
-        let tunnel = TunnelParcel { server, story, up: up.into(), down: down.into() };
+        let tunnel = TunnelTransfer { server, story, up: up.into(), down: down.into() };
         (exchange.bytes_in, exchange.bytes_out) = (tunnel.up.bytes, tunnel.down.bytes);
         let facts = client.facts(thread.listener_name(client.origin.listener));
-        let parcel = Parcel { socket, client: facts, load: Load::Tunnel(Box::new(tunnel)) };
-        let given = thread.until_cut(&client.alarm, pin!(place.give(parcel))).await;
+        let transfer = Transfer { socket, client: facts, load: Load::Tunnel(Box::new(tunnel)) };
+        let given = thread.until_cut(&client.alarm, pin!(place.give(transfer))).await;
         match given.unwrap_or(Err(Returned::Lost)) {
             Ok(()) => {
                 exchange.leaves();
                 Given::Away
             }
-            Err(Returned::Whole(parcel)) => match unpack(*parcel) {
+            Err(Returned::Whole(transfer)) => match unpack(*transfer) {
                 Ok((stream, server, up, down)) => {
                     Given::Back(stream, Box::new(Self { exchange, server, up, down, timeout, moved, stays, _open }))
                 }
@@ -319,8 +319,8 @@ impl Tunnel {
     }
 }
 
-fn unpack(parcel: Parcel) -> io::Result<(Stream, Stream, Course, Course)> {
-    let Load::Tunnel(tunnel) = parcel.load else { return Err(io::Error::other("it came back without its server")) };
-    let TunnelParcel { server, up, down, .. } = *tunnel;
-    Ok((Stream::from_fd(parcel.socket)?, Stream::from_fd(server)?, up.into(), down.into()))
+fn unpack(transfer: Transfer) -> io::Result<(Stream, Stream, Course, Course)> {
+    let Load::Tunnel(tunnel) = transfer.load else { return Err(io::Error::other("it came back without its server")) };
+    let TunnelTransfer { server, up, down, .. } = *tunnel;
+    Ok((Stream::from_fd(transfer.socket)?, Stream::from_fd(server)?, up.into(), down.into()))
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
 use super::order::{self, Order};
-use crate::handover::parcel::Parcel;
+use crate::handover::transfer::Transfer;
 use crate::observe::metrics::{CounterTotals, Counters};
 
 /// The route from one link to the threads. While there is one, no thread of a draining generation ends, even if it
@@ -25,12 +25,12 @@ impl Arrivals {
     }
 
     /// Gives each thread its share; returns when all of them have taken it.
-    pub(super) async fn give(&self, parcels: Vec<Parcel>) {
-        let mut shares: Vec<Vec<Parcel>> = self.threads.iter().map(|_| Vec::new()).collect();
-        for parcel in parcels {
+    pub(super) async fn give(&self, transfers: Vec<Transfer>) {
+        let mut shares: Vec<Vec<Transfer>> = self.threads.iter().map(|_| Vec::new()).collect();
+        for transfer in transfers {
             let next = self.next.get();
             self.next.set((next + 1) % self.threads.len());
-            shares[next].push(parcel);
+            shares[next].push(transfer);
         }
         let mut answers = Vec::new();
         for (thread, share) in self.threads.iter().zip(shares) {

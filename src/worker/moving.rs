@@ -159,8 +159,8 @@ impl LinkReporter {
 async fn take_all(link: OwnedFd, capabilities: &Capabilities, arrivals: &Arrivals) -> Result<(), ReceiveError> {
     let channel = Channel::from_socket(link).map_err(ReceiveError::Link)?;
     let receiver = Receiver::open(channel, capabilities)?;
-    while let Some(parcels) = receiver.next().await? {
-        arrivals.give(parcels).await;
+    while let Some(transfers) = receiver.next().await? {
+        arrivals.give(transfers).await;
     }
     Ok(())
 }

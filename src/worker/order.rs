@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::drain::Draining;
-use crate::handover::parcel::Parcel;
 use crate::handover::successor::Successor;
+use crate::handover::transfer::Transfer;
 use crate::observe::record::Index;
 use crate::proxy::Thread;
 
@@ -25,7 +25,7 @@ pub(super) enum Order {
     /// The successor's capabilities have come.
     SuccessorReady(oneshot::Sender<()>),
     /// Serve these connections of another generation.
-    Arrive(Vec<Parcel>, oneshot::Sender<()>),
+    Arrive(Vec<Transfer>, oneshot::Sender<()>),
     /// Answer.
     Answer(oneshot::Sender<()>),
     /// Run a closure on the thread.

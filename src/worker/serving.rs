@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::order::{self, Order};
 use crate::control::statistics::SharedStatistics;
 use crate::drain::Stage;
-use crate::handover::parcel::Parcel;
+use crate::handover::transfer::Transfer;
 use crate::listener::{self, Acceptor, Kind, Limits};
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Counters;
@@ -155,8 +155,8 @@ fn follow(order: Order, thread: &Rc<Thread>, acceptors: &mut Acceptors, deadline
             }
             (Ok(()), done)
         }
-        Order::Arrive(parcels, done) => {
-            acceptors.arrive(parcels);
+        Order::Arrive(transfers, done) => {
+            acceptors.arrive(transfers);
             (Ok(()), done)
         }
         Order::Answer(done) => (Ok(()), done),
@@ -190,16 +190,16 @@ impl Acceptors {
     }
 
     /// Serves connections of another generation. A connection that cannot be served is closed and logged.
-    fn arrive(&self, parcels: Vec<Parcel>) {
+    fn arrive(&self, transfers: Vec<Transfer>) {
         let names = &self.thread.plan.names.listeners;
-        for parcel in parcels {
-            let name = parcel.client.listener.clone();
+        for transfer in transfers {
+            let name = transfer.client.listener.clone();
             let Some(listener) = names.iter().position(|own| *own == name) else {
                 self.thread.arrival_failed(name, &io::Error::other("no such listener"));
                 continue;
             };
             let (index, kind) = (listener as Index, kind(&self.thread, listener as Index));
-            if let Err(fault) = listener::arrive(&self.thread, index, kind, &self.limits[listener], parcel) {
+            if let Err(fault) = listener::arrive(&self.thread, index, kind, &self.limits[listener], transfer) {
                 self.thread.arrival_failed(name, &fault);
             }
         }

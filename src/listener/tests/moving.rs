@@ -33,8 +33,8 @@ async fn drain_into(from: &Thread, to: &Thread, taker: &Receiver, count: usize) 
     from.drain(LONG);
     let mut arrived = 0;
     while arrived < count {
-        for parcel in taker.next().await.expect("taken").expect("some") {
-            arrive_on::<Answers>(&to.thread, 0, Kind::Http(0), &to.limits, parcel).expect("arrive");
+        for transfer in taker.next().await.expect("taken").expect("some") {
+            arrive_on::<Answers>(&to.thread, 0, Kind::Http(0), &to.limits, transfer).expect("arrive");
             arrived += 1;
         }
     }

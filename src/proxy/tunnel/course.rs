@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 
 use super::Broken;
-use crate::handover::parcel;
+use crate::handover::transfer;
 use crate::net::Stream;
 use crate::observe::record::End;
 use crate::upstream::connection::{self, ReadBuffer};
@@ -146,14 +146,14 @@ impl Course {
     }
 }
 
-impl From<parcel::SavedDirection> for Course {
-    fn from(course: parcel::SavedDirection) -> Self {
-        let parcel::SavedDirection { pending, ended, finished, bytes } = course;
+impl From<transfer::SavedDirection> for Course {
+    fn from(course: transfer::SavedDirection) -> Self {
+        let transfer::SavedDirection { pending, ended, finished, bytes } = course;
         Self { pending, ended, finished, bytes, careful: false, seen: (bytes, ended) }
     }
 }
 
-impl From<Course> for parcel::SavedDirection {
+impl From<Course> for transfer::SavedDirection {
     fn from(course: Course) -> Self {
         let Course { pending, ended, finished, bytes, .. } = course;
         Self { pending, ended, finished, bytes }

@@ -11,7 +11,7 @@ use crate::observe::record::{Outcome, Protocol, RequestId, Timers};
 
 /// A connection that moves.
 #[derive(Debug)]
-pub struct Parcel {
+pub struct Transfer {
     /// The client's connection.
     pub socket: OwnedFd,
     /// The state of the client.
@@ -43,15 +43,15 @@ pub enum Load {
         /// Bytes of the next request that were read.
         ahead: BytesMut,
         /// The private upstream connections.
-        private: Vec<PrivateParcel>,
+        private: Vec<PrivateTransfer>,
     },
     /// Bytes both ways, after an upgrade or in TCP mode.
-    Tunnel(Box<TunnelParcel>),
+    Tunnel(Box<TunnelTransfer>),
 }
 
 /// An upstream connection that moves with the client connection to which it belongs.
 #[derive(Debug)]
-pub struct PrivateParcel {
+pub struct PrivateTransfer {
     /// The connection.
     pub socket: OwnedFd,
     /// The pool.
@@ -62,7 +62,7 @@ pub struct PrivateParcel {
 
 /// A tunnel that moves.
 #[derive(Debug)]
-pub struct TunnelParcel {
+pub struct TunnelTransfer {
     /// The connection to the server.
     pub server: OwnedFd,
     /// The exchange so far.
@@ -133,7 +133,7 @@ pub struct SavedAttempt {
     pub took: u32,
 }
 
-impl Parcel {
+impl Transfer {
     /// How many descriptors it has.
     #[must_use]
     pub fn descriptors(&self) -> usize {
