@@ -20,8 +20,8 @@ pub mod route;
 pub mod supervisor;
 pub mod sys;
 pub mod systemd;
+pub mod timer;
 pub mod upstream;
-pub mod wheel;
 pub mod worker;
 
 /// The version that the program reports: the package's when it was built for one, else the crate's.

@@ -220,7 +220,7 @@ impl Accepting {
 
     fn open<S: Service>(&self, stream: Stream, peer: Option<SocketAddr>, permit: Permit) {
         self.thread.counters.accepted(self.listener);
-        let client = Client::new(self.thread.wheel.alarm(), &self.thread.clients, self.listener, peer);
+        let client = Client::new(self.thread.wheel.timer(), &self.thread.clients, self.listener, peer);
         tokio::task::spawn_local(Connection::<S>::new(&self.thread, client, self.kind, stream, permit));
     }
 }

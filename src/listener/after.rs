@@ -29,14 +29,14 @@ pub(super) async fn hand_over(
     ahead: BytesMut,
     successor: Successor,
 ) -> Served {
-    let Some(Some(place)) = thread.until_cut(&client.alarm, pin!(successor.place())).await else {
+    let Some(Some(place)) = thread.until_cut(&client.timer, pin!(successor.place())).await else {
         return Served::Idle(client, stream, ahead);
     };
     let Ok(socket) = stream.into_fd() else { return Served::Ended(client, End::Internal) };
     let facts = client.facts(thread.listener_name(client.origin.listener));
     let private = client.private.pack(&thread.plan.names);
     let given = place.give(Transfer { socket, client: facts, load: Load::Idle { ahead, private } });
-    match thread.until_cut(&client.alarm, pin!(given)).await {
+    match thread.until_cut(&client.timer, pin!(given)).await {
         Some(Ok(())) => Served::Ended(client, End::Moved),
         Some(Err(Returned::Whole(transfer))) => match (Stream::from_fd(transfer.socket), transfer.load) {
             (Ok(stream), Load::Idle { ahead, private }) => {
@@ -59,10 +59,10 @@ pub(super) async fn linger(
 ) -> Served {
     // at the deadline of the generation the patience is short enough to be had whole
     match end {
-        End::Drained => farewell::linger(&client.alarm, &stream, patience).await,
+        End::Drained => farewell::linger(&client.timer, &stream, patience).await,
         _ => {
-            let lingering = pin!(farewell::linger(&client.alarm, &stream, patience));
-            thread.until_cut(&client.alarm, lingering).await;
+            let lingering = pin!(farewell::linger(&client.timer, &stream, patience));
+            thread.until_cut(&client.timer, lingering).await;
         }
     }
     Served::Ended(client, end)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::net::Stream;
-use crate::wheel::Alarm;
+use crate::timer::Timer;
 
 /// How long to read on after our FIN.
 #[derive(Clone, Copy)]
@@ -31,22 +31,22 @@ const ROOM: usize = 8 * 1024;
 ///
 /// Closing a socket with unread bytes sends a reset, and a reset destroys what the client has received but not read
 /// (RFC 9112 §9.6). So the last response would be lost just to those who had more to say.
-pub(super) async fn linger(alarm: &Alarm, stream: &Stream, patience: Patience) {
+pub(super) async fn linger(timer: &Timer, stream: &Stream, patience: Patience) {
     if stream.finish_writing().is_err() {
         return; // gone already
     }
     let until = Instant::now() + patience.whole;
-    alarm.set(patience.quiet);
+    timer.set(patience.quiet);
     poll_fn(|cx| {
         let mut scrap = [0; ROOM];
         // the runtime makes a client that never pauses wait for the others now and then
         while Instant::now() < until {
             if stream.poll_read_ready(cx)?.is_pending() {
-                return alarm.poll_due(cx).map(Ok);
+                return timer.poll_due(cx).map(Ok);
             }
             match stream.try_read(&mut scrap) {
                 Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(1..) => alarm.set(patience.quiet),
+                Ok(1..) => timer.set(patience.quiet),
                 done => return Poll::Ready(done.map(drop)),
             }
         }
@@ -54,5 +54,5 @@ pub(super) async fn linger(alarm: &Alarm, stream: &Stream, patience: Patience) {
     })
     .await
     .ok(); // the client is gone, which is what is waited for
-    alarm.off();
+    timer.off();
 }

@@ -52,7 +52,7 @@ impl Stay {
     /// A stay that lasts until the connection was idle for `idle_timeout`. A generation that drains may end it earlier.
     pub(super) fn new(client: &Client, idle_timeout: Duration) -> Self {
         let until = client.idle_since + idle_timeout;
-        client.alarm.set_at(until);
+        client.timer.set_at(until);
         client.slot.set_parked(Some(client.idle_since));
         Self { until, is_draining: false, entry: None }
     }
@@ -76,7 +76,7 @@ impl Stay {
         };
         self.entry = None;
         client.slot.set_parked(None);
-        client.alarm.off();
+        client.timer.off();
         Poll::Ready(unparked)
     }
 
@@ -95,7 +95,7 @@ impl Stay {
             Stage::Draining(draining) if !self.is_draining => {
                 self.is_draining = true;
                 self.until = self.until.min(Instant::now() + draining.idle); // or the generation cuts it before
-                client.alarm.set_at(self.until);
+                client.timer.set_at(self.until);
             }
             _ => {}
         }
@@ -106,7 +106,7 @@ impl Stay {
                 Err(_) => Unparked::Lost,
             });
         }
-        if client.alarm.is_due() && self.until <= Instant::now() {
+        if client.timer.is_due() && self.until <= Instant::now() {
             return Poll::Ready(Unparked::Idle);
         }
         if client.slot.closes_private() {
@@ -117,7 +117,7 @@ impl Stay {
         {
             return Poll::Ready(Unparked::MakesRoom(making)); // else a request has come in this moment
         }
-        client.alarm.watch(cx);
+        client.timer.watch(cx);
         Poll::Pending
     }
 }

@@ -1,10 +1,10 @@
-//! What one client connection waits for, one deadline for each direction, both on its one alarm.
+//! What one client connection waits for, one deadline for each direction, both on its one timer.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::wheel::Alarm;
+use crate::timer::Timer;
 
 /// A direction of a connection, seen from us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,34 +24,34 @@ pub(super) struct Waits {
 
 impl Waits {
     /// Begins a wait, unless one is on.
-    pub(super) fn begin(&mut self, side: Side, after: Duration, alarm: &Alarm) {
+    pub(super) fn begin(&mut self, side: Side, after: Duration, timer: &Timer) {
         if self.slot(side).is_none() {
-            self.renew(side, after, alarm);
+            self.renew(side, after, timer);
         }
     }
 
     /// Begins a wait anew, whether one is on or not: there was progress.
-    pub(super) fn renew(&mut self, side: Side, after: Duration, alarm: &Alarm) {
-        self.renew_until(side, Instant::now() + after, alarm);
+    pub(super) fn renew(&mut self, side: Side, after: Duration, timer: &Timer) {
+        self.renew_until(side, Instant::now() + after, timer);
     }
 
     /// Begins a wait anew that ends at `due`.
-    pub(super) fn renew_until(&mut self, side: Side, due: Instant, alarm: &Alarm) {
+    pub(super) fn renew_until(&mut self, side: Side, due: Instant, timer: &Timer) {
         *self.slot(side) = Some(due);
-        self.set(alarm);
+        self.set(timer);
     }
 
     /// Ends a wait: what it was for has come.
-    pub(super) fn end(&mut self, side: Side, alarm: &Alarm) {
+    pub(super) fn end(&mut self, side: Side, timer: &Timer) {
         if self.slot(side).take().is_some() {
-            self.set(alarm);
+            self.set(timer);
         }
     }
 
     /// Whether a wait is on and its deadline has passed.
-    pub(super) fn is_over(&mut self, side: Side, alarm: &Alarm) -> bool {
+    pub(super) fn is_over(&mut self, side: Side, timer: &Timer) -> bool {
         match *self.slot(side) {
-            Some(due) => alarm.is_due() && due <= Instant::now(),
+            Some(due) => timer.is_due() && due <= Instant::now(),
             None => false,
         }
     }
@@ -63,12 +63,12 @@ impl Waits {
         }
     }
 
-    /// The alarm stands for the earlier deadline.
-    fn set(&self, alarm: &Alarm) {
+    /// The timer stands for the earlier deadline.
+    fn set(&self, timer: &Timer) {
         match (self.read, self.write) {
-            (Some(read), Some(write)) => alarm.set_at(read.min(write)),
-            (Some(due), None) | (None, Some(due)) => alarm.set_at(due),
-            (None, None) => alarm.off(),
+            (Some(read), Some(write)) => timer.set_at(read.min(write)),
+            (Some(due), None) | (None, Some(due)) => timer.set_at(due),
+            (None, None) => timer.off(),
         }
     }
 }
@@ -76,40 +76,40 @@ impl Waits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wheel::Wheel;
+    use crate::timer::TimerWheel;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
     async fn asking_again_does_not_move_a_deadline_and_progress_does() {
-        let alarm = Wheel::new().alarm();
+        let timer = TimerWheel::new().timer();
         let mut waits = Waits::default();
-        waits.begin(Side::Read, SECOND, &alarm);
+        waits.begin(Side::Read, SECOND, &timer);
         tokio::time::advance(SECOND * 3 / 4).await;
-        waits.begin(Side::Read, SECOND, &alarm);
-        assert!(!waits.is_over(Side::Read, &alarm));
+        waits.begin(Side::Read, SECOND, &timer);
+        assert!(!waits.is_over(Side::Read, &timer));
         tokio::time::advance(SECOND / 2).await;
-        assert!(waits.is_over(Side::Read, &alarm));
-        waits.renew(Side::Read, SECOND, &alarm);
-        assert!(!waits.is_over(Side::Read, &alarm));
+        assert!(waits.is_over(Side::Read, &timer));
+        waits.renew(Side::Read, SECOND, &timer);
+        assert!(!waits.is_over(Side::Read, &timer));
         tokio::time::advance(SECOND * 2).await;
-        assert!(waits.is_over(Side::Read, &alarm));
+        assert!(waits.is_over(Side::Read, &timer));
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_direction_has_its_own_deadline() {
-        let alarm = Wheel::new().alarm();
+        let timer = TimerWheel::new().timer();
         let mut waits = Waits::default();
-        waits.begin(Side::Read, SECOND * 10, &alarm);
-        waits.begin(Side::Write, SECOND, &alarm);
+        waits.begin(Side::Read, SECOND * 10, &timer);
+        waits.begin(Side::Write, SECOND, &timer);
         tokio::time::advance(SECOND * 2).await;
-        assert!(waits.is_over(Side::Write, &alarm));
-        assert!(!waits.is_over(Side::Read, &alarm));
-        waits.end(Side::Write, &alarm);
-        assert!(!alarm.is_due(), "the alarm stands for the direction that still waits");
+        assert!(waits.is_over(Side::Write, &timer));
+        assert!(!waits.is_over(Side::Read, &timer));
+        waits.end(Side::Write, &timer);
+        assert!(!timer.is_due(), "the timer stands for the direction that still waits");
         tokio::time::advance(SECOND * 10).await;
-        assert!(alarm.is_due() && waits.is_over(Side::Read, &alarm));
-        waits.end(Side::Read, &alarm);
-        assert!(!alarm.is_due());
+        assert!(timer.is_due() && waits.is_over(Side::Read, &timer));
+        waits.end(Side::Read, &timer);
+        assert!(!timer.is_due());
     }
 }

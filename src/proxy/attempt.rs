@@ -107,7 +107,7 @@ enum DispatchStep {
     /// The server switches protocols: what comes after the request body is of the other protocol (RFC 9110 §7.8).
     Finish {
         answer: Answer,
-        alarm: Lent,
+        timer: Lent,
     },
     Done,
 }
@@ -158,8 +158,8 @@ impl Dispatch {
                     let (server, open) = self.course.begin(exchange)?;
                     self.step = DispatchStep::Connect { server, open, connecting: None };
                 }
-                DispatchStep::Pause(alarm) => {
-                    ready!(alarm.poll_due(cx));
+                DispatchStep::Pause(timer) => {
+                    ready!(timer.poll_due(cx));
                     self.course.began = Instant::now();
                     self.step = DispatchStep::Next;
                 }
@@ -177,9 +177,9 @@ impl Dispatch {
                             if !answer.head.upgraded {
                                 return Poll::Ready(Ok(Dispatched::Answer(answer)));
                             }
-                            let alarm = Lent::new(&exchange.thread);
-                            alarm.set(self.course.pool.settings.response_timeout);
-                            self.step = DispatchStep::Finish { answer, alarm };
+                            let timer = Lent::new(&exchange.thread);
+                            timer.set(self.course.pool.settings.response_timeout);
+                            self.step = DispatchStep::Finish { answer, timer };
                         }
                         Err(AskError::Client(fault)) => {
                             exchange.end_attempt(Outcome::Abandoned, Instant::now());
@@ -206,8 +206,8 @@ impl Dispatch {
                     let (server, open) = self.course.begin(exchange)?;
                     self.step = DispatchStep::Connect { server, open, connecting: None };
                 }
-                DispatchStep::Pause(alarm) => {
-                    ready!(alarm.poll_due(cx));
+                DispatchStep::Pause(timer) => {
+                    ready!(timer.poll_due(cx));
                     self.course.began = Instant::now();
                     self.step = DispatchStep::Next;
                 }
@@ -331,7 +331,7 @@ impl Dispatch {
         exchange: &mut Exchange,
         side: &mut ClientSide<'_>,
     ) -> Poll<Result<Answer, Fault>> {
-        let DispatchStep::Finish { answer, alarm } = &mut self.step else {
+        let DispatchStep::Finish { answer, timer } = &mut self.step else {
             return Poll::Ready(Err(Fault::Internal("a request was finished twice")));
         };
         let pool = &self.course.pool;
@@ -348,11 +348,11 @@ impl Dispatch {
             }
             Err(UploadError::Server(_)) => return Poll::Ready(Err(fault(pool, answer.server, Outcome::Closed))),
             Err(error) => return Poll::Ready(Err(error.into())),
-            Ok(Waiting::Client) => alarm.off(), // it has a deadline of its own
-            Ok(Waiting::Server) if progress => alarm.set(pool.settings.response_timeout),
+            Ok(Waiting::Client) => timer.off(), // it has a deadline of its own
+            Ok(Waiting::Server) if progress => timer.set(pool.settings.response_timeout),
             Ok(Waiting::Server) => {}
         }
-        alarm.poll_due(cx).map(|()| Err(fault(pool, answer.server, Outcome::ResponseTimeout)))
+        timer.poll_due(cx).map(|()| Err(fault(pool, answer.server, Outcome::ResponseTimeout)))
     }
 }
 

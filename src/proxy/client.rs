@@ -12,14 +12,14 @@ use super::origin::Origin;
 use super::private::Private;
 use crate::handover::transfer::ClientFacts;
 use crate::observe::record::Index;
-use crate::wheel::Alarm;
+use crate::timer::Timer;
 
 /// A client connection.
 pub struct Client {
     /// Where its requests come from.
     pub origin: Rc<Origin>,
     /// The deadline of whatever the connection waits for. Its waker is the connection's task.
-    pub alarm: Alarm,
+    pub timer: Timer,
     /// When it was accepted, by whichever generation.
     pub accepted: Instant,
     /// When its last exchange was over; before the first one, when it was accepted.
@@ -37,12 +37,12 @@ pub struct Client {
 impl Client {
     /// A connection that was just accepted.
     #[must_use]
-    pub fn new(alarm: Alarm, clients: &Rc<Clients>, listener: Index, peer: Option<SocketAddr>) -> Box<Self> {
+    pub fn new(timer: Timer, clients: &Rc<Clients>, listener: Index, peer: Option<SocketAddr>) -> Box<Self> {
         let now = Instant::now();
-        let slot = clients.add(alarm.waking());
+        let slot = clients.add(timer.waking());
         Box::new(Self {
             origin: Rc::new(Origin::new(listener, peer)),
-            alarm,
+            timer,
             accepted: now,
             idle_since: now,
             exchanges: 0,
@@ -54,8 +54,8 @@ impl Client {
 
     /// A connection that came from another generation.
     #[must_use]
-    pub fn arrived(alarm: Alarm, clients: &Rc<Clients>, listener: Index, facts: &ClientFacts) -> Box<Self> {
-        let mut client = Self::new(alarm, clients, listener, facts.peer);
+    pub fn arrived(timer: Timer, clients: &Rc<Clients>, listener: Index, facts: &ClientFacts) -> Box<Self> {
+        let mut client = Self::new(timer, clients, listener, facts.peer);
         let now = client.accepted;
         client.accepted = before(now, facts.age);
         client.idle_since = before(now, facts.idle);

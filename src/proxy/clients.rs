@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::trim::Trim;
-use crate::wheel::Waking;
+use crate::timer::Waking;
 
 /// Every client connection of one thread.
 pub struct Clients {

@@ -22,7 +22,7 @@ pub(super) struct Relay {
     pool: usize,
     server: usize,
     /// The server's silence; lent at the first wait, which small bodies do not have.
-    alarm: Option<Lent>,
+    timer: Option<Lent>,
     waiting: bool,
     timeout: Duration,
     /// What is left of the request body.
@@ -88,7 +88,7 @@ impl Relay {
             connection: Some(connection),
             pool,
             server,
-            alarm: None,
+            timer: None,
             waiting: false,
             timeout: exchange.thread.plan.pools[pool].settings.response_timeout,
             upload: upload.map(|upload| Uploading { upload, going: Going::Client, seen: 0 }),
@@ -146,15 +146,15 @@ impl Relay {
 
     /// Only silence that the client waits for counts: the clock starts when we find nothing to read.
     fn poll_patience(&mut self, cx: &mut Context<'_>, exchange: &Exchange) -> Poll<RelayError> {
-        let alarm = self.alarm.get_or_insert_with(|| Lent::new(&exchange.thread));
+        let timer = self.timer.get_or_insert_with(|| Lent::new(&exchange.thread));
         if !std::mem::replace(&mut self.waiting, true) {
-            alarm.set(self.timeout);
+            timer.set(self.timeout);
         }
-        while alarm.poll_due(cx).is_ready() {
+        while timer.poll_due(cx).is_ready() {
             if !self.upload.as_mut().is_some_and(Uploading::goes_on) {
                 return Poll::Ready(RelayError::Silent);
             }
-            alarm.set(self.timeout);
+            timer.set(self.timeout);
         }
         Poll::Pending
     }
@@ -181,7 +181,7 @@ impl Relay {
             }
         }
         self.open = None;
-        self.alarm = None;
+        self.timer = None;
     }
 }
 

@@ -32,9 +32,9 @@ use crate::pool::Pool;
 use crate::pool::balance::Balancer;
 use crate::pool::passive::Ejection;
 use crate::sys;
+use crate::timer::{Timer, TimerWheel};
 use crate::upstream::connection::ReadBuffer;
 use crate::upstream::idle::Idle;
-use crate::wheel::{Alarm, Wheel};
 
 /// Records are handed to the journal in batches of at most this many.
 const BATCH: usize = 128;
@@ -51,7 +51,7 @@ pub struct Thread {
     /// What the generation serves by.
     pub plan: Arc<Plan>,
     /// The deadlines of the thread.
-    pub wheel: Rc<Wheel>,
+    pub wheel: Rc<TimerWheel>,
     /// What the generation does with its connections.
     pub drain: DrainState,
     /// Who takes the connections of a generation that drains, if somebody does.
@@ -74,7 +74,7 @@ pub struct Thread {
     /// memory, which the processor has in its cache.
     pub scratch: RefCell<Box<[u8; SCRATCH]>>,
     heads: RefCell<Vec<Vec<u8>>>,
-    alarms: RefCell<Vec<Alarm>>,
+    timers: RefCell<Vec<Timer>>,
     /// Listeners whose next connection waits for one to close.
     full: Cell<u32>,
     clock: Cell<Clock>,
@@ -82,7 +82,7 @@ pub struct Thread {
     random: Cell<u64>,
     journal: Journal,
     records: RefCell<Vec<Record>>,
-    records_due: Alarm,
+    records_due: Timer,
 }
 
 /// What the thread has of one pool.
@@ -111,7 +111,7 @@ impl Thread {
     /// called inside the thread's runtime.
     #[must_use]
     pub fn start(number: usize, plan: Arc<Plan>, counters: Arc<Counters>, journal: Journal) -> Rc<Self> {
-        let wheel = Wheel::new();
+        let wheel = TimerWheel::new();
         let trim = Trim::new(&wheel);
         let pools = plan.pools.iter().map(|pool| PoolSide {
             balancer: RefCell::new(Balancer::new(pool, number)),
@@ -119,7 +119,7 @@ impl Thread {
         });
         let thread = Rc::new(Self {
             pools: pools.collect(),
-            records_due: wheel.alarm(),
+            records_due: wheel.timer(),
             wheel: wheel.clone(),
             plan,
             drain: DrainState::default(),
@@ -133,7 +133,7 @@ impl Thread {
             reads: RefCell::new(BytesMut::new()),
             scratch: RefCell::new(Box::new([0; SCRATCH])),
             heads: RefCell::default(),
-            alarms: RefCell::default(),
+            timers: RefCell::default(),
             full: Cell::new(0),
             clock: Cell::new(Clock::now()),
             date: Cell::new(Date::now()),
@@ -207,14 +207,14 @@ impl Thread {
 
     /// A deadline for a wait on a server. They are lent again and again: a new one for each exchange would fill the
     /// slots of the wheel faster than time empties them.
-    pub(super) fn lend_alarm(&self) -> Alarm {
-        self.alarms.borrow_mut().pop().unwrap_or_else(|| self.wheel.alarm())
+    pub(super) fn lend_timer(&self) -> Timer {
+        self.timers.borrow_mut().pop().unwrap_or_else(|| self.wheel.timer())
     }
 
     /// Takes a deadline back.
-    pub(super) fn return_alarm(&self, alarm: Alarm) {
-        alarm.off();
-        self.alarms.borrow_mut().push(alarm);
+    pub(super) fn return_timer(&self, timer: Timer) {
+        timer.off();
+        self.timers.borrow_mut().push(timer);
     }
 
     /// As long as this is held, connections that come wait for others to close.
@@ -265,16 +265,16 @@ impl Thread {
         self.successor_if(|reach| reach.has_listener(origin.listener.into()) && private.is_in(reach))
     }
 
-    /// Drives a future of a client's connection, whose timer is `alarm`, until it is done, or until the generation is at
+    /// Drives a future of a client's connection, whose timer is `timer`, until it is done, or until the generation is at
     /// its deadline.
-    pub async fn until_cut<F: Future + Unpin>(&self, alarm: &Alarm, mut future: F) -> Option<F::Output> {
+    pub async fn until_cut<F: Future + Unpin>(&self, timer: &Timer, mut future: F) -> Option<F::Output> {
         poll_fn(|cx| {
             if self.drain.stage() == Stage::Cut {
                 return Poll::Ready(None);
             }
             let polled = Pin::new(&mut future).poll(cx);
             if polled.is_pending() {
-                alarm.watch(cx); // a change of the stage wakes the task by it
+                timer.watch(cx); // a change of the stage wakes the task by it
             }
             polled.map(Some)
         })

@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::wheel::{Alarm, Wheel};
+use crate::timer::{Timer, TimerWheel};
 
 /// How long the thread waits before it asks the allocator, and before it asks again: to collect is to visit every page
 /// that has room.
@@ -17,7 +17,7 @@ const AFTER: Duration = Duration::from_millis(500);
 /// When one thread gives memory back.
 pub struct Trim {
     state: Cell<TrimState>,
-    alarm: Alarm,
+    timer: Timer,
 }
 
 /// ```text
@@ -37,28 +37,28 @@ enum TrimState {
 impl Trim {
     /// Nothing is free yet.
     #[must_use]
-    pub fn new(wheel: &Rc<Wheel>) -> Rc<Self> {
-        Rc::new(Self { state: Cell::new(TrimState::Clean), alarm: wheel.alarm() })
+    pub fn new(wheel: &Rc<TimerWheel>) -> Rc<Self> {
+        Rc::new(Self { state: Cell::new(TrimState::Clean), timer: wheel.timer() })
     }
 
     /// A connection became idle, or ended, and has left free memory.
     pub(super) fn soon(&self) {
         if self.state.replace(TrimState::Freed) == TrimState::Clean {
-            self.alarm.set(AFTER);
+            self.timer.set(AFTER);
         }
     }
 
     /// Calls `collect` whenever it is time. Never ends; each thread runs exactly one.
     pub(super) async fn run(self: Rc<Self>, collect: impl Fn()) {
         loop {
-            poll_fn(|cx| self.alarm.poll_due(cx)).await;
+            poll_fn(|cx| self.timer.poll_due(cx)).await;
             collect();
             if self.state.get() == TrimState::Freed {
                 self.state.set(TrimState::Collected);
-                self.alarm.set(AFTER);
+                self.timer.set(AFTER);
             } else {
                 self.state.set(TrimState::Clean);
-                self.alarm.off();
+                self.timer.off();
             }
         }
     }
@@ -72,7 +72,7 @@ mod tests {
 
     /// When memory was collected, in milliseconds, if a connection becomes idle at each of `idle`.
     async fn collected(idle: &[u64]) -> Vec<u128> {
-        let wheel = Wheel::new();
+        let wheel = TimerWheel::new();
         let (trim, times, began) = (Trim::new(&wheel), Rc::default(), Instant::now());
         let noted: Rc<std::cell::RefCell<Vec<_>>> = Rc::clone(&times);
         let run = trim.clone().run(move || noted.borrow_mut().push(began.elapsed().as_millis()));

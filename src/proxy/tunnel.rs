@@ -140,7 +140,7 @@ pub async fn relay(thread: &Rc<Thread>, client: &mut Client, tcp: usize, stream:
     exchange.pool = Some(pool as u16);
     exchange.phase = Phase::Connect;
     let mut attempts = Box::new(Dispatch::dialling(&exchange, pool));
-    let dialled = thread.until_cut(&client.alarm, poll_fn(|cx| attempts.poll_dial(cx, &mut exchange))).await;
+    let dialled = thread.until_cut(&client.timer, poll_fn(|cx| attempts.poll_dial(cx, &mut exchange))).await;
     match dialled {
         Some(Ok((connection, open))) => {
             let timeout = thread.plan.pools[pool].settings.tunnel_timeout;
@@ -184,7 +184,7 @@ type Wait = Pin<Box<dyn Future<Output = Option<TransferPermit>>>>;
 
 impl Tunnel {
     async fn relay(&mut self, thread: &Thread, client: &Client, stream: &Stream) -> Stop {
-        client.alarm.set(self.patience().saturating_sub(self.moved.elapsed()));
+        client.timer.set(self.patience().saturating_sub(self.moved.elapsed()));
         let mut wait: Option<Wait> = None;
         poll_fn(|cx| {
             // before anything is read: a tunnel in full swing uses up its turn, and would never come to it
@@ -196,12 +196,12 @@ impl Tunnel {
             }
             if self.up.has_moved() | self.down.has_moved() {
                 self.moved = Instant::now();
-                client.alarm.set(self.patience());
+                client.timer.set(self.patience());
             }
             if thread.drain.stage() == Stage::Cut {
                 return Poll::Ready(Stop::Ended(Ok(End::Drained)));
             }
-            client.alarm.poll_due(cx).map(|()| Stop::Ended(Ok(End::ClientTimeout)))
+            client.timer.poll_due(cx).map(|()| Stop::Ended(Ok(End::ClientTimeout)))
         })
         .await
     }
@@ -295,7 +295,7 @@ impl Tunnel {
         (exchange.bytes_in, exchange.bytes_out) = (tunnel.up.bytes, tunnel.down.bytes);
         let facts = client.facts(thread.listener_name(client.origin.listener));
         let transfer = Transfer { socket, client: facts, load: Load::Tunnel(Box::new(tunnel)) };
-        let given = thread.until_cut(&client.alarm, pin!(place.give(transfer))).await;
+        let given = thread.until_cut(&client.timer, pin!(place.give(transfer))).await;
         match given.unwrap_or(Err(Returned::Lost)) {
             Ok(()) => {
                 exchange.leaves();

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use crate::pool::Server;
-use crate::wheel::Wheel;
+use crate::timer::TimerWheel;
 
 /// A request that may not or cannot be sent again takes only a connection that was idle for less than this: the longer it
 /// was, the likelier the server is just closing it.
@@ -119,7 +119,7 @@ impl Idle {
     }
 
     /// Keeps a connection for the next request.
-    pub fn put(self: &Rc<Self>, wheel: &Rc<Wheel>, server: usize, connection: Box<Connection>, now: Instant) {
+    pub fn put(self: &Rc<Self>, wheel: &Rc<TimerWheel>, server: usize, connection: Box<Connection>, now: Instant) {
         // a little less than what the server promises, so that it does not close while a request is on its way
         let promised = connection.server_keeps().map(|time| time.saturating_sub(Duration::from_secs(1)));
         let keep = promised.map_or(self.keep, |time| time.min(self.keep));
@@ -185,7 +185,7 @@ impl Side {
 }
 
 /// Closes old connections until none is left; ends by itself then.
-async fn sweep(idle: Rc<Idle>, wheel: Rc<Wheel>) {
+async fn sweep(idle: Rc<Idle>, wheel: Rc<TimerWheel>) {
     while !idle.is_empty() {
         wheel.sleep(SWEEP).await;
         idle.close_old();

@@ -41,7 +41,7 @@ use crate::proxy::request::ClientRequest;
 use crate::proxy::response::{HeadFault, Response, ResponsePart, Then};
 use crate::proxy::tunnel::Tunnel;
 use crate::proxy::{Client, Thread};
-use crate::wheel::Alarm;
+use crate::timer::Timer;
 
 /// How long a connection keeps its buffers after its last response: a client in full swing is back sooner.
 const QUIET: Duration = Duration::from_millis(16);
@@ -133,8 +133,8 @@ impl<S: Service> Http1<S> {
     /// # Errors
     /// When the socket cannot be watched as before.
     pub(super) fn into_parts(mut self) -> io::Result<Http1Parts> {
-        self.waits.end(Side::Read, &self.client.alarm);
-        self.waits.end(Side::Write, &self.client.alarm);
+        self.waits.end(Side::Read, &self.client.timer);
+        self.waits.end(Side::Write, &self.client.timer);
         let stream = if self.reader.is_unwatched() { self.stream.watch_again()? } else { self.stream };
         Ok(Http1Parts { client: self.client, stream, ahead: self.reader.ahead })
     }
@@ -149,7 +149,7 @@ impl<S: Service> Http1<S> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         let polled = self.poll_next(cx);
         if polled.is_pending() {
-            self.client.alarm.watch(cx); // a change of the stage wakes the task by it
+            self.client.timer.watch(cx); // a change of the stage wakes the task by it
         }
         polled
     }
@@ -213,15 +213,15 @@ impl<S: Service> Http1<S> {
     }
 
     fn begin_wait(&mut self, side: Side, after: Duration) {
-        self.waits.begin(side, after, &self.client.alarm);
+        self.waits.begin(side, after, &self.client.timer);
     }
 
     fn end_wait(&mut self, side: Side) {
-        self.waits.end(side, &self.client.alarm);
+        self.waits.end(side, &self.client.timer);
     }
 
     fn is_over(&mut self, side: Side) -> bool {
-        self.waits.is_over(side, &self.client.alarm)
+        self.waits.is_over(side, &self.client.timer)
     }
 
     /// Writes what there is. Ready once all of it is with the kernel, with how much that was.
@@ -234,7 +234,7 @@ impl<S: Service> Http1<S> {
                 && self.reader.is_whole()
                 && let Some(timeout) = self.settings().half_close_timeout
             {
-                self.waits.renew(Side::Read, timeout, &self.client.alarm); // it takes the response, so it has not gone
+                self.waits.renew(Side::Read, timeout, &self.client.timer); // it takes the response, so it has not gone
             }
         }
         match polled {
@@ -358,7 +358,7 @@ impl<S: Service> Http1<S> {
             Ok(None) => {
                 self.reader.position = Position::Head { began };
                 let timeout = self.settings().header_timeout;
-                self.waits.renew(Side::Read, timeout, &self.client.alarm);
+                self.waits.renew(Side::Read, timeout, &self.client.timer);
             }
             Err(refusal) => self.refuse(HeadFault::Refused(*refusal), began, End::Refused),
         }
@@ -439,12 +439,12 @@ impl<S: Service> Http1<S> {
     /// What the handler gives next, and whether it read the body of the request for that.
     fn poll_handler(&mut self, cx: &mut Context<'_>, room: Option<Demand>) -> (Poll<ResponsePart>, bool) {
         let Http1State::Exchange(handler) = &mut self.state else { return (Poll::Ready(ResponsePart::End), false) };
-        let Client { alarm, private, .. } = &mut *self.client;
+        let Client { timer, private, .. } = &mut *self.client;
         let mut body = IncomingBody {
             reader: &mut self.reader,
             stream: &self.stream,
             waits: &mut self.waits,
-            alarm,
+            timer,
             thread: &self.thread,
             timeout: self.thread.plan.config.listeners[self.listener].body_timeout,
             trouble: &mut self.trouble,
@@ -527,7 +527,7 @@ impl<S: Service> Http1<S> {
         }
         self.reader.position = Position::Between;
         // not from now on, which would be one more look at the clock
-        self.waits.renew_until(Side::Read, self.client.idle_since + QUIET, &self.client.alarm);
+        self.waits.renew_until(Side::Read, self.client.idle_since + QUIET, &self.client.timer);
         None
     }
 
@@ -586,7 +586,7 @@ struct IncomingBody<'a> {
     reader: &'a mut RequestReader,
     stream: &'a Stream,
     waits: &'a mut Waits,
-    alarm: &'a Alarm,
+    timer: &'a Timer,
     thread: &'a Thread,
     timeout: Duration,
     trouble: &'a mut Option<End>,
@@ -599,18 +599,18 @@ impl RequestBody for IncomingBody<'_> {
         let error = match self.reader.poll_piece(cx, self.stream, self.thread, room) {
             Poll::Ready(Some(Err(error))) => error,
             Poll::Ready(piece) => {
-                self.waits.end(Side::Read, self.alarm);
+                self.waits.end(Side::Read, self.timer);
                 return Poll::Ready(piece);
             }
             Poll::Pending => {
-                self.waits.begin(Side::Read, self.timeout, self.alarm);
-                if !self.waits.is_over(Side::Read, self.alarm) {
+                self.waits.begin(Side::Read, self.timeout, self.timer);
+                if !self.waits.is_over(Side::Read, self.timer) {
                     return Poll::Pending;
                 }
                 RequestBodyError::Timeout
             }
         };
-        self.waits.end(Side::Read, self.alarm);
+        self.waits.end(Side::Read, self.timer);
         self.trouble.get_or_insert(match error {
             RequestBodyError::Timeout => End::ClientTimeout,
             RequestBodyError::Framing(_) => End::BadBody,

@@ -325,7 +325,7 @@ impl Service for Answers {
                     let _ = stream.write_all(&buffer[..len]).await;
                 }
             };
-            let left = thread.until_cut(&client.alarm, std::pin::pin!(echo)).await.map_or(Left::Cut, |()| Left::Ended);
+            let left = thread.until_cut(&client.timer, std::pin::pin!(echo)).await.map_or(Left::Cut, |()| Left::Ended);
             (client, left)
         })
     }

@@ -44,7 +44,7 @@ pub(super) struct Asking {
     asked: Asked,
     /// No retry follows.
     last: bool,
-    alarm: Lent,
+    timer: Lent,
     /// Bytes of informational responses so far.
     informational: usize,
     /// Since when the server has been silent.
@@ -102,7 +102,7 @@ impl Asking {
             server_refuses: false,
             asked: Asked { head: exchange.is_head(), upgrade: exchange.facts.upgrade },
             last,
-            alarm: Lent::new(&pool.thread),
+            timer: Lent::new(&pool.thread),
             informational: 0,
             since: None,
             met_leftovers: false,
@@ -160,7 +160,7 @@ impl Asking {
                 Poll::Pending if waiting == Waiting::Client => {
                     // while the client is the one to act, the server may be silent
                     self.since = None;
-                    self.alarm.off();
+                    self.timer.off();
                     return Poll::Pending;
                 }
                 Poll::Pending if self.body != MayGo::Now && self.written == self.len(sending.head) => {
@@ -224,9 +224,9 @@ impl Asking {
         if self.body == MayGo::Waits(None) {
             let until = Instant::now() + EXPECT;
             self.body = MayGo::Waits(Some(until));
-            self.alarm.set_at(until);
+            self.timer.set_at(until);
         }
-        ready!(self.alarm.poll_due(cx));
+        ready!(self.timer.poll_due(cx));
         self.body = MayGo::Now;
         self.since = Some(Instant::now());
         Poll::Ready(())
@@ -287,12 +287,12 @@ impl Asking {
     ) -> Poll<Result<Heard, AskError>> {
         let timeout = pool.settings.response_timeout;
         if progress || self.since.is_none() {
-            self.alarm.set_at(*self.since.get_or_insert_with(Instant::now) + timeout.min(LOOK));
-            self.alarm.watch(cx); // it was set a moment ago: it is not due
+            self.timer.set_at(*self.since.get_or_insert_with(Instant::now) + timeout.min(LOOK));
+            self.timer.watch(cx); // it was set a moment ago: it is not due
             return Poll::Pending;
         }
         loop {
-            ready!(self.alarm.poll_due(cx));
+            ready!(self.timer.poll_due(cx));
             let silent = self.since.map_or(timeout, |since| since.elapsed());
             if silent >= timeout {
                 return Poll::Ready(Err(AskError::Server(Outcome::ResponseTimeout, None)));
@@ -300,7 +300,7 @@ impl Asking {
             if pool.has_better_than(self.server) && can_go(self) {
                 return Poll::Ready(Err(AskError::Server(Outcome::WentDown, None)));
             }
-            self.alarm.set((timeout - silent).min(LOOK));
+            self.timer.set((timeout - silent).min(LOOK));
         }
     }
 }

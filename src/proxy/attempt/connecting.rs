@@ -39,7 +39,7 @@ pub(super) struct Connecting {
     shortage: Option<io::Error>,
     /// When it is tried again.
     again: Instant,
-    alarm: Lent,
+    timer: Lent,
     /// No retry follows.
     last: bool,
 }
@@ -47,9 +47,9 @@ pub(super) struct Connecting {
 impl Connecting {
     pub(super) fn new(pool: PoolOf, server: usize, last: bool) -> Self {
         let now = Instant::now();
-        let (alarm, opening) = (Lent::new(&pool.thread), Some(open(&pool, server)));
-        alarm.set(pool.settings.connect_timeout.min(LOOK));
-        Self { pool, server, started: now, opening, shortage: None, again: now, alarm, last }
+        let (timer, opening) = (Lent::new(&pool.thread), Some(open(&pool, server)));
+        timer.set(pool.settings.connect_timeout.min(LOOK));
+        Self { pool, server, started: now, opening, shortage: None, again: now, timer, last }
     }
 
     /// Ready with the connection, or with why there is none. `take_idle` gives an idle connection that another exchange
@@ -73,7 +73,7 @@ impl Connecting {
                     }
                 }
             }
-            ready!(self.alarm.poll_due(cx));
+            ready!(self.timer.poll_due(cx));
             if self.opening.is_none() && self.again <= Instant::now() {
                 if let Some(connection) = take_idle() {
                     return Poll::Ready(Ok(connection));
@@ -89,7 +89,7 @@ impl Connecting {
             if self.opening.is_none() {
                 pause = pause.min(SHORTAGE);
             }
-            self.alarm.set(pause);
+            self.timer.set(pause);
         }
     }
 
@@ -105,7 +105,7 @@ impl Connecting {
         }
         self.shortage = Some(one_fault(faults));
         self.again = Instant::now() + SHORTAGE;
-        self.alarm.set(SHORTAGE);
+        self.timer.set(SHORTAGE);
     }
 
     fn gives_up(&mut self) -> Failure {
@@ -142,7 +142,7 @@ fn one_fault(mut faults: Faults<io::Error>) -> io::Error {
 
 /// Waits in the thread's timer wheel, for the pause before a server is tried again.
 pub(super) fn pause(thread: &Rc<Thread>, time: Duration) -> Lent {
-    let alarm = Lent::new(thread);
-    alarm.set(time);
-    alarm
+    let timer = Lent::new(thread);
+    timer.set(time);
+    timer
 }

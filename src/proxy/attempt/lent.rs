@@ -3,32 +3,32 @@
 use std::rc::Rc;
 
 use crate::proxy::thread::Thread;
-use crate::wheel::Alarm;
+use crate::timer::Timer;
 
 /// A deadline lent by the thread, given back on drop.
 pub(in crate::proxy) struct Lent {
     thread: Rc<Thread>,
-    alarm: Option<Alarm>,
+    timer: Option<Timer>,
 }
 
 impl Lent {
     pub(in crate::proxy) fn new(thread: &Rc<Thread>) -> Self {
-        Self { thread: thread.clone(), alarm: Some(thread.lend_alarm()) }
+        Self { thread: thread.clone(), timer: Some(thread.lend_timer()) }
     }
 }
 
 impl std::ops::Deref for Lent {
-    type Target = Alarm;
+    type Target = Timer;
 
-    fn deref(&self) -> &Alarm {
-        self.alarm.as_ref().expect("lent until the drop")
+    fn deref(&self) -> &Timer {
+        self.timer.as_ref().expect("lent until the drop")
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if let Some(alarm) = self.alarm.take() {
-            self.thread.return_alarm(alarm);
+        if let Some(timer) = self.timer.take() {
+            self.thread.return_timer(timer);
         }
     }
 }

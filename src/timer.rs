@@ -1,11 +1,11 @@
 //! Coarse deadlines for one thread: a slot for each 16 ms, visited only when a deadline is filed in it.
 //!
 //! A deadline on the request path is moved several times a millisecond and rarely passes. So moving it is one store
-//! ([`Alarm::set`]); the wheel notices the move when the old slot comes round, and files it again.
+//! ([`Timer::set`]); the wheel notices the move when the old slot comes round, and files it again.
 //!
 //! Deadlines within the next two seconds are filed by their tick, later ones by the two seconds that they are in,
 //! from which they are filed by tick once that time comes: a connection that is idle for a minute is visited twice,
-//! not thirty times. Dropping an alarm removes it from its slot: short connections leave nothing behind.
+//! not thirty times. Dropping a timer removes it from its slot: short connections leave nothing behind.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -22,11 +22,11 @@ pub const GRAIN: Duration = Duration::from_millis(16);
 const SLOTS: u64 = 128;
 const NEVER: u64 = u64::MAX;
 
-/// The deadlines of one thread. One task drives it with [`Wheel::run`].
-pub struct Wheel {
+/// The deadlines of one thread. One task drives it with [`TimerWheel::run`].
+pub struct TimerWheel {
     started: Instant,
     /// The slots by tick, then those of [`SLOTS`] ticks each.
-    slots: RefCell<Vec<Vec<Rc<Entry>>>>,
+    slots: RefCell<Vec<Vec<Rc<TimerEntry>>>>,
     /// The tick up to which every slot has been visited.
     visited: Cell<u64>,
     /// The tick that the driver sleeps until.
@@ -35,13 +35,13 @@ pub struct Wheel {
 }
 
 /// One deadline, set and moved by its owner.
-pub struct Alarm {
-    wheel: Rc<Wheel>,
-    entry: Rc<Entry>,
+pub struct Timer {
+    wheel: Rc<TimerWheel>,
+    entry: Rc<TimerEntry>,
 }
 
-struct Entry {
-    /// The tick at which the alarm is due; `NEVER` when it is off.
+struct TimerEntry {
+    /// The tick at which the timer is due; `NEVER` when it is off.
     due: Cell<u64>,
     /// The tick at which its slot is visited; `NEVER` when it is in none.
     filed: Cell<u64>,
@@ -50,7 +50,7 @@ struct Entry {
     waker: RefCell<Option<Waker>>,
 }
 
-impl Wheel {
+impl TimerWheel {
     /// An empty wheel that starts now.
     #[must_use]
     pub fn new() -> Rc<Self> {
@@ -65,19 +65,19 @@ impl Wheel {
 
     /// A deadline that is off.
     #[must_use]
-    pub fn alarm(self: &Rc<Self>) -> Alarm {
+    pub fn timer(self: &Rc<Self>) -> Timer {
         let (due, filed, place) = (Cell::new(NEVER), Cell::new(NEVER), Cell::default());
-        Alarm { wheel: self.clone(), entry: Rc::new(Entry { due, filed, place, waker: RefCell::new(None) }) }
+        Timer { wheel: self.clone(), entry: Rc::new(TimerEntry { due, filed, place, waker: RefCell::new(None) }) }
     }
 
     /// Waits for `after`, in the wheel's grain.
     pub async fn sleep(self: &Rc<Self>, after: Duration) {
-        let alarm = self.alarm();
-        alarm.set(after);
-        poll_fn(|cx| alarm.poll_due(cx)).await;
+        let timer = self.timer();
+        timer.set(after);
+        poll_fn(|cx| timer.poll_due(cx)).await;
     }
 
-    /// Wakes the owners of due alarms. Never ends; each thread runs exactly one.
+    /// Wakes the owners of due timers. Never ends; each thread runs exactly one.
     pub async fn run(self: Rc<Self>) {
         let mut sleep: std::pin::Pin<Box<Sleep>> = Box::pin(tokio::time::sleep_until(self.started));
         let mut sleeps_until = NEVER;
@@ -120,7 +120,7 @@ impl Wheel {
         self.started + Duration::from_millis(tick.saturating_mul(GRAIN.as_millis() as u64))
     }
 
-    fn file(&self, entry: &Rc<Entry>, due: u64) {
+    fn file(&self, entry: &Rc<TimerEntry>, due: u64) {
         let visited = self.visited.get();
         let due = due.max(visited + 1);
         let (slot, tick) = if due - visited < SLOTS {
@@ -144,7 +144,7 @@ impl Wheel {
     }
 
     /// Takes an entry out of its slot, if it is in one.
-    fn take_out(&self, entry: &Entry) {
+    fn take_out(&self, entry: &TimerEntry) {
         if entry.filed.replace(NEVER) == NEVER {
             return;
         }
@@ -203,11 +203,11 @@ impl Wheel {
     }
 }
 
-/// Wakes the task that waits for an alarm, for those that do not own it.
-pub struct Waking(Rc<Entry>);
+/// Wakes the task that waits for a timer, for those that do not own it.
+pub struct Waking(Rc<TimerEntry>);
 
 impl Waking {
-    /// Wakes the task that waits for the alarm, due or not.
+    /// Wakes the task that waits for the timer, due or not.
     pub fn wake(&self) {
         if let Some(waker) = self.0.waker.borrow_mut().take() {
             waker.wake();
@@ -215,7 +215,7 @@ impl Waking {
     }
 }
 
-impl Alarm {
+impl Timer {
     /// A handle by which others wake its task.
     #[must_use]
     pub fn waking(&self) -> Waking {
@@ -241,7 +241,7 @@ impl Alarm {
         }
     }
 
-    /// Turns the alarm off.
+    /// Turns the timer off.
     pub fn off(&self) {
         self.entry.due.set(NEVER);
     }
@@ -261,7 +261,7 @@ impl Alarm {
         }
     }
 
-    /// Ready once the deadline has passed; pending, with the task noted, before it and while the alarm is off.
+    /// Ready once the deadline has passed; pending, with the task noted, before it and while the timer is off.
     pub fn poll_due(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_due() {
             return Poll::Ready(());
@@ -271,7 +271,7 @@ impl Alarm {
     }
 }
 
-impl Drop for Alarm {
+impl Drop for Timer {
     fn drop(&mut self) {
         self.wheel.take_out(&self.entry);
     }
@@ -281,7 +281,7 @@ impl Drop for Alarm {
 mod tests {
     use super::*;
 
-    async fn within<T>(wheel: &Rc<Wheel>, future: impl Future<Output = T>) -> T {
+    async fn within<T>(wheel: &Rc<TimerWheel>, future: impl Future<Output = T>) -> T {
         tokio::select! {
             () = wheel.clone().run() => unreachable!("the wheel runs for ever"),
             value = future => value,
@@ -289,8 +289,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_alarm_goes_off_after_its_time_and_not_before() {
-        let wheel = Wheel::new();
+    async fn a_timer_goes_off_after_its_time_and_not_before() {
+        let wheel = TimerWheel::new();
         let started = Instant::now();
         within(&wheel, wheel.sleep(Duration::from_millis(100))).await;
         let took = started.elapsed();
@@ -298,8 +298,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_alarm_beyond_the_horizon_goes_off_once_due() {
-        let wheel = Wheel::new();
+    async fn a_timer_beyond_the_horizon_goes_off_once_due() {
+        let wheel = TimerWheel::new();
         let started = Instant::now();
         within(&wheel, wheel.sleep(Duration::from_secs(100))).await;
         let took = started.elapsed();
@@ -307,33 +307,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_moved_alarm_goes_off_at_the_last_time_set() {
-        let wheel = Wheel::new();
-        let alarm = wheel.alarm();
-        alarm.set(Duration::from_millis(50));
-        alarm.set(Duration::from_secs(1));
+    async fn a_moved_timer_goes_off_at_the_last_time_set() {
+        let wheel = TimerWheel::new();
+        let timer = wheel.timer();
+        timer.set(Duration::from_millis(50));
+        timer.set(Duration::from_secs(1));
         let started = Instant::now();
-        within(&wheel, poll_fn(|cx| alarm.poll_due(cx))).await;
+        within(&wheel, poll_fn(|cx| timer.poll_due(cx))).await;
         assert!(started.elapsed() >= Duration::from_secs(1));
-        alarm.set(Duration::from_secs(20));
-        alarm.set(Duration::from_millis(30));
+        timer.set(Duration::from_secs(20));
+        timer.set(Duration::from_millis(30));
         let started = Instant::now();
-        within(&wheel, poll_fn(|cx| alarm.poll_due(cx))).await;
+        within(&wheel, poll_fn(|cx| timer.poll_due(cx))).await;
         assert!(started.elapsed() <= Duration::from_millis(80));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_alarm_that_is_off_never_goes_off() {
-        let wheel = Wheel::new();
-        let alarm = wheel.alarm();
-        alarm.set(Duration::from_millis(50));
-        alarm.off();
-        let waited = tokio::time::timeout(Duration::from_secs(60), poll_fn(|cx| alarm.poll_due(cx)));
+    async fn a_timer_that_is_off_never_goes_off() {
+        let wheel = TimerWheel::new();
+        let timer = wheel.timer();
+        timer.set(Duration::from_millis(50));
+        timer.off();
+        let waited = tokio::time::timeout(Duration::from_secs(60), poll_fn(|cx| timer.poll_due(cx)));
         assert!(within(&wheel, waited).await.is_err());
     }
 
     /// How often the driver is polled while `future` runs.
-    async fn turns(wheel: &Rc<Wheel>, future: impl Future<Output = ()>) -> u32 {
+    async fn turns(wheel: &Rc<TimerWheel>, future: impl Future<Output = ()>) -> u32 {
         let mut turns = 0;
         let mut driver = std::pin::pin!(wheel.clone().run());
         let counted = poll_fn(|cx| {
@@ -348,20 +348,20 @@ mod tests {
         turns
     }
 
-    fn filings(wheel: &Wheel) -> usize {
+    fn filings(wheel: &TimerWheel) -> usize {
         wheel.slots.borrow().iter().map(Vec::len).sum()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_far_deadline_costs_a_visit_or_two_and_not_one_every_two_seconds() {
-        let wheel = Wheel::new();
+        let wheel = TimerWheel::new();
         let turns = turns(&wheel, wheel.sleep(Duration::from_secs(200))).await;
         assert!(turns <= 6, "the driver ran {turns} times");
     }
 
     #[tokio::test(start_paused = true)]
     async fn every_deadline_is_met_in_its_grain_however_far_it_is() {
-        let wheel = Wheel::new();
+        let wheel = TimerWheel::new();
         for millis in [1, 16, 2000, 2031, 2032, 2048, 2049, 4096, 59_999, 262_143, 262_144, 262_160, 600_000, 7_200_000]
         {
             let (started, after) = (Instant::now(), Duration::from_millis(millis));
@@ -373,19 +373,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_deadlines_moved_at_random_are_all_met() {
-        let wheel = Wheel::new();
-        let alarms: Vec<_> = (0..500).map(|_| wheel.alarm()).collect();
+        let wheel = TimerWheel::new();
+        let timers: Vec<_> = (0..500).map(|_| wheel.timer()).collect();
         let mut random = 1_u64;
         for _ in 0..20 {
-            for alarm in &alarms {
+            for timer in &timers {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                alarm.set(Duration::from_millis((random >> 33) % 400_000));
+                timer.set(Duration::from_millis((random >> 33) % 400_000));
             }
             within(&wheel, wheel.sleep(Duration::from_secs(3))).await;
         }
         let all = async {
-            for alarm in &alarms {
-                poll_fn(|cx| alarm.poll_due(cx)).await;
+            for timer in &timers {
+                poll_fn(|cx| timer.poll_due(cx)).await;
             }
         };
         let ended = tokio::time::timeout(Duration::from_secs(401), all);
@@ -393,15 +393,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_alarm_that_is_dropped_leaves_no_filing() {
-        let wheel = Wheel::new();
-        let mut alarms: Vec<_> = (0..100).map(|_| wheel.alarm()).collect();
-        for (number, alarm) in alarms.iter().enumerate() {
-            alarm.set(Duration::from_millis(700 * number as u64));
-            alarm.set(Duration::from_millis(300 * number as u64));
+    async fn a_timer_that_is_dropped_leaves_no_filing() {
+        let wheel = TimerWheel::new();
+        let mut timers: Vec<_> = (0..100).map(|_| wheel.timer()).collect();
+        for (number, timer) in timers.iter().enumerate() {
+            timer.set(Duration::from_millis(700 * number as u64));
+            timer.set(Duration::from_millis(300 * number as u64));
         }
         assert_eq!(filings(&wheel), 100);
-        alarms.retain({
+        timers.retain({
             let mut number = 0;
             move |_| {
                 number += 1;
@@ -409,14 +409,14 @@ mod tests {
             }
         });
         assert_eq!(filings(&wheel), 33);
-        drop(alarms);
+        drop(timers);
         assert_eq!(filings(&wheel), 0);
     }
 
     /// A number of ticks beyond 32 bits is 795 days and more.
     #[tokio::test(start_paused = true)]
     async fn after_years_of_running_deadlines_are_met_and_the_driver_sleeps_in_between() {
-        let wheel = Wheel::new();
+        let wheel = TimerWheel::new();
         for _ in 0..5 {
             tokio::time::advance(Duration::from_secs(300 * 24 * 3600)).await;
             let started = Instant::now();
