@@ -254,9 +254,8 @@ impl Stream {
     /// The error of `recv(2)`.
     pub fn poll_read_into(&self, cx: &mut Context<'_>, buffer: &mut bytes::BytesMut) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.poll_read_ready(cx))?;
             match self.try_read_buf(buffer) {
-                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_read_ready(cx))?,
                 done => return Poll::Ready(done),
             }
         }
@@ -268,9 +267,8 @@ impl Stream {
     /// The error of `send(2)`.
     pub fn poll_write_some(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.poll_write_ready(cx))?;
             match self.try_write(bytes) {
-                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_write_ready(cx))?,
                 done => return Poll::Ready(done),
             }
         }

@@ -1,7 +1,7 @@
 //! Taking client connections from a listening socket: one task for each thread and socket.
 //!
-//! The socket is shared with systemd, the supervisor and other generations, so nothing here changes it but its keep-alive,
-//! which connections take over from it: to stop accepting is to take it out of the poller, and connections wait in its
+//! The socket is shared with systemd, the supervisor and other generations, so nothing here changes it but its keep-alive
+//! and `TCP_NODELAY`, which connections take over from it: to stop accepting is to take it out of the poller, and connections wait in its
 //! backlog for the process that accepts next.
 
 use std::cell::{Cell, RefCell};
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
+use rustix::net::{RecvFlags, SocketFlags, acceptfrom_with, recv, sockopt};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpStream, UnixStream};
@@ -59,8 +59,8 @@ pub struct Acceptor {
 struct Socket(RefCell<Option<AsyncFd<OwnedFd>>>);
 
 /// What a try to accept gave.
-enum Accepted {
-    Connection(Stream, Option<SocketAddr>),
+enum Opened<C = ()> {
+    Connection(C),
     /// Nobody is there, or who was has gone.
     None,
     /// The kernel has nothing to make a connection of, or the socket is of no use.
@@ -92,8 +92,9 @@ impl Acceptor {
         socket: OwnedFd,
         limits: Arc<Limits>,
     ) -> io::Result<Self> {
-        // what the kernel refuses here is no reason not to serve
+        // connections begin as their listener is; what the kernel refuses here is no reason not to serve
         let _ = net::keep_alive(&socket, thread.plan.config.worker.tcp_keep_alive);
+        let _ = sockopt::set_tcp_nodelay(&socket, true);
         let socket = sys::watch_readable(socket)?;
         let socket = Rc::new(Socket(RefCell::new(Some(socket))));
         limits.enter(&thread.parked);
@@ -179,14 +180,11 @@ impl Accepting {
                     }
                 }
             };
-            match self.socket.accept() {
-                Accepted::Connection(stream, peer) => self.open::<S>(stream, peer, permit),
-                Accepted::None => return true,
-                Accepted::Stalled(error) => {
-                    drop(permit);
-                    return self.stall(&error).await;
-                }
-                Accepted::Parked => return false,
+            match self.open_next::<S>(permit) {
+                Opened::Connection(()) => {}
+                Opened::None => return true,
+                Opened::Stalled(error) => return self.stall(&error).await,
+                Opened::Parked => return false,
             }
         }
         tokio::task::yield_now().await;
@@ -218,10 +216,20 @@ impl Accepting {
         self.limits.take(self.listener).await
     }
 
-    fn open<S: Service>(&self, stream: Stream, peer: Option<SocketAddr>, permit: Permit) {
+    /// Takes a connection and has it served.
+    fn open_next<S: Service>(&self, permit: Permit) -> Opened {
+        let mut first = self.thread.scratch.borrow_mut();
+        let (stream, peer, len) = match self.socket.accept(&mut first[..]) {
+            Opened::Connection(connection) => connection,
+            Opened::None => return Opened::None,
+            Opened::Stalled(error) => return Opened::Stalled(error),
+            Opened::Parked => return Opened::Parked,
+        };
         self.thread.counters.accepted(self.listener);
         let client = Client::new(self.thread.wheel.timer(), &self.thread.clients, self.listener, peer);
-        tokio::task::spawn_local(Connection::<S>::new(&self.thread, client, self.kind, stream, permit));
+        let connection = Connection::<S>::new(&self.thread, client, self.kind, stream, &first[..len], permit);
+        tokio::task::spawn_local(connection);
+        Opened::Connection(())
     }
 }
 
@@ -249,21 +257,27 @@ impl Socket {
         somebody
     }
 
-    fn accept(&self) -> Accepted {
+    /// Takes a connection, and reads its first bytes into `first`; gives how many. Most clients send with the handshake, and
+    /// what is read before the poller watches the connection costs no turn of the poller.
+    fn accept(&self, first: &mut [u8]) -> Opened<(Stream, Option<SocketAddr>, usize)> {
         let socket = self.0.borrow();
         let Some(socket) = &*socket else {
-            return Accepted::Parked;
+            return Opened::Parked;
         };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let taken =
             socket.try_io(Interest::READABLE, |socket| acceptfrom_with(socket.as_fd(), flags).map_err(io::Error::from));
         match taken {
-            Ok((fd, peer)) => match adopt(fd, peer.and_then(|peer| SocketAddr::try_from(peer).ok())) {
-                Ok((stream, peer)) => Accepted::Connection(stream, peer),
-                Err(error) => Accepted::Stalled(error),
-            },
-            Err(error) if is_passing(&error) => Accepted::None,
-            Err(error) => Accepted::Stalled(error),
+            Ok((fd, peer)) => {
+                // an end or an error is told again, by the next read
+                let len = recv(&fd, first, RecvFlags::DONTWAIT).map_or(0, |(_, len)| len);
+                match adopt(fd, peer.and_then(|peer| SocketAddr::try_from(peer).ok())) {
+                    Ok((stream, peer)) => Opened::Connection((stream, peer, len)),
+                    Err(error) => Opened::Stalled(error),
+                }
+            }
+            Err(error) if is_passing(&error) => Opened::None,
+            Err(error) => Opened::Stalled(error),
         }
     }
 }
@@ -273,8 +287,6 @@ fn adopt(fd: OwnedFd, peer: Option<SocketAddr>) -> io::Result<(Stream, Option<So
     let Some(peer) = peer else {
         return Ok((Stream::Unix(UnixStream::from_std(fd.into())?), None));
     };
-    // fails when the client has reset the connection, which the first read will tell
-    let _ = sockopt::set_tcp_nodelay(&fd, true);
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     Ok((Stream::Tcp(TcpStream::from_std(fd.into())?), Some(peer)))
 }

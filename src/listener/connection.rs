@@ -79,12 +79,22 @@ enum ConnectionTurn<S: Service> {
 }
 
 impl<S: Service> Connection<S> {
-    pub(super) fn new(thread: &Rc<Thread>, client: Box<Client>, kind: Kind, stream: Stream, permit: Permit) -> Self {
+    /// A connection that was just accepted; `first` are bytes that were read from it.
+    pub(super) fn new(
+        thread: &Rc<Thread>,
+        client: Box<Client>,
+        kind: Kind,
+        stream: Stream,
+        first: &[u8],
+        permit: Permit,
+    ) -> Self {
         let mut connection = Self::closed(thread, &client, kind, permit);
         connection.state = match kind {
-            Kind::Http(_) => connection.idle(client, stream),
+            Kind::Http(_) if first.is_empty() => connection.idle(client, stream),
+            Kind::Http(listener) => ConnectionState::Http1(Http1::begun(thread, client, listener, stream, first)),
             Kind::Tcp(tcp) => {
-                let relay = S::relay(thread.clone(), client, tcp, stream);
+                let first = Bytes::copy_from_slice(first);
+                let relay = S::relay(thread.clone(), client, tcp, stream, first);
                 ConnectionState::Busy(Box::pin(async move {
                     let (client, left) = relay.await;
                     Served::Ended(client, left.into())

@@ -38,7 +38,7 @@ pub trait Service: 'static {
         fault: HeadFault,
         seen: &[u8],
         began: Instant,
-    ) -> (Box<Response>, Bytes);
+    ) -> (Response, Bytes);
 
     /// Relays bytes after a `101`, until the tunnel has left this process.
     fn tunnel(
@@ -49,12 +49,14 @@ pub trait Service: 'static {
         tunnel: Tunnel,
     ) -> Local<'static, (Box<Client>, Left)>;
 
-    /// Relays the bytes of a connection in TCP mode; `tcp` is an index into the TCP listeners of the configuration.
+    /// Relays the bytes of a connection in TCP mode, from which `first` was read already; `tcp` is an index into the TCP
+    /// listeners of the configuration.
     fn relay(
         thread: Rc<Thread>,
         client: Box<Client>,
         tcp: usize,
         stream: Stream,
+        first: Bytes,
     ) -> Local<'static, (Box<Client>, Left)>;
 
     /// Counts and records how a connection of this listener ended; `client` is none when a panic took it along.
@@ -92,7 +94,7 @@ impl Service for Proxy {
         fault: HeadFault,
         seen: &[u8],
         began: Instant,
-    ) -> (Box<Response>, Bytes) {
+    ) -> (Response, Bytes) {
         Handler::refuse(thread, origin, fault, seen, began)
     }
 
@@ -114,9 +116,10 @@ impl Service for Proxy {
         mut client: Box<Client>,
         tcp: usize,
         stream: Stream,
+        first: Bytes,
     ) -> Local<'static, (Box<Client>, Left)> {
         Box::pin(async move {
-            let left = tunnel::relay(&thread, &mut client, tcp, stream).await;
+            let left = tunnel::relay(&thread, &mut client, tcp, stream, first).await;
             (client, left)
         })
     }

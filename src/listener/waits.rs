@@ -80,34 +80,41 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    async fn advance(wheel: &TimerWheel, time: Duration) {
+        tokio::time::advance(time).await;
+        wheel.visit();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn asking_again_does_not_move_a_deadline_and_progress_does() {
-        let timer = TimerWheel::new().timer();
+        let wheel = TimerWheel::new();
+        let timer = wheel.timer();
         let mut waits = Waits::default();
         waits.begin(Side::Read, SECOND, &timer);
-        tokio::time::advance(SECOND * 3 / 4).await;
+        advance(&wheel, SECOND * 3 / 4).await;
         waits.begin(Side::Read, SECOND, &timer);
         assert!(!waits.is_over(Side::Read, &timer));
-        tokio::time::advance(SECOND / 2).await;
+        advance(&wheel, SECOND / 2).await;
         assert!(waits.is_over(Side::Read, &timer));
         waits.renew(Side::Read, SECOND, &timer);
         assert!(!waits.is_over(Side::Read, &timer));
-        tokio::time::advance(SECOND * 2).await;
+        advance(&wheel, SECOND * 2).await;
         assert!(waits.is_over(Side::Read, &timer));
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_direction_has_its_own_deadline() {
-        let timer = TimerWheel::new().timer();
+        let wheel = TimerWheel::new();
+        let timer = wheel.timer();
         let mut waits = Waits::default();
         waits.begin(Side::Read, SECOND * 10, &timer);
         waits.begin(Side::Write, SECOND, &timer);
-        tokio::time::advance(SECOND * 2).await;
+        advance(&wheel, SECOND * 2).await;
         assert!(waits.is_over(Side::Write, &timer));
         assert!(!waits.is_over(Side::Read, &timer));
         waits.end(Side::Write, &timer);
         assert!(!timer.is_due(), "the timer stands for the direction that still waits");
-        tokio::time::advance(SECOND * 10).await;
+        advance(&wheel, SECOND * 10).await;
         assert!(timer.is_due() && waits.is_over(Side::Read, &timer));
         waits.end(Side::Read, &timer);
         assert!(!timer.is_due());

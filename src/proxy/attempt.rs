@@ -102,7 +102,7 @@ enum DispatchStep {
     Ask {
         open: Open<PoolOf>,
         server: usize,
-        asking: Box<Asking>,
+        asking: Asking,
     },
     /// The server switches protocols: what comes after the request body is of the other protocol (RFC 9110 §7.8).
     Finish {
@@ -259,7 +259,7 @@ impl Dispatch {
         let pool = &self.course.pool;
         // the server says whether it wants the request body: the client waits for that, and the server can
         let expects = exchange.waits_for_continue && !pool.idle().is_old(server);
-        let asking = Box::new(Asking::new(connection, pool, server, exchange, expects, self.course.is_last()));
+        let asking = Asking::new(connection, pool, server, exchange, expects, self.course.is_last());
         let DispatchStep::Connect { open, .. } = std::mem::replace(&mut self.step, DispatchStep::Done) else {
             return Poll::Ready(Ok(DispatchStep::Done));
         };

@@ -33,7 +33,7 @@ pub(super) fn is_counted(head: &RawHead) -> bool {
 }
 
 /// Answers a request that may go no further: nothing to say of options, and the head as it came to us for a trace.
-pub(super) fn answer(exchange: &mut Exchange) -> (Box<Response>, Bytes) {
+pub(super) fn answer(exchange: &mut Exchange) -> (Response, Bytes) {
     exchange.status = StatusCode::OK.as_u16();
     exchange.ends(End::Ok, Phase::Done);
     let is_trace = exchange.head.method() == b"TRACE";

@@ -45,7 +45,7 @@ pub struct Handler {
 enum HandlerStage {
     Opened,
     Dispatch(Box<Dispatch>),
-    Relay(Box<Relay>),
+    Relay(Relay),
     /// A response of our own, of which the head was given.
     Own(Bytes),
     Switched(Box<Answer>),
@@ -68,7 +68,7 @@ impl Handler {
         fault: HeadFault,
         seen: &[u8],
         began: Instant,
-    ) -> (Box<Response>, Bytes) {
+    ) -> (Response, Bytes) {
         let mut exchange = Exchange::open_refused(thread, origin, seen, began);
         let refused = response::refuse(&mut exchange, fault, seen);
         thread.counters.head_refused(origin.listener, exchange.status);
@@ -203,7 +203,7 @@ impl Handler {
         exchange.phase = Phase::Body;
         let pool = exchange.pool.map_or(0, usize::from);
         let upload = (unsent && !unasked).then_some(attempts.upload);
-        self.stage = HandlerStage::Relay(Box::new(Relay::new(exchange, pool, answer, upload, side)));
+        self.stage = HandlerStage::Relay(Relay::new(exchange, pool, answer, upload, side));
         ResponsePart::Head(response)
     }
 
@@ -235,7 +235,7 @@ impl Handler {
         self.respond(response, body)
     }
 
-    fn respond(&mut self, response: Box<Response>, body: Bytes) -> ResponsePart {
+    fn respond(&mut self, response: Response, body: Bytes) -> ResponsePart {
         self.stage = HandlerStage::Own(body);
         ResponsePart::Head(response)
     }

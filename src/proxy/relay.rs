@@ -26,7 +26,7 @@ pub(super) struct Relay {
     waiting: bool,
     timeout: Duration,
     /// What is left of the request body.
-    upload: Option<Uploading>,
+    upload: Option<Box<Uploading>>,
     open: Option<Open<PoolOf>>,
     /// When the head came. A body that is whole at the first poll came with it.
     came: Option<Instant>,
@@ -91,7 +91,7 @@ impl Relay {
             timer: None,
             waiting: false,
             timeout: exchange.thread.plan.pools[pool].settings.response_timeout,
-            upload: upload.map(|upload| Uploading { upload, going: Going::Client, seen: 0 }),
+            upload: upload.map(|upload| Box::new(Uploading { upload, going: Going::Client, seen: 0 })),
             open: Some(open),
             came: Some(exchange.responded),
         };
@@ -151,7 +151,7 @@ impl Relay {
             timer.set(self.timeout);
         }
         while timer.poll_due(cx).is_ready() {
-            if !self.upload.as_mut().is_some_and(Uploading::goes_on) {
+            if !self.upload.as_mut().is_some_and(|uploading| uploading.goes_on()) {
                 return Poll::Ready(RelayError::Silent);
             }
             timer.set(self.timeout);

@@ -56,9 +56,9 @@ pub enum Then {
 #[derive(Debug)]
 pub enum ResponsePart {
     /// An informational response (RFC 9110 §15.2); others follow.
-    Interim(Box<Response>),
+    Interim(Response),
     /// The head of the response.
-    Head(Box<Response>),
+    Head(Response),
     /// Bytes of its body.
     Data(Bytes),
     /// The fields after its body.
@@ -73,20 +73,20 @@ const REQUEST_ID: &str = "x-request-id";
 
 impl Response {
     /// An informational response of a server.
-    pub(super) fn interim(head: ResponseHead) -> Box<Self> {
+    pub(super) fn interim(head: ResponseHead) -> Self {
         let ResponseHead { status, reason, fields, .. } = head;
         let (length, then) = (BodyLength::Known(0), Then::KeepAlive);
-        Box::new(Self { status, reason, fields, length, then, upgrade: false })
+        Self { status, reason, fields, length, then, upgrade: false }
     }
 
     /// `100 Continue` of our own.
-    pub(super) fn go_on() -> Box<Self> {
+    pub(super) fn go_on() -> Self {
         let (length, then) = (BodyLength::Known(0), Then::KeepAlive);
-        Box::new(Self { status: StatusCode::CONTINUE, reason: None, fields: Vec::new(), length, then, upgrade: false })
+        Self { status: StatusCode::CONTINUE, reason: None, fields: Vec::new(), length, then, upgrade: false }
     }
 
     /// What is passed on of a server's answer; `last` when no other request may follow.
-    pub(super) fn relayed(exchange: &Exchange, answer: &mut Answer, last: bool) -> Box<Self> {
+    pub(super) fn relayed(exchange: &Exchange, answer: &mut Answer, last: bool) -> Self {
         let head = &mut *answer.head;
         let mut fields = std::mem::take(&mut head.fields);
         if !head.has_date {
@@ -112,11 +112,11 @@ impl Response {
         };
         let upgrade = head.upgraded || head.demands_upgrade && exchange.protocol != Protocol::Http10;
         let (status, reason) = (head.status, head.reason.take());
-        Box::new(Self { status, reason, fields, length, then, upgrade })
+        Self { status, reason, fields, length, then, upgrade }
     }
 
     /// A response of our own with these fields besides, and a body of `length` bytes.
-    pub(super) fn own(exchange: &Exchange, status: StatusCode, fields: &[(&str, &[u8])], length: usize) -> Box<Self> {
+    pub(super) fn own(exchange: &Exchange, status: StatusCode, fields: &[(&str, &[u8])], length: usize) -> Self {
         let mut lines = Vec::with_capacity(256);
         encode::raw_field(&mut lines, "date", &exchange.thread.date());
         if exchange.thread.plan.config.log.request_id_in_response {
@@ -128,11 +128,11 @@ impl Response {
         let length = length as u64;
         encode::content_length(&mut lines, length);
         let (length, then) = (BodyLength::Known(length), Then::KeepAlive);
-        Box::new(Self { status, reason: None, fields: lines, length, then, upgrade: false })
+        Self { status, reason: None, fields: lines, length, then, upgrade: false }
     }
 
     /// Says that no other request may follow.
-    pub(super) fn closes(mut self: Box<Self>, closes: bool) -> Box<Self> {
+    pub(super) fn closes(mut self, closes: bool) -> Self {
         if closes {
             self.then = Then::Close;
         }
@@ -149,7 +149,7 @@ fn has_field(lines: &[u8], name: &str) -> bool {
 /// Answers while there is no site. The status says to programs that nothing was served (RFC 9110 §15.6.4): a
 /// configuration that lost its sites must not look like success. GET and HEAD, which a person may have sent, get what to
 /// do about it.
-pub(super) fn welcome(exchange: &mut Exchange) -> (Box<Response>, Bytes) {
+pub(super) fn welcome(exchange: &mut Exchange) -> (Response, Bytes) {
     match exchange.head.method() {
         b"GET" | b"HEAD" => failed(exchange, &Fault::NoSites, Format::Plain, Some(WELCOME)),
         _ => fault(exchange, &Fault::NoSites),
@@ -157,19 +157,14 @@ pub(super) fn welcome(exchange: &mut Exchange) -> (Box<Response>, Bytes) {
 }
 
 /// Tells the client what went wrong.
-pub(super) fn fault(exchange: &mut Exchange, fault: &Fault) -> (Box<Response>, Bytes) {
+pub(super) fn fault(exchange: &mut Exchange, fault: &Fault) -> (Response, Bytes) {
     let accept = exchange.head.values(b"accept").filter_map(|value| std::str::from_utf8(value).ok());
     let format = Format::wanted(accept);
     failed(exchange, fault, format, None)
 }
 
 /// The response to a fault: `text`, or the page that tells of it.
-fn failed(
-    exchange: &mut Exchange,
-    fault: &Fault,
-    format: Format,
-    text: Option<&'static str>,
-) -> (Box<Response>, Bytes) {
+fn failed(exchange: &mut Exchange, fault: &Fault, format: Format, text: Option<&'static str>) -> (Response, Bytes) {
     exchange.fails(fault);
     exchange.status = fault.status().as_u16();
     let page = || Page::of_fault(fault, exchange.id).render(format);
@@ -204,7 +199,7 @@ pub enum HeadFault {
 
 /// Refuses a request whose head is not right, as `exchange`, which was opened for the refusal: the response and its body.
 /// `seen` is what came of the head.
-pub(super) fn refuse(exchange: &mut Exchange, fault: HeadFault, seen: &[u8]) -> (Box<Response>, Bytes) {
+pub(super) fn refuse(exchange: &mut Exchange, fault: HeadFault, seen: &[u8]) -> (Response, Bytes) {
     let fault = match fault {
         HeadFault::Refused(refusal) => Fault::Refused(refusal),
         HeadFault::Slow => Fault::SlowHead,

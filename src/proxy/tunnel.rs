@@ -133,8 +133,9 @@ pub async fn run(thread: &Rc<Thread>, client: &mut Client, stream: Stream, read_
     }
 }
 
-/// Relays a connection of the TCP listener `tcp` (an index into the configuration) to a server of its pool.
-pub async fn relay(thread: &Rc<Thread>, client: &mut Client, tcp: usize, stream: Stream) -> Left {
+/// Relays a connection of the TCP listener `tcp` (an index into the configuration) to a server of its pool. `first` was
+/// read from it already.
+pub async fn relay(thread: &Rc<Thread>, client: &mut Client, tcp: usize, stream: Stream, first: Bytes) -> Left {
     let mut exchange = Exchange::open_tcp(thread, &client.origin);
     let pool = thread.plan.config.tcp[tcp].pool;
     exchange.pool = Some(pool as u16);
@@ -146,7 +147,7 @@ pub async fn relay(thread: &Rc<Thread>, client: &mut Client, tcp: usize, stream:
             let timeout = thread.plan.pools[pool].settings.tunnel_timeout;
             exchange.phase = Phase::Tunnel;
             let (server, ahead) = connection.into_parts();
-            run(thread, client, stream, Bytes::new(), Tunnel::new(exchange, server, ahead, timeout, open)).await
+            run(thread, client, stream, first, Tunnel::new(exchange, server, ahead, timeout, open)).await
         }
         Some(Err(fault)) => {
             exchange.fails(&fault);

@@ -288,7 +288,6 @@ impl Store {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<usize>> {
         loop {
-            std::task::ready!(stream.poll_write_ready(cx))?;
             let written = match self {
                 Self::Whole { bytes, sent } => stream.try_write(&bytes[*sent..]),
                 Self::Passing { pending, .. } => {
@@ -301,7 +300,9 @@ impl Store {
                 }
             };
             match written {
-                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {
+                    std::task::ready!(stream.poll_write_ready(cx))?;
+                }
                 Err(fault) => return Poll::Ready(Err(fault)),
                 Ok(written) => {
                     self.consume(written);

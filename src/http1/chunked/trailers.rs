@@ -2,16 +2,16 @@
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use httparse::{EMPTY_HEADER, Header, Status};
 
-use super::{ChunkFault, MAX_TRAILER_FIELDS};
+use super::ChunkFault;
 use crate::http1::fields::is_forbidden_in_trailers;
 use crate::http1::framing::Known;
 use crate::http1::head::{self, LineFault};
+use crate::http1::lines::{Line, Lines};
 
 /// Refuses fields that would have framed or routed the message, had they come in the head.
 pub(super) fn check(section: &[u8]) -> Result<(), ChunkFault> {
-    each(section, |field| match Known::of(field.name.as_bytes()) {
+    each(section, |field| match Known::of(field.name) {
         Known::ContentLength | Known::TransferEncoding | Known::Host => Err(ChunkFault::ForbiddenTrailer),
         _ => Ok(()),
     })
@@ -22,7 +22,7 @@ pub(super) fn parse(section: Vec<u8>) -> Result<HeaderMap, ChunkFault> {
     let section = Bytes::from(section);
     let mut trailers = HeaderMap::new();
     each(&section, |field| {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| WRONG)?;
+        let name = HeaderName::from_bytes(field.name).map_err(|_| WRONG)?;
         if !is_forbidden_in_trailers(&name) {
             let start = head::offset(&section, field.value);
             let value = section.slice(start..start + field.value.len());
@@ -33,16 +33,17 @@ pub(super) fn parse(section: Vec<u8>) -> Result<HeaderMap, ChunkFault> {
     Ok(trailers)
 }
 
-/// The walk let the section through, so httparse does as well; should it not, the section is refused.
+/// The walk let the section through, so its lines can be cut; should they not, the section is refused.
 const WRONG: ChunkFault = ChunkFault::Trailer(LineFault::FieldName);
 
-fn each(section: &[u8], see: impl FnMut(&Header<'_>) -> Result<(), ChunkFault>) -> Result<(), ChunkFault> {
-    if section.is_empty() {
-        return Ok(());
+fn each(section: &[u8], mut see: impl FnMut(&Line<'_>) -> Result<(), ChunkFault>) -> Result<(), ChunkFault> {
+    let mut lines = Lines::new(section);
+    while lines.len() < section.len() {
+        match lines.field() {
+            Some(Some(line)) => see(&line)?,
+            Some(None) => break,
+            None => return Err(WRONG),
+        }
     }
-    let mut table = [EMPTY_HEADER; MAX_TRAILER_FIELDS];
-    match httparse::parse_headers(section, &mut table) {
-        Ok(Status::Complete((_, fields))) => fields.iter().try_for_each(see),
-        _ => Err(WRONG),
-    }
+    Ok(())
 }

@@ -128,6 +128,19 @@ impl<S: Service> Http1<S> {
         })
     }
 
+    /// Serves `stream`, from which the first bytes of a message were read: those that are a whole head need not be kept.
+    pub(super) fn begun(
+        thread: &Rc<Thread>,
+        client: Box<Client>,
+        listener: usize,
+        stream: Stream,
+        first: &[u8],
+    ) -> Box<Self> {
+        let mut http1 = Self::new(thread, client, listener, stream, BytesMut::new());
+        http1.admit(first);
+        http1
+    }
+
     /// Takes the connection apart.
     ///
     /// # Errors
@@ -290,10 +303,6 @@ impl<S: Service> Http1<S> {
         let thread = self.thread.clone();
         let mut scratch = thread.scratch.borrow_mut();
         loop {
-            if self.stream.poll_read_ready(cx).is_pending() {
-                self.begin_wait(Side::Read, QUIET);
-                return if self.is_over(Side::Read) { Poll::Ready(Some(Next::Idle)) } else { Poll::Pending };
-            }
             match self.stream.try_read(&mut scratch[..]) {
                 Ok(0) => {
                     self.reader.is_finished = true;
@@ -306,7 +315,12 @@ impl<S: Service> Http1<S> {
                     self.admit(&scratch[..len]);
                     return Poll::Ready(None);
                 }
-                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {
+                    if self.stream.poll_read_ready(cx).is_pending() {
+                        self.begin_wait(Side::Read, QUIET);
+                        return if self.is_over(Side::Read) { Poll::Ready(Some(Next::Idle)) } else { Poll::Pending };
+                    }
+                }
                 Err(_) => return Poll::Ready(self.lost()),
             }
         }

@@ -187,12 +187,13 @@ impl ResponseWriter {
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<usize>> {
         let before = self.len;
         while self.len > 0 {
-            if stream.poll_write_ready(cx)?.is_pending() {
-                self.settle();
-                return Poll::Pending;
-            }
             match self.write(stream) {
-                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {
+                    if stream.poll_write_ready(cx)?.is_pending() {
+                        self.settle();
+                        return Poll::Pending;
+                    }
+                }
                 Err(fault) => return Poll::Ready(Err(fault)),
                 Ok(written) => self.took(stream, written),
             }

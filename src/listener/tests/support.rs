@@ -300,7 +300,7 @@ impl Service for Answers {
         }
     }
 
-    fn refuse(_: &Rc<Thread>, _: &Rc<Origin>, fault: HeadFault, seen: &[u8], _: Instant) -> (Box<Response>, Bytes) {
+    fn refuse(_: &Rc<Thread>, _: &Rc<Origin>, fault: HeadFault, seen: &[u8], _: Instant) -> (Response, Bytes) {
         assert!(!seen.is_empty());
         let (code, rule) = match fault {
             HeadFault::Refused(refusal) => (refusal.status(), refusal.rule()),
@@ -330,7 +330,13 @@ impl Service for Answers {
         })
     }
 
-    fn relay(_: Rc<Thread>, client: Box<Client>, tcp: usize, stream: Stream) -> Local<'static, (Box<Client>, Left)> {
+    fn relay(
+        _: Rc<Thread>,
+        client: Box<Client>,
+        tcp: usize,
+        stream: Stream,
+        _: Bytes,
+    ) -> Local<'static, (Box<Client>, Left)> {
         Box::pin(async move {
             let mut stream = stream;
             let _ = stream.write_all(format!("tcp {tcp}").as_bytes()).await;
@@ -411,14 +417,14 @@ impl Answering {
     }
 }
 
-fn head(code: u16, length: u64, then: Then) -> Box<Response> {
+fn head(code: u16, length: u64, then: Then) -> Response {
     let fields = if code < 200 { String::new() } else { format!("Content-Length: {length}\r\n") };
-    Box::new(Response {
+    Response {
         status: http::StatusCode::from_u16(code).expect("a status"),
         reason: None,
         fields: fields.into_bytes(),
         length: BodyLength::Known(length),
         then,
         upgrade: then == Then::Tunnel,
-    })
+    }
 }
