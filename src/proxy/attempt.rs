@@ -279,7 +279,6 @@ impl Dispatch {
             private.begin(pool.pool, server);
         }
         let now = Instant::now();
-        exchange.end_attempt(Outcome::Responded, now);
         exchange.responds(now);
         match connection.is_reused() {
             true => pool.servers[server].passive.answered(),

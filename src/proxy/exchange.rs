@@ -175,10 +175,19 @@ impl Exchange {
         micros(self.opened, instant).max(1)
     }
 
-    /// The head of the response has come.
+    /// The head of the response has come, and the attempt is over.
     pub(super) fn responds(&mut self, now: Instant) {
         self.timers.responded = self.at(now);
         self.responded = now;
+        self.end_attempt(Outcome::Responded, now);
+    }
+
+    /// Microseconds from the beginning of an attempt to `now`.
+    fn took(&self, began: Instant, now: Instant) -> u32 {
+        match began == self.opened && now == self.responded {
+            true => self.timers.responded,
+            false => micros(began, now),
+        }
     }
 
     /// An attempt against a server begins.
@@ -207,7 +216,7 @@ impl Exchange {
     /// Notes how the attempt went.
     pub(super) fn end_attempt(&mut self, outcome: Outcome, now: Instant) {
         if let Some(CurrentAttempt { server, reused, began }) = self.attempting.take() {
-            self.attempts.push(AttemptRecord { server, reused, outcome, took: micros(began, now) });
+            self.attempts.push(AttemptRecord { server, reused, outcome, took: self.took(began, now) });
         }
     }
 
@@ -387,7 +396,11 @@ impl Drop for Exchange {
             return;
         }
         self.end_attempt(Outcome::Abandoned, now);
-        self.timers.total = (now.saturating_duration_since(self.opened).as_micros() as u64).max(1);
+        self.timers.total = match now == self.responded && self.timers.responded < u32::MAX {
+            true => self.timers.responded.into(),
+            false => now.saturating_duration_since(self.opened).as_micros() as u64,
+        };
+        self.timers.total = self.timers.total.max(1);
         let end = self.end.unwrap_or(End::ClientClosed);
         self.count();
         if self.is_selected(end, now) {
@@ -463,6 +476,9 @@ const NO_HEAD: RequestHead = RequestHead {
 };
 
 fn micros(from: Instant, to: Instant) -> u32 {
+    if from == to {
+        return 0; // as often as not, and a difference costs more than all else here
+    }
     u32::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u32::MAX)
 }
 

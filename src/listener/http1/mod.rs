@@ -20,7 +20,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use http::{HeaderMap, Version};
+use http::Version;
 use tokio::time::Instant;
 
 use self::reader::{Position, RequestReader};
@@ -479,10 +479,10 @@ impl<S: Service> Http1<S> {
             ResponsePart::Head(response) => self.respond(&response),
             ResponsePart::Data(data) => self.writer.send(data),
             ResponsePart::Trailers(trailers) => {
-                self.writer.finish(&trailers);
+                self.writer.finish(Some(&trailers));
             }
             ResponsePart::End => {
-                self.writer.finish(&HeaderMap::new());
+                self.writer.finish(None);
                 return self.flush(if self.closes { Then::Close } else { Then::KeepAlive });
             }
             ResponsePart::Broken => {

@@ -126,13 +126,15 @@ impl ResponseWriter {
     }
 
     /// Puts the end of a body on its way.
-    pub(super) fn finish(&mut self, trailers: &HeaderMap) {
-        if self.framing == BodyFraming::Chunked && trailers.is_empty() {
-            self.push(encode::END_OF_CHUNKS);
-        } else if self.framing == BodyFraming::Chunked {
-            let mut end = Vec::new();
-            encode::end_of_chunks(&mut end, trailers);
-            self.push(&end);
+    pub(super) fn finish(&mut self, trailers: Option<&HeaderMap>) {
+        match trailers {
+            _ if self.framing != BodyFraming::Chunked => {}
+            None => self.push(encode::END_OF_CHUNKS),
+            Some(trailers) => {
+                let mut end = Vec::new();
+                encode::end_of_chunks(&mut end, trailers);
+                self.push(&end);
+            }
         }
         self.framing = BodyFraming::Length;
     }
