@@ -490,14 +490,14 @@ mod tests {
     use crate::config::Config;
     use crate::observe::journal::{Identity, Journal, Role};
     use crate::observe::metrics::Counters;
-    use crate::proxy::Plan;
+    use crate::proxy::RuntimeConfig;
 
     const LONG: Duration = Duration::from_secs(3 * 3600);
 
     // The connection was idle for as long as the upload had taken beyond an hour, and closed as such.
     #[tokio::test(flavor = "local", start_paused = true)]
     async fn a_response_comes_when_it_comes_however_long_that_took() {
-        let plan = Arc::new(Plan::new(1, Config::from_toml("[listen.http]\n").expect("a configuration")));
+        let plan = Arc::new(RuntimeConfig::new(1, Config::from_toml("[listen.http]\n").expect("a configuration")));
         let journal = Journal::start(Identity { role: Role::Worker, generation: Some(1) }, None).expect("a journal");
         let thread = Thread::start(0, plan.clone(), Counters::alone(&plan.names), journal);
         let mut exchange = Exchange::open_tcp(&thread, &Rc::new(Origin::new(0, None)));
@@ -510,7 +510,7 @@ mod tests {
 
     #[tokio::test(flavor = "local")]
     async fn ids_and_times_follow_a_clock_that_is_set() {
-        let plan = Arc::new(Plan::new(1, Config::from_toml("[listen.http]\n").expect("a configuration")));
+        let plan = Arc::new(RuntimeConfig::new(1, Config::from_toml("[listen.http]\n").expect("a configuration")));
         let journal = Journal::start(Identity { role: Role::Worker, generation: Some(1) }, None).expect("a journal");
         let thread = Thread::start(0, plan.clone(), Counters::alone(&plan.names), journal);
         let before = thread.request_id(Instant::now());

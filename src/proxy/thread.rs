@@ -16,8 +16,8 @@ use super::client::Client;
 use super::clients::Clients;
 use super::origin::Origin;
 use super::parked::{self, Entry, Parked};
-use super::plan::Plan;
 use super::private::Private;
+use super::runtime_config::RuntimeConfig;
 use super::trim::Trim;
 use super::underway::Underway;
 use crate::drain::{DrainState, Stage};
@@ -49,7 +49,7 @@ const SCRATCH: usize = 8 * 1024;
 /// One serving thread.
 pub struct Thread {
     /// What the generation serves by.
-    pub plan: Arc<Plan>,
+    pub plan: Arc<RuntimeConfig>,
     /// The deadlines of the thread.
     pub wheel: Rc<TimerWheel>,
     /// What the generation does with its connections.
@@ -110,7 +110,7 @@ impl Thread {
     /// The thread of this number. Spawns the tasks that drive its deadlines and hand over its records, so it must be
     /// called inside the thread's runtime.
     #[must_use]
-    pub fn start(number: usize, plan: Arc<Plan>, counters: Arc<Counters>, journal: Journal) -> Rc<Self> {
+    pub fn start(number: usize, plan: Arc<RuntimeConfig>, counters: Arc<Counters>, journal: Journal) -> Rc<Self> {
         let wheel = TimerWheel::new();
         let trim = Trim::new(&wheel);
         let pools = plan.pools.iter().map(|pool| PoolSide {

@@ -32,7 +32,7 @@ use crate::control::status::WorkerStatus;
 use crate::handover::capabilities::Capabilities;
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
-use crate::proxy::Plan;
+use crate::proxy::RuntimeConfig;
 
 /// Runs until there is nothing left to serve.
 pub async fn run(link: SupervisorLink) -> ExitCode {
@@ -404,7 +404,7 @@ async fn prepare(
     found.extend(bind(link, missing).await?);
     let (generation, drain) = (start.generation, config.drain.clone());
     let serves = Serves::from(&config);
-    let plan = Arc::new(Plan::new(generation, config));
+    let plan = Arc::new(RuntimeConfig::new(generation, config));
     let identity = Identity { role: Role::Worker, generation: Some(generation) };
     let journal = Journal::start(identity, Some(plan.names.clone()))
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;

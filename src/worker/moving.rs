@@ -12,7 +12,7 @@ use crate::handover::sender::{SendError, Sender, TransferReport};
 use crate::observe::WithCauses;
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
-use crate::proxy::Plan;
+use crate::proxy::RuntimeConfig;
 
 use super::arrivals::Arrivals;
 use super::threads::Threads;
@@ -135,7 +135,7 @@ struct LinkReporter {
 }
 
 impl LinkReporter {
-    fn stays(&self, to: u64, listener: usize, plan: &Plan) {
+    fn stays(&self, to: u64, listener: usize, plan: &RuntimeConfig) {
         let listener = plan.names.listeners.get(listener).cloned().unwrap_or_default();
         self.journal.event(Event::ConnectionsStay { generation: self.generation, to, listener });
     }

@@ -27,7 +27,7 @@ use crate::observe::journal::Journal;
 use crate::pool::Pool;
 use crate::pool::health::Transition;
 use crate::pool::saved::SavedPool;
-use crate::proxy::Plan;
+use crate::proxy::RuntimeConfig;
 
 /// The version of the content; another version gives the same names another meaning.
 const VERSION: u32 = 1;
@@ -141,7 +141,7 @@ struct Read {
 ///
 /// # Errors
 /// When there is no memory or no descriptor left.
-pub async fn take(plan: &Plan, threads: &Threads) -> io::Result<Payload> {
+pub async fn take(plan: &RuntimeConfig, threads: &Threads) -> io::Result<Payload> {
     // threads that do not answer leave their place in the round out
     let positions = threads.look(|thread| thread.positions(), THREADS).await;
     let pools = plan.pools.iter().enumerate().map(|(index, pool)| {
@@ -158,7 +158,7 @@ pub async fn take(plan: &Plan, threads: &Threads) -> io::Result<Payload> {
 /// When the connection to the supervisor fails. A missing state is no error.
 pub async fn restore(
     link: &SupervisorLink,
-    plan: &Plan,
+    plan: &RuntimeConfig,
     journal: &Journal,
 ) -> Result<Vec<RestoredChange>, StartFailure> {
     link.try_send(&ToSupervisor::RequestState, &[]).map_err(|_| StartFailure::SupervisorGone)?;
@@ -197,7 +197,7 @@ fn read(file: OwnedFd) -> Result<Vec<SavedPool>, UnreadableState> {
     Ok(pools.into_iter().filter_map(|pool| serde_json::from_value(pool).ok()).collect())
 }
 
-fn restore_pools(plan: &Plan, saved: &[SavedPool], now: SystemTime) -> Vec<RestoredChange> {
+fn restore_pools(plan: &RuntimeConfig, saved: &[SavedPool], now: SystemTime) -> Vec<RestoredChange> {
     let mut changes = Vec::new();
     for pool in &plan.pools {
         if let Some(saved) = saved.iter().find(|saved| saved.name == pool.name) {
@@ -220,8 +220,8 @@ mod tests {
     use crate::config::Config;
     use crate::pool::health::{CheckVerdict, Finding, HealthState};
 
-    fn plan(text: &str) -> Plan {
-        Plan::new(7, Config::from_toml(text).expect("a good configuration"))
+    fn plan(text: &str) -> RuntimeConfig {
+        RuntimeConfig::new(7, Config::from_toml(text).expect("a good configuration"))
     }
 
     fn payload(text: &str) -> OwnedFd {

@@ -20,7 +20,7 @@ use crate::listener::{self, Acceptor, Kind, Limits};
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Counters;
 use crate::observe::record::Index;
-use crate::proxy::{Plan, Thread};
+use crate::proxy::{RuntimeConfig, Thread};
 
 /// Orders that wait for a thread, at most; the main thread gives one and waits for its answer.
 const ORDERS: usize = 16;
@@ -28,7 +28,7 @@ const ORDERS: usize = 16;
 /// What all threads have in common.
 #[derive(Clone)]
 pub(super) struct Shared {
-    pub(super) plan: Arc<Plan>,
+    pub(super) plan: Arc<RuntimeConfig>,
     pub(super) journal: Journal,
     pub(super) limits: Arc<[Arc<Limits>]>,
     pub(super) cut: Arc<AtomicU64>,

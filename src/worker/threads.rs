@@ -24,7 +24,7 @@ use crate::observe::journal::{Journal, Unwritten};
 use crate::observe::metrics::{CounterTotals, Counters, counter_names};
 use crate::observe::record::Index;
 use crate::proxy::underway::Told;
-use crate::proxy::{Plan, Thread};
+use crate::proxy::{RuntimeConfig, Thread};
 
 /// How many of the oldest exchanges and tunnels the status names.
 const OLDEST: usize = 5;
@@ -36,7 +36,7 @@ const SPARE_FILES: u64 = 128;
 
 /// The serving threads.
 pub struct Threads {
-    plan: Arc<Plan>,
+    plan: Arc<RuntimeConfig>,
     threads: Vec<ServingThread>,
     journal: Journal,
     /// Connections that were open at the deadline of the drain.
@@ -54,7 +54,7 @@ impl Threads {
     ///
     /// # Errors
     /// When a thread or its runtime cannot be made.
-    pub fn start(plan: Arc<Plan>, journal: Journal) -> io::Result<Self> {
+    pub fn start(plan: Arc<RuntimeConfig>, journal: Journal) -> io::Result<Self> {
         let limits = limits(&plan.config);
         let (cut, links) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
         let ended = Arc::new(Notify::new());
@@ -86,7 +86,7 @@ impl Threads {
 
     /// Their runtime configuration.
     #[must_use]
-    pub fn plan(&self) -> &Arc<Plan> {
+    pub fn plan(&self) -> &Arc<RuntimeConfig> {
         &self.plan
     }
 
@@ -316,7 +316,7 @@ fn most_connections() -> u32 {
 }
 
 /// One for each CPU that the unit may use, unless the configuration sets a number.
-fn count(plan: &Plan) -> usize {
+fn count(plan: &RuntimeConfig) -> usize {
     let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     plan.config.worker.threads.unwrap_or_else(cpus).max(1)
 }

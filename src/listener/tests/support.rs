@@ -33,7 +33,7 @@ use crate::proxy::origin::Origin;
 use crate::proxy::request::ClientRequest;
 use crate::proxy::response::{BodyLength, HeadFault, Response, ResponsePart, Then};
 use crate::proxy::tunnel::{Left, Tunnel};
-use crate::proxy::{Client, Plan, Thread};
+use crate::proxy::{Client, RuntimeConfig, Thread};
 
 /// Long for a test, and never waited for by one that passes.
 pub(super) const LONG: Duration = Duration::from_secs(30);
@@ -75,7 +75,7 @@ impl Fixture {
         let mut listener = listener();
         change(&mut listener);
         let max_connections = listener.max_connections;
-        let plan = Arc::new(Plan::new(1, config(listener)));
+        let plan = Arc::new(RuntimeConfig::new(1, config(listener)));
         let journal = Journal::start(Identity { role: Role::Worker, generation: Some(1) }, None).expect("a journal");
         let counters = Counters::alone(&plan.names);
         let thread = Thread::start(0, plan, counters, journal);

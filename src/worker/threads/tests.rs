@@ -9,7 +9,7 @@ fn threads() -> Threads {
     let config = Config::from_toml("[worker]\nthreads = 2\n[listen.http]\n").expect("a configuration");
     let identity = Identity { role: Role::Worker, generation: Some(1) };
     let journal = Journal::start(identity, None).expect("a journal");
-    Threads::start(Arc::new(Plan::new(1, config)), journal).expect("threads")
+    Threads::start(Arc::new(RuntimeConfig::new(1, config)), journal).expect("threads")
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -1,4 +1,4 @@
-//! What a generation serves by: the one immutable value that every thread shares.
+//! The runtime configuration of a generation: one immutable value that every thread shares.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -10,7 +10,7 @@ use crate::pool::Pool;
 use crate::route::SiteTable;
 
 /// The configuration, ready for traffic.
-pub struct Plan {
+pub struct RuntimeConfig {
     /// The number of the generation.
     pub generation: u64,
     /// The configuration that it was made from.
@@ -25,7 +25,7 @@ pub struct Plan {
     pub bounds: RecordBounds,
 }
 
-impl Plan {
+impl RuntimeConfig {
     /// Builds what the configuration says. Listener indexes of the names are those of `config.listeners`, then of
     /// `config.tcp`.
     #[must_use]
