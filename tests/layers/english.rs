@@ -8,7 +8,7 @@ use crate::source::{ROOT, sources};
 const WORDS: [&str; 7] = ["nobody", "somebody", "whoever", "anybody", "everybody", "who", "whom"];
 
 /// Words that are still to be rewritten, by folder. A number here only ever gets smaller.
-const LEFT: [(&str, usize); 4] = [("http1", 7), ("listener", 13), ("proxy", 21), ("upstream", 4)];
+const LEFT: [(&str, usize); 4] = [("http1", 7), ("listener", 9), ("proxy", 18), ("upstream", 4)];
 
 #[test]
 fn comments_name_things_and_not_people() {

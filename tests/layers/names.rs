@@ -5,23 +5,17 @@ use std::collections::BTreeMap;
 use crate::source::sources;
 
 /// Names that still stand for several types, with how many. A name leaves this list for good.
-const LEFT: [(&str, usize); 18] = [
-    ("Body", 2),
+const LEFT: [(&str, usize); 12] = [
     ("Connection", 2),
     ("Course", 2),
     ("End", 2),
-    ("Entry", 3),
+    ("Entry", 2),
     ("Found", 2),
     ("Idle", 2),
     ("Kept", 2),
     ("Limits", 2),
-    ("Piece", 2),
-    ("Place", 2),
-    ("Places", 2),
     ("Said", 2),
-    ("Sent", 2),
     ("Side", 2),
-    ("State", 3),
     ("Told", 2),
     ("Waiting", 2),
 ];
