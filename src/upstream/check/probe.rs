@@ -286,6 +286,9 @@ mod tests {
             let answer = format!("HTTP/1.1 {status} Some Reason\r\nContent-Length: 2\r\n\r\nok");
             assert_eq!(found(answer.as_bytes()).await, (verdict, format!("status {status}")));
         }
+        let switched =
+            found(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n").await;
+        assert_eq!(switched, (CheckVerdict::Bad, "status 101".to_owned()));
         let old = found(b"HTTP/1.0 200\r\n\r\n").await;
         assert_eq!(old, (CheckVerdict::Good, "status 200".to_owned()));
     }
