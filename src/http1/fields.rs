@@ -275,7 +275,7 @@ fn is_protected(name: &HeaderName) -> bool {
     PROTECTED.contains(&name) || is_trust_name(name) || name.starts_with("sec-")
 }
 
-/// Fields by which a proxy tells a server whom it serves.
+/// Fields by which a proxy names its client to a server.
 fn is_trust_name(name: &str) -> bool {
     name.starts_with("x-forwarded-") || matches!(name, "forwarded" | "x-real-ip" | "x-request-id" | "via")
 }

@@ -222,11 +222,11 @@ fn wide(range: &Range<u32>) -> Range<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{HeadSearch, Limits};
+    use super::super::request::{HeadLimits, HeadSearch};
     use super::*;
 
     fn raw(text: &str) -> RawHead {
-        let limits = Limits { max_head: 1024, max_target: 64, max_fields: 16 };
+        let limits = HeadLimits { max_head: 1024, max_target: 64, max_fields: 16 };
         let mut search = HeadSearch::new();
         let head = search.look(text.as_bytes(), &limits).expect("no fault").expect("whole");
         search.take(&text.as_bytes()[..head.len])
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn the_next_head_has_nothing_of_the_one_before() {
-        let limits = Limits { max_head: 1024, max_target: 64, max_fields: 16 };
+        let limits = HeadLimits { max_head: 1024, max_target: 64, max_fields: 16 };
         let mut search = HeadSearch::new();
         let refused = search.look(b"GET / HTTP/1.1\r\nX-A: 1\r\n\r\n", &limits);
         assert!(refused.is_err(), "no host");

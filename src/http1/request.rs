@@ -17,7 +17,7 @@ use super::upgrade;
 
 /// What a request head may measure; the fields are named like the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct HeadLimits {
     /// Bytes from the first one to the end of the empty line.
     pub max_head: usize,
     /// Bytes of the request target; more than 65,534 are never taken.
@@ -98,7 +98,7 @@ impl HeadSearch {
     ///
     /// # Errors
     /// The rule that was broken, the same one however the head was cut into pieces.
-    pub fn look(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<RequestHead>, Refusal> {
+    pub fn look(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<RequestHead>, Refusal> {
         if self.walk.is_fresh()
             && let Some(judged) = parse(bytes, limits, &mut self.table)
         {
@@ -111,7 +111,7 @@ impl HeadSearch {
             return Ok(None);
         };
         self.walk = Walk::request();
-        // both ways agree on what a head is; should they ever not, nobody is to guess
+        // both ways agree on what a head is; where they do not, the head is refused
         parse(&bytes[..len], limits, &mut self.table).unwrap_or(Err(Refusal::Malformed)).map(Some)
     }
 
@@ -132,11 +132,11 @@ impl Default for HeadSearch {
 ///
 /// # Errors
 /// The rule that was broken.
-pub fn check(bytes: &[u8], limits: &Limits) -> Result<Option<RequestHead>, Refusal> {
+pub fn check(bytes: &[u8], limits: &HeadLimits) -> Result<Option<RequestHead>, Refusal> {
     HeadSearch::new().look(bytes, limits)
 }
 
-/// The rule that was broken. The first byte of a TLS handshake begins no method, and who sent it wants to know.
+/// The rule that was broken. The first byte of a TLS handshake begins no method, and has a rule of its own.
 fn refusal(broken: Break, bytes: &[u8]) -> Refusal {
     match (broken, bytes.first()) {
         (Break::Method, Some(&TLS_HANDSHAKE)) => Refusal::Tls,
@@ -151,7 +151,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const LONGEST_NAME: usize = u16::MAX as usize;
 
 /// The short way: `None` unless the head is whole, well-formed and within the limits.
-fn parse(bytes: &[u8], limits: &Limits, table: &mut Table) -> Option<Result<RequestHead, Refusal>> {
+fn parse(bytes: &[u8], limits: &HeadLimits, table: &mut Table) -> Option<Result<RequestHead, Refusal>> {
     let mut lines = Lines::new(bytes);
     let line = lines.request_line()?;
     let (method, target) = (&bytes[line.method.clone()], &bytes[line.target.clone()]);
@@ -159,7 +159,7 @@ fn parse(bytes: &[u8], limits: &Limits, table: &mut Table) -> Option<Result<Requ
         return None;
     }
     table.begin(&line);
-    let mut said = Said::default();
+    let mut said = RequestFields::default();
     // what is wrong with a line goes before what the head says wrong
     let mut judged = target::check(method, target);
     while let Some(field) = lines.field()? {
@@ -177,7 +177,13 @@ fn parse(bytes: &[u8], limits: &Limits, table: &mut Table) -> Option<Result<Requ
 }
 
 /// Judges a well-formed head by what it says.
-fn conclude(len: usize, method: &[u8], target: &[u8], version: Version, said: &Said) -> Result<RequestHead, Refusal> {
+fn conclude(
+    len: usize,
+    method: &[u8],
+    target: &[u8],
+    version: Version,
+    said: &RequestFields,
+) -> Result<RequestHead, Refusal> {
     if version == Version::HTTP_11 && !said.host {
         return Err(Refusal::NoHost);
     }
@@ -209,7 +215,7 @@ impl MethodFacts {
 
 /// What the fields of one head say.
 #[derive(Default)]
-struct Said {
+struct RequestFields {
     host: bool,
     length: Option<u64>,
     encoding: Option<Encoding>,
@@ -224,7 +230,7 @@ struct Said {
     credentials: Credentials,
 }
 
-impl Said {
+impl RequestFields {
     fn take(&mut self, known: Known, field: &Line<'_>) -> Result<(), Refusal> {
         match known {
             _ if field.name.len() > LONGEST_NAME => return Err(Refusal::HeadTooLarge),
@@ -306,7 +312,7 @@ impl Said {
 #[derive(Clone, Copy)]
 enum Encoding {
     Chunked,
-    /// One coding, well-formed, that nobody here knows.
+    /// One well-formed coding that is not known here.
     Unknown,
     Wrong,
 }
@@ -317,7 +323,7 @@ mod tests {
     use super::super::head::LineFault;
     use super::*;
 
-    const LIMITS: Limits = Limits { max_head: 1024, max_target: 64, max_fields: 8 };
+    const LIMITS: HeadLimits = HeadLimits { max_head: 1024, max_target: 64, max_fields: 8 };
 
     fn whole(text: &str) -> Result<RequestHead, Refusal> {
         check(text.as_bytes(), &LIMITS).map(|head| head.unwrap_or_else(|| panic!("incomplete: {text:?}")))
@@ -678,9 +684,9 @@ mod tests {
     #[test]
     fn more_fields_than_fit_the_stack_are_taken_when_the_limit_says_so() {
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(499));
-        let limits = Limits { max_head: 1 << 16, max_fields: 500, ..LIMITS };
+        let limits = HeadLimits { max_head: 1 << 16, max_fields: 500, ..LIMITS };
         assert!(matches!(check(text.as_bytes(), &limits), Ok(Some(_))));
-        let limits = Limits { max_fields: 499, ..limits };
+        let limits = HeadLimits { max_fields: 499, ..limits };
         assert_eq!(check(text.as_bytes(), &limits), Err(Refusal::TooManyFields));
     }
 

@@ -109,7 +109,7 @@ pub enum ResponseFault {
     TransferEncoding,
     /// `Transfer-Encoding` in HTTP/1.0.
     EncodingInHttp10,
-    /// 101 that nobody asked for.
+    /// 101 to a request that does not ask for it.
     UnaskedUpgrade,
     /// 101 without `Upgrade`, or in HTTP/1.0.
     UpgradeToNothing,
@@ -149,7 +149,7 @@ impl ResponseSearch {
             return Ok(None);
         };
         self.0 = Walk::response();
-        // both ways agree on what a head is; should they ever not, nobody is to guess
+        // both ways agree on what a head is; where they do not, the head is refused
         let judged = parse_whole(&buffer[..len], asked, max_head).map(|(_, judged)| judged);
         buffer.advance(len);
         judged.unwrap_or(Err(ResponseFault::StatusLine)).map(Some)
@@ -226,14 +226,14 @@ type Judged = Result<Box<ResponseHead>, ResponseFault>;
 /// The short way: `None` unless `bytes` start with a head that is whole, well-formed and within the limits. Gives its
 /// length too.
 fn parse_whole(bytes: &[u8], asked: Asked, max_head: usize) -> Option<(usize, Judged)> {
-    let mut said = Said::default();
+    let mut said = ResponseFields::default();
     let (len, judged) = said.read(bytes)?;
     (len <= max_head).then(|| (len, judged.and_then(|()| said.conclude(len, asked))))
 }
 
 /// What a whole head says.
 #[derive(Default)]
-struct Said {
+struct ResponseFields {
     status: StatusCode,
     reason: Option<Vec<u8>>,
     version: Version,
@@ -255,7 +255,7 @@ struct Said {
 /// Room for fields from the start, in bytes: most responses have fewer.
 const ROOM: usize = 512;
 
-impl Said {
+impl ResponseFields {
     /// `None` unless `bytes` start with a head that is one from its first byte to its last.
     fn read(&mut self, bytes: &[u8]) -> Option<(usize, Result<(), ResponseFault>)> {
         let mut lines = Lines::new(bytes);

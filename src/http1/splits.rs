@@ -10,10 +10,10 @@ use super::chunked::{ChunkFault, Decoded, Decoder};
 use super::encode;
 use super::framing::Known;
 use super::lines::Lines;
-use super::request::{HeadSearch, Limits, Refusal, RequestHead, check};
+use super::request::{HeadLimits, HeadSearch, Refusal, RequestHead, check};
 use super::response::{Asked, ResponseFault, ResponseHead, ResponseSearch};
 
-const LIMITS: Limits = Limits { max_head: 300, max_target: 24, max_fields: 6 };
+const LIMITS: HeadLimits = HeadLimits { max_head: 300, max_target: 24, max_fields: 6 };
 
 /// Messages put together from likely parts, then damaged in a few places.
 fn messages(starts: &'static [&'static str], parts: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {

@@ -23,7 +23,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::connection::{Connection, Kind};
+use super::connection::{ClientConnection, Kind};
 use super::limits::{Limits, Permit};
 use super::service::{Proxy, Service};
 use crate::net::{self, Stream};
@@ -61,7 +61,7 @@ struct Socket(RefCell<Option<AsyncFd<OwnedFd>>>);
 /// What a try to accept gave.
 enum Opened<C = ()> {
     Connection(C),
-    /// Nobody is there, or who was has gone.
+    /// No connection waits, or the one that did is gone.
     None,
     /// The kernel has nothing to make a connection of, or the socket is of no use.
     Stalled(io::Error),
@@ -159,19 +159,19 @@ impl Accepting {
             return false;
         }
         if self.is_ahead() {
-            tokio::time::sleep(AFTER_YOU).await; // whoever is still there then, nobody else wanted
+            tokio::time::sleep(AFTER_YOU).await; // a connection that is still there was wanted by no other thread
         }
         for _ in 0..BATCH {
             let _turn;
-            // not before somebody is there: a permit kept in store would be one connection less for others
+            // not before a connection waits: a permit kept in store would be one connection less for others
             let permit = match self.limits.try_take() {
                 Some(permit) => permit,
-                None if !self.socket.has_somebody() => return true,
+                None if !self.socket.has_connection() => return true,
                 None => {
                     // all threads hear of one connection that comes, and two would have two closed for it
                     let _full = self.thread.full();
                     _turn = self.limits.turn().await;
-                    if !self.socket.has_somebody() {
+                    if !self.socket.has_connection() {
                         return true;
                     }
                     match self.wait_for_permit().await {
@@ -196,7 +196,7 @@ impl Accepting {
         if self.stalled.is_due() {
             self.thread.accept_stalled(self.listener, error);
         }
-        self.thread.close_idle_upstream(); // descriptors that nobody needs now
+        self.thread.close_idle_upstream(); // descriptors that no exchange needs now
         self.thread.wheel.sleep(BACK_OFF).await;
         true
     }
@@ -227,7 +227,7 @@ impl Accepting {
         };
         self.thread.counters.accepted(self.listener);
         let client = Client::new(self.thread.wheel.timer(), &self.thread.clients, self.listener, peer);
-        let connection = Connection::<S>::new(&self.thread, client, self.kind, stream, &first[..len], permit);
+        let connection = ClientConnection::<S>::new(&self.thread, client, self.kind, stream, &first[..len], permit);
         tokio::task::spawn_local(connection);
         Opened::Connection(())
     }
@@ -245,16 +245,16 @@ impl Socket {
     }
 
     /// Whether a connection waits. The poller only knows that one came since it was last asked.
-    fn has_somebody(&self) -> bool {
+    fn has_connection(&self) -> bool {
         let socket = self.0.borrow();
         let Some(socket) = &*socket else { return true }; // which the next look at it tells
         let mut polled = [PollFd::new(socket, PollFlags::IN)];
-        let somebody = poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
-        if !somebody {
-            let nobody = |_: &OwnedFd| Err::<(), _>(io::ErrorKind::WouldBlock.into());
-            let _ = socket.try_io(Interest::READABLE, nobody); // forgets what the poller knew
+        let waits = poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
+        if !waits {
+            let nothing = |_: &OwnedFd| Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _ = socket.try_io(Interest::READABLE, nothing); // forgets what the poller knew
         }
-        somebody
+        waits
     }
 
     /// Takes a connection, and reads its first bytes into `first`; gives how many. Most clients send with the handshake, and

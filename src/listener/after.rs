@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 
-use super::end::End;
+use super::end::ConnectionEnd;
 use super::farewell::{self, Patience};
 use crate::handover::successor::{Returned, Successor};
 use crate::handover::transfer::{Load, Transfer};
@@ -18,7 +18,7 @@ use crate::proxy::{Client, Thread};
 pub(super) enum Served {
     /// It is whole and nothing is open on it; with what was read of the next request.
     Idle(Box<Client>, Stream, BytesMut),
-    Ended(Box<Client>, End),
+    Ended(Box<Client>, ConnectionEnd),
 }
 
 /// Gives the connection to another generation, or goes on with it when that fails.
@@ -32,20 +32,20 @@ pub(super) async fn hand_over(
     let Some(Some(place)) = thread.until_cut(&client.timer, pin!(successor.place())).await else {
         return Served::Idle(client, stream, ahead);
     };
-    let Ok(socket) = stream.into_fd() else { return Served::Ended(client, End::Internal) };
+    let Ok(socket) = stream.into_fd() else { return Served::Ended(client, ConnectionEnd::Internal) };
     let facts = client.facts(thread.listener_name(client.origin.listener));
     let private = client.private.pack(&thread.plan.names);
     let given = place.give(Transfer { socket, client: facts, load: Load::Idle { ahead, private } });
     match thread.until_cut(&client.timer, pin!(given)).await {
-        Some(Ok(())) => Served::Ended(client, End::Moved),
+        Some(Ok(())) => Served::Ended(client, ConnectionEnd::Moved),
         Some(Err(Returned::Whole(transfer))) => match (Stream::from_fd(transfer.socket), transfer.load) {
             (Ok(stream), Load::Idle { ahead, private }) => {
                 client.private = Private::unpack(private, &thread.plan.names);
                 Served::Idle(client, stream, ahead)
             }
-            (Ok(_), Load::Tunnel(_)) | (Err(_), _) => Served::Ended(client, End::Internal),
+            (Ok(_), Load::Tunnel(_)) | (Err(_), _) => Served::Ended(client, ConnectionEnd::Internal),
         },
-        Some(Err(Returned::Lost)) | None => Served::Ended(client, End::Drained),
+        Some(Err(Returned::Lost)) | None => Served::Ended(client, ConnectionEnd::Drained),
     }
 }
 
@@ -54,12 +54,12 @@ pub(super) async fn linger(
     thread: Rc<Thread>,
     client: Box<Client>,
     stream: Stream,
-    end: End,
+    end: ConnectionEnd,
     patience: Patience,
 ) -> Served {
     // at the deadline of the generation the patience is short enough to be had whole
     match end {
-        End::Drained => farewell::linger(&client.timer, &stream, patience).await,
+        ConnectionEnd::Drained => farewell::linger(&client.timer, &stream, patience).await,
         _ => {
             let lingering = pin!(farewell::linger(&client.timer, &stream, patience));
             thread.until_cut(&client.timer, lingering).await;

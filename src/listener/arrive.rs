@@ -4,7 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::connection::{Arrival, Connection, Kind};
+use super::connection::{Arrival, ClientConnection, Kind};
 use super::limits::Limits;
 use super::service::{Proxy, Service};
 use crate::handover::transfer::{Load, Transfer};
@@ -57,6 +57,6 @@ pub(super) fn arrive_on<S: Service>(
             Arrival::Tunnel(Box::new(tunnel.inspect_err(|_| thread.counters.closed(listener))?))
         }
     };
-    tokio::task::spawn_local(Connection::<S>::arrived(thread, client, kind, stream, arrival, permit));
+    tokio::task::spawn_local(ClientConnection::<S>::arrived(thread, client, kind, stream, arrival, permit));
     Ok(())
 }

@@ -26,7 +26,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 
 use super::after::{Served, hand_over, linger};
-use super::end::End;
+use super::end::ConnectionEnd;
 use super::farewell;
 use super::http1::{Http1, Http1Parts, Next};
 use super::limits::Permit;
@@ -48,7 +48,7 @@ pub enum Kind {
 }
 
 /// A client connection and what it holds to its end; a task of its thread.
-pub(super) struct Connection<S: Service> {
+pub(super) struct ClientConnection<S: Service> {
     thread: Rc<Thread>,
     /// Of its listener, in the names of the log.
     index: Index,
@@ -75,10 +75,10 @@ enum ConnectionState<S: Service> {
 /// What a turn of a connection led to.
 enum ConnectionTurn<S: Service> {
     ConnectionState(ConnectionState<S>),
-    Ended(Option<Box<Client>>, End),
+    Ended(Option<Box<Client>>, ConnectionEnd),
 }
 
-impl<S: Service> Connection<S> {
+impl<S: Service> ClientConnection<S> {
     /// A connection that was just accepted; `first` are bytes that were read from it.
     pub(super) fn new(
         thread: &Rc<Thread>,
@@ -126,7 +126,7 @@ impl<S: Service> Connection<S> {
         Self { thread, index, kind, state: ConnectionState::Closed, permit, making: None }
     }
 
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<(Option<Box<Client>>, End)> {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<(Option<Box<Client>>, ConnectionEnd)> {
         loop {
             let turn = match &mut self.state {
                 ConnectionState::Idle(stream, client, stay) => {
@@ -144,7 +144,7 @@ impl<S: Service> Connection<S> {
                     }
                     Served::Ended(client, end) => ConnectionTurn::Ended(Some(client), end),
                 },
-                ConnectionState::Closed => ConnectionTurn::Ended(None, End::Internal), // a task that has ended is not polled
+                ConnectionState::Closed => ConnectionTurn::Ended(None, ConnectionEnd::Internal), // a task that has ended is not polled
             };
             match turn {
                 ConnectionTurn::ConnectionState(state) => self.state = state,
@@ -190,7 +190,7 @@ impl<S: Service> Connection<S> {
     fn unpark(&mut self, unparked: Unparked) -> ConnectionTurn<S> {
         let ConnectionState::Idle(stream, client, _) = std::mem::replace(&mut self.state, ConnectionState::Closed)
         else {
-            return ConnectionTurn::Ended(None, End::Internal);
+            return ConnectionTurn::Ended(None, ConnectionEnd::Internal);
         };
         let thread = self.thread.clone();
         ConnectionTurn::ConnectionState(match unparked {
@@ -198,31 +198,31 @@ impl<S: Service> Connection<S> {
                 ConnectionState::Http1(Http1::new(&thread, client, self.settings(), stream, first))
             }
             Unparked::Idle => {
-                ConnectionState::Busy(Box::pin(linger(thread, client, stream, End::Idle, farewell::PATIENT)))
+                ConnectionState::Busy(Box::pin(linger(thread, client, stream, ConnectionEnd::Idle, farewell::PATIENT)))
             }
             Unparked::Moves(successor) => {
                 ConnectionState::Busy(Box::pin(hand_over(thread, client, stream, BytesMut::new(), successor)))
             }
             Unparked::Cut => {
                 thread.connection_cut(&client);
-                ConnectionState::Busy(Box::pin(linger(thread, client, stream, End::Drained, farewell::BRIEF)))
+                ConnectionState::Busy(Box::pin(linger(thread, client, stream, ConnectionEnd::Drained, farewell::BRIEF)))
             }
             Unparked::MakesRoom(making) => {
                 self.making = Some(making);
-                return ConnectionTurn::Ended(Some(client), End::Evicted);
+                return ConnectionTurn::Ended(Some(client), ConnectionEnd::Evicted);
             }
-            Unparked::Closed => return ConnectionTurn::Ended(Some(client), End::ClientDone),
-            Unparked::Lost => return ConnectionTurn::Ended(Some(client), End::ClientLost),
+            Unparked::Closed => return ConnectionTurn::Ended(Some(client), ConnectionEnd::ClientDone),
+            Unparked::Lost => return ConnectionTurn::Ended(Some(client), ConnectionEnd::ClientLost),
         })
     }
 
     /// No requests are served on the connection any more.
     fn served(&mut self, next: Next) -> ConnectionTurn<S> {
         let ConnectionState::Http1(http1) = std::mem::replace(&mut self.state, ConnectionState::Closed) else {
-            return ConnectionTurn::Ended(None, End::Internal);
+            return ConnectionTurn::Ended(None, ConnectionEnd::Internal);
         };
         let Ok(Http1Parts { client, stream, ahead }) = http1.into_parts() else {
-            return ConnectionTurn::Ended(None, End::Internal); // the runtime ends
+            return ConnectionTurn::Ended(None, ConnectionEnd::Internal); // the runtime ends
         };
         let thread = self.thread.clone();
         ConnectionTurn::ConnectionState(match next {
@@ -239,7 +239,7 @@ impl<S: Service> Connection<S> {
     }
 }
 
-impl<S: Service> Future for Connection<S> {
+impl<S: Service> Future for ClientConnection<S> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -252,7 +252,7 @@ impl<S: Service> Future for Connection<S> {
                 if let ConnectionState::Http1(http1) = &mut connection.state {
                     http1.panicked();
                 }
-                (None, End::Internal)
+                (None, ConnectionEnd::Internal)
             }
         };
         connection.state = ConnectionState::Closed;
@@ -261,7 +261,7 @@ impl<S: Service> Future for Connection<S> {
     }
 }
 
-impl<S: Service> Unpin for Connection<S> {}
+impl<S: Service> Unpin for ClientConnection<S> {}
 
 /// What a panic said.
 fn text_of(panic: &(dyn Any + Send)) -> String {

@@ -4,7 +4,7 @@ use crate::proxy::tunnel::Left;
 
 /// Which side ended a connection, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ConnectionEnd {
     /// The client closed it while nothing was open on it.
     ClientDone,
     /// The client closed it inside a request head.
@@ -37,7 +37,7 @@ pub enum End {
     Internal,
 }
 
-impl From<Left> for End {
+impl From<Left> for ConnectionEnd {
     fn from(left: Left) -> Self {
         match left {
             Left::Ended => Self::Tunnel,

@@ -30,7 +30,7 @@ const ROOM: usize = 8 * 1024;
 /// Sends FIN, then reads and discards what the client still sends.
 ///
 /// Closing a socket with unread bytes sends a reset, and a reset destroys what the client has received but not read
-/// (RFC 9112 §9.6). So the last response would be lost just to those who had more to say.
+/// (RFC 9112 §9.6). So the last response would be lost just to the clients that send more.
 pub(super) async fn linger(timer: &Timer, stream: &Stream, patience: Patience) {
     if stream.finish_writing().is_err() {
         return; // gone already

@@ -43,7 +43,7 @@ pub struct Limits {
     turn: Semaphore,
 }
 
-/// The right to have one connection open; given up on drop, which wakes whoever waits for it on any thread.
+/// The right to have one connection open; given up on drop, which wakes the thread that waits for it.
 #[derive(Debug)]
 pub struct Permit(Arc<Limits>);
 
@@ -160,7 +160,7 @@ impl Limits {
     /// stay open.
     pub(super) async fn take(self: &Arc<Self>, listener: Index) -> Option<Permit> {
         let worker = &self.worker;
-        let _waiting = Waiting::new(&worker.waiting);
+        let _waiting = WaitingForRoom::new(&worker.waiting);
         let mut taking = pin!(self.acquire());
         let made = Arc::new(Notify::new());
         let mut is_making = false;
@@ -231,16 +231,16 @@ impl Permit {
 }
 
 /// One more waits for room; one less on drop.
-struct Waiting<'a>(&'a AtomicUsize);
+struct WaitingForRoom<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitingForRoom<'a> {
     fn new(waiting: &'a AtomicUsize) -> Self {
         waiting.fetch_add(1, Ordering::SeqCst);
         Self(waiting)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingForRoom<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }

@@ -1,7 +1,7 @@
 //! The lot: where a connection stays while nothing is open on it, as a bare socket and a few words.
 //!
 //! Fresh connections start here, and connections in use come back a moment after their last response. All of them
-//! pass [`Stay::poll`], whose task `Clients::wake_all` wakes: whoever wants to take every idle connection out of a thread asks
+//! pass [`Stay::poll`], whose task `Clients::wake_all` wakes: what takes every idle connection out of a thread is asked
 //! here.
 
 use std::io;
@@ -15,7 +15,7 @@ use crate::drain::Stage;
 use crate::handover::successor::Successor;
 use crate::net::Stream;
 use crate::proxy::clients::Making;
-use crate::proxy::parked::Entry;
+use crate::proxy::parked::ParkedEntry;
 use crate::proxy::{Client, Thread};
 
 /// Bytes of room for the first read: most request heads.
@@ -45,7 +45,7 @@ pub(super) struct Stay {
     /// Whether `until` takes the drain into account.
     is_draining: bool,
     /// Where other threads find it. Boxed: a task is allocated in steps of 128 bytes, and this would cost one.
-    entry: Option<Box<Entry>>,
+    entry: Option<Box<ParkedEntry>>,
 }
 
 impl Stay {

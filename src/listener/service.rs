@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::end::End;
+use super::end::ConnectionEnd;
 use crate::message::body::Demand;
 use crate::net::Stream;
 use crate::observe::record::{self, Index};
@@ -60,7 +60,7 @@ pub trait Service: 'static {
     ) -> Local<'static, (Box<Client>, Left)>;
 
     /// Counts and records how a connection of this listener ended; `client` is none when a panic took it along.
-    fn closed(thread: &Thread, listener: Index, client: Option<&Client>, end: End);
+    fn closed(thread: &Thread, listener: Index, client: Option<&Client>, end: ConnectionEnd);
 }
 
 /// What serves one request: see [`Handler`].
@@ -124,16 +124,16 @@ impl Service for Proxy {
         })
     }
 
-    fn closed(thread: &Thread, listener: Index, client: Option<&Client>, end: End) {
-        if end == End::Moved {
+    fn closed(thread: &Thread, listener: Index, client: Option<&Client>, end: ConnectionEnd) {
+        if end == ConnectionEnd::Moved {
             return thread.counters.left(listener);
         }
         thread.counters.closed(listener);
-        if end == End::Evicted {
+        if end == ConnectionEnd::Evicted {
             thread.counters.evicted(listener);
         }
         if let Some(client) = client.filter(|client| client.exchanges == 0)
-            && matches!(end, End::ClientDone | End::ClientLost | End::Idle)
+            && matches!(end, ConnectionEnd::ClientDone | ConnectionEnd::ClientLost | ConnectionEnd::Idle)
         {
             thread.counters.empty(listener);
             proxy::record_empty(thread, client);

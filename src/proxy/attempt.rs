@@ -114,7 +114,7 @@ enum DispatchStep {
 
 /// The attempts of one exchange.
 pub(super) struct Dispatch {
-    course: Course,
+    course: RetryState,
     /// The head of the request, as servers get it.
     head: Vec<u8>,
     /// The body of the request. What is left of it once a server has answered is the relay's.
@@ -125,7 +125,7 @@ pub(super) struct Dispatch {
 impl Dispatch {
     /// The attempts to send a request to servers of the pool.
     pub(super) fn new(exchange: &Exchange, pool: usize, head: Vec<u8>, upload: Upload) -> Self {
-        Self { course: Course::new(exchange, pool), head, upload, step: DispatchStep::Next }
+        Self { course: RetryState::new(exchange, pool), head, upload, step: DispatchStep::Next }
     }
 
     /// The attempts to open a connection to a server of the pool, for a tunnel.
@@ -356,7 +356,7 @@ impl Dispatch {
 }
 
 /// The attempts of one exchange: which server comes next, and whether one does.
-struct Course {
+struct RetryState {
     pool: PoolOf,
     tried: SmallVec<[u16; 4]>,
     retries: u32,
@@ -370,7 +370,7 @@ struct Course {
     began: Instant,
 }
 
-impl Course {
+impl RetryState {
     fn new(exchange: &Exchange, pool: usize) -> Self {
         Self {
             pool: PoolOf::new(&exchange.thread, pool),

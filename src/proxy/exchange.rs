@@ -232,7 +232,7 @@ impl Exchange {
         }
     }
 
-    /// It may take long from here on: whoever asks what keeps this generation alive is told of it.
+    /// It may take long from here on, and is listed among what keeps this generation alive.
     pub(super) fn is_underway(&mut self) {
         self.place = Some(self.thread.underway.add(Entry {
             opened: self.opened,
@@ -322,7 +322,7 @@ impl Exchange {
         });
     }
 
-    /// The client: whom a trusted proxy names, or the peer.
+    /// The client: the one that a trusted proxy names, or the peer.
     pub(super) fn believed_client(&self) -> Option<SocketAddr> {
         self.told_client.or_else(|| self.told_by_proxies()).or(self.origin.peer)
     }

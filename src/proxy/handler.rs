@@ -150,7 +150,7 @@ impl Handler {
         Some(Tunnel::new(self.exchange, stream, ahead, timeout, open))
     }
 
-    /// Finds who answers.
+    /// Finds what answers.
     fn begin(&mut self, side: &mut ClientSide<'_>) -> Result<Option<ResponsePart>, Fault> {
         let exchange = &mut self.exchange;
         let site = match route(exchange) {

@@ -31,7 +31,7 @@ struct ForwardedOrigin<'a> {
 
 impl ForwardedOrigin<'_> {
     /// What a trusted proxy says in the field of this name, which is in lower case. Where nothing would be believed
-    /// nobody looks.
+    /// the head is not searched.
     fn told<'h, const N: usize>(&self, head: &'h RawHead, name: &'static [u8; N]) -> Option<&'h [u8]> {
         if self.trusted { head.values(name).next().filter(|value| !value.is_empty()) } else { None }
     }
@@ -97,19 +97,19 @@ fn write_fields(
         if field.is_hop_by_hop() || (names_fields && options.names(field.name)) {
             return false;
         }
-        match Told::of(field) {
-            Told::Nothing => !field.is_underscore_twin(),
-            Told::Passes => {
+        match ForwardingField::of(field) {
+            ForwardingField::Nothing => !field.is_underscore_twin(),
+            ForwardingField::Passes => {
                 passes += count_passes(field.value);
                 true
             }
-            Told::Forwards => left.is_none(),
-            Told::Ours => false,
-            Told::RealIp => {
+            ForwardingField::Forwards => left.is_none(),
+            ForwardingField::Ours => false,
+            ForwardingField::RealIp => {
                 said_real_ip |= !origin.trusted;
                 origin.trusted
             }
-            Told::ByProxies => origin.trusted && !field.value.is_empty(),
+            ForwardingField::ByProxies => origin.trusted && !field.value.is_empty(),
         }
     });
     if passes >= MOST_PASSES {
@@ -134,7 +134,7 @@ fn write_fields(
 
 /// What a field tells of the way that the request took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum ForwardingField {
     Nothing,
     /// `Via`.
     Passes,
@@ -142,13 +142,13 @@ enum Told {
     Forwards,
     /// Written by [`write_origin`].
     Ours,
-    /// `X-Real-IP`: that of a client who says so itself is corrected.
+    /// `X-Real-IP`: that of a client that is no trusted proxy is corrected.
     RealIp,
     /// Other words that only a trusted proxy may put in.
     ByProxies,
 }
 
-impl Told {
+impl ForwardingField {
     fn of(field: &Field<'_>) -> Self {
         match field.name {
             [b'x' | b'X', b'-', ..] => Self::of_extension(field),
@@ -194,7 +194,7 @@ fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, origin: &ForwardedOrigin
     out.extend_from_slice(via);
 }
 
-/// Everyone whom the request came through, as far as that is known: the peer at a unix socket has no address.
+/// Every client and proxy that the request came through, as far as that is known: the peer at a unix socket has no address.
 fn write_forwarded_for(out: &mut Vec<u8>, head: &RawHead, origin: &ForwardedOrigin<'_>, peer: &str) {
     let mut before: &[u8] = b"x-forwarded-for: ";
     let mut add = |value: &[u8]| {

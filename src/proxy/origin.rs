@@ -1,4 +1,4 @@
-//! Who asks, as trusted proxies in front of this one tell it: `X-Forwarded-For`, `Forwarded` (RFC 7239), `X-Real-IP`.
+//! The client, as trusted proxies in front of this one tell it: `X-Forwarded-For`, `Forwarded` (RFC 7239), `X-Real-IP`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -62,7 +62,7 @@ pub(super) fn forwarded_parameter<'h>(head: &'h RawHead, trusted: &[TrustedProxy
     forwarded(head, trusted, name).and_then(|(_, value)| value).filter(|value| !value.is_empty())
 }
 
-/// Each proxy adds whom it saw: from the last address back, the first one that is not a trusted proxy's itself. Before
+/// Each proxy adds the peer that it saw: from the last address back, the first one that is not a trusted proxy's itself. Before
 /// that one any peer may have written anything.
 fn named_by(forwarded_for: &[&[u8]], trusted: &[TrustedProxy]) -> Option<SocketAddr> {
     let mut named = None;
@@ -78,7 +78,7 @@ fn named_by(forwarded_for: &[&[u8]], trusted: &[TrustedProxy]) -> Option<SocketA
     named
 }
 
-/// The element of `Forwarded` that tells of the client, chosen as [`named_by`] does: whom it names, and its parameter of
+/// The element of `Forwarded` that tells of the client, chosen as [`named_by`] does: the address that it names, and its parameter of
 /// this name.
 fn forwarded<'h>(
     head: &'h RawHead,

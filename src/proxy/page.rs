@@ -24,7 +24,7 @@ pub(super) struct Page {
 }
 
 impl Format {
-    /// What Accept fields ask for: of ours what they prefer, the first of equals; plain text for whoever names none.
+    /// What Accept fields ask for: of ours what they prefer, the first of equals; plain text where none is named.
     pub fn wanted<'a>(accept: impl Iterator<Item = &'a str>) -> Self {
         let mut best = (0.0, Self::Plain);
         for range in accept.flat_map(|value| value.split(',')) {
@@ -104,7 +104,7 @@ fn advice(status: StatusCode) -> &'static str {
     }
 }
 
-/// What a person reads who asks a service that has no site yet.
+/// The answer to a person while the service has no site.
 pub(super) const WELCOME: &str = include_str!("../../packaging/welcome.txt");
 
 fn html(title: &str, body: &str) -> Bytes {

@@ -19,42 +19,42 @@ pub struct Parked(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     /// Those of each listener.
-    idle: Vec<BTreeSet<Idle>>,
+    idle: Vec<BTreeSet<ParkedConnection>>,
     /// Those that are to be closed, which the thread has not heard of.
-    chosen: Vec<(Idle, Making)>,
+    chosen: Vec<(ParkedConnection, Making)>,
     waker: Option<Waker>,
 }
 
 /// One parked connection: since when nothing is open on it, and its slot among the connections of its thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Idle {
+pub struct ParkedConnection {
     /// When its last exchange was over.
     pub since: Instant,
     slot: usize,
 }
 
 /// A connection as one of those parked; on drop it is none.
-pub struct Entry {
+pub struct ParkedEntry {
     parked: Arc<Parked>,
     listener: Index,
-    idle: Idle,
+    idle: ParkedConnection,
 }
 
 impl Parked {
     /// Adds a connection that has nothing open.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, listener: Index, since: Instant, slot: &Slot) -> Entry {
-        let idle = Idle { since, slot: slot.key() };
+    pub fn enter(self: &Arc<Self>, listener: Index, since: Instant, slot: &Slot) -> ParkedEntry {
+        let idle = ParkedConnection { since, slot: slot.key() };
         let mut inner = self.lock();
         let listeners = inner.idle.len().max(usize::from(listener) + 1);
         inner.idle.resize_with(listeners, BTreeSet::new);
         inner.idle[usize::from(listener)].insert(idle);
-        Entry { parked: self.clone(), listener, idle }
+        ParkedEntry { parked: self.clone(), listener, idle }
     }
 
     /// The connection that has been idle longest, of one listener or of all.
     #[must_use]
-    pub fn oldest(&self, listener: Option<Index>) -> Option<Idle> {
+    pub fn oldest(&self, listener: Option<Index>) -> Option<ParkedConnection> {
         let inner = self.lock();
         match listener {
             Some(listener) => inner.idle.get(usize::from(listener))?.first().copied(),
@@ -64,7 +64,7 @@ impl Parked {
 
     /// Has a connection closed that [`Parked::oldest`] found. Not, and `false`, if it is no longer idle.
     #[must_use]
-    pub fn close(&self, idle: Idle, made: &Arc<Notify>) -> bool {
+    pub fn close(&self, idle: ParkedConnection, made: &Arc<Notify>) -> bool {
         let mut inner = self.lock();
         let was_idle = inner.idle.iter_mut().any(|of_listener| of_listener.remove(&idle));
         if was_idle {
@@ -74,7 +74,7 @@ impl Parked {
         was_idle
     }
 
-    fn poll_chosen(&self, cx: &Context<'_>) -> Poll<Vec<(Idle, Making)>> {
+    fn poll_chosen(&self, cx: &Context<'_>) -> Poll<Vec<(ParkedConnection, Making)>> {
         let mut inner = self.lock();
         if inner.chosen.is_empty() {
             inner.waker = Some(cx.waker().clone());
@@ -88,7 +88,7 @@ impl Parked {
     }
 }
 
-impl Drop for Entry {
+impl Drop for ParkedEntry {
     fn drop(&mut self) {
         if let Some(of_listener) = self.parked.lock().idle.get_mut(usize::from(self.listener)) {
             of_listener.remove(&self.idle);

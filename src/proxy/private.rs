@@ -30,10 +30,10 @@ struct OfPool {
     pool: usize,
     server: usize,
     /// None while it is in use, and once it is lost.
-    kept: Option<Kept>,
+    kept: Option<KeptPrivate>,
 }
 
-struct Kept {
+struct KeptPrivate {
     connection: Box<Connection>,
     since: Instant,
 }
@@ -56,7 +56,7 @@ impl Private {
     pub(super) fn take(&mut self, pool: usize) -> Found {
         let Some(of_pool) = self.all().iter_mut().find(|of_pool| of_pool.pool == pool) else { return Found::Nothing };
         match of_pool.kept.take() {
-            Some(Kept { mut connection, since }) if connection.is_fresh_now() => {
+            Some(KeptPrivate { mut connection, since }) if connection.is_fresh_now() => {
                 connection.reuse(since);
                 Found::Kept(of_pool.server, connection)
             }
@@ -78,7 +78,7 @@ impl Private {
     pub(super) fn keep(&mut self, pool: usize, server: usize, connection: Box<Connection>, since: Instant) {
         let of_pool = self.all().iter_mut().find(|of_pool| (of_pool.pool, of_pool.server) == (pool, server));
         if let Some(of_pool) = of_pool {
-            of_pool.kept = Some(Kept { connection, since });
+            of_pool.kept = Some(KeptPrivate { connection, since });
         }
     }
 

@@ -43,7 +43,7 @@ impl Exchange {
 
     /// Goes on with an exchange of the generation before. None when this one has no such site, pool or server.
     pub(super) fn resume(thread: &Rc<Thread>, origin: &Rc<Origin>, story: &SavedExchange) -> Option<Box<Self>> {
-        let found = Found::of(story, &thread.plan.names)?;
+        let found = FoundNames::of(story, &thread.plan.names)?;
         let mut exchange = Self::blank(thread, origin, None);
         exchange.id = story.id;
         exchange.opened = before(Instant::now(), story.age);
@@ -62,13 +62,13 @@ impl Exchange {
 }
 
 /// The names of a story as indexes of this generation.
-struct Found {
+struct FoundNames {
     site: Option<Index>,
     pool: Index,
     attempts: SmallVec<[AttemptRecord; 1]>,
 }
 
-impl Found {
+impl FoundNames {
     fn of(story: &SavedExchange, names: &RecordNames) -> Option<Self> {
         let pool = names.pools.iter().position(|(name, _)| *name == story.pool)?;
         let servers = &names.pools[pool].1;

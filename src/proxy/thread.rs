@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::clients::Clients;
 use super::origin::Origin;
-use super::parked::{self, Entry, Parked};
+use super::parked::{self, Parked, ParkedEntry};
 use super::private::Private;
 use super::runtime_config::RuntimeConfig;
 use super::trim::Trim;
@@ -54,7 +54,7 @@ pub struct Thread {
     pub wheel: Rc<TimerWheel>,
     /// What the generation does with its connections.
     pub drain: DrainState,
-    /// Who takes the connections of a generation that drains, if somebody does.
+    /// What takes the connections of a generation that drains, if there is one.
     successor: RefCell<Option<Successor>>,
     /// Since when it was found to be gone.
     successor_missed: Cell<Option<Instant>>,
@@ -150,7 +150,7 @@ impl Thread {
 
     /// Notes that a connection has nothing open: other threads find it, and what it has left free is given back soon.
     #[must_use]
-    pub fn park(&self, client: &Client) -> Entry {
+    pub fn park(&self, client: &Client) -> ParkedEntry {
         self.trim.soon();
         self.parked.enter(client.origin.listener, client.idle_since, &client.slot)
     }

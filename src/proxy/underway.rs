@@ -1,7 +1,7 @@
-//! The exchanges and tunnels that are under way on one thread, for whoever asks what keeps a generation alive.
+//! The exchanges and tunnels that are under way on one thread, which keep a generation alive.
 //!
 //! An exchange has its place here from the moment that it goes to a server until it is dropped. Only what cannot be
-//! read from elsewhere is kept, and nothing is copied: names and text are made when somebody asks.
+//! read from elsewhere is kept, and nothing is copied: names and text are made for each list.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -105,7 +105,7 @@ impl Entry {
     }
 }
 
-/// Characters of a path that are told; the rest helps nobody to find who it is.
+/// Characters of a path that are told; the rest helps little to find the client.
 const LONGEST_PATH: usize = 100;
 
 #[cfg(test)]

@@ -22,12 +22,12 @@ const LEAST_ROOM: usize = 8 * 1024;
 /// Demand for a read: one read of a large body fills it when the server is fast, and it serves many small ones.
 const ROOM: usize = 128 * 1024;
 
-/// A buffer that the upstream connections of one thread read into. What they read is split off it. When nobody holds
+/// A buffer that the upstream connections of one thread read into. What they read is split off it. When nothing holds
 /// the pieces any more, and with small responses that is so at each read, its memory is used again from the start,
 /// which is still in the processor's cache.
 pub type ReadBuffer = std::cell::RefCell<BytesMut>;
 
-/// How much is read at once for one who takes less than comes.
+/// How much is read at once for a receiver that takes less than comes.
 const CAREFUL: usize = 32 * 1024;
 
 /// Reads once as [`poll_read`] does, at most 32 KiB, and into memory of its own size: what was read may have to be kept

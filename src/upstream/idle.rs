@@ -16,7 +16,7 @@ use crate::timer::TimerWheel;
 const FRESH: Duration = Duration::from_secs(1);
 
 /// How long a server that closed a kept connection unasked gets no such request on a kept one: between its FIN and the
-/// moment that we see it, nobody can know whether the request was read.
+/// moment that we see it, it is not known whether the request was read.
 const WARY: Duration = Duration::from_secs(60);
 
 /// From one look for old connections to the next.
@@ -24,7 +24,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// Idle connections to the servers of one pool.
 pub struct Idle {
-    servers: Vec<Side>,
+    servers: Vec<ServerIdle>,
     keep: Duration,
     most: usize,
     /// A task is on its way to close those that are too old.
@@ -33,7 +33,7 @@ pub struct Idle {
 
 /// The side of one server.
 #[derive(Default)]
-struct Side {
+struct ServerIdle {
     kept: RefCell<VecDeque<Kept>>,
     /// When it was last found to have closed a connection that was in use a moment before.
     closed_unasked: Cell<Option<Instant>>,
@@ -60,7 +60,7 @@ impl Idle {
     /// For `servers` servers: at most `most` connections each, for at most `keep`.
     #[must_use]
     pub fn new(servers: usize, keep: Duration, most: usize) -> Rc<Self> {
-        let servers = std::iter::repeat_with(Side::default).take(servers).collect();
+        let servers = std::iter::repeat_with(ServerIdle::default).take(servers).collect();
         Rc::new(Self { servers, keep, most, sweeping: Cell::new(false) })
     }
 
@@ -169,7 +169,7 @@ impl Idle {
     }
 }
 
-impl Side {
+impl ServerIdle {
     /// Notes that a connection which was idle since `since` was found closed. One that was closed after a long time
     /// says nothing about those that were in use a moment ago.
     fn was_closed(&self, since: Instant, now: Instant) {

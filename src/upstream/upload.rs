@@ -91,7 +91,7 @@ pub fn is_kept(framing: Framing) -> bool {
     match framing {
         Framing::None => true,
         Framing::Length(length) => length <= REPLAY as u64,
-        Framing::Chunked => false, // nobody knows how much is to come
+        Framing::Chunked => false, // how much is to come is not known
     }
 }
 

@@ -14,7 +14,7 @@ pub use decoder::{Decoded, Decoder};
 
 use super::head::{Break, LineFault};
 
-/// Most bytes of chunk extensions in one body. They are dropped, so nobody needs many.
+/// Most bytes of chunk extensions in one body. They are dropped, so few are enough.
 pub const MAX_EXTENSIONS: usize = 8 * 1024;
 /// Most bytes of a trailer section.
 pub const MAX_TRAILERS: usize = 8 * 1024;

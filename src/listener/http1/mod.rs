@@ -25,13 +25,13 @@ use tokio::time::Instant;
 
 use self::reader::{Position, RequestReader};
 use self::writer::ResponseWriter;
-use super::end::End;
+use super::end::ConnectionEnd;
 use super::service::{RequestHandler, Service};
 use super::waits::{Side, Waits};
 use crate::config::ListenerSettings;
 use crate::drain::Stage;
 use crate::handover::successor::Successor;
-use crate::http1::request::{Limits, Refusal, RequestHead};
+use crate::http1::request::{HeadLimits, Refusal, RequestHead};
 use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError};
 use crate::net::Stream;
 use crate::observe::record;
@@ -69,7 +69,7 @@ pub(super) struct Http1<S: Service> {
     /// The client took longer than the response that is being written.
     is_late: bool,
     /// How the connection ends after that response, when not by what the response says.
-    trouble: Option<End>,
+    trouble: Option<ConnectionEnd>,
 }
 
 enum Http1State<H> {
@@ -80,7 +80,7 @@ enum Http1State<H> {
     /// The response was given whole, and is being written. Then the connection goes on as said.
     Flush { handler: H, then: Then },
     /// The last bytes are being written.
-    Last(End),
+    Last(ConnectionEnd),
 }
 
 /// What becomes of a connection that is not served any more.
@@ -92,7 +92,7 @@ pub(super) enum Next {
     /// It is a tunnel from here on.
     Tunnel(Box<Tunnel>),
     /// It ends. `linger` when the client may still be sending.
-    Ends { end: End, linger: bool },
+    Ends { end: ConnectionEnd, linger: bool },
 }
 
 /// The parts of a connection that is not served any more.
@@ -171,7 +171,7 @@ impl<S: Service> Http1<S> {
         loop {
             if self.thread.drain.stage() == Stage::Cut {
                 self.ends_exchange(record::End::Drained);
-                return Poll::Ready(ends(End::Drained));
+                return Poll::Ready(ends(ConnectionEnd::Drained));
             }
             let step = match &self.state {
                 Http1State::Head => ready!(self.poll_head(cx)),
@@ -222,7 +222,7 @@ impl<S: Service> Http1<S> {
     /// The client is gone.
     fn lost(&mut self) -> Option<Next> {
         self.ends_exchange(record::End::ClientClosed);
-        Some(ends(End::ClientLost))
+        Some(ends(ConnectionEnd::ClientLost))
     }
 
     fn begin_wait(&mut self, side: Side, after: Duration) {
@@ -238,7 +238,7 @@ impl<S: Service> Http1<S> {
     }
 
     /// Writes what there is. Ready once all of it is with the kernel, with how much that was.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, End>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, ConnectionEnd>> {
         let before = self.writer.len();
         let polled = self.writer.poll_flush(cx, &self.stream);
         if self.writer.len() < before {
@@ -252,26 +252,26 @@ impl<S: Service> Http1<S> {
         }
         match polled {
             Poll::Ready(Ok(written)) => Poll::Ready(Ok(written)),
-            Poll::Ready(Err(_)) => Poll::Ready(Err(End::ClientLost)),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(ConnectionEnd::ClientLost)),
             Poll::Pending => {
                 let timeout = self.settings().write_timeout;
                 self.begin_wait(Side::Write, timeout);
-                if self.is_over(Side::Write) { Poll::Ready(Err(End::ClientTimeout)) } else { Poll::Pending }
+                if self.is_over(Side::Write) { Poll::Ready(Err(ConnectionEnd::ClientTimeout)) } else { Poll::Pending }
             }
         }
     }
 
     /// What was to be written could not be.
-    fn not_written(&mut self, end: End) -> Option<Next> {
+    fn not_written(&mut self, end: ConnectionEnd) -> Option<Next> {
         match end {
-            End::ClientTimeout => self.ends_exchange(record::End::ClientTimeout),
+            ConnectionEnd::ClientTimeout => self.ends_exchange(record::End::ClientTimeout),
             _ => self.ends_exchange(record::End::ClientClosed),
         }
         Some(ends(end))
     }
 }
 
-fn ends(end: End) -> Next {
+fn ends(end: ConnectionEnd) -> Next {
     Next::Ends { end, linger: false }
 }
 
@@ -293,7 +293,7 @@ impl<S: Service> Http1<S> {
                 self.look_ahead(Instant::now());
                 Poll::Ready(None)
             }
-            _ if self.reader.is_finished => Poll::Ready(Some(ends(End::ClientDone))),
+            _ if self.reader.is_finished => Poll::Ready(Some(ends(ConnectionEnd::ClientDone))),
             _ => self.poll_first(cx),
         }
     }
@@ -306,7 +306,7 @@ impl<S: Service> Http1<S> {
             match self.stream.try_read(&mut scratch[..]) {
                 Ok(0) => {
                     self.reader.is_finished = true;
-                    return Poll::Ready(Some(ends(End::ClientDone)));
+                    return Poll::Ready(Some(ends(ConnectionEnd::ClientDone)));
                 }
                 Ok(len) => {
                     if len < scratch.len() {
@@ -328,10 +328,10 @@ impl<S: Service> Http1<S> {
 
     fn poll_rest_of_head(&mut self, cx: &mut Context<'_>, began: Instant) -> Poll<Option<Next>> {
         if self.reader.is_finished {
-            return Poll::Ready(Some(ends(End::ClientLeftHead)));
+            return Poll::Ready(Some(ends(ConnectionEnd::ClientLeftHead)));
         }
         match self.reader.poll_ahead(cx, &self.stream) {
-            Poll::Ready(Ok(0)) => return Poll::Ready(Some(ends(End::ClientLeftHead))),
+            Poll::Ready(Ok(0)) => return Poll::Ready(Some(ends(ConnectionEnd::ClientLeftHead))),
             Poll::Ready(Ok(_)) => self.look_ahead(began),
             Poll::Ready(Err(_)) => return Poll::Ready(self.lost()),
             Poll::Pending if !self.is_over(Side::Read) => return Poll::Pending,
@@ -340,7 +340,7 @@ impl<S: Service> Http1<S> {
                 self.reader.ahead.clear();
                 return Poll::Ready(Some(Next::Idle));
             }
-            Poll::Pending => self.refuse(HeadFault::Slow, began, End::SlowHead),
+            Poll::Pending => self.refuse(HeadFault::Slow, began, ConnectionEnd::SlowHead),
         }
         Poll::Ready(None)
     }
@@ -374,15 +374,18 @@ impl<S: Service> Http1<S> {
                 let timeout = self.settings().header_timeout;
                 self.waits.renew(Side::Read, timeout, &self.client.timer);
             }
-            Err(refusal) => self.refuse(HeadFault::Refused(*refusal), began, End::Refused),
+            Err(refusal) => self.refuse(HeadFault::Refused(*refusal), began, ConnectionEnd::Refused),
         }
     }
 
     /// Has the request served with which `bytes` start, if its head is whole; gives the length of the head.
     fn look(&mut self, bytes: &[u8], began: Instant) -> Result<Option<usize>, Refusal> {
         let settings = self.settings();
-        let limits =
-            Limits { max_head: settings.max_head, max_target: settings.max_target, max_fields: settings.max_fields };
+        let limits = HeadLimits {
+            max_head: settings.max_head,
+            max_target: settings.max_target,
+            max_fields: settings.max_fields,
+        };
         let Some(mut facts) = self.reader.search.look(bytes, &limits)? else { return Ok(None) };
         facts.expects_continue &= bytes.len() == facts.len; // a client that sends already does not wait
         self.end_wait(Side::Read);
@@ -404,7 +407,7 @@ impl<S: Service> Http1<S> {
     }
 
     /// Refuses what came instead of a request, which is all that was read ahead.
-    fn refuse(&mut self, fault: HeadFault, began: Instant, end: End) {
+    fn refuse(&mut self, fault: HeadFault, began: Instant, end: ConnectionEnd) {
         self.end_wait(Side::Read);
         self.client.exchanges = self.client.exchanges.wrapping_add(1);
         let (response, body) = S::refuse(&self.thread, &self.client.origin, fault, &self.reader.ahead, began);
@@ -487,7 +490,7 @@ impl<S: Service> Http1<S> {
             }
             ResponsePart::Broken => {
                 self.reset_if_cut();
-                self.trouble.get_or_insert(End::Broken);
+                self.trouble.get_or_insert(ConnectionEnd::Broken);
                 return self.flush(Then::Close);
             }
         }
@@ -531,12 +534,15 @@ impl<S: Service> Http1<S> {
         if then == Then::Tunnel {
             self.end_wait(Side::Read);
             self.client.private = Private::default(); // no request follows
-            return handler.into_tunnel().map(|tunnel| Next::Tunnel(Box::new(tunnel))).or(Some(ends(End::Internal)));
+            return handler
+                .into_tunnel()
+                .map(|tunnel| Next::Tunnel(Box::new(tunnel)))
+                .or(Some(ends(ConnectionEnd::Internal)));
         }
         self.client.idle_since = handler.close(std::mem::take(&mut self.is_late));
         if then == Then::Close {
-            let end = self.trouble.unwrap_or(End::Announced);
-            let linger = end != End::Broken && self.may_receive();
+            let end = self.trouble.unwrap_or(ConnectionEnd::Announced);
+            let linger = end != ConnectionEnd::Broken && self.may_receive();
             return Some(Next::Ends { end, linger });
         }
         self.reader.position = Position::Between;
@@ -603,7 +609,7 @@ struct IncomingBody<'a> {
     timer: &'a Timer,
     thread: &'a Thread,
     timeout: Duration,
-    trouble: &'a mut Option<End>,
+    trouble: &'a mut Option<ConnectionEnd>,
     was_read: bool,
 }
 
@@ -626,9 +632,9 @@ impl RequestBody for IncomingBody<'_> {
         };
         self.waits.end(Side::Read, self.timer);
         self.trouble.get_or_insert(match error {
-            RequestBodyError::Timeout => End::ClientTimeout,
-            RequestBodyError::Framing(_) => End::BadBody,
-            RequestBodyError::Closed | RequestBodyError::Io(_) => End::ClientLost,
+            RequestBodyError::Timeout => ConnectionEnd::ClientTimeout,
+            RequestBodyError::Framing(_) => ConnectionEnd::BadBody,
+            RequestBodyError::Closed | RequestBodyError::Io(_) => ConnectionEnd::ClientLost,
         });
         Poll::Ready(Some(Err(error)))
     }

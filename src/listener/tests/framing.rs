@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::support::get;
 use super::{Fixture, run};
-use crate::listener::end::End;
+use crate::listener::end::ConnectionEnd;
 
 #[test]
 fn a_small_request_is_answered_and_the_connection_serves_the_next() {
@@ -16,7 +16,7 @@ fn a_small_request_is_answered_and_the_connection_serves_the_next() {
             assert_eq!((answer.status(), answer.text()), ("200", path));
         }
         drop(peer);
-        assert_eq!(fixture.end().await, End::ClientDone);
+        assert_eq!(fixture.end().await, ConnectionEnd::ClientDone);
     });
 }
 
@@ -120,7 +120,7 @@ fn http_1_0_closes_after_the_response() {
         peer.send("GET /old HTTP/1.0\r\n\r\n").await;
         assert_eq!(peer.answer().await.text(), "/old");
         peer.expect_end().await;
-        assert_eq!(fixture.end().await, End::Announced);
+        assert_eq!(fixture.end().await, ConnectionEnd::Announced);
     });
 }
 

@@ -10,7 +10,7 @@ use crate::handover::sender::Sender;
 use crate::handover::successor::Successor;
 use crate::listener::arrive::arrive_on;
 use crate::listener::connection::Kind;
-use crate::listener::end::End;
+use crate::listener::end::ConnectionEnd;
 use crate::listener::tests::support::Answers;
 
 /// A way from one thread to another one that has the listener, or has not.
@@ -53,7 +53,7 @@ fn an_idle_connection_goes_on_in_the_next_generation() {
             let answer = peer.get("/new").await;
             assert!(answer.text() == "/new" && !answer.closes());
         }
-        assert_eq!((old.end().await, old.end().await), (End::Moved, End::Moved));
+        assert_eq!((old.end().await, old.end().await), (ConnectionEnd::Moved, ConnectionEnd::Moved));
         assert_eq!((old.thread.clients.len(), new.thread.clients.len()), (0, 2));
     });
 }
@@ -93,7 +93,7 @@ fn an_open_exchange_ends_where_it_began_and_what_was_pipelined_behind_it_is_answ
             let answer = peer.answer().await;
             assert!(answer.text() == text && !answer.closes(), "{text}: {}", answer.head);
         }
-        assert_eq!(old.end().await, End::Moved);
+        assert_eq!(old.end().await, ConnectionEnd::Moved);
         assert_eq!(old.seen(3).await, ["GET /wait", "GET /second", "GET /third"], "each was served once");
     });
 }
@@ -129,7 +129,7 @@ fn a_connection_of_a_listener_that_is_gone_ends_with_its_next_answer() {
         old.drain(LONG);
         assert!(peer.get("/last").await.closes());
         peer.expect_end().await;
-        assert_eq!(old.end().await, End::Announced);
+        assert_eq!(old.end().await, ConnectionEnd::Announced);
     });
 }
 
@@ -145,6 +145,6 @@ fn an_idle_connection_is_cut_with_an_end_and_what_its_client_sends_then_resets_n
         peer.send(get("/too-late")).await;
         peer.expect_end().await;
         drop(peer);
-        assert_eq!(old.end().await, End::Drained);
+        assert_eq!(old.end().await, ConnectionEnd::Drained);
     });
 }

@@ -20,7 +20,7 @@ use crate::config::{Access, Config, DrainSettings, ListenerSettings, LogSettings
 use crate::drain::{Draining, Stage};
 use crate::listener::accept::Acceptor;
 use crate::listener::connection::Kind;
-use crate::listener::end::End;
+use crate::listener::end::ConnectionEnd;
 use crate::listener::limits::{Limits, WorkerLimit};
 use crate::listener::service::{Local, RequestHandler, Service};
 use crate::message::body::{Demand, Piece, RequestBodyError};
@@ -42,7 +42,7 @@ pub(super) const SHORT: Duration = Duration::from_millis(120);
 
 thread_local! {
     static SEEN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-    static ENDS: RefCell<Vec<End>> = const { RefCell::new(Vec::new()) };
+    static ENDS: RefCell<Vec<ConnectionEnd>> = const { RefCell::new(Vec::new()) };
     static NEWS: Rc<Notify> = Rc::new(Notify::new());
     static GO: Rc<Notify> = Rc::new(Notify::new());
 }
@@ -130,7 +130,7 @@ impl Fixture {
     }
 
     /// Waits until a connection has ended, and says how.
-    pub(super) async fn end(&self) -> End {
+    pub(super) async fn end(&self) -> ConnectionEnd {
         until(|| ENDS.with_borrow_mut(|ends| (!ends.is_empty()).then(|| ends.remove(0)))).await
     }
 
@@ -344,7 +344,7 @@ impl Service for Answers {
         })
     }
 
-    fn closed(_: &Thread, _: Index, _: Option<&Client>, end: End) {
+    fn closed(_: &Thread, _: Index, _: Option<&Client>, end: ConnectionEnd) {
         ENDS.with_borrow_mut(|ends| ends.push(end));
         tell_news();
     }

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::support::{SHORT, get};
 use super::{Fixture, run};
-use crate::listener::end::End;
+use crate::listener::end::ConnectionEnd;
 
 #[test]
 fn a_slow_head_gets_408() {
@@ -19,7 +19,7 @@ fn a_slow_head_gets_408() {
         assert!(began.elapsed() >= SHORT);
         peer.expect_end().await;
         drop(peer);
-        assert_eq!(fixture.end().await, End::SlowHead);
+        assert_eq!(fixture.end().await, ConnectionEnd::SlowHead);
     });
 }
 
@@ -53,7 +53,7 @@ fn an_idle_connection_ends_without_a_word() {
         fresh.expect_end().await;
         used.expect_end().await;
         drop((fresh, used));
-        assert_eq!((fixture.end().await, fixture.end().await), (End::Idle, End::Idle));
+        assert_eq!((fixture.end().await, fixture.end().await), (ConnectionEnd::Idle, ConnectionEnd::Idle));
     });
 }
 
@@ -66,7 +66,7 @@ fn a_silent_body_fails_the_exchange() {
         assert_eq!(peer.answer().await.text(), "bad body");
         peer.expect_end().await;
         drop(peer);
-        assert_eq!(fixture.end().await, End::ClientTimeout);
+        assert_eq!(fixture.end().await, ConnectionEnd::ClientTimeout);
     });
 }
 
@@ -76,7 +76,7 @@ fn a_client_that_does_not_read_is_given_up() {
         let fixture = Fixture::with(|listener| listener.write_timeout = SHORT);
         let mut peer = fixture.connect().await;
         peer.send(get("/bytes/100000000")).await;
-        assert_eq!(fixture.end().await, End::ClientTimeout);
+        assert_eq!(fixture.end().await, ConnectionEnd::ClientTimeout);
         assert!(peer.rest().await.map_or(0, |bytes| bytes.len()) < 100_000_000);
     });
 }
@@ -92,7 +92,7 @@ fn a_half_closed_client_gets_its_answer() {
         fixture.go();
         assert_eq!(peer.answer().await.text(), "waited");
         peer.expect_end().await;
-        assert_eq!(fixture.end().await, End::ClientDone);
+        assert_eq!(fixture.end().await, ConnectionEnd::ClientDone);
     });
 }
 
@@ -104,7 +104,7 @@ fn a_half_closed_client_has_left_where_no_time_is_set_for_it() {
         peer.send(get("/wait")).await;
         fixture.seen(1).await;
         peer.stream.shutdown().await.expect("FIN");
-        assert_eq!(fixture.end().await, End::ClientLost);
+        assert_eq!(fixture.end().await, ConnectionEnd::ClientLost);
         assert!(fixture.thread.clients.is_empty());
     });
 }
@@ -118,7 +118,7 @@ fn a_half_closed_client_gets_a_response_that_is_whole_where_no_time_is_set_for_i
         fixture.seen(1).await;
         peer.stream.shutdown().await.expect("FIN");
         assert_eq!(peer.answer().await.text(), "/a");
-        assert_eq!(fixture.end().await, End::ClientDone);
+        assert_eq!(fixture.end().await, ConnectionEnd::ClientDone);
     });
 }
 
@@ -130,7 +130,7 @@ fn a_half_closed_client_waits_no_longer_than_configured() {
         peer.send(get("/wait")).await;
         let began = Instant::now();
         peer.stream.shutdown().await.expect("FIN");
-        assert_eq!(fixture.end().await, End::ClientLost);
+        assert_eq!(fixture.end().await, ConnectionEnd::ClientLost);
         assert!(began.elapsed() >= SHORT);
     });
 }
@@ -151,7 +151,7 @@ fn a_half_closed_client_that_reads_slowly_gets_all() {
             assert_ne!(len, 0, "{left} bytes before the end");
             left = left.saturating_sub(len);
         }
-        assert_eq!(fixture.end().await, End::ClientDone);
+        assert_eq!(fixture.end().await, ConnectionEnd::ClientDone);
     });
 }
 
@@ -178,7 +178,7 @@ fn a_client_that_resets_ends_its_exchange_at_once() {
         fixture.seen(1).await;
         peer.stream.set_zero_linger().expect("linger");
         drop(peer);
-        assert_eq!(fixture.end().await, End::ClientLost);
+        assert_eq!(fixture.end().await, ConnectionEnd::ClientLost);
         assert!(fixture.thread.clients.is_empty());
     });
 }
@@ -190,6 +190,6 @@ fn a_client_that_leaves_inside_a_head_is_noticed() {
         let mut peer = fixture.connect().await;
         peer.send("GET / HT").await;
         drop(peer);
-        assert_eq!(fixture.end().await, End::ClientLeftHead);
+        assert_eq!(fixture.end().await, ConnectionEnd::ClientLeftHead);
     });
 }

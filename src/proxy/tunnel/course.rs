@@ -49,7 +49,7 @@ impl Course {
         Self { pending, ..Self::default() }
     }
 
-    /// Adds what was read by somebody else.
+    /// Adds what was read elsewhere.
     pub(super) fn push(&mut self, read: &[u8]) {
         self.pending.extend_from_slice(read);
     }

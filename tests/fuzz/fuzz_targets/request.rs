@@ -3,9 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use segue_fuzz::cut;
-use segue_fuzz::http1::request::{HeadSearch, Limits, Refusal, RequestHead, check};
+use segue_fuzz::http1::request::{HeadSearch, HeadLimits, Refusal, RequestHead, check};
 
-const LIMITS: Limits = Limits { max_head: 1024, max_target: 256, max_fields: 16 };
+const LIMITS: HeadLimits = HeadLimits { max_head: 1024, max_target: 256, max_fields: 16 };
 
 fuzz_target!(|data: &[u8]| {
     let Some((cut, message)) = cut(data) else { return };
