@@ -2,6 +2,8 @@
 
 use bytes::BufMut;
 use http::StatusCode;
+
+use crate::message::lines::write_field;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 /// Ends a head, or a trailer section.
@@ -40,16 +42,7 @@ pub fn field(out: &mut impl BufMut, name: &HeaderName, value: &HeaderValue) {
 
 /// One field, of parts that the caller knows to be a token and a field value.
 pub fn raw_field(out: &mut impl BufMut, name: &str, value: &[u8]) {
-    bytes_field(out, name.as_bytes(), value);
-}
-
-/// The same, of a name in any case.
-pub fn bytes_field(out: &mut impl BufMut, name: &[u8], value: &[u8]) {
-    debug_assert!(super::fields::is_token(name) && super::fields::is_field_value(value));
-    out.put_slice(name);
-    out.put_slice(b": ");
-    out.put_slice(value);
-    out.put_slice(b"\r\n");
+    write_field(out, name.as_bytes(), value);
 }
 
 /// Every field of `headers`, repeated ones each on a line.

@@ -4,7 +4,7 @@
 //! that cannot be right, and never looks at a byte twice. Whole heads take a shorter way; this one
 //! is for heads that come in pieces, and for saying what is wrong with the others.
 
-use super::fields::{is_target_byte, is_token_byte, is_value_byte};
+use crate::message::fields::{is_target_byte, is_token_byte, is_value_byte};
 
 /// What is wrong with a line of a head, in requests and responses alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use http::{StatusCode, Version};
 
-use super::fields;
 use super::target;
+use crate::message::fields;
+use crate::message::lines::Line;
 
 /// What cuts the lines off the bytes of a head.
 pub(super) struct Lines<'h> {
@@ -22,21 +23,6 @@ pub(super) struct RequestLine {
     pub method: Range<usize>,
     pub target: Range<usize>,
     pub version: Version,
-}
-
-/// One field.
-pub(super) struct Line<'h> {
-    pub name: &'h [u8],
-    /// Without the white space around it.
-    pub value: &'h [u8],
-    /// With it.
-    pub padded: &'h [u8],
-    /// Where it stands, its CRLF included.
-    pub place: Range<usize>,
-    /// Between the colon and the value stands one space, and none after it: the line can go on as it is.
-    pub is_plain: bool,
-    /// The name holds a `_`.
-    pub has_underscore: bool,
 }
 
 impl<'h> Lines<'h> {
@@ -131,35 +117,6 @@ fn is_padded(value: &[u8]) -> bool {
     matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
 }
 
-/// Copies lines of a head, those that stand next to each other in one go.
-pub(super) struct Copying<'h> {
-    head: &'h [u8],
-    /// Lines that are to be copied and are not yet.
-    run: Range<usize>,
-}
-
-impl<'h> Copying<'h> {
-    pub(super) fn new(head: &'h [u8]) -> Self {
-        Self { head, run: 0..0 }
-    }
-
-    /// Copies the line at `place`, perhaps not before the next call.
-    #[inline]
-    pub(super) fn copy(&mut self, out: &mut Vec<u8>, place: Range<usize>) {
-        if self.run.end != place.start {
-            self.finish(out);
-            self.run.start = place.start;
-        }
-        self.run.end = place.end;
-    }
-
-    /// Copies what is left.
-    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.head[self.run.clone()]);
-        self.run = 0..0;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,18 +151,5 @@ mod tests {
         }
         assert!(line("a_b: c\r\n").is_some_and(|line| line.has_underscore));
         assert!(line("a-b: c_d\r\n").is_some_and(|line| !line.has_underscore));
-    }
-
-    #[test]
-    fn lines_side_by_side_are_copied_together() {
-        let (head, mut out) = (b"0123456789", Vec::new());
-        let mut copying = Copying::new(head);
-        for place in [1..3, 3..4, 6..8, 8..10] {
-            copying.copy(&mut out, place);
-        }
-        assert_eq!(out, b"123", "the last run may grow");
-        copying.finish(&mut out);
-        copying.finish(&mut out);
-        assert_eq!(out, b"1236789");
     }
 }

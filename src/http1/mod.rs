@@ -4,21 +4,15 @@
 //! send is parsed here and nowhere else. Both by the same rule: a message that two parsers could read in two ways is
 //! refused (RFC 9112 §11.2).
 
-pub mod auth;
-pub mod authority;
 pub mod chunked;
 pub mod encode;
-pub mod fields;
-mod framing;
 mod head;
 mod lines;
-pub mod raw;
 pub mod refusal;
 pub mod request;
 pub mod response;
 #[cfg(test)]
 mod splits;
 mod target;
-pub mod upgrade;
 
 pub use head::LineFault;

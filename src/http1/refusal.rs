@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::authority::HostFault;
 use super::head::{Break, LineFault};
+use crate::message::authority::HostFault;
 
 /// A rule that a request broke. The connection is closed after the answer: where the next request would start is not
 /// known.

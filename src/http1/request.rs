@@ -4,16 +4,17 @@
 
 use http::Version;
 
-use super::auth::Credentials;
-use super::authority;
-use super::fields::{self, Flag};
-use super::framing::{self, Known};
 use super::head::{self, Bounds, Break, Walk};
-use super::lines::{Line, Lines};
-use super::raw::{RawHead, Table};
+use super::lines::Lines;
 pub use super::refusal::Refusal;
 use super::target;
-use super::upgrade;
+use crate::message::auth::Credentials;
+use crate::message::authority;
+use crate::message::fields::{self, Flag};
+use crate::message::framing::{self, Known};
+use crate::message::head::{RawHead, Table};
+use crate::message::lines::Line;
+use crate::message::upgrade;
 
 /// What a request head may measure; the fields are named like the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +159,7 @@ fn parse(bytes: &[u8], limits: &HeadLimits, table: &mut Table) -> Option<Result<
     if method.len() > head::MAX_METHOD || target.len() > limits.max_target.min(target::LONGEST) {
         return None;
     }
-    table.begin(&line);
+    table.begin(&line.method, &line.target);
     let mut said = RequestFields::default();
     // what is wrong with a line goes before what the head says wrong
     let mut judged = target::check(method, target);
@@ -319,9 +320,9 @@ enum Encoding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::authority::HostFault;
     use super::super::head::LineFault;
     use super::*;
+    use crate::message::authority::HostFault;
 
     const LIMITS: HeadLimits = HeadLimits { max_head: 1024, max_target: 64, max_fields: 8 };
 

@@ -10,12 +10,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::HeaderValue;
 use http::{StatusCode, Version};
 
-use super::auth;
-use super::encode;
-use super::fields::{self, ConnectionOptions};
-use super::framing::{self, Known};
 use super::head::{Bounds, Break, LineFault, Walk};
-use super::lines::{Copying, Line, Lines};
+use super::lines::Lines;
+use crate::message::auth;
+use crate::message::fields::{self, ConnectionOptions};
+use crate::message::framing::{self, Known};
+use crate::message::lines::{Copying, Line, write_field};
 
 /// What was asked, as far as it decides what the response may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -294,7 +294,7 @@ impl ResponseFields {
                     copying.copy(&mut self.fields, line.place.clone());
                 } else {
                     copying.finish(&mut self.fields);
-                    encode::bytes_field(&mut self.fields, line.name, line.value);
+                    write_field(&mut self.fields, line.name, line.value);
                 }
             }
             Known::ContentLength => return self.take_length(line, copying),
@@ -307,7 +307,7 @@ impl ResponseFields {
             Known::Trailer => self.trailers.extend(HeaderValue::from_bytes(line.value)),
             Known::Upgrade => {
                 self.upgrades |= !line.value.is_empty();
-                encode::bytes_field(&mut self.upgrade, line.name, line.value);
+                write_field(&mut self.upgrade, line.name, line.value);
             }
             Known::Te | Known::ProxyAuthorization | Known::ProxyAuthenticate | Known::Hop => {}
         }
@@ -330,7 +330,7 @@ impl ResponseFields {
             copying.copy(&mut self.fields, line.place.clone());
         } else {
             copying.finish(&mut self.fields);
-            encode::bytes_field(&mut self.fields, line.name, digits);
+            write_field(&mut self.fields, line.name, digits);
         }
         Ok(())
     }

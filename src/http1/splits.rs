@@ -8,10 +8,10 @@ use proptest::sample::{Index, select};
 
 use super::chunked::{ChunkFault, Decoded, Decoder};
 use super::encode;
-use super::framing::Known;
 use super::lines::Lines;
 use super::request::{HeadLimits, HeadSearch, Refusal, RequestHead, check};
 use super::response::{Asked, ResponseFault, ResponseHead, ResponseSearch};
+use crate::message::framing::Known;
 
 const LIMITS: HeadLimits = HeadLimits { max_head: 300, max_target: 24, max_fields: 6 };
 

@@ -1,7 +1,8 @@
 //! The request target: which form, which bytes (RFC 9112 §3.2).
 
 use super::refusal::Refusal;
-use super::{authority, fields};
+use crate::message::target::{after_scheme, authority_len};
+use crate::message::{authority, fields};
 
 /// Longest target that `http::Uri` can hold, whatever the configured limit says.
 pub(super) const LONGEST: usize = u16::MAX as usize - 1;
@@ -30,28 +31,7 @@ pub(super) fn is_whole_server(method: &[u8], target: &[u8]) -> bool {
     method == b"OPTIONS" && (target == b"*" || after_scheme(target).is_some_and(without_path))
 }
 
-/// Takes a target that was found right apart into the host that it names, if it does, and what follows it.
-pub(super) fn split(target: &[u8]) -> (Option<&[u8]>, &[u8]) {
-    if target.first() == Some(&b'/') {
-        return (None, target);
-    }
-    let Some(rest) = after_scheme(target) else { return (None, target) };
-    let (host, path) = rest.split_at(authority_len(rest));
-    (Some(host), path)
-}
-
 /// How many of the first bytes may stand in a target.
 pub(super) fn len(bytes: &[u8]) -> usize {
     bytes.iter().position(|&byte| !fields::is_target_byte(byte)).unwrap_or(bytes.len())
-}
-
-fn authority_len(rest: &[u8]) -> usize {
-    rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len())
-}
-
-fn after_scheme(target: &[u8]) -> Option<&[u8]> {
-    [&b"http://"[..], b"https://"].iter().find_map(|scheme| {
-        let (start, rest) = target.split_at_checked(scheme.len())?;
-        start.eq_ignore_ascii_case(scheme).then_some(rest)
-    })
 }

@@ -7,7 +7,7 @@ use super::exchange::Exchange;
 use super::fault::Fault;
 use super::response::Response;
 use crate::http1::encode;
-use crate::http1::raw::{Field, RawHead};
+use crate::message::head::{Field, RawHead};
 use crate::observe::record::{End, Phase};
 
 /// How many more proxies and servers may pass the request on, if it says so.

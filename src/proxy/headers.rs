@@ -7,10 +7,10 @@ use super::fault::Fault;
 use super::{forwards, origin};
 use crate::config::TrustedProxy;
 use crate::http1::encode;
-use crate::http1::fields::ConnectionOptions;
-use crate::http1::raw::{Field, Frames, RawHead};
 use crate::http1::request::Framing;
-use crate::http1::upgrade;
+use crate::message::fields::ConnectionOptions;
+use crate::message::head::{Field, Frames, RawHead};
+use crate::message::upgrade;
 
 /// A request that has passed here this often goes in circles.
 const MOST_PASSES: usize = 8;

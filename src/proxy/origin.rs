@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use smallvec::SmallVec;
 
 use crate::config::TrustedProxy;
-use crate::http1::raw::RawHead;
+use crate::message::head::RawHead;
 use crate::observe::record::Index;
 
 /// Where a request comes from: its connection, as far as that matters to the request.

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use tokio::time::Instant;
 
-use crate::http1::raw::RawHead;
 use crate::http1::request::RequestHead;
+use crate::message::head::RawHead;
 
 /// A request, with the times of its head.
 #[derive(Debug)]

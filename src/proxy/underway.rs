@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::origin::Origin;
 use crate::config::{HostPattern, SiteSettings};
-use crate::http1::raw::RawHead;
+use crate::message::head::RawHead;
 use crate::observe::metrics::Busy;
 use crate::observe::record::{Index, RecordNames};
 use crate::observe::{Plain, journal};

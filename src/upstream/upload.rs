@@ -9,9 +9,9 @@ use http::HeaderMap;
 use http::header::HeaderName;
 
 use crate::http1::encode;
-use crate::http1::fields::{is_forbidden_in_trailers, underscore_twin};
 use crate::http1::request::Framing;
 use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError};
+use crate::message::fields::{is_forbidden_in_trailers, underscore_twin};
 use crate::net::Stream;
 
 /// A body up to this size, framing included, is kept, so that an idempotent request can be sent again.

@@ -1,7 +1,7 @@
 //! The grammar of chunk extensions (RFC 9112 §7.1.1): `*( BWS ";" BWS name [ BWS "=" BWS value ] )`.
 
 use super::ChunkFault;
-use crate::http1::fields::{is_token_byte, is_value_byte};
+use crate::message::fields::{is_token_byte, is_value_byte};
 
 /// Where in the extensions of one chunk a byte stands.
 ///

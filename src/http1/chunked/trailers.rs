@@ -4,10 +4,11 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::ChunkFault;
-use crate::http1::fields::is_forbidden_in_trailers;
-use crate::http1::framing::Known;
 use crate::http1::head::{self, LineFault};
-use crate::http1::lines::{Line, Lines};
+use crate::http1::lines::Lines;
+use crate::message::fields::is_forbidden_in_trailers;
+use crate::message::framing::Known;
+use crate::message::lines::Line;
 
 /// Refuses fields that would have framed or routed the message, had they come in the head.
 pub(super) fn check(section: &[u8]) -> Result<(), ChunkFault> {

@@ -84,7 +84,7 @@ impl<'a> Host<'a> {
 }
 
 /// Says whether [`Host::parse`] would take `bytes`; never allocates.
-pub(super) fn check(bytes: &[u8]) -> Result<(), HostFault> {
+pub(crate) fn check(bytes: &[u8]) -> Result<(), HostFault> {
     split(bytes).map(|_| ())
 }
 

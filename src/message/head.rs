@@ -1,14 +1,12 @@
 //! The head of a request that was found right, as it came: its bytes, and where its parts stand in them.
 //!
-//! The gate makes it of each head that it lets through. hyper gets to see only what it has to know of the head; the
-//! exchange takes the fields from here.
+//! The connection of the client makes it of each head that it lets through, and the exchange takes the fields from here.
 
 use std::ops::Range;
 
-use super::encode;
 use super::fields;
 use super::framing::Known;
-use super::lines::{Copying, Line, RequestLine};
+use super::lines::{Copying, Line, write_field};
 use super::target;
 
 /// A request head as it came.
@@ -43,7 +41,7 @@ pub enum Frames {
 
 /// Where the parts of a head stand.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(crate) struct Table {
     method: Range<u32>,
     target: Range<u32>,
     fields: Vec<Place>,
@@ -70,7 +68,7 @@ impl RawHead {
     }
 
     /// The head that `table` is of.
-    pub(super) fn new(head: &[u8], table: Table) -> Self {
+    pub(crate) fn new(head: &[u8], table: Table) -> Self {
         Self { bytes: head.to_vec(), table }
     }
 
@@ -138,7 +136,7 @@ impl RawHead {
                 copying.copy(out, wide(&(place.start..place.end)));
             } else {
                 copying.finish(out);
-                encode::bytes_field(out, field.name, field.value);
+                write_field(out, field.name, field.value);
             }
         }
         copying.finish(out);
@@ -177,23 +175,23 @@ impl Field<'_> {
 }
 
 impl Table {
-    /// Begins a head that starts at `start` with this line.
-    pub(super) fn begin(&mut self, line: &RequestLine) {
-        (self.method, self.target) = (narrow(&line.method), narrow(&line.target));
+    /// Begins a head whose method and target stand there.
+    pub(crate) fn begin(&mut self, method: &Range<usize>, target: &Range<usize>) {
+        (self.method, self.target) = (narrow(method), narrow(target));
         self.fields.clear();
         if self.fields.capacity() == 0 {
             self.fields = Vec::with_capacity(FIELDS); // the way of `reserve` is longer
         }
     }
 
-    pub(super) fn push(&mut self, line: &Line<'_>, known: Known) {
+    pub(crate) fn push(&mut self, line: &Line<'_>, known: Known) {
         let Range { start, end } = narrow(&line.place);
         let (name, is_plain, has_underscore) = (line.name.len() as u16, line.is_plain, line.has_underscore);
         self.fields.push(Place { start, end, name, known, is_plain, has_underscore });
     }
 
     /// How many fields there are so far.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.fields.len()
     }
 }
@@ -222,8 +220,8 @@ fn wide(range: &Range<u32>) -> Range<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{HeadLimits, HeadSearch};
     use super::*;
+    use crate::http1::request::{HeadLimits, HeadSearch};
 
     fn raw(text: &str) -> RawHead {
         let limits = HeadLimits { max_head: 1024, max_target: 64, max_fields: 16 };

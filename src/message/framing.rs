@@ -4,7 +4,7 @@ use super::fields::is;
 
 /// A field that means something to the connection or to the framing of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
+pub(crate) enum Known {
     Host,
     ContentLength,
     TransferEncoding,
@@ -30,7 +30,7 @@ pub(super) enum Known {
 
 impl Known {
     /// Tells by length and first letter: most fields are not known, and the rest of their names is not looked at.
-    pub(super) fn of(name: &[u8]) -> Self {
+    pub(crate) fn of(name: &[u8]) -> Self {
         let Some(first) = name.first() else {
             return Self::Other;
         };
@@ -57,7 +57,7 @@ impl Known {
 
     /// Whether the field is for one connection only, whatever `Connection` says (RFC 9110 §7.6.1). `Transfer-Encoding`
     /// is among them: framing is written anew.
-    pub(super) fn is_hop_by_hop(self) -> bool {
+    pub(crate) fn is_hop_by_hop(self) -> bool {
         match self {
             Self::Host
             | Self::ContentLength
@@ -79,7 +79,7 @@ impl Known {
 }
 
 /// A `Content-Length`: digits only, at least one, below 2^63. Leading zeros are digits too.
-pub(super) fn length(value: &[u8]) -> Option<u64> {
+pub(crate) fn length(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
     }
@@ -94,7 +94,7 @@ pub(super) fn length(value: &[u8]) -> Option<u64> {
 }
 
 /// Whether a `Transfer-Encoding` is exactly `chunked`; codings have no case (RFC 9112 §7).
-pub(super) fn is_chunked(value: &[u8]) -> bool {
+pub(crate) fn is_chunked(value: &[u8]) -> bool {
     value.eq_ignore_ascii_case(b"chunked")
 }
 

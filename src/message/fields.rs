@@ -98,14 +98,14 @@ impl Default for Names {
 
 /// A connection option that is not the name of a field to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flag {
+pub(crate) enum Flag {
     Close,
     KeepAlive,
     Upgrade,
 }
 
 impl Flag {
-    pub(super) fn of(option: &[u8]) -> Option<Self> {
+    pub(crate) fn of(option: &[u8]) -> Option<Self> {
         match option.len() {
             5 if is(option, b"close") => Some(Self::Close),
             7 if is(option, b"upgrade") => Some(Self::Upgrade),
@@ -147,13 +147,13 @@ pub fn is_token(bytes: &[u8]) -> bool {
 }
 
 /// How many of the first bytes may stand in a token.
-pub(super) fn token_len(bytes: &[u8]) -> usize {
+pub(crate) fn token_len(bytes: &[u8]) -> usize {
     bytes.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(bytes.len())
 }
 
 /// The same, and whether one of them is `_`.
 #[inline]
-pub(super) fn name_len(bytes: &[u8]) -> (usize, bool) {
+pub(crate) fn name_len(bytes: &[u8]) -> (usize, bool) {
     let (mut len, mut seen) = (0, 0);
     // most names are letters and `-` alone: eight of them at a time
     while let Some(word) = bytes[len..].first_chunk() {
@@ -173,7 +173,7 @@ pub(super) fn name_len(bytes: &[u8]) -> (usize, bool) {
 }
 
 /// How many of the first bytes may stand in a field value.
-pub(super) fn value_len(bytes: &[u8]) -> usize {
+pub(crate) fn value_len(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks();
     let found = words.iter().enumerate().find_map(|(at, word)| Some(8 * at + first_control(*word)?));
     match found {
@@ -233,7 +233,7 @@ pub fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// `bytes` without the spaces and tabs around it.
-pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;
     }
@@ -245,7 +245,7 @@ pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
 
 /// Whether `text` is `known` without regard to case. `known` holds lower-case letters and `-`; the one bit that tells the
 /// cases of a letter apart tells only `-` from a control character.
-pub(super) fn is<const N: usize>(text: &[u8], known: &[u8; N]) -> bool {
+pub(crate) fn is<const N: usize>(text: &[u8], known: &[u8; N]) -> bool {
     <&[u8; N]>::try_from(text).is_ok_and(|text| {
         let differing = |different, (a, b): (&u8, &u8)| different | ((a | 0x20) ^ b) | u8::from(*a < b' ');
         text.iter().zip(known).fold(0, differing) == 0
@@ -253,19 +253,19 @@ pub(super) fn is<const N: usize>(text: &[u8], known: &[u8; N]) -> bool {
 }
 
 /// `tchar` of RFC 9110 §5.6.2.
-pub(super) const fn is_token_byte(byte: u8) -> bool {
+pub(crate) const fn is_token_byte(byte: u8) -> bool {
     CLASS[byte as usize] != 0
 }
 
 /// Whether a byte may stand in a target: every visible one of ASCII but `#`, since a fragment is never sent. RFC 3986
 /// allows fewer, and browsers, curl and scripts send the others as they are typed: `"`, `<`, `>`, `[`, `\`, `]`, `^`,
 /// a backquote, `{`, `|`, `}`. None of them can split a line, and they go on as they came.
-pub(super) const fn is_target_byte(byte: u8) -> bool {
+pub(crate) const fn is_target_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'#'
 }
 
 /// A byte of a field value or of a reason phrase.
-pub(super) const fn is_value_byte(byte: u8) -> bool {
+pub(crate) const fn is_value_byte(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
