@@ -28,7 +28,7 @@ use super::limits::{Limits, Permit};
 use super::service::{Proxy, Service};
 use crate::net::{self, Stream};
 use crate::observe::record::Index;
-use crate::proxy::parked::Parked;
+use crate::proxy::idle::IdleConnections;
 use crate::proxy::{Client, Thread};
 use crate::sys;
 
@@ -52,7 +52,7 @@ pub struct Acceptor {
     socket: Rc<Socket>,
     task: JoinHandle<()>,
     limits: Arc<Limits>,
-    parked: Arc<Parked>,
+    idle: Arc<IdleConnections>,
 }
 
 /// The listening socket, as long as this thread watches it.
@@ -97,13 +97,13 @@ impl Acceptor {
         let _ = sockopt::set_tcp_nodelay(&socket, true);
         let socket = sys::watch_readable(socket)?;
         let socket = Rc::new(Socket(RefCell::new(Some(socket))));
-        limits.enter(&thread.parked);
+        limits.enter(&thread.idle);
         let (stalled, full) = (Seldom::default(), Seldom::default());
-        let parked = thread.parked.clone();
+        let idle = thread.idle.clone();
         let accepting =
             Accepting { thread, listener, kind, socket: socket.clone(), limits: limits.clone(), stalled, full };
         let task = tokio::task::spawn_local(accepting.run::<S>());
-        Ok(Self { socket, task, limits, parked })
+        Ok(Self { socket, task, limits, idle })
     }
 
     /// Stops accepting before it returns, and gives the socket back as it came.
@@ -118,7 +118,7 @@ impl Drop for Acceptor {
         // the task may be waiting for something else; it must not be what takes the socket out of the poller
         self.socket.0.take();
         self.task.abort();
-        self.limits.leave(&self.parked);
+        self.limits.leave(&self.idle);
     }
 }
 
@@ -153,7 +153,7 @@ impl Accepting {
         while self.batch::<S>().await {}
     }
 
-    /// Waits for connections and takes some; `false` once the socket is not watched any more.
+    /// Timeouts for connections and takes some; `false` once the socket is not watched any more.
     async fn batch<S: Service>(&self) -> bool {
         if !poll_fn(|cx| self.socket.poll_readable(cx)).await {
             return false;

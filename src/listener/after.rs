@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 
 use super::end::ConnectionEnd;
-use super::farewell::{self, Patience};
+use super::lingering::{self, Patience};
 use crate::handover::successor::{Returned, Successor};
 use crate::handover::transfer::{Load, Transfer};
 use crate::net::Stream;
@@ -59,9 +59,9 @@ pub(super) async fn linger(
 ) -> Served {
     // at the deadline of the generation the patience is short enough to be had whole
     match end {
-        ConnectionEnd::Drained => farewell::linger(&client.timer, &stream, patience).await,
+        ConnectionEnd::Drained => lingering::linger(&client.timer, &stream, patience).await,
         _ => {
-            let lingering = pin!(farewell::linger(&client.timer, &stream, patience));
+            let lingering = pin!(lingering::linger(&client.timer, &stream, patience));
             thread.until_cut(&client.timer, lingering).await;
         }
     }

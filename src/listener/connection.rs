@@ -27,10 +27,10 @@ use bytes::{Bytes, BytesMut};
 
 use super::after::{Served, hand_over, linger};
 use super::end::ConnectionEnd;
-use super::farewell;
 use super::http1::{Http1, Http1Parts, Next};
+use super::idle::{IdleOutcome, IdleWait};
 use super::limits::Permit;
-use super::lot::{Stay, Unparked};
+use super::lingering;
 use super::service::{Local, Service};
 use crate::net::Stream;
 use crate::observe::record::Index;
@@ -55,7 +55,7 @@ pub(super) struct ClientConnection<S: Service> {
     kind: Kind,
     state: ConnectionState<S>,
     permit: Permit,
-    /// Dropped after the permit, for which the new connection waits.
+    /// Dropped after the permit, for which the new connection timeouts.
     making: Option<Making>,
 }
 
@@ -66,7 +66,7 @@ pub(super) enum Arrival {
 }
 
 enum ConnectionState<S: Service> {
-    Idle(Stream, Box<Client>, Stay),
+    Idle(Stream, Box<Client>, IdleWait),
     Http1(Box<Http1<S>>),
     Busy(Local<'static, Served>),
     Closed,
@@ -129,9 +129,9 @@ impl<S: Service> ClientConnection<S> {
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<(Option<Box<Client>>, ConnectionEnd)> {
         loop {
             let turn = match &mut self.state {
-                ConnectionState::Idle(stream, client, stay) => {
+                ConnectionState::Idle(stream, client, wait) => {
                     let enters = || self.permit.is_idle();
-                    let unparked = std::task::ready!(stay.poll(&self.thread, client, stream, cx, enters));
+                    let unparked = std::task::ready!(wait.poll(&self.thread, client, stream, cx, enters));
                     self.unpark(unparked)
                 }
                 ConnectionState::Http1(http1) => {
@@ -161,8 +161,8 @@ impl<S: Service> ClientConnection<S> {
     /// A connection on which nothing is open, and of which nothing was read.
     fn idle(&self, client: Box<Client>, stream: Stream) -> ConnectionState<S> {
         let timeout = self.thread.plan.config.listeners[self.settings()].idle_timeout;
-        let stay = Stay::new(&client, timeout);
-        ConnectionState::Idle(stream, client, stay)
+        let wait = IdleWait::new(&client, timeout);
+        ConnectionState::Idle(stream, client, wait)
     }
 
     /// A connection on which no exchange is open.
@@ -187,32 +187,38 @@ impl<S: Service> ClientConnection<S> {
     }
 
     /// An idle connection is not idle any more.
-    fn unpark(&mut self, unparked: Unparked) -> ConnectionTurn<S> {
+    fn unpark(&mut self, unparked: IdleOutcome) -> ConnectionTurn<S> {
         let ConnectionState::Idle(stream, client, _) = std::mem::replace(&mut self.state, ConnectionState::Closed)
         else {
             return ConnectionTurn::Ended(None, ConnectionEnd::Internal);
         };
         let thread = self.thread.clone();
         ConnectionTurn::ConnectionState(match unparked {
-            Unparked::Bytes(first) => {
+            IdleOutcome::Bytes(first) => {
                 ConnectionState::Http1(Http1::new(&thread, client, self.settings(), stream, first))
             }
-            Unparked::Idle => {
-                ConnectionState::Busy(Box::pin(linger(thread, client, stream, ConnectionEnd::Idle, farewell::PATIENT)))
+            IdleOutcome::Idle => {
+                ConnectionState::Busy(Box::pin(linger(thread, client, stream, ConnectionEnd::Idle, lingering::PATIENT)))
             }
-            Unparked::Moves(successor) => {
+            IdleOutcome::Moves(successor) => {
                 ConnectionState::Busy(Box::pin(hand_over(thread, client, stream, BytesMut::new(), successor)))
             }
-            Unparked::Cut => {
+            IdleOutcome::Cut => {
                 thread.connection_cut(&client);
-                ConnectionState::Busy(Box::pin(linger(thread, client, stream, ConnectionEnd::Drained, farewell::BRIEF)))
+                ConnectionState::Busy(Box::pin(linger(
+                    thread,
+                    client,
+                    stream,
+                    ConnectionEnd::Drained,
+                    lingering::BRIEF,
+                )))
             }
-            Unparked::MakesRoom(making) => {
+            IdleOutcome::MakesRoom(making) => {
                 self.making = Some(making);
                 return ConnectionTurn::Ended(Some(client), ConnectionEnd::Evicted);
             }
-            Unparked::Closed => return ConnectionTurn::Ended(Some(client), ConnectionEnd::ClientDone),
-            Unparked::Lost => return ConnectionTurn::Ended(Some(client), ConnectionEnd::ClientLost),
+            IdleOutcome::Closed => return ConnectionTurn::Ended(Some(client), ConnectionEnd::ClientDone),
+            IdleOutcome::Lost => return ConnectionTurn::Ended(Some(client), ConnectionEnd::ClientLost),
         })
     }
 
@@ -232,7 +238,7 @@ impl<S: Service> ClientConnection<S> {
             }
             Next::Tunnel(tunnel) => self.tunnel(client, stream, ahead.freeze(), tunnel),
             Next::Ends { end, linger: true } => {
-                ConnectionState::Busy(Box::pin(linger(thread, client, stream, end, farewell::PATIENT)))
+                ConnectionState::Busy(Box::pin(linger(thread, client, stream, end, lingering::PATIENT)))
             }
             Next::Ends { end, linger: false } => return ConnectionTurn::Ended(Some(client), end),
         })

@@ -9,7 +9,7 @@ use std::task::Poll;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::observe::record::Index;
-use crate::proxy::parked::Parked;
+use crate::proxy::idle::IdleConnections;
 
 /// A number of connections that may be open at once, shared by threads.
 #[derive(Debug)]
@@ -24,11 +24,11 @@ pub struct Limit {
 #[derive(Debug)]
 pub struct WorkerLimit {
     limit: Limit,
-    /// What each thread has parked, once for each listener on which it accepts.
-    parked: Mutex<Vec<Arc<Parked>>>,
+    /// What each thread has idle, once for each listener on which it accepts.
+    idle: Mutex<Vec<Arc<IdleConnections>>>,
     /// How many wait for room.
     waiting: AtomicUsize,
-    /// A connection was parked while a thread waits for room.
+    /// A connection became idle while a thread waits for room.
     news: Notify,
 }
 
@@ -110,17 +110,17 @@ impl Limits {
         (name, limit.max as u64)
     }
 
-    /// One more thread accepts on this listener; these are its parked connections.
-    pub(super) fn enter(&self, parked: &Arc<Parked>) {
+    /// One more thread accepts on this listener; these are its idle connections.
+    pub(super) fn enter(&self, idle: &Arc<IdleConnections>) {
         self.threads.fetch_add(1, Ordering::Relaxed);
-        self.worker.parked().push(parked.clone());
+        self.worker.idle().push(idle.clone());
     }
 
     /// One thread less.
-    pub(super) fn leave(&self, parked: &Arc<Parked>) {
+    pub(super) fn leave(&self, idle: &Arc<IdleConnections>) {
         self.threads.fetch_sub(1, Ordering::Relaxed);
-        let mut all = self.worker.parked();
-        if let Some(at) = all.iter().position(|one| Arc::ptr_eq(one, parked)) {
+        let mut all = self.worker.idle();
+        if let Some(at) = all.iter().position(|one| Arc::ptr_eq(one, idle)) {
             all.swap_remove(at);
         }
     }
@@ -130,7 +130,7 @@ impl Limits {
         self.worker.limit.open().div_ceil(self.threads.load(Ordering::Relaxed).max(1))
     }
 
-    /// Waits for the turn of a thread to wait for room; it ends on drop, after the connection was accepted.
+    /// Timeouts for the turn of a thread to wait for room; it ends on drop, after the connection was accepted.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.turn.acquire().await.ok()
     }
@@ -155,7 +155,7 @@ impl Limits {
         Permit(self.clone())
     }
 
-    /// Waits for a permit, in the order of asking, and has the connections closed for it that have been idle longest,
+    /// Timeouts for a permit, in the order of asking, and has the connections closed for it that have been idle longest,
     /// one after the other. `listener` is the index of this listener. There is always a permit in the end: the semaphores
     /// stay open.
     pub(super) async fn take(self: &Arc<Self>, listener: Index) -> Option<Permit> {
@@ -166,7 +166,7 @@ impl Limits {
         let mut is_making = false;
         loop {
             let mut news = pin!(worker.news.notified());
-            news.as_mut().enable(); // what is parked from here on is news
+            news.as_mut().enable(); // what becomes idle from here on is news
             if let Poll::Ready(permit) = poll_fn(|cx| Poll::Ready(taking.as_mut().poll(cx))).await {
                 return permit;
             }
@@ -200,14 +200,14 @@ impl WorkerLimit {
     /// A limit of `max` connections for all listeners together.
     #[must_use]
     pub fn new(max: u32) -> Self {
-        let (parked, waiting, news) = (Mutex::default(), AtomicUsize::new(0), Notify::new());
-        Self { limit: Limit::new(max), parked, waiting, news }
+        let (idle, waiting, news) = (Mutex::default(), AtomicUsize::new(0), Notify::new());
+        Self { limit: Limit::new(max), idle, waiting, news }
     }
 
     fn close_oldest(&self, listener: Option<Index>, made: &Arc<Notify>) -> bool {
         loop {
-            let parked = self.parked();
-            let oldest = parked.iter().filter_map(|one| Some((one.oldest(listener)?, one)));
+            let idle = self.idle();
+            let oldest = idle.iter().filter_map(|one| Some((one.oldest(listener)?, one)));
             let Some((idle, of)) = oldest.min_by_key(|(idle, _)| *idle) else { return false };
             if of.close(idle, made) {
                 return true;
@@ -215,8 +215,8 @@ impl WorkerLimit {
         }
     }
 
-    fn parked(&self) -> MutexGuard<'_, Vec<Arc<Parked>>> {
-        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle(&self) -> MutexGuard<'_, Vec<Arc<IdleConnections>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -294,12 +294,12 @@ mod tests {
     fn a_share_is_what_the_worker_has_open_over_the_threads_that_accept() {
         let limits = Arc::new(Limits::new(10, &Arc::new(WorkerLimit::new(10))));
         let permits: Vec<_> = (0..5).map(|_| limits.try_take()).collect();
-        let parked = Arc::default();
+        let idle = Arc::default();
         assert_eq!(limits.share(), 5, "nobody has entered yet");
-        limits.enter(&parked);
-        limits.enter(&parked);
+        limits.enter(&idle);
+        limits.enter(&idle);
         assert_eq!(limits.share(), 3);
-        limits.leave(&parked);
+        limits.leave(&idle);
         drop(permits);
         assert_eq!(limits.share(), 0);
     }

@@ -6,14 +6,14 @@ mod after;
 pub mod arrive;
 pub mod connection;
 pub mod end;
-mod farewell;
 mod http1;
+mod idle;
 pub mod limits;
-mod lot;
+mod lingering;
 pub mod service;
 #[cfg(test)]
 mod tests;
-mod waits;
+mod timeouts;
 
 pub use accept::Acceptor;
 pub use arrive::arrive;

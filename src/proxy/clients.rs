@@ -89,7 +89,7 @@ impl Clients {
 
     /// How many are parked.
     #[must_use]
-    pub fn parked(&self) -> usize {
+    pub fn idle(&self) -> usize {
         self.slots.borrow().iter().filter(|(_, connected)| connected.parked.is_some()).count()
     }
 
@@ -116,7 +116,7 @@ impl Slot {
 
     /// Notes since when the connection is parked; none when it is busy again. What it was asked to do while parked is
     /// forgotten then.
-    pub fn set_parked(&self, since: Option<Instant>) {
+    pub fn set_idle(&self, since: Option<Instant>) {
         if let Some(connected) = self.clients.slots.borrow_mut().get_mut(self.key) {
             (connected.parked, connected.making, connected.closes_private) = (since, None, false);
         }
@@ -150,7 +150,7 @@ impl Drop for Slot {
 }
 
 impl Making {
-    /// Room for a connection, for which `made` waits.
+    /// Room for a connection, for which `made` timeouts.
     pub(super) fn new(made: &Arc<Notify>) -> Self {
         Self(made.clone())
     }

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::clients::Clients;
+use super::idle::{self, IdleConnections, IdleEntry};
 use super::origin::Origin;
-use super::parked::{self, Parked, ParkedEntry};
 use super::private::Private;
 use super::runtime_config::RuntimeConfig;
 use super::trim::Trim;
@@ -61,7 +61,7 @@ pub struct Thread {
     /// The client connections of the thread.
     pub clients: Rc<Clients>,
     /// Those of them that are idle, for other threads.
-    pub parked: Arc<Parked>,
+    pub idle: Arc<IdleConnections>,
     trim: Rc<Trim>,
     /// What the thread counts.
     pub counters: Arc<Counters>,
@@ -126,7 +126,7 @@ impl Thread {
             successor: RefCell::default(),
             successor_missed: Cell::new(None),
             clients: Clients::new(trim.clone()),
-            parked: Arc::default(),
+            idle: Arc::default(),
             trim: trim.clone(),
             counters,
             underway: Underway::default(),
@@ -143,16 +143,16 @@ impl Thread {
         });
         tokio::task::spawn_local(wheel.run());
         tokio::task::spawn_local(hand_over_records(thread.clone()));
-        tokio::task::spawn_local(parked::close_chosen(thread.parked.clone(), thread.clients.clone()));
+        tokio::task::spawn_local(idle::close_chosen(thread.idle.clone(), thread.clients.clone()));
         tokio::task::spawn_local(trim.run(sys::collect_free_memory));
         thread
     }
 
     /// Notes that a connection has nothing open: other threads find it, and what it has left free is given back soon.
     #[must_use]
-    pub fn park(&self, client: &Client) -> ParkedEntry {
+    pub fn becomes_idle(&self, client: &Client) -> IdleEntry {
         self.trim.soon();
-        self.parked.enter(client.origin.listener, client.idle_since, &client.slot)
+        self.idle.enter(client.origin.listener, client.idle_since, &client.slot)
     }
 
     /// A new request id for something that began at `began`.

@@ -27,7 +27,7 @@ use self::reader::{Position, RequestReader};
 use self::writer::ResponseWriter;
 use super::end::ConnectionEnd;
 use super::service::{RequestHandler, Service};
-use super::waits::{Side, Waits};
+use super::timeouts::{Side, Timeouts};
 use crate::config::ListenerSettings;
 use crate::drain::Stage;
 use crate::handover::successor::Successor;
@@ -60,7 +60,7 @@ pub(super) struct Http1<S: Service> {
     listener: usize,
     reader: RequestReader,
     writer: ResponseWriter,
-    waits: Waits,
+    timeouts: Timeouts,
     state: Http1State<S::Handler>,
     /// What the request that is served says of the connection.
     request: Option<RequestHead>,
@@ -119,7 +119,7 @@ impl<S: Service> Http1<S> {
             listener,
             reader: RequestReader::new(ahead),
             writer: ResponseWriter::new(),
-            waits: Waits::default(),
+            timeouts: Timeouts::default(),
             state: Http1State::Head,
             request: None,
             closes: false,
@@ -146,8 +146,8 @@ impl<S: Service> Http1<S> {
     /// # Errors
     /// When the socket cannot be watched as before.
     pub(super) fn into_parts(mut self) -> io::Result<Http1Parts> {
-        self.waits.end(Side::Read, &self.client.timer);
-        self.waits.end(Side::Write, &self.client.timer);
+        self.timeouts.end(Side::Read, &self.client.timer);
+        self.timeouts.end(Side::Write, &self.client.timer);
         let stream = if self.reader.is_unwatched() { self.stream.watch_again()? } else { self.stream };
         Ok(Http1Parts { client: self.client, stream, ahead: self.reader.ahead })
     }
@@ -226,15 +226,15 @@ impl<S: Service> Http1<S> {
     }
 
     fn begin_wait(&mut self, side: Side, after: Duration) {
-        self.waits.begin(side, after, &self.client.timer);
+        self.timeouts.begin(side, after, &self.client.timer);
     }
 
     fn end_wait(&mut self, side: Side) {
-        self.waits.end(side, &self.client.timer);
+        self.timeouts.end(side, &self.client.timer);
     }
 
     fn is_over(&mut self, side: Side) -> bool {
-        self.waits.is_over(side, &self.client.timer)
+        self.timeouts.is_over(side, &self.client.timer)
     }
 
     /// Writes what there is. Ready once all of it is with the kernel, with how much that was.
@@ -247,7 +247,7 @@ impl<S: Service> Http1<S> {
                 && self.reader.is_whole()
                 && let Some(timeout) = self.settings().half_close_timeout
             {
-                self.waits.renew(Side::Read, timeout, &self.client.timer); // it takes the response, so it has not gone
+                self.timeouts.renew(Side::Read, timeout, &self.client.timer); // it takes the response, so it has not gone
             }
         }
         match polled {
@@ -372,7 +372,7 @@ impl<S: Service> Http1<S> {
             Ok(None) => {
                 self.reader.position = Position::Head { began };
                 let timeout = self.settings().header_timeout;
-                self.waits.renew(Side::Read, timeout, &self.client.timer);
+                self.timeouts.renew(Side::Read, timeout, &self.client.timer);
             }
             Err(refusal) => self.refuse(HeadFault::Refused(*refusal), began, ConnectionEnd::Refused),
         }
@@ -460,7 +460,7 @@ impl<S: Service> Http1<S> {
         let mut body = IncomingBody {
             reader: &mut self.reader,
             stream: &self.stream,
-            waits: &mut self.waits,
+            timeouts: &mut self.timeouts,
             timer,
             thread: &self.thread,
             timeout: self.thread.plan.config.listeners[self.listener].body_timeout,
@@ -547,7 +547,7 @@ impl<S: Service> Http1<S> {
         }
         self.reader.position = Position::Between;
         // not from now on, which would be one more look at the clock
-        self.waits.renew_until(Side::Read, self.client.idle_since + QUIET, &self.client.timer);
+        self.timeouts.renew_until(Side::Read, self.client.idle_since + QUIET, &self.client.timer);
         None
     }
 
@@ -605,7 +605,7 @@ enum Taken {
 struct IncomingBody<'a> {
     reader: &'a mut RequestReader,
     stream: &'a Stream,
-    waits: &'a mut Waits,
+    timeouts: &'a mut Timeouts,
     timer: &'a Timer,
     thread: &'a Thread,
     timeout: Duration,
@@ -619,18 +619,18 @@ impl RequestBody for IncomingBody<'_> {
         let error = match self.reader.poll_piece(cx, self.stream, self.thread, room) {
             Poll::Ready(Some(Err(error))) => error,
             Poll::Ready(piece) => {
-                self.waits.end(Side::Read, self.timer);
+                self.timeouts.end(Side::Read, self.timer);
                 return Poll::Ready(piece);
             }
             Poll::Pending => {
-                self.waits.begin(Side::Read, self.timeout, self.timer);
-                if !self.waits.is_over(Side::Read, self.timer) {
+                self.timeouts.begin(Side::Read, self.timeout, self.timer);
+                if !self.timeouts.is_over(Side::Read, self.timer) {
                     return Poll::Pending;
                 }
                 RequestBodyError::Timeout
             }
         };
-        self.waits.end(Side::Read, self.timer);
+        self.timeouts.end(Side::Read, self.timer);
         self.trouble.get_or_insert(match error {
             RequestBodyError::Timeout => ConnectionEnd::ClientTimeout,
             RequestBodyError::Framing(_) => ConnectionEnd::BadBody,

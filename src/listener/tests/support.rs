@@ -116,20 +116,20 @@ impl Fixture {
         self.enter(Stage::Draining(Draining { began, deadline: began + LONG, spread, idle }));
     }
 
-    /// Waits until so many requests were seen, and gives them.
+    /// Timeouts until so many requests were seen, and gives them.
     pub(super) async fn seen(&self, count: usize) -> Vec<String> {
         until(|| SEEN.with_borrow(|seen| (seen.len() >= count).then(|| seen.clone()))).await
     }
 
-    /// Waits until so many connections are parked.
+    /// Timeouts until so many connections are parked.
     pub(super) async fn parked(&self, count: usize) {
         let mut tick = tokio::time::interval(Duration::from_millis(4));
-        while self.thread.clients.parked() != count {
+        while self.thread.clients.idle() != count {
             tick.tick().await;
         }
     }
 
-    /// Waits until a connection has ended, and says how.
+    /// Timeouts until a connection has ended, and says how.
     pub(super) async fn end(&self) -> ConnectionEnd {
         until(|| ENDS.with_borrow_mut(|ends| (!ends.is_empty()).then(|| ends.remove(0)))).await
     }

@@ -58,7 +58,7 @@ pub(super) struct Asking {
 enum MayGo {
     Now,
     /// Once the server says `100 Continue`, or at this moment; none before the server has the head.
-    Waits(Option<Instant>),
+    Timeouts(Option<Instant>),
 }
 
 /// A head that the server sent, or that is to be sent in its name.
@@ -98,7 +98,7 @@ impl Asking {
             server,
             written: 0,
             expects,
-            body: if expects { MayGo::Waits(None) } else { MayGo::Now },
+            body: if expects { MayGo::Timeouts(None) } else { MayGo::Now },
             server_refuses: false,
             asked: Asked { head: exchange.is_head(), upgrade: exchange.facts.upgrade },
             last,
@@ -221,9 +221,9 @@ impl Asking {
 
     /// Ready when the server was silent for long enough.
     fn poll_go(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.body == MayGo::Waits(None) {
+        if self.body == MayGo::Timeouts(None) {
             let until = Instant::now() + EXPECT;
-            self.body = MayGo::Waits(Some(until));
+            self.body = MayGo::Timeouts(Some(until));
             self.timer.set_at(until);
         }
         ready!(self.timer.poll_due(cx));

@@ -140,7 +140,7 @@ fn one_fault(mut faults: Faults<io::Error>) -> io::Error {
     }
 }
 
-/// Waits in the thread's timer wheel, for the pause before a server is tried again.
+/// Timeouts in the thread's timer wheel, for the pause before a server is tried again.
 pub(super) fn pause(thread: &Rc<Thread>, time: Duration) -> Lent {
     let timer = Lent::new(thread);
     timer.set(time);

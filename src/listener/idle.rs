@@ -1,8 +1,8 @@
-//! The lot: where a connection stays while nothing is open on it, as a bare socket and a few words.
+//! An idle client connection: nothing is open on it, and it is a bare socket with what is known of its client.
 //!
-//! Fresh connections start here, and connections in use come back a moment after their last response. All of them
-//! pass [`Stay::poll`], whose task `Clients::wake_all` wakes: what takes every idle connection out of a thread is asked
-//! here.
+//! Fresh connections start here unless they came with their first bytes, and connections in use come back a moment after
+//! their last response. [`IdleWait::poll`] is asked whatever ends that: bytes, a timeout, the end of the generation, another
+//! generation that takes the connection, a new connection that needs its room.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -15,21 +15,21 @@ use crate::drain::Stage;
 use crate::handover::successor::Successor;
 use crate::net::Stream;
 use crate::proxy::clients::Making;
-use crate::proxy::parked::ParkedEntry;
+use crate::proxy::idle::IdleEntry;
 use crate::proxy::{Client, Thread};
 
 /// Bytes of room for the first read: most request heads.
 const ROOM: usize = 4096;
 
 /// What ends the stay of a connection.
-pub(super) enum Unparked {
+pub(super) enum IdleOutcome {
     /// The first bytes of a request, or of what should be one.
     Bytes(BytesMut),
     /// The client closed its sending side.
     Closed,
     /// The client is gone.
     Lost,
-    /// Nothing came for as long as the connection may stay.
+    /// Nothing came for as long as the connection may wait.
     Idle,
     /// The generation is at its deadline.
     Cut,
@@ -39,21 +39,21 @@ pub(super) enum Unparked {
     MakesRoom(Making),
 }
 
-/// The stay of one connection in the lot.
-pub(super) struct Stay {
+/// The wait of one idle connection.
+pub(super) struct IdleWait {
     until: Instant,
     /// Whether `until` takes the drain into account.
     is_draining: bool,
     /// Where other threads find it. Boxed: a task is allocated in steps of 128 bytes, and this would cost one.
-    entry: Option<Box<ParkedEntry>>,
+    entry: Option<Box<IdleEntry>>,
 }
 
-impl Stay {
+impl IdleWait {
     /// A stay that lasts until the connection was idle for `idle_timeout`. A generation that drains may end it earlier.
     pub(super) fn new(client: &Client, idle_timeout: Duration) -> Self {
         let until = client.idle_since + idle_timeout;
         client.timer.set_at(until);
-        client.slot.set_parked(Some(client.idle_since));
+        client.slot.set_idle(Some(client.idle_since));
         Self { until, is_draining: false, entry: None }
     }
 
@@ -66,16 +66,16 @@ impl Stay {
         stream: &Stream,
         cx: &mut Context<'_>,
         enters: impl FnOnce(),
-    ) -> Poll<Unparked> {
+    ) -> Poll<IdleOutcome> {
         let Poll::Ready(unparked) = self.poll_happening(thread, client, stream, cx) else {
             if self.entry.is_none() {
-                self.entry = Some(Box::new(thread.park(client)));
+                self.entry = Some(Box::new(thread.becomes_idle(client)));
                 enters();
             }
             return Poll::Pending;
         };
         self.entry = None;
-        client.slot.set_parked(None);
+        client.slot.set_idle(None);
         client.timer.off();
         Poll::Ready(unparked)
     }
@@ -86,12 +86,12 @@ impl Stay {
         client: &mut Client,
         stream: &Stream,
         cx: &mut Context<'_>,
-    ) -> Poll<Unparked> {
+    ) -> Poll<IdleOutcome> {
         if let Some(successor) = thread.successor_of(&client.origin, &client.private) {
-            return Poll::Ready(Unparked::Moves(successor));
+            return Poll::Ready(IdleOutcome::Moves(successor));
         }
         match thread.drain.stage() {
-            Stage::Cut => return Poll::Ready(Unparked::Cut),
+            Stage::Cut => return Poll::Ready(IdleOutcome::Cut),
             Stage::Draining(draining) if !self.is_draining => {
                 self.is_draining = true;
                 self.until = self.until.min(Instant::now() + draining.idle); // or the generation cuts it before
@@ -101,13 +101,13 @@ impl Stay {
         }
         if let Poll::Ready(read) = poll_first(stream, cx) {
             return Poll::Ready(match read {
-                Ok(bytes) if bytes.is_empty() => Unparked::Closed,
-                Ok(bytes) => Unparked::Bytes(bytes),
-                Err(_) => Unparked::Lost,
+                Ok(bytes) if bytes.is_empty() => IdleOutcome::Closed,
+                Ok(bytes) => IdleOutcome::Bytes(bytes),
+                Err(_) => IdleOutcome::Lost,
             });
         }
         if client.timer.is_due() && self.until <= Instant::now() {
-            return Poll::Ready(Unparked::Idle);
+            return Poll::Ready(IdleOutcome::Idle);
         }
         if client.slot.closes_private() {
             client.private.close();
@@ -115,7 +115,7 @@ impl Stay {
         if let Some(making) = client.slot.take_making()
             && stream.is_silent()
         {
-            return Poll::Ready(Unparked::MakesRoom(making)); // else a request has come in this moment
+            return Poll::Ready(IdleOutcome::MakesRoom(making)); // else a request has come in this moment
         }
         client.timer.watch(cx);
         Poll::Pending

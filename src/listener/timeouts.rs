@@ -17,12 +17,12 @@ pub(super) enum Side {
 ///
 /// A deadline stands from the moment that the wait begins: asking again without progress does not move it.
 #[derive(Debug, Default)]
-pub(super) struct Waits {
+pub(super) struct Timeouts {
     read: Option<Instant>,
     write: Option<Instant>,
 }
 
-impl Waits {
+impl Timeouts {
     /// Begins a wait, unless one is on.
     pub(super) fn begin(&mut self, side: Side, after: Duration, timer: &Timer) {
         if self.slot(side).is_none() {
@@ -89,34 +89,34 @@ mod tests {
     async fn asking_again_does_not_move_a_deadline_and_progress_does() {
         let wheel = TimerWheel::new();
         let timer = wheel.timer();
-        let mut waits = Waits::default();
-        waits.begin(Side::Read, SECOND, &timer);
+        let mut timeouts = Timeouts::default();
+        timeouts.begin(Side::Read, SECOND, &timer);
         advance(&wheel, SECOND * 3 / 4).await;
-        waits.begin(Side::Read, SECOND, &timer);
-        assert!(!waits.is_over(Side::Read, &timer));
+        timeouts.begin(Side::Read, SECOND, &timer);
+        assert!(!timeouts.is_over(Side::Read, &timer));
         advance(&wheel, SECOND / 2).await;
-        assert!(waits.is_over(Side::Read, &timer));
-        waits.renew(Side::Read, SECOND, &timer);
-        assert!(!waits.is_over(Side::Read, &timer));
+        assert!(timeouts.is_over(Side::Read, &timer));
+        timeouts.renew(Side::Read, SECOND, &timer);
+        assert!(!timeouts.is_over(Side::Read, &timer));
         advance(&wheel, SECOND * 2).await;
-        assert!(waits.is_over(Side::Read, &timer));
+        assert!(timeouts.is_over(Side::Read, &timer));
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_direction_has_its_own_deadline() {
         let wheel = TimerWheel::new();
         let timer = wheel.timer();
-        let mut waits = Waits::default();
-        waits.begin(Side::Read, SECOND * 10, &timer);
-        waits.begin(Side::Write, SECOND, &timer);
+        let mut timeouts = Timeouts::default();
+        timeouts.begin(Side::Read, SECOND * 10, &timer);
+        timeouts.begin(Side::Write, SECOND, &timer);
         advance(&wheel, SECOND * 2).await;
-        assert!(waits.is_over(Side::Write, &timer));
-        assert!(!waits.is_over(Side::Read, &timer));
-        waits.end(Side::Write, &timer);
+        assert!(timeouts.is_over(Side::Write, &timer));
+        assert!(!timeouts.is_over(Side::Read, &timer));
+        timeouts.end(Side::Write, &timer);
         assert!(!timer.is_due(), "the timer stands for the direction that still waits");
         advance(&wheel, SECOND * 10).await;
-        assert!(timer.is_due() && waits.is_over(Side::Read, &timer));
-        waits.end(Side::Read, &timer);
+        assert!(timer.is_due() && timeouts.is_over(Side::Read, &timer));
+        timeouts.end(Side::Read, &timer);
         assert!(!timer.is_due());
     }
 }
