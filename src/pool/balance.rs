@@ -4,11 +4,13 @@
 mod position;
 
 use std::cmp::Ordering;
+use std::net::SocketAddr;
 
 pub(super) use self::position::Positions;
 use super::Pool;
 use super::health::HealthState;
 use crate::config::Balance;
+use crate::message::head::RawHead;
 use crate::observe::record::Index;
 
 /// Picks servers of one pool for one thread.
@@ -44,6 +46,17 @@ const EJECTED: Rank = 4;
 const LATER: Rank = 8;
 const NEVER: Rank = 16;
 
+/// What a policy picks a server by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pick<'a> {
+    /// The head of the request; none in TCP mode.
+    pub head: Option<&'a RawHead>,
+    /// The client's end of its connection; none on unix sockets.
+    pub client: Option<SocketAddr>,
+    /// The servers that this exchange has tried already. With `redispatch` they come last, else first.
+    pub tried: &'a [Index],
+}
+
 impl Balancer {
     /// A balancer for `pool`. Each `thread` starts one turn later than the one before it, so that together they do
     /// not send the first request of each to the same server; or continues from the position of the generation
@@ -72,11 +85,10 @@ impl Balancer {
         balancer
     }
 
-    /// The index of the server for the next attempt, or `None` when none may be tried: 503.
-    ///
-    /// `tried` are the servers that this exchange has tried already. With `redispatch` they come last, else first.
-    /// `pool` is the one that this balancer was made for.
-    pub fn pick(&mut self, pool: &Pool, tried: &[Index]) -> Option<usize> {
+    /// The index of the server for the next attempt, or `None` when none may be tried: 503. `pool` is the one that this
+    /// balancer was made for.
+    pub fn pick(&mut self, pool: &Pool, by: &Pick<'_>) -> Option<usize> {
+        let tried = by.tried;
         debug_assert_eq!(self.turns.len(), pool.servers.len(), "the pool of this balancer");
         let redispatch = pool.settings.redispatch;
         let mut best = NEVER;
@@ -188,7 +200,9 @@ mod tests {
     }
 
     fn picks(balancer: &mut Balancer, pool: &Pool, count: usize) -> Vec<usize> {
-        (0..count).map(|_| balancer.pick(pool, &[]).expect("a usable server")).collect()
+        (0..count)
+            .map(|_| balancer.pick(pool, &Pick { tried: &[], ..Pick::default() }).expect("a usable server"))
+            .collect()
     }
 
     fn shares(picks: &[usize], servers: usize) -> Vec<usize> {
@@ -218,7 +232,7 @@ mod tests {
     #[test]
     fn threads_start_at_different_servers() {
         let pool = farm(&[1, 1, 1]);
-        let first = |thread| Balancer::new(&pool, thread).pick(&pool, &[]);
+        let first = |thread| Balancer::new(&pool, thread).pick(&pool, &Pick { tried: &[], ..Pick::default() });
         assert_eq!([0, 1, 2, 3].map(first), [Some(0), Some(1), Some(2), Some(0)]);
     }
 
@@ -253,9 +267,9 @@ mod tests {
         let mut balancer = Balancer::new(&pool, 0);
         let mut served = [0_usize; 4];
         for _ in 0..3000 {
-            let mut picked = balancer.pick(&pool, &[]).expect("a server");
+            let mut picked = balancer.pick(&pool, &Pick { tried: &[], ..Pick::default() }).expect("a server");
             if picked == 0 {
-                picked = balancer.pick(&pool, &[0]).expect("another server");
+                picked = balancer.pick(&pool, &Pick { tried: &[0], ..Pick::default() }).expect("another server");
             }
             served[picked] += 1;
         }
@@ -268,12 +282,12 @@ mod tests {
         let mut pool = farm(&[1, 1, 1]);
         pool.settings.redispatch = true;
         let mut balancer = Balancer::new(&pool, 0);
-        assert_eq!(balancer.pick(&pool, &[0, 2]), Some(1));
-        assert!(balancer.pick(&pool, &[0, 1, 2]).is_some());
+        assert_eq!(balancer.pick(&pool, &Pick { tried: &[0, 2], ..Pick::default() }), Some(1));
+        assert!(balancer.pick(&pool, &Pick { tried: &[0, 1, 2], ..Pick::default() }).is_some());
         set(&pool, 1, CheckVerdict::Bad);
-        assert_eq!(balancer.pick(&pool, &[0]), Some(2));
+        assert_eq!(balancer.pick(&pool, &Pick { tried: &[0], ..Pick::default() }), Some(2));
         set(&pool, 2, CheckVerdict::Bad);
-        assert_eq!(balancer.pick(&pool, &[0]), Some(0));
+        assert_eq!(balancer.pick(&pool, &Pick { tried: &[0], ..Pick::default() }), Some(0));
     }
 
     #[test]
@@ -281,9 +295,9 @@ mod tests {
         let mut pool = farm(&[1, 1, 1]);
         pool.settings.redispatch = false;
         let mut balancer = Balancer::new(&pool, 0);
-        assert_eq!(balancer.pick(&pool, &[2]), Some(2));
+        assert_eq!(balancer.pick(&pool, &Pick { tried: &[2], ..Pick::default() }), Some(2));
         set(&pool, 2, CheckVerdict::Bad);
-        assert!(balancer.pick(&pool, &[2]).is_some_and(|other| other != 2));
+        assert!(balancer.pick(&pool, &Pick { tried: &[2], ..Pick::default() }).is_some_and(|other| other != 2));
     }
 
     fn eject(pool: &Pool, index: usize) {
@@ -299,13 +313,17 @@ mod tests {
         let mut balancer = Balancer::new(&pool, 0);
         eject(&pool, 0);
         assert_eq!(shares(&picks(&mut balancer, &pool, 10), 3), [0, 10, 0]);
-        assert_eq!(balancer.pick(&pool, &[1]), Some(2), "a backup comes before it");
-        assert_eq!(balancer.pick(&pool, &[1, 2]), Some(0), "it may have come back, and the others just failed");
+        assert_eq!(balancer.pick(&pool, &Pick { tried: &[1], ..Pick::default() }), Some(2), "a backup comes before it");
+        assert_eq!(
+            balancer.pick(&pool, &Pick { tried: &[1, 2], ..Pick::default() }),
+            Some(0),
+            "it may have come back, and the others just failed"
+        );
         eject(&pool, 1);
         assert_eq!(shares(&picks(&mut balancer, &pool, 10), 3), [0, 0, 10]);
         pool.settings.redispatch = false;
-        assert_eq!(balancer.pick(&pool, &[0]), Some(2), "no retry goes back to it");
-        assert_eq!(balancer.pick(&pool, &[2]), Some(2));
+        assert_eq!(balancer.pick(&pool, &Pick { tried: &[0], ..Pick::default() }), Some(2), "no retry goes back to it");
+        assert_eq!(balancer.pick(&pool, &Pick { tried: &[2], ..Pick::default() }), Some(2));
     }
 
     #[test]
@@ -340,7 +358,7 @@ mod tests {
         assert_eq!(seen(10), [0, 0, 5, 5]);
         set(&pool, 2, CheckVerdict::Bad);
         set(&pool, 3, CheckVerdict::Bad);
-        assert_eq!(balancer.pick(&pool, &[]), None, "every server is down");
+        assert_eq!(balancer.pick(&pool, &Pick { tried: &[], ..Pick::default() }), None, "every server is down");
     }
 
     #[test]
@@ -350,7 +368,7 @@ mod tests {
         let mut balancer = Balancer::new(&pool, 0);
         let mut open: Vec<Open<&Pool>> = Vec::new();
         for _ in 0..40 {
-            let picked = balancer.pick(&pool, &[]).expect("a server");
+            let picked = balancer.pick(&pool, &Pick { tried: &[], ..Pick::default() }).expect("a server");
             open.push(Open::new(&pool, picked));
         }
         let counts = || [0, 1, 2].map(|index: usize| pool.servers[index].open_attempts());
@@ -420,7 +438,7 @@ mod tests {
             let fresh = |case: &Case| may(case) && !case.tried;
             let mut balancer = Balancer::new(&pool, thread);
             for _ in 0..10 {
-                let Some(picked) = balancer.pick(&pool, &tried) else {
+                let Some(picked) = balancer.pick(&pool, &Pick { tried: &tried, ..Pick::default() }) else {
                     prop_assert!(!cases.iter().any(may), "none, though one is usable");
                     continue;
                 };
@@ -443,7 +461,7 @@ mod tests {
             for (index, up, count) in steps {
                 set(&pool, index, if up { CheckVerdict::Good } else { CheckVerdict::Bad });
                 for _ in 0..count {
-                    let _ = balancer.pick(&pool, &[]);
+                    let _ = balancer.pick(&pool, &Pick { tried: &[], ..Pick::default() });
                 }
                 prop_assert_eq!(balancer.turns.iter().map(|turn| turn.credit).sum::<i64>(), 0);
                 prop_assert!(balancer.turns.iter().all(|turn| turn.credit.abs() <= 3 * 7));

@@ -27,7 +27,8 @@ use crate::http1::request::Framing;
 use crate::http1::response::ResponseHead;
 use crate::message::auth::Credentials;
 use crate::observe::WithCauses;
-use crate::observe::record::Outcome;
+use crate::observe::record::{Outcome, Protocol};
+use crate::pool::balance::Pick;
 use crate::pool::health::HealthState;
 use crate::pool::{Open, Pool, Server};
 use crate::upstream::connection::Connection;
@@ -411,15 +412,17 @@ impl RetryState {
     /// # Errors
     /// When no server can be tried.
     fn begin(&mut self, exchange: &mut Exchange) -> Result<(usize, Open<PoolOf>), Fault> {
-        let server = self.again.take().or_else(|| self.pick());
+        let server = self.again.take().or_else(|| self.pick(exchange));
         let server = server.ok_or_else(|| Fault::NoServer { pool: self.pool.name.clone() })?;
         exchange.begin_attempt(server, self.began);
         Ok((server, Open::new(self.pool.clone(), server)))
     }
 
-    fn pick(&self) -> Option<usize> {
+    fn pick(&self, exchange: &Exchange) -> Option<usize> {
+        let head = (exchange.protocol != Protocol::Tcp).then_some(&*exchange.head);
+        let by = Pick { head, client: exchange.origin.peer, tried: &self.tried };
         let PoolOf { thread, pool } = &self.pool;
-        thread.pools[*pool].balancer.borrow_mut().pick(&self.pool, &self.tried)
+        thread.pools[*pool].balancer.borrow_mut().pick(&self.pool, &by)
     }
 
     /// No retry follows.
@@ -519,7 +522,7 @@ impl RetryState {
         }
         self.retries += 1;
         self.tried.push(server as u16);
-        let Some(next) = self.pick() else { return Err(fault(&self.pool, server, failure.outcome)) };
+        let Some(next) = self.pick(exchange) else { return Err(fault(&self.pool, server, failure.outcome)) };
         self.again = Some(next);
         Ok(self.tried.contains(&(next as u16)).then(|| PAUSE * self.retries)) // it needs a moment
     }

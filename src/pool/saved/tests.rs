@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::config::ServerSettings;
-use crate::pool::balance::Balancer;
+use crate::pool::balance::{Balancer, Pick};
 use crate::pool::health::{CheckVerdict, Finding, SavedHealth};
 use crate::pool::passive::SavedPassive;
 use crate::pool::tests::{server, settings};
@@ -185,17 +185,17 @@ fn the_round_goes_on_where_it_was() {
     let before = pool(&servers, None);
     let mut balancer = Balancer::new(&before, 0);
     for _ in 0..3 {
-        let _ = balancer.pick(&before, &[]);
+        let _ = balancer.pick(&before, &Pick::default());
     }
     let saved = before.save(&[balancer.position()]);
     let after = pool(&servers, None);
     after.restore(&saved, at(1));
     let mut next = Balancer::new(&after, 0);
     for _ in 0..40 {
-        assert_eq!(next.pick(&after, &[]), balancer.pick(&before, &[]));
+        assert_eq!(next.pick(&after, &Pick::default()), balancer.pick(&before, &Pick::default()));
     }
     let mut others: Vec<_> = (0..3).map(|thread| Balancer::new(&after, thread)).collect();
-    let picks: Vec<_> = others.iter_mut().map(|other| other.pick(&after, &[])).collect();
+    let picks: Vec<_> = others.iter_mut().map(|other| other.pick(&after, &Pick::default())).collect();
     assert!(picks.iter().any(|pick| *pick != picks[0]), "threads are not in step: {picks:?}");
 }
 
@@ -302,7 +302,7 @@ proptest! {
             prop_assert_eq!(balancer.position().iter().sum::<i64>(), 0);
             prop_assert!(balancer.position().iter().all(|credit| credit.abs() <= 3 * whole), "{balancer:?}");
             for _ in 0..5 {
-                let picked = balancer.pick(&pool, &[]);
+                let picked = balancer.pick(&pool, &Pick::default());
                 prop_assert!(picked.is_none_or(|index| pool.servers[index].addresses().is_some()));
             }
         }
