@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use segue_fuzz::cut;
-use segue_fuzz::http1::request::{HeadSearch, HeadLimits, Refusal, RequestHead, check};
+use segue_fuzz::http1::request::{HeadLimits, HeadSearch, Refusal, RequestHead, check};
 
 const LIMITS: HeadLimits = HeadLimits { max_head: 1024, max_target: 256, max_fields: 16 };
 
@@ -31,7 +31,10 @@ fn in_pieces(message: &[u8], ends: impl IntoIterator<Item = usize>) -> Result<Op
 fn passes_behind_us(head: &[u8]) {
     let mut table = [httparse::EMPTY_HEADER; 16];
     let mut request = httparse::Request::new(&mut table);
-    assert_eq!(request.parse(head), Ok(httparse::Status::Complete(head.len())));
+    match request.parse(head) {
+        Err(httparse::Error::Version) => return, // a later minor version, which httparse does not know
+        parsed => assert_eq!(parsed, Ok(httparse::Status::Complete(head.len()))),
+    }
     http::Method::from_bytes(request.method.unwrap_or_default().as_bytes()).expect("a method");
     for field in request.headers.iter() {
         http::HeaderName::from_bytes(field.name.as_bytes()).expect("a name");
