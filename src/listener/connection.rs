@@ -34,7 +34,7 @@ use super::lingering;
 use super::service::{Local, Service};
 use crate::net::Stream;
 use crate::observe::record::Index;
-use crate::proxy::clients::Making;
+use crate::proxy::idle::Making;
 use crate::proxy::tunnel::Tunnel;
 use crate::proxy::{Client, Thread};
 
@@ -55,7 +55,7 @@ pub(super) struct ClientConnection<S: Service> {
     kind: Kind,
     state: ConnectionState<S>,
     permit: Permit,
-    /// Dropped after the permit, for which the new connection timeouts.
+    /// Dropped after the permit, for which the new connection waits.
     making: Option<Making>,
 }
 

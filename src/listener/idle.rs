@@ -14,8 +14,7 @@ use tokio::time::Instant;
 use crate::drain::Stage;
 use crate::handover::successor::Successor;
 use crate::net::Stream;
-use crate::proxy::clients::Making;
-use crate::proxy::idle::IdleEntry;
+use crate::proxy::idle::Making;
 use crate::proxy::{Client, Thread};
 
 /// Bytes of room for the first read: most request heads.
@@ -44,17 +43,15 @@ pub(super) struct IdleWait {
     until: Instant,
     /// Whether `until` takes the drain into account.
     is_draining: bool,
-    /// Where other threads find it. Boxed: a task is allocated in steps of 128 bytes, and this would cost one.
-    entry: Option<Box<IdleEntry>>,
 }
 
 impl IdleWait {
-    /// A stay that lasts until the connection was idle for `idle_timeout`. A generation that drains may end it earlier.
+    /// A wait that lasts until the connection was idle for `idle_timeout`. A generation that drains may end it earlier.
     pub(super) fn new(client: &Client, idle_timeout: Duration) -> Self {
         let until = client.idle_since + idle_timeout;
         client.timer.set_at(until);
         client.slot.set_idle(Some(client.idle_since));
-        Self { until, is_draining: false, entry: None }
+        Self { until, is_draining: false }
     }
 
     /// Ready when something happens to the connection. `enters` is called once it is found to be idle, and could make
@@ -68,13 +65,11 @@ impl IdleWait {
         enters: impl FnOnce(),
     ) -> Poll<IdleOutcome> {
         let Poll::Ready(unparked) = self.poll_happening(thread, client, stream, cx) else {
-            if self.entry.is_none() {
-                self.entry = Some(Box::new(thread.becomes_idle(client)));
+            if client.slot.list() {
                 enters();
             }
             return Poll::Pending;
         };
-        self.entry = None;
         client.slot.set_idle(None);
         client.timer.off();
         Poll::Ready(unparked)

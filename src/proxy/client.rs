@@ -39,7 +39,7 @@ impl Client {
     #[must_use]
     pub fn new(timer: Timer, clients: &Rc<Clients>, listener: Index, peer: Option<SocketAddr>) -> Box<Self> {
         let now = Instant::now();
-        let slot = clients.add(timer.waking());
+        let slot = clients.add(listener, timer.waking());
         Box::new(Self {
             origin: Rc::new(Origin::new(listener, peer)),
             timer,

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::idle::{IdleConnections, Making};
 use super::trim::Trim;
+use crate::observe::record::Index;
 use crate::timer::Waking;
 
 /// Every client connection of one thread.
@@ -17,6 +18,7 @@ pub struct Clients {
     slots: RefCell<Slab<Connected>>,
     /// Woken when the last connection closes.
     waiter: RefCell<Option<Waker>>,
+    idle: Arc<IdleConnections>,
     trim: Rc<Trim>,
 }
 
@@ -24,8 +26,12 @@ pub struct Clients {
 struct Connected {
     /// Wakes its task.
     waking: Waking,
+    /// Its listener.
+    listener: Index,
     /// Since when no exchange is open on it and it waits for the next one; none while it is busy.
-    parked: Option<Instant>,
+    idle: Option<Instant>,
+    /// Other threads find it among the idle connections.
+    is_listed: bool,
     /// It is to be closed, so that another one can be opened.
     making: Option<Making>,
     /// Its private upstream connections are to be closed.
@@ -38,28 +44,24 @@ pub struct Slot {
     key: usize,
 }
 
-/// Room that is being made for a new connection. The thread that waits for it is told on drop: a connection was closed, or it
-/// could not be.
-#[derive(Debug)]
-pub struct Making(Arc<Notify>);
-
 impl Clients {
-    /// None yet. What they leave free is given back by `trim`.
-    pub(super) fn new(trim: Rc<Trim>) -> Rc<Self> {
-        Rc::new(Self { slots: RefCell::default(), waiter: RefCell::default(), trim })
+    /// None yet. Those that are idle are listed in `idle`, and what they leave free is given back by `trim`.
+    pub(super) fn new(idle: Arc<IdleConnections>, trim: Rc<Trim>) -> Rc<Self> {
+        Rc::new(Self { slots: RefCell::default(), waiter: RefCell::default(), idle, trim })
     }
 
     /// Adds a connection.
     #[must_use]
-    pub fn add(self: &Rc<Self>, waking: Waking) -> Slot {
-        let connected = Connected { waking, parked: None, making: None, closes_private: false };
+    pub fn add(self: &Rc<Self>, listener: Index, waking: Waking) -> Slot {
+        let connected =
+            Connected { waking, listener, idle: None, is_listed: false, making: None, closes_private: false };
         Slot { clients: self.clone(), key: self.slots.borrow_mut().insert(connected) }
     }
 
-    /// Has the connection in this slot closed, if it is parked since `since`, so that another one can be opened.
+    /// Has the connection in this slot closed, if it is idle since `since`, so that another one can be opened.
     pub(super) fn make_room(&self, key: usize, since: Instant, making: Making) {
         if let Some(connected) = self.slots.borrow_mut().get_mut(key)
-            && connected.parked == Some(since)
+            && connected.idle == Some(since)
         {
             connected.making = Some(making);
             connected.waking.wake();
@@ -87,16 +89,16 @@ impl Clients {
         Poll::Pending
     }
 
-    /// How many are parked.
+    /// How many are idle.
     #[must_use]
     pub fn idle(&self) -> usize {
-        self.slots.borrow().iter().filter(|(_, connected)| connected.parked.is_some()).count()
+        self.slots.borrow().iter().filter(|(_, connected)| connected.idle.is_some()).count()
     }
 
-    /// Closes the private upstream connections of every connection that is parked: their clients have to authenticate
+    /// Closes the private upstream connections of every connection that is idle: their clients have to authenticate
     /// again.
     pub(super) fn close_private(&self) {
-        for (_, connected) in self.slots.borrow_mut().iter_mut().filter(|(_, connected)| connected.parked.is_some()) {
+        for (_, connected) in self.slots.borrow_mut().iter_mut().filter(|(_, connected)| connected.idle.is_some()) {
             connected.closes_private = true;
             connected.waking.wake();
         }
@@ -108,18 +110,34 @@ impl Clients {
     }
 }
 
-impl Slot {
-    /// Its key among the connections of the thread.
-    pub(super) fn key(&self) -> usize {
-        self.key
+impl Connected {
+    fn unlist(&mut self, idle: &IdleConnections, key: usize) {
+        if let Some(since) = self.idle.filter(|_| std::mem::take(&mut self.is_listed)) {
+            idle.remove(self.listener, since, key);
+        }
     }
+}
 
-    /// Notes since when the connection is parked; none when it is busy again. What it was asked to do while parked is
-    /// forgotten then.
+impl Slot {
+    /// Notes since when the connection is idle; none when it is busy again. What it was asked to do while idle is forgotten
+    /// then.
     pub fn set_idle(&self, since: Option<Instant>) {
         if let Some(connected) = self.clients.slots.borrow_mut().get_mut(self.key) {
-            (connected.parked, connected.making, connected.closes_private) = (since, None, false);
+            connected.unlist(&self.clients.idle, self.key);
+            (connected.idle, connected.making, connected.closes_private) = (since, None, false);
         }
+    }
+
+    /// Lists the connection among those that are idle, if it is not there yet: other threads find it from here on, and
+    /// what it has left free is given back soon. `true` when that is new.
+    pub fn list(&self) -> bool {
+        let mut slots = self.clients.slots.borrow_mut();
+        let Some(connected) = slots.get_mut(self.key) else { return false };
+        let Some(since) = connected.idle.filter(|_| !connected.is_listed) else { return false };
+        connected.is_listed = true;
+        self.clients.idle.add(connected.listener, since, self.key);
+        self.clients.trim.soon();
+        true
     }
 
     /// What the connection is to be closed for, if it is. What is taken has to be kept until it is closed.
@@ -139,7 +157,9 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let connected = self.clients.slots.borrow_mut().try_remove(self.key);
-        drop(connected);
+        if let Some(mut connected) = connected {
+            connected.unlist(&self.clients.idle, self.key);
+        }
         self.clients.trim.soon();
         if self.clients.is_empty()
             && let Some(waiter) = self.clients.waiter.borrow_mut().take()
@@ -149,15 +169,12 @@ impl Drop for Slot {
     }
 }
 
-impl Making {
-    /// Room for a connection, for which `made` timeouts.
-    pub(super) fn new(made: &Arc<Notify>) -> Self {
-        Self(made.clone())
-    }
-}
-
-impl Drop for Making {
-    fn drop(&mut self) {
-        self.0.notify_one();
+/// Asks the idle connections of a thread that are to be closed to do so.
+pub(super) async fn close_chosen(idle: Arc<IdleConnections>, clients: Rc<Clients>) {
+    loop {
+        let chosen = std::future::poll_fn(|cx| idle.poll_chosen(cx)).await;
+        for (idle, making) in chosen {
+            clients.make_room(idle.slot(), idle.since, making); // unless another connection has the slot by now
+        }
     }
 }

@@ -2,14 +2,12 @@
 //! opened, another thread finds the oldest one here, and has it closed.
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::clients::{Clients, Making, Slot};
 use crate::observe::record::Index;
 
 /// The idle connections of one thread.
@@ -33,23 +31,25 @@ pub struct IdleConnection {
     slot: usize,
 }
 
-/// A connection among those that are idle; on drop it is none.
-pub struct IdleEntry {
-    connections: Arc<IdleConnections>,
-    listener: Index,
-    idle: IdleConnection,
-}
+/// Room that is being made for a new connection. The thread that waits for it is told on drop: a connection was closed, or it
+/// could not be.
+#[derive(Debug)]
+pub struct Making(Arc<Notify>);
 
 impl IdleConnections {
-    /// Adds a connection that has nothing open.
-    #[must_use]
-    pub fn enter(self: &Arc<Self>, listener: Index, since: Instant, slot: &Slot) -> IdleEntry {
-        let idle = IdleConnection { since, slot: slot.key() };
+    /// Adds a connection that has nothing open since `since`, and its slot among the connections of its thread.
+    pub(super) fn add(&self, listener: Index, since: Instant, slot: usize) {
         let mut inner = self.lock();
         let listeners = inner.idle.len().max(usize::from(listener) + 1);
         inner.idle.resize_with(listeners, BTreeSet::new);
-        inner.idle[usize::from(listener)].insert(idle);
-        IdleEntry { connections: self.clone(), listener, idle }
+        inner.idle[usize::from(listener)].insert(IdleConnection { since, slot });
+    }
+
+    /// Removes a connection, if it is there still.
+    pub(super) fn remove(&self, listener: Index, since: Instant, slot: usize) {
+        if let Some(of_listener) = self.lock().idle.get_mut(usize::from(listener)) {
+            of_listener.remove(&IdleConnection { since, slot });
+        }
     }
 
     /// The connection that has been idle longest, of one listener or of all.
@@ -68,13 +68,14 @@ impl IdleConnections {
         let mut inner = self.lock();
         let was_idle = inner.idle.iter_mut().any(|of_listener| of_listener.remove(&idle));
         if was_idle {
-            inner.chosen.push((idle, Making::new(made)));
+            inner.chosen.push((idle, Making(made.clone())));
             inner.waker.take().into_iter().for_each(Waker::wake);
         }
         was_idle
     }
 
-    fn poll_chosen(&self, cx: &Context<'_>) -> Poll<Vec<(IdleConnection, Making)>> {
+    /// Ready with the connections that are to be closed, once there are any.
+    pub(super) fn poll_chosen(&self, cx: &Context<'_>) -> Poll<Vec<(IdleConnection, Making)>> {
         let mut inner = self.lock();
         if inner.chosen.is_empty() {
             inner.waker = Some(cx.waker().clone());
@@ -88,20 +89,15 @@ impl IdleConnections {
     }
 }
 
-impl Drop for IdleEntry {
-    fn drop(&mut self) {
-        if let Some(of_listener) = self.connections.lock().idle.get_mut(usize::from(self.listener)) {
-            of_listener.remove(&self.idle);
-        }
+impl IdleConnection {
+    /// Its slot among the connections of its thread.
+    pub(super) fn slot(&self) -> usize {
+        self.slot
     }
 }
 
-/// Asks the connections of a thread that are to be closed to do so.
-pub(super) async fn close_chosen(idle: Arc<IdleConnections>, clients: Rc<Clients>) {
-    loop {
-        let chosen = std::future::poll_fn(|cx| idle.poll_chosen(cx)).await;
-        for (idle, making) in chosen {
-            clients.make_room(idle.slot, idle.since, making); // unless another connection has the slot by now
-        }
+impl Drop for Making {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }

@@ -13,8 +13,8 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::clients::Clients;
-use super::idle::{self, IdleConnections, IdleEntry};
+use super::clients::{self, Clients};
+use super::idle::IdleConnections;
 use super::origin::Origin;
 use super::private::Private;
 use super::runtime_config::RuntimeConfig;
@@ -62,7 +62,6 @@ pub struct Thread {
     pub clients: Rc<Clients>,
     /// Those of them that are idle, for other threads.
     pub idle: Arc<IdleConnections>,
-    trim: Rc<Trim>,
     /// What the thread counts.
     pub counters: Arc<Counters>,
     /// The exchanges and tunnels of the thread.
@@ -112,7 +111,7 @@ impl Thread {
     #[must_use]
     pub fn start(number: usize, plan: Arc<RuntimeConfig>, counters: Arc<Counters>, journal: Journal) -> Rc<Self> {
         let wheel = TimerWheel::new();
-        let trim = Trim::new(&wheel);
+        let (trim, idle) = (Trim::new(&wheel), Arc::<IdleConnections>::default());
         let pools = plan.pools.iter().map(|pool| PoolSide {
             balancer: RefCell::new(Balancer::new(pool, number)),
             idle: Idle::new(pool.servers.len(), pool.settings.keep_alive, pool.settings.keep_alive_connections),
@@ -125,9 +124,8 @@ impl Thread {
             drain: DrainState::default(),
             successor: RefCell::default(),
             successor_missed: Cell::new(None),
-            clients: Clients::new(trim.clone()),
-            idle: Arc::default(),
-            trim: trim.clone(),
+            clients: Clients::new(idle.clone(), trim.clone()),
+            idle,
             counters,
             underway: Underway::default(),
             reads: RefCell::new(BytesMut::new()),
@@ -143,16 +141,9 @@ impl Thread {
         });
         tokio::task::spawn_local(wheel.run());
         tokio::task::spawn_local(hand_over_records(thread.clone()));
-        tokio::task::spawn_local(idle::close_chosen(thread.idle.clone(), thread.clients.clone()));
+        tokio::task::spawn_local(clients::close_chosen(thread.idle.clone(), thread.clients.clone()));
         tokio::task::spawn_local(trim.run(sys::collect_free_memory));
         thread
-    }
-
-    /// Notes that a connection has nothing open: other threads find it, and what it has left free is given back soon.
-    #[must_use]
-    pub fn becomes_idle(&self, client: &Client) -> IdleEntry {
-        self.trim.soon();
-        self.idle.enter(client.origin.listener, client.idle_since, &client.slot)
     }
 
     /// A new request id for something that began at `began`.
