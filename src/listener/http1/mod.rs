@@ -330,7 +330,7 @@ impl<S: Service> Http1<S> {
         if self.reader.is_finished {
             return Poll::Ready(Some(ends(ConnectionEnd::ClientLeftHead)));
         }
-        match self.reader.poll_ahead(cx, &self.stream) {
+        match self.reader.poll_ahead(cx, &self.stream, &self.thread) {
             Poll::Ready(Ok(0)) => return Poll::Ready(Some(ends(ConnectionEnd::ClientLeftHead))),
             Poll::Ready(Ok(_)) => self.look_ahead(began),
             Poll::Ready(Err(_)) => return Poll::Ready(self.lost()),
@@ -428,7 +428,7 @@ impl<S: Service> Http1<S> {
         let mut written = 0;
         loop {
             let room = self.writer.room();
-            let (event, was_read) = self.poll_handler(cx, room);
+            let (event, is_read) = self.poll_handler(cx, room);
             let is_pending = event.is_pending();
             if let Poll::Ready(event) = event {
                 match self.take(event) {
@@ -444,7 +444,7 @@ impl<S: Service> Http1<S> {
             written += before - self.writer.len();
             // a handler that found no room is polled again once there is some
             if is_pending && (room.is_some() || self.writer.room().is_none()) {
-                return self.poll_client(cx, was_read);
+                return self.poll_client(cx, is_read);
             }
             if written >= TURN {
                 cx.waker().wake_by_ref();
@@ -453,7 +453,7 @@ impl<S: Service> Http1<S> {
         }
     }
 
-    /// What the handler gives next, and whether it read the body of the request for that.
+    /// What the handler gives next, and whether it waits for more of the body of the request.
     fn poll_handler(&mut self, cx: &mut Context<'_>, room: Option<Demand>) -> (Poll<ResponsePart>, bool) {
         let Http1State::Exchange(handler) = &mut self.state else { return (Poll::Ready(ResponsePart::End), false) };
         let Client { timer, private, .. } = &mut *self.client;
@@ -465,11 +465,11 @@ impl<S: Service> Http1<S> {
             thread: &self.thread,
             timeout: self.thread.plan.config.listeners[self.listener].body_timeout,
             trouble: &mut self.trouble,
-            was_read: false,
+            is_read: false,
         };
         let mut side = ClientSide { body: &mut body, private };
         let event = handler.poll(cx, &mut side, room);
-        (event, body.was_read)
+        (event, body.is_read)
     }
 
     fn take(&mut self, event: ResponsePart) -> Taken {
@@ -500,7 +500,11 @@ impl<S: Service> Http1<S> {
     fn respond(&mut self, response: &Response) {
         let (version, keeps_alive) =
             self.request.as_ref().map_or((Version::HTTP_11, false), |request| (request.version, request.keep_alive));
-        let closes = response.then == Then::Close || !keeps_alive || self.thread.lets_go(&mut self.client);
+        // the rest of a request that was answered too soon would be taken for the next one
+        let closes = response.then == Then::Close
+            || !keeps_alive
+            || !self.reader.is_whole()
+            || self.thread.lets_go(&mut self.client);
         self.closes = self.writer.respond(response, version, closes);
     }
 
@@ -551,23 +555,20 @@ impl<S: Service> Http1<S> {
         None
     }
 
-    /// Looks whether the client is still there while its response is made. `was_read` when its request body was read
-    /// meanwhile, which tells the same.
+    /// Looks whether the client is still there while its response is made. `is_read` when more of its request body is
+    /// waited for, which tells the same.
     ///
     /// A client that closes its sending side has left, unless the listener has time for those that wait for their answer
     /// all the same. Once the response has come whole there is nothing to end any more.
-    fn poll_client(&mut self, cx: &mut Context<'_>, was_read: bool) -> Poll<Option<Next>> {
+    fn poll_client(&mut self, cx: &mut Context<'_>, is_read: bool) -> Poll<Option<Next>> {
         if self.reader.is_whole() {
-            if self.reader.is_unwatched() && self.reader.take_unwatched(&self.stream, &self.thread).is_err() {
-                return Poll::Ready(self.lost());
-            }
-            if ready!(self.reader.poll_finished(cx, &self.stream)).is_err() {
+            if ready!(self.reader.poll_finished(cx, &self.stream, &self.thread)).is_err() {
                 return Poll::Ready(self.lost());
             }
             let is_made = matches!(self.state, Http1State::Flush { .. });
             return self.poll_half_closed(is_made);
         }
-        if was_read {
+        if is_read {
             return Poll::Pending;
         }
         match self.reader.poll_departure(cx, &self.stream) {
@@ -610,12 +611,14 @@ struct IncomingBody<'a> {
     thread: &'a Thread,
     timeout: Duration,
     trouble: &'a mut Option<ConnectionEnd>,
-    was_read: bool,
+    /// More of it is waited for. One that took a piece and then waits for something else does not read: the connection
+    /// has to look by itself whether the client is still there.
+    is_read: bool,
 }
 
 impl RequestBody for IncomingBody<'_> {
     fn poll_piece(&mut self, cx: &mut Context<'_>, room: Demand) -> Poll<Option<Result<Piece, RequestBodyError>>> {
-        self.was_read = true;
+        self.is_read = false;
         let error = match self.reader.poll_piece(cx, self.stream, self.thread, room) {
             Poll::Ready(Some(Err(error))) => error,
             Poll::Ready(piece) => {
@@ -625,6 +628,7 @@ impl RequestBody for IncomingBody<'_> {
             Poll::Pending => {
                 self.timeouts.begin(Side::Read, self.timeout, self.timer);
                 if !self.timeouts.is_over(Side::Read, self.timer) {
+                    self.is_read = true;
                     return Poll::Pending;
                 }
                 RequestBodyError::Timeout

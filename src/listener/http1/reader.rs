@@ -167,7 +167,17 @@ impl RequestReader {
     }
 
     /// Reads into the buffer of what comes next, of which idle connections have none.
-    pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_ahead(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &Stream,
+        thread: &Thread,
+    ) -> Poll<io::Result<usize>> {
+        if self.is_unwatched
+            && let Some(read) = self.read_unwatched(stream, thread)?
+        {
+            return Poll::Ready(Ok(read));
+        }
         ready!(stream.poll_read_ready(cx))?;
         self.ahead.reserve(ROOM);
         let read = ready!(stream.poll_read_into(cx, &mut self.ahead))?;
@@ -175,13 +185,23 @@ impl RequestReader {
         Poll::Ready(Ok(read))
     }
 
-    /// Reads on while the response is made: ready once the client has closed its sending side.
-    pub(super) fn poll_finished(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<()>> {
+    /// Reads on while the response is made: ready once the client has closed its sending side. A client that has sent
+    /// as much as is read ahead is watched all the same, without another read.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub(super) fn poll_finished(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &Stream,
+        thread: &Thread,
+    ) -> Poll<io::Result<()>> {
         while !self.is_finished {
             if self.ahead.len() >= READ_AHEAD {
-                return Poll::Pending;
+                let is_gone = ready!(self.poll_departure(cx, stream))?;
+                return Poll::Ready(if is_gone { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) });
             }
-            ready!(self.poll_ahead(cx, stream))?;
+            ready!(self.poll_ahead(cx, stream, thread))?;
         }
         Poll::Ready(Ok(()))
     }

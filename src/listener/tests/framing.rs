@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::support::get;
+use super::support::{LONG, get};
 use super::{Fixture, run};
 use crate::listener::end::ConnectionEnd;
 
@@ -109,6 +109,58 @@ fn an_expectation_is_met_before_the_body_comes() {
         peer.send("body").await;
         assert_eq!(peer.answer().await.text(), "body");
         assert_eq!(peer.get("/after").await.text(), "/after");
+    });
+}
+
+#[test]
+fn a_body_that_was_not_read_is_not_taken_for_the_next_request() {
+    run(|| async {
+        let fixture = Fixture::new();
+        let mut peer = fixture.connect().await;
+        let body = get("/hidden");
+        peer.send(format!("POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
+        let answer = peer.answer().await;
+        assert!(answer.text() == "/unread" && answer.closes());
+        peer.expect_end().await;
+        assert_eq!(fixture.seen(1).await, ["POST /unread"]);
+    });
+}
+
+#[test]
+fn a_large_head_behind_a_body_that_had_to_wait_is_read_whole() {
+    run(|| async {
+        let fixture = Fixture::with(|listener| listener.max_head = 64 * 1024);
+        let mut peer = fixture.connect().await;
+        peer.send("POST /patient HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n").await;
+        fixture.seen(1).await;
+        peer.send(format!("bodyGET /large HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(50_000))).await;
+        peer.rest_a_moment().await; // the connection learns that bytes are there
+        fixture.go();
+        assert_eq!(peer.answer().await.text(), "body");
+        assert_eq!(peer.answer().await.text(), "/large");
+    });
+}
+
+#[test]
+fn a_client_that_resets_is_noticed_whatever_it_sent_before() {
+    run(|| async {
+        let fixture = Fixture::new();
+        let post = |path: &str| format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nabc");
+        for sent in [
+            get("/wait"),
+            get("/wait") + &get("/next").repeat(2000),
+            post("/wait"),
+            post("/wait") + &"y".repeat(100_000),
+            post("/deaf"),
+            post("/deaf") + &"y".repeat(100_000),
+        ] {
+            let mut peer = fixture.connect().await;
+            peer.send(&sent).await;
+            peer.rest_a_moment().await;
+            peer.reset();
+            let ended = tokio::time::timeout(LONG / 6, fixture.end()).await;
+            assert_eq!(ended.ok(), Some(ConnectionEnd::ClientLost), "{} bytes: {}", sent.len(), &sent[..20]);
+        }
     });
 }
 

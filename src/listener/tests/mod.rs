@@ -1,5 +1,6 @@
 //! Facts about client connections: real sockets on loopback, raw bytes, and `Answers` in place of the proxy.
 
+mod differential;
 mod framing;
 mod leaving;
 mod limits;

@@ -49,11 +49,16 @@ thread_local! {
 
 /// Runs a test on one thread as the worker has them, within a bound.
 pub(super) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
+    run_for(LONG, test);
+}
+
+/// Runs a test that may take so long.
+pub(super) fn run_for<F: Future<Output = ()>>(bound: Duration, test: impl FnOnce() -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .expect("runtime");
-    let outcome = runtime.block_on(async { tokio::time::timeout(LONG, test()).await });
+    let outcome = runtime.block_on(async { tokio::time::timeout(bound, test()).await });
     assert!(outcome.is_ok(), "the test did not end");
 }
 
@@ -203,6 +208,18 @@ impl Peer {
         Ok(self.read.split().to_vec())
     }
 
+    /// Lets the proxy have some turns.
+    pub(super) async fn rest_a_moment(&self) {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Ends the connection with a reset.
+    pub(super) fn reset(self) {
+        self.stream.set_zero_linger().expect("linger");
+    }
+
     /// The connection must end here, without another byte and without a reset.
     pub(super) async fn expect_end(&mut self) {
         assert_eq!(self.rest().await.expect("an end, no reset"), b"");
@@ -260,8 +277,8 @@ fn config(listener: ListenerSettings) -> Config {
 
 /// Answers in place of the proxy.
 ///
-/// `/echo` gives the body back, `/bytes/N` gives N bytes in pieces of 64 KiB, `/wait` answers when told to, `/early`
-/// answers without reading the body, `/panic` panics, `/upgrade` switches protocols. Anything else is named back.
+/// `/echo` gives the body back, `/patient` too when told to, `/bytes/N` gives N bytes in pieces of 64 KiB, `/wait` answers
+/// when told to, `/deaf` too after a piece of the body, `/early` answers without reading the body, `/panic` panics, `/upgrade` switches protocols. Anything else is named back.
 pub(super) struct Answers;
 
 /// What answers one request.
@@ -364,7 +381,19 @@ impl RequestHandler for Answering {
                 Ok(()) => (200, std::mem::take(&mut self.body).into(), Then::KeepAlive),
                 Err(_) => (400, Bytes::from_static(b"bad body"), Then::Close),
             },
-            "/wait" => {
+            "/patient" => {
+                ready!(self.go.as_mut().poll(cx));
+                self.path = "/echo".to_owned();
+                return self.poll(cx, side, room);
+            }
+            "/deaf" if self.body.is_empty() => match ready!(side.body.poll_piece(cx, Demand::Much)) {
+                Some(Ok(Piece::Data(data))) => {
+                    self.body.extend_from_slice(&data);
+                    return self.poll(cx, side, room);
+                }
+                other => panic!("a piece comes first, not {other:?}"),
+            },
+            "/wait" | "/deaf" => {
                 ready!(self.go.as_mut().poll(cx));
                 (200, Bytes::from_static(b"waited"), Then::KeepAlive)
             }

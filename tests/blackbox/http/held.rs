@@ -115,6 +115,33 @@ fn uploads_that_the_server_does_not_read_hold_little_and_end_with_their_clients(
 }
 
 #[test]
+fn an_upload_behind_an_early_answer_ends_with_its_client() {
+    let (proxy, server) = proxy();
+    for framing in ["Content-Length: 1000000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n3b9aca00\r\n"] {
+        let mut client = proxy.client();
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}"));
+        let mut asked = server.accept();
+        asked.head();
+        asked.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx");
+        client.head();
+        fill(&client);
+        client.reset();
+        wait_for("the server hears that the client has gone", || is_ended(&asked).then_some(()));
+    }
+}
+
+#[test]
+fn a_client_that_pipelined_much_is_noticed_when_it_resets() {
+    let (proxy, server) = proxy();
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2000));
+    let mut asked = server.accept();
+    asked.head();
+    client.reset();
+    asked.assert_closed();
+}
+
+#[test]
 fn an_upload_that_waited_for_the_server_goes_on_and_the_next_request_too() {
     let (proxy, server) = proxy();
     let mut client = proxy.client();
