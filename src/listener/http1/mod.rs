@@ -51,6 +51,10 @@ const QUIET: Duration = Duration::from_millis(16);
 /// 59 MB in one turn of the loop.
 const TURN: usize = 128 * 1024;
 
+/// Requests that are answered in one turn without a wait, as those are that reach no server; then the other connections of
+/// the thread have theirs. A client that sends such requests as fast as they are answered would keep the thread.
+const REQUESTS: usize = 8;
+
 /// One connection in use.
 pub(super) struct Http1<S: Service> {
     thread: Rc<Thread>,
@@ -168,7 +172,12 @@ impl<S: Service> Http1<S> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let mut answered = 0;
         loop {
+            if answered == REQUESTS {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if self.thread.drain.stage() == Stage::Cut {
                 self.ends_exchange(record::End::Drained);
                 return Poll::Ready(ends(ConnectionEnd::Drained));
@@ -176,7 +185,10 @@ impl<S: Service> Http1<S> {
             let step = match &self.state {
                 Http1State::Head => ready!(self.poll_head(cx)),
                 Http1State::Exchange(_) => ready!(self.poll_exchange(cx)),
-                Http1State::Flush { .. } => ready!(self.poll_flush(cx)),
+                Http1State::Flush { .. } => {
+                    answered += 1;
+                    ready!(self.poll_flush(cx))
+                }
                 Http1State::Last(end) => {
                     let end = *end;
                     match ready!(self.poll_write(cx)) {

@@ -100,6 +100,22 @@ fn more_is_pipelined_than_the_gate_reads_ahead() {
 }
 
 #[test]
+fn a_client_that_pipelines_without_end_leaves_turns_to_others() {
+    run(|| async {
+        let fixture = Fixture::new();
+        let (flood, mut other) = (fixture.connect().await, fixture.connect().await);
+        assert_eq!(other.get("/first").await.text(), "/first");
+        flood.stream.writable().await.expect("room");
+        let written = flood.stream.try_write(get("/flood").repeat(20_000).as_bytes()).expect("room");
+        assert!(written > 1000 * get("/flood").len(), "{written}");
+        assert_eq!(other.get("/other").await.text(), "/other");
+        let seen = fixture.seen(2).await;
+        let before = seen.iter().take_while(|request| *request != "GET /other").count();
+        assert!(before < 200, "{before} requests of one client before that of the other");
+    });
+}
+
+#[test]
 fn an_expectation_is_met_before_the_body_comes() {
     run(|| async {
         let fixture = Fixture::new();

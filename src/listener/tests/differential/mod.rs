@@ -30,9 +30,7 @@ enum Difference<'a> {
     Understood { ours: &'a Seen, its: &'a Seen },
     /// We do not serve a request that hyper serves after this one.
     WeClose(&'a Seen),
-    /// hyper does not serve a request that we serve after this one.
-    ItCloses(&'a Seen),
-    /// One of them serves a request before which the other one was never asked to close.
+    /// One of them serves a request that the other one does not, for no reason that can be seen.
     Unlike,
 }
 
@@ -56,7 +54,7 @@ fn whatever_hyper_makes_of_a_stream_otherwise_has_the_name_of_a_rule() {
             }
         }
         println!("{cases} streams, {served} requests served, differences: {count:#?}");
-        let few = &unexplained[..unexplained.len().min(5)];
+        let few = &unexplained[..unexplained.len().min(40)];
         assert!(few.is_empty(), "{} differences without a rule:\n{}", unexplained.len(), few.join("\n\n"));
         assert!(served as u64 >= cases / 2, "most streams are no requests: {served} of {cases}");
         assert!(cases < CASES || count.len() >= 15, "the streams are too tame: {count:#?}");
@@ -82,10 +80,9 @@ fn difference<'a>(ours: &'a Side, its: &'a Side) -> Option<Difference<'a>> {
                 (Ending::Over, Some(before)) => Difference::WeClose(before),
                 (Ending::Over, None) => Difference::Unlike,
             },
-            (Some(ours), None) => match (&its.end, before()) {
-                (Ending::Refused(why), _) => Difference::ItsRefusal(why, Some(ours)),
-                (Ending::Over, Some(before)) => Difference::ItCloses(before),
-                (Ending::Over, None) => Difference::Unlike,
+            (Some(ours), None) => match &its.end {
+                Ending::Refused(why) => Difference::ItsRefusal(why, Some(ours)),
+                Ending::Over => Difference::Unlike,
             },
             (None, None) => return None,
         });
