@@ -127,6 +127,10 @@ table! {
         retries: Whole<u32, 0, 100> = 3,
         /// Whether a retry goes to another server where there is one.
         redispatch: bool = true,
+        /// Whether heads of responses are taken that break two rules of HTTP as old servers do: lines that end in LF alone,
+        /// and white space between the name of a field and its colon. Clients get such a head in the right form. Without
+        /// it the answer is 502. Chunks and trailers, and all that clients send, are read strictly even so.
+        lenient: bool = false,
         /// The time to open a connection to one of the addresses of a server, including the wait for a place in the queue
         /// of a unix socket.
         connect_timeout: Duration = "5s",

@@ -3,6 +3,9 @@
 //! It accepts exactly the grammar of RFC 9112 §2 to §5 without its lenient parts, says what broke at the first byte
 //! that cannot be right, and never looks at a byte twice. Whole heads take a shorter way; this one
 //! is for heads that come in pieces, and for saying what is wrong with the others.
+//!
+//! Of a lenient pool's responses the walk also takes lines that end in LF alone (RFC 9112 §2.2) and white space before a
+//! colon (§5.1). It only finds the end of such a head: [`in_right_form`] writes it anew, and the strict way reads that.
 
 use crate::message::fields::{is_target_byte, is_token_byte, is_value_byte};
 
@@ -59,6 +62,9 @@ pub(super) struct Bounds {
     pub head: usize,
     pub target: usize,
     pub fields: usize,
+    /// LF alone ends a line too, and white space may stand before a colon. Never of requests: which bytes are a request
+    /// must be the same for every server in a row.
+    pub is_lenient: bool,
 }
 
 /// Longest method; every registered one is shorter than 18 bytes.
@@ -93,6 +99,8 @@ enum WalkState {
     LineLf,
     FieldStart,
     Name,
+    /// In white space before a colon.
+    AfterName,
     Value,
     EndLf,
     Done,
@@ -145,9 +153,10 @@ impl Walk {
     fn step(&mut self, byte: u8, bounds: &Bounds) -> Result<WalkState, Break> {
         match self.state {
             WalkState::Value if is_value_byte(byte) => Ok(WalkState::Value),
+            WalkState::Value if byte == b'\n' && bounds.is_lenient => Ok(WalkState::FieldStart),
             WalkState::Value => line_end(byte, LineFault::FieldValue),
             WalkState::Name if is_token_byte(byte) => Ok(WalkState::Name),
-            WalkState::Name => after_name(byte),
+            WalkState::Name | WalkState::AfterName => after_name(byte, bounds),
             WalkState::FieldStart => self.field_start(byte, bounds),
             WalkState::LineLf => expect_lf(byte, WalkState::FieldStart),
             WalkState::EndLf => expect_lf(byte, WalkState::Done),
@@ -158,9 +167,10 @@ impl Walk {
             WalkState::Target => self.target(byte, bounds),
             WalkState::RequestVersion | WalkState::StatusVersion => self.version(byte),
             WalkState::OtherVersion { of_request } => self.other_version(byte, of_request),
-            WalkState::Status => self.status(byte),
+            WalkState::Status => self.status(byte, bounds),
             WalkState::Reason if is_value_byte(byte) => Ok(WalkState::Reason),
             WalkState::Reason if byte == b'\r' => Ok(WalkState::LineLf),
+            WalkState::Reason if byte == b'\n' && bounds.is_lenient => Ok(WalkState::FieldStart),
             WalkState::Reason if byte == b'\n' => Err(Break::Line(LineFault::BareLf)),
             WalkState::Reason | WalkState::Done => Err(Break::StartLine),
         }
@@ -223,13 +233,14 @@ impl Walk {
     }
 
     /// Three digits; then a space and the reason, or the end of the line, because many servers leave both out.
-    fn status(&mut self, byte: u8) -> Result<WalkState, Break> {
+    fn status(&mut self, byte: u8, bounds: &Bounds) -> Result<WalkState, Break> {
         let at = self.part;
         self.part += 1;
         match (at, byte) {
             (0, b'1'..=b'9') | (1 | 2, b'0'..=b'9') => Ok(WalkState::Status),
             (3, b' ') => Ok(WalkState::Reason),
             (3, b'\r') => Ok(WalkState::LineLf),
+            (3, b'\n') if bounds.is_lenient => Ok(WalkState::FieldStart),
             (3, b'\n') => Err(Break::Line(LineFault::BareLf)),
             _ => Err(Break::StartLine),
         }
@@ -238,6 +249,7 @@ impl Walk {
     fn field_start(&mut self, byte: u8, bounds: &Bounds) -> Result<WalkState, Break> {
         match byte {
             b'\r' => Ok(WalkState::EndLf),
+            b'\n' if bounds.is_lenient => Ok(WalkState::Done),
             b'\n' => Err(Break::Line(LineFault::BareLf)),
             b' ' | b'\t' => Err(Break::Line(LineFault::Fold)),
             _ if !is_token_byte(byte) => Err(Break::Line(LineFault::FieldName)),
@@ -255,9 +267,10 @@ impl Walk {
     }
 }
 
-fn after_name(byte: u8) -> Result<WalkState, Break> {
+fn after_name(byte: u8, bounds: &Bounds) -> Result<WalkState, Break> {
     match byte {
         b':' => Ok(WalkState::Value),
+        b' ' | b'\t' if bounds.is_lenient => Ok(WalkState::AfterName),
         b' ' | b'\t' => Err(Break::Line(LineFault::SpaceBeforeColon)),
         _ => Err(Break::Line(LineFault::FieldName)),
     }
@@ -273,6 +286,22 @@ fn line_end(byte: u8, otherwise: LineFault) -> Result<WalkState, Break> {
 
 fn expect_lf(byte: u8, then: WalkState) -> Result<WalkState, Break> {
     if byte == b'\n' { Ok(then) } else { Err(Break::Line(LineFault::BareCr)) }
+}
+
+/// A head that a lenient walk found whole, as it should have been written: each line with CRLF, and no white space
+/// before a colon. Nothing else of it changes.
+pub(super) fn in_right_form(head: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(head.len() + head.len() / 16);
+    for (number, line) in head.split_inclusive(|&byte| byte == b'\n').enumerate() {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let colon = if number == 0 { None } else { line.iter().position(|&byte| byte == b':') };
+        let (name, rest) = line.split_at(colon.unwrap_or(line.len()));
+        out.extend_from_slice(if colon.is_some() { name.trim_ascii_end() } else { name });
+        out.extend_from_slice(rest);
+        out.extend_from_slice(b"\r\n");
+    }
+    out
 }
 
 /// Where `part` starts in `whole`, of which it is a slice.

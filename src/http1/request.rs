@@ -105,8 +105,12 @@ impl HeadSearch {
         {
             return judged.map(Some);
         }
-        let bounds =
-            Bounds { head: limits.max_head, target: limits.max_target.min(target::LONGEST), fields: limits.max_fields };
+        let bounds = Bounds {
+            head: limits.max_head,
+            target: limits.max_target.min(target::LONGEST),
+            fields: limits.max_fields,
+            is_lenient: false,
+        };
         let walked = self.walk.advance(bytes, &bounds);
         let Some(len) = walked.map_err(|broken| refusal(broken, bytes))? else {
             return Ok(None);

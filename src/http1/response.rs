@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::HeaderValue;
 use http::{StatusCode, Version};
 
-use super::head::{Bounds, Break, LineFault, Walk};
+use super::head::{self, Bounds, Break, LineFault, Walk};
 use super::lines::Lines;
 use crate::message::auth;
 use crate::message::fields::{self, ConnectionOptions};
@@ -24,6 +24,11 @@ pub struct Asked {
     pub head: bool,
     /// The request asked to upgrade.
     pub upgrade: bool,
+    /// The pool of the server is lenient: a head whose lines end in LF alone, or that has white space before a colon, is
+    /// taken as if it were written right. What goes on to the client is written anew. A proxy has to take such white
+    /// space out (RFC 9112 §5.1), and may take LF for the end of a line (§2.2). The client gets only the right form, so
+    /// that nothing behind Segue has to guess where the head or one of its fields ends.
+    pub lenient: bool,
 }
 
 /// The head of one response. It is made on the heap: it goes through many hands.
@@ -145,12 +150,15 @@ impl ResponseSearch {
             buffer.advance(len);
             return judged.map(Some);
         }
-        let Some(len) = self.0.advance(buffer, &bounds(max_head))? else {
+        let Some(len) = self.0.advance(buffer, &bounds(max_head, asked))? else {
             return Ok(None);
         };
         self.0 = Walk::response();
         // both ways agree on what a head is; where they do not, the head is refused
-        let judged = parse_whole(&buffer[..len], asked, max_head).map(|(_, judged)| judged);
+        let mut judged = parse_whole(&buffer[..len], asked, max_head).map(|(_, judged)| judged);
+        if judged.is_none() && asked.lenient {
+            judged = parse_in_right_form(&buffer[..len], asked);
+        }
         buffer.advance(len);
         judged.unwrap_or(Err(ResponseFault::StatusLine)).map(Some)
     }
@@ -177,6 +185,12 @@ impl ResponseFault {
         match self {
             Self::StatusLine => "What the server sent does not start with an HTTP/1 status line.",
             Self::Version => "The server speaks a version other than HTTP/1.0 and HTTP/1.1.",
+            Self::Line(LineFault::BareLf) => {
+                "A line of the head ends in LF alone; only CRLF ends a line; `lenient = true` of the pool takes it."
+            }
+            Self::Line(LineFault::SpaceBeforeColon) => {
+                "White space stands between a field name and its colon; `lenient = true` of the pool takes it."
+            }
             Self::Line(fault) => fault.rule(),
             Self::TooManyFields => "The response head has more than 256 fields.",
             Self::HeadTooLarge => "The response head is too large.",
@@ -216,8 +230,8 @@ impl From<Break> for ResponseFault {
 /// Most fields of a response.
 const MAX_FIELDS: usize = 256;
 
-fn bounds(max_head: usize) -> Bounds {
-    Bounds { head: max_head, target: 0, fields: MAX_FIELDS }
+fn bounds(max_head: usize, asked: Asked) -> Bounds {
+    Bounds { head: max_head, target: 0, fields: MAX_FIELDS, is_lenient: asked.lenient }
 }
 
 /// What a head was found to be.
@@ -229,6 +243,12 @@ fn parse_whole(bytes: &[u8], asked: Asked, max_head: usize) -> Option<(usize, Ju
     let mut said = ResponseFields::default();
     let (len, judged) = said.read(bytes)?;
     (len <= max_head).then(|| (len, judged.and_then(|()| said.conclude(len, asked))))
+}
+
+/// The way of a head that only a lenient walk takes, and that is whole.
+fn parse_in_right_form(bytes: &[u8], asked: Asked) -> Option<Judged> {
+    let (_, judged) = parse_whole(&head::in_right_form(bytes), asked, usize::MAX)?; // its size is found right already
+    Some(judged.map(|head| Box::new(ResponseHead { len: bytes.len(), ..*head })))
 }
 
 /// What a whole head says.
@@ -450,9 +470,10 @@ mod tests {
     use super::*;
 
     const MAX_HEAD: usize = 1024;
-    const PLAIN: Asked = Asked { head: false, upgrade: false };
+    const PLAIN: Asked = Asked { head: false, upgrade: false, lenient: false };
     const HEAD: Asked = Asked { head: true, ..PLAIN };
     const UPGRADE: Asked = Asked { upgrade: true, ..PLAIN };
+    const LENIENT: Asked = Asked { lenient: true, ..PLAIN };
 
     fn asked(asked: Asked, text: &str) -> Result<Box<ResponseHead>, ResponseFault> {
         let mut buffer = BytesMut::from(text);
@@ -559,6 +580,53 @@ mod tests {
         assert_eq!((lines(&head), head.length), (vec!["Content-Length: 5", "Server: s"], Some(5)));
         assert!(head.keep_alive && !head.informational && !head.upgraded);
         assert_eq!(&buffer[..], b"hello");
+    }
+
+    #[test]
+    fn a_lenient_pool_takes_lf_for_the_end_of_a_line_and_white_space_before_a_colon() {
+        for text in [
+            "HTTP/1.1 200 OK\nA: b\nContent-Length: 5\n\nhello",
+            "HTTP/1.1 200 OK\r\nA: b\nContent-Length: 5\r\n\nhello",
+            "HTTP/1.1 200 OK\nA: b\r\nContent-Length: 5\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nA : b\r\nContent-Length \t: 5\r\n\r\nhello",
+            "HTTP/1.1 200\nA\t:b\nContent-Length  :5\n\nhello",
+        ] {
+            assert!(parse(&mut BytesMut::from(text), PLAIN, MAX_HEAD).is_err(), "{text:?}");
+            let mut buffer = BytesMut::from(text);
+            let head = parse(&mut buffer, LENIENT, MAX_HEAD).expect("no fault").expect("whole");
+            assert_eq!(
+                (lines(&head), head.body),
+                (vec!["A: b", "Content-Length: 5"], ResponseBody::Length(5)),
+                "{text:?}"
+            );
+            assert_eq!((head.len, &buffer[..]), (text.len() - 5, &b"hello"[..]), "{text:?}");
+        }
+        let chunked = asked(LENIENT, "HTTP/1.1 200 OK\nTransfer-Encoding : chunked\n\n").expect("no fault");
+        assert_eq!(chunked.body, ResponseBody::Chunked);
+    }
+
+    #[test]
+    fn what_is_no_head_is_none_for_a_lenient_pool_either() {
+        for (text, fault) in [
+            ("HTTP/1.1 200 OK\nA: b\rc\n\n", ResponseFault::Line(LineFault::BareCr)),
+            ("HTTP/1.1 200 OK\nA: b\r\r\n\n", ResponseFault::Line(LineFault::BareCr)),
+            ("HTTP/1.1 200 OK\n\rA: b\n\n", ResponseFault::Line(LineFault::BareCr)),
+            ("HTTP/1.1 200 OK\nA: b\n c\n\n", ResponseFault::Line(LineFault::Fold)),
+            ("HTTP/1.1 200 OK\n A: b\n\n", ResponseFault::Line(LineFault::Fold)),
+            ("HTTP/1.1 200 OK\nA b: c\n\n", ResponseFault::Line(LineFault::FieldName)),
+            ("HTTP/1.1 200 OK\nA \n\n", ResponseFault::Line(LineFault::FieldName)),
+            ("HTTP/1.1 200 OK\n : b\n\n", ResponseFault::Line(LineFault::Fold)),
+            ("HTTP/1.1 200 OK\nA: \0\n\n", ResponseFault::Line(LineFault::FieldValue)),
+            ("\nHTTP/1.1 200 OK\n\n", ResponseFault::StatusLine),
+            ("HTTP/1.1 200 OK\nContent-Length : 5\nContent-Length: 6\n\n", ResponseFault::DifferentLengths),
+            ("HTTP/1.1 200 OK\nContent-Length: 5\nTransfer-Encoding : chunked\n\n", ResponseFault::LengthAndEncoding),
+        ] {
+            assert_eq!(asked(LENIENT, text).err(), Some(fault), "{text:?}");
+        }
+        let head = |len: usize| format!("HTTP/1.1 200 OK\nA: {}\n\n", "b".repeat(len - 21));
+        assert_eq!(head(1024).len(), 1024);
+        assert!(asked(LENIENT, &head(1024)).is_ok(), "the limit is for what the server sends");
+        assert_eq!(asked(LENIENT, &head(1025)).err(), Some(ResponseFault::HeadTooLarge));
     }
 
     #[test]

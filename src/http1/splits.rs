@@ -69,6 +69,8 @@ fn responses() -> impl Strategy<Value = Vec<u8>> {
             "Keep-Alive: timeout=5\r\n",
             "Trailer: x-b\r\n",
             "X-A: 1\r\n",
+            "X-B \t: 1\n",
+            "Content-Length : 5\n",
             "Set-Cookie: a=b\r\n",
         ],
     )
@@ -178,8 +180,9 @@ proptest! {
         cuts in vec(any::<Index>(), 0..5),
         head: bool,
         upgrade: bool,
+        lenient: bool,
     ) {
-        let asked = Asked { head, upgrade };
+        let asked = Asked { head, upgrade, lenient };
         let whole = format!("{:?}", parse_in_pieces(&message, &[message.len()], asked));
         let cut = ends(&message, &cuts);
         prop_assert_eq!(&format!("{:?}", parse_in_pieces(&message, &cut, asked)), &whole);
@@ -188,8 +191,8 @@ proptest! {
     }
 
     #[test]
-    fn a_response_that_passes_has_no_hop_by_hop_field(message in responses(), upgrade: bool) {
-        let asked = Asked { head: false, upgrade };
+    fn a_response_that_passes_has_no_hop_by_hop_field(message in responses(), upgrade: bool, lenient: bool) {
+        let asked = Asked { head: false, upgrade, lenient };
         if let Ok((Some(head), _)) = parse_in_pieces(&message, &[message.len()], asked) {
             let mut lines = Lines::new(&head.fields);
             while let Some(Some(line)) = lines.field() {
@@ -198,6 +201,21 @@ proptest! {
                 prop_assert!(may_stay || !known.is_hop_by_hop(), "{:?}", head);
             }
             prop_assert_eq!(lines.len(), head.fields.len(), "nothing but lines: {:?}", head);
+        }
+    }
+
+    #[test]
+    fn a_lenient_pool_takes_what_a_strict_one_takes_and_as_that(message in responses(), cuts in vec(any::<Index>(), 0..5)) {
+        let cuts = ends(&message, &cuts);
+        let strict = parse_in_pieces(&message, &cuts, Asked::default());
+        let lenient = parse_in_pieces(&message, &cuts, Asked { lenient: true, ..Asked::default() });
+        if matches!(strict, Ok((Some(_), _))) {
+            prop_assert_eq!(format!("{lenient:?}"), format!("{strict:?}"));
+        }
+        if let Ok((Some(head), _)) = lenient {
+            let fields = [b"HTTP/1.1 200 OK\r\n", &head.fields[..], b"\r\n"].concat();
+            let again = parse_in_pieces(&fields, &[fields.len()], Asked::default());
+            prop_assert!(matches!(again, Ok((Some(_), _))), "what goes on is in the right form: {:?}", head);
         }
     }
 

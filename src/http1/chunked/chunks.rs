@@ -163,7 +163,7 @@ impl Chunks {
     }
 
     fn take_trailer(&mut self, byte: u8) -> Result<ChunkState, ChunkFault> {
-        const BOUNDS: Bounds = Bounds { head: MAX_TRAILERS, target: 0, fields: MAX_TRAILER_FIELDS };
+        const BOUNDS: Bounds = Bounds { head: MAX_TRAILERS, target: 0, fields: MAX_TRAILER_FIELDS, is_lenient: false };
         let is_whole = self.trailers.push(byte, &BOUNDS)?;
         // most bodies have no trailers, only the empty line, and cost no allocation here
         if !self.section.is_empty() || !matches!(byte, b'\r' | b'\n') {

@@ -100,7 +100,7 @@ impl Asking {
             expects,
             body: if expects { MayGo::Timeouts(None) } else { MayGo::Now },
             server_refuses: false,
-            asked: Asked { head: exchange.is_head(), upgrade: exchange.facts.upgrade },
+            asked: Asked { head: exchange.is_head(), upgrade: exchange.facts.upgrade, lenient: pool.settings.lenient },
             last,
             timer: Lent::new(&pool.thread),
             informational: 0,

@@ -31,6 +31,8 @@ pub(super) struct Probe {
     timeout: Duration,
     /// `None`: an accepted connection is enough.
     request: Option<Request<String>>,
+    /// White space may stand before a colon; LF may end a line in any case.
+    is_lenient: bool,
 }
 
 /// Why a check failed, in the words of the journal and of the status.
@@ -69,7 +71,7 @@ impl Probe {
                 Some(request(method, path, host))
             }
         };
-        Self { timeout: settings.check_timeout, request }
+        Self { timeout: settings.check_timeout, request, is_lenient: settings.lenient }
     }
 
     /// Makes the check: of each address of the server, until one is good, which is tried first from then on. Takes at
@@ -93,7 +95,7 @@ impl Probe {
         let connected = timeout_at(deadline, Stream::connect(&address)).await;
         let stream = connected.map_err(|_| CheckFault::NotConnected(self.timeout))?.map_err(CheckFault::Socket)?;
         let Some(request) = &self.request else { return Ok(PassedCheck::Connected) };
-        let answered = timeout_at(deadline, ask(stream, request.clone())).await;
+        let answered = timeout_at(deadline, ask(stream, request.clone(), self.is_lenient)).await;
         match answered.map_err(|_| CheckFault::Silent(self.timeout))?? {
             (status @ 200..400, stream) => Ok(PassedCheck::Status(status, stream)),
             (status, mut stream) => {
@@ -149,9 +151,10 @@ fn target(path: &str) -> Uri {
 }
 
 /// Sends the request; returns the status of the response after interim ones (1xx), and the stream with the rest.
-async fn ask(stream: Stream, request: Request<String>) -> Result<(u16, Stream), CheckFault> {
+async fn ask(stream: Stream, request: Request<String>, is_lenient: bool) -> Result<(u16, Stream), CheckFault> {
     let mut builder = http1::Builder::new();
     builder.title_case_headers(true).max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS);
+    builder.allow_spaces_after_header_name_in_responses(is_lenient);
     let (mut sender, mut connection) = builder.handshake(TokioIo::new(stream)).await.map_err(fault)?;
     let mut response = pin!(sender.send_request(request));
     let mut has_ended = false;

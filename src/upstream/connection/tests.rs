@@ -49,7 +49,7 @@ async fn ours(bytes: &[u8], step: usize, head: bool) -> Result<Seen, ResponseErr
     let mut connection = Connection::over(Stream::Unix(server(bytes, step)), None, 0);
     let shared = ReadBuffer::default();
     connection.begin();
-    let asked = Asked { head, upgrade: false };
+    let asked = Asked { head, ..Asked::default() };
     let response = loop {
         let response = poll_fn(|cx| connection.poll_head(cx, asked, &shared)).await?;
         if !response.informational {

@@ -58,6 +58,16 @@ fn a_record_says_which_rule_a_response_broke() {
     for (path, response, rule) in [
         ("/length", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "Content-Length is not a decimal number"),
         ("/chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", "not made of hexadecimal digits"),
+        (
+            "/lf",
+            "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+            "LF alone; only CRLF ends a line; `lenient = true` of the pool takes",
+        ),
+        (
+            "/space",
+            "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+            "field name and its colon; `lenient = true` of the pool takes it",
+        ),
     ] {
         let mut client = Wire::connect(address);
         client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));

@@ -1,6 +1,6 @@
 //! Responses of servers: what breaks a rule is a 502, and never reaches a client as something else.
 
-use crate::support::{Ending, Site};
+use crate::support::{Ending, Proxy, Server, Site};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: $host\r\n\r\n";
 const HEAD: &str = "HEAD / HTTP/1.1\r\nHost: $host\r\n\r\n";
@@ -459,5 +459,57 @@ fn fields_reach_a_client_of_http_1_0_too() {
         let answer = client.answer();
         assert_eq!((answer.head.field("x-a"), answer.head.field("connection")), (Some("b"), Some("keep-alive")));
         assert_eq!(answer.text(), "ok");
+    }
+}
+
+#[test]
+fn a_lenient_pool_takes_heads_of_old_servers_and_clients_get_them_right() {
+    let server = Server::new();
+    let proxy = Proxy::start(&format!("[site.\"*\"]\nto = [\"{}\"]\nlenient = true\n", server.address));
+    for (response, body) in [
+        ("HTTP/1.1 200 OK\nX-A: b\nContent-Length: 2\n\nok", "ok"),
+        ("HTTP/1.1 200 OK\r\nX-A : b\r\nContent-Length\t : 2\r\n\r\nok", "ok"),
+        ("HTTP/1.1 200 OK\nX-A : b\nTransfer-Encoding : chunked\n\n2\r\nok\r\n0\r\n\r\n", "ok"),
+        ("HTTP/1.1 103 Early Hints\nLink : a\n\nHTTP/1.1 200 OK\nX-A: b\nContent-Length: 0\n\n", ""),
+    ] {
+        for pieces in [response.len(), 1] {
+            let mut client = proxy.client();
+            client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            let mut upstream = server.accept();
+            upstream.head();
+            response.as_bytes().chunks(pieces).for_each(|piece| upstream.send(piece));
+            let (seen, _) = client.rest();
+            let seen = String::from_utf8(seen).expect("text");
+            let (heads, _) = seen.rsplit_once("\r\n\r\n").expect("a head");
+            assert!(heads.contains("HTTP/1.1 200 OK\r\nX-A: b\r\n"), "{response:?}: {seen:?}");
+            assert!(!heads.replace("\r\n", "").contains(['\r', '\n']), "{response:?}: {seen:?}");
+            assert!(!heads.contains(" :") && !heads.contains("\t:"), "{response:?}: {seen:?}");
+            assert!(seen.contains(body), "{response:?}: {seen:?}");
+        }
+    }
+}
+
+#[test]
+fn a_lenient_pool_is_strict_in_all_else() {
+    let server = Server::new();
+    let proxy = Proxy::start(&format!("[site.\"*\"]\nto = [\"{}\"]\nlenient = true\n", server.address));
+    for response in [
+        "HTTP/1.1 200 OK\nA: b\rc\nContent-Length: 2\n\nok",
+        "HTTP/1.1 200 OK\nA: b\n c\nContent-Length: 2\n\nok",
+        "HTTP/1.1 200 OK\nContent-Length: 2\nContent-Length : 3\n\nok",
+        "HTTP/1.1 200 OK\nContent-Length : 2\nTransfer-Encoding : chunked\n\n2\r\nok\r\n0\r\n\r\n",
+        "\nHTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+    ] {
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        let mut upstream = server.accept();
+        upstream.head();
+        upstream.send(response);
+        assert_eq!(client.answer().status(), 502, "{response:?}");
+    }
+    for request in ["GET / HTTP/1.1\nHost: a\n\n", "GET / HTTP/1.1\r\nHost : a\r\n\r\n"] {
+        let mut client = proxy.client();
+        client.send(request);
+        assert_eq!(client.answer().status(), 400, "{request:?}");
     }
 }
