@@ -37,10 +37,12 @@ table! {
         body_timeout: Duration = "30s",
         /// How long a response may wait for a client that does not read it.
         write_timeout: Duration = "60s",
-        /// How long an exchange goes on after the client closed its sending side. Such a client has left, as a rule, and
-        /// without this key the exchange ends and the server is free at once. With it clients that close their sending
-        /// side and wait for the answer get it, as `nc -N` does; those that have left are noticed as much later.
-        half_close_timeout: Option<Duration> = unset("such a client has left"),
+        /// How long a client that has closed its sending side is waited for without progress, as long as its answer is
+        /// outstanding. Such a client waits for the answer, as `nc -N` does, or it has left. While no response has come
+        /// the two are told apart: single bytes of the response's first line go to the client ahead of the others, and
+        /// one that has left answers with a reset, which ends the exchange. With a second or less nothing is sent ahead,
+        /// and with `"1ms"` every such client has left.
+        half_close_timeout: Duration = "5m",
         /// The largest request head. Above it: 431.
         max_head: Size<usize, 1024, 1_048_576> = "32KiB",
         /// The longest request target (path and query). Above it: 414. A target goes to the server byte for byte. Every

@@ -23,12 +23,15 @@ pub fn request_line(out: &mut impl BufMut, method: &[u8], target: &[u8]) {
     out.put_slice(b" HTTP/1.1\r\n");
 }
 
+/// How every head of a response begins.
+pub const VERSION: &[u8] = b"HTTP/1.1 ";
+
 /// `HTTP/1.1 status reason`; without a reason, the one that is registered for the status.
 pub fn status_line(out: &mut impl BufMut, status: StatusCode, reason: Option<&[u8]>) {
     if status == StatusCode::OK && reason.is_none() {
         return out.put_slice(b"HTTP/1.1 200 OK\r\n"); // most of them
     }
-    out.put_slice(b"HTTP/1.1 ");
+    out.put_slice(VERSION);
     out.put_slice(status.as_str().as_bytes());
     out.put_slice(b" ");
     out.put_slice(reason.unwrap_or_else(|| status.canonical_reason().unwrap_or_default().as_bytes()));

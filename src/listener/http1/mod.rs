@@ -11,6 +11,7 @@
 //!    └──nothing came for a moment──▶ idle, or taken over by another generation
 //! ```
 
+mod half_closed;
 mod reader;
 mod writer;
 
@@ -23,6 +24,7 @@ use bytes::{Buf, BytesMut};
 use http::Version;
 use tokio::time::Instant;
 
+use self::half_closed::HalfClosed;
 use self::reader::{Position, RequestReader};
 use self::writer::ResponseWriter;
 use super::end::ConnectionEnd;
@@ -33,7 +35,7 @@ use crate::drain::Stage;
 use crate::handover::successor::Successor;
 use crate::http1::request::{HeadLimits, Refusal, RequestHead};
 use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError};
-use crate::net::Stream;
+use crate::net::{Departure, Stream};
 use crate::observe::record;
 use crate::proxy::client_side::ClientSide;
 use crate::proxy::private::Private;
@@ -68,6 +70,10 @@ pub(super) struct Http1<S: Service> {
     state: Http1State<S::Handler>,
     /// What the request that is served says of the connection.
     request: Option<RequestHead>,
+    /// The head of the final response was given.
+    has_head: bool,
+    /// The client has closed its sending side, and this request is the last or one of the last.
+    half_closed: Option<HalfClosed>,
     /// No request follows the response that is being written.
     closes: bool,
     /// The client took longer than the response that is being written.
@@ -126,6 +132,8 @@ impl<S: Service> Http1<S> {
             timeouts: Timeouts::default(),
             state: Http1State::Head,
             request: None,
+            has_head: false,
+            half_closed: None,
             closes: false,
             is_late: false,
             trouble: None,
@@ -255,11 +263,9 @@ impl<S: Service> Http1<S> {
         let polled = self.writer.poll_flush(cx, &self.stream);
         if self.writer.len() < before {
             self.end_wait(Side::Write);
-            if self.reader.is_finished
-                && self.reader.is_whole()
-                && let Some(timeout) = self.settings().half_close_timeout
-            {
-                self.timeouts.renew(Side::Read, timeout, &self.client.timer); // it takes the response, so it has not gone
+            let timeout = self.settings().half_close_timeout;
+            if let Some(client) = &mut self.half_closed {
+                client.took(Instant::now(), timeout);
             }
         }
         match polled {
@@ -413,6 +419,7 @@ impl<S: Service> Http1<S> {
         };
         self.reader.begin_body(facts.framing);
         self.request = Some(facts);
+        (self.has_head, self.half_closed) = (false, None);
         self.client.exchanges = self.client.exchanges.wrapping_add(1);
         self.state = Http1State::Exchange(S::call(&self.thread, &self.client.origin, request));
         Ok(Some(facts.len))
@@ -491,7 +498,10 @@ impl<S: Service> Http1<S> {
                 self.writer.respond(&response, Version::HTTP_11, false);
                 return self.flush(Then::Tunnel);
             }
-            ResponsePart::Head(response) => self.respond(&response),
+            ResponsePart::Head(response) => {
+                self.has_head = true;
+                self.respond(&response);
+            }
             ResponsePart::Data(data) => self.writer.send(data),
             ResponsePart::Trailers(trailers) => {
                 self.writer.finish(Some(&trailers));
@@ -569,9 +579,6 @@ impl<S: Service> Http1<S> {
 
     /// Looks whether the client is still there while its response is made. `is_read` when more of its request body is
     /// waited for, which tells the same.
-    ///
-    /// A client that closes its sending side has left, unless the listener has time for those that wait for their answer
-    /// all the same. Once the response has come whole there is nothing to end any more.
     fn poll_client(&mut self, cx: &mut Context<'_>, is_read: bool) -> Poll<Option<Next>> {
         if self.reader.is_whole() {
             if ready!(self.reader.poll_finished(cx, &self.stream, &self.thread)).is_err() {
@@ -593,16 +600,25 @@ impl<S: Service> Http1<S> {
         }
     }
 
-    /// The client has closed its sending side.
+    /// The client has closed its sending side: it may wait for its answer, or have left. Once the response has come whole
+    /// there is nothing to end any more.
     fn poll_half_closed(&mut self, is_made: bool) -> Poll<Option<Next>> {
-        match self.settings().half_close_timeout {
-            None if is_made => Poll::Pending,
-            None => Poll::Ready(self.lost()),
-            Some(timeout) => {
-                self.begin_wait(Side::Read, timeout);
-                if self.is_over(Side::Read) { Poll::Ready(self.lost()) } else { Poll::Pending }
-            }
+        if is_made {
+            return Poll::Pending; // what the client takes is a wait of its own
         }
+        let (now, timeout) = (Instant::now(), self.settings().half_close_timeout);
+        let is_new = self.half_closed.is_none();
+        let client = self.half_closed.get_or_insert_with(|| HalfClosed::new(now, timeout));
+        let is_to_look = client.is_to_look(now);
+        let (is_over, due) = (client.is_over(now), client.due());
+        let has_left = is_over
+            || (is_new || is_to_look) && self.stream.departure() == Departure::Gone // at once on a unix socket
+            || is_to_look && self.writer.send_ahead(&self.stream, self.has_head).is_err();
+        if has_left {
+            return Poll::Ready(self.lost());
+        }
+        self.timeouts.renew_until(Side::Read, due, &self.client.timer);
+        Poll::Pending
     }
 }
 

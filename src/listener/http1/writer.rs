@@ -25,6 +25,9 @@ const LOOK_EVERY: usize = 80 * 1024;
 /// The same for one that had too little.
 const LOOK_EVERY_SCARCE: usize = 16 * 1024;
 
+/// Zeros that may go before a chunk size; with them it has 16 digits at most, which is what clients take.
+const LEADING_ZEROS: &[u8] = b"00000000";
+
 /// How the end of a response body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyFraming {
@@ -51,6 +54,8 @@ pub(super) struct ResponseWriter {
     is_scarce: bool,
     /// It has none at all.
     is_blocked: bool,
+    /// Bytes of the next head, or of the next chunk size, that the client has already.
+    sent_ahead: usize,
 }
 
 impl ResponseWriter {
@@ -64,6 +69,7 @@ impl ResponseWriter {
             taken: 0,
             is_scarce: false,
             is_blocked: false,
+            sent_ahead: 0,
         }
     }
 
@@ -108,7 +114,34 @@ impl ResponseWriter {
         self.front.extend_from_slice(&response.fields);
         own.iter().for_each(|line| self.front.extend_from_slice(line));
         self.front.extend_from_slice(encode::END);
+        if self.sent_ahead > 0 {
+            self.front.drain(before..before + self.sent_ahead);
+            self.sent_ahead = 0;
+        }
         self.len += self.front.len() - before;
+    }
+
+    /// Sends one more of the bytes that come next whatever the server says: those with which every head begins, or, once
+    /// the head of the response was given, leading zeros of a chunk size (RFC 9112 §7.1). It does nothing when there is no
+    /// such byte, when something else waits to be written, or when the socket is full.
+    ///
+    /// # Errors
+    /// Whatever the socket says: the client has left.
+    pub(super) fn send_ahead(&mut self, stream: &Stream, has_head: bool) -> io::Result<()> {
+        let ahead: &[u8] = match has_head {
+            false => encode::VERSION,
+            true if self.framing == BodyFraming::Chunked => LEADING_ZEROS,
+            true => b"",
+        };
+        let Some(byte) = ahead.get(self.sent_ahead..=self.sent_ahead).filter(|_| self.len == 0) else {
+            return Ok(());
+        };
+        match stream.try_write(byte) {
+            Ok(written) => self.sent_ahead += written,
+            Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
+            Err(fault) => return Err(fault),
+        }
+        Ok(())
     }
 
     /// Puts bytes of a body on their way.
@@ -116,6 +149,7 @@ impl ResponseWriter {
         if self.framing != BodyFraming::Chunked {
             return self.push_data(data);
         }
+        self.sent_ahead = 0; // zeros before a chunk size are a part of it
         let mut line = [0_u8; 24];
         let mut rest = &mut line[..];
         encode::chunk_head(&mut rest, data.len());
@@ -137,6 +171,7 @@ impl ResponseWriter {
             }
         }
         self.framing = BodyFraming::Length;
+        self.sent_ahead = 0;
     }
 
     /// Whether nothing but the end of the connection tells where the response ends.

@@ -257,7 +257,7 @@ fn listener() -> ListenerSettings {
         idle_timeout: LONG,
         body_timeout: LONG,
         write_timeout: LONG,
-        half_close_timeout: Some(LONG),
+        half_close_timeout: LONG,
         max_head: 16 * 1024,
         ..ListenerSettings::default()
     }

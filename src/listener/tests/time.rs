@@ -1,11 +1,16 @@
 //! What a client may take its time for, and what happens then.
 
-use tokio::io::AsyncWriteExt;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::support::{SHORT, get};
 use super::{Fixture, run};
 use crate::listener::end::ConnectionEnd;
+
+/// As little as can be.
+const NONE: Duration = Duration::from_millis(1);
 
 #[test]
 fn a_slow_head_gets_408() {
@@ -97,9 +102,9 @@ fn a_half_closed_client_gets_its_answer() {
 }
 
 #[test]
-fn a_half_closed_client_has_left_where_no_time_is_set_for_it() {
+fn a_half_closed_client_has_left_where_it_has_no_time() {
     run(|| async {
-        let fixture = Fixture::with(|listener| listener.half_close_timeout = None);
+        let fixture = Fixture::with(|listener| listener.half_close_timeout = NONE);
         let mut peer = fixture.connect().await;
         peer.send(get("/wait")).await;
         fixture.seen(1).await;
@@ -110,9 +115,9 @@ fn a_half_closed_client_has_left_where_no_time_is_set_for_it() {
 }
 
 #[test]
-fn a_half_closed_client_gets_a_response_that_is_whole_where_no_time_is_set_for_it() {
+fn a_half_closed_client_gets_a_response_that_is_whole_where_it_has_no_time() {
     run(|| async {
-        let fixture = Fixture::with(|listener| listener.half_close_timeout = None);
+        let fixture = Fixture::with(|listener| listener.half_close_timeout = NONE);
         let mut peer = fixture.connect().await;
         peer.send(get("/a")).await;
         fixture.seen(1).await;
@@ -125,7 +130,7 @@ fn a_half_closed_client_gets_a_response_that_is_whole_where_no_time_is_set_for_i
 #[test]
 fn a_half_closed_client_waits_no_longer_than_configured() {
     run(|| async {
-        let fixture = Fixture::with(|listener| listener.half_close_timeout = Some(SHORT));
+        let fixture = Fixture::with(|listener| listener.half_close_timeout = SHORT);
         let mut peer = fixture.connect().await;
         peer.send(get("/wait")).await;
         let began = Instant::now();
@@ -138,7 +143,7 @@ fn a_half_closed_client_waits_no_longer_than_configured() {
 #[test]
 fn a_half_closed_client_that_reads_slowly_gets_all() {
     run(|| async {
-        let fixture = Fixture::with(|listener| listener.half_close_timeout = Some(SHORT));
+        let fixture = Fixture::with(|listener| listener.half_close_timeout = SHORT);
         let mut peer = fixture.connect().await;
         peer.send(get("/bytes/20000000")).await;
         peer.stream.shutdown().await.expect("FIN");
@@ -152,6 +157,49 @@ fn a_half_closed_client_that_reads_slowly_gets_all() {
             left = left.saturating_sub(len);
         }
         assert_eq!(fixture.end().await, ConnectionEnd::ClientDone);
+    });
+}
+
+#[test]
+fn a_client_that_closes_ends_its_exchange_although_others_are_waited_for() {
+    run(|| async {
+        let fixture = Fixture::new();
+        let mut peer = fixture.connect().await;
+        peer.send(get("/wait")).await;
+        fixture.seen(1).await;
+        drop(peer);
+        assert_eq!(fixture.end().await, ConnectionEnd::ClientLost);
+    });
+}
+
+#[test]
+fn a_half_closed_client_has_a_little_of_its_answer_early_and_no_byte_twice() {
+    run(|| async {
+        let fixture = Fixture::new();
+        let mut peer = fixture.connect().await;
+        peer.send(get("/wait")).await;
+        peer.stream.shutdown().await.expect("FIN");
+        let mut early = [0; 2];
+        peer.stream.read_exact(&mut early).await.expect("bytes");
+        assert_eq!(&early, b"HT");
+        fixture.go();
+        let rest = peer.rest().await.expect("an answer");
+        assert!(rest.starts_with(b"TP/1.1 200 OK\r\n") && rest.ends_with(b"waited"), "{rest:?}");
+        assert_eq!(fixture.end().await, ConnectionEnd::ClientDone);
+    });
+}
+
+#[test]
+fn a_client_that_leaves_while_it_waits_half_closed_is_noticed() {
+    run(|| async {
+        let fixture = Fixture::new();
+        let mut peer = fixture.connect().await;
+        peer.send(get("/wait")).await;
+        peer.stream.shutdown().await.expect("FIN");
+        let mut early = [0];
+        peer.stream.read_exact(&mut early).await.expect("a byte");
+        drop(peer);
+        assert_eq!(fixture.end().await, ConnectionEnd::ClientLost);
     });
 }
 

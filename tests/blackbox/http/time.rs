@@ -94,6 +94,45 @@ fn a_half_closed_client_is_waited_for_as_long_as_its_timeout() {
 }
 
 #[test]
+fn a_half_closed_client_and_one_that_left_are_told_apart() {
+    let site = Site::new();
+    let mut left = site.client();
+    left.send("GET /left HTTP/1.1\r\nHost: $host\r\n\r\n");
+    let mut unasked = site.server.accept();
+    unasked.head();
+    let mut waits = site.client();
+    waits.send("GET /waits HTTP/1.1\r\nHost: $host\r\n\r\n");
+    waits.finish();
+    let mut server = site.server.accept();
+    server.head();
+    drop(left);
+    unasked.assert_closed();
+    waits.expect("H"); // sent ahead, to see whether it is there
+    server.send("HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 404 Not Here\r\nContent-Length: 2\r\n\r\nno");
+    let (rest, _) = waits.rest();
+    let rest = format!("H{}", String::from_utf8_lossy(&rest));
+    assert!(rest.starts_with("HTTP/1.1 103 Early Hints\r\nLink: a\r\n"), "{rest}");
+    assert!(rest.contains("\r\n\r\nHTTP/1.1 404 Not Here\r\n") && rest.ends_with("\r\n\r\nno"), "{rest}");
+}
+
+#[test]
+fn a_half_closed_client_of_an_event_stream_and_one_that_left_are_told_apart() {
+    let site = Site::new();
+    let mut client = site.client();
+    client.send("GET / HTTP/1.1\r\nHost: $host\r\n\r\n");
+    client.finish();
+    let mut server = site.server.accept();
+    server.head();
+    server.send("HTTP/1.1 200 OK\r\n\r\nevent");
+    client.until(b"5\r\nevent\r\n");
+    client.expect("0"); // of the size of the next chunk
+    server.send("more");
+    client.until(b"4\r\nmore\r\n");
+    drop(client);
+    server.assert_closed();
+}
+
+#[test]
 fn a_half_closed_client_is_waited_for_no_longer_when_it_has_pipelined() {
     let site = Site::new();
     let mut client = site.client_of("hasty");
