@@ -8,7 +8,7 @@ use segue_fuzz::http1::response::{Asked, ResponseBody, ResponseFault, ResponseHe
 
 fuzz_target!(|data: &[u8]| {
     let Some((cut, message)) = cut(data) else { return };
-    let asked = Asked { head: data[0] & 1 == 1, upgrade: data[0] & 2 == 2 };
+    let asked = Asked { head: data[0] & 1 == 1, upgrade: data[0] & 2 == 2, lenient: data[0] & 4 == 4 };
     let whole = in_pieces(message, [message.len()], asked);
     let text = format!("{whole:?}");
     assert_eq!(format!("{:?}", in_pieces(message, [cut, message.len()], asked)), text);
@@ -35,10 +35,9 @@ fn in_pieces(
     Ok(None)
 }
 
-/// For one connection only, or said beside the fields.
+/// For one connection only.
 const NOT_PASSED_ON: &[&str] = &[
     "connection",
-    "content-length",
     "http2-settings",
     "keep-alive",
     "proxy-authenticate",
@@ -56,10 +55,18 @@ fn may_be_passed_on(head: &ResponseHead) {
     let mut table = [httparse::EMPTY_HEADER; 256];
     let parsed = httparse::parse_headers(&text, &mut table).expect("fields").unwrap();
     assert_eq!(parsed.0, text.len(), "nothing but fields");
+    let mut lengths = 0;
     for field in parsed.1 {
         let name = field.name.to_ascii_lowercase();
-        assert!(!NOT_PASSED_ON.contains(&&*name) || (head.upgraded && name == "upgrade"), "{name}");
+        let says_upgrade = (head.upgraded || head.demands_upgrade) && name == "upgrade";
+        assert!(!NOT_PASSED_ON.contains(&&*name) || says_upgrade, "{name}");
+        if name == "content-length" {
+            lengths += 1;
+            let length = std::str::from_utf8(field.value).expect("digits").parse().ok();
+            assert!(length.is_some() && length == head.length);
+        }
     }
+    assert_eq!(lengths, usize::from(head.length.is_some()), "the length stands there once, if it is known");
     if let ResponseBody::Length(length) = head.body {
         assert_eq!(head.length, Some(length));
     }
