@@ -1,8 +1,7 @@
 //! The bytes of HTTP/1 messages: heads, framing, chunks. No sockets, no waiting.
 //!
-//! What clients send is looked at here before hyper reads it, because hyper accepts what must be refused; what servers
-//! send is parsed here and nowhere else. Both by the same rule: a message that two parsers could read in two ways is
-//! refused (RFC 9112 §11.2).
+//! What clients and servers send is parsed here and nowhere else, both by the same rule: a message that two parsers could
+//! read in two ways is refused (RFC 9112 §11.2).
 
 pub mod chunked;
 pub mod encode;

@@ -1,6 +1,6 @@
 //! The head of a request as a client sent it: is it one, and what does it ask of the connection?
 //!
-//! The gate of a client connection asks this before hyper sees a byte.
+//! The connection of the client asks this of the first bytes of each message.
 
 use http::Version;
 

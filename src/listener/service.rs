@@ -3,20 +3,17 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::end::ConnectionEnd;
-use crate::message::body::Demand;
 use crate::net::Stream;
-use crate::observe::record::{self, Index};
-use crate::proxy::client_side::ClientSide;
-use crate::proxy::handler::Handler;
+use crate::observe::record::Index;
+use crate::proxy::handler::{Handler, RequestHandler};
 use crate::proxy::origin::Origin;
 use crate::proxy::request::ClientRequest;
-use crate::proxy::response::{HeadFault, Response, ResponsePart};
+use crate::proxy::response::{HeadFault, Response};
 use crate::proxy::tunnel::{self, Left, Tunnel};
 use crate::proxy::{self, Client, Thread};
 
@@ -61,21 +58,6 @@ pub trait Service: 'static {
 
     /// Counts and records how a connection of this listener ended; `client` is none when a panic took it along.
     fn closed(thread: &Thread, listener: Index, client: Option<&Client>, end: ConnectionEnd);
-}
-
-/// What serves one request: see [`Handler`].
-pub trait RequestHandler {
-    /// What comes next for the client.
-    fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>, room: Option<Demand>) -> Poll<ResponsePart>;
-
-    /// Says how the exchange ends, when its connection ends it.
-    fn end(&mut self, end: record::End);
-
-    /// Closes the exchange, and says when it was over; `late` when the client took longer than the response.
-    fn close(self, late: bool) -> Instant;
-
-    /// The tunnel that the exchange turns into.
-    fn into_tunnel(self) -> Option<Tunnel>;
 }
 
 /// The way of a request through this proxy.
@@ -138,23 +120,5 @@ impl Service for Proxy {
             thread.counters.empty(listener);
             proxy::record_empty(thread, client);
         }
-    }
-}
-
-impl RequestHandler for Handler {
-    fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>, room: Option<Demand>) -> Poll<ResponsePart> {
-        Self::poll(self, cx, side, room)
-    }
-
-    fn end(&mut self, end: record::End) {
-        Self::end(self, end);
-    }
-
-    fn close(self, late: bool) -> Instant {
-        Self::close(self, late)
-    }
-
-    fn into_tunnel(self) -> Option<Tunnel> {
-        Self::into_tunnel(self)
     }
 }

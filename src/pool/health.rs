@@ -90,6 +90,17 @@ pub enum CheckVerdict {
     Nothing,
 }
 
+impl CheckVerdict {
+    /// Whether the server works; none when the check does not tell.
+    fn is_healthy(self) -> Option<bool> {
+        match self {
+            Self::Good => Some(true),
+            Self::Bad => Some(false),
+            Self::Nothing => None,
+        }
+    }
+}
+
 /// A change of state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
@@ -222,11 +233,7 @@ impl Health {
         let story = self.story();
         let check = story.last.as_ref().map(|(at, finding)| CheckStatus {
             at: written(*at),
-            healthy: match finding.verdict {
-                CheckVerdict::Good => Some(true),
-                CheckVerdict::Bad => Some(false),
-                CheckVerdict::Nothing => None,
-            },
+            healthy: finding.verdict.is_healthy(),
             result: finding.detail.to_string(),
             took_us: u64::try_from(finding.took.as_micros()).unwrap_or(u64::MAX),
         });

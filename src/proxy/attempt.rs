@@ -4,9 +4,9 @@
 mod asking;
 mod connecting;
 mod lent;
+mod pool_of;
 
 use std::io;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
@@ -16,21 +16,20 @@ use tokio::time::Instant;
 
 pub(super) use self::asking::InUse;
 use self::asking::{AskError, Asking, Heard, Sending};
-use self::connecting::{Connecting, pause};
+use self::connecting::Connecting;
 pub(super) use self::lent::Lent;
+pub(super) use self::pool_of::PoolOf;
 use super::client_side::ClientSide;
 use super::exchange::Exchange;
 use super::fault::Fault;
 use super::private::{Found, Private};
-use super::thread::Thread;
 use crate::http1::request::Framing;
 use crate::http1::response::ResponseHead;
 use crate::message::auth::Credentials;
 use crate::observe::WithCauses;
 use crate::observe::record::{Outcome, Protocol};
 use crate::pool::balance::Pick;
-use crate::pool::health::HealthState;
-use crate::pool::{Open, Pool, Server};
+use crate::pool::{Open, Pool};
 use crate::upstream::connection::Connection;
 use crate::upstream::idle::Wanted;
 use crate::upstream::upload::{Upload, UploadError, Waiting};
@@ -52,6 +51,13 @@ pub(super) struct Answer {
 
 /// A connection to a server, for a tunnel, and the attempt that counts for its server.
 type Dialled = (Box<Connection>, Open<PoolOf>);
+
+/// A server that an attempt has reached.
+struct Reached {
+    server: usize,
+    open: Open<PoolOf>,
+    connection: Box<Connection>,
+}
 
 /// What an attempt gives for the client.
 pub(super) enum Dispatched {
@@ -155,31 +161,21 @@ impl Dispatch {
     ) -> Poll<Result<Dispatched, Fault>> {
         loop {
             match &mut self.step {
-                DispatchStep::Next => {
-                    let (server, open) = self.course.begin(exchange)?;
-                    self.step = DispatchStep::Connect { server, open, connecting: None };
+                DispatchStep::Next | DispatchStep::Pause(_) | DispatchStep::Connect { .. } => {
+                    let connected = ready!(self.poll_connected(cx, exchange))?;
+                    self.step = self.asks(exchange, connected);
                 }
-                DispatchStep::Pause(timer) => {
-                    ready!(timer.poll_due(cx));
-                    self.course.began = Instant::now();
-                    self.step = DispatchStep::Next;
-                }
-                DispatchStep::Connect { .. } => match ready!(self.poll_connect(cx, exchange)) {
-                    Ok(asking) => self.step = asking,
-                    Err((server, failure)) => self.failed(exchange, server, failure, true)?,
-                },
                 DispatchStep::Ask { asking, .. } => {
                     let mut sending = Sending { head: &self.head, upload: &mut self.upload, body: &mut *side.body };
                     match ready!(asking.poll(cx, &self.course.pool, exchange, &mut sending)) {
                         Ok(Heard::Interim(head)) => return Poll::Ready(Ok(Dispatched::Interim(head))),
                         Ok(Heard::Continue) => return Poll::Ready(Ok(Dispatched::Continue)),
                         Ok(Heard::Response(head)) => {
-                            let answer = self.answered(exchange, side.private, head);
+                            let answer = self.answered(exchange, side.private, head)?;
                             if !answer.head.upgraded {
                                 return Poll::Ready(Ok(Dispatched::Answer(answer)));
                             }
-                            let timer = Lent::new(&exchange.thread);
-                            timer.set(self.course.pool.settings.response_timeout);
+                            let timer = Lent::after(&exchange.thread, self.course.pool.settings.response_timeout);
                             self.step = DispatchStep::Finish { answer, timer };
                         }
                         Err(AskError::Client(fault)) => {
@@ -201,40 +197,12 @@ impl Dispatch {
     /// When no server can be tried, or the last attempt failed.
     pub(super) fn poll_dial(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<Result<Dialled, Fault>> {
         self.course.fresh_only = true;
-        loop {
-            match &mut self.step {
-                DispatchStep::Next => {
-                    let (server, open) = self.course.begin(exchange)?;
-                    self.step = DispatchStep::Connect { server, open, connecting: None };
-                }
-                DispatchStep::Pause(timer) => {
-                    ready!(timer.poll_due(cx));
-                    self.course.began = Instant::now();
-                    self.step = DispatchStep::Next;
-                }
-                DispatchStep::Connect { server, connecting, .. } => {
-                    let server = *server;
-                    match ready!(self.course.poll_connection(cx, exchange, server, connecting)) {
-                        Ok(connection) => {
-                            let now = Instant::now();
-                            exchange.end_attempt(Outcome::Responded, now);
-                            exchange.connected(false, now);
-                            self.course.connection_served(server);
-                            let DispatchStep::Connect { open, .. } =
-                                std::mem::replace(&mut self.step, DispatchStep::Done)
-                            else {
-                                return Poll::Ready(Err(Fault::Internal("a connection was opened twice")));
-                            };
-                            return Poll::Ready(Ok((connection, open)));
-                        }
-                        Err(failure) => self.failed(exchange, server, failure, true)?,
-                    }
-                }
-                DispatchStep::Ask { .. } | DispatchStep::Finish { .. } | DispatchStep::Done => {
-                    return Poll::Ready(Err(Fault::Internal("a tunnel was dialled twice")));
-                }
-            }
-        }
+        let Reached { server, open, connection } = ready!(self.poll_connected(cx, exchange))?;
+        let now = Instant::now();
+        exchange.end_attempt(Outcome::Responded, now);
+        exchange.connected(false, now);
+        self.course.connection_served(server);
+        Poll::Ready(Ok((connection, open)))
     }
 
     /// Takes the head buffer back.
@@ -242,35 +210,63 @@ impl Dispatch {
         std::mem::take(&mut self.head)
     }
 
-    fn poll_connect(
-        &mut self,
-        cx: &mut Context<'_>,
-        exchange: &mut Exchange,
-    ) -> Poll<Result<DispatchStep, (usize, Failure)>> {
-        let DispatchStep::Connect { server, connecting, .. } = &mut self.step else {
-            return Poll::Ready(Ok(DispatchStep::Done));
-        };
-        let server = *server;
-        let connection = match ready!(self.course.poll_connection(cx, exchange, server, connecting)) {
-            Ok(connection) => connection,
-            Err(failure) => return Poll::Ready(Err((server, failure))),
-        };
+    /// A connection to a server: attempts begin, wait and fail until there is one.
+    ///
+    /// # Errors
+    /// When no server can be tried, or the last attempt failed.
+    fn poll_connected(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<Result<Reached, Fault>> {
+        loop {
+            match std::mem::replace(&mut self.step, DispatchStep::Done) {
+                DispatchStep::Next => {
+                    let (server, open) = self.course.begin(exchange)?;
+                    self.step = DispatchStep::Connect { server, open, connecting: None };
+                }
+                DispatchStep::Pause(timer) => {
+                    if timer.poll_due(cx).is_pending() {
+                        self.step = DispatchStep::Pause(timer);
+                        return Poll::Pending;
+                    }
+                    self.course.began = Instant::now();
+                    self.step = DispatchStep::Next;
+                }
+                DispatchStep::Connect { server, open, mut connecting } => {
+                    let polled = self.course.poll_connection(cx, exchange, server, &mut connecting);
+                    if let Poll::Ready(Ok(connection)) = polled {
+                        return Poll::Ready(Ok(Reached { server, open, connection }));
+                    }
+                    self.step = DispatchStep::Connect { server, open, connecting };
+                    if let Err(failure) = ready!(polled) {
+                        self.failed(exchange, server, failure, true)?;
+                    }
+                }
+                DispatchStep::Ask { .. } | DispatchStep::Finish { .. } | DispatchStep::Done => {
+                    return Poll::Ready(Err(Fault::Internal("a connection was asked for twice")));
+                }
+            }
+        }
+    }
+
+    /// The request goes over this connection.
+    fn asks(&self, exchange: &mut Exchange, connected: Reached) -> DispatchStep {
+        let Reached { server, open, connection } = connected;
         let reused = connection.is_reused();
         exchange.connected(reused, if reused { self.course.began } else { Instant::now() });
         let pool = &self.course.pool;
         // the server says whether it wants the request body: the client waits for that, and the server can
         let expects = exchange.waits_for_continue && !pool.idle().is_old(server);
         let asking = Asking::new(connection, pool, server, exchange, expects, self.course.is_last());
-        let DispatchStep::Connect { open, .. } = std::mem::replace(&mut self.step, DispatchStep::Done) else {
-            return Poll::Ready(Ok(DispatchStep::Done));
-        };
-        Poll::Ready(Ok(DispatchStep::Ask { open, server, asking }))
+        DispatchStep::Ask { open, server, asking }
     }
 
     /// The server of the attempt answered.
-    fn answered(&mut self, exchange: &mut Exchange, private: &mut Private, head: Box<ResponseHead>) -> Answer {
+    fn answered(
+        &mut self,
+        exchange: &mut Exchange,
+        private: &mut Private,
+        head: Box<ResponseHead>,
+    ) -> Result<Answer, Fault> {
         let DispatchStep::Ask { open, server, asking } = std::mem::replace(&mut self.step, DispatchStep::Done) else {
-            unreachable!("a response comes while it is asked for");
+            return Err(Fault::Internal("a response came that was not asked for"));
         };
         let mut connection = asking.into_connection();
         let pool = &self.course.pool;
@@ -285,7 +281,7 @@ impl Dispatch {
             true => pool.servers[server].passive.answered(),
             false => self.course.connection_served(server),
         }
-        Answer { head, connection, server, open }
+        Ok(Answer { head, connection, server, open })
     }
 
     fn ask_failed(
@@ -315,7 +311,7 @@ impl Dispatch {
             self.course.closed_unasked(server, since);
         }
         if let Some(time) = self.course.go_on(exchange, server, failure, safe)? {
-            self.step = DispatchStep::Pause(pause(&exchange.thread, time));
+            self.step = DispatchStep::Pause(Lent::after(&exchange.thread, time));
         }
         self.upload.rewind();
         Ok(())
@@ -555,46 +551,6 @@ fn fault(pool: &Pool, server: usize, outcome: Outcome) -> Fault {
     let settings = &pool.settings;
     let timeout = if outcome == Outcome::ConnectTimeout { settings.connect_timeout } else { settings.response_timeout };
     Fault::Server { outcome, server: pool.servers[server].name.clone(), timeout }
-}
-
-/// A pool of the thread's plan: the plan is shared by all threads, the handle is one thread's.
-#[derive(Clone)]
-pub(super) struct PoolOf {
-    thread: Rc<Thread>,
-    pool: usize,
-}
-
-impl PoolOf {
-    /// The pool of this index.
-    pub(super) fn new(thread: &Rc<Thread>, pool: usize) -> Self {
-        Self { thread: thread.clone(), pool }
-    }
-
-    /// The idle connections to its servers.
-    fn idle(&self) -> &crate::upstream::idle::Idle {
-        &self.thread.pools[self.pool].idle
-    }
-
-    /// Whether the server went down or was ejected, and another one takes requests: a connection that is still not open
-    /// is not worth the wait.
-    fn has_trusted_instead_of(&self, server: usize) -> bool {
-        let is_trusted = |server: &Server| server.health.is_up() && !server.passive.is_ejected() && server.weight > 0;
-        !is_trusted(&self.servers[server]) && self.servers.iter().any(is_trusted)
-    }
-
-    /// Whether the server went down and another one is up.
-    fn has_better_than(&self, server: usize) -> bool {
-        self.servers[server].health.state() == HealthState::Down
-            && self.servers.iter().any(|other| other.health.is_up())
-    }
-}
-
-impl std::ops::Deref for PoolOf {
-    type Target = Pool;
-
-    fn deref(&self) -> &Pool {
-        &self.thread.plan.pools[self.pool]
-    }
 }
 
 impl Failure {

@@ -15,7 +15,7 @@ use super::client_side::ClientSide;
 use super::exchange::Exchange;
 use super::fault::Fault;
 use super::origin::Origin;
-use super::relay::Relay;
+use super::relay::{Relay, RelayError};
 use super::request::ClientRequest;
 use super::response::{self, HeadFault, Response, ResponsePart, Then, ends_authentication};
 use super::thread::Thread;
@@ -25,9 +25,28 @@ use crate::config::SiteSettings;
 use crate::http1::request::Framing;
 use crate::message::authority::Host;
 use crate::message::body::{Demand, Piece};
+use crate::observe::WithCauses;
 use crate::observe::record::{End, Phase, Protocol};
 use crate::route::Facts;
 use crate::upstream::upload::Upload;
+
+/// What serves one request, as the connection of its client sees it: [`Handler`], or what stands in for it in tests.
+pub trait RequestHandler {
+    /// What comes next for the client. Nothing of the response is read from a server while there is no room for it.
+    fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>, room: Option<Demand>) -> Poll<ResponsePart>;
+
+    /// Says how the exchange ends, when its connection ends it.
+    fn end(&mut self, end: End);
+
+    /// Closes the exchange, and says when it was over: when the response had come whole, or now, if the client took
+    /// longer (`late`).
+    #[must_use]
+    fn close(self, late: bool) -> Instant;
+
+    /// The tunnel that the exchange turns into, once the client has the head of the response.
+    #[must_use]
+    fn into_tunnel(self) -> Option<Tunnel>;
+}
 
 /// Serves one request.
 pub struct Handler {
@@ -52,36 +71,8 @@ enum HandlerStage {
     Ended,
 }
 
-impl Handler {
-    /// Opens the exchange of a request.
-    #[must_use]
-    pub fn new(thread: &Rc<Thread>, origin: &Rc<Origin>, request: ClientRequest) -> Self {
-        Self { exchange: Exchange::open(thread, origin, request), stage: HandlerStage::Opened }
-    }
-
-    /// Opens the exchange of a request whose head is not right, and gives the head of the response. `seen` is what came of
-    /// the head, `began` when its first byte came.
-    #[must_use]
-    pub fn refuse(
-        thread: &Rc<Thread>,
-        origin: &Rc<Origin>,
-        fault: HeadFault,
-        seen: &[u8],
-        began: Instant,
-    ) -> (Response, Bytes) {
-        let mut exchange = Exchange::open_refused(thread, origin, seen, began);
-        let refused = response::refuse(&mut exchange, fault, seen);
-        thread.counters.head_refused(origin.listener, exchange.status);
-        refused
-    }
-
-    /// What comes next for the client. Nothing of the response is read from a server while there is no room for it.
-    pub fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        side: &mut ClientSide<'_>,
-        room: Option<Demand>,
-    ) -> Poll<ResponsePart> {
+impl RequestHandler for Handler {
+    fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>, room: Option<Demand>) -> Poll<ResponsePart> {
         loop {
             match &mut self.stage {
                 HandlerStage::Opened => match self.begin(side) {
@@ -126,28 +117,46 @@ impl Handler {
         }
     }
 
-    /// Says how the exchange ends, when its connection ends it.
-    pub fn end(&mut self, end: End) {
+    fn end(&mut self, end: End) {
         let phase = self.exchange.phase;
         self.exchange.ends(end, phase);
     }
 
-    /// Closes the exchange, and says when it was over: when the response had come whole, or now, if the client took
-    /// longer.
-    #[must_use]
-    pub fn close(mut self, late: bool) -> Instant {
+    fn close(mut self, late: bool) -> Instant {
         self.exchange.close(late)
     }
 
-    /// The tunnel that the exchange turns into, once the client has the head of the response.
-    #[must_use]
-    pub fn into_tunnel(self) -> Option<Tunnel> {
+    fn into_tunnel(self) -> Option<Tunnel> {
         let HandlerStage::Switched(answer) = self.stage else { return None };
         let pool = usize::from(self.exchange.pool?);
         let timeout = self.exchange.thread.plan.pools[pool].settings.tunnel_timeout;
         let Answer { connection, open, .. } = *answer;
         let (stream, ahead) = connection.into_inner().into_parts();
         Some(Tunnel::new(self.exchange, stream, ahead, timeout, open))
+    }
+}
+
+impl Handler {
+    /// Opens the exchange of a request.
+    #[must_use]
+    pub fn new(thread: &Rc<Thread>, origin: &Rc<Origin>, request: ClientRequest) -> Self {
+        Self { exchange: Exchange::open(thread, origin, request), stage: HandlerStage::Opened }
+    }
+
+    /// Opens the exchange of a request whose head is not right, and gives the head of the response. `seen` is what came of
+    /// the head, `began` when its first byte came.
+    #[must_use]
+    pub fn refuse(
+        thread: &Rc<Thread>,
+        origin: &Rc<Origin>,
+        fault: HeadFault,
+        seen: &[u8],
+        began: Instant,
+    ) -> (Response, Bytes) {
+        let mut exchange = Exchange::open_refused(thread, origin, seen, began);
+        let refused = response::refuse(&mut exchange, fault, seen);
+        thread.counters.head_refused(origin.listener, exchange.status);
+        refused
     }
 
     /// Finds what answers.
@@ -207,7 +216,7 @@ impl Handler {
         ResponsePart::Head(response)
     }
 
-    fn relayed(&mut self, piece: Option<Result<Piece, super::relay::RelayError>>) -> ResponsePart {
+    fn relayed(&mut self, piece: Option<Result<Piece, RelayError>>) -> ResponsePart {
         match piece {
             None => self.ended(),
             Some(Ok(Piece::Data(data))) => {
@@ -217,7 +226,7 @@ impl Handler {
             Some(Ok(Piece::Trailers(trailers))) => ResponsePart::Trailers(trailers),
             Some(Err(error)) => {
                 self.exchange.ends(error.end(), Phase::Body);
-                self.exchange.explain(&crate::observe::WithCauses(&error));
+                self.exchange.explain(&WithCauses(&error));
                 self.stage = HandlerStage::Ended;
                 ResponsePart::Broken
             }

@@ -1,5 +1,5 @@
 //! The way of a request: the exchange opens, finds its site, is admitted, goes to a server by one attempt or several,
-//! and its bodies are relayed. Read [`Handler::poll`] from the top.
+//! and its bodies are relayed. Read [`handler::RequestHandler::poll`] from the top.
 //!
 //! What comes before (accept, the connection, HTTP on it) is the listener's; what is below a single attempt is
 //! `upstream`'s.

@@ -204,11 +204,7 @@ pub(super) fn refuse(exchange: &mut Exchange, fault: HeadFault, seen: &[u8]) -> 
         HeadFault::Refused(refusal) => Fault::Refused(refusal),
         HeadFault::Slow => Fault::SlowHead,
     };
-    exchange.fails(&fault);
-    exchange.status = fault.status().as_u16();
-    let format = Format::wanted(find_accept(seen));
-    let body = Page::of_fault(&fault, exchange.id).render(format);
-    let response = Response::own(exchange, fault.status(), &fields_of(&fault, format), body.len()).closes(true);
+    let (response, body) = failed(exchange, &fault, Format::wanted(find_accept(seen)), None);
     exchange.bytes_out = body.len() as u64;
     (response, if seen.starts_with(b"HEAD ") { Bytes::new() } else { body })
 }

@@ -10,7 +10,7 @@ use http::header::HeaderName;
 
 use crate::http1::encode;
 use crate::http1::request::Framing;
-use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError};
+use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError, TURN};
 use crate::message::fields::{is_forbidden_in_trailers, underscore_twin};
 use crate::net::Stream;
 
@@ -22,8 +22,6 @@ const SMALL: usize = 16 * 1024;
 const MUCH: usize = 512 * 1024;
 /// Bytes that such a server takes before it is looked at whether it still has the room.
 const LOOK_EVERY: usize = 128 * 1024;
-/// Bytes that are sent in one turn; then the other connections of the thread have theirs.
-const TURN: usize = 128 * 1024;
 
 /// The body of one request.
 pub struct Upload {

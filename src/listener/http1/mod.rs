@@ -12,6 +12,8 @@
 //! ```
 
 mod half_closed;
+mod heads;
+mod incoming;
 mod reader;
 mod writer;
 
@@ -20,38 +22,33 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use http::Version;
 use tokio::time::Instant;
 
 use self::half_closed::HalfClosed;
+use self::incoming::IncomingBody;
 use self::reader::{Position, RequestReader};
 use self::writer::ResponseWriter;
 use super::end::ConnectionEnd;
-use super::service::{RequestHandler, Service};
+use super::service::Service;
 use super::timeouts::{Side, Timeouts};
 use crate::config::ListenerSettings;
 use crate::drain::Stage;
 use crate::handover::successor::Successor;
-use crate::http1::request::{HeadLimits, Refusal, RequestHead};
-use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError};
+use crate::http1::request::RequestHead;
+use crate::message::body::{Demand, TURN};
 use crate::net::{Departure, Stream};
 use crate::observe::record;
 use crate::proxy::client_side::ClientSide;
+use crate::proxy::handler::RequestHandler;
 use crate::proxy::private::Private;
-use crate::proxy::request::ClientRequest;
-use crate::proxy::response::{HeadFault, Response, ResponsePart, Then};
+use crate::proxy::response::{Response, ResponsePart, Then};
 use crate::proxy::tunnel::Tunnel;
 use crate::proxy::{Client, Thread};
-use crate::timer::Timer;
 
 /// How long a connection keeps its buffers after its last response: a client in full swing is back sooner.
 const QUIET: Duration = Duration::from_millis(16);
-
-/// Bytes that are written in one turn; then the other connections of the thread have theirs. Without it a client that
-/// reads as fast as a server sends keeps the thread for 16 MiB, and 40 of them that come at once delayed all others by
-/// 59 MB in one turn of the loop.
-const TURN: usize = 128 * 1024;
 
 /// Requests that are answered in one turn without a wait, as those are that reach no server; then the other connections of
 /// the thread have theirs. A client that sends such requests as fast as they are answered would keep the thread.
@@ -165,9 +162,8 @@ impl<S: Service> Http1<S> {
     }
 
     /// Says how the exchange that is open ends, when a defect of ours ends it.
-    pub(super) fn panicked(&mut self) -> &Client {
+    pub(super) fn panicked(&mut self) {
         self.ends_exchange(record::End::Internal);
-        &self.client
     }
 
     /// Serves requests. Ready when the connection is idle, moves or ends.
@@ -257,8 +253,8 @@ impl<S: Service> Http1<S> {
         self.timeouts.is_over(side, &self.client.timer)
     }
 
-    /// Writes what there is. Ready once all of it is with the kernel, with how much that was.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, ConnectionEnd>> {
+    /// Writes what there is. Ready once all of it is with the kernel.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionEnd>> {
         let before = self.writer.len();
         let polled = self.writer.poll_flush(cx, &self.stream);
         if self.writer.len() < before {
@@ -269,7 +265,7 @@ impl<S: Service> Http1<S> {
             }
         }
         match polled {
-            Poll::Ready(Ok(written)) => Poll::Ready(Ok(written)),
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(_)) => Poll::Ready(Err(ConnectionEnd::ClientLost)),
             Poll::Pending => {
                 let timeout = self.settings().write_timeout;
@@ -291,153 +287,6 @@ impl<S: Service> Http1<S> {
 
 fn ends(end: ConnectionEnd) -> Next {
     Next::Ends { end, linger: false }
-}
-
-/// Requests.
-impl<S: Service> Http1<S> {
-    /// Reads the next head.
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
-        if !self.reader.is_finished
-            && let Some(successor) = self.thread.successor_of(&self.client.origin, &self.client.private)
-        {
-            return Poll::Ready(Some(Next::Moves(successor)));
-        }
-        if self.reader.is_unwatched() && self.reader.take_unwatched(&self.stream, &self.thread).is_err() {
-            return Poll::Ready(self.lost());
-        }
-        match self.reader.position {
-            Position::Head { began } => self.poll_rest_of_head(cx, began),
-            _ if !self.reader.ahead.is_empty() => {
-                self.look_ahead(Instant::now());
-                Poll::Ready(None)
-            }
-            _ if self.reader.is_finished => Poll::Ready(Some(ends(ConnectionEnd::ClientDone))),
-            _ => self.poll_first(cx),
-        }
-    }
-
-    /// Reads the first bytes of a message. Of those that are a whole head none has to be kept.
-    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
-        let thread = self.thread.clone();
-        let mut scratch = thread.scratch.borrow_mut();
-        loop {
-            match self.stream.try_read(&mut scratch[..]) {
-                Ok(0) => {
-                    self.reader.is_finished = true;
-                    return Poll::Ready(Some(ends(ConnectionEnd::ClientDone)));
-                }
-                Ok(len) => {
-                    if len < scratch.len() {
-                        self.stream.forget_readable(); // it is empty now, which another read would have to say
-                    }
-                    self.admit(&scratch[..len]);
-                    return Poll::Ready(None);
-                }
-                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {
-                    if self.stream.poll_read_ready(cx).is_pending() {
-                        self.begin_wait(Side::Read, QUIET);
-                        return if self.is_over(Side::Read) { Poll::Ready(Some(Next::Idle)) } else { Poll::Pending };
-                    }
-                }
-                Err(_) => return Poll::Ready(self.lost()),
-            }
-        }
-    }
-
-    fn poll_rest_of_head(&mut self, cx: &mut Context<'_>, began: Instant) -> Poll<Option<Next>> {
-        if self.reader.is_finished {
-            return Poll::Ready(Some(ends(ConnectionEnd::ClientLeftHead)));
-        }
-        match self.reader.poll_ahead(cx, &self.stream, &self.thread) {
-            Poll::Ready(Ok(0)) => return Poll::Ready(Some(ends(ConnectionEnd::ClientLeftHead))),
-            Poll::Ready(Ok(_)) => self.look_ahead(began),
-            Poll::Ready(Err(_)) => return Poll::Ready(self.lost()),
-            Poll::Pending if !self.is_over(Side::Read) => return Poll::Pending,
-            // an empty line alone is no request, and its client may have none: an answer would be taken for the next
-            Poll::Pending if *self.reader.ahead == *b"\r\n" => {
-                self.reader.ahead.clear();
-                return Poll::Ready(Some(Next::Idle));
-            }
-            Poll::Pending => self.refuse(HeadFault::Slow, began, ConnectionEnd::SlowHead),
-        }
-        Poll::Ready(None)
-    }
-
-    /// Looks at the first bytes of a message, of which nothing is kept yet.
-    fn admit(&mut self, bytes: &[u8]) {
-        let began = Instant::now();
-        let looked = self.look(bytes, began);
-        let len = looked.as_ref().map_or(0, |len| len.unwrap_or_default());
-        self.reader.ahead.extend_from_slice(&bytes[len..]);
-        self.looked(&looked, began);
-    }
-
-    /// Looks at what was read ahead.
-    fn look_ahead(&mut self, began: Instant) {
-        let mut ahead = std::mem::take(&mut self.reader.ahead);
-        let looked = self.look(&ahead, began);
-        if let Ok(Some(len)) = looked {
-            ahead.advance(len);
-        }
-        self.reader.ahead = ahead;
-        self.looked(&looked, began);
-    }
-
-    fn looked(&mut self, looked: &Result<Option<usize>, Refusal>, began: Instant) {
-        match looked {
-            Ok(Some(_)) => {}
-            Ok(None) if matches!(self.reader.position, Position::Head { .. }) => {}
-            Ok(None) => {
-                self.reader.position = Position::Head { began };
-                let timeout = self.settings().header_timeout;
-                self.timeouts.renew(Side::Read, timeout, &self.client.timer);
-            }
-            Err(refusal) => self.refuse(HeadFault::Refused(*refusal), began, ConnectionEnd::Refused),
-        }
-    }
-
-    /// Has the request served with which `bytes` start, if its head is whole; gives the length of the head.
-    fn look(&mut self, bytes: &[u8], began: Instant) -> Result<Option<usize>, Refusal> {
-        let settings = self.settings();
-        let limits = HeadLimits {
-            max_head: settings.max_head,
-            max_target: settings.max_target,
-            max_fields: settings.max_fields,
-        };
-        let Some(mut facts) = self.reader.search.look(bytes, &limits)? else { return Ok(None) };
-        facts.expects_continue &= bytes.len() == facts.len; // a client that sends already does not wait
-        self.end_wait(Side::Read);
-        let head = self.reader.search.take(&bytes[..facts.len]);
-        // HTTP/1.0 alone may leave it out (RFC 9112 §3.2)
-        let names_host = facts.version == Version::HTTP_11 || head.host().is_some() || head.authority().is_some();
-        let request = ClientRequest {
-            facts,
-            head: Rc::new(head),
-            reached: (!names_host).then(|| self.stream.reached_at().into()),
-            began,
-            complete: if matches!(self.reader.position, Position::Head { .. }) { Instant::now() } else { began },
-        };
-        self.reader.begin_body(facts.framing);
-        self.request = Some(facts);
-        (self.has_head, self.half_closed) = (false, None);
-        self.client.exchanges = self.client.exchanges.wrapping_add(1);
-        self.state = Http1State::Exchange(S::call(&self.thread, &self.client.origin, request));
-        Ok(Some(facts.len))
-    }
-
-    /// Refuses what came instead of a request, which is all that was read ahead.
-    fn refuse(&mut self, fault: HeadFault, began: Instant, end: ConnectionEnd) {
-        self.end_wait(Side::Read);
-        self.client.exchanges = self.client.exchanges.wrapping_add(1);
-        let (response, body) = S::refuse(&self.thread, &self.client.origin, fault, &self.reader.ahead, began);
-        self.writer.respond(&response, Version::HTTP_11, true);
-        if !body.is_empty() {
-            self.writer.send(body);
-        }
-        self.client.idle_since = Instant::now();
-        (self.reader.ahead, self.request) = (BytesMut::new(), None);
-        self.state = Http1State::Last(end);
-    }
 }
 
 /// Exchanges.
@@ -628,46 +477,4 @@ enum Taken {
     More,
     /// The response was given whole.
     Whole,
-}
-
-/// The body of a request, as its handler gets it.
-struct IncomingBody<'a> {
-    reader: &'a mut RequestReader,
-    stream: &'a Stream,
-    timeouts: &'a mut Timeouts,
-    timer: &'a Timer,
-    thread: &'a Thread,
-    timeout: Duration,
-    trouble: &'a mut Option<ConnectionEnd>,
-    /// More of it is waited for. One that took a piece and then waits for something else does not read: the connection
-    /// has to look by itself whether the client is still there.
-    is_read: bool,
-}
-
-impl RequestBody for IncomingBody<'_> {
-    fn poll_piece(&mut self, cx: &mut Context<'_>, room: Demand) -> Poll<Option<Result<Piece, RequestBodyError>>> {
-        self.is_read = false;
-        let error = match self.reader.poll_piece(cx, self.stream, self.thread, room) {
-            Poll::Ready(Some(Err(error))) => error,
-            Poll::Ready(piece) => {
-                self.timeouts.end(Side::Read, self.timer);
-                return Poll::Ready(piece);
-            }
-            Poll::Pending => {
-                self.timeouts.begin(Side::Read, self.timeout, self.timer);
-                if !self.timeouts.is_over(Side::Read, self.timer) {
-                    self.is_read = true;
-                    return Poll::Pending;
-                }
-                RequestBodyError::Timeout
-            }
-        };
-        self.timeouts.end(Side::Read, self.timer);
-        self.trouble.get_or_insert(match error {
-            RequestBodyError::Timeout => ConnectionEnd::ClientTimeout,
-            RequestBodyError::Framing(_) => ConnectionEnd::BadBody,
-            RequestBodyError::Closed | RequestBodyError::Io(_) => ConnectionEnd::ClientLost,
-        });
-        Poll::Ready(Some(Err(error)))
-    }
 }

@@ -146,24 +146,15 @@ impl RequestReader {
         thread: &Thread,
         room: Demand,
     ) -> Poll<io::Result<usize>> {
-        if self.is_unwatched
-            && let Some(read) = self.read_unwatched(stream, thread)?
-        {
-            return Poll::Ready(Ok(read));
+        if self.is_unwatched || !self.ahead.is_empty() {
+            return self.poll_ahead(cx, stream, thread);
         }
-        let before = self.ahead.len();
-        if before > 0 {
-            self.ahead.reserve(ROOM);
-            ready!(stream.poll_read_into(cx, &mut self.ahead))?;
-        } else {
-            self.ahead = ready!(match room {
-                Demand::Little => poll_read_careful(cx, stream),
-                Demand::Much => poll_read(cx, stream, &thread.reads),
-            })?;
-        }
-        let read = self.ahead.len() - before;
-        self.is_finished = read == 0;
-        Poll::Ready(Ok(read))
+        self.ahead = ready!(match room {
+            Demand::Little => poll_read_careful(cx, stream),
+            Demand::Much => poll_read(cx, stream, &thread.reads),
+        })?;
+        self.is_finished = self.ahead.is_empty();
+        Poll::Ready(Ok(self.ahead.len()))
     }
 
     /// Reads into the buffer of what comes next, of which idle connections have none.

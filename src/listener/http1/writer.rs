@@ -104,20 +104,16 @@ impl ResponseWriter {
         closes
     }
 
+    /// No head follows data that is not written: the response before it is flushed first.
     fn head(&mut self, response: &Response, own: &[&[u8]]) {
+        debug_assert!(self.data.is_empty(), "the response before is flushed");
         let before = self.front.len();
-        if !self.data.is_empty() {
-            return self.push(&head_of(response, own)); // no head follows data that is not written, but should it
-        }
         self.front.reserve(response.fields.len() + 128);
         encode::status_line(&mut self.front, response.status, response.reason.as_deref());
         self.front.extend_from_slice(&response.fields);
         own.iter().for_each(|line| self.front.extend_from_slice(line));
         self.front.extend_from_slice(encode::END);
-        if self.sent_ahead > 0 {
-            self.front.drain(before..before + self.sent_ahead);
-            self.sent_ahead = 0;
-        }
+        self.front.drain(before..before + std::mem::take(&mut self.sent_ahead));
         self.len += self.front.len() - before;
     }
 
@@ -216,13 +212,11 @@ impl ResponseWriter {
         self.len
     }
 
-    /// Writes what there is. Ready with how much was written, once all is; otherwise the client takes nothing more for
-    /// now.
+    /// Writes what there is. Ready once all is written; otherwise the client takes nothing more for now.
     ///
     /// # Errors
     /// Whatever the socket says.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<usize>> {
-        let before = self.len;
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<()>> {
         while self.len > 0 {
             match self.write(stream) {
                 Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {
@@ -241,7 +235,7 @@ impl ResponseWriter {
             self.front = Vec::new();
         }
         self.written = 0;
-        Poll::Ready(Ok(before))
+        Poll::Ready(Ok(()))
     }
 
     /// The client takes nothing more for now. What has to wait lets go of the large buffer that it is a part of, and
@@ -285,13 +279,4 @@ impl ResponseWriter {
             self.data.pop_front();
         }
     }
-}
-
-fn head_of(response: &Response, own: &[&[u8]]) -> Vec<u8> {
-    let mut head = Vec::with_capacity(response.fields.len() + 128);
-    encode::status_line(&mut head, response.status, response.reason.as_deref());
-    head.extend_from_slice(&response.fields);
-    own.iter().for_each(|line| head.extend_from_slice(line));
-    head.extend_from_slice(encode::END);
-    head
 }

@@ -1,4 +1,4 @@
-//! What hyper gets to see, whatever way the bytes come.
+//! What is served, whatever way the bytes come.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Connections that leave hyper, and generations that end.
+//! Connections that become idle, and generations that end.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -2,12 +2,14 @@
 
 pub mod kind;
 mod message;
+mod millis;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
+use self::millis::{millis, optional_millis};
 use crate::control::statistics::Inside;
 pub use kind::{EventKind, Level};
 
@@ -586,17 +588,6 @@ impl Event {
     #[must_use]
     pub fn data(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
-    }
-}
-
-fn millis<S: Serializer>(duration: &Duration, out: S) -> Result<S::Ok, S::Error> {
-    out.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn optional_millis<S: Serializer>(duration: &Option<Duration>, out: S) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => millis(duration, out),
-        None => out.serialize_none(),
     }
 }
 

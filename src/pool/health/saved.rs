@@ -106,11 +106,7 @@ impl SavedFinding {
     fn of(at: SystemTime, finding: &Finding) -> Self {
         Self {
             at: millis(at),
-            healthy: match finding.verdict {
-                CheckVerdict::Good => Some(true),
-                CheckVerdict::Bad => Some(false),
-                CheckVerdict::Nothing => None,
-            },
+            healthy: finding.verdict.is_healthy(),
             result: finding.detail.to_string(),
             took_us: u64::try_from(finding.took.as_micros()).unwrap_or(u64::MAX),
         }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use tokio::time::Instant;
 use super::lent::Lent;
 use super::{Failure, LOOK, PoolOf};
 use crate::observe::record::Outcome;
-use crate::proxy::thread::Thread;
 use crate::upstream::connect::{self, Faults};
 use crate::upstream::connection::Connection;
 
@@ -47,8 +45,8 @@ pub(super) struct Connecting {
 impl Connecting {
     pub(super) fn new(pool: PoolOf, server: usize, last: bool) -> Self {
         let now = Instant::now();
-        let (timer, opening) = (Lent::new(&pool.thread), Some(open(&pool, server)));
-        timer.set(pool.settings.connect_timeout.min(LOOK));
+        let timer = Lent::after(&pool.thread, pool.settings.connect_timeout.min(LOOK));
+        let opening = Some(open(&pool, server));
         Self { pool, server, started: now, opening, shortage: None, again: now, timer, last }
     }
 
@@ -138,11 +136,4 @@ fn one_fault(mut faults: Faults<io::Error>) -> io::Error {
         }
         (None, _) => io::ErrorKind::NotFound.into(),
     }
-}
-
-/// Timeouts in the thread's timer wheel, for the pause before a server is tried again.
-pub(super) fn pause(thread: &Rc<Thread>, time: Duration) -> Lent {
-    let timer = Lent::new(thread);
-    timer.set(time);
-    timer
 }

@@ -1,6 +1,7 @@
 //! A deadline that an attempt borrows from its thread, so that none is made for each wait.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::proxy::thread::Thread;
 use crate::timer::Timer;
@@ -14,6 +15,13 @@ pub(in crate::proxy) struct Lent {
 impl Lent {
     pub(in crate::proxy) fn new(thread: &Rc<Thread>) -> Self {
         Self { thread: thread.clone(), timer: Some(thread.lend_timer()) }
+    }
+
+    /// A deadline that is `time` from now.
+    pub(in crate::proxy) fn after(thread: &Rc<Thread>, time: Duration) -> Self {
+        let lent = Self::new(thread);
+        lent.set(time);
+        lent
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::{Buf, BytesMut};
 
 use super::Broken;
 use crate::handover::transfer;
+use crate::message::body::TURN;
 use crate::net::Stream;
 use crate::observe::record::End;
 use crate::upstream::connection::{self, ReadBuffer};
@@ -24,8 +25,6 @@ pub(super) struct Course {
     seen: (u64, bool),
 }
 
-/// Bytes that pass in one turn; then the other connections of the thread have theirs.
-const TURN: u64 = 128 * 1024;
 /// What is shorter is copied rather than kept in a large buffer.
 const SMALL: usize = 16 * 1024;
 
@@ -85,7 +84,7 @@ impl Course {
     ) -> Poll<Result<(), CourseError>> {
         let began = self.bytes;
         loop {
-            if self.bytes - began >= TURN {
+            if self.bytes - began >= TURN as u64 {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }

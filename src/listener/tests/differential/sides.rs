@@ -18,12 +18,13 @@ use tokio::time::Instant;
 
 use crate::listener::end::ConnectionEnd;
 use crate::listener::http1::{Http1, Http1Parts, Next};
-use crate::listener::service::{Local, RequestHandler, Service};
+use crate::listener::service::{Local, Service};
 use crate::listener::tests::support::Answers;
 use crate::message::body::{Demand, Piece, RequestBodyError};
 use crate::net::Stream;
 use crate::observe::record::{self, Index};
 use crate::proxy::client_side::ClientSide;
+use crate::proxy::handler::RequestHandler;
 use crate::proxy::origin::Origin;
 use crate::proxy::request::ClientRequest;
 use crate::proxy::response::{BodyLength, HeadFault, Response, ResponsePart, Then};

@@ -1,0 +1,54 @@
+//! The body of a request on its way from the connection to what serves the request.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::reader::RequestReader;
+use crate::listener::end::ConnectionEnd;
+use crate::listener::timeouts::{Side, Timeouts};
+use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError};
+use crate::net::Stream;
+use crate::proxy::Thread;
+use crate::timer::Timer;
+
+/// The body of a request, as its handler gets it.
+pub(super) struct IncomingBody<'a> {
+    pub(super) reader: &'a mut RequestReader,
+    pub(super) stream: &'a Stream,
+    pub(super) timeouts: &'a mut Timeouts,
+    pub(super) timer: &'a Timer,
+    pub(super) thread: &'a Thread,
+    pub(super) timeout: Duration,
+    pub(super) trouble: &'a mut Option<ConnectionEnd>,
+    /// More of it is waited for. One that took a piece and then waits for something else does not read: the connection
+    /// has to look by itself whether the client is still there.
+    pub(super) is_read: bool,
+}
+
+impl RequestBody for IncomingBody<'_> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>, room: Demand) -> Poll<Option<Result<Piece, RequestBodyError>>> {
+        self.is_read = false;
+        let error = match self.reader.poll_piece(cx, self.stream, self.thread, room) {
+            Poll::Ready(Some(Err(error))) => error,
+            Poll::Ready(piece) => {
+                self.timeouts.end(Side::Read, self.timer);
+                return Poll::Ready(piece);
+            }
+            Poll::Pending => {
+                self.timeouts.begin(Side::Read, self.timeout, self.timer);
+                if !self.timeouts.is_over(Side::Read, self.timer) {
+                    self.is_read = true;
+                    return Poll::Pending;
+                }
+                RequestBodyError::Timeout
+            }
+        };
+        self.timeouts.end(Side::Read, self.timer);
+        self.trouble.get_or_insert(match error {
+            RequestBodyError::Timeout => ConnectionEnd::ClientTimeout,
+            RequestBodyError::Framing(_) => ConnectionEnd::BadBody,
+            RequestBodyError::Closed | RequestBodyError::Io(_) => ConnectionEnd::ClientLost,
+        });
+        Poll::Ready(Some(Err(error)))
+    }
+}
