@@ -34,7 +34,7 @@ pub fn run(arguments: Diff) -> ExitCode {
 }
 
 /// The sources of the configuration that serves; says why there are none.
-fn ask_what_serves(run_dir: &Path) -> Option<(ServedSources, Sources)> {
+pub(super) fn ask_what_serves(run_dir: &Path) -> Option<(ServedSources, Sources)> {
     let (reply, sources) = ask_for(run_dir, Wish::Sources, TIMEOUT).map_err(|fault| not_asked(&fault)).ok()?;
     match (reply, sources) {
         (ControlReply::Sources(served), Some(sources)) => {

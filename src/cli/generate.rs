@@ -97,6 +97,7 @@ mod tests {
             "segue-status.1",
             "segue-diff.1",
             "segue-generations.1",
+            "segue-debug.1",
             "segue.toml.5",
         ] {
             assert!(directory.path().join("man").join(file).exists(), "{file}");

@@ -1,6 +1,7 @@
 //! Arguments in, one verdict out: `segue` and its commands.
 
 pub mod check;
+pub mod debug;
 pub mod demo;
 pub mod demo_server;
 pub mod diff;
@@ -15,14 +16,17 @@ pub mod status;
 mod table;
 
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
 
 use crate::config::load::settable;
+use crate::control::debug::LONGEST_DEBUG;
 use crate::observe::WithCauses;
 
 /// Reverse proxy and load balancer for systemd: a reload that no client can see.
@@ -101,6 +105,20 @@ enum Command {
     /// The same table as in `segue status`.
     #[command(after_long_help = EXIT_STATUS)]
     Generations(GenerationsArguments),
+    /// Show exchanges of one client or one site while they go on
+    ///
+    /// Prints a line for each step: the request, its site and pool, the server and why it was picked, whether its
+    /// connection was reused or opened, each response head, what failed and whether it is tried again, the end of the
+    /// bodies, what becomes of the client's connection, and the end. Each line begins with the request id, as the journal
+    /// has it, the generation, and the time since the exchange opened. Lines that begin with -- tell of generations and of
+    /// lost lines.
+    ///
+    /// For root and the user of the service. Exchanges that open after the call are shown, of every generation, over
+    /// reloads and upgrades too, until the time is over or Ctrl-C. Nothing goes to the journal. Of the fields of a message
+    /// only the names are shown, of a query too, and nothing of a body: no password, cookie or token is among them. Traffic
+    /// never waits for this terminal: lines that it does not take are lost, and counted.
+    #[command(after_long_help = EXIT_STATUS)]
+    Debug(DebugArguments),
     /// Try it out: a proxy on a free port and two servers behind it, without systemd and root
     Demo,
     /// Serve one generation; started by `segue run`
@@ -226,6 +244,25 @@ pub struct GenerationsArguments {
     json: bool,
 }
 
+/// Arguments of `segue debug`.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["client", "site"]))]
+pub struct DebugArguments {
+    #[command(flatten)]
+    run_dir: RunDir,
+    /// Exchanges of this client, or of all in this network, as in --client 10.0.0.7 or --client 10.0.0.0/8
+    ///
+    /// A client is known by its address: the one that a trusted proxy names, or the peer. With --site too, both must be met.
+    #[arg(long, value_name = "ADDRESS", value_parser = client_network)]
+    client: Option<IpNet>,
+    /// Exchanges of the site with this name in the configuration, or for this host
+    #[arg(long, value_name = "HOST")]
+    site: Option<String>,
+    /// For how long, 10m at most
+    #[arg(long = "for", value_name = "TIME", default_value = "1m", value_parser = time_to_debug)]
+    lasts: Duration,
+}
+
 /// Arguments of `segue diff`.
 #[derive(Args, Debug)]
 pub struct Diff {
@@ -260,6 +297,7 @@ pub fn main() -> ExitCode {
         Command::Config(arguments) => effective::run(&arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Generations(arguments) => generations::run(arguments),
+        Command::Debug(arguments) => debug::run(arguments),
         Command::Demo => demo::run(),
         Command::DemoServer { name } => demo_server::run(&name),
         Command::Worker => crate::worker::run(),
@@ -295,6 +333,27 @@ fn time_to_confirm(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         time if time > Duration::from_secs(3600) => Err("an hour is the longest".to_owned()),
         Duration::ZERO => Err("there must be time to confirm; write for example \"60s\"".to_owned()),
+        time => Ok(time),
+    }
+}
+
+/// The network of a client, in the family that it is known by here.
+fn client_network(text: &str) -> Result<IpNet, String> {
+    let octets = || text.split(['.', '/']).take(4).filter_map(|octet| octet.parse::<u64>().ok());
+    if let Some(large) = octets().find(|octet| *octet > 255).filter(|_| text.matches('.').count() == 3) {
+        return Err(format!("no part of an address is above 255, and {large} is"));
+    }
+    let network = crate::config::network(text.trim()).map_err(|help| format!("it is no address: {help}"))?;
+    match network {
+        IpNet::V6(six) if six.prefix_len() == 128 => Ok(IpAddr::from(six.addr()).to_canonical().into()),
+        other => Ok(other.trunc()),
+    }
+}
+
+fn time_to_debug(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        time if time > LONGEST_DEBUG => Err("ten minutes, \"10m\", is the longest".to_owned()),
+        Duration::ZERO => Err("there must be time to see anything; write for example \"1m\"".to_owned()),
         time => Ok(time),
     }
 }
@@ -359,5 +418,26 @@ mod tests {
         assert!(fault.to_string().contains("'--probation'"), "{fault}");
         let fault = Cli::try_parse_from(["segue", "run", "--probation", "3"]).expect_err("no unit");
         assert!(fault.to_string().contains("3s"), "{fault}");
+    }
+
+    #[test]
+    fn a_client_that_cannot_be_one_is_refused_with_what_to_write() {
+        for (arguments, said) in [
+            (&["--client", "10.0.0.300"][..], "300 is"),
+            (&["--client", "10.0.0"], "write for example"),
+            (&["--client", "10.0.0.7:443"], "write \"10.0.0.7\""),
+            (&["--client", "10.0.0.*"], "write \"10.0.0.0/24\""),
+            (&["--client", "10.0.0.7", "--for", "1h"], "ten minutes"),
+            (&["--client", "10.0.0.7", "--for", "60"], "write for example"),
+            (&["--for", "1m"], "--client"),
+            (&["--clinet", "10.0.0.7"], "'--client'"),
+        ] {
+            let all = ["segue", "debug"].iter().chain(arguments);
+            let fault = Cli::try_parse_from(all).expect_err("no client").to_string();
+            assert!(fault.contains(said), "{arguments:?}: {fault}");
+        }
+        let shown = |text| client_network(text).expect("a network").to_string();
+        assert_eq!(shown("10.0.0.7/8"), "10.0.0.0/8");
+        assert_eq!(shown("::ffff:10.0.0.7"), "10.0.0.7/32");
     }
 }

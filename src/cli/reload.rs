@@ -58,7 +58,10 @@ pub(super) fn not_asked(fault: &RequestError) -> ExitCode {
 pub(super) fn unexpected(reply: &ControlReply) -> ExitCode {
     match reply {
         ControlReply::Declined(why) => eprintln!("segue: the supervisor declined: {why}"),
-        ControlReply::Verdict(_) | ControlReply::Status(_) | ControlReply::Sources(_) => {
+        ControlReply::Verdict(_)
+        | ControlReply::Status(_)
+        | ControlReply::Sources(_)
+        | ControlReply::Debugging { .. } => {
             eprintln!("segue: the supervisor answered another question")
         }
     }

@@ -31,8 +31,9 @@ mod words;
 
 pub use self::address::{Address, HostPattern, ServerAddress};
 pub use self::check::Config;
-pub use self::networks::TrustedProxy;
+pub use self::networks::{TrustedProxy, network};
 pub use self::servers::{CheckKind, Destination, ServerSettings};
+pub use self::suggest::closest;
 pub use self::tables::{
     DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, WorkerSettings,
 };

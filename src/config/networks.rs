@@ -15,15 +15,7 @@ impl ValueFormat for IpNet {
 
     fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
         let text = value.as_str().unwrap_or_default();
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self::from(address));
-        }
-        let net = text.parse::<Self>().map_err(|_| {
-            Self::wrong(match likely_net(text) {
-                Some(instead) => format!("write {}", quoted(&instead)),
-                None => "write for example \"10.0.0.0/8\", or one address such as \"10.0.0.1\"".to_owned(),
-            })
-        })?;
+        let net = network(text).map_err(Self::wrong)?;
         if net.addr() != net.network() {
             let (whole, one) = (quoted(&net.trunc().to_string()), quoted(&net.addr().to_string()));
             let message = format!("{} has bits behind its prefix: all of {whole} is meant", quoted(text));
@@ -36,6 +28,20 @@ impl ValueFormat for IpNet {
     fn show(value: &Self) -> String {
         value.to_string()
     }
+}
+
+/// The network that `text` names; one address is the network of itself.
+///
+/// # Errors
+/// When it names none, with what to write instead.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(address));
+    }
+    text.parse::<IpNet>().map_err(|_| match likely_net(text) {
+        Some(instead) => format!("write {}", quoted(&instead)),
+        None => "write for example \"10.0.0.0/8\", or one address such as \"10.0.0.1\"".to_owned(),
+    })
 }
 
 /// A proxy in front of this one, by where it connects from.

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::debug::DebugRequest;
 use super::status::{self, WorkerStatus};
 
 /// From the supervisor to a worker.
@@ -90,6 +91,9 @@ pub enum ToWorker {
         /// What is open after this time is cut; the worker's own `drain.stop_timeout` when absent.
         timeout: Option<Duration>,
     },
+    /// Show exchanges on the socket that is the descriptor. Only to workers that said [`Ready::takes_debug`], which those
+    /// of 0.1 do not.
+    Debug(DebugRequest),
     /// Answer once every thread has answered.
     Ping {
         /// Comes back in the [`Pong`].
@@ -287,6 +291,9 @@ pub struct Ready {
     /// What it has for clients; absent from workers of 0.1.
     #[serde(default)]
     pub serves: Serves,
+    /// Whether it knows [`ToWorker::Debug`].
+    #[serde(default)]
+    pub takes_debug: bool,
 }
 
 /// The bounds on generations that another one has replaced.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,12 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::PROTOCOL;
 use super::channel::{Channel, ChannelError, Received};
+use super::debug::DebugRequest;
 use super::message::RenderedProblem;
 use super::payload::Payload;
 use super::status::ServiceStatus;
 
 /// One question; each connection asks one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// [`PROTOCOL`] of the caller.
     pub protocol: u32,
@@ -26,7 +28,7 @@ pub struct Request {
 }
 
 /// What is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wish {
     /// Make a new generation if anything changed; the reply is its verdict.
@@ -39,15 +41,17 @@ pub enum Wish {
     Status,
     /// Give the sources of the configuration that serves; they come as the descriptor.
     Sources,
+    /// Show exchanges while they go on, on the socket that is the descriptor.
+    Debug(DebugRequest),
 }
 
 impl Wish {
     /// Whether it only reads the status, which members of the group may do. The sources do not count: a file of the
     /// configuration may be one that they cannot read.
     #[must_use]
-    pub fn only_looks(self) -> bool {
+    pub fn only_looks(&self) -> bool {
         match self {
-            Self::Reload | Self::ReloadWith(_) | Self::Confirmed | Self::Sources => false,
+            Self::Reload | Self::ReloadWith(_) | Self::Confirmed | Self::Sources | Self::Debug(_) => false,
             Self::Status => true,
         }
     }
@@ -81,6 +85,11 @@ pub enum ControlReply {
     Status(Box<ServiceStatus>),
     /// To [`Wish::Sources`].
     Sources(ServedSources),
+    /// To [`Wish::Debug`]: these generations show their exchanges.
+    Debugging {
+        /// Their numbers.
+        generations: Vec<u64>,
+    },
     /// The supervisor does not do this; the reason, in words.
     Declined(String),
 }
@@ -241,9 +250,22 @@ pub fn ask(run_dir: &Path, wish: Wish, timeout: Duration) -> Result<ControlReply
 /// # Errors
 /// See [`RequestError`].
 pub fn ask_for(run_dir: &Path, wish: Wish, timeout: Duration) -> Result<(ControlReply, Option<Payload>), RequestError> {
+    ask_with(run_dir, wish, &[], timeout)
+}
+
+/// The same for a request that has descriptors with it.
+///
+/// # Errors
+/// See [`RequestError`].
+pub fn ask_with(
+    run_dir: &Path,
+    wish: Wish,
+    with: &[BorrowedFd<'_>],
+    timeout: Duration,
+) -> Result<(ControlReply, Option<Payload>), RequestError> {
     let deadline = Instant::now() + timeout;
     let channel = connect(run_dir, timeout)?;
-    channel.send(&Request { protocol: PROTOCOL, wish }, &[])?;
+    channel.send(&Request { protocol: PROTOCOL, wish }, with)?;
     loop {
         match channel.receive()? {
             Received::Message(reply, mut with) => return Ok((reply, with.pop().map(Payload::from))),

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 /// A duration with three significant digits: `850 µs`, `3.2 ms`, `50.0 s`, `2 h 5 min`.
-pub(super) struct Took(pub Duration);
+pub struct Took(pub Duration);
 
 impl fmt::Display for Took {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

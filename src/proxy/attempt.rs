@@ -23,13 +23,14 @@ use super::client_side::ClientSide;
 use super::exchange::Exchange;
 use super::fault::Fault;
 use super::private::{Found, Private};
+use crate::config::Balance;
 use crate::http1::request::Framing;
 use crate::http1::response::ResponseHead;
 use crate::message::auth::Credentials;
-use crate::observe::WithCauses;
 use crate::observe::record::{Outcome, Protocol};
+use crate::observe::{Took, WithCauses};
 use crate::pool::balance::Pick;
-use crate::pool::{Open, Pool};
+use crate::pool::{Open, Pool, Server};
 use crate::upstream::connection::Connection;
 use crate::upstream::idle::Wanted;
 use crate::upstream::upload::{Upload, UploadError, Waiting};
@@ -201,6 +202,7 @@ impl Dispatch {
         let now = Instant::now();
         exchange.end_attempt(Outcome::Responded, now);
         exchange.connected(false, now);
+        exchange.debug(|| format!("connection to the server opened in {}", Took(self.course.began.elapsed())));
         self.course.connection_served(server);
         Poll::Ready(Ok((connection, open)))
     }
@@ -251,6 +253,10 @@ impl Dispatch {
         let Reached { server, open, connection } = connected;
         let reused = connection.is_reused();
         exchange.connected(reused, if reused { self.course.began } else { Instant::now() });
+        exchange.debug(|| match connection.idle_since() {
+            Some(since) => format!("connection to the server reused, idle for {}", Took(since.elapsed())),
+            None => format!("connection to the server opened in {}", Took(self.course.began.elapsed())),
+        });
         let pool = &self.course.pool;
         // the server says whether it wants the request body: the client waits for that, and the server can
         let expects = exchange.waits_for_continue && !pool.idle().is_old(server);
@@ -306,11 +312,17 @@ impl Dispatch {
         // the attempt counts for its server until the next one is chosen
         let _failed = std::mem::replace(&mut self.step, DispatchStep::Next);
         exchange.end_attempt(failure.outcome, Instant::now());
+        exchange.debug(|| {
+            let cause = failure.cause.as_ref().map(|cause| format!(" ({})", WithCauses(&**cause))).unwrap_or_default();
+            let may = if safe { "may go to a server again" } else { "must not go to a server again" };
+            format!("attempt failed: {}{cause}; the request {may}", failure.outcome.as_str())
+        });
         self.course.connection_failed(server, &failure);
         if let Some(since) = failure.stale {
             self.course.closed_unasked(server, since);
         }
         if let Some(time) = self.course.go_on(exchange, server, failure, safe)? {
+            exchange.debug(|| format!("no other server: the same one is tried again after {}", Took(time)));
             self.step = DispatchStep::Pause(Lent::after(&exchange.thread, time));
         }
         self.upload.rewind();
@@ -408,9 +420,11 @@ impl RetryState {
     /// # Errors
     /// When no server can be tried.
     fn begin(&mut self, exchange: &mut Exchange) -> Result<(usize, Open<PoolOf>), Fault> {
-        let server = self.again.take().or_else(|| self.pick(exchange));
+        let again = self.again.take();
+        let server = again.or_else(|| self.pick(exchange));
         let server = server.ok_or_else(|| Fault::NoServer { pool: self.pool.name.clone() })?;
         exchange.begin_attempt(server, self.began);
+        exchange.debug(|| format!("server {} picked: {}", exchange.server_under_way(), self.why(again.is_some())));
         Ok((server, Open::new(self.pool.clone(), server)))
     }
 
@@ -419,6 +433,27 @@ impl RetryState {
         let by = Pick { head, client: exchange.origin.peer, tried: &self.tried };
         let PoolOf { thread, pool } = &self.pool;
         thread.pools[*pool].balancer.borrow_mut().pick(&self.pool, &by)
+    }
+
+    /// Why the server of the attempt that begins was picked, in words.
+    fn why(&self, known: bool) -> String {
+        if self.private.is_some() {
+            return "the client has authenticated its connection to it".to_owned();
+        }
+        let attempt = match self.retries {
+            0 => "first attempt".to_owned(),
+            retry => format!("retry {retry} of {}", self.pool.settings.retries),
+        };
+        if known && self.retries == 0 {
+            return format!("once more, because an idle connection had ended ({attempt})");
+        }
+        let is_open = |server: &&Server| server.health.is_up() && !server.passive.is_ejected() && server.weight > 0;
+        let (open, all) = (self.pool.servers.iter().filter(is_open).count(), self.pool.servers.len());
+        let policy = match self.pool.settings.balance {
+            Balance::RoundRobin => "round-robin",
+            Balance::LeastConnections => "least-connections",
+        };
+        format!("{policy}, {open} of {all} servers take requests ({attempt})")
     }
 
     /// No retry follows.

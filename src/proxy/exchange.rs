@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::client::Client;
+use super::debug::{DebugLines, shown_path};
 use super::fault::Fault;
 use super::origin::{self, Origin};
 use super::request::ClientRequest;
@@ -19,10 +20,11 @@ use super::thread::Thread;
 use super::underway::Entry;
 use crate::http1::request::{Framing, MethodFacts, RequestHead};
 use crate::message::auth::Credentials;
+use crate::message::authority::Host;
 use crate::message::head::RawHead;
 use crate::observe::metrics::{Busy, Counted};
 use crate::observe::record::{AttemptRecord, End, Index, Outcome, Phase, Protocol, Record, RequestId, Text, Timers};
-use crate::observe::{self, WithCauses};
+use crate::observe::{self, Took, WithCauses};
 use crate::upstream::upload;
 
 /// An exchange that is open.
@@ -69,6 +71,8 @@ pub struct Exchange {
     place: Option<usize>,
     /// It goes on in another generation, whose record it is.
     moved: bool,
+    /// Its debug lines, when a session of `segue debug` shows it.
+    debug: Option<Box<DebugLines>>,
 }
 
 /// An attempt that is under way.
@@ -91,6 +95,7 @@ impl Exchange {
     pub(super) fn open_tcp(thread: &Rc<Thread>, origin: &Rc<Origin>) -> Box<Self> {
         let mut exchange = Self::blank(thread, origin, None);
         exchange.protocol = Protocol::Tcp;
+        exchange.begin_debug();
         exchange
     }
 
@@ -102,6 +107,7 @@ impl Exchange {
         let mut words = seen.trim_ascii_start().split(|byte| byte.is_ascii_whitespace());
         exchange.method = words.next().and_then(|word| Method::from_bytes(word).ok());
         exchange.head = head_of_refused(words.next().unwrap_or_default());
+        exchange.begin_debug();
         exchange
     }
 
@@ -143,7 +149,85 @@ impl Exchange {
             busy: Busy::Exchange,
             place: None,
             moved: false,
+            debug: None,
         })
+    }
+
+    /// Begins its debug lines, if a session of `segue debug` shows it: once its site is known.
+    #[inline]
+    pub(super) fn begin_debug(&mut self) {
+        if self.thread.debug.any() {
+            self.begin_lines();
+        }
+    }
+
+    #[cold]
+    fn begin_lines(&mut self) {
+        let thread = self.thread.clone();
+        let site = self.site.and_then(|site| thread.plan.names.sites.get(usize::from(site))).map(String::as_str);
+        let client = self.believed_client();
+        let host = self.known_host();
+        let host = host.as_ref().map(|host| &*host.name);
+        let lines = thread.debug.select(client.map(|client| client.ip()), host, site);
+        self.debug = lines.map(|sessions| DebugLines::new(self.id, thread.plan.generation, sessions));
+        self.debug(|| self.opening_line(client));
+        let pool = self.pool.and_then(|pool| thread.plan.names.pools.get(usize::from(pool)));
+        if let Some((pool, _)) = pool {
+            self.debug(|| site.map_or_else(|| format!("pool {pool}"), |site| format!("site {site:?}, pool {pool}")));
+        }
+    }
+
+    /// What there is to say of a request, or of a connection without one. No value of a field is among it.
+    fn opening_line(&self, client: Option<SocketAddr>) -> String {
+        let from = client.map_or_else(|| "a unix socket".to_owned(), |client| client.to_string());
+        let by = self.origin.peer.filter(|peer| Some(*peer) != client).map(|peer| format!(" by way of {peer}"));
+        let listener = self.thread.listener_name(self.origin.listener);
+        let from = format!("from {from}{} on {listener}", by.unwrap_or_default());
+        match (self.phase, self.protocol) {
+            (Phase::Tunnel, _) => return format!("tunnel {from}, which the generation before had"),
+            (_, Protocol::Tcp) => return format!("connection {from}, tcp"),
+            _ => {}
+        }
+        let method = self.method.as_ref().map_or("-", Method::as_str);
+        let path = if self.phase == Phase::Head { self.head.path() } else { self.path() };
+        let path = shown_path(path);
+        let host = self.known_host().map(|host| format!(" of {}", host.name)).unwrap_or_default();
+        if self.phase == Phase::Head {
+            return format!("request {method} {path}{host} {from}, whose head is not right");
+        }
+        let names = self.head.fields().map(|field| String::from_utf8_lossy(field.name));
+        let body = match self.facts.framing {
+            Framing::None => "no body".to_owned(),
+            Framing::Length(length) => format!("body of {length} bytes"),
+            Framing::Chunked => "chunked body".to_owned(),
+        };
+        format!(
+            "request {method} {path}{host} {from}: {}, head of {} bytes in {}, {body}, fields {}",
+            self.protocol.as_str(),
+            self.facts.len,
+            Took(Duration::from_micros(self.timers.head.into())),
+            names.collect::<Vec<_>>().join(" ")
+        )
+    }
+
+    /// Writes a debug line, if a session shows this exchange.
+    #[inline]
+    pub(super) fn debug(&self, line: impl FnOnce() -> String) {
+        if let Some(lines) = &self.debug {
+            self.write_line(lines, line);
+        }
+    }
+
+    /// Apart from the way of other requests, so that the words of a line take no place on it.
+    #[cold]
+    #[inline(never)]
+    fn write_line(&self, lines: &DebugLines, line: impl FnOnce() -> String) {
+        lines.write(self.opened.elapsed(), line);
+    }
+
+    /// The host that was asked for, if it is one.
+    fn known_host(&self) -> Option<Host<'_>> {
+        Host::parse(self.host()?).ok()
     }
 
     /// The host that was asked for, as it came: with a port, in any case.
@@ -211,6 +295,7 @@ impl Exchange {
     pub(super) fn sent(&mut self, now: Instant) {
         self.timers.sent = self.at(now);
         self.phase = Phase::Response;
+        self.debug(|| format!("request sent: {} bytes of body", self.bytes_in));
     }
 
     /// Notes how the attempt went.
@@ -226,6 +311,7 @@ impl Exchange {
         counters.idle(self.origin.listener, self.busy);
         self.busy = if self.protocol == Protocol::Tcp { Busy::Tcp } else { Busy::Upgrade };
         counters.busy(self.origin.listener, self.busy);
+        self.debug(|| "tunnel: bytes pass both ways from here on".to_owned());
         match self.place {
             Some(place) => self.thread.underway.turn(place, self.busy),
             None => self.is_underway(),
@@ -251,9 +337,18 @@ impl Exchange {
 
     /// The name of that server, with its pool.
     pub(super) fn server_name(&self) -> String {
+        self.server().map(|server| self.name_of(server)).unwrap_or_default()
+    }
+
+    /// The name of the server of the attempt that is under way.
+    pub(super) fn server_under_way(&self) -> String {
+        self.attempting.map(|attempt| self.name_of(attempt.server)).unwrap_or_default()
+    }
+
+    fn name_of(&self, server: Index) -> String {
         let named = || {
             let (pool, servers) = self.thread.plan.names.pools.get(usize::from(self.pool?))?;
-            Some(format!("{pool}/{}", servers.get(usize::from(self.server()?))?))
+            Some(format!("{pool}/{}", servers.get(usize::from(server))?))
         };
         named().unwrap_or_default()
     }
@@ -309,6 +404,17 @@ impl Exchange {
     pub(super) fn fails(&mut self, fault: &Fault) {
         self.ends(fault.end(), fault.phase().unwrap_or(self.phase));
         self.explain(&WithCauses(fault));
+    }
+
+    fn closing_line(&self, end: End, is_selected: bool) -> String {
+        let (end, phase, status) = (end.as_str(), self.phase.as_str(), self.status);
+        let detail = self.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
+        let (received, sent) = (self.bytes_in, self.bytes_out);
+        let (took, record) = (Took(Duration::from_micros(self.timers.total)), if is_selected { "a" } else { "no" });
+        format!(
+            "over: {end} in phase {phase}{detail}, status {status}, {received} bytes in and {sent} out, {took}; \
+             {record} record in the journal"
+        )
     }
 
     fn count(&self) {
@@ -393,7 +499,7 @@ impl Drop for Exchange {
             self.thread.underway.remove(place);
         }
         if self.moved {
-            return;
+            return self.debug(|| "goes on in the next generation".to_owned());
         }
         self.end_attempt(Outcome::Abandoned, now);
         self.timers.total = match now == self.responded && self.timers.responded < u32::MAX {
@@ -403,7 +509,9 @@ impl Drop for Exchange {
         self.timers.total = self.timers.total.max(1);
         let end = self.end.unwrap_or(End::ClientClosed);
         self.count();
-        if self.is_selected(end, now) {
+        let is_selected = self.is_selected(end, now);
+        self.debug(|| self.closing_line(end, is_selected));
+        if is_selected {
             let mut record = self.record(end, now);
             self.copy_texts(&mut record);
             self.thread.record(record);

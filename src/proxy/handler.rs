@@ -23,6 +23,7 @@ use super::tunnel::Tunnel;
 use super::{forwards, headers};
 use crate::config::SiteSettings;
 use crate::http1::request::Framing;
+use crate::http1::response::ResponseBody;
 use crate::message::authority::Host;
 use crate::message::body::{Demand, Piece};
 use crate::observe::WithCauses;
@@ -39,9 +40,9 @@ pub trait RequestHandler {
     fn end(&mut self, end: End);
 
     /// Closes the exchange, and says when it was over: when the response had come whole, or now, if the client took
-    /// longer (`late`).
+    /// longer (`late`). `then` is what becomes of the connection.
     #[must_use]
-    fn close(self, late: bool) -> Instant;
+    fn close(self, late: bool, then: Then) -> Instant;
 
     /// The tunnel that the exchange turns into, once the client has the head of the response.
     #[must_use]
@@ -87,12 +88,16 @@ impl RequestHandler for Handler {
                     let given = ready!(attempts.poll(cx, &mut self.exchange, side));
                     return Poll::Ready(match given {
                         Ok(Dispatched::Interim(head)) => {
+                            self.exchange.debug(|| format!("informational response {}", head.status.as_u16()));
                             if self.exchange.protocol == Protocol::Http10 {
                                 continue; // HTTP/1.0 has no informational responses (RFC 9110 §15.2)
                             }
                             ResponsePart::Interim(Response::interim(*head))
                         }
-                        Ok(Dispatched::Continue) => ResponsePart::Interim(Response::go_on()),
+                        Ok(Dispatched::Continue) => {
+                            self.exchange.debug(|| "client told to send the body: 100 of our own".to_owned());
+                            ResponsePart::Interim(Response::go_on())
+                        }
                         Ok(Dispatched::Answer(answer)) => self.answered(answer, side),
                         Err(fault) => self.fault(&fault),
                     });
@@ -122,7 +127,11 @@ impl RequestHandler for Handler {
         self.exchange.ends(end, phase);
     }
 
-    fn close(mut self, late: bool) -> Instant {
+    fn close(mut self, late: bool, then: Then) -> Instant {
+        self.exchange.debug(|| match then {
+            Then::KeepAlive => "the client's connection stays open for its next request".to_owned(),
+            Then::Close | Then::Tunnel => "the client's connection closes after this response".to_owned(),
+        });
         self.exchange.close(late)
     }
 
@@ -155,6 +164,7 @@ impl Handler {
     ) -> (Response, Bytes) {
         let mut exchange = Exchange::open_refused(thread, origin, seen, began);
         let refused = response::refuse(&mut exchange, fault, seen);
+        exchange.debug(|| format!("refused with {}; the client's connection closes", exchange.status));
         thread.counters.head_refused(origin.listener, exchange.status);
         refused
     }
@@ -162,7 +172,9 @@ impl Handler {
     /// Finds what answers.
     fn begin(&mut self, side: &mut ClientSide<'_>) -> Result<Option<ResponsePart>, Fault> {
         let exchange = &mut self.exchange;
-        let site = match route(exchange) {
+        let routed = route(exchange);
+        exchange.begin_debug();
+        let site = match routed {
             Ok(site) => site,
             Err(Fault::NoSites) => {
                 let (response, body) = response::welcome(exchange);
@@ -197,6 +209,10 @@ impl Handler {
         exchange.thread.keep_head_buffer(attempts.take_head());
         let status = answer.head.status;
         exchange.status = status.as_u16();
+        exchange.debug(|| {
+            let (len, body) = (answer.head.len, answer.head.body);
+            format!("response {} from the server: head of {len} bytes, {}", status.as_u16(), response_body(body))
+        });
         // what is left of the request would be taken for the next one
         let (unasked, unsent) = (exchange.waits_for_continue, !attempts.upload.is_done());
         if unsent && unasked {
@@ -218,7 +234,11 @@ impl Handler {
 
     fn relayed(&mut self, piece: Option<Result<Piece, RelayError>>) -> ResponsePart {
         match piece {
-            None => self.ended(),
+            None => {
+                self.exchange
+                    .debug(|| format!("response whole: {}", format_args!("{} bytes of body", self.exchange.bytes_out)));
+                self.ended()
+            }
             Some(Ok(Piece::Data(data))) => {
                 self.exchange.bytes_out += data.len() as u64;
                 ResponsePart::Data(data)
@@ -227,6 +247,7 @@ impl Handler {
             Some(Err(error)) => {
                 self.exchange.ends(error.end(), Phase::Body);
                 self.exchange.explain(&WithCauses(&error));
+                self.exchange.debug(|| format!("response body cut: {}", WithCauses(&error)));
                 self.stage = HandlerStage::Ended;
                 ResponsePart::Broken
             }
@@ -240,13 +261,25 @@ impl Handler {
     }
 
     fn fault(&mut self, fault: &Fault) -> ResponsePart {
+        self.exchange.debug(|| format!("fault: {fault}"));
         let (response, body) = response::fault(&mut self.exchange, fault);
         self.respond(response, body)
     }
 
     fn respond(&mut self, response: Response, body: Bytes) -> ResponsePart {
+        self.exchange.debug(|| format!("response {} of our own", self.exchange.status));
         self.stage = HandlerStage::Own(body);
         ResponsePart::Head(response)
+    }
+}
+
+/// How the body of a response is framed, in words.
+fn response_body(body: ResponseBody) -> String {
+    match body {
+        ResponseBody::None => "no body".to_owned(),
+        ResponseBody::Length(length) => format!("body of {length} bytes"),
+        ResponseBody::Chunked => "chunked body".to_owned(),
+        ResponseBody::UntilClose => "body until the server closes".to_owned(),
     }
 }
 

@@ -8,6 +8,7 @@ mod attempt;
 pub mod client;
 pub mod client_side;
 pub mod clients;
+pub mod debug;
 mod exchange;
 mod fault;
 mod forwards;

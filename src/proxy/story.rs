@@ -57,6 +57,7 @@ impl Exchange {
         exchange.phase = Phase::Tunnel;
         exchange.timers = story.timers;
         exchange.attempts = found.attempts;
+        exchange.begin_debug();
         Some(exchange)
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::clients::{self, Clients};
+use super::debug::DebugSessions;
 use super::idle::IdleConnections;
 use super::origin::Origin;
 use super::private::Private;
@@ -67,6 +68,8 @@ pub struct Thread {
     /// The exchanges and tunnels of the thread.
     pub underway: Underway,
     pub(super) pools: Vec<PoolSide>,
+    /// The sessions of `segue debug` that watch exchanges of the thread.
+    pub debug: DebugSessions,
     /// What the connections of the thread read bodies into, on either side.
     pub(crate) reads: ReadBuffer,
     /// What client connections read the beginning of a message into, to be looked at in the same turn: always the same
@@ -122,6 +125,7 @@ impl Thread {
             wheel: wheel.clone(),
             plan,
             drain: DrainState::default(),
+            debug: DebugSessions::default(),
             successor: RefCell::default(),
             successor_missed: Cell::new(None),
             clients: Clients::new(idle.clone(), trim.clone()),

@@ -112,19 +112,19 @@ impl ControlClients {
         }
     }
 
-    /// The request of client `number`, if one has come.
-    pub fn receive(&mut self, number: u64) -> Option<Wish> {
+    /// The request of client `number` with its descriptors, if one has come.
+    pub fn receive(&mut self, number: u64) -> Option<(Wish, Vec<OwnedFd>)> {
         let client = self.connected.get_mut(&number)?;
         match client.channel.receive::<Request>() {
             Ok(Received::Nothing) => None,
-            Ok(Received::Message(request, _)) if request.protocol == PROTOCOL => {
+            Ok(Received::Message(request, with)) if request.protocol == PROTOCOL => {
                 client.until = None;
                 if !client.may_change && !request.wish.only_looks() {
                     let text = "only root and the user of the service may ask for that; members of its group may look";
                     self.reply(number, &ControlReply::Declined(text.to_owned()));
                     return None;
                 }
-                Some(request.wish)
+                Some((request.wish, with))
             }
             Ok(Received::Message(request, _)) => {
                 let theirs = request.protocol;

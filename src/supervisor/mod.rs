@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod clients;
+mod debug;
 pub mod descriptors;
 pub mod generation;
 pub mod generations;
@@ -30,6 +31,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
 use self::clients::{ControlClients, OpenError};
+use self::debug::DebugRequests;
 use self::generation::{GenerationState, Purpose};
 use self::generations::{Action, Caller, Generations, Input, Notice, ServicePhase, Settings};
 use self::last_state::LastState;
@@ -98,6 +100,7 @@ pub struct Supervisor {
     listeners: Listeners,
     clients: ControlClients,
     state_requests: StateRequests,
+    debug: DebugRequests,
     totals: Totals,
     signals: Signals,
     notify: Notify,
@@ -151,6 +154,7 @@ impl Supervisor {
             listeners,
             clients,
             state_requests,
+            debug: DebugRequests::default(),
             totals: Totals::default(),
             signals,
             notify,
@@ -291,6 +295,10 @@ impl Supervisor {
             sources.push(EventSource::Worker(number));
             watched.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         }
+        for terminal in self.debug.sockets() {
+            sources.push(EventSource::Terminal);
+            watched.push(PollFd::from_borrowed_fd(terminal, PollFlags::empty()));
+        }
         if let Some(rehearsal) = self.upgrade.rehearsal() {
             sources.push(EventSource::Rehearsal);
             watched.push(PollFd::new(rehearsal, PollFlags::IN));
@@ -315,6 +323,7 @@ impl Supervisor {
             self.regular.alive,
             self.generations.next_tick(now),
             self.clients.next_expiry(),
+            self.debug.next_expiry(),
             self.upgrade.due(),
             self.state_requests.next_expiry(),
         ];
@@ -327,18 +336,19 @@ impl Supervisor {
         let now = Instant::now();
         match source {
             EventSource::Signals => self.receive_signals(),
-            EventSource::Rehearsal => {} // looked at before the next wait
+            EventSource::Rehearsal | EventSource::Terminal => {} // looked at before the next wait
             EventSource::NewClients => self.clients.accept(now),
             EventSource::Client(number) => match self.clients.receive(number) {
-                Some(Wish::Reload) => self.ask(Caller::Client(number), Conditions::default()),
-                Some(Wish::ReloadWith(conditions)) => self.ask(Caller::Client(number), conditions),
-                Some(Wish::Confirmed) => self.inputs.push_back(Input::Confirmed(number)),
-                Some(Wish::Status) => {
+                Some((Wish::Reload, _)) => self.ask(Caller::Client(number), Conditions::default()),
+                Some((Wish::ReloadWith(conditions), _)) => self.ask(Caller::Client(number), conditions),
+                Some((Wish::Confirmed, _)) => self.inputs.push_back(Input::Confirmed(number)),
+                Some((Wish::Status, _)) => {
                     self.totals.own(&self.journal.unwritten());
                     let status = status::all(&self.generations, &self.totals, now);
                     self.clients.reply(number, &ControlReply::Status(Box::new(status)));
                 }
-                Some(Wish::Sources) => self.send_sources(number),
+                Some((Wish::Sources, _)) => self.send_sources(number),
+                Some((Wish::Debug(request), with)) => self.debug(number, request, with, now),
                 None => {}
             },
             EventSource::Worker(number) => {
@@ -417,6 +427,7 @@ impl Supervisor {
 
     /// The counters of a worker outlive it, and a generation that waits for its state is answered.
     fn take_note(&mut self, input: &Input) {
+        self.note_for_debug(input);
         match input {
             Input::Message(number, ToSupervisor::Pong(Pong { status: Some(status), .. })) => {
                 self.totals.report(*number, &status.counters);
@@ -491,6 +502,7 @@ impl Supervisor {
 
     fn do_regular(&mut self, now: Instant) {
         self.clients.expire(now);
+        self.debug.expire(now);
         let late = self.state_requests.expire(now);
         self.pass_on(late);
         self.notify.flush();
@@ -553,6 +565,8 @@ fn start_journal() -> Result<Journal, StartError> {
 /// Where something can be received from.
 #[derive(Clone, Copy)]
 enum EventSource {
+    /// A terminal of `segue debug` that has gone.
+    Terminal,
     Signals,
     Rehearsal,
     NewClients,

@@ -23,6 +23,7 @@ use super::threads::Threads;
 use super::watch::Watch;
 use crate::control::PROTOCOL;
 use crate::control::channel::ChannelError;
+use crate::control::debug::DebugRequest;
 use crate::control::message::{
     BindAddress, Cause, Finished, GenerationBounds, Held, Pong, Ready, Refused, RenderedProblem, Serves, Start,
     ToSupervisor, ToWorker,
@@ -33,6 +34,7 @@ use crate::handover::capabilities::Capabilities;
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::proxy::RuntimeConfig;
+use crate::proxy::debug::DebugSession;
 
 /// Runs until there is nothing left to serve.
 pub async fn run(link: SupervisorLink) -> ExitCode {
@@ -239,6 +241,13 @@ impl RunningWorker {
                 self.moving.take(generation, link, &self.threads);
                 Ok(())
             }
+            ToWorker::Debug(DebugRequest { filter, lasts }) => {
+                // without its socket there is no place for lines, which is no reason to end
+                if let Some(socket) = with.pop() {
+                    self.threads.debug(DebugSession::new(filter, lasts, socket)).await;
+                }
+                Ok(())
+            }
             // sent before it is built; a state that comes late is not used
             ToWorker::Start(_)
             | ToWorker::Listeners(_)
@@ -427,6 +436,7 @@ async fn prepare(
             hurry_timeout: drain.hurry_timeout,
         },
         serves,
+        takes_debug: true,
     };
     let sockets = found.into_iter().map(|(held, socket)| (held.listener, socket)).collect();
     let takes_records = start.takes_records;

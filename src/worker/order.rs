@@ -1,6 +1,7 @@
 //! What the main thread has a serving thread do.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -9,6 +10,7 @@ use crate::handover::successor::Successor;
 use crate::handover::transfer::Transfer;
 use crate::observe::record::Index;
 use crate::proxy::Thread;
+use crate::proxy::debug::DebugSession;
 
 /// The orders for a serving thread. Each answers through its sender when it is done.
 pub(super) enum Order {
@@ -26,6 +28,8 @@ pub(super) enum Order {
     SuccessorReady(oneshot::Sender<()>),
     /// Serve these connections of another generation.
     Arrive(Vec<Transfer>, oneshot::Sender<()>),
+    /// Show exchanges as this session wants them.
+    Debug(Arc<DebugSession>, oneshot::Sender<()>),
     /// Answer.
     Answer(oneshot::Sender<()>),
     /// Run a closure on the thread.

@@ -164,6 +164,10 @@ fn follow(order: Order, thread: &Rc<Thread>, acceptors: &mut Acceptors, deadline
             acceptors.arrive(transfers);
             (Ok(()), done)
         }
+        Order::Debug(session, done) => {
+            thread.debug.add(session);
+            (Ok(()), done)
+        }
         Order::Answer(done) => (Ok(()), done),
         Order::Look(look) => return look(thread),
     };

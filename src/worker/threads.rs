@@ -23,6 +23,7 @@ use crate::observe::event::Event;
 use crate::observe::journal::{Journal, Unwritten};
 use crate::observe::metrics::{CounterTotals, Counters, counter_names};
 use crate::observe::record::Index;
+use crate::proxy::debug::DebugSession;
 use crate::proxy::underway::Told;
 use crate::proxy::{RuntimeConfig, Thread};
 
@@ -138,6 +139,12 @@ impl Threads {
         let draining = Draining { began, deadline: began + timeout, spread, idle };
         self.ending.store(true, Ordering::Relaxed);
         self.order_all(|done| Order::Drain(draining, done)).await;
+    }
+
+    /// Shows exchanges as `session` wants them.
+    pub async fn debug(&self, session: DebugSession) {
+        let session = Arc::new(session);
+        self.order_all(|done| Order::Debug(session.clone(), done)).await;
     }
 
     /// Connections go to `successor` once this generation drains, and [`ThreadHandles::successor_ready`] was called.

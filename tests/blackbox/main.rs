@@ -5,6 +5,7 @@
 mod bounds;
 mod confirm;
 mod death;
+mod debug;
 mod demo;
 mod diff;
 mod faults;

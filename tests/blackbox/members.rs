@@ -39,7 +39,13 @@ fn members_of_the_group_of_the_service_may_look_and_change_nothing_and_others_no
         let output = asked_as(&run, group, command);
         assert!(output.status.success(), "{command:?} {}", String::from_utf8_lossy(&output.stderr));
     }
-    for command in [&["reload"][..], &["reload", "--force"], &["reload", "--confirmed"], &["diff"]] {
+    for command in [
+        &["reload"][..],
+        &["reload", "--force"],
+        &["reload", "--confirmed"],
+        &["diff"],
+        &["debug", "--client", "10.0.0.7"],
+    ] {
         let output = asked_as(&run, group, command);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && text.contains("only root and the user of the service"), "{text}");

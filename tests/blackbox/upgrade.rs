@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use segue::control::payload::Payload;
 use segue::control::request::ReloadVerdict;
 
+use crate::debug::Watching;
 use crate::support::{
     Asked, Asking, Notification, Run, Service, Wire, assert_serves, copy, executable, file, get, is_alive, replace,
     signal, socket, wait_for,
@@ -60,6 +61,21 @@ fn after_a_reload_that_proved_a_new_program_the_supervisor_is_that_program_in_th
     assert_eq!(supervisor["version"], env!("CARGO_PKG_VERSION"));
     let version = env!("CARGO_PKG_VERSION");
     run.wait_log(&format!("The supervisor goes on as version {version}, in the same process; it was {version}"));
+}
+
+#[test]
+fn what_is_watched_is_watched_on_by_the_workers_of_the_next_supervisor_too() {
+    let (run, address, program) = installed();
+    let service = run.start();
+    wait_upgraded(&service, &program);
+    let watching = Watching::start(&run, &["--client", "127.0.0.0/8"]);
+    upgrade(&service, &program);
+    service.settled();
+    service.reload_anyway();
+    assert_eq!(service.settled().0, 3);
+    watching.wait(&["-- generation 3 serves"]);
+    assert_serves(address);
+    watching.wait(&[" g3 ", "request GET / of localhost"]);
 }
 
 #[test]

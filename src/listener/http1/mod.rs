@@ -414,7 +414,7 @@ impl<S: Service> Http1<S> {
                 .map(|tunnel| Next::Tunnel(Box::new(tunnel)))
                 .or(Some(ends(ConnectionEnd::Internal)));
         }
-        self.client.idle_since = handler.close(std::mem::take(&mut self.is_late));
+        self.client.idle_since = handler.close(std::mem::take(&mut self.is_late), then);
         if then == Then::Close {
             let end = self.trouble.unwrap_or(ConnectionEnd::Announced);
             let linger = end != ConnectionEnd::Broken && self.may_receive();

@@ -412,7 +412,7 @@ impl RequestHandler for Answering {
 
     fn end(&mut self, _: record::End) {}
 
-    fn close(self, _: bool) -> Instant {
+    fn close(self, _: bool, _: Then) -> Instant {
         Instant::now()
     }
 

@@ -42,6 +42,14 @@ pub fn redacted_path(target: &str) -> String {
     path
 }
 
+/// A request target as records have it: the path as above, and the names of the query with `*` for each value.
+#[must_use]
+pub fn redacted_target(target: &str) -> String {
+    let mut shown = String::new();
+    redact::Target::new(target).write(&mut shown);
+    shown
+}
+
 /// The process that writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {

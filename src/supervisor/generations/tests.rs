@@ -134,6 +134,7 @@ fn ready() -> Ready {
         stop_timeout: secs(5),
         bounds: GenerationBounds::default(),
         serves: Serves { sites: true, tcp: false },
+        takes_debug: true,
     }
 }
 

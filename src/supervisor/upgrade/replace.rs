@@ -14,6 +14,7 @@ use crate::control::payload::Payload;
 use crate::observe::event::Event;
 use crate::observe::journal::LeftRecords;
 use crate::supervisor::clients::ControlClients;
+use crate::supervisor::debug::DebugRequests;
 use crate::supervisor::descriptors::{Carrier, Inherited};
 use crate::supervisor::generations::{Generations, Input, ServicePhase};
 use crate::supervisor::last_state::LastState;
@@ -110,6 +111,7 @@ impl Supervisor {
             listeners,
             clients,
             state_requests,
+            debug,
             totals,
             notify,
             signals,
@@ -133,6 +135,7 @@ impl Supervisor {
             workers: workers.carry(carrier),
             listeners: listeners.carry(carrier),
             clients: clients.carry(carrier),
+            debug: debug.carry(carrier),
             talk,
             records: left
                 .iter()
@@ -187,6 +190,7 @@ impl Supervisor {
             listeners,
             clients,
             state_requests,
+            debug: DebugRequests::go_on(state.debug, &mut inherited),
             totals,
             signals,
             notify,

@@ -13,7 +13,7 @@ use crate::control::payload::Payload;
 use crate::supervisor::generations::Generations;
 use crate::supervisor::state_requests::StateRequests;
 use crate::supervisor::totals::Totals;
-use crate::supervisor::{clients, listeners, workers};
+use crate::supervisor::{clients, debug, listeners, workers};
 use crate::systemd::notify::Talk;
 
 /// The version of the shape.
@@ -40,6 +40,9 @@ pub struct SupervisorState<K = Knowledge> {
     pub clients: clients::CarriedClients,
     /// What systemd was told.
     pub talk: Talk<RawFd>,
+    /// What `segue debug` asks for; programs before this one knew none.
+    #[serde(default)]
+    pub debug: Vec<debug::CarriedDebug>,
     /// Records that the journal did not take yet; programs before this one kept none.
     #[serde(default)]
     pub records: Vec<CarriedRecords>,

@@ -259,7 +259,7 @@ impl RequestHandler for Reader {
 
     fn end(&mut self, _: record::End) {}
 
-    fn close(self, _: bool) -> Instant {
+    fn close(self, _: bool, _: Then) -> Instant {
         Instant::now()
     }
 
