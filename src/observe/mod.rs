@@ -12,4 +12,4 @@ mod words;
 pub use causes::WithCauses;
 pub use rate::RecordBounds;
 pub use select::{RecordFacts, selects};
-pub use words::{Plain, Plural, Took};
+pub use words::{Plain, Plural, Took, beginning};

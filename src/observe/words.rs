@@ -97,7 +97,8 @@ pub(super) fn push_plain(out: &mut String, text: &str, most: usize) -> bool {
 }
 
 /// At most the first `most` bytes, whole characters.
-pub(super) fn beginning(text: &str, most: usize) -> &str {
+#[must_use]
+pub fn beginning(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     &text[..end.unwrap_or(0)]
 }

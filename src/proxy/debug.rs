@@ -17,9 +17,9 @@ use rustix::net::SendFlags;
 use tokio::time::Instant;
 
 use crate::control::debug::{DebugFilter, has_gone};
-use crate::observe::Plain;
 use crate::observe::journal::redacted_target;
 use crate::observe::record::RequestId;
+use crate::observe::{Plain, beginning};
 
 /// Sessions of one thread at once; of more the oldest ends.
 const MOST: usize = 8;
@@ -168,7 +168,7 @@ impl DebugLines {
     pub(super) fn write(&self, at: Duration, text: impl FnOnce() -> String) {
         let now = Instant::now();
         let text = Plain(&text()).to_string();
-        let shown = &text[..text.floor_char_boundary(LONGEST_LINE)];
+        let shown = beginning(&text, LONGEST_LINE);
         let (id, generation, micros) = (self.id.as_str(), self.generation, at.as_micros());
         let line = format!("{id} g{generation} {:>5}.{:03} ms  {shown}", micros / 1000, micros % 1000);
         self.sessions.iter().filter(|one| !one.is_over(now)).for_each(|one| one.send(now, &line));
