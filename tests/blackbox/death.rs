@@ -95,7 +95,7 @@ fn a_worker_that_dies_again_and_again_is_replaced_ever_more_slowly() {
 fn when_the_supervisor_dies_its_worker_finishes_what_is_open_and_the_next_supervisor_serves() {
     let (listening, address) = socket();
     let run = Run::new("").socket("http", listening);
-    let service = run.start();
+    let mut service = run.start();
     let (_, orphan) = service.serving();
     let mut open = TcpStream::connect(address).expect("connect");
     open.set_read_timeout(Some(DEADLINE)).expect("timeout");
@@ -105,6 +105,7 @@ fn when_the_supervisor_dies_its_worker_finishes_what_is_open_and_the_next_superv
     });
 
     service.signal(Signal::KILL);
+    service.ended();
     run.wait_log("The supervisor is gone");
     let next = run.start();
     assert_serves(address);
@@ -139,9 +140,10 @@ fn an_orphan_cuts_what_is_open_at_its_deadline() {
 fn an_orphan_accepts_nothing_any_more() {
     let (listening, address) = socket();
     let run = Run::new("").socket("http", listening);
-    let service = run.start();
+    let mut service = run.start();
     let (_, orphan) = service.serving();
     service.signal(Signal::KILL);
+    service.ended();
     wait_for("the end of the orphan", || (!is_alive(orphan)).then_some(()));
     // the test holds the socket as systemd would: the connection waits
     let waiting = std::thread::spawn(move || get(address));

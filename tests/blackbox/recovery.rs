@@ -84,6 +84,7 @@ fn the_next_supervisor_goes_on_from_what_the_one_that_was_killed_has_kept() {
         // systemd kills what is left of a service whose main process is gone
         service.signal(Signal::KILL);
         signal(worker, Signal::KILL);
+        service.ended();
         let began = Instant::now();
         service = silent.run.spawn();
         let answer = fetch(silent.address);
@@ -128,6 +129,7 @@ fn with_the_journal_and_dns_silent_and_a_check_hanging_reload_crashes_and_restar
         let (_, worker) = service.serving();
         service.signal(Signal::KILL);
         signal(worker, Signal::KILL);
+        service.ended();
         service = silent.run.spawn();
         silent.run.notifications().wait("READY=1");
         service.signal(Signal::TERM);

@@ -269,7 +269,8 @@ impl Service<'_> {
         signal(self.pid(), which);
     }
 
-    /// Waits until the supervisor ended.
+    /// Waits until the supervisor ended. One that was killed has to be waited for before the next one starts, as systemd
+    /// does: on a busy machine it holds its lock a while longer.
     #[track_caller]
     pub fn ended(&mut self) -> ExitStatus {
         wait_for("the end of the supervisor", || self.supervisor.try_wait().expect("wait"))
