@@ -3,6 +3,7 @@
 //! A message that would make a packet large travels in a [`Payload`] instead, and its packet only says so. No call
 //! here blocks: the caller polls.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -105,20 +106,22 @@ impl Channel {
     /// # Errors
     /// As above.
     pub fn receive_at_most<M: DeserializeOwned>(&self, most: u64) -> Result<Received<M>, ChannelError> {
-        let mut packet = vec![0; LARGEST_INLINE + 1];
-        let Some((length, mut descriptors)) = self.receive_packet(&mut packet)? else {
-            return Ok(Received::Nothing);
-        };
-        if length == 0 {
-            return Ok(Received::End); // no process of Segue sends empty packets
-        }
-        packet.truncate(length);
-        if packet == IN_PAYLOAD {
-            let payload = Payload::from(descriptors.pop().ok_or(ChannelError::Incomplete)?);
-            packet = payload.read_at_most(most).map_err(ChannelError::Receive)?;
-        }
-        let message = serde_json::from_slice(&packet).map_err(ChannelError::NotUnderstood)?;
-        Ok(Received::Message(message, descriptors))
+        PACKET.with_borrow_mut(|buffer| {
+            let Some((length, mut descriptors)) = self.receive_packet(buffer)? else {
+                return Ok(Received::Nothing);
+            };
+            if length == 0 {
+                return Ok(Received::End); // no process of Segue sends empty packets
+            }
+            let message = match &buffer[..length] {
+                IN_PAYLOAD => {
+                    let payload = Payload::from(descriptors.pop().ok_or(ChannelError::Incomplete)?);
+                    serde_json::from_slice(&payload.read_at_most(most).map_err(ChannelError::Receive)?)
+                }
+                packet => serde_json::from_slice(packet),
+            };
+            Ok(Received::Message(message.map_err(ChannelError::NotUnderstood)?, descriptors))
+        })
     }
 
     fn send_packet(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -181,6 +184,11 @@ impl From<Channel> for OwnedFd {
     fn from(channel: Channel) -> Self {
         channel.socket
     }
+}
+
+thread_local! {
+    /// Where packets are received: to clear a new buffer for each would be most of the work of a ping.
+    static PACKET: RefCell<Vec<u8>> = RefCell::new(vec![0; LARGEST_INLINE + 1]);
 }
 
 const LARGEST_INLINE: usize = 16 << 10;

@@ -17,7 +17,7 @@
 //! supervisor          Successor + link, Drain  or Resume, when the next generation died
 //! worker      Finished                         and exits
 //! ```
-//! `Ping` is answered by `Pong` at any time, once every thread of the worker has answered; `SendState` by `State`
+//! `Ping` is answered by `Pong` at any time, once every thread of the worker has answered or waits for events; `SendState` by `State`
 //! with the worker's state, for the next generation; a worker that serves also sends it unasked. A worker that finds
 //! that it cannot serve sends `Unfit` at any time.
 
@@ -102,6 +102,10 @@ pub enum ToWorker {
         /// keep it.
         #[serde(default)]
         keeps_status: bool,
+        /// An answer without news may be noted in the shared statistics: the supervisor looks there. Supervisors of 0.1
+        /// do not.
+        #[serde(default)]
+        may_note: bool,
     },
 }
 

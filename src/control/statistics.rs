@@ -41,7 +41,20 @@ pub struct ThreadStatistics {
 
 /// The supervisor's side.
 #[derive(Debug)]
-pub struct StatisticsReader(File);
+pub struct StatisticsReader {
+    file: File,
+    /// How many of the numbers of what is open are in use.
+    open: usize,
+}
+
+/// What a worker says in its shared statistics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// What it has open.
+    pub inside: Inside,
+    /// The number of the last ping that it answered here.
+    pub answered: u64,
+}
 
 /// What a worker has open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +127,11 @@ impl SharedStatistics {
         bump(self.numbers.number(ON_THEIR_WAY), connections as u64);
     }
 
+    /// Answers the ping of this number, instead of a message that has no news.
+    pub fn answered(&self, ping: u64) {
+        self.numbers.number(ANSWERED).store(ping, Ordering::Relaxed);
+    }
+
     /// So many of them are not counted by a thread any more, or came back.
     pub fn settled(&self, connections: usize) {
         bump(self.numbers.number(ON_THEIR_WAY), (connections as u64).wrapping_neg());
@@ -126,12 +144,13 @@ fn bump(number: &AtomicU64, by: u64) {
 }
 
 impl StatisticsReader {
-    /// What is open now, or was when the worker ended. Nothing when the file has another format.
+    /// What the worker says now, or said when it ended. Nothing when the file has another format.
     #[must_use]
-    pub fn now(&self) -> Inside {
+    pub fn now(&self) -> Noted {
         let mut bytes = [0; OPEN * size_of::<u64>()];
-        if self.0.read_exact_at(&mut bytes, 0).is_err() {
-            return Inside::default();
+        let bytes = &mut bytes[..self.open * size_of::<u64>()];
+        if self.file.read_exact_at(bytes, 0).is_err() {
+            return Noted::default();
         }
         let mut inside = Inside::default();
         for part in bytes.chunks_exact(WIDTH * size_of::<u64>()) {
@@ -139,21 +158,23 @@ impl StatisticsReader {
             inside.connections = inside.connections.saturating_add(number(0));
             inside.busy = inside.busy.saturating_add(number(1));
         }
-        let gone = bytes[8 * ON_THEIR_WAY..][..8].try_into().map_or(0, u64::from_ne_bytes);
-        inside.connections = inside.connections.saturating_sub(gone);
-        inside
+        let number = |at: usize| bytes[8 * at..][..8].try_into().map_or(0, u64::from_ne_bytes);
+        inside.connections = inside.connections.saturating_sub(number(ON_THEIR_WAY));
+        Noted { inside, answered: number(ANSWERED) }
     }
 }
 
 impl From<OwnedFd> for StatisticsReader {
     fn from(file: OwnedFd) -> Self {
-        Self(file.into())
+        let file = File::from(file);
+        let open = counters::threads(&file).map_or(OPEN, |threads| (threads * WIDTH).clamp(WIDTH, OPEN));
+        Self { file, open }
     }
 }
 
 impl AsFd for StatisticsReader {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 }
 
@@ -164,6 +185,8 @@ const WIDTH: usize = 8;
 /// The place of the number of connections on their way to another generation: in the line of the first thread, which
 /// writes only the first two numbers. A supervisor of 0.1 does not read it.
 const ON_THEIR_WAY: usize = 7;
+/// The place of the number of the last ping that was answered here, in the same line.
+const ANSWERED: usize = 6;
 
 #[cfg(test)]
 mod tests {
@@ -194,7 +217,7 @@ mod tests {
         other.idle();
         one.closed();
         drop((statistics, one, other));
-        assert_eq!(reading.now(), Inside { connections: 2, busy: 1 });
+        assert_eq!(reading.now().inside, Inside { connections: 2, busy: 1 });
     }
 
     #[test]
@@ -203,12 +226,12 @@ mod tests {
         let part = statistics.of_thread(0);
         (0..3).for_each(|_| part.opened());
         statistics.on_their_way(2);
-        assert_eq!(reading.now().connections, 1);
+        assert_eq!(reading.now().inside.connections, 1);
         statistics.settled(1); // it came back
-        assert_eq!(reading.now().connections, 2);
+        assert_eq!(reading.now().inside.connections, 2);
         statistics.settled(1);
         part.closed(); // it arrived
-        assert_eq!(reading.now().connections, 2);
+        assert_eq!(reading.now().inside.connections, 2);
     }
 
     #[test]
@@ -224,13 +247,13 @@ mod tests {
         drop((statistics, parts));
         let counted = json!({"listeners": {"http": {"accepted": 18, "closed": 3}}, "retries": 1});
         assert_eq!(serde_json::to_value(reading.counted()).expect("json"), counted);
-        assert_eq!(reading.now(), Inside { connections: 3, busy: 0 });
+        assert_eq!(reading.now().inside, Inside { connections: 3, busy: 0 });
     }
 
     #[test]
     fn a_file_that_is_none_tells_nothing() {
         let file = || File::open("/dev/null").expect("open");
-        assert_eq!(StatisticsReader::from(OwnedFd::from(file())).now(), Inside::default());
+        assert_eq!(StatisticsReader::from(OwnedFd::from(file())).now(), Noted::default());
         assert_eq!(StatisticsReader::from(OwnedFd::from(file())).counted(), None);
     }
 
@@ -242,6 +265,6 @@ mod tests {
             statistics.file().set_len(end).expect("cut");
             assert_eq!(reading.counted(), None, "{end}");
         }
-        assert_eq!(reading.now(), Inside::default(), "as an older program left it");
+        assert_eq!(reading.now(), Noted::default(), "as an older program left it");
     }
 }

@@ -52,6 +52,9 @@ pub struct Generation {
     pub hurried: bool,
     /// What it has open, as last seen.
     pub inside: Inside,
+    /// Its shared statistics can be read, and so can an answer there.
+    #[serde(skip)]
+    pub notes: bool,
     /// Bytes of memory that it uses, as last seen.
     pub memory: u64,
 }
@@ -165,6 +168,7 @@ impl Generation {
             confirm_by: None,
             hurried: false,
             inside: Inside::default(),
+            notes: false,
             memory: 0,
         }
     }
@@ -281,6 +285,9 @@ pub struct Pulse {
     /// The open ping.
     #[serde(with = "moment::optional")]
     asked: Option<Instant>,
+    /// The open ping may be answered in the shared statistics, and this is when to look there.
+    #[serde(default, with = "moment::optional")]
+    look: Option<Instant>,
     /// The last answer.
     #[serde(with = "moment::optional")]
     answered: Option<Instant>,
@@ -302,11 +309,32 @@ impl Pulse {
         }
     }
 
-    /// Notes a ping sent now; returns its number.
-    pub fn ask(&mut self, now: Instant) -> u64 {
+    /// Notes a ping sent now; returns its number. If the worker `may_note` its answer, that is looked for when the next
+    /// ping is due.
+    pub fn ask(&mut self, may_note: bool, now: Instant) -> u64 {
         self.number += 1;
         self.asked = Some(now);
+        self.look = may_note.then(|| now + PING_INTERVAL);
         self.number
+    }
+
+    /// When to look whether the open ping was answered in the shared statistics.
+    #[must_use]
+    pub fn look(&self) -> Option<Instant> {
+        self.look.filter(|_| self.asked.is_some())
+    }
+
+    /// The shared statistics say now that the ping of this number was answered last.
+    pub fn noted(&mut self, answered: u64, now: Instant) {
+        if self.look().is_none() {
+            return;
+        }
+        if answered == self.number {
+            self.proof = self.asked;
+            self.answered = self.asked.take(); // or soon after
+        } else if self.look.is_some_and(|look| look <= now) {
+            self.look = Some(now + PING_INTERVAL);
+        }
     }
 
     /// Notes an answer. An answer to an earlier ping does not count.
@@ -359,7 +387,7 @@ mod tests {
         let now = Instant::now();
         let mut pulse = Pulse::default();
         let mut answer = |threads: Option<u64>| {
-            let number = pulse.ask(now);
+            let number = pulse.ask(false, now);
             let status = threads.map(|threads| WorkerStatus { threads, ..WorkerStatus::default() });
             pulse.answer(Pong { status, ..pong(number) }, now);
             pulse.last.as_ref().and_then(|pong| Some(pong.status.as_ref()?.threads))
@@ -376,7 +404,7 @@ mod tests {
         let later = start + Duration::from_secs(4);
         let mut pulse = Pulse::default();
         assert_eq!(pulse.due(start), Some(start));
-        let number = pulse.ask(start);
+        let number = pulse.ask(false, start);
         assert_eq!(pulse.due(later), None);
         pulse.answer(pong(number + 1), later);
         assert_eq!(pulse.silent(later), Duration::from_secs(4));
@@ -384,5 +412,23 @@ mod tests {
         assert_eq!(pulse.silent(later), Duration::ZERO);
         assert_eq!(pulse.due(later), Some(later + PING_INTERVAL));
         assert!(pulse.has_answered(start) && !pulse.has_answered(later), "what counts is when it was asked");
+    }
+
+    #[test]
+    fn an_answer_in_the_shared_statistics_is_one_and_is_looked_for_when_the_next_ping_is_due() {
+        let start = Instant::now();
+        let due = start + PING_INTERVAL;
+        let mut pulse = Pulse::default();
+        let number = pulse.ask(true, start);
+        assert_eq!(pulse.look(), Some(due));
+        pulse.noted(number - 1, due);
+        assert_eq!((pulse.asked(), pulse.look()), (Some(start), Some(due + PING_INTERVAL)), "not answered yet");
+        pulse.noted(number, due);
+        assert_eq!((pulse.asked(), pulse.due(due), pulse.look()), (None, Some(due), None));
+        assert!(pulse.has_answered(start));
+        // a ping that is answered by a message
+        let number = pulse.ask(false, due);
+        pulse.noted(number, due);
+        assert_eq!(pulse.asked(), Some(due));
     }
 }

@@ -194,7 +194,7 @@ impl Supervisor {
         while let Some(input) = self.inputs.pop_front() {
             let now = Instant::now();
             if !matches!(input, Input::Tick) || self.generations.next_tick(now).is_some_and(|due| due <= now) {
-                self.note_inside();
+                self.look_at_workers(now);
             }
             for action in self.generations.handle(input, now) {
                 if !matches!(action, Action::Send(_, ToWorker::Ping { .. })) {
@@ -207,11 +207,11 @@ impl Supervisor {
     }
 
     /// Refreshes the numbers before the next input, so that what is said about it is current.
-    fn note_inside(&mut self) {
+    fn look_at_workers(&mut self, now: Instant) {
         let numbers: Vec<_> = self.generations.list().iter().map(|one| one.number).collect();
         for number in numbers {
-            if let Some(inside) = self.workers.inside(number) {
-                self.generations.note_inside(number, inside);
+            if let Some(noted) = self.workers.noted(number) {
+                self.generations.noted(number, noted, now);
             }
         }
     }
@@ -450,7 +450,7 @@ impl Supervisor {
 
     /// What a worker had open and had counted when it ended. A worker that sent `Finished` has said that too.
     fn take_statistics(&mut self, number: u64, statistics: &StatisticsReader) {
-        self.generations.note_inside(number, statistics.now());
+        self.generations.noted(number, statistics.now(), Instant::now());
         let mut list = self.generations.list().iter();
         if list.any(|one| one.number == number && one.finished.is_none())
             && let Some(counted) = statistics.counted()
@@ -507,6 +507,7 @@ impl Supervisor {
         self.pass_on(late);
         self.notify.flush();
         if self.regular.alive.is_some_and(|due| due <= now) {
+            self.look_at_workers(now);
             if self.generations.is_sound(now) {
                 self.notify.alive();
             }

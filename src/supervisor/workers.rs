@@ -15,7 +15,7 @@ use crate::control::PROTOCOL;
 use crate::control::channel::{Channel, ChannelError, MOST_DESCRIPTORS, Received};
 use crate::control::message::{BindAddress, ConfigSource, Held, Serves, Start, ToSupervisor, ToWorker};
 use crate::control::payload::{self, Payload};
-use crate::control::statistics::{self, Inside};
+use crate::control::statistics::{self, Noted};
 use crate::observe::WithCauses;
 
 /// Every worker that has a process.
@@ -190,8 +190,8 @@ impl Workers {
         events
     }
 
-    /// What a worker has open; also right after it died.
-    pub(super) fn inside(&self, number: u64) -> Option<Inside> {
+    /// What a worker says in its shared statistics; also right after it died.
+    pub(super) fn noted(&self, number: u64) -> Option<Noted> {
         self.list.iter().find(|one| one.number == number)?.statistics.as_ref().map(statistics::StatisticsReader::now)
     }
 
@@ -315,7 +315,7 @@ mod tests {
         assert!(matches!(workers.spawn(1, Recipe::Installed), Input::Spawned(1, ..)));
         // a killed process ends; this one ends by itself
         let _ = workers.list[0].process.wait();
-        assert!(workers.send(1, &ToWorker::Ping { number: 1, keeps_status: false }, &[]).is_none());
+        assert!(workers.send(1, &ToWorker::Ping { number: 1, keeps_status: false, may_note: false }, &[]).is_none());
     }
 
     #[test]
@@ -324,7 +324,7 @@ mod tests {
         let (channel, _theirs) = Channel::pair().expect("pair");
         workers.spawn(1, Recipe::Installed);
         workers.list[0].channel = Some(channel);
-        let ping = ToWorker::Ping { number: 1, keeps_status: false };
+        let ping = ToWorker::Ping { number: 1, keeps_status: false, may_note: false };
         let mut told = std::iter::repeat_with(|| workers.send(1, &ping, &[])).take(100_000);
         assert!(matches!(told.find_map(|trouble| trouble), Some(Input::InvalidMessage(1, _))));
     }

@@ -19,7 +19,7 @@ use super::pong::{LastStatus, vitals};
 use super::saved_state::{self, StateReports};
 use super::sockets::{self, Sockets, Unused, not_bound};
 use super::start_failure::StartFailure;
-use super::threads::Threads;
+use super::threads::{Heartbeat, Threads};
 use super::watch::Watch;
 use crate::control::PROTOCOL;
 use crate::control::channel::ChannelError;
@@ -104,6 +104,7 @@ struct RunningWorker {
 struct Ping {
     number: u64,
     keeps_status: bool,
+    may_note: bool,
 }
 
 /// The numbers at the beginning of the drain.
@@ -226,8 +227,8 @@ impl RunningWorker {
                 Ok(())
             }
             ToWorker::SendState => self.send_state().await,
-            ToWorker::Ping { number, keeps_status } => {
-                self.unanswered = Some(Ping { number, keeps_status });
+            ToWorker::Ping { number, keeps_status, may_note } => {
+                self.unanswered = Some(Ping { number, keeps_status, may_note });
                 self.answer().await;
                 Ok(())
             }
@@ -290,12 +291,14 @@ impl RunningWorker {
         self.link.try_send(&ToSupervisor::Unfit { why: why.to_owned() }, &[])
     }
 
-    /// Answers a ping once every thread has answered.
+    /// Answers a ping once every thread has answered, or waits for events.
     async fn answer(&mut self) {
-        if !self.threads.heartbeat(HEARTBEAT).await {
+        let Some(Ping { number, keeps_status, may_note }) = self.unanswered else { return };
+        let of = if number.is_multiple_of(WAKE_ALL) { Heartbeat::OfAll } else { Heartbeat::OfBusy };
+        if !self.threads.heartbeat(of, HEARTBEAT).await {
             return;
         }
-        let Some(Ping { number, keeps_status }) = self.unanswered.take() else { return };
+        self.unanswered = None;
         let mut pong = if self.serves {
             self.last_status.of_serving(number, keeps_status, &self.threads, self.state_reports.changes())
         } else {
@@ -304,8 +307,12 @@ impl RunningWorker {
             Pong { number, vitals: vitals(&status), status: Some(status), wants_successor: false }
         };
         pong.wants_successor = self.moving.wants_successor();
-        // the next receive reports a supervisor that is gone
-        let _ = self.link.try_send(&ToSupervisor::Pong(pong), &[]);
+        if may_note && pong.status.is_none() && !pong.wants_successor {
+            self.threads.statistics().answered(number);
+        } else {
+            // the next receive reports a supervisor that is gone
+            let _ = self.link.try_send(&ToSupervisor::Pong(pong), &[]);
+        }
         // exchanges change this without an event: balancers, and passive health
         self.state_reports.is_due_after(self.threads.exchanges());
     }
@@ -486,6 +493,8 @@ const MOST_OF_PROBLEMS: usize = 960 << 10;
 const EXIT_REFUSED: u8 = 78;
 /// How long the threads may take to answer before they are asked again.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// At each ping of a number that this divides, threads that wait for events are asked too.
+const WAKE_ALL: u64 = 5;
 const HEARTBEAT_RETRY: Duration = Duration::from_millis(100);
 /// The share of the drain time over which the last responses of connections that cannot move are spread: the rest is
 /// for idle connections.

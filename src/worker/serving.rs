@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -46,6 +46,8 @@ pub(super) struct ServingThread {
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) counters: Arc<Counters>,
     pub(super) handle: Option<JoinHandle<()>>,
+    /// It waits for events: no task of it runs, so none hangs.
+    pub(super) waits: Arc<AtomicBool>,
     /// Dropped by the thread when it has finished.
     pub(super) finished: Option<oneshot::Receiver<()>>,
 }
@@ -73,12 +75,18 @@ impl ServingThread {
         let (through, finished) = oneshot::channel::<()>();
         let through = Through { _finished: through, ended: shared.ended.clone() };
         let own_counters = counters.clone();
+        let waits = Arc::new(AtomicBool::new(false));
+        let (begins, ends) = (waits.clone(), waits.clone());
         let (started, starts) = std::sync::mpsc::sync_channel(1);
         let handle = std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
             let _through = through;
             // made here, because a local runtime cannot change threads
-            let runtime =
-                Builder::new_current_thread().enable_all().event_interval(TURNS).build_local(LocalOptions::default());
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .event_interval(TURNS)
+                .on_thread_park(move || begins.store(true, Ordering::Relaxed))
+                .on_thread_unpark(move || ends.store(false, Ordering::Relaxed))
+                .build_local(LocalOptions::default());
             let runtime = match runtime {
                 Ok(runtime) => runtime,
                 Err(fault) => return drop(started.send(Err(fault))),
@@ -88,7 +96,7 @@ impl ServingThread {
             }
         })?;
         starts.recv().map_err(io::Error::other)??;
-        Ok(Self { orders, counters, handle: Some(handle), finished: Some(finished) })
+        Ok(Self { orders, counters, handle: Some(handle), waits, finished: Some(finished) })
     }
 
     /// Gives it an order; the answer is an error when the thread has ended.

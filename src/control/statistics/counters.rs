@@ -1,5 +1,6 @@
 //! What a worker has counted: an array of numbers for each thread, and their names.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -90,6 +91,13 @@ impl Layout {
     }
 }
 
+/// The number of threads in the header; none when the file has none.
+pub(super) fn threads(file: &File) -> Option<usize> {
+    let mut bytes = [0; size_of::<u64>()];
+    file.read_exact_at(&mut bytes, OPEN as u64 * 8).ok()?;
+    usize::try_from(u64::from_ne_bytes(bytes)).ok().filter(|threads| *threads > 0)
+}
+
 impl StatisticsReader {
     /// The sums over all threads, by name; none when the file has no names.
     #[must_use]
@@ -112,10 +120,10 @@ impl StatisticsReader {
 
     fn behind_open(&self) -> Option<Vec<u8>> {
         let from = OPEN as u64 * 8;
-        let length = self.0.metadata().ok()?.len().checked_sub(from)?;
+        let length = self.file.metadata().ok()?.len().checked_sub(from)?;
         let length = usize::try_from(length).ok().filter(|_| length <= payload::LARGEST)?;
         let mut bytes = vec![0; length];
-        self.0.read_exact_at(&mut bytes, from).ok()?;
+        self.file.read_exact_at(&mut bytes, from).ok()?;
         Some(bytes)
     }
 }

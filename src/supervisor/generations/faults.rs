@@ -309,12 +309,21 @@ impl Generations {
         self.end_misbehaving(number, &why, Ending::Abort);
     }
 
+    /// Pings a worker. One that proved good may answer where that wakes no process; this is seen a second later, which
+    /// changes no deadline of a hang but a very short one.
     pub(super) fn ping(&mut self, number: u64) {
+        let patient = self.settings.hang_timeout >= LEAST_PATIENCE;
+        let may_note = |one: &&Generation| one.state == GenerationState::Serving { probation: None } && one.notes;
+        let may_note = patient && self.list.iter().find(|one| one.number == number).as_ref().is_some_and(may_note);
+        self.ask(number, may_note);
+    }
+
+    pub(super) fn ask(&mut self, number: u64, may_note: bool) {
         let now = self.now;
         let Some(generation) = self.get(number) else { return };
         let keeps_status = generation.pulse.last.as_ref().is_some_and(|pong| pong.status.is_some());
-        let number_of_ping = generation.pulse.ask(now);
-        self.actions.push(Action::Send(number, ToWorker::Ping { number: number_of_ping, keeps_status }));
+        let number_of_ping = generation.pulse.ask(may_note, now);
+        self.actions.push(Action::Send(number, ToWorker::Ping { number: number_of_ping, keeps_status, may_note }));
     }
 
     pub(super) fn stop(&mut self) {
@@ -382,6 +391,8 @@ fn texts(problems: &[RenderedProblem]) -> Vec<String> {
 
 /// `EX_CONFIG` of sysexits(3): systemd does not try again (RestartPreventExitStatus=).
 const EXIT_CONFIG: u8 = 78;
+/// With less time to answer, an answer that is seen a second later could be too late.
+const LEAST_PATIENCE: Duration = Duration::from_secs(3);
 /// How long the worker on probation may leave a ping without an answer.
 const HANG_IN_PROBATION: Duration = Duration::from_secs(3);
 /// A worker that served for this long did not die of how it was made; and a worker made each second costs little.

@@ -27,7 +27,7 @@ use super::generation::{Generation, GenerationState, Purpose};
 use super::moment;
 use crate::control::message::{BindAddress, Held, Ready, Serves, ToSupervisor, ToWorker};
 use crate::control::request::ReloadVerdict;
-use crate::control::statistics::Inside;
+use crate::control::statistics::Noted;
 use crate::observe::event::Event;
 
 /// Every generation that has a process, and the requests about them.
@@ -164,9 +164,17 @@ impl Generations {
     pub fn next_tick(&self, now: Instant) -> Option<Instant> {
         let deadlines = self.list.iter().filter_map(Generation::deadline);
         let pings = self.list.iter().filter(|one| one.is_pinged()).filter_map(|one| one.pulse.due(now));
+        let looks = self.list.iter().filter(|one| one.is_pinged()).filter_map(|one| one.pulse.look());
         let hangs = self.list.iter().filter_map(|one| self.hangs_at(one));
         let doubts = self.list.iter().filter_map(Self::doubted_at).filter(|at| *at > now);
-        deadlines.chain(pings).chain(hangs).chain(doubts).chain(self.respawn_at).chain(self.second_look).min()
+        deadlines
+            .chain(pings)
+            .chain(looks)
+            .chain(hangs)
+            .chain(doubts)
+            .chain(self.respawn_at)
+            .chain(self.second_look)
+            .min()
     }
 
     /// Whether a worker may have a socket bound: only while it is built, and only one that its configuration names. A
@@ -179,11 +187,22 @@ impl Generations {
         generation.may_bind.as_ref().is_none_or(|named| named.iter().any(is_it))
     }
 
-    /// Notes what a worker has open: this is lost if it dies.
-    pub fn note_inside(&mut self, number: u64, inside: Inside) {
+    /// Notes what the shared statistics of a worker say now: what it has open, which is lost if it dies, and what it
+    /// answered.
+    pub fn noted(&mut self, number: u64, noted: Noted, now: Instant) {
         if let Some(generation) = self.get(number) {
-            generation.inside = inside;
+            generation.inside = noted.inside;
+            generation.notes = true;
+            generation.pulse.noted(noted.answered, now);
         }
+    }
+
+    /// Asks again whatever may be answered in shared statistics: the program that continues may not look there.
+    pub fn ask_for_messages(&mut self, now: Instant) -> Vec<Action> {
+        self.now = now;
+        let open: Vec<_> = self.list.iter().filter(|one| one.pulse.look().is_some()).map(|one| one.number).collect();
+        open.into_iter().for_each(|number| self.ask(number, false));
+        std::mem::take(&mut self.actions)
     }
 
     /// Where the service stands.

@@ -5,6 +5,7 @@ use crate::control::message::{
     BindAddress, Cause, Finished, GenerationBounds, Held, Pong, Refused, RenderedProblem, Serves,
 };
 use crate::control::request::Conditions;
+use crate::control::statistics::Inside;
 use crate::supervisor::process::Program;
 
 mod any_order;
@@ -538,7 +539,8 @@ fn one_that_dies_as_it_begins_to_serve_is_said_with_the_connections_that_it_had_
     let mut machine = Machine::serving();
     machine.handle(asked(Caller::Client(7)));
     machine.build(2);
-    machine.generations.note_inside(2, Inside { connections: 81, busy: 3 });
+    let inside = Inside { connections: 81, busy: 3 };
+    machine.generations.noted(2, Noted { inside, answered: 0 }, machine.now);
     let actions = machine.handle(Input::Exited(2, "was killed by SIGKILL".to_owned()));
     let [(7, ReloadVerdict::Failed { why })] = verdicts(&actions)[..] else { panic!("{actions:?}") };
     assert!(why.contains("81 connections"), "{why}");
@@ -681,4 +683,45 @@ fn a_worker_that_closed_its_channel_and_stays_is_killed() {
     let actions = machine.pass(secs(1));
     assert!(actions.contains(&Action::Kill(1)));
     assert_eq!(spawned(&actions), [(2, Recipe::Proven)]);
+}
+
+#[test]
+fn a_proven_worker_may_note_its_answers_and_is_ended_as_late_as_any_other_when_it_stops_to() {
+    let mut machine = Machine::serving();
+    let note = |machine: &mut Machine, answered| {
+        machine.generations.noted(1, Noted { answered, ..Noted::default() }, machine.now);
+    };
+    note(&mut machine, 0);
+    let asked = |actions: &[Action]| {
+        actions.iter().find_map(|action| match action {
+            Action::Send(1, ToWorker::Ping { number, may_note: true, .. }) => Some(*number),
+            _ => None,
+        })
+    };
+    let mut open = asked(&machine.pass(secs(1))).expect("a ping whose answer may be noted");
+    for _ in 0..20 {
+        machine.now += secs(1);
+        note(&mut machine, open);
+        open = asked(&machine.handle(Input::Tick)).expect("the next one a second later");
+    }
+    let hung = |actions: &[Action]| actions.contains(&Action::Abort(1));
+    for _ in 0..9 {
+        assert!(machine.generations.next_tick(machine.now).is_some_and(|next| next > machine.now), "no busy loop");
+        machine.now += secs(1);
+        note(&mut machine, open - 1);
+        assert!(!hung(&machine.handle(Input::Tick)));
+    }
+    machine.now += secs(1);
+    note(&mut machine, open - 1);
+    assert!(hung(&machine.handle(Input::Tick)), "10 s after the ping");
+}
+
+#[test]
+fn before_another_program_goes_on_what_may_be_noted_is_asked_for_by_a_message() {
+    let mut machine = Machine::serving();
+    machine.generations.noted(1, Noted::default(), machine.now);
+    machine.pass(secs(1));
+    let actions = machine.generations.ask_for_messages(machine.now);
+    assert!(matches!(actions[..], [Action::Send(1, ToWorker::Ping { may_note: false, .. })]), "{actions:?}");
+    assert!(machine.generations.ask_for_messages(machine.now).is_empty());
 }

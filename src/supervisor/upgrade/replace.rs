@@ -64,6 +64,11 @@ impl Supervisor {
 
     /// Continues as `image`. Returns only when that fails; then nothing has changed.
     fn replace(&mut self, image: &Image) -> io::Error {
+        let now = Instant::now();
+        self.look_at_workers(now);
+        for action in self.generations.ask_for_messages(now) {
+            self.carry_out(action, now);
+        }
         // its thread does not survive execve
         let left = self.journal.leave(JOURNAL_DEADLINE);
         self.totals.own(&self.journal.unwritten());
