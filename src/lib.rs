@@ -8,6 +8,8 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod drain;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod handover;
 pub mod http1;
 pub mod listener;

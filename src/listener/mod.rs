@@ -11,8 +11,8 @@ mod idle;
 pub mod limits;
 mod lingering;
 pub mod service;
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;
 mod timeouts;
 
 pub use accept::Acceptor;

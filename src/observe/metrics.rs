@@ -416,7 +416,7 @@ fn refusal(status: u16) -> usize {
     REFUSALS.iter().position(|known| *known == status).unwrap_or(REFUSALS.len())
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Counters {
     /// Of a single thread.
     pub(crate) fn alone(names: &RecordNames) -> Arc<Self> {

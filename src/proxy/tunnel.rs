@@ -95,7 +95,7 @@ impl Tunnel {
     }
 
     /// A tunnel that leads nowhere, for tests of what comes before one.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn stand_in(thread: &Rc<Thread>, origin: &Rc<Origin>) -> Self {
         let (server, _) = tokio::net::UnixStream::pair().expect("a socket pair");
         Self {

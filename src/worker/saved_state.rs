@@ -197,6 +197,18 @@ fn read(file: OwnedFd) -> Result<Vec<SavedPool>, UnreadableState> {
     Ok(pools.into_iter().filter_map(|pool| serde_json::from_value(pool).ok()).collect())
 }
 
+/// Continues from any bytes, and writes that down again.
+#[cfg(fuzzing)]
+pub fn fuzz(file: OwnedFd, plan: &RuntimeConfig, now: SystemTime) {
+    let Ok(saved) = read(file) else { return };
+    let _ = restore_pools(plan, &saved, now);
+    for pool in &plan.pools {
+        let _ = pool.turn(now);
+    }
+    let written = write(plan.pools.iter().map(|pool| pool.save(&[])).collect()).expect("a memory file");
+    read(written.into()).expect("what was written is understood");
+}
+
 fn restore_pools(plan: &RuntimeConfig, saved: &[SavedPool], now: SystemTime) -> Vec<RestoredChange> {
     let mut changes = Vec::new();
     for pool in &plan.pools {

@@ -146,6 +146,33 @@ impl Fixture {
     }
 }
 
+/// Timeouts of seconds, for a clock that is paused.
+#[cfg(fuzzing)]
+pub(super) fn short(listener: &mut ListenerSettings) {
+    for timeout in [
+        &mut listener.header_timeout,
+        &mut listener.idle_timeout,
+        &mut listener.body_timeout,
+        &mut listener.write_timeout,
+        &mut listener.half_close_timeout,
+    ] {
+        *timeout = Duration::from_secs(5);
+    }
+}
+
+/// Forgets what was seen of the connection before.
+#[cfg(fuzzing)]
+pub(super) fn forget() {
+    SEEN.take();
+    ENDS.take();
+}
+
+/// The requests that were seen, each with its method and path.
+#[cfg(fuzzing)]
+pub(super) fn requests() -> Vec<String> {
+    SEEN.take()
+}
+
 async fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
     let news = NEWS.with(Rc::clone);
     loop {
@@ -392,7 +419,7 @@ impl RequestHandler for Answering {
                     self.body.extend_from_slice(&data);
                     return self.poll(cx, side, room);
                 }
-                other => panic!("a piece comes first, not {other:?}"),
+                _ => (400, Bytes::from_static(b"no body"), Then::Close),
             },
             "/wait" | "/deaf" => {
                 ready!(self.go.as_mut().poll(cx));

@@ -1,9 +1,6 @@
-//! The modules under test, compiled from their sources.
+//! What the targets have in common.
 
-#[path = "../../../src/http1/mod.rs"]
-pub mod http1;
-#[path = "../../../src/message/mod.rs"]
-pub mod message;
+pub use segue::http1;
 
 /// Takes the first byte off `data` as a place to cut the rest at.
 pub fn cut(data: &[u8]) -> Option<(usize, &[u8])> {

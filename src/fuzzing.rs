@@ -1,0 +1,92 @@
+//! What the fuzz targets of `tests/fuzz` call: one function a target, for input that they cannot build from outside.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::Config;
+use crate::config::load::Sources;
+use crate::control::message::{ToSupervisor, ToWorker};
+use crate::control::payload::Payload;
+use crate::control::request::{ControlReply, Request};
+use crate::handover::capabilities::Capabilities;
+use crate::handover::message::{self, Batch, ToSender};
+use crate::proxy::RuntimeConfig;
+use crate::supervisor::totals::Totals;
+use crate::supervisor::upgrade::state::SupervisorState;
+use crate::worker::saved_state;
+
+pub use crate::listener::tests::fuzzing::connection;
+
+/// Text of a configuration: the check ends, and the effective configuration means the same.
+pub fn configuration(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let sources = Sources::from_text(text);
+    let checked = sources.check();
+    for problem in &checked.problems {
+        let _ = problem.to_string();
+    }
+    let Ok(effective) = sources.effective() else {
+        assert!(checked.config.is_none(), "a good configuration has an effective one");
+        return;
+    };
+    let again = Sources::from_text(&effective);
+    assert_eq!(again.hash(), sources.hash(), "the effective configuration means something else:\n{effective}");
+}
+
+/// Messages between two workers: a batch that is understood packs to itself, with its bytes and descriptors.
+pub fn transfer(data: &[u8]) {
+    let Some((&descriptors, data)) = data.split_first() else { return };
+    same::<ToSender>(data);
+    same::<Capabilities>(data);
+    let cut = memchr::memchr(0, data).unwrap_or(data.len());
+    let (json, bytes) = data.split_at(cut);
+    let Ok(batch) = serde_json::from_slice::<Batch>(json) else { return };
+    let number = batch.number;
+    let before = serde_json::to_value(&batch).expect("JSON");
+    let Ok(transfers) = message::unpack(batch, opened(descriptors & 15, bytes)) else { return };
+    let packed = message::pack(number, transfers.iter()).expect("a memory file");
+    assert_eq!(serde_json::to_value(&packed.batch).expect("JSON"), before);
+}
+
+/// Some descriptors, then one with the bytes, if there are any.
+fn opened(count: u8, bytes: &[u8]) -> Vec<OwnedFd> {
+    let null = || std::fs::File::open("/dev/null").expect("/dev/null").into();
+    let mut all: Vec<OwnedFd> = (0..count).map(|_| null()).collect();
+    if !bytes.is_empty() {
+        all.push(Payload::new(bytes).expect("a memory file").into());
+    }
+    all
+}
+
+/// JSON that another process, another version or a file says: what is understood means the same written again, and a
+/// pool continues from it.
+pub fn state(data: &[u8]) {
+    same::<ToWorker>(data);
+    same::<ToSupervisor>(data);
+    same::<Request>(data);
+    same::<ControlReply>(data);
+    same::<Sources>(data);
+    same::<Totals>(data);
+    let payload = Payload::new(data).expect("a memory file");
+    let _ = SupervisorState::read(&payload, 1);
+    saved_state::fuzz(payload.into(), &pools(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+}
+
+/// Anything that is understood and written again is understood as the same.
+fn same<T: DeserializeOwned + Serialize>(data: &[u8]) {
+    let Ok(value) = serde_json::from_slice::<T>(data) else { return };
+    let written = serde_json::to_string(&value).expect("JSON");
+    let again: T = serde_json::from_str(&written).expect("what was written is understood");
+    assert_eq!(serde_json::to_string(&again).expect("JSON"), written);
+}
+
+fn pools() -> RuntimeConfig {
+    const TEXT: &str = "[site.\"*\"]\nto = [\"10.0.0.1:80\", \"10.0.0.2:80\", \"a.example:80\"]\ncheck = \"GET /\"\n";
+    thread_local! {
+        static CONFIG: Config = Sources::from_text(TEXT).check().config.expect("a configuration");
+    }
+    RuntimeConfig::new(1, CONFIG.with(Config::clone))
+}
