@@ -18,6 +18,9 @@ pub struct DebugRequest {
     pub lasts: Duration,
 }
 
+/// How many `segue debug` run at once: the supervisor refuses another one.
+pub const MOST_DEBUG: usize = 8;
+
 /// The longest time of a `segue debug`.
 pub const LONGEST_DEBUG: Duration = Duration::from_secs(600);
 

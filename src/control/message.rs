@@ -17,9 +17,9 @@
 //! supervisor          Successor + link, Drain  or Resume, when the next generation died
 //! worker      Finished                         and exits
 //! ```
-//! `Ping` is answered by `Pong` at any time, once every thread of the worker has answered or waits for events; `SendState` by `State`
-//! with the worker's state, for the next generation; a worker that serves also sends it unasked. A worker that finds
-//! that it cannot serve sends `Unfit` at any time.
+//! `Ping` is answered by `Pong` at any time, or in the shared statistics where it says so, once every thread of the worker
+//! has answered or waits for events; `SendState` by `State` with the worker's state, for the next generation; a worker that
+//! serves also sends it unasked. A worker that finds that it cannot serve sends `Unfit` at any time.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -16,13 +16,10 @@ use std::time::Duration;
 use rustix::net::SendFlags;
 use tokio::time::Instant;
 
-use crate::control::debug::{DebugFilter, has_gone};
+use crate::control::debug::{DebugFilter, MOST_DEBUG, has_gone};
 use crate::observe::journal::redacted_target;
 use crate::observe::record::RequestId;
 use crate::observe::{Plain, beginning};
-
-/// Sessions of one thread at once; of more the oldest ends.
-const MOST: usize = 8;
 
 /// How often it is looked whether a terminal is still there that nothing is sent to.
 const LOOK: Duration = Duration::from_secs(1);
@@ -120,8 +117,8 @@ impl DebugSessions {
         let now = Instant::now();
         let mut list = self.list.borrow_mut();
         list.retain(|one| !one.is_over(now));
-        if list.len() == MOST {
-            list.remove(0);
+        if list.len() == MOST_DEBUG {
+            list.remove(0); // the supervisor has noticed before this thread that a terminal has gone
         }
         list.push(session);
         self.any.set(true);

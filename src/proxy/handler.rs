@@ -235,8 +235,7 @@ impl Handler {
     fn relayed(&mut self, piece: Option<Result<Piece, RelayError>>) -> ResponsePart {
         match piece {
             None => {
-                self.exchange
-                    .debug(|| format!("response whole: {}", format_args!("{} bytes of body", self.exchange.bytes_out)));
+                self.exchange.debug(|| format!("response whole: {} bytes of body", self.exchange.bytes_out));
                 self.ended()
             }
             Some(Ok(Piece::Data(data))) => {

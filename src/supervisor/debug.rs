@@ -10,12 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::descriptors::{Carrier, Inherited};
 use super::generations::Input;
 use super::{Supervisor, moment};
-use crate::control::debug::{DebugRequest, LONGEST_DEBUG, has_gone};
+use crate::control::debug::{DebugRequest, LONGEST_DEBUG, MOST_DEBUG, has_gone};
 use crate::control::message::{ToSupervisor, ToWorker};
 use crate::control::request::ControlReply;
-
-/// Requests at once.
-const MOST: usize = 8;
 
 /// The requests whose time is not over, the oldest first.
 #[derive(Debug, Default)]
@@ -36,10 +33,10 @@ impl DebugRequests {
     /// When there are too many, in words.
     fn add(&mut self, request: DebugRequest, socket: OwnedFd, now: Instant) -> Result<(), String> {
         self.expire(now);
-        if let Some(first) = self.next_expiry().filter(|_| self.0.len() >= MOST) {
+        if let Some(first) = self.next_expiry().filter(|_| self.0.len() >= MOST_DEBUG) {
             let left = Duration::from_secs((first - now).as_secs() + 1);
             return Err(format!(
-                "{MOST} of `segue debug` run already, and the first of them ends in {}",
+                "{MOST_DEBUG} of `segue debug` run already, and the first of them ends in {}",
                 humantime::format_duration(left)
             ));
         }
@@ -116,7 +113,7 @@ impl Supervisor {
         }
         match input {
             Input::Message(number, ToSupervisor::Ready(ready)) if ready.takes_debug => {
-                self.show(*number, Instant::now(), MOST);
+                self.show(*number, Instant::now(), MOST_DEBUG);
             }
             Input::Message(number, ToSupervisor::Ready(ready)) => {
                 let text = format!("generation {number} runs version {}, which shows nothing here", ready.version);
@@ -183,7 +180,7 @@ mod tests {
     fn a_ninth_request_waits_until_one_of_the_others_is_over_or_its_terminal_gone() {
         let (mut requests, now) = (DebugRequests::default(), Instant::now());
         let mut terminals = Vec::new();
-        for seconds in 10..10 + MOST as u64 {
+        for seconds in 10..10 + MOST_DEBUG as u64 {
             let (ours, theirs) = pair();
             terminals.push(theirs);
             requests.add(request(seconds), ours, now).expect("room");
@@ -195,7 +192,7 @@ mod tests {
         requests.add(request(60), ours, now).expect("room again");
         let (ours, _another) = pair();
         requests.add(request(60), ours, now + Duration::from_secs(10)).expect("the first one is over");
-        assert_eq!(requests.open(now + Duration::from_secs(11)).len(), MOST - 1);
+        assert_eq!(requests.open(now + Duration::from_secs(11)).len(), MOST_DEBUG - 1);
     }
 
     #[test]
