@@ -21,7 +21,7 @@ use super::reload::{not_asked, unexpected};
 use super::status::TIMEOUT;
 use super::{DebugArguments, complain};
 use crate::config::{Config, closest};
-use crate::control::debug::{DebugFilter, DebugRequest};
+use crate::control::debug::{DebugFilter, DebugRequest, shows};
 use crate::control::request::{ControlReply, Wish, ask_with};
 use crate::message::authority::Host;
 use crate::observe::{Plain, Plural};
@@ -47,15 +47,17 @@ pub fn run(arguments: DebugArguments) -> ExitCode {
     };
     let filter = DebugFilter { client, site };
     let shown = shown(&filter);
-    let lines = match open(&run_dir, DebugRequest { filter, lasts }) {
-        Ok((lines, generations)) => {
-            let (generations, lasts) = (named(&generations), humantime::format_duration(lasts));
-            eprintln!("segue: {generations} shows exchanges {shown}, for {lasts}; Ctrl-C ends it");
-            lines
-        }
+    let (lines, generations) = match open(&run_dir, DebugRequest { filter, lasts }) {
+        Ok(opened) => opened,
         Err(code) => return code,
     };
     let queue = Arc::new(LineQueue::default());
+    let silent = wait_until_shown(&lines, &generations, &queue);
+    if !silent.is_empty() {
+        eprintln!("segue: {} does not answer, and may show nothing", named(&silent));
+    }
+    let (generations, for_time) = (named(&generations), humantime::format_duration(lasts));
+    eprintln!("segue: {generations} shows exchanges {shown}, for {for_time}; Ctrl-C ends it");
     let (filled, until) = (queue.clone(), Instant::now() + lasts);
     let reader = std::thread::spawn(move || filled.end(read(&lines, &filled, until)));
     let printed = print(&queue);
@@ -92,6 +94,28 @@ fn open(run_dir: &Path, request: DebugRequest) -> Result<(OwnedFd, Vec<u64>), Ex
         Ok((reply, _)) => Err(unexpected(&reply)),
         Err(error) => Err(not_asked(&error)),
     }
+}
+
+/// Waits until each of these generations has said that it shows its exchanges, but [`TIMEOUT`] at most; other lines that
+/// come meanwhile go to the queue. Gives those that have not said it.
+fn wait_until_shown(lines: &OwnedFd, generations: &[u64], queue: &LineQueue) -> Vec<u64> {
+    let (mut silent, mut buffer) = (generations.to_vec(), vec![0; PACKET]);
+    let until = Instant::now() + TIMEOUT;
+    while !silent.is_empty() {
+        let timeout = Timespec::try_from(until.saturating_duration_since(Instant::now())).ok();
+        match rustix::event::poll(&mut [PollFd::new(lines, PollFlags::IN)], timeout.as_ref()) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+        let Ok((len @ 1.., _)) = rustix::net::recv(lines, &mut buffer[..], RecvFlags::DONTWAIT) else { break };
+        let said = String::from_utf8_lossy(&buffer[..len]);
+        match silent.iter().position(|one| said.trim_end() == shows(*one)) {
+            Some(one) => drop(silent.remove(one)),
+            None => queue.push(&buffer[..len]),
+        }
+    }
+    silent
 }
 
 fn shown(filter: &DebugFilter) -> String {

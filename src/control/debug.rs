@@ -47,6 +47,12 @@ impl DebugFilter {
     }
 }
 
+/// What a worker says on the socket once each of its threads shows what is asked for: no line before it is complete.
+#[must_use]
+pub fn shows(generation: u64) -> String {
+    format!("-- generation {generation} shows its exchanges from here on")
+}
+
 /// Whether the terminal at the other end of this socket has gone.
 #[must_use]
 pub fn has_gone(socket: &OwnedFd) -> bool {

@@ -80,7 +80,7 @@ impl DebugSession {
     }
 
     /// Sends a line, unless the terminal has no room for it.
-    fn send(&self, now: Instant, line: &str) {
+    pub fn send(&self, now: Instant, line: &str) {
         let millis = self.millis(now);
         if millis < self.full_until.load(Ordering::Relaxed) {
             self.lost.fetch_add(1, Ordering::Relaxed);

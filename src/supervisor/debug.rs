@@ -120,7 +120,7 @@ impl Supervisor {
                 self.debug.tell(&text);
             }
             Input::Message(number, ToSupervisor::Serving) => {
-                self.debug.tell(&format!("generation {number} serves, and shows its exchanges from here on"));
+                self.debug.tell(&format!("generation {number} serves"));
             }
             Input::Message(number, ToSupervisor::Resumed) => {
                 self.debug.tell(&format!("generation {number} serves again"));

@@ -14,6 +14,7 @@ use super::arrivals::{Arrivals, ThreadHandles};
 use super::order::Order;
 use super::serving::{ServingThread, Shared};
 use crate::config::Config;
+use crate::control::debug::shows;
 use crate::control::statistics::SharedStatistics;
 use crate::control::status::{OldestStatus, WorkerStatus};
 use crate::drain::{Draining, Stage};
@@ -151,10 +152,12 @@ impl Threads {
         self.order_all(|done| Order::Drain(draining, done)).await;
     }
 
-    /// Shows exchanges as `session` wants them.
+    /// Shows exchanges as `session` wants them, and says so there once every thread does.
     pub async fn debug(&self, session: DebugSession) {
         let session = Arc::new(session);
-        self.order_all(|done| Order::Debug(session.clone(), done)).await;
+        if self.order_all(|done| Order::Debug(session.clone(), done)).await {
+            session.send(Instant::now(), &shows(self.plan.generation));
+        }
     }
 
     /// Connections go to `successor` once this generation drains, and [`ThreadHandles::successor_ready`] was called.

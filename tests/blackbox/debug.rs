@@ -225,7 +225,8 @@ fn it_goes_on_over_a_reload_and_names_the_generation_of_each_line() {
     ask(address, "10.0.0.7", "a.example", "/before");
     watching.wait(&[" g1 ", "GET /before"]);
     service.reload_anyway();
-    watching.wait(&["-- generation 2 serves, and shows its exchanges from here on"]);
+    watching.wait(&["-- generation 2 shows its exchanges from here on"]);
+    watching.wait(&["-- generation 2 serves"]);
     assert_eq!(service.settled().0, 2);
     watching.wait(&["-- generation 1 has ended"]);
     ask(address, "10.0.0.7", "a.example", "/after");
