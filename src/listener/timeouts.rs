@@ -8,7 +8,7 @@ use crate::timer::Timer;
 
 /// A direction of a connection, seen from us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum Direction {
     Read,
     Write,
 }
@@ -24,42 +24,42 @@ pub(super) struct Timeouts {
 
 impl Timeouts {
     /// Begins a wait, unless one is on.
-    pub(super) fn begin(&mut self, side: Side, after: Duration, timer: &Timer) {
-        if self.slot(side).is_none() {
-            self.renew(side, after, timer);
+    pub(super) fn begin(&mut self, direction: Direction, after: Duration, timer: &Timer) {
+        if self.slot(direction).is_none() {
+            self.renew(direction, after, timer);
         }
     }
 
     /// Begins a wait anew, whether one is on or not: there was progress.
-    pub(super) fn renew(&mut self, side: Side, after: Duration, timer: &Timer) {
-        self.renew_until(side, Instant::now() + after, timer);
+    pub(super) fn renew(&mut self, direction: Direction, after: Duration, timer: &Timer) {
+        self.renew_until(direction, Instant::now() + after, timer);
     }
 
     /// Begins a wait anew that ends at `due`.
-    pub(super) fn renew_until(&mut self, side: Side, due: Instant, timer: &Timer) {
-        *self.slot(side) = Some(due);
+    pub(super) fn renew_until(&mut self, direction: Direction, due: Instant, timer: &Timer) {
+        *self.slot(direction) = Some(due);
         self.set(timer);
     }
 
     /// Ends a wait: what it was for has come.
-    pub(super) fn end(&mut self, side: Side, timer: &Timer) {
-        if self.slot(side).take().is_some() {
+    pub(super) fn end(&mut self, direction: Direction, timer: &Timer) {
+        if self.slot(direction).take().is_some() {
             self.set(timer);
         }
     }
 
     /// Whether a wait is on and its deadline has passed.
-    pub(super) fn is_over(&mut self, side: Side, timer: &Timer) -> bool {
-        match *self.slot(side) {
+    pub(super) fn is_over(&mut self, direction: Direction, timer: &Timer) -> bool {
+        match *self.slot(direction) {
             Some(due) => timer.is_due() && due <= Instant::now(),
             None => false,
         }
     }
 
-    fn slot(&mut self, side: Side) -> &mut Option<Instant> {
-        match side {
-            Side::Read => &mut self.read,
-            Side::Write => &mut self.write,
+    fn slot(&mut self, direction: Direction) -> &mut Option<Instant> {
+        match direction {
+            Direction::Read => &mut self.read,
+            Direction::Write => &mut self.write,
         }
     }
 
@@ -90,16 +90,16 @@ mod tests {
         let wheel = TimerWheel::new();
         let timer = wheel.timer();
         let mut timeouts = Timeouts::default();
-        timeouts.begin(Side::Read, SECOND, &timer);
+        timeouts.begin(Direction::Read, SECOND, &timer);
         advance(&wheel, SECOND * 3 / 4).await;
-        timeouts.begin(Side::Read, SECOND, &timer);
-        assert!(!timeouts.is_over(Side::Read, &timer));
+        timeouts.begin(Direction::Read, SECOND, &timer);
+        assert!(!timeouts.is_over(Direction::Read, &timer));
         advance(&wheel, SECOND / 2).await;
-        assert!(timeouts.is_over(Side::Read, &timer));
-        timeouts.renew(Side::Read, SECOND, &timer);
-        assert!(!timeouts.is_over(Side::Read, &timer));
+        assert!(timeouts.is_over(Direction::Read, &timer));
+        timeouts.renew(Direction::Read, SECOND, &timer);
+        assert!(!timeouts.is_over(Direction::Read, &timer));
         advance(&wheel, SECOND * 2).await;
-        assert!(timeouts.is_over(Side::Read, &timer));
+        assert!(timeouts.is_over(Direction::Read, &timer));
     }
 
     #[tokio::test(start_paused = true)]
@@ -107,16 +107,16 @@ mod tests {
         let wheel = TimerWheel::new();
         let timer = wheel.timer();
         let mut timeouts = Timeouts::default();
-        timeouts.begin(Side::Read, SECOND * 10, &timer);
-        timeouts.begin(Side::Write, SECOND, &timer);
+        timeouts.begin(Direction::Read, SECOND * 10, &timer);
+        timeouts.begin(Direction::Write, SECOND, &timer);
         advance(&wheel, SECOND * 2).await;
-        assert!(timeouts.is_over(Side::Write, &timer));
-        assert!(!timeouts.is_over(Side::Read, &timer));
-        timeouts.end(Side::Write, &timer);
+        assert!(timeouts.is_over(Direction::Write, &timer));
+        assert!(!timeouts.is_over(Direction::Read, &timer));
+        timeouts.end(Direction::Write, &timer);
         assert!(!timer.is_due(), "the timer stands for the direction that still waits");
         advance(&wheel, SECOND * 10).await;
-        assert!(timer.is_due() && timeouts.is_over(Side::Read, &timer));
-        timeouts.end(Side::Read, &timer);
+        assert!(timer.is_due() && timeouts.is_over(Direction::Read, &timer));
+        timeouts.end(Direction::Read, &timer);
         assert!(!timer.is_due());
     }
 }

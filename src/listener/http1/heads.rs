@@ -13,7 +13,7 @@ use super::{Http1, Http1State, Next, QUIET, ends};
 use crate::http1::request::{HeadLimits, Refusal};
 use crate::listener::end::ConnectionEnd;
 use crate::listener::service::Service;
-use crate::listener::timeouts::Side;
+use crate::listener::timeouts::Direction;
 use crate::proxy::request::ClientRequest;
 use crate::proxy::response::HeadFault;
 
@@ -58,8 +58,12 @@ impl<S: Service> Http1<S> {
                 }
                 Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {
                     if self.stream.poll_read_ready(cx).is_pending() {
-                        self.begin_wait(Side::Read, QUIET);
-                        return if self.is_over(Side::Read) { Poll::Ready(Some(Next::Idle)) } else { Poll::Pending };
+                        self.begin_wait(Direction::Read, QUIET);
+                        return if self.is_over(Direction::Read) {
+                            Poll::Ready(Some(Next::Idle))
+                        } else {
+                            Poll::Pending
+                        };
                     }
                 }
                 Err(_) => return Poll::Ready(self.lost()),
@@ -75,7 +79,7 @@ impl<S: Service> Http1<S> {
             Poll::Ready(Ok(0)) => return Poll::Ready(Some(ends(ConnectionEnd::ClientLeftHead))),
             Poll::Ready(Ok(_)) => self.look_ahead(began),
             Poll::Ready(Err(_)) => return Poll::Ready(self.lost()),
-            Poll::Pending if !self.is_over(Side::Read) => return Poll::Pending,
+            Poll::Pending if !self.is_over(Direction::Read) => return Poll::Pending,
             // an empty line alone is no request, and its client may have none: an answer would be taken for the next
             Poll::Pending if *self.reader.ahead == *b"\r\n" => {
                 self.reader.ahead.clear();
@@ -113,7 +117,7 @@ impl<S: Service> Http1<S> {
             Ok(None) => {
                 self.reader.position = Position::Head { began };
                 let timeout = self.settings().header_timeout;
-                self.timeouts.renew(Side::Read, timeout, &self.client.timer);
+                self.timeouts.renew(Direction::Read, timeout, &self.client.timer);
             }
             Err(refusal) => self.refuse(HeadFault::Refused(*refusal), began, ConnectionEnd::Refused),
         }
@@ -129,7 +133,7 @@ impl<S: Service> Http1<S> {
         };
         let Some(mut facts) = self.reader.search.look(bytes, &limits)? else { return Ok(None) };
         facts.expects_continue &= bytes.len() == facts.len; // a client that sends already does not wait
-        self.end_wait(Side::Read);
+        self.end_wait(Direction::Read);
         let head = self.reader.search.take(&bytes[..facts.len]);
         // HTTP/1.0 alone may leave it out (RFC 9112 §3.2)
         let names_host = facts.version == Version::HTTP_11 || head.host().is_some() || head.authority().is_some();
@@ -150,7 +154,7 @@ impl<S: Service> Http1<S> {
 
     /// Refuses what came instead of a request, which is all that was read ahead.
     fn refuse(&mut self, fault: HeadFault, began: Instant, end: ConnectionEnd) {
-        self.end_wait(Side::Read);
+        self.end_wait(Direction::Read);
         self.client.exchanges = self.client.exchanges.wrapping_add(1);
         let (response, body) = S::refuse(&self.thread, &self.client.origin, fault, &self.reader.ahead, began);
         self.writer.respond(&response, Version::HTTP_11, true);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::reader::RequestReader;
 use crate::listener::end::ConnectionEnd;
-use crate::listener::timeouts::{Side, Timeouts};
+use crate::listener::timeouts::{Direction, Timeouts};
 use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError};
 use crate::net::Stream;
 use crate::proxy::Thread;
@@ -31,19 +31,19 @@ impl RequestBody for IncomingBody<'_> {
         let error = match self.reader.poll_piece(cx, self.stream, self.thread, room) {
             Poll::Ready(Some(Err(error))) => error,
             Poll::Ready(piece) => {
-                self.timeouts.end(Side::Read, self.timer);
+                self.timeouts.end(Direction::Read, self.timer);
                 return Poll::Ready(piece);
             }
             Poll::Pending => {
-                self.timeouts.begin(Side::Read, self.timeout, self.timer);
-                if !self.timeouts.is_over(Side::Read, self.timer) {
+                self.timeouts.begin(Direction::Read, self.timeout, self.timer);
+                if !self.timeouts.is_over(Direction::Read, self.timer) {
                     self.is_read = true;
                     return Poll::Pending;
                 }
                 RequestBodyError::Timeout
             }
         };
-        self.timeouts.end(Side::Read, self.timer);
+        self.timeouts.end(Direction::Read, self.timer);
         self.trouble.get_or_insert(match error {
             RequestBodyError::Timeout => ConnectionEnd::ClientTimeout,
             RequestBodyError::Framing(_) => ConnectionEnd::BadBody,

@@ -32,7 +32,7 @@ use self::reader::{Position, RequestReader};
 use self::writer::ResponseWriter;
 use super::end::ConnectionEnd;
 use super::service::Service;
-use super::timeouts::{Side, Timeouts};
+use super::timeouts::{Direction, Timeouts};
 use crate::config::ListenerSettings;
 use crate::drain::Stage;
 use crate::handover::successor::Successor;
@@ -155,8 +155,8 @@ impl<S: Service> Http1<S> {
     /// # Errors
     /// When the socket cannot be watched as before.
     pub(super) fn into_parts(mut self) -> io::Result<Http1Parts> {
-        self.timeouts.end(Side::Read, &self.client.timer);
-        self.timeouts.end(Side::Write, &self.client.timer);
+        self.timeouts.end(Direction::Read, &self.client.timer);
+        self.timeouts.end(Direction::Write, &self.client.timer);
         let stream = if self.reader.is_unwatched() { self.stream.watch_again()? } else { self.stream };
         Ok(Http1Parts { client: self.client, stream, ahead: self.reader.ahead })
     }
@@ -241,16 +241,16 @@ impl<S: Service> Http1<S> {
         Some(ends(ConnectionEnd::ClientLost))
     }
 
-    fn begin_wait(&mut self, side: Side, after: Duration) {
-        self.timeouts.begin(side, after, &self.client.timer);
+    fn begin_wait(&mut self, direction: Direction, after: Duration) {
+        self.timeouts.begin(direction, after, &self.client.timer);
     }
 
-    fn end_wait(&mut self, side: Side) {
-        self.timeouts.end(side, &self.client.timer);
+    fn end_wait(&mut self, direction: Direction) {
+        self.timeouts.end(direction, &self.client.timer);
     }
 
-    fn is_over(&mut self, side: Side) -> bool {
-        self.timeouts.is_over(side, &self.client.timer)
+    fn is_over(&mut self, direction: Direction) -> bool {
+        self.timeouts.is_over(direction, &self.client.timer)
     }
 
     /// Writes what there is. Ready once all of it is with the kernel.
@@ -258,7 +258,7 @@ impl<S: Service> Http1<S> {
         let before = self.writer.len();
         let polled = self.writer.poll_flush(cx, &self.stream);
         if self.writer.len() < before {
-            self.end_wait(Side::Write);
+            self.end_wait(Direction::Write);
             let timeout = self.settings().half_close_timeout;
             if let Some(client) = &mut self.half_closed {
                 client.took(Instant::now(), timeout);
@@ -269,8 +269,12 @@ impl<S: Service> Http1<S> {
             Poll::Ready(Err(_)) => Poll::Ready(Err(ConnectionEnd::ClientLost)),
             Poll::Pending => {
                 let timeout = self.settings().write_timeout;
-                self.begin_wait(Side::Write, timeout);
-                if self.is_over(Side::Write) { Poll::Ready(Err(ConnectionEnd::ClientTimeout)) } else { Poll::Pending }
+                self.begin_wait(Direction::Write, timeout);
+                if self.is_over(Direction::Write) {
+                    Poll::Ready(Err(ConnectionEnd::ClientTimeout))
+                } else {
+                    Poll::Pending
+                }
             }
         }
     }
@@ -407,7 +411,7 @@ impl<S: Service> Http1<S> {
     /// The client has the response.
     fn flushed(&mut self, handler: S::Handler, then: Then) -> Option<Next> {
         if then == Then::Tunnel {
-            self.end_wait(Side::Read);
+            self.end_wait(Direction::Read);
             self.client.private = Private::default(); // no request follows
             return handler
                 .into_tunnel()
@@ -422,7 +426,7 @@ impl<S: Service> Http1<S> {
         }
         self.reader.position = Position::Between;
         // not from now on, which would be one more look at the clock
-        self.timeouts.renew_until(Side::Read, self.client.idle_since + QUIET, &self.client.timer);
+        self.timeouts.renew_until(Direction::Read, self.client.idle_since + QUIET, &self.client.timer);
         None
     }
 
@@ -443,7 +447,7 @@ impl<S: Service> Http1<S> {
             Poll::Ready(Ok(false)) => self.poll_half_closed(false),
             Poll::Ready(Ok(true) | Err(_)) => Poll::Ready(self.lost()),
             Poll::Pending => {
-                self.end_wait(Side::Read); // it is not the client that is waited for
+                self.end_wait(Direction::Read); // it is not the client that is waited for
                 Poll::Pending
             }
         }
@@ -466,7 +470,7 @@ impl<S: Service> Http1<S> {
         if has_left {
             return Poll::Ready(self.lost());
         }
-        self.timeouts.renew_until(Side::Read, due, &self.client.timer);
+        self.timeouts.renew_until(Direction::Read, due, &self.client.timer);
         Poll::Pending
     }
 }

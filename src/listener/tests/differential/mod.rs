@@ -9,7 +9,7 @@ mod streams;
 
 use std::collections::BTreeMap;
 
-use self::sides::{Body, Ending, Seen, Side};
+use self::sides::{Body, Ending, Observed, Seen};
 use super::support::{Fixture, run_for};
 
 /// Streams unless `SEGUE_CASES` says otherwise: some seconds in a debug build.
@@ -62,7 +62,7 @@ fn whatever_hyper_makes_of_a_stream_otherwise_has_the_name_of_a_rule() {
 }
 
 /// The first difference; after it the two read different streams.
-fn difference<'a>(ours: &'a Side, its: &'a Side) -> Option<Difference<'a>> {
+fn difference<'a>(ours: &'a Observed, its: &'a Observed) -> Option<Difference<'a>> {
     let count = ours.seen.len().max(its.seen.len());
     for index in 0..count {
         let before = || ours.seen[..index].last();

@@ -33,7 +33,7 @@ use crate::proxy::{Client, Thread};
 
 /// What a server made of a stream.
 #[derive(Debug)]
-pub(super) struct Side {
+pub(super) struct Observed {
     pub(super) seen: Vec<Seen>,
     pub(super) end: Ending,
 }
@@ -107,7 +107,7 @@ thread_local! {
     static REFUSED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-pub(super) async fn ours(thread: &Rc<Thread>, pieces: &[Vec<u8>]) -> Side {
+pub(super) async fn ours(thread: &Rc<Thread>, pieces: &[Vec<u8>]) -> Observed {
     let (stream, writing) = client(pieces);
     let peer = Client::new(thread.wheel.timer(), &thread.clients, 0, None);
     let mut http1 = Http1::<Reading>::new(thread, peer, 0, Stream::Unix(stream), BytesMut::new());
@@ -127,10 +127,10 @@ pub(super) async fn ours(thread: &Rc<Thread>, pieces: &[Vec<u8>]) -> Side {
     drop(http1);
     drop(writing.await);
     let end = REFUSED.take().map_or(Ending::Over, Ending::Refused);
-    Side { seen: SEEN.take(), end }
+    Observed { seen: SEEN.take(), end }
 }
 
-pub(super) async fn hypers(pieces: &[Vec<u8>]) -> Side {
+pub(super) async fn hypers(pieces: &[Vec<u8>]) -> Observed {
     let (stream, writing) = client(pieces);
     let seen = RefCell::new(Vec::new());
     let service = hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async {
@@ -152,7 +152,7 @@ pub(super) async fn hypers(pieces: &[Vec<u8>]) -> Side {
         Err(error) if error.is_parse() => Ending::Refused(error.to_string()),
         _ => Ending::Over,
     };
-    Side { seen: seen.into_inner(), end }
+    Observed { seen: seen.into_inner(), end }
 }
 
 async fn read(mut body: hyper::body::Incoming) -> Body {
