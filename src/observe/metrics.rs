@@ -7,8 +7,9 @@
 use std::array;
 use std::sync::Arc;
 
+use super::end::Reason;
 use super::journal::Unwritten;
-use super::record::{AttemptRecord, End, Index, Outcome, RecordNames};
+use super::record::{AttemptRecord, Index, Outcome, RecordNames};
 use crate::control::counter_tree::CounterTree;
 use crate::control::statistics::{Count, CounterNames, ThreadStatistics};
 use crate::control::status::OpenConnections;
@@ -219,7 +220,7 @@ impl CounterTotals {
         let listeners: CounterTree = listeners.map(|(name, counts)| (name.clone(), counts.tree())).collect();
         let pools = names.pools.iter().zip(&self.pools);
         let pools: CounterTree = pools.map(|((name, servers), counts)| (name.clone(), counts.tree(servers))).collect();
-        let reasons = End::ALL.iter().zip(unwritten.limited).filter(|(_, count)| *count > 0);
+        let reasons = Reason::ALL.iter().zip(unwritten.limited).filter(|(_, count)| *count > 0);
         let limited: CounterTree = reasons.map(|(end, count)| (end.as_str(), count)).collect();
         [
             ("listeners", listeners),

@@ -1,6 +1,7 @@
 //! What the service reports: the record of each exchange, events, counters.
 
 mod causes;
+pub mod end;
 pub mod event;
 pub mod journal;
 pub mod metrics;

@@ -83,7 +83,8 @@ impl Bucket {
 mod tests {
     use std::time::Duration;
 
-    use super::super::record::{End, RequestId};
+    use super::super::end::Reason;
+    use super::super::record::RequestId;
     use super::*;
 
     fn bounds(others: Option<Rate>) -> RecordBounds {
@@ -95,7 +96,7 @@ mod tests {
 
     fn facts(status: u16, refused: bool) -> RecordFacts {
         let took = Duration::from_millis(1);
-        RecordFacts { id: RequestId::new(1, 1), status, end: End::Ok, took, empty: false, refused }
+        RecordFacts { id: RequestId::new(1, 1), status, end: Reason::Ok, took, empty: false, refused }
     }
 
     fn admitted(bounds: &RecordBounds, facts: &RecordFacts, tries: usize, now: Instant) -> usize {

@@ -9,6 +9,8 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use super::end::{Phase, Reason};
+
 /// Index into one of the lists of [`RecordNames`].
 pub type Index = u16;
 
@@ -53,7 +55,7 @@ pub struct Record {
     /// The status sent to the client; 0 when none was.
     pub status: u16,
     /// Why the exchange ended.
-    pub end: End,
+    pub end: Reason,
     /// Where it was when it ended.
     pub phase: Phase,
     /// The details beyond `end`, if there are any: the error of the socket, the rule broken.
@@ -69,10 +71,10 @@ pub struct Record {
 }
 
 impl Record {
-    /// Whether it failed: a status of 500 and above, or an end other than [`End::Ok`].
+    /// Whether it failed: a status of 500 and above, or an end other than [`Reason::Ok`].
     #[must_use]
     pub fn failed(&self) -> bool {
-        self.status >= 500 || self.end != End::Ok
+        self.status >= 500 || self.end != Reason::Ok
     }
 
     /// The bytes of memory that it takes.
@@ -226,118 +228,6 @@ impl Protocol {
     }
 }
 
-/// Why an exchange ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum End {
-    /// All of it, both ways.
-    Ok,
-    /// The client went away.
-    ClientClosed,
-    /// The client was silent for too long, or did not read.
-    ClientTimeout,
-    /// The request broke a rule of HTTP.
-    BadRequest,
-    /// The request was above a limit; the detail names it.
-    TooLarge,
-    /// No site has this host.
-    NoSite,
-    /// No server of the pool could be tried.
-    NoServer,
-    /// Every server tried refused the connection, or could not be reached.
-    ServerRefused,
-    /// A server took too long.
-    ServerTimeout,
-    /// A server closed the connection before its response was whole.
-    ServerClosed,
-    /// A server's response broke a rule of HTTP.
-    ServerBadResponse,
-    /// A method or protocol that is not allowed here.
-    Denied,
-    /// Cut at the drain deadline.
-    Drained,
-    /// A defect of ours.
-    Internal,
-}
-
-impl End {
-    /// Every end, in the order of the variants.
-    pub const ALL: [Self; 14] = [
-        Self::Ok,
-        Self::ClientClosed,
-        Self::ClientTimeout,
-        Self::BadRequest,
-        Self::TooLarge,
-        Self::NoSite,
-        Self::NoServer,
-        Self::ServerRefused,
-        Self::ServerTimeout,
-        Self::ServerClosed,
-        Self::ServerBadResponse,
-        Self::Denied,
-        Self::Drained,
-        Self::Internal,
-    ];
-
-    /// The word in `PROXY_END`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::ClientClosed => "client-closed",
-            Self::ClientTimeout => "client-timeout",
-            Self::BadRequest => "bad-request",
-            Self::TooLarge => "too-large",
-            Self::NoSite => "no-site",
-            Self::NoServer => "no-server",
-            Self::ServerRefused => "server-refused",
-            Self::ServerTimeout => "server-timeout",
-            Self::ServerClosed => "server-closed",
-            Self::ServerBadResponse => "server-bad-response",
-            Self::Denied => "denied",
-            Self::Drained => "drained",
-            Self::Internal => "internal",
-        }
-    }
-}
-
-/// Where an exchange was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// Reading the request head.
-    Head,
-    /// Finding the site.
-    Route,
-    /// Picking a server and opening a connection to it.
-    Connect,
-    /// Sending the request.
-    Request,
-    /// Waiting for the response head.
-    Response,
-    /// Relaying the response body.
-    Body,
-    /// Relaying bytes both ways.
-    Tunnel,
-    /// Everything was done.
-    Done,
-}
-
-impl Phase {
-    /// The word in `PROXY_PHASE`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Head => "head",
-            Self::Route => "route",
-            Self::Connect => "connect",
-            Self::Request => "request",
-            Self::Response => "response",
-            Self::Body => "body",
-            Self::Tunnel => "tunnel",
-            Self::Done => "done",
-        }
-    }
-}
-
 /// A request id: 128 bits as 26 digits of Crockford's base 32, time first (a ULID).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -430,7 +320,7 @@ pub(super) mod tests {
             user_agent: None,
             referer: None,
             status: 200,
-            end: End::Ok,
+            end: Reason::Ok,
             phase: Phase::Done,
             detail: None,
             timers: Timers { head: 30, connected: 620, sent: 650, responded: 2_900, total: 3_249 },

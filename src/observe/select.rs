@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::config::{Access, LogSettings};
 
-use super::record::{End, RequestId};
+use super::end::Reason;
+use super::record::RequestId;
 
 /// What the decision needs of an exchange.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +15,7 @@ pub struct RecordFacts {
     /// The status sent, 0 when none was.
     pub status: u16,
     /// Why it ended.
-    pub end: End,
+    pub end: Reason,
     /// From its opening to its end.
     pub took: Duration,
     /// A connection that ended without a byte of a request.
@@ -25,7 +26,7 @@ pub struct RecordFacts {
 
 impl RecordFacts {
     pub(super) fn failed(&self) -> bool {
-        self.status >= 500 || self.end != End::Ok
+        self.status >= 500 || self.end != Reason::Ok
     }
 }
 
@@ -57,7 +58,7 @@ mod tests {
         RecordFacts {
             id: RequestId::new(1, 0xf_ffff),
             status: 200,
-            end: End::Ok,
+            end: Reason::Ok,
             took: Duration::from_millis(3),
             empty: false,
             refused: false,
@@ -71,7 +72,7 @@ mod tests {
         assert!(selects(&sample, &RecordFacts { status: 502, ..facts() }));
         let slow = Duration::from_secs(1);
         assert!(selects(&sample, &RecordFacts { took: slow, ..facts() }));
-        let cut = End::ClientClosed;
+        let cut = Reason::ClientClosed;
         assert!(selects(&log(Access::ErrorsAndSlow), &RecordFacts { end: cut, ..facts() }));
         assert!(!selects(&log(Access::Off), &RecordFacts { status: 502, ..facts() }));
     }
@@ -92,7 +93,7 @@ mod tests {
 
     #[test]
     fn empty_connections_are_written_only_when_asked_for() {
-        let empty = RecordFacts { empty: true, end: End::ClientClosed, ..facts() };
+        let empty = RecordFacts { empty: true, end: Reason::ClientClosed, ..facts() };
         assert!(!selects(&log(Access::All), &empty));
         let asked = LogSettings { empty_connections: true, ..log(Access::All) };
         assert!(selects(&asked, &empty));

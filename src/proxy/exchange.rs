@@ -22,8 +22,9 @@ use crate::http1::request::{Framing, MethodFacts, RequestHead};
 use crate::message::auth::Credentials;
 use crate::message::authority::Host;
 use crate::message::head::RawHead;
+use crate::observe::end::{Phase, Reason};
 use crate::observe::metrics::{Busy, Counted};
-use crate::observe::record::{AttemptRecord, End, Index, Outcome, Phase, Protocol, Record, RequestId, Text, Timers};
+use crate::observe::record::{AttemptRecord, Index, Outcome, Protocol, Record, RequestId, Text, Timers};
 use crate::observe::{self, Took, WithCauses};
 use crate::upstream::upload;
 
@@ -49,7 +50,7 @@ pub struct Exchange {
     pub(super) pool: Option<Index>,
     pub(super) status: u16,
     pub(super) phase: Phase,
-    end: Option<End>,
+    end: Option<Reason>,
     detail: Option<Box<str>>,
     pub(super) timers: Timers,
     /// When the head of the response came. The timers cannot tell: they end after an hour, which an upload may last.
@@ -386,7 +387,7 @@ impl Exchange {
     }
 
     /// Says how it ends. The first word stands.
-    pub(super) fn ends(&mut self, end: End, phase: Phase) {
+    pub(super) fn ends(&mut self, end: Reason, phase: Phase) {
         if self.end.is_none() {
             self.end = Some(end);
             self.phase = phase;
@@ -406,7 +407,7 @@ impl Exchange {
         self.explain(&WithCauses(fault));
     }
 
-    fn closing_line(&self, end: End, is_selected: bool) -> String {
+    fn closing_line(&self, end: Reason, is_selected: bool) -> String {
         let (end, phase, status) = (end.as_str(), self.phase.as_str(), self.status);
         let detail = self.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
         let (received, sent) = (self.bytes_in, self.bytes_out);
@@ -440,7 +441,7 @@ impl Exchange {
     }
 
     /// What stands in the record, but for what has to be copied.
-    fn record(&mut self, end: End, now: Instant) -> Record {
+    fn record(&mut self, end: Reason, now: Instant) -> Record {
         Record {
             id: self.id,
             started: self.thread.wall(self.opened, now),
@@ -466,9 +467,9 @@ impl Exchange {
     }
 
     /// Whether the record goes to the journal.
-    fn is_selected(&self, end: End, now: Instant) -> bool {
+    fn is_selected(&self, end: Reason, now: Instant) -> bool {
         let took = Duration::from_micros(self.timers.total);
-        let refused = self.attempts.is_empty() && end != End::Internal;
+        let refused = self.attempts.is_empty() && end != Reason::Internal;
         self.thread
             .selects(&observe::RecordFacts { id: self.id, status: self.status, end, took, empty: false, refused }, now)
     }
@@ -507,7 +508,7 @@ impl Drop for Exchange {
             false => now.saturating_duration_since(self.opened).as_micros() as u64,
         };
         self.timers.total = self.timers.total.max(1);
-        let end = self.end.unwrap_or(End::ClientClosed);
+        let end = self.end.unwrap_or(Reason::ClientClosed);
         self.count();
         let is_selected = self.is_selected(end, now);
         self.debug(|| self.closing_line(end, is_selected));
@@ -523,7 +524,7 @@ impl Drop for Exchange {
 pub fn record_empty(thread: &Thread, client: &Client) {
     let (accepted, now) = (client.accepted, Instant::now());
     let (id, took) = (thread.request_id(accepted), now.saturating_duration_since(accepted));
-    let end = End::ClientClosed;
+    let end = Reason::ClientClosed;
     if !thread.selects(&observe::RecordFacts { id, status: 0, end, took, empty: true, refused: true }, now) {
         return;
     }

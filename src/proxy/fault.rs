@@ -6,7 +6,8 @@ use http::StatusCode;
 
 use crate::http1::request::Refusal;
 use crate::message::body::RequestBodyError;
-use crate::observe::record::{End, Outcome, Phase};
+use crate::observe::end::{Phase, Reason};
+use crate::observe::record::Outcome;
 use crate::upstream::upload::UploadError;
 
 /// Why an exchange failed.
@@ -125,25 +126,25 @@ impl Fault {
 
     /// Why the exchange ended, for the record.
     #[must_use]
-    pub fn end(&self) -> End {
+    pub fn end(&self) -> Reason {
         match self {
-            Self::Refused(refusal) if refusal.limit().is_some() => End::TooLarge,
-            Self::Refused(refusal) if refusal.status() == 405 => End::Denied,
-            Self::Refused(_) | Self::BadBody(_) | Self::MaxForwards => End::BadRequest,
-            Self::BodyCut(_) => End::ClientClosed,
-            Self::SlowHead | Self::SlowBody => End::ClientTimeout,
-            Self::NoSite { .. } | Self::NoSites => End::NoSite,
-            Self::BodyTooLarge { .. } => End::TooLarge,
-            Self::Loop { .. } => End::Denied,
-            Self::NoServer { .. } => End::NoServer,
+            Self::Refused(refusal) if refusal.limit().is_some() => Reason::TooLarge,
+            Self::Refused(refusal) if refusal.status() == 405 => Reason::Denied,
+            Self::Refused(_) | Self::BadBody(_) | Self::MaxForwards => Reason::BadRequest,
+            Self::BodyCut(_) => Reason::ClientClosed,
+            Self::SlowHead | Self::SlowBody => Reason::ClientTimeout,
+            Self::NoSite { .. } | Self::NoSites => Reason::NoSite,
+            Self::BodyTooLarge { .. } => Reason::TooLarge,
+            Self::Loop { .. } => Reason::Denied,
+            Self::NoServer { .. } => Reason::NoServer,
             Self::Server { outcome, .. } => match outcome {
-                Outcome::ConnectFailed => End::ServerRefused,
-                Outcome::ConnectTimeout | Outcome::ResponseTimeout | Outcome::WentDown => End::ServerTimeout,
-                Outcome::BadResponse => End::ServerBadResponse,
-                Outcome::Closed | Outcome::Responded | Outcome::Abandoned => End::ServerClosed,
+                Outcome::ConnectFailed => Reason::ServerRefused,
+                Outcome::ConnectTimeout | Outcome::ResponseTimeout | Outcome::WentDown => Reason::ServerTimeout,
+                Outcome::BadResponse => Reason::ServerBadResponse,
+                Outcome::Closed | Outcome::Responded | Outcome::Abandoned => Reason::ServerClosed,
             },
-            Self::Handshake { .. } => End::ServerClosed,
-            Self::Internal(_) => End::Internal,
+            Self::Handshake { .. } => Reason::ServerClosed,
+            Self::Internal(_) => Reason::Internal,
         }
     }
 

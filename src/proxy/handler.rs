@@ -27,7 +27,8 @@ use crate::http1::response::ResponseBody;
 use crate::message::authority::Host;
 use crate::message::body::{Demand, Piece};
 use crate::observe::WithCauses;
-use crate::observe::record::{End, Phase, Protocol};
+use crate::observe::end::{Phase, Reason};
+use crate::observe::record::Protocol;
 use crate::route::Facts;
 use crate::upstream::upload::Upload;
 
@@ -37,7 +38,7 @@ pub trait RequestHandler {
     fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>, room: Option<Demand>) -> Poll<ResponsePart>;
 
     /// Says how the exchange ends, when its connection ends it.
-    fn end(&mut self, end: End);
+    fn end(&mut self, end: Reason);
 
     /// Closes the exchange, and says when it was over: when the response had come whole, or now, if the client took
     /// longer (`late`). `then` is what becomes of the connection.
@@ -122,7 +123,7 @@ impl RequestHandler for Handler {
         }
     }
 
-    fn end(&mut self, end: End) {
+    fn end(&mut self, end: Reason) {
         let phase = self.exchange.phase;
         self.exchange.ends(end, phase);
     }
@@ -254,7 +255,7 @@ impl Handler {
     }
 
     fn ended(&mut self) -> ResponsePart {
-        self.exchange.ends(End::Ok, Phase::Done);
+        self.exchange.ends(Reason::Ok, Phase::Done);
         self.stage = HandlerStage::Ended;
         ResponsePart::End
     }

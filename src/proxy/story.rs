@@ -11,7 +11,8 @@ use super::exchange::{Exchange, known_head};
 use super::origin::Origin;
 use super::thread::Thread;
 use crate::handover::transfer::{SavedAttempt, SavedExchange};
-use crate::observe::record::{AttemptRecord, Index, Phase, RecordNames};
+use crate::observe::end::Phase;
+use crate::observe::record::{AttemptRecord, Index, RecordNames};
 
 impl Exchange {
     /// What the next generation has to know, when nothing has passed since `moved`. None when no server was found yet.

@@ -22,7 +22,7 @@ use crate::drain::Stage;
 use crate::handover::successor::{Returned, Successor, TransferPermit};
 use crate::handover::transfer::{Load, Transfer, TunnelTransfer};
 use crate::net::Stream;
-use crate::observe::record::{End, Phase};
+use crate::observe::end::{Phase, Reason};
 use crate::pool::Open;
 use crate::upstream::connection::ReadBuffer;
 
@@ -154,7 +154,7 @@ pub async fn relay(thread: &Rc<Thread>, client: &mut Client, tcp: usize, stream:
             Left::Ended
         }
         None => {
-            exchange.ends(End::Drained, Phase::Connect);
+            exchange.ends(Reason::Drained, Phase::Connect);
             Left::Cut
         }
     }
@@ -162,14 +162,14 @@ pub async fn relay(thread: &Rc<Thread>, client: &mut Client, tcp: usize, stream:
 
 /// Why the relaying stops.
 enum Stop {
-    Ended(Result<End, Broken>),
+    Ended(Result<Reason, Broken>),
     /// There is room on the way to the successor.
     Moves(TransferPermit),
 }
 
 /// One side broke.
 struct Broken {
-    end: End,
+    end: Reason,
     cause: io::Error,
 }
 
@@ -193,25 +193,25 @@ impl Tunnel {
                 return Poll::Ready(Stop::Moves(place));
             }
             if let Poll::Ready(ended) = self.poll(cx, stream, &thread.reads) {
-                return Poll::Ready(Stop::Ended(ended.map(|()| End::Ok)));
+                return Poll::Ready(Stop::Ended(ended.map(|()| Reason::Ok)));
             }
             if self.up.has_moved() | self.down.has_moved() {
                 self.moved = Instant::now();
                 client.timer.set(self.patience());
             }
             if thread.drain.stage() == Stage::Cut {
-                return Poll::Ready(Stop::Ended(Ok(End::Drained)));
+                return Poll::Ready(Stop::Ended(Ok(Reason::Drained)));
             }
-            client.timer.poll_due(cx).map(|()| Stop::Ended(Ok(End::ClientTimeout)))
+            client.timer.poll_due(cx).map(|()| Stop::Ended(Ok(Reason::ClientTimeout)))
         })
         .await
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, client: &Stream, reads: &ReadBuffer) -> Poll<Result<(), Broken>> {
         let up = self.up.poll(cx, client, &self.server, reads);
-        let up = up.map_err(|fault| fault.broken(End::ClientClosed, End::ServerClosed));
+        let up = up.map_err(|fault| fault.broken(Reason::ClientClosed, Reason::ServerClosed));
         let down = self.down.poll(cx, &self.server, client, reads);
-        let down = down.map_err(|fault| fault.broken(End::ServerClosed, End::ClientClosed));
+        let down = down.map_err(|fault| fault.broken(Reason::ServerClosed, Reason::ClientClosed));
         match (up, down) {
             (Poll::Ready(Err(broken)), _) | (_, Poll::Ready(Err(broken))) => Poll::Ready(Err(broken)),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
@@ -260,16 +260,16 @@ impl Tunnel {
         if self.up.has_ended() || self.down.has_ended() { self.timeout.min(HALF_CLOSED) } else { self.timeout }
     }
 
-    fn end(mut self, ended: Result<End, Broken>) -> Left {
+    fn end(mut self, ended: Result<Reason, Broken>) -> Left {
         let patience = self.patience();
         let exchange = &mut self.exchange;
         (exchange.bytes_in, exchange.bytes_out) = (self.up.bytes(), self.down.bytes());
-        let left = if matches!(ended, Ok(End::Drained)) { Left::Cut } else { Left::Ended };
+        let left = if matches!(ended, Ok(Reason::Drained)) { Left::Cut } else { Left::Ended };
         match ended {
-            Ok(End::Ok) => exchange.ends(End::Ok, Phase::Done),
+            Ok(Reason::Ok) => exchange.ends(Reason::Ok, Phase::Done),
             Ok(end) => {
                 exchange.ends(end, Phase::Tunnel);
-                if end == End::ClientTimeout {
+                if end == Reason::ClientTimeout {
                     exchange.explain(&format_args!("nothing passed for {}", humantime::format_duration(patience)));
                 }
             }
@@ -289,7 +289,7 @@ impl Tunnel {
         let Self { mut exchange, server, up, down, timeout, moved, stays, _open } = self;
         let sockets = (|| Some((stream.into_fd().ok()?, server.into_fd().ok()?, exchange.story(moved)?)))();
         let Some((socket, server, story)) = sockets else {
-            exchange.ends(End::Internal, Phase::Tunnel); // no runtime, or no descriptor, is left
+            exchange.ends(Reason::Internal, Phase::Tunnel); // no runtime, or no descriptor, is left
             return Given::Lost;
         };
         let tunnel = TunnelTransfer { server, story, up: up.into(), down: down.into() };
@@ -307,13 +307,13 @@ impl Tunnel {
                     Given::Back(stream, Box::new(Self { exchange, server, up, down, timeout, moved, stays, _open }))
                 }
                 Err(fault) => {
-                    exchange.ends(End::Internal, Phase::Tunnel);
+                    exchange.ends(Reason::Internal, Phase::Tunnel);
                     exchange.explain(&fault);
                     Given::Lost
                 }
             },
             Err(Returned::Lost) => {
-                exchange.ends(End::Drained, Phase::Tunnel);
+                exchange.ends(Reason::Drained, Phase::Tunnel);
                 Given::Lost
             }
         }

@@ -39,7 +39,7 @@ use crate::handover::successor::Successor;
 use crate::http1::request::RequestHead;
 use crate::message::body::{Demand, TURN};
 use crate::net::{Departure, Stream};
-use crate::observe::record;
+use crate::observe::end::Reason;
 use crate::proxy::client_side::ClientSide;
 use crate::proxy::handler::RequestHandler;
 use crate::proxy::private::Private;
@@ -163,7 +163,7 @@ impl<S: Service> Http1<S> {
 
     /// Says how the exchange that is open ends, when a defect of ours ends it.
     pub(super) fn panicked(&mut self) {
-        self.ends_exchange(record::End::Internal);
+        self.ends_exchange(Reason::Internal);
     }
 
     /// Serves requests. Ready when the connection is idle, moves or ends.
@@ -183,7 +183,7 @@ impl<S: Service> Http1<S> {
                 return Poll::Pending;
             }
             if self.thread.drain.stage() == Stage::Cut {
-                self.ends_exchange(record::End::Drained);
+                self.ends_exchange(Reason::Drained);
                 return Poll::Ready(ends(ConnectionEnd::Drained));
             }
             let step = match &self.state {
@@ -219,7 +219,7 @@ impl<S: Service> Http1<S> {
     }
 
     /// Says how the exchange that is open ends, before its response is written whole.
-    fn ends_exchange(&mut self, end: record::End) {
+    fn ends_exchange(&mut self, end: Reason) {
         match &mut self.state {
             Http1State::Exchange(handler) | Http1State::Flush { handler, .. } => handler.end(end),
             Http1State::Head | Http1State::Last(_) => return,
@@ -237,7 +237,7 @@ impl<S: Service> Http1<S> {
 
     /// The client is gone.
     fn lost(&mut self) -> Option<Next> {
-        self.ends_exchange(record::End::ClientClosed);
+        self.ends_exchange(Reason::ClientClosed);
         Some(ends(ConnectionEnd::ClientLost))
     }
 
@@ -282,8 +282,8 @@ impl<S: Service> Http1<S> {
     /// What was to be written could not be.
     fn not_written(&mut self, end: ConnectionEnd) -> Option<Next> {
         match end {
-            ConnectionEnd::ClientTimeout => self.ends_exchange(record::End::ClientTimeout),
-            _ => self.ends_exchange(record::End::ClientClosed),
+            ConnectionEnd::ClientTimeout => self.ends_exchange(Reason::ClientTimeout),
+            _ => self.ends_exchange(Reason::ClientClosed),
         }
         Some(ends(end))
     }

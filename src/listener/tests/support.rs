@@ -25,9 +25,10 @@ use crate::listener::limits::{Limits, WorkerLimit};
 use crate::listener::service::{Local, Service};
 use crate::message::body::{Demand, Piece, RequestBodyError};
 use crate::net::Stream;
+use crate::observe::end::Reason;
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::observe::metrics::Counters;
-use crate::observe::record::{self, Index};
+use crate::observe::record::Index;
 use crate::proxy::client_side::ClientSide;
 use crate::proxy::handler::RequestHandler;
 use crate::proxy::origin::Origin;
@@ -437,7 +438,7 @@ impl RequestHandler for Answering {
         Poll::Ready(ResponsePart::Head(head(code, length, then)))
     }
 
-    fn end(&mut self, _: record::End) {}
+    fn end(&mut self, _: Reason) {}
 
     fn close(self, _: bool, _: Then) -> Instant {
         Instant::now()

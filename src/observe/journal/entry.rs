@@ -8,8 +8,9 @@ use serde::{Serialize, Serializer};
 use super::bounded::FIELD;
 use super::redact::{self, Target};
 use super::{Identity, sentence};
+use crate::observe::end::Reason;
 use crate::observe::event::{Level, kind};
-use crate::observe::record::{AttemptRecord, End, Protocol, Record, RecordNames};
+use crate::observe::record::{AttemptRecord, Protocol, Record, RecordNames};
 use crate::observe::words::{beginning, push_plain};
 
 /// `SYSLOG_IDENTIFIER` of everything.
@@ -68,15 +69,15 @@ const STATUS_CLASSES: [&str; 6] = ["0xx", "1xx", "2xx", "3xx", "4xx", "5xx"];
 /// clients are ordinary traffic.
 pub(super) fn level(record: &Record) -> Level {
     match record.end {
-        End::Internal => Level::Error,
-        End::NoServer
-        | End::ServerRefused
-        | End::ServerTimeout
-        | End::ServerClosed
-        | End::ServerBadResponse
-        | End::Drained => Level::Warn,
-        End::Ok if record.status >= 500 => Level::Warn,
-        End::Ok if record.attempts.len() > 1 => Level::Info,
+        Reason::Internal => Level::Error,
+        Reason::NoServer
+        | Reason::ServerRefused
+        | Reason::ServerTimeout
+        | Reason::ServerClosed
+        | Reason::ServerBadResponse
+        | Reason::Drained => Level::Warn,
+        Reason::Ok if record.status >= 500 => Level::Warn,
+        Reason::Ok if record.attempts.len() > 1 => Level::Info,
         _ => Level::Debug,
     }
 }
@@ -395,7 +396,7 @@ pub(super) mod tests {
     fn a_connection_without_a_request_has_only_what_is_known() {
         let mut record = retried();
         (record.site, record.pool, record.method, record.client) = (None, None, None, None);
-        (record.status, record.end) = (400, End::BadRequest);
+        (record.status, record.end) = (400, Reason::BadRequest);
         record.attempts.clear();
         record.timers = Timers { total: 90, ..Timers::default() };
         (record.host, record.target) = (Text::default(), Text::default());
@@ -430,11 +431,11 @@ pub(super) mod tests {
                 ..retried()
             })
         };
-        assert_eq!(with(End::Ok, 200), Level::Debug);
-        assert_eq!(with(End::Ok, 503), Level::Warn);
-        assert_eq!(with(End::ServerTimeout, 504), Level::Warn);
-        assert_eq!(with(End::BadRequest, 501), Level::Debug);
-        assert_eq!(with(End::ClientClosed, 200), Level::Debug);
-        assert_eq!(with(End::Internal, 500), Level::Error);
+        assert_eq!(with(Reason::Ok, 200), Level::Debug);
+        assert_eq!(with(Reason::Ok, 503), Level::Warn);
+        assert_eq!(with(Reason::ServerTimeout, 504), Level::Warn);
+        assert_eq!(with(Reason::BadRequest, 501), Level::Debug);
+        assert_eq!(with(Reason::ClientClosed, 200), Level::Debug);
+        assert_eq!(with(Reason::Internal, 500), Level::Error);
     }
 }

@@ -23,8 +23,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::end::Reason;
 use super::event::Event;
-use super::record::{End, Record, RecordNames};
+use super::record::{Record, RecordNames};
 use crate::control::statistics::Count;
 use left::EntryForm;
 pub use left::LeftRecords;
@@ -128,7 +129,7 @@ impl Journal {
 
     /// The record of an exchange that ended like this exceeds a bound: it is counted, and the count is logged from
     /// time to time.
-    pub fn limit_one(&self, end: End) {
+    pub fn limit_one(&self, end: Reason) {
         self.0.queue.limit_one(end);
     }
 
@@ -200,8 +201,8 @@ impl Journal {
 pub struct Unwritten {
     /// Records and events for which there was no time or no room.
     pub dropped: u64,
-    /// Records above a bound of the configuration, in the order of [`End::ALL`].
-    pub limited: [u64; End::ALL.len()],
+    /// Records above a bound of the configuration, in the order of [`Reason::ALL`].
+    pub limited: [u64; Reason::ALL.len()],
 }
 
 impl Drop for Handle {

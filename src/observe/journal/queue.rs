@@ -14,9 +14,10 @@ use super::left::{Entries, LeftRecords, MOST};
 use super::socket::PATIENCE;
 use super::waiting::{Backlog, EVENTS, RecordBatch, Work};
 use crate::control::statistics::Count;
+use crate::observe::end::Reason;
 use crate::observe::event::Event;
 use crate::observe::rate::{Bucket, Rate};
-use crate::observe::record::{End, Record, RecordNames};
+use crate::observe::record::{Record, RecordNames};
 
 /// Memory for records that wait, at most, in bytes: some 40,000 of them. journald takes about 40,000 a second when it has
 /// a CPU, and it seldom has one to itself while traffic is high.
@@ -41,7 +42,7 @@ pub(super) struct Queue {
     /// The bound of events of a kind that each connection can cause.
     traffic: Bucket,
     /// Records above a bound, by the end of their exchange.
-    limited: [AtomicU64; End::ALL.len()],
+    limited: [AtomicU64; Reason::ALL.len()],
     /// The writer knows that some of them are to be logged.
     limits_known: AtomicBool,
     /// What the writer has taken and has neither written nor given up.
@@ -178,7 +179,7 @@ impl Queue {
     }
 
     /// An exchange with this end exceeds a bound, and its record was not made.
-    pub(super) fn limit_one(&self, end: End) {
+    pub(super) fn limit_one(&self, end: Reason) {
         self.limited[end as usize].fetch_add(1, Ordering::Relaxed);
         // a swap would take the cache line from the other threads each time
         if !self.limits_known.load(Ordering::Relaxed) && !self.limits_known.swap(true, Ordering::Relaxed) {
@@ -188,8 +189,8 @@ impl Queue {
         }
     }
 
-    /// How many records exceeded a bound, in the order of [`End::ALL`].
-    pub(super) fn limited(&self) -> [u64; End::ALL.len()] {
+    /// How many records exceeded a bound, in the order of [`Reason::ALL`].
+    pub(super) fn limited(&self) -> [u64; Reason::ALL.len()] {
         array::from_fn(|end| self.limited[end].load(Ordering::Relaxed))
     }
 

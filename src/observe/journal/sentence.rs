@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::redact::{self, Target};
-use crate::observe::record::{AttemptRecord, End, Outcome, Phase, Protocol, Record, RecordNames};
+use crate::observe::end::{Phase, Reason};
+use crate::observe::record::{AttemptRecord, Outcome, Protocol, Record, RecordNames};
 use crate::observe::words::{Took, beginning, push_plain};
 
 /// Longest method, and longest path in a message, in bytes; more of the path is in `PROXY_DATA`.
@@ -30,7 +31,7 @@ pub(super) fn write(out: &mut String, record: &Record, names: &RecordNames) {
     write_server(out, record, names);
     let _ = write!(out, " in {}", Took(Duration::from_micros(record.timers.total)));
     write_bytes(out, record);
-    if record.end != End::Ok {
+    if record.end != Reason::Ok {
         let _ = write!(out, ": {}{}", reason(record.end), whereabouts(record));
     }
     // a cause that repeats the reason is left out
@@ -129,38 +130,38 @@ fn outcome(outcome: Outcome) -> &'static str {
     }
 }
 
-fn reason(end: End) -> &'static str {
+fn reason(end: Reason) -> &'static str {
     match end {
-        End::Ok => "all went well",
-        End::ClientClosed => "the client closed the connection",
-        End::ClientTimeout => "the client took too long",
-        End::BadRequest => "the request broke a rule of HTTP",
-        End::TooLarge => "the request was above a limit",
-        End::NoSite => "no site answers to this host",
-        End::NoServer => "no server of the pool is up",
-        End::ServerRefused => "no server could be reached",
-        End::ServerTimeout => "the server took too long",
-        End::ServerClosed => "the server closed the connection",
-        End::ServerBadResponse => "the response broke a rule of HTTP",
-        End::Denied => "this is not allowed here",
-        End::Drained => "it was cut at the drain deadline",
-        End::Internal => "a defect in Segue ended it",
+        Reason::Ok => "all went well",
+        Reason::ClientClosed => "the client closed the connection",
+        Reason::ClientTimeout => "the client took too long",
+        Reason::BadRequest => "the request broke a rule of HTTP",
+        Reason::TooLarge => "the request was above a limit",
+        Reason::NoSite => "no site answers to this host",
+        Reason::NoServer => "no server of the pool is up",
+        Reason::ServerRefused => "no server could be reached",
+        Reason::ServerTimeout => "the server took too long",
+        Reason::ServerClosed => "the server closed the connection",
+        Reason::ServerBadResponse => "the response broke a rule of HTTP",
+        Reason::Denied => "this is not allowed here",
+        Reason::Drained => "it was cut at the drain deadline",
+        Reason::Internal => "a defect in Segue ended it",
     }
 }
 
-fn repeats(end: End, detail: &str) -> bool {
-    end == End::ServerClosed && detail.starts_with(reason(end))
+fn repeats(end: Reason, detail: &str) -> bool {
+    end == Reason::ServerClosed && detail.starts_with(reason(end))
 }
 
 /// When, for ends that may come at any time.
 fn whereabouts(record: &Record) -> &'static str {
     match record.end {
-        End::ClientClosed
-        | End::ClientTimeout
-        | End::ServerTimeout
-        | End::ServerClosed
-        | End::Drained
-        | End::Internal => match record.phase {
+        Reason::ClientClosed
+        | Reason::ClientTimeout
+        | Reason::ServerTimeout
+        | Reason::ServerClosed
+        | Reason::Drained
+        | Reason::Internal => match record.phase {
             Phase::Head => " before its request was whole",
             Phase::Route => " before a site was found",
             Phase::Connect => " while connecting to a server",
@@ -203,7 +204,7 @@ mod tests {
         let mut record = retried();
         record.attempts.pop();
         record.status = 502;
-        record.end = End::ServerRefused;
+        record.end = Reason::ServerRefused;
         record.phase = Phase::Connect;
         record.detail = Some("connection refused".into());
         record.bytes_in = 12;
@@ -212,7 +213,7 @@ mod tests {
             "192.0.2.7 GET shop.example.com/cart → 502 in 3.2 ms, 1873 bytes out, 12 in: no server could be reached: \
              connection refused (a: could not connect) [01HF7YAT00000000000000001A]"
         );
-        record.end = End::ClientClosed;
+        record.end = Reason::ClientClosed;
         record.phase = Phase::Response;
         record.status = 0;
         record.attempts = smallvec![];
@@ -231,7 +232,7 @@ mod tests {
         record.attempts.pop();
         record.attempts[0].outcome = Outcome::Closed;
         record.status = 502;
-        record.end = End::ServerClosed;
+        record.end = Reason::ServerClosed;
         record.phase = Phase::Response;
         record.detail = Some("the server closed the connection before its response was whole".into());
         assert_eq!(

@@ -274,7 +274,7 @@ fn what_no_other_process_can_write_is_counted() {
 #[test]
 fn records_that_are_too_many_are_said_by_their_reason() {
     let (journal, lines) = on_text();
-    for end in [End::BadRequest, End::NoSite, End::BadRequest] {
+    for end in [Reason::BadRequest, Reason::NoSite, Reason::BadRequest] {
         journal.limit_one(end);
     }
     let _ = journal.finish(SOON);
@@ -285,7 +285,7 @@ fn records_that_are_too_many_are_said_by_their_reason() {
     let words = ["notice records-limited: ", "2 bad-request, 1 no-site"];
     let apart = said.contains("1 bad-request") && said.contains("1 no-site"); // the writer may say the first at once
     assert!(said.contains(words[0]) && (said.contains(words[1]) || apart), "{said}");
-    assert_eq!(journal.unwritten().limited[End::BadRequest as usize], 2);
+    assert_eq!(journal.unwritten().limited[Reason::BadRequest as usize], 2);
 }
 
 #[test]

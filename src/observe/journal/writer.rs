@@ -10,8 +10,9 @@ use super::output::{self, Output};
 use super::queue::{Queue, WriterTurn};
 use super::socket::BURST;
 use super::waiting::Work;
+use crate::observe::end::Reason;
 use crate::observe::event::Event;
-use crate::observe::record::{End as Reason, Record};
+use crate::observe::record::Record;
 
 /// Dropped records are logged at most so often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);

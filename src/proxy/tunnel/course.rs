@@ -9,7 +9,7 @@ use super::Broken;
 use crate::handover::transfer;
 use crate::message::body::TURN;
 use crate::net::Stream;
-use crate::observe::record::End;
+use crate::observe::end::Reason;
 use crate::upstream::connection::{self, ReadBuffer};
 
 /// One direction. The states of its end: open, `ended` (the reading side said so), `finished` (it was passed on).
@@ -35,7 +35,7 @@ pub(super) enum CourseError {
 }
 
 impl CourseError {
-    pub(super) fn broken(self, read: End, write: End) -> Broken {
+    pub(super) fn broken(self, read: Reason, write: Reason) -> Broken {
         match self {
             Self::Read(cause) => Broken { end: read, cause },
             Self::Write(cause) => Broken { end: write, cause },

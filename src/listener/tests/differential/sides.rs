@@ -22,7 +22,8 @@ use crate::listener::service::{Local, Service};
 use crate::listener::tests::support::Answers;
 use crate::message::body::{Demand, Piece, RequestBodyError};
 use crate::net::Stream;
-use crate::observe::record::{self, Index};
+use crate::observe::end::Reason;
+use crate::observe::record::Index;
 use crate::proxy::client_side::ClientSide;
 use crate::proxy::handler::RequestHandler;
 use crate::proxy::origin::Origin;
@@ -257,7 +258,7 @@ impl RequestHandler for Reader {
         Poll::Ready(ResponsePart::Head(response(StatusCode::OK, then)))
     }
 
-    fn end(&mut self, _: record::End) {}
+    fn end(&mut self, _: Reason) {}
 
     fn close(self, _: bool, _: Then) -> Instant {
         Instant::now()
