@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 
-use super::end::ConnectionEnd;
 use super::lingering::{self, Patience};
 use crate::handover::successor::{Returned, Successor};
 use crate::handover::transfer::{Load, Transfer};
 use crate::net::Stream;
+use crate::observe::end::{End, Phase, Reason};
 use crate::proxy::private::Private;
 use crate::proxy::{Client, Thread};
 
@@ -18,7 +18,7 @@ use crate::proxy::{Client, Thread};
 pub(super) enum Served {
     /// It is whole and nothing is open on it; with what was read of the next request.
     Idle(Box<Client>, Stream, BytesMut),
-    Ended(Box<Client>, ConnectionEnd),
+    Ended(Box<Client>, End),
 }
 
 /// Gives the connection to another generation, or goes on with it when that fails.
@@ -29,23 +29,25 @@ pub(super) async fn hand_over(
     ahead: BytesMut,
     successor: Successor,
 ) -> Served {
+    let phase = if ahead.is_empty() { Phase::Idle } else { Phase::Head };
+    let ended = |client, reason| Served::Ended(client, End::new(phase, reason));
     let Some(Some(place)) = thread.until_cut(&client.timer, pin!(successor.place())).await else {
         return Served::Idle(client, stream, ahead);
     };
-    let Ok(socket) = stream.into_fd() else { return Served::Ended(client, ConnectionEnd::Internal) };
+    let Ok(socket) = stream.into_fd() else { return ended(client, Reason::Internal) };
     let facts = client.facts(thread.listener_name(client.origin.listener));
     let private = client.private.pack(&thread.plan.names);
     let given = place.give(Transfer { socket, client: facts, load: Load::Idle { ahead, private } });
     match thread.until_cut(&client.timer, pin!(given)).await {
-        Some(Ok(())) => Served::Ended(client, ConnectionEnd::Moved),
+        Some(Ok(())) => ended(client, Reason::Moved),
         Some(Err(Returned::Whole(transfer))) => match (Stream::from_fd(transfer.socket), transfer.load) {
             (Ok(stream), Load::Idle { ahead, private }) => {
                 client.private = Private::unpack(private, &thread.plan.names);
                 Served::Idle(client, stream, ahead)
             }
-            (Ok(_), Load::Tunnel(_)) | (Err(_), _) => Served::Ended(client, ConnectionEnd::Internal),
+            (Ok(_), Load::Tunnel(_)) | (Err(_), _) => ended(client, Reason::Internal),
         },
-        Some(Err(Returned::Lost)) | None => Served::Ended(client, ConnectionEnd::Drained),
+        Some(Err(Returned::Lost)) | None => ended(client, Reason::Drained),
     }
 }
 
@@ -54,12 +56,12 @@ pub(super) async fn linger(
     thread: Rc<Thread>,
     client: Box<Client>,
     stream: Stream,
-    end: ConnectionEnd,
+    end: End,
     patience: Patience,
 ) -> Served {
     // at the deadline of the generation the patience is short enough to be had whole
-    match end {
-        ConnectionEnd::Drained => lingering::linger(&client.timer, &stream, patience).await,
+    match end.reason {
+        Reason::Drained => lingering::linger(&client.timer, &stream, patience).await,
         _ => {
             let lingering = pin!(lingering::linger(&client.timer, &stream, patience));
             thread.until_cut(&client.timer, lingering).await;

@@ -26,13 +26,13 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 
 use super::after::{Served, hand_over, linger};
-use super::end::ConnectionEnd;
 use super::http1::{Http1, Http1Parts, Next};
 use super::idle::{IdleOutcome, IdleWait};
 use super::limits::Permit;
 use super::lingering;
 use super::service::{Local, Service};
 use crate::net::Stream;
+use crate::observe::end::{End, Phase, Reason};
 use crate::observe::record::Index;
 use crate::proxy::idle::Making;
 use crate::proxy::tunnel::Tunnel;
@@ -75,7 +75,7 @@ enum ConnectionState<S: Service> {
 /// What a turn of a connection led to.
 enum ConnectionTurn<S: Service> {
     ConnectionState(ConnectionState<S>),
-    Ended(Option<Box<Client>>, ConnectionEnd),
+    Ended(Option<Box<Client>>, End),
 }
 
 impl<S: Service> ClientConnection<S> {
@@ -96,8 +96,8 @@ impl<S: Service> ClientConnection<S> {
                 let first = Bytes::copy_from_slice(first);
                 let relay = S::relay(thread.clone(), client, tcp, stream, first);
                 ConnectionState::Busy(Box::pin(async move {
-                    let (client, left) = relay.await;
-                    Served::Ended(client, left.into())
+                    let (client, end) = relay.await;
+                    Served::Ended(client, end)
                 }))
             }
         };
@@ -126,7 +126,7 @@ impl<S: Service> ClientConnection<S> {
         Self { thread, index, kind, state: ConnectionState::Closed, permit, making: None }
     }
 
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<(Option<Box<Client>>, ConnectionEnd)> {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<(Option<Box<Client>>, End)> {
         loop {
             let turn = match &mut self.state {
                 ConnectionState::Idle(stream, client, wait) => {
@@ -144,7 +144,8 @@ impl<S: Service> ClientConnection<S> {
                     }
                     Served::Ended(client, end) => ConnectionTurn::Ended(Some(client), end),
                 },
-                ConnectionState::Closed => ConnectionTurn::Ended(None, ConnectionEnd::Internal), // a task that has ended is not polled
+                // a task that has ended is not polled
+                ConnectionState::Closed => ConnectionTurn::Ended(None, End::new(Phase::Done, Reason::Internal)),
             };
             match turn {
                 ConnectionTurn::ConnectionState(state) => self.state = state,
@@ -181,8 +182,8 @@ impl<S: Service> ClientConnection<S> {
     fn tunnel(&self, client: Box<Client>, stream: Stream, ahead: Bytes, tunnel: Box<Tunnel>) -> ConnectionState<S> {
         let tunnel = S::tunnel(self.thread.clone(), client, stream, ahead, *tunnel);
         ConnectionState::Busy(Box::pin(async move {
-            let (client, left) = tunnel.await;
-            Served::Ended(client, left.into())
+            let (client, end) = tunnel.await;
+            Served::Ended(client, end)
         }))
     }
 
@@ -190,45 +191,38 @@ impl<S: Service> ClientConnection<S> {
     fn unpark(&mut self, unparked: IdleOutcome) -> ConnectionTurn<S> {
         let ConnectionState::Idle(stream, client, _) = std::mem::replace(&mut self.state, ConnectionState::Closed)
         else {
-            return ConnectionTurn::Ended(None, ConnectionEnd::Internal);
+            return ConnectionTurn::Ended(None, End::new(Phase::Idle, Reason::Internal));
         };
         let thread = self.thread.clone();
         ConnectionTurn::ConnectionState(match unparked {
             IdleOutcome::Bytes(first) => {
                 ConnectionState::Http1(Http1::new(&thread, client, self.settings(), stream, first))
             }
-            IdleOutcome::Idle => {
-                ConnectionState::Busy(Box::pin(linger(thread, client, stream, ConnectionEnd::Idle, lingering::PATIENT)))
-            }
             IdleOutcome::Moves(successor) => {
                 ConnectionState::Busy(Box::pin(hand_over(thread, client, stream, BytesMut::new(), successor)))
             }
-            IdleOutcome::Cut => {
-                thread.connection_cut(&client);
-                ConnectionState::Busy(Box::pin(linger(
-                    thread,
-                    client,
-                    stream,
-                    ConnectionEnd::Drained,
-                    lingering::BRIEF,
-                )))
-            }
+            IdleOutcome::Ends(end) => match end.reason {
+                Reason::ClientClosed => return ConnectionTurn::Ended(Some(client), end),
+                Reason::Drained => {
+                    thread.connection_cut(&client);
+                    ConnectionState::Busy(Box::pin(linger(thread, client, stream, end, lingering::BRIEF)))
+                }
+                _ => ConnectionState::Busy(Box::pin(linger(thread, client, stream, end, lingering::PATIENT))),
+            },
             IdleOutcome::MakesRoom(making) => {
                 self.making = Some(making);
-                return ConnectionTurn::Ended(Some(client), ConnectionEnd::Evicted);
+                return ConnectionTurn::Ended(Some(client), End::EVICTED);
             }
-            IdleOutcome::Closed => return ConnectionTurn::Ended(Some(client), ConnectionEnd::ClientDone),
-            IdleOutcome::Lost => return ConnectionTurn::Ended(Some(client), ConnectionEnd::ClientLost),
         })
     }
 
     /// No requests are served on the connection any more.
     fn served(&mut self, next: Next) -> ConnectionTurn<S> {
         let ConnectionState::Http1(http1) = std::mem::replace(&mut self.state, ConnectionState::Closed) else {
-            return ConnectionTurn::Ended(None, ConnectionEnd::Internal);
+            return ConnectionTurn::Ended(None, End::new(Phase::Idle, Reason::Internal));
         };
         let Ok(Http1Parts { client, stream, ahead }) = http1.into_parts() else {
-            return ConnectionTurn::Ended(None, ConnectionEnd::Internal); // the runtime ends
+            return ConnectionTurn::Ended(None, End::new(Phase::Idle, Reason::Internal)); // the runtime ends
         };
         let thread = self.thread.clone();
         ConnectionTurn::ConnectionState(match next {
@@ -255,10 +249,12 @@ impl<S: Service> Future for ClientConnection<S> {
             Ok(polled) => std::task::ready!(polled),
             Err(panic) => {
                 connection.thread.panicked(text_of(&*panic));
-                if let ConnectionState::Http1(http1) = &mut connection.state {
-                    http1.panicked();
-                }
-                (None, ConnectionEnd::Internal)
+                let end = match &mut connection.state {
+                    ConnectionState::Http1(http1) => http1.panicked(),
+                    ConnectionState::Idle(..) | ConnectionState::Closed => End::new(Phase::Idle, Reason::Internal),
+                    ConnectionState::Busy(_) => End::new(Phase::Tunnel, Reason::Internal),
+                };
+                (None, end)
             }
         };
         connection.state = ConnectionState::Closed;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::drain::Stage;
 use crate::handover::successor::Successor;
 use crate::net::Stream;
+use crate::observe::end::{End, Phase, Reason};
 use crate::proxy::idle::Making;
 use crate::proxy::{Client, Thread};
 
@@ -24,14 +25,8 @@ const ROOM: usize = 4096;
 pub(super) enum IdleOutcome {
     /// The first bytes of a request, or of what should be one.
     Bytes(BytesMut),
-    /// The client closed its sending side.
-    Closed,
-    /// The client is gone.
-    Lost,
-    /// Nothing came for as long as the connection may wait.
-    Idle,
-    /// The generation is at its deadline.
-    Cut,
+    /// The client closed it, nothing came for as long as it may wait, or the generation is at its deadline.
+    Ends(End),
     /// Another generation takes it.
     Moves(Successor),
     /// A new connection needs its room.
@@ -86,7 +81,7 @@ impl IdleWait {
             return Poll::Ready(IdleOutcome::Moves(successor));
         }
         match thread.drain.stage() {
-            Stage::Cut => return Poll::Ready(IdleOutcome::Cut),
+            Stage::Cut => return Poll::Ready(IdleOutcome::Ends(End::new(Phase::Idle, Reason::Drained))),
             Stage::Draining(draining) if !self.is_draining => {
                 self.is_draining = true;
                 self.until = self.until.min(Instant::now() + draining.idle); // or the generation cuts it before
@@ -96,13 +91,12 @@ impl IdleWait {
         }
         if let Poll::Ready(read) = poll_first(stream, cx) {
             return Poll::Ready(match read {
-                Ok(bytes) if bytes.is_empty() => IdleOutcome::Closed,
-                Ok(bytes) => IdleOutcome::Bytes(bytes),
-                Err(_) => IdleOutcome::Lost,
+                Ok(bytes) if !bytes.is_empty() => IdleOutcome::Bytes(bytes),
+                Ok(_) | Err(_) => IdleOutcome::Ends(End::CLIENT_DONE),
             });
         }
         if client.timer.is_due() && self.until <= Instant::now() {
-            return Poll::Ready(IdleOutcome::Idle);
+            return Poll::Ready(IdleOutcome::Ends(End::IDLE_TIMEOUT));
         }
         if client.slot.closes_private() {
             client.private.close();

@@ -5,16 +5,15 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
-use super::end::ConnectionEnd;
 use crate::net::Stream;
+use crate::observe::end::{End, Reason};
 use crate::observe::record::Index;
 use crate::proxy::handler::{Handler, RequestHandler};
 use crate::proxy::origin::Origin;
-use crate::proxy::request::ClientRequest;
-use crate::proxy::response::{HeadFault, Response};
-use crate::proxy::tunnel::{self, Left, Tunnel};
+use crate::proxy::request::{ClientRequest, RefusedHead};
+use crate::proxy::response::Response;
+use crate::proxy::tunnel::{self, Tunnel};
 use crate::proxy::{self, Client, Thread};
 
 /// A future of one thread.
@@ -29,13 +28,7 @@ pub trait Service: 'static {
     fn call(thread: &Rc<Thread>, origin: &Rc<Origin>, request: ClientRequest) -> Self::Handler;
 
     /// Records a request whose head is not right, and gives the response to it with its body.
-    fn refuse(
-        thread: &Rc<Thread>,
-        origin: &Rc<Origin>,
-        fault: HeadFault,
-        seen: &[u8],
-        began: Instant,
-    ) -> (Response, Bytes);
+    fn refuse(thread: &Rc<Thread>, origin: &Rc<Origin>, refused: &RefusedHead<'_>) -> (Response, Bytes);
 
     /// Relays bytes after a `101`, until the tunnel has left this process.
     fn tunnel(
@@ -44,7 +37,7 @@ pub trait Service: 'static {
         stream: Stream,
         read_ahead: Bytes,
         tunnel: Tunnel,
-    ) -> Local<'static, (Box<Client>, Left)>;
+    ) -> Local<'static, (Box<Client>, End)>;
 
     /// Relays the bytes of a connection in TCP mode, from which `first` was read already; `tcp` is an index into the TCP
     /// listeners of the configuration.
@@ -54,10 +47,10 @@ pub trait Service: 'static {
         tcp: usize,
         stream: Stream,
         first: Bytes,
-    ) -> Local<'static, (Box<Client>, Left)>;
+    ) -> Local<'static, (Box<Client>, End)>;
 
     /// Counts and records how a connection of this listener ended; `client` is none when a panic took it along.
-    fn closed(thread: &Thread, listener: Index, client: Option<&Client>, end: ConnectionEnd);
+    fn closed(thread: &Thread, listener: Index, client: Option<&Client>, end: End);
 }
 
 /// The way of a request through this proxy.
@@ -70,14 +63,8 @@ impl Service for Proxy {
         Handler::new(thread, origin, request)
     }
 
-    fn refuse(
-        thread: &Rc<Thread>,
-        origin: &Rc<Origin>,
-        fault: HeadFault,
-        seen: &[u8],
-        began: Instant,
-    ) -> (Response, Bytes) {
-        Handler::refuse(thread, origin, fault, seen, began)
+    fn refuse(thread: &Rc<Thread>, origin: &Rc<Origin>, refused: &RefusedHead<'_>) -> (Response, Bytes) {
+        Handler::refuse(thread, origin, refused)
     }
 
     fn tunnel(
@@ -86,10 +73,10 @@ impl Service for Proxy {
         stream: Stream,
         read_ahead: Bytes,
         tunnel: Tunnel,
-    ) -> Local<'static, (Box<Client>, Left)> {
+    ) -> Local<'static, (Box<Client>, End)> {
         Box::pin(async move {
-            let left = tunnel::run(&thread, &mut client, stream, read_ahead, tunnel).await;
-            (client, left)
+            let end = tunnel::run(&thread, &mut client, stream, read_ahead, tunnel).await;
+            (client, end)
         })
     }
 
@@ -99,23 +86,23 @@ impl Service for Proxy {
         tcp: usize,
         stream: Stream,
         first: Bytes,
-    ) -> Local<'static, (Box<Client>, Left)> {
+    ) -> Local<'static, (Box<Client>, End)> {
         Box::pin(async move {
-            let left = tunnel::relay(&thread, &mut client, tcp, stream, first).await;
-            (client, left)
+            let end = tunnel::relay(&thread, &mut client, tcp, stream, first).await;
+            (client, end)
         })
     }
 
-    fn closed(thread: &Thread, listener: Index, client: Option<&Client>, end: ConnectionEnd) {
-        if end == ConnectionEnd::Moved {
+    fn closed(thread: &Thread, listener: Index, client: Option<&Client>, end: End) {
+        if end.reason == Reason::Moved {
             return thread.counters.left(listener);
         }
         thread.counters.closed(listener);
-        if end == ConnectionEnd::Evicted {
+        if end.reason == Reason::Evicted {
             thread.counters.evicted(listener);
         }
         if let Some(client) = client.filter(|client| client.exchanges == 0)
-            && matches!(end, ConnectionEnd::ClientDone | ConnectionEnd::ClientLost | ConnectionEnd::Idle)
+            && matches!(end, End::CLIENT_DONE | End::IDLE_TIMEOUT)
         {
             thread.counters.empty(listener);
             proxy::record_empty(thread, client);

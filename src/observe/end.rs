@@ -1,6 +1,62 @@
-//! How an exchange ended: the reason, and how far it was.
+//! How something ended, an exchange or the connection of a client: on whose side, in which phase, for which reason.
 
-/// Why an exchange ended.
+/// How an exchange or a client connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Where it was.
+    pub phase: Phase,
+    /// Why it ended; [`End::side`] follows from it.
+    pub reason: Reason,
+}
+
+impl End {
+    /// All of it was done: an exchange is whole, or a connection ends after a response that said so.
+    pub const OK: Self = Self::new(Phase::Done, Reason::Ok);
+    /// The client closed a connection on which nothing was open.
+    pub const CLIENT_DONE: Self = Self::new(Phase::Idle, Reason::ClientClosed);
+    /// Nothing came on a connection for as long as it may be idle.
+    pub const IDLE_TIMEOUT: Self = Self::new(Phase::Idle, Reason::ClientTimeout);
+    /// An idle connection made room for another one.
+    pub const EVICTED: Self = Self::new(Phase::Idle, Reason::Evicted);
+
+    /// An end in `phase`, for `reason`.
+    #[must_use]
+    pub const fn new(phase: Phase, reason: Reason) -> Self {
+        Self { phase, reason }
+    }
+
+    /// Whose doing it was.
+    #[must_use]
+    pub fn side(self) -> Side {
+        match self.reason {
+            Reason::ClientClosed
+            | Reason::ClientTimeout
+            | Reason::BadRequest
+            | Reason::TooLarge
+            | Reason::NoSite
+            | Reason::Denied => Side::Client,
+            Reason::NoServer
+            | Reason::ServerRefused
+            | Reason::ServerTimeout
+            | Reason::ServerClosed
+            | Reason::ServerBadResponse => Side::Server,
+            Reason::Ok | Reason::Drained | Reason::Internal | Reason::Evicted | Reason::Moved => Side::Proxy,
+        }
+    }
+}
+
+/// Whose act, silence or fault an end was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client left, was silent, or asked for what it cannot have.
+    Client,
+    /// A server failed, or no server was there.
+    Server,
+    /// This program ended it.
+    Proxy,
+}
+
+/// Why something ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// All of it, both ways.
@@ -31,10 +87,14 @@ pub enum Reason {
     Drained,
     /// A defect of ours.
     Internal,
+    /// An idle connection made room for another one; exchanges do not end so.
+    Evicted,
+    /// Another generation has it now; exchanges do not end here then.
+    Moved,
 }
 
 impl Reason {
-    /// Every end, in the order of the variants.
+    /// Every reason of exchanges, in the order of the variants.
     pub const ALL: [Self; 14] = [
         Self::Ok,
         Self::ClientClosed,
@@ -52,7 +112,7 @@ impl Reason {
         Self::Internal,
     ];
 
-    /// The word in `PROXY_END`.
+    /// The word, as `PROXY_END` has it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -70,13 +130,17 @@ impl Reason {
             Self::Denied => "denied",
             Self::Drained => "drained",
             Self::Internal => "internal",
+            Self::Evicted => "evicted",
+            Self::Moved => "moved",
         }
     }
 }
 
-/// Where an exchange was.
+/// Where an exchange or a client connection was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
+    /// Between two requests; exchanges are never there.
+    Idle,
     /// Reading the request head.
     Head,
     /// Finding the site.
@@ -96,10 +160,11 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The word in `PROXY_PHASE`.
+    /// The word, as `PROXY_PHASE` has it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Idle => "idle",
             Self::Head => "head",
             Self::Route => "route",
             Self::Connect => "connect",

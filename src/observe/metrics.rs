@@ -221,7 +221,7 @@ impl CounterTotals {
         let pools = names.pools.iter().zip(&self.pools);
         let pools: CounterTree = pools.map(|((name, servers), counts)| (name.clone(), counts.tree(servers))).collect();
         let reasons = Reason::ALL.iter().zip(unwritten.limited).filter(|(_, count)| *count > 0);
-        let limited: CounterTree = reasons.map(|(end, count)| (end.as_str(), count)).collect();
+        let limited: CounterTree = reasons.map(|(reason, count)| (reason.as_str(), count)).collect();
         [
             ("listeners", listeners),
             ("pools", pools),

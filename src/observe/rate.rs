@@ -83,7 +83,7 @@ impl Bucket {
 mod tests {
     use std::time::Duration;
 
-    use super::super::end::Reason;
+    use super::super::end::End;
     use super::super::record::RequestId;
     use super::*;
 
@@ -96,7 +96,7 @@ mod tests {
 
     fn facts(status: u16, refused: bool) -> RecordFacts {
         let took = Duration::from_millis(1);
-        RecordFacts { id: RequestId::new(1, 1), status, end: Reason::Ok, took, empty: false, refused }
+        RecordFacts { id: RequestId::new(1, 1), status, end: End::OK, took, empty: false, refused }
     }
 
     fn admitted(bounds: &RecordBounds, facts: &RecordFacts, tries: usize, now: Instant) -> usize {

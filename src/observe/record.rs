@@ -9,7 +9,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::end::{Phase, Reason};
+use super::end::{End, Reason};
 
 /// Index into one of the lists of [`RecordNames`].
 pub type Index = u16;
@@ -54,10 +54,8 @@ pub struct Record {
     pub referer: Option<Text>,
     /// The status sent to the client; 0 when none was.
     pub status: u16,
-    /// Why the exchange ended.
-    pub end: Reason,
-    /// Where it was when it ended.
-    pub phase: Phase,
+    /// How the exchange ended.
+    pub end: End,
     /// The details beyond `end`, if there are any: the error of the socket, the rule broken.
     pub detail: Option<Box<str>>,
     /// Durations of the phases.
@@ -71,10 +69,10 @@ pub struct Record {
 }
 
 impl Record {
-    /// Whether it failed: a status of 500 and above, or an end other than [`Reason::Ok`].
+    /// Whether it failed: a status of 500 and above, or a reason other than [`Reason::Ok`].
     #[must_use]
     pub fn failed(&self) -> bool {
-        self.status >= 500 || self.end != Reason::Ok
+        self.status >= 500 || self.end.reason != Reason::Ok
     }
 
     /// The bytes of memory that it takes.
@@ -320,8 +318,7 @@ pub(super) mod tests {
             user_agent: None,
             referer: None,
             status: 200,
-            end: Reason::Ok,
-            phase: Phase::Done,
+            end: End::OK,
             detail: None,
             timers: Timers { head: 30, connected: 620, sent: 650, responded: 2_900, total: 3_249 },
             bytes_in: 0,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::{Access, LogSettings};
 
-use super::end::Reason;
+use super::end::{End, Reason};
 use super::record::RequestId;
 
 /// What the decision needs of an exchange.
@@ -14,8 +14,8 @@ pub struct RecordFacts {
     pub id: RequestId,
     /// The status sent, 0 when none was.
     pub status: u16,
-    /// Why it ended.
-    pub end: Reason,
+    /// How it ended.
+    pub end: End,
     /// From its opening to its end.
     pub took: Duration,
     /// A connection that ended without a byte of a request.
@@ -26,7 +26,7 @@ pub struct RecordFacts {
 
 impl RecordFacts {
     pub(super) fn failed(&self) -> bool {
-        self.status >= 500 || self.end != Reason::Ok
+        self.status >= 500 || self.end.reason != Reason::Ok
     }
 }
 
@@ -49,6 +49,7 @@ pub fn selects(log: &LogSettings, facts: &RecordFacts) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::end::Phase;
 
     fn log(access: Access) -> LogSettings {
         LogSettings { access, ..LogSettings::default() }
@@ -58,7 +59,7 @@ mod tests {
         RecordFacts {
             id: RequestId::new(1, 0xf_ffff),
             status: 200,
-            end: Reason::Ok,
+            end: End::OK,
             took: Duration::from_millis(3),
             empty: false,
             refused: false,
@@ -72,7 +73,7 @@ mod tests {
         assert!(selects(&sample, &RecordFacts { status: 502, ..facts() }));
         let slow = Duration::from_secs(1);
         assert!(selects(&sample, &RecordFacts { took: slow, ..facts() }));
-        let cut = Reason::ClientClosed;
+        let cut = End::new(Phase::Body, Reason::ClientClosed);
         assert!(selects(&log(Access::ErrorsAndSlow), &RecordFacts { end: cut, ..facts() }));
         assert!(!selects(&log(Access::Off), &RecordFacts { status: 502, ..facts() }));
     }
@@ -93,7 +94,7 @@ mod tests {
 
     #[test]
     fn empty_connections_are_written_only_when_asked_for() {
-        let empty = RecordFacts { empty: true, end: Reason::ClientClosed, ..facts() };
+        let empty = RecordFacts { empty: true, end: End::new(Phase::Head, Reason::ClientClosed), ..facts() };
         assert!(!selects(&log(Access::All), &empty));
         let asked = LogSettings { empty_connections: true, ..log(Access::All) };
         assert!(selects(&asked, &empty));

@@ -15,14 +15,14 @@ use super::client::Client;
 use super::debug::{DebugLines, shown_path};
 use super::fault::Fault;
 use super::origin::{self, Origin};
-use super::request::ClientRequest;
+use super::request::{ClientRequest, RefusedHead};
 use super::thread::Thread;
 use super::underway::Entry;
 use crate::http1::request::{Framing, MethodFacts, RequestHead};
 use crate::message::auth::Credentials;
 use crate::message::authority::Host;
 use crate::message::head::RawHead;
-use crate::observe::end::{Phase, Reason};
+use crate::observe::end::{End, Phase, Reason};
 use crate::observe::metrics::{Busy, Counted};
 use crate::observe::record::{AttemptRecord, Index, Outcome, Protocol, Record, RequestId, Text, Timers};
 use crate::observe::{self, Took, WithCauses};
@@ -50,7 +50,7 @@ pub struct Exchange {
     pub(super) pool: Option<Index>,
     pub(super) status: u16,
     pub(super) phase: Phase,
-    end: Option<Reason>,
+    end: Option<End>,
     detail: Option<Box<str>>,
     pub(super) timers: Timers,
     /// When the head of the response came. The timers cannot tell: they end after an hour, which an upload may last.
@@ -100,8 +100,9 @@ impl Exchange {
         exchange
     }
 
-    /// The exchange of a head that is refused: of `seen` as much is kept for the record as is understood.
-    pub(super) fn open_refused(thread: &Rc<Thread>, origin: &Rc<Origin>, seen: &[u8], began: Instant) -> Box<Self> {
+    /// The exchange of a head that is refused: of what came as much is kept for the record as is understood.
+    pub(super) fn open_refused(thread: &Rc<Thread>, origin: &Rc<Origin>, refused: &RefusedHead<'_>) -> Box<Self> {
+        let RefusedHead { seen, began, .. } = *refused;
         let mut exchange = Self::blank(thread, origin, None);
         exchange.timers.head = micros(began, exchange.opened);
         exchange.phase = Phase::Head;
@@ -387,11 +388,13 @@ impl Exchange {
     }
 
     /// Says how it ends. The first word stands.
-    pub(super) fn ends(&mut self, end: Reason, phase: Phase) {
-        if self.end.is_none() {
-            self.end = Some(end);
-            self.phase = phase;
-        }
+    pub(super) fn ends(&mut self, end: End) {
+        self.end.get_or_insert(end);
+    }
+
+    /// Where it is, or was when it ended.
+    pub(super) fn phase(&self) -> Phase {
+        self.end.map_or(self.phase, |end| end.phase)
     }
 
     /// Says what exactly happened.
@@ -403,17 +406,17 @@ impl Exchange {
 
     /// Says that it ends with a fault.
     pub(super) fn fails(&mut self, fault: &Fault) {
-        self.ends(fault.end(), fault.phase().unwrap_or(self.phase));
+        self.ends(fault.end(self.phase));
         self.explain(&WithCauses(fault));
     }
 
-    fn closing_line(&self, end: Reason, is_selected: bool) -> String {
-        let (end, phase, status) = (end.as_str(), self.phase.as_str(), self.status);
+    fn closing_line(&self, end: End, is_selected: bool) -> String {
+        let (reason, phase, status) = (end.reason.as_str(), end.phase.as_str(), self.status);
         let detail = self.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
         let (received, sent) = (self.bytes_in, self.bytes_out);
         let (took, record) = (Took(Duration::from_micros(self.timers.total)), if is_selected { "a" } else { "no" });
         format!(
-            "over: {end} in phase {phase}{detail}, status {status}, {received} bytes in and {sent} out, {took}; \
+            "over: {reason} in phase {phase}{detail}, status {status}, {received} bytes in and {sent} out, {took}; \
              {record} record in the journal"
         )
     }
@@ -441,7 +444,7 @@ impl Exchange {
     }
 
     /// What stands in the record, but for what has to be copied.
-    fn record(&mut self, end: Reason, now: Instant) -> Record {
+    fn record(&mut self, end: End, now: Instant) -> Record {
         Record {
             id: self.id,
             started: self.thread.wall(self.opened, now),
@@ -457,7 +460,6 @@ impl Exchange {
             referer: None,
             status: self.status,
             end,
-            phase: self.phase,
             detail: self.detail.take(),
             timers: self.timers,
             bytes_in: self.bytes_in,
@@ -467,9 +469,9 @@ impl Exchange {
     }
 
     /// Whether the record goes to the journal.
-    fn is_selected(&self, end: Reason, now: Instant) -> bool {
+    fn is_selected(&self, end: End, now: Instant) -> bool {
         let took = Duration::from_micros(self.timers.total);
-        let refused = self.attempts.is_empty() && end != Reason::Internal;
+        let refused = self.attempts.is_empty() && end.reason != Reason::Internal;
         self.thread
             .selects(&observe::RecordFacts { id: self.id, status: self.status, end, took, empty: false, refused }, now)
     }
@@ -508,7 +510,7 @@ impl Drop for Exchange {
             false => now.saturating_duration_since(self.opened).as_micros() as u64,
         };
         self.timers.total = self.timers.total.max(1);
-        let end = self.end.unwrap_or(Reason::ClientClosed);
+        let end = self.end.unwrap_or(End::new(self.phase, Reason::ClientClosed));
         self.count();
         let is_selected = self.is_selected(end, now);
         self.debug(|| self.closing_line(end, is_selected));
@@ -524,7 +526,7 @@ impl Drop for Exchange {
 pub fn record_empty(thread: &Thread, client: &Client) {
     let (accepted, now) = (client.accepted, Instant::now());
     let (id, took) = (thread.request_id(accepted), now.saturating_duration_since(accepted));
-    let end = Reason::ClientClosed;
+    let end = End::new(Phase::Head, Reason::ClientClosed);
     if !thread.selects(&observe::RecordFacts { id, status: 0, end, took, empty: true, refused: true }, now) {
         return;
     }
@@ -543,7 +545,6 @@ pub fn record_empty(thread: &Thread, client: &Client) {
         referer: None,
         status: 0,
         end,
-        phase: Phase::Head,
         detail: None,
         timers: Timers { total: took.as_micros() as u64, ..Timers::default() },
         bytes_in: 0,

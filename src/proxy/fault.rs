@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use crate::http1::request::Refusal;
 use crate::message::body::RequestBodyError;
-use crate::observe::end::{Phase, Reason};
+use crate::observe::end::{End, Phase, Reason};
 use crate::observe::record::Outcome;
 use crate::upstream::upload::UploadError;
 
@@ -124,9 +124,13 @@ impl Fault {
         }
     }
 
-    /// Why the exchange ended, for the record.
+    /// How an exchange ends with it that was in phase `at`.
     #[must_use]
-    pub fn end(&self) -> Reason {
+    pub fn end(&self, at: Phase) -> End {
+        End::new(self.phase().unwrap_or(at), self.reason())
+    }
+
+    fn reason(&self) -> Reason {
         match self {
             Self::Refused(refusal) if refusal.limit().is_some() => Reason::TooLarge,
             Self::Refused(refusal) if refusal.status() == 405 => Reason::Denied,
@@ -148,9 +152,8 @@ impl Fault {
         }
     }
 
-    /// Where such a fault happens, for the record; none when it can be anywhere on the way to a response.
-    #[must_use]
-    pub fn phase(&self) -> Option<Phase> {
+    /// Where such a fault happens; none when it can be anywhere on the way to a response.
+    fn phase(&self) -> Option<Phase> {
         match self {
             Self::Refused(_) | Self::SlowHead => Some(Phase::Head),
             Self::NoSite { .. } | Self::NoSites | Self::Loop { .. } | Self::MaxForwards => Some(Phase::Route),

@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::response::Response;
 use crate::http1::encode;
 use crate::message::head::{Field, RawHead};
-use crate::observe::end::{Phase, Reason};
+use crate::observe::end::End;
 
 /// How many more proxies and servers may pass the request on, if it says so.
 ///
@@ -35,7 +35,7 @@ pub(super) fn is_counted(head: &RawHead) -> bool {
 /// Answers a request that may go no further: nothing to say of options, and the head as it came to us for a trace.
 pub(super) fn answer(exchange: &mut Exchange) -> (Response, Bytes) {
     exchange.status = StatusCode::OK.as_u16();
-    exchange.ends(Reason::Ok, Phase::Done);
+    exchange.ends(End::OK);
     let is_trace = exchange.head.method() == b"TRACE";
     let body = if is_trace { trace(exchange) } else { Bytes::new() };
     let fields: &[(&str, &[u8])] = if is_trace { &[("content-type", b"message/http")] } else { &[] };

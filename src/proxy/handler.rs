@@ -16,8 +16,8 @@ use super::exchange::Exchange;
 use super::fault::Fault;
 use super::origin::Origin;
 use super::relay::{Relay, RelayError};
-use super::request::ClientRequest;
-use super::response::{self, HeadFault, Response, ResponsePart, Then, ends_authentication};
+use super::request::{ClientRequest, RefusedHead};
+use super::response::{self, Response, ResponsePart, Then, ends_authentication};
 use super::thread::Thread;
 use super::tunnel::Tunnel;
 use super::{forwards, headers};
@@ -27,7 +27,7 @@ use crate::http1::response::ResponseBody;
 use crate::message::authority::Host;
 use crate::message::body::{Demand, Piece};
 use crate::observe::WithCauses;
-use crate::observe::end::{Phase, Reason};
+use crate::observe::end::{End, Phase, Reason};
 use crate::observe::record::Protocol;
 use crate::route::Facts;
 use crate::upstream::upload::Upload;
@@ -37,8 +37,11 @@ pub trait RequestHandler {
     /// What comes next for the client. Nothing of the response is read from a server while there is no room for it.
     fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>, room: Option<Demand>) -> Poll<ResponsePart>;
 
+    /// Where the exchange is.
+    fn phase(&self) -> Phase;
+
     /// Says how the exchange ends, when its connection ends it.
-    fn end(&mut self, end: Reason);
+    fn end(&mut self, end: End);
 
     /// Closes the exchange, and says when it was over: when the response had come whole, or now, if the client took
     /// longer (`late`). `then` is what becomes of the connection.
@@ -123,9 +126,12 @@ impl RequestHandler for Handler {
         }
     }
 
-    fn end(&mut self, end: Reason) {
-        let phase = self.exchange.phase;
-        self.exchange.ends(end, phase);
+    fn phase(&self) -> Phase {
+        self.exchange.phase()
+    }
+
+    fn end(&mut self, end: End) {
+        self.exchange.ends(end);
     }
 
     fn close(mut self, late: bool, then: Then) -> Instant {
@@ -153,21 +159,14 @@ impl Handler {
         Self { exchange: Exchange::open(thread, origin, request), stage: HandlerStage::Opened }
     }
 
-    /// Opens the exchange of a request whose head is not right, and gives the head of the response. `seen` is what came of
-    /// the head, `began` when its first byte came.
+    /// Opens the exchange of a request whose head is not right, and gives the response and its body.
     #[must_use]
-    pub fn refuse(
-        thread: &Rc<Thread>,
-        origin: &Rc<Origin>,
-        fault: HeadFault,
-        seen: &[u8],
-        began: Instant,
-    ) -> (Response, Bytes) {
-        let mut exchange = Exchange::open_refused(thread, origin, seen, began);
-        let refused = response::refuse(&mut exchange, fault, seen);
+    pub fn refuse(thread: &Rc<Thread>, origin: &Rc<Origin>, refused: &RefusedHead<'_>) -> (Response, Bytes) {
+        let mut exchange = Exchange::open_refused(thread, origin, refused);
+        let response = response::refuse(&mut exchange, refused);
         exchange.debug(|| format!("refused with {}; the client's connection closes", exchange.status));
         thread.counters.head_refused(origin.listener, exchange.status);
-        refused
+        response
     }
 
     /// Finds what answers.
@@ -204,7 +203,7 @@ impl Handler {
     /// A server answered.
     fn answered(&mut self, mut answer: Answer, side: &mut ClientSide<'_>) -> ResponsePart {
         let HandlerStage::Dispatch(mut attempts) = std::mem::replace(&mut self.stage, HandlerStage::Ended) else {
-            return ResponsePart::Broken;
+            return ResponsePart::Broken(End::new(self.exchange.phase(), Reason::Internal));
         };
         let exchange = &mut self.exchange;
         exchange.thread.keep_head_buffer(attempts.take_head());
@@ -245,17 +244,18 @@ impl Handler {
             }
             Some(Ok(Piece::Trailers(trailers))) => ResponsePart::Trailers(trailers),
             Some(Err(error)) => {
-                self.exchange.ends(error.end(), Phase::Body);
+                let end = error.end();
+                self.exchange.ends(end);
                 self.exchange.explain(&WithCauses(&error));
                 self.exchange.debug(|| format!("response body cut: {}", WithCauses(&error)));
                 self.stage = HandlerStage::Ended;
-                ResponsePart::Broken
+                ResponsePart::Broken(end)
             }
         }
     }
 
     fn ended(&mut self) -> ResponsePart {
-        self.exchange.ends(Reason::Ok, Phase::Done);
+        self.exchange.ends(End::OK);
         self.stage = HandlerStage::Ended;
         ResponsePart::End
     }

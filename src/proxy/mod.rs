@@ -10,7 +10,7 @@ pub mod client_side;
 pub mod clients;
 pub mod debug;
 mod exchange;
-mod fault;
+pub mod fault;
 mod forwards;
 pub mod handler;
 mod headers;

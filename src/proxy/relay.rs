@@ -10,7 +10,7 @@ use super::attempt::{Answer, InUse, Lent, PoolOf};
 use super::client_side::ClientSide;
 use super::exchange::Exchange;
 use crate::message::body::{Demand, Piece, RequestBody};
-use crate::observe::end::Reason;
+use crate::observe::end::{End, Phase, Reason};
 use crate::pool::Open;
 use crate::upstream::connection::ResponseError;
 use crate::upstream::upload::{Upload, Waiting};
@@ -65,12 +65,15 @@ pub(super) enum RelayError {
 }
 
 impl RelayError {
-    pub(super) fn end(&self) -> Reason {
-        match self {
-            Self::Server(ResponseError::Closed | ResponseError::Io(_)) => Reason::ServerClosed,
-            Self::Server(_) => Reason::ServerBadResponse,
-            Self::Silent => Reason::ServerTimeout,
-        }
+    pub(super) fn end(&self) -> End {
+        End::new(
+            Phase::Body,
+            match self {
+                Self::Server(ResponseError::Closed | ResponseError::Io(_)) => Reason::ServerClosed,
+                Self::Server(_) => Reason::ServerBadResponse,
+                Self::Silent => Reason::ServerTimeout,
+            },
+        )
     }
 }
 

@@ -1,9 +1,10 @@
-//! A request whose head was found right, as its connection hands it to the proxy.
+//! What a connection hands to the proxy: a request whose head was found right, or a head that is refused.
 
 use std::rc::Rc;
 
 use tokio::time::Instant;
 
+use super::fault::Fault;
 use crate::http1::request::RequestHead;
 use crate::message::head::RawHead;
 
@@ -20,4 +21,15 @@ pub struct ClientRequest {
     pub began: Instant,
     /// When the last byte of the head came.
     pub complete: Instant,
+}
+
+/// A head that is not right.
+#[derive(Debug)]
+pub struct RefusedHead<'a> {
+    /// Why it is refused.
+    pub fault: Fault,
+    /// What came of it.
+    pub seen: &'a [u8],
+    /// When its first byte came.
+    pub began: Instant,
 }

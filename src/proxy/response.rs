@@ -8,9 +8,10 @@ use super::attempt::Answer;
 use super::exchange::Exchange;
 use super::fault::Fault;
 use super::page::{Format, Page, WELCOME};
+use super::request::RefusedHead;
 use crate::http1::encode;
-use crate::http1::request::Refusal;
 use crate::http1::response::{ResponseBody, ResponseHead};
+use crate::observe::end::End;
 use crate::observe::record::Protocol;
 
 /// The head of a response to a client. How its body is framed and what becomes of the connection is said by the
@@ -66,7 +67,7 @@ pub enum ResponsePart {
     /// The response is whole.
     End,
     /// The response breaks off: what came of it is all that there will be.
-    Broken,
+    Broken(End),
 }
 
 const REQUEST_ID: &str = "x-request-id";
@@ -188,23 +189,10 @@ fn fields_of(fault: &Fault, format: Format) -> Vec<(&'static str, &'static [u8])
 /// What a 405 has to say (RFC 9110 §15.5.6): the methods that are known, though any other but CONNECT goes on too.
 const ALLOW: &[u8] = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
 
-/// Why a head is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeadFault {
-    /// The head broke a rule or is above a limit.
-    Refused(Refusal),
-    /// The head did not come whole in time.
-    Slow,
-}
-
-/// Refuses a request whose head is not right, as `exchange`, which was opened for the refusal: the response and its body.
-/// `seen` is what came of the head.
-pub(super) fn refuse(exchange: &mut Exchange, fault: HeadFault, seen: &[u8]) -> (Response, Bytes) {
-    let fault = match fault {
-        HeadFault::Refused(refusal) => Fault::Refused(refusal),
-        HeadFault::Slow => Fault::SlowHead,
-    };
-    let (response, body) = failed(exchange, &fault, Format::wanted(find_accept(seen)), None);
+/// Refuses a head as `exchange`, which was opened for the refusal: the response and its body.
+pub(super) fn refuse(exchange: &mut Exchange, refused: &RefusedHead<'_>) -> (Response, Bytes) {
+    let RefusedHead { fault, seen, .. } = refused;
+    let (response, body) = failed(exchange, fault, Format::wanted(find_accept(seen)), None);
     exchange.bytes_out = body.len() as u64;
     (response, if seen.starts_with(b"HEAD ") { Bytes::new() } else { body })
 }

@@ -355,7 +355,7 @@ impl Thread {
         }
         let admitted = self.plan.bounds.admit(facts, now.into_std());
         if !admitted {
-            self.journal.limit_one(facts.end);
+            self.journal.limit_one(facts.end.reason);
         }
         admitted
     }

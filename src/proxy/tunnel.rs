@@ -22,7 +22,7 @@ use crate::drain::Stage;
 use crate::handover::successor::{Returned, Successor, TransferPermit};
 use crate::handover::transfer::{Load, Transfer, TunnelTransfer};
 use crate::net::Stream;
-use crate::observe::end::{Phase, Reason};
+use crate::observe::end::{End, Phase, Reason};
 use crate::pool::Open;
 use crate::upstream::connection::ReadBuffer;
 
@@ -43,17 +43,6 @@ pub struct Tunnel {
     stays: bool,
     /// The attempt is open for its server as long as the tunnel.
     _open: Option<Open<PoolOf>>,
-}
-
-/// How a tunnel left this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
-    /// It ended, and was recorded.
-    Ended,
-    /// The same, because the generation was at its deadline.
-    Cut,
-    /// Another generation goes on with it.
-    Moved,
 }
 
 impl Tunnel {
@@ -113,21 +102,19 @@ impl Tunnel {
 
 /// Relays both ways until both sides are done, one of them breaks, nothing passes for too long, or another generation
 /// takes the tunnel over. `read_ahead` is what the client sent already.
-pub async fn run(thread: &Rc<Thread>, client: &mut Client, stream: Stream, read_ahead: Bytes, tunnel: Tunnel) -> Left {
+pub async fn run(thread: &Rc<Thread>, client: &mut Client, stream: Stream, read_ahead: Bytes, tunnel: Tunnel) -> End {
     let (mut stream, mut tunnel) = (stream, tunnel);
     tunnel.up.push(&read_ahead);
     loop {
         match tunnel.relay(thread, client, &stream).await {
-            Stop::Ended(ended) => {
-                if ended.is_err() {
-                    tunnel.reset(&stream);
-                }
-                return tunnel.end(ended);
+            Stop::Ends(reason) => return tunnel.end(reason, None),
+            Stop::Breaks(reason, cause) => {
+                tunnel.reset(&stream);
+                return tunnel.end(reason, Some(cause));
             }
             Stop::Moves(place) => match tunnel.give(thread, client, stream, place).await {
-                Given::Away => return Left::Moved,
+                Given::Away(end) => return end,
                 Given::Back(same_stream, same_tunnel) => (stream, tunnel) = (same_stream, *same_tunnel),
-                Given::Lost => return Left::Cut,
             },
         }
     }
@@ -135,7 +122,7 @@ pub async fn run(thread: &Rc<Thread>, client: &mut Client, stream: Stream, read_
 
 /// Relays a connection of the TCP listener `tcp` (an index into the configuration) to a server of its pool. `first` was
 /// read from it already.
-pub async fn relay(thread: &Rc<Thread>, client: &mut Client, tcp: usize, stream: Stream, first: Bytes) -> Left {
+pub async fn relay(thread: &Rc<Thread>, client: &mut Client, tcp: usize, stream: Stream, first: Bytes) -> End {
     let mut exchange = Exchange::open_tcp(thread, &client.origin);
     let pool = thread.plan.config.tcp[tcp].pool;
     exchange.pool = Some(pool as u16);
@@ -151,33 +138,30 @@ pub async fn relay(thread: &Rc<Thread>, client: &mut Client, tcp: usize, stream:
         }
         Some(Err(fault)) => {
             exchange.fails(&fault);
-            Left::Ended
+            fault.end(Phase::Connect)
         }
         None => {
-            exchange.ends(Reason::Drained, Phase::Connect);
-            Left::Cut
+            let end = End::new(Phase::Connect, Reason::Drained);
+            exchange.ends(end);
+            end
         }
     }
 }
 
 /// Why the relaying stops.
 enum Stop {
-    Ended(Result<Reason, Broken>),
+    Ends(Reason),
+    /// One side failed.
+    Breaks(Reason, io::Error),
     /// There is room on the way to the successor.
     Moves(TransferPermit),
 }
 
-/// One side broke.
-struct Broken {
-    end: Reason,
-    cause: io::Error,
-}
-
 /// What became of a tunnel that was to move.
 enum Given {
-    Away,
+    /// It is not here any more.
+    Away(End),
     Back(Stream, Box<Tunnel>),
-    Lost,
 }
 
 /// The wait for room on the way to the successor; the tunnel runs on meanwhile.
@@ -193,25 +177,32 @@ impl Tunnel {
                 return Poll::Ready(Stop::Moves(place));
             }
             if let Poll::Ready(ended) = self.poll(cx, stream, &thread.reads) {
-                return Poll::Ready(Stop::Ended(ended.map(|()| Reason::Ok)));
+                return Poll::Ready(
+                    ended.map_or_else(|(why, cause)| Stop::Breaks(why, cause), |()| Stop::Ends(Reason::Ok)),
+                );
             }
             if self.up.has_moved() | self.down.has_moved() {
                 self.moved = Instant::now();
                 client.timer.set(self.patience());
             }
             if thread.drain.stage() == Stage::Cut {
-                return Poll::Ready(Stop::Ended(Ok(Reason::Drained)));
+                return Poll::Ready(Stop::Ends(Reason::Drained));
             }
-            client.timer.poll_due(cx).map(|()| Stop::Ended(Ok(Reason::ClientTimeout)))
+            client.timer.poll_due(cx).map(|()| Stop::Ends(Reason::ClientTimeout))
         })
         .await
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, client: &Stream, reads: &ReadBuffer) -> Poll<Result<(), Broken>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &Stream,
+        reads: &ReadBuffer,
+    ) -> Poll<Result<(), (Reason, io::Error)>> {
         let up = self.up.poll(cx, client, &self.server, reads);
-        let up = up.map_err(|fault| fault.broken(Reason::ClientClosed, Reason::ServerClosed));
+        let up = up.map_err(|error| error.because(Reason::ClientClosed, Reason::ServerClosed));
         let down = self.down.poll(cx, &self.server, client, reads);
-        let down = down.map_err(|fault| fault.broken(Reason::ServerClosed, Reason::ClientClosed));
+        let down = down.map_err(|error| error.because(Reason::ServerClosed, Reason::ClientClosed));
         match (up, down) {
             (Poll::Ready(Err(broken)), _) | (_, Poll::Ready(Err(broken))) => Poll::Ready(Err(broken)),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
@@ -260,25 +251,20 @@ impl Tunnel {
         if self.up.has_ended() || self.down.has_ended() { self.timeout.min(HALF_CLOSED) } else { self.timeout }
     }
 
-    fn end(mut self, ended: Result<Reason, Broken>) -> Left {
+    fn end(mut self, reason: Reason, cause: Option<io::Error>) -> End {
         let patience = self.patience();
         let exchange = &mut self.exchange;
         (exchange.bytes_in, exchange.bytes_out) = (self.up.bytes(), self.down.bytes());
-        let left = if matches!(ended, Ok(Reason::Drained)) { Left::Cut } else { Left::Ended };
-        match ended {
-            Ok(Reason::Ok) => exchange.ends(Reason::Ok, Phase::Done),
-            Ok(end) => {
-                exchange.ends(end, Phase::Tunnel);
-                if end == Reason::ClientTimeout {
-                    exchange.explain(&format_args!("nothing passed for {}", humantime::format_duration(patience)));
-                }
+        let end = if reason == Reason::Ok { End::OK } else { End::new(Phase::Tunnel, reason) };
+        exchange.ends(end);
+        match cause {
+            Some(cause) => exchange.explain(&cause),
+            None if reason == Reason::ClientTimeout => {
+                exchange.explain(&format_args!("nothing passed for {}", humantime::format_duration(patience)));
             }
-            Err(broken) => {
-                exchange.ends(broken.end, Phase::Tunnel);
-                exchange.explain(&broken.cause);
-            }
+            None => {}
         }
-        left
+        end
     }
 }
 
@@ -288,9 +274,13 @@ impl Tunnel {
     async fn give(self, thread: &Thread, client: &Client, stream: Stream, place: TransferPermit) -> Given {
         let Self { mut exchange, server, up, down, timeout, moved, stays, _open } = self;
         let sockets = (|| Some((stream.into_fd().ok()?, server.into_fd().ok()?, exchange.story(moved)?)))();
+        let away = |exchange: &mut Exchange, reason| {
+            let end = End::new(Phase::Tunnel, reason);
+            exchange.ends(end);
+            Given::Away(end)
+        };
         let Some((socket, server, story)) = sockets else {
-            exchange.ends(Reason::Internal, Phase::Tunnel); // no runtime, or no descriptor, is left
-            return Given::Lost;
+            return away(&mut exchange, Reason::Internal); // no runtime, or no descriptor, is left
         };
         let tunnel = TunnelTransfer { server, story, up: up.into(), down: down.into() };
         (exchange.bytes_in, exchange.bytes_out) = (tunnel.up.bytes, tunnel.down.bytes);
@@ -300,22 +290,18 @@ impl Tunnel {
         match given.unwrap_or(Err(Returned::Lost)) {
             Ok(()) => {
                 exchange.leaves();
-                Given::Away
+                Given::Away(End::new(Phase::Tunnel, Reason::Moved))
             }
             Err(Returned::Whole(transfer)) => match unpack(*transfer) {
                 Ok((stream, server, up, down)) => {
                     Given::Back(stream, Box::new(Self { exchange, server, up, down, timeout, moved, stays, _open }))
                 }
                 Err(fault) => {
-                    exchange.ends(Reason::Internal, Phase::Tunnel);
                     exchange.explain(&fault);
-                    Given::Lost
+                    away(&mut exchange, Reason::Internal)
                 }
             },
-            Err(Returned::Lost) => {
-                exchange.ends(Reason::Drained, Phase::Tunnel);
-                Given::Lost
-            }
+            Err(Returned::Lost) => away(&mut exchange, Reason::Drained),
         }
     }
 }

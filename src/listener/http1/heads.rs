@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use super::reader::Position;
 use super::{Http1, Http1State, Next, QUIET, ends};
 use crate::http1::request::{HeadLimits, Refusal};
-use crate::listener::end::ConnectionEnd;
 use crate::listener::service::Service;
 use crate::listener::timeouts::Direction;
-use crate::proxy::request::ClientRequest;
-use crate::proxy::response::HeadFault;
+use crate::observe::end::{End, Phase, Reason};
+use crate::proxy::fault::Fault;
+use crate::proxy::request::{ClientRequest, RefusedHead};
 
 impl<S: Service> Http1<S> {
     /// Reads the next head.
@@ -34,7 +34,7 @@ impl<S: Service> Http1<S> {
                 self.look_ahead(Instant::now());
                 Poll::Ready(None)
             }
-            _ if self.reader.is_finished => Poll::Ready(Some(ends(ConnectionEnd::ClientDone))),
+            _ if self.reader.is_finished => Poll::Ready(Some(ends(End::CLIENT_DONE))),
             _ => self.poll_first(cx),
         }
     }
@@ -47,7 +47,7 @@ impl<S: Service> Http1<S> {
             match self.stream.try_read(&mut scratch[..]) {
                 Ok(0) => {
                     self.reader.is_finished = true;
-                    return Poll::Ready(Some(ends(ConnectionEnd::ClientDone)));
+                    return Poll::Ready(Some(ends(End::CLIENT_DONE)));
                 }
                 Ok(len) => {
                     if len < scratch.len() {
@@ -73,10 +73,10 @@ impl<S: Service> Http1<S> {
 
     fn poll_rest_of_head(&mut self, cx: &mut Context<'_>, began: Instant) -> Poll<Option<Next>> {
         if self.reader.is_finished {
-            return Poll::Ready(Some(ends(ConnectionEnd::ClientLeftHead)));
+            return Poll::Ready(Some(ends(End::new(Phase::Head, Reason::ClientClosed))));
         }
         match self.reader.poll_ahead(cx, &self.stream, &self.thread) {
-            Poll::Ready(Ok(0)) => return Poll::Ready(Some(ends(ConnectionEnd::ClientLeftHead))),
+            Poll::Ready(Ok(0)) => return Poll::Ready(Some(ends(End::new(Phase::Head, Reason::ClientClosed)))),
             Poll::Ready(Ok(_)) => self.look_ahead(began),
             Poll::Ready(Err(_)) => return Poll::Ready(self.lost()),
             Poll::Pending if !self.is_over(Direction::Read) => return Poll::Pending,
@@ -85,7 +85,7 @@ impl<S: Service> Http1<S> {
                 self.reader.ahead.clear();
                 return Poll::Ready(Some(Next::Idle));
             }
-            Poll::Pending => self.refuse(HeadFault::Slow, began, ConnectionEnd::SlowHead),
+            Poll::Pending => self.refuse(Fault::SlowHead, began),
         }
         Poll::Ready(None)
     }
@@ -119,7 +119,7 @@ impl<S: Service> Http1<S> {
                 let timeout = self.settings().header_timeout;
                 self.timeouts.renew(Direction::Read, timeout, &self.client.timer);
             }
-            Err(refusal) => self.refuse(HeadFault::Refused(*refusal), began, ConnectionEnd::Refused),
+            Err(refusal) => self.refuse(Fault::Refused(*refusal), began),
         }
     }
 
@@ -153,10 +153,12 @@ impl<S: Service> Http1<S> {
     }
 
     /// Refuses what came instead of a request, which is all that was read ahead.
-    fn refuse(&mut self, fault: HeadFault, began: Instant, end: ConnectionEnd) {
+    fn refuse(&mut self, fault: Fault, began: Instant) {
         self.end_wait(Direction::Read);
         self.client.exchanges = self.client.exchanges.wrapping_add(1);
-        let (response, body) = S::refuse(&self.thread, &self.client.origin, fault, &self.reader.ahead, began);
+        let end = fault.end(Phase::Head);
+        let refused = RefusedHead { fault, seen: &self.reader.ahead, began };
+        let (response, body) = S::refuse(&self.thread, &self.client.origin, &refused);
         self.writer.respond(&response, Version::HTTP_11, true);
         if !body.is_empty() {
             self.writer.send(body);

@@ -4,10 +4,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::reader::RequestReader;
-use crate::listener::end::ConnectionEnd;
 use crate::listener::timeouts::{Direction, Timeouts};
 use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError};
 use crate::net::Stream;
+use crate::observe::end::{End, Phase, Reason};
 use crate::proxy::Thread;
 use crate::timer::Timer;
 
@@ -19,7 +19,8 @@ pub(super) struct IncomingBody<'a> {
     pub(super) timer: &'a Timer,
     pub(super) thread: &'a Thread,
     pub(super) timeout: Duration,
-    pub(super) trouble: &'a mut Option<ConnectionEnd>,
+    /// How the connection ends, once the body has failed.
+    pub(super) early_end: &'a mut Option<End>,
     /// More of it is waited for. One that took a piece and then waits for something else does not read: the connection
     /// has to look by itself whether the client is still there.
     pub(super) is_read: bool,
@@ -44,11 +45,12 @@ impl RequestBody for IncomingBody<'_> {
             }
         };
         self.timeouts.end(Direction::Read, self.timer);
-        self.trouble.get_or_insert(match error {
-            RequestBodyError::Timeout => ConnectionEnd::ClientTimeout,
-            RequestBodyError::Framing(_) => ConnectionEnd::BadBody,
-            RequestBodyError::Closed | RequestBodyError::Io(_) => ConnectionEnd::ClientLost,
-        });
+        let reason = match error {
+            RequestBodyError::Timeout => Reason::ClientTimeout,
+            RequestBodyError::Framing(_) => Reason::BadRequest,
+            RequestBodyError::Closed | RequestBodyError::Io(_) => Reason::ClientClosed,
+        };
+        self.early_end.get_or_insert(End::new(Phase::Request, reason));
         Poll::Ready(Some(Err(error)))
     }
 }

@@ -30,7 +30,6 @@ use self::half_closed::HalfClosed;
 use self::incoming::IncomingBody;
 use self::reader::{Position, RequestReader};
 use self::writer::ResponseWriter;
-use super::end::ConnectionEnd;
 use super::service::Service;
 use super::timeouts::{Direction, Timeouts};
 use crate::config::ListenerSettings;
@@ -39,7 +38,7 @@ use crate::handover::successor::Successor;
 use crate::http1::request::RequestHead;
 use crate::message::body::{Demand, TURN};
 use crate::net::{Departure, Stream};
-use crate::observe::end::Reason;
+use crate::observe::end::{End, Phase, Reason, Side};
 use crate::proxy::client_side::ClientSide;
 use crate::proxy::handler::RequestHandler;
 use crate::proxy::private::Private;
@@ -76,7 +75,7 @@ pub(super) struct Http1<S: Service> {
     /// The client took longer than the response that is being written.
     is_late: bool,
     /// How the connection ends after that response, when not by what the response says.
-    trouble: Option<ConnectionEnd>,
+    early_end: Option<End>,
 }
 
 enum Http1State<H> {
@@ -87,7 +86,7 @@ enum Http1State<H> {
     /// The response was given whole, and is being written. Then the connection goes on as said.
     Flush { handler: H, then: Then },
     /// The last bytes are being written.
-    Last(ConnectionEnd),
+    Last(End),
 }
 
 /// What becomes of a connection that is not served any more.
@@ -99,7 +98,7 @@ pub(super) enum Next {
     /// It is a tunnel from here on.
     Tunnel(Box<Tunnel>),
     /// It ends. `linger` when the client may still be sending.
-    Ends { end: ConnectionEnd, linger: bool },
+    Ends { end: End, linger: bool },
 }
 
 /// The parts of a connection that is not served any more.
@@ -133,7 +132,7 @@ impl<S: Service> Http1<S> {
             half_closed: None,
             closes: false,
             is_late: false,
-            trouble: None,
+            early_end: None,
         })
     }
 
@@ -161,9 +160,9 @@ impl<S: Service> Http1<S> {
         Ok(Http1Parts { client: self.client, stream, ahead: self.reader.ahead })
     }
 
-    /// Says how the exchange that is open ends, when a defect of ours ends it.
-    pub(super) fn panicked(&mut self) {
-        self.ends_exchange(Reason::Internal);
+    /// A defect of ours ends it, and the exchange that is open.
+    pub(super) fn panicked(&mut self) -> End {
+        self.break_off(Reason::Internal)
     }
 
     /// Serves requests. Ready when the connection is idle, moves or ends.
@@ -183,8 +182,7 @@ impl<S: Service> Http1<S> {
                 return Poll::Pending;
             }
             if self.thread.drain.stage() == Stage::Cut {
-                self.ends_exchange(Reason::Drained);
-                return Poll::Ready(ends(ConnectionEnd::Drained));
+                return Poll::Ready(ends(self.break_off(Reason::Drained)));
             }
             let step = match &self.state {
                 Http1State::Head => ready!(self.poll_head(cx)),
@@ -218,13 +216,24 @@ impl<S: Service> Http1<S> {
         !(self.reader.is_finished || said_last && is_whole)
     }
 
-    /// Says how the exchange that is open ends, before its response is written whole.
-    fn ends_exchange(&mut self, end: Reason) {
-        match &mut self.state {
-            Http1State::Exchange(handler) | Http1State::Flush { handler, .. } => handler.end(end),
-            Http1State::Head | Http1State::Last(_) => return,
+    /// Where the connection is.
+    fn phase(&self) -> Phase {
+        match &self.state {
+            Http1State::Head if matches!(self.reader.position, Position::Head { .. }) => Phase::Head,
+            Http1State::Head => Phase::Idle,
+            Http1State::Exchange(handler) | Http1State::Flush { handler, .. } => handler.phase(),
+            Http1State::Last(end) => end.phase,
         }
-        self.reset_if_cut();
+    }
+
+    /// Ends the connection where it is, and the exchange that is open, before its response is written whole.
+    fn break_off(&mut self, reason: Reason) -> End {
+        let end = End::new(self.phase(), reason);
+        if let Http1State::Exchange(handler) | Http1State::Flush { handler, .. } = &mut self.state {
+            handler.end(end);
+            self.reset_if_cut();
+        }
+        end
     }
 
     /// Has the connection end with a reset, if nothing but its end tells where the response ends: the client must not
@@ -237,8 +246,7 @@ impl<S: Service> Http1<S> {
 
     /// The client is gone.
     fn lost(&mut self) -> Option<Next> {
-        self.ends_exchange(Reason::ClientClosed);
-        Some(ends(ConnectionEnd::ClientLost))
+        Some(ends(self.break_off(Reason::ClientClosed)))
     }
 
     fn begin_wait(&mut self, direction: Direction, after: Duration) {
@@ -253,8 +261,8 @@ impl<S: Service> Http1<S> {
         self.timeouts.is_over(direction, &self.client.timer)
     }
 
-    /// Writes what there is. Ready once all of it is with the kernel.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionEnd>> {
+    /// Writes what there is. Ready once all of it is with the kernel, or with the reason why the client does not get it.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
         let before = self.writer.len();
         let polled = self.writer.poll_flush(cx, &self.stream);
         if self.writer.len() < before {
@@ -266,30 +274,17 @@ impl<S: Service> Http1<S> {
         }
         match polled {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-            Poll::Ready(Err(_)) => Poll::Ready(Err(ConnectionEnd::ClientLost)),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Reason::ClientClosed)),
             Poll::Pending => {
                 let timeout = self.settings().write_timeout;
                 self.begin_wait(Direction::Write, timeout);
-                if self.is_over(Direction::Write) {
-                    Poll::Ready(Err(ConnectionEnd::ClientTimeout))
-                } else {
-                    Poll::Pending
-                }
+                if self.is_over(Direction::Write) { Poll::Ready(Err(Reason::ClientTimeout)) } else { Poll::Pending }
             }
         }
     }
-
-    /// What was to be written could not be.
-    fn not_written(&mut self, end: ConnectionEnd) -> Option<Next> {
-        match end {
-            ConnectionEnd::ClientTimeout => self.ends_exchange(Reason::ClientTimeout),
-            _ => self.ends_exchange(Reason::ClientClosed),
-        }
-        Some(ends(end))
-    }
 }
 
-fn ends(end: ConnectionEnd) -> Next {
+fn ends(end: End) -> Next {
     Next::Ends { end, linger: false }
 }
 
@@ -310,8 +305,8 @@ impl<S: Service> Http1<S> {
                 }
             }
             let before = self.writer.len();
-            if let Poll::Ready(Err(end)) = self.poll_write(cx) {
-                return Poll::Ready(self.not_written(end));
+            if let Poll::Ready(Err(reason)) = self.poll_write(cx) {
+                return Poll::Ready(Some(ends(self.break_off(reason))));
             }
             written += before - self.writer.len();
             // a handler that found no room is polled again once there is some
@@ -336,7 +331,7 @@ impl<S: Service> Http1<S> {
             timer,
             thread: &self.thread,
             timeout: self.thread.plan.config.listeners[self.listener].body_timeout,
-            trouble: &mut self.trouble,
+            early_end: &mut self.early_end,
             is_read: false,
         };
         let mut side = ClientSide { body: &mut body, private };
@@ -363,9 +358,9 @@ impl<S: Service> Http1<S> {
                 self.writer.finish(None);
                 return self.flush(if self.closes { Then::Close } else { Then::KeepAlive });
             }
-            ResponsePart::Broken => {
+            ResponsePart::Broken(end) => {
                 self.reset_if_cut();
-                self.trouble.get_or_insert(ConnectionEnd::Broken);
+                self.early_end.get_or_insert(end);
                 return self.flush(Then::Close);
             }
         }
@@ -395,7 +390,7 @@ impl<S: Service> Http1<S> {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
         match self.poll_write(cx) {
             Poll::Ready(Ok(_)) => {}
-            Poll::Ready(Err(end)) => return Poll::Ready(self.not_written(end)),
+            Poll::Ready(Err(reason)) => return Poll::Ready(Some(ends(self.break_off(reason)))),
             Poll::Pending => {
                 self.is_late = true;
                 // a client that did not send all of the request shows by what it takes whether it is there
@@ -416,12 +411,13 @@ impl<S: Service> Http1<S> {
             return handler
                 .into_tunnel()
                 .map(|tunnel| Next::Tunnel(Box::new(tunnel)))
-                .or(Some(ends(ConnectionEnd::Internal)));
+                .or(Some(ends(End::new(Phase::Tunnel, Reason::Internal))));
         }
         self.client.idle_since = handler.close(std::mem::take(&mut self.is_late), then);
         if then == Then::Close {
-            let end = self.trouble.unwrap_or(ConnectionEnd::Announced);
-            let linger = end != ConnectionEnd::Broken && self.may_receive();
+            let end = self.early_end.unwrap_or(End::OK);
+            // after a response that was cut the reset has to come, and no FIN before it
+            let linger = (end == End::OK || end.side() == Side::Client) && self.may_receive();
             return Some(Next::Ends { end, linger });
         }
         self.reader.position = Position::Between;

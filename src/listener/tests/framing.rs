@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::support::{LONG, get};
 use super::{Fixture, run};
-use crate::listener::end::ConnectionEnd;
+use crate::observe::end::{End, Phase, Reason};
 
 #[test]
 fn a_small_request_is_answered_and_the_connection_serves_the_next() {
@@ -16,7 +16,7 @@ fn a_small_request_is_answered_and_the_connection_serves_the_next() {
             assert_eq!((answer.status(), answer.text()), ("200", path));
         }
         drop(peer);
-        assert_eq!(fixture.end().await, ConnectionEnd::ClientDone);
+        assert_eq!(fixture.end().await, End::CLIENT_DONE);
     });
 }
 
@@ -175,7 +175,13 @@ fn a_client_that_resets_is_noticed_whatever_it_sent_before() {
             peer.rest_a_moment().await;
             peer.reset();
             let ended = tokio::time::timeout(LONG / 6, fixture.end()).await;
-            assert_eq!(ended.ok(), Some(ConnectionEnd::ClientLost), "{} bytes: {}", sent.len(), &sent[..20]);
+            assert_eq!(
+                ended.ok(),
+                Some(End::new(Phase::Response, Reason::ClientClosed)),
+                "{} bytes: {}",
+                sent.len(),
+                &sent[..20]
+            );
         }
     });
 }
@@ -188,7 +194,7 @@ fn http_1_0_closes_after_the_response() {
         peer.send("GET /old HTTP/1.0\r\n\r\n").await;
         assert_eq!(peer.answer().await.text(), "/old");
         peer.expect_end().await;
-        assert_eq!(fixture.end().await, ConnectionEnd::Announced);
+        assert_eq!(fixture.end().await, End::OK);
     });
 }
 

@@ -10,8 +10,8 @@ use tokio::net::UnixStream;
 
 use super::support::{Answers, Fixture, forget, requests, short};
 use crate::listener::connection::{ClientConnection, Kind};
-use crate::listener::end::ConnectionEnd;
 use crate::net::Stream;
+use crate::observe::end::Reason;
 use crate::proxy::Client;
 
 /// The most octets that the client takes of the responses.
@@ -90,7 +90,7 @@ async fn serve(fixture: &Fixture, data: &[u8]) {
         served.await
     });
     over.await.expect("the connection ends").expect("without a panic");
-    assert_ne!(fixture.end().await, ConnectionEnd::Internal);
+    assert_ne!(fixture.end().await.reason, Reason::Internal);
     is_http(&output);
 }
 

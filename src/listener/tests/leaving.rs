@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::support::{Fixture as Thread, LONG, SHORT, get};
 use super::{Fixture, run};
 use crate::drain::Stage;
-use crate::listener::end::ConnectionEnd;
+use crate::observe::end::{End, Reason};
 
 /// Asks every connection to leave, as often as the thread has a turn for it.
 async fn ask_to_leave(fixture: &Thread) {
@@ -86,7 +86,7 @@ fn a_parked_connection_serves_again() {
             fixture.parked(1).await;
         }
         drop(peer);
-        assert_eq!(fixture.end().await, ConnectionEnd::ClientDone);
+        assert_eq!(fixture.end().await, End::CLIENT_DONE);
     });
 }
 
@@ -106,7 +106,7 @@ fn a_draining_generation_announces_the_end_with_the_next_response() {
         assert!(idle.get("/late").await.closes(), "an idle connection stays for its next request");
         idle.expect_end().await;
         drop((idle, busy));
-        assert_eq!((fixture.end().await, fixture.end().await), (ConnectionEnd::Announced, ConnectionEnd::Announced));
+        assert_eq!((fixture.end().await, fixture.end().await), (End::OK, End::OK));
     });
 }
 
@@ -119,7 +119,7 @@ fn a_draining_generation_keeps_idle_connections_no_longer_than_it_may() {
         fixture.drain(SHORT);
         peer.expect_end().await;
         drop(peer);
-        assert_eq!(fixture.end().await, ConnectionEnd::Idle);
+        assert_eq!(fixture.end().await, End::IDLE_TIMEOUT);
     });
 }
 
@@ -137,7 +137,7 @@ fn at_the_deadline_everything_is_cut() {
         fixture.enter(Stage::Cut);
         for peer in [&mut busy, &mut fresh, &mut idle] {
             assert!(peer.rest().await.unwrap_or_default().is_empty());
-            assert_eq!(fixture.end().await, ConnectionEnd::Drained);
+            assert_eq!(fixture.end().await.reason, Reason::Drained);
         }
         assert!(fixture.thread.clients.is_empty());
     });

@@ -9,7 +9,7 @@ use super::support::{Answers, get};
 use super::{Fixture, run};
 use crate::listener::accept::Acceptor;
 use crate::listener::connection::Kind;
-use crate::listener::end::ConnectionEnd;
+use crate::observe::end::End;
 
 #[test]
 fn connections_beyond_the_limit_wait_in_the_backlog_while_all_are_busy() {
@@ -45,7 +45,7 @@ fn at_the_limit_the_connection_that_is_idle_longest_is_closed_for_a_new_one() {
         let mut third = fixture.connect().await;
         assert_eq!(third.get("/3").await.text(), "/3");
         second.expect_end().await;
-        assert_eq!(fixture.end().await, ConnectionEnd::Evicted);
+        assert_eq!(fixture.end().await, End::EVICTED);
         assert_eq!(first.get("/1").await.text(), "/1", "it is idle for a shorter time, and stays");
         assert_eq!(fixture.limits.listener().open(), 3);
         drop(busy);
@@ -96,7 +96,7 @@ fn a_tcp_listener_relays_from_the_first_moment() {
         let acceptor = Acceptor::start_on::<Answers>(thread, 0, Kind::Tcp(7), socket, limits);
         let mut peer = fixture.connect().await;
         assert_eq!(peer.rest().await.expect("the end"), b"tcp 7");
-        assert_eq!(fixture.end().await, ConnectionEnd::Tunnel);
+        assert_eq!(fixture.end().await, End::OK);
         drop(acceptor);
     });
 }

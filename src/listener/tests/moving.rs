@@ -10,8 +10,8 @@ use crate::handover::sender::Sender;
 use crate::handover::successor::Successor;
 use crate::listener::arrive::arrive_on;
 use crate::listener::connection::Kind;
-use crate::listener::end::ConnectionEnd;
 use crate::listener::tests::support::Answers;
+use crate::observe::end::{End, Phase, Reason};
 
 /// A way from one thread to another one that has the listener, or has not.
 async fn link(from: &Thread, to_has_it: bool) -> (Successor, Receiver) {
@@ -53,7 +53,10 @@ fn an_idle_connection_goes_on_in_the_next_generation() {
             let answer = peer.get("/new").await;
             assert!(answer.text() == "/new" && !answer.closes());
         }
-        assert_eq!((old.end().await, old.end().await), (ConnectionEnd::Moved, ConnectionEnd::Moved));
+        assert_eq!(
+            (old.end().await, old.end().await),
+            (End::new(Phase::Idle, Reason::Moved), End::new(Phase::Idle, Reason::Moved))
+        );
         assert_eq!((old.thread.clients.len(), new.thread.clients.len()), (0, 2));
     });
 }
@@ -93,7 +96,7 @@ fn an_open_exchange_ends_where_it_began_and_what_was_pipelined_behind_it_is_answ
             let answer = peer.answer().await;
             assert!(answer.text() == text && !answer.closes(), "{text}: {}", answer.head);
         }
-        assert_eq!(old.end().await, ConnectionEnd::Moved);
+        assert_eq!(old.end().await, End::new(Phase::Head, Reason::Moved));
         assert_eq!(old.seen(3).await, ["GET /wait", "GET /second", "GET /third"], "each was served once");
     });
 }
@@ -129,7 +132,7 @@ fn a_connection_of_a_listener_that_is_gone_ends_with_its_next_answer() {
         old.drain(LONG);
         assert!(peer.get("/last").await.closes());
         peer.expect_end().await;
-        assert_eq!(old.end().await, ConnectionEnd::Announced);
+        assert_eq!(old.end().await, End::OK);
     });
 }
 
@@ -145,6 +148,6 @@ fn an_idle_connection_is_cut_with_an_end_and_what_its_client_sends_then_resets_n
         peer.send(get("/too-late")).await;
         peer.expect_end().await;
         drop(peer);
-        assert_eq!(old.end().await, ConnectionEnd::Drained);
+        assert_eq!(old.end().await, End::new(Phase::Idle, Reason::Drained));
     });
 }

@@ -2,7 +2,7 @@
 
 use super::support::get;
 use super::{Fixture, run};
-use crate::listener::end::ConnectionEnd;
+use crate::observe::end::{End, Phase, Reason};
 
 #[test]
 fn a_bare_lf_is_refused_with_a_page_and_hyper_never_sees_it() {
@@ -15,7 +15,7 @@ fn a_bare_lf_is_refused_with_a_page_and_hyper_never_sees_it() {
         assert!(answer.text().contains("LF"), "{}", answer.text());
         peer.expect_end().await;
         drop(peer);
-        assert_eq!(fixture.end().await, ConnectionEnd::Refused);
+        assert_eq!(fixture.end().await, End::new(Phase::Head, Reason::BadRequest));
         assert!(fixture.seen(0).await.is_empty());
     });
 }
@@ -32,7 +32,7 @@ fn requests_before_a_bad_one_are_answered_first() {
         assert_eq!(peer.answer().await.status(), "400");
         peer.expect_end().await;
         drop(peer);
-        assert_eq!(fixture.end().await, ConnectionEnd::Refused);
+        assert_eq!(fixture.end().await, End::new(Phase::Head, Reason::BadRequest));
         assert_eq!(fixture.seen(2).await.len(), 2);
     });
 }
@@ -72,7 +72,7 @@ fn an_answer_before_the_body_was_read_arrives_whole() {
         assert_eq!(answer.body.len(), 100_000);
         peer.expect_end().await;
         drop(peer);
-        assert_eq!(fixture.end().await, ConnectionEnd::Announced);
+        assert_eq!(fixture.end().await, End::OK);
     });
 }
 
@@ -87,7 +87,7 @@ fn a_broken_chunk_fails_the_body_and_ends_the_connection() {
             assert_eq!(peer.answer().await.text(), "bad body");
             peer.expect_end().await;
             drop(peer);
-            assert_eq!(fixture.end().await, ConnectionEnd::BadBody);
+            assert_eq!(fixture.end().await, End::new(Phase::Request, Reason::BadRequest));
         }
         assert!(fixture.seen(2).await.iter().all(|request| request == "POST /echo"));
     });
@@ -102,7 +102,7 @@ fn a_panic_ends_its_connection_alone() {
         let mut peer = fixture.connect().await;
         peer.send(get("/panic")).await;
         assert!(peer.rest().await.unwrap_or_default().is_empty());
-        assert_eq!(fixture.end().await, ConnectionEnd::Internal);
+        assert_eq!(fixture.end().await, End::new(Phase::Response, Reason::Internal));
         assert_eq!(other.get("/after").await.status(), "200");
     });
 }

@@ -20,21 +20,21 @@ use crate::config::{Access, Config, DrainSettings, ListenerSettings, LogSettings
 use crate::drain::{Draining, Stage};
 use crate::listener::accept::Acceptor;
 use crate::listener::connection::Kind;
-use crate::listener::end::ConnectionEnd;
 use crate::listener::limits::{Limits, WorkerLimit};
 use crate::listener::service::{Local, Service};
 use crate::message::body::{Demand, Piece, RequestBodyError};
 use crate::net::Stream;
-use crate::observe::end::Reason;
+use crate::observe::end::{End, Phase, Reason};
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::observe::metrics::Counters;
 use crate::observe::record::Index;
 use crate::proxy::client_side::ClientSide;
+use crate::proxy::fault::Fault;
 use crate::proxy::handler::RequestHandler;
 use crate::proxy::origin::Origin;
-use crate::proxy::request::ClientRequest;
-use crate::proxy::response::{BodyLength, HeadFault, Response, ResponsePart, Then};
-use crate::proxy::tunnel::{Left, Tunnel};
+use crate::proxy::request::{ClientRequest, RefusedHead};
+use crate::proxy::response::{BodyLength, Response, ResponsePart, Then};
+use crate::proxy::tunnel::Tunnel;
 use crate::proxy::{Client, RuntimeConfig, Thread};
 
 /// Long for a test, and never waited for by one that passes.
@@ -44,7 +44,7 @@ pub(super) const SHORT: Duration = Duration::from_millis(120);
 
 thread_local! {
     static SEEN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-    static ENDS: RefCell<Vec<ConnectionEnd>> = const { RefCell::new(Vec::new()) };
+    static ENDS: RefCell<Vec<End>> = const { RefCell::new(Vec::new()) };
     static NEWS: Rc<Notify> = Rc::new(Notify::new());
     static GO: Rc<Notify> = Rc::new(Notify::new());
 }
@@ -137,7 +137,7 @@ impl Fixture {
     }
 
     /// Timeouts until a connection has ended, and says how.
-    pub(super) async fn end(&self) -> ConnectionEnd {
+    pub(super) async fn end(&self) -> End {
         until(|| ENDS.with_borrow_mut(|ends| (!ends.is_empty()).then(|| ends.remove(0)))).await
     }
 
@@ -346,11 +346,11 @@ impl Service for Answers {
         }
     }
 
-    fn refuse(_: &Rc<Thread>, _: &Rc<Origin>, fault: HeadFault, seen: &[u8], _: Instant) -> (Response, Bytes) {
-        assert!(!seen.is_empty());
-        let (code, rule) = match fault {
-            HeadFault::Refused(refusal) => (refusal.status(), refusal.rule()),
-            HeadFault::Slow => (408, "The request head did not come whole in time."),
+    fn refuse(_: &Rc<Thread>, _: &Rc<Origin>, refused: &RefusedHead<'_>) -> (Response, Bytes) {
+        assert!(!refused.seen.is_empty());
+        let (code, rule) = match refused.fault {
+            Fault::Refused(refusal) => (refusal.status(), refusal.rule()),
+            _ => (408, "The request head did not come whole in time."),
         };
         (head(code, rule.len() as u64, Then::Close), Bytes::from_static(rule.as_bytes()))
     }
@@ -361,7 +361,7 @@ impl Service for Answers {
         stream: Stream,
         read_ahead: Bytes,
         _: Tunnel,
-    ) -> Local<'static, (Box<Client>, Left)> {
+    ) -> Local<'static, (Box<Client>, End)> {
         Box::pin(async move {
             let mut stream = stream;
             let _ = stream.write_all(&read_ahead).await;
@@ -371,8 +371,8 @@ impl Service for Answers {
                     let _ = stream.write_all(&buffer[..len]).await;
                 }
             };
-            let left = thread.until_cut(&client.timer, std::pin::pin!(echo)).await.map_or(Left::Cut, |()| Left::Ended);
-            (client, left)
+            let ended = thread.until_cut(&client.timer, std::pin::pin!(echo)).await;
+            (client, ended.map_or(End::new(Phase::Tunnel, Reason::Drained), |()| End::OK))
         })
     }
 
@@ -382,15 +382,15 @@ impl Service for Answers {
         tcp: usize,
         stream: Stream,
         _: Bytes,
-    ) -> Local<'static, (Box<Client>, Left)> {
+    ) -> Local<'static, (Box<Client>, End)> {
         Box::pin(async move {
             let mut stream = stream;
             let _ = stream.write_all(format!("tcp {tcp}").as_bytes()).await;
-            (client, Left::Ended)
+            (client, End::OK)
         })
     }
 
-    fn closed(_: &Thread, _: Index, _: Option<&Client>, end: ConnectionEnd) {
+    fn closed(_: &Thread, _: Index, _: Option<&Client>, end: End) {
         ENDS.with_borrow_mut(|ends| ends.push(end));
         tell_news();
     }
@@ -438,7 +438,11 @@ impl RequestHandler for Answering {
         Poll::Ready(ResponsePart::Head(head(code, length, then)))
     }
 
-    fn end(&mut self, _: Reason) {}
+    fn phase(&self) -> Phase {
+        Phase::Response
+    }
+
+    fn end(&mut self, _: End) {}
 
     fn close(self, _: bool, _: Then) -> Instant {
         Instant::now()

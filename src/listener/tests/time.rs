@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::support::{SHORT, get};
 use super::{Fixture, run};
-use crate::listener::end::ConnectionEnd;
+use crate::observe::end::{End, Phase, Reason};
 
 /// As little as can be.
 const NONE: Duration = Duration::from_millis(1);
@@ -24,7 +24,7 @@ fn a_slow_head_gets_408() {
         assert!(began.elapsed() >= SHORT);
         peer.expect_end().await;
         drop(peer);
-        assert_eq!(fixture.end().await, ConnectionEnd::SlowHead);
+        assert_eq!(fixture.end().await, End::new(Phase::Head, Reason::ClientTimeout));
     });
 }
 
@@ -58,7 +58,7 @@ fn an_idle_connection_ends_without_a_word() {
         fresh.expect_end().await;
         used.expect_end().await;
         drop((fresh, used));
-        assert_eq!((fixture.end().await, fixture.end().await), (ConnectionEnd::Idle, ConnectionEnd::Idle));
+        assert_eq!((fixture.end().await, fixture.end().await), (End::IDLE_TIMEOUT, End::IDLE_TIMEOUT));
     });
 }
 
@@ -71,7 +71,7 @@ fn a_silent_body_fails_the_exchange() {
         assert_eq!(peer.answer().await.text(), "bad body");
         peer.expect_end().await;
         drop(peer);
-        assert_eq!(fixture.end().await, ConnectionEnd::ClientTimeout);
+        assert_eq!(fixture.end().await, End::new(Phase::Request, Reason::ClientTimeout));
     });
 }
 
@@ -81,7 +81,7 @@ fn a_client_that_does_not_read_is_given_up() {
         let fixture = Fixture::with(|listener| listener.write_timeout = SHORT);
         let mut peer = fixture.connect().await;
         peer.send(get("/bytes/100000000")).await;
-        assert_eq!(fixture.end().await, ConnectionEnd::ClientTimeout);
+        assert_eq!(fixture.end().await, End::new(Phase::Response, Reason::ClientTimeout));
         assert!(peer.rest().await.map_or(0, |bytes| bytes.len()) < 100_000_000);
     });
 }
@@ -97,7 +97,7 @@ fn a_half_closed_client_gets_its_answer() {
         fixture.go();
         assert_eq!(peer.answer().await.text(), "waited");
         peer.expect_end().await;
-        assert_eq!(fixture.end().await, ConnectionEnd::ClientDone);
+        assert_eq!(fixture.end().await, End::CLIENT_DONE);
     });
 }
 
@@ -109,7 +109,7 @@ fn a_half_closed_client_has_left_where_it_has_no_time() {
         peer.send(get("/wait")).await;
         fixture.seen(1).await;
         peer.stream.shutdown().await.expect("FIN");
-        assert_eq!(fixture.end().await, ConnectionEnd::ClientLost);
+        assert_eq!(fixture.end().await, End::new(Phase::Response, Reason::ClientClosed));
         assert!(fixture.thread.clients.is_empty());
     });
 }
@@ -123,7 +123,7 @@ fn a_half_closed_client_gets_a_response_that_is_whole_where_it_has_no_time() {
         fixture.seen(1).await;
         peer.stream.shutdown().await.expect("FIN");
         assert_eq!(peer.answer().await.text(), "/a");
-        assert_eq!(fixture.end().await, ConnectionEnd::ClientDone);
+        assert_eq!(fixture.end().await, End::CLIENT_DONE);
     });
 }
 
@@ -135,7 +135,7 @@ fn a_half_closed_client_waits_no_longer_than_configured() {
         peer.send(get("/wait")).await;
         let began = Instant::now();
         peer.stream.shutdown().await.expect("FIN");
-        assert_eq!(fixture.end().await, ConnectionEnd::ClientLost);
+        assert_eq!(fixture.end().await, End::new(Phase::Response, Reason::ClientClosed));
         assert!(began.elapsed() >= SHORT);
     });
 }
@@ -156,7 +156,7 @@ fn a_half_closed_client_that_reads_slowly_gets_all() {
             assert_ne!(len, 0, "{left} bytes before the end");
             left = left.saturating_sub(len);
         }
-        assert_eq!(fixture.end().await, ConnectionEnd::ClientDone);
+        assert_eq!(fixture.end().await, End::CLIENT_DONE);
     });
 }
 
@@ -168,7 +168,7 @@ fn a_client_that_closes_ends_its_exchange_although_others_are_waited_for() {
         peer.send(get("/wait")).await;
         fixture.seen(1).await;
         drop(peer);
-        assert_eq!(fixture.end().await, ConnectionEnd::ClientLost);
+        assert_eq!(fixture.end().await, End::new(Phase::Response, Reason::ClientClosed));
     });
 }
 
@@ -185,7 +185,7 @@ fn a_half_closed_client_has_a_little_of_its_answer_early_and_no_byte_twice() {
         fixture.go();
         let rest = peer.rest().await.expect("an answer");
         assert!(rest.starts_with(b"TP/1.1 200 OK\r\n") && rest.ends_with(b"waited"), "{rest:?}");
-        assert_eq!(fixture.end().await, ConnectionEnd::ClientDone);
+        assert_eq!(fixture.end().await, End::CLIENT_DONE);
     });
 }
 
@@ -199,7 +199,7 @@ fn a_client_that_leaves_while_it_waits_half_closed_is_noticed() {
         let mut early = [0];
         peer.stream.read_exact(&mut early).await.expect("a byte");
         drop(peer);
-        assert_eq!(fixture.end().await, ConnectionEnd::ClientLost);
+        assert_eq!(fixture.end().await, End::new(Phase::Response, Reason::ClientClosed));
     });
 }
 
@@ -226,7 +226,7 @@ fn a_client_that_resets_ends_its_exchange_at_once() {
         fixture.seen(1).await;
         peer.stream.set_zero_linger().expect("linger");
         drop(peer);
-        assert_eq!(fixture.end().await, ConnectionEnd::ClientLost);
+        assert_eq!(fixture.end().await, End::new(Phase::Response, Reason::ClientClosed));
         assert!(fixture.thread.clients.is_empty());
     });
 }
@@ -235,9 +235,14 @@ fn a_client_that_resets_ends_its_exchange_at_once() {
 fn a_client_that_leaves_inside_a_head_is_noticed() {
     run(|| async {
         let fixture = Fixture::new();
-        let mut peer = fixture.connect().await;
-        peer.send("GET / HT").await;
-        drop(peer);
-        assert_eq!(fixture.end().await, ConnectionEnd::ClientLeftHead);
+        for with_reset in [false, true] {
+            let mut peer = fixture.connect().await;
+            peer.send("GET / HT").await;
+            if with_reset {
+                peer.stream.set_zero_linger().expect("linger");
+            }
+            drop(peer);
+            assert_eq!(fixture.end().await, End::new(Phase::Head, Reason::ClientClosed));
+        }
     });
 }

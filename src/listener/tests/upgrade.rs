@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Fixture, run};
-use crate::listener::end::ConnectionEnd;
+use crate::observe::end::{End, Phase, Reason};
 
 const UPGRADE: &str = "GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
 
@@ -20,7 +20,7 @@ fn early_bytes_of_the_client_reach_the_tunnel_and_not_http() {
         let echoed = peer.rest().await.expect("the end");
         assert_eq!(echoed, b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\nmore");
         assert_eq!(fixture.seen(2).await, ["GET /before", "GET /upgrade"]);
-        assert_eq!(fixture.end().await, ConnectionEnd::Tunnel);
+        assert_eq!(fixture.end().await, End::OK);
     });
 }
 
@@ -37,6 +37,6 @@ fn a_tunnel_outlives_the_drain_until_the_deadline() {
         peer.stream.read_exact(&mut buffer).await.expect("echo");
         fixture.enter(crate::drain::Stage::Cut);
         assert!(peer.rest().await.unwrap_or_default().is_empty());
-        assert_eq!(fixture.end().await, ConnectionEnd::Drained);
+        assert_eq!(fixture.end().await, End::new(Phase::Tunnel, Reason::Drained));
     });
 }

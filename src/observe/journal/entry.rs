@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::bounded::FIELD;
 use super::redact::{self, Target};
 use super::{Identity, sentence};
-use crate::observe::end::Reason;
+use crate::observe::end::{Reason, Side};
 use crate::observe::event::{Level, kind};
 use crate::observe::record::{AttemptRecord, Protocol, Record, RecordNames};
 use crate::observe::words::{beginning, push_plain};
@@ -50,8 +50,8 @@ pub(super) fn write(out: &mut Vec<u8>, scratch: &mut String, record: &Record, na
         let _ = std::fmt::Write::write_fmt(scratch, format_args!("{}", client.ip().to_canonical()));
         field(out, "PROXY_CLIENT", scratch);
     }
-    field(out, "PROXY_END", record.end.as_str());
-    field(out, "PROXY_PHASE", record.phase.as_str());
+    field(out, "PROXY_END", record.end.reason.as_str());
+    field(out, "PROXY_PHASE", record.end.phase.as_str());
     if let Some(generation) = identity.generation {
         field(out, "PROXY_GENERATION", number.format(generation));
     }
@@ -68,17 +68,12 @@ const STATUS_CLASSES: [&str; 6] = ["0xx", "1xx", "2xx", "3xx", "4xx", "5xx"];
 /// How urgent an exchange is for an operator: defects of ours, then faults of servers, then retries; faults of
 /// clients are ordinary traffic.
 pub(super) fn level(record: &Record) -> Level {
-    match record.end {
-        Reason::Internal => Level::Error,
-        Reason::NoServer
-        | Reason::ServerRefused
-        | Reason::ServerTimeout
-        | Reason::ServerClosed
-        | Reason::ServerBadResponse
-        | Reason::Drained => Level::Warn,
-        Reason::Ok if record.status >= 500 => Level::Warn,
-        Reason::Ok if record.attempts.len() > 1 => Level::Info,
-        _ => Level::Debug,
+    match (record.end.reason, record.end.side()) {
+        (Reason::Internal, _) => Level::Error,
+        (Reason::Ok, _) if record.status >= 500 => Level::Warn,
+        (Reason::Ok, _) if record.attempts.len() > 1 => Level::Info,
+        (Reason::Ok, _) | (_, Side::Client) => Level::Debug,
+        (_, Side::Server | Side::Proxy) => Level::Warn,
     }
 }
 
@@ -269,6 +264,7 @@ pub(super) mod tests {
     use smallvec::smallvec;
 
     use super::*;
+    use crate::observe::end::{End, Phase};
     use crate::observe::journal::Role;
     use crate::observe::record::tests::retried;
     use crate::observe::record::{Outcome, Text, Timers};
@@ -396,7 +392,7 @@ pub(super) mod tests {
     fn a_connection_without_a_request_has_only_what_is_known() {
         let mut record = retried();
         (record.site, record.pool, record.method, record.client) = (None, None, None, None);
-        (record.status, record.end) = (400, Reason::BadRequest);
+        (record.status, record.end) = (400, End::new(Phase::Done, Reason::BadRequest));
         record.attempts.clear();
         record.timers = Timers { total: 90, ..Timers::default() };
         (record.host, record.target) = (Text::default(), Text::default());
@@ -423,9 +419,9 @@ pub(super) mod tests {
 
     #[test]
     fn faults_of_servers_are_warnings_and_those_of_clients_are_not() {
-        let with = |end, status| {
+        let with = |reason, status| {
             level(&Record {
-                end,
+                end: End::new(Phase::Done, reason),
                 status,
                 attempts: smallvec![AttemptRecord { server: 0, reused: true, outcome: Outcome::Responded, took: 1 }],
                 ..retried()

@@ -127,10 +127,10 @@ impl Journal {
         self.0.queue.set_names(names);
     }
 
-    /// The record of an exchange that ended like this exceeds a bound: it is counted, and the count is logged from
+    /// The record of an exchange that ended for this reason exceeds a bound: it is counted, and the count is logged from
     /// time to time.
-    pub fn limit_one(&self, end: Reason) {
-        self.0.queue.limit_one(end);
+    pub fn limit_one(&self, reason: Reason) {
+        self.0.queue.limit_one(reason);
     }
 
     /// What was not written, since the start.

@@ -178,9 +178,10 @@ impl Queue {
         }
     }
 
-    /// An exchange with this end exceeds a bound, and its record was not made.
-    pub(super) fn limit_one(&self, end: Reason) {
-        self.limited[end as usize].fetch_add(1, Ordering::Relaxed);
+    /// An exchange that ended for this reason exceeds a bound, and its record was not made.
+    pub(super) fn limit_one(&self, reason: Reason) {
+        let Some(count) = self.limited.get(reason as usize) else { return }; // no exchange ends so
+        count.fetch_add(1, Ordering::Relaxed);
         // a swap would take the cache line from the other threads each time
         if !self.limits_known.load(Ordering::Relaxed) && !self.limits_known.swap(true, Ordering::Relaxed) {
             // the writer asks for the time at which to log it
@@ -191,7 +192,7 @@ impl Queue {
 
     /// How many records exceeded a bound, in the order of [`Reason::ALL`].
     pub(super) fn limited(&self) -> [u64; Reason::ALL.len()] {
-        array::from_fn(|end| self.limited[end].load(Ordering::Relaxed))
+        array::from_fn(|reason| self.limited[reason].load(Ordering::Relaxed))
     }
 
     /// From now on the writer is told of the next record that exceeds a bound.

@@ -31,11 +31,11 @@ pub(super) fn write(out: &mut String, record: &Record, names: &RecordNames) {
     write_server(out, record, names);
     let _ = write!(out, " in {}", Took(Duration::from_micros(record.timers.total)));
     write_bytes(out, record);
-    if record.end != Reason::Ok {
-        let _ = write!(out, ": {}{}", reason(record.end), whereabouts(record));
+    if record.end.reason != Reason::Ok {
+        let _ = write!(out, ": {}{}", reason_text(record.end.reason), whereabouts(record));
     }
     // a cause that repeats the reason is left out
-    if let Some(detail) = record.detail.as_ref().filter(|detail| !repeats(record.end, detail)) {
+    if let Some(detail) = record.detail.as_ref().filter(|detail| !repeats(record.end.reason, detail)) {
         out.push_str(": ");
         push_short(out, detail, DETAIL);
     }
@@ -130,8 +130,8 @@ fn outcome(outcome: Outcome) -> &'static str {
     }
 }
 
-fn reason(end: Reason) -> &'static str {
-    match end {
+fn reason_text(reason: Reason) -> &'static str {
+    match reason {
         Reason::Ok => "all went well",
         Reason::ClientClosed => "the client closed the connection",
         Reason::ClientTimeout => "the client took too long",
@@ -146,22 +146,24 @@ fn reason(end: Reason) -> &'static str {
         Reason::Denied => "this is not allowed here",
         Reason::Drained => "it was cut at the drain deadline",
         Reason::Internal => "a defect in Segue ended it",
+        Reason::Evicted => "it made room for another connection",
+        Reason::Moved => "the next generation goes on with it",
     }
 }
 
-fn repeats(end: Reason, detail: &str) -> bool {
-    end == Reason::ServerClosed && detail.starts_with(reason(end))
+fn repeats(reason: Reason, detail: &str) -> bool {
+    reason == Reason::ServerClosed && detail.starts_with(reason_text(reason))
 }
 
-/// When, for ends that may come at any time.
+/// When, for reasons that may come at any time.
 fn whereabouts(record: &Record) -> &'static str {
-    match record.end {
+    match record.end.reason {
         Reason::ClientClosed
         | Reason::ClientTimeout
         | Reason::ServerTimeout
         | Reason::ServerClosed
         | Reason::Drained
-        | Reason::Internal => match record.phase {
+        | Reason::Internal => match record.end.phase {
             Phase::Head => " before its request was whole",
             Phase::Route => " before a site was found",
             Phase::Connect => " while connecting to a server",
@@ -169,7 +171,7 @@ fn whereabouts(record: &Record) -> &'static str {
             Phase::Response => " before the response came",
             Phase::Body => " while the response was relayed",
             Phase::Tunnel => " while the tunnel was open",
-            Phase::Done => "",
+            Phase::Idle | Phase::Done => "",
         },
         _ => "",
     }
@@ -180,6 +182,7 @@ mod tests {
     use smallvec::smallvec;
 
     use super::*;
+    use crate::observe::end::End;
     use crate::observe::journal::entry::tests::names;
     use crate::observe::record::Text;
     use crate::observe::record::tests::retried;
@@ -204,8 +207,7 @@ mod tests {
         let mut record = retried();
         record.attempts.pop();
         record.status = 502;
-        record.end = Reason::ServerRefused;
-        record.phase = Phase::Connect;
+        record.end = End::new(Phase::Connect, Reason::ServerRefused);
         record.detail = Some("connection refused".into());
         record.bytes_in = 12;
         assert_eq!(
@@ -213,8 +215,7 @@ mod tests {
             "192.0.2.7 GET shop.example.com/cart → 502 in 3.2 ms, 1873 bytes out, 12 in: no server could be reached: \
              connection refused (a: could not connect) [01HF7YAT00000000000000001A]"
         );
-        record.end = Reason::ClientClosed;
-        record.phase = Phase::Response;
+        record.end = End::new(Phase::Response, Reason::ClientClosed);
         record.status = 0;
         record.attempts = smallvec![];
         record.detail = None;
@@ -232,8 +233,7 @@ mod tests {
         record.attempts.pop();
         record.attempts[0].outcome = Outcome::Closed;
         record.status = 502;
-        record.end = Reason::ServerClosed;
-        record.phase = Phase::Response;
+        record.end = End::new(Phase::Response, Reason::ServerClosed);
         record.detail = Some("the server closed the connection before its response was whole".into());
         assert_eq!(
             said(&record),

@@ -274,8 +274,8 @@ fn what_no_other_process_can_write_is_counted() {
 #[test]
 fn records_that_are_too_many_are_said_by_their_reason() {
     let (journal, lines) = on_text();
-    for end in [Reason::BadRequest, Reason::NoSite, Reason::BadRequest] {
-        journal.limit_one(end);
+    for reason in [Reason::BadRequest, Reason::NoSite, Reason::BadRequest] {
+        journal.limit_one(reason);
     }
     let _ = journal.finish(SOON);
     let mut said = String::new();

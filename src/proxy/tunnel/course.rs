@@ -5,7 +5,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 
-use super::Broken;
 use crate::handover::transfer;
 use crate::message::body::TURN;
 use crate::net::Stream;
@@ -35,10 +34,11 @@ pub(super) enum CourseError {
 }
 
 impl CourseError {
-    pub(super) fn broken(self, read: Reason, write: Reason) -> Broken {
+    /// Why the tunnel ends: `read` or `write`, and what the socket said.
+    pub(super) fn because(self, read: Reason, write: Reason) -> (Reason, io::Error) {
         match self {
-            Self::Read(cause) => Broken { end: read, cause },
-            Self::Write(cause) => Broken { end: write, cause },
+            Self::Read(cause) => (read, cause),
+            Self::Write(cause) => (write, cause),
         }
     }
 }

@@ -16,20 +16,20 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
-use crate::listener::end::ConnectionEnd;
 use crate::listener::http1::{Http1, Http1Parts, Next};
 use crate::listener::service::{Local, Service};
 use crate::listener::tests::support::Answers;
 use crate::message::body::{Demand, Piece, RequestBodyError};
 use crate::net::Stream;
-use crate::observe::end::Reason;
+use crate::observe::end::{End, Phase, Reason};
 use crate::observe::record::Index;
 use crate::proxy::client_side::ClientSide;
+use crate::proxy::fault::Fault;
 use crate::proxy::handler::RequestHandler;
 use crate::proxy::origin::Origin;
-use crate::proxy::request::ClientRequest;
-use crate::proxy::response::{BodyLength, HeadFault, Response, ResponsePart, Then};
-use crate::proxy::tunnel::{Left, Tunnel};
+use crate::proxy::request::{ClientRequest, RefusedHead};
+use crate::proxy::response::{BodyLength, Response, ResponsePart, Then};
+use crate::proxy::tunnel::Tunnel;
 use crate::proxy::{Client, Thread};
 
 /// What a server made of a stream.
@@ -115,7 +115,7 @@ pub(super) async fn ours(thread: &Rc<Thread>, pieces: &[Vec<u8>]) -> Observed {
     loop {
         match poll_fn(|cx| http1.poll(cx)).await {
             Next::Ends { end, .. } => {
-                assert!(end != ConnectionEnd::Internal && end != ConnectionEnd::ClientTimeout, "{end:?}");
+                assert!(!matches!(end.reason, Reason::Internal | Reason::ClientTimeout), "{end:?}");
                 break;
             }
             Next::Idle => {
@@ -213,8 +213,8 @@ impl Service for Reading {
         Reader { request, waits, data: Vec::new(), trailers: Vec::new(), is_answered: false }
     }
 
-    fn refuse(_: &Rc<Thread>, _: &Rc<Origin>, fault: HeadFault, _: &[u8], _: Instant) -> (Response, Bytes) {
-        let HeadFault::Refused(refusal) = fault else { unreachable!("no client is slow") };
+    fn refuse(_: &Rc<Thread>, _: &Rc<Origin>, refused: &RefusedHead<'_>) -> (Response, Bytes) {
+        let Fault::Refused(refusal) = refused.fault else { unreachable!("no client is slow") };
         REFUSED.set(Some(refusal.rule().to_owned()));
         (response(StatusCode::BAD_REQUEST, Then::Close), Bytes::new())
     }
@@ -225,7 +225,7 @@ impl Service for Reading {
         stream: Stream,
         read_ahead: Bytes,
         tunnel: Tunnel,
-    ) -> Local<'static, (Box<Client>, Left)> {
+    ) -> Local<'static, (Box<Client>, End)> {
         Answers::tunnel(thread, client, stream, read_ahead, tunnel)
     }
 
@@ -235,11 +235,11 @@ impl Service for Reading {
         tcp: usize,
         stream: Stream,
         first: Bytes,
-    ) -> Local<'static, (Box<Client>, Left)> {
+    ) -> Local<'static, (Box<Client>, End)> {
         Answers::relay(thread, client, tcp, stream, first)
     }
 
-    fn closed(_: &Thread, _: Index, _: Option<&Client>, _: ConnectionEnd) {}
+    fn closed(_: &Thread, _: Index, _: Option<&Client>, _: End) {}
 }
 
 impl RequestHandler for Reader {
@@ -258,7 +258,11 @@ impl RequestHandler for Reader {
         Poll::Ready(ResponsePart::Head(response(StatusCode::OK, then)))
     }
 
-    fn end(&mut self, _: Reason) {}
+    fn phase(&self) -> Phase {
+        Phase::Response
+    }
+
+    fn end(&mut self, _: End) {}
 
     fn close(self, _: bool, _: Then) -> Instant {
         Instant::now()
