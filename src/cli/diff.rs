@@ -20,11 +20,11 @@ use crate::control::request::{ControlReply, ServedSources, Wish, ask_for};
 pub fn run(arguments: Diff) -> ExitCode {
     let Diff { config, run_dir } = arguments;
     let Some((served, serving)) = ask_what_serves(&run_dir.path()) else {
-        return ExitCode::from(TROUBLE);
+        return ExitCode::from(FAILED);
     };
     let Some(from) = serving.check().config else {
         eprintln!("segue: the configuration of generation {} is none for this version of segue", served.generation);
-        return ExitCode::from(TROUBLE);
+        return ExitCode::from(FAILED);
     };
     let main = config.unwrap_or_else(|| PathBuf::from(&serving.main.path));
     match on_disk(&main, &serving) {
@@ -90,4 +90,4 @@ fn words(served: &ServedSources, lines: Vec<String>) -> Vec<String> {
 }
 
 const DIFFERENT: u8 = 1;
-const TROUBLE: u8 = 2;
+const FAILED: u8 = 2;

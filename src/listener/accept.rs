@@ -44,7 +44,7 @@ const AFTER_YOU: Duration = Duration::from_millis(1);
 /// How long to wait when the kernel has no descriptor or memory for one more connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// The same trouble of a listener is said once in this time: at a limit it comes and goes with every connection.
+/// The same fault of a listener is logged once in this time: at a limit it comes and goes with every connection.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// Accepts on one socket for one thread, from [`Acceptor::start`] until it is parked or dropped.

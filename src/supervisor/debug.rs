@@ -101,8 +101,8 @@ impl Supervisor {
     fn show(&mut self, number: u64, now: Instant, count: usize) {
         let open = self.debug.open(now);
         for (request, socket) in open.iter().rev().take(count) {
-            let trouble = self.workers.send(number, &ToWorker::Debug(request.clone()), &[socket.as_fd()]);
-            self.inputs.extend(trouble);
+            let input = self.workers.send(number, &ToWorker::Debug(request.clone()), &[socket.as_fd()]);
+            self.inputs.extend(input);
         }
     }
 

@@ -223,11 +223,11 @@ impl Supervisor {
                 self.inputs.push_back(input);
             }
             Action::Send(number, message) => {
-                let trouble = self.workers.send(number, &message, &[]);
-                self.inputs.extend(trouble);
+                let input = self.workers.send(number, &message, &[]);
+                self.inputs.extend(input);
             }
             Action::Link { from, to } => match self.workers.link(from, to) {
-                Ok(trouble) => self.inputs.extend(trouble),
+                Ok(inputs) => self.inputs.extend(inputs),
                 Err(fault) => {
                     let text = format!("generations {from} and {to} cannot be linked, connections stay: {fault}");
                     self.journal.event(Event::SupervisorWarning { text });
@@ -476,14 +476,14 @@ impl Supervisor {
 
     fn pass_on(&mut self, steps: Vec<StateStep>) {
         for step in steps {
-            let trouble = match step {
+            let input = match step {
                 StateStep::Ask(number) => self.workers.send(number, &ToWorker::SendState, &[]),
                 StateStep::Answer { asker, state, missing } => {
                     let with: Vec<_> = state.iter().map(AsFd::as_fd).collect();
                     self.workers.send(asker, &ToWorker::State { missing }, &with)
                 }
             };
-            self.inputs.extend(trouble);
+            self.inputs.extend(input);
         }
     }
 

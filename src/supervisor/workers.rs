@@ -260,13 +260,13 @@ impl Workers {
             takes_records: true,
         });
         let with: Vec<_> = remembered.iter().map(AsFd::as_fd).collect();
-        let mut trouble = self.send(number, &start, &with);
+        let mut input = self.send(number, &start, &with);
         for batch in sockets.chunks(MOST_DESCRIPTORS) {
             let names = batch.iter().map(|(held, _)| held.clone()).collect();
             let with: Vec<_> = batch.iter().map(|(_, socket)| socket.as_fd()).collect();
-            trouble = trouble.or_else(|| self.send(number, &ToWorker::Listeners(names), &with));
+            input = input.or_else(|| self.send(number, &ToWorker::Listeners(names), &with));
         }
-        trouble
+        input
     }
 
     fn reap(&mut self, number: u64) -> Option<Vec<WorkerEvent>> {
@@ -326,6 +326,6 @@ mod tests {
         workers.list[0].channel = Some(channel);
         let ping = ToWorker::Ping { number: 1, keeps_status: false, may_note: false };
         let mut told = std::iter::repeat_with(|| workers.send(1, &ping, &[])).take(100_000);
-        assert!(matches!(told.find_map(|trouble| trouble), Some(Input::InvalidMessage(1, _))));
+        assert!(matches!(told.find_map(|input| input), Some(Input::InvalidMessage(1, _))));
     }
 }
