@@ -1,7 +1,7 @@
 //! Coarse deadlines for one thread: a slot for each 16 ms, visited only when a deadline is filed in it.
 //!
 //! A deadline on the request path is moved several times a millisecond and rarely passes. So moving it is one store
-//! ([`Timer::set`]); the wheel notices the move when the old slot comes round, and files it again.
+//! ([`Timer::set`]); the timer wheel notices the move when the old slot comes round, and files it again.
 //!
 //! Deadlines within the next two seconds are filed by their tick, later ones by the two seconds that they are in,
 //! from which they are filed by tick once that time comes: a connection that is idle for a minute is visited twice,
@@ -36,7 +36,7 @@ pub struct TimerWheel {
 
 /// One deadline, set and moved by its owner.
 pub struct Timer {
-    wheel: Rc<TimerWheel>,
+    timer_wheel: Rc<TimerWheel>,
     entry: Rc<TimerEntry>,
 }
 
@@ -51,7 +51,7 @@ struct TimerEntry {
 }
 
 impl TimerWheel {
-    /// An empty wheel that starts now.
+    /// An empty timer wheel that starts now.
     #[must_use]
     pub fn new() -> Rc<Self> {
         Rc::new(Self {
@@ -67,10 +67,10 @@ impl TimerWheel {
     #[must_use]
     pub fn timer(self: &Rc<Self>) -> Timer {
         let (due, filed, place) = (Cell::new(NEVER), Cell::new(NEVER), Cell::default());
-        Timer { wheel: self.clone(), entry: Rc::new(TimerEntry { due, filed, place, waker: RefCell::new(None) }) }
+        Timer { timer_wheel: self.clone(), entry: Rc::new(TimerEntry { due, filed, place, waker: RefCell::new(None) }) }
     }
 
-    /// Waits for `after`, in the wheel's grain.
+    /// Waits for `after`, in the timer wheel's grain.
     pub async fn sleep(self: &Rc<Self>, after: Duration) {
         let timer = self.timer();
         timer.set(after);
@@ -226,19 +226,21 @@ impl Timer {
     /// Moves the deadline to `after` from now.
     pub fn set(&self, after: Duration) {
         let ticks = (after.as_millis() / GRAIN.as_millis()) as u64 + 1;
-        self.set_tick(self.wheel.now().saturating_add(ticks));
+        self.set_tick(self.timer_wheel.now().saturating_add(ticks));
     }
 
     /// Moves the deadline to `at`, without a look at the clock.
     pub fn set_at(&self, at: Instant) {
-        self.set_tick((at.saturating_duration_since(self.wheel.started).as_millis() / GRAIN.as_millis()) as u64 + 1);
+        self.set_tick(
+            (at.saturating_duration_since(self.timer_wheel.started).as_millis() / GRAIN.as_millis()) as u64 + 1,
+        );
     }
 
     fn set_tick(&self, due: u64) {
         self.entry.due.set(due);
         if due < self.entry.filed.get() {
-            self.wheel.take_out(&self.entry);
-            self.wheel.file(&self.entry, due);
+            self.timer_wheel.take_out(&self.entry);
+            self.timer_wheel.file(&self.entry, due);
         }
     }
 
@@ -251,7 +253,7 @@ impl Timer {
     /// the task. That costs no look at the clock, which a connection would take several times for each request.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        self.entry.due.get() <= self.wheel.visited.get()
+        self.entry.due.get() <= self.timer_wheel.visited.get()
     }
 
     /// Notes the task that is woken when the deadline passes and by [`Waking::wake`], instead of the one noted before.
@@ -274,7 +276,7 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        self.wheel.take_out(&self.entry);
+        self.timer_wheel.take_out(&self.entry);
     }
 }
 
@@ -282,91 +284,91 @@ impl Drop for Timer {
 mod tests {
     use super::*;
 
-    async fn within<T>(wheel: &Rc<TimerWheel>, future: impl Future<Output = T>) -> T {
+    async fn within<T>(timer_wheel: &Rc<TimerWheel>, future: impl Future<Output = T>) -> T {
         tokio::select! {
-            () = wheel.clone().run() => unreachable!("the wheel runs for ever"),
+            () = timer_wheel.clone().run() => unreachable!("the timer wheel runs for ever"),
             value = future => value,
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_timer_goes_off_after_its_time_and_not_before() {
-        let wheel = TimerWheel::new();
+        let timer_wheel = TimerWheel::new();
         let started = Instant::now();
-        within(&wheel, wheel.sleep(Duration::from_millis(100))).await;
+        within(&timer_wheel, timer_wheel.sleep(Duration::from_millis(100))).await;
         let took = started.elapsed();
         assert!(took >= Duration::from_millis(100) && took <= Duration::from_millis(140), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_timer_beyond_the_horizon_goes_off_once_due() {
-        let wheel = TimerWheel::new();
+        let timer_wheel = TimerWheel::new();
         let started = Instant::now();
-        within(&wheel, wheel.sleep(Duration::from_secs(100))).await;
+        within(&timer_wheel, timer_wheel.sleep(Duration::from_secs(100))).await;
         let took = started.elapsed();
         assert!(took >= Duration::from_secs(100) && took <= Duration::from_millis(100_050), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_moved_timer_goes_off_at_the_last_time_set() {
-        let wheel = TimerWheel::new();
-        let timer = wheel.timer();
+        let timer_wheel = TimerWheel::new();
+        let timer = timer_wheel.timer();
         timer.set(Duration::from_millis(50));
         timer.set(Duration::from_secs(1));
         let started = Instant::now();
-        within(&wheel, poll_fn(|cx| timer.poll_due(cx))).await;
+        within(&timer_wheel, poll_fn(|cx| timer.poll_due(cx))).await;
         assert!(started.elapsed() >= Duration::from_secs(1));
         timer.set(Duration::from_secs(20));
         timer.set(Duration::from_millis(30));
         let started = Instant::now();
-        within(&wheel, poll_fn(|cx| timer.poll_due(cx))).await;
+        within(&timer_wheel, poll_fn(|cx| timer.poll_due(cx))).await;
         assert!(started.elapsed() <= Duration::from_millis(80));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_timer_that_is_off_never_goes_off() {
-        let wheel = TimerWheel::new();
-        let timer = wheel.timer();
+        let timer_wheel = TimerWheel::new();
+        let timer = timer_wheel.timer();
         timer.set(Duration::from_millis(50));
         timer.off();
         let waited = tokio::time::timeout(Duration::from_secs(60), poll_fn(|cx| timer.poll_due(cx)));
-        assert!(within(&wheel, waited).await.is_err());
+        assert!(within(&timer_wheel, waited).await.is_err());
     }
 
     /// How often the driver is polled while `future` runs.
-    async fn turns(wheel: &Rc<TimerWheel>, future: impl Future<Output = ()>) -> u32 {
+    async fn turns(timer_wheel: &Rc<TimerWheel>, future: impl Future<Output = ()>) -> u32 {
         let mut turns = 0;
-        let mut driver = std::pin::pin!(wheel.clone().run());
+        let mut driver = std::pin::pin!(timer_wheel.clone().run());
         let counted = poll_fn(|cx| {
             turns += 1;
             driver.as_mut().poll(cx)
         });
         tokio::select! {
             biased;
-            () = counted => unreachable!("the wheel runs for ever"),
+            () = counted => unreachable!("the timer wheel runs for ever"),
             () = future => {}
         }
         turns
     }
 
-    fn filings(wheel: &TimerWheel) -> usize {
-        wheel.slots.borrow().iter().map(Vec::len).sum()
+    fn filings(timer_wheel: &TimerWheel) -> usize {
+        timer_wheel.slots.borrow().iter().map(Vec::len).sum()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_far_deadline_costs_a_visit_or_two_and_not_one_every_two_seconds() {
-        let wheel = TimerWheel::new();
-        let turns = turns(&wheel, wheel.sleep(Duration::from_secs(200))).await;
+        let timer_wheel = TimerWheel::new();
+        let turns = turns(&timer_wheel, timer_wheel.sleep(Duration::from_secs(200))).await;
         assert!(turns <= 6, "the driver ran {turns} times");
     }
 
     #[tokio::test(start_paused = true)]
     async fn every_deadline_is_met_in_its_grain_however_far_it_is() {
-        let wheel = TimerWheel::new();
+        let timer_wheel = TimerWheel::new();
         for millis in [1, 16, 2000, 2031, 2032, 2048, 2049, 4096, 59_999, 262_143, 262_144, 262_160, 600_000, 7_200_000]
         {
             let (started, after) = (Instant::now(), Duration::from_millis(millis));
-            within(&wheel, wheel.sleep(after)).await;
+            within(&timer_wheel, timer_wheel.sleep(after)).await;
             let took = started.elapsed();
             assert!(took >= after && took <= after + 2 * GRAIN + Duration::from_millis(1), "{after:?}: {took:?}");
         }
@@ -374,15 +376,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_deadlines_moved_at_random_are_all_met() {
-        let wheel = TimerWheel::new();
-        let timers: Vec<_> = (0..500).map(|_| wheel.timer()).collect();
+        let timer_wheel = TimerWheel::new();
+        let timers: Vec<_> = (0..500).map(|_| timer_wheel.timer()).collect();
         let mut random = 1_u64;
         for _ in 0..20 {
             for timer in &timers {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 timer.set(Duration::from_millis((random >> 33) % 400_000));
             }
-            within(&wheel, wheel.sleep(Duration::from_secs(3))).await;
+            within(&timer_wheel, timer_wheel.sleep(Duration::from_secs(3))).await;
         }
         let all = async {
             for timer in &timers {
@@ -390,18 +392,18 @@ mod tests {
             }
         };
         let ended = tokio::time::timeout(Duration::from_secs(401), all);
-        within(&wheel, ended).await.expect("each one goes off in its time");
+        within(&timer_wheel, ended).await.expect("each one goes off in its time");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_timer_that_is_dropped_leaves_no_filing() {
-        let wheel = TimerWheel::new();
-        let mut timers: Vec<_> = (0..100).map(|_| wheel.timer()).collect();
+        let timer_wheel = TimerWheel::new();
+        let mut timers: Vec<_> = (0..100).map(|_| timer_wheel.timer()).collect();
         for (number, timer) in timers.iter().enumerate() {
             timer.set(Duration::from_millis(700 * number as u64));
             timer.set(Duration::from_millis(300 * number as u64));
         }
-        assert_eq!(filings(&wheel), 100);
+        assert_eq!(filings(&timer_wheel), 100);
         timers.retain({
             let mut number = 0;
             move |_| {
@@ -409,23 +411,23 @@ mod tests {
                 number % 3 == 0
             }
         });
-        assert_eq!(filings(&wheel), 33);
+        assert_eq!(filings(&timer_wheel), 33);
         drop(timers);
-        assert_eq!(filings(&wheel), 0);
+        assert_eq!(filings(&timer_wheel), 0);
     }
 
     /// A number of ticks beyond 32 bits is 795 days and more.
     #[tokio::test(start_paused = true)]
     async fn after_years_of_running_deadlines_are_met_and_the_driver_sleeps_in_between() {
-        let wheel = TimerWheel::new();
+        let timer_wheel = TimerWheel::new();
         for _ in 0..5 {
             tokio::time::advance(Duration::from_secs(300 * 24 * 3600)).await;
             let started = Instant::now();
-            let turns = turns(&wheel, wheel.sleep(Duration::from_secs(10))).await;
+            let turns = turns(&timer_wheel, timer_wheel.sleep(Duration::from_secs(10))).await;
             let took = started.elapsed();
             assert!(took >= Duration::from_secs(10) && took <= Duration::from_millis(10_040), "{took:?}");
             assert!(turns <= 6, "the driver ran {turns} times");
         }
-        assert!(wheel.now() > u64::from(u32::MAX));
+        assert!(timer_wheel.now() > u64::from(u32::MAX));
     }
 }

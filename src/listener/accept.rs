@@ -197,7 +197,7 @@ impl Accepting {
             self.thread.accept_stalled(self.listener, error);
         }
         self.thread.close_idle_upstream(); // descriptors that no exchange needs now
-        self.thread.wheel.sleep(BACK_OFF).await;
+        self.thread.timer_wheel.sleep(BACK_OFF).await;
         true
     }
 
@@ -226,7 +226,7 @@ impl Accepting {
             Opened::Parked => return Opened::Parked,
         };
         self.thread.counters.accepted(self.listener);
-        let client = Client::new(self.thread.wheel.timer(), &self.thread.clients, self.listener, peer);
+        let client = Client::new(self.thread.timer_wheel.timer(), &self.thread.clients, self.listener, peer);
         let connection = ClientConnection::<S>::new(&self.thread, client, self.kind, stream, &first[..len], permit);
         tokio::task::spawn_local(connection);
         Opened::Connection(())

@@ -44,7 +44,7 @@ pub(super) fn arrive_on<S: Service>(
     let stream = Stream::from_fd(socket)?;
     // that of this generation, which may be another; a connection that is gone says so with the first read
     let _ = stream.keep_alive(thread.plan.config.worker.tcp_keep_alive);
-    let mut client = Client::arrived(thread.wheel.timer(), &thread.clients, listener, &facts);
+    let mut client = Client::arrived(thread.timer_wheel.timer(), &thread.clients, listener, &facts);
     let permit = limits.take_anyway();
     thread.counters.arrived(listener);
     let arrival = match load {

@@ -80,41 +80,41 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    async fn advance(wheel: &TimerWheel, time: Duration) {
+    async fn advance(timer_wheel: &TimerWheel, time: Duration) {
         tokio::time::advance(time).await;
-        wheel.visit();
+        timer_wheel.visit();
     }
 
     #[tokio::test(start_paused = true)]
     async fn asking_again_does_not_move_a_deadline_and_progress_does() {
-        let wheel = TimerWheel::new();
-        let timer = wheel.timer();
+        let timer_wheel = TimerWheel::new();
+        let timer = timer_wheel.timer();
         let mut timeouts = Timeouts::default();
         timeouts.begin(Direction::Read, SECOND, &timer);
-        advance(&wheel, SECOND * 3 / 4).await;
+        advance(&timer_wheel, SECOND * 3 / 4).await;
         timeouts.begin(Direction::Read, SECOND, &timer);
         assert!(!timeouts.is_over(Direction::Read, &timer));
-        advance(&wheel, SECOND / 2).await;
+        advance(&timer_wheel, SECOND / 2).await;
         assert!(timeouts.is_over(Direction::Read, &timer));
         timeouts.renew(Direction::Read, SECOND, &timer);
         assert!(!timeouts.is_over(Direction::Read, &timer));
-        advance(&wheel, SECOND * 2).await;
+        advance(&timer_wheel, SECOND * 2).await;
         assert!(timeouts.is_over(Direction::Read, &timer));
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_direction_has_its_own_deadline() {
-        let wheel = TimerWheel::new();
-        let timer = wheel.timer();
+        let timer_wheel = TimerWheel::new();
+        let timer = timer_wheel.timer();
         let mut timeouts = Timeouts::default();
         timeouts.begin(Direction::Read, SECOND * 10, &timer);
         timeouts.begin(Direction::Write, SECOND, &timer);
-        advance(&wheel, SECOND * 2).await;
+        advance(&timer_wheel, SECOND * 2).await;
         assert!(timeouts.is_over(Direction::Write, &timer));
         assert!(!timeouts.is_over(Direction::Read, &timer));
         timeouts.end(Direction::Write, &timer);
         assert!(!timer.is_due(), "the timer stands for the direction that still waits");
-        advance(&wheel, SECOND * 10).await;
+        advance(&timer_wheel, SECOND * 10).await;
         assert!(timer.is_due() && timeouts.is_over(Direction::Read, &timer));
         timeouts.end(Direction::Read, &timer);
         assert!(!timer.is_due());

@@ -180,7 +180,7 @@ impl Relay {
                 side.private.keep(self.pool, self.server, connection, now);
             } else {
                 let thread = &exchange.thread;
-                thread.pools[self.pool].idle.put(&thread.wheel, self.server, connection, now);
+                thread.pools[self.pool].idle.put(&thread.timer_wheel, self.server, connection, now);
             }
         }
         self.open = None;

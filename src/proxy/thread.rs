@@ -52,7 +52,7 @@ pub struct Thread {
     /// What the generation serves by.
     pub plan: Arc<RuntimeConfig>,
     /// The deadlines of the thread.
-    pub wheel: Rc<TimerWheel>,
+    pub timer_wheel: Rc<TimerWheel>,
     /// What the generation does with its connections.
     pub drain: DrainState,
     /// What takes the connections of a generation that drains, if there is one.
@@ -113,16 +113,16 @@ impl Thread {
     /// called inside the thread's runtime.
     #[must_use]
     pub fn start(number: usize, plan: Arc<RuntimeConfig>, counters: Arc<Counters>, journal: Journal) -> Rc<Self> {
-        let wheel = TimerWheel::new();
-        let (trim, idle) = (Trim::new(&wheel), Arc::<IdleConnections>::default());
+        let timer_wheel = TimerWheel::new();
+        let (trim, idle) = (Trim::new(&timer_wheel), Arc::<IdleConnections>::default());
         let pools = plan.pools.iter().map(|pool| PoolSide {
             balancer: RefCell::new(Balancer::new(pool, number)),
             idle: Idle::new(pool.servers.len(), pool.settings.keep_alive, pool.settings.keep_alive_connections),
         });
         let thread = Rc::new(Self {
             pools: pools.collect(),
-            records_due: wheel.timer(),
-            wheel: wheel.clone(),
+            records_due: timer_wheel.timer(),
+            timer_wheel: timer_wheel.clone(),
             plan,
             drain: DrainState::default(),
             debug: DebugSessions::default(),
@@ -143,7 +143,7 @@ impl Thread {
             journal,
             records: RefCell::default(),
         });
-        tokio::task::spawn_local(wheel.run());
+        tokio::task::spawn_local(timer_wheel.run());
         tokio::task::spawn_local(hand_over_records(thread.clone()));
         tokio::task::spawn_local(clients::close_chosen(thread.idle.clone(), thread.clients.clone()));
         tokio::task::spawn_local(trim.run(sys::collect_free_memory));
@@ -201,9 +201,9 @@ impl Thread {
     }
 
     /// A deadline for a wait on a server. They are lent again and again: a new one for each exchange would fill the
-    /// slots of the wheel faster than time empties them.
+    /// slots of the timer wheel faster than time empties them.
     pub(super) fn lend_timer(&self) -> Timer {
-        self.timers.borrow_mut().pop().unwrap_or_else(|| self.wheel.timer())
+        self.timers.borrow_mut().pop().unwrap_or_else(|| self.timer_wheel.timer())
     }
 
     /// Takes a deadline back.

@@ -37,8 +37,8 @@ enum TrimState {
 impl Trim {
     /// Nothing is free yet.
     #[must_use]
-    pub fn new(wheel: &Rc<TimerWheel>) -> Rc<Self> {
-        Rc::new(Self { state: Cell::new(TrimState::Clean), timer: wheel.timer() })
+    pub fn new(timer_wheel: &Rc<TimerWheel>) -> Rc<Self> {
+        Rc::new(Self { state: Cell::new(TrimState::Clean), timer: timer_wheel.timer() })
     }
 
     /// A connection became idle, or ended, and has left free memory.
@@ -72,8 +72,8 @@ mod tests {
 
     /// When memory was collected, in milliseconds, if a connection becomes idle at each of `idle`.
     async fn collected(idle: &[u64]) -> Vec<u128> {
-        let wheel = TimerWheel::new();
-        let (trim, times, began) = (Trim::new(&wheel), Rc::default(), Instant::now());
+        let timer_wheel = TimerWheel::new();
+        let (trim, times, began) = (Trim::new(&timer_wheel), Rc::default(), Instant::now());
         let noted: Rc<std::cell::RefCell<Vec<_>>> = Rc::clone(&times);
         let run = trim.clone().run(move || noted.borrow_mut().push(began.elapsed().as_millis()));
         let script = async {
@@ -84,7 +84,7 @@ mod tests {
             sleep(Duration::from_secs(60)).await;
         };
         tokio::select! {
-            () = wheel.run() => {}
+            () = timer_wheel.run() => {}
             () = run => {}
             () = script => {}
         }

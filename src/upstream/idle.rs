@@ -119,7 +119,13 @@ impl Idle {
     }
 
     /// Keeps a connection for the next request.
-    pub fn put(self: &Rc<Self>, wheel: &Rc<TimerWheel>, server: usize, connection: Box<Connection>, now: Instant) {
+    pub fn put(
+        self: &Rc<Self>,
+        timer_wheel: &Rc<TimerWheel>,
+        server: usize,
+        connection: Box<Connection>,
+        now: Instant,
+    ) {
         // a little less than what the server promises, so that it does not close while a request is on its way
         let promised = connection.server_keeps().map(|time| time.saturating_sub(Duration::from_secs(1)));
         let keep = promised.map_or(self.keep, |time| time.min(self.keep));
@@ -133,7 +139,7 @@ impl Idle {
         }
         kept.push_back(Kept { connection, until: now + keep, since: now });
         if !self.sweeping.replace(true) {
-            tokio::task::spawn_local(sweep(self.clone(), wheel.clone()));
+            tokio::task::spawn_local(sweep(self.clone(), timer_wheel.clone()));
         }
     }
 
@@ -185,9 +191,9 @@ impl ServerIdle {
 }
 
 /// Closes old connections until none is left; ends by itself then.
-async fn sweep(idle: Rc<Idle>, wheel: Rc<TimerWheel>) {
+async fn sweep(idle: Rc<Idle>, timer_wheel: Rc<TimerWheel>) {
     while !idle.is_empty() {
-        wheel.sleep(SWEEP).await;
+        timer_wheel.sleep(SWEEP).await;
         idle.close_old();
     }
     idle.sweeping.set(false);

@@ -70,7 +70,7 @@ pub fn connection(data: &[u8]) {
 async fn serve(fixture: &Fixture, data: &[u8]) {
     forget();
     let (server, mut client) = UnixStream::pair().expect("a socket pair");
-    let peer = Client::new(fixture.thread.wheel.timer(), &fixture.thread.clients, 0, None);
+    let peer = Client::new(fixture.thread.timer_wheel.timer(), &fixture.thread.clients, 0, None);
     let permit = fixture.limits.take_anyway();
     let (thread, stream) = (&fixture.thread, Stream::Unix(server));
     let served = ClientConnection::<Answers>::new(thread, peer, Kind::Http(0), stream, b"", permit);

@@ -110,7 +110,7 @@ thread_local! {
 
 pub(super) async fn ours(thread: &Rc<Thread>, pieces: &[Vec<u8>]) -> Observed {
     let (stream, writing) = client(pieces);
-    let peer = Client::new(thread.wheel.timer(), &thread.clients, 0, None);
+    let peer = Client::new(thread.timer_wheel.timer(), &thread.clients, 0, None);
     let mut http1 = Http1::<Reading>::new(thread, peer, 0, Stream::Unix(stream), BytesMut::new());
     loop {
         match poll_fn(|cx| http1.poll(cx)).await {
