@@ -36,13 +36,13 @@ pub(super) async fn hand_over(
     };
     let Ok(socket) = stream.into_fd() else { return ended(client, Reason::Internal) };
     let facts = client.facts(thread.listener_name(client.origin.listener));
-    let private = client.private.pack(&thread.plan.names);
+    let private = client.private.pack(&thread.runtime_config.names);
     let given = place.give(Transfer { socket, client: facts, load: Load::Idle { ahead, private } });
     match thread.until_cut(&client.timer, pin!(given)).await {
         Some(Ok(())) => ended(client, Reason::Moved),
         Some(Err(Returned::Whole(transfer))) => match (Stream::from_fd(transfer.socket), transfer.load) {
             (Ok(stream), Load::Idle { ahead, private }) => {
-                client.private = Private::unpack(private, &thread.plan.names);
+                client.private = Private::unpack(private, &thread.runtime_config.names);
                 Served::Idle(client, stream, ahead)
             }
             (Ok(_), Load::Tunnel(_)) | (Err(_), _) => ended(client, Reason::Internal),

@@ -43,13 +43,13 @@ pub(super) fn arrive_on<S: Service>(
     }
     let stream = Stream::from_fd(socket)?;
     // that of this generation, which may be another; a connection that is gone says so with the first read
-    let _ = stream.keep_alive(thread.plan.config.worker.tcp_keep_alive);
+    let _ = stream.keep_alive(thread.runtime_config.config.worker.tcp_keep_alive);
     let mut client = Client::arrived(thread.timer_wheel.timer(), &thread.clients, listener, &facts);
     let permit = limits.take_anyway();
     thread.counters.arrived(listener);
     let arrival = match load {
         Load::Idle { ahead, private } => {
-            client.private = Private::unpack(private, &thread.plan.names);
+            client.private = Private::unpack(private, &thread.runtime_config.names);
             Arrival::Idle(ahead)
         }
         Load::Tunnel(tunnel) => {

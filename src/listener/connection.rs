@@ -161,7 +161,7 @@ impl<S: Service> ClientConnection<S> {
 
     /// A connection on which nothing is open, and of which nothing was read.
     fn idle(&self, client: Box<Client>, stream: Stream) -> ConnectionState<S> {
-        let timeout = self.thread.plan.config.listeners[self.settings()].idle_timeout;
+        let timeout = self.thread.runtime_config.config.listeners[self.settings()].idle_timeout;
         let wait = IdleWait::new(&client, timeout);
         ConnectionState::Idle(stream, client, wait)
     }

@@ -166,14 +166,15 @@ impl Exchange {
     #[cold]
     fn begin_lines(&mut self) {
         let thread = self.thread.clone();
-        let site = self.site.and_then(|site| thread.plan.names.sites.get(usize::from(site))).map(String::as_str);
+        let site =
+            self.site.and_then(|site| thread.runtime_config.names.sites.get(usize::from(site))).map(String::as_str);
         let client = self.believed_client();
         let host = self.known_host();
         let host = host.as_ref().map(|host| &*host.name);
         let lines = thread.debug.select(client.map(|client| client.ip()), host, site);
-        self.debug = lines.map(|sessions| DebugLines::new(self.id, thread.plan.generation, sessions));
+        self.debug = lines.map(|sessions| DebugLines::new(self.id, thread.runtime_config.generation, sessions));
         self.debug(|| self.opening_line(client));
-        let pool = self.pool.and_then(|pool| thread.plan.names.pools.get(usize::from(pool)));
+        let pool = self.pool.and_then(|pool| thread.runtime_config.names.pools.get(usize::from(pool)));
         if let Some((pool, _)) = pool {
             self.debug(|| site.map_or_else(|| format!("pool {pool}"), |site| format!("site {site:?}, pool {pool}")));
         }
@@ -349,7 +350,7 @@ impl Exchange {
 
     fn name_of(&self, server: Index) -> String {
         let named = || {
-            let (pool, servers) = self.thread.plan.names.pools.get(usize::from(self.pool?))?;
+            let (pool, servers) = self.thread.runtime_config.names.pools.get(usize::from(self.pool?))?;
             Some(format!("{pool}/{}", servers.get(usize::from(server))?))
         };
         named().unwrap_or_default()
@@ -438,7 +439,7 @@ impl Exchange {
     }
 
     fn told_by_proxies(&self) -> Option<SocketAddr> {
-        let listener = self.thread.plan.config.listeners.get(usize::from(self.origin.listener))?;
+        let listener = self.thread.runtime_config.config.listeners.get(usize::from(self.origin.listener))?;
         let trusted = &listener.trusted_proxies;
         if origin::is_proxy(trusted, self.origin.peer) { origin::told_client(&self.head, trusted) } else { None }
     }
@@ -484,7 +485,7 @@ impl Exchange {
             let path = if self.phase == Phase::Head { self.head.path() } else { self.path() };
             record.target = Text::of(path);
         }
-        let log = &self.thread.plan.config.log;
+        let log = &self.thread.runtime_config.config.log;
         if log.user_agent {
             record.user_agent = self.head.values(b"user-agent").next().map(Text::of);
         }
@@ -607,9 +608,10 @@ mod tests {
     // The connection was idle for as long as the upload had taken beyond an hour, and closed as such.
     #[tokio::test(flavor = "local", start_paused = true)]
     async fn a_response_comes_when_it_comes_however_long_that_took() {
-        let plan = Arc::new(RuntimeConfig::new(1, Config::from_toml("[listen.http]\n").expect("a configuration")));
+        let runtime_config =
+            Arc::new(RuntimeConfig::new(1, Config::from_toml("[listen.http]\n").expect("a configuration")));
         let journal = Journal::start(Identity { role: Role::Worker, generation: Some(1) }, None).expect("a journal");
-        let thread = Thread::start(0, plan.clone(), Counters::alone(&plan.names), journal);
+        let thread = Thread::start(0, runtime_config.clone(), Counters::alone(&runtime_config.names), journal);
         let mut exchange = Exchange::open_tcp(&thread, &Rc::new(Origin::new(0, None)));
         tokio::time::advance(LONG).await;
         let now = Instant::now();
@@ -620,9 +622,10 @@ mod tests {
 
     #[tokio::test(flavor = "local")]
     async fn ids_and_times_follow_a_clock_that_is_set() {
-        let plan = Arc::new(RuntimeConfig::new(1, Config::from_toml("[listen.http]\n").expect("a configuration")));
+        let runtime_config =
+            Arc::new(RuntimeConfig::new(1, Config::from_toml("[listen.http]\n").expect("a configuration")));
         let journal = Journal::start(Identity { role: Role::Worker, generation: Some(1) }, None).expect("a journal");
-        let thread = Thread::start(0, plan.clone(), Counters::alone(&plan.names), journal);
+        let thread = Thread::start(0, runtime_config.clone(), Counters::alone(&runtime_config.names), journal);
         let before = thread.request_id(Instant::now());
         thread.was_wrong_by(Duration::from_secs(3600));
         let after = thread.request_id(Instant::now());

@@ -145,7 +145,7 @@ impl RequestHandler for Handler {
     fn into_tunnel(self) -> Option<Tunnel> {
         let HandlerStage::Switched(answer) = self.stage else { return None };
         let pool = usize::from(self.exchange.pool?);
-        let timeout = self.exchange.thread.plan.pools[pool].settings.tunnel_timeout;
+        let timeout = self.exchange.thread.runtime_config.pools[pool].settings.tunnel_timeout;
         let Answer { connection, open, .. } = *answer;
         let (stream, ahead) = connection.into_inner().into_parts();
         Some(Tunnel::new(self.exchange, stream, ahead, timeout, open))
@@ -186,11 +186,12 @@ impl Handler {
             let (response, body) = forwards::answer(exchange);
             return Ok(Some(self.respond(response, body)));
         }
-        let thread = exchange.thread.clone(); // not the plan: all threads would count its owners on one cache line
-        let site = &thread.plan.config.sites[site];
+        // not the runtime configuration: all threads would count its owners on one cache line
+        let thread = exchange.thread.clone();
+        let site = &thread.runtime_config.config.sites[site];
         admit(exchange, site)?;
         exchange.is_underway();
-        let trusted = &thread.plan.config.listeners[usize::from(exchange.origin.listener)].trusted_proxies;
+        let trusted = &thread.runtime_config.config.listeners[usize::from(exchange.origin.listener)].trusted_proxies;
         let mut head = thread.head_buffer();
         headers::write_request(&mut head, exchange, trusted)?;
         let upload = Upload::new(exchange.facts.framing, site.max_body);
@@ -285,16 +286,16 @@ fn response_body(body: ResponseBody) -> String {
 
 /// Which site answers.
 fn route(exchange: &mut Exchange) -> Result<usize, Fault> {
-    let plan = &exchange.thread.plan;
-    if plan.config.sites.is_empty() {
+    let runtime_config = &exchange.thread.runtime_config;
+    if runtime_config.config.sites.is_empty() {
         return Err(Fault::NoSites);
     }
-    let asked = if plan.sites.asks_for_host() { exchange.host() } else { None };
+    let asked = if runtime_config.sites.asks_for_host() { exchange.host() } else { None };
     let host = asked.and_then(|asked| Host::parse(asked).ok());
-    let Some(site) = plan.sites.find(&Facts { host: host.as_ref().map(|host| &*host.name) }) else {
+    let Some(site) = runtime_config.sites.find(&Facts { host: host.as_ref().map(|host| &*host.name) }) else {
         return Err(Fault::NoSite { host: asked.unwrap_or_default().to_owned() });
     };
-    let pool = plan.config.sites[site].pool;
+    let pool = runtime_config.config.sites[site].pool;
     exchange.site = Some(site as u16);
     exchange.pool = Some(pool as u16);
     Ok(site)

@@ -93,7 +93,7 @@ impl Relay {
             server,
             timer: None,
             waiting: false,
-            timeout: exchange.thread.plan.pools[pool].settings.response_timeout,
+            timeout: exchange.thread.runtime_config.pools[pool].settings.response_timeout,
             upload: upload.map(|upload| Box::new(Uploading { upload, going: Going::Client, seen: 0 })),
             open: Some(open),
             came: Some(exchange.responded),

@@ -93,7 +93,7 @@ impl Response {
         if !head.has_date {
             encode::raw_field(&mut fields, "date", &exchange.thread.date());
         }
-        if exchange.thread.plan.config.log.request_id_in_response && !has_field(&fields, REQUEST_ID) {
+        if exchange.thread.runtime_config.config.log.request_id_in_response && !has_field(&fields, REQUEST_ID) {
             encode::raw_field(&mut fields, REQUEST_ID, exchange.id.as_bytes());
         }
         let trailers = head.trailers.take().filter(|_| exchange.facts.te_trailers);
@@ -120,7 +120,7 @@ impl Response {
     pub(super) fn own(exchange: &Exchange, status: StatusCode, fields: &[(&str, &[u8])], length: usize) -> Self {
         let mut lines = Vec::with_capacity(256);
         encode::raw_field(&mut lines, "date", &exchange.thread.date());
-        if exchange.thread.plan.config.log.request_id_in_response {
+        if exchange.thread.runtime_config.config.log.request_id_in_response {
             encode::raw_field(&mut lines, REQUEST_ID, exchange.id.as_bytes());
         }
         for (name, value) in fields {

@@ -17,7 +17,7 @@ use crate::observe::record::{AttemptRecord, Index, RecordNames};
 impl Exchange {
     /// What the next generation has to know, when nothing has passed since `moved`. None when no server was found yet.
     pub(super) fn story(&self, moved: Instant) -> Option<SavedExchange> {
-        let names = &self.thread.plan.names;
+        let names = &self.thread.runtime_config.names;
         let (pool, servers) = names.pools.get(usize::from(self.pool?))?;
         let name = |server: Index| servers.get(usize::from(server)).cloned();
         let attempts = self.attempts.iter().filter_map(|attempt| {
@@ -44,7 +44,7 @@ impl Exchange {
 
     /// Goes on with an exchange of the generation before. None when this one has no such site, pool or server.
     pub(super) fn resume(thread: &Rc<Thread>, origin: &Rc<Origin>, story: &SavedExchange) -> Option<Box<Self>> {
-        let found = FoundNames::of(story, &thread.plan.names)?;
+        let found = FoundNames::of(story, &thread.runtime_config.names)?;
         let mut exchange = Self::blank(thread, origin, None);
         exchange.id = story.id;
         exchange.opened = before(Instant::now(), story.age);

@@ -50,7 +50,7 @@ const SCRATCH: usize = 8 * 1024;
 /// One serving thread.
 pub struct Thread {
     /// What the generation serves by.
-    pub plan: Arc<RuntimeConfig>,
+    pub runtime_config: Arc<RuntimeConfig>,
     /// The deadlines of the thread.
     pub timer_wheel: Rc<TimerWheel>,
     /// What the generation does with its connections.
@@ -112,10 +112,15 @@ impl Thread {
     /// The thread of this number. Spawns the tasks that drive its deadlines and hand over its records, so it must be
     /// called inside the thread's runtime.
     #[must_use]
-    pub fn start(number: usize, plan: Arc<RuntimeConfig>, counters: Arc<Counters>, journal: Journal) -> Rc<Self> {
+    pub fn start(
+        number: usize,
+        runtime_config: Arc<RuntimeConfig>,
+        counters: Arc<Counters>,
+        journal: Journal,
+    ) -> Rc<Self> {
         let timer_wheel = TimerWheel::new();
         let (trim, idle) = (Trim::new(&timer_wheel), Arc::<IdleConnections>::default());
-        let pools = plan.pools.iter().map(|pool| PoolSide {
+        let pools = runtime_config.pools.iter().map(|pool| PoolSide {
             balancer: RefCell::new(Balancer::new(pool, number)),
             idle: Idle::new(pool.servers.len(), pool.settings.keep_alive, pool.settings.keep_alive_connections),
         });
@@ -123,7 +128,7 @@ impl Thread {
             pools: pools.collect(),
             records_due: timer_wheel.timer(),
             timer_wheel: timer_wheel.clone(),
-            plan,
+            runtime_config,
             drain: DrainState::default(),
             debug: DebugSessions::default(),
             successor: RefCell::default(),
@@ -333,7 +338,7 @@ impl Thread {
 
     /// A tunnel that was to move stays: the successor has not what it leads by or to.
     pub(super) fn tunnel_stays(&self, origin: &Origin, server: String) {
-        let (generation, client) = (self.plan.generation, origin.address().to_owned());
+        let (generation, client) = (self.runtime_config.generation, origin.address().to_owned());
         self.journal.event(Event::TunnelStays { generation, client, server });
     }
 
@@ -345,15 +350,15 @@ impl Thread {
     /// The name of a listener.
     #[must_use]
     pub fn listener_name(&self, listener: Index) -> String {
-        self.plan.names.listeners.get(usize::from(listener)).cloned().unwrap_or_default()
+        self.runtime_config.names.listeners.get(usize::from(listener)).cloned().unwrap_or_default()
     }
 
     /// Whether the configuration wants the record of an exchange that ends now. One that is too many is counted.
     pub(super) fn selects(&self, facts: &RecordFacts, now: Instant) -> bool {
-        if !observe::selects(&self.plan.config.log, facts) {
+        if !observe::selects(&self.runtime_config.config.log, facts) {
             return false;
         }
-        let admitted = self.plan.bounds.admit(facts, now.into_std());
+        let admitted = self.runtime_config.bounds.admit(facts, now.into_std());
         if !admitted {
             self.journal.limit_one(facts.end.reason);
         }

@@ -70,7 +70,7 @@ impl Tunnel {
         let pool = PoolOf::new(thread, pool.into());
         exchange.becomes_tunnel();
         let server = Stream::from_fd(server)?;
-        let _ = server.keep_alive(thread.plan.config.worker.tcp_keep_alive); // fails for one that is gone
+        let _ = server.keep_alive(thread.runtime_config.config.worker.tcp_keep_alive); // fails for one that is gone
         Ok(Self {
             exchange,
             server,
@@ -124,14 +124,14 @@ pub async fn run(thread: &Rc<Thread>, client: &mut Client, stream: Stream, read_
 /// read from it already.
 pub async fn relay(thread: &Rc<Thread>, client: &mut Client, tcp: usize, stream: Stream, first: Bytes) -> End {
     let mut exchange = Exchange::open_tcp(thread, &client.origin);
-    let pool = thread.plan.config.tcp[tcp].pool;
+    let pool = thread.runtime_config.config.tcp[tcp].pool;
     exchange.pool = Some(pool as u16);
     exchange.phase = Phase::Connect;
     let mut attempts = Box::new(Dispatch::dialling(&exchange, pool));
     let dialled = thread.until_cut(&client.timer, poll_fn(|cx| attempts.poll_dial(cx, &mut exchange))).await;
     match dialled {
         Some(Ok((connection, open))) => {
-            let timeout = thread.plan.pools[pool].settings.tunnel_timeout;
+            let timeout = thread.runtime_config.pools[pool].settings.tunnel_timeout;
             exchange.phase = Phase::Tunnel;
             let (server, ahead) = connection.into_parts();
             run(thread, client, stream, first, Tunnel::new(exchange, server, ahead, timeout, open)).await

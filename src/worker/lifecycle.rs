@@ -133,7 +133,7 @@ impl RunningWorker {
             journal.event(Event::ListenerUnused { listener: name, address });
         }
         let (drain_timeout, stop_timeout) = (ready.drain_timeout, ready.stop_timeout);
-        let capabilities = Capabilities::new(&threads.plan().config, &ready.listeners);
+        let capabilities = Capabilities::new(&threads.runtime_config().config, &ready.listeners);
         let moving = Moving::new(generation, capabilities, journal.clone());
         link.try_send(&ToSupervisor::Ready(ready), &[sources.as_fd(), threads.statistics().file().as_fd()])?;
         Ok(Self {
@@ -271,7 +271,7 @@ impl RunningWorker {
 
     /// Sends its state to the next generation, through the supervisor.
     async fn send_state(&self) -> Result<(), ChannelError> {
-        match saved_state::take(self.threads.plan(), &self.threads).await {
+        match saved_state::take(self.threads.runtime_config(), &self.threads).await {
             Ok(state) => self.link.try_send(&ToSupervisor::State, &[state.as_fd()]),
             // no descriptor, no memory: the next generation starts without
             Err(_) => self.link.try_send(&ToSupervisor::State, &[]),
@@ -420,14 +420,14 @@ async fn prepare(
     found.extend(bind(link, missing).await?);
     let (generation, drain) = (start.generation, config.drain.clone());
     let serves = Serves::from(&config);
-    let plan = Arc::new(RuntimeConfig::new(generation, config));
+    let runtime_config = Arc::new(RuntimeConfig::new(generation, config));
     let identity = Identity { role: Role::Worker, generation: Some(generation) };
-    let journal = Journal::start(identity, Some(plan.names.clone()))
+    let journal = Journal::start(identity, Some(runtime_config.names.clone()))
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;
-    let changes = saved_state::restore(link, &plan, &journal).await?;
+    let changes = saved_state::restore(link, &runtime_config, &journal).await?;
     let state_reports = Rc::new(StateReports::default());
-    let watch = Watch::start(&plan.pools, changes, &journal, &state_reports).await;
-    let threads = Threads::start(plan, journal.clone())
+    let watch = Watch::start(&runtime_config.pools, changes, &journal, &state_reports).await;
+    let threads = Threads::start(runtime_config, journal.clone())
         .map_err(|fault| system(format!("the serving threads cannot be started: {fault}")))?;
     let ready = Ready {
         version: crate::VERSION.to_owned(),

@@ -45,12 +45,12 @@ impl Moving {
         threads.set_successor(&successor).await;
         drop(successor); // only the threads keep it: no connection moves once they have dropped it
         let (capabilities, statistics) = (self.capabilities.clone(), threads.statistics().clone());
-        let (plan, handles) = (threads.plan().clone(), threads.handles());
+        let (runtime_config, handles) = (threads.runtime_config().clone(), threads.handles());
         tokio::task::spawn_local(async move {
-            match sender.receive_capabilities(&plan.config, &capabilities).await {
+            match sender.receive_capabilities(&runtime_config.config, &capabilities).await {
                 Ok(reach) => {
                     let staying = reach.staying().filter(|listener| handles.open_on(*listener) > 0);
-                    staying.for_each(|listener| told.stays(to, listener, &plan));
+                    staying.for_each(|listener| told.stays(to, listener, &runtime_config));
                 }
                 Err(_) if sender.is_forgotten() => return, // there is a newer one
                 Err(fault) => return told.broken(to, 0, &fault),
@@ -135,8 +135,8 @@ struct LinkReporter {
 }
 
 impl LinkReporter {
-    fn stays(&self, to: u64, listener: usize, plan: &RuntimeConfig) {
-        let listener = plan.names.listeners.get(listener).cloned().unwrap_or_default();
+    fn stays(&self, to: u64, listener: usize, runtime_config: &RuntimeConfig) {
+        let listener = runtime_config.names.listeners.get(listener).cloned().unwrap_or_default();
         self.journal.event(Event::ConnectionsStay { generation: self.generation, to, listener });
     }
 

@@ -141,10 +141,10 @@ struct Read {
 ///
 /// # Errors
 /// When there is no memory or no descriptor left.
-pub async fn take(plan: &RuntimeConfig, threads: &Threads) -> io::Result<Payload> {
+pub async fn take(runtime_config: &RuntimeConfig, threads: &Threads) -> io::Result<Payload> {
     // threads that do not answer leave their place in the round out
     let positions = threads.look(|thread| thread.positions(), THREADS).await;
-    let pools = plan.pools.iter().enumerate().map(|(index, pool)| {
+    let pools = runtime_config.pools.iter().enumerate().map(|(index, pool)| {
         let of_pool: Vec<_> = positions.iter().filter_map(|thread| thread.get(index).cloned()).collect();
         pool.save(&of_pool)
     });
@@ -158,13 +158,13 @@ pub async fn take(plan: &RuntimeConfig, threads: &Threads) -> io::Result<Payload
 /// When the connection to the supervisor fails. A missing state is no error.
 pub async fn restore(
     link: &SupervisorLink,
-    plan: &RuntimeConfig,
+    runtime_config: &RuntimeConfig,
     journal: &Journal,
 ) -> Result<Vec<RestoredChange>, StartFailure> {
     link.try_send(&ToSupervisor::RequestState, &[]).map_err(|_| StartFailure::SupervisorGone)?;
     let missing = match tokio::time::timeout(SUPERVISOR, link.receive()).await {
         Ok(Ok(Some((ToWorker::State { missing }, mut with)))) => match with.pop().map(read) {
-            Some(Ok(pools)) => return Ok(restore_pools(plan, &pools, SystemTime::now())),
+            Some(Ok(pools)) => return Ok(restore_pools(runtime_config, &pools, SystemTime::now())),
             Some(Err(fault)) => Some(crate::observe::WithCauses(&fault).to_string()),
             None => missing,
         },
@@ -176,7 +176,7 @@ pub async fn restore(
         Err(_) => Some("the supervisor sent nothing".to_owned()),
     };
     if let Some(why) = missing {
-        journal.event(Event::StateForgotten { generation: plan.generation, why });
+        journal.event(Event::StateForgotten { generation: runtime_config.generation, why });
     }
     Ok(Vec::new())
 }
@@ -199,19 +199,19 @@ fn read(file: OwnedFd) -> Result<Vec<SavedPool>, UnreadableState> {
 
 /// Continues from any bytes, and writes that down again.
 #[cfg(fuzzing)]
-pub fn fuzz(file: OwnedFd, plan: &RuntimeConfig, now: SystemTime) {
+pub fn fuzz(file: OwnedFd, runtime_config: &RuntimeConfig, now: SystemTime) {
     let Ok(saved) = read(file) else { return };
-    let _ = restore_pools(plan, &saved, now);
-    for pool in &plan.pools {
+    let _ = restore_pools(runtime_config, &saved, now);
+    for pool in &runtime_config.pools {
         let _ = pool.turn(now);
     }
-    let written = write(plan.pools.iter().map(|pool| pool.save(&[])).collect()).expect("a memory file");
+    let written = write(runtime_config.pools.iter().map(|pool| pool.save(&[])).collect()).expect("a memory file");
     read(written.into()).expect("what was written is understood");
 }
 
-fn restore_pools(plan: &RuntimeConfig, saved: &[SavedPool], now: SystemTime) -> Vec<RestoredChange> {
+fn restore_pools(runtime_config: &RuntimeConfig, saved: &[SavedPool], now: SystemTime) -> Vec<RestoredChange> {
     let mut changes = Vec::new();
-    for pool in &plan.pools {
+    for pool in &runtime_config.pools {
         if let Some(saved) = saved.iter().find(|saved| saved.name == pool.name) {
             let changed = pool.restore(saved, now).into_iter();
             changes.extend(changed.map(|(server, transition)| RestoredChange {
@@ -232,7 +232,7 @@ mod tests {
     use crate::config::Config;
     use crate::pool::health::{CheckVerdict, Finding, HealthState};
 
-    fn plan(text: &str) -> RuntimeConfig {
+    fn runtime_config(text: &str) -> RuntimeConfig {
         RuntimeConfig::new(7, Config::from_toml(text).expect("a good configuration"))
     }
 
@@ -245,16 +245,16 @@ mod tests {
 
     #[test]
     fn what_one_generation_knew_the_next_one_knows() {
-        let before = plan(FARM);
+        let before = runtime_config(FARM);
         let finding = Finding { verdict: CheckVerdict::Bad, detail: "refused".into(), took: Duration::ZERO };
         before.pools[0].servers[1].health.observe(finding, SystemTime::now());
         let saved = before.pools.iter().map(|pool| pool.save(&[])).collect();
         let read = read(write(saved).expect("written").into()).expect("read");
-        let after = plan(FARM);
+        let after = runtime_config(FARM);
         assert!(restore_pools(&after, &read, SystemTime::now()).is_empty());
         let states: Vec<_> = after.pools[0].servers.iter().map(|server| server.health.state()).collect();
         assert_eq!(states, [HealthState::Unknown, HealthState::Down]);
-        let renamed = plan(&FARM.replace("farm", "other"));
+        let renamed = runtime_config(&FARM.replace("farm", "other"));
         restore_pools(&renamed, &read, SystemTime::now());
         assert_eq!(renamed.pools[0].servers[1].health.state(), HealthState::Unknown, "it is another pool");
     }
@@ -303,7 +303,7 @@ mod tests {
         #[test]
         fn no_bytes_are_the_end_of_a_generation(text in ".{0,200}", cut in 0..400_usize) {
             let _ = read(payload(&text));
-            let before = plan(FARM);
+            let before = runtime_config(FARM);
             let whole = serde_json::to_string(&Written {
                 version: VERSION,
                 pools: before.pools.iter().map(|pool| pool.save(&[])).collect(),

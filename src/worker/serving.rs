@@ -32,7 +32,7 @@ const ORDERS: usize = 16;
 /// What all threads have in common.
 #[derive(Clone)]
 pub(super) struct Shared {
-    pub(super) plan: Arc<RuntimeConfig>,
+    pub(super) runtime_config: Arc<RuntimeConfig>,
     pub(super) journal: Journal,
     pub(super) limits: Arc<[Arc<Limits>]>,
     pub(super) cut: Arc<AtomicU64>,
@@ -70,7 +70,7 @@ impl ServingThread {
     /// # Errors
     /// When the thread or its runtime cannot be made.
     pub(super) fn start(number: usize, shared: Shared) -> io::Result<Self> {
-        let counters = Counters::new(&shared.plan.names, shared.statistics.of_thread(number));
+        let counters = Counters::new(&shared.runtime_config.names, shared.statistics.of_thread(number));
         let (orders, incoming) = mpsc::channel(ORDERS);
         let (through, finished) = oneshot::channel::<()>();
         let through = Through { _finished: through, ended: shared.ended.clone() };
@@ -107,8 +107,8 @@ impl ServingThread {
 
 /// The life of one serving thread.
 async fn run(number: usize, shared: Shared, counters: Arc<Counters>, mut orders: mpsc::Receiver<Order>) {
-    let Shared { plan, journal, limits, cut, links, .. } = shared;
-    let thread = Thread::start(number, plan, counters, journal);
+    let Shared { runtime_config, journal, limits, cut, links, .. } = shared;
+    let thread = Thread::start(number, runtime_config, counters, journal);
     let mut acceptors = Acceptors { thread: thread.clone(), limits, watched: Vec::new(), parked: Vec::new() };
     let mut deadline = None;
     loop {
@@ -208,7 +208,7 @@ impl Acceptors {
 
     /// Serves connections of another generation. A connection that cannot be served is closed and logged.
     fn arrive(&self, transfers: Vec<Transfer>) {
-        let names = &self.thread.plan.names.listeners;
+        let names = &self.thread.runtime_config.names.listeners;
         for transfer in transfers {
             let name = transfer.client.listener.clone();
             let Some(listener) = names.iter().position(|own| *own == name) else {
@@ -243,7 +243,7 @@ impl Acceptors {
 
 /// What a listener speaks: those of the configuration's `listeners` come first, then those of `tcp`.
 fn kind(thread: &Thread, listener: Index) -> Kind {
-    let (index, http) = (usize::from(listener), thread.plan.config.listeners.len());
+    let (index, http) = (usize::from(listener), thread.runtime_config.config.listeners.len());
     if index < http { Kind::Http(index) } else { Kind::Tcp(index - http) }
 }
 

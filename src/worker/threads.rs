@@ -48,7 +48,7 @@ pub enum Heartbeat {
 
 /// The serving threads.
 pub struct Threads {
-    plan: Arc<RuntimeConfig>,
+    runtime_config: Arc<RuntimeConfig>,
     threads: Vec<ServingThread>,
     journal: Journal,
     /// Connections that were open at the deadline of the drain.
@@ -66,16 +66,16 @@ impl Threads {
     ///
     /// # Errors
     /// When a thread or its runtime cannot be made.
-    pub fn start(plan: Arc<RuntimeConfig>, journal: Journal) -> io::Result<Self> {
-        let limits = limits(&plan.config);
+    pub fn start(runtime_config: Arc<RuntimeConfig>, journal: Journal) -> io::Result<Self> {
+        let limits = limits(&runtime_config.config);
         let (cut, links) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
         let ended = Arc::new(Notify::new());
-        let count = count(&plan);
-        let counter_names = counter_names(&plan.names);
+        let count = count(&runtime_config);
+        let counter_names = counter_names(&runtime_config.names);
         let statistics = SharedStatistics::new(count, &counter_names)?;
         journal.count_in(statistics.of_thread(0).count(counter_names.counts - 1));
         let shared = Shared {
-            plan: plan.clone(),
+            runtime_config: runtime_config.clone(),
             journal: journal.clone(),
             limits,
             cut: cut.clone(),
@@ -86,7 +86,7 @@ impl Threads {
         let threads = (0..count).map(|number| ServingThread::start(number, shared.clone()));
         Ok(Self {
             threads: threads.collect::<io::Result<_>>()?,
-            plan,
+            runtime_config,
             journal,
             cut,
             links,
@@ -98,8 +98,8 @@ impl Threads {
 
     /// Their runtime configuration.
     #[must_use]
-    pub fn plan(&self) -> &Arc<RuntimeConfig> {
-        &self.plan
+    pub fn runtime_config(&self) -> &Arc<RuntimeConfig> {
+        &self.runtime_config
     }
 
     /// Accepts on these sockets, by the names of their listeners. Returns when every thread does.
@@ -107,7 +107,7 @@ impl Threads {
     /// # Errors
     /// When a descriptor cannot be duplicated.
     pub async fn serve(&self, sockets: Vec<(String, OwnedFd)>) -> io::Result<()> {
-        let named = |name: &str| self.plan.names.listeners.iter().position(|listener| listener == name);
+        let named = |name: &str| self.runtime_config.names.listeners.iter().position(|listener| listener == name);
         let mut answers = Vec::new();
         for thread in &self.threads {
             let mut own = Vec::new();
@@ -156,7 +156,7 @@ impl Threads {
     pub async fn debug(&self, session: DebugSession) {
         let session = Arc::new(session);
         if self.order_all(|done| Order::Debug(session.clone(), done)).await {
-            session.send(Instant::now(), &shows(self.plan.generation));
+            session.send(Instant::now(), &shows(self.runtime_config.generation));
         }
     }
 
@@ -228,9 +228,9 @@ impl Threads {
     /// The oldest exchanges and tunnels that keep a generation alive which accepts no more; none for one that serves.
     pub async fn oldest(&self) -> Option<Vec<OldestStatus>> {
         let of_thread = |thread: &Thread| {
-            let plan = &thread.plan;
+            let runtime_config = &thread.runtime_config;
             let serves = thread.drain.stage() == Stage::Serving;
-            (!serves).then(|| thread.underway.oldest(OLDEST, &plan.names, &plan.config.sites))
+            (!serves).then(|| thread.underway.oldest(OLDEST, &runtime_config.names, &runtime_config.config.sites))
         };
         let all = self.look(of_thread, LOOK).await.into_iter().reduce(|all, more| {
             let (mut all, more) = (all?, more?);
@@ -267,24 +267,24 @@ impl Threads {
     #[must_use]
     pub fn status(&self) -> WorkerStatus {
         let totals = self.totals();
-        let pools = &self.plan.pools;
+        let pools = &self.runtime_config.pools;
         WorkerStatus {
-            generation: self.plan.generation,
+            generation: self.runtime_config.generation,
             threads: self.threads.len() as u64,
             cut: self.cut.load(Ordering::Relaxed),
-            connections: Some(totals.connections(&self.plan.names)),
+            connections: Some(totals.connections(&self.runtime_config.names)),
             servers: pools.iter().map(|pool| pool.servers.len() as u64).sum(),
             servers_up: pools.iter().map(|pool| pool.servers_up() as u64).sum(),
             pools: pools.iter().map(|pool| pool.status()).collect(),
             oldest: None,
-            counters: totals.tree(&self.plan.names, &self.journal.unwritten()),
+            counters: totals.tree(&self.runtime_config.names, &self.journal.unwritten()),
         }
     }
 
     /// Whether servers are checked: each check changes their status.
     #[must_use]
     pub fn has_checks(&self) -> bool {
-        self.plan.pools.iter().any(|pool| pool.settings.check.is_some())
+        self.runtime_config.pools.iter().any(|pool| pool.settings.check.is_some())
     }
 
     /// What the journal did not write.
@@ -346,9 +346,9 @@ fn most_connections() -> u32 {
 }
 
 /// One for each CPU that the unit may use, unless the configuration sets a number.
-fn count(plan: &RuntimeConfig) -> usize {
+fn count(runtime_config: &RuntimeConfig) -> usize {
     let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    plan.config.worker.threads.unwrap_or_else(cpus).max(1)
+    runtime_config.config.worker.threads.unwrap_or_else(cpus).max(1)
 }
 
 #[cfg(test)]

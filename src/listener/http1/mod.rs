@@ -206,7 +206,7 @@ impl<S: Service> Http1<S> {
     }
 
     fn settings(&self) -> &ListenerSettings {
-        &self.thread.plan.config.listeners[self.listener]
+        &self.thread.runtime_config.config.listeners[self.listener]
     }
 
     /// Whether bytes of the client may be on their way, or lie unread in the kernel.
@@ -330,7 +330,7 @@ impl<S: Service> Http1<S> {
             timeouts: &mut self.timeouts,
             timer,
             thread: &self.thread,
-            timeout: self.thread.plan.config.listeners[self.listener].body_timeout,
+            timeout: self.thread.runtime_config.config.listeners[self.listener].body_timeout,
             early_end: &mut self.early_end,
             is_read: false,
         };

@@ -16,7 +16,7 @@ use crate::observe::end::{End, Phase, Reason};
 /// A way from one thread to another one that has the listener, or has not.
 async fn link(from: &Thread, to_has_it: bool) -> (Successor, Receiver) {
     let (here, there) = Channel::pair().expect("pair");
-    let config = &from.thread.plan.config;
+    let config = &from.thread.runtime_config.config;
     let held = [Held { listener: "http".to_owned(), bound: None }];
     let own = Capabilities::new(config, &held);
     let taker = Receiver::open(there, &Capabilities::new(config, if to_has_it { &held } else { &[] })).expect("taker");

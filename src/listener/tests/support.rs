@@ -82,10 +82,10 @@ impl Fixture {
         let mut listener = listener();
         change(&mut listener);
         let max_connections = listener.max_connections;
-        let plan = Arc::new(RuntimeConfig::new(1, config(listener)));
+        let runtime_config = Arc::new(RuntimeConfig::new(1, config(listener)));
         let journal = Journal::start(Identity { role: Role::Worker, generation: Some(1) }, None).expect("a journal");
-        let counters = Counters::alone(&plan.names);
-        let thread = Thread::start(0, plan, counters, journal);
+        let counters = Counters::alone(&runtime_config.names);
+        let thread = Thread::start(0, runtime_config, counters, journal);
         let listening = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         listening.set_nonblocking(true).expect("nonblocking");
         let mut fixture = Self {

@@ -92,7 +92,7 @@ impl Connecting {
     }
 
     fn opened(&self, connection: Box<Connection>) -> Box<Connection> {
-        let after = self.pool.thread.plan.config.worker.tcp_keep_alive;
+        let after = self.pool.thread.runtime_config.config.worker.tcp_keep_alive;
         let _ = connection.stream().keep_alive(after); // fails for one that is gone again
         connection
     }

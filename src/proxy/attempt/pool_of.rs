@@ -7,7 +7,7 @@ use crate::pool::{Pool, Server};
 use crate::proxy::thread::Thread;
 use crate::upstream::idle::Idle;
 
-/// A pool of the thread's plan: the plan is shared by all threads, the handle is one thread's.
+/// A pool of the runtime configuration, which all threads share; the handle is one thread's.
 #[derive(Clone)]
 pub(in crate::proxy) struct PoolOf {
     pub(super) thread: Rc<Thread>,
@@ -43,6 +43,6 @@ impl std::ops::Deref for PoolOf {
     type Target = Pool;
 
     fn deref(&self) -> &Pool {
-        &self.thread.plan.pools[self.pool]
+        &self.thread.runtime_config.pools[self.pool]
     }
 }
