@@ -17,6 +17,8 @@ use rustix::net::SendFlags;
 use tokio::time::Instant;
 
 use crate::control::debug::{DebugFilter, MOST_DEBUG, has_gone};
+use crate::http1::request::Framing;
+use crate::http1::response::ResponseBody;
 use crate::observe::journal::redacted_target;
 use crate::observe::record::RequestId;
 use crate::observe::{Plain, beginning};
@@ -180,6 +182,25 @@ pub(super) fn shown_path(target: &[u8]) -> String {
 }
 
 const MOST_OF_TARGET: usize = 512;
+
+/// How the body of a request is framed.
+pub(super) fn shown_request_body(framing: Framing) -> String {
+    shown_response_body(match framing {
+        Framing::None => ResponseBody::None,
+        Framing::Length(length) => ResponseBody::Length(length),
+        Framing::Chunked => ResponseBody::Chunked,
+    })
+}
+
+/// How the body of a response is framed.
+pub(super) fn shown_response_body(body: ResponseBody) -> String {
+    match body {
+        ResponseBody::None => "no body".to_owned(),
+        ResponseBody::Length(length) => format!("body of {length} bytes"),
+        ResponseBody::Chunked => "chunked body".to_owned(),
+        ResponseBody::UntilClose => "body until the server closes".to_owned(),
+    }
+}
 
 #[cfg(test)]
 mod tests {

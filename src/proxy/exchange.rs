@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::debug::{DebugLines, shown_path};
+use super::debug::{DebugLines, shown_path, shown_request_body};
 use super::fault::Fault;
 use super::origin::{self, Origin};
 use super::request::{ClientRequest, RefusedHead};
@@ -199,11 +199,7 @@ impl Exchange {
             return format!("request {method} {path}{host} {from}, whose head is not right");
         }
         let names = self.head.fields().map(|field| String::from_utf8_lossy(field.name));
-        let body = match self.facts.framing {
-            Framing::None => "no body".to_owned(),
-            Framing::Length(length) => format!("body of {length} bytes"),
-            Framing::Chunked => "chunked body".to_owned(),
-        };
+        let body = shown_request_body(self.facts.framing);
         format!(
             "request {method} {path}{host} {from}: {}, head of {} bytes in {}, {body}, fields {}",
             self.protocol.as_str(),

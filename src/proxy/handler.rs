@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::attempt::{Answer, Dispatch, Dispatched};
 use super::client_side::ClientSide;
+use super::debug::shown_response_body;
 use super::exchange::Exchange;
 use super::fault::Fault;
 use super::origin::Origin;
@@ -23,7 +24,6 @@ use super::tunnel::Tunnel;
 use super::{forwards, headers};
 use crate::config::SiteSettings;
 use crate::http1::request::Framing;
-use crate::http1::response::ResponseBody;
 use crate::message::authority::Host;
 use crate::message::body::{Demand, Piece};
 use crate::observe::WithCauses;
@@ -212,7 +212,7 @@ impl Handler {
         exchange.status = status.as_u16();
         exchange.debug(|| {
             let (len, body) = (answer.head.len, answer.head.body);
-            format!("response {} from the server: head of {len} bytes, {}", status.as_u16(), response_body(body))
+            format!("response {} from the server: head of {len} bytes, {}", status.as_u16(), shown_response_body(body))
         });
         // what is left of the request would be taken for the next one
         let (unasked, unsent) = (exchange.waits_for_continue, !attempts.upload.is_done());
@@ -271,16 +271,6 @@ impl Handler {
         self.exchange.debug(|| format!("response {} of our own", self.exchange.status));
         self.stage = HandlerStage::Own(body);
         ResponsePart::Head(response)
-    }
-}
-
-/// How the body of a response is framed, in words.
-fn response_body(body: ResponseBody) -> String {
-    match body {
-        ResponseBody::None => "no body".to_owned(),
-        ResponseBody::Length(length) => format!("body of {length} bytes"),
-        ResponseBody::Chunked => "chunked body".to_owned(),
-        ResponseBody::UntilClose => "body until the server closes".to_owned(),
     }
 }
 
