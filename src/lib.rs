@@ -23,6 +23,7 @@ pub mod supervisor;
 pub mod sys;
 pub mod systemd;
 pub mod timer;
+pub mod turn;
 pub mod upstream;
 pub mod worker;
 

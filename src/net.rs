@@ -78,6 +78,20 @@ fn set_keep_alive(socket: &impl AsFd, after: Option<Duration>) -> io::Result<()>
     socket.set_tcp_keepalive(&times)
 }
 
+/// Bytes that the kernel takes beyond those it has sent. Without a limit it takes up to 4 MiB for each connection
+/// (`tcp_wmem`), and a thousand clients that read nothing of a large response fill what all of TCP may hold (`tcp_mem`):
+/// then packets of every connection of the machine are dropped, and others waited 2 s.
+const MOST_UNSENT: u32 = 256 * 1024;
+
+/// Has the kernel refuse more than it can send soon (tcp(7), `TCP_NOTSENT_LOWAT`). Accepted connections inherit it from
+/// the listening socket.
+///
+/// # Errors
+/// The error of `setsockopt(2)`, which a unix socket has too.
+pub fn limit_unsent(socket: &impl AsFd) -> io::Result<()> {
+    socket2::SockRef::from(socket).set_tcp_notsent_lowat(MOST_UNSENT)
+}
+
 /// What the kernel takes at most.
 const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(32_767);
 
@@ -92,6 +106,7 @@ impl Stream {
             Address::Ip(address) => {
                 let socket = TcpStream::connect(address).await?;
                 socket.set_nodelay(true)?;
+                let _ = limit_unsent(&socket); // a kernel without it serves all the same
                 Ok(Self::Tcp(socket))
             }
             Address::Unix(path) => Ok(Self::Unix(connect_unix(path).await?)),
@@ -180,10 +195,12 @@ impl Stream {
         matches!(rustix::net::recv(self.as_fd(), &mut [0; 1], flags), Err(Errno::AGAIN))
     }
 
-    /// Whether the kernel has room for all of `bytes` and some to spare. Costs a system call.
+    /// Whether the kernel has room for all of `bytes` and some to spare, and has sent most of what it was given. Costs two
+    /// system calls.
     #[must_use]
     pub fn has_room_for(&self, bytes: usize) -> bool {
-        sys::send_room(self.as_fd()).is_ok_and(|room| room >= 2 * bytes)
+        let unsent = || sys::unsent(self.as_fd()).unwrap_or(0); // other sockets than TCP's have no such limit
+        sys::send_room(self.as_fd()).is_ok_and(|room| room >= 2 * bytes) && unsent() <= MOST_UNSENT as usize / 4
     }
 
     /// Clears the read readiness, so that [`Stream::poll_read_ready`] reports only what comes later. The caller must
@@ -386,6 +403,25 @@ mod tests {
         assert_eq!(join(&slices, &mut [0; 8]), Some(&b"headbody"[..]));
         assert_eq!(join(&slices, &mut [0; 7]), None);
         assert_eq!(join(&[], &mut [0; 7]), Some(&b""[..]));
+    }
+
+    #[test]
+    fn the_kernel_takes_little_for_a_client_that_reads_nothing() {
+        use std::io::Write;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+        limit_unsent(&listener).expect("an option");
+        let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        client.set_recv_buffer_size(4096).expect("an option");
+        client.connect(&listener.local_addr().expect("address").into()).expect("connect");
+        let (mut accepted, _) = listener.accept().expect("accept");
+        accepted.set_nonblocking(true).expect("an option");
+        let (mut taken, block) = (0, [0; 64 * 1024]);
+        while let Ok(written) = accepted.write(&block) {
+            taken += written;
+        }
+        let unsent = sys::unsent(accepted.as_fd()).expect("a number");
+        assert!((1..=MOST_UNSENT as usize + block.len()).contains(&unsent), "{unsent} unsent");
+        assert!(taken < 2 * MOST_UNSENT as usize, "{taken} taken");
     }
 
     #[test]

@@ -108,6 +108,21 @@ pub fn send_room(socket: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(numbers[LIMIT].saturating_sub(numbers[ALLOCATED].max(numbers[QUEUED])) as usize)
 }
 
+/// How many bytes a TCP socket was given and has not sent yet (tcp(7), `SIOCOUTQNSD`); those that wait for an
+/// acknowledgement are not among them.
+///
+/// # Errors
+/// The error of `ioctl(2)`; every socket but TCP's has one.
+pub fn unsent(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    const SIOCOUTQNSD: libc::Ioctl = 0x894B;
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one int to `bytes`.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), SIOCOUTQNSD, &raw mut bytes) } {
+        0 => Ok(usize::try_from(bytes).unwrap_or(0)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Numbers in memory that other processes can read as a file, also after this one was killed.
 #[derive(Debug)]
 pub struct SharedNumbers {

@@ -95,6 +95,7 @@ impl Acceptor {
         // connections begin as their listener is; what the kernel refuses here is no reason not to serve
         let _ = net::keep_alive(&socket, thread.runtime_config.config.worker.tcp_keep_alive);
         let _ = sockopt::set_tcp_nodelay(&socket, true);
+        let _ = net::limit_unsent(&socket);
         let socket = sys::watch_readable(socket)?;
         let socket = Rc::new(Socket(RefCell::new(Some(socket))));
         limits.enter(&thread.idle);

@@ -6,11 +6,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 
-/// Bytes that one connection moves in one turn; then the others of its thread have theirs. Without it a client that reads
-/// as fast as a server sends keeps the thread for 16 MiB, and 40 of them that come at once delayed all others by 59 MB in
-/// one turn of the loop.
-pub const TURN: usize = 128 * 1024;
-
 /// A piece of a body.
 #[derive(Debug)]
 pub enum Piece {

@@ -344,7 +344,8 @@ impl Dispatch {
         };
         let pool = &self.course.pool;
         let mut progress = false;
-        let waiting = self.upload.poll_send(cx, side.body, answer.connection.stream(), &mut progress);
+        let waiting =
+            self.upload.poll_send(cx, side.body, answer.connection.stream(), &exchange.thread.turns, &mut progress);
         exchange.bytes_in = self.upload.received();
         answer.connection.is_stuck = matches!(waiting, Ok(Waiting::Server));
         match waiting {

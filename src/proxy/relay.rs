@@ -133,7 +133,7 @@ impl Relay {
         if matches!(uploading.going, Going::Whole | Going::Broken) {
             return;
         }
-        let waiting = uploading.upload.poll_send(cx, body, connection.stream(), &mut false);
+        let waiting = uploading.upload.poll_send(cx, body, connection.stream(), &exchange.thread.turns, &mut false);
         uploading.going = match waiting {
             Ok(Waiting::Client) => Going::Client,
             Ok(Waiting::Server) => Going::Server,

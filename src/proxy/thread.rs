@@ -34,6 +34,7 @@ use crate::pool::balance::Balancer;
 use crate::pool::passive::Ejection;
 use crate::sys;
 use crate::timer::{Timer, TimerWheel};
+use crate::turn::Turns;
 use crate::upstream::connection::ReadBuffer;
 use crate::upstream::idle::Idle;
 
@@ -70,6 +71,8 @@ pub struct Thread {
     pub(super) pools: Vec<PoolSide>,
     /// The sessions of `segue debug` that watch exchanges of the thread.
     pub debug: DebugSessions,
+    /// Which of its connections that move large bodies goes on next.
+    pub turns: Rc<Turns>,
     /// What the connections of the thread read bodies into, on either side.
     pub(crate) reads: ReadBuffer,
     /// What client connections read the beginning of a message into, to be looked at in the same turn: always the same
@@ -137,6 +140,7 @@ impl Thread {
             idle,
             counters,
             underway: Underway::default(),
+            turns: Rc::default(),
             reads: RefCell::new(BytesMut::new()),
             scratch: RefCell::new(Box::new([0; SCRATCH])),
             heads: RefCell::default(),
@@ -149,6 +153,7 @@ impl Thread {
             records: RefCell::default(),
         });
         tokio::task::spawn_local(timer_wheel.run());
+        tokio::task::spawn_local(thread.turns.clone().give());
         tokio::task::spawn_local(hand_over_records(thread.clone()));
         tokio::task::spawn_local(clients::close_chosen(thread.idle.clone(), thread.clients.clone()));
         tokio::task::spawn_local(trim.run(sys::collect_free_memory));

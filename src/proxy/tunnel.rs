@@ -24,7 +24,6 @@ use crate::handover::transfer::{Load, Transfer, TunnelTransfer};
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
 use crate::pool::Open;
-use crate::upstream::connection::ReadBuffer;
 
 /// Longest silence once one side has said that it is done.
 const HALF_CLOSED: Duration = Duration::from_secs(60);
@@ -176,7 +175,7 @@ impl Tunnel {
             if let Poll::Ready(place) = self.poll_place(cx, thread, &mut wait) {
                 return Poll::Ready(Stop::Moves(place));
             }
-            if let Poll::Ready(ended) = self.poll(cx, stream, &thread.reads) {
+            if let Poll::Ready(ended) = self.poll(cx, stream, thread) {
                 return Poll::Ready(
                     ended.map_or_else(|(why, cause)| Stop::Breaks(why, cause), |()| Stop::Ends(Reason::Ok)),
                 );
@@ -197,11 +196,11 @@ impl Tunnel {
         &mut self,
         cx: &mut Context<'_>,
         client: &Stream,
-        reads: &ReadBuffer,
+        thread: &Thread,
     ) -> Poll<Result<(), (Reason, io::Error)>> {
-        let up = self.up.poll(cx, client, &self.server, reads);
+        let up = self.up.poll(cx, client, &self.server, &thread.reads, &thread.turns);
         let up = up.map_err(|error| error.because(Reason::ClientClosed, Reason::ServerClosed));
-        let down = self.down.poll(cx, &self.server, client, reads);
+        let down = self.down.poll(cx, &self.server, client, &thread.reads, &thread.turns);
         let down = down.map_err(|error| error.because(Reason::ServerClosed, Reason::ClientClosed));
         match (up, down) {
             (Poll::Ready(Err(broken)), _) | (_, Poll::Ready(Err(broken))) => Poll::Ready(Err(broken)),

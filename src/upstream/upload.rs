@@ -10,9 +10,10 @@ use http::header::HeaderName;
 
 use crate::http1::encode;
 use crate::http1::request::Framing;
-use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError, TURN};
+use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError};
 use crate::message::fields::{is_forbidden_in_trailers, underscore_twin};
 use crate::net::Stream;
+use crate::turn::{TURN, Turn, Turns};
 
 /// A body up to this size, framing included, is kept, so that an idempotent request can be sent again.
 const REPLAY: usize = 64 * 1024;
@@ -21,7 +22,7 @@ const SMALL: usize = 16 * 1024;
 /// A server with room for so many bytes is sent large pieces: reads become small well before the server takes nothing.
 const MUCH: usize = 512 * 1024;
 /// Bytes that such a server takes before it is looked at whether it still has the room.
-const LOOK_EVERY: usize = 128 * 1024;
+const LOOK_EVERY: usize = 64 * 1024;
 
 /// The body of one request.
 pub struct Upload {
@@ -41,6 +42,7 @@ pub struct Upload {
     roomy: bool,
     /// Bytes that it took since it was last looked at.
     taken: usize,
+    turn: Turn,
 }
 
 /// What is held of a body.
@@ -97,13 +99,28 @@ impl Upload {
     /// The body of a request with the given framing, at most `limit` bytes.
     #[must_use]
     pub fn new(framing: Framing, limit: u64) -> Self {
+        let turn = match framing {
+            Framing::Length(length) if length > TURN as u64 => Turn::of_large(),
+            _ => Turn::default(),
+        };
         let ended = matches!(framing, Framing::None | Framing::Length(0));
         let chunked = framing == Framing::Chunked;
         let store = match framing {
             Framing::Length(length) if length > REPLAY as u64 => Store::passing([]),
             _ => Store::Whole { bytes: Vec::new(), sent: 0 },
         };
-        Self { chunked, limit, received: 0, ended, store, started: false, asked_for: false, roomy: false, taken: 0 }
+        Self {
+            chunked,
+            limit,
+            received: 0,
+            ended,
+            store,
+            started: false,
+            asked_for: false,
+            roomy: false,
+            taken: 0,
+            turn,
+        }
     }
 
     /// Bytes that came from the client.
@@ -153,15 +170,15 @@ impl Upload {
         cx: &mut Context<'_>,
         body: &mut dyn RequestBody,
         stream: &Stream,
+        turns: &Turns,
         progress: &mut bool,
     ) -> Result<Waiting, UploadError> {
-        let mut sent = 0;
         loop {
             if self.store.has_pending() {
                 match self.store.poll_write(cx, stream) {
                     Poll::Ready(Ok(written)) => {
                         (self.started, *progress) = (true, true);
-                        sent += written;
+                        self.turn.count(written);
                         self.took(stream, written);
                     }
                     Poll::Ready(Err(fault)) => return Err(UploadError::Server(fault)),
@@ -175,8 +192,7 @@ impl Upload {
             if self.ended {
                 return Ok(Waiting::Nothing);
             }
-            if sent >= TURN {
-                cx.waker().wake_by_ref();
+            if turns.poll(cx, &mut self.turn).is_pending() {
                 return Ok(Waiting::Client);
             }
             self.asked_for = true;

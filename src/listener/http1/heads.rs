@@ -16,6 +16,7 @@ use crate::listener::timeouts::Direction;
 use crate::observe::end::{End, Phase, Reason};
 use crate::proxy::fault::Fault;
 use crate::proxy::request::{ClientRequest, RefusedHead};
+use crate::turn::Turn;
 
 impl<S: Service> Http1<S> {
     /// Reads the next head.
@@ -148,6 +149,7 @@ impl<S: Service> Http1<S> {
         self.request = Some(facts);
         (self.has_head, self.half_closed) = (false, None);
         self.client.exchanges = self.client.exchanges.wrapping_add(1);
+        self.turn = Turn::default();
         self.state = Http1State::Exchange(S::call(&self.thread, &self.client.origin, request));
         Ok(Some(facts.len))
     }

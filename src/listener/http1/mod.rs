@@ -36,15 +36,16 @@ use crate::config::ListenerSettings;
 use crate::drain::Stage;
 use crate::handover::successor::Successor;
 use crate::http1::request::RequestHead;
-use crate::message::body::{Demand, TURN};
+use crate::message::body::Demand;
 use crate::net::{Departure, Stream};
 use crate::observe::end::{End, Phase, Reason, Side};
 use crate::proxy::client_side::ClientSide;
 use crate::proxy::handler::RequestHandler;
 use crate::proxy::private::Private;
-use crate::proxy::response::{Response, ResponsePart, Then};
+use crate::proxy::response::{BodyLength, Response, ResponsePart, Then};
 use crate::proxy::tunnel::Tunnel;
 use crate::proxy::{Client, Thread};
+use crate::turn::{TURN, Turn};
 
 /// How long a connection keeps its buffers after its last response: a client in full swing is back sooner.
 const QUIET: Duration = Duration::from_millis(16);
@@ -76,6 +77,8 @@ pub(super) struct Http1<S: Service> {
     is_late: bool,
     /// How the connection ends after that response, when not by what the response says.
     early_end: Option<End>,
+    /// What of the response was written in the turn of this connection.
+    turn: Turn,
 }
 
 enum Http1State<H> {
@@ -133,6 +136,7 @@ impl<S: Service> Http1<S> {
             closes: false,
             is_late: false,
             early_end: None,
+            turn: Turn::default(),
         })
     }
 
@@ -292,8 +296,8 @@ fn ends(end: End) -> Next {
 impl<S: Service> Http1<S> {
     /// Has the request served, and writes what comes of that.
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
-        let mut written = 0;
         loop {
+            ready!(self.thread.turns.poll(cx, &mut self.turn));
             let room = self.writer.room();
             let (event, is_read) = self.poll_handler(cx, room);
             let is_pending = event.is_pending();
@@ -308,14 +312,10 @@ impl<S: Service> Http1<S> {
             if let Poll::Ready(Err(reason)) = self.poll_write(cx) {
                 return Poll::Ready(Some(ends(self.break_off(reason))));
             }
-            written += before - self.writer.len();
+            self.turn.count(before - self.writer.len());
             // a handler that found no room is polled again once there is some
             if is_pending && (room.is_some() || self.writer.room().is_none()) {
                 return self.poll_client(cx, is_read);
-            }
-            if written >= TURN {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
             }
         }
     }
@@ -376,6 +376,9 @@ impl<S: Service> Http1<S> {
             || !self.reader.is_whole()
             || self.thread.lets_go(&mut self.client);
         self.closes = self.writer.respond(response, version, closes);
+        if matches!(response.length, BodyLength::Known(length) if length > TURN as u64) {
+            self.turn = Turn::of_large();
+        }
     }
 
     fn flush(&mut self, then: Then) -> Taken {

@@ -17,6 +17,7 @@ use crate::observe::end::Phase;
 use crate::observe::record::Outcome;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::fault::Fault;
+use crate::turn::Turns;
 use crate::upstream::connection::{Connection, ResponseError};
 use crate::upstream::upload::{Upload, UploadError, Waiting};
 
@@ -142,7 +143,7 @@ impl Asking {
                     (exchange.waits_for_continue, exchange.continued) = (false, true);
                     return Poll::Ready(Ok(Heard::Continue));
                 }
-                Waiting::Nothing => self.poll_send_body(cx, sending, &mut progress),
+                Waiting::Nothing => self.poll_send_body(cx, sending, &exchange.thread.turns, &mut progress),
                 waiting => Ok(waiting),
             };
             exchange.bytes_in = sending.upload.received(); // whenever it ends, by whatever it is cut
@@ -251,9 +252,10 @@ impl Asking {
         &mut self,
         cx: &mut Context<'_>,
         sending: &mut Sending<'_>,
+        turns: &Turns,
         progress: &mut bool,
     ) -> Result<Waiting, UploadError> {
-        match sending.upload.poll_send(cx, sending.body, self.connection.stream(), progress) {
+        match sending.upload.poll_send(cx, sending.body, self.connection.stream(), turns, progress) {
             Err(UploadError::Server(_)) => {
                 self.server_refuses = true;
                 Ok(Waiting::Nothing)

@@ -6,9 +6,9 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 
 use crate::handover::transfer;
-use crate::message::body::TURN;
 use crate::net::Stream;
 use crate::observe::end::Reason;
+use crate::turn::{Turn, Turns};
 use crate::upstream::connection::{self, ReadBuffer};
 
 /// One direction. The states of its end: open, `ended` (the reading side said so), `finished` (it was passed on).
@@ -20,6 +20,7 @@ pub(super) struct Course {
     bytes: u64,
     /// The other side takes less than comes: little is read at once, so that little is held.
     careful: bool,
+    turn: Turn,
     /// What [`Course::has_moved`] saw last.
     seen: (u64, bool),
 }
@@ -81,18 +82,14 @@ impl Course {
         from: &Stream,
         to: &Stream,
         reads: &ReadBuffer,
+        turns: &Turns,
     ) -> Poll<Result<(), CourseError>> {
-        let began = self.bytes;
         loop {
-            if self.bytes - began >= TURN as u64 {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+            ready!(turns.poll(cx, &mut self.turn));
             while !self.pending.is_empty() {
                 let written = ready!(to.poll_write_some(cx, &self.pending)).map_err(CourseError::Write)?;
                 self.pending.advance(written);
-                self.bytes += written as u64;
-                self.look_for_room(to, written);
+                self.count(to, written);
             }
             self.pending = BytesMut::new(); // an empty rest still holds the buffer that it was part of
             if self.finished {
@@ -122,9 +119,8 @@ impl Course {
         self.ended = read.is_empty();
         match to.try_write(&read) {
             Ok(written) => {
-                self.bytes += written as u64;
                 read.advance(written);
-                self.look_for_room(to, written);
+                self.count(to, written);
             }
             Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {}
             Err(fault) => return Poll::Ready(Err(CourseError::Write(fault))),
@@ -137,8 +133,10 @@ impl Course {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether the next read may be large, after `written` bytes were taken. Messages are not worth the question.
-    fn look_for_room(&mut self, to: &Stream, written: usize) {
+    /// Counts `written` bytes, and looks whether the next read may be large. Messages are not worth the question.
+    fn count(&mut self, to: &Stream, written: usize) {
+        self.bytes += written as u64;
+        self.turn.count(written);
         if written >= SMALL {
             self.careful = !connection::takes_whole_read(to);
         }
@@ -148,7 +146,7 @@ impl Course {
 impl From<transfer::SavedDirection> for Course {
     fn from(course: transfer::SavedDirection) -> Self {
         let transfer::SavedDirection { pending, ended, finished, bytes } = course;
-        Self { pending, ended, finished, bytes, careful: false, seen: (bytes, ended) }
+        Self { pending, ended, finished, bytes, seen: (bytes, ended), ..Self::default() }
     }
 }
 

@@ -9,6 +9,7 @@ GET /deaf     how many of those connections are open.
 
 import asyncio
 import sys
+from socket import SO_SNDBUF, SOL_SOCKET
 
 POURED = 64 << 20
 BLOCK = bytes(64 << 10)
@@ -35,6 +36,9 @@ async def answer(head, reader, writer):
     if (method, path) == (b"POST", b"/deaf"):
         await be_deaf(writer)
         return False
+    if path == b"/pour":
+        # else a thousand of these fill what the kernel allows all of TCP (tcp_mem), which delays every connection
+        writer.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, 128 << 10)
     if path == b"/sink":
         await swallow(reader)
         writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
