@@ -494,7 +494,7 @@ const EXIT_REFUSED: u8 = 78;
 /// How long the threads may take to answer before they are asked again.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// At each ping of a number that this divides, threads that wait for events are asked too.
-const WAKE_ALL: u64 = 5;
+const WAKE_ALL: u64 = 3;
 const HEARTBEAT_RETRY: Duration = Duration::from_millis(100);
 /// The share of the drain time over which the last responses of connections that cannot move are spread: the rest is
 /// for idle connections.

@@ -309,8 +309,8 @@ impl Generations {
         self.end_misbehaving(number, &why, Ending::Abort);
     }
 
-    /// Pings a worker. One that proved good may answer where that wakes no process; this is seen a second later, which
-    /// changes no deadline of a hang but a very short one.
+    /// Pings a worker. One that proved good may answer where that wakes no process; this is seen two seconds
+    /// later, which changes no deadline of a hang but a very short one.
     pub(super) fn ping(&mut self, number: u64) {
         let patient = self.settings.hang_timeout >= LEAST_PATIENCE;
         let may_note = |one: &&Generation| one.state == GenerationState::Serving { probation: None } && one.notes;
