@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use super::meant::{meant, rules};
 use super::problem::quoted;
 
 /// The address of a socket.
@@ -70,51 +71,27 @@ impl fmt::Display for ServerAddress {
 }
 
 /// Why a text is no address, or no host of a site.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{why}")]
+#[derive(Debug, PartialEq, Eq)]
 pub struct AddressError {
-    why: &'static str,
+    /// In words, as a clause.
+    pub why: &'static str,
     /// What to write instead, where the text shows what was meant.
     pub help: Option<String>,
 }
-
-impl AddressError {
-    fn new(why: &'static str, help: impl Into<Option<String>>) -> Self {
-        Self { why, help: help.into() }
-    }
-
-    fn instead(why: &'static str, text: &str) -> Self {
-        Self::new(why, format!("write {}", quoted(text)))
-    }
-}
-
-const BAD_PORT: &str = "its port is no number from 1 to 65535";
-const NEEDS_BRACKETS: &str = "an IPv6 address needs brackets before the port";
-const AROUND_PATH: &str = "the path of a unix socket stands right after `unix:`, and nothing behind it";
-const NO_HOST: &str = "it is neither an IP address nor a host name";
 
 /// Reads the address of a listener: `127.0.0.1:80`, `[::1]:80`, `:80` for every address, `unix:/path`.
 ///
 /// # Errors
 /// When it is none of these.
 pub fn listener(text: &str) -> Result<Address, AddressError> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return unix(path).map(Address::Unix);
-    }
-    let port = text.strip_prefix(':').or_else(|| text.strip_prefix("*:"));
-    if let Some(port) = port.filter(|port| !port.contains(':')) {
-        let port = port.parse().map_err(|_| AddressError::new(BAD_PORT, None))?;
-        return Ok(Address::Ip((Ipv6Addr::UNSPECIFIED, port).into()));
-    }
-    let (host, port) = host_and_port(text)?;
-    match host {
-        HostPart::Ip(ip) => Ok(Address::Ip(SocketAddr::new(ip, port))),
-        HostPart::Name(name) => {
-            let ip = if name.eq_ignore_ascii_case("localhost") { "127.0.0.1" } else { "" };
-            let why = "it is a host name; a listener needs an IP address, since names are not looked up to bind";
-            Err(AddressError::instead(why, &format!("{ip}:{port}")))
+    let read = |text: &str| {
+        let every = text.strip_prefix(':').or_else(|| text.strip_prefix("*:")).filter(|port| !port.contains(':'));
+        match address(&every.map_or_else(|| text.to_owned(), |port| format!("[::]:{port}")))? {
+            ServerAddress::Fixed(address) => Ok(address),
+            ServerAddress::Name { .. } => Err(NO_HOST),
         }
-    }
+    };
+    read(text).map_err(|why| fault(&["unix", "listener", "address"], text, why, |guess| read(guess).is_ok()))
 }
 
 /// Reads the address of a server: `10.0.0.1:80`, `[2001:db8::1]:80`, `app.internal:80`, `unix:/path`.
@@ -122,17 +99,50 @@ pub fn listener(text: &str) -> Result<Address, AddressError> {
 /// # Errors
 /// When it is none of these.
 pub fn server(text: &str) -> Result<ServerAddress, AddressError> {
+    let read = |text: &str| match address(text)? {
+        ServerAddress::Fixed(Address::Ip(address)) if address.port() == 0 => Err(BAD_PORT),
+        ServerAddress::Name { port: 0, .. } => Err(BAD_PORT),
+        address => Ok(address),
+    };
+    read(text).map_err(|why| fault(&["unix", "address"], text, why, |guess| read(guess).is_ok()))
+}
+
+/// What is wrong with a text that is no address: by the rules for its kinds, else `why`.
+fn fault(kinds: &[&str], text: &str, why: &'static str, is_good: impl Fn(&str) -> bool) -> AddressError {
+    let several: Vec<_> = text.split([',', ';', ' ', '\t']).filter(|part| !part.is_empty()).collect();
+    if kinds != ["host"] && several.len() > 1 && several.iter().all(|one| is_good(one)) {
+        let each = several.into_iter().map(quoted).collect::<Vec<_>>().join(", ");
+        return AddressError { why: "it is more than one address", help: Some(format!("write {each}")) };
+    }
+    let meant = kinds.iter().find_map(|kind| meant(kind, text, &is_good));
+    meant.map_or(AddressError { why, help: None }, |meant| AddressError { why: meant.why, help: meant.help })
+}
+
+const BAD_PORT: &str = "its port is no number from 1 to 65535";
+const NO_HOST: &str = "it is neither an IP address nor a host name";
+const BAD_PATH: &str = "the path of a unix socket must be absolute and at most 107 bytes long";
+
+fn address(text: &str) -> Result<ServerAddress, &'static str> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return unix(path).map(|path| ServerAddress::Fixed(Address::Unix(path)));
+        let is_path = path.starts_with('/') && path.len() <= 107 && !path.contains('\0');
+        let is_alone = !rules("unix").iter().any(|rule| rule.matches(text));
+        return if is_path && is_alone { Ok(ServerAddress::Fixed(Address::Unix(path.into()))) } else { Err(BAD_PATH) };
     }
-    let (host, port) = host_and_port(text)?;
-    if port == 0 {
-        return Err(AddressError::new(BAD_PORT, None));
+    if let Ok(address) = text.parse() {
+        return Ok(ServerAddress::Fixed(Address::Ip(address)));
     }
-    Ok(match host {
-        HostPart::Ip(ip) => ServerAddress::Fixed(Address::Ip(SocketAddr::new(ip, port))),
-        HostPart::Name(host) => ServerAddress::Name { host, port },
-    })
+    let (host, port) = text.rsplit_once(':').ok_or(NO_HOST)?;
+    // A last label of digits makes it an IPv4 address that is wrong, never a name (RFC 1123 §2.1).
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let is_ip = in_brackets(host).is_some_and(is_ip6) || host.parse::<Ipv4Addr>().is_ok();
+    let is_name = is_host_name(name) && !name.rsplit('.').next().is_some_and(is_digits);
+    match port.parse() {
+        Ok(port) if is_name && is_digits(text.rsplit(':').next().unwrap_or_default()) => {
+            Ok(ServerAddress::Name { host: host.to_ascii_lowercase(), port })
+        }
+        _ if is_name || is_ip => Err(BAD_PORT),
+        _ => Err(NO_HOST),
+    }
 }
 
 /// Reads the host pattern of a site: a name, `*.suffix` or `*`; in lower case, without the dot at the end.
@@ -140,56 +150,20 @@ pub fn server(text: &str) -> Result<ServerAddress, AddressError> {
 /// # Errors
 /// When it is none of these.
 pub fn host_pattern(text: &str) -> Result<HostPattern, AddressError> {
-    if text == "*" {
-        return Ok(HostPattern::Any);
-    }
-    let site = |host: &str| format!("write `[site.{}]`", quoted(host));
-    let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
-    let host = bare.split('/').next().unwrap_or_default();
-    if host != text {
-        return Err(AddressError::new("it is a URL; a site is named by its host alone", site(host)));
-    }
-    if !text.is_ascii() {
-        let why = "it has characters outside of ASCII; browsers send such names in their `xn--` form";
-        return Err(AddressError::new(why, None));
-    }
-    if text.starts_with('[') && text.strip_suffix(']').is_some_and(|ip| ip[1..].parse::<Ipv6Addr>().is_ok()) {
-        return Ok(HostPattern::Exact(text.to_ascii_lowercase()));
-    }
-    if text.parse::<Ipv6Addr>().is_ok() {
-        let why = "an IPv6 address needs brackets, as clients send them";
-        return Err(AddressError::new(why, site(&format!("[{text}]"))));
-    }
-    let no_name = AddressError::new("it is no host name", None);
-    if let Some((name, port)) = text.rsplit_once(':') {
-        let why = "it has a port; a site is named by its host alone, and answers on every listener";
-        let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
-        return Err(if is_port { AddressError::new(why, site(name)) } else { no_name });
-    }
-    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
-    let (suffix, starred) = name.strip_prefix("*.").map_or((name.as_str(), false), |suffix| (suffix, true));
-    if suffix.contains('*') || suffix.starts_with('.') {
-        let why = "a star must stand alone, or for the front as in `*.example.com`";
-        let below = suffix.trim_start_matches(['*', '.']);
-        return Err(AddressError::new(why, is_host_name(below).then(|| site(&format!("*.{below}")))));
-    }
-    let mut several = suffix.split([',', ' ', '|']).filter(|part| !part.is_empty());
-    if let (Some(first), Some(_)) = (several.next(), several.next())
-        && is_host_name(first)
-    {
-        let help = format!("{}, and a table like it for each other one", site(first));
-        return Err(AddressError::new("it is several hosts; each has its own table", help));
-    }
-    match (is_host_name(suffix), starred) {
-        (false, _) => Err(no_name),
-        (true, true) => Ok(HostPattern::Suffix(suffix.to_owned())),
-        (true, false) => Ok(HostPattern::Exact(name)),
-    }
+    let read = |text: &str| {
+        let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+        match name.strip_prefix("*.") {
+            _ if text == "*" => Ok(HostPattern::Any),
+            Some(suffix) if is_host_name(suffix) => Ok(HostPattern::Suffix(suffix.to_owned())),
+            None if is_host_name(&name) || in_brackets(text).is_some_and(is_ip6) => Ok(HostPattern::Exact(name)),
+            _ => Err("it is no host name"),
+        }
+    };
+    read(text).map_err(|why| fault(&["host"], text, why, |guess| read(guess).is_ok()))
 }
 
 /// Letters, digits, `-` and `_` in labels of 1 to 63, at most 253 in all (RFC 1123 §2.1, and the underscore that
 /// container networks use).
-#[must_use]
 pub fn is_host_name(name: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -201,124 +175,42 @@ pub fn is_host_name(name: &str) -> bool {
 }
 
 /// Whether `text` can be the value of a `Host` field: a host name or an IP address, perhaps with a port.
-#[must_use]
 pub fn is_host_field(text: &str) -> bool {
-    let bare = text.parse::<SocketAddr>().is_ok() || text.parse::<Ipv4Addr>().is_ok();
     let (name, port) = text.split_once(':').unwrap_or((text, "80"));
-    let in_brackets = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    bare || in_brackets.is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok())
-        || (is_host_name(name) && port.parse::<u16>().is_ok())
+    text.parse::<SocketAddr>().is_ok()
+        || in_brackets(text).is_some_and(is_ip6)
+        || is_host_name(name) && port.parse::<u16>().is_ok()
+}
+
+fn in_brackets(text: &str) -> Option<&str> {
+    text.strip_prefix('[')?.strip_suffix(']')
+}
+
+fn is_ip6(text: &str) -> bool {
+    text.parse::<Ipv6Addr>().is_ok()
+}
+
+/// Whether it has digits, and nothing else.
+pub fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether two listeners can't both be bound: equal, or one takes every address of the other's port.
 ///
 /// `[::]` takes IPv4 too, as Linux binds it by default.
-#[must_use]
 pub fn overlap(one: &Address, other: &Address) -> bool {
-    let (Address::Ip(one), Address::Ip(other)) = (one, other) else {
-        return one == other;
-    };
-    if one.port() != other.port() || one.port() == 0 {
-        return false;
-    }
     let covers = |wide: IpAddr, narrow: IpAddr| match wide {
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => true,
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => narrow.is_ipv4(),
         _ => wide == narrow,
     };
-    covers(one.ip(), other.ip()) || covers(other.ip(), one.ip())
-}
-
-enum HostPart {
-    Ip(IpAddr),
-    Name(String),
-}
-
-fn host_and_port(text: &str) -> Result<(HostPart, u16), AddressError> {
-    if text.starts_with('/') {
-        let path = format!("unix:{}", path_alone(text));
-        return Err(AddressError::instead("a path needs `unix:` before it", &path));
+    match (one, other) {
+        (Address::Ip(one), Address::Ip(other)) if one.port() == other.port() && one.port() != 0 => {
+            covers(one.ip(), other.ip()) || covers(other.ip(), one.ip())
+        }
+        (Address::Ip(_), Address::Ip(_)) => false,
+        _ => one == other,
     }
-    // "http://unix:/path:/uri" of nginx, "unix//path" of Caddy
-    let of_others = [text.split_once("://unix:").map(|(_, path)| path), text.strip_prefix("unix/")];
-    if let Some(path) = of_others.into_iter().flatten().find(|path| path.starts_with('/')) {
-        return Err(AddressError::instead(AROUND_PATH, &format!("unix:{}", path_alone(path))));
-    }
-    if let Some(port) = text.strip_prefix(':').filter(|port| is_number(port)) {
-        return Err(AddressError::instead("it has no host", &format!("127.0.0.1:{port}")));
-    }
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    let authority = rest.split('/').next().unwrap_or_default();
-    if authority != text {
-        let port = if scheme == "https" { "443" } else { "80" };
-        let plain = if has_port(authority) { authority.to_owned() } else { format!("{authority}:{port}") };
-        let no_tls = match text.starts_with("https:") {
-            true => " for plain HTTP; TLS towards servers is not supported in this version",
-            false => "",
-        };
-        return Err(AddressError::new("it is a URL, not an address", format!("write {}{no_tls}", quoted(&plain))));
-    }
-    let no_port = |host: &str| {
-        AddressError::new("it has no port", format!("write it with its port, as in {}", quoted(&format!("{host}:80"))))
-    };
-    let brackets = |ip: &str, port: &str| AddressError::instead(NEEDS_BRACKETS, &format!("[{ip}]:{port}"));
-    if let Ok(ip) = text.parse::<Ipv6Addr>() {
-        // "::1:80" is an address by itself, and was more likely meant as one with a port.
-        let before = text.rsplit_once(':').filter(|(ip, port)| ip.parse::<Ipv6Addr>().is_ok() && is_number(port));
-        return Err(before.map_or_else(|| no_port(&format!("[{ip}]")), |(ip, port)| brackets(ip, port)));
-    }
-    let Some((host, port)) = text.rsplit_once(':').filter(|_| has_port(text)) else {
-        host(text.strip_suffix(':').unwrap_or(text))?;
-        return Err(no_port(text.trim_end_matches(':')));
-    };
-    if host.parse::<Ipv6Addr>().is_ok() {
-        return Err(brackets(host, port));
-    }
-    Ok((self::host(host)?, port.parse().map_err(|_| AddressError::new(BAD_PORT, None))?))
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-fn has_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && !port.contains(']'))
-}
-
-fn host(text: &str) -> Result<HostPart, AddressError> {
-    if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return inner.parse().map(|ip: Ipv6Addr| HostPart::Ip(ip.into())).map_err(|_| AddressError::new(NO_HOST, None));
-    }
-    if let Ok(ip) = text.parse::<Ipv4Addr>() {
-        return Ok(HostPart::Ip(ip.into()));
-    }
-    // A last label of digits makes it an IPv4 address that is wrong, never a name (RFC 1123 §2.1).
-    let name = text.strip_suffix('.').unwrap_or(text);
-    let numeric = name.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
-    if numeric || !is_host_name(name) {
-        return Err(AddressError::new(NO_HOST, None));
-    }
-    Ok(HostPart::Name(text.to_ascii_lowercase()))
-}
-
-/// A path without the slashes of a URL before it, and without a port or a second path behind it.
-fn path_alone(path: &str) -> String {
-    let (front, behind) = path.rsplit_once(':').unwrap_or((path, "-"));
-    let is_behind = behind.bytes().all(|byte| byte.is_ascii_digit()) || behind.starts_with('/');
-    let path = if is_behind { front } else { path };
-    if path.starts_with("//") { format!("/{}", path.trim_start_matches('/')) } else { path.to_owned() }
-}
-
-fn unix(path: &str) -> Result<PathBuf, AddressError> {
-    let alone = path_alone(path);
-    if alone != path && alone.starts_with('/') {
-        return Err(AddressError::instead(AROUND_PATH, &format!("unix:{alone}")));
-    }
-    if !path.starts_with('/') || path.len() > 107 || path.contains('\0') {
-        let why = "the path of a unix socket must be absolute and at most 107 bytes long";
-        return Err(AddressError::new(why, None));
-    }
-    Ok(PathBuf::from(path))
 }
 
 #[cfg(test)]
@@ -354,7 +246,7 @@ mod tests {
         assert_refused(refusal(server("app")), "no port", "app:80");
         assert_refused(refusal(server("::1")), "no port", "[::1]:80");
         assert_refused(refusal(server("[::1]")), "no port", "[::1]:80");
-        assert_refused(refusal(server("2001:db8::1:80x")), "brackets", "[2001:db8::1]:80x");
+        assert_refused(refusal(server("2001:db8::1:80x")), "neither", "");
         assert_refused(refusal(server("::1:80")), "brackets", "[::1]:80");
         assert_refused(refusal(listener("::1:80")), "brackets", "[::1]:80");
         assert_refused(refusal(server("/run/x")), "needs `unix:`", "unix:/run/x");
@@ -388,6 +280,18 @@ mod tests {
         assert_refused(refusal(server("a b:80")), "neither", "");
         assert_refused(refusal(server("app:0")), "number", "");
         assert_refused(refusal(server("app:http")), "number", "");
+    }
+
+    #[test]
+    fn an_address_with_more_behind_it_is_taken_apart() {
+        let help = |text| server(text).expect_err("refused").help.unwrap_or_default();
+        assert_eq!(help("a:1 b:2"), "write \"a:1\", \"b:2\"");
+        assert_eq!(help("a:1, b:2"), "write \"a:1\", \"b:2\"");
+        assert_eq!(help("a:1 weight=2 check"), "write `{ address = \"a:1\", weight = 2 }`");
+        assert_eq!(help("a:1 check weight 2"), "write `{ address = \"a:1\", weight = 2 }`");
+        assert!(help("a:1 backup").contains("backup = [\"a:1\"]"));
+        assert!(help("a:1 check inter 2s").starts_with("write \"a:1\";"));
+        assert_eq!([help("a b"), help(" ")], ["", ""]);
     }
 
     #[test]

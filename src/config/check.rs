@@ -1,17 +1,17 @@
 //! From the configuration as written to the configuration as used: every problem, or a [`Config`].
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use super::address;
 use super::file::WrittenTables;
 use super::merge::Merged;
 use super::pools::Pools;
 use super::problem::Problem;
 use super::problems::Problems;
-use super::rules;
 use super::tables::{
     DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, WorkerSettings,
 };
+use super::{address, rules};
 
 /// Everything that one generation is made from.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,12 +36,10 @@ impl Config {
     /// Equal for equal configurations, comparable only within one version of the program.
     #[must_use]
     pub fn hash(&self) -> String {
-        // FNV-1a over what `Debug` shows, which is every field: it needs no second description of the types.
-        let bytes = format!("{self:?}").into_bytes();
-        let hash = bytes
-            .iter()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-        format!("{hash:016x}")
+        // `Debug` shows every field: it needs no second description of the types.
+        let mut hasher = DefaultHasher::new();
+        format!("{self:?}").hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
     }
 }
 
@@ -53,7 +51,6 @@ pub type Units = Option<BTreeMap<String, String>>;
 /// Without `units`, sockets are not checked.
 ///
 /// There is a configuration when no problem refuses it.
-#[must_use]
 pub fn check(merged: &Merged, complete: bool, units: Option<&Units>) -> (Option<Config>, Vec<Problem>) {
     let mut problems = Problems::new(merged, complete);
     let written = WrittenTables::read(&merged.root, &mut problems);
@@ -68,29 +65,24 @@ pub fn check(merged: &Merged, complete: bool, units: Option<&Units>) -> (Option<
     let pools = Pools::collect(&written, &mut problems);
     pools.check(&mut problems);
     let config = if problems.refusing() == 0 { build(&written, &pools) } else { None };
-    (config, problems.into_found())
+    (config, problems.found)
 }
 
 /// None for a name that leads nowhere, which is a problem, except where a file could not be parsed.
 fn build(written: &WrittenTables, pools: &Pools<'_>) -> Option<Config> {
     let WrittenTables { listen, site, pool: _, tcp, log, drain, worker } = written;
-    let mut sites = site.iter().map(|(host, site)| {
+    let listeners = listen.iter().map(|(name, (_, one))| ListenerSettings { name: name.clone(), ..one.clone() });
+    let sites = site.iter().map(|(host, (_, (site, _)))| {
         let host = address::host_pattern(host).ok()?;
-        let pool = pools.index(&site.table.0.to, &host.to_string())?;
-        Some(SiteSettings { host, pool, ..site.table.0.clone() })
+        Some(SiteSettings { pool: pools.index(&site.to, &host.to_string())?, host, ..site.clone() })
     });
-    let mut sites = sites.by_ref().collect::<Option<Vec<_>>>()?;
+    let mut sites = sites.collect::<Option<Vec<_>>>()?;
     sites.sort_by(|one, other| one.host.cmp(&other.host));
-    let tcp = tcp.iter().map(|(name, tcp)| {
-        let pool = pools.index(&tcp.table.0.to, name)?;
-        Some(TcpSettings { name: name.clone(), pool, ..tcp.table.0.clone() })
+    let tcp = tcp.iter().map(|(name, (_, (tcp, _)))| {
+        Some(TcpSettings { pool: pools.index(&tcp.to, name)?, name: name.clone(), ..tcp.clone() })
     });
-    let listener = |(name, one): (&String, &super::file::Named<ListenerSettings>)| ListenerSettings {
-        name: name.clone(),
-        ..one.table.clone()
-    };
     Some(Config {
-        listeners: listen.iter().map(listener).collect(),
+        listeners: listeners.collect(),
         sites,
         pools: pools.build(),
         tcp: tcp.collect::<Option<_>>()?,

@@ -3,8 +3,6 @@
 //! Configurations are compared as they take effect: a value that is only written in another way makes no difference.
 //! Tables are matched by their names, servers by the text of their addresses.
 
-use figment::value::Tag;
-
 use super::address::Address;
 use super::check::Config;
 use super::schema::{Keys, Shown};
@@ -45,7 +43,7 @@ struct Thing<'a> {
 fn things(config: &Config) -> Vec<Thing<'_>> {
     let Config { listeners, sites, pools, tcp, log, drain, worker } = config;
     let thing = |path, noun, about, keys| Thing { path, noun, about, keys, servers: &[] };
-    let path = |kind: &str, name: &str| Spot::root().key(kind, Tag::Default).key(name, Tag::Default).to_string();
+    let path = |kind: &str, name: &str| Spot::table(kind, name).to_string();
     let mut things = Vec::new();
     for one in listeners {
         things.push(thing(path("listen", &one.name), "listener", place(one.address.as_ref()), one.show()));

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use figment::value::{Dict, Tag, Value};
-use toml_edit::Key;
+use serde::Serialize as _;
+use toml_edit::ser::ValueSerializer;
 
 use super::merge::{Merged, ValueOrigin};
 use super::schema::{Fallback, Schema};
@@ -76,23 +77,7 @@ impl EffectiveText<'_> {
 const WIDEST: usize = 90;
 
 fn toml_value(value: &Value) -> String {
-    match value {
-        Value::String(_, text) => text_in_quotes(text),
-        Value::Char(_, character) => text_in_quotes(&character.to_string()),
-        Value::Bool(_, truth) => truth.to_string(),
-        Value::Num(_, number) => number.to_i128().map_or_else(|| "0".to_owned(), |number| number.to_string()),
-        Value::Empty(..) => "\"\"".to_owned(),
-        Value::Array(_, list) => format!("[{}]", list.iter().map(toml_value).collect::<Vec<_>>().join(", ")),
-        Value::Dict(_, dict) => {
-            let pair =
-                |(key, value): (&String, &Value)| format!("{} = {}", Key::new(key).display_repr(), toml_value(value));
-            format!("{{ {} }}", dict.iter().map(pair).collect::<Vec<_>>().join(", "))
-        }
-    }
-}
-
-fn text_in_quotes(text: &str) -> String {
-    toml_edit::Value::from(text).to_string()
+    value.serialize(ValueSerializer::new()).map(|value| value.to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]

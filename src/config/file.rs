@@ -10,22 +10,21 @@ use super::schema::{Keys, unknown_keys};
 use super::spot::Spot;
 use super::suggest;
 use super::tables::{
-    DrainSettings, ListenerSettings, LogSettings, PoolServers, PoolSettings, SiteSettings, TABLES, TcpSettings,
-    WorkerSettings, keys, names,
+    DrainSettings, ListenerSettings, LogSettings, PoolServers, PoolSettings, SiteSettings, TcpSettings, WorkerSettings,
+    names, owners, schemas,
 };
-use super::words::later;
 
 /// Everything that was written; a key that is missing or could not be understood has its default.
 #[derive(Debug)]
 pub struct WrittenTables {
-    /// `[listen.NAME]` by name.
-    pub listen: BTreeMap<String, Named<ListenerSettings>>,
-    /// `[site."HOST"]` by host as written, each with the keys of a pool written in place.
-    pub site: BTreeMap<String, Named<(SiteSettings, PoolSettings)>>,
-    /// `[pool.NAME]` by name.
-    pub pool: BTreeMap<String, Named<(PoolServers, PoolSettings)>>,
-    /// `[tcp.NAME]` by name, each with the keys of a pool written in place.
-    pub tcp: BTreeMap<String, Named<(TcpSettings, PoolSettings)>>,
+    /// `[listen.NAME]`
+    pub listen: Named<ListenerSettings>,
+    /// `[site."HOST"]`, each with the keys of a pool written in place.
+    pub site: Named<(SiteSettings, PoolSettings)>,
+    /// `[pool.NAME]`
+    pub pool: Named<(PoolServers, PoolSettings)>,
+    /// `[tcp.NAME]`, each with the keys of a pool written in place.
+    pub tcp: Named<(TcpSettings, PoolSettings)>,
     /// `[log]`
     pub log: LogSettings,
     /// `[drain]`
@@ -34,14 +33,8 @@ pub struct WrittenTables {
     pub worker: WorkerSettings,
 }
 
-/// A table with a name that the user picked.
-#[derive(Debug)]
-pub struct Named<T> {
-    /// Its keys.
-    pub table: T,
-    /// Where its header is.
-    pub spot: Spot,
-}
+/// Tables by the names that the user picked, each with its header and its keys.
+pub type Named<T> = BTreeMap<String, (Spot, T)>;
 
 /// The listener that exists without being written: a table for another port must not close port 80.
 pub const IMPLICIT_LISTENER: &str = "http";
@@ -58,15 +51,10 @@ pub fn add_implicit_listener(root: &mut Dict) {
 }
 
 impl WrittenTables {
-    /// Reads the merged tables; reports unknown keys and values of the wrong format.
-    #[must_use]
+    /// Reads the merged tables; reports unknown tables and keys, and values of the wrong format.
     pub fn read(root: &Dict, problems: &mut Problems<'_>) -> Self {
         for (name, value) in root.iter().filter(|(name, _)| !names().contains(&name.as_str())) {
-            let owners = || keys().filter(|(_, key)| key.name == name);
-            let (message, help) = match value.as_dict() {
-                None if later(name).is_none() && owners().next().is_some() => for_key_at_the_top(name),
-                _ => suggest::for_unknown_table(name, &names()),
-            };
+            let (message, help) = suggest::for_unknown_table(name, value, &names(), &owners(name));
             problems.error(&Spot::root().key(name, value.tag()).at_key(), message, help);
         }
         Self {
@@ -81,73 +69,56 @@ impl WrittenTables {
     }
 }
 
-/// What is wrong with a key before the first header, and what to write instead.
-fn for_key_at_the_top(name: &str) -> (String, String) {
-    let schemas = TABLES.iter().flat_map(|(_, schemas)| *schemas);
-    let owners = schemas.filter(|schema| schema.keys.iter().any(|key| key.name == name));
-    let mut owners: Vec<_> = owners.map(|schema| format!("`{}`", schema.header)).collect();
-    owners.dedup();
-    (format!("`{name}` stands in no table"), format!("write it below {}", owners.join(" or ")))
-}
-
 fn both<A: Keys, B: Keys>(dict: &Dict, table: &Spot, problems: &mut Problems<'_>) -> (A, B) {
     (A::read(dict, table, problems), B::read(dict, table, problems))
 }
 
-fn named<T>(
+fn named<'p, T>(
     root: &Dict,
     kind: &str,
-    problems: &mut Problems<'_>,
-    read: impl Fn(&Dict, &Spot, &mut Problems<'_>) -> T,
-) -> BTreeMap<String, Named<T>> {
-    let Some(value) = root.get(kind) else {
-        return BTreeMap::new();
-    };
-    let spot = Spot::root().key(kind, value.tag());
+    problems: &mut Problems<'p>,
+    read: impl Fn(&Dict, &Spot, &mut Problems<'p>) -> T,
+) -> Named<T> {
+    let mut all = BTreeMap::new();
+    let Some(value) = root.get(kind) else { return all };
+    let spot = Spot::root().key(kind, value.tag()).at_key();
     let with_name = match kind {
         "site" => "write `[site.\"app.example.com\"]`, or `[site.\"*\"]` for every host".to_owned(),
         kind => format!("write `[{kind}.NAME]`, with a name that you pick"),
     };
     let Some(dict) = value.as_dict() else {
-        problems.wrong(&spot.at_key(), value, "a table of named tables", Some(with_name));
-        return BTreeMap::new();
+        problems.wrong(&spot, value, "a table of named tables", Some(with_name));
+        return all;
     };
-    let mut all = BTreeMap::new();
     for (name, value) in dict {
-        let spot = spot.key(name, value.tag());
-        if let Some(dict) = value.as_dict() {
-            unknown_keys(dict, &spot, schemas(kind), problems);
-            let table = read(dict, &spot, problems);
-            all.insert(name.clone(), Named { table, spot: spot.at_key() });
-        } else if value.as_array().is_some_and(|list| list.iter().any(|one| one.as_dict().is_some())) {
-            let message = format!("`{spot}` must be a table, not a list of tables");
-            let help = format!("write `[{spot}]`, with single brackets");
-            problems.error(&spot.clone().at_key(), message, help);
-        } else {
+        let spot = spot.key(name, value.tag()).at_key();
+        let (message, help) = match value {
+            Value::Dict(_, dict) => {
+                unknown_keys(dict, &spot, schemas(kind), problems);
+                let table = read(dict, &spot, problems);
+                all.insert(name.clone(), (spot, table));
+                continue;
+            }
+            Value::Array(_, list) if list.iter().any(|one| one.as_dict().is_some()) => {
+                let message = format!("`{spot}` must be a table, not a list of tables");
+                (message, format!("write `[{spot}]`, with single brackets"))
+            }
             // `[pool]` with `servers` below it: the name is missing, and the key is right.
-            let message = format!("`{name}` must stand in a table with a name of its own");
-            problems.error(&spot.at_key(), message, with_name.clone());
-        }
+            _ => (format!("`{name}` must stand in a table with a name of its own"), with_name.clone()),
+        };
+        problems.error(&spot, message, help);
     }
     all
 }
 
 fn single<T: Keys>(root: &Dict, name: &str, problems: &mut Problems<'_>) -> T {
-    let nothing = Dict::new();
-    let spot = Spot::root().key(name, root.get(name).map_or(Tag::Default, Value::tag));
-    let dict = root.get(name).map_or(Some(&nothing), |value| {
-        if value.as_dict().is_none() {
-            let message = format!("`{spot}` must be a table, not {}", found(value));
-            let help = format!("write `[{spot}]` and its keys below");
-            problems.error(&spot.clone().at_key(), message, help);
-        }
-        value.as_dict()
-    });
-    let dict = dict.unwrap_or(&nothing);
+    let (nothing, value) = (Dict::new(), root.get(name));
+    let spot = Spot::root().key(name, value.map_or(Tag::Default, Value::tag)).at_key();
+    if let Some(value) = value.filter(|value| value.as_dict().is_none()) {
+        let message = format!("`{spot}` must be a table, not {}", found(value));
+        problems.error(&spot, message, format!("write `[{spot}]` and its keys below"));
+    }
+    let dict = value.and_then(Value::as_dict).unwrap_or(&nothing);
     unknown_keys(dict, &spot, schemas(name), problems);
     T::read(dict, &spot, problems)
-}
-
-fn schemas(kind: &str) -> &'static [&'static super::schema::Schema] {
-    TABLES.iter().find(|(name, _)| *name == kind).map_or(&[], |(_, schemas)| schemas)
 }

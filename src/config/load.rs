@@ -90,8 +90,7 @@ impl Sources {
         problems.extend(missing);
         let complete = problems.is_empty();
         problems.extend(self.left_out.iter().map(|path| read::not_read(path)));
-        problems.extend(self.unknown_variables());
-        problems.extend(self.flags.iter().filter_map(|flag| Setting::from_flag(flag).err()).map(|problem| *problem));
+        problems.extend(self.unknown_settings());
         problems.extend(rules::overridden(&merged, &self.main.path));
         let (config, found) = check::check(&merged, complete, units);
         // a line that is no TOML was read after a repair, and has one problem already
@@ -130,7 +129,7 @@ impl Sources {
             files.extend(parsed);
             problems.extend(found);
         }
-        let mut merged = Merged::new(files, self.settings());
+        let mut merged = Merged::new(files, &self.settings());
         file::add_implicit_listener(&mut merged.root);
         (merged, problems)
     }
@@ -151,27 +150,46 @@ impl Sources {
 
     fn settings(&self) -> Vec<Setting> {
         let of_variables = self.variables.iter().filter_map(|(name, text)| {
-            let (_, key, known) = variables().find(|(variable, ..)| variable == name)?;
-            Some(Setting { variable: Some(name.clone()), key, value: (known.from_text)(text) })
+            let (_, key, _) = variables().find(|(variable, ..)| variable == name)?;
+            Some(Setting { variable: Some(name.clone()), key, text: text.clone() })
         });
-        of_variables.chain(self.flags.iter().filter_map(|flag| Setting::from_flag(flag).ok())).collect()
+        let of_flags = self.flags.iter().filter_map(|flag| {
+            let (key, text) = flag.split_once('=').filter(|(key, _)| settable().contains(&(*key).to_owned()))?;
+            Some(Setting { variable: None, key: key.to_owned(), text: text.to_owned() })
+        });
+        of_variables.chain(of_flags).collect()
     }
 
-    fn unknown_variables(&self) -> Vec<Problem> {
+    /// Variables and flags that set nothing.
+    fn unknown_settings(&self) -> Vec<Problem> {
         let known: Vec<&str> = variables().map(|(variable, ..)| variable).collect();
-        let problem = |name: &String| {
-            let tails = known.iter().filter_map(|known| known.strip_prefix(PREFIX));
-            let message = format!("the environment variable {name} means nothing here");
-            let mut problem = Problem::new(Severity::Warning, "", message);
-            problem.help(match suggest::closest(name.strip_prefix(PREFIX).unwrap_or(name), tails) {
+        let of_variable = |name: &String| {
+            let tail = |name: &'static str| name.strip_prefix(PREFIX);
+            let close = suggest::closest(name.strip_prefix(PREFIX)?, known.iter().filter_map(|known| tail(known)));
+            let help = match close {
+                _ if known.contains(&name.as_str()) => return None,
                 Some(close) => format!("did you mean {PREFIX}{close}?"),
                 None => format!("those that do are {}", known.join(", ")),
-            });
-            problem
+            };
+            Some(Problem::new(Severity::Warning, format!("the environment variable {name} means nothing here"), help))
         };
-        self.variables.keys().filter(|name| !known.contains(&name.as_str())).map(problem).collect()
+        let keys = settable();
+        let of_flag = |flag: &String| {
+            let (path, text) = flag.split_once('=').unwrap_or((flag, "VALUE"));
+            let with = |key: &str| format!("`--set {key}={}`", text.escape_debug());
+            let (wrong, help) = match suggest::closest(path, keys.iter().map(String::as_str)) {
+                Some(key) if key == path && flag.contains('=') => return None,
+                Some(key) if key == path => ("gives no value", format!("write {}", with(path))),
+                Some(close) => (NO_KEY, format!("did you mean {}?", with(close))),
+                None => (NO_KEY, format!("it can set {}; the rest is for the file", keys.join(", "))),
+            };
+            Some(Problem::new(Severity::Error, format!("`--set {}` {wrong}", flag.escape_debug()), help))
+        };
+        self.variables.keys().filter_map(of_variable).chain(self.flags.iter().filter_map(of_flag)).collect()
     }
 }
+
+const NO_KEY: &str = "names no key that the command line can set";
 
 impl Config {
     /// Reads one text as if it were the whole of `segue.toml`: no other file, no variable. Warnings do not refuse it.
@@ -204,27 +222,6 @@ fn ours(all: std::env::VarsOs) -> BTreeMap<String, String> {
     let ours = text.filter(|(name, _)| name.starts_with(PREFIX));
     let is_known = |name: &str| variables().any(|(variable, ..)| variable == name);
     ours.map(|(name, value)| if is_known(&name) { (name, value) } else { (name, String::new()) }).collect()
-}
-
-impl Setting {
-    /// Reads the text that follows `--set`.
-    fn from_flag(flag: &str) -> Result<Self, Box<Problem>> {
-        let (path, text) = flag.split_once('=').map_or((flag, None), |(path, text)| (path, Some(text)));
-        let known = variables().find(|(_, key, _)| key == path);
-        if let (Some((_, key, known)), Some(text)) = (&known, text) {
-            return Ok(Self { variable: None, key: key.clone(), value: (known.from_text)(text) });
-        }
-        let wrong = if known.is_some() { "gives no value" } else { "names no key that the command line can set" };
-        let with = |key: &str| format!("`--set {key}={}`", text.unwrap_or("VALUE").escape_debug());
-        let keys = settable();
-        let mut problem = Problem::new(Severity::Error, "", format!("`--set {}` {wrong}", flag.escape_debug()));
-        problem.help(match suggest::closest(path, keys.iter().map(String::as_str)) {
-            _ if known.is_some() => format!("write {}", with(path)),
-            Some(close) => format!("did you mean {}?", with(close)),
-            None => format!("it can set {}; the rest is for the file", keys.join(", ")),
-        });
-        Err(Box::new(problem))
-    }
 }
 
 #[cfg(test)]

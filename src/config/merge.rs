@@ -3,11 +3,12 @@
 //! figment keeps the source of each value; the line and column come from the file that it names.
 
 use std::ops::Range;
-use std::path::Path;
 
 use figment::value::{Dict, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider, Source};
-use toml_edit::{Document, Item, TableLike};
+use serde::Deserialize;
+use toml_edit::de::{Deserializer, ValueDeserializer};
+use toml_edit::{Document, Item};
 
 use super::problem::FilePosition;
 use super::spot::{Marked, PathStep, Spot};
@@ -16,7 +17,8 @@ use super::spot::{Marked, PathStep, Spot};
 #[derive(Default)]
 pub struct Merged {
     figment: Figment,
-    files: Vec<Parsed>,
+    /// The files, in the order in which they were merged.
+    pub files: Vec<Parsed>,
     /// The merged tables.
     pub root: Dict,
 }
@@ -35,8 +37,8 @@ pub struct Setting {
     pub variable: Option<String>,
     /// As `log.slow`.
     pub key: String,
-    /// The value.
-    pub value: Value,
+    /// The value: a text without quotes, or anything else in TOML.
+    pub text: String,
 }
 
 /// The source of a value.
@@ -55,30 +57,21 @@ pub enum ValueOrigin {
 impl Merged {
     /// Merges: later files over earlier ones, key by key in every table; settings over files.
     #[must_use]
-    pub fn new(files: Vec<Parsed>, settings: Vec<Setting>) -> Self {
-        let layers = files.iter().map(Layer::of_file).chain(settings.iter().map(Layer::of_setting));
-        let figment = layers.fold(Figment::new(), Figment::merge);
+    pub fn new(files: Vec<Parsed>, settings: &[Setting]) -> Self {
+        let figment = files.iter().fold(Figment::new(), Figment::merge);
+        let figment = settings.iter().fold(figment, Figment::merge);
         let root = figment.data().ok().and_then(|mut profiles| profiles.remove(&Profile::Default)).unwrap_or_default();
         Self { figment, files, root }
-    }
-
-    /// The files, in the order in which they were merged.
-    #[must_use]
-    pub fn files(&self) -> &[Parsed] {
-        &self.files
     }
 
     /// The source of the value with this tag.
     #[must_use]
     pub fn origin(&self, tag: Tag) -> ValueOrigin {
-        let Some(metadata) = self.figment.get_metadata(tag) else {
-            return ValueOrigin::Default;
-        };
-        match (&metadata.source, &*metadata.name) {
-            (Some(Source::File(path)), _) => ValueOrigin::File(path.display().to_string()),
-            (Some(Source::Custom(name)), VARIABLE) => ValueOrigin::Variable(name.clone()),
-            (None, FLAG) => ValueOrigin::Flag,
-            _ => ValueOrigin::Default,
+        match self.figment.get_metadata(tag).map(|metadata| &metadata.source) {
+            Some(Some(Source::File(path))) => ValueOrigin::File(path.display().to_string()),
+            Some(Some(Source::Custom(variable))) => ValueOrigin::Variable(variable.clone()),
+            Some(_) => ValueOrigin::Flag,
+            None => ValueOrigin::Default,
         }
     }
 
@@ -101,87 +94,76 @@ impl Parsed {
     /// Where `spot` is in this file.
     #[must_use]
     pub fn place(&self, spot: &Spot) -> Option<FilePosition> {
-        let span = span(self.document.as_table(), &spot.path, spot.marked)?;
+        let span = span(self.document.as_item(), &spot.path, spot.marked)?;
         Some(FilePosition::new(&self.file, self.document.raw(), span))
     }
 }
 
-const FILE: &str = "file";
-const VARIABLE: &str = "variable";
-const FLAG: &str = "flag";
-
-/// What one source gives.
-struct Layer(Metadata, Dict);
-
-impl Layer {
-    fn of_file(file: &Parsed) -> Self {
-        Self(Metadata::from(FILE, Source::File(Path::new(&file.file).to_owned())), dict(file.document.as_table()))
-    }
-
-    fn of_setting(setting: &Setting) -> Self {
-        let metadata = match &setting.variable {
-            Some(name) => Metadata::from(VARIABLE, Source::Custom(name.clone())),
-            None => Metadata::named(FLAG),
-        };
-        Self(metadata, figment::util::nest(&setting.key, setting.value.clone()).into_dict().unwrap_or_default())
-    }
-}
-
-impl Provider for Layer {
+impl Provider for Parsed {
     fn metadata(&self) -> Metadata {
-        self.0.clone()
+        Metadata::from("file", Source::File(self.file.as_str().into()))
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        Ok(Profile::Default.collect(self.1.clone()))
+        let dict = Dict::deserialize(Deserializer::from(self.document.clone()));
+        let dict = dict.map_err(|error| error.to_string())?;
+        Ok(Profile::Default.collect(dict.into_iter().map(|(key, value)| (key, without_dates(value))).collect()))
     }
 }
 
-fn dict(table: &dyn TableLike) -> Dict {
-    table.iter().filter_map(|(key, item)| Some((key.to_owned(), from_item(item)?))).collect()
+impl Provider for Setting {
+    fn metadata(&self) -> Metadata {
+        self.variable.clone().map_or(Metadata::named("flag"), |name| Metadata::from("variable", Source::Custom(name)))
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let value = from_toml(&self.text).unwrap_or_else(|| Value::from(self.text.as_str()));
+        Ok(Profile::Default.collect(figment::util::nest(&self.key, value).into_dict().unwrap_or_default()))
+    }
 }
 
-fn from_item(item: &Item) -> Option<Value> {
-    Some(match item {
-        Item::None => return None,
-        Item::Value(value) => from_value(value),
-        Item::Table(table) => Value::from(dict(table)),
-        Item::ArrayOfTables(tables) => Value::from(tables.iter().map(|table| dict(table)).collect::<Vec<_>>()),
-    })
+/// The value that `text` is in TOML.
+#[must_use]
+pub fn from_toml(text: &str) -> Option<Value> {
+    text.parse().ok().and_then(|toml: ValueDeserializer| <Value as Deserialize>::deserialize(toml).ok())
 }
 
-/// A value of TOML as figment has it.
-pub fn from_value(value: &toml_edit::Value) -> Value {
+/// A date is a text here: figment has none, and serde makes a table of it.
+fn without_dates(value: Value) -> Value {
     match value {
-        toml_edit::Value::String(text) => Value::from(text.value().as_str()),
-        toml_edit::Value::Integer(number) => Value::from(*number.value()),
-        toml_edit::Value::Float(number) => Value::from(*number.value()),
-        toml_edit::Value::Boolean(truth) => Value::from(*truth.value()),
-        toml_edit::Value::Datetime(time) => Value::from(time.value().to_string()),
-        toml_edit::Value::Array(list) => Value::from(list.iter().map(from_value).collect::<Vec<_>>()),
-        toml_edit::Value::InlineTable(table) => Value::from(dict(table)),
+        Value::Dict(_, mut dict) if dict.contains_key(DATE) => dict.remove(DATE).unwrap_or_else(|| Value::from("")),
+        Value::Dict(tag, dict) => {
+            Value::Dict(tag, dict.into_iter().map(|(key, value)| (key, without_dates(value))).collect())
+        }
+        Value::Array(tag, list) => Value::Array(tag, list.into_iter().map(without_dates).collect()),
+        other => other,
     }
 }
 
-/// The span of what `path` leads to below `table`.
-fn span(table: &dyn TableLike, path: &[PathStep], marked: Marked) -> Option<Range<usize>> {
-    let (PathStep::Key(name), rest) = path.split_first()? else { return None };
-    let (key, item) = table.get_key_value(name)?;
-    match (rest, item) {
-        // A table spans all of its lines; its name is what a reader looks for.
-        ([], item) if marked == Marked::Key || item.is_table() || item.is_array_of_tables() => {
-            key.span().or_else(|| item.span())
-        }
-        ([], item) => item.span().or_else(|| key.span()),
-        ([PathStep::Index(index), rest @ ..], Item::ArrayOfTables(tables)) => {
-            let table = tables.get(*index)?;
-            if rest.is_empty() { table.span() } else { span(table, rest, marked) }
-        }
-        ([PathStep::Index(index), rest @ ..], item) => {
-            let element = item.as_array()?.get(*index)?;
-            if rest.is_empty() { element.span() } else { span(element.as_inline_table()?, rest, marked) }
-        }
-        (rest, item) => span(item.as_table_like()?, rest, marked),
+/// The key of the table that toml_datetime makes of a date.
+const DATE: &str = "$__toml_private_datetime";
+
+/// The span of what `path` leads to below `item`.
+#[must_use]
+pub fn span(item: &Item, path: &[PathStep], marked: Marked) -> Option<Range<usize>> {
+    let (last, above) = path.split_last()?;
+    let parent = above.iter().try_fold(item, child)?;
+    let item = child(parent, last)?;
+    let key = match last {
+        PathStep::Key(name) => parent.as_table_like()?.key(name)?.span(),
+        PathStep::Index(_) => None,
+    };
+    // A table spans all of its lines; its name is what a reader looks for.
+    match marked == Marked::Key || item.is_table() || item.is_array_of_tables() {
+        true => key.or_else(|| item.span()),
+        false => item.span().or(key),
+    }
+}
+
+fn child<'i>(item: &'i Item, step: &PathStep) -> Option<&'i Item> {
+    match step {
+        PathStep::Key(name) => item.get(name.as_str()),
+        PathStep::Index(index) => item.get(*index),
     }
 }
 
@@ -197,7 +179,7 @@ mod tests {
     fn tables_of_several_files_merge_key_by_key_and_each_value_knows_its_file() {
         let first = parsed("a", "[pool.x]\nretries = 1\nservers = ['a:1', 'b:1']\n");
         let second = parsed("b", "[pool.x]\nretries = 2\n");
-        let merged = Merged::new(vec![first, second], Vec::new());
+        let merged = Merged::new(vec![first, second], &[]);
         let pool = merged.root["pool"].find_ref("x").and_then(Value::as_dict).expect("pool x");
         assert_eq!(merged.origin(pool["retries"].tag()), ValueOrigin::File("b".to_owned()));
         assert_eq!(merged.origin(pool["servers"].tag()), ValueOrigin::File("a".to_owned()));
@@ -212,12 +194,9 @@ mod tests {
 
     #[test]
     fn settings_win_over_files() {
-        let setting = Setting {
-            variable: Some("SEGUE_LOG_SLOW".to_owned()),
-            key: "log.slow".to_owned(),
-            value: Value::from("3s"),
-        };
-        let merged = Merged::new(vec![parsed("a", "log.slow = '2s'")], vec![setting]);
+        let setting =
+            Setting { variable: Some("SEGUE_LOG_SLOW".to_owned()), key: "log.slow".to_owned(), text: "3s".to_owned() };
+        let merged = Merged::new(vec![parsed("a", "log.slow = '2s'")], &[setting]);
         let log = merged.root["log"].as_dict().expect("log");
         assert_eq!(log["slow"].as_str(), Some("3s"));
         assert_eq!(merged.origin(log["slow"].tag()), ValueOrigin::Variable("SEGUE_LOG_SLOW".to_owned()));

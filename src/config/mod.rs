@@ -11,6 +11,7 @@ mod file;
 mod foreign;
 pub mod load;
 pub mod manual;
+mod meant;
 mod merge;
 mod networks;
 mod pools;

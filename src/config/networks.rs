@@ -1,28 +1,30 @@
 //! The formats of IP networks, and of the proxies in front of this one.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use figment::value::Value;
 use ipnet::IpNet;
 
+use super::meant::meant;
 use super::problem::quoted;
-use super::schema::{At, ValueFormat, Wrong};
+use super::schema::{At, ValueFormat};
 
 impl ValueFormat for IpNet {
     type Value = Self;
     const FORM: &str = "an IP network such as \"10.0.0.0/8\", or one address";
 
-    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
-        let text = value.as_str().unwrap_or_default();
-        let net = network(text).map_err(Self::wrong)?;
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        let text = at.text().unwrap_or_default();
+        let net = match network(text) {
+            Ok(net) => net,
+            Err(instead) => return at.wrong(Self::FORM, instead),
+        };
         if net.addr() != net.network() {
             let (whole, one) = (quoted(&net.trunc().to_string()), quoted(&net.addr().to_string()));
             let message = format!("{} has bits behind its prefix: all of {whole} is meant", quoted(text));
-            let help = format!("write {whole}, or {one} for this address alone");
-            at.warning(message, help);
+            at.warning(message, format!("write {whole}, or {one} for this address alone"));
         }
-        Ok(net)
+        Some(net)
     }
 
     fn show(value: &Self) -> String {
@@ -69,10 +71,10 @@ impl ValueFormat for TrustedProxy {
         format!("{}, or \"unix\" for whatever connects to a unix socket", IpNet::describe())
     }
 
-    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
-        match value.as_str() {
-            Some("unix" | "unix:") => Ok(Self::Unix),
-            _ => IpNet::read(value, at).map(Self::Net),
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        match at.text() {
+            Some("unix" | "unix:") => Some(Self::Unix),
+            _ => IpNet::read(at).map(Self::Net),
         }
     }
 
@@ -83,28 +85,11 @@ impl ValueFormat for TrustedProxy {
 
 /// The network or the address that a text that is neither was likely meant to be.
 fn likely_net(text: &str) -> Option<String> {
-    if text == "localhost" {
-        return Some("127.0.0.0/8".to_owned());
-    }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Some(address.ip().to_string());
-    }
-    if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Some(address.to_string());
-    }
-    if let Some((address, prefix)) = text.split_once('/') {
-        let address: IpAddr = address.trim().parse().ok()?;
-        if let Ok(mask) = prefix.trim().parse::<IpAddr>() {
-            let net = IpNet::with_netmask(address, mask).ok()?;
-            return Some(net.trunc().to_string());
-        }
-        // a prefix that is too long, or none: the address alone is certain
-        return Some(address.to_string());
-    }
-    let labels: Vec<&str> = text.trim_end_matches(['.', '*']).split('.').collect();
-    let address = (text.ends_with('*') && labels.len() < 4).then(|| [&labels[..], &["0"; 4][labels.len()..]].concat());
-    let address: IpAddr = address?.join(".").parse().ok()?;
-    Some(format!("{address}/{}", labels.len() * 8))
+    let with_mask = text
+        .split_once('/')
+        .and_then(|(address, mask)| IpNet::with_netmask(address.trim().parse().ok()?, mask.trim().parse().ok()?).ok());
+    let is_good = |guess: &str| guess.parse::<IpNet>().is_ok() || guess.parse::<IpAddr>().is_ok();
+    with_mask.map(|net| net.trunc().to_string()).or_else(|| meant("network", text, is_good)?.text)
 }
 
 #[cfg(test)]

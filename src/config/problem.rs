@@ -52,16 +52,11 @@ pub struct FilePosition {
 }
 
 impl Problem {
-    /// A problem without a place.
+    /// A problem about no key and without a place, and what to write instead.
     #[must_use]
-    pub fn new(severity: Severity, key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { severity, key: key.into(), message: message.into(), help: None, place: None, other: None }
-    }
-
-    /// Says what to write instead.
-    pub fn help(&mut self, help: impl Into<String>) -> &mut Self {
-        self.help = Some(help.into());
-        self
+    pub fn new(severity: Severity, message: impl Into<String>, help: impl Into<String>) -> Self {
+        let (message, help) = (message.into(), Some(help.into()));
+        Self { severity, key: String::new(), message, help, place: None, other: None }
     }
 
     /// Whether it refuses the configuration.
@@ -208,8 +203,8 @@ mod tests {
 
     #[test]
     fn a_problem_in_one_line_names_the_place_and_the_way_out() {
-        let mut problem = Problem::new(Severity::Error, "log.slow", "`slow` is wrong");
-        problem.help("write it right").place = Some(FilePosition::new("x.toml", "slow = 1", 7..8));
+        let mut problem = Problem::new(Severity::Error, "`slow` is wrong", "write it right");
+        problem.place = Some(FilePosition::new("x.toml", "slow = 1", 7..8));
         assert_eq!(problem.to_string(), "x.toml:1:8: `slow` is wrong; write it right");
         assert!(
             problem.render(RenderStyle::Plain).contains("1 | slow = 1\n"),

@@ -70,7 +70,7 @@ pub fn not_read(path: &str) -> Problem {
         ("its name does not end in `.toml`".to_owned(), format!("rename it to `{stem}.toml`, or move it elsewhere"))
     };
     let message = format!("{} is not read: {why}", path.trim_end_matches('/'));
-    Problem { help: Some(help), ..Problem::new(Severity::Warning, "", message) }
+    Problem::new(Severity::Warning, message, help)
 }
 
 /// The content of a file. Devices, sockets and pipes of `conf.d` are not read: they may have no end.
@@ -179,8 +179,10 @@ fn not_readable(path: &Path, error: &io::Error) -> Problem {
         _ => (other.as_str(), ""),
     };
     let message = format!("can't read {}: {reason}", path.display());
-    let help = Some(help.to_owned()).filter(|help| !help.is_empty());
-    Problem { help, ..Problem::new(Severity::Error, "", message) }
+    Problem {
+        help: Some(help.to_owned()).filter(|help| !help.is_empty()),
+        ..Problem::new(Severity::Error, message, "")
+    }
 }
 
 /// The user of this process, as it stands in passwd(5).

@@ -2,41 +2,59 @@
 
 use std::ops::Range;
 
-use toml_edit::{Document, Key, Value};
+use toml_edit::{Document, Item};
 
-use super::schema::ValueFormat;
+use super::meant::{meant, rules};
+use super::schema::ValueFormat as _;
 use super::tables;
-use super::values;
+use super::values::truth;
 
 /// The line at `line` of `text` as it was likely meant. It is TOML by itself, and with it the parser finds no error in this
-/// line nor in `error`, the line that it stopped at. None when no guess is like that.
+/// line nor in that of `error`, where it stopped. None when no guess is like that.
 #[must_use]
-pub fn repair(text: &str, line: Range<usize>, error: Range<usize>) -> Option<String> {
+pub fn repair(text: &str, line: Range<usize>, error: usize) -> Option<String> {
     let given = &text[line.clone()];
-    let (indent, body) = given.split_at(given.len() - given.trim_start_matches([' ', '\t']).len());
     let (before, after) = (&text[..line.start], &text[line.end..]);
+    let number = |text: &str, at: usize| text[..at].matches('\n').count();
     let next = line.end + after.len() - after.trim_start().len();
-    let next = next..next + text[next..].find('\n').unwrap_or(text.len() - next);
-    let is_good = |guess: &str, cured: &[&Range<usize>]| match Document::parse(format!("{before}{guess}{after}")) {
-        Ok(_) => true,
-        Err(error) => {
-            let at = error.span().map_or(text.len(), |span| span.start);
-            let is_in = |range: &&Range<usize>| {
-                let moved =
-                    |at: usize| if at > line.start { (at + guess.len()).saturating_sub(given.len()) } else { at };
-                (moved(range.start)..=moved(range.end)).contains(&at)
-            };
-            !cured.iter().any(is_in)
-        }
+    let [line, error, next_line] = [line.start, error, next].map(|at| number(text, at));
+    let is_good = |guess: &str, cured: &[usize]| {
+        let text = format!("{before}{guess}{after}");
+        let error =
+            Document::parse(text.as_str()).err().map(|error| error.span().map_or(text.len(), |span| span.start));
+        stands_alone(guess) && error.is_none_or(|error| !cured.contains(&number(&text, error)))
     };
+    let (indent, body) = given.split_at(given.len() - given.trim_start_matches([' ', '\t']).len());
     // after a comma the next line belongs to the list: the comma is right only if that line is right too
     let comma = format!("{indent}{},", body.trim_end());
-    if !text[next.clone()].starts_with('[') && stands_alone(&comma) && is_good(&comma, &[&line, &error, &next]) {
+    if !text[next..].starts_with('[') && is_good(&comma, &[line, error, next_line]) {
         return Some(comma);
     }
-    let guesses = guesses(body).into_iter();
-    let mut guesses = guesses.map(|guess| if guess.is_empty() { guess } else { format!("{indent}{guess}") });
-    guesses.find(|guess| guess != given && stands_alone(guess) && is_good(guess, &[&line, &error]))
+    let straight = rules("odd").iter().fold(body.to_owned(), |line, rule| rule.replace(&line));
+    let (code, comment) = split_comment(straight.trim());
+    let whole = |code: &str| if code.is_empty() { String::new() } else { format!("{indent}{code}{comment}") };
+    let is_meant = |code: &str| is_good(&whole(code), &[line, error]) && !is_truth_elsewhere(code);
+    if straight != body && is_meant(code) {
+        return Some(whole(code));
+    }
+    let kind = if code.starts_with('[') { "header" } else { "line" };
+    Some(whole(&meant(kind, code, is_meant)?.text?))
+}
+
+/// Every line of `text`, without its end.
+pub fn lines(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut next = 0;
+    text.split('\n').map(move |line| {
+        let start = next;
+        next += line.len() + 1;
+        start..start + line.trim_end_matches('\r').len()
+    })
+}
+
+/// The line that has `at`.
+#[must_use]
+pub fn line_at(text: &str, at: usize) -> Range<usize> {
+    lines(text).take_while(|line| line.start <= at).last().unwrap_or_default()
 }
 
 /// Whether a line is TOML by itself, or inside a list that lines before and after it open and close.
@@ -45,43 +63,18 @@ fn stands_alone(line: &str) -> bool {
     around.iter().any(|(before, after)| Document::parse(format!("{before}{line}{after}")).is_ok())
 }
 
-/// For a character that looks like another one in an editor: the one that is meant; none for one that is invisible.
-#[must_use]
-pub fn look_alike(character: char) -> Option<Option<char>> {
-    Some(match character {
-        '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => Some(' '),
-        '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}' => None,
-        '“' | '”' | '„' | '‟' | '«' | '»' | '″' => Some('"'),
-        '‘' | '’' | '‚' | '‛' | '′' => Some('\''),
-        '‐' | '‑' | '‒' | '–' | '—' | '−' => Some('-'),
-        _ => return None,
+/// What is wrong with the first character of `line` that looks like another one in an editor, and where it is.
+pub fn odd_character(line: &str) -> Option<(Range<usize>, String)> {
+    line.char_indices().find_map(|(at, odd)| {
+        let rule = rules("odd").iter().find(|rule| rule.matches(&odd.to_string()))?;
+        let name = format!("{} (U+{:04X})", rule.why, u32::from(odd));
+        let said = match rule.replace(&odd.to_string()).chars().next() {
+            Some(' ') => format!("{name} stands where a blank is meant"),
+            Some(plain) => format!("{name} stands where {plain:?} is meant"),
+            None => name,
+        };
+        Some((at..at + odd.len_utf8(), said))
     })
-}
-
-fn guesses(body: &str) -> Vec<String> {
-    let straight: String =
-        body.chars().filter_map(|character| look_alike(character).unwrap_or(Some(character))).collect();
-    let body = straight.trim();
-    let (code, comment) = split_comment(body);
-    let bare = code.trim_end_matches([';', ',']).trim_end();
-    let mut guesses = vec![straight.clone()];
-    if let Some(text) = ["//", "/*", ";", "--", "!"].iter().find_map(|mark| body.strip_prefix(mark)) {
-        guesses.push(format!("#{}", text.trim_end_matches("*/").trim_end()));
-    }
-    if let Some((code, text)) = body.split_once(" //").or_else(|| body.split_once("; ")) {
-        guesses.push(format!("{code} # {}", text.trim_start_matches(['#', ' '])));
-    }
-    if body.starts_with("```") {
-        guesses.push(String::new());
-    }
-    guesses.push(format!("{bare}{comment}"));
-    let closed = std::iter::once(bare.to_owned()).chain(closed(bare));
-    for one in closed.collect::<Vec<_>>() {
-        let forms = if one.starts_with('[') { headers(&one) } else { assignments(&one) };
-        guesses.push(format!("{one}{comment}"));
-        guesses.extend(forms.into_iter().map(|form| format!("{form}{comment}")));
-    }
-    guesses
 }
 
 /// The code of a line, and its comment with the blanks before it.
@@ -89,7 +82,7 @@ fn split_comment(line: &str) -> (&str, &str) {
     let mut quote = None;
     for (at, character) in line.char_indices() {
         match (quote, character) {
-            (None, '#') => return (line[..at].trim_end(), &line[line[..at].trim_end().len()..]),
+            (None, '#') => return line.split_at(line[..at].trim_end().len()),
             (None, '"' | '\'') => quote = Some(character),
             (Some(open), _) if open == character => quote = None,
             _ => {}
@@ -98,63 +91,10 @@ fn split_comment(line: &str) -> (&str, &str) {
     (line, "")
 }
 
-/// The line with quotes, brackets or braces that may be missing.
-fn closed(line: &str) -> Vec<String> {
-    let inside = line.trim_end_matches([']', '}', ' ']);
-    let end = &line[inside.len()..];
-    let mut all = Vec::new();
-    for quote in ['"', '\''].into_iter().filter(|quote| line.matches(*quote).count() % 2 == 1) {
-        all.extend([format!("{inside}{quote}{end}"), format!("{line}{quote}"), format!("{line}{quote}]")]);
-        // the first quote is missing
-        if let Some((key, value)) = line.split_once('=') {
-            let value = value.trim();
-            all.push(format!("{key}= {quote}{value}"));
-        }
-    }
-    all.extend([format!("{line}]"), format!("{line} }}"), format!("{line} }}]")]);
-    all
-}
-
-/// `[site.*]`, `[pool web]`, `[site:app.example.com]`: the name in quotes where it needs them.
-fn headers(line: &str) -> Vec<String> {
-    let inner = line.trim_matches(['[', ']', ' ']);
-    let Some(at) = inner.find(['.', ' ', ':', '/', '=']) else { return Vec::new() };
-    let (kind, name) = (&inner[..at], inner[at + 1..].trim().trim_matches(['"', '\'']));
-    vec![format!("[{kind}.{}]", Key::new(name).display_repr())]
-}
-
-/// `to: web`, `to web`, `to => web`: an equals sign, and text in quotes.
-fn assignments(line: &str) -> Vec<String> {
-    let Some(at) = line.find(['=', ':', ' ', '\t']) else { return Vec::new() };
-    let key = &line[..at];
-    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.\"'".contains(&byte)) {
-        return Vec::new();
-    }
-    let value = line[at..].trim_start_matches(['=', ':', '>', ' ', '\t']);
-    values(key, value).into_iter().map(|value| format!("{key} = {value}")).collect()
-}
-
-fn values(key: &str, value: &str) -> Vec<String> {
-    let list = value.trim_start_matches('[').trim_end_matches(']');
-    let separator: &[char] = if list.contains(',') { &[','] } else { &[' ', '\t'] };
-    let elements = list.split(separator).map(str::trim).filter(|element| !element.is_empty());
-    let elements = elements.map(|one| if one.parse::<Value>().is_ok() { one.to_owned() } else { in_quotes(one) });
-    let elements = format!("[{}]", elements.collect::<Vec<_>>().join(", "));
-    let mut all = vec![value.to_owned()];
-    all.extend(values::truth(value).filter(|_| is_truth(key)).map(|truth| truth.to_string()));
-    match value.starts_with('[') || list.contains(',') {
-        true => all.push(elements),
-        false if !value.contains(['"', '\'']) => all.push(in_quotes(value)),
-        false => {}
-    }
-    all
-}
-
-/// Whether `key` is true or false, in whatever table.
-fn is_truth(key: &str) -> bool {
-    tables::keys().any(|(_, known)| known.name == key && (known.format)() == bool::describe())
-}
-
-fn in_quotes(text: &str) -> String {
-    Value::from(text.trim_matches(['"', '\''])).to_string()
+/// Whether a key gets a word like `off` where it wants true or false, or the other way round.
+fn is_truth_elsewhere(line: &str) -> bool {
+    let table = Document::parse(line).ok();
+    let is_key = |name: &str| tables::keys().any(|(_, key)| key.name == name && (key.format)() == bool::describe());
+    let is_word = |item: &Item| item.is_bool() || item.as_str().is_some_and(|word| truth(word).is_some());
+    table.is_some_and(|table| table.iter().any(|(name, item)| is_word(item) && is_key(name) != item.is_bool()))
 }

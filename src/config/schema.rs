@@ -8,7 +8,7 @@ use std::slice::Iter;
 
 use figment::value::{Dict, Value};
 
-use super::merge::{Merged, from_value};
+use super::merge::{Merged, from_toml};
 use super::problems::Problems;
 use super::spot::Spot;
 use super::suggest;
@@ -24,6 +24,13 @@ pub struct Schema {
     pub keys: &'static [Key],
 }
 
+impl Schema {
+    /// Whether the table has a key of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.keys.iter().any(|key| key.name == name)
+    }
+}
+
 /// A key of a table.
 #[derive(Debug)]
 pub struct Key {
@@ -37,8 +44,6 @@ pub struct Key {
     pub fallback: Fallback,
     /// The variable of the environment that sets it too, and with it `--set`.
     pub variable: Option<&'static str>,
-    /// The value that the text of a variable stands for.
-    pub from_text: fn(&str) -> Value,
 }
 
 /// What holds when a key is not given.
@@ -80,8 +85,8 @@ pub trait ValueFormat {
         Self::FORM.to_owned()
     }
 
-    /// Understands `value`, or says what is wrong with it.
-    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self::Value, Wrong>;
+    /// Understands the value, or reports what is wrong with it.
+    fn read(at: &mut At<'_, '_>) -> Option<Self::Value>;
 
     /// The value in the words of the file.
     fn show(value: &Self::Value) -> String;
@@ -90,83 +95,69 @@ pub trait ValueFormat {
     fn unset() -> Option<Self::Value> {
         None
     }
-
-    /// The value that a text without quotes stands for.
-    fn from_text(text: &str) -> Value {
-        Value::from(text)
-    }
-
-    /// The value is not of this format; `help` is what to write instead.
-    fn wrong(help: impl Into<Option<String>>) -> Wrong {
-        Wrong::Format { format: Self::describe(), help: help.into() }
-    }
 }
 
-/// The place of a value while it is read.
+/// A value and its place, while it is read.
 pub struct At<'a, 'p> {
+    /// The value.
+    pub value: &'a Value,
     /// Its path.
     pub spot: &'a Spot,
     /// The problems found so far.
     pub problems: &'a mut Problems<'p>,
 }
 
-impl At<'_, '_> {
+impl<'a> At<'a, '_> {
+    /// The text, if it is one.
+    #[must_use]
+    pub fn text(&self) -> Option<&'a str> {
+        self.value.as_str()
+    }
+
+    /// A text or a whole number, as it is written; empty for anything else.
+    #[must_use]
+    pub fn written(&self) -> String {
+        let number = || self.value.to_i128().map(|number| number.to_string());
+        self.text().map(|text| text.trim().to_owned()).or_else(number).unwrap_or_default()
+    }
+
     /// The key.
+    #[must_use]
     pub fn name(&self) -> &str {
         self.spot.name()
     }
 
-    /// `write …` with this value (in TOML) for the key.
-    pub fn write(&self, value: &str) -> String {
-        format!("write `{} = {value}`", self.name())
-    }
-
     /// How the source of the value (a file, a variable or a flag) would give it `value`, which is in TOML.
+    #[must_use]
     pub fn assignment(&self, value: &str) -> String {
         self.problems.assignment(self.spot, value)
     }
 
-    /// Something that is likely a mistake, and what to write instead.
+    /// `write …` with [`assignment`](Self::assignment).
+    #[must_use]
+    pub fn write(&self, value: &str) -> String {
+        format!("write {}", self.assignment(value))
+    }
+
+    /// Reports that the value is not of `format`; `help` is what to write instead.
+    pub fn wrong<T>(&mut self, format: &str, help: impl Into<Option<String>>) -> Option<T> {
+        self.problems.wrong(self.spot, self.value, format, help.into());
+        None
+    }
+
+    /// Reports that the value can't be used, and what to write instead.
+    pub fn unusable<T>(&mut self, message: String, help: impl Into<String>) -> Option<T> {
+        self.problems.error(self.spot, message, help);
+        None
+    }
+
+    /// Reports something that is likely a mistake, and what to write instead.
     pub fn warning(&mut self, message: String, help: impl Into<String>) {
         self.problems.warning(self.spot, message, help);
     }
 }
 
-/// What is wrong with a value.
-pub enum Wrong {
-    /// It is not of the format.
-    Format {
-        /// The format, in words.
-        format: String,
-        /// What to write instead.
-        help: Option<String>,
-    },
-    /// It can't be used for another reason.
-    Unusable {
-        /// The whole message.
-        message: String,
-        /// What to write instead.
-        help: String,
-    },
-    /// A part of it is wrong, and reported already.
-    Inside,
-}
-
-/// Understands the value at `spot`, or reports why not.
-pub fn read<F: ValueFormat>(value: &Value, spot: &Spot, problems: &mut Problems<'_>) -> Option<F::Value> {
-    let wrong = match F::read(value, &mut At { spot, problems }) {
-        Ok(value) => return Some(value),
-        Err(wrong) => wrong,
-    };
-    match wrong {
-        Wrong::Format { format, help } => problems.wrong(spot, value, &format, help),
-        Wrong::Unusable { message, help } => problems.error(spot, message, help),
-        Wrong::Inside => {}
-    }
-    None
-}
-
-/// Reads the value of the next one of `keys` in `dict`.
+/// Reads the value of the next one of `keys` in `dict`; one that is missing or wrong has its default.
 pub fn read_key<F: ValueFormat>(
     keys: &mut Iter<'_, Key>,
     dict: &Dict,
@@ -174,27 +165,16 @@ pub fn read_key<F: ValueFormat>(
     problems: &mut Problems<'_>,
 ) -> F::Value {
     let key = keys.next().expect("there are as many keys as fields, since both are made from one list");
-    if let Some(value) = dict.get(key.name) {
-        if let Some(value) = read::<F>(value, &table.key(key.name, value.tag()), problems) {
-            return value;
-        }
-    } else if let Fallback::Required(example) = key.fallback {
-        missing(key.name, example, dict, table, problems);
+    let given = dict.get(key.name);
+    let read = given.and_then(|value| F::read(&mut At { value, spot: &table.key(key.name, value.tag()), problems }));
+    let (Fallback::Default(toml) | Fallback::Required(toml) | Fallback::Unset(toml)) = key.fallback;
+    if given.is_none() && matches!(key.fallback, Fallback::Required(_)) {
+        missing(key.name, toml, dict, table, problems);
     }
-    key.default::<F>(problems)
-}
-
-impl Key {
-    /// What holds without a value; an example where there must be one.
-    fn default<F: ValueFormat>(&self, problems: &mut Problems<'_>) -> F::Value {
-        F::unset().unwrap_or_else(|| {
-            let (Fallback::Default(toml) | Fallback::Required(toml) | Fallback::Unset(toml)) = self.fallback;
-            let value: Option<toml_edit::Value> = toml.parse().ok();
-            let value = value.map(|value| from_value(&value));
-            let read = value.and_then(|value| F::read(&value, &mut At { spot: &Spot::root(), problems }).ok());
-            read.expect("each default and each example is of its format")
-        })
-    }
+    read.or_else(F::unset).unwrap_or_else(|| {
+        let value = from_toml(toml).and_then(|value| F::read(&mut At { value: &value, spot: &Spot::root(), problems }));
+        value.expect("each default and each example is of its format")
+    })
 }
 
 fn missing(key: &str, example: &str, dict: &Dict, table: &Spot, problems: &mut Problems<'_>) {
@@ -264,7 +244,6 @@ macro_rules! table {
                     format: <$format as $crate::config::schema::ValueFormat>::describe,
                     fallback: $crate::config::schema::table!(@fallback $fallback $($text)?),
                     variable: $crate::config::schema::table!(@variable $($variable)?),
-                    from_text: <$format as $crate::config::schema::ValueFormat>::from_text,
                 } ),*],
             };
 

@@ -2,9 +2,10 @@
 
 use figment::value::Value;
 
-use super::address::{self, Address, AddressError, ServerAddress};
+use super::address::{self, Address, AddressError, ServerAddress, is_digits};
+use super::meant::meant;
 use super::problem::quoted;
-use super::schema::{At, Keys, ValueFormat, Wrong, default, table, unknown_keys};
+use super::schema::{At, Keys, ValueFormat, default, table, unknown_keys};
 use super::values::Whole;
 
 impl ValueFormat for Address {
@@ -12,12 +13,12 @@ impl ValueFormat for Address {
     const FORM: &str =
         "an address such as \":8080\" (every address), \"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/path\"";
 
-    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
-        let number = value.to_i128().map(|port| port.to_string());
-        let digits = value.as_str().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
-        match (number.as_deref().or(digits), value.as_str()) {
-            (None, Some(text)) => address::listener(text).map_err(|fault| unusable(fault, text, &Self::describe())),
-            (port, _) => Err(Self::wrong(port.map(|port| at.write(&format!("\":{port}\""))))),
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        let written = at.written();
+        match at.text() {
+            _ if is_digits(&written) => at.wrong(Self::FORM, at.write(&format!("\":{written}\""))),
+            None => at.wrong(Self::FORM, None),
+            Some(text) => address::listener(text).map_err(|fault| unusable(fault, Self::FORM, at)).ok(),
         }
     }
 
@@ -26,9 +27,9 @@ impl ValueFormat for Address {
     }
 }
 
-fn unusable(fault: AddressError, text: &str, format: &str) -> Wrong {
-    let message = format!("{} is not usable here: {fault}", quoted(text));
-    Wrong::Unusable { message, help: fault.help.unwrap_or_else(|| format!("write {format}")) }
+fn unusable(fault: AddressError, format: &str, at: &mut At<'_, '_>) {
+    let message = format!("{} is not usable here: {}", quoted(at.text().unwrap_or_default()), fault.why);
+    at.problems.error(at.spot, message, fault.help.unwrap_or_else(|| format!("write {format}")));
 }
 
 impl ValueFormat for ServerAddress {
@@ -36,18 +37,13 @@ impl ValueFormat for ServerAddress {
     const FORM: &str =
         "an address such as \"10.0.0.1:80\", \"[2001:db8::1]:80\", \"app.internal:80\" or \"unix:/path\"";
 
-    fn read(value: &Value, _: &mut At<'_, '_>) -> Result<Self, Wrong> {
-        let Some(text) = value.as_str() else {
-            let port = value.to_i128().and_then(|port| u16::try_from(port).ok());
-            return Err(Self::wrong(
-                port.map(|port| format!("write \"127.0.0.1:{port}\" for a server on this machine")),
-            ));
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        let Some(text) = at.text() else {
+            let port = at.written().parse::<u16>().ok();
+            let help = port.map(|port| format!("write \"127.0.0.1:{port}\" for a server on this machine"));
+            return at.wrong(Self::FORM, help);
         };
-        if let Some(help) = address_and_more(text) {
-            let message = format!("{} is not usable here: it is more than one address", quoted(text));
-            return Err(Wrong::Unusable { message, help });
-        }
-        address::server(text).map_err(|fault| unusable(fault, text, &Self::describe()))
+        address::server(text).map_err(|fault| unusable(fault, Self::FORM, at)).ok()
     }
 
     fn show(value: &Self) -> String {
@@ -77,49 +73,21 @@ impl ValueFormat for ServerSettings {
         format!("{}, or a table {{ address = \"…\", weight = 2 }}", ServerAddress::describe())
     }
 
-    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
-        let name = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let Some(dict) = value.as_dict() else {
-            let address = ServerAddress::read(value, at)?;
-            return Ok(Self { name: name(value), address, ..default() });
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        let Some(dict) = at.value.as_dict() else {
+            let address = ServerAddress::read(at)?;
+            return Some(Self { name: at.written(), address, ..default() });
         };
         unknown_keys(dict, at.spot, &[&Self::SCHEMA], at.problems);
         let before = at.problems.refusing();
         let server = <Self as Keys>::read(dict, at.spot, at.problems);
-        match dict.get("address") {
-            Some(address) if at.problems.refusing() == before => Ok(Self { name: name(address), ..server }),
-            _ => Err(Wrong::Inside),
-        }
+        let name = dict.get("address")?.as_str()?.to_owned();
+        (at.problems.refusing() == before).then_some(Self { name, ..server })
     }
 
     fn show(value: &Self) -> String {
         value.name.clone()
     }
-}
-
-/// What to write instead of several addresses in one text, or of an address with options after it as in HAProxy and
-/// nginx.
-fn address_and_more(text: &str) -> Option<String> {
-    let mut parts = text.split([',', ';', ' ', '\t']).filter(|part| !part.is_empty());
-    let (address, rest) = (parts.next()?, parts.collect::<Vec<_>>());
-    if rest.is_empty() || address::server(address).is_err() {
-        return None;
-    }
-    if rest.iter().all(|part| address::server(part).is_ok()) {
-        let each = std::iter::once(&address).chain(&rest).map(|one| quoted(one)).collect::<Vec<_>>();
-        return Some(format!("write {}", each.join(", ")));
-    }
-    let after = |name: &str| {
-        let with_sign = rest.iter().find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
-        with_sign.or_else(|| rest.iter().position(|part| *part == name).and_then(|at| rest.get(at + 1).copied()))
-    };
-    if rest.contains(&"backup") {
-        return Some(format!("write it into a list of its own: `backup = [{}]`", quoted(address)));
-    }
-    Some(match after("weight").and_then(|weight| weight.parse::<u16>().ok()) {
-        Some(weight) => format!("write `{{ address = {}, weight = {weight} }}`", quoted(address)),
-        None => format!("write {}; the rest has keys of its own, as `check` and `backup`", quoted(address)),
-    })
 }
 
 /// Where a site or a TCP listener sends its requests or connections.
@@ -135,13 +103,13 @@ impl ValueFormat for Destination {
     type Value = Self;
     const FORM: &str = "the name of a pool, or a list of servers";
 
-    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
-        match value {
-            Value::Array(..) => Vec::<ServerSettings>::read(value, at).map(Self::Servers),
-            Value::String(_, name) => Ok(Self::Pool(name.clone())),
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        match at.value {
+            Value::Array(..) => Vec::<ServerSettings>::read(at).map(Self::Servers),
+            Value::String(_, name) => Some(Self::Pool(name.clone())),
             _ => {
                 let help = "write `to = \"NAME\"` for a `[pool.NAME]`, or `to = [\"10.0.0.1:80\"]`";
-                Err(Self::wrong(help.to_owned()))
+                at.wrong(Self::FORM, help.to_owned())
             }
         }
     }
@@ -172,9 +140,12 @@ impl ValueFormat for CheckKind {
     type Value = Self;
     const FORM: &str = "a request such as \"HEAD /index.php\" (GET, HEAD or OPTIONS), or \"connect\"";
 
-    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
-        let example = || format!("write for example `{} = \"GET /healthz\"`", at.name());
-        value.as_str().ok_or_else(example).and_then(check_kind).map_err(Self::wrong)
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        let text = at.text().unwrap_or_default();
+        check_kind(text).or_else(|| {
+            let example = || format!("write for example {}", at.assignment("\"GET /healthz\""));
+            at.wrong(Self::FORM, help_for_check(text).unwrap_or_else(example))
+        })
     }
 
     fn show(value: &Self) -> String {
@@ -185,42 +156,20 @@ impl ValueFormat for CheckKind {
     }
 }
 
-/// Understands a check, or says what to write instead.
-fn check_kind(text: &str) -> Result<CheckKind, String> {
-    if text == "connect" {
-        return Ok(CheckKind::Connect);
+fn help_for_check(text: &str) -> Option<String> {
+    meant("check", text, |guess| check_kind(guess).is_some())?.help
+}
+
+fn check_kind(text: &str) -> Option<CheckKind> {
+    let (method, path) = text.split_once(' ').unwrap_or_default();
+    let is_path = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    match method {
+        _ if text == "connect" => Some(CheckKind::Connect),
+        "GET" | "HEAD" | "OPTIONS" if is_path => {
+            Some(CheckKind::Http { method: method.to_owned(), path: path.to_owned() })
+        }
+        _ => None,
     }
-    let plain = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if plain != text && check_kind(&plain).is_ok() {
-        return Err(format!("write {}", quoted(&plain)));
-    }
-    if text.starts_with('/') {
-        return Err(format!("write the method first: {}", quoted(&format!("GET {text}"))));
-    }
-    let Some((method, path)) = text.trim_end().split_once(' ') else {
-        let connect =
-            matches!(text.trim().to_ascii_lowercase().as_str(), "tcp" | "connect" | "connection" | "tcp-check");
-        return Err(format!("write {}", if connect { "\"connect\"" } else { "for example \"GET /healthz\"" }));
-    };
-    let upper = method.to_ascii_uppercase();
-    if !matches!(upper.as_str(), "GET" | "HEAD" | "OPTIONS") {
-        return Err("a check may use GET, HEAD or OPTIONS: these change nothing on the server".to_owned());
-    }
-    if upper != method {
-        return Err(format!("methods are in upper case: write {}", quoted(&format!("{upper} {path}"))));
-    }
-    if !path.starts_with('/') {
-        return Err("the path must begin with a slash".to_owned());
-    }
-    // HAProxy's `option httpchk` has a version and may have fields.
-    if let Some((path, rest)) = path.split_once(" HTTP/") {
-        let host = if rest.to_ascii_lowercase().contains("host:") { ", and the host as `check_host`" } else { "" };
-        return Err(format!("the version is left out: write {}{host}", quoted(&format!("{method} {path}"))));
-    }
-    if let Some(bad) = path.chars().find(|character| !character.is_ascii_graphic() || *character == '#') {
-        return Err(format!("the path can't have the character {bad:?}; percent-encode it"));
-    }
-    Ok(CheckKind::Http { method: upper, path: path.to_owned() })
 }
 
 #[cfg(test)]
@@ -228,27 +177,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_with_more_behind_it_is_taken_apart() {
-        let help = |text| address_and_more(text).unwrap_or_default();
-        assert_eq!(help("a:1 b:2"), "write \"a:1\", \"b:2\"");
-        assert_eq!(help("a:1, b:2"), "write \"a:1\", \"b:2\"");
-        assert_eq!(help("a:1 weight=2 check"), "write `{ address = \"a:1\", weight = 2 }`");
-        assert_eq!(help("a:1 check weight 2"), "write `{ address = \"a:1\", weight = 2 }`");
-        assert!(help("a:1 backup").contains("backup = [\"a:1\"]"));
-        assert!(help("a:1 check inter 2s").starts_with("write \"a:1\";"));
-        assert_eq!([help("a:1"), help("a b"), help(" ")], ["", "", ""]);
-    }
-
-    #[test]
     fn checks_have_a_safe_method_and_a_path() {
         let kind = CheckKind::Http { method: "HEAD".to_owned(), path: "/index.php?x=1".to_owned() };
-        assert_eq!(check_kind("HEAD /index.php?x=1"), Ok(kind));
-        assert_eq!(check_kind("connect"), Ok(CheckKind::Connect));
-        assert!(check_kind("/healthz").is_err_and(|help| help.contains("\"GET /healthz\"")));
-        assert!(check_kind("get /").is_err_and(|help| help.contains("\"GET /\"")));
-        assert!(check_kind("POST /").is_err());
-        assert!(check_kind("GET x").is_err());
-        assert!(check_kind("GET /a b").is_err());
-        assert!(check_kind("tcp").is_err_and(|help| help.contains("connect")));
+        assert_eq!(check_kind("HEAD /index.php?x=1"), Some(kind));
+        assert_eq!(check_kind("connect"), Some(CheckKind::Connect));
+        for (wrong, help) in [
+            ("/healthz", "\"GET /healthz\""),
+            ("get  /", "\"GET /\""),
+            ("POST /", "GET, HEAD or OPTIONS"),
+            ("GET x", "slash"),
+            ("GET /a#b", "percent-encode"),
+            ("GET /a b", "percent-encode"),
+            ("GET / HTTP/1.1", "\"GET /\""),
+            ("tcp", "\"connect\""),
+        ] {
+            assert_eq!(check_kind(wrong), None);
+            assert!(help_for_check(wrong).is_some_and(|said| said.contains(help)), "{wrong}");
+        }
     }
 }

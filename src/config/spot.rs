@@ -41,6 +41,11 @@ impl Spot {
         Self { path: Vec::new(), tag: Tag::Default, marked: Marked::Key }
     }
 
+    /// The table with the header `[kind.name]`.
+    pub fn table(kind: &str, name: &str) -> Self {
+        Self::root().key(kind, Tag::Default).key(name, Tag::Default)
+    }
+
     /// The value of `key` in this table.
     #[must_use]
     pub fn key(&self, key: &str, tag: Tag) -> Self {
@@ -66,23 +71,22 @@ impl Spot {
         matches!(self.path.last(), Some(PathStep::Index(_)))
     }
 
+    /// The keys of the path.
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.path.iter().filter_map(|step| match step {
+            PathStep::Key(key) => Some(key.as_str()),
+            PathStep::Index(_) => None,
+        })
+    }
+
     /// The first key of the path: the kind of table.
-    #[must_use]
     pub fn kind(&self) -> &str {
-        match self.path.first() {
-            Some(PathStep::Key(key)) => key,
-            _ => "",
-        }
+        self.keys().next().unwrap_or_default()
     }
 
     /// The last key of the path: what to name in a message.
-    #[must_use]
     pub fn name(&self) -> &str {
-        let last = self.path.iter().rev().find_map(|step| match step {
-            PathStep::Key(key) => Some(key.as_str()),
-            PathStep::Index(_) => None,
-        });
-        last.unwrap_or_default()
+        self.keys().next_back().unwrap_or_default()
     }
 
     fn step(&self, step: PathStep, tag: Tag) -> Self {
@@ -92,14 +96,19 @@ impl Spot {
     }
 }
 
+/// A key in TOML: in quotes where it needs them.
+pub fn in_toml(key: &str) -> String {
+    Key::new(key).display_repr().into_owned()
+}
+
 /// The path in TOML's notation, as in `site."a.example".to[2]`.
 impl fmt::Display for Spot {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, step) in self.path.iter().enumerate() {
             match step {
                 PathStep::Index(index) => write!(out, "[{index}]")?,
-                PathStep::Key(key) if place == 0 => out.write_str(&Key::new(key).display_repr())?,
-                PathStep::Key(key) => write!(out, ".{}", Key::new(key).display_repr())?,
+                PathStep::Key(key) if place == 0 => out.write_str(&in_toml(key))?,
+                PathStep::Key(key) => write!(out, ".{}", in_toml(key))?,
             }
         }
         Ok(())

@@ -81,21 +81,22 @@ fn instead_of_table(spot: &Spot, key: &str, value: &Value, known: &[&str]) -> St
     }
 }
 
-/// What is wrong with a name at the top of the file, and what to write instead.
-#[must_use]
-pub fn for_unknown_table(name: &str, known: &[&str]) -> (String, String) {
+/// What is wrong with a name at the top of the file that is none of the `known` tables, and what to write instead. The
+/// tables at `owners` have a key of this name.
+pub fn for_unknown_table(name: &str, value: &Value, known: &[&str], owners: &[&str]) -> (String, String) {
     if let Some(instead) = later(name) {
         return (format!("`{name}` is not supported in this version"), instead.to_owned());
     }
-    let message = format!("unknown table `{}`", name.escape_debug());
+    if value.as_dict().is_none() && !owners.is_empty() {
+        return (format!("`{name}` stands in no table"), format!("write it below `{}`", owners.join("` or `")));
+    }
     let lower = name.to_ascii_lowercase();
-    if let Some(words) = words::tables().find(|words| words.have(&lower)) {
-        return (message, format!("write {}", words.instead));
-    }
-    match closest(name, known.iter().copied()) {
-        Some(close) => (message, format!("did you mean `{close}`?")),
-        None => (message, format!("the tables are {}", list(known))),
-    }
+    let help = match (words::tables().find(|words| words.have(&lower)), closest(name, known.iter().copied())) {
+        (Some(words), _) => format!("write {}", words.instead),
+        (None, Some(close)) => format!("did you mean `{close}`?"),
+        (None, None) => format!("the tables are {}", list(known)),
+    };
+    (format!("unknown table `{}`", name.escape_debug()), help)
 }
 
 /// The key that stands for `words`, the start of a line of another proxy's configuration.

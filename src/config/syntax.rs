@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use toml_edit::{Document, Key, TomlError};
 
-use super::foreign;
-use super::merge::Parsed;
+use super::merge::{Parsed, span};
 use super::problem::{FilePosition, Problem, Severity};
-use super::repair::{look_alike, repair};
-use super::suggest;
+use super::repair::{line_at, lines, odd_character, repair};
+use super::spot::{Marked, PathStep};
+use super::{foreign, suggest};
 
 /// Parses `text`, the content of `file`: what of it can be checked, and every syntax error that can be told apart.
 ///
@@ -18,14 +18,11 @@ pub fn parse(file: &str, text: &str) -> (Option<Parsed>, Vec<Problem>) {
     let mut reader = Reader { file, text, rest: text.to_owned(), problems: Vec::new() };
     for attempt in 0..=MOST_ERRORS {
         let error = match Document::parse(reader.rest.clone()) {
-            Ok(document) => {
-                return (Some(Parsed { file: file.to_owned(), document }), reader.problems);
-            }
+            Ok(document) => return (Some(Parsed { file: file.to_owned(), document }), reader.problems),
             Err(error) => error,
         };
-        if attempt == 0
-            && let Some(problem) = foreign::whole(file, text)
-        {
+        let foreign = if attempt == 0 { foreign::whole(file, text) } else { None };
+        if let Some(problem) = foreign {
             return (None, vec![problem]);
         }
         if !reader.take(&error) {
@@ -50,107 +47,73 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Reports an error, and repairs its line or leaves it out. False when the lines after it can't be judged.
     fn take(&mut self, error: &TomlError) -> bool {
+        let fault = SyntaxFault::of(error);
         let span = error.span().unwrap_or(self.rest.len()..self.rest.len());
         let found = line_at(&self.rest, span.start);
-        let said = SyntaxFault::of(error);
         // a comma that is missing between two lines is missing at the end of the first
+        let is_between = fault == SyntaxFault::Comma && self.rest[found.start..span.start].trim().is_empty();
         let is_before = |line: &Range<usize>| line.start < found.start && !self.rest[line.clone()].trim().is_empty();
-        let is_between = said == SyntaxFault::Comma && self.rest[found.start..span.start].trim().is_empty();
-        let before = if is_between { lines(&self.rest).filter(is_before).last() } else { None };
-        let line = before.unwrap_or_else(|| found.clone());
-        let span = if line == found { span } else { line.end..line.end };
-        let meant = match said {
+        let (line, span) = match lines(&self.rest).filter(|line| is_between && is_before(line)).last() {
+            Some(before) => (before.clone(), before.end..before.end),
+            None => (found, span.clone()),
+        };
+        let written = &self.rest[line.clone()];
+        let meant = match fault {
             SyntaxFault::Overflow | SyntaxFault::Twice => None,
             // several words are a directive of another proxy, and no value
-            SyntaxFault::Other if is_directive(&self.rest[line.clone()]) => None,
-            SyntaxFault::Unclosed | SyntaxFault::Comma | SyntaxFault::Other => repair(&self.rest, line.clone(), found),
+            SyntaxFault::Other if is_directive(written) => None,
+            _ => repair(&self.rest, line.clone(), error.span().map_or(self.rest.len(), |span| span.start)),
         };
-        let mut problem = self.problem(said, error, &span, &line);
-        let help = match (&meant, said) {
-            (Some(meant), _) if meant.is_empty() => Some("take the line out".to_owned()),
-            (Some(meant), _) => Some(format!("write `{}`", meant.trim())),
-            (None, SyntaxFault::Other) => suggest::for_foreign_line(&self.rest[line.clone()])
+        let help = match &meant {
+            Some(meant) if meant.is_empty() => Some("take the line out".to_owned()),
+            Some(meant) => Some(format!("write `{}`", meant.trim())),
+            None if fault == SyntaxFault::Other => suggest::for_foreign_line(written)
                 .map(|instead| format!("this looks like the configuration of another proxy: here it is {instead}")),
-            (None, _) => None,
+            None => fault.help(),
         };
-        problem.help = help.or(problem.help.take());
-        self.problems.push(problem);
-        if meant.is_none() && matches!(said, SyntaxFault::Unclosed | SyntaxFault::Comma) {
+        let (message, span) = match (fault, odd_character(written)) {
+            (SyntaxFault::Twice, _) => ("this stands in the file already".to_owned(), span),
+            (SyntaxFault::Overflow, _) => ("this number is too large".to_owned(), span),
+            (_, Some((at, said))) => (format!("this is no TOML: {said}"), line.start + at.start..line.start + at.end),
+            _ => (format!("this is no TOML: {}", usual(written).unwrap_or_else(|| error.message())), span),
+        };
+        let other = if fault == SyntaxFault::Twice { self.first(&line) } else { None };
+        self.problems.push(Problem {
+            help,
+            place: Some(self.place(span)),
+            other: other.map(|first| ("it stands here first".to_owned(), self.place(first))),
+            ..Problem::new(Severity::Error, message, "")
+        });
+        if meant.is_none() && matches!(fault, SyntaxFault::Unclosed | SyntaxFault::Comma) {
             return false; // the lines after it may belong to the list
         }
         // keys below a header that is left out would belong to the table before
         let end = if meant.is_none() { self.end_of_block(&line) } else { line.end };
-        let left_out = &self.rest[line.start..end];
-        let instead = meant.unwrap_or_else(|| left_out.replace(|other| other != '\n', " "));
+        let instead = meant.unwrap_or_else(|| self.rest[line.start..end].replace(|other| other != '\n', " "));
         self.rest.replace_range(line.start..end, &instead);
         true
-    }
-
-    fn problem(&self, said: SyntaxFault, error: &TomlError, span: &Range<usize>, line: &Range<usize>) -> Problem {
-        let written = &self.rest[line.clone()];
-        let odd = written.char_indices().find(|(_, character)| look_alike(*character).is_some());
-        let (message, span) = match (said, odd) {
-            (SyntaxFault::Twice, _) => ("this stands in the file already".to_owned(), span.clone()),
-            (SyntaxFault::Overflow, _) => ("this number is too large".to_owned(), span.clone()),
-            (_, Some((at, character))) => {
-                let at = line.start + at;
-                (format!("this is no TOML: {}", unusual(character)), at..at + character.len_utf8())
-            }
-            (_, None) => {
-                let message = usual(written).unwrap_or_else(|| error.message().to_owned());
-                (format!("this is no TOML: {message}"), span.clone())
-            }
-        };
-        let mut problem = Problem::new(Severity::Error, "", message);
-        problem.place = Some(self.place(span));
-        match said {
-            SyntaxFault::Twice => {
-                problem.help("take one of them out, or put what stands under both under one");
-                let first = self.first(line, &self.rest[error.span().unwrap_or_default()]);
-                problem.other = first.map(|first| ("it stands here first".to_owned(), self.place(first)));
-            }
-            SyntaxFault::Overflow => {
-                problem.help(format!("whole numbers go up to {}", i64::MAX));
-            }
-            SyntaxFault::Unclosed | SyntaxFault::Comma => {
-                problem.help("something opened in this line, or above it, is not closed");
-            }
-            SyntaxFault::Other => {}
-        }
-        problem
     }
 
     /// The place of `span` of the rest in the file as it is: no line has moved.
     fn place(&self, span: Range<usize>) -> FilePosition {
         let line = line_at(&self.rest, span.start);
         let number = self.rest[..line.start].matches('\n').count();
-        let start = self.text.split_inclusive('\n').take(number).map(str::len).sum::<usize>();
-        let within = start + span.start - line.start;
-        FilePosition::new(self.file, self.text, within..within + span.len())
+        let start = lines(self.text).nth(number).unwrap_or_default().start + span.start - line.start;
+        FilePosition::new(self.file, self.text, start..start + span.len())
     }
 
-    /// Where `key`, which stands in `line` for the second time, stands first.
-    fn first(&self, line: &Range<usize>, key: &str) -> Option<Range<usize>> {
-        let path_in = |line: &str, key: Option<&str>| match is_header(line) {
-            true => Key::parse(line.trim().trim_start_matches('[').split(']').next()?).ok(),
-            false => Key::parse(key?).ok(),
+    /// Where the key or the header in `line`, which stands in the file for the second time, stands first.
+    fn first(&self, line: &Range<usize>) -> Option<Range<usize>> {
+        let (before, line) = (&self.rest[..line.start], &self.rest[line.clone()]);
+        let header = |line: &str| Key::parse(line.trim().trim_start_matches('[').split(']').next()?).ok();
+        let path = if is_header(line) {
+            header(line)?
+        } else {
+            let table = lines(before).map(|line| &before[line]).filter(|line| is_header(line)).last();
+            [table.map_or(Some(Vec::new()), header)?, Key::parse(line.split_once('=')?.0).ok()?].concat()
         };
-        let wanted = path_in(&self.rest[line.clone()], Some(key))?;
-        let same = |candidate: &Range<usize>| {
-            let written = &self.rest[candidate.clone()];
-            let found = path_in(written, written.split_once('=').map(|(key, _)| key)).unwrap_or_default();
-            found.len() >= wanted.len() && found.iter().zip(&wanted).all(|(one, other)| one.get() == other.get())
-        };
-        let mut before: Vec<_> = lines(&self.rest).take_while(|before| before.start < line.start).collect();
-        if !is_header(&self.rest[line.clone()]) {
-            // a key stands twice in one table
-            let headers = before.iter().rposition(|line| is_header(&self.rest[line.clone()]));
-            before.drain(..headers.map_or(0, |last| last + 1));
-            before.reverse();
-        }
-        let found = before.into_iter().find(same)?;
-        let blanks = self.rest[found.clone()].len() - self.rest[found.clone()].trim_start().len();
-        Some(found.start + blanks..found.end)
+        let path: Vec<_> = path.iter().map(|key| PathStep::Key(key.get().to_owned())).collect();
+        span(Document::parse(before).ok()?.as_item(), &path, Marked::Key)
     }
 
     /// The end of `line`; for a header the end of the keys below it.
@@ -187,28 +150,21 @@ impl SyntaxFault {
             _ => Self::Other,
         }
     }
+
+    fn help(self) -> Option<String> {
+        match self {
+            Self::Twice => Some("take one of them out, or put what stands under both under one".to_owned()),
+            Self::Overflow => Some(format!("whole numbers go up to {}", i64::MAX)),
+            Self::Unclosed | Self::Comma => {
+                Some("something opened in this line, or above it, is not closed".to_owned())
+            }
+            Self::Other => None,
+        }
+    }
 }
 
 fn is_header(line: &str) -> bool {
     line.trim_start().starts_with('[')
-}
-
-/// Every line, without its end.
-fn lines(text: &str) -> impl Iterator<Item = Range<usize>> {
-    let mut start = 0;
-    text.split_inclusive('\n').map(move |line| {
-        let from = start;
-        start += line.len();
-        from..from + line.trim_end_matches(['\n', '\r']).len()
-    })
-}
-
-fn line_at(text: &str, at: usize) -> Range<usize> {
-    let bytes = text.as_bytes();
-    let at = at.min(bytes.len());
-    let start = bytes[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-    let end = bytes[start..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |length| start + length);
-    start..start + text[start..end].trim_end_matches('\r').len()
 }
 
 /// `timeout connect 5s`: three words or more, which another proxy knows.
@@ -217,35 +173,15 @@ fn is_directive(line: &str) -> bool {
     is_plain && suggest::for_foreign_line(line).is_some()
 }
 
-/// What is wrong with a character that looks like another one.
-fn unusual(character: char) -> String {
-    let name = match character {
-        '\u{a0}' | '\u{202f}' => "a no-break space",
-        _ if look_alike(character) == Some(None) => "a character that cannot be seen",
-        _ if character.is_whitespace() => "an unusual blank",
-        _ => "an unusual character",
-    };
-    let code = u32::from(character);
-    match look_alike(character).flatten() {
-        Some(' ') => format!("{name} (U+{code:04X}) stands where a blank is meant"),
-        Some(plain) => format!("{name} (U+{code:04X}) stands where {plain:?} is meant"),
-        None => format!("{name} (U+{code:04X})"),
-    }
-}
-
 /// Mistakes that the parser has no words for.
-fn usual(line: &str) -> Option<String> {
-    let odd = |quote: char| line.matches(quote).count() % 2 == 1;
-    let line = line.trim_end();
-    if line.trim_start().starts_with("```") {
-        Some("this marks code in a text, and belongs to no file".to_owned())
-    } else if line.ends_with(';') {
-        Some("a line does not end with a semicolon".to_owned())
-    } else if odd('"') || !line.contains('"') && odd('\'') {
-        Some("a quotation mark is not closed".to_owned())
-    } else {
-        None
-    }
+fn usual(line: &str) -> Option<&'static str> {
+    let is_odd = |quote: char| line.matches(quote).count() % 2 == 1;
+    let known = [
+        ("this marks code in a text, and belongs to no file", line.trim().starts_with("```")),
+        ("a line does not end with a semicolon", line.trim_end().ends_with(';')),
+        ("a quotation mark is not closed", is_odd('"') || !line.contains('"') && is_odd('\'')),
+    ];
+    known.into_iter().find_map(|(words, is)| is.then_some(words))
 }
 
 #[cfg(test)]

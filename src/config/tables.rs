@@ -249,17 +249,27 @@ pub const TABLES: [(&str, &[&Schema]); 7] = [
 ];
 
 /// The names of [`TABLES`].
-#[must_use]
-pub fn names() -> Vec<&'static str> {
-    TABLES.iter().map(|(name, _)| *name).collect()
+pub fn names() -> [&'static str; TABLES.len()] {
+    TABLES.map(|(name, _)| name)
+}
+
+/// The headers of the tables that have a key of this name.
+pub fn owners(key: &str) -> Vec<&'static str> {
+    let schemas = TABLES.into_iter().flat_map(|(_, schemas)| schemas).filter(|schema| schema.has(key));
+    let mut headers: Vec<_> = schemas.map(|schema| schema.header).collect();
+    headers.dedup();
+    headers
+}
+
+/// The keys of the table of this name.
+pub fn schemas(name: &str) -> &'static [&'static Schema] {
+    TABLES.iter().find(|(known, _)| *known == name).map_or(&[], |(_, schemas)| schemas)
 }
 
 /// Every key with its path, as `log.access`; the paths of keys in tables with a NAME leave that out.
 pub fn keys() -> impl Iterator<Item = (String, &'static Key)> {
-    let all = TABLES
-        .iter()
-        .flat_map(|(name, schemas)| schemas.iter().flat_map(|schema| schema.keys).map(move |key| (name, key)));
-    all.map(|(name, key)| (format!("{name}.{}", key.name), key))
+    let schemas = TABLES.into_iter().flat_map(|(name, schemas)| schemas.iter().map(move |schema| (name, schema)));
+    schemas.flat_map(|(name, schema)| schema.keys.iter().map(move |key| (format!("{name}.{}", key.name), key)))
 }
 
 /// The keys that a variable of the environment sets: the name of the variable, the path, the key.

@@ -4,38 +4,13 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-/// Why a text is no duration or no size.
-#[derive(Debug, thiserror::Error)]
-pub enum UnitError {
-    /// A number alone.
-    #[error("the number has no unit")]
-    NoUnit,
-    /// `8k` is 8,000 bytes for some and 8,192 for others.
-    #[error("the unit can be read in two ways")]
-    Ambiguous,
-    /// Not a duration.
-    #[error("the text is no duration")]
-    Duration(#[source] humantime::DurationError),
-    /// More than can be counted.
-    #[error("the duration is too long to be counted")]
-    TooLong,
-    /// Not a size.
-    #[error("the text is no size")]
-    Size,
-}
-
-/// Reads `"5s"`, `"1h 30min"`, `"250ms"`.
-///
-/// # Errors
-/// When the unit is missing or unknown, or the text is no number with a unit at all.
-pub fn duration(text: &str) -> Result<Duration, UnitError> {
-    if is_number(text) {
-        return Err(UnitError::NoUnit);
+/// Reads `"5s"`, `"1h 30min"`, `"250ms"`. What is too long to be counted is [`Duration::MAX`]; a number alone is none.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    match humantime::parse_duration(text) {
+        Err(humantime::DurationError::NumberOverflow) => Some(Duration::MAX),
+        read => read.ok().filter(|_| !number_and_unit(text).1.is_empty()),
     }
-    humantime::parse_duration(text).map_err(|fault| match fault {
-        humantime::DurationError::NumberOverflow => UnitError::TooLong,
-        fault => UnitError::Duration(fault),
-    })
 }
 
 /// What a text that is no duration was likely meant as: `"1.5s"`, `"5S"`, `"30secs."`.
@@ -45,27 +20,27 @@ pub fn likely_duration(text: &str) -> Option<Duration> {
     if let Ok(time) = humantime::parse_duration(&lower) {
         return Some(time);
     }
-    let unit = lower.trim_start_matches(|digit: char| digit.is_ascii_digit() || digit == '.');
-    let number: f64 = lower[..lower.len() - unit.len()].parse().ok()?;
-    let one = humantime::parse_duration(&format!("1{}", unit.trim())).ok()?;
+    let (number, unit) = number_and_unit(&lower);
+    let one = humantime::parse_duration(&format!("1{unit}")).ok()?;
     // whole milliseconds: nothing is timed finer
-    let time = Duration::try_from_secs_f64(number * one.as_secs_f64()).ok()?;
+    let time = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * one.as_secs_f64()).ok()?;
     Some(Duration::from_millis(u64::try_from(time.as_millis()).ok()?)).filter(|time| !time.is_zero())
 }
 
-/// Reads `"32KiB"` (1024 bytes each), `"10GB"` (1000³ bytes), `"512B"`.
-///
-/// # Errors
-/// When the unit is missing, unknown, or one of those that mean different things to different people (`8k`, `1M`).
-pub fn size(text: &str) -> Result<u64, UnitError> {
-    if is_number(text) {
-        return Err(UnitError::NoUnit);
-    }
-    let unit = text.trim_start_matches(|digit: char| digit.is_ascii_digit() || digit == '.').trim();
-    if unit.len() == 1 && !unit.eq_ignore_ascii_case("b") {
-        return Err(if "kmgtp".contains(&unit.to_ascii_lowercase()) { UnitError::Ambiguous } else { UnitError::Size });
-    }
-    text.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| UnitError::Size)
+/// Reads `"32KiB"` (1024 bytes each), `"10GB"` (1000³ bytes), `"512B"`. A number alone is none, nor is `8k`, which is
+/// 8,000 bytes for some and 8,192 for others.
+#[must_use]
+pub fn size(text: &str) -> Option<u64> {
+    let unit = number_and_unit(text).1;
+    let is_clear = unit.len() > 1 || unit.eq_ignore_ascii_case("b");
+    text.parse::<ByteSize>().ok().filter(|_| is_clear).map(|size| size.as_u64())
+}
+
+/// The digits at the front, and what is behind them.
+#[must_use]
+pub fn number_and_unit(text: &str) -> (&str, &str) {
+    let unit = text.trim_start_matches(|digit: char| digit.is_ascii_digit() || digit == '.');
+    (text[..text.len() - unit.len()].trim(), unit.trim())
 }
 
 /// Reads `"25%"`, from 0.0001% to 100%, in parts of a million.
@@ -109,33 +84,28 @@ pub fn show_share(parts: u32) -> String {
     }
 }
 
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn durations_have_units() {
-        assert_eq!(duration("5s").expect("5s"), Duration::from_secs(5));
-        assert_eq!(duration("1h 30min").expect("1h 30min"), Duration::from_secs(5400));
-        assert_eq!(duration("250ms").expect("250ms"), Duration::from_millis(250));
-        assert!(matches!(duration("5"), Err(UnitError::NoUnit)));
-        assert!(matches!(duration("5 sek"), Err(UnitError::Duration(_))));
-        assert!(matches!(duration(""), Err(UnitError::Duration(_))));
+        assert_eq!(duration("5s"), Some(Duration::from_secs(5)));
+        assert_eq!(duration("1h 30min"), Some(Duration::from_secs(5400)));
+        assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
+        for none in ["5", "0", "5 sek", ""] {
+            assert_eq!(duration(none), None, "{none}");
+        }
     }
 
     #[test]
     fn sizes_say_whether_a_kilobyte_is_1000_or_1024_bytes() {
-        assert_eq!(size("32KiB").expect("KiB"), 32 * 1024);
-        assert_eq!(size("1.5 MB").expect("MB"), 1_500_000);
-        assert_eq!(size("512B").expect("B"), 512);
-        assert!(matches!(size("8k"), Err(UnitError::Ambiguous)));
-        assert!(matches!(size("8M"), Err(UnitError::Ambiguous)));
-        assert!(matches!(size("8192"), Err(UnitError::NoUnit)));
-        assert!(matches!(size("big"), Err(UnitError::Size)));
+        assert_eq!(size("32KiB"), Some(32 * 1024));
+        assert_eq!(size("1.5 MB"), Some(1_500_000));
+        assert_eq!(size("512B"), Some(512));
+        for none in ["8k", "8M", "8192", "big", ""] {
+            assert_eq!(size(none), None, "{none}");
+        }
     }
 
     #[test]
@@ -157,15 +127,15 @@ mod tests {
         for none in ["", "s", "forever", "5 sek", "1.5", "99999999999999999999.5s"] {
             assert_eq!(likely_duration(none), None, "{none}");
         }
-        assert!(matches!(duration("99999999999999999999s"), Err(UnitError::TooLong)));
+        assert_eq!(duration("99999999999999999999s"), Some(Duration::MAX));
     }
 
     #[test]
     fn shown_values_read_back_the_same() {
         for bytes in [0, 1, 1024, 1536, 32 << 10, 10 << 30] {
-            assert_eq!(size(&show_size(bytes)).expect("shown"), bytes);
+            assert_eq!(size(&show_size(bytes)), Some(bytes));
         }
         let long = Duration::from_millis(5_400_250);
-        assert_eq!(duration(&show_duration(long)).expect("shown"), long);
+        assert_eq!(duration(&show_duration(long)), Some(long));
     }
 }

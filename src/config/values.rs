@@ -3,12 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use figment::value::Value;
-
 use super::problem::quoted;
-use super::schema::{self, At, ValueFormat, Wrong};
-use super::suggest;
-use super::units::{self, UnitError, show_duration, show_size};
+use super::schema::{At, ValueFormat};
+use super::units::{self, show_duration, show_size};
+use super::{suggest, words};
 
 /// A whole number in a range, which fits into `T`.
 pub struct Whole<T, const MIN: u64, const MAX: u64>(pub T);
@@ -20,24 +18,20 @@ impl<T: TryFrom<u64> + ToString, const MIN: u64, const MAX: u64> ValueFormat for
         format!("a whole number from {MIN} to {MAX}")
     }
 
-    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<T, Wrong> {
-        let number = value.to_i128().and_then(|number| u64::try_from(number).ok());
+    fn read(at: &mut At<'_, '_>) -> Option<T> {
+        let number = at.value.to_i128().and_then(|number| u64::try_from(number).ok());
         let number = number.filter(|number| (MIN..=MAX).contains(number)).and_then(|number| T::try_from(number).ok());
-        number.ok_or_else(|| {
-            let digits = value.as_str().map(|text| text.trim().parse::<u64>());
-            Self::wrong(digits.map(|digits| match digits {
-                Ok(number) => format!("{}, without quotes", at.write(&number.to_string())),
+        number.or_else(|| {
+            let help = at.text().map(|text| match text.trim().parse::<u64>() {
+                Ok(number) => at.write(&number.to_string()) + ", without quotes",
                 Err(_) => format!("write it in digits, as in {}", at.assignment(&MAX.min(MIN.max(3)).to_string())),
-            }))
+            });
+            at.wrong(&Self::describe(), help)
         })
     }
 
     fn show(value: &T) -> String {
         value.to_string()
-    }
-
-    fn from_text(text: &str) -> Value {
-        text.trim().parse::<i64>().map_or_else(|_| Value::from(text), Value::from)
     }
 }
 
@@ -54,35 +48,27 @@ where
         format!("a size with a unit, from \"{}\" to \"{}\"", show_size(MIN), show_size(MAX))
     }
 
-    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<T, Wrong> {
-        let text = value.as_str();
-        let fault = match text.map(units::size) {
-            Some(Ok(size)) => match T::try_from(size) {
-                Ok(fits) if (MIN..=MAX).contains(&size) => return Ok(fits),
-                _ => None,
-            },
-            Some(Err(fault)) => Some(fault),
-            None => None,
-        };
-        let number = value.to_i128().map(|number| number.to_string());
-        let digits = text.map(|text| text.trim_end_matches(|end: char| end.is_ascii_alphabetic()).trim());
-        let with_unit = |number: &str| {
-            let fits =
-                |unit: &&str| units::size(&format!("{number}{unit}")).is_ok_and(|size| (MIN..=MAX).contains(&size));
-            let unit = ["B", "KiB", "MiB", "GiB"].into_iter().find(fits)?;
-            let others = if unit == "B" { ", or KiB, MiB, GiB" } else { "" };
-            Some(at.write(&format!("\"{number}{unit}\"")) + others)
-        };
-        Err(Self::wrong(match (fault, number, digits) {
-            (Some(UnitError::Ambiguous), _, Some(digits)) => {
-                let unit = text.and_then(|text| text.chars().last()).unwrap_or('k').to_ascii_uppercase();
-                Some(format!("write \"{digits}{unit}iB\" (times 1024) or \"{digits}{unit}B\" (times 1000)"))
+    fn read(at: &mut At<'_, '_>) -> Option<T> {
+        let size = at.text().and_then(units::size);
+        let fits = |size: &u64| (MIN..=MAX).contains(size);
+        if let Some(fitting) = size.filter(fits).and_then(|size| T::try_from(size).ok()) {
+            return Some(fitting);
+        }
+        let text = at.written();
+        let (number, unit) = units::number_and_unit(&text);
+        let fits_with = |unit: &&str| units::size(&format!("{number}{unit}")).is_some_and(|size| fits(&size));
+        let help = match unit.to_ascii_uppercase().as_str() {
+            _ if size.is_some() => None,
+            "" => ["B", "KiB", "MiB", "GiB"].into_iter().find(fits_with).map(|unit| {
+                let others = if unit == "B" { ", or KiB, MiB, GiB" } else { "" };
+                at.write(&format!("\"{number}{unit}\"")) + others
+            }),
+            letter @ ("K" | "M" | "G" | "T" | "P") => {
+                Some(format!("write \"{number}{letter}iB\" (times 1024) or \"{number}{letter}B\" (times 1000)"))
             }
-            (Some(UnitError::NoUnit), _, Some(number)) => with_unit(number),
-            (_, Some(number), _) => with_unit(&number),
-            (Some(_), ..) => Some("units are B, KiB, MiB, GiB (times 1024) and kB, MB, GB (times 1000)".to_owned()),
-            (None, ..) => None,
-        }))
+            _ => Some("units are B, KiB, MiB, GiB (times 1024) and kB, MB, GB (times 1000)".to_owned()),
+        };
+        at.wrong(&Self::describe(), help)
     }
 
     fn show(value: &T) -> String {
@@ -99,28 +85,22 @@ impl ValueFormat for Duration {
     type Value = Self;
     const FORM: &str = "a duration with a unit, such as \"5s\", \"500ms\" or \"1h 30min\"";
 
-    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
-        let text = match value {
-            Value::String(_, text) => text.clone(),
-            Value::Num(_, number) => number.to_i128().map(|number| number.to_string()).unwrap_or_default(),
-            _ => String::new(),
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        if let Some(time) = at.text().and_then(units::duration) {
+            return in_range(time, at);
+        }
+        let text = at.written();
+        let example = format!("write for example {}", at.assignment("\"5s\""));
+        if text.starts_with('-') {
+            let message = format!("`{}` can't be negative, as {} is", at.name(), quoted(&text));
+            return at.unusable(message, example);
+        }
+        let help = match units::likely_duration(&text) {
+            _ if units::number_and_unit(&text).1.is_empty() => with_unit(&text, at).unwrap_or(example),
+            Some(time) => at.write(&quoted(&show_duration(time))),
+            None => format!("{example}; units are ms, s, min, h and days, each after a number"),
         };
-        let example = at.assignment("\"5s\"");
-        Err(Self::wrong(match value.as_str().map_or(Err(UnitError::NoUnit), units::duration) {
-            Ok(time) => return in_range(time, at),
-            Err(UnitError::TooLong) => return in_range(Self::MAX, at),
-            _ if text.trim_start().starts_with('-') => {
-                let message = format!("`{}` can't be negative, as {} is", at.name(), quoted(&text));
-                return Err(Wrong::Unusable { message, help: format!("write for example {example}") });
-            }
-            Err(UnitError::NoUnit) => with_unit(&text, at),
-            Err(_) => match units::likely_duration(&text) {
-                Some(time) => format!("write {}", at.assignment(&quoted(&show_duration(time)))),
-                None => {
-                    format!("write for example {example}; units are ms, s, min, h and days, each after a number")
-                }
-            },
-        }))
+        at.wrong(Self::FORM, help)
     }
 
     fn show(value: &Self) -> String {
@@ -128,7 +108,7 @@ impl ValueFormat for Duration {
     }
 }
 
-fn in_range(time: Duration, at: &mut At<'_, '_>) -> Result<Duration, Wrong> {
+fn in_range(time: Duration, at: &mut At<'_, '_>) -> Option<Duration> {
     let (must, example) = if time < *ALLOWED.start() {
         ("longer than nothing: no wait can be over before it begins", "\"5s\"")
     } else if time > *ALLOWED.end() {
@@ -138,21 +118,22 @@ fn in_range(time: Duration, at: &mut At<'_, '_>) -> Result<Duration, Wrong> {
             let message = format!("`{}` is {}, more than a day", at.name(), show_duration(time));
             at.warning(message, "what waits so long holds memory and a descriptor; shorter is likely what you want");
         }
-        return Ok(time);
+        return Some(time);
     };
     let help = format!("write for example {}", at.assignment(example));
-    Err(Wrong::Unusable { message: format!("`{}` must be {must}", at.name()), help })
+    at.unusable(format!("`{}` must be {must}", at.name()), help)
 }
 
 /// HAProxy takes a number alone as milliseconds, most others as seconds: where both make sense, both are shown.
-fn with_unit(number: &str, at: &At<'_, '_>) -> String {
-    let number: u64 = number.parse().unwrap_or(0);
-    let write = |time: Duration| ALLOWED.contains(&time).then(|| at.assignment(&quoted(&show_duration(time))));
-    let millis = Some(Duration::from_millis(number)).filter(|_| number >= 1000).and_then(write);
-    match (millis, write(Duration::from_secs(number))) {
-        (Some(millis), Some(seconds)) => format!("write {millis} if these are milliseconds, {seconds} if seconds"),
-        (Some(one), None) | (None, Some(one)) => format!("write {one}"),
-        (None, None) => format!("write for example {}", at.assignment("\"5s\"")),
+fn with_unit(number: &str, at: &At<'_, '_>) -> Option<String> {
+    let number: u64 = number.parse().ok()?;
+    let assign = |time: Duration| ALLOWED.contains(&time).then(|| at.assignment(&quoted(&show_duration(time))));
+    let millis = if number >= 1000 { assign(Duration::from_millis(number)) } else { None };
+    match (millis, assign(Duration::from_secs(number))) {
+        (Some(millis), Some(seconds)) => {
+            Some(format!("write {millis} if these are milliseconds, {seconds} if seconds"))
+        }
+        (one, other) => one.or(other).map(|one| format!("write {one}")),
     }
 }
 
@@ -166,8 +147,8 @@ impl<F: ValueFormat> ValueFormat for OrOff<F> {
         format!("{}, or \"off\"", F::describe())
     }
 
-    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self::Value, Wrong> {
-        if value.as_str() == Some("off") { Ok(None) } else { F::read(value, at).map(Some) }
+    fn read(at: &mut At<'_, '_>) -> Option<Self::Value> {
+        if at.text() == Some("off") { Some(None) } else { F::read(at).map(Some) }
     }
 
     fn show(value: &Self::Value) -> String {
@@ -183,8 +164,8 @@ impl<F: ValueFormat> ValueFormat for Option<F> {
         F::describe()
     }
 
-    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self::Value, Wrong> {
-        F::read(value, at).map(Some)
+    fn read(at: &mut At<'_, '_>) -> Option<Self::Value> {
+        F::read(at).map(Some)
     }
 
     fn show(value: &Self::Value) -> String {
@@ -194,21 +175,16 @@ impl<F: ValueFormat> ValueFormat for Option<F> {
     fn unset() -> Option<Self::Value> {
         Some(None)
     }
-
-    fn from_text(text: &str) -> Value {
-        F::from_text(text)
-    }
 }
 
 impl ValueFormat for bool {
     type Value = Self;
     const FORM: &str = "true or false";
 
-    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
-        value.to_bool().ok_or_else(|| {
-            let of_number = || value.to_i128().filter(|number| [0, 1].contains(number)).map(|number| number == 1);
-            let meant = value.as_str().and_then(truth).or_else(of_number);
-            Self::wrong(meant.map(|truth| format!("{}, without quotes", at.write(&truth.to_string()))))
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        at.value.to_bool().or_else(|| {
+            let meant = truth(&at.written());
+            at.wrong(Self::FORM, meant.map(|truth| at.write(&truth.to_string()) + ", without quotes"))
         })
     }
 
@@ -221,8 +197,8 @@ impl ValueFormat for bool {
 #[must_use]
 pub fn truth(word: &str) -> Option<bool> {
     match word.to_ascii_lowercase().as_str() {
-        "yes" | "on" | "true" | "enabled" => Some(true),
-        "no" | "off" | "false" | "disabled" => Some(false),
+        "yes" | "on" | "true" | "enabled" | "1" => Some(true),
+        "no" | "off" | "false" | "disabled" | "0" => Some(false),
         _ => None,
     }
 }
@@ -232,8 +208,8 @@ impl ValueFormat for String {
     type Value = Self;
     const FORM: &str = "a text in quotes";
 
-    fn read(value: &Value, _: &mut At<'_, '_>) -> Result<Self, Wrong> {
-        value.as_str().map(str::to_owned).ok_or_else(|| Self::wrong(None))
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        at.text().map(str::to_owned).or_else(|| at.wrong(Self::FORM, None))
     }
 
     fn show(value: &Self) -> String {
@@ -248,16 +224,16 @@ impl<F: ValueFormat> ValueFormat for Vec<F> {
         format!("a list; each element is {}", F::describe())
     }
 
-    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self::Value, Wrong> {
-        let Some(list) = value.as_array() else {
-            let help = value.as_str().map(|text| at.write(&format!("[{}]", quoted(text))));
-            return Err(Wrong::Format { format: "a list".to_owned(), help });
+    fn read(at: &mut At<'_, '_>) -> Option<Self::Value> {
+        let Some(list) = at.value.as_array() else {
+            let help = at.text().map(|text| at.write(&format!("[{}]", quoted(text))));
+            return at.wrong("a list", help);
         };
-        let elements = list.iter().enumerate();
-        let elements =
-            elements.map(|(index, one)| schema::read::<F>(one, &at.spot.index(index, one.tag()), at.problems));
+        let element = |(index, value): (usize, &_)| {
+            F::read(&mut At { value, spot: &at.spot.index(index, value.tag()), problems: at.problems })
+        };
         // All are read before the first wrong one counts: each problem is reported.
-        elements.collect::<Vec<_>>().into_iter().collect::<Option<_>>().ok_or(Wrong::Inside)
+        list.iter().enumerate().map(element).collect::<Vec<_>>().into_iter().collect()
     }
 
     fn show(value: &Self::Value) -> String {
@@ -265,14 +241,15 @@ impl<F: ValueFormat> ValueFormat for Vec<F> {
     }
 }
 
-/// The one of `all` that `value` is the word for, or what is wrong with it.
-fn word<F: ValueFormat<Value = F> + Copy>(all: &[F], value: &Value, at: &At<'_, '_>) -> Result<F, Wrong> {
-    let (given, words) = (value.as_str(), all.iter().map(F::show).collect::<Vec<_>>());
-    if let Some(index) = words.iter().position(|word| Some(word.as_str()) == given) {
-        return Ok(all[index]);
+/// The one of `all` that the value is the word for.
+fn word<F: ValueFormat<Value = F> + Copy>(all: &[F], at: &mut At<'_, '_>) -> Option<F> {
+    let given = at.text().unwrap_or_default();
+    let known: Vec<_> = all.iter().map(F::show).collect();
+    if let Some(index) = known.iter().position(|word| word == given) {
+        return Some(all[index]);
     }
-    let close = given.and_then(|given| suggest::closest(given, words.iter().map(String::as_str)));
-    Err(F::wrong(close.map(|close| format!("did you mean {}?", at.assignment(&quoted(close))))))
+    let meant = words::value(given).or_else(|| suggest::closest(given, known.iter().map(String::as_str)));
+    at.wrong(F::FORM, meant.map(|meant| format!("did you mean {}?", at.assignment(&quoted(meant)))))
 }
 
 /// How the next server is picked.
@@ -288,13 +265,8 @@ impl ValueFormat for Balance {
     type Value = Self;
     const FORM: &str = "\"round-robin\" or \"least-connections\"";
 
-    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
-        let instead = match value.as_str() {
-            Some("roundrobin" | "round_robin" | "rr" | "static-rr") => "\"round-robin\"",
-            Some("leastconn" | "least_conn" | "least_connections" | "least_request") => "\"least-connections\"",
-            _ => return word(&[Self::RoundRobin, Self::LeastConnections], value, at),
-        };
-        Err(Self::wrong(at.write(instead)))
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        word(&[Self::RoundRobin, Self::LeastConnections], at)
     }
 
     fn show(value: &Self) -> String {
@@ -322,13 +294,13 @@ impl ValueFormat for Access {
     type Value = Self;
     const FORM: &str = "\"all\", \"errors+slow\", \"sample:1%\" (any share) or \"off\"";
 
-    fn read(value: &Value, at: &mut At<'_, '_>) -> Result<Self, Wrong> {
-        let Some(share) = value.as_str().and_then(|text| text.strip_prefix("sample:")) else {
-            return word(&[Self::All, Self::ErrorsAndSlow, Self::Off], value, at);
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        let Some(share) = at.text().and_then(|text| text.strip_prefix("sample:")) else {
+            return word(&[Self::All, Self::ErrorsAndSlow, Self::Off], at);
         };
-        units::share(share).map(Self::Sample).ok_or_else(|| Wrong::Format {
-            format: "\"sample:\" and a share from 0.0001% to 100%".to_owned(),
-            help: Some(format!("write for example `{} = \"sample:1%\"`", at.name())),
+        units::share(share).map(Self::Sample).or_else(|| {
+            let help = format!("write for example {}", at.assignment("\"sample:1%\""));
+            at.wrong("\"sample:\" and a share from 0.0001% to 100%", help)
         })
     }
 
@@ -355,13 +327,10 @@ impl ValueFormat for MemoryLimit {
     type Value = Self;
     const FORM: &str = "a share such as \"25%\", or a size such as \"512MiB\"";
 
-    fn read(value: &Value, _: &mut At<'_, '_>) -> Result<Self, Wrong> {
-        let text = value.as_str().unwrap_or_default();
-        let limit = match text.ends_with('%') {
-            true => units::share(text).map(Self::Share),
-            false => units::size(text).ok().map(Self::Size),
-        };
-        limit.ok_or_else(|| Self::wrong(None))
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        let text = at.text().unwrap_or_default();
+        let limit = units::share(text).map(Self::Share).or_else(|| units::size(text).map(Self::Size));
+        limit.or_else(|| at.wrong(Self::FORM, None))
     }
 
     fn show(value: &Self) -> String {

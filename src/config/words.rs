@@ -25,6 +25,12 @@ pub fn later(word: &str) -> Option<&'static str> {
     all("later").find(|words| words.have(word)).map(|words| words.instead)
 }
 
+/// The value that a word of another proxy stands for.
+#[must_use]
+pub fn value(word: &str) -> Option<&'static str> {
+    all("value").find(|words| words.have(word)).map(|words| words.instead)
+}
+
 /// The names of tables.
 pub fn tables() -> impl Iterator<Item = &'static Words> {
     all("table")
@@ -32,7 +38,7 @@ pub fn tables() -> impl Iterator<Item = &'static Words> {
 
 /// The names of keys, of which those of one table come with its kind.
 pub fn keys(is_wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = &'static Words> {
-    WORDS.iter().filter(move |words| !["later", "table"].contains(&words.place) && is_wanted(words.place))
+    WORDS.iter().filter(move |words| !["later", "table", "value"].contains(&words.place) && is_wanted(words.place))
 }
 
 fn all(place: &str) -> impl Iterator<Item = &'static Words> {

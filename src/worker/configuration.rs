@@ -62,8 +62,8 @@ impl From<&Config> for Serves {
 fn taken_away(sources: &Sources, keeps: Serves, warnings: Vec<Problem>) -> Vec<Problem> {
     let what = if keeps.sites { "site" } else { "TCP listener" };
     let message = format!("{}: this takes the last {what} away, and the one that serves has some", sources.main.path);
-    let mut problem = Problem::new(Severity::Error, "", message);
-    problem.help("put it back; or, if every client is to be turned away, say `segue reload --force`");
+    let help = "put it back; or, if every client is to be turned away, say `segue reload --force`";
+    let problem = Problem::new(Severity::Error, message, help);
     // one of them says only that there is no site
     warnings.into_iter().filter(|warning| warning.key != "site").chain([problem]).collect()
 }
