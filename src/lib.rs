@@ -12,6 +12,7 @@ pub mod drain;
 pub mod fuzzing;
 pub mod handover;
 pub mod http1;
+pub mod http2;
 pub mod listener;
 pub mod message;
 pub mod net;

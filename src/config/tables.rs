@@ -52,6 +52,13 @@ table! {
         max_target: Size<usize, 64, 1_048_576> = "8KiB",
         /// The most header fields in one request. Above it: 431.
         max_fields: Whole<usize, 1, 1000> = 100,
+        /// Speaks HTTP/2 too, without TLS, with clients that begin with it (prior knowledge, RFC 9113 §3.3), as
+        /// `curl --http2-prior-knowledge` and gRPC clients do. All others get HTTP/1. A reload does not move such a
+        /// connection: its client is told by GOAWAY, over half a minute at most, and goes on with a new one.
+        h2c: bool = false,
+        /// Requests of one HTTP/2 connection that may be open at once (SETTINGS_MAX_CONCURRENT_STREAMS). One more is refused,
+        /// and its client may try it again.
+        max_streams: Whole<u32, 1, 1000> = 128,
         /// Networks of proxies in front of this one whose `X-Forwarded-For`, `-Proto` and `-Host` are believed, as in
         /// `["10.0.0.0/8"]`. `"unix"` is whatever connects to the unix socket of this listener, such as a TLS terminator on
         /// this machine. Where they name no client, `Forwarded` and `X-Real-IP` do. From all other peers these fields are

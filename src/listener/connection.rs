@@ -8,6 +8,8 @@
 //!                 │ └─another generation takes it──▶ Busy: hand-over ──┐        │
 //!                 └────────────it does not─────────────────┘           └────────┴──▶ moved
 //! ```
+//! `Http1` becomes `Http2` when the connection begins with its preface, and stays it; it ends in `Busy: linger`.
+//!
 //! An idle connection that makes room for another one is closed at once.
 //!
 //! A connection that another generation began starts as idle, in requests when part of one was read already, or as a
@@ -27,6 +29,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::after::{Served, hand_over, linger};
 use super::http1::{Http1, Http1Parts, Next};
+use super::http2::{Http2, Http2Next};
 use super::idle::{IdleOutcome, IdleWait};
 use super::limits::Permit;
 use super::lingering;
@@ -68,6 +71,7 @@ pub(super) enum Arrival {
 enum ConnectionState<S: Service> {
     Idle(Stream, Box<Client>, IdleWait),
     Http1(Box<Http1<S>>),
+    Http2(Box<Http2<S>>),
     Busy(Local<'static, Served>),
     Closed,
 }
@@ -137,6 +141,10 @@ impl<S: Service> ClientConnection<S> {
                 ConnectionState::Http1(http1) => {
                     let next = std::task::ready!(http1.poll(cx));
                     self.served(next)
+                }
+                ConnectionState::Http2(http2) => {
+                    let next = std::task::ready!(http2.poll(cx, || self.permit.is_idle()));
+                    self.served_http2(next)
                 }
                 ConnectionState::Busy(busy) => match std::task::ready!(busy.as_mut().poll(cx)) {
                     Served::Idle(client, stream, ahead) => {
@@ -230,12 +238,35 @@ impl<S: Service> ClientConnection<S> {
             Next::Moves(successor) => {
                 ConnectionState::Busy(Box::pin(hand_over(thread, client, stream, ahead, successor)))
             }
+            Next::Http2 => ConnectionState::Http2(Http2::new(&thread, client, self.settings(), stream, ahead)),
             Next::Tunnel(tunnel) => self.tunnel(client, stream, ahead.freeze(), tunnel),
             Next::Ends { end, linger: true } => {
                 ConnectionState::Busy(Box::pin(linger(thread, client, stream, end, lingering::PATIENT)))
             }
             Next::Ends { end, linger: false } => return ConnectionTurn::Ended(Some(client), end),
         })
+    }
+}
+
+/// HTTP/2.
+impl<S: Service> ClientConnection<S> {
+    /// No requests are served on the connection any more.
+    fn served_http2(&mut self, next: Http2Next) -> ConnectionTurn<S> {
+        let ConnectionState::Http2(http2) = std::mem::replace(&mut self.state, ConnectionState::Closed) else {
+            return ConnectionTurn::Ended(None, End::new(Phase::Idle, Reason::Internal));
+        };
+        let (client, stream) = http2.into_parts();
+        match next {
+            Http2Next::MakesRoom(making) => {
+                self.making = Some(making);
+                ConnectionTurn::Ended(Some(client), End::EVICTED)
+            }
+            Http2Next::Ends { end, linger: true } => {
+                let linger = linger(self.thread.clone(), client, stream, end, lingering::PATIENT);
+                ConnectionTurn::ConnectionState(ConnectionState::Busy(Box::pin(linger)))
+            }
+            Http2Next::Ends { end, linger: false } => ConnectionTurn::Ended(Some(client), end),
+        }
     }
 }
 
@@ -251,6 +282,7 @@ impl<S: Service> Future for ClientConnection<S> {
                 connection.thread.panicked(text_of(&*panic));
                 let end = match &mut connection.state {
                     ConnectionState::Http1(http1) => http1.panicked(),
+                    ConnectionState::Http2(http2) => http2.panicked(),
                     ConnectionState::Idle(..) | ConnectionState::Closed => End::new(Phase::Idle, Reason::Internal),
                     ConnectionState::Busy(_) => End::new(Phase::Tunnel, Reason::Internal),
                 };

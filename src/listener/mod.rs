@@ -6,6 +6,7 @@ mod after;
 pub mod arrive;
 pub mod connection;
 pub mod http1;
+mod http2;
 mod idle;
 pub mod limits;
 mod lingering;

@@ -210,6 +210,8 @@ pub enum Protocol {
     Http10,
     /// HTTP/1.1
     Http11,
+    /// HTTP/2
+    Http2,
     /// Bytes, in TCP mode.
     Tcp,
 }
@@ -221,6 +223,7 @@ impl Protocol {
         match self {
             Self::Http10 => "http/1.0",
             Self::Http11 => "http/1.1",
+            Self::Http2 => "http/2.0",
             Self::Tcp => "tcp",
         }
     }

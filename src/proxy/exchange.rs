@@ -102,8 +102,10 @@ impl Exchange {
 
     /// The exchange of a head that is refused: of what came as much is kept for the record as is understood.
     pub(super) fn open_refused(thread: &Rc<Thread>, origin: &Rc<Origin>, refused: &RefusedHead<'_>) -> Box<Self> {
-        let RefusedHead { seen, began, .. } = *refused;
+        let RefusedHead { seen, began, version, .. } = *refused;
         let mut exchange = Self::blank(thread, origin, None);
+        exchange.facts.version = version;
+        exchange.protocol = protocol_of(version);
         exchange.timers.head = micros(began, exchange.opened);
         exchange.phase = Phase::Head;
         let mut words = seen.trim_ascii_start().split(|byte| byte.is_ascii_whitespace());
@@ -128,7 +130,7 @@ impl Exchange {
             origin: origin.clone(),
             opened,
             facts,
-            protocol: if facts.version == Version::HTTP_10 { Protocol::Http10 } else { Protocol::Http11 },
+            protocol: protocol_of(facts.version),
             method: None,
             head,
             reached,
@@ -565,6 +567,14 @@ fn head_of_refused(target: &[u8]) -> Rc<RawHead> {
 pub(super) fn known_head(host: &str, path: &str) -> Rc<RawHead> {
     let scheme = if host.is_empty() { "" } else { "http://" };
     Rc::new(RawHead::of_target(&format!("{scheme}{host}{path}")))
+}
+
+fn protocol_of(version: Version) -> Protocol {
+    match version {
+        Version::HTTP_10 => Protocol::Http10,
+        Version::HTTP_2 => Protocol::Http2,
+        _ => Protocol::Http11,
+    }
 }
 
 /// What is known of a head that there is none of.

@@ -16,6 +16,12 @@ pub enum Fault {
     /// The request broke a rule of HTTP or was above a limit.
     #[error("{}", .0.rule())]
     Refused(Refusal),
+    /// What came in HTTP/2 broke a rule of it.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The client did too much that costs and brings nothing.
+    #[error("{0}")]
+    Flood(&'static str),
     /// The head did not come whole in time.
     #[error("the request head did not arrive in time")]
     SlowHead,
@@ -102,7 +108,8 @@ impl Fault {
             Self::NoSite { .. } => StatusCode::NOT_FOUND,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Loop { .. } => StatusCode::LOOP_DETECTED,
-            Self::BodyCut(_) | Self::BadBody(_) | Self::MaxForwards => StatusCode::BAD_REQUEST,
+            Self::Flood(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Malformed(_) | Self::BodyCut(_) | Self::BadBody(_) | Self::MaxForwards => StatusCode::BAD_REQUEST,
             Self::NoSites | Self::NoServer { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Server {
                 outcome: Outcome::ConnectTimeout | Outcome::ResponseTimeout | Outcome::WentDown, ..
@@ -134,12 +141,12 @@ impl Fault {
         match self {
             Self::Refused(refusal) if refusal.limit().is_some() => Reason::TooLarge,
             Self::Refused(refusal) if refusal.status() == 405 => Reason::Denied,
-            Self::Refused(_) | Self::BadBody(_) | Self::MaxForwards => Reason::BadRequest,
+            Self::Refused(_) | Self::Malformed(_) | Self::BadBody(_) | Self::MaxForwards => Reason::BadRequest,
             Self::BodyCut(_) => Reason::ClientClosed,
             Self::SlowHead | Self::SlowBody => Reason::ClientTimeout,
             Self::NoSite { .. } | Self::NoSites => Reason::NoSite,
             Self::BodyTooLarge { .. } => Reason::TooLarge,
-            Self::Loop { .. } => Reason::Denied,
+            Self::Loop { .. } | Self::Flood(_) => Reason::Denied,
             Self::NoServer { .. } => Reason::NoServer,
             Self::Server { outcome, .. } => match outcome {
                 Outcome::ConnectFailed => Reason::ServerRefused,
@@ -155,7 +162,7 @@ impl Fault {
     /// Where such a fault happens; none when it can be anywhere on the way to a response.
     fn phase(&self) -> Option<Phase> {
         match self {
-            Self::Refused(_) | Self::SlowHead => Some(Phase::Head),
+            Self::Refused(_) | Self::Malformed(_) | Self::Flood(_) | Self::SlowHead => Some(Phase::Head),
             Self::NoSite { .. } | Self::NoSites | Self::Loop { .. } | Self::MaxForwards => Some(Phase::Route),
             Self::BodyTooLarge { .. } | Self::BodyCut(_) | Self::BadBody(_) | Self::SlowBody => Some(Phase::Request),
             Self::NoServer { .. } => Some(Phase::Connect),
@@ -170,6 +177,8 @@ impl Fault {
         matches!(
             self,
             Self::Refused(_)
+                | Self::Malformed(_)
+                | Self::Flood(_)
                 | Self::SlowHead
                 | Self::BodyCut(_)
                 | Self::BadBody(_)

@@ -20,6 +20,7 @@ const FORWARDED: &[u8] = b"x-forwarded-";
 const PSEUDONYM: &[u8] = b"segue";
 const VIA_10: &[u8] = b"via: 1.0 segue\r\n";
 const VIA_11: &[u8] = b"via: 1.1 segue\r\n";
+const VIA_20: &[u8] = b"via: 2.0 segue\r\n";
 
 /// What the connection to the client tells a server about the client.
 struct ForwardedOrigin<'a> {
@@ -190,8 +191,11 @@ fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, origin: &ForwardedOrigin
     if origin.told(head, b"x-request-id").is_none() {
         encode::raw_field(out, "x-request-id", exchange.id.as_bytes());
     }
-    let via = if exchange.facts.version == Version::HTTP_10 { VIA_10 } else { VIA_11 };
-    out.extend_from_slice(via);
+    out.extend_from_slice(match exchange.facts.version {
+        Version::HTTP_10 => VIA_10,
+        Version::HTTP_2 => VIA_20,
+        _ => VIA_11,
+    });
 }
 
 /// Every client and proxy that the request came through, as far as that is known: the peer at a unix socket has no address.

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use http::Version;
 use tokio::time::Instant;
 
 use super::fault::Fault;
@@ -32,4 +33,6 @@ pub struct RefusedHead<'a> {
     pub seen: &'a [u8],
     /// When its first byte came.
     pub began: Instant,
+    /// That of the connection.
+    pub version: Version,
 }

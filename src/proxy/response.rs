@@ -97,7 +97,7 @@ impl Response {
             encode::raw_field(&mut fields, REQUEST_ID, exchange.id.as_bytes());
         }
         let trailers = head.trailers.take().filter(|_| exchange.facts.te_trailers);
-        let has_trailers = head.body == ResponseBody::Chunked && exchange.facts.version == Version::HTTP_11;
+        let has_trailers = head.body == ResponseBody::Chunked && exchange.facts.version != Version::HTTP_10;
         if let Some(trailers) = trailers.filter(|_| has_trailers) {
             encode::raw_field(&mut fields, "trailer", trailers.as_bytes());
         }

@@ -24,6 +24,8 @@ use super::underway::Underway;
 use crate::drain::{DrainState, Stage};
 use crate::handover::capabilities::Reach;
 use crate::handover::successor::Successor;
+use crate::http1::request::HeadSearch;
+use crate::http2::FieldSection;
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Counters;
@@ -47,6 +49,25 @@ const BATCH_TIME: Duration = Duration::from_millis(16);
 const NEXT_SUCCESSOR: Duration = Duration::from_secs(5);
 /// Bytes that are read of a message at first: most heads, with small bodies.
 const SCRATCH: usize = 8 * 1024;
+
+/// Bytes that are read of an HTTP/2 connection at once: some frames of the largest size.
+const FRAMES: usize = 64 * 1024;
+
+/// What a thread lends to the HTTP/2 connection that reads.
+#[derive(Default)]
+pub(crate) struct FrameBuffers {
+    octets: Vec<u8>,
+    pub(crate) fields: FieldSection,
+    pub(crate) heads: HeadSearch,
+}
+
+impl FrameBuffers {
+    /// The buffer for frames; not there before the first use, since many services have no such connection.
+    pub(crate) fn lend(&mut self) -> (&mut [u8], &mut FieldSection, &mut HeadSearch) {
+        self.octets.resize(FRAMES, 0);
+        (&mut self.octets, &mut self.fields, &mut self.heads)
+    }
+}
 
 /// One serving thread.
 pub struct Thread {
@@ -78,6 +99,8 @@ pub struct Thread {
     /// What client connections read the beginning of a message into, to be looked at in the same turn: always the same
     /// memory, which the processor has in its cache.
     pub scratch: RefCell<Box<[u8; SCRATCH]>>,
+    /// What HTTP/2 connections read frames into, and the fields of one block of them.
+    pub(crate) frames: RefCell<FrameBuffers>,
     heads: RefCell<Vec<Vec<u8>>>,
     timers: RefCell<Vec<Timer>>,
     /// Listeners whose next connection waits for one to close.
@@ -143,6 +166,7 @@ impl Thread {
             turns: Rc::default(),
             reads: RefCell::new(BytesMut::new()),
             scratch: RefCell::new(Box::new([0; SCRATCH])),
+            frames: RefCell::default(),
             heads: RefCell::default(),
             timers: RefCell::default(),
             full: Cell::new(0),
@@ -233,6 +257,18 @@ impl Thread {
     /// ends, it can't move, and its turn has come.
     pub(crate) fn lets_go(&self, client: &mut Client) -> bool {
         self.full.get() > 0 || self.drain.is_ending() && self.is_last_time(client)
+    }
+
+    /// When a connection that can't move is to be told that the generation ends; none while it serves.
+    pub(crate) fn leaves_at(&self, client: &mut Client) -> Option<Instant> {
+        let Stage::Draining(draining) = self.drain.stage() else { return None };
+        let draw = || self.random() as f64 / u64::MAX as f64;
+        Some(draining.began + draining.spread.mul_f64(client.share(draw)).min(draining.idle))
+    }
+
+    /// Whether connections that come wait for others to close.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.full.get() > 0
     }
 
     fn is_last_time(&self, client: &mut Client) -> bool {

@@ -11,6 +11,7 @@ mod diff;
 mod faults;
 mod flags;
 mod http;
+mod http2;
 mod journal;
 mod lost_sites;
 mod members;

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::reader::Position;
 use super::{Http1, Http1State, Next, QUIET, ends};
 use crate::http1::request::{HeadLimits, Refusal};
+use crate::http2::frame::PREFACE;
 use crate::listener::service::Service;
 use crate::listener::timeouts::Direction;
 use crate::observe::end::{End, Phase, Reason};
@@ -127,6 +128,12 @@ impl<S: Service> Http1<S> {
     /// Has the request served with which `bytes` start, if its head is whole; gives the length of the head.
     fn look(&mut self, bytes: &[u8], began: Instant) -> Result<Option<usize>, Refusal> {
         let settings = self.settings();
+        if settings.h2c && self.client.exchanges == 0 && is_preface(bytes) {
+            if bytes.len() >= PREFACE.len() {
+                self.state = Http1State::Http2;
+            }
+            return Ok(None);
+        }
         let limits = HeadLimits {
             max_head: settings.max_head,
             max_target: settings.max_target,
@@ -159,7 +166,7 @@ impl<S: Service> Http1<S> {
         self.end_wait(Direction::Read);
         self.client.exchanges = self.client.exchanges.wrapping_add(1);
         let end = fault.end(Phase::Head);
-        let refused = RefusedHead { fault, seen: &self.reader.ahead, began };
+        let refused = RefusedHead { fault, seen: &self.reader.ahead, began, version: Version::HTTP_11 };
         let (response, body) = S::refuse(&self.thread, &self.client.origin, &refused);
         self.writer.respond(&response, Version::HTTP_11, true);
         if !body.is_empty() {
@@ -169,4 +176,10 @@ impl<S: Service> Http1<S> {
         (self.reader.ahead, self.request) = (BytesMut::new(), None);
         self.state = Http1State::Last(end);
     }
+}
+
+/// Whether `bytes` begin with the preface of HTTP/2, or with as much of it as there are.
+fn is_preface(bytes: &[u8]) -> bool {
+    let len = bytes.len().min(PREFACE.len());
+    bytes[..len] == PREFACE[..len]
 }

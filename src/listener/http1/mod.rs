@@ -8,7 +8,7 @@
 //!   Head ──a request──▶ Exchange ──the response is written──▶ Head
 //!    │ │                   │ └──────it was the last one──────▶ Last ──written──▶ ends
 //!    │ └──what came is no request: a refusal is written───────▶ Last
-//!    └──nothing came for a moment──▶ idle, or taken over by another generation
+//!    └──nothing came for a moment──▶ idle, or taken over by another generation; or HTTP/2, after its preface
 //! ```
 
 mod half_closed;
@@ -84,6 +84,8 @@ pub(super) struct Http1<S: Service> {
 enum Http1State<H> {
     /// Between two requests, or inside the head of one.
     Head,
+    /// HTTP/2 is spoken: the connection began with its preface.
+    Http2,
     /// A request is served.
     Exchange(H),
     /// The response was given whole, and is being written. Then the connection goes on as said.
@@ -98,6 +100,8 @@ pub(super) enum Next {
     Idle,
     /// Another generation takes it over.
     Moves(Successor),
+    /// It goes on with HTTP/2, whose first bytes were read.
+    Http2,
     /// It is a tunnel from here on.
     Tunnel(Box<Tunnel>),
     /// It ends. `linger` when the client may still be sending.
@@ -190,6 +194,7 @@ impl<S: Service> Http1<S> {
             }
             let step = match &self.state {
                 Http1State::Head => ready!(self.poll_head(cx)),
+                Http1State::Http2 => Some(Next::Http2),
                 Http1State::Exchange(_) => ready!(self.poll_exchange(cx)),
                 Http1State::Flush { .. } => {
                     answered += 1;
@@ -224,7 +229,7 @@ impl<S: Service> Http1<S> {
     fn phase(&self) -> Phase {
         match &self.state {
             Http1State::Head if matches!(self.reader.position, Position::Head { .. }) => Phase::Head,
-            Http1State::Head => Phase::Idle,
+            Http1State::Head | Http1State::Http2 => Phase::Idle,
             Http1State::Exchange(handler) | Http1State::Flush { handler, .. } => handler.phase(),
             Http1State::Last(end) => end.phase,
         }

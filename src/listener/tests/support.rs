@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::Version;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -347,7 +348,7 @@ impl Service for Answers {
     }
 
     fn refuse(_: &Rc<Thread>, _: &Rc<Origin>, refused: &RefusedHead<'_>) -> (Response, Bytes) {
-        assert!(!refused.seen.is_empty());
+        assert!(!refused.seen.is_empty() || refused.version == Version::HTTP_2);
         let (code, rule) = match refused.fault {
             Fault::Refused(refusal) => (refusal.status(), refusal.rule()),
             _ => (408, "The request head did not come whole in time."),

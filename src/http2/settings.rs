@@ -1,0 +1,122 @@
+//! SETTINGS (RFC 9113 §6.5): ours, and what the peer says.
+
+use super::error::{ConnectionError, ErrorCode};
+use super::frame::{self, Flags, FrameKind, MAX_31, MAX_FRAME};
+
+/// The window that both sides have for a stream and for the connection before anything is said (RFC 9113 §6.9.2).
+pub const FIRST_WINDOW: u32 = 65_535;
+
+/// What this side says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalSettings {
+    /// SETTINGS_HEADER_TABLE_SIZE.
+    pub table: u32,
+    /// SETTINGS_MAX_CONCURRENT_STREAMS.
+    pub max_streams: u32,
+    /// SETTINGS_INITIAL_WINDOW_SIZE.
+    pub stream_window: u32,
+    /// The window of the connection, which is no setting.
+    pub connection_window: u32,
+    /// SETTINGS_MAX_HEADER_LIST_SIZE.
+    pub max_fields: u32,
+}
+
+impl Default for LocalSettings {
+    fn default() -> Self {
+        Self {
+            table: 4096,
+            max_streams: 128,
+            stream_window: 128 << 10,
+            connection_window: 1 << 20,
+            max_fields: 16 << 10,
+        }
+    }
+}
+
+impl LocalSettings {
+    /// Appends the first frames of a server.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        let settings = [
+            (Id::MaxConcurrentStreams, self.max_streams),
+            (Id::InitialWindowSize, self.stream_window),
+            (Id::MaxHeaderListSize, self.max_fields),
+            (Id::NoRfc7540Priorities, 1),
+        ];
+        let payload: Vec<u8> = settings
+            .iter()
+            .flat_map(|(id, value)| (*id as u16).to_be_bytes().into_iter().chain(value.to_be_bytes()))
+            .collect();
+        frame::put(out, FrameKind::Settings, Flags::NONE, 0, &payload);
+        if let Some(by @ 1..) = self.connection_window.checked_sub(FIRST_WINDOW) {
+            frame::put_window_update(out, 0, by);
+        }
+    }
+}
+
+/// What the peer said of itself, and what it has before it says anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerSettings {
+    /// The window that a new stream begins with.
+    pub stream_window: u32,
+}
+
+impl Default for PeerSettings {
+    fn default() -> Self {
+        Self { stream_window: FIRST_WINDOW }
+    }
+}
+
+/// The settings that mean something here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Id {
+    /// SETTINGS_HEADER_TABLE_SIZE.
+    HeaderTableSize = 1,
+    /// SETTINGS_ENABLE_PUSH.
+    EnablePush = 2,
+    /// SETTINGS_MAX_CONCURRENT_STREAMS.
+    MaxConcurrentStreams = 3,
+    /// SETTINGS_INITIAL_WINDOW_SIZE.
+    InitialWindowSize = 4,
+    /// SETTINGS_MAX_FRAME_SIZE.
+    MaxFrameSize = 5,
+    /// SETTINGS_MAX_HEADER_LIST_SIZE.
+    MaxHeaderListSize = 6,
+    /// SETTINGS_NO_RFC7540_PRIORITIES (RFC 9218 §2.1).
+    NoRfc7540Priorities = 9,
+}
+
+/// The settings of a frame, those that are not known left out (RFC 9113 §6.5.2).
+pub(super) fn read(payload: &[u8]) -> impl Iterator<Item = (Id, u32)> {
+    let known = |number: u16| {
+        Some(match number {
+            1 => Id::HeaderTableSize,
+            2 => Id::EnablePush,
+            3 => Id::MaxConcurrentStreams,
+            4 => Id::InitialWindowSize,
+            5 => Id::MaxFrameSize,
+            6 => Id::MaxHeaderListSize,
+            9 => Id::NoRfc7540Priorities,
+            _ => return None,
+        })
+    };
+    payload.chunks_exact(6).filter_map(move |setting| {
+        let number = u16::from_be_bytes([setting[0], setting[1]]);
+        known(number).map(|id| (id, frame::number(&setting[2..])))
+    })
+}
+
+/// Whether a value is one that its setting can have (RFC 9113 §6.5.2).
+pub(super) fn check(id: Id, value: u32) -> Result<(), ConnectionError> {
+    match id {
+        Id::EnablePush | Id::NoRfc7540Priorities if value > 1 => {
+            Err(ConnectionError::protocol("A setting that is a flag is neither 0 nor 1."))
+        }
+        Id::InitialWindowSize if value > MAX_31 => {
+            Err(ConnectionError::new(ErrorCode::FlowControlError, "SETTINGS_INITIAL_WINDOW_SIZE is above 2^31 - 1."))
+        }
+        Id::MaxFrameSize if !(MAX_FRAME as u32..1 << 24).contains(&value) => {
+            Err(ConnectionError::protocol("SETTINGS_MAX_FRAME_SIZE is not between 2^14 and 2^24 - 1."))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,194 @@
+//! One stream: what serves its request, and its response on its way to the client.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use super::body::{ReceivedBody, StreamBody};
+use crate::http2::Session;
+use crate::http2::error::ErrorCode;
+use crate::message::body::Demand;
+use crate::proxy::client_side::ClientSide;
+use crate::proxy::handler::RequestHandler;
+use crate::proxy::private::Private;
+use crate::proxy::response::{BodyLength, Response, ResponsePart};
+
+/// Bytes of a body that are sent of one stream before the others have their turn.
+const QUANTUM: usize = 16 * 1024;
+/// A stream of whose response so much may be sent is given as much as one read from a server gives.
+const MUCH: usize = 64 * 1024;
+
+/// A stream that is open.
+pub(super) struct OpenStream<H> {
+    /// None for a request that was refused.
+    pub(super) handler: Option<H>,
+    pub(super) received: ReceivedBody,
+    /// Upstream connections that a server authenticates are of no use beyond one request: on a connection with many streams
+    /// none belongs to one user.
+    private: Private,
+    is_head: bool,
+    /// What has come of the response and was not sent.
+    pending: Bytes,
+    trailers: Option<HeaderMap>,
+    /// Bytes of the response body that are to come, where that is known.
+    left: Option<u64>,
+    part: Part,
+    /// Since when the client lets nothing more be sent, although there is something.
+    pub(super) blocked_since: Option<Instant>,
+}
+
+/// How far a response is.
+///
+/// ```text
+///   Coming ──what serves the request gave all──▶ Whole ──its end is sent──▶ Over
+///     └──all of its length is sent──▶ Sent ──what serves the request gave all──▶ Over
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Coming,
+    Whole,
+    Sent,
+    Over,
+}
+
+/// What became of a stream that had its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StreamOutcome {
+    /// It waits for a server, the client or a window.
+    Waits,
+    /// It has more to send.
+    More,
+    /// Its response was sent whole.
+    Over,
+    /// Its response broke off, and it was reset.
+    Broken,
+}
+
+impl<H: RequestHandler> OpenStream<H> {
+    /// The stream of a request.
+    pub(super) fn new(handler: H, is_head: bool) -> Self {
+        Self { handler: Some(handler), is_head, ..Self::blank() }
+    }
+
+    /// The stream of a request that was refused, of whose answer the head was sent.
+    pub(super) fn refused(body: Bytes) -> Self {
+        let part = if body.is_empty() { Part::Over } else { Part::Whole };
+        Self { pending: body, part, ..Self::blank() }
+    }
+
+    fn blank() -> Self {
+        Self {
+            handler: None,
+            received: ReceivedBody::default(),
+            private: Private::default(),
+            is_head: false,
+            pending: Bytes::new(),
+            trailers: None,
+            left: None,
+            part: Part::Coming,
+            blocked_since: None,
+        }
+    }
+
+    /// Sends what there is, and asks for more, until as much was sent as one turn may, and no more than `most` octets.
+    pub(super) fn run(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        key: usize,
+        now: Instant,
+        most: usize,
+    ) -> StreamOutcome {
+        let mut quantum = QUANTUM.min(most);
+        loop {
+            quantum -= self.send(session, key, quantum);
+            if self.part == Part::Over {
+                return StreamOutcome::Over;
+            }
+            if quantum == 0 {
+                return StreamOutcome::More;
+            }
+            if !self.pending.is_empty() {
+                self.settle(now);
+            }
+            if self.part == Part::Whole {
+                return StreamOutcome::Waits;
+            }
+            let Poll::Ready(part) = self.poll(cx, session, key, now) else { return StreamOutcome::Waits };
+            match part {
+                ResponsePart::Interim(response) => {
+                    session.respond(key, response.status.as_u16(), &response.fields, false);
+                }
+                ResponsePart::Head(response) => self.respond(session, key, &response),
+                ResponsePart::Data(data) if self.part == Part::Coming => self.pending = data,
+                ResponsePart::Data(_) => {}
+                ResponsePart::Trailers(trailers) => self.trailers = Some(trailers),
+                ResponsePart::End => self.part = if self.part == Part::Sent { Part::Over } else { Part::Whole },
+                ResponsePart::Broken(_) => {
+                    session.reset(key, ErrorCode::InternalError);
+                    return StreamOutcome::Broken;
+                }
+            }
+        }
+    }
+
+    fn respond(&mut self, session: &mut Session, key: usize, response: &Response) {
+        let has_body = response.length != BodyLength::Known(0) && !self.is_head;
+        if let BodyLength::Known(length) = response.length {
+            self.left = Some(length);
+        }
+        session.respond(key, response.status.as_u16(), &response.fields, !has_body);
+        if !has_body {
+            self.part = Part::Sent;
+        }
+    }
+
+    /// Sends as much as the windows and `most` let it, and the end, if it has come; gives the octets of the body.
+    fn send(&mut self, session: &mut Session, key: usize, most: usize) -> usize {
+        let len = self.pending.len().min(session.room(key)).min(most);
+        if len > 0 {
+            let data = self.pending.split_to(len);
+            self.left = self.left.map(|left| left.saturating_sub(len as u64));
+            let is_last = self.left == Some(0) || self.part == Part::Whole && self.trailers.is_none();
+            let ends = is_last && self.pending.is_empty();
+            session.send(key, &data, ends);
+            self.blocked_since = None;
+            if ends {
+                self.part = if self.part == Part::Whole { Part::Over } else { Part::Sent };
+            }
+        }
+        if self.part == Part::Whole && self.pending.is_empty() {
+            match self.trailers.take() {
+                Some(trailers) => session.trailers(key, &trailers),
+                None => session.send(key, &[], true),
+            }
+            self.part = Part::Over;
+        }
+        len
+    }
+
+    /// The client lets nothing be sent. What has to wait lets go of the large buffer that it is a part of.
+    fn settle(&mut self, now: Instant) {
+        if self.blocked_since.is_none() {
+            self.blocked_since = Some(now);
+            self.pending = Bytes::copy_from_slice(&self.pending);
+        }
+    }
+
+    /// Asks what serves the request. While something waits to be sent no more of the response is read, and the body of the
+    /// request goes on all the same.
+    fn poll(&mut self, cx: &mut Context<'_>, session: &mut Session, key: usize, now: Instant) -> Poll<ResponsePart> {
+        let Some(handler) = &mut self.handler else { return Poll::Ready(ResponsePart::End) };
+        let is_roomy = session.room(key) >= MUCH && session.output().len() < MUCH;
+        let demand = if is_roomy { Demand::Much } else { Demand::Little };
+        let room = self.pending.is_empty().then_some(demand);
+        let mut body = StreamBody { session, key, received: &mut self.received, now, is_read: false };
+        let part = handler.poll(cx, &mut ClientSide { body: &mut body, private: &mut self.private }, room);
+        if !body.is_read {
+            self.received.waits_since = None;
+        }
+        part
+    }
+}
