@@ -143,6 +143,15 @@ impl Stream {
         Self::from_fd(self.into_fd()?)
     }
 
+    /// The address at the other end; none on a unix socket, and for a peer that is gone.
+    #[must_use]
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(socket) => socket.peer_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// The local address and port, as HTTP writes them; for a unix socket, `localhost`.
     #[must_use]
     pub fn reached_at(&self) -> String {

@@ -26,7 +26,14 @@ pub struct Capabilities {
     /// It takes private upstream connections together with their client connections.
     #[serde(default)]
     private: bool,
+    /// [`RESPONSES`] of the open exchanges that it takes; 0 when it takes none.
+    #[serde(default)]
+    responses: u32,
 }
+
+/// The version of the state of exchanges that move while the body of their response passes: no exchange moves between
+/// different versions.
+const RESPONSES: u32 = 1;
 
 /// The connections of one generation that another one can take. Indexes are those of the giving generation's names.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,6 +42,7 @@ pub struct Reach {
     sites: Box<[bool]>,
     pools: Box<[Box<[bool]>]>,
     private: bool,
+    responses: bool,
 }
 
 impl Capabilities {
@@ -59,6 +67,7 @@ impl Capabilities {
             sites: config.sites.iter().map(|site| (site.host.to_string(), pool(site.pool))).collect(),
             pools,
             private: true,
+            responses: RESPONSES,
         }
     }
 
@@ -83,6 +92,7 @@ impl Capabilities {
             sites: self.sites.iter().map(|site| other.sites.contains(site)).collect(),
             pools: self.pools.iter().map(of_pool).collect(),
             private: other.private,
+            responses: other.responses == RESPONSES,
         }
     }
 }
@@ -99,6 +109,13 @@ impl Reach {
     pub fn has_tunnel(&self, listener: usize, site: Option<usize>, pool: usize, server: usize) -> bool {
         let site = site.is_none_or(|site| self.sites.get(site).is_some_and(|there| *there));
         self.has_listener(listener) && site && self.has_server(pool, server)
+    }
+
+    /// Whether an open exchange of this listener, of this site and with this server of the pool, can move while the body of
+    /// its response passes.
+    #[must_use]
+    pub fn has_response(&self, listener: usize, site: Option<usize>, pool: usize, server: usize) -> bool {
+        self.responses && self.has_tunnel(listener, site, pool, server)
     }
 
     /// Whether a private upstream connection to this server of the pool can move.
@@ -205,6 +222,24 @@ mod tests {
         older.as_object_mut().expect("an object").remove("private");
         let older: Capabilities = serde_json::from_value(older).expect("a capabilities");
         assert!(!old.reach(&config, &older).has_private(farm, 0));
+    }
+
+    #[test]
+    fn open_exchanges_move_to_a_generation_that_takes_them_in_this_state_and_has_their_server() {
+        let (config, old) = capabilities(OLD);
+        let farm = config.pools.iter().position(|pool| pool.name == "farm").expect("farm");
+        let any = site(&config, "*");
+        assert!(reach(OLD).has_response(0, any, farm, 0));
+        assert!(!reach(&OLD.replace("\"10.0.0.1:80\", ", "")).has_response(0, any, farm, 0));
+        for responses in [None, Some(0), Some(RESPONSES + 1)] {
+            let mut other = serde_json::to_value(capabilities(OLD).1).expect("JSON");
+            let fields = other.as_object_mut().expect("an object");
+            fields.remove("responses");
+            fields.extend(responses.map(|version| ("responses".to_owned(), version.into())));
+            let other: Capabilities = serde_json::from_value(other).expect("capabilities");
+            let reach = old.reach(&config, &other);
+            assert!(!reach.has_response(0, any, farm, 0) && reach.has_tunnel(0, any, farm, 0), "{responses:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,10 @@ use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::Capabilities;
-use super::transfer::{ClientFacts, Load, PrivateTransfer, SavedDirection, SavedExchange, Transfer, TunnelTransfer};
+use super::transfer::{
+    ClientFacts, Load, PrivateTransfer, ResponseTransfer, SavedDirection, SavedExchange, SavedResponse, Transfer,
+    TunnelTransfer,
+};
 use crate::control::channel::MOST_DESCRIPTORS;
 use crate::control::payload::{self, Payload};
 
@@ -66,6 +69,14 @@ enum LoadItem {
         story: Box<SavedExchange>,
         up: CourseItem,
         down: CourseItem,
+    },
+    /// Sent only to a generation whose [`Capabilities`] say that it takes them.
+    Response {
+        story: Box<SavedExchange>,
+        state: Box<SavedResponse>,
+        unread: usize,
+        unsent: usize,
+        ahead: usize,
     },
 }
 
@@ -159,6 +170,13 @@ pub fn pack<'a>(number: u64, transfers: impl Iterator<Item = &'a Transfer>) -> i
                 let down = CourseItem::pack(&tunnel.down, &mut bytes);
                 LoadItem::Tunnel { story, up, down }
             }
+            Load::Response(response) => {
+                let ResponseTransfer { server, story, state, unread, unsent, ahead } = &**response;
+                packed.descriptors.push(server.as_fd());
+                [unread, unsent, ahead].into_iter().for_each(|part| bytes.extend_from_slice(part));
+                let (story, state) = (Box::new(story.clone()), Box::new(SavedResponse::clone(state)));
+                LoadItem::Response { story, state, unread: unread.len(), unsent: unsent.len(), ahead: ahead.len() }
+            }
         };
         packed.batch.connections.push(Item { client: transfer.client.clone(), load });
     }
@@ -199,6 +217,12 @@ pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Transfe
                 let down = down.unpack(&mut bytes);
                 Load::Tunnel(Box::new(TunnelTransfer { server, story: *story, up, down }))
             }
+            LoadItem::Response { story, state, unread, unsent, ahead } => {
+                let server = next()?;
+                let [unread, unsent, ahead] = [unread, unsent, ahead].map(|len| bytes.split_to(len));
+                let (story, state) = (*story, *state);
+                Load::Response(Box::new(ResponseTransfer { server, story, state, unread, unsent, ahead }))
+            }
         };
         transfers.push(Transfer { socket, client, load });
     }
@@ -213,6 +237,7 @@ impl Item {
         match &self.load {
             LoadItem::Idle { ahead, .. } => *ahead,
             LoadItem::Tunnel { up, down, .. } => up.pending.saturating_add(down.pending),
+            LoadItem::Response { unread, unsent, ahead, .. } => unread.saturating_add(*unsent).saturating_add(*ahead),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A thread's way to the generation that takes its connections.
 
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
@@ -25,6 +26,9 @@ pub(super) struct Offer {
 /// Room for one connection on the way to the successor.
 #[derive(Debug)]
 pub struct TransferPermit(mpsc::OwnedPermit<Offer>);
+
+/// The wait for room on the way to the successor; the connection runs on meanwhile. None when the successor closed.
+pub type Wait = Pin<Box<dyn Future<Output = Option<TransferPermit>>>>;
 
 /// A connection did not move, and is still ours.
 #[derive(Debug, thiserror::Error)]

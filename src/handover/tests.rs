@@ -13,11 +13,13 @@ use super::receiver::Receiver;
 use super::sender::{SendError, Sender};
 use super::successor::{Returned, Successor};
 use super::transfer::{
-    ClientFacts, Load, PrivateTransfer, SavedAttempt, SavedDirection, SavedExchange, Transfer, TunnelTransfer,
+    ClientFacts, Load, PrivateTransfer, ResponseTransfer, SavedAttempt, SavedBody, SavedDirection, SavedExchange,
+    SavedFraming, SavedResponse, Transfer, TunnelTransfer,
 };
 use crate::config::Config;
 use crate::control::channel::Channel;
 use crate::control::link::Link;
+use crate::http1::chunked::{Decoded, Decoder};
 use crate::observe::record::{Outcome, Protocol, RequestId, Timers};
 
 fn config() -> Config {
@@ -149,6 +151,42 @@ fn a_tunnel_arrives_whole() {
             panic!("a tunnel")
         };
         assert_eq!((tunnel.story, tunnel.up, tunnel.down), (story(), up(), down()));
+    });
+}
+
+#[test]
+fn a_response_arrives_whole() {
+    run(async {
+        let (sender, successor, receiver) = linked().await;
+        tokio::task::spawn_local(sender.run());
+        let (mut transfer, _client) = idle(1, b"");
+        let (server, _there) = UnixStream::pair().expect("a pair");
+        let mut decoder = Decoder::response();
+        let decoded = decoder.decode(&mut BytesMut::from(&b"a;name=\"va"[..]));
+        assert_eq!(decoded, Ok(Decoded::NeedMore), "inside a quoted string of an extension");
+        let state = SavedResponse {
+            left: SavedBody::Chunked(Box::new(decoder)),
+            server_keeps: true,
+            server_keeps_for: Some(Duration::from_secs(5)),
+            framing: SavedFraming::Chunked,
+            closes: true,
+            takes_trailers: true,
+            bytes_in: 1 << 40,
+            bytes_out: 3,
+        };
+        let [unread, unsent, ahead] = [&b"unread"[..], b"unsent", b"ahead"].map(BytesMut::from);
+        let (server, saved) = (server.into(), state.clone());
+        let response = ResponseTransfer { server, story: story(), state: saved, unread, unsent, ahead };
+        transfer.load = Load::Response(Box::new(response));
+        let place = successor.place().await.expect("a place");
+        let (given, taken) = tokio::join!(place.give(transfer), receiver.next());
+        given.expect("given");
+        let Some(Load::Response(response)) = taken.expect("taken").expect("some").pop().map(|transfer| transfer.load)
+        else {
+            panic!("a response")
+        };
+        assert_eq!((&response.story, &response.state), (&story(), &state));
+        assert_eq!([&response.unread[..], &response.unsent, &response.ahead], [&b"unread"[..], b"unsent", b"ahead"]);
     });
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
+use crate::http1::chunked::Decoder;
 use crate::observe::record::{Outcome, Protocol, RequestId, Timers};
 
 /// A connection that moves.
@@ -47,6 +48,8 @@ pub enum Load {
     },
     /// Bytes both ways, after an upgrade or in TCP mode.
     Tunnel(Box<TunnelTransfer>),
+    /// HTTP/1 while the body of a response passes. Only to a generation that takes them.
+    Response(Box<ResponseTransfer>),
 }
 
 /// An upstream connection that moves with the client connection to which it belongs.
@@ -73,6 +76,68 @@ pub struct TunnelTransfer {
     pub down: SavedDirection,
 }
 
+/// An exchange that moves while the body of its response passes; its request is whole.
+#[derive(Debug)]
+pub struct ResponseTransfer {
+    /// The connection to the server.
+    pub server: OwnedFd,
+    /// The exchange so far.
+    pub story: SavedExchange,
+    /// The states of both connections.
+    pub state: SavedResponse,
+    /// What was read of the response and not yet understood.
+    pub unread: BytesMut,
+    /// What is on its way to the client.
+    pub unsent: BytesMut,
+    /// What was read of the next request.
+    pub ahead: BytesMut,
+}
+
+/// Where a response is between its server and its client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedResponse {
+    /// What is still to come of its body.
+    pub left: SavedBody,
+    /// The server keeps the connection after it.
+    pub server_keeps: bool,
+    /// How long the server said that it keeps the connection while idle.
+    pub server_keeps_for: Option<Duration>,
+    /// How the client is told where the body ends.
+    pub framing: SavedFraming,
+    /// No request follows on the connection of the client.
+    pub closes: bool,
+    /// The client takes trailers.
+    pub takes_trailers: bool,
+    /// Bytes of the body of the request.
+    pub bytes_in: u64,
+    /// Bytes of the body of the response that went to the client.
+    pub bytes_out: u64,
+}
+
+/// What is still to come of the body of a response.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SavedBody {
+    /// So many bytes.
+    Length(u64),
+    /// Chunks, from where the decoder is.
+    Chunked(Box<Decoder>),
+    /// Whatever comes until the server closes.
+    UntilClose,
+}
+
+/// How the client is told where the body of a response ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SavedFraming {
+    /// By its length.
+    Length,
+    /// By its last chunk.
+    Chunked,
+    /// By the end of the connection.
+    UntilClose,
+}
+
 /// One direction of a tunnel.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct SavedDirection {
@@ -86,7 +151,7 @@ pub struct SavedDirection {
     pub bytes: u64,
 }
 
-/// What the record of a tunnel needs from its beginning.
+/// What the record of an exchange that moves needs from its beginning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SavedExchange {
     /// The request id.
@@ -139,7 +204,7 @@ impl Transfer {
     pub fn descriptors(&self) -> usize {
         match &self.load {
             Load::Idle { private, .. } => 1 + private.len(),
-            Load::Tunnel(_) => 2,
+            Load::Tunnel(_) | Load::Response(_) => 2,
         }
     }
 
@@ -149,6 +214,7 @@ impl Transfer {
         match &self.load {
             Load::Idle { ahead, .. } => ahead.len(),
             Load::Tunnel(tunnel) => tunnel.up.pending.len() + tunnel.down.pending.len(),
+            Load::Response(response) => response.unread.len() + response.unsent.len() + response.ahead.len(),
         }
     }
 }

@@ -7,10 +7,12 @@
 //! Of a lenient pool's responses the walk also takes lines that end in LF alone (RFC 9112 §2.2) and white space before a
 //! colon (§5.1). It only finds the end of such a head: [`in_right_form`] writes it anew, and the strict way reads that.
 
+use serde::{Deserialize, Serialize};
+
 use crate::message::fields::{is_target_byte, is_token_byte, is_value_byte};
 
 /// What is wrong with a line of a head, in requests and responses alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LineFault {
     /// A line ends in LF without CR.
     BareLf,
@@ -71,7 +73,7 @@ pub(super) struct Bounds {
 pub(super) const MAX_METHOD: usize = 32;
 
 /// Where the walk over one head is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Walk {
     state: WalkState,
     /// Bytes walked.
@@ -81,7 +83,7 @@ pub(super) struct Walk {
     fields: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum WalkState {
     Start,
     EmptyLf,

@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 
+use super::http1::OpenParts;
 use super::lingering::{self, Patience};
-use crate::handover::successor::{Returned, Successor};
-use crate::handover::transfer::{Load, Transfer};
+use crate::handover::successor::{Returned, Successor, TransferPermit};
+use crate::handover::transfer::{Load, ResponseTransfer, Transfer};
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
 use crate::proxy::private::Private;
@@ -18,6 +19,8 @@ use crate::proxy::{Client, Thread};
 pub(super) enum Served {
     /// It is whole and nothing is open on it; with what was read of the next request.
     Idle(Box<Client>, Stream, BytesMut),
+    /// The body of a response passes on it.
+    Response(Box<Client>, Stream, Box<ResponseTransfer>),
     Ended(Box<Client>, End),
 }
 
@@ -45,9 +48,31 @@ pub(super) async fn hand_over(
                 client.private = Private::unpack(private, &thread.runtime_config.names);
                 Served::Idle(client, stream, ahead)
             }
-            (Ok(_), Load::Tunnel(_)) | (Err(_), _) => ended(client, Reason::Internal),
+            (Ok(_), Load::Tunnel(_) | Load::Response(_)) | (Err(_), _) => ended(client, Reason::Internal),
         },
         Some(Err(Returned::Lost)) | None => ended(client, Reason::Drained),
+    }
+}
+
+/// Gives the connection to another generation with the exchange that is open, or goes on with both when that fails.
+pub(super) async fn hand_over_open(thread: Rc<Thread>, open: OpenParts, place: TransferPermit) -> Served {
+    let OpenParts { client, stream, leaving, response } = open;
+    let Ok(socket) = stream.into_fd() else { return Served::Ended(client, leaving.ends(Reason::Internal)) };
+    let facts = client.facts(thread.listener_name(client.origin.listener));
+    let given = place.give(Transfer { socket, client: facts, load: Load::Response(response) });
+    match thread.until_cut(&client.timer, pin!(given)).await {
+        Some(Ok(())) => {
+            leaving.leaves();
+            Served::Ended(client, End::new(Phase::Body, Reason::Moved))
+        }
+        Some(Err(Returned::Whole(transfer))) => match (Stream::from_fd(transfer.socket), transfer.load) {
+            (Ok(stream), Load::Response(response)) => {
+                leaving.leaves(); // for another exchange of this process
+                Served::Response(client, stream, response)
+            }
+            (Ok(_), _) | (Err(_), _) => Served::Ended(client, leaving.ends(Reason::Internal)),
+        },
+        Some(Err(Returned::Lost)) | None => Served::Ended(client, leaving.ends(Reason::Drained)),
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn arrive_on<S: Service>(
     transfer: Transfer,
 ) -> io::Result<()> {
     let Transfer { socket, client: facts, load } = transfer;
-    if matches!((&load, kind), (Load::Idle { .. }, Kind::Tcp(_))) {
+    if matches!((&load, kind), (Load::Idle { .. } | Load::Response(_), Kind::Tcp(_))) {
         return Err(io::Error::other("the listener relays bytes, and the connection speaks HTTP"));
     }
     let stream = Stream::from_fd(socket)?;
@@ -55,6 +55,11 @@ pub(super) fn arrive_on<S: Service>(
         Load::Tunnel(tunnel) => {
             let tunnel = Tunnel::arrived(thread, &client.origin, *tunnel);
             Arrival::Tunnel(Box::new(tunnel.inspect_err(|_| thread.counters.closed(listener))?))
+        }
+        Load::Response(response) => {
+            let resumed = S::resume(thread, &client.origin, *response);
+            let (handler, at) = resumed.inspect_err(|_| thread.counters.closed(listener))?;
+            Arrival::Response(Box::new((handler, at)))
         }
     };
     tokio::task::spawn_local(ClientConnection::<S>::arrived(thread, client, kind, stream, arrival, permit));

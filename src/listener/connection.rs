@@ -8,7 +8,8 @@
 //!                 │ └─another generation takes it──▶ Busy: hand-over ──┐        │
 //!                 └────────────it does not─────────────────┘           └────────┴──▶ moved
 //! ```
-//! `Http1` becomes `Http2` when the connection begins with its preface, and stays it; it ends in `Busy: linger`.
+//! While a response passes, `Http1` becomes `Busy: hand-over` when another generation can take both, and is `Http1` again
+//! when that one does not. It becomes `Http2` when the connection begins with its preface, and stays it; it ends in `Busy: linger`.
 //!
 //! An idle connection that makes room for another one is closed at once.
 //!
@@ -27,16 +28,18 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 
-use super::after::{Served, hand_over, linger};
+use super::after::{Served, hand_over, hand_over_open, linger};
 use super::http1::{Http1, Http1Parts, Next};
 use super::http2::{Http2, Http2Next};
 use super::idle::{IdleOutcome, IdleWait};
 use super::limits::Permit;
 use super::lingering;
 use super::service::{Local, Service};
+use crate::handover::transfer::ResponseTransfer;
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
 use crate::observe::record::Index;
+use crate::proxy::handler::ClientState;
 use crate::proxy::idle::Making;
 use crate::proxy::tunnel::Tunnel;
 use crate::proxy::{Client, Thread};
@@ -63,9 +66,10 @@ pub(super) struct ClientConnection<S: Service> {
 }
 
 /// What came from another generation.
-pub(super) enum Arrival {
+pub(super) enum Arrival<H> {
     Idle(BytesMut),
     Tunnel(Box<Tunnel>),
+    Response(Box<(H, ClientState)>),
 }
 
 enum ConnectionState<S: Service> {
@@ -114,13 +118,18 @@ impl<S: Service> ClientConnection<S> {
         client: Box<Client>,
         kind: Kind,
         stream: Stream,
-        arrival: Arrival,
+        arrival: Arrival<S::Handler>,
         permit: Permit,
     ) -> Self {
         let mut connection = Self::closed(thread, &client, kind, permit);
         connection.state = match arrival {
             Arrival::Idle(ahead) => connection.resting(client, stream, ahead),
             Arrival::Tunnel(tunnel) => connection.tunnel(client, stream, Bytes::new(), tunnel),
+            Arrival::Response(response) => {
+                let (handler, at) = *response;
+                let listener = connection.settings();
+                ConnectionState::Http1(Http1::resumed(thread, client, listener, stream, handler, at))
+            }
         };
         connection
     }
@@ -150,6 +159,7 @@ impl<S: Service> ClientConnection<S> {
                     Served::Idle(client, stream, ahead) => {
                         ConnectionTurn::ConnectionState(self.resting(client, stream, ahead))
                     }
+                    Served::Response(client, stream, response) => self.goes_on(client, stream, *response),
                     Served::Ended(client, end) => ConnectionTurn::Ended(Some(client), end),
                 },
                 // a task that has ended is not polled
@@ -229,6 +239,13 @@ impl<S: Service> ClientConnection<S> {
         let ConnectionState::Http1(http1) = std::mem::replace(&mut self.state, ConnectionState::Closed) else {
             return ConnectionTurn::Ended(None, End::new(Phase::Idle, Reason::Internal));
         };
+        if let Next::MovesOpen(place) = next {
+            let Some(open) = http1.into_open() else {
+                return ConnectionTurn::Ended(None, End::new(Phase::Body, Reason::Internal));
+            };
+            let hand_over = hand_over_open(self.thread.clone(), open, place);
+            return ConnectionTurn::ConnectionState(ConnectionState::Busy(Box::pin(hand_over)));
+        }
         let Ok(Http1Parts { client, stream, ahead }) = http1.into_parts() else {
             return ConnectionTurn::Ended(None, End::new(Phase::Idle, Reason::Internal)); // the runtime ends
         };
@@ -238,6 +255,7 @@ impl<S: Service> ClientConnection<S> {
             Next::Moves(successor) => {
                 ConnectionState::Busy(Box::pin(hand_over(thread, client, stream, ahead, successor)))
             }
+            Next::MovesOpen(_) => return ConnectionTurn::Ended(Some(client), End::new(Phase::Body, Reason::Internal)),
             Next::Http2 => ConnectionState::Http2(Http2::new(&thread, client, self.settings(), stream, ahead)),
             Next::Tunnel(tunnel) => self.tunnel(client, stream, ahead.freeze(), tunnel),
             Next::Ends { end, linger: true } => {
@@ -245,6 +263,17 @@ impl<S: Service> ClientConnection<S> {
             }
             Next::Ends { end, linger: false } => return ConnectionTurn::Ended(Some(client), end),
         })
+    }
+}
+
+impl<S: Service> ClientConnection<S> {
+    /// The body of a response passes on here, since no other generation took it.
+    fn goes_on(&self, client: Box<Client>, stream: Stream, response: ResponseTransfer) -> ConnectionTurn<S> {
+        let Ok((handler, at)) = S::resume(&self.thread, &client.origin, response) else {
+            return ConnectionTurn::Ended(Some(client), End::new(Phase::Body, Reason::Internal));
+        };
+        let http1 = Http1::resumed(&self.thread, client, self.settings(), stream, handler, at);
+        ConnectionTurn::ConnectionState(ConnectionState::Http1(http1))
     }
 }
 

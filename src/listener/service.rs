@@ -1,15 +1,17 @@
 //! The seam between a connection and what serves the requests on it.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
+use crate::handover::transfer::ResponseTransfer;
 use crate::net::Stream;
 use crate::observe::end::{End, Reason};
 use crate::observe::record::Index;
-use crate::proxy::handler::{Handler, RequestHandler};
+use crate::proxy::handler::{ClientState, Handler, RequestHandler};
 use crate::proxy::origin::Origin;
 use crate::proxy::request::{ClientRequest, RefusedHead};
 use crate::proxy::response::Response;
@@ -26,6 +28,19 @@ pub trait Service: 'static {
 
     /// Opens the exchange of a request.
     fn call(thread: &Rc<Thread>, origin: &Rc<Origin>, request: ClientRequest) -> Self::Handler;
+
+    /// Goes on with an exchange of another generation, inside the body of its response.
+    ///
+    /// # Errors
+    /// When this generation does not have what it leads to.
+    fn resume(
+        thread: &Rc<Thread>,
+        origin: &Rc<Origin>,
+        response: ResponseTransfer,
+    ) -> io::Result<(Self::Handler, ClientState)> {
+        let _ = (thread, origin, response);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Records a request whose head is not right, and gives the response to it with its body.
     fn refuse(thread: &Rc<Thread>, origin: &Rc<Origin>, refused: &RefusedHead<'_>) -> (Response, Bytes);
@@ -61,6 +76,14 @@ impl Service for Proxy {
 
     fn call(thread: &Rc<Thread>, origin: &Rc<Origin>, request: ClientRequest) -> Handler {
         Handler::new(thread, origin, request)
+    }
+
+    fn resume(
+        thread: &Rc<Thread>,
+        origin: &Rc<Origin>,
+        response: ResponseTransfer,
+    ) -> io::Result<(Handler, ClientState)> {
+        Handler::resumed(thread, origin, response)
     }
 
     fn refuse(thread: &Rc<Thread>, origin: &Rc<Origin>, refused: &RefusedHead<'_>) -> (Response, Bytes) {

@@ -11,7 +11,7 @@ use super::health::{Health, HealthState, Thresholds, Transition};
 use super::passive::{self, Passive};
 use super::place::{Addresses, Location};
 use super::saved::SavedServer;
-use crate::config::ServerSettings;
+use crate::config::{Address, ServerSettings};
 use crate::control::status::ServerStatus;
 
 /// One server. Every thread reads it; checks and DNS change its health and its addresses.
@@ -98,6 +98,16 @@ impl Server {
     #[must_use]
     pub fn is_at(&self, address: SocketAddr) -> bool {
         matches!(&self.place, Location::Named { last, .. } if last.has(address))
+    }
+
+    /// Whether a connection with this other end, none for a unix socket, leads to where the server is.
+    #[must_use]
+    pub fn is_peer(&self, peer: Option<SocketAddr>) -> bool {
+        match &self.place {
+            Location::Fixed(Address::Ip(address)) => peer == Some(*address),
+            Location::Fixed(Address::Unix(_)) => peer.is_none(),
+            Location::Named { last, .. } => peer.is_some_and(|peer| last.has(peer)),
+        }
     }
 
     /// A connection was opened to this address of a name: it is tried first from now on.

@@ -4,10 +4,11 @@
 //! handler knows no connection, so a connection may have any number of them. Its state is plain data, but for deadlines
 //! and a connection to a server that is being opened.
 
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::attempt::{Answer, Dispatch, Dispatched};
@@ -23,13 +24,18 @@ use super::thread::Thread;
 use super::tunnel::Tunnel;
 use super::{forwards, headers};
 use crate::config::SiteSettings;
+use crate::handover::capabilities::Reach;
+use crate::handover::successor::Successor;
+use crate::handover::transfer::{ResponseTransfer, SavedFraming, SavedResponse};
 use crate::http1::request::Framing;
 use crate::message::authority::Host;
 use crate::message::body::{Demand, Piece};
+use crate::net::Stream;
 use crate::observe::WithCauses;
 use crate::observe::end::{End, Phase, Reason};
 use crate::observe::record::Protocol;
 use crate::route::Facts;
+use crate::upstream::connection::{Connection, OpenResponse};
 use crate::upstream::upload::Upload;
 
 /// What serves one request, as the connection of its client sees it: [`Handler`], or what stands in for it in tests.
@@ -51,6 +57,34 @@ pub trait RequestHandler {
     /// The tunnel that the exchange turns into, once the client has the head of the response.
     #[must_use]
     fn into_tunnel(self) -> Option<Tunnel>;
+
+    /// What takes the exchange over, while the body of its response passes and the generation has such a successor.
+    fn successor(&self) -> Option<Successor> {
+        None
+    }
+
+    /// Takes an exchange apart that a successor takes over; none when it can't move after all. `at` is the state of the
+    /// client's side.
+    #[must_use]
+    fn into_transfer(self, at: ClientState) -> Option<(Leaving, Box<ResponseTransfer>)>
+    where
+        Self: Sized,
+    {
+        let _ = at;
+        None
+    }
+}
+
+/// The client's side of an exchange that moves.
+pub struct ClientState {
+    /// How the client is told where the body ends.
+    pub framing: SavedFraming,
+    /// No request follows.
+    pub closes: bool,
+    /// What is on its way to the client.
+    pub unsent: BytesMut,
+    /// What was read of the next request.
+    pub ahead: BytesMut,
 }
 
 /// Serves one request.
@@ -150,9 +184,82 @@ impl RequestHandler for Handler {
         let (stream, ahead) = connection.into_inner().into_parts();
         Some(Tunnel::new(self.exchange, stream, ahead, timeout, open))
     }
+
+    fn successor(&self) -> Option<Successor> {
+        let HandlerStage::Relay(relay) = &self.stage else { return None };
+        let exchange = &self.exchange;
+        let (pool, server) = (exchange.pool?, exchange.server()?);
+        let (listener, site) = (exchange.origin.listener.into(), exchange.site.map(usize::from));
+        let has = |reach: &Reach| reach.has_response(listener, site, pool.into(), server.into());
+        relay.can_move().then(|| exchange.thread.successor_if(has)).flatten()
+    }
+
+    fn into_transfer(self, at: ClientState) -> Option<(Leaving, Box<ResponseTransfer>)> {
+        let Self { exchange, stage: HandlerStage::Relay(relay) } = self else { return None };
+        let story = exchange.story(Instant::now())?;
+        let (stream, unread, open) = relay.into_connection()?.into_open()?;
+        let state = SavedResponse {
+            left: open.left,
+            server_keeps: open.keep_alive,
+            server_keeps_for: open.server_keeps,
+            framing: at.framing,
+            closes: at.closes,
+            takes_trailers: exchange.facts.te_trailers,
+            bytes_in: exchange.bytes_in,
+            bytes_out: exchange.bytes_out,
+        };
+        let (unsent, ahead) = (at.unsent, at.ahead);
+        let server = stream.into_fd().ok()?;
+        let transfer = ResponseTransfer { server, story, state, unread, unsent, ahead };
+        Some((Leaving(exchange), Box::new(transfer)))
+    }
+}
+
+/// An exchange of which another generation gets all that goes on.
+pub struct Leaving(Box<Exchange>);
+
+impl Leaving {
+    /// It goes on elsewhere, with its record.
+    pub fn leaves(mut self) {
+        self.0.leaves();
+    }
+
+    /// Nothing of it goes on.
+    pub fn ends(mut self, reason: Reason) -> End {
+        let end = End::new(Phase::Body, reason);
+        self.0.ends(end);
+        end
+    }
 }
 
 impl Handler {
+    /// Goes on with an exchange of another generation, inside the body of its response.
+    ///
+    /// # Errors
+    /// When this generation has no such site, pool or server, or the socket of the server cannot be watched.
+    pub fn resumed(
+        thread: &Rc<Thread>,
+        origin: &Rc<Origin>,
+        transfer: ResponseTransfer,
+    ) -> io::Result<(Self, ClientState)> {
+        let ResponseTransfer { server, story, state, unread, unsent, ahead } = transfer;
+        let unknown = || io::Error::other(format!("no server {} in a pool {}", story.server, story.pool));
+        let mut exchange = Exchange::resume(thread, origin, &story, Phase::Body).ok_or_else(unknown)?;
+        let (Some(pool), Some(index)) = (exchange.pool, exchange.server()) else { return Err(unknown()) };
+        let stream = Stream::from_fd(server)?;
+        let _ = stream.keep_alive(thread.runtime_config.config.worker.tcp_keep_alive); // fails for one that is gone
+        exchange.facts.te_trailers = state.takes_trailers;
+        (exchange.bytes_in, exchange.bytes_out) = (state.bytes_in, state.bytes_out);
+        exchange.is_underway();
+        let open =
+            OpenResponse { left: state.left, keep_alive: state.server_keeps, server_keeps: state.server_keeps_for };
+        let servers = &thread.runtime_config.pools[usize::from(pool)].servers;
+        let connection = Connection::resumed(stream, unread, open, &servers[usize::from(index)]);
+        let relay = Relay::resumed(thread, pool.into(), index.into(), connection);
+        let client = ClientState { framing: state.framing, closes: state.closes, unsent, ahead };
+        Ok((Self { exchange, stage: HandlerStage::Relay(relay) }, client))
+    }
+
     /// Opens the exchange of a request.
     #[must_use]
     pub fn new(thread: &Rc<Thread>, origin: &Rc<Origin>, request: ClientRequest) -> Self {

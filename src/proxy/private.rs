@@ -48,6 +48,12 @@ pub(super) enum Found {
 }
 
 impl Private {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|all| all.is_empty())
+    }
+
     fn all(&mut self) -> &mut [OfPool] {
         self.0.as_deref_mut().map_or(&mut [], |all| all.as_mut_slice())
     }

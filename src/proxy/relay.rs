@@ -1,6 +1,7 @@
 //! The body of a server's response on its way to the client, and what is left of the request body, which goes on
 //! meanwhile. Plain data, but for the deadline.
 
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use tokio::time::Instant;
 use super::attempt::{Answer, InUse, Lent, PoolOf};
 use super::client_side::ClientSide;
 use super::exchange::Exchange;
+use super::thread::Thread;
 use crate::message::body::{Demand, Piece, RequestBody};
 use crate::observe::end::{End, Phase, Reason};
 use crate::pool::Open;
-use crate::upstream::connection::ResponseError;
+use crate::upstream::connection::{Connection, ResponseError};
 use crate::upstream::upload::{Upload, Waiting};
 
 /// A response body that comes from a server.
@@ -101,6 +103,32 @@ impl Relay {
         let came = relay.came;
         relay.finish_if_whole(exchange, side, came);
         relay
+    }
+
+    /// Goes on with the body of a response that another generation began to relay.
+    pub(super) fn resumed(thread: &Rc<Thread>, pool: usize, server: usize, connection: Box<Connection>) -> Self {
+        Self {
+            connection: Some(InUse::new(connection)),
+            pool,
+            server,
+            timer: None,
+            waiting: false,
+            timeout: thread.runtime_config.pools[pool].settings.response_timeout,
+            upload: None,
+            open: Some(Open::new(PoolOf::new(thread, pool), server)),
+            came: None,
+        }
+    }
+
+    /// Whether the rest of the response could come through another generation: nothing is left of the request, and the
+    /// connection to the server is no private one.
+    pub(super) fn can_move(&self) -> bool {
+        self.upload.is_none() && self.connection.as_ref().is_some_and(|connection| !connection.is_private())
+    }
+
+    /// The connection to the server, inside the body of the response.
+    pub(super) fn into_connection(self) -> Option<Box<Connection>> {
+        Some(self.connection?.into_inner())
     }
 
     /// The next piece; `None` when the response is whole. Nothing is read while there is no room for it, and the request

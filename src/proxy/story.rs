@@ -1,4 +1,4 @@
-//! The exchange of a tunnel that goes on in another generation: told by names there, found by names here.
+//! An exchange that goes on in another generation: told by names there, found by names here.
 
 use std::rc::Rc;
 
@@ -42,8 +42,14 @@ impl Exchange {
         })
     }
 
-    /// Goes on with an exchange of the generation before. None when this one has no such site, pool or server.
-    pub(super) fn resume(thread: &Rc<Thread>, origin: &Rc<Origin>, story: &SavedExchange) -> Option<Box<Self>> {
+    /// Goes on with an exchange of the generation before, which is in this phase. None when this generation has no such
+    /// site, pool or server.
+    pub(super) fn resume(
+        thread: &Rc<Thread>,
+        origin: &Rc<Origin>,
+        story: &SavedExchange,
+        phase: Phase,
+    ) -> Option<Box<Self>> {
         let found = FoundNames::of(story, &thread.runtime_config.names)?;
         let mut exchange = Self::blank(thread, origin, None);
         exchange.id = story.id;
@@ -55,7 +61,7 @@ impl Exchange {
         exchange.site = found.site;
         exchange.pool = Some(found.pool);
         exchange.status = story.status;
-        exchange.phase = Phase::Tunnel;
+        exchange.phase = phase;
         exchange.timers = story.timers;
         exchange.attempts = found.attempts;
         exchange.begin_debug();

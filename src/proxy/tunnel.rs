@@ -2,9 +2,9 @@
 
 mod course;
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::exchange::Exchange;
 use super::origin::Origin;
 use super::thread::Thread;
 use crate::drain::Stage;
-use crate::handover::successor::{Returned, Successor, TransferPermit};
+use crate::handover::successor::{Returned, Successor, TransferPermit, Wait};
 use crate::handover::transfer::{Load, Transfer, TunnelTransfer};
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
@@ -64,7 +64,7 @@ impl Tunnel {
     pub fn arrived(thread: &Rc<Thread>, origin: &Rc<Origin>, transfer: TunnelTransfer) -> io::Result<Self> {
         let TunnelTransfer { server, story, up, down } = transfer;
         let unknown = || io::Error::other(format!("no server {} in a pool {}", story.server, story.pool));
-        let mut exchange = Exchange::resume(thread, origin, &story).ok_or_else(unknown)?;
+        let mut exchange = Exchange::resume(thread, origin, &story, Phase::Tunnel).ok_or_else(unknown)?;
         let (Some(pool), Some(index)) = (exchange.pool, exchange.server()) else { return Err(unknown()) };
         let pool = PoolOf::new(thread, pool.into());
         exchange.becomes_tunnel();
@@ -162,9 +162,6 @@ enum Given {
     Away(End),
     Back(Stream, Box<Tunnel>),
 }
-
-/// The wait for room on the way to the successor; the tunnel runs on meanwhile.
-type Wait = Pin<Box<dyn Future<Output = Option<TransferPermit>>>>;
 
 impl Tunnel {
     async fn relay(&mut self, thread: &Thread, client: &Client, stream: &Stream) -> Stop {

@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use crate::config::Address;
+use crate::handover::transfer::SavedBody;
 use crate::http1::chunked::{Decoded, Decoder};
 use crate::http1::response::{Asked, ResponseBody, ResponseFault, ResponseHead, ResponseSearch};
 use crate::message::body::{Demand, Piece};
@@ -81,6 +82,20 @@ pub struct Connection {
     is_private: bool,
     /// The last response had no body, and some servers send one all the same.
     is_suspect: bool,
+}
+
+/// The version of addresses that no server has had: a connection that leads elsewhere serves no other request.
+const NO_VERSION: u64 = u64::MAX;
+
+/// What a connection is in the middle of, when it moves to another generation.
+#[derive(Debug)]
+pub struct OpenResponse {
+    /// What is still to come of the body.
+    pub left: SavedBody,
+    /// The server keeps the connection after it.
+    pub keep_alive: bool,
+    /// How long the server said that it keeps the connection while idle.
+    pub server_keeps: Option<std::time::Duration>,
 }
 
 /// Where the response body is.
@@ -365,6 +380,34 @@ impl Connection {
     #[must_use]
     pub fn is_reusable(&self) -> bool {
         self.is_whole() && self.keep_alive && self.ahead.is_empty()
+    }
+
+    /// Takes the connection apart while the body of a response is on it: its socket, what was read ahead, and what is
+    /// still to come; none when the response is whole.
+    #[must_use]
+    pub fn into_open(self) -> Option<(Stream, BytesMut, OpenResponse)> {
+        let left = match self.body {
+            BodyState::Head | BodyState::Done => return None,
+            BodyState::Length(left) => SavedBody::Length(left),
+            BodyState::Chunked(decoder) => SavedBody::Chunked(Box::new(decoder)),
+            BodyState::UntilClose => SavedBody::UntilClose,
+        };
+        let open = OpenResponse { left, keep_alive: self.keep_alive, server_keeps: self.server_keeps };
+        Some((self.stream, self.ahead, open))
+    }
+
+    /// Goes on with a connection to `server` that another generation had, inside the body of a response.
+    #[must_use]
+    pub fn resumed(stream: Stream, ahead: BytesMut, open: OpenResponse, server: &Server) -> Box<Self> {
+        let OpenResponse { left, keep_alive, server_keeps } = open;
+        let body = match left {
+            SavedBody::Length(left) => BodyState::Length(left),
+            SavedBody::Chunked(decoder) => BodyState::Chunked(*decoder),
+            SavedBody::UntilClose => BodyState::UntilClose,
+        };
+        let address = stream.peer_address();
+        let version = if server.is_peer(address) { server.address_version() } else { NO_VERSION };
+        Box::new(Self { ahead, body, keep_alive, server_keeps, ..Self::over(stream, address, version) })
     }
 
     /// Takes the connection apart into its socket and what was read ahead, for a tunnel.

@@ -1,11 +1,13 @@
 //! The framing of one chunked body, byte by byte; payload is stepped over.
 
+use serde::{Deserialize, Serialize};
+
 use super::extension::Extension;
 use super::{ChunkFault, MAX_EXTENSIONS, MAX_TRAILER_FIELDS, MAX_TRAILERS};
 use crate::http1::head::{Bounds, Walk};
 
 /// Where the walk over one chunked body is.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Chunks {
     state: ChunkState,
     /// Payload left in the current chunk; while its size is read, what was read so far.
@@ -17,7 +19,7 @@ pub(super) struct Chunks {
     section: Vec<u8>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum ChunkState {
     Size,
     /// White space behind the size, and perhaps an extension after it.

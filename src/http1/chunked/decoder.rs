@@ -2,12 +2,13 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
+use serde::{Deserialize, Serialize};
 
 use super::chunks::Chunks;
 use super::{ChunkFault, trailers};
 
 /// Takes one chunked body off a buffer, piece by piece.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decoder {
     chunks: Chunks,
     /// Found behind payload, which goes before it.

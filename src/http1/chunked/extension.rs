@@ -1,5 +1,7 @@
 //! The grammar of chunk extensions (RFC 9112 §7.1.1): `*( BWS ";" BWS name [ BWS "=" BWS value ] )`.
 
+use serde::{Deserialize, Serialize};
+
 use super::ChunkFault;
 use crate::message::fields::{is_token_byte, is_value_byte};
 
@@ -10,7 +12,7 @@ use crate::message::fields::{is_token_byte, is_value_byte};
 ///     ▲         └───────────┴──;──┐        └──"──▶ Quoted ─┤
 ///     └───────────────────────────┴◀──;── AfterValue ◀─────┘
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Extension {
     /// Behind a semicolon.
     Begin,

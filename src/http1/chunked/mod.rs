@@ -11,6 +11,7 @@ mod trailers;
 use std::fmt;
 
 pub use decoder::{Decoded, Decoder};
+use serde::{Deserialize, Serialize};
 
 use super::head::{Break, LineFault};
 
@@ -22,7 +23,7 @@ pub const MAX_TRAILERS: usize = 8 * 1024;
 pub const MAX_TRAILER_FIELDS: usize = 64;
 
 /// A rule that a chunked body broke. Where the message ends is not known any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChunkFault {
     /// A chunk size is not hex digits, followed by white space, an extension or the end of the line.
     Size,

@@ -34,13 +34,14 @@ use super::service::Service;
 use super::timeouts::{Direction, Timeouts};
 use crate::config::ListenerSettings;
 use crate::drain::Stage;
-use crate::handover::successor::Successor;
+use crate::handover::successor::{Successor, TransferPermit, Wait};
+use crate::handover::transfer::ResponseTransfer;
 use crate::http1::request::RequestHead;
 use crate::message::body::Demand;
 use crate::net::{Departure, Stream};
 use crate::observe::end::{End, Phase, Reason, Side};
 use crate::proxy::client_side::ClientSide;
-use crate::proxy::handler::RequestHandler;
+use crate::proxy::handler::{ClientState, Leaving, RequestHandler};
 use crate::proxy::private::Private;
 use crate::proxy::response::{BodyLength, Response, ResponsePart, Then};
 use crate::proxy::tunnel::Tunnel;
@@ -79,6 +80,8 @@ pub(super) struct Http1<S: Service> {
     early_end: Option<End>,
     /// What of the response was written in the turn of this connection.
     turn: Turn,
+    /// The connection is to move with the exchange that is open.
+    wait: Option<Wait>,
 }
 
 enum Http1State<H> {
@@ -100,12 +103,22 @@ pub(super) enum Next {
     Idle,
     /// Another generation takes it over.
     Moves(Successor),
+    /// Another generation takes it over, with the exchange that is open.
+    MovesOpen(TransferPermit),
     /// It goes on with HTTP/2, whose first bytes were read.
     Http2,
     /// It is a tunnel from here on.
     Tunnel(Box<Tunnel>),
     /// It ends. `linger` when the client may still be sending.
     Ends { end: End, linger: bool },
+}
+
+/// A connection that moves with the exchange that is open.
+pub(super) struct OpenParts {
+    pub(super) client: Box<Client>,
+    pub(super) stream: Stream,
+    pub(super) leaving: Leaving,
+    pub(super) response: Box<ResponseTransfer>,
 }
 
 /// The parts of a connection that is not served any more.
@@ -141,6 +154,7 @@ impl<S: Service> Http1<S> {
             is_late: false,
             early_end: None,
             turn: Turn::default(),
+            wait: None,
         })
     }
 
@@ -155,6 +169,34 @@ impl<S: Service> Http1<S> {
         let mut http1 = Self::new(thread, client, listener, stream, BytesMut::new());
         http1.admit(first);
         http1
+    }
+
+    /// Goes on with a connection inside the body of a response, which `handler` relays.
+    pub(super) fn resumed(
+        thread: &Rc<Thread>,
+        client: Box<Client>,
+        listener: usize,
+        stream: Stream,
+        handler: S::Handler,
+        at: ClientState,
+    ) -> Box<Self> {
+        let mut http1 = Self::new(thread, client, listener, stream, at.ahead);
+        http1.reader.position = Position::Whole;
+        http1.writer = ResponseWriter::resumed(at.framing, &at.unsent);
+        (http1.closes, http1.has_head) = (at.closes, true);
+        http1.state = Http1State::Exchange(handler);
+        http1
+    }
+
+    /// Takes the connection apart with the exchange that is open; none when that can't be, which ends both.
+    pub(super) fn into_open(mut self) -> Option<OpenParts> {
+        self.timeouts.end(Direction::Read, &self.client.timer);
+        self.timeouts.end(Direction::Write, &self.client.timer);
+        let Http1State::Exchange(handler) = self.state else { return None };
+        let (framing, unsent) = self.writer.save();
+        let at = ClientState { framing, closes: self.closes, unsent, ahead: self.reader.ahead };
+        let (leaving, response) = handler.into_transfer(at)?;
+        Some(OpenParts { client: self.client, stream: self.stream, leaving, response })
     }
 
     /// Takes the connection apart.
@@ -301,6 +343,11 @@ fn ends(end: End) -> Next {
 impl<S: Service> Http1<S> {
     /// Has the request served, and writes what comes of that.
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
+        if self.thread.drain.is_ending()
+            && let Poll::Ready(place) = self.poll_place(cx)
+        {
+            return Poll::Ready(Some(Next::MovesOpen(place)));
+        }
         loop {
             ready!(self.thread.turns.poll(cx, &mut self.turn));
             let room = self.writer.room();
@@ -323,6 +370,33 @@ impl<S: Service> Http1<S> {
                 return self.poll_client(cx, is_read);
             }
         }
+    }
+
+    /// Ready when the connection moves now, with the exchange that is open.
+    fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<TransferPermit> {
+        while let Some(successor) = self.successor() {
+            let wait = self.wait.get_or_insert_with(|| Box::pin(successor.place()));
+            let place = ready!(wait.as_mut().poll(cx));
+            self.wait = None; // without a place that successor is gone
+            if let Some(place) = place {
+                return Poll::Ready(place);
+            }
+        }
+        self.wait = None;
+        Poll::Pending
+    }
+
+    /// What takes the connection over with the exchange that is open: while a client reads the body of a response, and has
+    /// said nothing that only this process knows.
+    fn successor(&self) -> Option<Successor> {
+        let Http1State::Exchange(handler) = &self.state else { return None };
+        let is_quiet = self.reader.is_whole()
+            && !self.reader.is_finished
+            && self.half_closed.is_none()
+            && self.early_end.is_none()
+            && self.client.private.is_empty()
+            && !self.writer.is_ahead();
+        is_quiet.then(|| handler.successor()).flatten()
     }
 
     /// What the handler gives next, and whether it waits for more of the body of the request.
@@ -390,6 +464,7 @@ impl<S: Service> Http1<S> {
         let Http1State::Exchange(handler) = std::mem::replace(&mut self.state, Http1State::Head) else {
             return Taken::Whole;
         };
+        self.wait = None;
         self.state = Http1State::Flush { handler, then };
         Taken::Whole
     }

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Version};
 
+use crate::handover::transfer::SavedFraming;
 use crate::http1::encode;
 use crate::message::body::Demand;
 use crate::net::Stream;
@@ -71,6 +72,34 @@ impl ResponseWriter {
             is_blocked: false,
             sent_ahead: 0,
         }
+    }
+
+    /// Goes on inside the body of a response, of which this is on its way.
+    pub(super) fn resumed(framing: SavedFraming, unsent: &[u8]) -> Self {
+        let framing = match framing {
+            SavedFraming::Length => BodyFraming::Length,
+            SavedFraming::Chunked => BodyFraming::Chunked,
+            SavedFraming::UntilClose => BodyFraming::UntilClose,
+        };
+        Self { front: unsent.to_vec(), len: unsent.len(), framing, ..Self::new() }
+    }
+
+    /// Whether the client has a part of what comes next already.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.sent_ahead > 0
+    }
+
+    /// How the end of the body is told, and what is on its way.
+    pub(super) fn save(&self) -> (SavedFraming, BytesMut) {
+        let framing = match self.framing {
+            BodyFraming::Length => SavedFraming::Length,
+            BodyFraming::Chunked => SavedFraming::Chunked,
+            BodyFraming::UntilClose => SavedFraming::UntilClose,
+        };
+        let mut unsent = BytesMut::with_capacity(self.len);
+        unsent.extend_from_slice(&self.front[self.written..]);
+        self.data.iter().for_each(|bytes| unsent.extend_from_slice(bytes));
+        (framing, unsent)
     }
 
     /// Puts an informational response on its way.

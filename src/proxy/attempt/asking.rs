@@ -319,7 +319,7 @@ pub(in crate::proxy) struct InUse {
 }
 
 impl InUse {
-    fn new(connection: Box<Connection>) -> Self {
+    pub(in crate::proxy) fn new(connection: Box<Connection>) -> Self {
         Self { connection: Some(connection), is_stuck: false }
     }
 

@@ -6,6 +6,7 @@ mod inside;
 mod noticed;
 mod receiver;
 mod reloads;
+mod responses;
 mod rollback;
 
 use std::ops::Deref;

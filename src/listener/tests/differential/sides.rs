@@ -122,7 +122,7 @@ pub(super) async fn ours(thread: &Rc<Thread>, pieces: &[Vec<u8>]) -> Observed {
                 let Http1Parts { client, stream, ahead } = http1.into_parts().expect("a runtime");
                 http1 = Http1::new(thread, client, 0, stream, ahead);
             }
-            Next::Moves(_) | Next::Tunnel(_) | Next::Http2 => unreachable!("nothing was switched"),
+            Next::Moves(_) | Next::MovesOpen(_) | Next::Tunnel(_) | Next::Http2 => unreachable!("nothing was switched"),
         }
     }
     drop(http1);
