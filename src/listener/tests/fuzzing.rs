@@ -78,20 +78,31 @@ async fn serve(fixture: &Fixture, data: &[u8]) {
     let mut output = Vec::new();
     let stays = act(fixture, &mut client, data, &mut output).await;
     if stays {
-        fixture.go();
         let mut rest = (&mut client).take(MOST_READ);
-        let read = tokio::time::timeout(EVER, rest.read_to_end(&mut output)).await; // a reset is an end too
+        let read = tokio::time::timeout(EVER, rest.read_to_end(&mut output)); // a reset is an end too
+        let read = tokio::select! {
+            read = read => read,
+            () = keep_going(fixture) => unreachable!("it goes on for ever"),
+        };
         let is_tunnel = || memchr::memmem::find(&output, b"HTTP/1.1 101 ").is_some();
         assert!(read.is_ok() || is_tunnel(), "the connection waits for ever");
     }
     drop(client);
-    let over = tokio::time::timeout(EVER, async {
-        fixture.go();
-        served.await
-    });
-    over.await.expect("the connection ends").expect("without a panic");
+    let over = tokio::select! {
+        over = tokio::time::timeout(EVER, served) => over,
+        () = keep_going(fixture) => unreachable!("it goes on for ever"),
+    };
+    over.expect("the connection ends").expect("without a panic");
     assert_ne!(fixture.end().await.reason, Reason::Internal);
     is_http(&output);
+}
+
+/// Gives every response that waits, the one of the next request too.
+async fn keep_going(fixture: &Fixture) {
+    loop {
+        fixture.go();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// Whether the client is still there at the end.

@@ -324,6 +324,8 @@ pub(super) struct Answering {
     /// Bytes of the answer that are still to come, once its head was given.
     left: Option<u64>,
     content: Bytes,
+    /// No body follows the head of the response.
+    is_head: bool,
 }
 
 impl Service for Answers {
@@ -344,6 +346,7 @@ impl Service for Answers {
             go: Box::pin(async move { go.notified().await }),
             left: None,
             content: Bytes::new(),
+            is_head: method == "HEAD",
         }
     }
 
@@ -436,6 +439,9 @@ impl RequestHandler for Answering {
         self.content = if count.is_some() { Bytes::new() } else { content };
         let length = count.unwrap_or(self.content.len() as u64);
         self.left = Some(count.unwrap_or(0));
+        if self.is_head {
+            (self.content, self.left) = (Bytes::new(), Some(0));
+        }
         Poll::Ready(ResponsePart::Head(head(code, length, then)))
     }
 
