@@ -66,13 +66,15 @@ enum LoadItem {
         private: Vec<PrivateItem>,
     },
     Tunnel {
-        story: Box<SavedExchange>,
+        #[serde(rename = "story")]
+        exchange: Box<SavedExchange>,
         up: CourseItem,
         down: CourseItem,
     },
     /// Sent only to a generation whose [`Capabilities`] say that it takes them.
     Response {
-        story: Box<SavedExchange>,
+        #[serde(rename = "story")]
+        exchange: Box<SavedExchange>,
         state: Box<SavedResponse>,
         unread: usize,
         unsent: usize,
@@ -165,17 +167,17 @@ pub fn pack<'a>(number: u64, transfers: impl Iterator<Item = &'a Transfer>) -> i
             }
             Load::Tunnel(tunnel) => {
                 packed.descriptors.push(tunnel.server.as_fd());
-                let story = Box::new(tunnel.story.clone());
+                let exchange = Box::new(tunnel.exchange.clone());
                 let up = CourseItem::pack(&tunnel.up, &mut bytes);
                 let down = CourseItem::pack(&tunnel.down, &mut bytes);
-                LoadItem::Tunnel { story, up, down }
+                LoadItem::Tunnel { exchange, up, down }
             }
             Load::Response(response) => {
-                let ResponseTransfer { server, story, state, unread, unsent, ahead } = &**response;
+                let ResponseTransfer { server, exchange, state, unread, unsent, ahead } = &**response;
                 packed.descriptors.push(server.as_fd());
                 [unread, unsent, ahead].into_iter().for_each(|part| bytes.extend_from_slice(part));
-                let (story, state) = (Box::new(story.clone()), Box::new(SavedResponse::clone(state)));
-                LoadItem::Response { story, state, unread: unread.len(), unsent: unsent.len(), ahead: ahead.len() }
+                let (exchange, state) = (Box::new(exchange.clone()), Box::new(SavedResponse::clone(state)));
+                LoadItem::Response { exchange, state, unread: unread.len(), unsent: unsent.len(), ahead: ahead.len() }
             }
         };
         packed.batch.connections.push(Item { client: transfer.client.clone(), load });
@@ -212,16 +214,16 @@ pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Transfe
                 let private = private.into_iter().map(own).collect::<Result<_, BatchError>>()?;
                 Load::Idle { ahead: bytes.split_to(ahead), private }
             }
-            LoadItem::Tunnel { story, up, down } => {
+            LoadItem::Tunnel { exchange, up, down } => {
                 let (server, up) = (next()?, up.unpack(&mut bytes));
                 let down = down.unpack(&mut bytes);
-                Load::Tunnel(Box::new(TunnelTransfer { server, story: *story, up, down }))
+                Load::Tunnel(Box::new(TunnelTransfer { server, exchange: *exchange, up, down }))
             }
-            LoadItem::Response { story, state, unread, unsent, ahead } => {
+            LoadItem::Response { exchange, state, unread, unsent, ahead } => {
                 let server = next()?;
                 let [unread, unsent, ahead] = [unread, unsent, ahead].map(|len| bytes.split_to(len));
-                let (story, state) = (*story, *state);
-                Load::Response(Box::new(ResponseTransfer { server, story, state, unread, unsent, ahead }))
+                let (exchange, state) = (*exchange, *state);
+                Load::Response(Box::new(ResponseTransfer { server, exchange, state, unread, unsent, ahead }))
             }
         };
         transfers.push(Transfer { socket, client, load });

@@ -39,7 +39,7 @@ fn idle(number: u32, ahead: &[u8]) -> (Transfer, UnixStream) {
     (Transfer { socket: ours.into(), client: facts(number), load }, theirs)
 }
 
-fn story() -> SavedExchange {
+fn saved_exchange() -> SavedExchange {
     SavedExchange {
         id: RequestId::new(1, 2),
         age: Duration::from_secs(9),
@@ -141,7 +141,7 @@ fn a_tunnel_arrives_whole() {
         let up =
             || SavedDirection { pending: BytesMut::from(&b"up"[..]), ended: true, finished: false, bytes: 1 << 40 };
         let down = || SavedDirection { pending: BytesMut::from(&b"down"[..]), ended: false, finished: false, bytes: 3 };
-        let tunnel = TunnelTransfer { server: server.into(), story: story(), up: up(), down: down() };
+        let tunnel = TunnelTransfer { server: server.into(), exchange: saved_exchange(), up: up(), down: down() };
         transfer.load = Load::Tunnel(Box::new(tunnel));
         let place = successor.place().await.expect("a place");
         let (given, taken) = tokio::join!(place.give(transfer), receiver.next());
@@ -150,7 +150,7 @@ fn a_tunnel_arrives_whole() {
         else {
             panic!("a tunnel")
         };
-        assert_eq!((tunnel.story, tunnel.up, tunnel.down), (story(), up(), down()));
+        assert_eq!((tunnel.exchange, tunnel.up, tunnel.down), (saved_exchange(), up(), down()));
     });
 }
 
@@ -176,7 +176,7 @@ fn a_response_arrives_whole() {
         };
         let [unread, unsent, ahead] = [&b"unread"[..], b"unsent", b"ahead"].map(BytesMut::from);
         let (server, saved) = (server.into(), state.clone());
-        let response = ResponseTransfer { server, story: story(), state: saved, unread, unsent, ahead };
+        let response = ResponseTransfer { server, exchange: saved_exchange(), state: saved, unread, unsent, ahead };
         transfer.load = Load::Response(Box::new(response));
         let place = successor.place().await.expect("a place");
         let (given, taken) = tokio::join!(place.give(transfer), receiver.next());
@@ -185,7 +185,7 @@ fn a_response_arrives_whole() {
         else {
             panic!("a response")
         };
-        assert_eq!((&response.story, &response.state), (&story(), &state));
+        assert_eq!((&response.exchange, &response.state), (&saved_exchange(), &state));
         assert_eq!([&response.unread[..], &response.unsent, &response.ahead], [&b"unread"[..], b"unsent", b"ahead"]);
     });
 }

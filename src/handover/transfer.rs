@@ -69,7 +69,7 @@ pub struct TunnelTransfer {
     /// The connection to the server.
     pub server: OwnedFd,
     /// The exchange so far.
-    pub story: SavedExchange,
+    pub exchange: SavedExchange,
     /// From the client to the server.
     pub up: SavedDirection,
     /// From the server to the client.
@@ -82,7 +82,7 @@ pub struct ResponseTransfer {
     /// The connection to the server.
     pub server: OwnedFd,
     /// The exchange so far.
-    pub story: SavedExchange,
+    pub exchange: SavedExchange,
     /// The states of both connections.
     pub state: SavedResponse,
     /// What was read of the response and not yet understood.

@@ -128,11 +128,11 @@ pub struct Thresholds {
 /// The health of one server. Any thread reads; checks and DNS write, from the worker's main thread.
 #[derive(Debug)]
 pub struct Health {
-    /// A copy of the state in `story`, for the request path.
+    /// A copy of the state in `details`, for the request path.
     state: AtomicU8,
     /// `None` without a check: the server is up once it has an address.
     thresholds: Option<Thresholds>,
-    story: Mutex<HealthDetails>,
+    details: Mutex<HealthDetails>,
 }
 
 #[derive(Debug)]
@@ -160,7 +160,7 @@ impl Health {
         Self {
             state: AtomicU8::new(state as u8),
             thresholds,
-            story: Mutex::new(HealthDetails { state, since: now, against: 0, last: None, history: VecDeque::new() }),
+            details: Mutex::new(HealthDetails { state, since: now, against: 0, last: None, history: VecDeque::new() }),
         }
     }
 
@@ -184,96 +184,96 @@ impl Health {
     /// Findings about a server that waits for its address are kept for the status and change nothing.
     pub fn observe(&self, finding: Finding, now: SystemTime) -> Option<Transition> {
         let Thresholds { rise, fall } = self.thresholds?;
-        let mut story = self.story();
-        let (to, needed) = match (story.state, finding.verdict) {
+        let mut details = self.details();
+        let (to, needed) = match (details.state, finding.verdict) {
             (HealthState::Unknown, CheckVerdict::Good) => (HealthState::Up, 1),
             (HealthState::Unknown, CheckVerdict::Bad) => (HealthState::Down, 1),
             (HealthState::Up, CheckVerdict::Bad) => (HealthState::Down, fall),
             (HealthState::Down, CheckVerdict::Good) => (HealthState::Up, rise),
             (HealthState::Up, CheckVerdict::Good) | (HealthState::Down, CheckVerdict::Bad) => {
-                story.against = 0;
-                story.last = Some((now, finding));
+                details.against = 0;
+                details.last = Some((now, finding));
                 return None;
             }
             (HealthState::WaitingForDns, _) | (_, CheckVerdict::Nothing) => {
-                story.last = Some((now, finding));
+                details.last = Some((now, finding));
                 return None;
             }
         };
-        story.against = story.against.saturating_add(1);
-        let transition = (story.against >= needed).then(|| {
-            let reason = reason(story.state, to, story.against, &finding.detail);
-            self.change(&mut story, to, reason, now)
+        details.against = details.against.saturating_add(1);
+        let transition = (details.against >= needed).then(|| {
+            let reason = reason(details.state, to, details.against, &finding.detail);
+            self.change(&mut details, to, reason, now)
         });
-        story.last = Some((now, finding));
+        details.last = Some((now, finding));
         transition
     }
 
     /// The server has an address, the first or another one. With a check its state is unknown until that has a
     /// result.
     pub(super) fn relocated(&self, reason: String, now: SystemTime) -> Option<Transition> {
-        let mut story = self.story();
+        let mut details = self.details();
         let to = match self.thresholds {
             Some(_) => HealthState::Unknown,
             None => HealthState::Up,
         };
-        story.against = 0;
-        (story.state != to).then(|| self.change(&mut story, to, reason, now))
+        details.against = 0;
+        (details.state != to).then(|| self.change(&mut details, to, reason, now))
     }
 
     /// When the last check ended.
     #[must_use]
     pub fn last_checked(&self) -> Option<SystemTime> {
-        self.story().last.as_ref().map(|(at, _)| *at)
+        self.details().last.as_ref().map(|(at, _)| *at)
     }
 
     /// State, since when, the last finding and the latest transitions.
     #[must_use]
     pub fn status(&self) -> HealthStatus {
-        let story = self.story();
-        let check = story.last.as_ref().map(|(at, finding)| CheckStatus {
+        let details = self.details();
+        let check = details.last.as_ref().map(|(at, finding)| CheckStatus {
             at: written(*at),
             healthy: finding.verdict.is_healthy(),
             result: finding.detail.to_string(),
             took_us: u64::try_from(finding.took.as_micros()).unwrap_or(u64::MAX),
         });
-        let history = story.history.iter().map(|transition| TransitionStatus {
+        let history = details.history.iter().map(|transition| TransitionStatus {
             at: written(transition.at),
             from: transition.from.as_str().to_owned(),
             to: transition.to.as_str().to_owned(),
             reason: transition.reason.clone(),
         });
         HealthStatus {
-            state: story.state.as_str().to_owned(),
-            since: written(story.since),
+            state: details.state.as_str().to_owned(),
+            since: written(details.since),
             check,
             history: history.collect(),
         }
     }
 
     /// The one place where the state changes.
-    fn change(&self, story: &mut HealthDetails, to: HealthState, reason: String, now: SystemTime) -> Transition {
+    fn change(&self, details: &mut HealthDetails, to: HealthState, reason: String, now: SystemTime) -> Transition {
         let transition = Transition {
-            from: story.state,
+            from: details.state,
             to,
             reason,
             at: now,
-            lasted: now.duration_since(story.since).unwrap_or_default(), // the clock may have been set back
+            lasted: now.duration_since(details.since).unwrap_or_default(), // the clock may have been set back
         };
-        story.state = to;
-        story.since = now;
-        story.against = 0;
-        if story.history.len() == HISTORY {
-            story.history.pop_front();
+        details.state = to;
+        details.since = now;
+        details.against = 0;
+        if details.history.len() == HISTORY {
+            details.history.pop_front();
         }
-        story.history.push_back(transition.clone());
+        details.history.push_back(transition.clone());
         self.state.store(to as u8, Ordering::Relaxed);
         transition
     }
 
-    /// A panic elsewhere leaves no half-made story: only plain stores change it.
-    fn story(&self) -> MutexGuard<'_, HealthDetails> {
-        self.story.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A panic elsewhere leaves no half-made details: only plain stores change them.
+    fn details(&self) -> MutexGuard<'_, HealthDetails> {
+        self.details.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -38,10 +38,10 @@ pub struct EjectionRules {
 /// After a trial one further failure ejects it again, for twice the time, until a request has succeeded.
 #[derive(Debug)]
 pub struct Passive {
-    /// A summary of `story`: see [`Mark`].
+    /// A summary of `details`: see [`Mark`].
     mark: AtomicU8,
     limits: EjectionRules,
-    story: Mutex<PassiveDetails>,
+    details: Mutex<PassiveDetails>,
     /// Wakes the trials.
     news: Notify,
 }
@@ -85,7 +85,7 @@ pub struct Ejection {
 
 impl Passive {
     pub(super) fn new(limits: EjectionRules) -> Self {
-        Self { mark: AtomicU8::new(Mark::Clear as u8), limits, story: Mutex::default(), news: Notify::new() }
+        Self { mark: AtomicU8::new(Mark::Clear as u8), limits, details: Mutex::default(), news: Notify::new() }
     }
 
     /// Whether the server takes no requests while another one can: one relaxed load.
@@ -116,25 +116,25 @@ impl Passive {
         if !self.is_on() || self.is_ejected() {
             return None;
         }
-        let mut story = self.story();
-        if story.ejection.is_some() {
+        let mut details = self.details();
+        if details.ejection.is_some() {
             return None;
         }
-        story.fails = story.fails.saturating_add(1);
-        story.unopened |= unopened;
-        if story.fails < self.limits.max_fails || is_last() {
-            self.mark(&story);
+        details.fails = details.fails.saturating_add(1);
+        details.unopened |= unopened;
+        if details.fails < self.limits.max_fails || is_last() {
+            self.mark(&details);
             return None;
         }
-        let pause = self.longer(story.last);
-        let reason = match story.fails {
+        let pause = self.longer(details.last);
+        let reason = match details.fails {
             1 => format!("a connection failed: {why}"),
             fails => format!("{fails} connections in a row failed: {why}"),
         };
         let ejection = Ejection { since: now, until: now + pause, pause, reason };
-        story.last = Some(pause);
-        story.ejection = Some(ejection.clone());
-        self.mark(&story);
+        details.last = Some(pause);
+        details.ejection = Some(ejection.clone());
+        self.mark(&details);
         self.news.notify_one();
         Some(ejection)
     }
@@ -159,9 +159,9 @@ impl Passive {
 
     /// Clears every failure. Returns the ejection that this ends.
     pub fn clear(&self) -> Option<Ejection> {
-        let mut story = self.story();
-        let PassiveDetails { ejection, .. } = std::mem::take(&mut *story);
-        self.mark(&story);
+        let mut details = self.details();
+        let PassiveDetails { ejection, .. } = std::mem::take(&mut *details);
+        self.mark(&details);
         if ejection.is_some() {
             self.news.notify_one();
         }
@@ -171,16 +171,16 @@ impl Passive {
     /// How long it is until a trial is due; `None` while the server is not ejected.
     #[must_use]
     pub fn due_in(&self, now: SystemTime) -> Option<Duration> {
-        let story = self.story();
-        let ejection = story.ejection.as_ref()?;
+        let details = self.details();
+        let ejection = details.ejection.as_ref()?;
         // a clock that is set back must not delay the trial
         Some(ejection.until.duration_since(now).unwrap_or_default().min(ejection.pause))
     }
 
     /// The trial is due now: DNS has an address that was not tried.
     pub(super) fn hasten(&self, now: SystemTime) {
-        let mut story = self.story();
-        if let Some(ejection) = &mut story.ejection {
+        let mut details = self.details();
+        if let Some(ejection) = &mut details.ejection {
             ejection.until = now;
             self.news.notify_one();
         }
@@ -188,22 +188,22 @@ impl Passive {
 
     /// A trial succeeded: the server takes requests again. Returns the ejection that this ends.
     pub fn passed(&self) -> Option<Ejection> {
-        let mut story = self.story();
-        let ejection = story.ejection.take();
+        let mut details = self.details();
+        let ejection = details.ejection.take();
         if ejection.is_some() {
-            story.fails = self.limits.max_fails.saturating_sub(1);
+            details.fails = self.limits.max_fails.saturating_sub(1);
         }
-        self.mark(&story);
+        self.mark(&details);
         ejection
     }
 
     /// A trial failed: the next one is due after twice the time.
     pub fn prolonged(&self, now: SystemTime) {
-        let mut story = self.story();
-        let pause = self.longer(story.last);
-        if let Some(ejection) = &mut story.ejection {
+        let mut details = self.details();
+        let pause = self.longer(details.last);
+        if let Some(ejection) = &mut details.ejection {
             (ejection.pause, ejection.until) = (pause, now + pause);
-            story.last = Some(pause);
+            details.last = Some(pause);
         }
     }
 
@@ -214,8 +214,8 @@ impl Passive {
 
     /// Its part of the status; nothing without failures.
     pub(super) fn status(&self) -> Option<EjectionStatus> {
-        let story = self.story();
-        story.ejection.as_ref().map(|ejection| EjectionStatus {
+        let details = self.details();
+        details.ejection.as_ref().map(|ejection| EjectionStatus {
             since: health::written(ejection.since),
             until: health::written(ejection.until),
             reason: ejection.reason.clone(),
@@ -226,9 +226,9 @@ impl Passive {
         last.map_or(FIRST_EJECTION, |last| last.saturating_mul(2)).min(self.limits.max_ejection)
     }
 
-    /// The only place where the mark changes; the story is locked meanwhile.
-    fn mark(&self, story: &PassiveDetails) {
-        let mark = match story {
+    /// The only place where the mark changes; the details are locked meanwhile.
+    fn mark(&self, details: &PassiveDetails) {
+        let mark = match details {
             PassiveDetails { ejection: Some(_), .. } => Mark::Ejected,
             PassiveDetails { fails: 0, last: None, .. } => Mark::Clear,
             PassiveDetails { unopened: false, .. } => Mark::Closing,
@@ -237,9 +237,9 @@ impl Passive {
         self.mark.store(mark as u8, Ordering::Relaxed);
     }
 
-    /// A panic elsewhere leaves no half-made story: only plain stores change it.
-    fn story(&self) -> MutexGuard<'_, PassiveDetails> {
-        self.story.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A panic elsewhere leaves no half-made details: only plain stores change them.
+    fn details(&self) -> MutexGuard<'_, PassiveDetails> {
+        self.details.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -196,7 +196,7 @@ impl RequestHandler for Handler {
 
     fn into_transfer(self, at: ClientState) -> Option<(Leaving, Box<ResponseTransfer>)> {
         let Self { exchange, stage: HandlerStage::Relay(relay) } = self else { return None };
-        let story = exchange.story(Instant::now())?;
+        let saved = exchange.saved(Instant::now())?;
         let (stream, unread, open) = relay.into_connection()?.into_open()?;
         let state = SavedResponse {
             left: open.left,
@@ -210,7 +210,7 @@ impl RequestHandler for Handler {
         };
         let (unsent, ahead) = (at.unsent, at.ahead);
         let server = stream.into_fd().ok()?;
-        let transfer = ResponseTransfer { server, story, state, unread, unsent, ahead };
+        let transfer = ResponseTransfer { server, exchange: saved, state, unread, unsent, ahead };
         Some((Leaving(exchange), Box::new(transfer)))
     }
 }
@@ -242,9 +242,9 @@ impl Handler {
         origin: &Rc<Origin>,
         transfer: ResponseTransfer,
     ) -> io::Result<(Self, ClientState)> {
-        let ResponseTransfer { server, story, state, unread, unsent, ahead } = transfer;
-        let unknown = || io::Error::other(format!("no server {} in a pool {}", story.server, story.pool));
-        let mut exchange = Exchange::resume(thread, origin, &story, Phase::Body).ok_or_else(unknown)?;
+        let ResponseTransfer { server, exchange: saved, state, unread, unsent, ahead } = transfer;
+        let unknown = || io::Error::other(format!("no server {} in a pool {}", saved.server, saved.pool));
+        let mut exchange = Exchange::resume(thread, origin, &saved, Phase::Body).ok_or_else(unknown)?;
         let (Some(pool), Some(index)) = (exchange.pool, exchange.server()) else { return Err(unknown()) };
         let stream = Stream::from_fd(server)?;
         let _ = stream.keep_alive(thread.runtime_config.config.worker.tcp_keep_alive); // fails for one that is gone

@@ -22,7 +22,7 @@ mod relay;
 pub mod request;
 pub mod response;
 pub mod runtime_config;
-mod story;
+mod saved;
 pub mod thread;
 mod trim;
 pub mod tunnel;

@@ -62,9 +62,9 @@ impl Tunnel {
     /// # Errors
     /// When this one has no such site, pool or server, or the socket of the server cannot be watched.
     pub fn arrived(thread: &Rc<Thread>, origin: &Rc<Origin>, transfer: TunnelTransfer) -> io::Result<Self> {
-        let TunnelTransfer { server, story, up, down } = transfer;
-        let unknown = || io::Error::other(format!("no server {} in a pool {}", story.server, story.pool));
-        let mut exchange = Exchange::resume(thread, origin, &story, Phase::Tunnel).ok_or_else(unknown)?;
+        let TunnelTransfer { server, exchange: saved, up, down } = transfer;
+        let unknown = || io::Error::other(format!("no server {} in a pool {}", saved.server, saved.pool));
+        let mut exchange = Exchange::resume(thread, origin, &saved, Phase::Tunnel).ok_or_else(unknown)?;
         let (Some(pool), Some(index)) = (exchange.pool, exchange.server()) else { return Err(unknown()) };
         let pool = PoolOf::new(thread, pool.into());
         exchange.becomes_tunnel();
@@ -76,7 +76,7 @@ impl Tunnel {
             up: up.into(),
             down: down.into(),
             timeout: pool.settings.tunnel_timeout,
-            moved: before(Instant::now(), story.silent),
+            moved: before(Instant::now(), saved.silent),
             stays: false,
             _open: Some(Open::new(pool, index.into())),
         })
@@ -269,16 +269,16 @@ impl Tunnel {
     /// Gives the tunnel to the successor. Nothing of it is read or written until that is decided.
     async fn give(self, thread: &Thread, client: &Client, stream: Stream, place: TransferPermit) -> Given {
         let Self { mut exchange, server, up, down, timeout, moved, stays, _open } = self;
-        let sockets = (|| Some((stream.into_fd().ok()?, server.into_fd().ok()?, exchange.story(moved)?)))();
+        let sockets = (|| Some((stream.into_fd().ok()?, server.into_fd().ok()?, exchange.saved(moved)?)))();
         let away = |exchange: &mut Exchange, reason| {
             let end = End::new(Phase::Tunnel, reason);
             exchange.ends(end);
             Given::Away(end)
         };
-        let Some((socket, server, story)) = sockets else {
+        let Some((socket, server, saved)) = sockets else {
             return away(&mut exchange, Reason::Internal); // no runtime, or no descriptor, is left
         };
-        let tunnel = TunnelTransfer { server, story, up: up.into(), down: down.into() };
+        let tunnel = TunnelTransfer { server, exchange: saved, up: up.into(), down: down.into() };
         (exchange.bytes_in, exchange.bytes_out) = (tunnel.up.bytes, tunnel.down.bytes);
         let facts = client.facts(thread.listener_name(client.origin.listener));
         let transfer = Transfer { socket, client: facts, load: Load::Tunnel(Box::new(tunnel)) };

@@ -57,13 +57,13 @@ impl Health {
     /// The whole state.
     #[must_use]
     pub fn save(&self) -> SavedHealth {
-        let story = self.story();
+        let details = self.details();
         SavedHealth {
-            state: story.state.as_str().to_owned(),
-            since: millis(story.since),
-            against: story.against,
-            last: story.last.as_ref().map(|(at, finding)| SavedFinding::of(*at, finding)),
-            history: story.history.iter().map(SavedTransition::of).collect(),
+            state: details.state.as_str().to_owned(),
+            since: millis(details.since),
+            against: details.against,
+            last: details.last.as_ref().map(|(at, finding)| SavedFinding::of(*at, finding)),
+            history: details.history.iter().map(SavedTransition::of).collect(),
         }
     }
 
@@ -87,18 +87,18 @@ impl Health {
             (true, Some(_), HealthState::WaitingForDns) => (HealthState::Unknown, "the address is known"),
             (true, Some(_), _) => (HealthState::Unknown, "the check is another one"),
         };
-        let mut story = self.story();
-        *story = HealthDetails {
+        let mut details = self.details();
+        *details = HealthDetails {
             state: before,
             since: time(saved.since, now),
             against: if same_check { saved.against } else { 0 },
             last: saved.last.as_ref().filter(|_| same_check).map(|found| found.read(now)),
             history: saved.history.iter().filter_map(|change| change.read(now)).collect(),
         };
-        let surplus = story.history.len().saturating_sub(HISTORY);
-        story.history.drain(..surplus);
+        let surplus = details.history.len().saturating_sub(HISTORY);
+        details.history.drain(..surplus);
         self.state.store(before as u8, std::sync::atomic::Ordering::Relaxed);
-        Some((to != before).then(|| self.change(&mut story, to, reason.to_owned(), now)))
+        Some((to != before).then(|| self.change(&mut details, to, reason.to_owned(), now)))
     }
 }
 

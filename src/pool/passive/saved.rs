@@ -29,12 +29,12 @@ impl Passive {
     /// The whole state.
     #[must_use]
     pub fn save(&self) -> SavedPassive {
-        let story = self.story();
-        let ejection = story.ejection.as_ref();
+        let details = self.details();
+        let ejection = details.ejection.as_ref();
         SavedPassive {
-            fails: story.fails,
-            unopened: story.unopened,
-            last_ms: in_millis(story.last.unwrap_or_default()),
+            fails: details.fails,
+            unopened: details.unopened,
+            last_ms: in_millis(details.last.unwrap_or_default()),
             since: ejection.map(|ejection| millis(ejection.since)),
             until: ejection.map(|ejection| millis(ejection.until)).unwrap_or_default(),
             reason: ejection.map(|ejection| ejection.reason.clone()).unwrap_or_default(),
@@ -54,9 +54,9 @@ impl Passive {
             pause: last.unwrap_or(longest),
             reason: saved.reason.clone(),
         });
-        let mut story = self.story();
-        *story = PassiveDetails { fails: saved.fails, unopened: saved.unopened, last, ejection };
-        self.mark(&story);
+        let mut details = self.details();
+        *details = PassiveDetails { fails: saved.fails, unopened: saved.unopened, last, ejection };
+        self.mark(&details);
     }
 }
 

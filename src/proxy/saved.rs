@@ -1,4 +1,4 @@
-//! An exchange that goes on in another generation: told by names there, found by names here.
+//! An exchange that goes on in another generation: saved with names there, found by names here.
 
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ use crate::observe::record::{AttemptRecord, Index, RecordNames};
 
 impl Exchange {
     /// What the next generation has to know, when nothing has passed since `moved`. None when no server was found yet.
-    pub(super) fn story(&self, moved: Instant) -> Option<SavedExchange> {
+    pub(super) fn saved(&self, moved: Instant) -> Option<SavedExchange> {
         let names = &self.thread.runtime_config.names;
         let (pool, servers) = names.pools.get(usize::from(self.pool?))?;
         let name = |server: Index| servers.get(usize::from(server)).cloned();
@@ -47,29 +47,29 @@ impl Exchange {
     pub(super) fn resume(
         thread: &Rc<Thread>,
         origin: &Rc<Origin>,
-        story: &SavedExchange,
+        saved: &SavedExchange,
         phase: Phase,
     ) -> Option<Box<Self>> {
-        let found = FoundNames::of(story, &thread.runtime_config.names)?;
+        let found = FoundNames::of(saved, &thread.runtime_config.names)?;
         let mut exchange = Self::blank(thread, origin, None);
-        exchange.id = story.id;
-        exchange.opened = before(Instant::now(), story.age);
-        exchange.protocol = story.protocol;
-        exchange.method = story.method.as_ref().and_then(|method| method.parse().ok());
-        exchange.told_client = story.client;
-        exchange.head = known_head(&story.host, &story.target);
+        exchange.id = saved.id;
+        exchange.opened = before(Instant::now(), saved.age);
+        exchange.protocol = saved.protocol;
+        exchange.method = saved.method.as_ref().and_then(|method| method.parse().ok());
+        exchange.told_client = saved.client;
+        exchange.head = known_head(&saved.host, &saved.target);
         exchange.site = found.site;
         exchange.pool = Some(found.pool);
-        exchange.status = story.status;
+        exchange.status = saved.status;
         exchange.phase = phase;
-        exchange.timers = story.timers;
+        exchange.timers = saved.timers;
         exchange.attempts = found.attempts;
         exchange.begin_debug();
         Some(exchange)
     }
 }
 
-/// The names of a story as indexes of this generation.
+/// The names of a saved exchange as indexes of this generation.
 struct FoundNames {
     site: Option<Index>,
     pool: Index,
@@ -77,20 +77,20 @@ struct FoundNames {
 }
 
 impl FoundNames {
-    fn of(story: &SavedExchange, names: &RecordNames) -> Option<Self> {
-        let pool = names.pools.iter().position(|(name, _)| *name == story.pool)?;
+    fn of(saved: &SavedExchange, names: &RecordNames) -> Option<Self> {
+        let pool = names.pools.iter().position(|(name, _)| *name == saved.pool)?;
         let servers = &names.pools[pool].1;
         let server = |name: &str| Some(servers.iter().position(|server| server == name)? as Index);
         // tries against servers that are gone are forgotten; the last one is where the tunnel leads
-        let attempts = story.attempts.iter().filter_map(|attempt| {
+        let attempts = saved.attempts.iter().filter_map(|attempt| {
             let (reused, outcome, took) = (attempt.reused, attempt.outcome, attempt.took);
             Some(AttemptRecord { server: server(&attempt.server)?, reused, outcome, took })
         });
         let attempts: SmallVec<[AttemptRecord; 1]> = attempts.collect();
-        if attempts.last()?.server != server(&story.server)? {
+        if attempts.last()?.server != server(&saved.server)? {
             return None;
         }
-        let site = match &story.site {
+        let site = match &saved.site {
             Some(host) => Some(names.sites.iter().position(|site| site == host)? as Index),
             None => None,
         };
