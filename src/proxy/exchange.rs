@@ -45,7 +45,7 @@ pub struct Exchange {
     /// Where the client reached us, when it named no host.
     pub(super) reached: Option<Box<str>>,
     /// The client as the generation before believed it, when that had the head.
-    pub(super) told_client: Option<SocketAddr>,
+    pub(super) forwarded_client: Option<SocketAddr>,
     pub(super) site: Option<Index>,
     pub(super) pool: Option<Index>,
     pub(super) status: u16,
@@ -134,7 +134,7 @@ impl Exchange {
             method: None,
             head,
             reached,
-            told_client: None,
+            forwarded_client: None,
             site: None,
             pool: None,
             status: 0,
@@ -433,13 +433,13 @@ impl Exchange {
 
     /// The client: the one that a trusted proxy names, or the peer.
     pub(super) fn believed_client(&self) -> Option<SocketAddr> {
-        self.told_client.or_else(|| self.told_by_proxies()).or(self.origin.peer)
+        self.forwarded_client.or_else(|| self.client_by_proxies()).or(self.origin.peer)
     }
 
-    fn told_by_proxies(&self) -> Option<SocketAddr> {
+    fn client_by_proxies(&self) -> Option<SocketAddr> {
         let listener = self.thread.runtime_config.config.listeners.get(usize::from(self.origin.listener))?;
         let trusted = &listener.trusted_proxies;
-        if origin::is_proxy(trusted, self.origin.peer) { origin::told_client(&self.head, trusted) } else { None }
+        if origin::is_proxy(trusted, self.origin.peer) { origin::forwarded_client(&self.head, trusted) } else { None }
     }
 
     /// What stands in the record, but for what has to be copied.

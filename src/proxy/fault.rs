@@ -121,7 +121,7 @@ impl Fault {
 
     /// What the client is told: the same, without the names of what is behind the proxy.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn client_text(&self) -> String {
         match self {
             Self::NoServer { .. } => "no server for this site is up".into(),
             Self::Server { outcome, timeout, .. } => attempt_text(*outcome, "behind this proxy", *timeout),

@@ -33,7 +33,7 @@ struct ForwardedOrigin<'a> {
 impl ForwardedOrigin<'_> {
     /// What a trusted proxy says in the field of this name, which is in lower case. Where nothing would be believed
     /// the head is not searched.
-    fn told<'h, const N: usize>(&self, head: &'h RawHead, name: &'static [u8; N]) -> Option<&'h [u8]> {
+    fn forwarded_field<'h, const N: usize>(&self, head: &'h RawHead, name: &'static [u8; N]) -> Option<&'h [u8]> {
         if self.trusted { head.values(name).next().filter(|value| !value.is_empty()) } else { None }
     }
 
@@ -179,16 +179,16 @@ impl ForwardingField {
 fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, origin: &ForwardedOrigin<'_>) {
     let head = &exchange.head;
     write_forwarded_for(out, head, origin, exchange.origin.address());
-    match origin.told(head, b"x-forwarded-proto").or_else(|| origin.forwarded(head, b"proto")) {
+    match origin.forwarded_field(head, b"x-forwarded-proto").or_else(|| origin.forwarded(head, b"proto")) {
         Some(proto) => encode::raw_field(out, "x-forwarded-proto", proto),
         None => out.extend_from_slice(b"x-forwarded-proto: http\r\n"),
     }
-    let told = origin.told(head, b"x-forwarded-host").or_else(|| origin.forwarded(head, b"host"));
-    let host = told.unwrap_or(origin.host);
+    let forwarded = origin.forwarded_field(head, b"x-forwarded-host").or_else(|| origin.forwarded(head, b"host"));
+    let host = forwarded.unwrap_or(origin.host);
     if !host.is_empty() {
         encode::raw_field(out, "x-forwarded-host", host);
     }
-    if origin.told(head, b"x-request-id").is_none() {
+    if origin.forwarded_field(head, b"x-request-id").is_none() {
         encode::raw_field(out, "x-request-id", exchange.id.as_bytes());
     }
     out.extend_from_slice(match exchange.facts.version {
@@ -209,7 +209,7 @@ fn write_forwarded_for(out: &mut Vec<u8>, head: &RawHead, origin: &ForwardedOrig
     if origin.trusted {
         let mut said = head.values(b"x-forwarded-for").filter(|value| !value.is_empty()).peekable();
         if said.peek().is_none()
-            && let Some(client) = origin::told_otherwise(head, origin.proxies)
+            && let Some(client) = origin::client_by_forwarded(head, origin.proxies)
         {
             add(client.ip().to_string().as_bytes());
         }

@@ -45,13 +45,13 @@ pub(super) fn is_proxy(trusted: &[TrustedProxy], peer: Option<SocketAddr>) -> bo
 /// The client as the trusted proxy that sent this head names it, if it names one. The port is 0 where none was said.
 ///
 /// `X-Forwarded-For` is what most proxies write; `Forwarded` and then `X-Real-IP` count where it names none.
-pub(super) fn told_client(head: &RawHead, trusted: &[TrustedProxy]) -> Option<SocketAddr> {
+pub(super) fn forwarded_client(head: &RawHead, trusted: &[TrustedProxy]) -> Option<SocketAddr> {
     let values: SmallVec<[&[u8]; 2]> = head.values(b"x-forwarded-for").collect();
-    named_by(&values, trusted).or_else(|| told_otherwise(head, trusted))
+    named_by(&values, trusted).or_else(|| client_by_forwarded(head, trusted))
 }
 
 /// The same, of the fields other than `X-Forwarded-For`.
-pub(super) fn told_otherwise(head: &RawHead, trusted: &[TrustedProxy]) -> Option<SocketAddr> {
+pub(super) fn client_by_forwarded(head: &RawHead, trusted: &[TrustedProxy]) -> Option<SocketAddr> {
     forwarded(head, trusted, b"for")
         .and_then(|(client, _)| client)
         .or_else(|| head.values(b"x-real-ip").find_map(address))

@@ -63,7 +63,7 @@ impl Format {
 impl Page {
     /// What a fault says to the client.
     pub fn of_fault(fault: &Fault, id: RequestId) -> Self {
-        Self { status: fault.status(), what: sentence(fault.told()), advice: advice(fault.status()), id }
+        Self { status: fault.status(), what: sentence(fault.client_text()), advice: advice(fault.status()), id }
     }
 
     /// The page as bytes.

@@ -56,7 +56,7 @@ impl Exchange {
         exchange.opened = before(Instant::now(), saved.age);
         exchange.protocol = saved.protocol;
         exchange.method = saved.method.as_ref().and_then(|method| method.parse().ok());
-        exchange.told_client = saved.client;
+        exchange.forwarded_client = saved.client;
         exchange.head = known_head(&saved.host, &saved.target);
         exchange.site = found.site;
         exchange.pool = Some(found.pool);

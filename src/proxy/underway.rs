@@ -34,9 +34,9 @@ pub(super) struct Entry {
     pub(super) head: Rc<RawHead>,
 }
 
-/// The same for people.
+/// The same as text for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct UnderwayLine {
     /// What kind of thing it is.
     pub busy: Busy,
     /// Since when.
@@ -65,7 +65,7 @@ impl Underway {
 
     /// The oldest of them, oldest first, `most` at most.
     #[must_use]
-    pub fn oldest(&self, most: usize, names: &RecordNames, sites: &[SiteSettings]) -> Vec<Told> {
+    pub fn oldest(&self, most: usize, names: &RecordNames, sites: &[SiteSettings]) -> Vec<UnderwayLine> {
         let all = self.entries.borrow();
         let mut entries: Vec<&Entry> = all.iter().map(|(_, entry)| entry).collect();
         if entries.len() > most && most > 0 {
@@ -73,12 +73,12 @@ impl Underway {
         }
         entries.truncate(most);
         entries.sort_by_key(|entry| entry.opened);
-        entries.into_iter().map(|entry| entry.told(names, sites)).collect()
+        entries.into_iter().map(|entry| entry.line(names, sites)).collect()
     }
 }
 
 impl Entry {
-    fn told(&self, names: &RecordNames, sites: &[SiteSettings]) -> Told {
+    fn line(&self, names: &RecordNames, sites: &[SiteSettings]) -> UnderwayLine {
         let listener = || names.listeners.get(usize::from(self.origin.listener)).map_or("", String::as_str);
         let mut what = match self.busy {
             Busy::Tcp => format!("tcp tunnel of {}", listener()),
@@ -90,7 +90,7 @@ impl Entry {
             what.push_str(" from ");
             what.push_str(self.origin.address());
         }
-        Told { busy: self.busy, age: self.opened.elapsed(), what }
+        UnderwayLine { busy: self.busy, age: self.opened.elapsed(), what }
     }
 
     /// `GET app.example.com/path`; the host only where the site is for one.
@@ -105,7 +105,7 @@ impl Entry {
     }
 }
 
-/// Characters of a path that are told; the rest helps little to find the client.
+/// Characters of a path that are shown; the rest helps little to find the client.
 const LONGEST_PATH: usize = 100;
 
 #[cfg(test)]
@@ -126,11 +126,11 @@ mod tests {
         }
     }
 
-    fn told(underway: &Underway) -> Vec<(u64, String)> {
+    fn lines(underway: &Underway) -> Vec<(u64, String)> {
         let config = Config::from_toml("[site.'app.test']\nto = ['a:1']\n").expect("good");
         let names = RecordNames { listeners: vec!["front".to_owned()], ..RecordNames::default() };
         let oldest = underway.oldest(3, &names, &config.sites);
-        oldest.into_iter().map(|told| (told.age.as_secs(), told.what)).collect()
+        oldest.into_iter().map(|line| (line.age.as_secs(), line.what)).collect()
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
         underway.add(entry(14, Busy::Upgrade, "/ws?secret"));
         underway.add(entry(9, Busy::Tcp, "/"));
         assert_eq!(
-            told(&underway),
+            lines(&underway),
             [
                 (14, "tunnel of GET app.test/ws from 10.0.0.5".to_owned()),
                 (9, "tcp tunnel of front from 10.0.0.5".to_owned()),
@@ -159,7 +159,7 @@ mod tests {
         underway.remove(first);
         assert_eq!(underway.add(entry(3, Busy::Exchange, "/three")), first);
         underway.turn(second, Busy::Upgrade);
-        assert_eq!(told(&underway).len(), 2);
-        assert_eq!(told(&underway)[1].1, "tunnel of GET app.test/two from 10.0.0.5");
+        assert_eq!(lines(&underway).len(), 2);
+        assert_eq!(lines(&underway)[1].1, "tunnel of GET app.test/two from 10.0.0.5");
     }
 }

@@ -91,7 +91,7 @@ impl ControlClients {
         while self.connected.len() < MOST_CLIENTS {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             match rustix::net::accept_with(&self.socket, flags) {
-                Ok(socket) => self.welcome(socket, now),
+                Ok(socket) => self.accepted(socket, now),
                 Err(rustix::io::Errno::AGAIN) => return,
                 Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
                 // it stays readable: asking again at once would be a busy loop
@@ -100,7 +100,7 @@ impl ControlClients {
         }
     }
 
-    fn welcome(&mut self, socket: OwnedFd, now: Instant) {
+    fn accepted(&mut self, socket: OwnedFd, now: Instant) {
         let may_change = may_change(&socket);
         let lookers = self.connected.values().filter(|client| !client.may_change).count();
         if !may_change && lookers >= MOST_LOOKERS {

@@ -120,8 +120,8 @@ impl<T, E, F: Future<Output = Result<T, E>>> Begun<E, F> {
 
 /// One error for all: with its address where there are several, once where all are the same.
 #[must_use]
-pub fn told<E>(faults: &Faults<E>, say: impl Fn(&E) -> String) -> String {
-    let texts: Vec<String> = faults.iter().map(|(_, fault)| say(fault)).collect();
+pub fn joined<E>(faults: &Faults<E>, text: impl Fn(&E) -> String) -> String {
+    let texts: Vec<String> = faults.iter().map(|(_, fault)| text(fault)).collect();
     match &texts[..] {
         [] => String::new(),
         [text, rest @ ..] if rest.iter().all(|other| other == text) => text.clone(),
@@ -244,10 +244,10 @@ mod tests {
     fn several_faults_are_told_with_their_addresses_unless_they_are_the_same() {
         let fault = |port, text| (Address::Ip(SocketAddr::from(([10, 0, 0, 1], port))), text);
         let say = |text: &&str| (*text).to_owned();
-        assert_eq!(told(&vec![fault(1, "refused")], say), "refused");
-        assert_eq!(told(&vec![fault(1, "refused"), fault(2, "refused")], say), "refused");
+        assert_eq!(joined(&vec![fault(1, "refused")], say), "refused");
+        assert_eq!(joined(&vec![fault(1, "refused"), fault(2, "refused")], say), "refused");
         let both = vec![fault(1, "refused"), fault(2, "no route")];
-        assert_eq!(told(&both, say), "10.0.0.1:1: refused, 10.0.0.1:2: no route");
+        assert_eq!(joined(&both, say), "10.0.0.1:1: refused, 10.0.0.1:2: no route");
     }
 
     #[test]

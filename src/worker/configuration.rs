@@ -30,7 +30,7 @@ impl Configuration {
     pub fn load(start: &Start, remembered: Option<Payload>) -> Result<Self, Refused> {
         let sources = match &start.config {
             ConfigSource::File(path) => Sources::read(path, &start.set).map_err(|problems| refused(&problems))?,
-            ConfigSource::Remembered => recall(remembered)?,
+            ConfigSource::Remembered => read_remembered(remembered)?,
         };
         let checked = sources.check();
         let Some(config) = checked.config else {
@@ -68,7 +68,7 @@ fn taken_away(sources: &Sources, keeps: Serves, warnings: Vec<Problem>) -> Vec<P
     warnings.into_iter().filter(|warning| warning.key != "site").chain([problem]).collect()
 }
 
-fn recall(remembered: Option<Payload>) -> Result<Sources, Refused> {
+fn read_remembered(remembered: Option<Payload>) -> Result<Sources, Refused> {
     let remembered = remembered.ok_or_else(|| system("the supervisor sent no configuration".to_owned()))?;
     let sources = remembered.read().and_then(|bytes| serde_json::from_slice(&bytes).map_err(std::io::Error::other));
     sources.map_err(|fault| system(format!("the last good configuration cannot be read: {fault}")))
@@ -81,11 +81,11 @@ pub fn system(sentence: String) -> Refused {
 }
 
 fn refused(problems: &[Problem]) -> Refused {
-    let told = |problem: &Problem| message::RenderedProblem {
+    let rendered = |problem: &Problem| message::RenderedProblem {
         brief: problem.to_string(),
         text: problem.render(RenderStyle::Plain),
     };
-    Refused { cause: Cause::Config, problems: problems.iter().map(told).collect() }
+    Refused { cause: Cause::Config, problems: problems.iter().map(rendered).collect() }
 }
 
 fn summary(config: &Config) -> String {

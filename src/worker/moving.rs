@@ -36,11 +36,11 @@ impl Moving {
     /// Connections go to generation `to` over `link` once this one drains, and no longer to the one before. Returns
     /// when every thread knows; the capabilities of the other generation come later.
     pub async fn give(&self, to: u64, link: OwnedFd, threads: &Threads) {
-        let told = self.begin();
+        let reporter = self.begin();
         let opened = Channel::from_socket(link).map_err(SendError::Link).and_then(Sender::open);
         let (sender, successor) = match opened {
             Ok(opened) => opened,
-            Err(fault) => return told.broken(to, 0, &fault),
+            Err(fault) => return reporter.broken(to, 0, &fault),
         };
         threads.set_successor(&successor).await;
         drop(successor); // only the threads keep it: no connection moves once they have dropped it
@@ -50,15 +50,15 @@ impl Moving {
             match sender.receive_capabilities(&runtime_config.config, &capabilities).await {
                 Ok(reach) => {
                     let staying = reach.staying().filter(|listener| handles.open_on(*listener) > 0);
-                    staying.for_each(|listener| told.stays(to, listener, &runtime_config));
+                    staying.for_each(|listener| reporter.stays(to, listener, &runtime_config));
                 }
                 Err(_) if sender.is_forgotten() => return, // there is a newer one
-                Err(fault) => return told.broken(to, 0, &fault),
+                Err(fault) => return reporter.broken(to, 0, &fault),
             }
             handles.successor_ready().await;
             let TransferReport { returned, lost, broken, .. } = sender.counting(statistics).run().await;
             if let Some(fault) = broken {
-                told.broken_with(to, returned, lost, &fault);
+                reporter.broken_with(to, returned, lost, &fault);
             }
         });
     }

@@ -25,7 +25,7 @@ use crate::observe::journal::{Journal, Unwritten};
 use crate::observe::metrics::{CounterTotals, Counters, counter_names};
 use crate::observe::record::Index;
 use crate::proxy::debug::DebugSession;
-use crate::proxy::underway::Told;
+use crate::proxy::underway::UnderwayLine;
 use crate::proxy::{RuntimeConfig, Thread};
 
 /// How many of the oldest exchanges and tunnels the status names.
@@ -209,20 +209,20 @@ impl Threads {
         let deadline = Instant::now() + deadline;
         let mut answers = Vec::new();
         for thread in &self.threads {
-            let (told, answer) = oneshot::channel();
+            let (sender, answer) = oneshot::channel();
             let ask = ask.clone();
             // the caller may have given up waiting
-            let look = Order::Look(Box::new(move |thread| drop(told.send(ask(thread)))));
+            let look = Order::Look(Box::new(move |thread| drop(sender.send(ask(thread)))));
             // a thread whose orders pile up hangs, and does not answer in time
             if thread.orders.try_send(look).is_ok() {
                 answers.push(answer);
             }
         }
-        let mut told = Vec::new();
+        let mut given = Vec::new();
         for answer in answers {
-            told.extend(tokio::time::timeout_at(deadline, answer).await.ok().and_then(Result::ok));
+            given.extend(tokio::time::timeout_at(deadline, answer).await.ok().and_then(Result::ok));
         }
-        told
+        given
     }
 
     /// The oldest exchanges and tunnels that keep a generation alive which accepts no more; none for one that serves.
@@ -238,13 +238,13 @@ impl Threads {
             Some(all)
         });
         let mut all = all??;
-        all.sort_by_key(|told| std::cmp::Reverse(told.age));
+        all.sort_by_key(|line| std::cmp::Reverse(line.age));
         all.truncate(OLDEST);
-        let told = |told: &Told| {
-            let age_ms = u64::try_from(told.age.as_millis()).unwrap_or(u64::MAX);
-            OldestStatus { kind: told.busy.as_str().to_owned(), age_ms, what: told.what.clone() }
+        let status = |line: &UnderwayLine| {
+            let age_ms = u64::try_from(line.age.as_millis()).unwrap_or(u64::MAX);
+            OldestStatus { kind: line.busy.as_str().to_owned(), age_ms, what: line.what.clone() }
         };
-        Some(all.iter().map(told).collect())
+        Some(all.iter().map(status).collect())
     }
 
     /// Waits until every thread has finished its drain, and joins them. Cancel-safe.

@@ -19,21 +19,22 @@ async fn link(from: &Thread, to_has_it: bool) -> (Successor, Receiver) {
     let config = &from.thread.runtime_config.config;
     let held = [Held { listener: "http".to_owned(), bound: None }];
     let own = Capabilities::new(config, &held);
-    let taker = Receiver::open(there, &Capabilities::new(config, if to_has_it { &held } else { &[] })).expect("taker");
-    let (giver, successor) = Sender::open(here).expect("giver");
-    giver.receive_capabilities(config, &own).await.expect("welcome");
-    tokio::task::spawn_local(giver.run());
+    let receiver =
+        Receiver::open(there, &Capabilities::new(config, if to_has_it { &held } else { &[] })).expect("receiver");
+    let (sender, successor) = Sender::open(here).expect("sender");
+    sender.receive_capabilities(config, &own).await.expect("welcome");
+    tokio::task::spawn_local(sender.run());
     from.thread.set_successor(successor.clone());
-    (successor, taker)
+    (successor, receiver)
 }
 
 /// Drains one thread into the other; returns when so many connections have arrived.
-async fn drain_into(from: &Thread, to: &Thread, taker: &Receiver, count: usize) {
+async fn drain_into(from: &Thread, to: &Thread, receiver: &Receiver, count: usize) {
     from.thread.clients.wake_all();
     from.drain(LONG);
     let mut arrived = 0;
     while arrived < count {
-        for transfer in taker.next().await.expect("taken").expect("some") {
+        for transfer in receiver.next().await.expect("taken").expect("some") {
             arrive_on::<Answers>(&to.thread, 0, Kind::Http(0), &to.limits, transfer).expect("arrive");
             arrived += 1;
         }
@@ -47,8 +48,8 @@ fn an_idle_connection_goes_on_in_the_next_generation() {
         let (mut used, mut fresh) = (old.connect().await, old.connect().await);
         assert_eq!(used.get("/old").await.text(), "/old");
         old.parked(2).await;
-        let (_successor, taker) = link(&old, true).await;
-        drain_into(&old, &new, &taker, 2).await;
+        let (_successor, receiver) = link(&old, true).await;
+        drain_into(&old, &new, &receiver, 2).await;
         for peer in [&mut used, &mut fresh] {
             let answer = peer.get("/new").await;
             assert!(answer.text() == "/new" && !answer.closes());
@@ -70,8 +71,8 @@ fn a_request_that_has_come_in_part_is_read_on_by_the_next_generation() {
         assert_eq!(next.get("/first").await.text(), "/first");
         next.send("POST /echo HTTP/1.1\r\n").await;
         old.parked(0).await;
-        let (_successor, taker) = link(&old, true).await;
-        drain_into(&old, &new, &taker, 2).await;
+        let (_successor, receiver) = link(&old, true).await;
+        drain_into(&old, &new, &receiver, 2).await;
         slow.send("st: a\r\n\r\n").await;
         assert_eq!(slow.answer().await.text(), "/half");
         next.send("Host: a\r\nContent-Length: 3\r\n\r\nabc").await;
@@ -87,11 +88,11 @@ fn an_open_exchange_ends_where_it_began_and_what_was_pipelined_behind_it_is_answ
         let mut peer = old.connect().await;
         peer.send(get("/wait") + &get("/second") + &get("/third")).await;
         old.seen(1).await;
-        let (_successor, taker) = link(&old, true).await;
+        let (_successor, receiver) = link(&old, true).await;
         old.thread.clients.wake_all();
         old.drain(LONG);
         old.go();
-        drain_into(&old, &new, &taker, 1).await;
+        drain_into(&old, &new, &receiver, 1).await;
         for text in ["waited", "/second", "/third"] {
             let answer = peer.answer().await;
             assert!(answer.text() == text && !answer.closes(), "{text}: {}", answer.head);
@@ -114,8 +115,8 @@ fn a_connection_whose_successor_dies_stays_and_moves_to_the_next_successor() {
         drop(dead);
         let answer = peer.get("/still").await;
         assert!(answer.text() == "/still", "{}", answer.head);
-        let (_successor, taker) = link(&old, true).await;
-        drain_into(&old, &new, &taker, 1).await;
+        let (_successor, receiver) = link(&old, true).await;
+        drain_into(&old, &new, &receiver, 1).await;
         assert_eq!(peer.get("/new").await.text(), "/new");
         assert_eq!(new.thread.clients.len(), 1);
     });

@@ -132,7 +132,7 @@ fn one_fault(mut faults: Faults<io::Error>) -> io::Error {
         (Some(last), false) => {
             let kind = last.1.kind();
             faults.push(last);
-            io::Error::new(kind, connect::told(&faults, ToString::to_string))
+            io::Error::new(kind, connect::joined(&faults, ToString::to_string))
         }
         (None, _) => io::ErrorKind::NotFound.into(),
     }

@@ -205,7 +205,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 fn judge(faults: &Faults<CheckFault>) -> (CheckVerdict, Cow<'static, str>) {
     let is_ours = |(address, fault): &(Address, CheckFault)| matches!(fault, CheckFault::Socket(fault) if connect::lacks(fault, address));
     let verdict = if faults.iter().all(is_ours) { CheckVerdict::Nothing } else { CheckVerdict::Bad };
-    (verdict, connect::told(faults, ToString::to_string).into())
+    (verdict, connect::joined(faults, ToString::to_string).into())
 }
 
 fn in_words(fault: &io::Error) -> Cow<'static, str> {
