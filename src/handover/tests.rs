@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::capabilities::Capabilities;
-use super::message::{Batch, ToSender, unpack};
+use super::message::{Batch, ToSender, pack, unpack};
 use super::receiver::Receiver;
 use super::sender::{SendError, Sender};
 use super::successor::{Returned, Successor};
@@ -454,4 +454,15 @@ fn an_older_version_finds_the_messages_under_the_names_that_it_knows() {
     let capabilities = ToSender::Capabilities(Capabilities::new(&config(), &[]));
     let json = serde_json::to_value(capabilities).expect("json");
     assert_eq!(json["welcome"]["version"], 1);
+    run(async {
+        let (mut transfer, _client) = idle(1, b"");
+        let (server, _there) = UnixStream::pair().expect("a pair");
+        let nothing = || SavedDirection { pending: BytesMut::new(), ended: false, finished: false, bytes: 0 };
+        let tunnel =
+            TunnelTransfer { server: server.into(), exchange: saved_exchange(), up: nothing(), down: nothing() };
+        transfer.load = Load::Tunnel(Box::new(tunnel));
+        let packed = pack(0, [&transfer].into_iter()).expect("a batch");
+        let json = serde_json::to_string(&packed.batch).expect("json");
+        assert!(json.contains(r#""tunnel":{"story":{"#), "{json}");
+    });
 }
