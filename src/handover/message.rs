@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::capabilities::Capabilities;
 use super::transfer::{
-    ClientFacts, Load, PrivateTransfer, ResponseTransfer, SavedDirection, SavedExchange, SavedResponse, Transfer,
-    TunnelTransfer,
+    ClientFacts, Load, PrivateTransfer, ResponseTransfer, SavedBody, SavedDirection, SavedExchange, SavedResponse,
+    Transfer, TunnelTransfer,
 };
 use crate::control::channel::MOST_DESCRIPTORS;
 use crate::control::payload::{self, Payload};
@@ -174,7 +174,7 @@ pub fn pack<'a>(number: u64, transfers: impl Iterator<Item = &'a Transfer>) -> i
             }
             Load::Response(response) => {
                 let ResponseTransfer { server, exchange, state, unread, unsent, ahead } = &**response;
-                packed.descriptors.push(server.as_fd());
+                packed.descriptors.extend(server.iter().map(AsFd::as_fd));
                 [unread, unsent, ahead].into_iter().for_each(|part| bytes.extend_from_slice(part));
                 let (exchange, state) = (Box::new(exchange.clone()), Box::new(SavedResponse::clone(state)));
                 LoadItem::Response { exchange, state, unread: unread.len(), unsent: unsent.len(), ahead: ahead.len() }
@@ -220,7 +220,7 @@ pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Transfe
                 Load::Tunnel(Box::new(TunnelTransfer { server, exchange: *exchange, up, down }))
             }
             LoadItem::Response { exchange, state, unread, unsent, ahead } => {
-                let server = next()?;
+                let server = if state.left == SavedBody::Nothing { None } else { Some(next()?) };
                 let [unread, unsent, ahead] = [unread, unsent, ahead].map(|len| bytes.split_to(len));
                 let (exchange, state) = (*exchange, *state);
                 Load::Response(Box::new(ResponseTransfer { server, exchange, state, unread, unsent, ahead }))

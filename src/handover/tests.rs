@@ -175,7 +175,7 @@ fn a_response_arrives_whole() {
             bytes_out: 3,
         };
         let [unread, unsent, ahead] = [&b"unread"[..], b"unsent", b"ahead"].map(BytesMut::from);
-        let (server, saved) = (server.into(), state.clone());
+        let (server, saved) = (Some(server.into()), state.clone());
         let response = ResponseTransfer { server, exchange: saved_exchange(), state: saved, unread, unsent, ahead };
         transfer.load = Load::Response(Box::new(response));
         let place = successor.place().await.expect("a place");

@@ -79,8 +79,8 @@ pub struct TunnelTransfer {
 /// An exchange that moves while the body of its response passes; its request is whole.
 #[derive(Debug)]
 pub struct ResponseTransfer {
-    /// The connection to the server.
-    pub server: OwnedFd,
+    /// The connection to the server; none once the response came whole.
+    pub server: Option<OwnedFd>,
     /// The exchange so far.
     pub exchange: SavedExchange,
     /// The states of both connections.
@@ -124,6 +124,8 @@ pub enum SavedBody {
     Chunked(Box<Decoder>),
     /// Whatever comes until the server closes.
     UntilClose,
+    /// Nothing: the client has to take the rest.
+    Nothing,
 }
 
 /// How the client is told where the body of a response ends.
@@ -204,7 +206,8 @@ impl Transfer {
     pub fn descriptors(&self) -> usize {
         match &self.load {
             Load::Idle { private, .. } => 1 + private.len(),
-            Load::Tunnel(_) | Load::Response(_) => 2,
+            Load::Tunnel(_) => 2,
+            Load::Response(response) => 1 + usize::from(response.server.is_some()),
         }
     }
 

@@ -391,6 +391,11 @@ impl Exchange {
         self.end.get_or_insert(end);
     }
 
+    /// Whether its response came whole.
+    pub(super) fn has_ended_well(&self) -> bool {
+        self.end == Some(End::OK)
+    }
+
     /// Where it is, or was when it ended.
     pub(super) fn phase(&self) -> Phase {
         self.end.map_or(self.phase, |end| end.phase)

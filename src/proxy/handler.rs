@@ -186,18 +186,28 @@ impl RequestHandler for Handler {
     }
 
     fn successor(&self) -> Option<Successor> {
-        let HandlerStage::Relay(relay) = &self.stage else { return None };
+        let can_move = match &self.stage {
+            HandlerStage::Relay(relay) => relay.can_move(),
+            HandlerStage::Ended => self.exchange.has_ended_well(), // and the client has to take the rest
+            _ => false,
+        };
         let exchange = &self.exchange;
         let (pool, server) = (exchange.pool?, exchange.server()?);
         let (listener, site) = (exchange.origin.listener.into(), exchange.site.map(usize::from));
         let has = |reach: &Reach| reach.has_response(listener, site, pool.into(), server.into());
-        relay.can_move().then(|| exchange.thread.successor_if(has)).flatten()
+        can_move.then(|| exchange.thread.successor_if(has)).flatten()
     }
 
     fn into_transfer(self, at: ClientState) -> Option<(Leaving, Box<ResponseTransfer>)> {
-        let Self { exchange, stage: HandlerStage::Relay(relay) } = self else { return None };
+        let Self { exchange, stage } = self;
         let saved = exchange.saved(Instant::now())?;
-        let (stream, unread, open) = relay.into_connection()?.into_open()?;
+        let (server, unread, open) = match stage {
+            HandlerStage::Relay(relay) => {
+                let (stream, unread, open) = relay.into_connection()?.into_open()?;
+                (Some(stream.into_fd().ok()?), unread, open)
+            }
+            _ => (None, BytesMut::new(), OpenResponse::WHOLE),
+        };
         let state = SavedResponse {
             left: open.left,
             server_keeps: open.keep_alive,
@@ -209,7 +219,6 @@ impl RequestHandler for Handler {
             bytes_out: exchange.bytes_out,
         };
         let (unsent, ahead) = (at.unsent, at.ahead);
-        let server = stream.into_fd().ok()?;
         let transfer = ResponseTransfer { server, exchange: saved, state, unread, unsent, ahead };
         Some((Leaving(exchange), Box::new(transfer)))
     }
@@ -246,15 +255,20 @@ impl Handler {
         let unknown = || io::Error::other(format!("no server {} in a pool {}", saved.server, saved.pool));
         let mut exchange = Exchange::resume(thread, origin, &saved, Phase::Body).ok_or_else(unknown)?;
         let (Some(pool), Some(index)) = (exchange.pool, exchange.server()) else { return Err(unknown()) };
-        let stream = Stream::from_fd(server)?;
-        let _ = stream.keep_alive(thread.runtime_config.config.worker.tcp_keep_alive); // fails for one that is gone
         exchange.facts.te_trailers = state.takes_trailers;
         (exchange.bytes_in, exchange.bytes_out) = (state.bytes_in, state.bytes_out);
         exchange.is_underway();
         let open =
             OpenResponse { left: state.left, keep_alive: state.server_keeps, server_keeps: state.server_keeps_for };
-        let servers = &thread.runtime_config.pools[usize::from(pool)].servers;
-        let connection = Connection::resumed(stream, unread, open, &servers[usize::from(index)]);
+        let at = &thread.runtime_config.pools[usize::from(pool)].servers[usize::from(index)];
+        let connection = match server {
+            Some(server) => {
+                let stream = Stream::from_fd(server)?;
+                let _ = stream.keep_alive(thread.runtime_config.config.worker.tcp_keep_alive); // fails for one that is gone
+                Some(Connection::resumed(stream, unread, open, at))
+            }
+            None => None,
+        };
         let relay = Relay::resumed(thread, pool.into(), index.into(), connection);
         let client = ClientState { framing: state.framing, closes: state.closes, unsent, ahead };
         Ok((Self { exchange, stage: HandlerStage::Relay(relay) }, client))

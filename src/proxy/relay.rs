@@ -105,17 +105,23 @@ impl Relay {
         relay
     }
 
-    /// Goes on with the body of a response that another generation began to relay.
-    pub(super) fn resumed(thread: &Rc<Thread>, pool: usize, server: usize, connection: Box<Connection>) -> Self {
+    /// Goes on with the body of a response that another generation began to relay; without a connection it came whole.
+    pub(super) fn resumed(
+        thread: &Rc<Thread>,
+        pool: usize,
+        server: usize,
+        connection: Option<Box<Connection>>,
+    ) -> Self {
+        let open = connection.is_some().then(|| Open::new(PoolOf::new(thread, pool), server));
         Self {
-            connection: Some(InUse::new(connection)),
+            connection: connection.map(InUse::new),
             pool,
             server,
             timer: None,
             waiting: false,
             timeout: thread.runtime_config.pools[pool].settings.response_timeout,
             upload: None,
-            open: Some(Open::new(PoolOf::new(thread, pool), server)),
+            open,
             came: None,
         }
     }

@@ -98,6 +98,11 @@ pub struct OpenResponse {
     pub server_keeps: Option<std::time::Duration>,
 }
 
+impl OpenResponse {
+    /// A response that came whole, whose connection was put away.
+    pub const WHOLE: Self = Self { left: SavedBody::Nothing, keep_alive: false, server_keeps: None };
+}
+
 /// Where the response body is.
 enum BodyState {
     /// Between a request and the head of its response, and while idle.
@@ -404,6 +409,7 @@ impl Connection {
             SavedBody::Length(left) => BodyState::Length(left),
             SavedBody::Chunked(decoder) => BodyState::Chunked(*decoder),
             SavedBody::UntilClose => BodyState::UntilClose,
+            SavedBody::Nothing => BodyState::Done,
         };
         let address = stream.peer_address();
         let version = if server.is_peer(address) { server.address_version() } else { NO_VERSION };

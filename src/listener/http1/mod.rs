@@ -192,7 +192,7 @@ impl<S: Service> Http1<S> {
     pub(super) fn into_open(mut self) -> Option<OpenParts> {
         self.timeouts.end(Direction::Read, &self.client.timer);
         self.timeouts.end(Direction::Write, &self.client.timer);
-        let Http1State::Exchange(handler) = self.state else { return None };
+        let (Http1State::Exchange(handler) | Http1State::Flush { handler, .. }) = self.state else { return None };
         let (framing, unsent) = self.writer.save();
         let at = ClientState { framing, closes: self.closes, unsent, ahead: self.reader.ahead };
         let (leaving, response) = handler.into_transfer(at)?;
@@ -389,7 +389,11 @@ impl<S: Service> Http1<S> {
     /// What takes the connection over with the exchange that is open: while a client reads the body of a response, and has
     /// said nothing that only this process knows.
     fn successor(&self) -> Option<Successor> {
-        let Http1State::Exchange(handler) = &self.state else { return None };
+        let (Http1State::Exchange(handler) | Http1State::Flush { handler, then: Then::KeepAlive | Then::Close }) =
+            &self.state
+        else {
+            return None;
+        };
         let is_quiet = self.reader.is_whole()
             && !self.reader.is_finished
             && self.half_closed.is_none()
@@ -476,6 +480,11 @@ impl<S: Service> Http1<S> {
             Poll::Ready(Err(reason)) => return Poll::Ready(Some(ends(self.break_off(reason)))),
             Poll::Pending => {
                 self.is_late = true;
+                if self.thread.drain.is_ending()
+                    && let Poll::Ready(place) = self.poll_place(cx)
+                {
+                    return Poll::Ready(Some(Next::MovesOpen(place)));
+                }
                 // a client that did not send all of the request shows by what it takes whether it is there
                 return if self.reader.is_whole() { self.poll_client(cx, false) } else { Poll::Pending };
             }
@@ -483,6 +492,7 @@ impl<S: Service> Http1<S> {
         let Http1State::Flush { handler, then } = std::mem::replace(&mut self.state, Http1State::Head) else {
             return Poll::Ready(None);
         };
+        self.wait = None;
         Poll::Ready(self.flushed(handler, then))
     }
 

@@ -1,5 +1,6 @@
 //! Bodies of responses that are under way at a reload: they go on in the next generation, and keep no worker.
 
+use std::io::Read;
 use std::net::SocketAddr;
 
 use rustix::process::Signal;
@@ -87,6 +88,53 @@ fn a_download_by_length_goes_on_with_every_byte_although_its_client_reads_nothin
     upstream.head();
     upstream.send("HTTP/1.1 204 No Content\r\n\r\n");
     assert_eq!(client.answer().status(), 204);
+}
+
+#[test]
+fn what_a_slow_client_has_still_to_take_of_a_response_that_came_whole_keeps_no_worker() {
+    let (server, (listening, address)) = (Server::new(), socket());
+    let run = Run::new(&config(server.address)).socket("http", listening);
+    let service = run.start();
+    for framing in ["Content-Length: 6000000", "Transfer-Encoding: chunked"] {
+        let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        client.set_recv_buffer_size(4096).expect("an option");
+        client.connect(&address.into()).expect("connect");
+        let mut client = Wire::new(client.into());
+        client.send(GET);
+        let mut upstream = server.accept();
+        upstream.head();
+        upstream.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\nConnection: close\r\n\r\n"));
+        let sending = std::thread::spawn(move || {
+            let mut body = vec![b'x'; 6_000_000];
+            if framing.starts_with('T') {
+                body.splice(0..0, *b"5b8d80\r\n");
+                body.extend(b"\r\n0\r\n\r\n");
+            }
+            upstream.send(body);
+        });
+        // as much is read as lets the server send all, and the proxy hold the rest
+        let (mut taken, mut buffer) = (Vec::new(), [0; 4096]);
+        let mut take = |taken: &mut Vec<u8>| {
+            let read = client.stream().read(&mut buffer).expect("more");
+            assert!(read > 0, "{} bytes came", taken.len());
+            taken.extend_from_slice(&buffer[..read]);
+        };
+        while !sending.is_finished() {
+            take(&mut taken);
+        }
+        sending.join().expect("sent");
+        reload(&service);
+        assert!(taken.len() < 6_000_000, "the client has all already");
+        let head = String::from_utf8_lossy(&taken).find("\r\n\r\n").expect("a head") + 4;
+        while taken.len() < head + 6_000_000 || framing.starts_with('T') && !taken.ends_with(b"\r\n0\r\n\r\n") {
+            take(&mut taken);
+        }
+        client.send("GET /next HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let mut upstream = server.accept();
+        upstream.head();
+        upstream.send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+        assert_eq!(client.answer().status(), 204);
+    }
 }
 
 #[test]
