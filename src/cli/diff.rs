@@ -28,7 +28,7 @@ pub fn run(arguments: Diff) -> ExitCode {
     };
     let main = config.unwrap_or_else(|| PathBuf::from(&serving.main.path));
     match on_disk(&main, &serving) {
-        Ok(to) => tell(&served, &from, &to),
+        Ok(to) => print_differences(&served, &from, &to),
         Err(problems) => problems.print(),
     }
 }
@@ -64,7 +64,7 @@ fn on_disk(main: &Path, serving: &Sources) -> Result<Config, Verdict> {
     }
 }
 
-fn tell(served: &ServedSources, from: &Config, to: &Config) -> ExitCode {
+fn print_differences(served: &ServedSources, from: &Config, to: &Config) -> ExitCode {
     let lines = words(served, diff(from, to));
     let different = !lines.is_empty();
     let summary = match lines.len() {

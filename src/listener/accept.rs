@@ -45,7 +45,7 @@ const AFTER_YOU: Duration = Duration::from_millis(1);
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// The same fault of a listener is logged once in this time: at a limit it comes and goes with every connection.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
+const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// Accepts on one socket for one thread, from [`Acceptor::start`] until it is parked or dropped.
 pub struct Acceptor {
@@ -141,7 +141,7 @@ struct Seldom(Cell<Option<Instant>>);
 impl Seldom {
     fn is_due(&self) -> bool {
         let now = Instant::now();
-        let due = self.0.get().is_none_or(|said| now - said >= SAY_AGAIN);
+        let due = self.0.get().is_none_or(|logged| now - logged >= LOG_AGAIN);
         if due {
             self.0.set(Some(now));
         }

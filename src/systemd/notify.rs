@@ -196,14 +196,14 @@ impl Notify {
         self.unsent.push_back(Message { text, descriptor });
         if !self.flush() && self.unsent.len() > MOST_UNSENT {
             // messages that are repeated anyway are dropped first
-            let index = self.unsent.iter().position(Message::is_said_again).unwrap_or_default();
+            let index = self.unsent.iter().position(Message::is_repeated).unwrap_or_default();
             self.unsent.remove(index);
         }
     }
 }
 
 impl Message {
-    fn is_said_again(&self) -> bool {
+    fn is_repeated(&self) -> bool {
         ["STATUS=", "WATCHDOG=", "EXTEND_TIMEOUT_USEC="].iter().any(|start| self.text.starts_with(start))
     }
 }

@@ -196,7 +196,7 @@ impl Queue {
     }
 
     /// From now on the writer is told of the next record that exceeds a bound.
-    pub(super) fn limits_are_said(&self) {
+    pub(super) fn limits_were_logged(&self) {
         self.limits_known.store(false, Ordering::Relaxed);
     }
 

@@ -133,7 +133,7 @@ impl Writer {
         if limited == self.limited.count || self.limited.again > now {
             return;
         }
-        self.queue.limits_are_said();
+        self.queue.limits_were_logged();
         let more = Reason::ALL.iter().zip(limited.iter().zip(self.limited.count));
         let more = more.map(|(reason, (now, before))| (reason.as_str(), now - before)).filter(|(_, more)| *more > 0);
         let reasons: BTreeMap<_, _> = more.collect();

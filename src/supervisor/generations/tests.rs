@@ -35,7 +35,7 @@ impl Machine {
         let mut machine = Self::new();
         machine.handle(Input::Begin);
         machine.build(1);
-        machine.say(1, ToSupervisor::Serving);
+        machine.receive(1, ToSupervisor::Serving);
         machine.answer_pings();
         machine
     }
@@ -45,8 +45,8 @@ impl Machine {
         let mut machine = Self::serving();
         machine.handle(asked(Caller::Client(7)));
         machine.build(2);
-        machine.say(2, ToSupervisor::Serving);
-        machine.say(1, ToSupervisor::Parked);
+        machine.receive(2, ToSupervisor::Serving);
+        machine.receive(1, ToSupervisor::Parked);
         machine
     }
 
@@ -54,23 +54,23 @@ impl Machine {
         self.generations.handle(input, self.now)
     }
 
-    fn say(&mut self, number: u64, word: ToSupervisor) -> Vec<Action> {
-        self.handle(Input::Message(number, word))
+    fn receive(&mut self, number: u64, message: ToSupervisor) -> Vec<Action> {
+        self.handle(Input::Message(number, message))
     }
 
     /// The worker of `number` starts and becomes ready.
     fn build(&mut self, number: u64) -> Vec<Action> {
         self.handle(Input::Spawned(number, 100 + number as u32, Program::default()));
         let bounds = GenerationBounds { memory: self.memory, ..GenerationBounds::default() };
-        self.say(number, ToSupervisor::Ready(Ready { bounds, ..ready() }))
+        self.receive(number, ToSupervisor::Ready(Ready { bounds, ..ready() }))
     }
 
     /// A reload makes `number`, which takes over from the one before; it is on probation now.
     fn hand_over(&mut self, number: u64) -> Vec<Action> {
         self.handle(asked(Caller::Signal));
         self.build(number);
-        let mut actions = self.say(number, ToSupervisor::Serving);
-        actions.extend(self.say(number - 1, ToSupervisor::Parked));
+        let mut actions = self.receive(number, ToSupervisor::Serving);
+        actions.extend(self.receive(number - 1, ToSupervisor::Parked));
         actions
     }
 
@@ -100,7 +100,7 @@ impl Machine {
         let mut actions = Vec::new();
         // the number of a ping counts up from 1; only the last is an answer
         for ping in 1..200 {
-            actions.extend(self.say(number, ToSupervisor::Pong(pong(ping))));
+            actions.extend(self.receive(number, ToSupervisor::Pong(pong(ping))));
         }
         actions
     }
@@ -193,7 +193,7 @@ fn the_service_is_ready_once_its_first_worker_serves() {
     let actions = machine.build(1);
     assert_eq!(told(&actions), [(1, &ToWorker::Serve)]);
     assert!(!actions.contains(&Action::Notify(Notice::Ready)));
-    let actions = machine.say(1, ToSupervisor::Serving);
+    let actions = machine.receive(1, ToSupervisor::Serving);
     assert!(actions.contains(&Action::Notify(Notice::Ready)) && actions.contains(&Action::Prove(1)));
 }
 
@@ -204,10 +204,10 @@ fn a_hand_over_goes_by_acknowledgement_and_the_verdict_comes_last() {
     assert_eq!(spawned(&actions), [(2, Recipe::Installed)]);
     assert!(actions.contains(&Action::Notify(Notice::Reloading)));
     assert_eq!(told(&machine.build(2)), [(2, &ToWorker::Serve)]);
-    let actions = machine.say(2, ToSupervisor::Serving);
+    let actions = machine.receive(2, ToSupervisor::Serving);
     assert_eq!(told(&actions), [(1, &ToWorker::Park)]);
     assert!(verdicts(&actions).is_empty());
-    let actions = machine.say(1, ToSupervisor::Parked);
+    let actions = machine.receive(1, ToSupervisor::Parked);
     assert!(matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Serving { generation: 2, .. })]));
     assert!(actions.contains(&Action::Notify(Notice::Ready)) && !actions.contains(&Action::Prove(2)));
     assert_eq!(machine.states(), [(1, "parked"), (2, "serving")]);
@@ -217,7 +217,7 @@ fn a_hand_over_goes_by_acknowledgement_and_the_verdict_comes_last() {
 fn a_refused_reload_leaves_the_old_generation_alone_and_tells_every_problem() {
     let mut machine = Machine::serving();
     machine.handle(asked(Caller::Client(7)));
-    let actions = machine.say(2, refused(Cause::Config));
+    let actions = machine.receive(2, refused(Cause::Config));
     assert!(matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Refused { problems })] if problems.len() == 2));
     assert!(actions.contains(&Action::Notify(Notice::Ready)) && told(&actions).is_empty());
     assert!(machine.generations.note().expect("note").contains("one"));
@@ -226,8 +226,8 @@ fn a_refused_reload_leaves_the_old_generation_alone_and_tells_every_problem() {
     // and the next one works
     machine.handle(asked(Caller::Client(8)));
     machine.build(3);
-    machine.say(3, ToSupervisor::Serving);
-    let actions = machine.say(1, ToSupervisor::Parked);
+    machine.receive(3, ToSupervisor::Serving);
+    let actions = machine.receive(1, ToSupervisor::Parked);
     assert!(matches!(verdicts(&actions)[..], [(8, ReloadVerdict::Serving { .. })]));
     assert_eq!(machine.generations.note(), None);
 }
@@ -267,7 +267,7 @@ fn the_parked_generation_drains_when_the_probation_is_over() {
     assert!(actions.contains(&Action::Prove(2)));
     assert_eq!(told(&actions), [(1, &ToWorker::Drain { timeout: None })]);
     let finished = Finished { finished: 4, moved: 2, cut: 1, status: Default::default() };
-    machine.say(1, ToSupervisor::Finished(finished));
+    machine.receive(1, ToSupervisor::Finished(finished));
     let actions = machine.handle(Input::Exited(1, "exited with status 0".to_owned()));
     let drained = |action: &Action| matches!(action, Action::Log(Event::Drained { finished: 4, cut: 1, .. }));
     assert!(actions.iter().any(drained), "{actions:?}");
@@ -302,15 +302,15 @@ fn callers_that_come_during_a_reload_share_the_next_one() {
         assert!(spawned(&machine.handle(asked(Caller::Client(client)))).is_empty());
     }
     machine.build(2);
-    machine.say(2, ToSupervisor::Serving);
-    let actions = machine.say(1, ToSupervisor::Parked);
+    machine.receive(2, ToSupervisor::Serving);
+    let actions = machine.receive(1, ToSupervisor::Parked);
     assert!(matches!(verdicts(&actions)[..], [(1, ReloadVerdict::Serving { generation: 2, .. })]));
     assert_eq!(spawned(&actions), [(3, Recipe::Installed)]);
     machine.build(3);
-    let actions = machine.say(3, ToSupervisor::Serving);
+    let actions = machine.receive(3, ToSupervisor::Serving);
     // the one that was parked already goes, the one before becomes what can be gone back to
     assert_eq!(told(&actions), [(2, &ToWorker::Park), (1, &ToWorker::Drain { timeout: None })]);
-    let actions = machine.say(2, ToSupervisor::Parked);
+    let actions = machine.receive(2, ToSupervisor::Parked);
     assert_eq!(verdicts(&actions).iter().map(|(client, _)| *client).collect::<Vec<_>>(), [2, 3, 4]);
     assert!(spawned(&actions).is_empty());
 }
@@ -320,10 +320,10 @@ fn a_generation_taken_back_in_its_own_probation_goes_on_with_it() {
     let mut machine = Machine::on_probation();
     machine.handle(asked(Caller::Client(8)));
     machine.build(3);
-    machine.say(3, ToSupervisor::Serving);
-    machine.say(2, ToSupervisor::Parked);
+    machine.receive(3, ToSupervisor::Serving);
+    machine.receive(2, ToSupervisor::Parked);
     machine.handle(Input::Exited(3, "died".to_owned()));
-    machine.say(2, ToSupervisor::Resumed);
+    machine.receive(2, ToSupervisor::Resumed);
     assert!(!machine.generations.list().iter().any(|one| one.number == 2 && one.proven));
     assert!(machine.pass_alive(secs(3)).contains(&Action::Prove(2)));
 }
@@ -332,7 +332,7 @@ fn a_generation_taken_back_in_its_own_probation_goes_on_with_it() {
 fn a_first_configuration_that_is_refused_ends_the_service_with_78() {
     let mut machine = Machine::new();
     machine.handle(Input::Begin);
-    let actions = machine.say(1, refused(Cause::Config));
+    let actions = machine.receive(1, refused(Cause::Config));
     assert!(actions.contains(&Action::Exit(78)));
     assert!(actions.iter().any(|action| matches!(action, Action::Log(Event::StartRefused { .. }))));
 }
@@ -375,7 +375,7 @@ fn a_start_that_is_refused_is_tried_once_more_where_a_socket_waits_and_the_mende
         let mut machine = Machine::new();
         machine.generations.look_again();
         machine.handle(Input::Begin);
-        let actions = machine.say(1, refused(Cause::Config));
+        let actions = machine.receive(1, refused(Cause::Config));
         assert!(actions.iter().any(|action| matches!(action, Action::Log(Event::StartRefused { .. }))));
         assert!(!actions.contains(&Action::Exit(78)), "{actions:?}");
         machine.handle(Input::Exited(1, "exited with status 78".to_owned()));
@@ -383,9 +383,9 @@ fn a_start_that_is_refused_is_tried_once_more_where_a_socket_waits_and_the_mende
         assert_eq!(spawned(&machine.pass(secs(1))), [(2, Recipe::Installed)]);
         if mended {
             machine.build(2);
-            assert!(machine.say(2, ToSupervisor::Serving).contains(&Action::Notify(Notice::Ready)));
+            assert!(machine.receive(2, ToSupervisor::Serving).contains(&Action::Notify(Notice::Ready)));
         } else {
-            let actions = machine.say(2, refused(Cause::Config));
+            let actions = machine.receive(2, refused(Cause::Config));
             assert!(actions.contains(&Action::Exit(78)));
             assert!(!actions.iter().any(|action| matches!(action, Action::Log(_))), "said already: {actions:?}");
         }
@@ -398,7 +398,7 @@ fn a_socket_is_bound_for_a_worker_that_is_built_and_only_if_its_configuration_na
     let named = Held { listener: "http".to_owned(), bound: Some(address("[::]:80")) };
     let mut machine = Machine::new();
     machine.handle(Input::Begin);
-    machine.say(1, ToSupervisor::Loaded { config_hash: "good".to_owned(), may_bind: Some(vec![named]) });
+    machine.receive(1, ToSupervisor::Loaded { config_hash: "good".to_owned(), may_bind: Some(vec![named]) });
     assert!(machine.generations.may_bind(1, "http", &address("[::]:80")));
     assert!(!machine.generations.may_bind(1, "http", &address("[::]:81")));
     assert!(!machine.generations.may_bind(1, "other", &address("[::]:80")));

@@ -19,7 +19,7 @@ fn a_reload_that_would_be_one_too_many_waits_until_the_oldest_has_finished() {
     let hurried = |action: &Action| matches!(action, Action::Log(Event::Hurried { generation: 1, .. }));
     assert!(actions.iter().any(hurried), "{actions:?}");
     assert_eq!(told(&machine.handle(Input::Tick)), [], "once is enough");
-    let actions = machine.say(1, ToSupervisor::Finished(Finished::default()));
+    let actions = machine.receive(1, ToSupervisor::Finished(Finished::default()));
     assert_eq!(told(&actions), [], "it is as good as gone, and no other one has to hurry");
     let actions = machine.handle(Input::Exited(1, "exited with status 0".to_owned()));
     assert_eq!(spawned(&actions), [(5, Recipe::Installed)]);

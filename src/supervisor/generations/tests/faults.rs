@@ -7,7 +7,7 @@ fn when_the_new_generation_dies_in_probation_the_parked_one_resumes() {
     assert_eq!(told(&actions), [(1, &ToWorker::Resume)]);
     assert!(actions.iter().any(|action| matches!(action, Action::Log(Event::RolledBack { .. }))));
     assert!(spawned(&actions).is_empty());
-    machine.say(1, ToSupervisor::Resumed);
+    machine.receive(1, ToSupervisor::Resumed);
     assert_eq!(machine.states(), [(1, "serving")]);
     assert!(machine.generations.note().expect("note").contains("rolled back"));
 }
@@ -25,13 +25,13 @@ fn when_the_new_generation_dies_before_the_old_one_parked_the_caller_hears_of_it
     let mut machine = Machine::serving();
     machine.handle(asked(Caller::Client(7)));
     machine.build(2);
-    machine.say(2, ToSupervisor::Serving);
+    machine.receive(2, ToSupervisor::Serving);
     let actions = machine.handle(Input::Exited(2, "was killed by SIGKILL".to_owned()));
     assert_eq!(told(&actions), [(1, &ToWorker::Resume)]);
     assert!(matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Failed { .. })]));
     // the answer to the order before that one comes late, and means nothing
-    machine.say(1, ToSupervisor::Parked);
-    machine.say(1, ToSupervisor::Resumed);
+    machine.receive(1, ToSupervisor::Parked);
+    machine.receive(1, ToSupervisor::Resumed);
     assert_eq!(machine.states(), [(1, "serving")]);
 }
 
@@ -40,7 +40,7 @@ fn a_generation_that_does_not_park_is_ended_and_the_reload_succeeds() {
     let mut machine = Machine::serving();
     machine.handle(asked(Caller::Client(7)));
     machine.build(2);
-    machine.say(2, ToSupervisor::Serving);
+    machine.receive(2, ToSupervisor::Serving);
     let actions = machine.pass_alive(secs(5));
     assert!(actions.contains(&Action::Abort(1)));
     assert!(matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Serving { .. })]));
@@ -67,7 +67,7 @@ fn workers_that_die_again_and_again_are_replaced_with_back_off() {
     assert_eq!(spawned(&machine.pass(Duration::from_millis(1))), [(3, Recipe::Proven)]);
     // one that served for long enough is replaced at once again
     machine.build(3);
-    machine.say(3, ToSupervisor::Serving);
+    machine.receive(3, ToSupervisor::Serving);
     machine.pass_alive(secs(10));
     assert_eq!(spawned(&machine.handle(Input::Exited(3, "died".to_owned()))).len(), 1);
 }
@@ -89,7 +89,7 @@ fn a_worker_that_dies_during_a_reload_is_replaced_beside_it_and_the_reload_wins(
     let actions = machine.handle(Input::Exited(1, "died".to_owned()));
     assert_eq!(spawned(&actions), [(3, Recipe::Proven)]);
     machine.build(2);
-    let actions = machine.say(2, ToSupervisor::Serving);
+    let actions = machine.receive(2, ToSupervisor::Serving);
     assert!(matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Serving { generation: 2, .. })]));
     let timeout = Some(Duration::ZERO);
     assert_eq!(told(&machine.build(3)), [(3, &ToWorker::Drain { timeout })]);
@@ -119,7 +119,7 @@ fn one_that_dies_as_it_begins_to_serve_is_said_with_the_connections_that_it_had_
 fn one_that_said_its_last_word_and_does_not_exit_is_killed_and_has_drained() {
     let mut machine = Machine::serving();
     machine.handle(Input::Stop);
-    machine.say(1, ToSupervisor::Finished(Finished::default()));
+    machine.receive(1, ToSupervisor::Finished(Finished::default()));
     let actions = machine.pass(secs(10));
     assert!(actions.contains(&Action::Kill(1)) && !died(&actions), "{actions:?}");
     let actions = machine.handle(Input::Exited(1, "was killed by SIGKILL".to_owned()));
@@ -153,7 +153,7 @@ fn a_parked_one_that_says_nothing_when_it_is_needed_is_not_waited_for() {
     let actions = machine.pass(Duration::from_millis(500));
     assert_eq!(spawned(&actions), [(3, Recipe::Proven)]);
     assert_eq!(told(&machine.build(3)), [(3, &ToWorker::Serve)]);
-    let actions = machine.say(3, ToSupervisor::Serving);
+    let actions = machine.receive(3, ToSupervisor::Serving);
     assert_eq!(told(&actions), [(1, &ToWorker::Park)]);
     assert!(machine.pass(secs(5)).contains(&Action::Abort(1)));
     assert_eq!(machine.states(), [(1, "dying"), (3, "serving")]);
@@ -164,7 +164,7 @@ fn a_parked_one_that_resumes_late_serves_and_the_other_one_is_not_needed() {
     let mut machine = Machine::on_probation();
     machine.handle(Input::Exited(2, "was killed by SIGKILL".to_owned()));
     machine.pass(Duration::from_millis(500));
-    machine.say(1, ToSupervisor::Resumed);
+    machine.receive(1, ToSupervisor::Resumed);
     let timeout = Some(Duration::ZERO);
     assert_eq!(told(&machine.build(3)), [(3, &ToWorker::Drain { timeout })]);
     assert_eq!(machine.states(), [(1, "serving"), (3, "draining")]);
@@ -182,7 +182,7 @@ fn a_replacement_that_hangs_before_it_is_ready_is_replaced_sooner_than_a_reload_
 #[test]
 fn one_that_yields_and_hangs_is_ended() {
     let mut machine = Machine::serving();
-    machine.say(1, ToSupervisor::Unfit { why: "a thread ended".to_owned() });
+    machine.receive(1, ToSupervisor::Unfit { why: "a thread ended".to_owned() });
     assert_eq!(machine.generations.list()[0].state, GenerationState::Yielding);
     machine.pass(secs(1));
     assert!(machine.pass(secs(10)).contains(&Action::Abort(1)));

@@ -9,8 +9,8 @@ fn unconfirmed() -> Machine {
     let mut machine = Machine::serving();
     machine.handle(confirm(7, 60));
     machine.build(2);
-    machine.say(2, ToSupervisor::Serving);
-    let actions = machine.say(1, ToSupervisor::Parked);
+    machine.receive(2, ToSupervisor::Serving);
+    let actions = machine.receive(1, ToSupervisor::Parked);
     let within = Some(secs(60));
     assert!(
         matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Serving { confirm_within, .. })] if *confirm_within == within)
@@ -41,8 +41,8 @@ fn what_is_not_confirmed_in_time_is_gone_back_from_by_acknowledgement() {
     assert_eq!(told(&actions), [(1, &ToWorker::Resume)]);
     assert!(actions.iter().any(|action| matches!(action, Action::Log(Event::RolledBack { generation: 1, .. }))));
     assert_eq!(machine.states(), [(1, "resuming"), (2, "yielding")], "it accepts until the other one does");
-    assert_eq!(told(&machine.say(1, ToSupervisor::Resumed)), [(2, &ToWorker::Park)]);
-    let actions = machine.say(2, ToSupervisor::Parked);
+    assert_eq!(told(&machine.receive(1, ToSupervisor::Resumed)), [(2, &ToWorker::Park)]);
+    let actions = machine.receive(2, ToSupervisor::Parked);
     assert_eq!(links(&actions), [(2, 1)]);
     assert_eq!(told(&actions), [(2, &ToWorker::Drain { timeout: None })]);
     assert_eq!(machine.states(), [(1, "serving"), (2, "draining")]);
@@ -88,8 +88,8 @@ fn a_reload_is_no_confirmation_and_the_confirmed_generation_is_what_is_gone_back
     machine.pass_alive(secs(10));
     machine.handle(asked(Caller::Client(8)));
     machine.build(3);
-    assert_eq!(told(&machine.say(3, ToSupervisor::Serving)), [(2, &ToWorker::Park)]);
-    let actions = machine.say(2, ToSupervisor::Parked);
+    assert_eq!(told(&machine.receive(3, ToSupervisor::Serving)), [(2, &ToWorker::Park)]);
+    let actions = machine.receive(2, ToSupervisor::Parked);
     assert_eq!((told(&actions), links(&actions)), (vec![(2, &ToWorker::Drain { timeout: None })], vec![(2, 1)]));
     let within = Some(secs(50));
     assert!(
@@ -110,10 +110,10 @@ fn an_unconfirmed_generation_that_dies_is_gone_back_from_like_any_other() {
 #[test]
 fn a_worker_that_is_unfit_in_its_probation_is_gone_back_from() {
     let mut machine = Machine::on_probation();
-    let actions = machine.say(2, ToSupervisor::Unfit { why: "a serving thread ended".to_owned() });
+    let actions = machine.receive(2, ToSupervisor::Unfit { why: "a serving thread ended".to_owned() });
     assert_eq!(told(&actions), [(1, &ToWorker::Resume)]);
     assert!(machine.generations.note().expect("note").contains("cannot serve: a serving thread ended"));
-    assert_eq!(told(&machine.say(1, ToSupervisor::Resumed)), [(2, &ToWorker::Park)]);
+    assert_eq!(told(&machine.receive(1, ToSupervisor::Resumed)), [(2, &ToWorker::Park)]);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_worker_that_is_unfit_before_it_serves_is_a_failed_reload() {
     let mut machine = Machine::serving();
     machine.handle(asked(Caller::Client(7)));
     machine.build(2);
-    let actions = machine.say(2, ToSupervisor::Unfit { why: "a thread cannot accept".to_owned() });
+    let actions = machine.receive(2, ToSupervisor::Unfit { why: "a thread cannot accept".to_owned() });
     assert!(actions.contains(&Action::Kill(2)));
     assert!(
         matches!(verdicts(&actions)[..], [(7, ReloadVerdict::Failed { why })] if why.contains("cannot accept")),
@@ -134,11 +134,11 @@ fn a_worker_that_is_unfit_before_it_serves_is_a_failed_reload() {
 fn a_proven_worker_that_is_unfit_serves_until_another_one_does() {
     let mut machine = Machine::serving();
     machine.pass_alive(secs(60));
-    let actions = machine.say(1, ToSupervisor::Unfit { why: "a serving thread ended".to_owned() });
+    let actions = machine.receive(1, ToSupervisor::Unfit { why: "a serving thread ended".to_owned() });
     assert_eq!((spawned(&actions), told(&actions)), (vec![(2, Recipe::Proven)], vec![]));
     machine.build(2);
-    assert_eq!(told(&machine.say(2, ToSupervisor::Serving)), [(1, &ToWorker::Park)]);
-    let actions = machine.say(1, ToSupervisor::Parked);
+    assert_eq!(told(&machine.receive(2, ToSupervisor::Serving)), [(1, &ToWorker::Park)]);
+    let actions = machine.receive(1, ToSupervisor::Parked);
     assert!(actions.contains(&Action::Prove(2)) && actions.contains(&Action::Link { from: 1, to: 2 }), "{actions:?}");
     assert_eq!(machine.states(), [(1, "draining"), (2, "serving")]);
 }
@@ -150,7 +150,7 @@ fn when_the_one_gone_back_to_dies_too_the_last_good_one_is_made_again() {
     let actions = machine.handle(Input::Exited(1, "was killed by SIGKILL".to_owned()));
     assert_eq!(spawned(&actions), [(3, Recipe::Proven)]);
     machine.build(3);
-    assert_eq!(told(&machine.say(3, ToSupervisor::Serving)), [(2, &ToWorker::Park)]);
+    assert_eq!(told(&machine.receive(3, ToSupervisor::Serving)), [(2, &ToWorker::Park)]);
 }
 
 #[test]

@@ -32,8 +32,8 @@ fn a_generation_whose_link_broke_is_linked_again_when_it_asks() {
     let mut machine = Machine::on_probation();
     machine.pass_alive(secs(3));
     let wants = |number| ToSupervisor::Pong(Pong { wants_successor: true, ..pong(number) });
-    assert_eq!(links(&machine.say(1, wants(1))), [(1, 2)]);
-    assert_eq!(links(&machine.say(2, wants(1))), [], "it serves");
+    assert_eq!(links(&machine.receive(1, wants(1))), [(1, 2)]);
+    assert_eq!(links(&machine.receive(2, wants(1))), [], "it serves");
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn when_a_successor_dies_the_one_made_in_its_place_inherits() {
     let actions = machine.handle(Input::Exited(2, "died".to_owned()));
     assert_eq!((spawned(&actions), links(&actions)), (vec![(3, Recipe::Proven)], vec![]));
     assert_eq!(links(&machine.build(3)), [], "it accepts nothing yet");
-    assert_eq!(links(&machine.say(3, ToSupervisor::Serving)), [(1, 3)]);
+    assert_eq!(links(&machine.receive(3, ToSupervisor::Serving)), [(1, 3)]);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn after_a_roll_back_the_one_that_serves_again_inherits() {
     let successors = |machine: &Machine| machine.generations.list().iter().map(|one| one.successor).collect::<Vec<_>>();
     assert_eq!(successors(&machine), [Some(3), Some(3), None, None]);
     machine.handle(Input::Exited(4, "died".to_owned()));
-    let actions = machine.say(3, ToSupervisor::Resumed);
+    let actions = machine.receive(3, ToSupervisor::Resumed);
     assert_eq!((links(&actions), successors(&machine)), (vec![], vec![Some(3), Some(3), None]), "as before");
 }
 
