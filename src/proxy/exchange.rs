@@ -11,7 +11,6 @@ use http::{Method, Uri, Version};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::client::Client;
 use super::debug::{DebugLines, shown_path, shown_request_body};
 use super::fault::Fault;
 use super::origin::{self, Origin};
@@ -524,37 +523,6 @@ impl Drop for Exchange {
             self.thread.record(record);
         }
     }
-}
-
-/// Writes that a connection ended before the first byte of a request, where the configuration wants that.
-pub fn record_empty(thread: &Thread, client: &Client) {
-    let (accepted, now) = (client.accepted, Instant::now());
-    let (id, took) = (thread.request_id(accepted), now.saturating_duration_since(accepted));
-    let end = End::new(Phase::Head, Reason::ClientClosed);
-    if !thread.selects(&observe::RecordFacts { id, status: 0, end, took, empty: true, refused: true }, now) {
-        return;
-    }
-    thread.record(Record {
-        id,
-        started: thread.wall(accepted, now),
-        listener: client.origin.listener,
-        site: None,
-        pool: None,
-        client: client.origin.peer,
-        protocol: Protocol::Http11,
-        method: None,
-        target: Text::default(),
-        host: Text::default(),
-        user_agent: None,
-        referer: None,
-        status: 0,
-        end,
-        detail: None,
-        timers: Timers { total: took.as_micros() as u64, ..Timers::default() },
-        bytes_in: 0,
-        bytes_out: 0,
-        attempts: SmallVec::new(),
-    });
 }
 
 /// What is known of a head that is refused, from the word where its target stands. A path stays as it came: its bytes may

@@ -9,6 +9,7 @@ pub mod client;
 pub mod client_side;
 pub mod clients;
 pub mod debug;
+mod empty;
 mod exchange;
 pub mod fault;
 mod forwards;
@@ -29,7 +30,7 @@ pub mod tunnel;
 pub mod underway;
 
 pub use self::client::Client;
-pub use self::exchange::record_empty;
+pub use self::empty::record_empty;
 pub use self::handler::Handler;
 pub use self::runtime_config::RuntimeConfig;
 pub use self::thread::Thread;
