@@ -13,36 +13,47 @@ use super::spot::Spot;
 /// key in the file. No line at all for equal configurations.
 #[must_use]
 pub fn diff(from: &Config, to: &Config) -> Vec<String> {
-    let (before, after) = (things(from), things(to));
     let mut lines = Vec::new();
-    for thing in &after {
+    compare(&things(from), &things(to), &mut lines);
+    // one line for each, also when a name has a line break
+    lines.iter().map(|line| line.replace(char::is_control, " ")).collect()
+}
+
+fn compare(before: &[Thing], after: &[Thing], lines: &mut Vec<String>) {
+    for thing in after {
         match before.iter().find(|known| known.is(thing)) {
-            Some(known) => known.changes(thing, &mut lines),
+            Some(known) => known.changes(thing, lines),
             None => lines.push(format!("{}: {} added{}", thing.path, thing.noun, thing.about)),
         }
     }
     for thing in before.iter().filter(|thing| !after.iter().any(|known| known.is(thing))) {
         lines.push(format!("{}: {} removed", thing.path, thing.noun));
     }
-    // one line for each, also when a name has a line break
-    lines.iter().map(|line| line.replace(char::is_control, " ")).collect()
 }
 
-/// A table.
-struct Thing<'a> {
-    /// As its header in the file.
+/// A table, or a server of a pool.
+struct Thing {
+    /// The header in the file of the table, or of the pool of the server.
     path: String,
-    noun: &'static str,
+    /// The kind of table, or the server with its name.
+    noun: String,
     /// The end of the line about a new one.
     about: String,
+    /// What stands between the path and a key.
+    before_key: String,
+    /// What stands between a key and its values.
+    behind_key: &'static str,
     keys: Vec<Shown>,
-    servers: &'a [ServerSettings],
+    servers: Vec<Thing>,
 }
 
 /// Everything that a configuration has.
-fn things(config: &Config) -> Vec<Thing<'_>> {
+fn things(config: &Config) -> Vec<Thing> {
     let Config { listeners, sites, pools, tcp, log, drain, worker } = config;
-    let thing = |path, noun, about, keys| Thing { path, noun, about, keys, servers: &[] };
+    let thing = |path, noun: &str, about, keys| {
+        let (noun, before_key, behind_key) = (noun.to_owned(), ".".to_owned(), ": ");
+        Thing { path, noun, about, before_key, behind_key, keys, servers: Vec::new() }
+    };
     let path = |kind: &str, name: &str| Spot::table(kind, name).to_string();
     let mut things = Vec::new();
     for one in listeners {
@@ -62,11 +73,19 @@ fn things(config: &Config) -> Vec<Thing<'_>> {
         };
         let mut keys = pool.show();
         keys.retain(|(key, _)| *key != "backup"); // its servers are compared one by one
-        things.push(Thing { servers: &pool.servers, ..thing(pool.path.clone(), "pool", about, keys) });
+        let servers = pool.servers.iter().map(|server| member(&pool.path, server)).collect();
+        things.push(Thing { servers, ..thing(pool.path.clone(), "pool", about, keys) });
     }
     let single = [("log", log.show()), ("drain", drain.show()), ("worker", worker.show())];
     things.extend(single.map(|(name, keys)| thing(name.to_owned(), name, String::new(), keys)));
     things
+}
+
+fn member(pool: &str, server: &ServerSettings) -> Thing {
+    let noun = format!("server {}", server.name);
+    let keys = [server.show(), vec![("backup", server.backup.to_string())]].concat();
+    let (path, about, before_key) = (pool.to_owned(), String::new(), format!(": {noun}: "));
+    Thing { path, noun, about, before_key, behind_key: " ", keys, servers: Vec::new() }
 }
 
 fn place(address: Option<&Address>) -> String {
@@ -78,32 +97,18 @@ fn to(keys: &[Shown]) -> String {
     to.map(|(_, to)| format!(", to {to}")).unwrap_or_default()
 }
 
-impl Thing<'_> {
+impl Thing {
     fn is(&self, other: &Self) -> bool {
-        (&self.path, self.noun) == (&other.path, other.noun)
+        (&self.path, &self.noun) == (&other.path, &other.noun)
     }
 
+    /// Both have the same keys.
     fn changes(&self, new: &Self, lines: &mut Vec<String>) {
-        let path = &self.path;
-        lines.extend(changed(&self.keys, &new.keys).map(|(key, change)| format!("{path}.{key}: {change}")));
-        let member = |server: &ServerSettings| {
-            let backup = ("backup", server.backup.to_string());
-            server.show().into_iter().chain([backup]).collect::<Vec<_>>()
-        };
-        for server in new.servers {
-            let name = &server.name;
-            match self.servers.iter().find(|known| known.name == *name) {
-                Some(known) => lines.extend(
-                    changed(&member(known), &member(server))
-                        .map(|(key, change)| format!("{path}: server {name}: {key} {change}")),
-                ),
-                None => lines.push(format!("{path}: server {name} added")),
-            }
+        let Self { path, before_key, behind_key, .. } = self;
+        for ((key, from), (_, to)) in self.keys.iter().zip(&new.keys).filter(|(from, to)| from != to) {
+            lines.push(format!("{path}{before_key}{key}{behind_key}{from} → {to}"));
         }
-        let stays = |name: &String| new.servers.iter().any(|server| server.name == *name);
-        for server in self.servers.iter().filter(|server| !stays(&server.name)) {
-            lines.push(format!("{path}: server {} removed", server.name));
-        }
+        compare(&self.servers, &new.servers, lines);
         if self.order_of(new) != new.order_of(self) {
             lines.push(format!("{path}: servers in another order"));
         }
@@ -111,15 +116,9 @@ impl Thing<'_> {
 
     /// The servers that `other` has too, in the order that they have here.
     fn order_of(&self, other: &Self) -> Vec<&str> {
-        let names = self.servers.iter().map(|server| server.name.as_str());
-        names.filter(|name| other.servers.iter().any(|server| server.name == *name)).collect()
+        let stays = self.servers.iter().filter(|server| other.servers.iter().any(|known| known.is(server)));
+        stays.map(|server| server.noun.as_str()).collect()
     }
-}
-
-/// Keys with one value before and another after, and both values. The keys are those of the same table.
-fn changed(before: &[Shown], after: &[Shown]) -> impl Iterator<Item = (&'static str, String)> {
-    let pairs = before.iter().zip(after).filter(|(from, to)| from != to);
-    pairs.map(|((key, from), (_, to))| (*key, format!("{from} → {to}")))
 }
 
 #[cfg(test)]

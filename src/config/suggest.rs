@@ -4,7 +4,7 @@ use figment::value::{Dict, Value};
 
 use super::problem::quoted;
 use super::spot::Spot;
-use super::words::{self, Words, later};
+use super::words::{self, Words};
 
 /// The candidate that is spelled most like `given`, if one is close enough.
 #[must_use]
@@ -31,7 +31,7 @@ pub fn is_meant(given: &str, name: &str) -> bool {
 #[must_use]
 pub fn for_unknown_key(spot: &Spot, key: &str, value: &Value, known: &[&str]) -> (String, String) {
     let kind = spot.kind();
-    if let Some(instead) = later(key) {
+    if let Some(instead) = words::instead("later", key) {
         return (format!("`{key}` is not supported in this version"), instead.to_owned());
     }
     if value.as_dict().is_some() && spot.path.len() == 2 {
@@ -84,7 +84,7 @@ fn instead_of_table(spot: &Spot, key: &str, value: &Value, known: &[&str]) -> St
 /// What is wrong with a name at the top of the file that is none of the `known` tables, and what to write instead. The
 /// tables at `owners` have a key of this name.
 pub fn for_unknown_table(name: &str, value: &Value, known: &[&str], owners: &[&str]) -> (String, String) {
-    if let Some(instead) = later(name) {
+    if let Some(instead) = words::instead("later", name) {
         return (format!("`{name}` is not supported in this version"), instead.to_owned());
     }
     if value.as_dict().is_none() && !owners.is_empty() {

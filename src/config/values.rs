@@ -248,7 +248,7 @@ fn word<F: ValueFormat<Value = F> + Copy>(all: &[F], at: &mut At<'_, '_>) -> Opt
     if let Some(index) = known.iter().position(|word| word == given) {
         return Some(all[index]);
     }
-    let meant = words::value(given).or_else(|| suggest::closest(given, known.iter().map(String::as_str)));
+    let meant = words::instead("value", given).or_else(|| suggest::closest(given, known.iter().map(String::as_str)));
     at.wrong(F::FORM, meant.map(|meant| format!("did you mean {}?", at.assignment(&quoted(meant)))))
 }
 

@@ -19,16 +19,10 @@ impl Words {
     }
 }
 
-/// What to do about a key or a table that is not supported in this version.
+/// What to write, or to do, for a word that stands in this place.
 #[must_use]
-pub fn later(word: &str) -> Option<&'static str> {
-    all("later").find(|words| words.have(word)).map(|words| words.instead)
-}
-
-/// The value that a word of another proxy stands for.
-#[must_use]
-pub fn value(word: &str) -> Option<&'static str> {
-    all("value").find(|words| words.have(word)).map(|words| words.instead)
+pub fn instead(place: &str, word: &str) -> Option<&'static str> {
+    all(place).find(|words| words.have(word)).map(|words| words.instead)
 }
 
 /// The names of tables.
