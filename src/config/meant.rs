@@ -82,6 +82,9 @@ impl Rule {
         if let Some(captures) = self.from.captures(text) {
             captures.expand(self.help.as_deref().unwrap_or("write {}"), &mut help);
         }
+        // a part of the text may be in it, and goes to a terminal
+        let visible = |part: char| if part.is_control() { part.escape_debug().to_string() } else { part.to_string() };
+        let help: String = help.chars().map(visible).collect();
         let help = guess.as_deref().map_or(help.clone(), |guess| help.replace("{}", &quoted(guess)));
         let is_said = guess.is_some() || self.help.is_some();
         Meant { text: guess, help: is_said.then_some(help), why: &self.why }
