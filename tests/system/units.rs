@@ -108,7 +108,11 @@ fn a_second_proxy_runs_beside_the_first_and_reloads_by_itself(release: Release) 
     second(&machine);
     machine.ok("systemctl enable --now proxy@internal");
     assert_eq!((status_at(&machine, 80), status_at(&machine, 8080)), ("200".to_owned(), "502".to_owned()));
-    let workers = machine.workers();
+    // the reload that brought its configuration may still be on probation
+    let workers = wait_for("one worker of the first proxy", Duration::from_secs(20), || {
+        let workers = machine.workers();
+        (workers.len() == 1).then_some(workers)
+    });
     let served = |machine: &Machine| generation(machine, "/run/segue-internal");
     assert_eq!(served(&machine), 1);
     let config = SECOND.replace("127.0.0.1:9", "10.0.0.11:80");

@@ -293,10 +293,10 @@ fn drops_are_said_once_the_writer_is_through_again() {
     let (journal, lines) = on_text();
     journal.0.queue.drop_more(12);
     journal.event(Event::ProbationOver { generation: 8 });
-    let first = lines.line().expect("a line");
-    assert!(first.contains(" notice probation-over: Generation 8 passed its probation"), "{first}");
-    let second = lines.line().expect("a line");
-    assert!(second.contains(" warning records-dropped: 12 records not written"), "{second}");
+    // the writer may be through before the event comes
+    let both = lines.line().expect("a line") + &lines.line().expect("another one");
+    assert!(both.contains(" notice probation-over: Generation 8 passed its probation"), "{both}");
+    assert!(both.contains(" warning records-dropped: 12 records not written"), "{both}");
     journal.0.queue.drop_more(1);
     journal.event(Event::ProbationOver { generation: 9 });
     assert!(lines.line().expect("a line").contains("Generation 9"));
