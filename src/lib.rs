@@ -24,6 +24,7 @@ pub mod supervisor;
 pub mod sys;
 pub mod systemd;
 pub mod timer;
+pub mod tls;
 pub mod turn;
 pub mod upstream;
 pub mod worker;

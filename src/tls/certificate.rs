@@ -1,0 +1,266 @@
+//! One certificate with its chain and its private key, read from files and checked: what is wrong is said when the files
+//! are read, and never found out by a client.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::SignatureScheme;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use x509_cert::der::Decode;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+use zeroize::Zeroizing;
+
+/// Where a certificate stands. Both may be one file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CertificateFiles {
+    /// The server's certificate, then those that lead to a root, as PEM.
+    pub certificate: PathBuf,
+    /// The private key of the first certificate, as PEM.
+    pub key: PathBuf,
+}
+
+/// A certificate that can be used.
+pub struct Certificate {
+    pub(super) key: Arc<CertifiedKey>,
+    names: Vec<String>,
+    not_before: SystemTime,
+    not_after: SystemTime,
+    files: CertificateFiles,
+}
+
+/// What is wrong with a certificate, and in which file.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}", .file.display())]
+pub struct CertificateError {
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub reason: CertificateReason,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateReason {
+    /// The system does not give it.
+    #[error("{}", cannot_read(.0))]
+    Unreadable(std::io::Error),
+    /// It is longer than any certificate chain.
+    #[error("the file is longer than 1 MiB: it is no certificate")]
+    TooLong,
+    /// Text that looks like PEM and is not.
+    #[error("it is not correct PEM: {0}")]
+    NotPem(PemError),
+    /// A file for something else, or an empty one.
+    #[error("there is no certificate in it (no line \"-----BEGIN CERTIFICATE-----\")")]
+    NoCertificate,
+    /// One that X.509 does not allow, counted from 1.
+    #[error("certificate {0} in it cannot be read: {1}")]
+    Unparsable(usize, String),
+    /// The next one in the file is not its issuer; counted from 1.
+    #[error("certificate {next} in it did not issue certificate {one}: the server's own comes first, then its issuer")]
+    BrokenChain {
+        /// The one without its issuer.
+        one: usize,
+        /// The one after it.
+        next: usize,
+    },
+    /// The key is that of another one in the file, counted from 1.
+    #[error("the private key belongs to certificate {0} in it: that one has to come first")]
+    WrongOrder(usize),
+    /// A file for something else, or an empty one.
+    #[error("there is no private key in it (no line \"-----BEGIN PRIVATE KEY-----\")")]
+    NoKey,
+    /// A key with a passphrase.
+    #[error("the private key in it is encrypted; \"openssl pkey -in FILE -out FILE\" writes it without a passphrase")]
+    EncryptedKey,
+    /// A key of a kind that is not supported.
+    #[error(
+        "the private key in it cannot be used: RSA of 2048 to 8192 bits, ECDSA P-256, P-384 or P-521, and Ed25519 can"
+    )]
+    UnknownKey,
+    /// The key is that of another certificate.
+    #[error("the private key in it does not belong to the certificate in {}", .0.display())]
+    OtherKey(PathBuf),
+}
+
+/// What an operating system says, and what is mostly the reason.
+fn cannot_read(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "the service may not read it".to_owned(),
+        _ => format!("it cannot be read: {error}"),
+    }
+}
+
+/// A file that is longer is not read to its end.
+const LONGEST_FILE: u64 = 1 << 20;
+
+impl CertificateFiles {
+    /// The names that certbot gives: `fullchain.pem` and `privkey.pem`.
+    #[must_use]
+    pub fn in_directory(directory: &Path) -> Self {
+        Self { certificate: directory.join("fullchain.pem"), key: directory.join("privkey.pem") }
+    }
+}
+
+impl Certificate {
+    /// Reads and checks the files. A certificate that has expired is no error: the caller looks at
+    /// [`Certificate::not_after`].
+    ///
+    /// # Errors
+    /// What is wrong, and in which file.
+    pub fn load(files: &CertificateFiles) -> Result<Self, CertificateError> {
+        let in_certificate = |reason| CertificateError { file: files.certificate.clone(), reason };
+        let in_key = |reason| CertificateError { file: files.key.clone(), reason };
+        let chain = read(&files.certificate).and_then(|pem| chain(&pem)).map_err(in_certificate)?;
+        let key = read(&files.key).and_then(|pem| private_key(&pem)).map_err(in_key)?;
+        let parsed = parse(&chain).map_err(in_certificate)?;
+        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key);
+        let key = key.map_err(|_| in_key(CertificateReason::UnknownKey))?;
+        let belongs = |one: &CertificateDer<'static>| CertifiedKey::new(vec![one.clone()], key.clone()).keys_match();
+        match belongs(&chain[0]) {
+            Ok(()) => {}
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                return Err(match chain.iter().position(|one| belongs(one).is_ok()) {
+                    Some(at) => in_certificate(CertificateReason::WrongOrder(at + 1)),
+                    None => in_key(CertificateReason::OtherKey(files.certificate.clone())),
+                });
+            }
+            Err(other) => return Err(in_certificate(CertificateReason::Unparsable(1, other.to_string()))),
+        }
+        check_order(&parsed).map_err(in_certificate)?;
+        let names = names(&parsed[0]).map_err(in_certificate)?;
+        let validity = parsed[0].tbs_certificate().validity();
+        Ok(Self {
+            names,
+            not_before: validity.not_before.to_system_time(),
+            not_after: validity.not_after.to_system_time(),
+            key: Arc::new(CertifiedKey::new(chain, key)),
+            files: files.clone(),
+        })
+    }
+
+    /// The host names that it is for, in lower case, such as `app.example.com` and `*.example.com`.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// When it begins to hold.
+    #[must_use]
+    pub fn not_before(&self) -> SystemTime {
+        self.not_before
+    }
+
+    /// When it expires.
+    #[must_use]
+    pub fn not_after(&self) -> SystemTime {
+        self.not_after
+    }
+
+    /// Where it was read from.
+    #[must_use]
+    pub fn files(&self) -> &CertificateFiles {
+        &self.files
+    }
+
+    /// Whether a client that asks for this host takes it. A wildcard stands for one label (RFC 9525 §6.3).
+    #[must_use]
+    pub fn covers(&self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        let wildcard = host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        self.names.iter().any(|name| *name == host || Some(name) == wildcard.as_ref())
+    }
+
+    /// Whether a client that knows these signatures can check one of this key.
+    #[must_use]
+    pub fn signs_as(&self, schemes: &[SignatureScheme]) -> bool {
+        self.key.key.choose_scheme(schemes).is_some()
+    }
+
+    /// Whether its signatures are cheap: all but RSA.
+    pub(super) fn is_cheap(&self) -> bool {
+        self.key.key.algorithm() != rustls::SignatureAlgorithm::RSA
+    }
+
+    /// Whether clients accept it at this time.
+    #[must_use]
+    pub fn holds_at(&self, now: SystemTime) -> bool {
+        self.not_before <= now && now <= self.not_after
+    }
+}
+
+fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, CertificateReason> {
+    let size = std::fs::metadata(file).map_err(CertificateReason::Unreadable)?.len();
+    if size > LONGEST_FILE {
+        return Err(CertificateReason::TooLong);
+    }
+    std::fs::read(file).map(Zeroizing::new).map_err(CertificateReason::Unreadable)
+}
+
+fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateReason> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match chain {
+        Ok(chain) if chain.is_empty() => Err(CertificateReason::NoCertificate),
+        Ok(chain) => Ok(chain),
+        Err(error) => Err(CertificateReason::NotPem(error)),
+    }
+}
+
+fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateReason> {
+    match PrivateKeyDer::from_pem_slice(pem) {
+        Ok(key) => Ok(key),
+        Err(PemError::NoItemsFound) if is_encrypted(pem) => Err(CertificateReason::EncryptedKey),
+        Err(PemError::NoItemsFound) => Err(CertificateReason::NoKey),
+        // the older form of encryption has header lines, which are no base64
+        Err(_) if is_encrypted(pem) => Err(CertificateReason::EncryptedKey),
+        Err(error) => Err(CertificateReason::NotPem(error)),
+    }
+}
+
+fn is_encrypted(pem: &[u8]) -> bool {
+    let has = |text: &[u8]| memchr::memmem::find(pem, text).is_some();
+    has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED")
+}
+
+type Parsed = x509_cert::Certificate;
+
+fn parse(chain: &[CertificateDer<'static>]) -> Result<Vec<Parsed>, CertificateReason> {
+    let parse = |(at, der): (usize, &CertificateDer<'static>)| {
+        Parsed::from_der(der).map_err(|error| CertificateReason::Unparsable(at + 1, error.to_string()))
+    };
+    chain.iter().enumerate().map(parse).collect()
+}
+
+fn check_order(chain: &[Parsed]) -> Result<(), CertificateReason> {
+    let broken = chain.windows(2).position(|pair| {
+        let [one, next] = pair else { return false };
+        one.tbs_certificate().issuer() != next.tbs_certificate().subject()
+    });
+    broken.map_or(Ok(()), |at| Err(CertificateReason::BrokenChain { one: at + 1, next: at + 2 }))
+}
+
+fn names(certificate: &Parsed) -> Result<Vec<String>, CertificateReason> {
+    let found = certificate.tbs_certificate().get_extension::<SubjectAltName>();
+    let found = found.map_err(|error| CertificateReason::Unparsable(1, error.to_string()))?;
+    let names = found.map(|(_, names)| names.0).unwrap_or_default();
+    let names = names.iter().filter_map(|name| match name {
+        GeneralName::DnsName(name) => Some(name.as_str().to_ascii_lowercase()),
+        _ => None,
+    });
+    Ok(names.collect())
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Certificate").field("files", &self.files).field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,23 @@
+//! TLS to clients: handshakes, records and certificates, without a socket.
+//!
+//! rustls does the handshake ([`handshake`]); after it the connection is a [`TlsState`], and [`Records`] opens and seals
+//! what comes over it. A state can wait in little memory, and can go to another process.
+
+pub mod certificate;
+pub mod certificates;
+pub mod handshake;
+pub mod record;
+pub mod state;
+pub mod suite;
+pub mod tickets;
+
+pub use certificate::{Certificate, CertificateError, CertificateFiles};
+pub use certificates::Certificates;
+pub use handshake::{Established, Handshake, HandshakeError, HandshakeFacts, server_config};
+pub use record::{Opened, RecordError, Records};
+pub use state::TlsState;
+pub use suite::{Suite, Version};
+pub use tickets::{TicketKeys, Tickets};
+
+#[cfg(test)]
+mod tests;

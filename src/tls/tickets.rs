@@ -1,0 +1,260 @@
+//! Session tickets (RFC 8446 §4.6.1, RFC 5077) under keys from outside, so that all generations, and several machines, open each other's.
+//!
+//! A ticket is the name of its key, a random nonce, and what rustls put in, sealed with AES-256-GCM. The first key seals,
+//! all of them open. Whoever has a key can read what was sent over connections that were resumed with TLS 1.2, so keys live
+//! for two lifetimes of a ticket and are wiped.
+
+use std::fmt;
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand;
+use rustls::server::ProducesTickets;
+use zeroize::{Zeroize, Zeroizing};
+
+/// The keys, newest first. What has them may read and make tickets; wiped when dropped.
+#[derive(Default)]
+pub struct TicketKeys(Vec<TicketKey>);
+
+struct TicketKey {
+    name: [u8; NAME],
+    key: Zeroizing<[u8; KEY]>,
+    /// Seconds since 1970 at which the key was made.
+    made: u64,
+}
+
+const NAME: usize = 16;
+const KEY: usize = 32;
+const NONCE: usize = 12;
+/// How long a ticket can be used.
+pub const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+/// How many keys are kept at most: more cost time for each ticket with an unknown name, and come from nothing but a clock
+/// that jumps.
+const MOST_KEYS: usize = 8;
+
+impl TicketKeys {
+    /// How long one key is as bytes.
+    pub const KEY_LENGTH: usize = NAME + KEY + 8;
+
+    /// The keys after `now`: one that is younger than a ticket's lifetime seals, and keys are dropped that no ticket
+    /// can need. Whether anything changed.
+    ///
+    /// # Errors
+    /// When the kernel gives no random bytes. The keys are as before then.
+    pub fn rotate(&mut self, now: SystemTime) -> Result<bool, Unspecified> {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        // a key of the future is from a clock that was set back
+        let age = |key: &TicketKey| now.saturating_sub(key.made);
+        let before = self.0.len();
+        let is_due = self.0.first().is_none_or(|newest| age(newest) >= LIFETIME.as_secs());
+        if is_due {
+            self.0.insert(0, TicketKey::random(now)?);
+        }
+        self.0.retain(|key| age(key) < 2 * LIFETIME.as_secs());
+        self.0.truncate(MOST_KEYS);
+        Ok(is_due || self.0.len() != before)
+    }
+
+    /// The keys for another process. The caller must not log them or keep them in a file.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(self.0.len() * Self::KEY_LENGTH));
+        for key in &self.0 {
+            bytes.extend_from_slice(&key.name);
+            bytes.extend_from_slice(&*key.key);
+            bytes.extend_from_slice(&key.made.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// The keys that another process had. None when the bytes are not those of keys.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (keys, rest) = bytes.as_chunks::<{ Self::KEY_LENGTH }>();
+        if !rest.is_empty() || keys.len() > MOST_KEYS {
+            return None;
+        }
+        let keys = keys.iter().map(|bytes| {
+            let (name, rest) = bytes.split_first_chunk::<NAME>()?;
+            let (key, made) = rest.split_first_chunk::<KEY>()?;
+            let mut place = Zeroizing::new([0; KEY]);
+            place.copy_from_slice(key);
+            Some(TicketKey { name: *name, key: place, made: u64::from_be_bytes(made.try_into().ok()?) })
+        });
+        keys.collect::<Option<_>>().map(Self)
+    }
+}
+
+impl TicketKey {
+    fn random(made: u64) -> Result<Self, Unspecified> {
+        let (mut name, mut key) = ([0; NAME], Zeroizing::new([0; KEY]));
+        rand::fill(&mut name)?;
+        rand::fill(&mut *key)?;
+        Ok(Self { name, key, made })
+    }
+
+    fn prepare(&self) -> Result<Prepared, Unspecified> {
+        Ok(Prepared { name: self.name, key: RandomizedNonceKey::new(&AES_256_GCM, &*self.key)? })
+    }
+}
+
+impl fmt::Debug for TicketKeys {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "TicketKeys({})", self.0.len())
+    }
+}
+
+/// Makes and reads tickets, for all threads of a worker.
+pub struct Tickets(RwLock<Vec<Prepared>>);
+
+struct Prepared {
+    name: [u8; NAME],
+    key: RandomizedNonceKey,
+}
+
+impl Tickets {
+    /// Tickets under these keys. Without any key, none are made.
+    ///
+    /// # Errors
+    /// When the library for cryptography does not take the keys.
+    pub fn new(keys: &TicketKeys) -> Result<Self, Unspecified> {
+        Ok(Self(RwLock::new(prepare(keys)?)))
+    }
+
+    /// Goes on with other keys.
+    ///
+    /// # Errors
+    /// As [`Tickets::new`]; the keys are as before then.
+    pub fn set(&self, keys: &TicketKeys) -> Result<(), Unspecified> {
+        let prepared = prepare(keys)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = prepared;
+        Ok(())
+    }
+}
+
+fn prepare(keys: &TicketKeys) -> Result<Vec<Prepared>, Unspecified> {
+    keys.0.iter().map(TicketKey::prepare).collect()
+}
+
+impl ProducesTickets for Tickets {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        LIFETIME.as_secs() as u32
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let Prepared { name, key } = keys.first()?;
+        let mut sealed = plain.to_vec();
+        let nonce = match key.seal_in_place_append_tag(Aad::from(name), &mut sealed) {
+            Ok(nonce) => nonce,
+            Err(Unspecified) => {
+                sealed.zeroize();
+                return None;
+            }
+        };
+        Some([&name[..], nonce.as_ref(), &sealed].concat())
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        let (name, rest) = ticket.split_first_chunk::<NAME>()?;
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE>()?;
+        let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let Prepared { key, .. } = keys.iter().find(|key| key.name == *name)?;
+        let mut plain = sealed.to_vec();
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let length = key.open_in_place(nonce, Aad::from(name), &mut plain).ok()?.len();
+        plain.truncate(length);
+        Some(plain)
+    }
+}
+
+impl fmt::Debug for Tickets {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("Tickets")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(hours: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs((1_000_000 + hours) * 3600)
+    }
+
+    #[test]
+    fn a_ticket_opens_until_its_lifetime_is_over_and_not_for_ever() {
+        let mut keys = TicketKeys::default();
+        assert!(keys.rotate(at(0)).expect("random"));
+        let tickets = Tickets::new(&keys).expect("keys");
+        let ticket = tickets.encrypt(b"a session").expect("sealed");
+        for hours in [11, 12, 13, 23] {
+            keys.rotate(at(hours)).expect("random");
+            tickets.set(&keys).expect("keys");
+            assert_eq!(tickets.decrypt(&ticket).as_deref(), Some(&b"a session"[..]), "after {hours} hours");
+        }
+        let younger = tickets.encrypt(b"another").expect("sealed");
+        keys.rotate(at(24)).expect("random");
+        tickets.set(&keys).expect("keys");
+        assert_eq!(tickets.decrypt(&ticket), None);
+        assert_eq!(tickets.decrypt(&younger).as_deref(), Some(&b"another"[..]));
+    }
+
+    #[test]
+    fn keys_change_once_in_a_lifetime_and_are_few() {
+        let mut keys = TicketKeys::default();
+        let changed: Vec<u64> = (0..48).filter(|&hours| keys.rotate(at(hours)).expect("random")).collect();
+        assert_eq!(changed, [0, 12, 24, 36]);
+        assert_eq!(keys.0.len(), 2);
+        // a clock that is set back, and one that jumps
+        assert!(!keys.rotate(at(0)).expect("random"));
+        assert!(keys.rotate(at(1000)).expect("random"));
+        assert_eq!(keys.0.len(), 1);
+    }
+
+    #[test]
+    fn another_process_with_the_keys_opens_the_tickets() {
+        let mut keys = TicketKeys::default();
+        keys.rotate(at(0)).expect("random");
+        keys.rotate(at(12)).expect("random");
+        let bytes = keys.to_bytes();
+        assert_eq!(bytes.len(), 2 * TicketKeys::KEY_LENGTH);
+        let ticket = Tickets::new(&keys).expect("keys").encrypt(b"a session").expect("sealed");
+        let other = Tickets::new(&TicketKeys::from_bytes(&bytes).expect("keys")).expect("keys");
+        assert_eq!(other.decrypt(&ticket).as_deref(), Some(&b"a session"[..]));
+        assert!(TicketKeys::from_bytes(&bytes[1..]).is_none());
+        assert!(TicketKeys::from_bytes(&[0; 9 * TicketKeys::KEY_LENGTH]).is_none());
+    }
+
+    #[test]
+    fn a_ticket_that_was_changed_or_cut_is_no_ticket() {
+        let mut keys = TicketKeys::default();
+        keys.rotate(at(0)).expect("random");
+        let tickets = Tickets::new(&keys).expect("keys");
+        let ticket = tickets.encrypt(b"a session").expect("sealed");
+        for length in 0..ticket.len() {
+            assert_eq!(tickets.decrypt(&ticket[..length]), None, "{length} bytes");
+            let mut changed = ticket.clone();
+            changed[length] ^= 1;
+            assert_eq!(tickets.decrypt(&changed), None, "byte {length}");
+        }
+    }
+
+    #[test]
+    fn without_a_key_no_ticket_is_made() {
+        assert_eq!(Tickets::new(&TicketKeys::default()).expect("no keys").encrypt(b"a session"), None);
+    }
+
+    #[test]
+    fn debug_shows_nothing_secret() {
+        let mut keys = TicketKeys::default();
+        keys.rotate(at(0)).expect("random");
+        assert_eq!(format!("{keys:?} {:?}", Tickets::new(&keys).expect("keys")), "TicketKeys(1) Tickets");
+    }
+}
