@@ -53,7 +53,7 @@ pub enum CertificateReason {
     #[error("the file is longer than 1 MiB: it is no certificate")]
     TooLong,
     /// Text that looks like PEM and is not.
-    #[error("it is not correct PEM: {0}")]
+    #[error("{}", not_pem(.0))]
     NotPem(PemError),
     /// A file for something else, or an empty one.
     #[error("there is no certificate in it (no line \"-----BEGIN CERTIFICATE-----\")")]
@@ -94,6 +94,21 @@ fn cannot_read(error: &std::io::Error) -> String {
         std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
         std::io::ErrorKind::PermissionDenied => "the service may not read it".to_owned(),
         _ => format!("it cannot be read: {error}"),
+    }
+}
+
+/// What the reader of PEM says, without the numbers of the bytes.
+fn not_pem(error: &PemError) -> String {
+    match error {
+        PemError::MissingSectionEnd { end_marker } => {
+            let end = String::from_utf8_lossy(end_marker);
+            format!("the line \"-----END {end}-----\" is missing: the file is cut off")
+        }
+        PemError::IllegalSectionStart { line } => {
+            format!("the line {:?} is not correct PEM", String::from_utf8_lossy(line).trim_end())
+        }
+        PemError::Base64Decode(_) => "what stands between BEGIN and END is not base64".to_owned(),
+        other => format!("it is not correct PEM: {other}"),
     }
 }
 

@@ -75,6 +75,8 @@ pub enum HandshakeError {
     Over,
 }
 
+/// A fatal alert `unexpected_message`, in plaintext (RFC 8446 §6.2).
+const UNEXPECTED_MESSAGE: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
 /// A fatal alert `unrecognized_name`, in plaintext (RFC 6066 §3).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// The content type of a handshake message.
@@ -145,7 +147,12 @@ impl Handshake {
                 return Ok(());
             }
             Err((error, mut alert)) => {
+                let length = out.len();
                 let _ = alert.write_all(out); // a Vec takes everything
+                if out.len() == length {
+                    // rustls has no alert for another message than ClientHello
+                    out.extend_from_slice(&UNEXPECTED_MESSAGE);
+                }
                 return Err(error.into());
             }
         };

@@ -250,14 +250,30 @@ fn plain_http_is_told_apart_at_its_first_byte() {
 #[test]
 fn whatever_a_client_says_wrong_ends_with_an_alert() {
     let server = Server::new();
-    // a handshake message that is no ClientHello; one that is too long for TLS; no suite in common; HTTP/3 only
+    // a handshake message that is no ClientHello, and one that is too long for TLS
     let too_long = [&[22, 3, 1, 0xff, 0xff][..], &[0; 70_000]].concat();
-    let alpn = sent(&mut client(&server.client_with(suites()[0], &[b"h3"])));
-    for bytes in [hex("16 03 01 00 04 0e 00 00 00"), too_long, alpn] {
+    for bytes in [hex("16 03 01 00 04 0e 00 00 00"), too_long] {
         let mut out = Vec::new();
         let refused = Handshake::default().receive(&bytes, &mut out, |_| Some(server.config.clone()));
         assert!(matches!(refused, Err(HandshakeError::Refused(_))), "{refused:?}");
         assert!(matches!(out[..], [21, 3, _, 0, 2, 2, _]), "{out:?}");
+    }
+}
+
+#[test]
+fn a_client_that_speaks_none_of_the_protocols_is_told() {
+    let server = Server::new();
+    for suite in suites() {
+        let mut client = client(&server.client_with(suite, &[b"h3"]));
+        let mut out = Vec::new();
+        let refused = Handshake::default().receive(&sent(&mut client), &mut out, |_| Some(server.config.clone()));
+        assert_eq!(
+            refused.expect_err("refused"),
+            HandshakeError::Refused(rustls::Error::NoApplicationProtocol),
+            "{suite:?}"
+        );
+        let told = give(&mut client, &out);
+        assert_eq!(told, Err(rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol)));
     }
 }
 

@@ -111,7 +111,11 @@ fn a_file_that_holds_something_else_is_named() {
         "fullchain.pem: the file is longer than 1 MiB: it is no certificate"
     );
     let cut = changed(|files| put(&files.certificate, &text(&files.certificate)[..200]));
-    assert!(cut.starts_with("fullchain.pem: it is not correct PEM: section end "), "{cut}");
+    assert_eq!(cut, "fullchain.pem: the line \"-----END CERTIFICATE-----\" is missing: the file is cut off");
+    let no_base64 = changed(|files| put(&files.certificate, text(&files.certificate).replace("MII", "***")));
+    assert_eq!(no_base64, "fullchain.pem: what stands between BEGIN and END is not base64");
+    let no_pem = changed(|files| put(&files.certificate, "-----BEGIN CERTIFICATE\nAAAA\n-----END CERTIFICATE-----\n"));
+    assert_eq!(no_pem, "fullchain.pem: the line \"-----BEGIN CERTIFICATE\" is not correct PEM");
     let wrong = changed(|files| {
         put(&files.certificate, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     });
