@@ -1,4 +1,4 @@
-//! A stream socket, TCP or unix, with the few operations that the data path needs.
+//! A stream socket, TCP or unix, with TLS on it or without, and the few operations that the data path needs.
 //!
 //! Reads and writes take `&self`, so that both directions of one connection can be driven from one task without a
 //! split; readiness is tokio's.
@@ -20,6 +20,10 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::config::Address;
 use crate::sys;
 
+pub mod tls;
+
+pub use tls::TlsStream;
+
 /// A connected stream socket, registered with the runtime of the thread that made it.
 #[derive(Debug)]
 pub enum Stream {
@@ -27,6 +31,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A unix stream socket.
     Unix(UnixStream),
+    /// TLS on one of the two.
+    Tls(Box<TlsStream>),
 }
 
 /// Whether the other end has ended its side, independent of what was read.
@@ -44,10 +50,11 @@ pub enum Departure {
 }
 
 macro_rules! each {
-    ($stream:expr, $socket:ident => $body:expr) => {
+    ($stream:expr, $socket:ident => $body:expr, $tls:ident => $tls_body:expr) => {
         match $stream {
             Stream::Tcp($socket) => $body,
             Stream::Unix($socket) => $body,
+            Stream::Tls($tls) => $tls_body,
         }
     };
 }
@@ -127,11 +134,12 @@ impl Stream {
     /// Takes the socket back from the runtime.
     ///
     /// # Errors
-    /// When the runtime is gone.
+    /// When the runtime is gone, and for a connection with TLS.
     pub fn into_fd(self) -> io::Result<OwnedFd> {
         match self {
             Self::Tcp(socket) => Ok(socket.into_std()?.into()),
             Self::Unix(socket) => Ok(socket.into_std()?.into()),
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()), // the socket alone is not the connection
         }
     }
 
@@ -140,7 +148,19 @@ impl Stream {
     /// # Errors
     /// When the runtime is gone.
     pub fn watch_again(self) -> io::Result<Self> {
-        Self::from_fd(self.into_fd()?)
+        match self {
+            Self::Tls(tls) => Ok(Self::Tls(Box::new(tls.watch_again()?))),
+            plain => Self::from_fd(plain.into_fd()?),
+        }
+    }
+
+    /// The TLS on it.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsStream> {
+        match self {
+            Self::Tls(tls) => Some(tls),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
     }
 
     /// The address at the other end; none on a unix socket, and for a peer that is gone.
@@ -158,6 +178,7 @@ impl Stream {
         let address = match self {
             Self::Tcp(socket) => socket.local_addr().ok(),
             Self::Unix(_) => None,
+            Self::Tls(tls) => return tls.socket.reached_at(),
         };
         address.map_or_else(
             || "localhost".to_owned(),
@@ -170,7 +191,7 @@ impl Stream {
     /// # Errors
     /// When the runtime is gone.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, socket => socket.poll_read_ready(cx))
+        each!(self, socket => socket.poll_read_ready(cx), tls => tls.poll_read_ready(cx))
     }
 
     /// Ready when a write may take bytes or give an error.
@@ -178,7 +199,15 @@ impl Stream {
     /// # Errors
     /// When the runtime is gone.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, socket => socket.poll_write_ready(cx))
+        each!(self, socket => socket.poll_write_ready(cx), tls => tls.socket.poll_write_ready(cx))
+    }
+
+    /// Ready when the kernel has something to say, which may be a part of a record and nothing to read.
+    ///
+    /// # Errors
+    /// When the runtime is gone.
+    pub fn poll_news(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, socket => socket.poll_read_ready(cx), tls => tls.socket.poll_news(cx))
     }
 
     /// Waits until a read may give bytes, an end or an error.
@@ -186,7 +215,7 @@ impl Stream {
     /// # Errors
     /// When the runtime is gone.
     pub async fn readable(&self) -> io::Result<()> {
-        each!(self, socket => socket.readable().await)
+        std::future::poll_fn(|cx| self.poll_read_ready(cx)).await
     }
 
     /// Reads what is there. `WouldBlock` when nothing is; 0 is the end.
@@ -194,12 +223,15 @@ impl Stream {
     /// # Errors
     /// The error of `recv(2)`.
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        each!(self, socket => socket.try_read(buffer))
+        each!(self, socket => socket.try_read(buffer), tls => tls.try_read(buffer))
     }
 
     /// Whether the kernel holds neither bytes nor an end nor an error. The poller is not asked.
     #[must_use]
     pub fn is_silent(&self) -> bool {
+        if let Self::Tls(tls) = self {
+            return tls.is_silent();
+        }
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         matches!(rustix::net::recv(self.as_fd(), &mut [0; 1], flags), Err(Errno::AGAIN))
     }
@@ -216,7 +248,8 @@ impl Stream {
     /// read what is there already with [`Stream::recv`], until that returns `WouldBlock`.
     pub fn forget_readable(&self) {
         let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-        let _ = each!(self, socket => socket.try_io(tokio::io::Interest::READABLE, nothing));
+        let readable = tokio::io::Interest::READABLE;
+        each!(self, socket => drop(socket.try_io(readable, nothing)), tls => tls.socket.forget_readable());
     }
 
     /// Reads what is there. The poller is not asked.
@@ -224,7 +257,10 @@ impl Stream {
     /// # Errors
     /// The error of `recv(2)`, `WouldBlock` when nothing is there.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::net::recv(self, buffer, RecvFlags::DONTWAIT)?.0)
+        match self {
+            Self::Tls(tls) => tls.recv(buffer),
+            plain => Ok(rustix::net::recv(plain, buffer, RecvFlags::DONTWAIT)?.0),
+        }
     }
 
     /// Asks the kernel whether the other end has ended its side.
@@ -249,11 +285,12 @@ impl Stream {
     /// As [`Stream::try_read`].
     pub fn try_read_buf(&self, buffer: &mut bytes::BytesMut) -> io::Result<usize> {
         let room = buffer.capacity() - buffer.len();
-        let read = each!(self, socket => socket.try_read_buf(buffer))?;
+        let read = each!(self, socket => socket.try_read_buf(buffer), tls => return tls.try_read_buf(buffer))?;
         if 0 < read && read < room {
             // a short read emptied the socket: clearing its readiness saves the read that would return EAGAIN
             let emptied = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-            let _ = each!(self, socket => socket.try_io(tokio::io::Interest::READABLE, emptied));
+            let readable = tokio::io::Interest::READABLE;
+            each!(self, socket => drop(socket.try_io(readable, emptied)), _tls => ());
         }
         Ok(read)
     }
@@ -263,7 +300,7 @@ impl Stream {
     /// # Errors
     /// The error of `send(2)`.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        each!(self, socket => socket.try_write(bytes))
+        each!(self, socket => socket.try_write(bytes), tls => tls.try_write(&[io::IoSlice::new(bytes)]))
     }
 
     /// Writes what fits of several slices. `WouldBlock` when nothing does.
@@ -271,7 +308,7 @@ impl Stream {
     /// # Errors
     /// The error of `writev(2)`.
     pub fn try_write_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        each!(self, socket => socket.try_write_vectored(slices))
+        each!(self, socket => socket.try_write_vectored(slices), tls => tls.try_write(slices))
     }
 
     /// Reads into the spare capacity of `buffer`, waiting for readiness.
@@ -305,7 +342,10 @@ impl Stream {
     /// # Errors
     /// The error of `shutdown(2)`, including `ENOTCONN`.
     pub fn finish_writing(&self) -> io::Result<()> {
-        rustix::net::shutdown(self, rustix::net::Shutdown::Write).map_err(Into::into)
+        match self {
+            Self::Tls(tls) => tls.finish_writing(),
+            plain => rustix::net::shutdown(plain, rustix::net::Shutdown::Write).map_err(Into::into),
+        }
     }
 
     /// Sets keep-alive on a connection that was not accepted here: see [`keep_alive`].
@@ -316,6 +356,7 @@ impl Stream {
         match self {
             Self::Tcp(socket) => set_keep_alive(socket, after),
             Self::Unix(_) => Ok(()),
+            Self::Tls(tls) => tls.socket.keep_alive(after),
         }
     }
 
@@ -348,19 +389,28 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        each!(self, socket => socket.as_fd())
+        each!(self, socket => socket.as_fd(), tls => tls.socket.as_fd())
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        each!(self.get_mut(), socket => Pin::new(socket).poll_read(cx, buffer))
+        each!(self.get_mut(), socket => Pin::new(socket).poll_read(cx, buffer), tls => loop {
+            match tls.try_read(buffer.initialize_unfilled()) {
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => ready!(tls.poll_read_ready(cx))?,
+                done => return Poll::Ready(done.map(|read| buffer.advance(read))),
+            }
+        })
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        each!(self.get_mut(), socket => Pin::new(socket).poll_write(cx, bytes))
+        match self.get_mut() {
+            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+            tls @ Self::Tls(_) => tls.poll_write_some(cx, bytes),
+        }
     }
 
     fn poll_write_vectored(
@@ -369,10 +419,15 @@ impl AsyncWrite for Stream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut joined = [0; JOINED];
-        match join(slices, &mut joined) {
-            Some(joined) => self.poll_write(cx, joined),
-            None => each!(self.get_mut(), socket => Pin::new(socket).poll_write_vectored(cx, slices)),
+        if let Some(joined) = join(slices, &mut joined) {
+            return self.poll_write(cx, joined);
         }
+        each!(self.get_mut(), socket => Pin::new(socket).poll_write_vectored(cx, slices), tls => loop {
+            match tls.try_write(slices) {
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => ready!(tls.socket.poll_write_ready(cx))?,
+                done => return Poll::Ready(done),
+            }
+        })
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -380,11 +435,11 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(())) // a socket has no buffer to flush
+        Poll::Ready(Ok(())) // a socket has no buffer to flush, and a write with TLS ends when its records are written
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self.get_mut(), socket => Pin::new(socket).poll_shutdown(cx))
+        each!(self.get_mut(), socket => Pin::new(socket).poll_shutdown(cx), tls => Poll::Ready(tls.finish_writing()))
     }
 }
 

@@ -20,4 +20,4 @@ pub use suite::{Suite, Version};
 pub use tickets::{TicketKeys, Tickets};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

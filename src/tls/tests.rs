@@ -10,33 +10,33 @@ use rustls::{CipherSuite, ClientConfig, ClientConnection, ServerConfig, Supporte
 
 use super::*;
 
-pub(super) fn hex(text: &str) -> Vec<u8> {
+pub(crate) fn hex(text: &str) -> Vec<u8> {
     let digits: String = text.split_whitespace().collect();
     let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal");
     (0..digits.len()).step_by(2).map(byte).collect()
 }
 
 /// A root that issues certificates.
-pub(super) struct Root(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Root(CertifiedIssuer<'static, KeyPair>);
 
 impl Root {
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a root"))
     }
 
-    pub(super) fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
-    pub(super) fn der(&self) -> CertificateDer<'static> {
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
         self.0.der().clone()
     }
 
     /// Certificate and key for these names, as PEM.
-    pub(super) fn issue(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> (String, KeyPair) {
+    pub(crate) fn issue(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> (String, KeyPair) {
         let mut params =
             CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).expect("names");
         change(&mut params);
@@ -45,7 +45,7 @@ impl Root {
     }
 
     /// Files as certbot writes them.
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         directory: &Path,
         names: &[&str],
@@ -60,14 +60,14 @@ impl Root {
 }
 
 /// A server with a certificate for `app.example`, and what its clients trust.
-pub(super) struct Server {
-    pub(super) config: Arc<ServerConfig>,
+pub(crate) struct Server {
+    pub(crate) config: Arc<ServerConfig>,
     root: Root,
     keys: TicketKeys,
 }
 
 impl Server {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut keys = TicketKeys::default();
         keys.rotate(std::time::SystemTime::now()).expect("random");
         let root = Root::new("a root");
@@ -90,7 +90,7 @@ impl Server {
     }
 
     /// What a client with this one suite has.
-    pub(super) fn client_with(&self, suite: SupportedCipherSuite, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+    pub(crate) fn client_with(&self, suite: SupportedCipherSuite, alpn: &[&[u8]]) -> Arc<ClientConfig> {
         let provider = CryptoProvider { cipher_suites: vec![suite], ..rustls::crypto::aws_lc_rs::default_provider() };
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.root.der()).expect("a root");
@@ -105,17 +105,17 @@ impl Server {
 }
 
 /// Every suite that rustls has: all of TLS 1.3, and those of TLS 1.2 with ECDSA.
-pub(super) fn suites() -> Vec<SupportedCipherSuite> {
+pub(crate) fn suites() -> Vec<SupportedCipherSuite> {
     let is_rsa = |suite: &SupportedCipherSuite| suite.suite().as_str().is_some_and(|name| name.contains("_RSA_"));
     rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES.iter().copied().filter(|suite| !is_rsa(suite)).collect()
 }
 
-pub(super) fn client(config: &Arc<ClientConfig>) -> ClientConnection {
+pub(crate) fn client(config: &Arc<ClientConfig>) -> ClientConnection {
     ClientConnection::new(config.clone(), ServerName::try_from("app.example").expect("a name")).expect("a client")
 }
 
 /// What a client sends now.
-pub(super) fn sent(client: &mut ClientConnection) -> Vec<u8> {
+pub(crate) fn sent(client: &mut ClientConnection) -> Vec<u8> {
     let mut sent = Vec::new();
     while client.wants_write() {
         client.write_tls(&mut sent).expect("a vector");
@@ -124,7 +124,7 @@ pub(super) fn sent(client: &mut ClientConnection) -> Vec<u8> {
 }
 
 /// Gives a client what came.
-pub(super) fn give(client: &mut ClientConnection, mut bytes: &[u8]) -> Result<(), rustls::Error> {
+pub(crate) fn give(client: &mut ClientConnection, mut bytes: &[u8]) -> Result<(), rustls::Error> {
     while !bytes.is_empty() {
         client.read_tls(&mut bytes).expect("a slice");
         client.process_new_packets()?;
@@ -133,7 +133,7 @@ pub(super) fn give(client: &mut ClientConnection, mut bytes: &[u8]) -> Result<()
 }
 
 /// A whole handshake, in pieces of `piece` bytes; also what the client sent after it.
-pub(super) fn shake(client: &mut ClientConnection, server: &Arc<ServerConfig>, piece: usize) -> (Established, Vec<u8>) {
+pub(crate) fn shake(client: &mut ClientConnection, server: &Arc<ServerConfig>, piece: usize) -> (Established, Vec<u8>) {
     let mut handshake = Handshake::default();
     let (mut received, mut out) = (Vec::new(), Vec::new());
     for _ in 0..10 {

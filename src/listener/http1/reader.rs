@@ -202,7 +202,7 @@ impl RequestReader {
 impl RequestReader {
     /// Ready once the client has closed its sending side, or is gone: `false` for a client that waits for its answer, perhaps.
     pub(super) fn poll_departure(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<bool>> {
-        while !self.is_departing && stream.poll_read_ready(cx)?.is_ready() {
+        while !self.is_departing && stream.poll_news(cx)?.is_ready() {
             self.is_unwatched = true;
             stream.forget_readable();
             match (stream.departure(), &self.position) {
