@@ -26,6 +26,7 @@ mod spot;
 mod suggest;
 mod syntax;
 mod tables;
+mod tls;
 pub mod units;
 mod values;
 mod words;
@@ -38,4 +39,5 @@ pub use self::suggest::closest;
 pub use self::tables::{
     DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, WorkerSettings,
 };
+pub use self::tls::SiteCertificate;
 pub use self::values::{Access, Balance, MemoryLimit};

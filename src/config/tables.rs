@@ -9,6 +9,7 @@ use super::address::{Address, HostPattern};
 use super::networks::TrustedProxy;
 use super::schema::{Key, Keys as _, Schema, table};
 use super::servers::{CheckKind, Destination, ServerSettings};
+use super::tls::SiteCertificate;
 use super::values::{Access, Balance, MemoryLimit, OrOff, Size, Whole};
 
 table! {
@@ -29,6 +30,11 @@ table! {
         /// Client connections open at once. For one more the connection is closed that has been idle longest; while none
         /// is idle, it waits in the backlog of the kernel.
         max_connections: Whole<u32, 1, 10_000_000> = 65536,
+        /// Whether clients speak TLS here, 1.2 or 1.3. The certificate is that of the site that the client names (SNI):
+        /// `tls` of `[site."HOST"]`.
+        tls: bool = false,
+        /// How long the TLS handshake of a client may take.
+        handshake_timeout: Duration = "10s",
         /// From the first byte of a request head to its last. After it: 408.
         header_timeout: Duration = "10s",
         /// How long a client connection may stay open without a request.
@@ -80,6 +86,10 @@ table! {
     ) {
         /// The name of a `[pool.NAME]`, or a list of servers as in `servers` of a pool.
         to: Destination = required(["10.0.0.11:80"]),
+        /// The certificate for clients that speak TLS: a directory with `fullchain.pem` and `privkey.pem`, as certbot makes
+        /// it, or `{ certificate = "/etc/ssl/app.pem", key = "/etc/ssl/app.key" }`. The certificate is
+        /// followed by those that lead to a root. Listeners with `tls` give it to clients that ask for a host that it names.
+        tls: Option<SiteCertificate> = unset("no certificate"),
         /// The largest request body. Above it: 413.
         max_body: Size<u64, 0, 1_125_899_906_842_624> = "10GiB",
     }

@@ -58,7 +58,8 @@ impl Capabilities {
         }
         Self {
             version: VERSION,
-            http: config.listeners.iter().flat_map(|one| of(&one.name)).collect(),
+            // connections with TLS do not move, and others do not become such
+            http: config.listeners.iter().filter(|one| !one.tls).flat_map(|one| of(&one.name)).collect(),
             tcp: config
                 .tcp
                 .iter()
@@ -76,7 +77,7 @@ impl Capabilities {
     pub fn reach(&self, config: &Config, other: &Self) -> Reach {
         let http = config.listeners.iter().map(|one| {
             let mut own = self.http.iter().filter(|held| held.listener == one.name);
-            own.all(|held| other.http.contains(held))
+            !one.tls && own.all(|held| other.http.contains(held))
         });
         let tcp = config.tcp.iter().map(|one| {
             let mut own = self.tcp.iter().filter(|(held, _)| held.listener == one.name);

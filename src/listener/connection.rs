@@ -35,6 +35,7 @@ use super::idle::{IdleOutcome, IdleWait};
 use super::limits::Permit;
 use super::lingering;
 use super::service::{Local, Service};
+use super::tls;
 use crate::handover::transfer::ResponseTransfer;
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
@@ -98,6 +99,10 @@ impl<S: Service> ClientConnection<S> {
     ) -> Self {
         let mut connection = Self::closed(thread, &client, kind, permit);
         connection.state = match kind {
+            Kind::Http(listener) if thread.runtime_config.config.listeners[listener].tls => {
+                let handshake = tls::handshake(thread.clone(), client, listener, stream, first.into());
+                ConnectionState::Busy(Box::pin(handshake))
+            }
             Kind::Http(_) if first.is_empty() => connection.idle(client, stream),
             Kind::Http(listener) => ConnectionState::Http1(Http1::begun(thread, client, listener, stream, first)),
             Kind::Tcp(tcp) => {

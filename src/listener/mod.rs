@@ -14,6 +14,7 @@ pub mod service;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod tests;
 mod timeouts;
+mod tls;
 
 pub use accept::Acceptor;
 pub use arrive::arrive;

@@ -181,6 +181,7 @@ fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, origin: &ForwardedOrigin
     write_forwarded_for(out, head, origin, exchange.origin.address());
     match origin.forwarded_field(head, b"x-forwarded-proto").or_else(|| origin.forwarded(head, b"proto")) {
         Some(proto) => encode::raw_field(out, "x-forwarded-proto", proto),
+        None if exchange.origin.is_tls => out.extend_from_slice(b"x-forwarded-proto: https\r\n"),
         None => out.extend_from_slice(b"x-forwarded-proto: http\r\n"),
     }
     let forwarded = origin.forwarded_field(head, b"x-forwarded-host").or_else(|| origin.forwarded(head, b"host"));

@@ -25,6 +25,7 @@ pub mod response;
 pub mod runtime_config;
 mod saved;
 pub mod thread;
+pub mod tls;
 mod trim;
 pub mod tunnel;
 pub mod underway;

@@ -17,6 +17,8 @@ pub struct Origin {
     pub peer: Option<SocketAddr>,
     /// The address of the peer as text, without the port; empty on unix sockets.
     address: Box<str>,
+    /// Whether it comes over TLS.
+    pub is_tls: bool,
 }
 
 impl Origin {
@@ -24,7 +26,13 @@ impl Origin {
     #[must_use]
     pub fn new(listener: Index, peer: Option<SocketAddr>) -> Self {
         let address = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default().into();
-        Self { listener, peer, address }
+        Self { listener, peer, address, is_tls: false }
+    }
+
+    /// The same, over TLS.
+    #[must_use]
+    pub fn over_tls(&self) -> Self {
+        Self { is_tls: true, ..Self::new(self.listener, self.peer) }
     }
 
     /// The address of the peer as text, without the port; IPv4 as IPv4 whatever the socket. Empty on unix sockets.

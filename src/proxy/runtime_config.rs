@@ -9,6 +9,8 @@ use crate::observe::record::RecordNames;
 use crate::pool::Pool;
 use crate::route::SiteTable;
 
+use super::tls::ServerTls;
+
 /// The configuration, ready for traffic.
 pub struct RuntimeConfig {
     /// The number of the generation.
@@ -23,10 +25,12 @@ pub struct RuntimeConfig {
     pub names: Arc<RecordNames>,
     /// How many records there may be.
     pub bounds: RecordBounds,
+    /// TLS to clients; none while no listener speaks it.
+    pub tls: Option<ServerTls>,
 }
 
 impl RuntimeConfig {
-    /// Builds what the configuration says. Listener indexes of the names are those of `config.listeners`, then of
+    /// Builds what the configuration says, without TLS: that needs files. Listener indexes of the names are those of `config.listeners`, then of
     /// `config.tcp`.
     #[must_use]
     pub fn new(generation: u64, config: Config) -> Self {
@@ -44,6 +48,6 @@ impl RuntimeConfig {
                 .collect(),
         };
         let bounds = RecordBounds::new(&config.log);
-        Self { generation, config, sites, pools, names: Arc::new(names), bounds }
+        Self { generation, config, sites, pools, names: Arc::new(names), bounds, tls: None }
     }
 }

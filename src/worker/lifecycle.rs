@@ -35,6 +35,7 @@ use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::proxy::RuntimeConfig;
 use crate::proxy::debug::DebugSession;
+use crate::proxy::tls::ServerTls;
 
 /// Runs until there is nothing left to serve.
 pub async fn run(link: SupervisorLink) -> ExitCode {
@@ -420,7 +421,9 @@ async fn prepare(
     found.extend(bind(link, missing).await?);
     let (generation, drain) = (start.generation, config.drain.clone());
     let serves = Serves::from(&config);
-    let runtime_config = Arc::new(RuntimeConfig::new(generation, config));
+    let (tls, of_tls) = ServerTls::load(&config).map_err(system)?;
+    warnings.extend(of_tls);
+    let runtime_config = Arc::new(RuntimeConfig { tls, ..RuntimeConfig::new(generation, config) });
     let identity = Identity { role: Role::Worker, generation: Some(generation) };
     let journal = Journal::start(identity, Some(runtime_config.names.clone()))
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;

@@ -1,0 +1,86 @@
+//! The formats of certificates.
+
+use std::path::PathBuf;
+
+use figment::value::Value;
+
+use super::problem::quoted;
+use super::schema::{At, Keys, ValueFormat, table, unknown_keys};
+
+/// A file, by its absolute path.
+impl ValueFormat for PathBuf {
+    type Value = Self;
+    const FORM: &str = "the absolute path of a file, such as \"/etc/ssl/app.pem\"";
+
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        let Some(path) = at.text().map(Self::from) else { return at.wrong(Self::FORM, None) };
+        if path.is_absolute() { Some(path) } else { relative(at) }
+    }
+
+    fn show(value: &Self) -> String {
+        value.display().to_string()
+    }
+}
+
+/// The service has no directory that a path could start from.
+fn relative<T>(at: &mut At<'_, '_>) -> Option<T> {
+    let message = format!("{} is not an absolute path", quoted(&at.written()));
+    at.unusable(message, "write the path from its beginning, with \"/\"".to_owned())
+}
+
+table! {
+    /// A certificate in two files, as in `{ certificate = "/etc/ssl/app.pem", key = "/etc/ssl/app.key" }`.
+    TwoFiles "TLS" {
+        /// The server's certificate, followed by those that lead to a root, as PEM.
+        certificate: PathBuf = required("/etc/ssl/app.pem"),
+        /// Its private key, as PEM and without a passphrase.
+        key: PathBuf = required("/etc/ssl/app.key"),
+    }
+}
+
+/// Where the certificate of a site is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SiteCertificate {
+    /// A directory with `fullchain.pem` and `privkey.pem`.
+    Directory(PathBuf),
+    /// Two files.
+    Files {
+        /// The certificate, followed by those that lead to a root.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+}
+
+impl ValueFormat for SiteCertificate {
+    type Value = Self;
+    const FORM: &str = "a directory with fullchain.pem and privkey.pem, such as \
+                        \"/etc/letsencrypt/live/app.example.com\", or { certificate = \"…\", key = \"…\" }";
+
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        match at.value {
+            Value::Dict(_, dict) => {
+                let before = at.problems.refusing();
+                unknown_keys(dict, at.spot, &[&TwoFiles::SCHEMA], at.problems);
+                let TwoFiles { certificate, key } = <TwoFiles as Keys>::read(dict, at.spot, at.problems);
+                (at.problems.refusing() == before).then_some(Self::Files { certificate, key })
+            }
+            Value::String(_, path) if path.starts_with('/') => Some(Self::Directory(path.into())),
+            Value::String(..) => relative(at),
+            _ => at.wrong(Self::FORM, None),
+        }
+    }
+
+    fn show(value: &Self) -> String {
+        match value {
+            Self::Directory(directory) => directory.display().to_string(),
+            Self::Files { certificate, key } => {
+                format!(
+                    "{{ certificate = {}, key = {} }}",
+                    quoted(&certificate.display().to_string()),
+                    quoted(&key.display().to_string())
+                )
+            }
+        }
+    }
+}

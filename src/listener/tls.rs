@@ -1,0 +1,65 @@
+//! The TLS handshake of a connection that was just accepted.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::BytesMut;
+
+use super::after::{Served, linger};
+use super::lingering;
+use crate::net::Stream;
+use crate::net::tls::{AcceptError, accept};
+use crate::observe::end::{End, Phase, Reason};
+use crate::proxy::{Client, Thread};
+use crate::tls::HandshakeError;
+
+/// What a client gets that speaks HTTP in plaintext where TLS is spoken.
+const PLAINTEXT: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 27\r\n\
+    content-type: text/plain\r\n\r\nThis port speaks TLS only.\n";
+
+/// Does the handshake: then the connection is an idle one, of which `received` was read already.
+pub(super) async fn handshake(
+    thread: Rc<Thread>,
+    mut client: Box<Client>,
+    listener: usize,
+    stream: Stream,
+    received: BytesMut,
+) -> Served {
+    let config = &thread.runtime_config;
+    let accepted = accept(stream, received, |hello| config.tls.as_ref()?.choose(hello));
+    let mut accepted = pin!(accepted);
+    client.timer.set(config.config.listeners[listener].handshake_timeout);
+    let in_time = poll_fn(|cx| match accepted.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => client.timer.poll_due(cx).map(|()| None),
+    });
+    let done = thread.until_cut(&client.timer, pin!(in_time)).await;
+    client.timer.off();
+    let ended = |client, reason| Served::Ended(client, End::new(Phase::Idle, reason));
+    match done {
+        Some(Some(Ok(stream))) => {
+            client.origin = Rc::new(client.origin.over_tls());
+            Served::Idle(client, stream, BytesMut::new())
+        }
+        Some(Some(Err((stream, error)))) => {
+            let end = End::new(Phase::Idle, reason_of(&error));
+            if matches!(error, AcceptError::Handshake(HandshakeError::NotTls)) {
+                let _ = stream.try_write(PLAINTEXT); // a new connection has room for it
+            }
+            linger(thread.clone(), client, stream, end, lingering::BRIEF).await
+        }
+        Some(None) => ended(client, Reason::ClientTimeout),
+        None => ended(client, Reason::Drained),
+    }
+}
+
+fn reason_of(error: &AcceptError) -> Reason {
+    match error {
+        AcceptError::Ended => Reason::ClientClosed,
+        AcceptError::Handshake(HandshakeError::UnknownName(_)) => Reason::NoSite,
+        AcceptError::Handshake(HandshakeError::NoSecrets) | AcceptError::Records(_) => Reason::Internal,
+        AcceptError::Handshake(_) => Reason::BadRequest,
+    }
+}
