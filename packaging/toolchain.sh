@@ -93,6 +93,7 @@ rust_ready() {
 }
 
 c_ready() {
+    # mimalloc and AWS-LC are compiled by it; neither needs cmake
     command -v cc >/dev/null && echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1
 }
 

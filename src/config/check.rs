@@ -57,6 +57,7 @@ pub fn check(merged: &Merged, complete: bool, units: Option<&Units>) -> (Option<
     rules::names(&written, &mut problems);
     rules::addresses(&written, &mut problems);
     rules::trust(&written, &mut problems);
+    rules::tls(&written, &mut problems);
     rules::hosts(&written, &mut problems);
     rules::limits(&written, &mut problems);
     if let Some(units) = units {
@@ -111,7 +112,7 @@ mod tests {
         assert_eq!(config.listeners.len(), 1);
         assert_eq!((config.listeners[0].name.as_str(), &config.listeners[0].address), (IMPLICIT_LISTENER, &None));
         let to = Destination::Pool("web-farm".to_owned());
-        assert_eq!(config.sites, [SiteSettings { host: HostPattern::Any, pool: 0, to, max_body: 10 << 30 }]);
+        assert_eq!(config.sites, [SiteSettings { host: HostPattern::Any, pool: 0, to, tls: None, max_body: 10 << 30 }]);
         let pool = &config.pools[0];
         assert_eq!((pool.name.as_str(), pool.balance, pool.retries), ("web-farm", Balance::RoundRobin, 3));
         let weights: Vec<_> = pool.servers.iter().map(|server| (server.weight, server.backup)).collect();

@@ -58,6 +58,26 @@ pub fn trust(written: &WrittenTables, problems: &mut Problems<'_>) {
     }
 }
 
+/// Certificates that no client gets, and listeners that have none.
+pub fn tls(written: &WrittenTables, problems: &mut Problems<'_>) {
+    let has_listener = written.listen.values().any(|(_, listen)| listen.tls);
+    let has_certificate = written.site.values().any(|(_, (site, _))| site.tls.is_some());
+    if !has_listener {
+        for (spot, _) in written.site.values().filter(|(_, (site, _))| site.tls.is_some()) {
+            let Some(spot) = problems.spot(spot, "tls") else { continue };
+            let help = "write `[listen.https]` with `address = \":443\"` and `tls = true`";
+            problems.warning(&spot, "no listener speaks TLS: no client gets this certificate", help);
+        }
+    }
+    if !has_certificate {
+        for (spot, _) in written.listen.values().filter(|(_, listen)| listen.tls) {
+            let Some(spot) = problems.spot(spot, "tls") else { continue };
+            let help = "write `tls = \"/etc/letsencrypt/live/app.example.com\"` in a `[site.\"HOST\"]`";
+            problems.error(&spot, "no site has a certificate: no client could connect", help);
+        }
+    }
+}
+
 /// The listeners of both kinds: name, header, address, and the key of that.
 fn listeners(written: &WrittenTables) -> impl Iterator<Item = (&str, &Spot, Option<&Address>, &'static str)> {
     let listen =

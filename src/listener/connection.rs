@@ -11,6 +11,8 @@
 //! While a response passes, `Http1` becomes `Busy: hand-over` when another generation can take both, and is `Http1` again
 //! when that one does not. It becomes `Http2` when the connection begins with its preface, and stays it; it ends in `Busy: linger`.
 //!
+//! With TLS a connection starts as `Busy: handshake`, which ends in `Idle`.
+//!
 //! An idle connection that makes room for another one is closed at once.
 //!
 //! A connection that another generation began starts as idle, in requests when part of one was read already, or as a

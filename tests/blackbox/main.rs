@@ -29,6 +29,7 @@ mod strict;
 mod support;
 mod systemd;
 mod tcp;
+mod tls;
 mod unchanged;
 mod unseen;
 mod upgrade;
