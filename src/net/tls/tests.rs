@@ -25,7 +25,13 @@ async fn connected<T: Send + 'static>(
     let (here, there) = UnixStream::pair().expect("a pair");
     there.set_read_timeout(Some(SOON)).expect("an option");
     here.set_nonblocking(true).expect("an option");
-    let thread = spawn(move || act(StreamOwned::new(client, there)));
+    let thread = spawn(move || {
+        let mut client = StreamOwned::new(client, there);
+        while client.conn.is_handshaking() {
+            client.conn.complete_io(&mut client.sock).expect("a handshake");
+        }
+        act(client)
+    });
     let socket = Stream::from_fd(here.into()).expect("a socket");
     let accepted = accept(socket, BytesMut::new(), |_| Some(server.config.clone()));
     let stream = timeout(SOON, accepted).await.expect("in time").map_err(|(_, error)| error).expect("a handshake");
