@@ -366,7 +366,18 @@ impl Stream {
     /// # Errors
     /// The error of `setsockopt(2)`.
     pub fn reset_on_close(&self) -> io::Result<()> {
-        rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO)).map_err(Into::into)
+        match self {
+            Self::Tls(tls) => tls.reset_on_close(),
+            plain => rustix::net::sockopt::set_socket_linger(plain, Some(Duration::ZERO)).map_err(Into::into),
+        }
+    }
+
+    /// Says that what was sent is all there is, where TLS is spoken: before a socket is closed without
+    /// [`Stream::finish_writing`].
+    pub fn close_notify(&self) {
+        if let Self::Tls(tls) = self {
+            tls.close_notify();
+        }
     }
 }
 

@@ -268,7 +268,10 @@ impl<S: Service> ClientConnection<S> {
             Next::Ends { end, linger: true } => {
                 ConnectionState::Busy(Box::pin(linger(thread, client, stream, end, lingering::PATIENT)))
             }
-            Next::Ends { end, linger: false } => return ConnectionTurn::Ended(Some(client), end),
+            Next::Ends { end, linger: false } => {
+                stream.close_notify();
+                return ConnectionTurn::Ended(Some(client), end);
+            }
         })
     }
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::BytesMut;
+use rustix::net::{SendFlags, send};
 
 use super::after::{Served, linger};
 use super::lingering;
@@ -46,7 +47,8 @@ pub(super) async fn handshake(
         Some(Some(Err((stream, error)))) => {
             let end = End::new(Phase::Idle, reason_of(&error));
             if matches!(error, AcceptError::Handshake(HandshakeError::NotTls)) {
-                let _ = stream.try_write(PLAINTEXT); // a new connection has room for it
+                // a new connection has room for it, which the poller has not said yet
+                let _ = send(&stream, PLAINTEXT, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             }
             linger(thread.clone(), client, stream, end, lingering::BRIEF).await
         }

@@ -52,6 +52,8 @@ struct Layer {
     /// How many bytes of plaintext in `sealed` the writer has not been told of.
     promised: usize,
     has_ended: bool,
+    /// The connection ends with a reset: what was sent is not all.
+    resets: bool,
     error: Option<RecordError>,
 }
 
@@ -115,6 +117,7 @@ impl TlsStream {
             written: 0,
             promised: 0,
             has_ended: false,
+            resets: false,
             error: None,
         };
         Ok(Stream::Tls(Box::new(Self { socket, facts, layer: RefCell::new(layer) })))
@@ -189,12 +192,22 @@ impl TlsStream {
 
     /// Says that nothing more comes, in TLS and on the socket.
     pub(super) fn finish_writing(&self) -> io::Result<()> {
-        let mut layer = self.layer.borrow_mut();
-        let Layer { records, sealed, .. } = &mut *layer;
-        records.close(sealed);
-        // a client that reads nothing gets neither close_notify nor the rest: FIN tells it as much
-        let _ = layer.flush(&self.socket);
+        self.close_notify();
         self.socket.finish_writing()
+    }
+
+    /// Says in TLS that nothing more comes: what was sent is all there is. After a reset was chosen it says nothing.
+    pub(super) fn close_notify(&self) {
+        let mut layer = self.layer.borrow_mut();
+        let Layer { records, sealed, resets: false, .. } = &mut *layer else { return };
+        records.close(sealed);
+        // a client that reads nothing gets neither close_notify nor the rest: the end of the socket tells it as much
+        let _ = layer.flush(&self.socket);
+    }
+
+    pub(super) fn reset_on_close(&self) -> io::Result<()> {
+        self.layer.borrow_mut().resets = true;
+        self.socket.reset_on_close()
     }
 }
 

@@ -24,7 +24,8 @@ struct Setup {
 /// Files as certbot makes them, for this host.
 fn issue(directory: &Path, host: &str) -> CertificateDer<'static> {
     let key = KeyPair::generate().expect("a key");
-    let certificate = CertificateParams::new([host.to_owned()]).expect("a name").self_signed(&key).expect("a certificate");
+    let certificate =
+        CertificateParams::new([host.to_owned()]).expect("a name").self_signed(&key).expect("a certificate");
     std::fs::create_dir_all(directory).expect("a directory");
     std::fs::write(directory.join("fullchain.pem"), certificate.pem()).expect("written");
     std::fs::write(directory.join("privkey.pem"), key.serialize_pem()).expect("written");
@@ -159,6 +160,8 @@ fn a_handshake_has_a_deadline() {
         let mut socket = setup.socket();
         socket.write_all(bytes).expect("written");
         // closed, with or without what was not read
-        let _ = socket.read_to_end(&mut Vec::new()).map_err(|error| assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock));
+        let _ = socket
+            .read_to_end(&mut Vec::new())
+            .map_err(|error| assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock));
     }
 }
