@@ -11,7 +11,7 @@ use rustls::{ConnectionTrafficSecrets, KeyLog, ProtocolVersion, ServerConfig, Se
 use zeroize::Zeroizing;
 
 use super::record::{HEADER, LONGEST};
-use super::state::{Direction, TlsState};
+use super::state::{DirectionKeys, TlsState};
 use super::suite::{IV, KEY, SECRET, Suite, Version};
 
 /// A handshake that goes on.
@@ -276,7 +276,7 @@ impl FirstSecrets {
 
 /// Sets keys and number of one direction. With TLS 1.3 they have to follow from the secret that was told.
 fn fill(
-    direction: &mut Direction,
+    direction: &mut DirectionKeys,
     version: Version,
     (sequence, secrets): &(u64, ConnectionTrafficSecrets),
     first: Option<&[u8; SECRET]>,

@@ -13,7 +13,7 @@ use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
 use aws_lc_rs::error::Unspecified;
 use smallvec::SmallVec;
 
-use super::state::{Message, TlsState};
+use super::state::{KeyUpdatePart, TlsState};
 use super::suite::{Suite, Version};
 
 /// The records of a connection, both directions.
@@ -247,7 +247,7 @@ impl Records {
     /// Takes a part of a KeyUpdate, mostly all of it. The message has to end its record, because the next one is under
     /// another key (RFC 8446 §5.1).
     fn key_update(&mut self, part: &[u8]) -> Result<Opened, RecordError> {
-        let Message { mut bytes, length } = self.state.message;
+        let KeyUpdatePart { mut bytes, length } = self.state.message;
         let have = usize::from(length);
         let place = bytes.get_mut(have..have + part.len()).ok_or(RecordError::UnexpectedMessage)?;
         place.copy_from_slice(part);
@@ -257,7 +257,7 @@ impl Records {
             [_, high, middle, low, _] if have > 3 && [high, middle, low] != [0, 0, 1] => {
                 return Err(RecordError::DecodeError);
             }
-            [.., asked] if have == Message::MOST => {
+            [.., asked] if have == KeyUpdatePart::MOST => {
                 match asked {
                     0 => {}
                     1 => self.state.owes_key_update = true,
@@ -265,9 +265,9 @@ impl Records {
                 }
                 self.state.reading.update(self.state.suite)?;
                 self.opening = self.state.suite.prepare(&self.state.reading.key)?;
-                Message::default()
+                KeyUpdatePart::default()
             }
-            bytes => Message { bytes, length: have as u8 },
+            bytes => KeyUpdatePart { bytes, length: have as u8 },
         };
         Ok(Opened::Nothing)
     }

@@ -30,16 +30,16 @@ pub struct TlsState {
     /// Records in a row that brought no data: the bound on them holds over moves too.
     pub(super) fruitless: u8,
     /// TLS 1.3: the first bytes of a KeyUpdate that came in several records.
-    pub(super) message: Message,
+    pub(super) message: KeyUpdatePart,
     /// What the peer seals.
-    pub(super) reading: Direction,
+    pub(super) reading: DirectionKeys,
     /// What is sealed here.
-    pub(super) writing: Direction,
+    pub(super) writing: DirectionKeys,
 }
 
 /// The keys of one direction. TLS 1.3: key and iv follow from the secret, and are kept beside it because they cost
 /// HKDF twice. TLS 1.2: the secret is all zeros.
-pub(super) struct Direction {
+pub(super) struct DirectionKeys {
     pub(super) sequence: u64,
     pub(super) secret: [u8; SECRET],
     pub(super) key: [u8; KEY],
@@ -48,12 +48,12 @@ pub(super) struct Direction {
 
 /// A handshake message as far as it has come.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub(super) struct Message {
+pub(super) struct KeyUpdatePart {
     pub(super) bytes: [u8; Self::MOST],
     pub(super) length: u8,
 }
 
-impl Message {
+impl KeyUpdatePart {
     /// A whole KeyUpdate (RFC 8446 §4.6.3).
     pub(super) const MOST: usize = 5;
 }
@@ -81,9 +81,9 @@ impl TlsState {
             closed: false,
             refused_renegotiation: false,
             fruitless: 0,
-            message: Message::default(),
-            reading: Direction::empty(),
-            writing: Direction::empty(),
+            message: KeyUpdatePart::default(),
+            reading: DirectionKeys::empty(),
+            writing: DirectionKeys::empty(),
         })
     }
 
@@ -117,8 +117,8 @@ impl TlsState {
             self.fruitless,
             self.message.length,
         ]);
-        out[6..6 + Message::MOST].copy_from_slice(&self.message.bytes);
-        out[6 + Message::MOST..HEAD].fill(0);
+        out[6..6 + KeyUpdatePart::MOST].copy_from_slice(&self.message.bytes);
+        out[6 + KeyUpdatePart::MOST..HEAD].fill(0);
         let (reading, writing) = out[HEAD..].split_at_mut(DIRECTION);
         self.reading.write(reading);
         self.writing.write(writing);
@@ -131,7 +131,7 @@ impl TlsState {
         let version = [Version::Tls12, Version::Tls13].into_iter().find(|one| version_code(*one) == version)?;
         let suites = [Suite::Aes128Gcm, Suite::Aes256Gcm, Suite::Chacha20Poly1305];
         let suite = suites.into_iter().find(|one| suite_code(*one) == suite)?;
-        if flags & !ALL_FLAGS != 0 || usize::from(length) >= Message::MOST {
+        if flags & !ALL_FLAGS != 0 || usize::from(length) >= KeyUpdatePart::MOST {
             return None;
         }
         let mut state = Self::new(version, suite);
@@ -141,7 +141,7 @@ impl TlsState {
         state.refused_renegotiation = flags & REFUSED_RENEGOTIATION != 0;
         state.fruitless = fruitless;
         state.message.length = length;
-        state.message.bytes.copy_from_slice(&rest[..Message::MOST]);
+        state.message.bytes.copy_from_slice(&rest[..KeyUpdatePart::MOST]);
         let (reading, writing) = bytes[HEAD..].split_at(DIRECTION);
         state.reading.read(reading);
         state.writing.read(writing);
@@ -164,7 +164,7 @@ fn suite_code(suite: Suite) -> u8 {
     }
 }
 
-impl Direction {
+impl DirectionKeys {
     fn empty() -> Self {
         Self { sequence: 0, secret: [0; SECRET], key: [0; KEY], iv: [0; IV] }
     }
@@ -217,7 +217,7 @@ impl Direction {
     }
 }
 
-impl Drop for Direction {
+impl Drop for DirectionKeys {
     fn drop(&mut self) {
         self.secret.zeroize();
         self.key.zeroize();
@@ -248,7 +248,7 @@ mod tests {
         state.owes_key_update = true;
         state.refused_renegotiation = true;
         state.fruitless = 31;
-        state.message = Message { bytes: [24, 0, 0, 0, 0], length: 3 };
+        state.message = KeyUpdatePart { bytes: [24, 0, 0, 0, 0], length: 3 };
         state
     }
 

@@ -1,7 +1,7 @@
 //! Session tickets (RFC 8446 §4.6.1, RFC 5077) under keys from outside, so that all generations, and several machines, open each other's.
 //!
 //! A ticket is the name of its key, a random nonce, and what rustls put in, sealed with AES-256-GCM. The first key seals,
-//! all of them open. Whoever has a key can read what was sent over connections that were resumed with TLS 1.2, so keys live
+//! all of them open. A key lets its holder read what was sent over connections that were resumed with TLS 1.2, so keys live
 //! for two lifetimes of a ticket and are wiped.
 
 use std::fmt;

@@ -215,7 +215,7 @@ fn a_key_update_without_a_question_changes_one_direction_only() {
 #[test]
 fn a_key_update_may_come_in_parts_and_is_kept_over_a_move() {
     let message = [KEY_UPDATE, 0, 0, 1, 1];
-    for cut in 1..Message::MOST {
+    for cut in 1..KeyUpdatePart::MOST {
         let (mut here, mut there) = (mirror(Version::Tls13, SUITES[0]), mirror(Version::Tls13, SUITES[0]));
         assert_eq!(open_one(&mut here, record(&mut there, HANDSHAKE, &message[..cut])), Ok(Opened::Nothing));
         here = moved(here);
