@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use super::Stream;
 use crate::tls::record::{LONGEST, MOST};
-use crate::tls::{Established, Handshake, HandshakeError, HandshakeFacts, Opened, RecordError, Records};
+use crate::tls::{Established, Handshake, HandshakeError, HandshakeFacts, OpenedRecord, RecordError, Records};
 
 /// A socket, and the TLS connection on it.
 pub struct TlsStream {
@@ -257,9 +257,9 @@ impl Layer {
         };
         let mut record = self.received.split_to(length);
         match self.records.open(&mut record, &mut self.sealed)? {
-            Opened::Nothing => {}
-            Opened::Closed => self.has_ended = true,
-            Opened::Data(range) => {
+            OpenedRecord::Nothing => {}
+            OpenedRecord::Closed => self.has_ended = true,
+            OpenedRecord::Data(range) => {
                 record.truncate(range.end);
                 record.advance(range.start);
                 self.plain = record;

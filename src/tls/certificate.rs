@@ -243,16 +243,16 @@ fn is_encrypted(pem: &[u8]) -> bool {
     has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED")
 }
 
-type Parsed = x509_cert::Certificate;
+type ParsedCertificate = x509_cert::Certificate;
 
-fn parse(chain: &[CertificateDer<'static>]) -> Result<Vec<Parsed>, CertificateReason> {
+fn parse(chain: &[CertificateDer<'static>]) -> Result<Vec<ParsedCertificate>, CertificateReason> {
     let parse = |(at, der): (usize, &CertificateDer<'static>)| {
-        Parsed::from_der(der).map_err(|error| CertificateReason::Unparsable(at + 1, error.to_string()))
+        ParsedCertificate::from_der(der).map_err(|error| CertificateReason::Unparsable(at + 1, error.to_string()))
     };
     chain.iter().enumerate().map(parse).collect()
 }
 
-fn check_order(chain: &[Parsed]) -> Result<(), CertificateReason> {
+fn check_order(chain: &[ParsedCertificate]) -> Result<(), CertificateReason> {
     let broken = chain.windows(2).position(|pair| {
         let [one, next] = pair else { return false };
         one.tbs_certificate().issuer() != next.tbs_certificate().subject()
@@ -260,7 +260,7 @@ fn check_order(chain: &[Parsed]) -> Result<(), CertificateReason> {
     broken.map_or(Ok(()), |at| Err(CertificateReason::BrokenChain { one: at + 1, next: at + 2 }))
 }
 
-fn names(certificate: &Parsed) -> Result<Vec<String>, CertificateReason> {
+fn names(certificate: &ParsedCertificate) -> Result<Vec<String>, CertificateReason> {
     let found = certificate.tbs_certificate().get_extension::<SubjectAltName>();
     let found = found.map_err(|error| CertificateReason::Unparsable(1, error.to_string()))?;
     let names = found.map(|(_, names)| names.0).unwrap_or_default();

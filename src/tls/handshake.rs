@@ -21,11 +21,11 @@ use super::suite::{IV, KEY, SECRET, Suite, Version};
 ///   └──any error, an alert was written──▶ Over ◀──┘
 /// ```
 pub struct Handshake {
-    phase: Phase,
+    phase: HandshakePhase,
     secrets: FirstSecrets,
 }
 
-enum Phase {
+enum HandshakePhase {
     Hello(Acceptor),
     Agreed(Box<ServerConnection>),
     Over,
@@ -84,7 +84,7 @@ const HANDSHAKE: u8 = 22;
 
 impl Default for Handshake {
     fn default() -> Self {
-        Self { phase: Phase::Hello(Acceptor::default()), secrets: FirstSecrets::default() }
+        Self { phase: HandshakePhase::Hello(Acceptor::default()), secrets: FirstSecrets::default() }
     }
 }
 
@@ -105,14 +105,14 @@ impl Handshake {
         while let Some(length) = self.record_length(&received[taken..])? {
             let Some(record) = received.get(taken..taken + length) else { break };
             taken += length;
-            match std::mem::replace(&mut self.phase, Phase::Over) {
-                Phase::Hello(acceptor) => self.hello(acceptor, record, out, &choose)?,
-                Phase::Agreed(connection) => {
+            match std::mem::replace(&mut self.phase, HandshakePhase::Over) {
+                HandshakePhase::Hello(acceptor) => self.hello(acceptor, record, out, &choose)?,
+                HandshakePhase::Agreed(connection) => {
                     if let Some(established) = self.agreed(connection, record, out)? {
                         return Ok((taken, Some(established)));
                     }
                 }
-                Phase::Over => return Err(HandshakeError::Over),
+                HandshakePhase::Over => return Err(HandshakeError::Over),
             }
         }
         Ok((taken, None))
@@ -120,7 +120,7 @@ impl Handshake {
 
     /// How long the record at the start of `bytes` is; none when its header is not there yet.
     fn record_length(&self, bytes: &[u8]) -> Result<Option<usize>, HandshakeError> {
-        let is_first = matches!(self.phase, Phase::Hello(_));
+        let is_first = matches!(self.phase, HandshakePhase::Hello(_));
         match *bytes {
             [kind, ..] if is_first && kind != HANDSHAKE => Err(HandshakeError::NotTls),
             [_, major, ..] if is_first && major != 3 => Err(HandshakeError::NotTls),
@@ -143,7 +143,7 @@ impl Handshake {
         let accepted = match acceptor.accept() {
             Ok(Some(accepted)) => accepted,
             Ok(None) => {
-                self.phase = Phase::Hello(acceptor);
+                self.phase = HandshakePhase::Hello(acceptor);
                 return Ok(());
             }
             Err((error, mut alert)) => {
@@ -167,7 +167,7 @@ impl Handshake {
             error
         })?;
         write(&mut connection, out);
-        self.phase = Phase::Agreed(Box::new(connection));
+        self.phase = HandshakePhase::Agreed(Box::new(connection));
         Ok(())
     }
 
@@ -184,7 +184,7 @@ impl Handshake {
         write(&mut connection, out);
         done?;
         if connection.is_handshaking() {
-            self.phase = Phase::Agreed(connection);
+            self.phase = HandshakePhase::Agreed(connection);
             return Ok(None);
         }
         let facts = HandshakeFacts::of(&connection).ok_or(HandshakeError::NoSecrets)?;

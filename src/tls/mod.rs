@@ -14,7 +14,7 @@ pub mod tickets;
 pub use certificate::{Certificate, CertificateError, CertificateFiles};
 pub use certificates::Certificates;
 pub use handshake::{Established, Handshake, HandshakeError, HandshakeFacts, server_config};
-pub use record::{Opened, RecordError, Records};
+pub use record::{OpenedRecord, RecordError, Records};
 pub use state::TlsState;
 pub use suite::{Suite, Version};
 pub use tickets::{TicketKeys, Tickets};

@@ -25,7 +25,7 @@ pub struct Records {
 
 /// What a record was.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Opened {
+pub enum OpenedRecord {
     /// Nothing for the application.
     Nothing,
     /// Data, which stands decrypted in this part of the record.
@@ -159,9 +159,9 @@ impl Records {
     ///
     /// # Errors
     /// The connection has to end: [`Records::fail`].
-    pub fn open(&mut self, record: &mut [u8], out: &mut Vec<u8>) -> Result<Opened, RecordError> {
+    pub fn open(&mut self, record: &mut [u8], out: &mut Vec<u8>) -> Result<OpenedRecord, RecordError> {
         if self.state.peer_closed {
-            return Ok(Opened::Closed);
+            return Ok(OpenedRecord::Closed);
         }
         if self.length(record)? != Some(record.len()) {
             return Err(RecordError::DecodeError);
@@ -176,9 +176,9 @@ impl Records {
         let opened = match (kind, data.is_empty()) {
             (DATA, false) => {
                 self.state.fruitless = 0;
-                return Ok(Opened::Data(data));
+                return Ok(OpenedRecord::Data(data));
             }
-            (DATA, true) => Opened::Nothing,
+            (DATA, true) => OpenedRecord::Nothing,
             (ALERT, false) => self.alert(&record[data])?,
             (HANDSHAKE, false) => self.handshake(&record[data], out)?,
             _ => return Err(RecordError::UnexpectedMessage),
@@ -219,26 +219,26 @@ impl Records {
         Ok((header[0], start..start + length))
     }
 
-    fn alert(&mut self, message: &[u8]) -> Result<Opened, RecordError> {
+    fn alert(&mut self, message: &[u8]) -> Result<OpenedRecord, RecordError> {
         match *message {
             [_, CLOSE_NOTIFY] => {
                 self.state.peer_closed = true;
-                Ok(Opened::Closed)
+                Ok(OpenedRecord::Closed)
             }
-            [_, USER_CANCELED] => Ok(Opened::Nothing),
-            [WARNING, _] if self.state.version == Version::Tls12 => Ok(Opened::Nothing),
+            [_, USER_CANCELED] => Ok(OpenedRecord::Nothing),
+            [WARNING, _] if self.state.version == Version::Tls12 => Ok(OpenedRecord::Nothing),
             [_, alert] => Err(RecordError::Alert(alert)),
             _ => Err(RecordError::DecodeError),
         }
     }
 
-    fn handshake(&mut self, part: &[u8], out: &mut Vec<u8>) -> Result<Opened, RecordError> {
+    fn handshake(&mut self, part: &[u8], out: &mut Vec<u8>) -> Result<OpenedRecord, RecordError> {
         match (self.state.version, part) {
             (Version::Tls13, _) => self.key_update(part),
             (Version::Tls12, [CLIENT_HELLO, ..]) if !self.state.refused_renegotiation => {
                 self.state.refused_renegotiation = true;
                 self.seal_record(ALERT, &[&[WARNING, NO_RENEGOTIATION]], out)?;
-                Ok(Opened::Nothing)
+                Ok(OpenedRecord::Nothing)
             }
             (Version::Tls12, _) => Err(RecordError::UnexpectedMessage),
         }
@@ -246,7 +246,7 @@ impl Records {
 
     /// Takes a part of a KeyUpdate, mostly all of it. The message has to end its record, because the next one is under
     /// another key (RFC 8446 §5.1).
-    fn key_update(&mut self, part: &[u8]) -> Result<Opened, RecordError> {
+    fn key_update(&mut self, part: &[u8]) -> Result<OpenedRecord, RecordError> {
         let KeyUpdatePart { mut bytes, length } = self.state.message;
         let have = usize::from(length);
         let place = bytes.get_mut(have..have + part.len()).ok_or(RecordError::UnexpectedMessage)?;
@@ -269,7 +269,7 @@ impl Records {
             }
             bytes => KeyUpdatePart { bytes, length: have as u8 },
         };
-        Ok(Opened::Nothing)
+        Ok(OpenedRecord::Nothing)
     }
 
     /// Appends the bytes of `slices` to `out` as records, as few as possible. Nothing of a slice that fills a record is

@@ -95,8 +95,8 @@ impl TicketKey {
         Ok(Self { name, key, made })
     }
 
-    fn prepare(&self) -> Result<Prepared, Unspecified> {
-        Ok(Prepared { name: self.name, key: RandomizedNonceKey::new(&AES_256_GCM, &*self.key)? })
+    fn prepare(&self) -> Result<PreparedKey, Unspecified> {
+        Ok(PreparedKey { name: self.name, key: RandomizedNonceKey::new(&AES_256_GCM, &*self.key)? })
     }
 }
 
@@ -107,9 +107,9 @@ impl fmt::Debug for TicketKeys {
 }
 
 /// Makes and reads tickets, for all threads of a worker.
-pub struct Tickets(RwLock<Vec<Prepared>>);
+pub struct Tickets(RwLock<Vec<PreparedKey>>);
 
-struct Prepared {
+struct PreparedKey {
     name: [u8; NAME],
     key: RandomizedNonceKey,
 }
@@ -134,7 +134,7 @@ impl Tickets {
     }
 }
 
-fn prepare(keys: &TicketKeys) -> Result<Vec<Prepared>, Unspecified> {
+fn prepare(keys: &TicketKeys) -> Result<Vec<PreparedKey>, Unspecified> {
     keys.0.iter().map(TicketKey::prepare).collect()
 }
 
@@ -149,7 +149,7 @@ impl ProducesTickets for Tickets {
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let Prepared { name, key } = keys.first()?;
+        let PreparedKey { name, key } = keys.first()?;
         let mut sealed = plain.to_vec();
         let nonce = match key.seal_in_place_append_tag(Aad::from(name), &mut sealed) {
             Ok(nonce) => nonce,
@@ -165,7 +165,7 @@ impl ProducesTickets for Tickets {
         let (name, rest) = ticket.split_first_chunk::<NAME>()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE>()?;
         let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let Prepared { key, .. } = keys.iter().find(|key| key.name == *name)?;
+        let PreparedKey { key, .. } = keys.iter().find(|key| key.name == *name)?;
         let mut plain = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let length = key.open_in_place(nonce, Aad::from(name), &mut plain).ok()?.len();

@@ -55,7 +55,7 @@ fn open_all(records: &mut Records, mut bytes: &mut [u8]) -> Result<(Vec<u8>, Vec
     let (mut data, mut answer) = (Vec::new(), Vec::new());
     while let Some(length) = records.length(bytes)? {
         let (record, rest) = bytes.split_at_mut(length);
-        if let Opened::Data(range) = records.open(record, &mut answer)? {
+        if let OpenedRecord::Data(range) = records.open(record, &mut answer)? {
             data.extend_from_slice(&record[range]);
         }
         bytes = rest;
@@ -63,7 +63,7 @@ fn open_all(records: &mut Records, mut bytes: &mut [u8]) -> Result<(Vec<u8>, Vec
     Ok((data, answer))
 }
 
-fn open_one(records: &mut Records, mut record: Vec<u8>) -> Result<Opened, RecordError> {
+fn open_one(records: &mut Records, mut record: Vec<u8>) -> Result<OpenedRecord, RecordError> {
     records.open(&mut record, &mut Vec::new())
 }
 
@@ -95,14 +95,14 @@ fn records_are_those_of_rfc_8448() {
         hex("1703030043a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5b46b395bd54a9a
                                20441e2b62974e1f5a6292a2977014bd1e3deae63aeebb21694915e4");
     let opened = records.open(&mut from_client, &mut Vec::new()).expect("opened");
-    assert_eq!(opened, Opened::Data(5..55));
+    assert_eq!(opened, OpenedRecord::Data(5..55));
     assert_eq!(from_client[5..55], data);
     let from_server =
         hex("17030300432e937e11ef4ac740e538ad36005fc4a46932fc3225d05f82aa1b36e30efaf97d90e6dffc602dcb501a
                            59a8fcc49c4bf2e5f0a21c0047c2abf332540dd032e167c2955d");
     assert_eq!(seal(&mut records, &data), from_server);
     let close = hex("1703030013c9872760655666b74d7ff1153efd6db6d0b0e3");
-    assert_eq!(open_one(&mut records, close), Ok(Opened::Closed));
+    assert_eq!(open_one(&mut records, close), Ok(OpenedRecord::Closed));
     let mut out = Vec::new();
     records.close(&mut out);
     assert_eq!(out, hex("1703030013b58fd67166ebf599d24720cfbe7efa7a8864a9"));
@@ -171,7 +171,7 @@ fn rustls_opens_what_is_sealed_and_the_other_way_round() {
         client.read_tls(&mut rest).expect("read");
         assert!(client.process_new_packets().expect("close_notify").peer_has_closed());
         client.send_close_notify();
-        assert_eq!(open_one(&mut records, sent(&mut client)), Ok(Opened::Closed));
+        assert_eq!(open_one(&mut records, sent(&mut client)), Ok(OpenedRecord::Closed));
     }
 }
 
@@ -217,9 +217,9 @@ fn a_key_update_may_come_in_parts_and_is_kept_over_a_move() {
     let message = [KEY_UPDATE, 0, 0, 1, 1];
     for cut in 1..KeyUpdatePart::MOST {
         let (mut here, mut there) = (mirror(Version::Tls13, SUITES[0]), mirror(Version::Tls13, SUITES[0]));
-        assert_eq!(open_one(&mut here, record(&mut there, HANDSHAKE, &message[..cut])), Ok(Opened::Nothing));
+        assert_eq!(open_one(&mut here, record(&mut there, HANDSHAKE, &message[..cut])), Ok(OpenedRecord::Nothing));
         here = moved(here);
-        assert_eq!(open_one(&mut here, record(&mut there, HANDSHAKE, &message[cut..])), Ok(Opened::Nothing));
+        assert_eq!(open_one(&mut here, record(&mut there, HANDSHAKE, &message[cut..])), Ok(OpenedRecord::Nothing));
         assert!(here.state.owes_key_update);
         assert_eq!(here.state.reading.sequence, 0);
     }
@@ -275,7 +275,7 @@ fn tls_1_2_ends_with_close_notify_when_its_key_has_sealed_enough() {
     assert_eq!(out, b"");
     records.close(&mut out);
     let mut there = from(Version::Tls12, Suite::Aes128Gcm, limit);
-    assert_eq!(open_one(&mut there, out), Ok(Opened::Closed));
+    assert_eq!(open_one(&mut there, out), Ok(OpenedRecord::Closed));
 }
 
 #[test]
@@ -326,14 +326,14 @@ fn padding_is_taken_away_and_nothing_but_padding_is_refused() {
         [&header[..], &body].concat()
     };
     let open = |content: &[u8]| open_one(&mut mirror(Version::Tls13, SUITES[0]), padded(content));
-    assert_eq!(open(&[1, 0, 2, DATA, 0, 0, 0]), Ok(Opened::Data(5..8)));
-    assert_eq!(open(&[DATA, 0, 0]), Ok(Opened::Nothing));
+    assert_eq!(open(&[1, 0, 2, DATA, 0, 0, 0]), Ok(OpenedRecord::Data(5..8)));
+    assert_eq!(open(&[DATA, 0, 0]), Ok(OpenedRecord::Nothing));
     assert_eq!(open(&[0; 100]), Err(RecordError::UnexpectedMessage));
     assert_eq!(open(&[]), Err(RecordError::UnexpectedMessage));
     assert_eq!(open(&[1, 20]), Err(RecordError::UnexpectedMessage), "ChangeCipherSpec");
     let mut most = vec![1; MOST + 1];
     most[MOST] = DATA;
-    assert_eq!(open(&most), Ok(Opened::Data(5..5 + MOST)));
+    assert_eq!(open(&most), Ok(OpenedRecord::Data(5..5 + MOST)));
     most.push(0);
     assert_eq!(open(&most), Err(RecordError::RecordOverflow), "padding counts too");
 }
@@ -392,12 +392,12 @@ fn alerts_end_the_connection_but_for_those_that_say_nothing() {
             let bytes = record(&mut mirror(version, SUITES[0]), ALERT, content);
             open_one(&mut mirror(version, SUITES[0]), bytes)
         };
-        assert_eq!(alert(&[WARNING, CLOSE_NOTIFY]), Ok(Opened::Closed));
-        assert_eq!(alert(&[FATAL, CLOSE_NOTIFY]), Ok(Opened::Closed));
-        assert_eq!(alert(&[WARNING, USER_CANCELED]), Ok(Opened::Nothing));
+        assert_eq!(alert(&[WARNING, CLOSE_NOTIFY]), Ok(OpenedRecord::Closed));
+        assert_eq!(alert(&[FATAL, CLOSE_NOTIFY]), Ok(OpenedRecord::Closed));
+        assert_eq!(alert(&[WARNING, USER_CANCELED]), Ok(OpenedRecord::Nothing));
         assert_eq!(alert(&[FATAL, 20]), Err(RecordError::Alert(20)));
         let other_warning = match version {
-            Version::Tls12 => Ok(Opened::Nothing),
+            Version::Tls12 => Ok(OpenedRecord::Nothing),
             Version::Tls13 => Err(RecordError::Alert(41)),
         };
         assert_eq!(alert(&[WARNING, 41]), other_warning);
@@ -412,9 +412,9 @@ fn what_comes_after_close_notify_is_not_looked_at_and_the_other_direction_goes_o
         let (mut here, mut there) = (mirror(version, suite), mirror(version, suite));
         let mut close = Vec::new();
         there.close(&mut close);
-        assert_eq!(open_one(&mut here, close), Ok(Opened::Closed));
+        assert_eq!(open_one(&mut here, close), Ok(OpenedRecord::Closed));
         here = moved(here);
-        assert_eq!(open_one(&mut here, vec![1; 100]), Ok(Opened::Closed));
+        assert_eq!(open_one(&mut here, vec![1; 100]), Ok(OpenedRecord::Closed));
         let sealed = seal(&mut here, b"data");
         assert!(open_one(&mut mirror(version, suite), sealed).is_ok());
     }
@@ -430,7 +430,7 @@ fn nothing_is_sealed_after_the_last_alert() {
                 None => records.close(&mut out),
             }
             let told = match fail {
-                None => Ok(Opened::Closed),
+                None => Ok(OpenedRecord::Closed),
                 Some(RecordError::Alert(_)) => Err(RecordError::DecodeError),
                 Some(error) => Err(RecordError::Alert(error.alert().expect("one"))),
             };
