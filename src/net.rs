@@ -169,6 +169,7 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.peer_addr().ok(),
             Self::Unix(_) => None,
+            Self::Tls(tls) => tls.socket.peer_address(),
         }
     }
 

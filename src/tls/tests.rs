@@ -186,7 +186,7 @@ fn what_follows_the_handshake_in_the_same_packet_is_left_for_the_records() {
         let mut records = Records::new(state).expect("keys");
         assert_eq!(records.length(&rest), Ok(Some(rest.len())), "{suite:?}");
         let opened = records.open(&mut rest, &mut Vec::new());
-        let Ok(Opened::Data(data)) = opened else { panic!("{suite:?}: {opened:?}") };
+        let Ok(OpenedRecord::Data(data)) = opened else { panic!("{suite:?}: {opened:?}") };
         assert_eq!(rest[data], *b"early");
     }
 }
