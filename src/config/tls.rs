@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use figment::value::Value;
+use figment::value::{Dict, Value};
 
 use super::problem::quoted;
 use super::schema::{At, Keys, ValueFormat, table, unknown_keys};
@@ -26,6 +26,18 @@ impl ValueFormat for PathBuf {
 fn relative<T>(at: &mut At<'_, '_>) -> Option<T> {
     let message = format!("{} is not an absolute path", quoted(&at.written()));
     at.unusable(message, "write the path from its beginning, with \"/\"".to_owned())
+}
+
+fn half_of_a_pair<T>(at: &mut At<'_, '_>, dict: &Dict) -> Option<T> {
+    let path = |key: &str, example: &str| quoted(dict.get(key).and_then(Value::as_str).unwrap_or(example));
+    let missing = if dict.contains_key("key") { "certificate" } else { "key" };
+    let both = format!(
+        "{{ certificate = {}, key = {} }}",
+        path("certificate", "/etc/ssl/app.pem"),
+        path("key", "/etc/ssl/app.key")
+    );
+    let help = at.write(&both);
+    at.unusable(format!("`tls` has no `{missing}`"), help)
 }
 
 table! {
@@ -61,6 +73,10 @@ impl ValueFormat for SiteCertificate {
         match at.value {
             Value::Dict(_, dict) => {
                 let before = at.problems.refusing();
+                // The table is a value here: a line below its own could not add the key.
+                if dict.contains_key("certificate") != dict.contains_key("key") {
+                    return half_of_a_pair(at, dict);
+                }
                 unknown_keys(dict, at.spot, &[&TwoFiles::SCHEMA], at.problems);
                 let TwoFiles { certificate, key } = <TwoFiles as Keys>::read(dict, at.spot, at.problems);
                 (at.problems.refusing() == before).then_some(Self::Files { certificate, key })
