@@ -82,7 +82,7 @@ pub async fn accept(
             Ok((taken, established)) => {
                 received.advance(taken);
                 if let Some(established) = established {
-                    return TlsStream::new(socket, established, received);
+                    return TlsStream::open(socket, established, received);
                 }
             }
         }
@@ -103,7 +103,7 @@ async fn send(socket: &Stream, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 impl TlsStream {
-    fn new(socket: Stream, established: Established, received: BytesMut) -> Result<Stream, (Stream, AcceptError)> {
+    fn open(socket: Stream, established: Established, received: BytesMut) -> Result<Stream, (Stream, AcceptError)> {
         let Established { state, facts } = established;
         let records = match Records::new(state) {
             Ok(records) => records,

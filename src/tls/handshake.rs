@@ -26,7 +26,7 @@ pub struct Handshake {
 }
 
 enum HandshakePhase {
-    Hello(Acceptor),
+    Hello(Box<Acceptor>),
     Agreed(Box<ServerConnection>),
     Over,
 }
@@ -84,7 +84,7 @@ const HANDSHAKE: u8 = 22;
 
 impl Default for Handshake {
     fn default() -> Self {
-        Self { phase: HandshakePhase::Hello(Acceptor::default()), secrets: FirstSecrets::default() }
+        Self { phase: HandshakePhase::Hello(Box::default()), secrets: FirstSecrets::default() }
     }
 }
 
@@ -132,7 +132,7 @@ impl Handshake {
 
     fn hello(
         &mut self,
-        mut acceptor: Acceptor,
+        mut acceptor: Box<Acceptor>,
         mut record: &[u8],
         out: &mut Vec<u8>,
         choose: &impl Fn(&ClientHello<'_>) -> Option<Arc<ServerConfig>>,

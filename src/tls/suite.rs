@@ -5,6 +5,9 @@ use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hkdf::{self, Prk};
 use zeroize::Zeroizing;
 
+/// What seals and opens the records of one direction.
+type KeyAndIv = (Zeroizing<[u8; KEY]>, Zeroizing<[u8; IV]>);
+
 /// The longest traffic secret, in bytes: that of SHA-384. A shorter one is followed by zeros.
 pub const SECRET: usize = 48;
 /// The longest key, in bytes: that of AES-256 and ChaCha20.
@@ -63,10 +66,7 @@ impl Suite {
     ///
     /// # Errors
     /// None that is known: the lengths are those of the RFC.
-    pub(super) fn expand(
-        self,
-        secret: &[u8; SECRET],
-    ) -> Result<(Zeroizing<[u8; KEY]>, Zeroizing<[u8; IV]>), Unspecified> {
+    pub(super) fn expand(self, secret: &[u8; SECRET]) -> Result<KeyAndIv, Unspecified> {
         let (mut key, mut iv) = (Zeroizing::new([0; KEY]), Zeroizing::new([0; IV]));
         self.expand_label(secret, b"key", &mut key[..self.key_length()])?;
         self.expand_label(secret, b"iv", &mut iv[..])?;
