@@ -338,9 +338,23 @@ impl Stream {
         }
     }
 
-    /// Sends FIN: nothing more will be written.
+    /// Ready when [`Stream::finish_writing`] is done. The caller owns the deadline.
     ///
     /// # Errors
+    /// As [`Stream::finish_writing`].
+    pub fn poll_finish_writing(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.finish_writing() {
+                Err(full) if full.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_write_ready(cx))?,
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    /// Sends FIN: nothing more will be written. With TLS, close_notify goes before it.
+    ///
+    /// # Errors
+    /// `WouldBlock` with TLS, while the kernel has no room for close_notify: FIN is not sent, and the caller tries again.
     /// The error of `shutdown(2)`, including `ENOTCONN`.
     pub fn finish_writing(&self) -> io::Result<()> {
         match self {
@@ -375,10 +389,11 @@ impl Stream {
 
     /// Says that what was sent is all there is, where TLS is spoken: before a socket is closed without
     /// [`Stream::finish_writing`].
-    pub fn close_notify(&self) {
-        if let Self::Tls(tls) = self {
-            tls.close_notify();
-        }
+    ///
+    /// # Errors
+    /// `WouldBlock` while the kernel has no room for it; the error of `send(2)`.
+    pub fn close_notify(&self) -> io::Result<()> {
+        self.tls().map_or(Ok(()), TlsStream::close_notify)
     }
 }
 
@@ -451,7 +466,7 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self.get_mut(), socket => Pin::new(socket).poll_shutdown(cx), tls => Poll::Ready(tls.finish_writing()))
+        self.poll_finish_writing(cx)
     }
 }
 

@@ -23,6 +23,7 @@
 
 use std::any::Any;
 use std::future::Future;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -268,10 +269,12 @@ impl<S: Service> ClientConnection<S> {
             Next::Ends { end, linger: true } => {
                 ConnectionState::Busy(Box::pin(linger(thread, client, stream, end, lingering::PATIENT)))
             }
-            Next::Ends { end, linger: false } => {
-                stream.close_notify();
-                return ConnectionTurn::Ended(Some(client), end);
-            }
+            Next::Ends { end, linger: false } => match stream.close_notify() {
+                Err(full) if full.kind() == io::ErrorKind::WouldBlock => {
+                    ConnectionState::Busy(Box::pin(linger(thread, client, stream, end, lingering::PATIENT)))
+                }
+                Ok(()) | Err(_) => return ConnectionTurn::Ended(Some(client), end),
+            },
         })
     }
 }

@@ -32,10 +32,16 @@ const ROOM: usize = 8 * 1024;
 /// Closing a socket with unread bytes sends a reset, and a reset destroys what the client has received but not read
 /// (RFC 9112 §9.6). So the last response would be lost just to the clients that send more.
 pub(super) async fn linger(timer: &Timer, stream: &Stream, patience: Patience) {
-    if stream.finish_writing().is_err() {
-        return; // gone already
-    }
     let until = Instant::now() + patience.whole;
+    timer.set(patience.whole);
+    let finished = poll_fn(|cx| match stream.poll_finish_writing(cx) {
+        Poll::Ready(finished) => Poll::Ready(finished.is_ok()),
+        Poll::Pending => timer.poll_due(cx).map(|()| false),
+    });
+    if !finished.await {
+        timer.off();
+        return; // gone already, or it takes nothing
+    }
     timer.set(patience.quiet);
     poll_fn(|cx| {
         let mut scrap = [0; ROOM];

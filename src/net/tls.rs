@@ -190,19 +190,20 @@ impl TlsStream {
         self.layer.borrow_mut().write(&self.socket, slices)
     }
 
-    /// Says that nothing more comes, in TLS and on the socket.
+    /// Says that nothing more comes, in TLS and on the socket. After `WouldBlock` the caller tries again.
     pub(super) fn finish_writing(&self) -> io::Result<()> {
-        self.close_notify();
+        self.close_notify()?;
         self.socket.finish_writing()
     }
 
     /// Says in TLS that nothing more comes: what was sent is all there is. After a reset was chosen it says nothing.
-    pub(super) fn close_notify(&self) {
+    /// After `WouldBlock` the caller tries again: to a client that reads slowly, FIN alone would look like an attack
+    /// that cuts off the rest (RFC 8446 §6.1), and OpenSSL 3 reports it as an error.
+    pub(super) fn close_notify(&self) -> io::Result<()> {
         let mut layer = self.layer.borrow_mut();
-        let Layer { records, sealed, resets: false, .. } = &mut *layer else { return };
+        let Layer { records, sealed, resets: false, .. } = &mut *layer else { return Ok(()) };
         records.close(sealed);
-        // a client that reads nothing gets neither close_notify nor the rest: the end of the socket tells it as much
-        let _ = layer.flush(&self.socket);
+        layer.flush(&self.socket)
     }
 
     pub(super) fn reset_on_close(&self) -> io::Result<()> {

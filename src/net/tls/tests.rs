@@ -62,6 +62,11 @@ async fn write_all(stream: &Stream, mut bytes: &[u8]) {
     }
 }
 
+async fn finish_writing(stream: &Stream) {
+    let finished = timeout(SOON, std::future::poll_fn(|cx| stream.poll_finish_writing(cx))).await;
+    finished.expect("in time").expect("FIN");
+}
+
 fn numbers(length: u32) -> Vec<u8> {
     (0..length).map(|number| (number / 7) as u8).collect()
 }
@@ -81,7 +86,7 @@ async fn bytes_go_both_ways_and_each_side_ends_by_itself() {
         assert_eq!(stream.tls().expect("TLS").facts().alpn.as_deref(), Some(&b"http/1.1"[..]));
         assert!(read_to_end(&stream).await.expect("read") == numbers(1_000_000), "{suite:?}");
         write_all(&stream, &numbers(3_000_000)).await;
-        stream.finish_writing().expect("FIN");
+        finish_writing(&stream).await;
         assert!(client.join().expect("a client") == numbers(3_000_000), "{suite:?}");
     }
 }
@@ -110,8 +115,30 @@ async fn a_write_that_does_not_fit_is_done_when_it_is_tried_again() {
     go.send(()).expect("a client");
     write_all(&stream, &data[at..at + 5]).await;
     write_all(&stream, &data[at + 5..]).await;
-    stream.finish_writing().expect("FIN");
+    finish_writing(&stream).await;
     assert!(client.join().expect("a client") == data);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn close_notify_waits_until_a_slow_client_has_made_room_for_it() {
+    let (go, wait) = mpsc::channel();
+    let (stream, client) = connected(suites()[0], move |mut client| {
+        wait.recv_timeout(SOON).expect("a full socket");
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).expect("close_notify");
+        got.len()
+    })
+    .await;
+    let data = numbers(10_000);
+    let mut written = 0;
+    while let Ok(more) = stream.try_write(&data) {
+        written += more;
+    }
+    assert_eq!(stream.finish_writing().expect_err("no room").kind(), io::ErrorKind::WouldBlock);
+    go.send(()).expect("a client");
+    finish_writing(&stream).await;
+    let got = client.join().expect("a client");
+    assert!((written..=written + data.len()).contains(&got), "{got} of {written}");
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -96,9 +96,9 @@ impl Course {
                 return Poll::Ready(Ok(()));
             }
             if self.ended {
-                self.finished = true;
                 // a peer that is gone already shows on its own side
-                let _ = to.finish_writing();
+                let _ = ready!(to.poll_finish_writing(cx));
+                self.finished = true;
                 return Poll::Ready(Ok(()));
             }
             ready!(self.poll_read(cx, from, to, reads))?;
