@@ -136,24 +136,60 @@ impl Streams {
     pub fn shrink(&mut self) {
         if self.open == 0 {
             (self.ids, self.states) = (Vec::new(), Vec::new());
+            self.closed.shrink();
         }
     }
 }
 
-/// The last streams that were closed.
+/// The last streams that were closed, each as its number and, in the lowest bit, whether this side reset it. A stream of
+/// a client has an odd number, of which the lowest bit says nothing.
 #[derive(Debug, Default)]
 struct RecentlyClosed {
-    streams: [(u32, bool); 32],
-    next: usize,
+    streams: Vec<u32>,
+    /// The oldest one, once there are as many as are remembered.
+    oldest: usize,
 }
+
+/// As many as are remembered: a client hears of a reset within a round trip.
+const REMEMBERED: usize = 32;
 
 impl RecentlyClosed {
     fn push(&mut self, id: u32, by_reset: bool) {
-        self.streams[self.next] = (id, by_reset);
-        self.next = (self.next + 1) % self.streams.len();
+        let closed = id & !1 | u32::from(by_reset);
+        if self.streams.len() < REMEMBERED {
+            self.streams.push(closed);
+        } else {
+            self.streams[self.oldest] = closed;
+            self.oldest = (self.oldest + 1) % REMEMBERED;
+        }
     }
 
     fn find(&self, id: u32) -> Option<bool> {
-        self.streams.iter().find(|(known, _)| *known == id).map(|(_, by_reset)| *by_reset)
+        self.streams.iter().find(|closed| **closed | 1 == id | 1).map(|closed| closed & 1 == 1)
+    }
+
+    /// Forgets those that have ended, and keeps those that were reset: what was on its way to them may come still.
+    fn shrink(&mut self) {
+        self.streams.rotate_left(self.oldest);
+        self.oldest = 0;
+        self.streams.retain(|closed| closed & 1 == 1);
+        self.streams.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_streams_are_remembered_and_over_a_rest_those_that_were_reset() {
+        let mut closed = RecentlyClosed::default();
+        (0..50).for_each(|place| closed.push(2 * place + 1, place % 2 == 0));
+        assert_eq!((closed.find(35), closed.find(37), closed.find(39)), (None, Some(true), Some(false)));
+        closed.shrink();
+        assert_eq!((closed.find(37), closed.find(39), closed.streams.len()), (Some(true), None, 16));
+        (50..70).for_each(|place| closed.push(2 * place + 1, false));
+        // 16 more fill the places, 4 more take those of the oldest: 37, 41, 45 and 49
+        assert_eq!((closed.find(49), closed.find(53), closed.find(139)), (None, Some(true), Some(false)));
     }
 }

@@ -18,11 +18,28 @@ pub(super) struct Deadlines {
     pub(super) idle_since: Option<Instant>,
     /// When the client is told to go on elsewhere, or the last stream that is served.
     pub(super) leaves_at: Option<Instant>,
+    /// The earliest deadline of a stream, or an earlier moment: waits that end do not move it.
+    streams_at: Option<Instant>,
     /// What the timer stands for.
     timer_at: Option<Instant>,
 }
 
 impl Deadlines {
+    /// A stream waits until then.
+    pub(super) fn wait(&mut self, due: Option<Instant>) {
+        self.streams_at = [self.streams_at, due].into_iter().flatten().min();
+    }
+
+    /// The streams are looked through now, and say anew until when they wait.
+    pub(super) fn forget_streams(&mut self) {
+        self.streams_at = None;
+    }
+
+    /// When a stream is to be looked at.
+    pub(super) fn streams_at(&self) -> Option<Instant> {
+        self.streams_at
+    }
+
     /// Has the timer stand for `due`, unless it stands for something earlier.
     pub(super) fn set(&mut self, due: Instant, timer: &Timer) {
         if self.timer_at.is_none_or(|at| due < at) {

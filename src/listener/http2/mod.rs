@@ -263,9 +263,10 @@ impl<S: Service> Http2<S> {
         let Some(Some(stream)) = self.streams.get_mut(key) else { return StreamOutcome::Waits };
         let most = GATHERED.saturating_sub(self.session.output().len());
         self.served_last = key;
+        let settings = &self.thread.runtime_config.config.listeners[self.listener];
         let outcome = stream.run(&mut Context::from_waker(&self.wakers[key]), &mut self.session, key, now, most);
         match outcome {
-            StreamOutcome::Waits => {}
+            StreamOutcome::Waits => self.deadlines.wait(stream.due(settings.body_timeout, settings.write_timeout)),
             StreamOutcome::More => self.ready.set(key),
             StreamOutcome::Over => {
                 self.session.finish(key);
@@ -372,6 +373,7 @@ impl<S: Service> Http2<S> {
             self.session.leave(ErrorCode::NoError);
             self.last = Some(End::IDLE_TIMEOUT);
         }
+        self.deadlines.forget_streams();
         for key in 0..self.streams.len() {
             let Some(Some(stream)) = self.streams.get_mut(key) else { continue };
             if is_over(stream.received.waits_since, body, now) {
@@ -381,6 +383,8 @@ impl<S: Service> Http2<S> {
             if is_over(stream.blocked_since, write, now) {
                 self.session.reset(key, ErrorCode::Cancel);
                 self.drop_stream(key, Reason::ClientTimeout);
+            } else {
+                self.deadlines.wait(stream.due(body, write));
             }
         }
     }
@@ -425,14 +429,7 @@ impl<S: Service> Http2<S> {
             self.deadlines.idle_since.map(|since| since + idle),
             self.deadlines.leaves_at,
         ];
-        let of_streams = self.streams.iter().flatten().flat_map(|stream| {
-            let body = stream.received.waits_since.filter(|_| !stream.received.is_late);
-            [
-                body.map(|since| since + settings.body_timeout),
-                stream.blocked_since.map(|since| since + settings.write_timeout),
-            ]
-        });
-        if let Some(due) = of_connection.into_iter().chain(of_streams).flatten().min() {
+        if let Some(due) = of_connection.into_iter().chain([self.deadlines.streams_at()]).flatten().min() {
             self.deadlines.set(due, &self.client.timer);
         }
     }

@@ -1,6 +1,7 @@
 //! One stream: what serves its request, and its response on its way to the client.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -132,6 +133,13 @@ impl<H: RequestHandler> OpenStream<H> {
                 }
             }
         }
+    }
+
+    /// Until when it waits for the client, if it does: for more of the body, or for a window.
+    pub(super) fn due(&self, body: Duration, write: Duration) -> Option<Instant> {
+        let waits_since = self.received.waits_since.filter(|_| !self.received.is_late);
+        let due = [waits_since.map(|since| since + body), self.blocked_since.map(|since| since + write)];
+        due.into_iter().flatten().min()
     }
 
     fn respond(&mut self, session: &mut Session, key: usize, response: &Response) {

@@ -1,4 +1,5 @@
-//! A client connection under any bytes at any time, with a paused clock: it ends, and what it writes is HTTP/1.
+//! A client connection under any bytes at any time, with a paused clock: it ends, and what it writes is HTTP/1, or HTTP/2
+//! after the preface of that.
 //!
 //! The input is what the client sends. The octet 255 is followed by an operation, see [`Operation`].
 
@@ -7,6 +8,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+
+use crate::http2::frame::{FrameHead, FrameKind, HEAD, MAX_FRAME, PREFACE};
 
 use super::support::{Answers, Fixture, forget, requests, short};
 use crate::listener::connection::{ClientConnection, Kind};
@@ -94,7 +97,28 @@ async fn serve(fixture: &Fixture, data: &[u8]) {
     };
     over.expect("the connection ends").expect("without a panic");
     assert_ne!(fixture.end().await.reason, Reason::Internal);
-    is_http(&output);
+    if data.starts_with(PREFACE) {
+        forget();
+        is_http2(&output);
+    } else {
+        is_http(&output);
+    }
+}
+
+/// Reads frames: each is one that a server may send.
+fn is_http2(mut output: &[u8]) {
+    while let Some(head) = FrameHead::read(output) {
+        let Some(rest) = output.get(HEAD + head.len..) else { return };
+        assert!(head.len <= MAX_FRAME, "{head:?}");
+        let is_of_stream = match head.kind.expect("a type that is known") {
+            FrameKind::Data | FrameKind::Headers | FrameKind::Continuation | FrameKind::RstStream => true,
+            FrameKind::Settings | FrameKind::Ping | FrameKind::GoAway => false,
+            FrameKind::WindowUpdate => head.stream != 0,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(is_of_stream, head.stream % 2 == 1, "{head:?}");
+        output = rest;
+    }
 }
 
 /// Gives every response that waits, the one of the next request too.
