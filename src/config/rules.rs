@@ -56,6 +56,17 @@ pub fn trust(written: &WrittenTables, problems: &mut Problems<'_>) {
             problems.warning(&list.index(index, list.tag), message, help);
         }
     }
+    let listen = written.listen.values().map(|(spot, listen)| (spot, listen.accept_proxy, &listen.trusted_proxies));
+    let tcp = written.tcp.values().map(|(spot, (tcp, _))| (spot, tcp.accept_proxy, &tcp.trusted_proxies));
+    for (spot, ..) in listen.chain(tcp).filter(|(_, accepts, trusted)| *accepts && trusted.is_empty()) {
+        let Some(spot) = problems.good(spot, "accept_proxy") else { continue };
+        let help = "write `trusted_proxies = [\"10.0.0.0/8\"]` below it, with the networks of the proxies";
+        problems.warning(
+            &spot,
+            "no proxy is trusted: no connection may begin with a header of the PROXY protocol",
+            help,
+        );
+    }
 }
 
 /// Certificates that no client gets, and listeners that have none.

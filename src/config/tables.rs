@@ -70,6 +70,11 @@ table! {
         /// this machine. Where they name no client, `Forwarded` and `X-Real-IP` do. From all other peers these fields are
         /// replaced.
         trusted_proxies: Vec<TrustedProxy> = [],
+        /// Whether connections of `trusted_proxies` begin with a header of the PROXY protocol, version 1 or 2, as
+        /// `send-proxy` of HAProxy, `proxy_protocol` of nginx and the balancers of clouds write it. The address in it is that
+        /// of the client, and a version 2 header that tells of TLS is believed too. It has to come within `header_timeout`; a
+        /// connection of theirs that begins otherwise is closed. From all other peers no such header is taken.
+        accept_proxy: bool = false,
     }
 }
 
@@ -185,6 +190,10 @@ table! {
         /// Client connections open at once. For one more the connection is closed that has been idle longest; while none
         /// is idle, it waits in the backlog of the kernel.
         max_connections: Whole<u32, 1, 10_000_000> = 65536,
+        /// As `trusted_proxies` of `[listen.NAME]`, for `accept_proxy`.
+        trusted_proxies: Vec<TrustedProxy> = [],
+        /// As `accept_proxy` of `[listen.NAME]`. The header has to come within 10 seconds.
+        accept_proxy: bool = false,
     }
 }
 

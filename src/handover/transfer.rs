@@ -34,6 +34,9 @@ pub struct ClientFacts {
     pub idle: Duration,
     /// Exchanges that it had.
     pub exchanges: u32,
+    /// Whether the client speaks TLS, to this proxy or to the one in front of it; absent in messages of older versions.
+    #[serde(default)]
+    pub tls: bool,
 }
 
 /// What is on a connection that moves.

@@ -11,7 +11,8 @@
 //! While a response passes, `Http1` becomes `Busy: hand-over` when another generation can take both, and is `Http1` again
 //! when that one does not. It becomes `Http2` when the connection begins with its preface, and stays it; it ends in `Busy: linger`.
 //!
-//! With TLS a connection starts as `Busy: handshake`, which ends in `Idle`.
+//! With TLS a connection starts as `Busy: handshake`, which ends in `Idle`; before it, from a trusted proxy, comes the
+//! header of the PROXY protocol.
 //!
 //! An idle connection that makes room for another one is closed at once.
 //!
@@ -28,6 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -38,15 +40,19 @@ use super::idle::{IdleOutcome, IdleWait};
 use super::limits::Permit;
 use super::lingering;
 use super::service::{Local, Service};
-use super::tls;
+use super::{proxy_protocol, tls};
 use crate::handover::transfer::ResponseTransfer;
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
 use crate::observe::record::Index;
 use crate::proxy::handler::ClientState;
 use crate::proxy::idle::Making;
+use crate::proxy::origin::is_proxy;
 use crate::proxy::tunnel::Tunnel;
 use crate::proxy::{Client, Thread};
+
+/// The time for the header of the PROXY protocol on a TCP listener.
+const TCP_HEADER: Duration = Duration::from_secs(10);
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +96,52 @@ enum ConnectionTurn<S: Service> {
     Ended(Option<Box<Client>>, End),
 }
 
+/// The time for the header of the PROXY protocol, where the connection has to begin with one.
+fn header_within(thread: &Thread, client: &Client, kind: Kind) -> Option<Duration> {
+    let config = &thread.runtime_config.config;
+    let (accepts, trusted, within) = match kind {
+        Kind::Http(at) => {
+            let listener = config.listeners.get(at)?;
+            (listener.accept_proxy, &listener.trusted_proxies, listener.header_timeout)
+        }
+        Kind::Tcp(at) => config.tcp.get(at).map(|tcp| (tcp.accept_proxy, &tcp.trusted_proxies, TCP_HEADER))?,
+    };
+    (accepts && is_proxy(trusted, client.origin.peer)).then_some(within)
+}
+
+/// What follows the header of the PROXY protocol, in an order of its own: TLS, then HTTP, or bytes.
+async fn proxied<S: Service>(
+    thread: Rc<Thread>,
+    client: Box<Client>,
+    kind: Kind,
+    within: Duration,
+    stream: Stream,
+    first: BytesMut,
+) -> Served {
+    let (client, stream, first) = match proxy_protocol::header(&thread, client, within, stream, first).await {
+        Ok(proxied) => proxied,
+        Err(ended) => return ended,
+    };
+    match kind {
+        Kind::Http(listener) if thread.runtime_config.config.listeners[listener].tls => {
+            tls::handshake(thread, client, listener, stream, first).await
+        }
+        Kind::Http(_) => Served::Idle(client, stream, first),
+        Kind::Tcp(tcp) => relayed::<S>(thread, client, tcp, stream, first.freeze()).await,
+    }
+}
+
+async fn relayed<S: Service>(
+    thread: Rc<Thread>,
+    client: Box<Client>,
+    tcp: usize,
+    stream: Stream,
+    first: Bytes,
+) -> Served {
+    let (client, end) = S::relay(thread, client, tcp, stream, first).await;
+    Served::Ended(client, end)
+}
+
 impl<S: Service> ClientConnection<S> {
     /// A connection that was just accepted; `first` are bytes that were read from it.
     pub(super) fn new(
@@ -102,6 +154,10 @@ impl<S: Service> ClientConnection<S> {
     ) -> Self {
         let mut connection = Self::closed(thread, &client, kind, permit);
         connection.state = match kind {
+            kind if let Some(within) = header_within(thread, &client, kind) => {
+                let proxied = proxied::<S>(thread.clone(), client, kind, within, stream, first.into());
+                ConnectionState::Busy(Box::pin(proxied))
+            }
             Kind::Http(listener) if thread.runtime_config.config.listeners[listener].tls => {
                 let handshake = tls::handshake(thread.clone(), client, listener, stream, first.into());
                 ConnectionState::Busy(Box::pin(handshake))
@@ -110,11 +166,7 @@ impl<S: Service> ClientConnection<S> {
             Kind::Http(listener) => ConnectionState::Http1(Http1::begun(thread, client, listener, stream, first)),
             Kind::Tcp(tcp) => {
                 let first = Bytes::copy_from_slice(first);
-                let relay = S::relay(thread.clone(), client, tcp, stream, first);
-                ConnectionState::Busy(Box::pin(async move {
-                    let (client, end) = relay.await;
-                    Served::Ended(client, end)
-                }))
+                ConnectionState::Busy(Box::pin(relayed::<S>(thread.clone(), client, tcp, stream, first)))
             }
         };
         connection

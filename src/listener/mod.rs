@@ -10,7 +10,8 @@ mod http2;
 mod idle;
 pub mod limits;
 mod lingering;
-pub mod service;
+pub mod proxy_protocol;
+mod service;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod tests;
 mod timeouts;

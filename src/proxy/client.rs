@@ -60,6 +60,9 @@ impl Client {
         client.accepted = before(now, facts.age);
         client.idle_since = before(now, facts.idle);
         client.exchanges = facts.exchanges;
+        if facts.tls {
+            client.origin = Rc::new(client.origin.over_tls());
+        }
         client
     }
 
@@ -72,6 +75,7 @@ impl Client {
             age: self.accepted.elapsed(),
             idle: self.idle_since.elapsed(),
             exchanges: self.exchanges,
+            tls: self.origin.is_tls,
         }
     }
 

@@ -11,10 +11,19 @@ use crate::observe::record::{Protocol, Record, Text, Timers};
 
 /// Writes that a connection ended before the first byte of a request, where the configuration wants that.
 pub fn record_empty(thread: &Thread, client: &Client) {
+    record(thread, client, End::new(Phase::Head, Reason::ClientClosed), None);
+}
+
+/// Writes that a connection was refused before its first request, and why.
+pub fn record_refused(thread: &Thread, client: &Client, reason: Reason, detail: &str) {
+    record(thread, client, End::new(Phase::Head, reason), Some(detail));
+}
+
+fn record(thread: &Thread, client: &Client, end: End, detail: Option<&str>) {
     let (accepted, now) = (client.accepted, Instant::now());
     let (id, took) = (thread.request_id(accepted), now.saturating_duration_since(accepted));
-    let end = End::new(Phase::Head, Reason::ClientClosed);
-    if !thread.selects(&RecordFacts { id, status: 0, end, took, empty: true, refused: true }, now) {
+    let empty = detail.is_none();
+    if !thread.selects(&RecordFacts { id, status: 0, end, took, empty, refused: true }, now) {
         return;
     }
     thread.record(Record {
@@ -32,7 +41,7 @@ pub fn record_empty(thread: &Thread, client: &Client) {
         referer: None,
         status: 0,
         end,
-        detail: None,
+        detail: detail.map(Into::into),
         timers: Timers { total: took.as_micros() as u64, ..Timers::default() },
         bytes_in: 0,
         bytes_out: 0,

@@ -35,6 +35,12 @@ impl Origin {
         Self { is_tls: true, ..Self::new(self.listener, self.peer) }
     }
 
+    /// The same, as a trusted proxy tells it in a header of the PROXY protocol.
+    #[must_use]
+    pub fn proxied(&self, source: Option<SocketAddr>, is_tls: bool) -> Self {
+        Self { is_tls, ..Self::new(self.listener, source.or(self.peer)) }
+    }
+
     /// The address of the peer as text, without the port; IPv4 as IPv4 whatever the socket. Empty on unix sockets.
     #[must_use]
     pub fn address(&self) -> &str {
@@ -43,7 +49,8 @@ impl Origin {
 }
 
 /// Whether a peer is one of the trusted proxies; a peer without an address is behind a unix socket.
-pub(super) fn is_proxy(trusted: &[TrustedProxy], peer: Option<SocketAddr>) -> bool {
+#[must_use]
+pub fn is_proxy(trusted: &[TrustedProxy], peer: Option<SocketAddr>) -> bool {
     match peer {
         Some(peer) => is_in(trusted, plain(&peer)),
         None => trusted.contains(&TrustedProxy::Unix),

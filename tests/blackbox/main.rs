@@ -2,6 +2,7 @@
 //!
 //! Nothing here needs root or systemd. Every wait is for a condition and has a deadline.
 
+mod accept_proxy;
 mod bounds;
 mod confirm;
 mod death;
