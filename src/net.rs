@@ -173,15 +173,20 @@ impl Stream {
         }
     }
 
+    /// The local address; none on a unix socket.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr().ok(),
+            Self::Unix(_) => None,
+            Self::Tls(tls) => tls.socket.local_address(),
+        }
+    }
+
     /// The local address and port, as HTTP writes them; for a unix socket, `localhost`.
     #[must_use]
     pub fn reached_at(&self) -> String {
-        let address = match self {
-            Self::Tcp(socket) => socket.local_addr().ok(),
-            Self::Unix(_) => None,
-            Self::Tls(tls) => return tls.socket.reached_at(),
-        };
-        address.map_or_else(
+        self.local_address().map_or_else(
             || "localhost".to_owned(),
             |address| SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
         )

@@ -40,4 +40,4 @@ pub use self::tables::{
     DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, WorkerSettings,
 };
 pub use self::tls::SiteCertificate;
-pub use self::values::{Access, Balance, MemoryLimit};
+pub use self::values::{Access, Balance, MemoryLimit, ProxyVersion};

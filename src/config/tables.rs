@@ -10,7 +10,7 @@ use super::networks::TrustedProxy;
 use super::schema::{Key, Keys as _, Schema, table};
 use super::servers::{CheckKind, Destination, ServerSettings};
 use super::tls::SiteCertificate;
-use super::values::{Access, Balance, MemoryLimit, OrOff, Size, Whole};
+use super::values::{Access, Balance, MemoryLimit, OrOff, ProxyVersion, Size, Whole};
 
 table! {
     /// A listener: a named socket that speaks HTTP, and its settings. When systemd passes a socket whose
@@ -155,6 +155,11 @@ table! {
         /// and white space between the name of a field and its colon. Clients get such a head in the right form. Without
         /// it the answer is 502. Chunks and trailers, and all that clients send, are read strictly even so.
         lenient: bool = false,
+        /// Whether connections to the servers begin with a header of the PROXY protocol, which tells the client's address:
+        /// `"v1"` for a line of text, `"v2"` for the binary form, which tells of TLS too. The servers have to expect it, on
+        /// every connection; those of checks tell none. A connection that tells of one client serves no other one: idle
+        /// connections are kept for their client connection alone.
+        send_proxy: Option<ProxyVersion> = unset("no header"),
         /// The time to open a connection to one of the addresses of a server, including the wait for a place in the queue
         /// of a unix socket.
         connect_timeout: Duration = "5s",

@@ -277,6 +277,31 @@ impl ValueFormat for Balance {
     }
 }
 
+/// The version of a header of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// One line of text.
+    V1,
+    /// Binary, with more than addresses.
+    V2,
+}
+
+impl ValueFormat for ProxyVersion {
+    type Value = Self;
+    const FORM: &str = "\"v1\" or \"v2\"";
+
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        word(&[Self::V1, Self::V2], at)
+    }
+
+    fn show(value: &Self) -> String {
+        match value {
+            Self::V1 => "v1".to_owned(),
+            Self::V2 => "v2".to_owned(),
+        }
+    }
+}
+
 /// Which exchanges are written to the journal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Access {

@@ -37,6 +37,9 @@ pub struct ClientFacts {
     /// Whether the client speaks TLS, to this proxy or to the one in front of it; absent in messages of older versions.
     #[serde(default)]
     pub tls: bool,
+    /// The address to which it connected, where the sender's servers are told of it.
+    #[serde(default)]
+    pub reached: Option<SocketAddr>,
 }
 
 /// What is on a connection that moves.

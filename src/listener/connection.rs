@@ -146,12 +146,15 @@ impl<S: Service> ClientConnection<S> {
     /// A connection that was just accepted; `first` are bytes that were read from it.
     pub(super) fn new(
         thread: &Rc<Thread>,
-        client: Box<Client>,
+        mut client: Box<Client>,
         kind: Kind,
         stream: Stream,
         first: &[u8],
         permit: Permit,
     ) -> Self {
+        if thread.runtime_config.sends_proxy {
+            client.reaches(&stream);
+        }
         let mut connection = Self::closed(thread, &client, kind, permit);
         connection.state = match kind {
             kind if let Some(within) = header_within(thread, &client, kind) => {
@@ -175,12 +178,15 @@ impl<S: Service> ClientConnection<S> {
     /// A connection that another generation began, with what was on it.
     pub(super) fn arrived(
         thread: &Rc<Thread>,
-        client: Box<Client>,
+        mut client: Box<Client>,
         kind: Kind,
         stream: Stream,
         arrival: Arrival<S::Handler>,
         permit: Permit,
     ) -> Self {
+        if thread.runtime_config.sends_proxy {
+            client.reaches(&stream);
+        }
         let mut connection = Self::closed(thread, &client, kind, permit);
         connection.state = match arrival {
             Arrival::Idle(ahead) => connection.resting(client, stream, ahead),

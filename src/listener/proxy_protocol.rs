@@ -41,9 +41,9 @@ pub(super) async fn header(
         loop {
             match ProxyHeader::parse(&received, ParseConfig::default()) {
                 Ok((header, length)) => {
-                    let source = header.proxied_address().map(|address| address.source);
+                    let addresses = header.proxied_address().map(|told| (told.source, told.destination));
                     let is_tls = header.ssl().is_some_and(|ssl| ssl.client_ssl());
-                    return Poll::Ready(Ok((source, is_tls, length)));
+                    return Poll::Ready(Ok((addresses, is_tls, length)));
                 }
                 Err(proxy_header::Error::BufferTooShort) if received.len() < MOST => {}
                 Err(_) => return Poll::Ready(Err(Reason::BadRequest)),
@@ -61,9 +61,9 @@ pub(super) async fn header(
     let read = thread.until_cut(&client.timer, pin!(read)).await;
     client.timer.off();
     match read.unwrap_or(Err(Reason::Drained)) {
-        Ok((source, is_tls, length)) => {
+        Ok((addresses, is_tls, length)) => {
             received.advance(length);
-            client.origin = Rc::new(client.origin.proxied(source, is_tls));
+            client.origin = Rc::new(client.origin.proxied(addresses, is_tls));
             Ok((client, stream, received))
         }
         Err(reason) => {

@@ -33,6 +33,7 @@ use crate::pool::balance::Pick;
 use crate::pool::{Open, Pool, Server};
 use crate::upstream::connection::Connection;
 use crate::upstream::idle::Wanted;
+use crate::upstream::send_proxy;
 use crate::upstream::upload::{Upload, UploadError, Waiting};
 
 /// The first pause before the same server is tried again; each further one is as much longer.
@@ -277,7 +278,8 @@ impl Dispatch {
         let mut connection = asking.into_connection();
         let pool = &self.course.pool;
         pool.idle().answered(server, head.version == Version::HTTP_10);
-        if head.binds || exchange.facts.credentials != Credentials::Portable {
+        let tells = pool.settings.send_proxy.is_some(); // of this client, and of no other one
+        if tells || head.binds || exchange.facts.credentials != Credentials::Portable {
             connection.make_private();
             private.begin(pool.pool, server);
         }
@@ -482,7 +484,11 @@ impl RetryState {
                 return Poll::Ready(Err(Failure::connect(Outcome::ConnectFailed, None)));
             }
         }
-        let new = || Box::new(Connecting::new(self.pool.clone(), server, self.is_last()));
+        let new = || {
+            let version = self.pool.settings.send_proxy;
+            let header = version.map(|version| send_proxy::header(version, exchange.origin.proxied_client()));
+            Box::new(Connecting::new(self.pool.clone(), server, self.is_last(), header))
+        };
         connecting.get_or_insert_with(new).poll(cx, take_idle)
     }
 

@@ -11,6 +11,7 @@ use super::clients::{Clients, Slot};
 use super::origin::Origin;
 use super::private::Private;
 use crate::handover::transfer::ClientFacts;
+use crate::net::Stream;
 use crate::observe::record::Index;
 use crate::timer::Timer;
 
@@ -63,7 +64,19 @@ impl Client {
         if facts.tls {
             client.origin = Rc::new(client.origin.over_tls());
         }
+        if let Some(reached) = facts.reached {
+            client.origin = Rc::new(client.origin.reaching(reached));
+        }
         client
+    }
+
+    /// Notes the address to which it connected, unless it is known.
+    pub fn reaches(&mut self, stream: &Stream) {
+        if self.origin.reached().is_none()
+            && let Some(reached) = stream.local_address()
+        {
+            self.origin = Rc::new(self.origin.reaching(reached));
+        }
     }
 
     /// What another generation has to know of it; `listener` is the name of its listener.
@@ -76,6 +89,7 @@ impl Client {
             idle: self.idle_since.elapsed(),
             exchanges: self.exchanges,
             tls: self.origin.is_tls,
+            reached: self.origin.reached(),
         }
     }
 

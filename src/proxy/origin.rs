@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use crate::config::TrustedProxy;
 use crate::message::head::RawHead;
 use crate::observe::record::Index;
+use crate::upstream::send_proxy::ProxiedClient;
 
 /// Where a request comes from: its connection, as far as that matters to the request.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Origin {
     address: Box<str>,
     /// Whether it comes over TLS.
     pub is_tls: bool,
+    /// The address to which the client connected, where a server is told of it. In a box: few configurations want it.
+    reached: Option<Box<SocketAddr>>,
 }
 
 impl Origin {
@@ -26,19 +29,40 @@ impl Origin {
     #[must_use]
     pub fn new(listener: Index, peer: Option<SocketAddr>) -> Self {
         let address = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default().into();
-        Self { listener, peer, address, is_tls: false }
+        Self { listener, peer, address, is_tls: false, reached: None }
     }
 
     /// The same, over TLS.
     #[must_use]
     pub fn over_tls(&self) -> Self {
-        Self { is_tls: true, ..Self::new(self.listener, self.peer) }
+        Self { is_tls: true, reached: self.reached.clone(), ..Self::new(self.listener, self.peer) }
     }
 
-    /// The same, as a trusted proxy tells it in a header of the PROXY protocol.
+    /// The same, as a trusted proxy tells it in a header of the PROXY protocol: from `source`, having connected to
+    /// `reached`.
     #[must_use]
-    pub fn proxied(&self, source: Option<SocketAddr>, is_tls: bool) -> Self {
-        Self { is_tls, ..Self::new(self.listener, source.or(self.peer)) }
+    pub fn proxied(&self, addresses: Option<(SocketAddr, SocketAddr)>, is_tls: bool) -> Self {
+        let (source, reached) = addresses.unzip();
+        let reached = reached.filter(|_| self.reached.is_some()).map(Box::new).or_else(|| self.reached.clone());
+        Self { is_tls, reached, ..Self::new(self.listener, source.or(self.peer)) }
+    }
+
+    /// The same, with the address to which the client connected.
+    #[must_use]
+    pub fn reaching(&self, reached: SocketAddr) -> Self {
+        let same = Self::new(self.listener, self.peer);
+        Self { is_tls: self.is_tls, reached: Some(Box::new(reached)), ..same }
+    }
+
+    /// The address to which the client connected, if it is known.
+    #[must_use]
+    pub fn reached(&self) -> Option<SocketAddr> {
+        self.reached.as_deref().copied()
+    }
+
+    /// What a server is told of the client by the PROXY protocol; nothing of one on a unix socket.
+    pub(super) fn proxied_client(&self) -> Option<ProxiedClient> {
+        Some(ProxiedClient { source: self.peer?, destination: self.reached()?, is_tls: self.is_tls })
     }
 
     /// The address of the peer as text, without the port; IPv4 as IPv4 whatever the socket. Empty on unix sockets.

@@ -25,6 +25,8 @@ pub struct RuntimeConfig {
     pub names: Arc<RecordNames>,
     /// How many records there may be.
     pub bounds: RecordBounds,
+    /// Whether a server is told of its clients by the PROXY protocol.
+    pub sends_proxy: bool,
     /// TLS to clients; none while no listener speaks it.
     pub tls: Option<ServerTls>,
 }
@@ -48,6 +50,7 @@ impl RuntimeConfig {
                 .collect(),
         };
         let bounds = RecordBounds::new(&config.log);
-        Self { generation, config, sites, pools, names: Arc::new(names), bounds, tls: None }
+        let sends_proxy = config.pools.iter().any(|pool| pool.send_proxy.is_some());
+        Self { generation, config, sites, pools, names: Arc::new(names), bounds, sends_proxy, tls: None }
     }
 }

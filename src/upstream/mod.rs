@@ -6,5 +6,6 @@ pub mod connection;
 mod first_round;
 pub mod idle;
 pub mod resolve;
+pub mod send_proxy;
 pub mod trial;
 pub mod upload;

@@ -19,6 +19,7 @@ mod members;
 mod pane;
 mod recovery;
 mod reload;
+mod send_proxy;
 mod servers;
 mod sockets;
 mod start_and_stop;

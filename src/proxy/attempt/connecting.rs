@@ -12,6 +12,7 @@ use super::{Failure, LOOK, PoolOf};
 use crate::observe::record::Outcome;
 use crate::upstream::connect::{self, Faults};
 use crate::upstream::connection::Connection;
+use crate::upstream::send_proxy;
 
 /// How long to wait when this machine had no descriptor or port for a connection: the kernel does not tell when there is
 /// one.
@@ -40,14 +41,16 @@ pub(super) struct Connecting {
     timer: Lent,
     /// No retry follows.
     last: bool,
+    /// What goes to the server before the request.
+    header: Option<Vec<u8>>,
 }
 
 impl Connecting {
-    pub(super) fn new(pool: PoolOf, server: usize, last: bool) -> Self {
+    pub(super) fn new(pool: PoolOf, server: usize, last: bool, header: Option<Vec<u8>>) -> Self {
         let now = Instant::now();
         let timer = Lent::after(&pool.thread, pool.settings.connect_timeout.min(LOOK));
         let opening = Some(open(&pool, server));
-        Self { pool, server, started: now, opening, shortage: None, again: now, timer, last }
+        Self { pool, server, started: now, opening, shortage: None, again: now, timer, last, header }
     }
 
     /// Ready with the connection, or with why there is none. `take_idle` gives an idle connection that another exchange
@@ -63,7 +66,7 @@ impl Connecting {
             {
                 self.opening = None;
                 match opened {
-                    Ok(connection) => return Poll::Ready(Ok(self.opened(connection))),
+                    Ok(connection) => return Poll::Ready(self.opened(connection)),
                     Err(faults) if !faults.is_empty() && connect::is_shortage(&faults) => self.is_short(faults),
                     Err(faults) => {
                         let fault = one_fault(faults);
@@ -91,10 +94,14 @@ impl Connecting {
         }
     }
 
-    fn opened(&self, connection: Box<Connection>) -> Box<Connection> {
+    fn opened(&self, connection: Box<Connection>) -> Result<Box<Connection>, Failure> {
         let after = self.pool.thread.runtime_config.config.worker.tcp_keep_alive;
         let _ = connection.stream().keep_alive(after); // fails for one that is gone again
-        connection
+        let sent = self.header.as_deref().map_or(Ok(()), |header| send_proxy::send(connection.stream(), header));
+        match sent {
+            Ok(()) => Ok(connection),
+            Err(fault) => Err(Failure::connect(Outcome::ConnectFailed, Some(fault))),
+        }
     }
 
     fn is_short(&mut self, faults: Faults<io::Error>) {

@@ -24,6 +24,7 @@ use crate::net::Stream;
 use crate::pool::health::{CheckVerdict, Finding};
 use crate::pool::{Addresses, Server};
 use crate::upstream::connect::{self, Faults};
+use crate::upstream::send_proxy;
 
 /// The request to one server, made once.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(super) struct Probe {
     request: Option<Request<String>>,
     /// White space may stand before a colon; LF may end a line in any case.
     is_lenient: bool,
+    /// The header of the PROXY protocol.
+    header: Option<Vec<u8>>,
 }
 
 /// Why a check failed, in the words of the journal and of the status.
@@ -71,7 +74,8 @@ impl Probe {
                 Some(request(method, path, host))
             }
         };
-        Self { timeout: settings.check_timeout, request, is_lenient: settings.lenient }
+        let header = settings.send_proxy.map(|version| send_proxy::header(version, None));
+        Self { timeout: settings.check_timeout, request, is_lenient: settings.lenient, header }
     }
 
     /// Makes the check: of each address of the server, until one is good, which is tried first from then on. Takes at
@@ -94,6 +98,9 @@ impl Probe {
     async fn ask(&self, address: Address, deadline: Instant) -> Result<PassedCheck, CheckFault> {
         let connected = timeout_at(deadline, Stream::connect(&address)).await;
         let stream = connected.map_err(|_| CheckFault::NotConnected(self.timeout))?.map_err(CheckFault::Socket)?;
+        if let Some(header) = &self.header {
+            send_proxy::send(&stream, header).map_err(CheckFault::Socket)?;
+        }
         let Some(request) = &self.request else { return Ok(PassedCheck::Connected) };
         let answered = timeout_at(deadline, ask(stream, request.clone(), self.is_lenient)).await;
         match answered.map_err(|_| CheckFault::Silent(self.timeout))?? {
