@@ -249,6 +249,13 @@ impl Timer {
         self.entry.due.set(NEVER);
     }
 
+    /// How long it is until the deadline; none while the timer is off.
+    #[must_use]
+    pub fn left(&self) -> Option<Duration> {
+        let due = Some(self.entry.due.get()).filter(|due| *due != NEVER)?;
+        Some(self.timer_wheel.begin_of(due).saturating_duration_since(Instant::now()))
+    }
+
     /// Whether the deadline has passed, as far as the driver has come: it visits each deadline that is due, and then wakes
     /// the task. That costs no look at the clock, which a connection would take several times for each request.
     #[must_use]

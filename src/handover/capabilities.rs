@@ -26,14 +26,15 @@ pub struct Capabilities {
     /// It takes private upstream connections together with their client connections.
     #[serde(default)]
     private: bool,
-    /// [`RESPONSES`] of the open exchanges that it takes; 0 when it takes none.
+    /// [`EXCHANGES`] of the open exchanges that it takes; 0 when it takes none.
     #[serde(default)]
-    responses: u32,
+    exchanges: u32,
 }
 
-/// The version of the state of exchanges that move while the body of their response passes: no exchange moves between
-/// different versions.
-const RESPONSES: u32 = 1;
+/// The version of the state of open exchanges: no exchange moves between different versions. A stage or a field that
+/// changes what the others mean is another version, and so is a rule by which heads are refused that were taken before:
+/// the head of an exchange that moves is read again.
+const EXCHANGES: u32 = 1;
 
 /// The connections of one generation that another one can take. Indexes are those of the giving generation's names.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub struct Reach {
     sites: Box<[bool]>,
     pools: Box<[Box<[bool]>]>,
     private: bool,
-    responses: bool,
+    exchanges: bool,
 }
 
 impl Capabilities {
@@ -68,7 +69,7 @@ impl Capabilities {
             sites: config.sites.iter().map(|site| (site.host.to_string(), pool(site.pool))).collect(),
             pools,
             private: true,
-            responses: RESPONSES,
+            exchanges: EXCHANGES,
         }
     }
 
@@ -93,7 +94,7 @@ impl Capabilities {
             sites: self.sites.iter().map(|site| other.sites.contains(site)).collect(),
             pools: self.pools.iter().map(of_pool).collect(),
             private: other.private,
-            responses: other.responses == RESPONSES,
+            exchanges: other.exchanges == EXCHANGES,
         }
     }
 }
@@ -112,11 +113,14 @@ impl Reach {
         self.has_listener(listener) && site && self.has_server(pool, server)
     }
 
-    /// Whether an open exchange of this listener, of this site and with this server of the pool, can move while the body of
-    /// its response passes.
+    /// Whether an open exchange of this listener and of this site can move: with its connection to this server of the pool,
+    /// or to be dispatched, when it has none.
     #[must_use]
-    pub fn has_response(&self, listener: usize, site: Option<usize>, pool: usize, server: usize) -> bool {
-        self.responses && self.has_tunnel(listener, site, pool, server)
+    pub fn has_exchange(&self, listener: usize, site: Option<usize>, pool: usize, server: Option<usize>) -> bool {
+        // a site that is there leads to a pool of the same name
+        let site_leads = site.is_some_and(|site| self.sites.get(site).is_some_and(|there| *there));
+        let has_server = server.is_none_or(|server| self.has_server(pool, server));
+        self.exchanges && self.has_listener(listener) && site_leads && has_server
     }
 
     /// Whether a private upstream connection to this server of the pool can move.
@@ -230,16 +234,21 @@ mod tests {
         let (config, old) = capabilities(OLD);
         let farm = config.pools.iter().position(|pool| pool.name == "farm").expect("farm");
         let any = site(&config, "*");
-        assert!(reach(OLD).has_response(0, any, farm, 0));
-        assert!(!reach(&OLD.replace("\"10.0.0.1:80\", ", "")).has_response(0, any, farm, 0));
-        for responses in [None, Some(0), Some(RESPONSES + 1)] {
+        assert!(reach(OLD).has_exchange(0, any, farm, Some(0)));
+        let gone = reach(&OLD.replace("\"10.0.0.1:80\", ", ""));
+        assert!(!gone.has_exchange(0, any, farm, Some(0)));
+        assert!(gone.has_exchange(0, any, farm, None), "it has a pool to be dispatched to");
+        let elsewhere = reach(&OLD.replace("to = \"farm\"", "to = [\"10.0.0.1:80\"]"));
+        assert!(!elsewhere.has_exchange(0, any, farm, None));
+        for exchanges in [None, Some(0), Some(EXCHANGES + 1)] {
             let mut other = serde_json::to_value(capabilities(OLD).1).expect("JSON");
             let fields = other.as_object_mut().expect("an object");
-            fields.remove("responses");
-            fields.extend(responses.map(|version| ("responses".to_owned(), version.into())));
+            fields.remove("exchanges");
+            fields.extend(exchanges.map(|version| ("exchanges".to_owned(), version.into())));
             let other: Capabilities = serde_json::from_value(other).expect("capabilities");
             let reach = old.reach(&config, &other);
-            assert!(!reach.has_response(0, any, farm, 0) && reach.has_tunnel(0, any, farm, 0), "{responses:?}");
+            let has_exchange = reach.has_exchange(0, any, farm, Some(0)) || reach.has_exchange(0, any, farm, None);
+            assert!(!has_exchange && reach.has_tunnel(0, any, farm, 0), "{exchanges:?}");
         }
     }
 

@@ -9,14 +9,16 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::Capabilities;
+use super::exchange::{ExchangeTransfer, SavedExchange, SavedState};
 use super::transfer::{
-    ClientFacts, Load, PrivateTransfer, ResponseTransfer, SavedBody, SavedDirection, SavedExchange, SavedResponse,
-    Transfer, TunnelTransfer,
+    ClientFacts, Http1Client, Http1Transfer, Load, PrivateTransfer, SavedDirection, SavedHttp1, Transfer,
+    TunnelTransfer,
 };
 use crate::control::channel::MOST_DESCRIPTORS;
 use crate::control::payload::{self, Payload};
@@ -61,6 +63,9 @@ struct Item {
 enum LoadItem {
     Idle {
         ahead: usize,
+        /// Without it the time for the head begins anew.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        began: Option<Duration>,
         /// Sent only to a generation whose [`Capabilities`] say that it takes them.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         private: Vec<PrivateItem>,
@@ -72,14 +77,26 @@ enum LoadItem {
         down: CourseItem,
     },
     /// Sent only to a generation whose [`Capabilities`] say that it takes them.
-    Response {
-        #[serde(rename = "story")]
-        exchange: Box<SavedExchange>,
-        state: Box<SavedResponse>,
-        unread: usize,
+    Http1 {
+        exchange: Box<ExchangeItem>,
+        client: Box<SavedHttp1>,
         unsent: usize,
         ahead: usize,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        private: Vec<PrivateItem>,
     },
+}
+
+/// An open exchange: its descriptor, if it has a `server`, and the lengths of its bytes, in their order.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct ExchangeItem {
+    exchange: SavedExchange,
+    state: SavedState,
+    server: bool,
+    head: usize,
+    sent_head: usize,
+    body: usize,
+    unread: usize,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -159,11 +176,10 @@ pub fn pack<'a>(number: u64, transfers: impl Iterator<Item = &'a Transfer>) -> i
     for transfer in transfers {
         packed.descriptors.push(transfer.socket.as_fd());
         let load = match &transfer.load {
-            Load::Idle { ahead, private } => {
-                packed.descriptors.extend(private.iter().map(|one| one.socket.as_fd()));
+            Load::Idle { ahead, began, private } => {
                 bytes.extend_from_slice(ahead);
-                let item = |one: &PrivateTransfer| PrivateItem { pool: one.pool.clone(), server: one.server.clone() };
-                LoadItem::Idle { ahead: ahead.len(), private: private.iter().map(item).collect() }
+                let private = PrivateItem::pack_all(private, &mut packed.descriptors);
+                LoadItem::Idle { ahead: ahead.len(), began: *began, private }
             }
             Load::Tunnel(tunnel) => {
                 packed.descriptors.push(tunnel.server.as_fd());
@@ -172,12 +188,14 @@ pub fn pack<'a>(number: u64, transfers: impl Iterator<Item = &'a Transfer>) -> i
                 let down = CourseItem::pack(&tunnel.down, &mut bytes);
                 LoadItem::Tunnel { exchange, up, down }
             }
-            Load::Response(response) => {
-                let ResponseTransfer { server, exchange, state, unread, unsent, ahead } = &**response;
-                packed.descriptors.extend(server.iter().map(AsFd::as_fd));
-                [unread, unsent, ahead].into_iter().for_each(|part| bytes.extend_from_slice(part));
-                let (exchange, state) = (Box::new(exchange.clone()), Box::new(SavedResponse::clone(state)));
-                LoadItem::Response { exchange, state, unread: unread.len(), unsent: unsent.len(), ahead: ahead.len() }
+            Load::Http1(http1) => {
+                let Http1Transfer { exchange, client, private } = &**http1;
+                let exchange = Box::new(ExchangeItem::pack(exchange, &mut packed.descriptors, &mut bytes));
+                let private = PrivateItem::pack_all(private, &mut packed.descriptors);
+                let Http1Client { state, unsent, ahead } = client;
+                [unsent, ahead].into_iter().for_each(|part| bytes.extend_from_slice(part));
+                let (client, unsent, ahead) = (Box::new(state.clone()), unsent.len(), ahead.len());
+                LoadItem::Http1 { exchange, client, unsent, ahead, private }
             }
         };
         packed.batch.connections.push(Item { client: transfer.client.clone(), load });
@@ -208,22 +226,21 @@ pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Transfe
     for Item { client, load } in batch.connections {
         let socket = next()?;
         let load = match load {
-            LoadItem::Idle { ahead, private } => {
-                let own =
-                    |item: PrivateItem| Ok(PrivateTransfer { socket: next()?, pool: item.pool, server: item.server });
-                let private = private.into_iter().map(own).collect::<Result<_, BatchError>>()?;
-                Load::Idle { ahead: bytes.split_to(ahead), private }
+            LoadItem::Idle { ahead, began, private } => {
+                let private = PrivateItem::unpack_all(private, &mut next)?;
+                Load::Idle { ahead: bytes.split_to(ahead), began, private }
             }
             LoadItem::Tunnel { exchange, up, down } => {
                 let (server, up) = (next()?, up.unpack(&mut bytes));
                 let down = down.unpack(&mut bytes);
                 Load::Tunnel(Box::new(TunnelTransfer { server, exchange: *exchange, up, down }))
             }
-            LoadItem::Response { exchange, state, unread, unsent, ahead } => {
-                let server = if state.left == SavedBody::Nothing { None } else { Some(next()?) };
-                let [unread, unsent, ahead] = [unread, unsent, ahead].map(|len| bytes.split_to(len));
-                let (exchange, state) = (*exchange, *state);
-                Load::Response(Box::new(ResponseTransfer { server, exchange, state, unread, unsent, ahead }))
+            LoadItem::Http1 { exchange, client, unsent, ahead, private } => {
+                let exchange = exchange.unpack(&mut next, &mut bytes)?;
+                let private = PrivateItem::unpack_all(private, &mut next)?;
+                let [unsent, ahead] = [unsent, ahead].map(|len| bytes.split_to(len));
+                let client = Http1Client { state: *client, unsent, ahead };
+                Load::Http1(Box::new(Http1Transfer { exchange, client, private }))
             }
         };
         transfers.push(Transfer { socket, client, load });
@@ -239,8 +256,57 @@ impl Item {
         match &self.load {
             LoadItem::Idle { ahead, .. } => *ahead,
             LoadItem::Tunnel { up, down, .. } => up.pending.saturating_add(down.pending),
-            LoadItem::Response { unread, unsent, ahead, .. } => unread.saturating_add(*unsent).saturating_add(*ahead),
+            LoadItem::Http1 { exchange, unsent, ahead, .. } => {
+                exchange.bytes().saturating_add(*unsent).saturating_add(*ahead)
+            }
         }
+    }
+}
+
+impl ExchangeItem {
+    fn pack<'a>(exchange: &'a ExchangeTransfer, all: &mut Vec<BorrowedFd<'a>>, bytes: &mut Vec<u8>) -> Self {
+        let ExchangeTransfer { server, exchange, state, head, sent_head, body, unread } = exchange;
+        all.extend(server.iter().map(AsFd::as_fd));
+        [head, sent_head, body, unread].into_iter().for_each(|part| bytes.extend_from_slice(part));
+        Self {
+            exchange: exchange.clone(),
+            state: state.clone(),
+            server: server.is_some(),
+            head: head.len(),
+            sent_head: sent_head.len(),
+            body: body.len(),
+            unread: unread.len(),
+        }
+    }
+
+    /// `bytes` has enough: the sum was checked.
+    fn unpack(self, next: &mut NextDescriptor<'_>, bytes: &mut BytesMut) -> Result<ExchangeTransfer, BatchError> {
+        let Self { exchange, state, server, .. } = self;
+        let server = server.then(next).transpose()?;
+        let [head, sent_head, body, unread] =
+            [self.head, self.sent_head, self.body, self.unread].map(|len| bytes.split_to(len));
+        Ok(ExchangeTransfer { server, exchange, state, head, sent_head, body, unread })
+    }
+
+    fn bytes(&self) -> usize {
+        let parts = [self.head, self.sent_head, self.body, self.unread];
+        parts.into_iter().fold(0, usize::saturating_add)
+    }
+}
+
+/// Gives the next descriptor of a batch.
+type NextDescriptor<'a> = dyn FnMut() -> Result<OwnedFd, BatchError> + 'a;
+
+impl PrivateItem {
+    fn pack_all<'a>(private: &'a [PrivateTransfer], all: &mut Vec<BorrowedFd<'a>>) -> Vec<Self> {
+        all.extend(private.iter().map(|one| one.socket.as_fd()));
+        private.iter().map(|one| Self { pool: one.pool.clone(), server: one.server.clone() }).collect()
+    }
+
+    fn unpack_all(items: Vec<Self>, next: &mut NextDescriptor<'_>) -> Result<Vec<PrivateTransfer>, BatchError> {
+        let transfer =
+            |Self { pool, server }: Self| Ok::<_, BatchError>(PrivateTransfer { socket: next()?, pool, server });
+        items.into_iter().map(transfer).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Connections that move from a draining worker to the one that serves, over a link that the supervisor arranged.
 //!
-//! A [`transfer`] is one connection: its descriptors, and its whole state. Threads give transfers to a [`successor`]; the
+//! A [`transfer`] is one connection: its descriptors, and its whole state; an open [`exchange`] is a part of it. Threads give transfers to a [`successor`]; the
 //! [`sender`], on the draining worker's main thread, sends them in batches; the [`receiver`], on the other worker's main
 //! thread, receives them. [`capabilities`] is what the other side can take, sent once at the beginning; [`message`] is the
 //! format.
@@ -18,6 +18,7 @@
 //! hung worker, which the supervisor ends, and that ends the link.
 
 pub mod capabilities;
+pub mod exchange;
 pub mod message;
 pub mod receiver;
 pub mod sender;

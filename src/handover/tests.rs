@@ -8,13 +8,17 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::capabilities::Capabilities;
+use super::exchange::{
+    ExchangeTransfer, SavedAsking, SavedAttempt, SavedBody, SavedExchange, SavedGo, SavedResponse, SavedRetries,
+    SavedStage, SavedState, SavedUpload,
+};
 use super::message::{Batch, ToSender, pack, unpack};
 use super::receiver::Receiver;
 use super::sender::{SendError, Sender};
 use super::successor::{Returned, Successor};
 use super::transfer::{
-    ClientFacts, Load, PrivateTransfer, ResponseTransfer, SavedAttempt, SavedBody, SavedDirection, SavedExchange,
-    SavedFraming, SavedResponse, Transfer, TunnelTransfer,
+    ClientFacts, Http1Client, Http1Transfer, Load, PrivateTransfer, SavedDirection, SavedFraming, SavedHalfClosed,
+    SavedHttp1, Transfer, TunnelTransfer,
 };
 use crate::config::Config;
 use crate::control::channel::Channel;
@@ -35,7 +39,7 @@ fn facts(exchanges: u32) -> ClientFacts {
 /// One idle connection, and the end that its client has.
 fn idle(number: u32, ahead: &[u8]) -> (Transfer, UnixStream) {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
-    let load = Load::Idle { ahead: BytesMut::from(ahead), private: Vec::new() };
+    let load = Load::Idle { ahead: BytesMut::from(ahead), began: None, private: Vec::new() };
     (Transfer { socket: ours.into(), client: facts(number), load }, theirs)
 }
 
@@ -117,12 +121,12 @@ fn private_connections_arrive_with_the_client_connection_that_they_belong_to() {
         let (mut transfer, _client) = idle(1, b"GET");
         let (server, mut there) = UnixStream::pair().expect("a pair");
         let private = PrivateTransfer { socket: server.into(), pool: "farm".to_owned(), server: "a:80".to_owned() };
-        transfer.load = Load::Idle { ahead: BytesMut::from("GET"), private: vec![private] };
+        transfer.load = Load::Idle { ahead: BytesMut::from("GET"), began: None, private: vec![private] };
         let place = successor.place().await.expect("a place");
         let (given, taken) = tokio::join!(place.give(transfer), receiver.next());
         given.expect("given");
         let load = taken.expect("taken").expect("some").pop().map(|transfer| transfer.load);
-        let Some(Load::Idle { ahead, private }) = load else { panic!("an idle connection") };
+        let Some(Load::Idle { ahead, private, .. }) = load else { panic!("an idle connection") };
         let [PrivateTransfer { socket, pool, server }] = &private[..] else { panic!("one private connection") };
         assert_eq!((&ahead[..], pool.as_str(), server.as_str()), (&b"GET"[..], "farm", "a:80"));
         there.write_all(b"x").expect("write");
@@ -155,39 +159,119 @@ fn a_tunnel_arrives_whole() {
 }
 
 #[test]
-fn a_response_arrives_whole() {
+fn an_open_exchange_arrives_whole() {
+    run(async {
+        let (sender, successor, receiver) = linked().await;
+        tokio::task::spawn_local(sender.run());
+        for stage in stages() {
+            let (mut transfer, _client) = idle(1, b"");
+            let [server, private] = [(); 2].map(|()| UnixStream::pair().expect("a pair").0.into());
+            let state =
+                SavedState { bytes_in: 1 << 40, bytes_out: 3, waits_for_continue: true, continued: true, stage };
+            let [head, sent_head, body, unread] = [&b"head"[..], b"sent", b"body", b"unread"].map(BytesMut::from);
+            let [unsent, ahead] = [&b"unsent"[..], b"ahead"].map(BytesMut::from);
+            let server = (state.stage != SavedStage::Whole).then_some(server);
+            let (exchange, saved) = (saved_exchange(), state.clone());
+            let exchange = ExchangeTransfer { server, exchange, state: saved, head, sent_head, body, unread };
+            let client = Http1Client { state: saved_http1(), unsent, ahead };
+            let private = vec![PrivateTransfer { socket: private, pool: "farm".to_owned(), server: "a".to_owned() }];
+            transfer.load = Load::Http1(Box::new(Http1Transfer { exchange, client, private }));
+            let place = successor.place().await.expect("a place");
+            let (given, taken) = tokio::join!(place.give(transfer), receiver.next());
+            given.expect("given");
+            let Some(Load::Http1(http1)) = taken.expect("taken").expect("some").pop().map(|transfer| transfer.load)
+            else {
+                panic!("an open exchange")
+            };
+            let Http1Transfer { exchange, client, private } = *http1;
+            assert_eq!((&exchange.exchange, &exchange.state), (&saved_exchange(), &state));
+            assert_eq!(exchange.server.is_some(), state.stage != SavedStage::Whole);
+            assert_eq!([exchange.head, exchange.sent_head, exchange.body], [&b"head"[..], b"sent", b"body"]);
+            assert_eq!([exchange.unread, client.unsent, client.ahead], [&b"unread"[..], b"unsent", b"ahead"]);
+            assert_eq!((client.state, private.len()), (saved_http1(), 1));
+        }
+    });
+}
+
+#[test]
+fn the_time_for_a_head_arrives_with_what_came_of_it() {
     run(async {
         let (sender, successor, receiver) = linked().await;
         tokio::task::spawn_local(sender.run());
         let (mut transfer, _client) = idle(1, b"");
-        let (server, _there) = UnixStream::pair().expect("a pair");
-        let mut decoder = Decoder::response();
-        let decoded = decoder.decode(&mut BytesMut::from(&b"a;name=\"va"[..]));
-        assert_eq!(decoded, Ok(Decoded::NeedMore), "inside a quoted string of an extension");
-        let state = SavedResponse {
-            left: SavedBody::Chunked(Box::new(decoder)),
-            server_keeps: true,
-            server_keeps_for: Some(Duration::from_secs(5)),
-            framing: SavedFraming::Chunked,
-            closes: true,
-            takes_trailers: true,
-            bytes_in: 1 << 40,
-            bytes_out: 3,
-        };
-        let [unread, unsent, ahead] = [&b"unread"[..], b"unsent", b"ahead"].map(BytesMut::from);
-        let (server, saved) = (Some(server.into()), state.clone());
-        let response = ResponseTransfer { server, exchange: saved_exchange(), state: saved, unread, unsent, ahead };
-        transfer.load = Load::Response(Box::new(response));
+        let began = Some(Duration::from_millis(1500));
+        transfer.load = Load::Idle { ahead: BytesMut::from("GET"), began, private: Vec::new() };
         let place = successor.place().await.expect("a place");
         let (given, taken) = tokio::join!(place.give(transfer), receiver.next());
         given.expect("given");
-        let Some(Load::Response(response)) = taken.expect("taken").expect("some").pop().map(|transfer| transfer.load)
-        else {
-            panic!("a response")
-        };
-        assert_eq!((&response.exchange, &response.state), (&saved_exchange(), &state));
-        assert_eq!([&response.unread[..], &response.unsent, &response.ahead], [&b"unread"[..], b"unsent", b"ahead"]);
+        let taken = taken.expect("taken").expect("some").pop().map(|transfer| transfer.load);
+        assert!(matches!(taken, Some(Load::Idle { began: arrived, .. }) if arrived == began));
     });
+}
+
+fn saved_http1() -> SavedHttp1 {
+    let half_closed = Some(SavedHalfClosed { age: Duration::from_secs(1), left: Duration::from_secs(59) });
+    SavedHttp1 {
+        request: SavedBody::Length(7),
+        framing: SavedFraming::Chunked,
+        has_head: true,
+        closes: true,
+        sent_ahead: 3,
+        half_closed,
+        read: Some(Duration::from_secs(2)),
+        write: None,
+    }
+}
+
+/// One of each kind.
+fn stages() -> [SavedStage; 4] {
+    let retries = || SavedRetries {
+        made: 1,
+        most: 2,
+        tried: vec!["a".to_owned()],
+        fresh_only: true,
+        timeout: Duration::from_secs(60),
+        age: Duration::from_millis(3),
+    };
+    let upload = |sent| SavedUpload {
+        chunked: true,
+        limit: 1 << 30,
+        received: 4,
+        ended: false,
+        asked_for: true,
+        started: true,
+        sent,
+        broken: false,
+    };
+    let attempt = SavedAsking {
+        written: 4,
+        expects: true,
+        go: SavedGo::Within(Duration::from_millis(400)),
+        refuses: false,
+        lenient: true,
+        informational: 30,
+        silent: Some(Duration::from_secs(5)),
+        idle: Some(Duration::from_secs(9)),
+        private: true,
+    };
+    let mut decoder = Decoder::response();
+    let decoded = decoder.decode(&mut BytesMut::from(&b"a;name=\"va"[..]));
+    assert_eq!(decoded, Ok(Decoded::NeedMore), "inside a quoted string of an extension");
+    let response = SavedResponse {
+        left: SavedBody::Chunked(Box::new(decoder)),
+        server_keeps: true,
+        server_keeps_for: Some(Duration::from_secs(5)),
+        patience: Some(Duration::from_secs(55)),
+        timeout: Duration::from_secs(60),
+        private: true,
+    };
+    let (connecting, pause) = (Duration::from_millis(7), Some(Duration::from_millis(200)));
+    [
+        SavedStage::Dispatch { retries: retries(), upload: upload(Some(2)), connecting, pause },
+        SavedStage::Ask { retries: retries(), upload: upload(Some(2)), attempt },
+        SavedStage::Response { response, upload: Some(upload(None)) },
+        SavedStage::Whole,
+    ]
 }
 
 #[test]

@@ -7,8 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
-use crate::http1::chunked::Decoder;
-use crate::observe::record::{Outcome, Protocol, RequestId, Timers};
+use super::exchange::{ExchangeTransfer, SavedBody, SavedExchange};
 
 /// A connection that moves.
 #[derive(Debug)]
@@ -49,13 +48,15 @@ pub enum Load {
     Idle {
         /// Bytes of the next request that were read.
         ahead: BytesMut,
+        /// Since the first of them came, when they are part of a head; none when they were not looked at.
+        began: Option<Duration>,
         /// The private upstream connections.
         private: Vec<PrivateTransfer>,
     },
     /// Bytes both ways, after an upgrade or in TCP mode.
     Tunnel(Box<TunnelTransfer>),
-    /// HTTP/1 while the body of a response passes. Only to a generation that takes them.
-    Response(Box<ResponseTransfer>),
+    /// HTTP/1 with an open exchange. Only to a generation that takes them.
+    Http1(Box<Http1Transfer>),
 }
 
 /// An upstream connection that moves with the client connection to which it belongs.
@@ -82,56 +83,60 @@ pub struct TunnelTransfer {
     pub down: SavedDirection,
 }
 
-/// An exchange that moves while the body of its response passes; its request is whole.
+/// An HTTP/1 connection with an open exchange.
 #[derive(Debug)]
-pub struct ResponseTransfer {
-    /// The connection to the server; none once the response came whole.
-    pub server: Option<OwnedFd>,
-    /// The exchange so far.
-    pub exchange: SavedExchange,
-    /// The states of both connections.
-    pub state: SavedResponse,
-    /// What was read of the response and not yet understood.
-    pub unread: BytesMut,
+pub struct Http1Transfer {
+    /// The exchange.
+    pub exchange: ExchangeTransfer,
+    /// The side of the client.
+    pub client: Http1Client,
+    /// The private upstream connections that are not in use.
+    pub private: Vec<PrivateTransfer>,
+}
+
+/// The side of the client of an HTTP/1 connection with an open exchange.
+#[derive(Debug)]
+pub struct Http1Client {
+    /// Where it is in its messages.
+    pub state: SavedHttp1,
     /// What is on its way to the client.
     pub unsent: BytesMut,
-    /// What was read of the next request.
+    /// What was read of the rest of the request, and of the next one.
     pub ahead: BytesMut,
 }
 
-/// Where a response is between its server and its client.
+/// Where a client of HTTP/1 is in its request and its response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SavedResponse {
-    /// What is still to come of its body.
-    pub left: SavedBody,
-    /// The server keeps the connection after it.
-    pub server_keeps: bool,
-    /// How long the server said that it keeps the connection while idle.
-    pub server_keeps_for: Option<Duration>,
-    /// How the client is told where the body ends.
+pub struct SavedHttp1 {
+    /// What is still to come of the body of the request.
+    pub request: SavedBody,
+    /// How the client is told where the body of the response ends.
     pub framing: SavedFraming,
-    /// No request follows on the connection of the client.
+    /// The head of the final response was given.
+    pub has_head: bool,
+    /// No request follows on the connection.
     pub closes: bool,
-    /// The client takes trailers.
-    pub takes_trailers: bool,
-    /// Bytes of the body of the request.
-    pub bytes_in: u64,
-    /// Bytes of the body of the response that went to the client.
-    pub bytes_out: u64,
+    /// Bytes that the client has already of what comes next.
+    #[serde(default)]
+    pub sent_ahead: usize,
+    /// The client has closed its sending side.
+    #[serde(default)]
+    pub half_closed: Option<SavedHalfClosed>,
+    /// How long the client may still send nothing, if it is its turn.
+    #[serde(default)]
+    pub read: Option<Duration>,
+    /// How long the client may still take nothing, if it is its turn.
+    #[serde(default)]
+    pub write: Option<Duration>,
 }
 
-/// What is still to come of the body of a response.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SavedBody {
-    /// So many bytes.
-    Length(u64),
-    /// Chunks, from where the decoder is.
-    Chunked(Box<Decoder>),
-    /// Whatever comes until the server closes.
-    UntilClose,
-    /// Nothing: the client has to take the rest.
-    Nothing,
+/// A client that has closed its sending side, and waits for its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedHalfClosed {
+    /// Since when.
+    pub age: Duration,
+    /// For how much longer it is waited for.
+    pub left: Duration,
 }
 
 /// How the client is told where the body of a response ends.
@@ -159,53 +164,6 @@ pub struct SavedDirection {
     pub bytes: u64,
 }
 
-/// What the record of an exchange that moves needs from its beginning.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SavedExchange {
-    /// The request id.
-    pub id: RequestId,
-    /// Since the exchange opened.
-    pub age: Duration,
-    /// Since anything passed.
-    pub silent: Duration,
-    /// The host pattern of the site; none in TCP mode.
-    pub site: Option<String>,
-    /// The pool.
-    pub pool: String,
-    /// The server at its other end.
-    pub server: String,
-    /// The protocol of the client.
-    pub protocol: Protocol,
-    /// The method; none in TCP mode.
-    pub method: Option<String>,
-    /// The target as it came; empty in TCP mode.
-    pub target: String,
-    /// The host asked for.
-    pub host: String,
-    /// The status sent to the client; 0 when none was.
-    pub status: u16,
-    /// Durations until the tunnel was there.
-    pub timers: Timers,
-    /// Every try against a server, in order.
-    pub attempts: Vec<SavedAttempt>,
-    /// The address of the client, as the trusted proxies named it; absent in stories of older versions.
-    #[serde(default)]
-    pub client: Option<SocketAddr>,
-}
-
-/// One try against a server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedAttempt {
-    /// The server.
-    pub server: String,
-    /// Whether an idle upstream connection was used.
-    pub reused: bool,
-    /// Its outcome.
-    pub outcome: Outcome,
-    /// Microseconds until the outcome.
-    pub took: u32,
-}
-
 impl Transfer {
     /// How many descriptors it has.
     #[must_use]
@@ -213,7 +171,7 @@ impl Transfer {
         match &self.load {
             Load::Idle { private, .. } => 1 + private.len(),
             Load::Tunnel(_) => 2,
-            Load::Response(response) => 1 + usize::from(response.server.is_some()),
+            Load::Http1(http1) => 1 + http1.exchange.descriptors() + http1.private.len(),
         }
     }
 
@@ -223,7 +181,7 @@ impl Transfer {
         match &self.load {
             Load::Idle { ahead, .. } => ahead.len(),
             Load::Tunnel(tunnel) => tunnel.up.pending.len() + tunnel.down.pending.len(),
-            Load::Response(response) => response.unread.len() + response.unsent.len() + response.ahead.len(),
+            Load::Http1(http1) => http1.exchange.bytes() + http1.client.unsent.len() + http1.client.ahead.len(),
         }
     }
 }

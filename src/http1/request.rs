@@ -133,6 +133,16 @@ impl Default for HeadSearch {
     }
 }
 
+/// Reads a whole head again that was found right before, within whatever limits. None when it is not right now: another
+/// version found it so.
+#[must_use]
+pub fn read_again(bytes: &[u8]) -> Option<(RequestHead, RawHead)> {
+    const ANY: HeadLimits = HeadLimits { max_head: usize::MAX, max_target: usize::MAX, max_fields: usize::MAX };
+    let mut search = HeadSearch::new();
+    let facts = search.look(bytes, &ANY).ok().flatten().filter(|facts| facts.len == bytes.len())?;
+    Some((facts, search.take(bytes)))
+}
+
 /// Looks at a request head once: [`HeadSearch::look`] for heads that will not be looked at again.
 ///
 /// # Errors

@@ -4,12 +4,10 @@
 use std::pin::pin;
 use std::rc::Rc;
 
-use bytes::BytesMut;
-
-use super::http1::OpenParts;
+use super::http1::{OpenParts, ReadAhead};
 use super::lingering::{self, Patience};
 use crate::handover::successor::{Returned, Successor, TransferPermit};
-use crate::handover::transfer::{Load, ResponseTransfer, Transfer};
+use crate::handover::transfer::{Http1Transfer, Load, Transfer};
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
 use crate::proxy::private::Private;
@@ -18,9 +16,9 @@ use crate::proxy::{Client, Thread};
 /// How the serving of a connection ended.
 pub(super) enum Served {
     /// It is whole and nothing is open on it; with what was read of the next request.
-    Idle(Box<Client>, Stream, BytesMut),
-    /// The body of a response passes on it.
-    Response(Box<Client>, Stream, Box<ResponseTransfer>),
+    Idle(Box<Client>, Stream, ReadAhead),
+    /// An exchange is open on it.
+    Http1(Box<Client>, Stream, Box<Http1Transfer>),
     Ended(Box<Client>, End),
 }
 
@@ -29,10 +27,10 @@ pub(super) async fn hand_over(
     thread: Rc<Thread>,
     mut client: Box<Client>,
     stream: Stream,
-    ahead: BytesMut,
+    ahead: ReadAhead,
     successor: Successor,
 ) -> Served {
-    let phase = if ahead.is_empty() { Phase::Idle } else { Phase::Head };
+    let phase = if ahead.bytes.is_empty() { Phase::Idle } else { Phase::Head };
     let ended = |client, reason| Served::Ended(client, End::new(phase, reason));
     let Some(Some(place)) = thread.until_cut(&client.timer, pin!(successor.place())).await else {
         return Served::Idle(client, stream, ahead);
@@ -40,15 +38,16 @@ pub(super) async fn hand_over(
     let Ok(socket) = stream.into_fd() else { return ended(client, Reason::Internal) };
     let facts = client.facts(thread.listener_name(client.origin.listener));
     let private = client.private.pack(&thread.runtime_config.names);
-    let given = place.give(Transfer { socket, client: facts, load: Load::Idle { ahead, private } });
+    let (ahead, began) = ahead.save();
+    let given = place.give(Transfer { socket, client: facts, load: Load::Idle { ahead, began, private } });
     match thread.until_cut(&client.timer, pin!(given)).await {
         Some(Ok(())) => ended(client, Reason::Moved),
         Some(Err(Returned::Whole(transfer))) => match (Stream::from_fd(transfer.socket), transfer.load) {
-            (Ok(stream), Load::Idle { ahead, private }) => {
+            (Ok(stream), Load::Idle { ahead, began, private }) => {
                 client.private = Private::unpack(private, &thread.runtime_config.names);
-                Served::Idle(client, stream, ahead)
+                Served::Idle(client, stream, ReadAhead::resumed(ahead, began))
             }
-            (Ok(_), Load::Tunnel(_) | Load::Response(_)) | (Err(_), _) => ended(client, Reason::Internal),
+            (Ok(_), Load::Tunnel(_) | Load::Http1(_)) | (Err(_), _) => ended(client, Reason::Internal),
         },
         Some(Err(Returned::Lost)) | None => ended(client, Reason::Drained),
     }
@@ -56,19 +55,20 @@ pub(super) async fn hand_over(
 
 /// Gives the connection to another generation with the exchange that is open, or goes on with both when that fails.
 pub(super) async fn hand_over_open(thread: Rc<Thread>, open: OpenParts, place: TransferPermit) -> Served {
-    let OpenParts { client, stream, leaving, response } = open;
+    let OpenParts { client, stream, leaving, transfer } = open;
     let Ok(socket) = stream.into_fd() else { return Served::Ended(client, leaving.ends(Reason::Internal)) };
     let facts = client.facts(thread.listener_name(client.origin.listener));
-    let given = place.give(Transfer { socket, client: facts, load: Load::Response(response) });
+    let phase = leaving.phase();
+    let given = place.give(Transfer { socket, client: facts, load: Load::Http1(transfer) });
     match thread.until_cut(&client.timer, pin!(given)).await {
         Some(Ok(())) => {
             leaving.leaves();
-            Served::Ended(client, End::new(Phase::Body, Reason::Moved))
+            Served::Ended(client, End::new(phase, Reason::Moved))
         }
         Some(Err(Returned::Whole(transfer))) => match (Stream::from_fd(transfer.socket), transfer.load) {
-            (Ok(stream), Load::Response(response)) => {
+            (Ok(stream), Load::Http1(transfer)) => {
                 leaving.leaves(); // for another exchange of this process
-                Served::Response(client, stream, response)
+                Served::Http1(client, stream, transfer)
             }
             (Ok(_), _) | (Err(_), _) => Served::Ended(client, leaving.ends(Reason::Internal)),
         },

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::connection::{Arrival, ClientConnection, Kind};
+use super::http1::{OpenHttp1, ReadAhead};
 use super::limits::Limits;
 use super::service::{Proxy, Service};
 use crate::handover::transfer::{Load, Transfer};
@@ -38,7 +39,7 @@ pub(super) fn arrive_on<S: Service>(
     transfer: Transfer,
 ) -> io::Result<()> {
     let Transfer { socket, client: facts, load } = transfer;
-    if matches!((&load, kind), (Load::Idle { .. } | Load::Response(_), Kind::Tcp(_))) {
+    if matches!((&load, kind), (Load::Idle { .. } | Load::Http1(_), Kind::Tcp(_))) {
         return Err(io::Error::other("the listener relays bytes, and the connection speaks HTTP"));
     }
     let stream = Stream::from_fd(socket)?;
@@ -48,18 +49,17 @@ pub(super) fn arrive_on<S: Service>(
     let permit = limits.take_anyway();
     thread.counters.arrived(listener);
     let arrival = match load {
-        Load::Idle { ahead, private } => {
+        Load::Idle { ahead, began, private } => {
             client.private = Private::unpack(private, &thread.runtime_config.names);
-            Arrival::Idle(ahead)
+            Arrival::Idle(ReadAhead::resumed(ahead, began))
         }
         Load::Tunnel(tunnel) => {
             let tunnel = Tunnel::arrived(thread, &client.origin, *tunnel);
             Arrival::Tunnel(Box::new(tunnel.inspect_err(|_| thread.counters.closed(listener))?))
         }
-        Load::Response(response) => {
-            let resumed = S::resume(thread, &client.origin, *response);
-            let (handler, at) = resumed.inspect_err(|_| thread.counters.closed(listener))?;
-            Arrival::Response(Box::new((handler, at)))
+        Load::Http1(http1) => {
+            let resumed = OpenHttp1::resume::<S>(thread, &mut client, *http1);
+            Arrival::Http1(Box::new(resumed.inspect_err(|_| thread.counters.closed(listener))?))
         }
     };
     tokio::task::spawn_local(ClientConnection::<S>::arrived(thread, client, kind, stream, arrival, permit));

@@ -8,7 +8,7 @@
 //!                 │ └─another generation takes it──▶ Busy: hand-over ──┐        │
 //!                 └────────────it does not─────────────────┘           └────────┴──▶ moved
 //! ```
-//! While a response passes, `Http1` becomes `Busy: hand-over` when another generation can take both, and is `Http1` again
+//! While an exchange is open, `Http1` becomes `Busy: hand-over` when another generation can take both, and is `Http1` again
 //! when that one does not. It becomes `Http2` when the connection begins with its preface, and stays it; it ends in `Busy: linger`.
 //!
 //! With TLS a connection starts as `Busy: handshake`, which ends in `Idle`; before it, from a trusted proxy, comes the
@@ -34,18 +34,17 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::after::{Served, hand_over, hand_over_open, linger};
-use super::http1::{Http1, Http1Parts, Next};
+use super::http1::{Http1, Http1Parts, Next, OpenHttp1, ReadAhead};
 use super::http2::{Http2, Http2Next};
 use super::idle::{IdleOutcome, IdleWait};
 use super::limits::Permit;
 use super::lingering;
 use super::service::{Local, Service};
 use super::{proxy_protocol, tls};
-use crate::handover::transfer::ResponseTransfer;
+use crate::handover::transfer::Http1Transfer;
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
 use crate::observe::record::Index;
-use crate::proxy::handler::ClientState;
 use crate::proxy::idle::Making;
 use crate::proxy::origin::is_proxy;
 use crate::proxy::tunnel::Tunnel;
@@ -77,9 +76,9 @@ pub(super) struct ClientConnection<S: Service> {
 
 /// What came from another generation.
 pub(super) enum Arrival<H> {
-    Idle(BytesMut),
+    Idle(ReadAhead),
     Tunnel(Box<Tunnel>),
-    Response(Box<(H, ClientState)>),
+    Http1(Box<OpenHttp1<H>>),
 }
 
 enum ConnectionState<S: Service> {
@@ -126,7 +125,7 @@ async fn proxied<S: Service>(
         Kind::Http(listener) if thread.runtime_config.config.listeners[listener].tls => {
             tls::handshake(thread, client, listener, stream, first).await
         }
-        Kind::Http(_) => Served::Idle(client, stream, first),
+        Kind::Http(_) => Served::Idle(client, stream, first.into()),
         Kind::Tcp(tcp) => relayed::<S>(thread, client, tcp, stream, first.freeze()).await,
     }
 }
@@ -191,10 +190,9 @@ impl<S: Service> ClientConnection<S> {
         connection.state = match arrival {
             Arrival::Idle(ahead) => connection.resting(client, stream, ahead),
             Arrival::Tunnel(tunnel) => connection.tunnel(client, stream, Bytes::new(), tunnel),
-            Arrival::Response(response) => {
-                let (handler, at) = *response;
+            Arrival::Http1(open) => {
                 let listener = connection.settings();
-                ConnectionState::Http1(Http1::resumed(thread, client, listener, stream, handler, at))
+                ConnectionState::Http1(Http1::resumed(thread, client, listener, stream, *open))
             }
         };
         connection
@@ -225,7 +223,7 @@ impl<S: Service> ClientConnection<S> {
                     Served::Idle(client, stream, ahead) => {
                         ConnectionTurn::ConnectionState(self.resting(client, stream, ahead))
                     }
-                    Served::Response(client, stream, response) => self.goes_on(client, stream, *response),
+                    Served::Http1(client, stream, transfer) => self.goes_on(client, stream, *transfer),
                     Served::Ended(client, end) => ConnectionTurn::Ended(Some(client), end),
                 },
                 // a task that has ended is not polled
@@ -251,8 +249,8 @@ impl<S: Service> ClientConnection<S> {
     }
 
     /// A connection on which no exchange is open.
-    fn resting(&self, client: Box<Client>, stream: Stream, ahead: BytesMut) -> ConnectionState<S> {
-        if ahead.is_empty() {
+    fn resting(&self, client: Box<Client>, stream: Stream, ahead: ReadAhead) -> ConnectionState<S> {
+        if ahead.bytes.is_empty() {
             return self.idle(client, stream); // which asks for a successor by itself
         }
         match self.thread.successor_of(&client.origin, &client.private) {
@@ -280,10 +278,10 @@ impl<S: Service> ClientConnection<S> {
         let thread = self.thread.clone();
         ConnectionTurn::ConnectionState(match unparked {
             IdleOutcome::Bytes(first) => {
-                ConnectionState::Http1(Http1::new(&thread, client, self.settings(), stream, first))
+                ConnectionState::Http1(Http1::new(&thread, client, self.settings(), stream, first.into()))
             }
             IdleOutcome::Moves(successor) => {
-                ConnectionState::Busy(Box::pin(hand_over(thread, client, stream, BytesMut::new(), successor)))
+                ConnectionState::Busy(Box::pin(hand_over(thread, client, stream, ReadAhead::default(), successor)))
             }
             IdleOutcome::Ends(end) => match end.reason {
                 Reason::ClientClosed => return ConnectionTurn::Ended(Some(client), end),
@@ -322,8 +320,8 @@ impl<S: Service> ClientConnection<S> {
                 ConnectionState::Busy(Box::pin(hand_over(thread, client, stream, ahead, successor)))
             }
             Next::MovesOpen(_) => return ConnectionTurn::Ended(Some(client), End::new(Phase::Body, Reason::Internal)),
-            Next::Http2 => ConnectionState::Http2(Http2::new(&thread, client, self.settings(), stream, ahead)),
-            Next::Tunnel(tunnel) => self.tunnel(client, stream, ahead.freeze(), tunnel),
+            Next::Http2 => ConnectionState::Http2(Http2::new(&thread, client, self.settings(), stream, ahead.bytes)),
+            Next::Tunnel(tunnel) => self.tunnel(client, stream, ahead.bytes.freeze(), tunnel),
             Next::Ends { end, linger: true } => {
                 ConnectionState::Busy(Box::pin(linger(thread, client, stream, end, lingering::PATIENT)))
             }
@@ -338,12 +336,12 @@ impl<S: Service> ClientConnection<S> {
 }
 
 impl<S: Service> ClientConnection<S> {
-    /// The body of a response passes on here, since no other generation took it.
-    fn goes_on(&self, client: Box<Client>, stream: Stream, response: ResponseTransfer) -> ConnectionTurn<S> {
-        let Ok((handler, at)) = S::resume(&self.thread, &client.origin, response) else {
+    /// The open exchange goes on here, since no other generation took it.
+    fn goes_on(&self, mut client: Box<Client>, stream: Stream, transfer: Http1Transfer) -> ConnectionTurn<S> {
+        let Ok(open) = OpenHttp1::<S::Handler>::resume::<S>(&self.thread, &mut client, transfer) else {
             return ConnectionTurn::Ended(Some(client), End::new(Phase::Body, Reason::Internal));
         };
-        let http1 = Http1::resumed(&self.thread, client, self.settings(), stream, handler, at);
+        let http1 = Http1::resumed(&self.thread, client, self.settings(), stream, open);
         ConnectionTurn::ConnectionState(ConnectionState::Http1(http1))
     }
 }

@@ -7,12 +7,14 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::handover::transfer::ResponseTransfer;
+use crate::handover::exchange::ExchangeTransfer;
+use crate::http1::request::RequestHead;
 use crate::net::Stream;
 use crate::observe::end::{End, Reason};
 use crate::observe::record::Index;
-use crate::proxy::handler::{ClientState, Handler, RequestHandler};
+use crate::proxy::handler::{Handler, RequestHandler};
 use crate::proxy::origin::Origin;
+use crate::proxy::private::Private;
 use crate::proxy::request::{ClientRequest, RefusedHead};
 use crate::proxy::response::Response;
 use crate::proxy::tunnel::{self, Tunnel};
@@ -29,16 +31,18 @@ pub trait Service: 'static {
     /// Opens the exchange of a request.
     fn call(thread: &Rc<Thread>, origin: &Rc<Origin>, request: ClientRequest) -> Self::Handler;
 
-    /// Goes on with an exchange of another generation, inside the body of its response.
+    /// Goes on with an exchange of another generation, and gives what the head of its request says. A connection to a
+    /// server that belongs to the client connection is noted in `private`.
     ///
     /// # Errors
     /// When this generation does not have what it leads to.
     fn resume(
         thread: &Rc<Thread>,
         origin: &Rc<Origin>,
-        response: ResponseTransfer,
-    ) -> io::Result<(Self::Handler, ClientState)> {
-        let _ = (thread, origin, response);
+        private: &mut Private,
+        exchange: ExchangeTransfer,
+    ) -> io::Result<(Self::Handler, RequestHead)> {
+        let _ = (thread, origin, private, exchange);
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -81,9 +85,10 @@ impl Service for Proxy {
     fn resume(
         thread: &Rc<Thread>,
         origin: &Rc<Origin>,
-        response: ResponseTransfer,
-    ) -> io::Result<(Handler, ClientState)> {
-        Handler::resumed(thread, origin, response)
+        private: &mut Private,
+        exchange: ExchangeTransfer,
+    ) -> io::Result<(Handler, RequestHead)> {
+        Handler::resumed(thread, origin, private, exchange)
     }
 
     fn refuse(thread: &Rc<Thread>, origin: &Rc<Origin>, refused: &RefusedHead<'_>) -> (Response, Bytes) {

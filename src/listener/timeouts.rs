@@ -48,6 +48,11 @@ impl Timeouts {
         }
     }
 
+    /// What is left of a wait; none when none is on.
+    pub(super) fn left(&mut self, direction: Direction) -> Option<Duration> {
+        Some((*self.slot(direction))?.saturating_duration_since(Instant::now()))
+    }
+
     /// Whether a wait is on and its deadline has passed.
     pub(super) fn is_over(&mut self, direction: Direction, timer: &Timer) -> bool {
         match *self.slot(direction) {

@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use rustix::net::{SendFlags, send};
 
 use super::after::{Served, linger};
+use super::http1::ReadAhead;
 use super::lingering;
 use crate::net::Stream;
 use crate::net::tls::{AcceptError, accept};
@@ -42,7 +43,7 @@ pub(super) async fn handshake(
     match done {
         Some(Some(Ok(stream))) => {
             client.origin = Rc::new(client.origin.over_tls());
-            Served::Idle(client, stream, BytesMut::new())
+            Served::Idle(client, stream, ReadAhead::default())
         }
         Some(Some(Err((stream, error)))) => {
             let end = End::new(Phase::Idle, reason_of(&error));

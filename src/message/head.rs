@@ -72,6 +72,12 @@ impl RawHead {
         Self { bytes: head.to_vec(), table }
     }
 
+    /// All of it, as it came.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The method.
     #[must_use]
     pub fn method(&self) -> &[u8] {

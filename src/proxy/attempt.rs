@@ -5,6 +5,7 @@ mod asking;
 mod connecting;
 mod lent;
 mod pool_of;
+mod saved;
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -19,6 +20,7 @@ use self::asking::{AskError, Asking, Heard, Sending};
 use self::connecting::Connecting;
 pub(super) use self::lent::Lent;
 pub(super) use self::pool_of::PoolOf;
+pub(super) use self::saved::{SavedDispatch, SavedStep};
 use super::client_side::ClientSide;
 use super::exchange::Exchange;
 use super::fault::Fault;
@@ -30,7 +32,7 @@ use crate::message::auth::Credentials;
 use crate::observe::record::{Outcome, Protocol};
 use crate::observe::{Took, WithCauses};
 use crate::pool::balance::Pick;
-use crate::pool::{Open, Pool, Server};
+use crate::pool::{Open, Server};
 use crate::upstream::connection::Connection;
 use crate::upstream::idle::Wanted;
 use crate::upstream::send_proxy;
@@ -177,7 +179,7 @@ impl Dispatch {
                             if !answer.head.upgraded {
                                 return Poll::Ready(Ok(Dispatched::Answer(answer)));
                             }
-                            let timer = Lent::after(&exchange.thread, self.course.pool.settings.response_timeout);
+                            let timer = Lent::after(&exchange.thread, self.course.timeout);
                             self.step = DispatchStep::Finish { answer, timer };
                         }
                         Err(AskError::Client(fault)) => {
@@ -206,6 +208,11 @@ impl Dispatch {
         exchange.debug(|| format!("connection to the server opened in {}", Took(self.course.began.elapsed())));
         self.course.connection_served(server);
         Poll::Ready(Ok((connection, open)))
+    }
+
+    /// How long a server may be silent.
+    pub(super) fn timeout(&self) -> Duration {
+        self.course.timeout
     }
 
     /// Takes the head buffer back.
@@ -261,7 +268,7 @@ impl Dispatch {
         let pool = &self.course.pool;
         // the server says whether it wants the request body: the client waits for that, and the server can
         let expects = exchange.waits_for_continue && !pool.idle().is_old(server);
-        let asking = Asking::new(connection, pool, server, exchange, expects, self.course.is_last());
+        let asking = Asking::new(connection, pool, server, exchange, expects, self.course.limits());
         DispatchStep::Ask { open, server, asking }
     }
 
@@ -344,7 +351,6 @@ impl Dispatch {
         let DispatchStep::Finish { answer, timer } = &mut self.step else {
             return Poll::Ready(Err(Fault::Internal("a request was finished twice")));
         };
-        let pool = &self.course.pool;
         let mut progress = false;
         let waiting =
             self.upload.poll_send(cx, side.body, answer.connection.stream(), &exchange.thread.turns, &mut progress);
@@ -357,13 +363,13 @@ impl Dispatch {
                     _ => Poll::Ready(Err(Fault::Internal("a request was finished twice"))),
                 };
             }
-            Err(UploadError::Server(_)) => return Poll::Ready(Err(fault(pool, answer.server, Outcome::Closed))),
+            Err(UploadError::Server(_)) => return Poll::Ready(Err(self.course.fault(answer.server, Outcome::Closed))),
             Err(error) => return Poll::Ready(Err(error.into())),
             Ok(Waiting::Client) => timer.off(), // it has a deadline of its own
-            Ok(Waiting::Server) if progress => timer.set(pool.settings.response_timeout),
+            Ok(Waiting::Server) if progress => timer.set(self.course.timeout),
             Ok(Waiting::Server) => {}
         }
-        timer.poll_due(cx).map(|()| Err(fault(pool, answer.server, Outcome::ResponseTimeout)))
+        timer.poll_due(cx).map(|()| Err(self.course.fault(answer.server, Outcome::ResponseTimeout)))
     }
 }
 
@@ -380,6 +386,11 @@ struct RetryState {
     fresh_only: bool,
     /// When the attempt before failed; of the first one, when the exchange opened, since nothing waits before it.
     began: Instant,
+    /// Retries that the pool allows, and how long a server may be silent: of the configuration with which the exchange began.
+    most: u32,
+    timeout: Duration,
+    /// How long another generation waited for the connection of the attempt.
+    waited: Duration,
 }
 
 impl RetryState {
@@ -392,6 +403,9 @@ impl RetryState {
             private: None,
             fresh_only: false,
             began: exchange.opened,
+            most: exchange.thread.runtime_config.pools[pool].settings.retries,
+            timeout: exchange.thread.runtime_config.pools[pool].settings.response_timeout,
+            waited: Duration::ZERO,
         }
     }
 
@@ -445,7 +459,7 @@ impl RetryState {
         }
         let attempt = match self.retries {
             0 => "first attempt".to_owned(),
-            retry => format!("retry {retry} of {}", self.pool.settings.retries),
+            retry => format!("retry {retry} of {}", self.most),
         };
         if known && self.retries == 0 {
             return format!("once more, because an idle connection had ended ({attempt})");
@@ -459,9 +473,14 @@ impl RetryState {
         format!("{policy}, {open} of {all} servers take requests ({attempt})")
     }
 
+    /// How long a server may be silent, and whether no retry follows.
+    fn limits(&self) -> (Duration, bool) {
+        (self.timeout, self.is_last())
+    }
+
     /// No retry follows.
     fn is_last(&self) -> bool {
-        self.retries >= self.pool.settings.retries
+        self.retries >= self.most
     }
 
     /// The client's own connection, an idle one or a new one.
@@ -484,10 +503,11 @@ impl RetryState {
                 return Poll::Ready(Err(Failure::connect(Outcome::ConnectFailed, None)));
             }
         }
+        let waited = self.waited; // none for the next server
         let new = || {
             let version = self.pool.settings.send_proxy;
             let header = version.map(|version| send_proxy::header(version, exchange.origin.proxied_client()));
-            Box::new(Connecting::new(self.pool.clone(), server, self.is_last(), header))
+            Box::new(Connecting::new(self.pool.clone(), server, self.is_last(), header).after(waited))
         };
         connecting.get_or_insert_with(new).poll(cx, take_idle)
     }
@@ -550,8 +570,9 @@ impl RetryState {
             if failure.outcome == Outcome::Closed && answers_on_it(exchange) {
                 return Err(Fault::Handshake { server: self.pool.servers[server].name.clone() });
             }
-            return Err(fault(&self.pool, server, failure.outcome));
+            return Err(self.fault(server, failure.outcome));
         }
+        self.waited = Duration::ZERO;
         self.fresh_only |= !failure.shortage; // that idle connections are fewer than requests says nothing against them
         self.began = Instant::now();
         if stale {
@@ -560,9 +581,15 @@ impl RetryState {
         }
         self.retries += 1;
         self.tried.push(server as u16);
-        let Some(next) = self.pick(exchange) else { return Err(fault(&self.pool, server, failure.outcome)) };
+        let Some(next) = self.pick(exchange) else { return Err(self.fault(server, failure.outcome)) };
         self.again = Some(next);
         Ok(self.tried.contains(&(next as u16)).then(|| PAUSE * self.retries)) // it needs a moment
+    }
+
+    fn fault(&self, server: usize, outcome: Outcome) -> Fault {
+        let connect_timeout = self.pool.settings.connect_timeout;
+        let timeout = if outcome == Outcome::ConnectTimeout { connect_timeout } else { self.timeout };
+        Fault::Server { outcome, server: self.pool.servers[server].name.clone(), timeout }
     }
 }
 
@@ -587,12 +614,6 @@ fn answers_on_it(exchange: &Exchange) -> bool {
 /// Whether the request may be sent again although a server may have acted on it.
 fn can_repeat(exchange: &Exchange, upload: &Upload) -> bool {
     exchange.is_idempotent() && upload.can_replay() && !answers_on_it(exchange)
-}
-
-fn fault(pool: &Pool, server: usize, outcome: Outcome) -> Fault {
-    let settings = &pool.settings;
-    let timeout = if outcome == Outcome::ConnectTimeout { settings.connect_timeout } else { settings.response_timeout };
-    Fault::Server { outcome, server: pool.servers[server].name.clone(), timeout }
 }
 
 impl Failure {

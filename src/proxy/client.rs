@@ -100,6 +100,6 @@ impl Client {
 }
 
 /// The moment `time` before `now`, or `now` where the clock does not reach so far back.
-pub(super) fn before(now: Instant, time: Duration) -> Instant {
+pub fn before(now: Instant, time: Duration) -> Instant {
     now.checked_sub(time).unwrap_or(now)
 }

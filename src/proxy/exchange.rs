@@ -282,6 +282,12 @@ impl Exchange {
         (self.timers.connected, self.timers.sent) = (0, 0); // those of an attempt before say nothing of this one
     }
 
+    /// Goes on with an attempt of another generation, which has its connection.
+    pub(super) fn resume_attempt(&mut self, server: Index, reused: bool, began: Instant) {
+        self.attempting = Some(CurrentAttempt { server, reused, began });
+        self.phase = if self.timers.sent == 0 { Phase::Request } else { Phase::Response };
+    }
+
     /// The attempt has its connection.
     pub(super) fn connected(&mut self, reused: bool, now: Instant) {
         self.timers.connected = self.at(now);

@@ -4,12 +4,15 @@
 //! handler knows no connection, so a connection may have any number of them. Its state is plain data, but for deadlines
 //! and a connection to a server that is being opened.
 
-use std::io;
+mod moving;
+
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::time::Instant;
+
+pub use self::moving::Leaving;
 
 use super::attempt::{Answer, Dispatch, Dispatched};
 use super::client_side::ClientSide;
@@ -25,17 +28,14 @@ use super::tunnel::Tunnel;
 use super::{forwards, headers};
 use crate::config::SiteSettings;
 use crate::handover::capabilities::Reach;
-use crate::handover::successor::Successor;
-use crate::handover::transfer::{ResponseTransfer, SavedFraming, SavedResponse};
+use crate::handover::exchange::ExchangeTransfer;
 use crate::http1::request::Framing;
 use crate::message::authority::Host;
 use crate::message::body::{Demand, Piece};
-use crate::net::Stream;
 use crate::observe::WithCauses;
 use crate::observe::end::{End, Phase, Reason};
 use crate::observe::record::Protocol;
 use crate::route::Facts;
-use crate::upstream::connection::{Connection, OpenResponse};
 use crate::upstream::upload::Upload;
 
 /// What serves one request, as the connection of its client sees it: [`Handler`], or what stands in for it in tests.
@@ -58,33 +58,20 @@ pub trait RequestHandler {
     #[must_use]
     fn into_tunnel(self) -> Option<Tunnel>;
 
-    /// What takes the exchange over, while the body of its response passes and the generation has such a successor.
-    fn successor(&self) -> Option<Successor> {
-        None
+    /// Whether the exchange can go on in a generation that takes this.
+    fn can_move(&self, reach: &Reach) -> bool {
+        let _ = reach;
+        false
     }
 
-    /// Takes an exchange apart that a successor takes over; none when it can't move after all. `at` is the state of the
-    /// client's side.
+    /// Takes an exchange apart that goes on in another generation; none when it can't move after all.
     #[must_use]
-    fn into_transfer(self, at: ClientState) -> Option<(Leaving, Box<ResponseTransfer>)>
+    fn into_transfer(self) -> Option<(Leaving, ExchangeTransfer)>
     where
         Self: Sized,
     {
-        let _ = at;
         None
     }
-}
-
-/// The client's side of an exchange that moves.
-pub struct ClientState {
-    /// How the client is told where the body ends.
-    pub framing: SavedFraming,
-    /// No request follows.
-    pub closes: bool,
-    /// What is on its way to the client.
-    pub unsent: BytesMut,
-    /// What was read of the next request.
-    pub ahead: BytesMut,
 }
 
 /// Serves one request.
@@ -185,95 +172,16 @@ impl RequestHandler for Handler {
         Some(Tunnel::new(self.exchange, stream, ahead, timeout, open))
     }
 
-    fn successor(&self) -> Option<Successor> {
-        let can_move = match &self.stage {
-            HandlerStage::Relay(relay) => relay.can_move(),
-            HandlerStage::Ended => self.exchange.has_ended_well(), // and the client has to take the rest
-            _ => false,
-        };
-        let exchange = &self.exchange;
-        let (pool, server) = (exchange.pool?, exchange.server()?);
-        let (listener, site) = (exchange.origin.listener.into(), exchange.site.map(usize::from));
-        let has = |reach: &Reach| reach.has_response(listener, site, pool.into(), server.into());
-        can_move.then(|| exchange.thread.successor_if(has)).flatten()
+    fn can_move(&self, reach: &Reach) -> bool {
+        self.moves(reach)
     }
 
-    fn into_transfer(self, at: ClientState) -> Option<(Leaving, Box<ResponseTransfer>)> {
-        let Self { exchange, stage } = self;
-        let saved = exchange.saved(Instant::now())?;
-        let (server, unread, open) = match stage {
-            HandlerStage::Relay(relay) => {
-                let (stream, unread, open) = relay.into_connection()?.into_open()?;
-                (Some(stream.into_fd().ok()?), unread, open)
-            }
-            _ => (None, BytesMut::new(), OpenResponse::WHOLE),
-        };
-        let state = SavedResponse {
-            left: open.left,
-            server_keeps: open.keep_alive,
-            server_keeps_for: open.server_keeps,
-            framing: at.framing,
-            closes: at.closes,
-            takes_trailers: exchange.facts.te_trailers,
-            bytes_in: exchange.bytes_in,
-            bytes_out: exchange.bytes_out,
-        };
-        let (unsent, ahead) = (at.unsent, at.ahead);
-        let transfer = ResponseTransfer { server, exchange: saved, state, unread, unsent, ahead };
-        Some((Leaving(exchange), Box::new(transfer)))
-    }
-}
-
-/// An exchange of which another generation gets all that goes on.
-pub struct Leaving(Box<Exchange>);
-
-impl Leaving {
-    /// It goes on elsewhere, with its record.
-    pub fn leaves(mut self) {
-        self.0.leaves();
-    }
-
-    /// Nothing of it goes on.
-    pub fn ends(mut self, reason: Reason) -> End {
-        let end = End::new(Phase::Body, reason);
-        self.0.ends(end);
-        end
+    fn into_transfer(self) -> Option<(Leaving, ExchangeTransfer)> {
+        self.save()
     }
 }
 
 impl Handler {
-    /// Goes on with an exchange of another generation, inside the body of its response.
-    ///
-    /// # Errors
-    /// When this generation has no such site, pool or server, or the socket of the server cannot be watched.
-    pub fn resumed(
-        thread: &Rc<Thread>,
-        origin: &Rc<Origin>,
-        transfer: ResponseTransfer,
-    ) -> io::Result<(Self, ClientState)> {
-        let ResponseTransfer { server, exchange: saved, state, unread, unsent, ahead } = transfer;
-        let unknown = || io::Error::other(format!("no server {} in a pool {}", saved.server, saved.pool));
-        let mut exchange = Exchange::resume(thread, origin, &saved, Phase::Body).ok_or_else(unknown)?;
-        let (Some(pool), Some(index)) = (exchange.pool, exchange.server()) else { return Err(unknown()) };
-        exchange.facts.te_trailers = state.takes_trailers;
-        (exchange.bytes_in, exchange.bytes_out) = (state.bytes_in, state.bytes_out);
-        exchange.is_underway();
-        let open =
-            OpenResponse { left: state.left, keep_alive: state.server_keeps, server_keeps: state.server_keeps_for };
-        let at = &thread.runtime_config.pools[usize::from(pool)].servers[usize::from(index)];
-        let connection = match server {
-            Some(server) => {
-                let stream = Stream::from_fd(server)?;
-                let _ = stream.keep_alive(thread.runtime_config.config.worker.tcp_keep_alive); // fails for one that is gone
-                Some(Connection::resumed(stream, unread, open, at))
-            }
-            None => None,
-        };
-        let relay = Relay::resumed(thread, pool.into(), index.into(), connection);
-        let client = ClientState { framing: state.framing, closes: state.closes, unsent, ahead };
-        Ok((Self { exchange, stage: HandlerStage::Relay(relay) }, client))
-    }
-
     /// Opens the exchange of a request.
     #[must_use]
     pub fn new(thread: &Rc<Thread>, origin: &Rc<Origin>, request: ClientRequest) -> Self {
@@ -348,9 +256,9 @@ impl Handler {
             return ResponsePart::Head(response);
         }
         exchange.phase = Phase::Body;
-        let pool = exchange.pool.map_or(0, usize::from);
+        let (pool, timeout) = (exchange.pool.map_or(0, usize::from), attempts.timeout());
         let upload = (unsent && !unasked).then_some(attempts.upload);
-        self.stage = HandlerStage::Relay(Relay::new(exchange, pool, answer, upload, side));
+        self.stage = HandlerStage::Relay(Relay::new(exchange, pool, answer, upload, timeout, side));
         ResponsePart::Head(response)
     }
 

@@ -94,7 +94,7 @@ impl Private {
     }
 
     /// Whether another generation can take all that are kept.
-    pub(super) fn is_in(&self, reach: &Reach) -> bool {
+    pub fn is_in(&self, reach: &Reach) -> bool {
         let mut kept = self.0.iter().flat_map(|all| all.iter()).filter(|of_pool| of_pool.kept.is_some());
         kept.all(|of_pool| reach.has_private(of_pool.pool, of_pool.server))
     }

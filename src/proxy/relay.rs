@@ -5,13 +5,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::attempt::{Answer, InUse, Lent, PoolOf};
 use super::client_side::ClientSide;
 use super::exchange::Exchange;
 use super::thread::Thread;
+use crate::handover::exchange::{SavedResponse, SavedUpload};
 use crate::message::body::{Demand, Piece, RequestBody};
+use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
 use crate::pool::Open;
 use crate::upstream::connection::{Connection, ResponseError};
@@ -32,6 +35,16 @@ pub(super) struct Relay {
     open: Option<Open<PoolOf>>,
     /// When the head came. A body that is whole at the first poll came with it.
     came: Option<Instant>,
+}
+
+/// A response body on its way through, as another generation goes on with it.
+pub(super) struct SavedRelay {
+    pub(super) stream: Stream,
+    /// What was read from the server.
+    pub(super) unread: BytesMut,
+    pub(super) response: SavedResponse,
+    /// What is left of the request body, with what is held of it.
+    pub(super) upload: Option<(SavedUpload, BytesMut)>,
 }
 
 /// The rest of the request body.
@@ -86,6 +99,7 @@ impl Relay {
         pool: usize,
         answer: Answer,
         upload: Option<Upload>,
+        timeout: Duration,
         side: &mut ClientSide<'_>,
     ) -> Self {
         let Answer { connection, server, open, .. } = answer;
@@ -95,7 +109,7 @@ impl Relay {
             server,
             timer: None,
             waiting: false,
-            timeout: exchange.thread.runtime_config.pools[pool].settings.response_timeout,
+            timeout,
             upload: upload.map(|upload| Box::new(Uploading { upload, going: Going::Client, seen: 0 })),
             open: Some(open),
             came: Some(exchange.responded),
@@ -105,36 +119,57 @@ impl Relay {
         relay
     }
 
-    /// Goes on with the body of a response that another generation began to relay; without a connection it came whole.
+    /// Goes on with the body of a response that another generation began to relay.
     pub(super) fn resumed(
         thread: &Rc<Thread>,
-        pool: usize,
-        server: usize,
-        connection: Option<Box<Connection>>,
+        (pool, server): (usize, usize),
+        connection: Box<Connection>,
+        saved: &SavedResponse,
+        upload: Option<(SavedUpload, BytesMut)>,
     ) -> Self {
-        let open = connection.is_some().then(|| Open::new(PoolOf::new(thread, pool), server));
+        let uploading = |(saved, held): (SavedUpload, BytesMut)| {
+            let going = if saved.broken { Going::Broken } else { Going::Client };
+            Box::new(Uploading { upload: Upload::resumed(&saved, held), going, seen: saved.received })
+        };
         Self {
-            connection: connection.map(InUse::new),
+            connection: Some(InUse::new(connection)),
             pool,
             server,
-            timer: None,
-            waiting: false,
-            timeout: thread.runtime_config.pools[pool].settings.response_timeout,
-            upload: None,
-            open,
+            timer: saved.patience.map(|left| Lent::after(thread, left)),
+            waiting: saved.patience.is_some(),
+            timeout: saved.timeout,
+            upload: upload.map(uploading),
+            open: Some(Open::new(PoolOf::new(thread, pool), server)),
             came: None,
         }
     }
 
-    /// Whether the rest of the response could come through another generation: nothing is left of the request, and the
-    /// connection to the server is no private one.
-    pub(super) fn can_move(&self) -> bool {
-        self.upload.is_none() && self.connection.as_ref().is_some_and(|connection| !connection.is_private())
+    /// The server whose connection the body of the response comes over; none when it came whole.
+    pub(super) fn needs(&self) -> Option<usize> {
+        self.connection.is_some().then_some(self.server)
     }
 
-    /// The connection to the server, inside the body of the response.
-    pub(super) fn into_connection(self) -> Option<Box<Connection>> {
-        Some(self.connection?.into_inner())
+    /// Takes it apart: the connection to the server with what was read from it, what another generation goes on with, and
+    /// what is held of the body of the request. None when the response came whole.
+    pub(super) fn save(self) -> Option<SavedRelay> {
+        let connection = self.connection?.into_inner();
+        let private = connection.is_private();
+        let (stream, unread, open) = connection.into_open()?;
+        let patience = self.timer.as_ref().filter(|_| self.waiting).and_then(|timer| timer.left());
+        let response = SavedResponse {
+            left: open.left,
+            server_keeps: open.keep_alive,
+            server_keeps_for: open.server_keeps,
+            patience,
+            timeout: self.timeout,
+            private,
+        };
+        let upload = self.upload.filter(|uploading| uploading.going != Going::Whole).map(|uploading| {
+            let broken = uploading.going == Going::Broken;
+            let (saved, held) = uploading.upload.save();
+            (SavedUpload { broken, ..saved }, held)
+        });
+        Some(SavedRelay { stream, unread, response, upload })
     }
 
     /// The next piece; `None` when the response is whole. Nothing is read while there is no room for it, and the request

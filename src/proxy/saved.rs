@@ -1,8 +1,9 @@
 //! An exchange that goes on in another generation: saved with names there, found by names here.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use http::Method;
+use http::{Method, Version};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -10,13 +11,15 @@ use super::client::before;
 use super::exchange::{Exchange, known_head};
 use super::origin::Origin;
 use super::thread::Thread;
-use crate::handover::transfer::{SavedAttempt, SavedExchange};
+use crate::handover::exchange::{SavedAttempt, SavedExchange, SavedState};
+use crate::http1::request::read_again;
 use crate::observe::end::Phase;
-use crate::observe::record::{AttemptRecord, Index, RecordNames};
+use crate::observe::record::{AttemptRecord, Index, Protocol, RecordNames};
 
 impl Exchange {
-    /// What the next generation has to know, when nothing has passed since `moved`. None when no server was found yet.
-    pub(super) fn saved(&self, moved: Instant) -> Option<SavedExchange> {
+    /// What the next generation has to know, when nothing has passed since `moved`. `server` is at the other end, or to be.
+    /// None without a pool.
+    pub(super) fn saved(&self, moved: Instant, server: Option<Index>) -> Option<SavedExchange> {
         let names = &self.thread.runtime_config.names;
         let (pool, servers) = names.pools.get(usize::from(self.pool?))?;
         let name = |server: Index| servers.get(usize::from(server)).cloned();
@@ -30,7 +33,7 @@ impl Exchange {
             silent: moved.elapsed(),
             site: self.site.and_then(|site| names.sites.get(usize::from(site)).cloned()),
             pool: pool.clone(),
-            server: name(self.server()?)?,
+            server: server.map_or_else(|| Some(String::new()), name)?,
             protocol: self.protocol,
             method: self.method.as_ref().map(Method::to_string),
             target: String::from_utf8_lossy(self.path()).into_owned(),
@@ -42,30 +45,56 @@ impl Exchange {
         })
     }
 
-    /// Goes on with an exchange of the generation before, which is in this phase. None when this generation has no such
-    /// site, pool or server.
-    pub(super) fn resume(
+    /// Goes on with a tunnel of the generation before. None when this generation has no such site, pool or server.
+    pub(super) fn resume_tunnel(thread: &Rc<Thread>, origin: &Rc<Origin>, saved: &SavedExchange) -> Option<Box<Self>> {
+        let found = FoundNames::of(saved, &thread.runtime_config.names)?;
+        if found.attempts.last()?.server != found.server? {
+            return None;
+        }
+        let mut exchange = Self::resume(thread, origin, saved, found);
+        exchange.head = known_head(&saved.host, &saved.target);
+        exchange.method = saved.method.as_ref().and_then(|method| method.parse().ok());
+        exchange.phase = Phase::Tunnel;
+        exchange.begin_debug();
+        Some(exchange)
+    }
+
+    /// Goes on with the exchange of a request, whose `head` was this, and gives the server that it had. None when this
+    /// generation has no such site or pool, or takes the head for another.
+    pub(super) fn resume_request(
         thread: &Rc<Thread>,
         origin: &Rc<Origin>,
         saved: &SavedExchange,
-        phase: Phase,
-    ) -> Option<Box<Self>> {
+        state: &SavedState,
+        head: &[u8],
+    ) -> Option<(Box<Self>, Option<Index>)> {
         let found = FoundNames::of(saved, &thread.runtime_config.names)?;
+        let (mut facts, head) = read_again(head)?;
+        if saved.protocol == Protocol::Http2 {
+            facts.version = Version::HTTP_2; // and the head is one of HTTP/1.1
+        }
+        let server = found.server;
+        let mut exchange = Self::resume(thread, origin, saved, found);
+        exchange.method = Method::from_bytes(head.method()).ok();
+        (exchange.facts, exchange.head) = (facts, Rc::new(head));
+        (exchange.bytes_in, exchange.bytes_out) = (state.bytes_in, state.bytes_out);
+        (exchange.waits_for_continue, exchange.continued) = (state.waits_for_continue, state.continued);
+        exchange.begin_debug();
+        exchange.is_underway();
+        Some((exchange, server))
+    }
+
+    fn resume(thread: &Rc<Thread>, origin: &Rc<Origin>, saved: &SavedExchange, found: FoundNames) -> Box<Self> {
         let mut exchange = Self::blank(thread, origin, None);
         exchange.id = saved.id;
         exchange.opened = before(Instant::now(), saved.age);
         exchange.protocol = saved.protocol;
-        exchange.method = saved.method.as_ref().and_then(|method| method.parse().ok());
         exchange.forwarded_client = saved.client;
-        exchange.head = known_head(&saved.host, &saved.target);
-        exchange.site = found.site;
-        exchange.pool = Some(found.pool);
+        (exchange.site, exchange.pool, exchange.attempts) = (found.site, Some(found.pool), found.attempts);
         exchange.status = saved.status;
-        exchange.phase = phase;
         exchange.timers = saved.timers;
-        exchange.attempts = found.attempts;
-        exchange.begin_debug();
-        Some(exchange)
+        exchange.responded = exchange.opened + Duration::from_micros(saved.timers.responded.into());
+        exchange
     }
 }
 
@@ -73,6 +102,8 @@ impl Exchange {
 struct FoundNames {
     site: Option<Index>,
     pool: Index,
+    /// None when it is gone, or there was none yet.
+    server: Option<Index>,
     attempts: SmallVec<[AttemptRecord; 1]>,
 }
 
@@ -81,19 +112,16 @@ impl FoundNames {
         let pool = names.pools.iter().position(|(name, _)| *name == saved.pool)?;
         let servers = &names.pools[pool].1;
         let server = |name: &str| Some(servers.iter().position(|server| server == name)? as Index);
-        // tries against servers that are gone are forgotten; the last one is where the tunnel leads
+        // tries against servers that are gone are forgotten
         let attempts = saved.attempts.iter().filter_map(|attempt| {
             let (reused, outcome, took) = (attempt.reused, attempt.outcome, attempt.took);
             Some(AttemptRecord { server: server(&attempt.server)?, reused, outcome, took })
         });
-        let attempts: SmallVec<[AttemptRecord; 1]> = attempts.collect();
-        if attempts.last()?.server != server(&saved.server)? {
-            return None;
-        }
         let site = match &saved.site {
             Some(host) => Some(names.sites.iter().position(|site| site == host)? as Index),
             None => None,
         };
-        Some(Self { site, pool: pool as Index, attempts })
+        let server = server(&saved.server);
+        Some(Self { site, pool: pool as Index, server, attempts: attempts.collect() })
     }
 }

@@ -328,7 +328,7 @@ impl Thread {
     }
 
     /// The successor, while there is one whose reach is what `reaches` tells.
-    pub(super) fn successor_if(&self, reaches: impl FnOnce(&Reach) -> bool) -> Option<Successor> {
+    pub fn successor_if(&self, reaches: impl FnOnce(&Reach) -> bool) -> Option<Successor> {
         if !matches!(self.drain.stage(), Stage::Draining(_)) {
             return None;
         }

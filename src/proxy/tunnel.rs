@@ -64,7 +64,7 @@ impl Tunnel {
     pub fn arrived(thread: &Rc<Thread>, origin: &Rc<Origin>, transfer: TunnelTransfer) -> io::Result<Self> {
         let TunnelTransfer { server, exchange: saved, up, down } = transfer;
         let unknown = || io::Error::other(format!("no server {} in a pool {}", saved.server, saved.pool));
-        let mut exchange = Exchange::resume(thread, origin, &saved, Phase::Tunnel).ok_or_else(unknown)?;
+        let mut exchange = Exchange::resume_tunnel(thread, origin, &saved).ok_or_else(unknown)?;
         let (Some(pool), Some(index)) = (exchange.pool, exchange.server()) else { return Err(unknown()) };
         let pool = PoolOf::new(thread, pool.into());
         exchange.becomes_tunnel();
@@ -269,7 +269,8 @@ impl Tunnel {
     /// Gives the tunnel to the successor. Nothing of it is read or written until that is decided.
     async fn give(self, thread: &Thread, client: &Client, stream: Stream, place: TransferPermit) -> Given {
         let Self { mut exchange, server, up, down, timeout, moved, stays, _open } = self;
-        let sockets = (|| Some((stream.into_fd().ok()?, server.into_fd().ok()?, exchange.saved(moved)?)))();
+        let sockets =
+            (|| Some((stream.into_fd().ok()?, server.into_fd().ok()?, exchange.saved(moved, exchange.server())?)))();
         let away = |exchange: &mut Exchange, reason| {
             let end = End::new(Phase::Tunnel, reason);
             exchange.ends(end);

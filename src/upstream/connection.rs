@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use crate::config::Address;
-use crate::handover::transfer::SavedBody;
+use crate::handover::exchange::SavedBody;
 use crate::http1::chunked::{Decoded, Decoder};
 use crate::http1::response::{Asked, ResponseBody, ResponseFault, ResponseHead, ResponseSearch};
 use crate::message::body::{Demand, Piece};
@@ -96,11 +96,6 @@ pub struct OpenResponse {
     pub keep_alive: bool,
     /// How long the server said that it keeps the connection while idle.
     pub server_keeps: Option<std::time::Duration>,
-}
-
-impl OpenResponse {
-    /// A response that came whole, whose connection was put away.
-    pub const WHOLE: Self = Self { left: SavedBody::Nothing, keep_alive: false, server_keeps: None };
 }
 
 /// Where the response body is.
@@ -411,12 +406,23 @@ impl Connection {
             SavedBody::UntilClose => BodyState::UntilClose,
             SavedBody::Nothing => BodyState::Done,
         };
-        let address = stream.peer_address();
-        let version = if server.is_peer(address) { server.address_version() } else { NO_VERSION };
-        Box::new(Self { ahead, body, keep_alive, server_keeps, ..Self::over(stream, address, version) })
+        Box::new(Self { ahead, body, keep_alive, server_keeps, ..Self::moved(stream, server) })
     }
 
-    /// Takes the connection apart into its socket and what was read ahead, for a tunnel.
+    /// Goes on with a connection to `server` that another generation had, before the head of a response, of which `ahead`
+    /// has come.
+    #[must_use]
+    pub fn resumed_before_head(stream: Stream, ahead: BytesMut, server: &Server) -> Box<Self> {
+        Box::new(Self { ahead, ..Self::moved(stream, server) })
+    }
+
+    fn moved(stream: Stream, server: &Server) -> Self {
+        let address = stream.peer_address();
+        let version = if server.is_peer(address) { server.address_version() } else { NO_VERSION };
+        Self::over(stream, address, version)
+    }
+
+    /// Takes the connection apart into its socket and what was read ahead: for a tunnel, or before the head of a response.
     #[must_use]
     pub fn into_parts(self) -> (Stream, BytesMut) {
         (self.stream, self.ahead)

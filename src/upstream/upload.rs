@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::HeaderName;
 
+use crate::handover::exchange::SavedUpload;
 use crate::http1::encode;
 use crate::http1::request::Framing;
 use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError};
@@ -203,6 +204,34 @@ impl Upload {
                 Poll::Ready(Some(Ok(piece))) => self.take(piece)?,
             }
         }
+    }
+
+    /// What another generation goes on with, and what is held of the body.
+    #[must_use]
+    pub fn save(self) -> (SavedUpload, BytesMut) {
+        let Self { chunked, limit, received, ended, store, started, asked_for, .. } = self;
+        let (held, sent) = match store {
+            Store::Whole { bytes, sent } => (BytesMut::from(&bytes[..]), Some(sent)),
+            Store::Passing { pending, .. } => {
+                let mut held = BytesMut::with_capacity(pending.iter().map(Bytes::len).sum());
+                pending.iter().for_each(|bytes| held.extend_from_slice(bytes));
+                (held, None)
+            }
+        };
+        let saved = SavedUpload { chunked, limit, received, ended, asked_for, started, sent, broken: false };
+        (saved, held)
+    }
+
+    /// Goes on with a body of which another generation held this.
+    #[must_use]
+    pub fn resumed(saved: &SavedUpload, held: BytesMut) -> Self {
+        let &SavedUpload { chunked, limit, received, ended, asked_for, started, sent, broken: _ } = saved;
+        let store = match sent {
+            Some(sent) => Store::Whole { sent: sent.min(held.len()), bytes: held.into() },
+            None => Store::passing([held.freeze()]),
+        };
+        let turn = if received > TURN as u64 { Turn::of_large() } else { Turn::default() };
+        Self { chunked, limit, received, ended, store, started, asked_for, roomy: false, taken: 0, turn }
     }
 
     /// Looks now and then whether the server has room: a body that is kept whole need not know.

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::handover::transfer::SavedHalfClosed;
+use crate::proxy::client::before;
+
 /// From the end of what the client sends to the first look: most responses come sooner, and in one piece. The next looks
 /// come twice as late each: the second finds the reset that the first had for an answer, the others find a client that
 /// leaves while it waits.
@@ -31,6 +34,21 @@ impl HalfClosed {
     /// A client that closed its sending side just now, and is waited for as long as `timeout`.
     pub(super) fn new(now: Instant, timeout: Duration) -> Self {
         Self { since: now, until: now + timeout, next_look: (timeout > TOO_SHORT).then_some(FIRST_LOOK) }
+    }
+
+    /// A client that closed its sending side while another generation had it.
+    pub(super) fn resumed(now: Instant, saved: SavedHalfClosed) -> Self {
+        let since = before(now, saved.age);
+        let mut client = Self::new(since, saved.age + saved.left);
+        client.until = now + saved.left;
+        while client.is_to_look(now) {} // those looks were taken
+        client
+    }
+
+    /// What another generation has to know of it.
+    pub(super) fn save(&self, now: Instant) -> SavedHalfClosed {
+        let age = now.saturating_duration_since(self.since);
+        SavedHalfClosed { age, left: self.until.saturating_duration_since(now) }
     }
 
     /// It took bytes, so it has not left.

@@ -14,6 +14,7 @@
 mod half_closed;
 mod heads;
 mod incoming;
+mod moving;
 mod reader;
 mod writer;
 
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 
 use self::half_closed::HalfClosed;
 use self::incoming::IncomingBody;
+pub(super) use self::moving::{OpenHttp1, OpenParts};
 use self::reader::{Position, RequestReader};
 use self::writer::ResponseWriter;
 use super::service::Service;
@@ -35,13 +37,12 @@ use super::timeouts::{Direction, Timeouts};
 use crate::config::ListenerSettings;
 use crate::drain::Stage;
 use crate::handover::successor::{Successor, TransferPermit, Wait};
-use crate::handover::transfer::ResponseTransfer;
 use crate::http1::request::RequestHead;
 use crate::message::body::Demand;
 use crate::net::{Departure, Stream};
 use crate::observe::end::{End, Phase, Reason, Side};
 use crate::proxy::client_side::ClientSide;
-use crate::proxy::handler::{ClientState, Leaving, RequestHandler};
+use crate::proxy::handler::RequestHandler;
 use crate::proxy::private::Private;
 use crate::proxy::response::{BodyLength, Response, ResponsePart, Then};
 use crate::proxy::tunnel::Tunnel;
@@ -113,20 +114,20 @@ pub(super) enum Next {
     Ends { end: End, linger: bool },
 }
 
-/// A connection that moves with the exchange that is open.
-pub(super) struct OpenParts {
-    pub(super) client: Box<Client>,
-    pub(super) stream: Stream,
-    pub(super) leaving: Leaving,
-    pub(super) response: Box<ResponseTransfer>,
-}
-
 /// The parts of a connection that is not served any more.
 pub(super) struct Http1Parts {
     pub(super) client: Box<Client>,
     pub(super) stream: Stream,
     /// What was read of the next message.
-    pub(super) ahead: BytesMut,
+    pub(super) ahead: ReadAhead,
+}
+
+/// What was read of the next message, before there is an exchange.
+#[derive(Default)]
+pub(super) struct ReadAhead {
+    pub(super) bytes: BytesMut,
+    /// When the first of them came, when they are part of a head; none when they were not looked at.
+    pub(super) began: Option<Instant>,
 }
 
 impl<S: Service> Http1<S> {
@@ -136,14 +137,31 @@ impl<S: Service> Http1<S> {
         client: Box<Client>,
         listener: usize,
         stream: Stream,
-        ahead: BytesMut,
+        ahead: ReadAhead,
+    ) -> Box<Self> {
+        let ReadAhead { bytes, began } = ahead;
+        let mut http1 = Self::blank(thread, client, listener, stream, RequestReader::new(bytes));
+        if let Some(began) = began {
+            http1.reader.position = Position::Head { began };
+            let timeout = http1.settings().header_timeout;
+            http1.timeouts.renew_until(Direction::Read, began + timeout, &http1.client.timer);
+        }
+        http1
+    }
+
+    fn blank(
+        thread: &Rc<Thread>,
+        client: Box<Client>,
+        listener: usize,
+        stream: Stream,
+        reader: RequestReader,
     ) -> Box<Self> {
         Box::new(Self {
             thread: thread.clone(),
             client,
             stream,
             listener,
-            reader: RequestReader::new(ahead),
+            reader,
             writer: ResponseWriter::new(),
             timeouts: Timeouts::default(),
             state: Http1State::Head,
@@ -166,37 +184,9 @@ impl<S: Service> Http1<S> {
         stream: Stream,
         first: &[u8],
     ) -> Box<Self> {
-        let mut http1 = Self::new(thread, client, listener, stream, BytesMut::new());
+        let mut http1 = Self::new(thread, client, listener, stream, ReadAhead::default());
         http1.admit(first);
         http1
-    }
-
-    /// Goes on with a connection inside the body of a response, which `handler` relays.
-    pub(super) fn resumed(
-        thread: &Rc<Thread>,
-        client: Box<Client>,
-        listener: usize,
-        stream: Stream,
-        handler: S::Handler,
-        at: ClientState,
-    ) -> Box<Self> {
-        let mut http1 = Self::new(thread, client, listener, stream, at.ahead);
-        http1.reader.position = Position::Whole;
-        http1.writer = ResponseWriter::resumed(at.framing, &at.unsent);
-        (http1.closes, http1.has_head) = (at.closes, true);
-        http1.state = Http1State::Exchange(handler);
-        http1
-    }
-
-    /// Takes the connection apart with the exchange that is open; none when that can't be, which ends both.
-    pub(super) fn into_open(mut self) -> Option<OpenParts> {
-        self.timeouts.end(Direction::Read, &self.client.timer);
-        self.timeouts.end(Direction::Write, &self.client.timer);
-        let (Http1State::Exchange(handler) | Http1State::Flush { handler, .. }) = self.state else { return None };
-        let (framing, unsent) = self.writer.save();
-        let at = ClientState { framing, closes: self.closes, unsent, ahead: self.reader.ahead };
-        let (leaving, response) = handler.into_transfer(at)?;
-        Some(OpenParts { client: self.client, stream: self.stream, leaving, response })
     }
 
     /// Takes the connection apart.
@@ -207,7 +197,8 @@ impl<S: Service> Http1<S> {
         self.timeouts.end(Direction::Read, &self.client.timer);
         self.timeouts.end(Direction::Write, &self.client.timer);
         let stream = if self.reader.is_unwatched() { self.stream.watch_again()? } else { self.stream };
-        Ok(Http1Parts { client: self.client, stream, ahead: self.reader.ahead })
+        let began = if let Position::Head { began } = self.reader.position { Some(began) } else { None };
+        Ok(Http1Parts { client: self.client, stream, ahead: ReadAhead { bytes: self.reader.ahead, began } })
     }
 
     /// A defect of ours ends it, and the exchange that is open.
@@ -370,37 +361,6 @@ impl<S: Service> Http1<S> {
                 return self.poll_client(cx, is_read);
             }
         }
-    }
-
-    /// Ready when the connection moves now, with the exchange that is open.
-    fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<TransferPermit> {
-        while let Some(successor) = self.successor() {
-            let wait = self.wait.get_or_insert_with(|| Box::pin(successor.place()));
-            let place = ready!(wait.as_mut().poll(cx));
-            self.wait = None; // without a place that successor is gone
-            if let Some(place) = place {
-                return Poll::Ready(place);
-            }
-        }
-        self.wait = None;
-        Poll::Pending
-    }
-
-    /// What takes the connection over with the exchange that is open: while a client reads the body of a response, and has
-    /// said nothing that only this process knows.
-    fn successor(&self) -> Option<Successor> {
-        let (Http1State::Exchange(handler) | Http1State::Flush { handler, then: Then::KeepAlive | Then::Close }) =
-            &self.state
-        else {
-            return None;
-        };
-        let is_quiet = self.reader.is_whole()
-            && !self.reader.is_finished
-            && self.half_closed.is_none()
-            && self.early_end.is_none()
-            && self.client.private.is_empty()
-            && !self.writer.is_ahead();
-        is_quiet.then(|| handler.successor()).flatten()
     }
 
     /// What the handler gives next, and whether it waits for more of the body of the request.

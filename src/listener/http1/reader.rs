@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use tokio::time::Instant;
 
+use crate::handover::exchange::SavedBody;
 use crate::http1::chunked::{Decoded, Decoder};
 use crate::http1::request::{Framing, HeadSearch};
 use crate::message::body::{Demand, Piece, RequestBodyError};
@@ -65,6 +66,28 @@ impl RequestReader {
             is_unwatched: false,
             is_departing: false,
         }
+    }
+
+    /// Goes on where another generation was inside a request, or behind it.
+    pub(super) fn resumed(ahead: BytesMut, rest: SavedBody) -> Self {
+        let position = match rest {
+            SavedBody::Length(left) if left > 0 => Position::Body(Rest::Length(left)),
+            SavedBody::Chunked(decoder) => Position::Body(Rest::Chunked(decoder)),
+            // no request goes on until the connection closes
+            SavedBody::Length(_) | SavedBody::Nothing | SavedBody::UntilClose => Position::Whole,
+        };
+        Self { position, ..Self::new(ahead) }
+    }
+
+    /// What is still to come of the request, and what was read of it and behind it. What lies unread in the kernel the
+    /// next generation reads.
+    pub(super) fn save(self) -> (SavedBody, BytesMut) {
+        let rest = match self.position {
+            Position::Body(Rest::Length(left)) => SavedBody::Length(left),
+            Position::Body(Rest::Chunked(decoder)) => SavedBody::Chunked(decoder),
+            Position::Between | Position::Head { .. } | Position::Whole => SavedBody::Nothing,
+        };
+        (rest, self.ahead)
     }
 
     /// A head was found; what follows it is its body.

@@ -74,23 +74,20 @@ impl ResponseWriter {
         }
     }
 
-    /// Goes on inside the body of a response, of which this is on its way.
-    pub(super) fn resumed(framing: SavedFraming, unsent: &[u8]) -> Self {
+    /// Goes on where another generation was: `unsent` is on its way, and the client has `sent_ahead` bytes of what comes next.
+    pub(super) fn resumed(framing: SavedFraming, unsent: &[u8], sent_ahead: usize) -> Self {
         let framing = match framing {
             SavedFraming::Length => BodyFraming::Length,
             SavedFraming::Chunked => BodyFraming::Chunked,
             SavedFraming::UntilClose => BodyFraming::UntilClose,
         };
-        Self { front: unsent.to_vec(), len: unsent.len(), framing, ..Self::new() }
+        let sent_ahead = sent_ahead.min(encode::VERSION.len());
+        Self { front: unsent.to_vec(), len: unsent.len(), framing, sent_ahead, ..Self::new() }
     }
 
-    /// Whether the client has a part of what comes next already.
-    pub(super) fn is_ahead(&self) -> bool {
-        self.sent_ahead > 0
-    }
-
-    /// How the end of the body is told, and what is on its way.
-    pub(super) fn save(&self) -> (SavedFraming, BytesMut) {
+    /// What another generation goes on with: how the end of the body is told, what is on its way, and how many bytes the
+    /// client has of what comes next.
+    pub(super) fn save(&self) -> (SavedFraming, BytesMut, usize) {
         let framing = match self.framing {
             BodyFraming::Length => SavedFraming::Length,
             BodyFraming::Chunked => SavedFraming::Chunked,
@@ -99,7 +96,7 @@ impl ResponseWriter {
         let mut unsent = BytesMut::with_capacity(self.len);
         unsent.extend_from_slice(&self.front[self.written..]);
         self.data.iter().for_each(|bytes| unsent.extend_from_slice(bytes));
-        (framing, unsent)
+        (framing, unsent, self.sent_ahead)
     }
 
     /// Puts an informational response on its way.

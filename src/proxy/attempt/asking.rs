@@ -3,18 +3,22 @@
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::StatusCode;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::lent::Lent;
 use super::{LOOK, PoolOf, can_repeat};
+use crate::handover::exchange::{SavedAsking, SavedGo};
 use crate::http1::encode;
 use crate::http1::response::{Asked, ResponseFault, ResponseHead};
 use crate::message::body::RequestBody;
 use crate::message::upgrade;
+use crate::net::Stream;
 use crate::observe::end::Phase;
 use crate::observe::record::Outcome;
+use crate::proxy::client::before;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::fault::Fault;
 use crate::turn::Turns;
@@ -44,6 +48,8 @@ pub(super) struct Asking {
     /// The server takes no more of the request; it may have answered all the same.
     server_refuses: bool,
     asked: Asked,
+    /// How long the server may be silent.
+    timeout: Duration,
     /// No retry follows.
     last: bool,
     timer: Lent,
@@ -92,7 +98,7 @@ impl Asking {
         server: usize,
         exchange: &Exchange,
         expects: bool,
-        last: bool,
+        (timeout, last): (Duration, bool),
     ) -> Self {
         connection.begin();
         Self {
@@ -103,12 +109,89 @@ impl Asking {
             body: if expects { MayGo::Timeouts(None) } else { MayGo::Now },
             server_refuses: false,
             asked: Asked { head: exchange.is_head(), upgrade: exchange.facts.upgrade, lenient: pool.settings.lenient },
+            timeout,
             last,
             timer: Lent::new(&pool.thread),
             informational: 0,
             since: None,
             met_leftovers: false,
         }
+    }
+
+    /// Goes on with a request that another generation sent, or began to send, over this connection. `head` is what goes to
+    /// the server.
+    pub(super) fn resumed(
+        mut connection: Box<Connection>,
+        pool: &PoolOf,
+        server: usize,
+        exchange: &Exchange,
+        saved: &SavedAsking,
+        head: &[u8],
+        (timeout, last): (Duration, bool),
+    ) -> Self {
+        let now = Instant::now();
+        if let Some(idle) = saved.idle {
+            connection.reuse(before(now, idle));
+        }
+        if saved.private {
+            connection.make_private();
+        }
+        let timer = Lent::new(&pool.thread);
+        let until = |left: Duration| now + left.min(EXPECT);
+        let body = match saved.go {
+            SavedGo::Now => MayGo::Now,
+            SavedGo::Asked => MayGo::Timeouts(None),
+            SavedGo::Within(left) => MayGo::Timeouts(Some(until(left))),
+        };
+        let since = saved.silent.map(|silent| before(now, silent));
+        match (body, since) {
+            (MayGo::Timeouts(Some(until)), _) => timer.set_at(until),
+            (_, Some(since)) => timer.set(timeout.saturating_sub(now - since).min(LOOK)),
+            (_, None) => {}
+        }
+        let mut asking = Self {
+            connection: InUse::new(connection),
+            server,
+            written: 0,
+            expects: saved.expects,
+            body,
+            server_refuses: saved.refuses,
+            asked: Asked { head: exchange.is_head(), upgrade: exchange.facts.upgrade, lenient: saved.lenient },
+            timeout,
+            last,
+            timer,
+            informational: saved.informational,
+            since,
+            met_leftovers: false,
+        };
+        asking.written = saved.written.min(asking.len(head));
+        asking
+    }
+
+    /// What another generation goes on with, the connection to the server, and what was read from it. `private` when the
+    /// connection belongs to the client connection whatever the server says on it.
+    pub(super) fn save(self, private: bool) -> (SavedAsking, Stream, BytesMut) {
+        let Self { connection, written, expects, body, server_refuses: refuses, asked, .. } = self;
+        let now = Instant::now();
+        let go = match body {
+            MayGo::Now => SavedGo::Now,
+            MayGo::Timeouts(None) => SavedGo::Asked,
+            MayGo::Timeouts(Some(until)) => SavedGo::Within(until.saturating_duration_since(now)),
+        };
+        let connection = connection.into_inner();
+        let saved = SavedAsking {
+            written,
+            expects,
+            go,
+            refuses,
+            lenient: asked.lenient,
+            informational: self.informational,
+            silent: self.since.map(|since| now.saturating_duration_since(since)),
+            idle: connection.idle_since().map(|since| now.saturating_duration_since(since)),
+            private: private || connection.is_private(),
+        };
+        let (stream, unread) = connection.into_parts();
+        (saved, stream, unread)
     }
 
     /// The connection, once the server has answered on it.
@@ -288,7 +371,7 @@ impl Asking {
         progress: bool,
         can_go: impl Fn(&Self) -> bool,
     ) -> Poll<Result<Heard, AskError>> {
-        let timeout = pool.settings.response_timeout;
+        let timeout = self.timeout;
         if progress || self.since.is_none() {
             self.timer.set_at(*self.since.get_or_insert_with(Instant::now) + timeout.min(LOOK));
             self.timer.watch(cx); // it was set a moment ago: it is not due

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::lent::Lent;
 use super::{Failure, LOOK, PoolOf};
 use crate::observe::record::Outcome;
+use crate::proxy::client::before;
 use crate::upstream::connect::{self, Faults};
 use crate::upstream::connection::Connection;
 use crate::upstream::send_proxy;
@@ -51,6 +52,17 @@ impl Connecting {
         let timer = Lent::after(&pool.thread, pool.settings.connect_timeout.min(LOOK));
         let opening = Some(open(&pool, server));
         Self { pool, server, started: now, opening, shortage: None, again: now, timer, last, header }
+    }
+
+    /// The same, for which another generation has waited so long already.
+    pub(super) fn after(self, waited: Duration) -> Self {
+        self.timer.set(self.pool.settings.connect_timeout.saturating_sub(waited).min(LOOK));
+        Self { started: before(self.started, waited), ..self }
+    }
+
+    /// How long it has been waited for.
+    pub(super) fn waited(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Ready with the connection, or with why there is none. `take_idle` gives an idle connection that another exchange

@@ -36,6 +36,11 @@ impl Server {
         assert!(!self.has_connection(0), "a connection came to the server");
     }
 
+    /// Whether a connection has come since the last one.
+    pub fn is_waited_at(&self) -> bool {
+        self.has_connection(0)
+    }
+
     fn has_connection(&self, seconds: u64) -> bool {
         let timeout = Timespec { tv_sec: seconds.cast_signed(), tv_nsec: 0 };
         let mut ready = [PollFd::new(&self.listener, PollFlags::IN)];

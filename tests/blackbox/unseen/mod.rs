@@ -1,6 +1,7 @@
 //! Reloads that no client can see: the crowd of [`crate::strict`] goes through reloads, roll-backs and workers that die.
 
 mod changes;
+mod exchanges;
 mod growth;
 mod inside;
 mod noticed;

@@ -25,7 +25,7 @@ fn asked(address: SocketAddr, server: &Server, request: &str) -> (Wire, Wire) {
 
 /// Reloads once; then one worker is left, within the deadline of every wait, which is far below that of the drain.
 #[track_caller]
-fn reload(service: &Service<'_>) -> u64 {
+pub fn reload(service: &Service<'_>) -> u64 {
     service.reload_anyway();
     service.settled().0
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
-use crate::listener::http1::{Http1, Http1Parts, Next};
+use crate::listener::http1::{Http1, Http1Parts, Next, ReadAhead};
 use crate::listener::service::{Local, Service};
 use crate::listener::tests::support::Answers;
 use crate::message::body::{Demand, Piece, RequestBodyError};
@@ -111,7 +111,7 @@ thread_local! {
 pub(super) async fn ours(thread: &Rc<Thread>, pieces: &[Vec<u8>]) -> Observed {
     let (stream, writing) = client(pieces);
     let peer = Client::new(thread.timer_wheel.timer(), &thread.clients, 0, None);
-    let mut http1 = Http1::<Reading>::new(thread, peer, 0, Stream::Unix(stream), BytesMut::new());
+    let mut http1 = Http1::<Reading>::new(thread, peer, 0, Stream::Unix(stream), ReadAhead::default());
     loop {
         match poll_fn(|cx| http1.poll(cx)).await {
             Next::Ends { end, .. } => {
