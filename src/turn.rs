@@ -16,6 +16,9 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Bytes that one connection moves in one turn. Without it a client that reads as fast as a server sends keeps the thread
 /// for 16 MiB, and 40 of them that come at once delayed all others by 59 MB in one turn of the loop.
@@ -23,6 +26,9 @@ pub const TURN: usize = 128 * 1024;
 
 /// Turns given between two looks at the poller. A request waits for their time, about 100 µs for each, twice.
 const GIVEN: usize = 2;
+
+/// How long bodies are moved in small pieces once the kernel was short of memory.
+const PRESSED: Duration = Duration::from_secs(1);
 
 /// What one direction of a connection has moved in its turn.
 #[derive(Debug, Default)]
@@ -55,6 +61,8 @@ pub struct Turns {
     lately: Cell<usize>,
     /// The task that gives turns, when it waits for one to be wanted.
     giver: RefCell<Option<Waker>>,
+    /// When the kernel last had less room than it told of.
+    pressed: Cell<Option<Instant>>,
 }
 
 impl Turns {
@@ -86,6 +94,18 @@ impl Turns {
         Poll::Pending
     }
 
+    /// Notes that the kernel took less of a large piece than it had told of, as it does under memory pressure
+    /// (`tcp_mem` in `tcp(7)`). It does so to all: of a thousand uploads each would then keep such a piece.
+    pub fn press(&self) {
+        self.pressed.set(Some(Instant::now()));
+    }
+
+    /// Whether that was a moment ago.
+    #[must_use]
+    pub fn is_pressed(&self) -> bool {
+        self.pressed.get().is_some_and(|pressed| pressed.elapsed() < PRESSED)
+    }
+
     /// Gives turns for as long as the thread runs.
     pub async fn give(self: Rc<Self>) {
         loop {
@@ -113,8 +133,6 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// Moves so many bytes, a turn at a time, and writes down after each turn what it is called.
@@ -210,5 +228,16 @@ mod tests {
             turn.count(TURN);
         }
         assert!(turns.poll(&mut cx, &mut turn).is_pending());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_pressure_is_over_a_second_after_it_last_showed() {
+        let turns = Turns::default();
+        assert!(!turns.is_pressed());
+        turns.press();
+        tokio::time::advance(PRESSED - Duration::from_millis(1)).await;
+        assert!(turns.is_pressed());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!turns.is_pressed());
     }
 }

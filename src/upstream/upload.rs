@@ -184,7 +184,11 @@ impl Upload {
                     }
                     Poll::Ready(Err(fault)) => return Err(UploadError::Server(fault)),
                     Poll::Pending => {
-                        self.store.settle(std::mem::take(&mut self.roomy));
+                        let large = std::mem::take(&mut self.roomy);
+                        if large && self.store.pending() > SMALL {
+                            turns.press();
+                        }
+                        self.store.settle(large);
                         return Ok(Waiting::Server);
                     }
                 }
@@ -197,7 +201,8 @@ impl Upload {
                 return Ok(Waiting::Client);
             }
             self.asked_for = true;
-            match body.poll_piece(cx, if self.roomy { Demand::Much } else { Demand::Little }) {
+            let much = self.roomy && !turns.is_pressed();
+            match body.poll_piece(cx, if much { Demand::Much } else { Demand::Little }) {
                 Poll::Pending => return Ok(Waiting::Client),
                 Poll::Ready(None) => self.end(None),
                 Poll::Ready(Some(Err(error))) => return Err(UploadError::Client(error)),
@@ -292,6 +297,14 @@ impl Store {
         match self {
             Self::Whole { bytes, sent } => *sent < bytes.len(),
             Self::Passing { pending, .. } => !pending.is_empty(),
+        }
+    }
+
+    /// Bytes on their way.
+    fn pending(&self) -> usize {
+        match self {
+            Self::Whole { bytes, sent } => bytes.len() - sent,
+            Self::Passing { pending, .. } => pending.iter().map(Bytes::len).sum(),
         }
     }
 
