@@ -1,16 +1,24 @@
 """A plain blocking client: exact numbers of requests, and connections that stay open."""
 
 import socket
+import ssl
 
 REQUEST = b"GET /1k HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n\r\n"
+
+
+# The certificates are of our own making.
+CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+CONTEXT.check_hostname, CONTEXT.verify_mode = False, ssl.CERT_NONE
 
 
 class Connection:
     """One keep-alive connection to a proxy; every wait ends after 30 s with `OSError`."""
 
-    def __init__(self, port):
+    def __init__(self, port, tls=False):
         self.socket = socket.create_connection(("127.0.0.1", port), 30)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self.socket = CONTEXT.wrap_socket(self.socket, server_hostname="localhost")
 
     def send(self):
         self.socket.sendall(REQUEST)

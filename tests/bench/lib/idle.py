@@ -10,14 +10,15 @@ ASKED_AGAIN = 200
 QUIET_SECONDS = 20
 
 
-def measure_idle(proxy, connections, cpu):
+def measure_idle(proxy, connections, cpu, tls=False):
     """Growth of user memory over `connections` that each made one request and then stay open, per connection.
 
     Pools and arenas that the first requests make are there before (`WARM_UP`); socket memory of the kernel is the
     same for all proxies and not in it. At the end some of the connections ask again: a proxy that saved memory by
     closing them shows fewer `alive`. `cpu_ms` is the CPU time of each second in which nothing happens, on `cpu`.
     """
-    warm = [_asked(proxy.port) for _ in range(WARM_UP)]
+    port = proxy.tls_port if tls else proxy.port
+    warm = [_asked(port, tls) for _ in range(WARM_UP)]
     for client in warm:
         client.close()
     before = settled_pss_bytes(proxy.pids(), 5)
@@ -25,7 +26,7 @@ def measure_idle(proxy, connections, cpu):
     try:
         for _ in range(connections):
             try:
-                held.append(_asked(proxy.port))
+                held.append(_asked(port, tls))
             except OSError:
                 failed += 1
                 if failed > 20:
@@ -44,8 +45,8 @@ def measure_idle(proxy, connections, cpu):
             "connections": len(held), "errors": failed, "alive": alive, "asked_again": len(held[-ASKED_AGAIN:])}
 
 
-def _asked(port):
-    client = Connection(port)
+def _asked(port, tls):
+    client = Connection(port, tls)
     try:
         client.ask()
     except OSError:

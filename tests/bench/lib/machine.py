@@ -19,6 +19,7 @@ PACKAGES = {
     "h2load": "nghttp2-client",
     "haproxy": "haproxy",
     "nginx": "nginx-light",
+    "openssl": "openssl",
     "oha": "oha (or: cargo install oha)",
     "unshare": "util-linux",
     "valgrind": "valgrind",

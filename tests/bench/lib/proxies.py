@@ -12,6 +12,7 @@ import socket
 import subprocess
 from datetime import datetime
 
+from load import HOST
 from machine import Missing, tool, tree, wait_until
 
 FOREVER = 1_000_000_000
@@ -23,12 +24,15 @@ class Proxy:
 
     name = ""
 
-    def __init__(self, machine, upstream, *, threads=1, logs=None, tcp_upstream=None, other_upstream=None):
+    def __init__(self, machine, upstream, *, threads=1, logs=None, tcp_upstream=None, other_upstream=None,
+                 tls=False):
         """`logs` is a `sink.Sink` when accesses are written, none when they are not; `tcp_upstream` is a port, and so is
         `other_upstream`, which the site `OTHER_SITE` goes to."""
         self.machine, self.upstream, self.threads = machine, upstream, threads
         self.logs, self.tcp_upstream, self.other_upstream = logs, tcp_upstream, other_upstream
         self.port = machine.port()
+        self.tls_port = machine.port() if tls else None
+        self.certificate = certificate(machine) if tls else None
         self.tcp_port = machine.port() if tcp_upstream else None
         self.home = machine.path(f"{self.name}-{self.port}", "")
         self.log = os.path.join(self.home, "log")
@@ -100,6 +104,8 @@ backend other
         chosen = f"use_backend other if {{ hdr(host) {OTHER_SITE} }}" if other else ""
         log = f"log {self.logs.syslog} local0 info" if self.logs else ""
         http_log = "log global\n    option httplog" if self.logs else ""
+        tls = (f"bind 127.0.0.1:{self.tls_port} backlog 4096 ssl crt {self.certificate}/haproxy.pem alpn h2,http/1.1"
+               if self.tls_port else "")
         tcp = f"""
 listen tcp
     mode tcp
@@ -121,6 +127,7 @@ defaults
     timeout tunnel 600s
 frontend http
     bind 127.0.0.1:{self.port} backlog 4096
+    {tls}
     option forwardfor
     {self.options}
     {chosen}
@@ -161,6 +168,11 @@ class Nginx(Proxy):
 
     def configuration(self):
         access = f"{self.home}access.log combined" if self.logs else "off"
+        tls = f"""
+        listen 127.0.0.1:{self.tls_port} ssl http2 backlog=4096;
+        ssl_certificate {self.certificate}/fullchain.pem;
+        ssl_certificate_key {self.certificate}/privkey.pem;
+        ssl_protocols TLSv1.2 TLSv1.3;""" if self.tls_port else ""
         user = "user root;" if os.geteuid() == 0 else ""
         has_stream = self.tcp_upstream and os.path.exists(self.stream_module)
         if not has_stream:
@@ -208,7 +220,7 @@ http {{
     map $http_upgrade $hop {{ default ""; websocket upgrade; }}
     upstream servers {{ server 127.0.0.1:{self.upstream}; keepalive 512; keepalive_requests {FOREVER}; }}
     server {{
-        listen 127.0.0.1:{self.port} backlog=4096;
+        listen 127.0.0.1:{self.port} backlog=4096;{tls}
         location / {{
             proxy_pass http://servers;{proxied}
         }}
@@ -247,10 +259,20 @@ to = ["127.0.0.1:{self.tcp_upstream}"]
 [site."{OTHER_SITE}"]
 to = ["127.0.0.1:{self.other_upstream}"]
 """ if self.other_upstream else ""
+        tls = f"""
+[listen.https]
+address = "127.0.0.1:{self.tls_port}"
+idle_timeout = "600s"
+tls = true
+
+[site."{HOST}"]
+to = ["127.0.0.1:{self.upstream}"]
+tls = "{self.certificate}"
+""" if self.tls_port else ""
         return f"""[listen.http]
 address = "127.0.0.1:{self.port}"
 idle_timeout = "600s"
-
+{tls}
 [site."*"]
 to = ["127.0.0.1:{self.upstream}"]
 {other}
@@ -296,6 +318,21 @@ access = "{"all" if self.logs else "errors+slow"}"
 
     def records(self):
         return self.logs.count("journal") if self.logs else None
+
+
+def certificate(machine):
+    """A directory with the certificate of `HOST` as certbot lays it out, and as haproxy wants it. The key is P-256."""
+    directory = machine.path("certificate", "")
+    chain, key, both = (os.path.join(directory, name) for name in ("fullchain.pem", "privkey.pem", "haproxy.pem"))
+    if not os.path.exists(both):
+        subprocess.run([tool("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-keyout", key, "-out", chain, "-days", "2", "-subj", f"/CN={HOST}",
+                        "-addext", f"subjectAltName=DNS:{HOST}"], check=True, timeout=30, capture_output=True)
+        with open(both, "wb") as out:
+            for path in (chain, key):
+                with open(path, "rb") as part:
+                    out.write(part.read())
+    return directory
 
 
 def compile_wrapper(home, argv):
