@@ -1,7 +1,9 @@
 //! Priorities (RFC 9218): which response goes first.
 
+use serde::{Deserialize, Serialize};
+
 /// The parameters of `priority`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Priority {
     /// From 0, the first, to 7.
     pub urgency: u8,

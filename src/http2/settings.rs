@@ -1,5 +1,7 @@
 //! SETTINGS (RFC 9113 §6.5): ours, and what the peer says.
 
+use serde::{Deserialize, Serialize};
+
 use super::error::{ConnectionError, ErrorCode};
 use super::frame::{self, Flags, FrameKind, MAX_31, MAX_FRAME};
 
@@ -7,7 +9,7 @@ use super::frame::{self, Flags, FrameKind, MAX_31, MAX_FRAME};
 pub const FIRST_WINDOW: u32 = 65_535;
 
 /// What this side says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalSettings {
     /// SETTINGS_HEADER_TABLE_SIZE.
     pub table: u32,
@@ -42,19 +44,22 @@ impl LocalSettings {
             (Id::MaxHeaderListSize, self.max_fields),
             (Id::NoRfc7540Priorities, 1),
         ];
-        let payload: Vec<u8> = settings
-            .iter()
-            .flat_map(|(id, value)| (*id as u16).to_be_bytes().into_iter().chain(value.to_be_bytes()))
-            .collect();
-        frame::put(out, FrameKind::Settings, Flags::NONE, 0, &payload);
+        put(out, settings.into_iter());
         if let Some(by @ 1..) = self.connection_window.checked_sub(FIRST_WINDOW) {
             frame::put_window_update(out, 0, by);
         }
     }
 }
 
+/// Appends SETTINGS.
+pub(super) fn put(out: &mut Vec<u8>, settings: impl Iterator<Item = (Id, u32)>) {
+    let octets = |(id, value): (Id, u32)| (id as u16).to_be_bytes().into_iter().chain(value.to_be_bytes());
+    let payload: Vec<u8> = settings.flat_map(octets).collect();
+    frame::put(out, FrameKind::Settings, Flags::NONE, 0, &payload);
+}
+
 /// What the peer said of itself, and what it has before it says anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerSettings {
     /// The window that a new stream begins with.
     pub stream_window: u32,

@@ -1,5 +1,7 @@
 //! The streams of a connection that are open, and what is remembered of those that are not.
 
+use serde::{Deserialize, Serialize};
+
 use super::priority::Priority;
 use super::window::{ReceiveWindow, SendWindow};
 
@@ -9,7 +11,7 @@ use super::window::{ReceiveWindow, SendWindow};
 ///   open ──the peer sends its end──▶ half-closed ──our end──▶ closed
 ///     └──our end, and a reset of what the peer still sends───▶ closed
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamState {
     /// Its number.
     pub id: u32,
@@ -51,6 +53,22 @@ pub struct Streams {
 }
 
 impl Streams {
+    /// Those that are open, in the order of their keys, and what is remembered of those that are not, the oldest first.
+    pub(super) fn save(mut self) -> (Vec<StreamState>, Vec<u32>) {
+        self.closed.streams.rotate_left(self.closed.oldest);
+        (self.states.into_iter().flatten().map(|state| *state).collect(), self.closed.streams)
+    }
+
+    /// Streams that were saved. The keys of those that are open are their places.
+    pub(super) fn restored(open: Vec<StreamState>, closed: Vec<u32>) -> Self {
+        let closed = RecentlyClosed { streams: closed, oldest: 0 };
+        let mut streams = Self { closed, ..Self::default() };
+        for state in open {
+            streams.insert(state);
+        }
+        streams
+    }
+
     /// How many are open.
     #[must_use]
     pub fn open(&self) -> usize {
@@ -144,23 +162,23 @@ impl Streams {
 /// The last streams that were closed, each as its number and, in the lowest bit, whether this side reset it. A stream of
 /// a client has an odd number, of which the lowest bit says nothing.
 #[derive(Debug, Default)]
-struct RecentlyClosed {
+pub(super) struct RecentlyClosed {
     streams: Vec<u32>,
     /// The oldest one, once there are as many as are remembered.
     oldest: usize,
 }
 
-/// As many as are remembered: a client hears of a reset within a round trip.
-const REMEMBERED: usize = 32;
-
 impl RecentlyClosed {
+    /// As many as are remembered: a client hears of a reset within a round trip.
+    pub(super) const MOST: usize = 32;
+
     fn push(&mut self, id: u32, by_reset: bool) {
         let closed = id & !1 | u32::from(by_reset);
-        if self.streams.len() < REMEMBERED {
+        if self.streams.len() < Self::MOST {
             self.streams.push(closed);
         } else {
             self.streams[self.oldest] = closed;
-            self.oldest = (self.oldest + 1) % REMEMBERED;
+            self.oldest = (self.oldest + 1) % Self::MOST;
         }
     }
 

@@ -1,10 +1,12 @@
 //! Windows of flow control (RFC 9113 §5.2, §6.9), in octets.
 
+use serde::{Deserialize, Serialize};
+
 use super::error::ErrorCode;
 use super::frame::MAX_31;
 
 /// What the peer lets us send. A change of SETTINGS_INITIAL_WINDOW_SIZE can make it negative (RFC 9113 §6.9.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendWindow(i64);
 
 impl SendWindow {
@@ -12,6 +14,11 @@ impl SendWindow {
     #[must_use]
     pub fn new(size: i64) -> Self {
         Self(size)
+    }
+
+    /// Whether a connection can come to have such a window.
+    pub(super) fn is_right(self) -> bool {
+        (-i64::from(MAX_31)..=i64::from(MAX_31)).contains(&self.0)
     }
 
     /// How much may be sent.
@@ -37,7 +44,7 @@ impl SendWindow {
 
 /// What we let the peer send. Room that is given back is announced in lumps of half the window: a WINDOW_UPDATE for each
 /// frame would cost a frame for each frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiveWindow {
     /// What the peer may still send.
     left: i64,
@@ -51,6 +58,12 @@ impl ReceiveWindow {
     #[must_use]
     pub fn new(size: u32) -> Self {
         Self { left: i64::from(size), owed: 0, size: i64::from(size) }
+    }
+
+    /// Whether a connection can come to have such a window.
+    pub(super) fn is_right(self) -> bool {
+        let could_be = 0..=i64::from(MAX_31);
+        [self.left, self.owed, self.size].iter().all(|octets| could_be.contains(octets))
     }
 
     /// So much came.

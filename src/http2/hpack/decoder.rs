@@ -23,19 +23,34 @@ impl HpackDecoder {
     /// A decoder for a peer that may use a table of at most `limit` octets.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self::with_table(limit, DynamicTable::new(limit))
+        Self { table: DynamicTable::new(limit), limit }
     }
 
-    /// A decoder that continues with a table.
-    #[must_use]
-    pub fn with_table(limit: usize, table: DynamicTable) -> Self {
-        Self { table, limit }
-    }
-
-    /// The table, which another process can continue with.
+    /// The table.
     #[must_use]
     pub fn table(&self) -> &DynamicTable {
         &self.table
+    }
+
+    /// The table as a field block that makes it out of an empty one.
+    #[must_use]
+    pub fn save(&self) -> Vec<u8> {
+        let mut block = Vec::with_capacity(self.table.size() + 4);
+        integer::put(&mut block, 0x20, 5, self.table.max_size());
+        for (name, value) in (0..self.table.len()).rev().filter_map(|index| self.table.get(index)) {
+            block.push(0x40);
+            for string in [name, value] {
+                integer::put(&mut block, 0, 7, string.len());
+                block.extend_from_slice(string);
+            }
+        }
+        block
+    }
+
+    /// Takes over a table that [`HpackDecoder::save`] gave. False when that was something else.
+    #[must_use]
+    pub fn restore(&mut self, saved: &[u8]) -> bool {
+        self.decode(saved, &mut Strings::default(), |_, _| {}).is_ok()
     }
 
     /// Gives back memory that is not used.

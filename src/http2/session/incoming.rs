@@ -270,6 +270,10 @@ impl Session {
             return Err(ConnectionError::frame_size("The length of SETTINGS is wrong."));
         }
         if is_ack {
+            self.unacknowledged = self.unacknowledged.saturating_sub(1);
+            if self.unacknowledged == 0 {
+                self.local.max_streams = self.next_max_streams.take().unwrap_or(self.local.max_streams);
+            }
             return self.nothing(Cost::Control);
         }
         self.begun = Begun::Settings;

@@ -8,10 +8,13 @@
 mod incoming;
 mod outgoing;
 mod output;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use self::output::OutputBuffer;
 use super::account::{AbuseAccount, Cost};
@@ -28,6 +31,10 @@ use super::window::{ReceiveWindow, SendWindow};
 #[derive(Debug)]
 pub struct Session {
     local: LocalSettings,
+    /// SETTINGS of ours that the client has not acknowledged.
+    unacknowledged: u32,
+    /// How many streams may be open once it has.
+    next_max_streams: Option<u32>,
     peer: PeerSettings,
     begun: Begun,
     /// A field block of which not all has come.
@@ -47,7 +54,8 @@ pub struct Session {
 }
 
 /// What has come of the beginning of a connection (RFC 9113 §3.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 enum Begun {
     /// Nothing, or part of the preface.
     Nothing,
@@ -56,7 +64,8 @@ enum Begun {
 }
 
 /// Whether the client was told to go (RFC 9113 §6.8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 enum Leaving {
     No,
     /// It was told that no streams will follow, and those that are on their way are served.
@@ -127,6 +136,8 @@ impl Session {
     pub fn new(local: LocalSettings) -> Self {
         let mut session = Self {
             local,
+            unacknowledged: 1,
+            next_max_streams: None,
             peer: PeerSettings::default(),
             begun: Begun::Nothing,
             block: None,
@@ -202,6 +213,12 @@ impl Session {
     #[must_use]
     pub fn key(&self, id: u32) -> Option<usize> {
         self.streams.key(id)
+    }
+
+    /// How many streams may be open at most, with those that the client may open before it hears of fewer.
+    #[must_use]
+    pub fn max_streams(&self) -> u32 {
+        self.local.max_streams
     }
 
     /// How many streams are open.

@@ -11,6 +11,13 @@ pub(super) struct OutputBuffer {
     written: usize,
 }
 
+impl From<Vec<u8>> for OutputBuffer {
+    /// What another process had.
+    fn from(octets: Vec<u8>) -> Self {
+        Self { octets, written: 0 }
+    }
+}
+
 impl OutputBuffer {
     /// Those that are not written.
     pub(super) fn rest(&self) -> &[u8] {

@@ -68,11 +68,11 @@ impl Fixture {
     }
 }
 
-fn frame(kind: FrameKind, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: FrameKind, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&head(payload.len(), kind, Flags(flags), stream)[..], payload].concat()
 }
 
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.extend([0, name.len() as u8]);
@@ -83,21 +83,22 @@ fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     block
 }
 
-const GET: [(&str, &str); 4] = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+pub(super) const GET: [(&str, &str); 4] =
+    [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
 
-fn get(stream: u32) -> Vec<u8> {
+pub(super) fn get(stream: u32) -> Vec<u8> {
     frame(FrameKind::Headers, 5, stream, &block(&GET))
 }
 
 /// A request whose body has this length, or is to come without one.
-fn post(stream: u32, length: Option<&str>) -> Vec<u8> {
+pub(super) fn post(stream: u32, length: Option<&str>) -> Vec<u8> {
     let mut fields = GET.to_vec();
     fields[0].1 = "POST";
     fields.extend(length.map(|length| ("content-length", length)));
     frame(FrameKind::Headers, 4, stream, &block(&fields))
 }
 
-fn data(stream: u32, ends: bool, data: &[u8]) -> Vec<u8> {
+pub(super) fn data(stream: u32, ends: bool, data: &[u8]) -> Vec<u8> {
     frame(FrameKind::Data, ends.into(), stream, data)
 }
 
