@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, ListenerSettings};
 use crate::control::message::Held;
 
 /// The version of the messages between workers, part of [`Capabilities`]. The workers may come from different packages: no connection
@@ -29,12 +29,22 @@ pub struct Capabilities {
     /// [`EXCHANGES`] of the open exchanges that it takes; 0 when it takes none.
     #[serde(default)]
     exchanges: u32,
+    /// [`SESSIONS`] of the connections of HTTP/2 that it takes; 0 when it takes none.
+    #[serde(default)]
+    sessions: u32,
+    /// The listeners that speak HTTP/2.
+    #[serde(default)]
+    http2: Vec<String>,
 }
 
 /// The version of the state of open exchanges: no exchange moves between different versions. A stage or a field that
 /// changes what the others mean is another version, and so is a rule by which heads are refused that were taken before:
 /// the head of an exchange that moves is read again.
 const EXCHANGES: u32 = 1;
+
+/// The version of the state of a connection of HTTP/2 and its streams, but for their exchanges: no connection moves between
+/// different versions, and its client is told to go.
+const SESSIONS: u32 = 1;
 
 /// The connections of one generation that another one can take. Indexes are those of the giving generation's names.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +54,7 @@ pub struct Reach {
     pools: Box<[Box<[bool]>]>,
     private: bool,
     exchanges: bool,
+    sessions: Box<[bool]>,
 }
 
 impl Capabilities {
@@ -70,6 +81,8 @@ impl Capabilities {
             pools,
             private: true,
             exchanges: EXCHANGES,
+            sessions: SESSIONS,
+            http2: config.listeners.iter().filter(|one| one.h2c).map(|one| one.name.clone()).collect(),
         }
     }
 
@@ -84,6 +97,7 @@ impl Capabilities {
             let mut own = self.tcp.iter().filter(|(held, _)| held.listener == one.name);
             own.all(|held| other.tcp.contains(held))
         });
+        let speaks = |one: &ListenerSettings| other.sessions == SESSIONS && other.http2.contains(&one.name);
         let of_pool = |(name, servers): &(String, Vec<String>)| {
             let theirs = other.pools.iter().find(|(other, _)| other == name);
             let has = |server| theirs.is_some_and(|(_, theirs)| theirs.contains(server));
@@ -95,6 +109,7 @@ impl Capabilities {
             pools: self.pools.iter().map(of_pool).collect(),
             private: other.private,
             exchanges: other.exchanges == EXCHANGES,
+            sessions: config.listeners.iter().map(speaks).collect(),
         }
     }
 }
@@ -121,6 +136,12 @@ impl Reach {
         let site_leads = site.is_some_and(|site| self.sites.get(site).is_some_and(|there| *there));
         let has_server = server.is_none_or(|server| self.has_server(pool, server));
         self.exchanges && self.has_listener(listener) && site_leads && has_server
+    }
+
+    /// Whether connections of HTTP/2 of this listener can move.
+    #[must_use]
+    pub fn has_session(&self, listener: usize) -> bool {
+        self.has_listener(listener) && self.sessions.get(listener).is_some_and(|there| *there)
     }
 
     /// Whether a private upstream connection to this server of the pool can move.
@@ -249,6 +270,23 @@ mod tests {
             let reach = old.reach(&config, &other);
             let has_exchange = reach.has_exchange(0, any, farm, Some(0)) || reach.has_exchange(0, any, farm, None);
             assert!(!has_exchange && reach.has_tunnel(0, any, farm, 0), "{exchanges:?}");
+        }
+    }
+
+    #[test]
+    fn connections_of_http_2_move_to_a_generation_whose_listener_speaks_it_and_that_takes_this_state() {
+        let text = OLD.replace("[listen.http]", "[listen.http]\nh2c = true");
+        let (config, old) = capabilities(&text);
+        let reach = |other: &Capabilities| old.reach(&config, other);
+        assert!(reach(&old).has_session(0) && !reach(&old).has_session(1) && !reach(&old).has_session(9));
+        assert!(!reach(&capabilities(OLD).1).has_session(0));
+        for sessions in [None, Some(0), Some(SESSIONS + 1)] {
+            let mut other = serde_json::to_value(&old).expect("JSON");
+            let fields = other.as_object_mut().expect("an object");
+            fields.remove("sessions");
+            fields.extend(sessions.map(|version| ("sessions".to_owned(), version.into())));
+            let other: Capabilities = serde_json::from_value(other).expect("capabilities");
+            assert!(!reach(&other).has_session(0) && reach(&other).has_listener(0), "{sessions:?}");
         }
     }
 

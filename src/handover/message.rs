@@ -16,12 +16,14 @@ use serde::{Deserialize, Serialize};
 
 use super::capabilities::Capabilities;
 use super::exchange::{ExchangeTransfer, SavedExchange, SavedState};
+use super::http2::{Http2Transfer, SavedHttp2, SavedStream, StreamTransfer};
 use super::transfer::{
     ClientFacts, Http1Client, Http1Transfer, Load, PrivateTransfer, SavedDirection, SavedHttp1, Transfer,
     TunnelTransfer,
 };
 use crate::control::channel::MOST_DESCRIPTORS;
 use crate::control::payload::{self, Payload};
+use crate::http2::session::saved::{SavedSession, SessionState};
 
 /// From the receiver to the sender.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -85,6 +87,30 @@ enum LoadItem {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         private: Vec<PrivateItem>,
     },
+    /// Sent only to a generation whose [`Capabilities`] say that it takes them.
+    Http2(Box<Http2Item>),
+}
+
+/// A connection of HTTP/2, with the lengths of its bytes, in their order; those of its streams come first.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Http2Item {
+    session: SessionState,
+    client: SavedHttp2,
+    streams: Vec<StreamItem>,
+    table: usize,
+    block: usize,
+    unsent: usize,
+    ahead: usize,
+}
+
+/// An open stream, with the lengths of its bytes, in their order; those of its exchange come first.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct StreamItem {
+    state: SavedStream,
+    #[serde(default)]
+    exchange: Option<ExchangeItem>,
+    pending: usize,
+    received: usize,
 }
 
 /// An open exchange: its descriptor, if it has a `server`, and the lengths of its bytes, in their order.
@@ -197,6 +223,9 @@ pub fn pack<'a>(number: u64, transfers: impl Iterator<Item = &'a Transfer>) -> i
                 let (client, unsent, ahead) = (Box::new(state.clone()), unsent.len(), ahead.len());
                 LoadItem::Http1 { exchange, client, unsent, ahead, private }
             }
+            Load::Http2(http2) => {
+                LoadItem::Http2(Box::new(Http2Item::pack(http2, &mut packed.descriptors, &mut bytes)))
+            }
         };
         packed.batch.connections.push(Item { client: transfer.client.clone(), load });
     }
@@ -242,6 +271,7 @@ pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Transfe
                 let client = Http1Client { state: *client, unsent, ahead };
                 Load::Http1(Box::new(Http1Transfer { exchange, client, private }))
             }
+            LoadItem::Http2(http2) => Load::Http2(Box::new(http2.unpack(&mut next, &mut bytes)?)),
         };
         transfers.push(Transfer { socket, client, load });
     }
@@ -259,6 +289,7 @@ impl Item {
             LoadItem::Http1 { exchange, unsent, ahead, .. } => {
                 exchange.bytes().saturating_add(*unsent).saturating_add(*ahead)
             }
+            LoadItem::Http2(http2) => http2.bytes(),
         }
     }
 }
@@ -291,6 +322,53 @@ impl ExchangeItem {
     fn bytes(&self) -> usize {
         let parts = [self.head, self.sent_head, self.body, self.unread];
         parts.into_iter().fold(0, usize::saturating_add)
+    }
+}
+
+impl Http2Item {
+    fn pack<'a>(http2: &'a Http2Transfer, all: &mut Vec<BorrowedFd<'a>>, bytes: &mut Vec<u8>) -> Self {
+        let Http2Transfer { session, client, streams, ahead } = http2;
+        let streams = streams.iter().map(|stream| StreamItem::pack(stream, all, bytes)).collect();
+        let SavedSession { state, table, block, unsent } = session;
+        [table, block, unsent].into_iter().for_each(|part| bytes.extend_from_slice(part));
+        bytes.extend_from_slice(ahead);
+        let (session, client) = (state.clone(), client.clone());
+        let [table, block, unsent] = [table, block, unsent].map(Vec::len);
+        Self { session, client, streams, table, block, unsent, ahead: ahead.len() }
+    }
+
+    /// `bytes` has enough: the sum was checked.
+    fn unpack(self, next: &mut NextDescriptor<'_>, bytes: &mut BytesMut) -> Result<Http2Transfer, BatchError> {
+        let streams = self.streams.into_iter().map(|stream| stream.unpack(next, bytes)).collect::<Result<_, _>>()?;
+        let [table, block, unsent] = [self.table, self.block, self.unsent].map(|len| bytes.split_to(len).to_vec());
+        let session = SavedSession { state: self.session, table, block, unsent };
+        Ok(Http2Transfer { session, client: self.client, streams, ahead: bytes.split_to(self.ahead) })
+    }
+
+    fn bytes(&self) -> usize {
+        let parts = [self.table, self.block, self.unsent, self.ahead].into_iter();
+        parts.chain(self.streams.iter().map(StreamItem::bytes)).fold(0, usize::saturating_add)
+    }
+}
+
+impl StreamItem {
+    fn pack<'a>(stream: &'a StreamTransfer, all: &mut Vec<BorrowedFd<'a>>, bytes: &mut Vec<u8>) -> Self {
+        let StreamTransfer { state, exchange, pending, received } = stream;
+        let exchange = exchange.as_ref().map(|exchange| ExchangeItem::pack(exchange, all, bytes));
+        [pending, received].into_iter().for_each(|part| bytes.extend_from_slice(part));
+        Self { state: state.clone(), exchange, pending: pending.len(), received: received.len() }
+    }
+
+    /// `bytes` has enough: the sum was checked.
+    fn unpack(self, next: &mut NextDescriptor<'_>, bytes: &mut BytesMut) -> Result<StreamTransfer, BatchError> {
+        let exchange = self.exchange.map(|exchange| exchange.unpack(next, bytes)).transpose()?;
+        let [pending, received] = [self.pending, self.received].map(|len| bytes.split_to(len));
+        Ok(StreamTransfer { state: self.state, exchange, pending, received })
+    }
+
+    fn bytes(&self) -> usize {
+        let exchange = self.exchange.as_ref().map_or(0, ExchangeItem::bytes);
+        exchange.saturating_add(self.pending).saturating_add(self.received)
     }
 }
 

@@ -19,6 +19,7 @@
 
 pub mod capabilities;
 pub mod exchange;
+pub mod http2;
 pub mod message;
 pub mod receiver;
 pub mod sender;

@@ -12,6 +12,7 @@ use super::exchange::{
     ExchangeTransfer, SavedAsking, SavedAttempt, SavedBody, SavedExchange, SavedGo, SavedResponse, SavedRetries,
     SavedStage, SavedState, SavedUpload,
 };
+use super::http2::{Http2Transfer, SavedHttp2, SavedStream, StreamTransfer};
 use super::message::{Batch, ToSender, pack, unpack};
 use super::receiver::Receiver;
 use super::sender::{SendError, Sender};
@@ -24,6 +25,8 @@ use crate::config::Config;
 use crate::control::channel::Channel;
 use crate::control::link::Link;
 use crate::http1::chunked::{Decoded, Decoder};
+use crate::http2::Session;
+use crate::http2::settings::LocalSettings;
 use crate::observe::record::{Outcome, Protocol, RequestId, Timers};
 
 fn config() -> Config {
@@ -548,5 +551,66 @@ fn an_older_version_finds_the_messages_under_the_names_that_it_knows() {
         let packed = pack(0, [&transfer].into_iter()).expect("a batch");
         let json = serde_json::to_string(&packed.batch).expect("json");
         assert!(json.contains(r#""tunnel":{"story":{"#), "{json}");
+    });
+}
+
+#[test]
+fn a_connection_of_http_2_arrives_whole() {
+    run(async {
+        let (sender, successor, receiver) = linked().await;
+        tokio::task::spawn_local(sender.run());
+        let (mut transfer, _client) = idle(1, b"");
+        let [head, sent_head, body, unread] = [&b"head"[..], b"sent", b"body", b"unread"].map(BytesMut::from);
+        let [_, state, ..] = stages().map(|stage| SavedState {
+            bytes_in: 1,
+            bytes_out: 2,
+            waits_for_continue: false,
+            continued: false,
+            stage,
+        });
+        let server = Some(UnixStream::pair().expect("a pair").0.into());
+        let (exchange, saved) = (saved_exchange(), state.clone());
+        let exchange = ExchangeTransfer { server, exchange, state: saved, head, sent_head, body, unread };
+        let stream = SavedStream {
+            left: Some(7),
+            is_sent: false,
+            trailers: Some(vec![("x-sum".to_owned(), b"\xff1".to_vec())]),
+            received_trailers: None,
+            waits: Some(Duration::from_millis(3)),
+            blocked: None,
+        };
+        let open = |exchange| StreamTransfer {
+            state: stream.clone(),
+            exchange,
+            pending: BytesMut::from("pending"),
+            received: BytesMut::from("received"),
+        };
+        let mut session = Session::new(LocalSettings::default()).save();
+        (session.table, session.block) = (b"table".to_vec(), b"block".to_vec());
+        let (state_of_session, unsent) = (session.state.clone(), session.unsent.clone());
+        let client = SavedHttp2 { inside: Some((5, Duration::from_millis(2))), ..SavedHttp2::default() };
+        let (streams, ahead) = (vec![open(None), open(Some(exchange))], BytesMut::from("ahead"));
+        transfer.load = Load::Http2(Box::new(Http2Transfer { session, client: client.clone(), streams, ahead }));
+        assert_eq!((transfer.descriptors(), transfer.bytes()), (2, 15 + unsent.len() + 2 * 15 + 18));
+        let place = successor.place().await.expect("a place");
+        let (given, taken) = tokio::join!(place.give(transfer), receiver.next());
+        given.expect("given");
+        let Some(Load::Http2(arrived)) = taken.expect("taken").expect("some").pop().map(|transfer| transfer.load)
+        else {
+            panic!("a connection of HTTP/2")
+        };
+        assert_eq!((arrived.session.state, arrived.session.unsent), (state_of_session, unsent));
+        assert_eq!(
+            [&arrived.session.table[..], &arrived.session.block, &arrived.ahead],
+            [&b"table"[..], b"block", b"ahead"]
+        );
+        assert_eq!(arrived.client, client);
+        for (number, arrived) in arrived.streams.iter().enumerate() {
+            assert_eq!(arrived.state, stream);
+            assert_eq!([&arrived.pending, &arrived.received], [&b"pending"[..], b"received"]);
+            assert_eq!(arrived.exchange.as_ref().map(|exchange| &exchange.state), (number == 1).then_some(&state));
+        }
+        let exchange = arrived.streams.into_iter().find_map(|stream| stream.exchange).expect("an exchange");
+        assert_eq!([exchange.head, exchange.body, exchange.unread], [&b"head"[..], b"body", b"unread"]);
     });
 }

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
 use super::exchange::{ExchangeTransfer, SavedBody, SavedExchange};
+use super::http2::Http2Transfer;
 
 /// A connection that moves.
 #[derive(Debug)]
@@ -57,6 +58,8 @@ pub enum Load {
     Tunnel(Box<TunnelTransfer>),
     /// HTTP/1 with an open exchange. Only to a generation that takes them.
     Http1(Box<Http1Transfer>),
+    /// HTTP/2, with whatever is open. Only to a generation that takes it.
+    Http2(Box<Http2Transfer>),
 }
 
 /// An upstream connection that moves with the client connection to which it belongs.
@@ -172,6 +175,7 @@ impl Transfer {
             Load::Idle { private, .. } => 1 + private.len(),
             Load::Tunnel(_) => 2,
             Load::Http1(http1) => 1 + http1.exchange.descriptors() + http1.private.len(),
+            Load::Http2(http2) => 1 + http2.descriptors(),
         }
     }
 
@@ -182,6 +186,7 @@ impl Transfer {
             Load::Idle { ahead, .. } => ahead.len(),
             Load::Tunnel(tunnel) => tunnel.up.pending.len() + tunnel.down.pending.len(),
             Load::Http1(http1) => http1.exchange.bytes() + http1.client.unsent.len() + http1.client.ahead.len(),
+            Load::Http2(http2) => http2.bytes(),
         }
     }
 }

@@ -5,7 +5,9 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use super::http1::{OpenParts, ReadAhead};
+use super::http2::OpenSession;
 use super::lingering::{self, Patience};
+use crate::handover::http2::Http2Transfer;
 use crate::handover::successor::{Returned, Successor, TransferPermit};
 use crate::handover::transfer::{Http1Transfer, Load, Transfer};
 use crate::net::Stream;
@@ -19,6 +21,8 @@ pub(super) enum Served {
     Idle(Box<Client>, Stream, ReadAhead),
     /// An exchange is open on it.
     Http1(Box<Client>, Stream, Box<Http1Transfer>),
+    /// HTTP/2 is spoken on it.
+    Http2(Box<Client>, Stream, Box<Http2Transfer>),
     Ended(Box<Client>, End),
 }
 
@@ -47,7 +51,7 @@ pub(super) async fn hand_over(
                 client.private = Private::unpack(private, &thread.runtime_config.names);
                 Served::Idle(client, stream, ReadAhead::resumed(ahead, began))
             }
-            (Ok(_), Load::Tunnel(_) | Load::Http1(_)) | (Err(_), _) => ended(client, Reason::Internal),
+            (Ok(_), Load::Tunnel(_) | Load::Http1(_) | Load::Http2(_)) | (Err(_), _) => ended(client, Reason::Internal),
         },
         Some(Err(Returned::Lost)) | None => ended(client, Reason::Drained),
     }
@@ -73,6 +77,29 @@ pub(super) async fn hand_over_open(thread: Rc<Thread>, open: OpenParts, place: T
             (Ok(_), _) | (Err(_), _) => Served::Ended(client, leaving.ends(Reason::Internal)),
         },
         Some(Err(Returned::Lost)) | None => Served::Ended(client, leaving.ends(Reason::Drained)),
+    }
+}
+
+/// Gives a connection of HTTP/2 to another generation with all that is open on it, or goes on with it when that fails.
+pub(super) async fn hand_over_session(thread: Rc<Thread>, open: OpenSession, place: TransferPermit) -> Served {
+    let OpenSession { client, stream, leaving, transfer } = open;
+    let phase = if transfer.streams.is_empty() { Phase::Idle } else { Phase::Body };
+    let Ok(socket) = stream.into_fd() else { return Served::Ended(client, leaving.end(Reason::Internal)) };
+    let facts = client.facts(thread.listener_name(client.origin.listener));
+    let given = place.give(Transfer { socket, client: facts, load: Load::Http2(transfer) });
+    match thread.until_cut(&client.timer, pin!(given)).await {
+        Some(Ok(())) => {
+            leaving.leave();
+            Served::Ended(client, End::new(phase, Reason::Moved))
+        }
+        Some(Err(Returned::Whole(transfer))) => match (Stream::from_fd(transfer.socket), transfer.load) {
+            (Ok(stream), Load::Http2(transfer)) => {
+                leaving.leave(); // for other exchanges of this process
+                Served::Http2(client, stream, transfer)
+            }
+            (Ok(_), _) | (Err(_), _) => Served::Ended(client, leaving.end(Reason::Internal)),
+        },
+        Some(Err(Returned::Lost)) | None => Served::Ended(client, leaving.end(Reason::Drained)),
     }
 }
 

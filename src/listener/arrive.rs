@@ -39,7 +39,7 @@ pub(super) fn arrive_on<S: Service>(
     transfer: Transfer,
 ) -> io::Result<()> {
     let Transfer { socket, client: facts, load } = transfer;
-    if matches!((&load, kind), (Load::Idle { .. } | Load::Http1(_), Kind::Tcp(_))) {
+    if matches!((&load, kind), (Load::Idle { .. } | Load::Http1(_) | Load::Http2(_), Kind::Tcp(_))) {
         return Err(io::Error::other("the listener relays bytes, and the connection speaks HTTP"));
     }
     let stream = Stream::from_fd(socket)?;
@@ -61,6 +61,7 @@ pub(super) fn arrive_on<S: Service>(
             let resumed = OpenHttp1::resume::<S>(thread, &mut client, *http1);
             Arrival::Http1(Box::new(resumed.inspect_err(|_| thread.counters.closed(listener))?))
         }
+        Load::Http2(http2) => Arrival::Http2(http2),
     };
     tokio::task::spawn_local(ClientConnection::<S>::arrived(thread, client, kind, stream, arrival, permit));
     Ok(())

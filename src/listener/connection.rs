@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::after::{Served, hand_over, hand_over_open, linger};
+use super::after::{Served, hand_over, hand_over_open, hand_over_session, linger};
 use super::http1::{Http1, Http1Parts, Next, OpenHttp1, ReadAhead};
 use super::http2::{Http2, Http2Next};
 use super::idle::{IdleOutcome, IdleWait};
@@ -41,6 +41,7 @@ use super::limits::Permit;
 use super::lingering;
 use super::service::{Local, Service};
 use super::{proxy_protocol, tls};
+use crate::handover::http2::Http2Transfer;
 use crate::handover::transfer::Http1Transfer;
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
@@ -79,6 +80,7 @@ pub(super) enum Arrival<H> {
     Idle(ReadAhead),
     Tunnel(Box<Tunnel>),
     Http1(Box<OpenHttp1<H>>),
+    Http2(Box<Http2Transfer>),
 }
 
 enum ConnectionState<S: Service> {
@@ -194,6 +196,7 @@ impl<S: Service> ClientConnection<S> {
                 let listener = connection.settings();
                 ConnectionState::Http1(Http1::resumed(thread, client, listener, stream, *open))
             }
+            Arrival::Http2(transfer) => connection.session(client, stream, *transfer),
         };
         connection
     }
@@ -224,6 +227,9 @@ impl<S: Service> ClientConnection<S> {
                         ConnectionTurn::ConnectionState(self.resting(client, stream, ahead))
                     }
                     Served::Http1(client, stream, transfer) => self.goes_on(client, stream, *transfer),
+                    Served::Http2(client, stream, transfer) => {
+                        ConnectionTurn::ConnectionState(self.session(client, stream, *transfer))
+                    }
                     Served::Ended(client, end) => ConnectionTurn::Ended(Some(client), end),
                 },
                 // a task that has ended is not polled
@@ -348,13 +354,25 @@ impl<S: Service> ClientConnection<S> {
 
 /// HTTP/2.
 impl<S: Service> ClientConnection<S> {
+    /// Goes on with a connection that another generation had, or this one before it was to move. Closed when its state
+    /// contradicts itself.
+    fn session(&self, client: Box<Client>, stream: Stream, transfer: Http2Transfer) -> ConnectionState<S> {
+        let resumed = Http2::resumed(&self.thread, client, self.settings(), stream, transfer);
+        resumed.map_or(ConnectionState::Closed, ConnectionState::Http2)
+    }
+
     /// No requests are served on the connection any more.
     fn served_http2(&mut self, next: Http2Next) -> ConnectionTurn<S> {
         let ConnectionState::Http2(http2) = std::mem::replace(&mut self.state, ConnectionState::Closed) else {
             return ConnectionTurn::Ended(None, End::new(Phase::Idle, Reason::Internal));
         };
+        if let Http2Next::Moves(place) = next {
+            let hand_over = hand_over_session(self.thread.clone(), http2.into_open(), place);
+            return ConnectionTurn::ConnectionState(ConnectionState::Busy(Box::pin(hand_over)));
+        }
         let (client, stream) = http2.into_parts();
         match next {
+            Http2Next::Moves(_) => ConnectionTurn::Ended(Some(client), End::new(Phase::Idle, Reason::Internal)),
             Http2Next::MakesRoom(making) => {
                 self.making = Some(making);
                 ConnectionTurn::Ended(Some(client), End::EVICTED)

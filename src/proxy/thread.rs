@@ -282,7 +282,7 @@ impl Thread {
 
     /// Whether the successor has not said yet what it takes, or is gone and another one may come: what is to move need not
     /// hear of the end yet.
-    fn is_between_successors(&self) -> bool {
+    pub(crate) fn is_between_successors(&self) -> bool {
         match &*self.successor.borrow() {
             None => return false,
             Some(successor) if !successor.is_gone() => return successor.reach().is_none(),

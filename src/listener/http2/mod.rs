@@ -12,6 +12,7 @@
 
 mod body;
 mod deadlines;
+mod moving;
 mod reading;
 mod ready;
 mod stream;
@@ -25,11 +26,13 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use self::deadlines::{Deadlines, is_over};
+pub(super) use self::moving::OpenSession;
 use self::ready::ReadyStreams;
 use self::stream::{OpenStream, StreamOutcome};
 use super::service::Service;
 use crate::config::ListenerSettings;
 use crate::drain::Stage;
+use crate::handover::successor::{TransferPermit, Wait};
 use crate::http2::error::ErrorCode;
 use crate::http2::priority::Priority;
 use crate::http2::session::Session;
@@ -86,6 +89,10 @@ pub(super) struct Http2<S: Service> {
     turn: Turn,
     /// How the connection ends, once the last bytes are written.
     last: Option<End>,
+    /// The connection is to move, and waits for its place.
+    wait: Option<Wait>,
+    /// Since when a stream keeps it from moving.
+    stays_since: Option<Instant>,
 }
 
 /// What becomes of a connection that is not served any more.
@@ -94,6 +101,8 @@ pub(super) enum Http2Next {
     Ends { end: End, linger: bool },
     /// It ends, so that another one can be opened.
     MakesRoom(Making),
+    /// Another generation takes it over, with all that is open on it.
+    Moves(TransferPermit),
 }
 
 impl<S: Service> Http2<S> {
@@ -105,19 +114,27 @@ impl<S: Service> Http2<S> {
         stream: net::Stream,
         ahead: BytesMut,
     ) -> Box<Self> {
-        let settings = &thread.runtime_config.config.listeners[listener];
-        let local = LocalSettings {
-            max_streams: settings.max_streams,
-            max_fields: settings.max_head as u32, // checked: it is a megabyte at most
-            ..LocalSettings::default()
-        };
-        let mut http2 = Box::new(Self {
-            ready: ReadyStreams::new(settings.max_streams as usize),
+        let session = Session::new(local_settings(thread, listener));
+        let mut http2 = Self::blank(thread, client, listener, stream, session);
+        http2.take(&ahead, Instant::now());
+        http2
+    }
+
+    fn blank(
+        thread: &Rc<Thread>,
+        client: Box<Client>,
+        listener: usize,
+        stream: net::Stream,
+        session: Session,
+    ) -> Box<Self> {
+        client.timer.off();
+        Box::new(Self {
+            ready: ReadyStreams::new(session.max_streams() as usize),
             thread: thread.clone(),
             client,
             stream,
             listener,
-            session: Session::new(local),
+            session,
             ahead: BytesMut::new(),
             streams: Vec::new(),
             finished: Vec::new(),
@@ -131,10 +148,9 @@ impl<S: Service> Http2<S> {
             is_idle: false,
             turn: Turn::default(),
             last: None,
-        });
-        http2.client.timer.off();
-        http2.take(&ahead, Instant::now());
-        http2
+            wait: None,
+            stays_since: None,
+        })
     }
 
     /// Takes the connection apart.
@@ -159,6 +175,10 @@ impl<S: Service> Http2<S> {
         if let Poll::Ready(next) = self.poll_next(cx, now) {
             return Poll::Ready(next);
         }
+        // what was read in this turn may have been what kept it from moving
+        if let Poll::Ready(place) = self.poll_place(cx) {
+            return Poll::Ready(Http2Next::Moves(place));
+        }
         if let Some(making) = self.rest(now, enters) {
             return Poll::Ready(Http2Next::MakesRoom(making));
         }
@@ -170,6 +190,9 @@ impl<S: Service> Http2<S> {
     fn poll_next(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Http2Next> {
         if self.thread.drain.stage() == Stage::Cut {
             return Poll::Ready(ends(self.break_off(Reason::Drained)));
+        }
+        if let Poll::Ready(place) = self.poll_place(cx) {
+            return Poll::Ready(Http2Next::Moves(place));
         }
         self.look_at_drain(now);
         if self.deadlines.is_due(&self.client.timer) {
@@ -331,12 +354,17 @@ impl<S: Service> Http2<S> {
 
 /// The end of a connection, and its rest.
 impl<S: Service> Http2<S> {
-    /// A generation that drains tells its clients to go on elsewhere, each at a time of its own.
+    /// A generation that drains tells the clients whose connections do not move to go on elsewhere, each at a time of its
+    /// own.
     fn look_at_drain(&mut self, now: Instant) {
         if self.session.is_leaving() || self.last.is_some() {
             return;
         }
         let Some(at) = self.thread.leaves_at(&mut self.client) else { return };
+        if self.is_to_move(now) {
+            self.deadlines.leaves_at = Some(self.look_again(now));
+            return;
+        }
         self.deadlines.leaves_at = Some(at);
         if at <= now {
             self.announce(now);
@@ -432,6 +460,16 @@ impl<S: Service> Http2<S> {
         if let Some(due) = of_connection.into_iter().chain([self.deadlines.streams_at()]).flatten().min() {
             self.deadlines.set(due, &self.client.timer);
         }
+    }
+}
+
+/// What a client is told of its limits.
+fn local_settings(thread: &Thread, listener: usize) -> LocalSettings {
+    let settings = &thread.runtime_config.config.listeners[listener];
+    LocalSettings {
+        max_streams: settings.max_streams,
+        max_fields: settings.max_head as u32, // checked: it is a megabyte at most
+        ..LocalSettings::default()
     }
 }
 

@@ -180,7 +180,7 @@ impl<S: Service> Http2<S> {
         S::refuse(&self.thread, &self.client.origin, &refused)
     }
 
-    fn insert(&mut self, key: usize, stream: OpenStream<S::Handler>) {
+    pub(super) fn insert(&mut self, key: usize, stream: OpenStream<S::Handler>) {
         if self.streams.len() <= key {
             self.streams.resize_with(key + 1, || None);
         }

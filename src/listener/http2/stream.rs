@@ -1,20 +1,28 @@
 //! One stream: what serves its request, and its response on its way to the client.
 
+use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::body::{ReceivedBody, StreamBody};
+use crate::handover::capabilities::Reach;
+use crate::handover::http2::{SavedStream, SavedTrailers, StreamTransfer};
 use crate::http2::Session;
 use crate::http2::error::ErrorCode;
+use crate::listener::service::Service;
 use crate::message::body::Demand;
+use crate::proxy::Thread;
+use crate::proxy::client::before;
 use crate::proxy::client_side::ClientSide;
-use crate::proxy::handler::RequestHandler;
+use crate::proxy::handler::{Leaving, RequestHandler};
+use crate::proxy::origin::Origin;
 use crate::proxy::private::Private;
-use crate::proxy::response::{BodyLength, Response, ResponsePart};
+use crate::proxy::response::{BodyLength, Response, ResponsePart, Then};
 
 /// Bytes of a body that are sent of one stream before the others have their turn.
 const QUANTUM: usize = 16 * 1024;
@@ -135,6 +143,74 @@ impl<H: RequestHandler> OpenStream<H> {
         }
     }
 
+    /// Goes on with a stream of another generation.
+    ///
+    /// # Errors
+    /// When this generation does not have what its exchange leads to.
+    pub(super) fn resumed<S: Service<Handler = H>>(
+        thread: &Rc<Thread>,
+        origin: &Rc<Origin>,
+        transfer: StreamTransfer,
+        now: Instant,
+    ) -> io::Result<Self> {
+        let StreamTransfer { state, exchange, pending, received } = transfer;
+        let (mut private, mut is_head, mut handler) = (Private::default(), false, None);
+        if let Some(exchange) = exchange {
+            let (resumed, request) = S::resume(thread, origin, &mut private, exchange)?;
+            (handler, is_head) = (Some(resumed), request.method.head);
+        }
+        let received = ReceivedBody {
+            data: received,
+            trailers: state.received_trailers.map(restored),
+            waits_since: state.waits.map(|age| before(now, age)),
+            is_late: false,
+        };
+        Ok(Self {
+            handler,
+            received,
+            private,
+            is_head,
+            pending: pending.freeze(),
+            trailers: state.trailers.map(restored),
+            left: state.left,
+            // what has given all of the response says so once more
+            part: if state.is_sent { Part::Sent } else { Part::Coming },
+            blocked_since: state.blocked.map(|age| before(now, age)),
+        })
+    }
+
+    /// Whether it can go on in a generation that takes this.
+    pub(super) fn can_move(&self, reach: &Reach) -> bool {
+        self.part == Part::Whole || self.handler.as_ref().is_none_or(|handler| handler.can_move(reach))
+    }
+
+    /// Takes it apart for another generation that takes `reach`. None when it can't move after all. The exchange is
+    /// recorded here when it is over and can't move: the client has to take the rest of its response.
+    pub(super) fn save(self, reach: Option<&Reach>, now: Instant) -> Option<(Option<Leaving>, StreamTransfer)> {
+        let state = SavedStream {
+            left: self.left,
+            is_sent: self.part == Part::Sent,
+            trailers: self.trailers.as_ref().map(saved),
+            received_trailers: self.received.trailers.as_ref().map(saved),
+            waits: self.received.waits_since.map(|since| now - since),
+            blocked: self.blocked_since.map(|since| now - since),
+        };
+        let (pending, received) = (self.pending.into(), self.received.data);
+        let (mut leaving, mut exchange) = (None, None);
+        match self.handler {
+            Some(handler) if reach.is_some_and(|reach| handler.can_move(reach)) => {
+                (leaving, exchange) =
+                    handler.into_transfer().map(|(leaving, exchange)| (Some(leaving), Some(exchange)))?;
+            }
+            Some(handler) if self.part == Part::Whole => {
+                let _ = handler.close(true, Then::KeepAlive);
+            }
+            Some(_) => return None,
+            None => {}
+        }
+        Some((leaving, StreamTransfer { state, exchange, pending, received }))
+    }
+
     /// Until when it waits for the client, if it does: for more of the body, or for a window.
     pub(super) fn due(&self, body: Duration, write: Duration) -> Option<Instant> {
         let waits_since = self.received.waits_since.filter(|_| !self.received.is_late);
@@ -199,4 +275,19 @@ impl<H: RequestHandler> OpenStream<H> {
         }
         part
     }
+}
+
+fn saved(trailers: &HeaderMap) -> SavedTrailers {
+    trailers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
+}
+
+/// The same trailers; what is none is left out.
+fn restored(saved: SavedTrailers) -> HeaderMap {
+    let field =
+        |(name, value): (String, Vec<u8>)| Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
+    let mut trailers = HeaderMap::new();
+    saved.into_iter().filter_map(field).for_each(|(name, value)| {
+        trailers.append(name, value);
+    });
+    trailers
 }

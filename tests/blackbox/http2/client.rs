@@ -149,6 +149,13 @@ impl H2 {
         }
     }
 
+    /// Waits for a frame, which is kept for later.
+    #[track_caller]
+    pub fn peek(&mut self, wanted: impl Fn(&Frame) -> bool) {
+        let frame = self.find(wanted);
+        self.ahead.insert(0, frame);
+    }
+
     /// The next frame of this type.
     #[track_caller]
     pub fn next(&mut self, kind: u8) -> Frame {
@@ -160,6 +167,14 @@ impl H2 {
     pub fn settle(&mut self) {
         self.send(PING, 0, 0, b"settle--");
         self.find(|frame| frame.kind == PING && frame.flags == ACK);
+    }
+
+    /// Nothing has told the client so far to go on elsewhere.
+    #[track_caller]
+    pub fn assert_not_told(&mut self) {
+        self.settle();
+        let told = self.ahead.iter().find(|frame| frame.kind == GOAWAY);
+        assert_eq!(told, None);
     }
 
     /// The response on a stream, to its end.

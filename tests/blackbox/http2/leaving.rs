@@ -10,12 +10,17 @@ fn run(server: &Server, more: &str) -> (Run, SocketAddr) {
     (Run::new(&config(server, more)).socket("http", listener), address)
 }
 
+/// A configuration to which no connection of HTTP/2 can move.
+fn other(server: &Server) -> String {
+    config(server, "").replace("h2c = true", "")
+}
+
 fn config(server: &Server, more: &str) -> String {
     format!("[listen.http]\nh2c = true\n[site.\"*\"]\nto = [\"{}\"]\n[drain]\ntimeout = \"8s\"\n{more}", server.address)
 }
 
 #[test]
-fn a_reload_tells_the_client_and_open_streams_end_as_they_would() {
+fn a_reload_that_no_connection_survives_tells_the_client_and_open_streams_end_as_they_would() {
     let server = Server::new();
     let (run, address) = run(&server, "");
     let service = run.start();
@@ -23,7 +28,7 @@ fn a_reload_tells_the_client_and_open_streams_end_as_they_would() {
     client.get(1, "a.test", "/long");
     let mut long = server.accept();
     long.head();
-    run.configure(&config(&server, "stop_timeout = \"4s\"\n"));
+    run.configure(&other(&server));
     service.reload_well();
     let told = client.next(GOAWAY);
     assert_eq!((told.number(), told.code()), (0x7fff_ffff, 0));
@@ -50,7 +55,7 @@ fn a_client_that_does_not_answer_is_told_all_the_same() {
     let service = run.start();
     let mut client = H2::begin(Wire::connect(address), &[]);
     client.settle();
-    run.configure(&config(&server, "stop_timeout = \"4s\"\n"));
+    run.configure(&other(&server));
     service.reload_well();
     assert_eq!(client.goes_away(), 0);
 }

@@ -5,6 +5,7 @@ mod bodies;
 mod client;
 mod deadlines;
 mod leaving;
+mod moving;
 mod rules;
 mod streams;
 
