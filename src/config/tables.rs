@@ -59,7 +59,8 @@ table! {
         /// The most header fields in one request. Above it: 431.
         max_fields: Whole<usize, 1, 1000> = 100,
         /// Speaks HTTP/2 too, without TLS, with clients that begin with it (prior knowledge, RFC 9113 §3.3), as
-        /// `curl --http2-prior-knowledge` and gRPC clients do. All others get HTTP/1.
+        /// `curl --http2-prior-knowledge` and gRPC clients do. All others get HTTP/1. A WebSocket on a stream
+        /// (extended CONNECT, RFC 8441) goes to servers as the upgrade that HTTP/1.1 has for it.
         h2c: bool = false,
         /// Requests of one HTTP/2 connection that may be open at once (SETTINGS_MAX_CONCURRENT_STREAMS). One more is refused,
         /// and its client may try it again.

@@ -235,6 +235,9 @@ pub struct SavedResponse {
     pub patience: Option<Duration>,
     /// How long it may be silent.
     pub timeout: Duration,
+    /// It is no body: bytes pass both ways.
+    #[serde(default)]
+    pub is_tunnel: bool,
     /// The connection belongs to the client connection.
     #[serde(default)]
     pub private: bool,

@@ -57,6 +57,9 @@ pub struct SavedStream {
     pub left: Option<u64>,
     /// The response was sent whole.
     pub is_sent: bool,
+    /// It is a tunnel.
+    #[serde(default)]
+    pub is_tunnel: bool,
     /// The trailers of the response.
     #[serde(default)]
     pub trailers: Option<SavedTrailers>,

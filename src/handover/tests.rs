@@ -266,6 +266,7 @@ fn stages() -> [SavedStage; 4] {
         server_keeps_for: Some(Duration::from_secs(5)),
         patience: Some(Duration::from_secs(55)),
         timeout: Duration::from_secs(60),
+        is_tunnel: true,
         private: true,
     };
     let (connecting, pause) = (Duration::from_millis(7), Some(Duration::from_millis(200)));
@@ -574,6 +575,7 @@ fn a_connection_of_http_2_arrives_whole() {
         let stream = SavedStream {
             left: Some(7),
             is_sent: false,
+            is_tunnel: true,
             trailers: Some(vec![("x-sum".to_owned(), b"\xff1".to_vec())]),
             received_trailers: None,
             waits: Some(Duration::from_millis(3)),

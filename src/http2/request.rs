@@ -27,11 +27,12 @@ pub struct FieldSection {
     is_too_large: bool,
 }
 
-const PSEUDO: [&[u8]; 4] = [b":method", b":scheme", b":authority", b":path"];
+const PSEUDO: [&[u8]; 5] = [b":method", b":scheme", b":authority", b":path", b":protocol"];
 const METHOD: usize = 0;
 const SCHEME: usize = 1;
 const AUTHORITY: usize = 2;
 const PATH: usize = 3;
+const PROTOCOL: usize = 4;
 
 /// Why the fields are no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +107,7 @@ impl FieldSection {
                 return Err("A field is for one connection of HTTP/1 only.");
             }
             b"te" if !value.eq_ignore_ascii_case(b"trailers") => return Err("TE says more than trailers."),
+            b"content-length" if self.has[PROTOCOL] => return Err("Content-Length stands with :protocol."),
             b"content-length" if self.is_trailers => return Err("Content-Length stands among trailers."),
             b"content-length" => {
                 let length = digits(value).ok_or("Content-Length is no number.")?;
@@ -113,6 +115,7 @@ impl FieldSection {
                     return Err("Content-Length stands there twice.");
                 }
             }
+            b"sec-websocket-key" if self.has[PROTOCOL] => return Ok(()), // it means nothing here (RFC 8441 §5)
             b"host" => return self.host(value),
             b"priority" => self.priority = Some(value.to_vec()),
             b"cookie" => {
@@ -153,11 +156,20 @@ impl FieldSection {
     /// Writes the request line, and the `Host` that `:authority` is.
     fn begin_head(&mut self) -> Result<(), &'static str> {
         self.is_begun = true;
-        let [method, scheme, authority, path] = &self.pseudo;
+        let [method, scheme, authority, path, protocol] = &self.pseudo;
         if !self.has[METHOD] || method.is_empty() || !method.iter().all(|octet| is_token(*octet)) {
             return Err(":method is missing, or is no token.");
         }
-        let target: &[u8] = if method == b"CONNECT" {
+        let is_extended = self.has[PROTOCOL];
+        if is_extended
+            && (method != b"CONNECT"
+                || authority.is_empty()
+                || protocol.is_empty()
+                || !protocol.iter().all(|octet| is_token(*octet)))
+        {
+            return Err(":protocol is no token, or stands without CONNECT and :authority.");
+        }
+        let target: &[u8] = if method == b"CONNECT" && !is_extended {
             if self.has[SCHEME] || self.has[PATH] || authority.is_empty() {
                 return Err("CONNECT has :authority, and neither :scheme nor :path.");
             }
@@ -176,11 +188,18 @@ impl FieldSection {
         if self.has[AUTHORITY] && (authority.is_empty() || !authority.iter().all(is_authority)) {
             return Err(":authority is no host.");
         }
-        for part in [&method[..], b" ", target, b" HTTP/1.1\r\n"] {
+        // what HTTP/1.1 has for it is an upgrade (RFC 8441 §5)
+        let method: &[u8] = if is_extended { b"GET" } else { method };
+        for part in [method, b" ", target, b" HTTP/1.1\r\n"] {
             self.text.extend_from_slice(part);
         }
         if self.has[AUTHORITY] {
             for part in [b"host: ", &authority[..], b"\r\n"] {
+                self.text.extend_from_slice(part);
+            }
+        }
+        if is_extended {
+            for part in [b"connection: upgrade\r\nupgrade: ", &protocol[..], b"\r\n"] {
                 self.text.extend_from_slice(part);
             }
         }
@@ -212,7 +231,7 @@ impl FieldSection {
             self.line(b"cookie", &cookies);
             self.cookies = cookies;
         }
-        if has_body && self.length.is_none() {
+        if has_body && self.length.is_none() && !self.has[PROTOCOL] {
             self.text.extend_from_slice(b"transfer-encoding: chunked\r\n");
         }
         self.text.extend_from_slice(b"\r\n");
@@ -224,6 +243,12 @@ impl FieldSection {
     #[must_use]
     pub fn text(&self) -> &[u8] {
         &self.text
+    }
+
+    /// Whether the request asks for a tunnel with a protocol in it (RFC 8441 §4): its head is that of an upgrade.
+    #[must_use]
+    pub fn is_extended_connect(&self) -> bool {
+        self.has[PROTOCOL]
     }
 
     /// The trailers, without those that may not be among them (RFC 9110 §6.5.1).
@@ -377,6 +402,24 @@ mod tests {
             assert!(read(&fields, false).is_err(), "{name} {value:?}");
         }
         assert!(read(&[(":method", "CONNECT"), (":authority", "a:443"), (":path", "/")], false).is_err());
+    }
+
+    #[test]
+    fn an_extended_connect_is_an_upgrade() {
+        let connect = [&[(":method", "CONNECT"), (":protocol", "websocket")][..], &GET[1..]].concat();
+        let more = [&connect[..], &[("sec-websocket-version", "13"), ("sec-websocket-key", "x")]].concat();
+        let wanted = "GET /b?c HTTP/1.1\r\nhost: a.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                      sec-websocket-version: 13\r\n\r\n";
+        assert_eq!(read(&more, true), Ok(wanted.to_owned()));
+        for (name, value) in
+            [(":method", "GET"), (":authority", ""), (":path", ""), (":protocol", "a b"), (":protocol", "")]
+        {
+            let fields: Vec<_> =
+                connect.iter().map(|field| if field.0 == name { (name, value) } else { *field }).collect();
+            assert!(read(&fields, true).is_err(), "{name} {value:?}");
+        }
+        assert!(read(&[&connect[..], &[("content-length", "0")]].concat(), true).is_err());
+        assert!(read(&[&connect[..], &[("upgrade", "x")]].concat(), true).is_err());
     }
 
     #[test]

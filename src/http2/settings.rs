@@ -42,6 +42,7 @@ impl LocalSettings {
             (Id::MaxConcurrentStreams, self.max_streams),
             (Id::InitialWindowSize, self.stream_window),
             (Id::MaxHeaderListSize, self.max_fields),
+            (Id::EnableConnectProtocol, 1),
             (Id::NoRfc7540Priorities, 1),
         ];
         put(out, settings.into_iter());
@@ -86,6 +87,8 @@ pub enum Id {
     MaxFrameSize = 5,
     /// SETTINGS_MAX_HEADER_LIST_SIZE.
     MaxHeaderListSize = 6,
+    /// SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 §3); that of a client says nothing.
+    EnableConnectProtocol = 8,
     /// SETTINGS_NO_RFC7540_PRIORITIES (RFC 9218 §2.1).
     NoRfc7540Priorities = 9,
 }

@@ -8,8 +8,10 @@ mod moving;
 
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use tokio::time::Instant;
 
 pub use self::moving::Leaving;
@@ -34,7 +36,7 @@ use crate::message::authority::Host;
 use crate::message::body::{Demand, Piece};
 use crate::observe::WithCauses;
 use crate::observe::end::{End, Phase, Reason};
-use crate::observe::record::Protocol;
+use crate::observe::record::{Outcome, Protocol};
 use crate::route::Facts;
 use crate::upstream::upload::Upload;
 
@@ -243,6 +245,12 @@ impl Handler {
             let (len, body) = (answer.head.len, answer.head.body);
             format!("response {} from the server: head of {len} bytes, {}", status.as_u16(), shown_response_body(body))
         });
+        if exchange.protocol == Protocol::Http2 && exchange.facts.upgrade && status.is_success() {
+            // to the client it would say that the tunnel is there
+            let pool = &exchange.thread.runtime_config.pools[exchange.pool.map_or(0, usize::from)];
+            let server = pool.servers[answer.server].name.clone();
+            return self.fault(&Fault::Server { outcome: Outcome::BadResponse, server, timeout: Duration::ZERO });
+        }
         // what is left of the request would be taken for the next one
         let (unasked, unsent) = (exchange.waits_for_continue, !attempts.upload.is_done());
         if unsent && unasked {
@@ -252,6 +260,9 @@ impl Handler {
         let response = Response::relayed(exchange, &mut answer, last);
         if response.then == Then::Tunnel {
             exchange.phase = Phase::Tunnel;
+            if exchange.protocol == Protocol::Http2 {
+                return self.tunnel_of_stream(response, answer, side);
+            }
             self.stage = HandlerStage::Switched(Box::new(answer));
             return ResponsePart::Head(response);
         }
@@ -260,6 +271,18 @@ impl Handler {
         let upload = (unsent && !unasked).then_some(attempts.upload);
         self.stage = HandlerStage::Relay(Relay::new(exchange, pool, answer, upload, timeout, side));
         ResponsePart::Head(response)
+    }
+
+    /// A server has switched protocols: bytes pass as the bodies of both messages of the stream (RFC 8441 §5).
+    fn tunnel_of_stream(&mut self, response: Response, mut answer: Answer, side: &mut ClientSide<'_>) -> ResponsePart {
+        let exchange = &mut self.exchange;
+        exchange.status = StatusCode::OK.as_u16();
+        exchange.becomes_tunnel();
+        answer.connection.becomes_tunnel();
+        let pool = exchange.pool.map_or(0, usize::from);
+        let timeout = exchange.thread.runtime_config.pools[pool].settings.tunnel_timeout;
+        self.stage = HandlerStage::Relay(Relay::tunnel(exchange, pool, answer, timeout, side));
+        ResponsePart::Head(response.of_stream())
     }
 
     fn relayed(&mut self, piece: Option<Result<Piece, RelayError>>) -> ResponsePart {

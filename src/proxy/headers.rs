@@ -1,5 +1,6 @@
 //! The head of the request as a server gets it: written anew from what was understood, one framing, one meaning.
 
+use base64ct::{Base64, Encoding};
 use http::Version;
 
 use super::exchange::Exchange;
@@ -11,6 +12,7 @@ use crate::http1::request::Framing;
 use crate::message::fields::ConnectionOptions;
 use crate::message::head::{Field, Frames, RawHead};
 use crate::message::upgrade;
+use crate::observe::record::Protocol;
 
 /// A request that has passed here this often goes in circles.
 const MOST_PASSES: usize = 8;
@@ -61,6 +63,10 @@ pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, trusted: &[T
     write_origin(out, exchange, &origin);
     if exchange.facts.upgrade {
         write_upgrade(out, head);
+        if exchange.protocol == Protocol::Http2 && head.upgrades().any(|value| value.eq_ignore_ascii_case(b"websocket"))
+        {
+            write_websocket_key(out, exchange);
+        }
     }
     out.extend_from_slice(b"\r\n");
     Ok(())
@@ -234,6 +240,14 @@ fn write_upgrade(out: &mut Vec<u8>, head: &RawHead) {
         out.extend_from_slice(protocol);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// What a server of WebSocket wants in HTTP/1.1, and a client of HTTP/2 does not say (RFC 8441 §5).
+fn write_websocket_key(out: &mut Vec<u8>, exchange: &Exchange) {
+    let [high, low] = [(); 2].map(|()| exchange.thread.random().to_be_bytes());
+    let mut key = [0; 24];
+    let key = Base64::encode(&[high, low].concat(), &mut key).unwrap_or_default(); // 16 bytes are 24 characters
+    encode::raw_field(out, "sec-websocket-key", key.as_bytes());
 }
 
 /// How many of the proxies in a Via field signed as we do (RFC 9110 §7.6.3).

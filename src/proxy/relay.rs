@@ -30,6 +30,8 @@ pub(super) struct Relay {
     timer: Option<Lent>,
     waiting: bool,
     timeout: Duration,
+    /// Bytes pass both ways, and none of them is a message.
+    is_tunnel: bool,
     /// What is left of the request body.
     upload: Option<Box<Uploading>>,
     open: Option<Open<PoolOf>>,
@@ -77,13 +79,17 @@ pub(super) enum RelayError {
     /// The server fell silent.
     #[error("the server sent nothing more of the response body")]
     Silent,
+    /// Nothing passed through a tunnel for too long.
+    #[error("nothing passed in either direction")]
+    Idle,
 }
 
 impl RelayError {
     pub(super) fn end(&self) -> End {
         End::new(
-            Phase::Body,
+            if matches!(self, Self::Idle) { Phase::Tunnel } else { Phase::Body },
             match self {
+                Self::Idle => Reason::ClientTimeout,
                 Self::Server(ResponseError::Closed | ResponseError::Io(_)) => Reason::ServerClosed,
                 Self::Server(_) => Reason::ServerBadResponse,
                 Self::Silent => Reason::ServerTimeout,
@@ -110,12 +116,26 @@ impl Relay {
             timer: None,
             waiting: false,
             timeout,
+            is_tunnel: false,
             upload: upload.map(|upload| Box::new(Uploading { upload, going: Going::Client, seen: 0 })),
             open: Some(open),
             came: Some(exchange.responded),
         };
         let came = relay.came;
         relay.finish_if_whole(exchange, side, came);
+        relay
+    }
+
+    /// Passes bytes both ways with a server that has switched protocols, while any pass within `timeout`.
+    pub(super) fn tunnel(
+        exchange: &mut Exchange,
+        pool: usize,
+        answer: Answer,
+        timeout: Duration,
+        side: &mut ClientSide<'_>,
+    ) -> Self {
+        let mut relay = Self::new(exchange, pool, answer, Some(Upload::of_tunnel()), timeout, side);
+        relay.is_tunnel = true;
         relay
     }
 
@@ -138,6 +158,7 @@ impl Relay {
             timer: saved.patience.map(|left| Lent::after(thread, left)),
             waiting: saved.patience.is_some(),
             timeout: saved.timeout,
+            is_tunnel: saved.is_tunnel,
             upload: upload.map(uploading),
             open: Some(Open::new(PoolOf::new(thread, pool), server)),
             came: None,
@@ -162,6 +183,7 @@ impl Relay {
             server_keeps_for: open.server_keeps,
             patience,
             timeout: self.timeout,
+            is_tunnel: self.is_tunnel,
             private,
         };
         let upload = self.upload.filter(|uploading| uploading.going != Going::Whole).map(|uploading| {
@@ -211,7 +233,7 @@ impl Relay {
         };
         connection.is_stuck = uploading.going == Going::Server;
         exchange.bytes_in = exchange.bytes_in.max(uploading.upload.received());
-        if uploading.going == Going::Broken {
+        if uploading.going == Going::Broken || self.is_tunnel && uploading.going == Going::Whole {
             let _ = connection.stream().finish_writing(); // fails when the server is gone already
         }
     }
@@ -223,8 +245,9 @@ impl Relay {
             timer.set(self.timeout);
         }
         while timer.poll_due(cx).is_ready() {
-            if !self.upload.as_mut().is_some_and(|uploading| uploading.goes_on()) {
-                return Poll::Ready(RelayError::Silent);
+            let is_tunnel = self.is_tunnel;
+            if !self.upload.as_mut().is_some_and(|uploading| uploading.goes_on(is_tunnel)) {
+                return Poll::Ready(if is_tunnel { RelayError::Idle } else { RelayError::Silent });
             }
             timer.set(self.timeout);
         }
@@ -258,9 +281,10 @@ impl Relay {
 }
 
 impl Uploading {
-    /// Whether the server had something to read since this was last asked, or waits for the client to send it.
-    fn goes_on(&mut self) -> bool {
+    /// Whether the server had something to read since this was last asked, or waits for the client to send it, which in a
+    /// tunnel it always does.
+    fn goes_on(&mut self, is_tunnel: bool) -> bool {
         let received = self.upload.received();
-        std::mem::replace(&mut self.seen, received) != received || self.going == Going::Client
+        std::mem::replace(&mut self.seen, received) != received || self.going == Going::Client && !is_tunnel
     }
 }

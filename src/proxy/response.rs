@@ -132,6 +132,15 @@ impl Response {
         Self { status, reason: None, fields: lines, length, then, upgrade: false }
     }
 
+    /// The same as the answer to a stream that asked for a tunnel.
+    pub(super) fn of_stream(mut self) -> Self {
+        let lines = self.fields.split_inclusive(|byte| *byte == b'\n');
+        let is_kept = |line: &&[u8]| !line.to_ascii_lowercase().starts_with(b"sec-websocket-accept:");
+        self.fields = lines.filter(is_kept).flatten().copied().collect();
+        (self.status, self.length, self.then) = (StatusCode::OK, BodyLength::Unknown, Then::KeepAlive);
+        self
+    }
+
     /// Says that no other request may follow.
     pub(super) fn closes(mut self, closes: bool) -> Self {
         if closes {

@@ -213,7 +213,7 @@ impl Thread {
     }
 
     /// 64 bits that differ each time; not for secrets. (wyrand)
-    fn random(&self) -> u64 {
+    pub(super) fn random(&self) -> u64 {
         let state = self.random.get().wrapping_add(0xa076_1d64_78bd_642f);
         self.random.set(state);
         let product = u128::from(state) * u128::from(state ^ 0xe703_7ed1_a0b4_28db);

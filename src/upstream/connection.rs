@@ -237,6 +237,11 @@ impl Connection {
         self.keep_alive = false;
     }
 
+    /// The server has switched protocols: whatever comes to its end passes as a body does.
+    pub fn becomes_tunnel(&mut self) {
+        (self.body, self.keep_alive) = (BodyState::UntilClose, false);
+    }
+
     /// Whether the server keeps it after the response that is on it.
     #[must_use]
     pub fn keeps_alive(&self) -> bool {

@@ -124,6 +124,14 @@ impl Upload {
         }
     }
 
+    /// The bytes of a client on their way through a tunnel, to their end.
+    #[must_use]
+    pub fn of_tunnel() -> Self {
+        let mut upload = Self::new(Framing::Length(u64::MAX), u64::MAX);
+        (upload.asked_for, upload.turn) = (true, Turn::default());
+        upload
+    }
+
     /// Bytes that came from the client.
     #[must_use]
     pub fn received(&self) -> u64 {

@@ -288,6 +288,7 @@ impl Session {
                 }
                 Id::MaxFrameSize
                 | Id::EnablePush
+                | Id::EnableConnectProtocol
                 | Id::MaxConcurrentStreams
                 | Id::MaxHeaderListSize
                 | Id::NoRfc7540Priorities => {}

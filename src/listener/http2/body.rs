@@ -18,6 +18,8 @@ pub(super) struct ReceivedBody {
     pub(super) waits_since: Option<Instant>,
     /// The wait was too long.
     pub(super) is_late: bool,
+    /// It is the way up of a tunnel, whose client may be silent.
+    pub(super) is_patient: bool,
 }
 
 /// The body of a request, as its handler gets it.
@@ -59,7 +61,9 @@ impl RequestBody for StreamBody<'_> {
             return Poll::Ready(Some(Err(RequestBodyError::Timeout)));
         }
         self.is_read = true;
-        self.received.waits_since.get_or_insert(self.now);
+        if !self.received.is_patient {
+            self.received.waits_since.get_or_insert(self.now);
+        }
         Poll::Pending // what comes makes the stream ready
     }
 }

@@ -157,6 +157,9 @@ impl<S: Service> Http2<S> {
         let text = fields.text();
         let looked = search.look(text, &limits).and_then(|facts| facts.ok_or(Refusal::Malformed));
         let mut facts = looked.inspect_err(|_| *search = HeadSearch::new())?; // which would go on inside this head
+        if fields.is_extended_connect() && !facts.upgrade {
+            return Err(Refusal::Connect); // into a protocol that no tunnel may have
+        }
         facts.version = Version::HTTP_2;
         let head = search.take(&text[..facts.len]);
         let began = self.inside.map_or(now, |(_, began)| began);

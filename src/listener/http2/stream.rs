@@ -164,6 +164,7 @@ impl<H: RequestHandler> OpenStream<H> {
             trailers: state.received_trailers.map(restored),
             waits_since: state.waits.map(|age| before(now, age)),
             is_late: false,
+            is_patient: state.is_tunnel,
         };
         Ok(Self {
             handler,
@@ -190,6 +191,7 @@ impl<H: RequestHandler> OpenStream<H> {
         let state = SavedStream {
             left: self.left,
             is_sent: self.part == Part::Sent,
+            is_tunnel: self.received.is_patient,
             trailers: self.trailers.as_ref().map(saved),
             received_trailers: self.received.trailers.as_ref().map(saved),
             waits: self.received.waits_since.map(|since| now - since),
@@ -220,6 +222,7 @@ impl<H: RequestHandler> OpenStream<H> {
 
     fn respond(&mut self, session: &mut Session, key: usize, response: &Response) {
         let has_body = response.length != BodyLength::Known(0) && !self.is_head;
+        self.received.is_patient = response.upgrade && response.status.is_success();
         if let BodyLength::Known(length) = response.length {
             self.left = Some(length);
         }

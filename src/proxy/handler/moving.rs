@@ -183,7 +183,12 @@ fn resume_stage(
             HandlerStage::Dispatch(Box::new(Dispatch::resumed(exchange, pool, server, saved)?))
         }
         SavedStage::Response { response, upload } => {
-            exchange.phase = Phase::Body;
+            if response.is_tunnel {
+                exchange.phase = Phase::Tunnel;
+                exchange.becomes_tunnel();
+            } else {
+                exchange.phase = Phase::Body;
+            }
             let server = server.filter(|_| exchange.server() == at)?;
             let (left, keep_alive) = (response.left.clone(), response.server_keeps);
             let open = OpenResponse { left, keep_alive, server_keeps: response.server_keeps_for };

@@ -8,6 +8,7 @@ mod leaving;
 mod moving;
 mod rules;
 mod streams;
+mod tunnels;
 
 use crate::support::{Proxy, Server, Wire};
 use client::H2;
