@@ -9,42 +9,55 @@ use rustix::process::Signal;
 use crate::support::{Asked, Run, Server, Service, Wire, signal, socket, wait_for};
 
 /// A service with one server, that is answered by hand.
-fn simple(drain: &str) -> (Run, SocketAddr, Server) {
-    let (listening, address) = socket();
-    let server = Server::new();
-    let config = format!(
-        "[drain]\ntimeout = \"1h\"\nhurry_timeout = \"5s\"\n{drain}\n[site.\"*\"]\nto = [\"{}\"]\n",
-        server.address
-    );
-    (Run::new(&config).socket("http", listening).argument("--probation=50ms"), address, server)
+struct Bench {
+    run: Run,
+    address: SocketAddr,
+    server: Server,
+    drain: &'static str,
 }
 
-/// A request that the generation which serves now cannot finish, with the server's end of it.
-fn open(address: SocketAddr, server: &Server) -> (Wire, Wire) {
-    let mut client = Wire::connect(address);
-    client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let mut asked = server.accept();
-    asked.head();
-    (client, asked)
+impl Bench {
+    fn new(drain: &'static str) -> Self {
+        let (server, (listening, address)) = (Server::new(), socket());
+        let run = Run::new(&config(&server, drain, 1)).socket("http", listening).argument("--probation=50ms");
+        Self { run, address, server, drain }
+    }
+
+    /// A request that the generation which serves now cannot finish, with the server's end of it.
+    fn open(&self) -> (Wire, Wire) {
+        let mut client = Wire::connect(self.address);
+        client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let mut asked = self.server.accept();
+        asked.head();
+        (client, asked)
+    }
+
+    /// Makes a generation whose site leads to another pool, so that what is open does not move there, and waits until the
+    /// one before drains.
+    fn pass(&self, service: &Service<'_>) {
+        let (before, _) = service.serving();
+        self.run.configure(&config(&self.server, self.drain, before + 1));
+        service.reload_well();
+        self.run.wait_log(&format!("Generation {before} drains"));
+    }
 }
 
-/// Makes a new generation and waits until the one before drains.
-fn pass(run: &Run, service: &Service<'_>) {
-    let (before, _) = service.serving();
-    service.reload_anyway();
-    run.wait_log(&format!("Generation {before} drains"));
+fn config(server: &Server, drain: &str, number: u64) -> String {
+    let times = "timeout = \"1h\"\nhurry_timeout = \"5s\"";
+    let pool = format!("[pool.number-{number}]\nservers = [\"{}\"]", server.address);
+    format!("[drain]\n{times}\n{drain}\n[site.\"*\"]\nto = \"number-{number}\"\n{pool}\n")
 }
 
 #[test]
 fn a_reload_that_would_be_one_too_many_waits_for_the_oldest_which_can_finish() {
-    let (run, address, server) = simple("generations = 3");
-    let service = run.start();
-    let (mut client, mut asked) = open(address, &server);
-    pass(&run, &service);
-    let held = open(address, &server);
-    pass(&run, &service);
-    let caller = Asked::reload(&run.run_dir());
-    run.wait_log("Generation 1 has 5.0 s left for 1 connection: 3 generations are the most");
+    let bench = Bench::new("generations = 3");
+    let service = bench.run.start();
+    let (mut client, mut asked) = bench.open();
+    bench.pass(&service);
+    let held = bench.open();
+    bench.pass(&service);
+    let caller = Asked::reload(&bench.run.run_dir());
+    bench.run.wait_log("Generation 1 has 5.0 s left for 1 connection: 3 generations are the most");
     assert_eq!(service.generations().len(), 3, "it waits");
     asked.send("HTTP/1.1 204 No Content\r\n\r\n");
     assert_eq!(client.answer().status(), 204);
@@ -54,51 +67,51 @@ fn a_reload_that_would_be_one_too_many_waits_for_the_oldest_which_can_finish() {
 
 #[test]
 fn the_oldest_is_cut_with_a_record_when_it_does_not_finish() {
-    let (run, address, server) = simple("generations = 3");
-    let service = run.start();
-    let (mut client, _unanswered) = open(address, &server);
-    pass(&run, &service);
-    let held = open(address, &server);
-    pass(&run, &service);
+    let bench = Bench::new("generations = 3");
+    let service = bench.run.start();
+    let (mut client, _unanswered) = bench.open();
+    bench.pass(&service);
+    let held = bench.open();
+    bench.pass(&service);
     let (good, text) = service.reload_with(&["--force"]);
     assert!(good, "{text}");
     client.rest();
-    run.wait_log("cut at the drain deadline before the response came");
-    run.wait_log("Generation 1 ended: 0 connections finished, 0 moved, 1 cut");
+    bench.run.wait_log("cut at the drain deadline before the response came");
+    bench.run.wait_log("Generation 1 ended: 0 connections finished, 0 moved, 1 cut");
     drop(held);
 }
 
 /// Such a record once said that no site had been found, and that nothing had been received.
 #[test]
 fn a_request_body_that_is_cut_is_recorded_and_counted_as_far_as_it_came() {
-    let (run, address, server) = simple("memory = \"1KiB\"");
-    let service = run.start();
-    let mut client = Wire::connect(address);
+    let bench = Bench::new("memory = \"1KiB\"");
+    let service = bench.run.start();
+    let mut client = Wire::connect(bench.address);
     client.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello");
-    let mut asked = server.accept();
+    let mut asked = bench.server.accept();
     asked.head();
     asked.expect("hello");
-    pass(&run, &service);
+    bench.pass(&service);
     client.rest();
-    run.wait_log("cut at the drain deadline while the request was sent on");
+    bench.run.wait_log("cut at the drain deadline while the request was sent on");
     service.settled();
     assert_eq!(service.status()["counters"]["listeners"]["http"]["bytes_in"], 5);
 }
 
 #[test]
 fn older_generations_that_use_too_much_memory_finish_early() {
-    let (run, address, server) = simple("memory = \"1KiB\"");
-    let service = run.start();
-    let (mut client, _unanswered) = open(address, &server);
-    pass(&run, &service);
-    run.wait_log(": older generations use");
+    let bench = Bench::new("memory = \"1KiB\"");
+    let service = bench.run.start();
+    let (mut client, _unanswered) = bench.open();
+    bench.pass(&service);
+    bench.run.wait_log(": older generations use");
     client.rest();
     assert_eq!(service.settled().0, 2);
 }
 
 #[test]
 fn the_kernel_takes_older_generations_first() {
-    let (run, _, _server) = simple("");
+    let Bench { run, .. } = Bench::new("");
     let run = run.argument("--probation=1h");
     let service = run.start();
     let (_, old) = service.serving();
@@ -114,12 +127,12 @@ fn the_kernel_takes_older_generations_first() {
 
 #[test]
 fn a_generation_that_drains_is_taken_before_all_others() {
-    let (run, address, server) = simple("");
-    let service = run.start();
+    let bench = Bench::new("");
+    let service = bench.run.start();
     let (_, old) = service.serving();
     let base = score(old);
-    let held = open(address, &server);
-    pass(&run, &service);
+    let held = bench.open();
+    bench.pass(&service);
     wait_for("a draining worker that is taken first", || (score(old) == base + 500).then_some(()));
     drop(held);
     assert_eq!(service.settled().0, 2);

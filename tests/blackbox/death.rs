@@ -50,7 +50,9 @@ fn a_worker_that_hangs_while_it_is_parked_or_drains_is_ended_and_its_clients_see
         open.set_read_timeout(Some(DEADLINE)).expect("timeout");
         open.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
         let _unanswered = server.accept();
-        service.reload_anyway();
+        // to another pool, so that the exchange does not move
+        run.configure(&format!("[site.\"*\"]\nto = \"other\"\n[pool.other]\nservers = [\"{}\"]\n", server.address));
+        service.reload_well();
         wait_for(state, || service.generations().iter().any(|one| one.2 == first && one.1 == state).then_some(()));
         signal(first, Signal::STOP);
         assert_eq!(open.read(&mut [0; 16]).unwrap_or(0), 0, "{state}: a close or a reset");

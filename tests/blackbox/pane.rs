@@ -12,11 +12,13 @@ use crate::support::{Run, Server, Wire, free_address, socket, wait_for};
 fn what_keeps_an_old_generation_is_told_by_its_age_and_without_secrets() {
     let (listening, address) = socket();
     let (server, bytes) = (Server::new(), free_address());
-    let config = |retries: u32| {
-        let pool = format!("[pool.farm]\nservers = ['{}']\nretries = {retries}\n", server.address);
-        format!("[site.'*']\nto = 'farm'\n{pool}[tcp.bytes]\nlisten = '{bytes}'\nto = 'farm'\n")
+    // the exchange does not move to another pool of its site
+    let config = |site: &str| {
+        let pool = |name| format!("[pool.{name}]\nservers = ['{}']\n", server.address);
+        let pools = [pool("farm"), pool("other")].concat();
+        format!("[site.'*']\nto = '{site}'\n{pools}[tcp.bytes]\nlisten = '{bytes}'\nto = 'farm'\n")
     };
-    let run = Run::new(&config(1)).socket("http", listening);
+    let run = Run::new(&config("farm")).socket("http", listening);
     let service = run.start();
     let mut client = Wire::connect(address);
     client.send("GET /slow;id=7?token=secret HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -31,7 +33,7 @@ fn what_keeps_an_old_generation_is_told_by_its_age_and_without_secrets() {
         let connections = &service.status()["connections"];
         busy.as_object()?.iter().all(|(kind, count)| connections[kind] == *count).then_some(())
     });
-    run.configure(&config(2));
+    run.configure(&config("other"));
     service.reload_well();
     let text = wait_for("what keeps generation 1", || {
         let output = run.segue(&["generations"]);
