@@ -1,6 +1,7 @@
 //! What the fuzz targets of `tests/fuzz` call: one function a target, for input that they cannot build from outside.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -20,6 +21,8 @@ use crate::worker::saved_state;
 
 pub use crate::listener::tests::fuzzing::connection;
 
+use crate::listener::tests::arrival::arrival;
+
 /// Text of a configuration: the check ends, and the effective configuration means the same.
 pub fn configuration(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -36,7 +39,8 @@ pub fn configuration(data: &[u8]) {
     assert_eq!(again.hash(), sources.hash(), "the effective configuration means something else:\n{effective}");
 }
 
-/// Messages between two workers: a batch that is understood packs to itself, with its bytes and descriptors.
+/// Messages between two workers: a batch that is understood packs to itself, with its bytes and descriptors, and its
+/// connections go on until both of their sides are gone.
 pub fn transfer(data: &[u8]) {
     let Some((&descriptors, data)) = data.split_first() else { return };
     same::<ToSender>(data);
@@ -46,19 +50,22 @@ pub fn transfer(data: &[u8]) {
     let Ok(batch) = serde_json::from_slice::<Batch>(json) else { return };
     let number = batch.number;
     let before = serde_json::to_value(&batch).expect("JSON");
-    let Ok(transfers) = message::unpack(batch, opened(descriptors & 15, bytes)) else { return };
-    let packed = message::pack(number, transfers.iter()).expect("a memory file");
-    assert_eq!(serde_json::to_value(&packed.batch).expect("JSON"), before);
-}
-
-/// Some descriptors, then one with the bytes, if there are any.
-fn opened(count: u8, bytes: &[u8]) -> Vec<OwnedFd> {
-    let null = || std::fs::File::open("/dev/null").expect("/dev/null").into();
-    let mut all: Vec<OwnedFd> = (0..count).map(|_| null()).collect();
+    let (mut all, peers): (Vec<OwnedFd>, Vec<UnixStream>) = (0..descriptors & 15).map(|_| socket()).unzip();
     if !bytes.is_empty() {
         all.push(Payload::new(bytes).expect("a memory file").into());
     }
-    all
+    let Ok(transfers) = message::unpack(batch, all) else { return };
+    let packed = message::pack(number, transfers.iter()).expect("a memory file");
+    assert_eq!(serde_json::to_value(&packed.batch).expect("JSON"), before);
+    drop(packed);
+    let _ = arrival(transfers, peers);
+}
+
+/// A socket, and its other end.
+fn socket() -> (OwnedFd, UnixStream) {
+    let (one, other) = UnixStream::pair().expect("a socket pair");
+    one.set_nonblocking(true).expect("nonblocking");
+    (one.into(), other)
 }
 
 /// JSON that another process, another version or a file says: what is understood means the same written again, and a

@@ -128,13 +128,13 @@ impl Reach {
         self.has_listener(listener) && site && self.has_server(pool, server)
     }
 
-    /// Whether an open exchange of this listener and of this site can move: with its connection to this server of the pool,
-    /// or to be dispatched, when it has none.
+    /// Whether an open exchange of this listener can move: of this site, if one was found for it, and with its connection to
+    /// this server of a pool, if it has one.
     #[must_use]
-    pub fn has_exchange(&self, listener: usize, site: Option<usize>, pool: usize, server: Option<usize>) -> bool {
+    pub fn has_exchange(&self, listener: usize, site: Option<usize>, server: Option<(usize, usize)>) -> bool {
         // a site that is there leads to a pool of the same name
-        let site_leads = site.is_some_and(|site| self.sites.get(site).is_some_and(|there| *there));
-        let has_server = server.is_none_or(|server| self.has_server(pool, server));
+        let site_leads = site.is_none_or(|site| self.sites.get(site).is_some_and(|there| *there));
+        let has_server = server.is_none_or(|(pool, server)| self.has_server(pool, server));
         self.exchanges && self.has_listener(listener) && site_leads && has_server
     }
 
@@ -255,12 +255,12 @@ mod tests {
         let (config, old) = capabilities(OLD);
         let farm = config.pools.iter().position(|pool| pool.name == "farm").expect("farm");
         let any = site(&config, "*");
-        assert!(reach(OLD).has_exchange(0, any, farm, Some(0)));
+        assert!(reach(OLD).has_exchange(0, any, Some((farm, 0))));
         let gone = reach(&OLD.replace("\"10.0.0.1:80\", ", ""));
-        assert!(!gone.has_exchange(0, any, farm, Some(0)));
-        assert!(gone.has_exchange(0, any, farm, None), "it has a pool to be dispatched to");
+        assert!(!gone.has_exchange(0, any, Some((farm, 0))));
+        assert!(gone.has_exchange(0, any, None), "it has a pool to be dispatched to");
         let elsewhere = reach(&OLD.replace("to = \"farm\"", "to = [\"10.0.0.1:80\"]"));
-        assert!(!elsewhere.has_exchange(0, any, farm, None));
+        assert!(!elsewhere.has_exchange(0, any, None));
         for exchanges in [None, Some(0), Some(EXCHANGES + 1)] {
             let mut other = serde_json::to_value(capabilities(OLD).1).expect("JSON");
             let fields = other.as_object_mut().expect("an object");
@@ -268,7 +268,7 @@ mod tests {
             fields.extend(exchanges.map(|version| ("exchanges".to_owned(), version.into())));
             let other: Capabilities = serde_json::from_value(other).expect("capabilities");
             let reach = old.reach(&config, &other);
-            let has_exchange = reach.has_exchange(0, any, farm, Some(0)) || reach.has_exchange(0, any, farm, None);
+            let has_exchange = reach.has_exchange(0, any, Some((farm, 0))) || reach.has_exchange(0, any, None);
             assert!(!has_exchange && reach.has_tunnel(0, any, farm, 0), "{exchanges:?}");
         }
     }

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
 use crate::http1::chunked::Decoder;
+use crate::observe::end::End;
 use crate::observe::record::{Outcome, Protocol, RequestId, Timers};
 
 /// An exchange that moves, whatever it waits for: a server, the head or the body of a response, the body of its request,
@@ -49,7 +50,7 @@ pub struct SavedExchange {
     pub silent: Duration,
     /// The host pattern of the site; none in TCP mode.
     pub site: Option<String>,
-    /// The pool.
+    /// The pool; empty when none was found for a request that is answered without one.
     pub pool: String,
     /// The server at its other end, or the one that is connected to; empty before there is one.
     pub server: String,
@@ -98,6 +99,12 @@ pub struct SavedState {
     /// The client has got `100 Continue`.
     #[serde(default)]
     pub continued: bool,
+    /// How it ended, once the response was given whole; absent before.
+    #[serde(default)]
+    pub end: Option<End>,
+    /// The details beyond that.
+    #[serde(default)]
+    pub detail: Option<String>,
     /// What it waits for.
     pub stage: SavedStage,
 }

@@ -27,6 +27,7 @@ use crate::control::link::Link;
 use crate::http1::chunked::{Decoded, Decoder};
 use crate::http2::Session;
 use crate::http2::settings::LocalSettings;
+use crate::observe::end::{End, Phase, Reason};
 use crate::observe::record::{Outcome, Protocol, RequestId, Timers};
 
 fn config() -> Config {
@@ -167,10 +168,18 @@ fn an_open_exchange_arrives_whole() {
         let (sender, successor, receiver) = linked().await;
         tokio::task::spawn_local(sender.run());
         for stage in stages() {
+            let (end, detail) = (Some(End::new(Phase::Connect, Reason::ServerTimeout)), Some("late".to_owned()));
             let (mut transfer, _client) = idle(1, b"");
             let [server, private] = [(); 2].map(|()| UnixStream::pair().expect("a pair").0.into());
-            let state =
-                SavedState { bytes_in: 1 << 40, bytes_out: 3, waits_for_continue: true, continued: true, stage };
+            let state = SavedState {
+                bytes_in: 1 << 40,
+                bytes_out: 3,
+                waits_for_continue: true,
+                continued: true,
+                end,
+                detail,
+                stage,
+            };
             let [head, sent_head, body, unread] = [&b"head"[..], b"sent", b"body", b"unread"].map(BytesMut::from);
             let [unsent, ahead] = [&b"unsent"[..], b"ahead"].map(BytesMut::from);
             let server = (state.stage != SavedStage::Whole).then_some(server);
@@ -567,6 +576,8 @@ fn a_connection_of_http_2_arrives_whole() {
             bytes_out: 2,
             waits_for_continue: false,
             continued: false,
+            end: None,
+            detail: None,
             stage,
         });
         let server = Some(UnixStream::pair().expect("a pair").0.into());

@@ -1,7 +1,9 @@
 //! How something ended, an exchange or the connection of a client: on whose side, in which phase, for which reason.
 
+use serde::{Deserialize, Serialize};
+
 /// How an exchange or a client connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// Where it was.
     pub phase: Phase,
@@ -57,7 +59,8 @@ pub enum Side {
 }
 
 /// Why something ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// All of it, both ways.
     Ok,
@@ -137,7 +140,8 @@ impl Reason {
 }
 
 /// Where an exchange or a client connection was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Between two requests; exchanges are never there.
     Idle,

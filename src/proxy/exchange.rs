@@ -396,9 +396,9 @@ impl Exchange {
         self.end.get_or_insert(end);
     }
 
-    /// Whether its response came whole.
-    pub(super) fn has_ended_well(&self) -> bool {
-        self.end == Some(End::OK)
+    /// How it ended, and the details beyond that, once it did.
+    pub(super) fn end(&self) -> (Option<End>, Option<&str>) {
+        (self.end, self.detail.as_deref())
     }
 
     /// Where it is, or was when it ended.

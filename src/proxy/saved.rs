@@ -18,10 +18,13 @@ use crate::observe::record::{AttemptRecord, Index, Protocol, RecordNames};
 
 impl Exchange {
     /// What the next generation has to know, when nothing has passed since `moved`. `server` is at the other end, or to be.
-    /// None without a pool.
+    /// None when this generation has no such names.
     pub(super) fn saved(&self, moved: Instant, server: Option<Index>) -> Option<SavedExchange> {
         let names = &self.thread.runtime_config.names;
-        let (pool, servers) = names.pools.get(usize::from(self.pool?))?;
+        let (pool, servers) = match self.pool {
+            Some(pool) => names.pools.get(usize::from(pool)).map(|(name, servers)| (name.as_str(), &servers[..]))?,
+            None => ("", &[][..]),
+        };
         let name = |server: Index| servers.get(usize::from(server)).cloned();
         let attempts = self.attempts.iter().filter_map(|attempt| {
             let AttemptRecord { server, reused, outcome, took } = *attempt;
@@ -32,7 +35,7 @@ impl Exchange {
             age: self.opened.elapsed(),
             silent: moved.elapsed(),
             site: self.site.and_then(|site| names.sites.get(usize::from(site)).cloned()),
-            pool: pool.clone(),
+            pool: pool.to_owned(),
             server: server.map_or_else(|| Some(String::new()), name)?,
             protocol: self.protocol,
             method: self.method.as_ref().map(Method::to_string),
@@ -79,6 +82,8 @@ impl Exchange {
         (exchange.facts, exchange.head) = (facts, Rc::new(head));
         (exchange.bytes_in, exchange.bytes_out) = (state.bytes_in, state.bytes_out);
         (exchange.waits_for_continue, exchange.continued) = (state.waits_for_continue, state.continued);
+        state.end.into_iter().for_each(|end| exchange.ends(end));
+        state.detail.iter().for_each(|detail| exchange.explain(detail));
         exchange.begin_debug();
         exchange.is_underway();
         Some((exchange, server))
@@ -90,7 +95,7 @@ impl Exchange {
         exchange.opened = before(Instant::now(), saved.age);
         exchange.protocol = saved.protocol;
         exchange.forwarded_client = saved.client;
-        (exchange.site, exchange.pool, exchange.attempts) = (found.site, Some(found.pool), found.attempts);
+        (exchange.site, exchange.pool, exchange.attempts) = (found.site, found.pool, found.attempts);
         exchange.status = saved.status;
         exchange.timers = saved.timers;
         exchange.responded = exchange.opened + Duration::from_micros(saved.timers.responded.into());
@@ -101,7 +106,7 @@ impl Exchange {
 /// The names of a saved exchange as indexes of this generation.
 struct FoundNames {
     site: Option<Index>,
-    pool: Index,
+    pool: Option<Index>,
     /// None when it is gone, or there was none yet.
     server: Option<Index>,
     attempts: SmallVec<[AttemptRecord; 1]>,
@@ -109,8 +114,11 @@ struct FoundNames {
 
 impl FoundNames {
     fn of(saved: &SavedExchange, names: &RecordNames) -> Option<Self> {
-        let pool = names.pools.iter().position(|(name, _)| *name == saved.pool)?;
-        let servers = &names.pools[pool].1;
+        let pool = names.pools.iter().position(|(name, _)| *name == saved.pool);
+        if pool.is_none() && !saved.pool.is_empty() {
+            return None;
+        }
+        let servers = pool.map_or(&[][..], |pool| &names.pools[pool].1);
         let server = |name: &str| Some(servers.iter().position(|server| server == name)? as Index);
         // tries against servers that are gone are forgotten
         let attempts = saved.attempts.iter().filter_map(|attempt| {
@@ -122,6 +130,6 @@ impl FoundNames {
             None => None,
         };
         let server = server(&saved.server);
-        Some(Self { site, pool: pool as Index, server, attempts: attempts.collect() })
+        Some(Self { site, pool: pool.map(|pool| pool as Index), server, attempts: attempts.collect() })
     }
 }

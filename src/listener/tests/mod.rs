@@ -1,5 +1,6 @@
 //! Facts about client connections: real sockets on loopback, raw bytes, and `Answers` in place of the proxy.
 
+pub(crate) mod arrival;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 #[cfg_attr(fuzzing, allow(dead_code, reason = "most of it is for the tests"))]

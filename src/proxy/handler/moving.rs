@@ -66,13 +66,12 @@ impl Handler {
                 None => return false, // it ends in this turn
                 server => server,
             },
-            HandlerStage::Ended if exchange.has_ended_well() => None, // and the client has to take the rest
-            HandlerStage::Opened | HandlerStage::Own(_) | HandlerStage::Switched(_) | HandlerStage::Ended => {
-                return false;
-            }
+            HandlerStage::Ended => None, // and the client has to take the rest
+            // each is over with the next poll
+            HandlerStage::Opened | HandlerStage::Own(_) | HandlerStage::Switched(_) => return false,
         };
-        let (Some(pool), site) = (exchange.pool, exchange.site.map(usize::from)) else { return false };
-        reach.has_exchange(exchange.origin.listener.into(), site, pool.into(), server)
+        let server = exchange.pool.map(usize::from).zip(server);
+        reach.has_exchange(exchange.origin.listener.into(), exchange.site.map(usize::from), server)
     }
 
     pub(super) fn save(self) -> Option<(Leaving, ExchangeTransfer)> {
@@ -87,12 +86,15 @@ impl Handler {
             HandlerStage::Relay(relay) => save_relay(relay.save()?),
             _ => (SavedStage::Whole, MovingParts::default()),
         };
+        let (end, detail) = (exchange.end().0, exchange.end().1.map(str::to_owned));
         let MovingParts { server, sent_head, body, unread } = parts;
         let state = SavedState {
             bytes_in: exchange.bytes_in,
             bytes_out: exchange.bytes_out,
             waits_for_continue: exchange.waits_for_continue,
             continued: exchange.continued,
+            end,
+            detail,
             stage,
         };
         let (server, head) = (server.map(Stream::into_fd).transpose().ok()?, exchange.head.as_bytes().into());
@@ -163,6 +165,9 @@ fn resume_stage(
     parts: MovingParts,
 ) -> Option<HandlerStage> {
     let MovingParts { server: stream, sent_head, body, unread } = parts;
+    if stage == SavedStage::Whole {
+        return exchange.end().0.map(|_| HandlerStage::Ended);
+    }
     let (thread, pool) = (exchange.thread.clone(), usize::from(exchange.pool?));
     let head = Vec::from(sent_head);
     let server = at.map(usize::from);
@@ -201,10 +206,6 @@ fn resume_stage(
             let upload = upload.map(|upload| (upload, body));
             HandlerStage::Relay(Relay::resumed(&thread, (pool, server), connection, &response, upload))
         }
-        SavedStage::Whole => {
-            exchange.phase = Phase::Body;
-            exchange.ends(End::OK);
-            HandlerStage::Ended
-        }
+        SavedStage::Whole => HandlerStage::Ended,
     })
 }

@@ -101,6 +101,15 @@ impl Wire {
         Head(String::from_utf8_lossy(&self.take(end)).into_owned())
     }
 
+    /// The next head; none when the other end closed the connection or is gone before its first byte.
+    #[track_caller]
+    pub fn head_or_end(&mut self) -> Option<Head> {
+        if self.ahead.is_empty() && !matches!(self.fill(), Ok(1..)) {
+            return None;
+        }
+        Some(self.head())
+    }
+
     /// Exactly so many bytes.
     #[track_caller]
     pub fn take(&mut self, length: usize) -> Vec<u8> {

@@ -5,6 +5,7 @@ mod exchanges;
 mod growth;
 mod inside;
 mod noticed;
+mod open;
 mod receiver;
 mod reloads;
 mod responses;
