@@ -150,7 +150,9 @@ impl Reach {
         self.private && self.has_server(pool, server)
     }
 
-    fn has_server(&self, pool: usize, server: usize) -> bool {
+    /// Whether the pool has this server there.
+    #[must_use]
+    pub fn has_server(&self, pool: usize, server: usize) -> bool {
         self.pools.get(pool).and_then(|servers| servers.get(server)).is_some_and(|there| *there)
     }
 

@@ -44,7 +44,8 @@ const BACKUP: Rank = 1;
 const UNKNOWN: Rank = 2;
 const EJECTED: Rank = 4;
 const LATER: Rank = 8;
-const NEVER: Rank = 16;
+const LEAVING: Rank = 16;
+const NEVER: Rank = 32;
 
 /// What a policy picks a server by.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,6 +56,8 @@ pub struct Pick<'a> {
     pub client: Option<SocketAddr>,
     /// The servers that this exchange has tried already. With `redispatch` they come last, else first.
     pub tried: &'a [Index],
+    /// The servers that the next generation lacks: they come last.
+    pub leaving: &'a [Index],
 }
 
 impl Balancer {
@@ -99,6 +102,9 @@ impl Balancer {
                 let was_tried = tried.iter().any(|tried| usize::from(*tried) == index);
                 let is_later = if redispatch { was_tried } else { !was_tried || is_ejected };
                 turn.rank += if is_later { LATER } else { 0 };
+            }
+            if turn.rank != NEVER && by.leaving.iter().any(|leaving| usize::from(*leaving) == index) {
+                turn.rank += LEAVING;
             }
             best = best.min(turn.rank);
         }
@@ -467,5 +473,18 @@ mod tests {
                 prop_assert!(balancer.turns.iter().all(|turn| turn.credit.abs() <= 3 * 7));
             }
         }
+    }
+
+    #[test]
+    fn servers_that_the_next_generation_lacks_come_last_tried_or_not() {
+        let pool = farm(&[1, 1, 1]);
+        let mut balancer = Balancer::new(&pool, 0);
+        let mut pick =
+            |tried: &[Index], leaving: &[Index]| balancer.pick(&pool, &Pick { tried, leaving, ..Pick::default() });
+        for _ in 0..3 {
+            assert_eq!(pick(&[], &[0, 2]), Some(1));
+            assert_eq!(pick(&[1], &[0, 2]), Some(1), "one that failed goes on in the next generation, others do not");
+        }
+        assert!(pick(&[], &[0, 1, 2]).is_some(), "one is better than none");
     }
 }

@@ -447,8 +447,9 @@ impl RetryState {
 
     fn pick(&self, exchange: &Exchange) -> Option<usize> {
         let head = (exchange.protocol != Protocol::Tcp).then_some(&*exchange.head);
-        let by = Pick { head, client: exchange.origin.peer, tried: &self.tried };
         let PoolOf { thread, pool } = &self.pool;
+        let leaving = thread.leaving_servers(*pool);
+        let by = Pick { head, client: exchange.origin.peer, tried: &self.tried, leaving: &leaving };
         thread.pools[*pool].balancer.borrow_mut().pick(&self.pool, &by)
     }
 

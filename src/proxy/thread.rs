@@ -10,6 +10,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::client::Client;
@@ -278,6 +279,17 @@ impl Thread {
         }
         let draw = || self.random() as f64 / u64::MAX as f64;
         draining.spread.is_zero() || draining.began.elapsed() >= draining.spread.mul_f64(client.share(draw))
+    }
+
+    /// The servers of a pool that the successor lacks: an exchange with one of them keeps its connection here.
+    pub(super) fn leaving_servers(&self, pool: usize) -> SmallVec<[Index; 4]> {
+        if !matches!(self.drain.stage(), Stage::Draining(_)) {
+            return SmallVec::new();
+        }
+        let successor = self.successor.borrow();
+        let Some(reach) = successor.as_ref().and_then(Successor::reach) else { return SmallVec::new() };
+        let servers = 0..self.runtime_config.pools[pool].servers.len();
+        servers.filter(|server| !reach.has_server(pool, *server)).map(|server| server as Index).collect()
     }
 
     /// Whether the successor has not said yet what it takes, or is gone and another one may come: what is to move need not

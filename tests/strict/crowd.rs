@@ -11,9 +11,11 @@ use tokio::task::JoinSet;
 use super::content::Chance;
 use super::exchanges::{Exchange, at_work};
 use super::ledger::Ledger;
+use super::streams::streams;
+use super::tls::{HTTP_1, TlsDoor};
 use super::tunnels::{Temper, tunnels};
 use super::wire::Wire;
-use super::{PATIENCE, Place, Tally};
+use super::{Lost, PATIENCE, Place, Tally};
 
 /// No crowd stays longer than this, whatever becomes of the fact that sent it.
 const LONGEST_STAY: Duration = Duration::from_secs(240);
@@ -28,6 +30,8 @@ pub struct Door {
     pub host: String,
     /// Where bytes are relayed.
     pub tcp: SocketAddr,
+    /// Where they come in by TLS, two of three.
+    pub tls: Option<TlsDoor>,
 }
 
 /// How many clients there are of each kind.
@@ -53,6 +57,8 @@ pub struct Habits {
     pub sessions: usize,
     /// TCP sessions that are half closed by the client before the answer comes.
     pub half_closed: usize,
+    /// Connections of HTTP/2 with one stream at a time, and with 32.
+    pub http2: [usize; 2],
 }
 
 impl Habits {
@@ -68,6 +74,7 @@ impl Habits {
         websockets: 10,
         sessions: 10,
         half_closed: 3,
+        http2: [0, 0],
     };
 
     /// As few as there can be of each.
@@ -82,6 +89,7 @@ impl Habits {
         websockets: 2,
         sessions: 2,
         half_closed: 1,
+        http2: [0, 0],
     };
 
     /// Clients that wait for most of their time.
@@ -95,8 +103,9 @@ impl Habits {
     }
 
     fn clients(&self) -> usize {
-        let Self { fresh, busy, idle, uploads, downloads, pipelines, slow_heads, half_closed, .. } = self;
-        fresh + busy + idle + uploads + downloads + pipelines + slow_heads + half_closed + self.tunnels()
+        let Self { fresh, busy, idle, uploads, downloads, pipelines, slow_heads, half_closed, http2, .. } = self;
+        let http1 = fresh + busy + idle + uploads + downloads + pipelines + slow_heads;
+        http1 + half_closed + self.tunnels() + http2.iter().sum::<usize>()
     }
 }
 
@@ -114,6 +123,8 @@ pub struct Client {
     pub ledger: Ledger,
     pub kind: &'static str,
     pub chance: Chance,
+    /// Of all clients.
+    pub number: u64,
     over: watch::Receiver<bool>,
     works: bool,
 }
@@ -192,7 +203,7 @@ async fn live(door: Door, habits: Habits, ledger: Ledger, over: watch::Receiver<
     let mut client = |kind| {
         seed += 1;
         let (door, ledger, over) = (door.clone(), ledger.clone(), over.clone());
-        Client { door, ledger, kind, chance: Chance::new(seed), over, works: false }
+        Client { door, ledger, kind, chance: Chance::new(seed), number: seed, over, works: false }
     };
     for (kind, count, exchange) in [
         ("fresh", habits.fresh, Exchange::Fresh),
@@ -213,6 +224,9 @@ async fn live(door: Door, habits: Habits, ledger: Ledger, over: watch::Receiver<
     }
     for _ in 0..habits.half_closed {
         all.spawn_local(tunnels(client("half-closed"), Temper::Late, false));
+    }
+    for (count, at_once) in habits.http2.into_iter().zip([1, 32]) {
+        (0..count).for_each(|_| drop(all.spawn_local(streams(client("stream"), at_once))));
     }
     let mut over = over;
     let _ = tokio::time::timeout(LONGEST_STAY, over.wait_for(|over| *over)).await;
@@ -256,10 +270,25 @@ impl Client {
         Duration::from_millis(self.chance.within(milliseconds))
     }
 
-    /// A connection, or a loss.
-    pub async fn connect(&self, address: SocketAddr) -> Option<Wire> {
-        match Wire::connect(address).await {
-            Ok(wire) => Some(wire),
+    /// A connection that speaks HTTP/1, or a loss.
+    pub async fn connect(&self) -> Option<Wire> {
+        let connected = match &self.door.tls {
+            Some(tls) if !self.number.is_multiple_of(3) => {
+                tls.connect(&self.door.host, TlsDoor::version(self.number), HTTP_1).await.map(Wire::over)
+            }
+            _ => Wire::connect(self.door.http).await,
+        };
+        self.connected(connected).await
+    }
+
+    /// A connection for bytes, or a loss.
+    pub async fn connect_tcp(&self) -> Option<Wire> {
+        self.connected(Wire::connect(self.door.tcp).await).await
+    }
+
+    pub async fn connected<T>(&self, connected: Result<T, Lost>) -> Option<T> {
+        match connected {
+            Ok(connection) => Some(connection),
             Err(lost) => {
                 self.ledger.note(|tally| tally.requests += 1);
                 self.ledger.lost(self.kind, lost);

@@ -42,7 +42,7 @@ enum Word {
 pub async fn at_work(mut client: Client, exchange: Exchange) {
     let mut turn = 0;
     while !client.is_over() {
-        if let Some(wire) = client.connect(client.door.http).await {
+        if let Some(wire) = client.connect().await {
             stay(&mut client, exchange, wire, &mut turn).await;
         }
         if exchange == Exchange::Fresh {

@@ -14,6 +14,8 @@ mod place;
 mod servers;
 mod setup;
 mod steps;
+mod streams;
+mod tls;
 mod tunnels;
 mod wire;
 
@@ -23,6 +25,7 @@ pub use place::Place;
 pub use servers::Servers;
 pub use setup::{Change, Setup};
 pub use steps::Steps;
+pub use tls::Certificate;
 
 use std::fmt;
 use std::time::Duration;

@@ -3,7 +3,10 @@
 
 use std::net::SocketAddr;
 
-use super::{Door, Servers};
+use super::{Certificate, Door, Servers};
+
+/// The host that clients ask for.
+pub const HOST: &str = "localhost";
 
 /// What a reload changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub struct Setup {
     pub tcp: SocketAddr,
     /// What [`Change::Listener`] adds.
     pub more: SocketAddr,
+    /// Where the clients come in by TLS, and the certificate.
+    pub tls: Option<(SocketAddr, Certificate)>,
 }
 
 impl Setup {
@@ -46,17 +51,25 @@ impl Setup {
             Change::Listener => format!("[listen.more]\naddress = \"{}\"", self.more),
             _ => String::new(),
         };
+        let tls = self.tls.as_ref().map_or_else(String::new, |(address, certificate)| {
+            let directory = certificate.directory.display();
+            format!(
+                "[listen.https]\naddress = \"{address}\"\ntls = true\n\
+                 [site.\"{HOST}\"]\nto = \"farm\"\ntls = \"{directory}\"\n"
+            )
+        });
         format!(
             "[log]\naccess = \"errors+slow\"\n[worker]\nthreads = 2\n\
-             [listen.http]\n{address}\n[tcp.relay]\nlisten = \"{}\"\nto = \"bytes\"\n\
+             [listen.http]\n{address}\nh2c = true\n[tcp.relay]\nlisten = \"{}\"\nto = \"bytes\"\n\
              [site.\"*\"]\nto = \"farm\"\n[pool.farm]\nservers = [{http}]\n{keys}\n\
-             [pool.bytes]\nservers = [{tcp}]\n{keys}\n{more}\n",
+             [pool.bytes]\nservers = [{tcp}]\n{keys}\n{more}\n{tls}",
             self.tcp,
         )
     }
 
     pub fn door(&self) -> Door {
-        Door { http: self.http, host: "localhost".to_owned(), tcp: self.tcp }
+        let tls = self.tls.as_ref().map(|(address, certificate)| certificate.at(*address));
+        Door { http: self.http, host: HOST.to_owned(), tcp: self.tcp, tls }
     }
 
     /// No request reached the servers more than once.

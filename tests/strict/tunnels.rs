@@ -42,9 +42,9 @@ impl Temper {
 
 /// One tunnel after the other; only one that is half closed ends before the crowd goes home.
 pub async fn tunnels(mut client: Client, temper: Temper, upgrades: bool) {
-    let address = if upgrades { client.door.http } else { client.door.tcp };
     while !client.is_over() {
-        let Some(mut wire) = client.connect(address).await else { continue };
+        let connected = if upgrades { client.connect().await } else { client.connect_tcp().await };
+        let Some(mut wire) = connected else { continue };
         if upgrades {
             client.ledger.note(|tally| tally.requests += 1);
             if let Err(lost) = upgrade(&client, &mut wire).await {

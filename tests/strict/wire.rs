@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::content::Content;
@@ -14,9 +14,14 @@ const LONGEST_HEAD: usize = 64 << 10;
 /// Room for one read.
 const ROOM: usize = 64 << 10;
 
+/// A connection, with TLS or without.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Duplex for S {}
+
 /// One end of a connection.
 pub struct Wire {
-    stream: TcpStream,
+    stream: Box<dyn Duplex>,
     /// Read and not yet looked at.
     ahead: Vec<u8>,
 }
@@ -38,7 +43,11 @@ impl Wire {
     pub fn new(stream: TcpStream) -> Self {
         // small pieces are sent when they are written, else a pause of 40 ms would be ours and not the proxy's
         let _ = stream.set_nodelay(true);
-        Self { stream, ahead: Vec::new() }
+        Self::over(stream)
+    }
+
+    pub fn over(stream: impl Duplex + 'static) -> Self {
+        Self { stream: Box::new(stream), ahead: Vec::new() }
     }
 
     pub async fn connect(address: SocketAddr) -> Result<Self, Lost> {
@@ -47,7 +56,11 @@ impl Wire {
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Lost> {
-        in_time("room to write", async { Ok(self.stream.write_all(bytes.as_ref()).await?) }).await
+        in_time("room to write", async {
+            self.stream.write_all(bytes.as_ref()).await?;
+            Ok(self.stream.flush().await?)
+        })
+        .await
     }
 
     /// Says that nothing more is sent.
@@ -137,8 +150,11 @@ impl Wire {
             return Err(Lost::new(format!("{} bytes that nobody sent", self.ahead.len())));
         }
         let bytes = content.bytes(at, length as usize);
-        let (mut reader, mut writer) = self.stream.split();
-        let sending = async { Ok(writer.write_all(&bytes).await?) };
+        let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
+        let sending = async {
+            writer.write_all(&bytes).await?;
+            Ok(writer.flush().await?)
+        };
         let receiving = async {
             let (mut done, mut room) = (0, vec![0; ROOM]);
             while done < bytes.len() {

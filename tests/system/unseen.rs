@@ -27,7 +27,7 @@ const MORE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOS
 fn machine(release: Release) -> (Machine, Setup) {
     let machine = Machine::installed(release);
     let servers = Servers::start(machine.place(), HTTP.ip(), 4);
-    let setup = Setup { servers, http: HTTP, passed: true, tcp: TCP, more: MORE };
+    let setup = Setup { servers, http: HTTP, passed: true, tcp: TCP, more: MORE, tls: None };
     machine.configure(&setup.config(Change::Nothing));
     machine.ok("systemctl reload proxy");
     one_generation(&machine);

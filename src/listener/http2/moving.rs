@@ -23,9 +23,10 @@ use crate::proxy::handler::{Leaving, RequestHandler};
 use crate::proxy::response::Then;
 use crate::proxy::{Client, Thread};
 
-/// For so long a stream may keep its connection from moving, before the client is told to go on elsewhere: a request that
-/// has just come moves once it is on its way to a server.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// For so long streams may keep their connection from moving, before the client is told to go on elsewhere: those with a
+/// server that the next generation lacks. New streams go to the other servers meanwhile, so most connections move when
+/// such streams have ended.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a connection that is to move looks whether it still is.
 const LOOK: Duration = Duration::from_secs(1);
 

@@ -13,17 +13,29 @@ mod rollback;
 
 use std::ops::Deref;
 
-use crate::strict::{Change, Crowd, Habits, Place, Servers, Setup};
+use crate::strict::{Certificate, Change, Crowd, Habits, Place, Servers, Setup};
 use crate::support::{Run, free_address, socket};
 
 /// Servers, and the addresses that the proxy binds itself in front of them.
-pub struct Scene(Setup);
+pub struct Scene {
+    setup: Setup,
+    _files: Option<tempfile::TempDir>,
+}
 
 impl Scene {
     pub fn new() -> Self {
         let servers = Servers::start(Place::Here, socket().1.ip(), 4);
         let (http, tcp, more) = (free_address(), free_address(), free_address());
-        Self(Setup { servers, http, passed: false, tcp, more })
+        let setup = Setup { servers, http, passed: false, tcp, more, tls: None };
+        Self { setup, _files: None }
+    }
+
+    /// One where two of three clients of HTTP speak TLS.
+    pub fn with_tls() -> Self {
+        let files = tempfile::tempdir().expect("a directory");
+        let mut scene = Self::new();
+        scene.setup.tls = Some((free_address(), Certificate::issue(files.path())));
+        Self { _files: Some(files), ..scene }
     }
 
     /// A run of this scene as it is before any reload.
@@ -40,6 +52,6 @@ impl Deref for Scene {
     type Target = Setup;
 
     fn deref(&self) -> &Setup {
-        &self.0
+        &self.setup
     }
 }

@@ -10,10 +10,18 @@ const RELOADS: usize = 30;
 
 #[test]
 fn thirty_reloads_of_changed_and_unchanged_configurations_are_seen_by_no_client() {
-    let scene = Scene::new();
+    are_unseen(&Scene::new(), Habits::EVERYBODY);
+}
+
+#[test]
+fn thirty_reloads_are_seen_by_no_client_that_speaks_http_2() {
+    are_unseen(&Scene::new(), Habits { http2: [6, 3], ..Habits::ONE_OF_EACH });
+}
+
+fn are_unseen(scene: &Scene, habits: Habits) {
     let run = scene.run();
     let service = run.start();
-    let crowd = scene.crowd(Habits::EVERYBODY);
+    let crowd = scene.crowd(habits);
     let mut steps = Steps::of(Duration::from_millis(500));
     for round in 0..RELOADS {
         if round % 2 == 0 {
@@ -37,5 +45,16 @@ fn thirty_reloads_of_changed_and_unchanged_configurations_are_seen_by_no_client(
     let tally = crowd.end();
     eprintln!("{tally}");
     tally.assert_unseen();
+    scene.assert_served_once();
+}
+
+#[test]
+fn clients_that_speak_tls_see_nothing_where_nothing_happens() {
+    let scene = Scene::with_tls();
+    let run = scene.run();
+    let _service = run.start();
+    let crowd = scene.crowd(Habits::ONE_OF_EACH);
+    crowd.wait_requests(300);
+    crowd.end().assert_unseen();
     scene.assert_served_once();
 }
