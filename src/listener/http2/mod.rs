@@ -129,7 +129,8 @@ impl<S: Service> Http2<S> {
     ) -> Box<Self> {
         client.timer.off();
         Box::new(Self {
-            ready: ReadyStreams::new(session.max_streams() as usize),
+            // those that are open may be more than may be opened
+            ready: ReadyStreams::new(session.open().max(session.max_streams() as usize)),
             thread: thread.clone(),
             client,
             stream,

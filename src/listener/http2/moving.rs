@@ -27,6 +27,11 @@ use crate::proxy::{Client, Thread};
 /// server that the next generation lacks. New streams go to the other servers meanwhile, so most connections move when
 /// such streams have ended.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What an exchange holds at most beside its heads: of the body of the request, of what was read from the server, and of the
+/// response.
+const HELD: usize = 192 * 1024;
+/// What all exchanges of a connection hold at most, so that one connection fits into one batch.
+const MOST_BYTES: usize = 48 << 20;
 /// How often a connection that is to move looks whether it still is.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -149,8 +154,10 @@ impl<S: Service> Http2<S> {
     }
 
     fn can_move(&self, reach: &Reach) -> bool {
+        let heads = 2 * self.settings().max_head;
         reach.has_session(self.client.origin.listener.into())
             && self.session.open() <= MOST_STREAMS
+            && self.session.open() * (heads + HELD) <= MOST_BYTES
             && self.streams.iter().flatten().all(|stream| stream.can_move(reach))
     }
 

@@ -214,6 +214,30 @@ fn the_next_stream_is_served_by_the_new_configuration_and_those_before_by_their_
 }
 
 #[test]
+fn more_streams_than_may_be_opened_from_now_on_go_on_to_their_ends() {
+    let server = Server::new();
+    let (run, address) = run(&server);
+    let service = run.start();
+    let mut client = begin(address);
+    let mut upstreams = Vec::new();
+    for number in 0..100 {
+        client.get(2 * number + 1, "a.test", "/");
+        upstreams.push(asked(&server, "GET / "));
+    }
+    run.configure(&config(server.address).replace("h2c = true", "h2c = true\nmax_streams = 2"));
+    service.reload_well();
+    service.settled();
+    (0..2).for_each(|_| client.send(SETTINGS, ACK, 0, &[]));
+    client.settle();
+    reload(&service); // now there is room for two
+    for (number, upstream) in upstreams.iter_mut().enumerate() {
+        upstream.send(OK);
+        assert_eq!(client.response(2 * number as u32 + 1).body, b"ok");
+    }
+    client.assert_not_told();
+}
+
+#[test]
 fn a_hundred_streams_move_together_with_their_servers() {
     let server = Server::new();
     let (run, address) = run(&server);
