@@ -14,6 +14,10 @@ use crate::control::payload::Payload;
 use crate::control::request::{ControlReply, Request};
 use crate::handover::capabilities::Capabilities;
 use crate::handover::message::{self, Batch, ToSender};
+use crate::handover::transfer::Load;
+use crate::http2::session::saved::SavedSession;
+use crate::http2::settings::LocalSettings;
+use crate::http2::{Event, FieldSection, Session};
 use crate::proxy::RuntimeConfig;
 use crate::supervisor::totals::Totals;
 use crate::supervisor::upgrade::state::SupervisorState;
@@ -55,10 +59,38 @@ pub fn transfer(data: &[u8]) {
         all.push(Payload::new(bytes).expect("a memory file").into());
     }
     let Ok(transfers) = message::unpack(batch, all) else { return };
+    for transfer in &transfers {
+        if let Load::Http2(http2) = &transfer.load {
+            session(&http2.session, &http2.ahead);
+        }
+    }
     let packed = message::pack(number, transfers.iter()).expect("a memory file");
     assert_eq!(serde_json::to_value(&packed.batch).expect("JSON"), before);
     drop(packed);
     let _ = arrival(transfers, peers);
+}
+
+/// The state of a connection of HTTP/2: it is refused, or goes on with whatever its client sends, and moves once more.
+fn session(saved: &SavedSession, input: &[u8]) {
+    let SavedSession { state, table, block, unsent } = saved;
+    let again =
+        SavedSession { state: state.clone(), table: table.clone(), block: block.clone(), unsent: unsent.clone() };
+    let local = LocalSettings { max_streams: 8, max_fields: 512, ..LocalSettings::default() };
+    let Ok(mut session) = Session::resumed(again, local) else { return };
+    let (mut fields, mut used) = (FieldSection::default(), 0);
+    while let Ok((len, Some(event))) = session.next(&input[used..], &mut fields, Duration::MAX) {
+        used += len;
+        match event {
+            Event::Request { key, .. } => session.respond(key, 200, b"X-A: b\r\n", true),
+            Event::Data { key, data } => session.give_back(key, data.len()),
+            Event::Windows { key: Some(key) } => session.send(key, &[b'y'; 3][..session.room(key).min(3)], false),
+            _ => {}
+        }
+    }
+    for key in 0..session.open() {
+        session.finish(key);
+    }
+    assert!(Session::resumed(session.save(), local).is_ok(), "what a session is can be saved");
 }
 
 /// A socket, and its other end.

@@ -8,6 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use segue_fuzz::cut;
 use segue_fuzz::http2::frame::{FrameHead, HEAD, PREFACE};
 use segue_fuzz::http2::hpack::{HpackDecoder, HpackEncoder, Strings};
+use segue_fuzz::http2::session::saved::SavedSession;
 use segue_fuzz::http2::settings::LocalSettings;
 use segue_fuzz::http2::{Event, FieldSection, Session};
 
@@ -16,6 +17,8 @@ fuzz_target!(|data: &[u8]| {
     let whole = serve(frames, [frames.len()]);
     assert_eq!(serve(frames, [cut, frames.len()]), whole);
     assert_eq!(serve(frames, 0..=frames.len()), whole);
+    let (moved, stayed) = (events(frames, cut, true), events(frames, cut, false));
+    assert_eq!(moved, stayed);
     fields(frames);
 });
 
@@ -42,6 +45,46 @@ fn serve(frames: &[u8], ends: impl IntoIterator<Item = usize>) -> (Vec<String>, 
         }
     }
     (said, sent(&session))
+}
+
+/// What a session hears of frames, when it goes on in another process after the first `cut` octets or stays.
+fn events(frames: &[u8], cut: usize, moves: bool) -> Vec<String> {
+    let local = LocalSettings { max_streams: 8, max_fields: 512, ..LocalSettings::default() };
+    let (mut session, mut section) = (Session::new(local), FieldSection::default());
+    let input = [&PREFACE[..], frames].concat();
+    let (mut heard, mut used) = (Vec::new(), 0);
+    for end in [PREFACE.len() + cut, input.len()] {
+        loop {
+            match session.next(&input[used..end], &mut section, Duration::ZERO) {
+                Err(error) => {
+                    heard.push(error.to_string());
+                    return heard;
+                }
+                Ok((len, event)) => {
+                    used += len;
+                    let Some(event) = event else { break };
+                    heard.push(match event {
+                        // a key is another one after a move
+                        Event::Request { key, is_too_large } => format!("{} {is_too_large}", session.id(key)),
+                        Event::Data { key, data } => format!("{} {}", session.id(key), data.escape_ascii()),
+                        Event::Trailers { key } => format!("{} {:?}", session.id(key), section.trailers()),
+                        Event::Windows { key } => format!("{:?}", key.map(|key| session.id(key))),
+                        Event::Reset { .. } => "reset".to_owned(),
+                        Event::Broken { .. } => "broken".to_owned(),
+                        ref other => format!("{other:?}"),
+                    });
+                    answer(&mut session, &event, &section, &mut heard);
+                }
+            }
+        }
+        if moves && end < input.len() {
+            let SavedSession { state, table, block, unsent } = session.save();
+            let state = serde_json::from_str(&serde_json::to_string(&state).expect("JSON")).expect("the same");
+            let saved = SavedSession { state, table, block, unsent };
+            session = Session::resumed(saved, local).expect("what a session is can be saved");
+        }
+    }
+    heard
 }
 
 fn answer(session: &mut Session, event: &Event<'_>, section: &FieldSection, said: &mut Vec<String>) {
