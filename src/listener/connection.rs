@@ -9,7 +9,8 @@
 //!                 └────────────it does not─────────────────┘           └────────┴──▶ moved
 //! ```
 //! While an exchange is open, `Http1` becomes `Busy: hand-over` when another generation can take both, and is `Http1` again
-//! when that one does not. It becomes `Http2` when the connection begins with its preface, and stays it; it ends in `Busy: linger`.
+//! when that one does not. It becomes `Http2` when the connection begins with its preface, and stays it, or
+//! `ParkedHttp2` while nothing is open; it ends in `Busy: linger`.
 //!
 //! With TLS a connection starts as `Busy: handshake`, which ends in `Idle`; before it, from a trusted proxy, comes the
 //! header of the PROXY protocol.
@@ -35,7 +36,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::after::{Served, hand_over, hand_over_open, hand_over_session, linger};
 use super::http1::{Http1, Http1Parts, Next, OpenHttp1, ReadAhead};
-use super::http2::{Http2, Http2Next};
+use super::http2::{Http2, Http2Next, ParkedHttp2, Unparked};
 use super::idle::{IdleOutcome, IdleWait};
 use super::limits::Permit;
 use super::lingering;
@@ -87,6 +88,8 @@ enum ConnectionState<S: Service> {
     Idle(Stream, Box<Client>, IdleWait),
     Http1(Box<Http1<S>>),
     Http2(Box<Http2<S>>),
+    /// HTTP/2 on which nothing is open.
+    ParkedHttp2(Box<ParkedHttp2>),
     Busy(Local<'static, Served>),
     Closed,
 }
@@ -219,8 +222,12 @@ impl<S: Service> ClientConnection<S> {
                     self.served(next)
                 }
                 ConnectionState::Http2(http2) => {
-                    let next = std::task::ready!(http2.poll(cx, || self.permit.is_idle()));
+                    let next = std::task::ready!(http2.poll(cx));
                     self.served_http2(next)
+                }
+                ConnectionState::ParkedHttp2(parked) => {
+                    let unparked = std::task::ready!(parked.poll(&self.thread, cx, || self.permit.is_idle()));
+                    self.unpark_http2(unparked)
                 }
                 ConnectionState::Busy(busy) => match std::task::ready!(busy.as_mut().poll(cx)) {
                     Served::Idle(client, stream, ahead) => {
@@ -361,6 +368,21 @@ impl<S: Service> ClientConnection<S> {
         resumed.map_or(ConnectionState::Closed, ConnectionState::Http2)
     }
 
+    /// An idle connection is in use again, or ends.
+    fn unpark_http2(&mut self, unparked: Unparked) -> ConnectionTurn<S> {
+        let ConnectionState::ParkedHttp2(parked) = std::mem::replace(&mut self.state, ConnectionState::Closed) else {
+            return ConnectionTurn::Ended(None, End::new(Phase::Idle, Reason::Internal));
+        };
+        let (client, stream, transfer) = parked.into_parts();
+        match unparked {
+            Unparked::InUse => ConnectionTurn::ConnectionState(self.session(client, stream, transfer)),
+            Unparked::MakesRoom(making) => {
+                self.making = Some(making);
+                ConnectionTurn::Ended(Some(client), End::EVICTED)
+            }
+        }
+    }
+
     /// No requests are served on the connection any more.
     fn served_http2(&mut self, next: Http2Next) -> ConnectionTurn<S> {
         let ConnectionState::Http2(http2) = std::mem::replace(&mut self.state, ConnectionState::Closed) else {
@@ -370,12 +392,13 @@ impl<S: Service> ClientConnection<S> {
             let hand_over = hand_over_session(self.thread.clone(), http2.into_open(), place);
             return ConnectionTurn::ConnectionState(ConnectionState::Busy(Box::pin(hand_over)));
         }
+        if matches!(next, Http2Next::Rests) {
+            return ConnectionTurn::ConnectionState(ConnectionState::ParkedHttp2(http2.park()));
+        }
         let (client, stream) = http2.into_parts();
         match next {
-            Http2Next::Moves(_) => ConnectionTurn::Ended(Some(client), End::new(Phase::Idle, Reason::Internal)),
-            Http2Next::MakesRoom(making) => {
-                self.making = Some(making);
-                ConnectionTurn::Ended(Some(client), End::EVICTED)
+            Http2Next::Moves(_) | Http2Next::Rests => {
+                ConnectionTurn::Ended(Some(client), End::new(Phase::Idle, Reason::Internal))
             }
             Http2Next::Ends { end, linger: true } => {
                 let linger = linger(self.thread.clone(), client, stream, end, lingering::PATIENT);
@@ -399,7 +422,9 @@ impl<S: Service> Future for ClientConnection<S> {
                 let end = match &mut connection.state {
                     ConnectionState::Http1(http1) => http1.panicked(),
                     ConnectionState::Http2(http2) => http2.panicked(),
-                    ConnectionState::Idle(..) | ConnectionState::Closed => End::new(Phase::Idle, Reason::Internal),
+                    ConnectionState::Idle(..) | ConnectionState::ParkedHttp2(_) | ConnectionState::Closed => {
+                        End::new(Phase::Idle, Reason::Internal)
+                    }
                     ConnectionState::Busy(_) => End::new(Phase::Tunnel, Reason::Internal),
                 };
                 (None, end)

@@ -35,7 +35,7 @@ impl HpackDecoder {
     /// The table as a field block that makes it out of an empty one.
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
-        let mut block = Vec::with_capacity(self.table.size() + 4);
+        let mut block = Vec::new();
         integer::put(&mut block, 0x20, 5, self.table.max_size());
         for (name, value) in (0..self.table.len()).rev().filter_map(|index| self.table.get(index)) {
             block.push(0x40);
@@ -44,6 +44,7 @@ impl HpackDecoder {
                 block.extend_from_slice(string);
             }
         }
+        block.shrink_to_fit(); // an idle connection keeps it
         block
     }
 

@@ -8,11 +8,12 @@
 //!      └──a rule is broken: GOAWAY──────────────────────────────────────────────────────────────────────────────▶ Last
 //! ```
 //! The first three are states of the session, and streams open in all but `Left`. A connection on which nothing is open
-//! for a moment is idle: it has given its buffers back.
+//! for a moment is parked: what is left of it is what would move, and from that it comes back.
 
 mod body;
 mod deadlines;
 mod moving;
+mod parked;
 mod reading;
 mod ready;
 mod stream;
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 
 use self::deadlines::{Deadlines, is_over};
 pub(super) use self::moving::OpenSession;
+pub(super) use self::parked::{ParkedHttp2, Unparked};
 use self::ready::ReadyStreams;
 use self::stream::{OpenStream, StreamOutcome};
 use super::service::Service;
@@ -40,7 +42,6 @@ use crate::http2::settings::LocalSettings;
 use crate::net;
 use crate::observe::end::{End, Phase, Reason};
 use crate::proxy::handler::RequestHandler;
-use crate::proxy::idle::Making;
 use crate::proxy::response::Then;
 use crate::proxy::{Client, Thread};
 use crate::turn::Turn;
@@ -83,8 +84,6 @@ pub(super) struct Http2<S: Service> {
     is_late: bool,
     /// The client has closed its sending side.
     is_finished: bool,
-    /// Nothing is open, and the buffers were given back.
-    is_idle: bool,
     /// What was written in the turn of this connection.
     turn: Turn,
     /// How the connection ends, once the last bytes are written.
@@ -99,8 +98,8 @@ pub(super) struct Http2<S: Service> {
 pub(super) enum Http2Next {
     /// It ends. `linger` when the client may still be sending.
     Ends { end: End, linger: bool },
-    /// It ends, so that another one can be opened.
-    MakesRoom(Making),
+    /// Nothing is open on it.
+    Rests,
     /// Another generation takes it over, with all that is open on it.
     Moves(TransferPermit),
 }
@@ -146,7 +145,6 @@ impl<S: Service> Http2<S> {
             deadlines: Deadlines::default(),
             is_late: false,
             is_finished: false,
-            is_idle: false,
             turn: Turn::default(),
             last: None,
             wait: None,
@@ -169,8 +167,8 @@ impl<S: Service> Http2<S> {
         &self.thread.runtime_config.config.listeners[self.listener]
     }
 
-    /// Serves requests. Ready when the connection ends. `enters` is called once the connection could make room for another.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, enters: impl FnOnce()) -> Poll<Http2Next> {
+    /// Serves requests. Ready when the connection rests, moves or ends.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Http2Next> {
         self.ready.watch(cx);
         let now = Instant::now();
         if let Poll::Ready(next) = self.poll_next(cx, now) {
@@ -180,10 +178,10 @@ impl<S: Service> Http2<S> {
         if let Poll::Ready(place) = self.poll_place(cx) {
             return Poll::Ready(Http2Next::Moves(place));
         }
-        if let Some(making) = self.rest(now, enters) {
-            return Poll::Ready(Http2Next::MakesRoom(making));
+        if self.is_at_rest(now) {
+            return Poll::Ready(Http2Next::Rests);
         }
-        self.set_timer();
+        self.set_timer(now);
         self.client.timer.watch(cx); // a change of the stage wakes the task by it
         Poll::Pending
     }
@@ -418,9 +416,8 @@ impl<S: Service> Http2<S> {
         }
     }
 
-    /// Notes that nothing is open, and gives memory back once that lasts. Gives what the connection is to be closed for, if
-    /// it is.
-    fn rest(&mut self, now: Instant, enters: impl FnOnce()) -> Option<Making> {
+    /// Notes that nothing is open. Whether that lasts, so that the connection needs nothing of what it has in use.
+    fn is_at_rest(&mut self, now: Instant) -> bool {
         let is_quiet = self.session.open() == 0
             && self.finished.is_empty()
             && self.session.output().is_empty()
@@ -428,34 +425,38 @@ impl<S: Service> Http2<S> {
             && self.inside.is_none();
         if !is_quiet {
             self.deadlines.idle_since = None;
-            if std::mem::take(&mut self.is_idle) {
-                self.client.slot.set_idle(None);
-            }
-            return None;
+            return false;
         }
         let since = *self.deadlines.idle_since.get_or_insert(now);
-        if !self.is_idle && since + QUIET <= now {
-            self.is_idle = true;
-            (self.streams, self.wakers, self.turns, self.finished) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-            self.session.shrink();
-            self.client.slot.set_idle(Some(self.client.idle_since));
-        }
-        if self.is_idle {
-            if self.client.slot.list() {
-                enters();
-            }
-            return self.client.slot.take_making().filter(|_| self.stream.is_silent());
-        }
-        None
+        since + QUIET <= now && !self.is_to_end(now)
     }
 
-    fn set_timer(&mut self) {
+    /// Whether an idle connection is to end or to move, and stays in use for that.
+    fn is_to_end(&self, now: Instant) -> bool {
+        let is_over = self.deadlines.idle_since.is_some_and(|since| self.idle_until(since) <= now);
+        is_over || self.session.is_leaving() || self.thread.drain.is_ending()
+    }
+
+    fn idle_until(&self, since: Instant) -> Instant {
+        since + self.settings().idle_timeout
+    }
+
+    /// Keeps what an idle connection needs.
+    pub(super) fn park(mut self) -> Box<ParkedHttp2> {
+        let since = self.deadlines.idle_since.unwrap_or_else(Instant::now);
+        let until = self.idle_until(since);
+        self.session.shrink();
+        ParkedHttp2::new(self.client, self.stream, self.session.save(), since, until)
+    }
+
+    fn set_timer(&mut self, now: Instant) {
         let settings = &self.thread.runtime_config.config.listeners[self.listener];
-        let idle = if self.is_idle { settings.idle_timeout } else { QUIET };
+        // an idle connection that is in use is one of which something ends
+        let idle_due = |since: Instant| if self.is_to_end(now) { since + settings.idle_timeout } else { since + QUIET };
         let of_connection = [
             self.inside.map(|(_, began)| began + settings.header_timeout),
             self.deadlines.write_since.map(|since| since + settings.write_timeout),
-            self.deadlines.idle_since.map(|since| since + idle),
+            self.deadlines.idle_since.map(idle_due),
             self.deadlines.leaves_at,
         ];
         if let Some(due) = of_connection.into_iter().chain([self.deadlines.streams_at()]).flatten().min() {

@@ -82,6 +82,25 @@ fn a_connection_that_has_said_nothing_yet_goes_on_in_the_next_generation() {
 }
 
 #[test]
+fn an_idle_connection_is_used_again_and_makes_room_for_a_new_one() {
+    let server = Server::new();
+    let (run, address) = run(&server, "[worker]\nmax_connections = 1\n");
+    let _service = run.start();
+    let mut idle = H2::begin(Wire::connect(address), &[]);
+    for stream in [1, 3] {
+        idle.get(stream, "a.test", "/");
+        let mut upstream = server.accept();
+        upstream.head();
+        upstream.send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+        assert_eq!(idle.response(stream).status(), "204");
+        idle.wire.assert_silent();
+    }
+    let mut next = H2::begin(Wire::connect(address), &[]);
+    next.settle();
+    idle.rest();
+}
+
+#[test]
 fn a_stop_tells_idle_clients_and_waits_for_open_streams() {
     let server = Server::new();
     let (run, address) = run(&server, "stop_timeout = \"5s\"\n");
