@@ -3,11 +3,14 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use super::{CONFIG, service_user, socket_units};
 use crate::config::Config;
-use crate::config::load::Checked;
+use crate::config::load::{Checked, Sources};
 use crate::config::problem::{Problem, RenderStyle};
+use crate::proxy::certificate_problem::problems;
+use crate::proxy::certificates::CertificateStore;
 
 /// Checks the configuration that is named; prints every problem and a summary to stderr.
 ///
@@ -19,8 +22,31 @@ pub fn run(arguments: &super::Check) -> ExitCode {
     // a second proxy has units of its own, which are made from templates
     let units = (main == Path::new(CONFIG) || !main.starts_with("/etc/segue")).then(socket_units::of_the_service);
     let units = units.flatten();
-    let verdict = Verdict::of(main, service_user::sources(main, set).map(|sources| sources.check_for(&units)));
+    let verdict = Verdict::of(
+        main,
+        service_user::sources(main, set).map(|sources| {
+            let mut checked = sources.check_for(&units);
+            if let Some(config) = &checked.config {
+                checked.problems.extend(of_certificates(&sources, config));
+                sources.sort(&mut checked.problems);
+            }
+            checked
+        }),
+    );
     verdict.print()
+}
+
+/// What is wrong with the certificates, as the service sees them.
+fn of_certificates(sources: &Sources, config: &Config) -> Vec<Problem> {
+    let found = service_user::run(|| problems(&CertificateStore::load(config), SystemTime::now()));
+    let found = found.into_iter().map(|one| match service_user::is_another() && one.is_denied {
+        true => {
+            let message = one.message.replace("the service may not read it", "this user may not read it");
+            (one.host, message, Some("`sudo segue check` looks at it as the service does".to_owned()))
+        }
+        false => (one.host, one.message, one.help),
+    });
+    sources.warnings_of_sites("tls", found.collect())
 }
 
 /// The result of a check.
@@ -93,7 +119,6 @@ fn count(number: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::load::Sources;
 
     fn verdict(text: &str) -> Verdict {
         Verdict::of(Path::new("segue.toml"), Ok(Sources::from_text(text).check()))

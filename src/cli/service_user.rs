@@ -20,18 +20,25 @@ use crate::config::problem::Problem;
 /// # Errors
 /// As [`Sources::read`].
 pub fn sources(main: &Path, flags: &[String]) -> Result<Sources, Vec<Problem>> {
-    let account = (geteuid().is_root() && is_of_a_service(main)).then(Account::of_the_service).flatten();
-    let Some(account) = account else {
-        return Sources::read(main, flags);
-    };
+    if is_of_a_service(main) { run(|| Sources::read(main, flags)) } else { Sources::read(main, flags) }
+}
+
+/// Calls `read` with the rights of the service where this process is root and there is such a user, else with its own.
+pub fn run<T: Send>(read: impl FnOnce() -> T + Send) -> T {
+    let Some(account) = geteuid().is_root().then(Account::of_the_service).flatten() else { return read() };
     thread::scope(|scope| {
         let reader = scope.spawn(|| {
             // root without the capability reads with its own rights
             let _ = account.take_on();
-            Sources::read(main, flags)
+            read()
         });
         reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// Whether what this process may not read says nothing about the service: this is another user, and not root.
+pub fn is_another() -> bool {
+    !geteuid().is_root() && Account::of_the_service().is_some_and(|account| account.user != geteuid().as_raw())
 }
 
 /// Whether a unit of the package reads `main`: proxy.service, or proxy@NAME.service.

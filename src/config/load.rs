@@ -7,14 +7,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use figment::value::Value;
 use serde::{Deserialize, Serialize};
 
+use super::address::{HostPattern, host_pattern};
 use super::check::Config;
 pub use super::check::Units;
 use super::merge::{Merged, Setting};
 use super::problem::{Problem, Severity};
+use super::problems::Problems;
 use super::read::Files;
 pub use super::read::SourceFile;
+use super::spot::Spot;
 use super::tables::variables;
 use super::{check, effective, file, read, rules, suggest, syntax};
 
@@ -101,6 +105,28 @@ impl Sources {
         Checked { config: config.filter(|_| !refused), problems }
     }
 
+    /// Warnings about the value of `key` of sites, each with what is wrong and what to do, at its place.
+    #[must_use]
+    pub fn warnings_of_sites(&self, key: &str, found: Vec<(HostPattern, String, Option<String>)>) -> Vec<Problem> {
+        if found.is_empty() {
+            return Vec::new();
+        }
+        let (merged, _) = self.merge();
+        let mut problems = Problems::new(&merged, true);
+        let sites = merged.root.get("site").and_then(Value::as_dict);
+        for (host, message, help) in found {
+            let mut names = sites.into_iter().flat_map(|sites| sites.keys());
+            let name = names.find(|name| host_pattern(name).is_ok_and(|pattern| pattern == host));
+            let table = Spot::table("site", name.map_or("", String::as_str));
+            let spot = problems.spot(&table, key).unwrap_or(table);
+            problems.warning(&spot, message, help.unwrap_or_default());
+        }
+        let mut found = problems.found;
+        found.iter_mut().for_each(|problem| problem.help = problem.help.take().filter(|help| !help.is_empty()));
+        self.sort(&mut found);
+        found
+    }
+
     /// The whole configuration in TOML, every default included, each value with its origin as a comment.
     ///
     /// # Errors
@@ -135,7 +161,7 @@ impl Sources {
     }
 
     /// In the order of the files, then by line; problems without a place come last.
-    fn sort(&self, problems: &mut Vec<Problem>) {
+    pub fn sort(&self, problems: &mut Vec<Problem>) {
         let files: Vec<&str> = std::iter::once(&self.main).chain(&self.conf_d).map(|file| file.path.as_str()).collect();
         problems.sort_by_cached_key(|problem| match &problem.place {
             // Files that are not text have no number among the files, and are sorted by their names.

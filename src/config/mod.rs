@@ -34,6 +34,7 @@ mod words;
 pub use self::address::{Address, HostPattern, ServerAddress};
 pub use self::check::Config;
 pub use self::networks::{TrustedProxy, network};
+pub use self::read::user_name;
 pub use self::servers::{CheckKind, Destination, ServerSettings};
 pub use self::suggest::closest;
 pub use self::tables::{

@@ -185,19 +185,24 @@ fn not_readable(path: &Path, error: &io::Error) -> Problem {
     }
 }
 
-/// The user of this process, as it stands in passwd(5).
 fn user() -> String {
     let uid = rustix::process::geteuid().as_raw();
-    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = accounts.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
-    });
-    match name {
+    match user_name() {
         Some(name) => format!("the user {name} (uid {uid})"),
         None => format!("the user with uid {uid}"),
     }
+}
+
+/// The name of the user of this thread, as it stands in passwd(5).
+#[must_use]
+pub fn user_name() -> Option<String> {
+    let uid = rustix::process::geteuid().as_raw();
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
 }
 
 #[cfg(test)]

@@ -51,10 +51,10 @@ table! {
 }
 
 /// Where the certificate of a site is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SiteCertificate {
-    /// A directory with `fullchain.pem` and `privkey.pem`.
-    Directory(PathBuf),
+    /// A directory with `fullchain.pem` and `privkey.pem`, one with many certificates, or a file with certificate and key.
+    Path(PathBuf),
     /// Two files.
     Files {
         /// The certificate, followed by those that lead to a root.
@@ -62,7 +62,14 @@ pub enum SiteCertificate {
         /// Its private key.
         key: PathBuf,
     },
+    /// A credential of the unit, by its name (`LoadCredential=` of systemd.exec(5)).
+    Credential(String),
+    /// Any of these, such as one with a key of ECDSA and one with a key of RSA.
+    Several(Vec<SiteCertificate>),
 }
+
+/// What stands before the name of a credential.
+const CREDENTIAL: &str = "credential:";
 
 impl ValueFormat for SiteCertificate {
     type Value = Self;
@@ -81,15 +88,22 @@ impl ValueFormat for SiteCertificate {
                 let TwoFiles { certificate, key } = <TwoFiles as Keys>::read(dict, at.spot, at.problems);
                 (at.problems.refusing() == before).then_some(Self::Files { certificate, key })
             }
-            Value::String(_, path) if path.starts_with('/') => Some(Self::Directory(path.into())),
-            Value::String(..) => relative(at),
+            Value::Array(_, list) if list.is_empty() => {
+                at.unusable("`tls` names no certificate".to_owned(), "name one, or take the line out")
+            }
+            Value::Array(..) => Vec::<Self>::read(at).map(Self::Several),
+            Value::String(_, path) if path.starts_with('/') => Some(Self::Path(path.into())),
+            Value::String(_, text) => match text.strip_prefix(CREDENTIAL) {
+                Some(name) => credential(at, name),
+                None => relative(at),
+            },
             _ => at.wrong(Self::FORM, None),
         }
     }
 
     fn show(value: &Self) -> String {
         match value {
-            Self::Directory(directory) => directory.display().to_string(),
+            Self::Path(path) => path.display().to_string(),
             Self::Files { certificate, key } => {
                 format!(
                     "{{ certificate = {}, key = {} }}",
@@ -97,6 +111,19 @@ impl ValueFormat for SiteCertificate {
                     quoted(&key.display().to_string())
                 )
             }
+            Self::Credential(name) => format!("{CREDENTIAL}{name}"),
+            Self::Several(several) => several.iter().map(Self::show).collect::<Vec<_>>().join(", "),
         }
     }
+}
+
+/// The name is one of a file (systemd.exec(5)).
+fn credential(at: &mut At<'_, '_>, name: &str) -> Option<SiteCertificate> {
+    let is_name =
+        |name: &str| (1..=255).contains(&name.len()) && !name.contains(['/', '\0']) && name != "." && name != "..";
+    if is_name(name) {
+        return Some(SiteCertificate::Credential(name.to_owned()));
+    }
+    let message = format!("{} names no credential", quoted(&at.written()));
+    at.unusable(message, "write the name of `LoadCredential=NAME:PATH`, as in \"credential:app\"")
 }

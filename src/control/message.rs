@@ -56,7 +56,8 @@ pub enum ToWorker {
     /// Send the state for the next generation.
     #[serde(rename = "snapshot")]
     SendState,
-    /// Answer to [`ToSupervisor::RequestState`]: the state of the generation before, as the descriptor.
+    /// Answer to [`ToSupervisor::RequestState`]: the state of the generation before, as the last descriptor. Before it
+    /// may come another one, for what must not be in a file.
     State {
         /// Why there is no descriptor, if one was expected; in words.
         missing: Option<String>,
@@ -207,8 +208,9 @@ pub enum ToSupervisor {
     /// Asks for the state of the generation before: health of servers and the like.
     #[serde(rename = "recall")]
     RequestState,
-    /// Answer to [`ToWorker::SendState`], and sent unasked by one that serves: the state is the descriptor; opaque to
-    /// the supervisor. No descriptor when it could not be made.
+    /// Answer to [`ToWorker::SendState`], and sent unasked by one that serves: the state is the last descriptor; opaque
+    /// to the supervisor. No descriptor when it could not be made. Before it may come another one, which the supervisor
+    /// holds and never writes to a file.
     #[serde(rename = "snapshot")]
     State,
     /// The configuration cannot be served; the worker exits.

@@ -8,7 +8,7 @@ pub mod metrics;
 pub mod rate;
 pub mod record;
 mod select;
-mod words;
+pub mod words;
 
 pub use causes::WithCauses;
 pub use rate::RecordBounds;

@@ -1,7 +1,7 @@
 //! Numbers and foreign text in sentences.
 
 use std::fmt::{self, Write as _};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A duration with three significant digits: `850 µs`, `3.2 ms`, `50.0 s`, `2 h 5 min`.
 pub struct Took(pub Duration);
@@ -30,6 +30,18 @@ fn two(out: &mut fmt::Formatter<'_>, small: u128, (per, big): (u128, &str), name
     match small % per {
         0 => Ok(()),
         rest => write!(out, " {rest} {name}"),
+    }
+}
+
+/// A day, as in `2027-01-31`.
+pub struct Day(pub SystemTime);
+
+impl fmt::Display for Day {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // a certificate may name a year beyond those that RFC 3339 has
+        let latest = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+        let text = humantime::format_rfc3339_seconds(self.0.min(latest)).to_string();
+        out.write_str(text.split('T').next().unwrap_or_default())
     }
 }
 

@@ -5,6 +5,9 @@
 //! `upstream`'s.
 
 mod attempt;
+mod certificate_files;
+pub mod certificate_problem;
+pub mod certificates;
 pub mod client;
 pub mod client_side;
 pub mod clients;

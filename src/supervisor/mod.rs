@@ -100,6 +100,8 @@ pub struct Supervisor {
     listeners: Listeners,
     clients: ControlClients,
     state_requests: StateRequests,
+    /// What a generation that serves gives the next one beside its state: it is in no file.
+    secrets: Option<Payload>,
     debug: DebugRequests,
     totals: Totals,
     signals: Signals,
@@ -154,6 +156,7 @@ impl Supervisor {
             listeners,
             clients,
             state_requests,
+            secrets: None,
             debug: DebugRequests::default(),
             totals: Totals::default(),
             signals,
@@ -379,8 +382,8 @@ impl Supervisor {
                 self.pass_on(vec![step]);
                 None
             }
-            WorkerEvent::State(state) => {
-                self.keep(number, state.as_ref());
+            WorkerEvent::State { state, secrets } => {
+                self.keep(number, state.as_ref(), secrets);
                 let steps = self.state_requests.on_state(number, state.as_ref());
                 self.pass_on(steps);
                 None
@@ -418,8 +421,11 @@ impl Supervisor {
     }
 
     /// Keeps the state of a generation that serves: its replacement continues from there.
-    fn keep(&mut self, number: u64, state: Option<&Payload>) {
+    fn keep(&mut self, number: u64, state: Option<&Payload>, secrets: Option<Payload>) {
         let serves = self.generations.list().iter().any(|one| one.number == number && one.accepts());
+        if serves {
+            self.secrets = secrets;
+        }
         let Some(state) = state.filter(|_| serves) else { return };
         // if it cannot be kept, the content before it stays, which is a little older
         let _ = self.state_requests.last.keep(state);
@@ -479,7 +485,9 @@ impl Supervisor {
             let input = match step {
                 StateStep::Ask(number) => self.workers.send(number, &ToWorker::SendState, &[]),
                 StateStep::Answer { asker, state, missing } => {
-                    let with: Vec<_> = state.iter().map(AsFd::as_fd).collect();
+                    // a worker of an earlier version takes the last descriptor for the state
+                    let secrets = self.secrets.iter().filter(|_| state.is_some());
+                    let with: Vec<_> = secrets.chain(&state).map(AsFd::as_fd).collect();
                     self.workers.send(asker, &ToWorker::State { missing }, &with)
                 }
             };

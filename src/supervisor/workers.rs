@@ -65,7 +65,12 @@ pub(super) enum WorkerEvent {
     /// It asks for the state of the generation before.
     StateRequested,
     /// Its own state, if that could be made.
-    State(Option<Payload>),
+    State {
+        /// For the next generation, and for a replacement.
+        state: Option<Payload>,
+        /// What goes with it and is kept in no file.
+        secrets: Option<Payload>,
+    },
 }
 
 impl Workers {
@@ -210,7 +215,8 @@ impl Workers {
             }
             Ok(Received::Message(ToSupervisor::RequestState, _)) => return Some(WorkerEvent::StateRequested),
             Ok(Received::Message(ToSupervisor::State, mut descriptors)) => {
-                return Some(WorkerEvent::State(descriptors.pop().map(Payload::from)));
+                let [state, secrets] = [descriptors.pop(), descriptors.pop()].map(|one| one.map(Payload::from));
+                return Some(WorkerEvent::State { state, secrets });
             }
             Ok(Received::Message(message @ ToSupervisor::Finished(_), descriptors)) => {
                 return Some(WorkerEvent::Finished(Input::Message(number, message), descriptors));

@@ -10,7 +10,8 @@ use rustls::SignatureScheme;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use x509_cert::der::Decode;
+use x509_cert::der::asn1::{AnyRef, ObjectIdentifier, UintRef};
+use x509_cert::der::{Decode, SliceReader};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use zeroize::Zeroizing;
@@ -27,7 +28,11 @@ pub struct CertificateFiles {
 /// A certificate that can be used.
 pub struct Certificate {
     pub(super) key: Arc<CertifiedKey>,
+    /// The key as it was read, for another process: rustls does not give it back.
+    private_key: Zeroizing<Vec<u8>>,
     names: Vec<String>,
+    issuer: String,
+    key_type: String,
     not_before: SystemTime,
     not_after: SystemTime,
     files: CertificateFiles,
@@ -49,6 +54,12 @@ pub enum CertificateReason {
     /// The system does not give it.
     #[error("{}", cannot_read(.0))]
     Unreadable(std::io::Error),
+    /// A directory, a pipe or a device: reading it may have no end.
+    #[error("it is no file")]
+    NotAFile,
+    /// A directory without certificates.
+    #[error("there is no certificate in it (no fullchain.pem, and no NAME.pem with NAME.key)")]
+    NoneInDirectory,
     /// It is longer than any certificate chain.
     #[error("the file is longer than 1 MiB: it is no certificate")]
     TooLong,
@@ -134,11 +145,28 @@ impl Certificate {
         let in_key = |reason| CertificateError { file: files.key.clone(), reason };
         let chain = read(&files.certificate).and_then(|pem| chain(&pem)).map_err(in_certificate)?;
         let key = read(&files.key).and_then(|pem| private_key(&pem)).map_err(in_key)?;
+        Self::new(files, chain, &key)
+    }
+
+    /// Checks a chain and a key that were read from `files`, perhaps by another process.
+    ///
+    /// # Errors
+    /// What is wrong, and in which file.
+    pub fn new(
+        files: &CertificateFiles,
+        chain: Vec<CertificateDer<'static>>,
+        private_key: &PrivateKeyDer<'static>,
+    ) -> Result<Self, CertificateError> {
+        let in_certificate = |reason| CertificateError { file: files.certificate.clone(), reason };
+        let in_key = |reason| CertificateError { file: files.key.clone(), reason };
         let parsed = parse(&chain).map_err(in_certificate)?;
-        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key);
+        let Some((one, first)) = chain.first().zip(parsed.first()) else {
+            return Err(in_certificate(CertificateReason::NoCertificate));
+        };
+        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(private_key);
         let key = key.map_err(|_| in_key(CertificateReason::UnknownKey))?;
         let belongs = |one: &CertificateDer<'static>| CertifiedKey::new(vec![one.clone()], key.clone()).keys_match();
-        match belongs(&chain[0]) {
+        match belongs(one) {
             Ok(()) => {}
             Err(rustls::Error::InconsistentKeys(_)) => {
                 return Err(match chain.iter().position(|one| belongs(one).is_ok()) {
@@ -149,15 +177,47 @@ impl Certificate {
             Err(other) => return Err(in_certificate(CertificateReason::Unparsable(1, other.to_string()))),
         }
         check_order(&parsed).map_err(in_certificate)?;
-        let names = names(&parsed[0]).map_err(in_certificate)?;
-        let validity = parsed[0].tbs_certificate().validity();
+        let validity = first.tbs_certificate().validity();
         Ok(Self {
-            names,
+            names: names(first).map_err(in_certificate)?,
+            issuer: first.tbs_certificate().issuer().to_string(),
+            key_type: key_type(first),
             not_before: validity.not_before.to_system_time(),
             not_after: validity.not_after.to_system_time(),
+            private_key: Zeroizing::new(private_key.secret_der().to_vec()),
             key: Arc::new(CertifiedKey::new(chain, key)),
             files: files.clone(),
         })
+    }
+
+    /// Whether it is the same certificate with the same chain.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.key.cert == other.key.cert
+    }
+
+    /// The certificate and those that lead to a root, as DER.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.key.cert
+    }
+
+    /// Its private key as DER. The caller must not log it or keep it in a file.
+    #[must_use]
+    pub fn private_key(&self) -> &[u8] {
+        &self.private_key
+    }
+
+    /// What issued it, as RFC 4514 writes names: `CN=R11,O=Let's Encrypt,C=US`.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The kind of its key, such as `ECDSA P-256` or `RSA 2048`.
+    #[must_use]
+    pub fn key_type(&self) -> &str {
+        &self.key_type
     }
 
     /// The host names that it is for, in lower case, such as `app.example.com` and `*.example.com`.
@@ -211,8 +271,11 @@ impl Certificate {
 }
 
 fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, CertificateReason> {
-    let size = std::fs::metadata(file).map_err(CertificateReason::Unreadable)?.len();
-    if size > LONGEST_FILE {
+    let about = std::fs::metadata(file).map_err(CertificateReason::Unreadable)?;
+    if !about.is_file() {
+        return Err(CertificateReason::NotAFile);
+    }
+    if about.len() > LONGEST_FILE {
         return Err(CertificateReason::TooLong);
     }
     std::fs::read(file).map(Zeroizing::new).map_err(CertificateReason::Unreadable)
@@ -269,6 +332,33 @@ fn names(certificate: &ParsedCertificate) -> Result<Vec<String>, CertificateReas
         _ => None,
     });
     Ok(names.collect())
+}
+
+fn key_type(certificate: &ParsedCertificate) -> String {
+    let key = certificate.tbs_certificate().subject_public_key_info();
+    let curve = || key.algorithm.parameters.as_ref().and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
+    match key.algorithm.oid.to_string().as_str() {
+        "1.2.840.113549.1.1.1" => match modulus_bits(key.subject_public_key.raw_bytes()) {
+            Some(bits) => format!("RSA {bits}"),
+            None => "RSA".to_owned(),
+        },
+        "1.2.840.10045.2.1" => match curve().map(|oid| oid.to_string()).as_deref() {
+            Some("1.2.840.10045.3.1.7") => "ECDSA P-256".to_owned(),
+            Some("1.3.132.0.34") => "ECDSA P-384".to_owned(),
+            Some("1.3.132.0.35") => "ECDSA P-521".to_owned(),
+            _ => "ECDSA".to_owned(),
+        },
+        "1.3.101.112" => "Ed25519".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// Of a key in the form of RFC 8017 (A.1.1): a sequence that begins with the modulus.
+fn modulus_bits(key: &[u8]) -> Option<usize> {
+    let sequence = AnyRef::from_der(key).ok()?;
+    let modulus = UintRef::decode(&mut SliceReader::new(sequence.value()).ok()?).ok()?;
+    let first = modulus.as_bytes().first()?;
+    Some(modulus.as_bytes().len() * 8 - first.leading_zeros() as usize)
 }
 
 impl fmt::Debug for Certificate {

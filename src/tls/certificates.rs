@@ -1,12 +1,12 @@
 //! The certificates of a generation, and which one a client gets.
 //!
 //! A name that stands in a certificate as it is goes before one that a wildcard covers, as in every other proxy. Of several for
-//! one name, the client gets one that holds now and whose signatures it can check: ECDSA before RSA, which costs ten
-//! times as much, then the one that expires last.
+//! one name, the client gets one that holds now and whose signatures it can check: that of the site with this name, then
+//! ECDSA before RSA, which costs ten times as much, then the one that expires last.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use rustls::SignatureScheme;
@@ -19,23 +19,36 @@ use super::certificate::Certificate;
 #[derive(Debug, Default)]
 pub struct Certificates {
     by_name: HashMap<String, Vec<Arc<Certificate>>>,
+    /// Those of sites whose host they do not name: a client that was told to take them in any case can do so.
+    by_site: HashMap<String, Vec<Arc<Certificate>>>,
     unnamed: Option<Arc<Certificate>>,
 }
 
 impl Certificates {
-    /// Certificates to choose from. A client that names no host gets `unnamed`, if there is one.
+    /// Certificates to choose from, each with the hosts of its sites, such as `app.example.com` and `*.example.com`. A
+    /// client that names no host gets `unnamed`, if there is one.
     #[must_use]
-    pub fn new(certificates: &[Arc<Certificate>], unnamed: Option<Arc<Certificate>>) -> Self {
-        let mut by_name = HashMap::<String, Vec<_>>::new();
-        for certificate in certificates {
+    pub fn new(certificates: &[(Arc<Certificate>, Vec<String>)], unnamed: Option<Arc<Certificate>>) -> Self {
+        let (mut by_name, mut by_site) = (HashMap::<String, Vec<_>>::new(), HashMap::<String, Vec<_>>::new());
+        let mut of_sites = HashSet::new();
+        for (certificate, hosts) in certificates {
             for name in certificate.names() {
                 by_name.entry(name.clone()).or_default().push(certificate.clone());
             }
+            for host in hosts {
+                of_sites.insert((host.clone(), Arc::as_ptr(certificate)));
+                if !certificate.covers(host) {
+                    by_site.entry(host.clone()).or_default().push(certificate.clone());
+                }
+            }
         }
-        for same in by_name.values_mut() {
-            same.sort_by_key(|one: &Arc<Certificate>| (!one.is_cheap(), Reverse(one.not_after())));
+        for (name, same) in by_name.iter_mut().chain(&mut by_site) {
+            same.sort_by_cached_key(|one: &Arc<Certificate>| {
+                let is_of_site = of_sites.contains(&(name.clone(), Arc::as_ptr(one)));
+                (!is_of_site, !one.is_cheap(), Reverse(one.not_after()))
+            });
         }
-        Self { by_name, unnamed }
+        Self { by_name, by_site, unnamed }
     }
 
     /// The certificate for a client that asks for this host and can check these signatures. One that has expired is given
@@ -43,10 +56,8 @@ impl Certificates {
     #[must_use]
     pub fn pick(&self, host: Option<&str>, schemes: &[SignatureScheme], now: SystemTime) -> Option<&Arc<Certificate>> {
         let Some(host) = host else { return self.unnamed.as_ref() };
-        let host = host.to_ascii_lowercase();
-        let exact = self.by_name.get(&host);
-        let wildcard = host.split_once('.').and_then(|(_, parent)| self.by_name.get(&format!("*.{parent}")));
-        let usable = || [exact, wildcard].into_iter().flatten().flatten().filter(|one| one.signs_as(schemes));
+        let candidates = self.candidates(host);
+        let usable = || candidates.into_iter().flatten().flatten().filter(|one| one.signs_as(schemes));
         usable().find(|one| one.holds_at(now)).or_else(|| usable().next())
     }
 
@@ -54,15 +65,39 @@ impl Certificates {
     #[must_use]
     pub fn know(&self, host: Option<&str>) -> bool {
         let Some(host) = host else { return self.unnamed.is_some() };
+        self.candidates(host).into_iter().any(|found| found.is_some())
+    }
+
+    fn candidates(&self, host: &str) -> [Option<&Vec<Arc<Certificate>>>; 4] {
         let host = host.to_ascii_lowercase();
-        let covers = |name: &str| self.by_name.contains_key(name);
-        covers(&host) || host.split_once('.').is_some_and(|(_, parent)| covers(&format!("*.{parent}")))
+        let wildcard = host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        let below = host.match_indices('.').map(|(dot, _)| format!("*{}", &host[dot..]));
+        let of_site = below.into_iter().find_map(|name| self.by_site.get(&name));
+        [self.by_name.get(&host), wildcard.and_then(|name| self.by_name.get(&name)), self.by_site.get(&host), of_site]
     }
 }
 
-impl ResolvesServerCert for Certificates {
+/// The certificates that are in use now, for all threads: whatever reads their files replaces them.
+#[derive(Debug, Default)]
+pub struct CertificatesInUse(RwLock<Arc<Certificates>>);
+
+impl CertificatesInUse {
+    /// Handshakes that begin from now on use these.
+    pub fn set(&self, certificates: Certificates) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certificates);
+    }
+
+    /// Those that are in use at this moment.
+    #[must_use]
+    pub fn get(&self) -> Arc<Certificates> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ResolvesServerCert for CertificatesInUse {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let picked = self.pick(hello.server_name(), hello.signature_schemes(), SystemTime::now());
+        let certificates = self.get();
+        let picked = certificates.pick(hello.server_name(), hello.signature_schemes(), SystemTime::now());
         picked.map(|certificate| certificate.key.clone())
     }
 }

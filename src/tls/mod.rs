@@ -5,14 +5,15 @@
 
 pub mod certificate;
 pub mod certificates;
+pub mod handed;
 pub mod handshake;
 pub mod record;
 pub mod state;
 pub mod suite;
 pub mod tickets;
 
-pub use certificate::{Certificate, CertificateError, CertificateFiles};
-pub use certificates::Certificates;
+pub use certificate::{Certificate, CertificateError, CertificateFiles, CertificateReason};
+pub use certificates::{Certificates, CertificatesInUse};
 pub use handshake::{Established, Handshake, HandshakeError, HandshakeFacts, server_config};
 pub use record::{OpenedRecord, RecordError, Records};
 pub use state::TlsState;

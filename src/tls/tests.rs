@@ -78,7 +78,8 @@ impl Server {
         let directory = tempfile::tempdir().expect("a directory");
         let files = root.write(directory.path(), &["app.example"], |_| {});
         let certificate = Arc::new(Certificate::load(&files).expect("a certificate"));
-        let certificates = Arc::new(Certificates::new(&[certificate], None));
+        let certificates = Arc::new(CertificatesInUse::default());
+        certificates.set(Certificates::new(&[(certificate, Vec::new())], None));
         let tickets = Arc::new(Tickets::new(keys).expect("keys"));
         server_config(certificates, tickets, &[b"h2", b"http/1.1"]).expect("a configuration")
     }

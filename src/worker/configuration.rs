@@ -5,6 +5,7 @@ use crate::config::load::Sources;
 use crate::config::problem::{Problem, RenderStyle, Severity};
 use crate::control::message::{self, Cause, ConfigSource, Refused, Serves, Start};
 use crate::control::payload::Payload;
+use crate::proxy::certificate_problem::CertificateProblem;
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Configuration {
     pub warnings: Vec<String>,
     /// The sources from which another worker makes the same configuration.
     pub sources: Payload,
+    /// The same, for the places of problems that are found later.
+    written: Sources,
 }
 
 impl Configuration {
@@ -47,7 +50,16 @@ impl Configuration {
             warnings: checked.problems.iter().map(|problem| problem.render(RenderStyle::Plain)).collect(),
             sources: kept.map_err(|fault| system(format!("the configuration cannot be kept: {fault}")))?,
             config,
+            written: sources,
         })
+    }
+
+    /// What is wrong with certificates, rendered.
+    #[must_use]
+    pub fn of_certificates(&self, found: Vec<CertificateProblem>) -> Vec<String> {
+        let found = found.into_iter().map(|one| (one.host, one.message, one.help)).collect();
+        let warnings = self.written.warnings_of_sites("tls", found);
+        warnings.iter().map(|problem| problem.render(RenderStyle::Plain)).collect()
     }
 }
 

@@ -7,16 +7,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::certificates::{self, CertificateWatch};
 use super::configuration::{Configuration, system};
 use super::link::SupervisorLink;
 use super::memory::{self, Expendable, Loss};
 use super::moving::Moving;
 use super::pong::{LastStatus, vitals};
-use super::saved_state::{self, StateReports};
+use super::saved_state::{self, Restored, StateReports};
 use super::sockets::{self, Sockets, Unused, not_bound};
 use super::start_failure::StartFailure;
 use super::threads::{Heartbeat, Threads};
@@ -34,6 +35,8 @@ use crate::handover::capabilities::Capabilities;
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::proxy::RuntimeConfig;
+use crate::proxy::certificate_problem::problems;
+use crate::proxy::certificates::CertificateStore;
 use crate::proxy::debug::DebugSession;
 use crate::proxy::tls::ServerTls;
 
@@ -85,6 +88,7 @@ struct RunningWorker {
     serves: bool,
     /// Checks the servers for the life of the worker.
     _watch: Watch,
+    certificates: CertificateWatch,
     journal: Journal,
     expendable: Expendable,
     generation: u64,
@@ -124,7 +128,7 @@ struct Orders {
 impl RunningWorker {
     fn ready(link: SupervisorLink, prepared: Prepared) -> Result<Self, ChannelError> {
         let Prepared { generation, takes_records, mut ready, .. } = prepared;
-        let Prepared { unused, sources, threads, state_reports, watch, journal, sockets, .. } = prepared;
+        let Prepared { unused, sources, threads, state_reports, watch, certificates, journal, sockets, .. } = prepared;
         for text in &ready.warnings {
             let text = text.clone();
             journal.event(Event::ConfigWarning { generation, text });
@@ -144,6 +148,7 @@ impl RunningWorker {
             state_reports,
             serves: false,
             _watch: watch,
+            certificates,
             journal,
             expendable: Expendable::new(),
             generation,
@@ -193,7 +198,7 @@ impl RunningWorker {
                 let sockets = std::mem::take(&mut self.sockets);
                 match self.threads.serve(sockets).await {
                     Ok(()) => {
-                        self.serves = true;
+                        self.set_serves(true);
                         self.state_reports.is_due();
                         self.link.try_send(&ToSupervisor::Serving, &[])
                     }
@@ -201,7 +206,7 @@ impl RunningWorker {
                 }
             }
             ToWorker::Park => {
-                self.serves = false;
+                self.set_serves(false);
                 self.threads.park().await;
                 self.expendable.set(Loss::Resort);
                 self.link.try_send(&ToSupervisor::Parked, &[])
@@ -210,7 +215,7 @@ impl RunningWorker {
                 self.expendable.set(Loss::Everything);
                 match self.threads.resume().await {
                     true => {
-                        self.serves = true;
+                        self.set_serves(true);
                         self.state_reports.is_due();
                         self.link.try_send(&ToSupervisor::Resumed, &[])
                     }
@@ -263,17 +268,28 @@ impl RunningWorker {
     /// Moves or finishes what is open within `timeout`; connections that cannot move are closed over `spread`, and an
     /// idle connection is kept for `idle` at most.
     async fn drain(&mut self, timeout: Duration, spread: Duration, idle: Duration) {
-        self.serves = false;
+        self.set_serves(false);
+        self.certificates.end();
         let connections = vitals(&self.threads.status()).connections;
         self.expendable.set(Loss::Remains);
         self.draining.get_or_insert(Drained { connections });
         self.threads.drain(timeout, spread, idle).await;
     }
 
+    fn set_serves(&mut self, serves: bool) {
+        self.serves = serves;
+        self.certificates.set_serves(serves);
+    }
+
     /// Sends its state to the next generation, through the supervisor.
     async fn send_state(&self) -> Result<(), ChannelError> {
-        match saved_state::take(self.threads.runtime_config(), &self.threads).await {
-            Ok(state) => self.link.try_send(&ToSupervisor::State, &[state.as_fd()]),
+        // without a descriptor for them the next generation depends on the files
+        let secrets = self.certificates.secrets().ok().flatten();
+        match saved_state::take(self.threads.runtime_config(), &self.threads, self.certificates.warnings()).await {
+            Ok(state) => {
+                let with: Vec<_> = secrets.iter().chain([&state]).map(AsFd::as_fd).collect();
+                self.link.try_send(&ToSupervisor::State, &with)
+            }
             // no descriptor, no memory: the next generation starts without
             Err(_) => self.link.try_send(&ToSupervisor::State, &[]),
         }
@@ -363,6 +379,7 @@ struct Prepared {
     threads: Threads,
     state_reports: Rc<StateReports>,
     watch: Watch,
+    certificates: CertificateWatch,
     journal: Journal,
     sockets: Vec<(String, OwnedFd)>,
 }
@@ -415,21 +432,25 @@ async fn prepare(
     configuration: Configuration,
     held: Vec<(Held, OwnedFd)>,
 ) -> Result<Prepared, StartFailure> {
-    let Configuration { config, hash, summary, mut warnings, sources } = configuration;
+    let (config, mut warnings) = (configuration.config.clone(), configuration.warnings.clone());
     let Sockets { mut found, missing, warnings: of_sockets, unused } = Sockets::choose(&config, held, start.alone)?;
     warnings.extend(of_sockets);
     found.extend(bind(link, missing).await?);
     let (generation, drain) = (start.generation, config.drain.clone());
     let serves = Serves::from(&config);
-    let (tls, of_tls) = ServerTls::load(&config).map_err(system)?;
-    warnings.extend(of_tls);
+    let mut store = CertificateStore::load(&config);
+    let tls = ServerTls::new(&config, &store).map_err(system)?;
     let runtime_config = Arc::new(RuntimeConfig { tls, ..RuntimeConfig::new(generation, config) });
     let identity = Identity { role: Role::Worker, generation: Some(generation) };
     let journal = Journal::start(identity, Some(runtime_config.names.clone()))
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;
-    let changes = saved_state::restore(link, &runtime_config, &journal).await?;
+    let Restored { changes, secrets, expiry_warnings } = saved_state::restore(link, &runtime_config, &journal).await?;
+    certificates::fall_back(&mut store, secrets.as_ref());
+    warnings.extend(configuration.of_certificates(problems(&store, SystemTime::now())));
     let state_reports = Rc::new(StateReports::default());
     let watch = Watch::start(&runtime_config.pools, changes, &journal, &state_reports).await;
+    let certificates = CertificateWatch::start(store, expiry_warnings, journal.clone(), state_reports.clone());
+    let Configuration { hash, summary, sources, .. } = configuration;
     let threads = Threads::start(runtime_config, journal.clone())
         .map_err(|fault| system(format!("the serving threads cannot be started: {fault}")))?;
     let ready = Ready {
@@ -450,7 +471,19 @@ async fn prepare(
     };
     let sockets = found.into_iter().map(|(held, socket)| (held.listener, socket)).collect();
     let takes_records = start.takes_records;
-    Ok(Prepared { generation, takes_records, ready, unused, sources, threads, state_reports, watch, journal, sockets })
+    Ok(Prepared {
+        generation,
+        takes_records,
+        ready,
+        unused,
+        sources,
+        threads,
+        state_reports,
+        watch,
+        certificates,
+        journal,
+        sockets,
+    })
 }
 
 /// Has the supervisor bind the missing sockets: only it may use low ports, and its sockets outlive this process.

@@ -6,7 +6,9 @@
 //! of memory.
 
 mod arrivals;
+mod certificates;
 pub mod configuration;
+mod expiry;
 pub mod lifecycle;
 pub mod link;
 pub mod memory;
@@ -14,6 +16,7 @@ pub mod moving;
 mod order;
 mod pong;
 pub mod saved_state;
+mod secrets;
 mod serving;
 pub mod sockets;
 pub mod start_failure;

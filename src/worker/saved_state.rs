@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::expiry::ExpiryWarnings;
 use super::link::SupervisorLink;
+use super::secrets::Secrets;
 use super::start_failure::StartFailure;
 use super::threads::Threads;
 use crate::control::message::{ToSupervisor, ToWorker};
@@ -123,6 +125,8 @@ enum UnreadableState {
 struct Written {
     version: u32,
     pools: Vec<SavedPool>,
+    /// Absent from programs before TLS.
+    expiry_warnings: ExpiryWarnings,
 }
 
 /// Only the version, whatever else there is.
@@ -135,20 +139,44 @@ struct Versioned {
 struct Read {
     #[serde(default)]
     pools: Vec<serde_json::Value>,
+    #[serde(default)]
+    expiry_warnings: serde_json::Value,
+}
+
+/// What another generation wrote, as far as it is understood.
+#[derive(Debug, Default)]
+struct ReadState {
+    pools: Vec<SavedPool>,
+    expiry_warnings: ExpiryWarnings,
 }
 
 /// The state of this generation.
 ///
 /// # Errors
 /// When there is no memory or no descriptor left.
-pub async fn take(runtime_config: &RuntimeConfig, threads: &Threads) -> io::Result<Payload> {
+pub async fn take(
+    runtime_config: &RuntimeConfig,
+    threads: &Threads,
+    expiry_warnings: ExpiryWarnings,
+) -> io::Result<Payload> {
     // threads that do not answer leave their place in the round out
     let positions = threads.look(|thread| thread.positions(), THREADS).await;
     let pools = runtime_config.pools.iter().enumerate().map(|(index, pool)| {
         let of_pool: Vec<_> = positions.iter().filter_map(|thread| thread.get(index).cloned()).collect();
         pool.save(&of_pool)
     });
-    write(pools.collect())
+    write(pools.collect(), expiry_warnings)
+}
+
+/// What the generation before knew.
+#[derive(Default)]
+pub struct Restored {
+    /// Servers whose state differs from the one that it reported.
+    pub changes: Vec<RestoredChange>,
+    /// What it said of certificates that expire.
+    pub expiry_warnings: ExpiryWarnings,
+    /// What it gave beside its state.
+    pub secrets: Option<Secrets>,
 }
 
 /// Has the pools continue from the state of the generation before, if there is one. Logs why not, if there should be
@@ -160,14 +188,22 @@ pub async fn restore(
     link: &SupervisorLink,
     runtime_config: &RuntimeConfig,
     journal: &Journal,
-) -> Result<Vec<RestoredChange>, StartFailure> {
+) -> Result<Restored, StartFailure> {
+    let mut secrets = None;
     link.try_send(&ToSupervisor::RequestState, &[]).map_err(|_| StartFailure::SupervisorGone)?;
     let missing = match tokio::time::timeout(SUPERVISOR, link.receive()).await {
-        Ok(Ok(Some((ToWorker::State { missing }, mut with)))) => match with.pop().map(read) {
-            Some(Ok(pools)) => return Ok(restore_pools(runtime_config, &pools, SystemTime::now())),
-            Some(Err(fault)) => Some(crate::observe::WithCauses(&fault).to_string()),
-            None => missing,
-        },
+        Ok(Ok(Some((ToWorker::State { missing }, mut with)))) => {
+            let state = with.pop().map(read);
+            secrets = with.pop().map(|file| Secrets::read(&file.into()));
+            match state {
+                Some(Ok(ReadState { pools, expiry_warnings })) => {
+                    let changes = restore_pools(runtime_config, &pools, SystemTime::now());
+                    return Ok(Restored { changes, secrets, expiry_warnings });
+                }
+                Some(Err(fault)) => Some(crate::observe::WithCauses(&fault).to_string()),
+                None => missing,
+            }
+        }
         Ok(Ok(Some(_))) => {
             return Err(StartFailure::Confused("the supervisor did not answer about the state".to_owned()));
         }
@@ -178,34 +214,38 @@ pub async fn restore(
     if let Some(why) = missing {
         journal.event(Event::StateForgotten { generation: runtime_config.generation, why });
     }
-    Ok(Vec::new())
+    Ok(Restored { secrets, ..Restored::default() })
 }
 
-fn write(pools: Vec<SavedPool>) -> io::Result<Payload> {
-    let bytes = serde_json::to_vec(&Written { version: VERSION, pools }).map_err(io::Error::other)?;
+fn write(pools: Vec<SavedPool>, expiry_warnings: ExpiryWarnings) -> io::Result<Payload> {
+    let bytes = serde_json::to_vec(&Written { version: VERSION, pools, expiry_warnings }).map_err(io::Error::other)?;
     Payload::new(&bytes)
 }
 
-fn read(file: OwnedFd) -> Result<Vec<SavedPool>, UnreadableState> {
+fn read(file: OwnedFd) -> Result<ReadState, UnreadableState> {
     let bytes = Payload::from(file).read().map_err(UnreadableState::Bytes)?;
     let Versioned { version } = serde_json::from_slice(&bytes).map_err(UnreadableState::Text)?;
     if version != VERSION {
         return Err(UnreadableState::Version(version));
     }
-    let Read { pools } = serde_json::from_slice(&bytes).map_err(UnreadableState::Text)?;
-    // a pool that is not understood begins anew
-    Ok(pools.into_iter().filter_map(|pool| serde_json::from_value(pool).ok()).collect())
+    let Read { pools, expiry_warnings } = serde_json::from_slice(&bytes).map_err(UnreadableState::Text)?;
+    Ok(ReadState {
+        // a pool that is not understood begins anew
+        pools: pools.into_iter().filter_map(|pool| serde_json::from_value(pool).ok()).collect(),
+        expiry_warnings: serde_json::from_value(expiry_warnings).unwrap_or_default(),
+    })
 }
 
 /// Continues from any bytes, and writes that down again.
 #[cfg(fuzzing)]
 pub fn fuzz(file: OwnedFd, runtime_config: &RuntimeConfig, now: SystemTime) {
     let Ok(saved) = read(file) else { return };
-    let _ = restore_pools(runtime_config, &saved, now);
+    let _ = restore_pools(runtime_config, &saved.pools, now);
     for pool in &runtime_config.pools {
         let _ = pool.turn(now);
     }
-    let written = write(runtime_config.pools.iter().map(|pool| pool.save(&[])).collect()).expect("a memory file");
+    let written = write(runtime_config.pools.iter().map(|pool| pool.save(&[])).collect(), saved.expiry_warnings)
+        .expect("a memory file");
     read(written.into()).expect("what was written is understood");
 }
 
@@ -249,7 +289,7 @@ mod tests {
         let finding = Finding { verdict: CheckVerdict::Bad, detail: "refused".into(), took: Duration::ZERO };
         before.pools[0].servers[1].health.observe(finding, SystemTime::now());
         let saved = before.pools.iter().map(|pool| pool.save(&[])).collect();
-        let read = read(write(saved).expect("written").into()).expect("read");
+        let read = read(write(saved, ExpiryWarnings::default()).expect("written").into()).expect("read").pools;
         let after = runtime_config(FARM);
         assert!(restore_pools(&after, &read, SystemTime::now()).is_empty());
         let states: Vec<_> = after.pools[0].servers.iter().map(|server| server.health.state()).collect();
@@ -290,13 +330,13 @@ mod tests {
     #[test]
     fn what_a_later_program_adds_is_passed_over() {
         let text = r#"{"version": 1, "limits": [], "pools": [{"name": 5}, {"name": "farm", "mood": "good"}]}"#;
-        let read = read(payload(text)).expect("read");
+        let read = read(payload(text)).expect("read").pools;
         assert_eq!(read.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>(), ["farm"]);
         assert!(read_nothing(r#"{"version": 1}"#));
     }
 
     fn read_nothing(text: &str) -> bool {
-        read(payload(text)).expect("read").is_empty()
+        read(payload(text)).expect("read").pools.is_empty()
     }
 
     proptest! {
@@ -307,10 +347,11 @@ mod tests {
             let whole = serde_json::to_string(&Written {
                 version: VERSION,
                 pools: before.pools.iter().map(|pool| pool.save(&[])).collect(),
+                expiry_warnings: ExpiryWarnings::default(),
             }).expect("JSON");
             let cut = whole.get(..cut.min(whole.len())).unwrap_or_default();
-            if let Ok(pools) = read(payload(cut)) {
-                restore_pools(&before, &pools, SystemTime::now());
+            if let Ok(read) = read(payload(cut)) {
+                restore_pools(&before, &read.pools, SystemTime::now());
             }
         }
     }

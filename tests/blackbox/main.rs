@@ -4,6 +4,7 @@
 
 mod accept_proxy;
 mod bounds;
+mod certificates;
 mod confirm;
 mod death;
 mod debug;

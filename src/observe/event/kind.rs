@@ -103,6 +103,9 @@ kinds! {
     SERVER_RESOLVED "server-resolved" Info "7416670c30ec686d40f416b4cf26ffab";
     POOL_EMPTY "pool-empty" Error "fc4d48b020b08968e7c778d1a13d7d1e";
     POOL_BACK "pool-back" Info "7e81edec9902d6fbd313a232e5d554c1";
+    CERTIFICATE_TAKEN "certificate-taken" Info "d1754fcdac287d8d566f7b153557cccf";
+    CERTIFICATE_REFUSED "certificate-refused" Warn "ee8e35c4b24f5a6e1610dc69a9895be8";
+    CERTIFICATE_EXPIRES "certificate-expires" Warn "df0a5f156bab37bd95fb64f9f0cbca4a";
     RECORDS_DROPPED "records-dropped" Warn "d455f088dea284aea5b6f043d5772aa6";
     ACCEPT_FAILED "accept-failed" Warn "d7910380c511488062d69d32071f7ab1";
     LIMIT_REACHED "limit-reached" Warn "6a91ae78c0effeda42fa59d93b7f0c18";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Event;
 use crate::control::statistics::Inside;
-use crate::observe::words::{Plain, PlainLines, Plural, Took};
+use crate::observe::words::{Day, Plain, PlainLines, Plural, Took};
 
 /// One long table, so that an event without a sentence does not compile.
 pub(super) fn of(event: &Event) -> String {
@@ -141,6 +141,26 @@ pub(super) fn of(event: &Event) -> String {
         }
         Event::PoolBack { pool, empty_for } => {
             format!("Pool {pool} has a server again, after {} without one", Took(*empty_for))
+        }
+        Event::CertificateTaken { hosts, file, before, until } => {
+            let before = before.map(|before| format!(", after one that expires on {}", Day(before)));
+            let (before, until) = (before.unwrap_or_default(), Day(*until));
+            format!("Certificate of {} taken, which expires on {until}{before}: {}", Plain(hosts), Plain(file))
+        }
+        Event::CertificateRefused { hosts, why, until } => {
+            let goes_on = match until {
+                Some(until) => format!("the one that expires on {} goes on", Day(*until)),
+                None => "there is none".to_owned(),
+            };
+            format!("Certificate of {} cannot be taken, {goes_on}: {}", Plain(hosts), Plain(why))
+        }
+        Event::CertificateExpires { hosts, file, until, days } => {
+            let when = match days {
+                ..0 => "expired".to_owned(),
+                0 => "expires within a day".to_owned(),
+                days => format!("expires in {}", Plural(days.unsigned_abs(), "day")),
+            };
+            format!("Certificate of {} {when}, on {}: {}", Plain(hosts), Day(*until), Plain(file))
         }
         Event::RecordsDropped { count } => {
             format!("{} not written: the journal did not take them as fast as they came", Plural(*count, "record"))

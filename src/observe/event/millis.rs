@@ -1,6 +1,6 @@
-//! Durations as events have them: in milliseconds.
+//! Durations as events have them, in milliseconds, and times, as RFC 3339.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serializer;
 
@@ -11,6 +11,17 @@ pub(super) fn millis<S: Serializer>(duration: &Duration, out: S) -> Result<S::Ok
 pub(super) fn optional_millis<S: Serializer>(duration: &Option<Duration>, out: S) -> Result<S::Ok, S::Error> {
     match duration {
         Some(duration) => millis(duration, out),
+        None => out.serialize_none(),
+    }
+}
+
+pub(super) fn moment<S: Serializer>(time: &SystemTime, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(&humantime::format_rfc3339_seconds(*time))
+}
+
+pub(super) fn optional_moment<S: Serializer>(time: &Option<SystemTime>, out: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => moment(time, out),
         None => out.serialize_none(),
     }
 }

@@ -5,11 +5,11 @@ mod message;
 mod millis;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use self::millis::{millis, optional_millis};
+use self::millis::{millis, moment, optional_millis, optional_moment};
 use crate::control::statistics::Inside;
 pub use kind::{EventKind, Level};
 
@@ -366,6 +366,41 @@ pub enum Event {
         #[serde(rename = "empty_for_ms", serialize_with = "millis")]
         empty_for: Duration,
     },
+    /// The files of a certificate changed: handshakes use what is in them now.
+    CertificateTaken {
+        /// The hosts of its sites.
+        hosts: String,
+        /// Its file.
+        file: String,
+        /// When the one before expires; none when there was none.
+        #[serde(rename = "before", serialize_with = "optional_moment")]
+        before: Option<SystemTime>,
+        /// When it expires.
+        #[serde(serialize_with = "moment")]
+        until: SystemTime,
+    },
+    /// The files of a certificate changed, and cannot be used.
+    CertificateRefused {
+        /// The hosts of its sites.
+        hosts: String,
+        /// What is wrong, and in which file.
+        why: String,
+        /// When the certificate expires that goes on being served; none when there is none.
+        #[serde(serialize_with = "optional_moment")]
+        until: Option<SystemTime>,
+    },
+    /// A certificate expires soon, or has expired.
+    CertificateExpires {
+        /// The hosts of its sites.
+        hosts: String,
+        /// Its file.
+        file: String,
+        /// When.
+        #[serde(serialize_with = "moment")]
+        until: SystemTime,
+        /// Whole days until then; below zero when it has expired.
+        days: i64,
+    },
     /// Records or events were not written.
     RecordsDropped {
         /// How many since the last event of this kind.
@@ -474,6 +509,9 @@ impl Event {
             Self::ServerResolved { .. } => &kind::SERVER_RESOLVED,
             Self::PoolEmpty { .. } => &kind::POOL_EMPTY,
             Self::PoolBack { .. } => &kind::POOL_BACK,
+            Self::CertificateTaken { .. } => &kind::CERTIFICATE_TAKEN,
+            Self::CertificateRefused { .. } => &kind::CERTIFICATE_REFUSED,
+            Self::CertificateExpires { .. } => &kind::CERTIFICATE_EXPIRES,
             Self::RecordsDropped { .. } => &kind::RECORDS_DROPPED,
             Self::AcceptFailed { .. } => &kind::ACCEPT_FAILED,
             Self::LimitReached { .. } => &kind::LIMIT_REACHED,
@@ -507,11 +545,15 @@ impl Event {
         self.kind().message_id
     }
 
-    /// How urgent it is for an operator: the kind's level, but a drain that cut connections is a warning.
+    /// How urgent it is for an operator: the kind's level, but a drain that cut connections is a warning, and a
+    /// certificate is the more urgent the fewer days it has.
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
             Self::Drained { cut: 1.., .. } => Level::Warn,
+            Self::CertificateExpires { days: ..0, .. } => Level::Error,
+            // at this age most are about to be renewed by a program
+            Self::CertificateExpires { days: 15.., .. } => Level::Info,
             _ => self.kind().level,
         }
     }
@@ -578,6 +620,9 @@ impl Event {
             | Self::Stopped { .. }
             | Self::StartRefused { .. }
             | Self::SupervisorWarning { .. }
+            | Self::CertificateTaken { .. }
+            | Self::CertificateRefused { .. }
+            | Self::CertificateExpires { .. }
             | Self::RecordsDropped { .. }
             | Self::RecordsLimited { .. } => {}
         }

@@ -116,6 +116,7 @@ impl Supervisor {
             listeners,
             clients,
             state_requests,
+            secrets,
             debug,
             totals,
             notify,
@@ -146,6 +147,7 @@ impl Supervisor {
                 .iter()
                 .map(|left| CarriedRecords { memory: carrier.carry(left), position: left.position() })
                 .collect(),
+            secrets: secrets.as_ref().map(|secrets| carrier.carry(secrets)),
         };
         state.descriptors = carrier.numbers();
         state
@@ -195,6 +197,7 @@ impl Supervisor {
             listeners,
             clients,
             state_requests,
+            secrets: state.secrets.and_then(|number| inherited.take(number)).map(Payload::from),
             debug: DebugRequests::go_on(state.debug, &mut inherited),
             totals,
             signals,

@@ -46,6 +46,9 @@ pub struct SupervisorState<K = Knowledge> {
     /// Records that the journal did not take yet; programs before this one kept none.
     #[serde(default)]
     pub records: Vec<CarriedRecords>,
+    /// What a generation that serves gives the next one beside its state; programs before this one held none.
+    #[serde(default)]
+    pub secrets: Option<RawFd>,
 }
 
 /// Records that are to be written.

@@ -93,7 +93,7 @@ fn a_file_that_is_missing_is_named() {
         gone(&files.key);
         std::fs::create_dir(&files.key).expect("a directory");
     });
-    assert_eq!(directory, "privkey.pem: it cannot be read: Is a directory (os error 21)");
+    assert_eq!(directory, "privkey.pem: it is no file");
 }
 
 #[test]

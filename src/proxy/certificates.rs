@@ -1,0 +1,252 @@
+//! The certificates of a generation as their files are: read at its start, and looked at again from time to time.
+//!
+//! A certificate goes on being served as long as its files cannot be used, whatever is wrong with them: a pair that is
+//! replaced file by file does not match for a moment, and a certificate that is wrong must not end one that is right.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::certificate_files::{FileStamp, pairs};
+use crate::config::{Config, HostPattern, SiteCertificate};
+use crate::tls::{Certificate, CertificateError, CertificateFiles, Certificates, CertificatesInUse};
+
+/// All certificates with their files. It has one owner, which alone reads the files.
+pub struct CertificateStore {
+    settings: Vec<CertificateSetting>,
+    in_use: Arc<CertificatesInUse>,
+}
+
+/// One value of `tls`, and the sites that have it.
+struct CertificateSetting {
+    tls: SiteCertificate,
+    hosts: Vec<HostPattern>,
+    pairs: Vec<CertificatePair>,
+    /// Why it leads to no pair.
+    wrong: Option<CertificateError>,
+}
+
+/// A pair of files.
+struct CertificatePair {
+    files: CertificateFiles,
+    /// The files when they were read; none when they are to be read again in any case.
+    seen: Option<[Option<FileStamp>; 2]>,
+    /// What is served.
+    certificate: Option<Arc<Certificate>>,
+    /// What is wrong with the files, and how many looks in a row found them wrong.
+    wrong: Option<(CertificateError, u32)>,
+    /// How many looks in a row did not find the pair in its directory.
+    missed: u32,
+}
+
+/// What a look found.
+#[derive(Debug)]
+pub enum CertificateNews {
+    /// A certificate is in use from now on.
+    Taken {
+        /// The hosts of its sites.
+        hosts: String,
+        /// It.
+        certificate: Arc<Certificate>,
+        /// When the one before expires.
+        before: Option<SystemTime>,
+    },
+    /// Files cannot be used, and not only for the moment in which they are replaced.
+    Refused {
+        /// The hosts of its sites.
+        hosts: String,
+        /// What is wrong.
+        why: String,
+        /// When the certificate expires that goes on being served; none when there is none.
+        until: Option<SystemTime>,
+    },
+}
+
+/// One pair of files, and what is served of it.
+pub struct CertificateView<'s> {
+    /// The hosts of its sites.
+    pub hosts: &'s [HostPattern],
+    /// The files; none when the setting leads to none.
+    pub files: Option<&'s CertificateFiles>,
+    /// What is served.
+    pub certificate: Option<&'s Certificate>,
+    /// What is wrong with the files as they are.
+    pub wrong: Option<&'s CertificateError>,
+}
+
+/// A pair that is replaced one file after the other is wrong at one look, and right at the next.
+const LOOKS_OF_A_REPLACEMENT: u32 = 2;
+
+impl CertificateStore {
+    /// Reads the certificates of all sites.
+    #[must_use]
+    pub fn load(config: &Config) -> Self {
+        let mut settings = BTreeMap::<String, CertificateSetting>::new();
+        for site in &config.sites {
+            let Some(tls) = &site.tls else { continue };
+            let new = || CertificateSetting { tls: tls.clone(), hosts: Vec::new(), pairs: Vec::new(), wrong: None };
+            settings.entry(format!("{tls:?}")).or_insert_with(new).hosts.push(site.host.clone());
+        }
+        let mut store = Self { settings: settings.into_values().collect(), in_use: Arc::default() };
+        store.look(SystemTime::now());
+        // the caller says what is wrong now
+        let pairs = store.settings.iter_mut().flat_map(|setting| &mut setting.pairs);
+        pairs.filter_map(|pair| pair.wrong.as_mut()).for_each(|(_, looks)| *looks = LOOKS_OF_A_REPLACEMENT);
+        store
+    }
+
+    /// Whether no site has a certificate.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.settings.is_empty()
+    }
+
+    /// Those that handshakes use.
+    #[must_use]
+    pub fn in_use(&self) -> &Arc<CertificatesInUse> {
+        &self.in_use
+    }
+
+    /// Reads the files that changed. Handshakes use what is new from now on.
+    pub fn look(&mut self, now: SystemTime) -> Vec<CertificateNews> {
+        let mut news = Vec::new();
+        let changed = self.settings.iter_mut().map(|setting| setting.look(now, &mut news)).fold(false, |a, b| a | b);
+        if changed {
+            self.publish();
+        }
+        news
+    }
+
+    /// Serves these where the files of this generation cannot be used: another generation read them before.
+    pub fn fall_back(&mut self, earlier: impl IntoIterator<Item = Certificate>) {
+        for certificate in earlier.into_iter().map(Arc::new) {
+            let pairs = self.settings.iter_mut().flat_map(|setting| &mut setting.pairs);
+            for pair in pairs.filter(|pair| pair.certificate.is_none() && pair.files == *certificate.files()) {
+                pair.certificate = Some(certificate.clone());
+            }
+        }
+        self.publish();
+    }
+
+    /// Every pair, in the order of the settings.
+    pub fn views(&self) -> impl Iterator<Item = CertificateView<'_>> {
+        self.settings.iter().flat_map(|setting| {
+            let pairs = setting.pairs.iter().map(|pair| pair.view(&setting.hosts));
+            pairs.chain(setting.wrong.iter().map(|error| CertificateView {
+                hosts: &setting.hosts,
+                files: None,
+                certificate: None,
+                wrong: Some(error),
+            }))
+        })
+    }
+
+    /// Every certificate that is served.
+    pub fn certificates(&self) -> impl Iterator<Item = &Arc<Certificate>> + Clone {
+        self.settings.iter().flat_map(|setting| &setting.pairs).filter_map(|pair| pair.certificate.as_ref())
+    }
+
+    fn publish(&self) {
+        let mut list = Vec::new();
+        for setting in &self.settings {
+            let hosts = setting.hosts.iter().filter(|host| **host != HostPattern::Any).map(HostPattern::to_string);
+            let hosts: Vec<_> = hosts.collect();
+            let pairs = setting.pairs.iter().filter_map(|pair| pair.certificate.clone());
+            list.extend(pairs.map(|certificate| (certificate, hosts.clone())));
+        }
+        self.in_use.set(Certificates::new(&list, self.unnamed().cloned()));
+    }
+
+    /// For a client that names no host there is nothing to choose by: it gets the certificate of the site for every
+    /// host, else one that has no alternative.
+    fn unnamed(&self) -> Option<&Arc<Certificate>> {
+        let of_all = self.settings.iter().find(|setting| setting.hosts.contains(&HostPattern::Any));
+        let of_all = of_all.iter().flat_map(|setting| &setting.pairs).filter_map(|pair| pair.certificate.as_ref());
+        let mut of_all: Vec<_> = of_all.collect();
+        if of_all.is_empty() {
+            of_all = self.certificates().take(2).collect();
+        }
+        if let [only] = of_all[..] { Some(only) } else { None }
+    }
+}
+
+impl CertificateSetting {
+    /// Whether other certificates are served from now on.
+    fn look(&mut self, now: SystemTime, news: &mut Vec<CertificateNews>) -> bool {
+        let (found, wrong) = pairs(&self.tls);
+        let mut changed = self.follow(found, wrong.is_none());
+        self.wrong = wrong;
+        let hosts = self.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        for pair in &mut self.pairs {
+            if let Some(one) = pair.look(now, &hosts) {
+                changed |= matches!(one, CertificateNews::Taken { .. });
+                news.push(one);
+            }
+        }
+        changed
+    }
+
+    /// Adds pairs that came, and drops those that left their directory, if that could be read. A file that is replaced is
+    /// missing for a moment.
+    fn follow(&mut self, found: Vec<CertificateFiles>, is_whole: bool) -> bool {
+        let before = self.pairs.len();
+        self.pairs.retain_mut(|pair| {
+            pair.missed = if found.contains(&pair.files) || !is_whole { 0 } else { pair.missed + 1 };
+            pair.missed < LOOKS_OF_A_REPLACEMENT
+        });
+        let changed = self.pairs.len() != before;
+        for files in found {
+            if !self.pairs.iter().any(|pair| pair.files == files) {
+                self.pairs.push(CertificatePair { files, seen: None, certificate: None, wrong: None, missed: 0 });
+            }
+        }
+        changed
+    }
+}
+
+impl CertificatePair {
+    fn view<'s>(&'s self, hosts: &'s [HostPattern]) -> CertificateView<'s> {
+        CertificateView {
+            hosts,
+            files: Some(&self.files),
+            certificate: self.certificate.as_deref(),
+            wrong: self.wrong.as_ref().map(|(error, _)| error),
+        }
+    }
+
+    fn look(&mut self, now: SystemTime, hosts: &str) -> Option<CertificateNews> {
+        let stamps = [&self.files.certificate, &self.files.key].map(|file| FileStamp::of(file));
+        if self.seen == Some(stamps) {
+            return None;
+        }
+        let read = Certificate::load(&self.files);
+        let is_settled = stamps.iter().flatten().all(|stamp| stamp.is_settled(now));
+        match read {
+            Ok(new) => {
+                self.seen = is_settled.then_some(stamps);
+                self.wrong = None;
+                if self.certificate.as_ref().is_some_and(|old| old.is(&new)) {
+                    return None;
+                }
+                let certificate = Arc::new(new);
+                let before = self.certificate.replace(certificate.clone()).map(|old| old.not_after());
+                Some(CertificateNews::Taken { hosts: hosts.to_owned(), certificate, before })
+            }
+            Err(error) => {
+                let looks = self.wrong.as_ref().map_or(1, |(_, looks)| looks + 1);
+                self.seen = (is_settled && looks >= LOOKS_OF_A_REPLACEMENT).then_some(stamps);
+                let why = error.to_string();
+                self.wrong = Some((error, looks));
+                let until = self.certificate.as_ref().map(|old| old.not_after());
+                (looks == LOOKS_OF_A_REPLACEMENT).then(|| CertificateNews::Refused {
+                    hosts: hosts.to_owned(),
+                    why,
+                    until,
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

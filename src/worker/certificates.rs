@@ -1,0 +1,161 @@
+//! The certificates while a worker lives: their files are looked at every few seconds, and what is new is served by all
+//! threads without a reload.
+//!
+//! Looking costs two system calls for each pair of files, which works through every link and on every file system, where
+//! a watch of the kernel would see the one directory that it was made for.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::task::JoinHandle;
+
+use super::expiry::ExpiryWarnings;
+use super::saved_state::StateReports;
+use super::secrets::Secrets;
+use crate::control::payload::Payload;
+use crate::observe::event::Event;
+use crate::observe::journal::Journal;
+use crate::proxy::certificates::{CertificateNews, CertificateStore};
+use crate::tls::handed;
+
+/// From one look to the next.
+const PAUSE: Duration = Duration::from_secs(5);
+/// The pause lasts so many times as long as the look did, so that it costs 0.02 % of a CPU at most.
+const PAUSE_FACTOR: u32 = 5000;
+/// However many certificates there are.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The name of the section of [`Secrets`].
+const SECTION: &str = "certificates";
+
+/// Looks at the files for the life of the worker; ends when this is dropped.
+pub struct CertificateWatch {
+    shared: Rc<Shared>,
+    task: Option<JoinHandle<()>>,
+}
+
+/// What the look leaves for the worker.
+struct Shared {
+    /// The certificates for the next generation; none without any.
+    secrets: RefCell<Option<Payload>>,
+    /// What was said of certificates that expire.
+    warnings: RefCell<ExpiryWarnings>,
+    /// Whether this generation serves: it alone speaks of what it finds.
+    serves: Cell<bool>,
+    journal: Journal,
+    state_reports: Rc<StateReports>,
+}
+
+/// Serves the certificates of the generation before where the files of this one cannot be used.
+pub fn fall_back(store: &mut CertificateStore, secrets: Option<&Secrets>) {
+    store.fall_back(secrets.and_then(|secrets| secrets.section(SECTION)).map(handed::from_bytes).unwrap_or_default());
+}
+
+impl CertificateWatch {
+    /// Begins to look at the files of `store`, on this thread: inside a `LocalRuntime`. Without any it has nothing to do.
+    /// `warnings` is what the generation before said.
+    #[must_use]
+    pub fn start(
+        store: CertificateStore,
+        warnings: ExpiryWarnings,
+        journal: Journal,
+        state_reports: Rc<StateReports>,
+    ) -> Self {
+        let (secrets, warnings) = (RefCell::new(secrets(&store)), RefCell::new(warnings));
+        let shared = Rc::new(Shared { secrets, warnings, serves: Cell::new(false), journal, state_reports });
+        let task = (!store.is_empty()).then(|| tokio::task::spawn_local(watch(store, shared.clone())));
+        Self { shared, task }
+    }
+
+    /// Whether this generation serves.
+    pub fn set_serves(&self, serves: bool) {
+        self.shared.serves.set(serves);
+    }
+
+    /// A generation that drains begins no handshake.
+    pub fn end(&mut self) {
+        self.task.take().inspect(JoinHandle::abort);
+    }
+
+    /// What was said of certificates that expire, for the next generation.
+    #[must_use]
+    pub fn warnings(&self) -> ExpiryWarnings {
+        self.shared.warnings.borrow().clone()
+    }
+
+    /// What the next generation needs, to send with the state.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn secrets(&self) -> std::io::Result<Option<Payload>> {
+        self.shared.secrets.borrow().as_ref().map(Payload::try_clone).transpose()
+    }
+}
+
+impl Drop for CertificateWatch {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+async fn watch(mut store: CertificateStore, shared: Rc<Shared>) {
+    let mut pause = PAUSE;
+    loop {
+        tokio::time::sleep(pause).await;
+        // a file system that does not answer must not keep this thread from its pings
+        let look = tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
+            let news = store.look(SystemTime::now());
+            (store, news, began.elapsed())
+        });
+        let Ok((looked, news, took)) = look.await else { return };
+        store = looked;
+        pause = (took * PAUSE_FACTOR).clamp(PAUSE, LONGEST_PAUSE);
+        if news.iter().any(|one| matches!(one, CertificateNews::Taken { .. })) {
+            *shared.secrets.borrow_mut() = secrets(&store);
+        }
+        if !news.is_empty() {
+            shared.state_reports.is_due();
+        }
+        if shared.serves.get() {
+            news.into_iter().for_each(|one| shared.journal.event(event(one)));
+            warn(&store, &shared, SystemTime::now());
+        }
+    }
+}
+
+/// Says which certificates expire soon.
+fn warn(store: &CertificateStore, shared: &Shared, now: SystemTime) {
+    let mut warnings = shared.warnings.borrow_mut();
+    let mut files = Vec::new();
+    for view in store.views() {
+        let Some(certificate) = view.certificate else { continue };
+        let (file, until) = (certificate.files().certificate.display().to_string(), certificate.not_after());
+        if let Some(days) = warnings.due(&file, until, now) {
+            let hosts = view.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            shared.journal.event(Event::CertificateExpires { hosts, file: file.clone(), until, days });
+            shared.state_reports.is_due();
+        }
+        files.push(file);
+    }
+    warnings.retain(&files);
+}
+
+/// None without certificates, and where there is no memory for them: the next generation reads their files then.
+fn secrets(store: &CertificateStore) -> Option<Payload> {
+    let certificates = store.certificates().map(AsRef::as_ref);
+    certificates.clone().next()?;
+    Secrets::default().with(SECTION, handed::to_bytes(certificates)).write().ok()
+}
+
+fn event(news: CertificateNews) -> Event {
+    match news {
+        CertificateNews::Taken { hosts, certificate, before } => Event::CertificateTaken {
+            hosts,
+            file: certificate.files().certificate.display().to_string(),
+            before,
+            until: certificate.not_after(),
+        },
+        CertificateNews::Refused { hosts, why, until } => Event::CertificateRefused { hosts, why, until },
+    }
+}
