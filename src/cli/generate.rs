@@ -96,6 +96,7 @@ mod tests {
             "segue-check.1",
             "segue-status.1",
             "segue-diff.1",
+            "segue-certs.1",
             "segue-generations.1",
             "segue-debug.1",
             "segue.toml.5",

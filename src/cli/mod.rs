@@ -1,5 +1,6 @@
 //! Arguments in, one verdict out: `segue` and its commands.
 
+mod certs;
 pub mod check;
 pub mod debug;
 pub mod demo;
@@ -105,6 +106,14 @@ enum Command {
     /// The same table as in `segue status`.
     #[command(after_long_help = EXIT_STATUS)]
     Generations(GenerationsArguments),
+    /// Show the certificates that are served
+    ///
+    /// For each its hosts, when it expires and in how many days, its state, the kind of its key, what issued it and its
+    /// file: `good`, `expires` (30 days or less are left), `expired`, `early` (it is not valid yet), or `missing` (the
+    /// sites have none). Below the table stands what is wrong with files that cannot be used; what was read from them
+    /// before is served on. The files are looked at every few seconds: a certificate that is renewed needs no reload.
+    #[command(after_long_help = EXIT_STATUS)]
+    Certs(CertsArguments),
     /// Show exchanges of one client or one site while they go on
     ///
     /// Prints a line for each step: the request, its site and pool, the server and why it was picked, whether its
@@ -244,6 +253,16 @@ pub struct GenerationsArguments {
     json: bool,
 }
 
+/// Arguments of `segue certs`.
+#[derive(Args, Debug)]
+pub struct CertsArguments {
+    #[command(flatten)]
+    run_dir: RunDir,
+    /// Everything, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// Arguments of `segue debug`.
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["client", "site"]))]
@@ -297,6 +316,7 @@ pub fn main() -> ExitCode {
         Command::Config(arguments) => effective::run(&arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Generations(arguments) => generations::run(arguments),
+        Command::Certs(arguments) => certs::run(arguments),
         Command::Debug(arguments) => debug::run(arguments),
         Command::Demo => demo::run(),
         Command::DemoServer { name } => demo_server::run(&name),

@@ -60,10 +60,11 @@ fn row(generation: &GenerationStatus) -> [String; HEADER.len()] {
     ]
 }
 
-fn aligned(rows: &[[String; HEADER.len()]]) -> String {
+/// The rows with their columns under each other.
+pub(super) fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<_> = (0..HEADER.len()).map(width).collect();
-    let line = |row: &[String; HEADER.len()]| {
+    let widths: Vec<_> = (0..COLUMNS).map(width).collect();
+    let line = |row: &[String; COLUMNS]| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
     };
@@ -99,7 +100,8 @@ fn age(millis: u64) -> String {
     humantime::format_duration(Duration::from_secs(millis / 1000)).to_string().replace(' ', "")
 }
 
-fn or_dash(value: Option<impl ToString>) -> String {
+/// The value, or a dash for none.
+pub(super) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 

@@ -96,6 +96,9 @@ pub struct WorkerStatus {
     /// The pools.
     #[serde(deserialize_with = "lenient")]
     pub pools: Vec<PoolStatus>,
+    /// The certificates of the sites; absent from workers before TLS.
+    #[serde(deserialize_with = "lenient")]
+    pub certificates: Vec<CertificateStatus>,
     /// What keeps a generation that accepts no more; none while it serves.
     #[serde(deserialize_with = "lenient")]
     pub oldest: Option<Vec<OldestStatus>>,
@@ -171,6 +174,46 @@ pub struct ServerStatus {
     pub backup: bool,
     /// Attempts that are open.
     pub open_attempts: u64,
+}
+
+/// A certificate, or a place where there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CertificateStatus {
+    /// The hosts of its sites.
+    pub hosts: Vec<String>,
+    /// Its file.
+    pub file: Option<String>,
+    /// What issued it.
+    pub issuer: Option<String>,
+    /// The kind of its key.
+    pub key: Option<String>,
+    /// When it begins to hold, as RFC 3339.
+    pub from: Option<String>,
+    /// When it expires, as RFC 3339.
+    pub until: Option<String>,
+    /// Days until then, below zero when it has expired.
+    pub days: Option<i64>,
+    /// `good`, `expires`, `expired`, `early` or `missing`.
+    pub state: String,
+    /// Why its files cannot be used as they are.
+    pub problem: Option<String>,
+}
+
+impl CertificateStatus {
+    /// What an operator has to know of it, in a few words; none when all is well.
+    #[must_use]
+    pub fn news(&self) -> Option<String> {
+        let (host, days) = (self.hosts.first().map_or("*", String::as_str), self.days.unwrap_or_default());
+        match self.state.as_str() {
+            "missing" => Some(format!("{host} has no certificate")),
+            "expired" => Some(format!("certificate of {host} has expired")),
+            "early" => Some(format!("certificate of {host} is not valid yet")),
+            "expires" if days == 1 => Some(format!("certificate of {host} expires within a day")),
+            "expires" => Some(format!("certificate of {host} expires in {days} days")),
+            _ => self.problem.as_ref().map(|_| format!("files of the certificate of {host} cannot be used")),
+        }
+    }
 }
 
 /// The health of a server.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::generation::{Generation, GenerationState};
 use super::generations::{Generations, ServicePhase};
 use super::totals::{self, Totals};
-use crate::control::status::{GenerationStatus, ServiceStatus, SupervisorStatus};
+use crate::control::status::{CertificateStatus, GenerationStatus, ServiceStatus, SupervisorStatus};
 
 /// The line in `systemctl status`.
 #[must_use]
@@ -17,6 +17,7 @@ pub fn line(generations: &Generations, now: Instant) -> String {
         let vitals = pong.vitals;
         parts.push(format!("{}/{} servers up", vitals.servers_up, vitals.servers));
         parts.push(counted(vitals.connections, "connection"));
+        parts.extend(pong.status.as_ref().and_then(|status| certificates(&status.certificates)));
     }
     parts.join("; ")
 }
@@ -98,6 +99,15 @@ fn without_serving(generations: &Generations, now: Instant) -> String {
     }
 }
 
+/// The certificate that expires first, or is wrong, and how many others do.
+fn certificates(list: &[CertificateStatus]) -> Option<String> {
+    let mut news: Vec<_> = list.iter().filter_map(|one| Some((one.days, one.news()?))).collect();
+    news.sort_by_key(|(days, _)| *days);
+    let more = news.len().saturating_sub(1);
+    let first = news.into_iter().next()?.1;
+    Some(if more > 0 { format!("{first} (and {more} more: segue certs)") } else { first })
+}
+
 fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
@@ -116,3 +126,26 @@ fn millis(duration: Duration) -> u64 {
 }
 
 const LONGEST_NOTE: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificate_that_is_most_urgent_is_named() {
+        let certificate = |host: &str, state: &str, days| CertificateStatus {
+            hosts: vec![host.to_owned()],
+            state: state.to_owned(),
+            days,
+            ..CertificateStatus::default()
+        };
+        let good = certificate("a.test", "good", Some(80));
+        let (soon, sooner) = (certificate("b.test", "expires", Some(13)), certificate("c.test", "expires", Some(1)));
+        assert_eq!(certificates(std::slice::from_ref(&good)), None);
+        assert_eq!(certificates(&[good, soon.clone()]).as_deref(), Some("certificate of b.test expires in 13 days"));
+        let both = certificates(&[soon.clone(), sooner]);
+        assert_eq!(both.as_deref(), Some("certificate of c.test expires within a day (and 1 more: segue certs)"));
+        let missing = certificates(&[soon, certificate("d.test", "missing", None)]);
+        assert_eq!(missing.as_deref(), Some("d.test has no certificate (and 1 more: segue certs)"));
+    }
+}

@@ -14,9 +14,11 @@ use super::expiry::ExpiryWarnings;
 use super::saved_state::StateReports;
 use super::secrets::Secrets;
 use crate::control::payload::Payload;
+use crate::control::status::CertificateStatus;
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
-use crate::proxy::certificates::{CertificateNews, CertificateStore};
+use crate::proxy::certificate_problem::days;
+use crate::proxy::certificates::{CertificateNews, CertificateStore, CertificateView};
 use crate::tls::handed;
 
 /// From one look to the next.
@@ -25,6 +27,10 @@ const PAUSE: Duration = Duration::from_secs(5);
 const PAUSE_FACTOR: u32 = 5000;
 /// However many certificates there are.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A certificate with so many days left expires.
+const EXPIRES: i64 = 30;
+/// How old the list may get: days go by without any other news.
+const LIST_AGED: Duration = Duration::from_secs(60);
 /// The name of the section of [`Secrets`].
 const SECTION: &str = "certificates";
 
@@ -36,6 +42,8 @@ pub struct CertificateWatch {
 
 /// What the look leaves for the worker.
 struct Shared {
+    /// The certificates for the status.
+    list: RefCell<Vec<CertificateStatus>>,
     /// The certificates for the next generation; none without any.
     secrets: RefCell<Option<Payload>>,
     /// What was said of certificates that expire.
@@ -62,7 +70,8 @@ impl CertificateWatch {
         state_reports: Rc<StateReports>,
     ) -> Self {
         let (secrets, warnings) = (RefCell::new(secrets(&store)), RefCell::new(warnings));
-        let shared = Rc::new(Shared { secrets, warnings, serves: Cell::new(false), journal, state_reports });
+        let list = RefCell::new(list(&store, SystemTime::now()));
+        let shared = Rc::new(Shared { list, secrets, warnings, serves: Cell::new(false), journal, state_reports });
         let task = (!store.is_empty()).then(|| tokio::task::spawn_local(watch(store, shared.clone())));
         Self { shared, task }
     }
@@ -75,6 +84,12 @@ impl CertificateWatch {
     /// A generation that drains begins no handshake.
     pub fn end(&mut self) {
         self.task.take().inspect(JoinHandle::abort);
+    }
+
+    /// All of them, for the status.
+    #[must_use]
+    pub fn list(&self) -> Vec<CertificateStatus> {
+        self.shared.list.borrow().clone()
     }
 
     /// What was said of certificates that expire, for the next generation.
@@ -99,7 +114,7 @@ impl Drop for CertificateWatch {
 }
 
 async fn watch(mut store: CertificateStore, shared: Rc<Shared>) {
-    let mut pause = PAUSE;
+    let (mut pause, mut listed) = (PAUSE, Instant::now());
     loop {
         tokio::time::sleep(pause).await;
         // a file system that does not answer must not keep this thread from its pings
@@ -114,6 +129,10 @@ async fn watch(mut store: CertificateStore, shared: Rc<Shared>) {
         if news.iter().any(|one| matches!(one, CertificateNews::Taken { .. })) {
             *shared.secrets.borrow_mut() = secrets(&store);
         }
+        if !news.is_empty() || listed.elapsed() >= LIST_AGED {
+            *shared.list.borrow_mut() = list(&store, SystemTime::now());
+            listed = Instant::now();
+        }
         if !news.is_empty() {
             shared.state_reports.is_due();
         }
@@ -121,6 +140,36 @@ async fn watch(mut store: CertificateStore, shared: Rc<Shared>) {
             news.into_iter().for_each(|one| shared.journal.event(event(one)));
             warn(&store, &shared, SystemTime::now());
         }
+    }
+}
+
+fn list(store: &CertificateStore, now: SystemTime) -> Vec<CertificateStatus> {
+    store.views().map(|view| status(&view, now)).collect()
+}
+
+fn status(view: &CertificateView<'_>, now: SystemTime) -> CertificateStatus {
+    let moment = |time| humantime::format_rfc3339_seconds(time).to_string();
+    let days = view.certificate.map(|one| days(now, one.not_after()));
+    let state = match view.certificate {
+        None => "missing",
+        Some(one) if now < one.not_before() => "early",
+        Some(_) => match days {
+            Some(..0) => "expired",
+            Some(..=EXPIRES) => "expires",
+            _ => "good",
+        },
+    };
+    let file = view.files.map(|files| &files.certificate).or(view.wrong.map(|error| &error.file));
+    CertificateStatus {
+        hosts: view.hosts.iter().map(ToString::to_string).collect(),
+        file: file.map(|file| file.display().to_string()),
+        issuer: view.certificate.map(|one| one.issuer().to_owned()),
+        key: view.certificate.map(|one| one.key_type().to_owned()),
+        from: view.certificate.map(|one| moment(one.not_before())),
+        until: view.certificate.map(|one| moment(one.not_after())),
+        days,
+        state: state.to_owned(),
+        problem: view.wrong.map(ToString::to_string),
     }
 }
 

@@ -317,7 +317,12 @@ impl RunningWorker {
         }
         self.unanswered = None;
         let mut pong = if self.serves {
-            self.last_status.of_serving(number, keeps_status, &self.threads, self.state_reports.changes())
+            self.last_status.of_serving(
+                number,
+                keeps_status,
+                (&self.threads, &self.certificates),
+                self.state_reports.changes(),
+            )
         } else {
             self.last_status = LastStatus::default();
             let status = WorkerStatus { oldest: self.threads.oldest().await, ..self.threads.status() };

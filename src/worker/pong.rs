@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::certificates::CertificateWatch;
 use super::threads::Threads;
 use crate::control::message::{Pong, Vitals};
 use crate::control::status::WorkerStatus;
@@ -37,10 +38,19 @@ struct StatusBasis {
 impl LastStatus {
     /// The answer to the ping `number` of a worker that serves, after `changes` of its servers. The status is left out if
     /// it has not changed and the supervisor `keeps` the last one.
-    pub fn of_serving(&mut self, number: u64, keeps: bool, threads: &Threads, changes: u64) -> Pong {
+    pub fn of_serving(
+        &mut self,
+        number: u64,
+        keeps: bool,
+        (threads, certificates): (&Threads, &CertificateWatch),
+        changes: u64,
+    ) -> Pong {
         let after = StatusBasis { counted: threads.totals(), unwritten: threads.unwritten(), changes };
         // checks change the status of servers without an event
-        self.answer(number, keeps && !threads.has_checks(), after, || threads.status())
+        self.answer(number, keeps && !threads.has_checks(), after, || WorkerStatus {
+            certificates: certificates.list(),
+            ..threads.status()
+        })
     }
 
     fn answer(&mut self, number: u64, keeps: bool, after: StatusBasis, status: impl FnOnce() -> WorkerStatus) -> Pong {

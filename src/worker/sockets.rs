@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use socket2::SockRef;
 
-use crate::config::{Address, Config};
+use crate::config::{Address, Config, ListenerSettings};
 use crate::control::message::{BindAddress, Cause, Held, Refused, RenderedProblem};
 
 /// The sockets of a generation.
@@ -50,7 +51,8 @@ impl Sockets {
             let of_unit = take(&mut held, |one| one.listener == name && one.bound.is_none());
             if !of_unit.is_empty() {
                 sockets.found.extend(of_unit);
-                sockets.warnings.extend(address.map(|address| overruled(name, address)));
+                let written = address.filter(|address| **address != HTTPS);
+                sockets.warnings.extend(written.map(|address| overruled(name, address)));
                 continue;
             }
             let Some(address) = address.map(bind_address) else {
@@ -177,10 +179,15 @@ fn is_dispensable(config: &Config, name: &str) -> bool {
     name == "http" && (config.listeners.len() > 1 || config.sites.is_empty() && !config.tcp.is_empty())
 }
 
+/// Every listener with the address to bind where systemd passes no socket; 443 is that of the listener `https` where it
+/// has no other.
 fn wanted(config: &Config) -> impl Iterator<Item = (&str, Option<&Address>)> {
-    let http = config.listeners.iter().map(|one| (one.name.as_str(), one.address.as_ref()));
+    let default = |one: &ListenerSettings| (one.name == "https" && one.tls).then_some(&HTTPS);
+    let http = config.listeners.iter().map(move |one| (one.name.as_str(), one.address.as_ref().or(default(one))));
     http.chain(config.tcp.iter().map(|one| (one.name.as_str(), one.listen.as_ref())))
 }
+
+const HTTPS: Address = Address::Ip(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 443));
 
 /// The names of sockets of units that belong to no listener.
 fn idle(config: &Config, held: &[(Held, OwnedFd)]) -> Vec<String> {

@@ -269,6 +269,7 @@ impl Threads {
         let totals = self.totals();
         let pools = &self.runtime_config.pools;
         WorkerStatus {
+            certificates: Vec::new(), // the main thread has them
             generation: self.runtime_config.generation,
             threads: self.threads.len() as u64,
             cut: self.cut.load(Ordering::Relaxed),

@@ -11,9 +11,10 @@ const LISTED: &str = include_str!("../../src/cli/status-keys.txt");
 
 #[test]
 fn every_key_of_the_status_is_in_the_manual_and_every_key_in_the_manual_is_there() {
-    let (http, db) = (free_address(), free_address());
+    let (http, https, db) = (free_address(), free_address(), free_address());
     let config = format!(
         "[site.\"*\"]\nto = [\"127.0.0.1:9\"]\ncheck = \"connect\"\n[listen.http]\naddress = \"{http}\"\n\
+         [site.\"a.test\"]\nto = [\"127.0.0.1:9\"]\ntls = \"/nowhere\"\n[listen.https]\naddress = \"{https}\"\n\
          [tcp.db]\nlisten = \"{db}\"\nto = [\"127.0.0.1:9\"]\n"
     );
     let run = Run::new(&config).argument("--probation=30s");
@@ -53,6 +54,7 @@ fn listed() -> BTreeSet<String> {
     // the empty forms of what is null or has parts
     all.extend(["generations[].worker.oldest", "generations[].worker.oldest[]"].map(str::to_owned));
     all.extend(["generations[].worker.pools[].servers[].history[]".to_owned()]);
+    all.extend(["generations[].worker.certificates[]".to_owned()]);
     all
 }
 
