@@ -112,7 +112,18 @@ mod tests {
         assert_eq!(config.listeners.len(), 1);
         assert_eq!((config.listeners[0].name.as_str(), &config.listeners[0].address), (IMPLICIT_LISTENER, &None));
         let to = Destination::Pool("web-farm".to_owned());
-        assert_eq!(config.sites, [SiteSettings { host: HostPattern::Any, pool: 0, to, tls: None, max_body: 10 << 30 }]);
+        assert_eq!(
+            config.sites,
+            [SiteSettings {
+                host: HostPattern::Any,
+                pool: 0,
+                to,
+                tls: None,
+                https_redirect: true,
+                hsts: None,
+                max_body: 10 << 30
+            }]
+        );
         let pool = &config.pools[0];
         assert_eq!((pool.name.as_str(), pool.balance, pool.retries), ("web-farm", Balance::RoundRobin, 3));
         let weights: Vec<_> = pool.servers.iter().map(|server| (server.weight, server.backup)).collect();

@@ -39,6 +39,27 @@ pub type Named<T> = BTreeMap<String, (Spot, T)>;
 /// The listener that exists without being written: a table for another port must not close port 80.
 pub const IMPLICIT_LISTENER: &str = "http";
 
+/// The listener that exists without being written as soon as a site has a certificate: it speaks TLS on port 443.
+pub const IMPLICIT_TLS_LISTENER: &str = "https";
+
+/// Adds `tls = true` to the table of [`IMPLICIT_TLS_LISTENER`], and the table itself where it is missing; unless no site
+/// has a certificate, or another listener speaks TLS.
+pub fn add_implicit_tls_listener(root: &mut Dict) {
+    let sites = root.get("site").and_then(Value::as_dict);
+    let has_certificate = sites.is_some_and(|sites| sites.values().any(|site| site.find_ref("tls").is_some()));
+    let relays = root.get("tcp").is_some_and(|tcp| tcp.find_ref(IMPLICIT_TLS_LISTENER).is_some());
+    let listen = root.entry("listen".to_owned()).or_insert_with(|| Value::from(Dict::new()));
+    let Value::Dict(_, listen) = listen else { return };
+    let speaks_tls = |value: &Value| value.find_ref("tls").is_some_and(|tls| tls.to_bool() != Some(false));
+    let another = listen.iter().any(|(name, value)| name != IMPLICIT_TLS_LISTENER && speaks_tls(value));
+    if has_certificate && !relays && !another {
+        let https = listen.entry(IMPLICIT_TLS_LISTENER.to_owned()).or_insert_with(|| Value::from(Dict::new()));
+        if let Value::Dict(_, https) = https {
+            https.entry("tls".to_owned()).or_insert_with(|| Value::from(true));
+        }
+    }
+}
+
 /// Adds the table of [`IMPLICIT_LISTENER`] to the tables, unless a listener of this name is there.
 pub fn add_implicit_listener(root: &mut Dict) {
     let relays = root.get("tcp").is_some_and(|tcp| tcp.find_ref(IMPLICIT_LISTENER).is_some());

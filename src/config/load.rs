@@ -157,6 +157,7 @@ impl Sources {
         }
         let mut merged = Merged::new(files, &self.settings());
         file::add_implicit_listener(&mut merged.root);
+        file::add_implicit_tls_listener(&mut merged.root);
         (merged, problems)
     }
 

@@ -6,7 +6,7 @@ use figment::value::Tag;
 use toml_edit::TableLike;
 
 use super::address::{self, Address};
-use super::file::{IMPLICIT_LISTENER, WrittenTables};
+use super::file::{IMPLICIT_LISTENER, IMPLICIT_TLS_LISTENER, WrittenTables};
 use super::merge::Merged;
 use super::networks::TrustedProxy;
 use super::problem::{FilePosition, Problem, Severity, quoted};
@@ -72,13 +72,19 @@ pub fn trust(written: &WrittenTables, problems: &mut Problems<'_>) {
 /// Certificates that no client gets, and listeners that have none.
 pub fn tls(written: &WrittenTables, problems: &mut Problems<'_>) {
     let has_listener = written.listen.values().any(|(_, listen)| listen.tls);
-    let has_certificate = written.site.values().any(|(_, (site, _))| site.tls.is_some());
+    // one that is wrong has a problem of its own
+    let has_certificate = written.site.values().any(|(spot, _)| problems.spot(spot, "tls").is_some());
     if !has_listener {
         for (spot, _) in written.site.values().filter(|(_, (site, _))| site.tls.is_some()) {
             let Some(spot) = problems.spot(spot, "tls") else { continue };
-            let help = "write `[listen.https]` with `address = \":443\"` and `tls = true`";
+            let help = "`tls = true` in `[listen.https]`, which has port 443, or in another listener";
             problems.warning(&spot, "no listener speaks TLS: no client gets this certificate", help);
         }
+    }
+    for (spot, _) in written.site.values().filter(|(_, (site, _))| site.tls.is_none() && site.hsts.is_some()) {
+        let Some(spot) = problems.spot(spot, "hsts") else { continue };
+        let help = "write `tls = \"/etc/letsencrypt/live/app.example.com\"` beside it, or take it out";
+        problems.warning(&spot, "a site without a certificate has no clients over TLS, which alone are told", help);
     }
     if !has_certificate {
         for (spot, _) in written.listen.values().filter(|(_, listen)| listen.tls) {
@@ -168,7 +174,7 @@ pub fn sockets(written: &WrittenTables, units: Option<&BTreeMap<String, String>>
                 let help = format!("take the line out; or `systemctl {verb} --now {unit}`, and restart the service");
                 problems.warning(&address.at_key(), message, help);
             }
-            (None, None) if name != IMPLICIT_LISTENER && !problems.are_about(spot, key) => {
+            (None, None) if !has_port(written, name) && !problems.are_about(spot, key) => {
                 let message = format!("nothing to listen on, unless systemd passes a socket named {}", quoted(name));
                 let help =
                     format!("write `{key} = \":8080\"` below it, or FileDescriptorName={name} into a socket unit");
@@ -177,6 +183,12 @@ pub fn sockets(written: &WrittenTables, units: Option<&BTreeMap<String, String>>
             _ => {}
         }
     }
+}
+
+/// Whether the listener has a port without an address: 80 from its socket unit, 443 with a certificate.
+fn has_port(written: &WrittenTables, name: &str) -> bool {
+    let speaks_tls = written.listen.get(name).is_some_and(|(_, listen)| listen.tls);
+    name == IMPLICIT_LISTENER || name == IMPLICIT_TLS_LISTENER && speaks_tls
 }
 
 /// Limits that can never be reached because of other limits.

@@ -9,7 +9,7 @@ use super::address::{Address, HostPattern};
 use super::networks::TrustedProxy;
 use super::schema::{Key, Keys as _, Schema, table};
 use super::servers::{CheckKind, Destination, ServerSettings};
-use super::tls::SiteCertificate;
+use super::tls::{Hsts, SiteCertificate};
 use super::values::{Access, Balance, MemoryLimit, OrOff, ProxyVersion, Size, Whole};
 
 table! {
@@ -23,14 +23,15 @@ table! {
         /// NAME.
         name: String,
     ) {
-        /// Where to listen when systemd passes no socket of this name: `":8080"` for every address of the machine,
+        /// Where to listen when systemd passes no socket of this name; the listener `https` has `":443"` by itself. `":8080"` for every address of the machine,
         /// `"127.0.0.1:8080"`, `"[::1]:8080"`, or `"unix:/run/segue/NAME.sock"`,
         /// to which only root and the user of the service can connect (for others: a socket unit with `SocketMode=`).
         address: Option<Address> = unset("the socket that systemd passes"),
         /// Client connections open at once. For one more the connection is closed that has been idle longest; while none
         /// is idle, it waits in the backlog of the kernel.
         max_connections: Whole<u32, 1, 10_000_000> = 65536,
-        /// Whether clients speak TLS here, 1.2 or 1.3. The certificate is that of the site that the client names (SNI):
+        /// Whether clients speak TLS here, 1.2 or 1.3. As soon as a site has a certificate, and no other listener has
+        /// `tls`, it is `true` for the listener `https`. The certificate is that of the site that the client names (SNI):
         /// `tls` of `[site."HOST"]`.
         tls: bool = false,
         /// How long the TLS handshake of a client may take.
@@ -92,9 +93,27 @@ table! {
         /// The name of a `[pool.NAME]`, or a list of servers as in `servers` of a pool.
         to: Destination = required(["10.0.0.11:80"]),
         /// The certificate for clients that speak TLS: a directory with `fullchain.pem` and `privkey.pem`, as certbot makes
-        /// it, or `{ certificate = "/etc/ssl/app.pem", key = "/etc/ssl/app.key" }`. The certificate is
-        /// followed by those that lead to a root. Listeners with `tls` give it to clients that ask for a host that it names.
+        /// it; a file with certificate and key; `{ certificate = "/etc/ssl/app.pem", key = "/etc/ssl/app.key" }`; a directory
+        /// with many certificates; `"credential:NAME"` for `LoadCredential=NAME:PATH` of the unit; or a list of these, such
+        /// as one for ECDSA and one for RSA. The certificate is followed by those that lead to a root.
+        ///
+        /// With it the site is on port 443 too: the first `tls` brings the listener `https`, unless another listener has
+        /// `tls = true`. Clients that speak TLS get the certificate of the host that they ask for (SNI): one that names it as
+        /// it is before one with a wildcard, that of its site first, ECDSA before RSA where the client knows it. A host
+        /// for which there is none is refused in the handshake, and a client that names no host gets the certificate of the
+        /// site `*`, or the only one that there is. Requests for a host that the certificate is not for get 421.
+        ///
+        /// The files are looked at every few seconds: what is new is served without a reload, once key and certificate
+        /// match. Until then, and over reloads, the certificate that was read before is served.
         tls: Option<SiteCertificate> = unset("no certificate"),
+        /// Whether clients that come without TLS are sent to port 443 (308) where the site has a certificate. Not so what
+        /// certificate authorities ask for (`/.well-known/acme-challenge/`), and what a trusted proxy does not say to have
+        /// come without TLS.
+        https_redirect: bool = true,
+        /// How long browsers are to come over TLS only, even when a link or a person says otherwise (HSTS, RFC 6797):
+        /// `"1y"`, or `{ max_age = "1y", include_subdomains = true, preload = true }`. It cannot be taken back before that
+        /// time is over. It goes out over TLS as `Strict-Transport-Security`, unless the server sends one.
+        hsts: Option<Hsts> = unset("browsers are told nothing"),
         /// The largest request body. Above it: 413.
         max_body: Size<u64, 0, 1_125_899_906_842_624> = "10GiB",
     }

@@ -1,11 +1,13 @@
 //! The formats of certificates.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use figment::value::{Dict, Value};
 
 use super::problem::quoted;
 use super::schema::{At, Keys, ValueFormat, table, unknown_keys};
+use super::units;
 
 /// A file, by its absolute path.
 impl ValueFormat for PathBuf {
@@ -126,4 +128,88 @@ fn credential(at: &mut At<'_, '_>, name: &str) -> Option<SiteCertificate> {
     }
     let message = format!("{} names no credential", quoted(&at.written()));
     at.unusable(message, "write the name of `LoadCredential=NAME:PATH`, as in \"credential:app\"")
+}
+
+table! {
+    /// What `Strict-Transport-Security` says.
+    HstsSettings "HSTS" {
+        /// How long.
+        max_age: MaxAge = required("1y"),
+        /// Whether hosts below that of the site count too.
+        include_subdomains: bool = false,
+        /// Whether browsers may ship with it, which <https://hstspreload.org> asks for.
+        preload: bool = false,
+    }
+}
+
+/// A duration of any length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MaxAge(Duration);
+
+impl ValueFormat for MaxAge {
+    type Value = Self;
+    const FORM: &str = "a duration such as \"1y\"";
+
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        let Some(max_age) = at.text().and_then(units::duration) else {
+            let help = at.write("\"1y\"");
+            return at.wrong(Self::FORM, help);
+        };
+        Some(Self(max_age))
+    }
+
+    fn show(value: &Self) -> String {
+        units::show_duration(value.0)
+    }
+}
+
+/// The value of `Strict-Transport-Security` (RFC 6797 §6.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hsts(String);
+
+impl Hsts {
+    /// As it goes out.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn new(max_age: Duration) -> Self {
+        Self(format!("max-age={}", max_age.as_secs()))
+    }
+}
+
+impl ValueFormat for Hsts {
+    type Value = Self;
+    const FORM: &str = "a duration such as \"1y\", or { max_age = \"1y\", include_subdomains = true }";
+
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        let Some(dict) = at.value.as_dict() else {
+            let Some(max_age) = at.text().and_then(units::duration) else {
+                let help = at.write("\"1y\"");
+                return at.wrong(Self::FORM, help);
+            };
+            return Some(Self::new(max_age));
+        };
+        if !dict.contains_key("max_age") {
+            let help = at.write("{ max_age = \"1y\" }");
+            return at.unusable("`hsts` has no `max_age`".to_owned(), help);
+        }
+        let before = at.problems.refusing();
+        unknown_keys(dict, at.spot, &[&HstsSettings::SCHEMA], at.problems);
+        let HstsSettings { max_age, include_subdomains, preload } =
+            <HstsSettings as Keys>::read(dict, at.spot, at.problems);
+        let mut value = Self::new(max_age.0).0;
+        if include_subdomains {
+            value.push_str("; includeSubDomains");
+        }
+        if preload {
+            value.push_str("; preload");
+        }
+        (at.problems.refusing() == before).then_some(Self(value))
+    }
+
+    fn show(value: &Self) -> String {
+        value.0.clone()
+    }
 }

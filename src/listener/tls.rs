@@ -42,7 +42,8 @@ pub(super) async fn handshake(
     let ended = |client, reason| Served::Ended(client, End::new(Phase::Idle, reason));
     match done {
         Some(Some(Ok(stream))) => {
-            client.origin = Rc::new(client.origin.over_tls());
+            let name = stream.tls().and_then(|tls| tls.facts().server_name.clone());
+            client.origin = Rc::new(client.origin.over_tls().with_server_name(name.as_deref()));
             Served::Idle(client, stream, ReadAhead::default())
         }
         Some(Some(Err((stream, error)))) => {

@@ -31,7 +31,7 @@ fn pairs_of_one(of: &SiteCertificate) -> Result<Vec<CertificateFiles>, Certifica
         SiteCertificate::Files { certificate, key } => {
             Ok(vec![CertificateFiles { certificate: certificate.clone(), key: key.clone() }])
         }
-        SiteCertificate::Path(path) if path.is_file() => Ok(both(path)),
+        SiteCertificate::Path(path) if path.is_file() || is_named_as_file(path) => Ok(both(path)),
         SiteCertificate::Path(path) if is_of_certbot(path) || !path.is_dir() => {
             Ok(vec![CertificateFiles::in_directory(path)])
         }
@@ -47,6 +47,12 @@ fn pairs_of_one(of: &SiteCertificate) -> Result<Vec<CertificateFiles>, Certifica
             Ok(all.into_iter().flatten().collect())
         }
     }
+}
+
+/// What is missing was meant as a file when its name is one.
+fn is_named_as_file(path: &Path) -> bool {
+    !path.exists()
+        && path.extension().is_some_and(|extension| ["pem", "crt", "cer"].iter().any(|one| extension == *one))
 }
 
 /// A link that is being replaced counts too.
@@ -159,6 +165,7 @@ mod tests {
         assert_eq!(found, [&own[..], &[live.clone()]].concat());
         assert_eq!(names(&SiteCertificate::Path(path.join("live")), path), [live]);
         assert_eq!(names(&SiteCertificate::Path(path.join("a.pem")), path), [pair("a.pem", "a.pem")]);
+        assert_eq!(names(&SiteCertificate::Path(path.join("x.pem")), path), [pair("x.pem", "x.pem")]);
         let missing = names(&SiteCertificate::Path(path.join("gone")), path);
         assert_eq!(missing, [pair("gone/fullchain.pem", "gone/privkey.pem")]);
         let (some, empty) =

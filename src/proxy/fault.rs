@@ -31,6 +31,12 @@ pub enum Fault {
         /// The host that was asked for.
         host: String,
     },
+    /// The connection is for another host than the request.
+    #[error("this connection is not for the host {host:?}")]
+    Misdirected {
+        /// The host that was asked for.
+        host: String,
+    },
     /// There is no site at all.
     #[error("no site is configured here")]
     NoSites,
@@ -106,6 +112,7 @@ impl Fault {
             Self::Refused(refusal) => StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST),
             Self::SlowHead | Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::NoSite { .. } => StatusCode::NOT_FOUND,
+            Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Loop { .. } => StatusCode::LOOP_DETECTED,
             Self::Flood(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -144,7 +151,7 @@ impl Fault {
             Self::Refused(_) | Self::Malformed(_) | Self::BadBody(_) | Self::MaxForwards => Reason::BadRequest,
             Self::BodyCut(_) => Reason::ClientClosed,
             Self::SlowHead | Self::SlowBody => Reason::ClientTimeout,
-            Self::NoSite { .. } | Self::NoSites => Reason::NoSite,
+            Self::NoSite { .. } | Self::NoSites | Self::Misdirected { .. } => Reason::NoSite,
             Self::BodyTooLarge { .. } => Reason::TooLarge,
             Self::Loop { .. } | Self::Flood(_) => Reason::Denied,
             Self::NoServer { .. } => Reason::NoServer,
@@ -163,7 +170,9 @@ impl Fault {
     fn phase(&self) -> Option<Phase> {
         match self {
             Self::Refused(_) | Self::Malformed(_) | Self::Flood(_) | Self::SlowHead => Some(Phase::Head),
-            Self::NoSite { .. } | Self::NoSites | Self::Loop { .. } | Self::MaxForwards => Some(Phase::Route),
+            Self::NoSite { .. } | Self::NoSites | Self::Misdirected { .. } | Self::Loop { .. } | Self::MaxForwards => {
+                Some(Phase::Route)
+            }
             Self::BodyTooLarge { .. } | Self::BodyCut(_) | Self::BadBody(_) | Self::SlowBody => Some(Phase::Request),
             Self::NoServer { .. } => Some(Phase::Connect),
             Self::Server { .. } | Self::Handshake { .. } | Self::Internal(_) => None,

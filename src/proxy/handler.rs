@@ -27,7 +27,7 @@ use super::request::{ClientRequest, RefusedHead};
 use super::response::{self, Response, ResponsePart, Then, ends_authentication};
 use super::thread::Thread;
 use super::tunnel::Tunnel;
-use super::{forwards, headers};
+use super::{forwards, headers, https};
 use crate::config::SiteSettings;
 use crate::handover::capabilities::Reach;
 use crate::handover::exchange::ExchangeTransfer;
@@ -213,6 +213,14 @@ impl Handler {
             }
             Err(fault) => return Err(fault),
         };
+        if exchange.origin.is_tls {
+            https::check_host(exchange)?;
+        } else {
+            let thread = exchange.thread.clone();
+            if let Some((response, body)) = https::redirect(exchange, &thread.runtime_config.config.sites[site])? {
+                return Ok(Some(self.respond(response, body)));
+            }
+        }
         if let Some(0) = forwards::left(&exchange.head)? {
             let (response, body) = forwards::answer(exchange);
             return Ok(Some(self.respond(response, body)));

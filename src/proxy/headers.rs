@@ -181,6 +181,15 @@ impl ForwardingField {
     }
 }
 
+/// Whether a trusted proxy answers for the connection to the client: it says that it is one over TLS, or says nothing, as
+/// a TLS terminator does that was not told to.
+pub(super) fn came_over_tls(exchange: &Exchange, trusted: &[TrustedProxy]) -> bool {
+    let (trusted, proxies) = (origin::is_proxy(trusted, exchange.origin.peer), trusted);
+    let (origin, head) = (ForwardedOrigin { trusted, proxies, host: b"" }, &exchange.head);
+    let said = origin.forwarded_field(head, b"x-forwarded-proto").or_else(|| origin.forwarded(head, b"proto"));
+    trusted && said.is_none_or(|proto| !proto.eq_ignore_ascii_case(b"http"))
+}
+
 /// The client, its protocol and its host, as the server is told them; what a trusted proxy says is kept and added to.
 fn write_origin(out: &mut Vec<u8>, exchange: &Exchange, origin: &ForwardedOrigin<'_>) {
     let head = &exchange.head;

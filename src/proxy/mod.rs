@@ -18,6 +18,7 @@ pub mod fault;
 mod forwards;
 pub mod handler;
 mod headers;
+pub mod https;
 pub mod idle;
 pub mod origin;
 mod page;

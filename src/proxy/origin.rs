@@ -22,6 +22,8 @@ pub struct Origin {
     pub is_tls: bool,
     /// The address to which the client connected, where a server is told of it. In a box: few configurations want it.
     reached: Option<Box<SocketAddr>>,
+    /// The host that the client named in the handshake.
+    server_name: Option<Box<str>>,
 }
 
 impl Origin {
@@ -29,7 +31,7 @@ impl Origin {
     #[must_use]
     pub fn new(listener: Index, peer: Option<SocketAddr>) -> Self {
         let address = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default().into();
-        Self { listener, peer, address, is_tls: false, reached: None }
+        Self { listener, peer, address, is_tls: false, reached: None, server_name: None }
     }
 
     /// The same, over TLS.
@@ -51,7 +53,7 @@ impl Origin {
     #[must_use]
     pub fn reaching(&self, reached: SocketAddr) -> Self {
         let same = Self::new(self.listener, self.peer);
-        Self { is_tls: self.is_tls, reached: Some(Box::new(reached)), ..same }
+        Self { is_tls: self.is_tls, reached: Some(Box::new(reached)), server_name: self.server_name.clone(), ..same }
     }
 
     /// The address to which the client connected, if it is known.
@@ -63,6 +65,18 @@ impl Origin {
     /// What a server is told of the client by the PROXY protocol; nothing of one on a unix socket.
     pub(super) fn proxied_client(&self) -> Option<ProxiedClient> {
         Some(ProxiedClient { source: self.peer?, destination: self.reached()?, is_tls: self.is_tls })
+    }
+
+    /// The same, of a client that named this host in the handshake, in lower case (SNI).
+    #[must_use]
+    pub fn with_server_name(self, name: Option<&str>) -> Self {
+        Self { server_name: name.map(Into::into), ..self }
+    }
+
+    /// The host that the client named in the handshake, in lower case.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
     }
 
     /// The address of the peer as text, without the port; IPv4 as IPv4 whatever the socket. Empty on unix sockets.

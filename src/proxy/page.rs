@@ -97,6 +97,7 @@ fn advice(status: StatusCode) -> &'static str {
         502..=504 => "The service behind this proxy has a problem; trying again later may help.",
         408 => "Trying again may help.",
         404 => "Check the address; if it is right, this host is not configured here.",
+        421 => "A new connection to this host would be accepted.",
         413 | 414 | 431 => "A smaller request would be accepted.",
         508 => "The operator of this service has to break the loop.",
         500 => "This is a defect of the proxy; its operator finds the request id in the journal.",

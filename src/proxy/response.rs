@@ -9,6 +9,7 @@ use super::exchange::Exchange;
 use super::fault::Fault;
 use super::page::{Format, Page, WELCOME};
 use super::request::RefusedHead;
+use crate::config::Hsts;
 use crate::http1::encode;
 use crate::http1::response::{ResponseBody, ResponseHead};
 use crate::observe::end::End;
@@ -96,6 +97,9 @@ impl Response {
         if exchange.thread.runtime_config.config.log.request_id_in_response && !has_field(&fields, REQUEST_ID) {
             encode::raw_field(&mut fields, REQUEST_ID, exchange.id.as_bytes());
         }
+        if let Some(hsts) = hsts(exchange).filter(|_| !has_field(&fields, HSTS)) {
+            encode::raw_field(&mut fields, HSTS, hsts.as_bytes());
+        }
         let trailers = head.trailers.take().filter(|_| exchange.facts.te_trailers);
         let has_trailers = head.body == ResponseBody::Chunked && exchange.facts.version != Version::HTTP_10;
         if let Some(trailers) = trailers.filter(|_| has_trailers) {
@@ -123,6 +127,9 @@ impl Response {
         if exchange.thread.runtime_config.config.log.request_id_in_response {
             encode::raw_field(&mut lines, REQUEST_ID, exchange.id.as_bytes());
         }
+        if let Some(hsts) = hsts(exchange) {
+            encode::raw_field(&mut lines, HSTS, hsts.as_bytes());
+        }
         for (name, value) in fields {
             encode::raw_field(&mut lines, name, value);
         }
@@ -148,6 +155,14 @@ impl Response {
         }
         self
     }
+}
+
+const HSTS: &str = "strict-transport-security";
+
+/// What a client that came over TLS is told of the next times (RFC 6797 §7.1).
+fn hsts(exchange: &Exchange) -> Option<&str> {
+    let site = exchange.site.filter(|_| exchange.origin.is_tls)?;
+    exchange.thread.runtime_config.config.sites[usize::from(site)].hsts.as_ref().map(Hsts::as_str)
 }
 
 /// Whether one of these lines is a field of this name, which is in lower case.

@@ -9,6 +9,7 @@ use crate::observe::record::RecordNames;
 use crate::pool::Pool;
 use crate::route::SiteTable;
 
+use super::https;
 use super::tls::ServerTls;
 
 /// The configuration, ready for traffic.
@@ -29,6 +30,8 @@ pub struct RuntimeConfig {
     pub sends_proxy: bool,
     /// TLS to clients; none while no listener speaks it.
     pub tls: Option<ServerTls>,
+    /// The port to which clients without TLS are sent.
+    pub https_port: Option<u16>,
 }
 
 impl RuntimeConfig {
@@ -51,6 +54,7 @@ impl RuntimeConfig {
         };
         let bounds = RecordBounds::new(&config.log);
         let sends_proxy = config.pools.iter().any(|pool| pool.send_proxy.is_some());
-        Self { generation, config, sites, pools, names: Arc::new(names), bounds, sends_proxy, tls: None }
+        let https_port = https::port(&config);
+        Self { generation, config, sites, pools, names: Arc::new(names), bounds, sends_proxy, tls: None, https_port }
     }
 }

@@ -34,6 +34,12 @@ impl ServerTls {
         Ok(Some(Self { certificates, server }))
     }
 
+    /// Whether the certificate for one host is for another one too.
+    #[must_use]
+    pub fn shares(&self, one: &str, other: &str) -> bool {
+        self.certificates.get().share(one, other)
+    }
+
     /// What a client is offered that says this; none when there is no certificate for it.
     #[must_use]
     pub fn choose(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {

@@ -68,6 +68,12 @@ impl Certificates {
         self.candidates(host).into_iter().any(|found| found.is_some())
     }
 
+    /// Whether a certificate for one host is for another one too.
+    #[must_use]
+    pub fn share(&self, one: &str, other: &str) -> bool {
+        self.candidates(one).into_iter().flatten().flatten().any(|certificate| certificate.covers(other))
+    }
+
     fn candidates(&self, host: &str) -> [Option<&Vec<Arc<Certificate>>>; 4] {
         let host = host.to_ascii_lowercase();
         let wildcard = host.split_once('.').map(|(_, parent)| format!("*.{parent}"));

@@ -136,7 +136,7 @@ fn a_certificate_that_certbot_renews_is_served_without_a_reload() {
     let new = certbot.renew("a.test", 2, 80);
     wait_shown(address, "a.test", &new);
     wait_shown(address, "b.test", &first[1]);
-    service.wait_log("Certificate of a.test taken, which expires on ");
+    run.wait_log("Certificate of a.test taken, which expires on ");
     assert_eq!(service.serving().0, 1);
 }
 
@@ -148,13 +148,13 @@ fn a_certificate_that_breaks_is_served_on_over_reloads_crashes_and_upgrades_of_t
     let run = Run::new(&config).socket("https", listener);
     let service = run.start();
     std::fs::write(certbot.live("a.test").join("fullchain.pem"), "no certificate").expect("written");
-    service.wait_log("Certificate of a.test cannot be taken, the one that expires on ");
+    run.wait_log("Certificate of a.test cannot be taken, the one that expires on ");
     run.configure(&format!("{config}\n[log]\nslow = \"7s\"\n"));
     let (good, said) = service.reload();
     assert!(good, "{said}");
     wait_shown(address, "a.test", &first[0]);
     wait_shown(address, "b.test", &first[1]);
-    service.wait_log("the site \"a.test\" keeps the certificate from before, which expires on ");
+    run.wait_log("the site \"a.test\" keeps the certificate from before, which expires on ");
     let (_, worker) = service.settled();
     crate::support::signal(worker, rustix::process::Signal::KILL);
     wait_for("another worker", || (service.serving().1 != worker).then_some(()));
@@ -170,10 +170,21 @@ fn a_site_without_its_certificate_takes_no_other_one_down_and_has_it_once_it_is_
     let run = Run::new(&certbot.config(&["a.test", "b.test"])).socket("https", listener);
     let service = run.start();
     wait_shown(address, "b.test", &first[0]);
-    service.wait_log("the site \"a.test\" has no certificate: ");
+    run.wait_log("the site \"a.test\" has no certificate: ");
     assert_eq!(shown(address, Some("a.test")).expect_err("none"), "received fatal alert: UnrecognisedName");
     let new = certbot.renew("a.test", 1, 80);
     wait_shown(address, "a.test", &new);
+}
+
+#[test]
+fn an_unknown_host_learns_nothing_and_a_client_without_one_gets_no_certificate_where_there_are_several() {
+    let (certbot, _) = Certbot::new(&["a.test", "b.test"]);
+    let (listener, address) = socket();
+    let run = Run::new(&certbot.config(&["a.test", "b.test"])).socket("https", listener);
+    let _service = run.start();
+    for host in [Some("c.test"), Some("x.a.test"), None] {
+        assert_eq!(shown(address, host).expect_err("none"), "received fatal alert: UnrecognisedName", "{host:?}");
+    }
 }
 
 #[test]
@@ -185,7 +196,21 @@ fn that_a_certificate_expires_is_said_once_over_reloads_and_restarts() {
     let run = Run::new(&config).socket("https", listener);
     {
         let service = run.start();
-        service.wait_log("Certificate of a.test expires in 5 days, on ");
+        run.wait_log("Certificate of a.test expires in 5 days, on ");
+        run.notifications().wait_for("the certificate", |one| {
+            one.value("STATUS").is_some_and(|line| line.ends_with("; certificate of a.test expires in 5 days"))
+        });
+        let shown = run.segue(&["certs"]);
+        let (text, file) = (String::from_utf8_lossy(&shown.stdout), certbot.live("a.test").join("fullchain.pem"));
+        let line = text.lines().find(|line| line.starts_with("a.test ")).expect("a line");
+        assert!(
+            line.contains("  5     expires  ECDSA P-256  ") && line.ends_with(&file.display().to_string()),
+            "{text}"
+        );
+        assert!(text.lines().any(|line| line.starts_with("b.test ") && line.contains("  90    good  ")), "{text}");
+        let json = run.segue(&["certs", "--json"]);
+        let list: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+        assert_eq!(list[0]["days"], 5, "{list}");
         for slow in ["7s", "8s"] {
             run.configure(&format!("{config}\n[log]\nslow = \"{slow}\"\n"));
             service.reload_well();
@@ -193,8 +218,8 @@ fn that_a_certificate_expires_is_said_once_over_reloads_and_restarts() {
         }
         // it is looked at after a few seconds: what is said later shows that it was
         certbot.renew("b.test", 2, 6);
-        service.wait_log("Certificate of b.test expires in 6 days, on ");
-        let log = service.log();
+        run.wait_log("Certificate of b.test expires in 6 days, on ");
+        let log = run.log();
         assert_eq!(log.matches("Certificate of a.test expires").count(), 1, "{log}");
     }
 }

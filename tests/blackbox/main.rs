@@ -14,6 +14,7 @@ mod faults;
 mod flags;
 mod http;
 mod http2;
+mod https;
 mod journal;
 mod lost_sites;
 mod members;

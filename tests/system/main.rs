@@ -35,6 +35,7 @@ macro_rules! facts {
 
 mod configuration;
 mod crash;
+mod https;
 mod journal;
 mod newcomer;
 mod package;

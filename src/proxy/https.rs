@@ -1,0 +1,97 @@
+//! What a site with a certificate demands of its clients: that they come over TLS (RFC 6797, 308 of RFC 9110 §15.4.9), with
+//! the name of the host that they ask for (421, RFC 9110 §15.5.20).
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::exchange::Exchange;
+use super::fault::Fault;
+use super::headers;
+use super::response::Response;
+use super::runtime_config::RuntimeConfig;
+use crate::config::{Address, Config, SiteSettings};
+use crate::message::authority::Host;
+use crate::observe::end::End;
+
+/// The port to which clients without TLS are sent; none where no listener speaks TLS to them. A socket that systemd passes
+/// has 443.
+#[must_use]
+pub fn port(config: &Config) -> Option<u16> {
+    let ports = config.listeners.iter().filter(|listener| listener.tls).filter_map(|listener| match listener.address {
+        None => Some(DEFAULT_PORT),
+        Some(Address::Ip(address)) => Some(address.port()),
+        Some(Address::Unix(_)) => None,
+    });
+    ports.min_by_key(|port| (*port != DEFAULT_PORT, *port))
+}
+
+const DEFAULT_PORT: u16 = 443;
+
+/// What a certificate authority asks for before there is a certificate (RFC 8555 §8.3).
+const CHALLENGE: &[u8] = b"/.well-known/acme-challenge/";
+
+/// Sends a client to the same place over TLS, if it came without and the site wants that.
+///
+/// # Errors
+/// When the client names no host.
+pub(super) fn redirect(exchange: &mut Exchange, site: &SiteSettings) -> Result<Option<(Response, Bytes)>, Fault> {
+    if exchange.origin.is_tls || site.tls.is_none() || !site.https_redirect {
+        return Ok(None);
+    }
+    let thread = exchange.thread.clone();
+    let RuntimeConfig { https_port, config, .. } = &*thread.runtime_config;
+    let Some(port) = *https_port else { return Ok(None) };
+    let trusted = &config.listeners[usize::from(exchange.origin.listener)].trusted_proxies;
+    if exchange.path().starts_with(CHALLENGE) || headers::came_over_tls(exchange, trusted) {
+        return Ok(None);
+    }
+    let Some(host) = exchange.host().and_then(|host| Host::parse(host).ok()) else {
+        return Err(Fault::Misdirected { host: String::new() });
+    };
+    let mut location = format!("https://{}", host.name).into_bytes();
+    if port != DEFAULT_PORT {
+        location.extend_from_slice(format!(":{port}").as_bytes());
+    }
+    let path = exchange.path();
+    location.extend_from_slice(if path == b"*" { b"/" } else { path });
+    exchange.status = StatusCode::PERMANENT_REDIRECT.as_u16();
+    exchange.ends(End::OK);
+    let response = Response::own(exchange, StatusCode::PERMANENT_REDIRECT, &[("location", &location)], 0);
+    Ok(Some((response.closes(exchange.has_body()), Bytes::new())))
+}
+
+/// Whether the host is one that the connection is for: what the client named in the handshake, or another one that the
+/// same certificate is for, which a browser takes the connection for too (RFC 9113 §9.1.1).
+///
+/// # Errors
+/// When it is not: 421, and the client opens another connection.
+pub(super) fn check_host(exchange: &Exchange) -> Result<(), Fault> {
+    let Some(named) = exchange.origin.server_name() else { return Ok(()) };
+    let Some(host) = exchange.host().and_then(|host| Host::parse(host).ok()) else { return Ok(()) };
+    let shares = |tls: &super::tls::ServerTls| tls.shares(named, &host.name);
+    if host.name == named || exchange.thread.runtime_config.tls.as_ref().is_some_and(shares) {
+        return Ok(());
+    }
+    Err(Fault::Misdirected { host: host.name.into_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_sent_to_443_or_to_the_first_port_with_tls() {
+        let port = |listeners: &str| {
+            let text = format!("{listeners}\n[site.'a.test']\nto = ['a:1']\ntls = '/x'\n");
+            super::port(&Config::from_toml(&text).expect("a good configuration"))
+        };
+        assert_eq!(port(""), Some(443));
+        assert_eq!(port("[listen.x]\ntls = true\naddress = ':8443'"), Some(8443));
+        assert_eq!(
+            port("[listen.x]\ntls = true\naddress = ':8443'\n[listen.y]\ntls = true\naddress = ':443'"),
+            Some(443)
+        );
+        assert_eq!(port("[listen.x]\ntls = true\naddress = 'unix:/run/x'"), None);
+        assert_eq!(port("[listen.https]\ntls = false"), None);
+    }
+}
