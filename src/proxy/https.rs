@@ -9,23 +9,10 @@ use super::fault::Fault;
 use super::headers;
 use super::response::Response;
 use super::runtime_config::RuntimeConfig;
-use crate::config::{Address, Config, SiteSettings};
+use super::tls::{HTTPS_PORT, ServerTls};
+use crate::config::SiteSettings;
 use crate::message::authority::Host;
 use crate::observe::end::End;
-
-/// The port to which clients without TLS are sent; none where no listener speaks TLS to them. A socket that systemd passes
-/// has 443.
-#[must_use]
-pub fn port(config: &Config) -> Option<u16> {
-    let ports = config.listeners.iter().filter(|listener| listener.tls).filter_map(|listener| match listener.address {
-        None => Some(DEFAULT_PORT),
-        Some(Address::Ip(address)) => Some(address.port()),
-        Some(Address::Unix(_)) => None,
-    });
-    ports.min_by_key(|port| (*port != DEFAULT_PORT, *port))
-}
-
-const DEFAULT_PORT: u16 = 443;
 
 /// What a certificate authority asks for before there is a certificate (RFC 8555 §8.3).
 const CHALLENGE: &[u8] = b"/.well-known/acme-challenge/";
@@ -49,7 +36,7 @@ pub(super) fn redirect(exchange: &mut Exchange, site: &SiteSettings) -> Result<O
         return Err(Fault::Misdirected { host: String::new() });
     };
     let mut location = format!("https://{}", host.name).into_bytes();
-    if port != DEFAULT_PORT {
+    if port != HTTPS_PORT {
         location.extend_from_slice(format!(":{port}").as_bytes());
     }
     let path = exchange.path();
@@ -68,30 +55,9 @@ pub(super) fn redirect(exchange: &mut Exchange, site: &SiteSettings) -> Result<O
 pub(super) fn check_host(exchange: &Exchange) -> Result<(), Fault> {
     let Some(named) = exchange.origin.server_name() else { return Ok(()) };
     let Some(host) = exchange.host().and_then(|host| Host::parse(host).ok()) else { return Ok(()) };
-    let shares = |tls: &super::tls::ServerTls| tls.shares(named, &host.name);
+    let shares = |tls: &ServerTls| tls.shares(named, &host.name);
     if host.name == named || exchange.thread.runtime_config.tls.as_ref().is_some_and(shares) {
         return Ok(());
     }
     Err(Fault::Misdirected { host: host.name.into_owned() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clients_are_sent_to_443_or_to_the_first_port_with_tls() {
-        let port = |listeners: &str| {
-            let text = format!("{listeners}\n[site.'a.test']\nto = ['a:1']\ntls = '/x'\n");
-            super::port(&Config::from_toml(&text).expect("a good configuration"))
-        };
-        assert_eq!(port(""), Some(443));
-        assert_eq!(port("[listen.x]\ntls = true\naddress = ':8443'"), Some(8443));
-        assert_eq!(
-            port("[listen.x]\ntls = true\naddress = ':8443'\n[listen.y]\ntls = true\naddress = ':443'"),
-            Some(443)
-        );
-        assert_eq!(port("[listen.x]\ntls = true\naddress = 'unix:/run/x'"), None);
-        assert_eq!(port("[listen.https]\ntls = false"), None);
-    }
 }

@@ -9,8 +9,7 @@ use crate::observe::record::RecordNames;
 use crate::pool::Pool;
 use crate::route::SiteTable;
 
-use super::https;
-use super::tls::ServerTls;
+use super::tls::{ServerTls, https_port};
 
 /// The configuration, ready for traffic.
 pub struct RuntimeConfig {
@@ -54,7 +53,7 @@ impl RuntimeConfig {
         };
         let bounds = RecordBounds::new(&config.log);
         let sends_proxy = config.pools.iter().any(|pool| pool.send_proxy.is_some());
-        let https_port = https::port(&config);
+        let https_port = https_port(&config);
         Self { generation, config, sites, pools, names: Arc::new(names), bounds, sends_proxy, tls: None, https_port }
     }
 }

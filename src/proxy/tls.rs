@@ -7,7 +7,7 @@ use rustls::ServerConfig;
 use rustls::server::ClientHello;
 
 use super::certificates::CertificateStore;
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::tls::{CertificatesInUse, TicketKeys, Tickets, server_config};
 
 /// What every handshake needs; shared by all threads.
@@ -44,5 +44,41 @@ impl ServerTls {
     #[must_use]
     pub fn choose(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
         self.certificates.get().know(hello.server_name()).then(|| self.server.clone())
+    }
+}
+
+/// The port to which clients without TLS are sent; none where no listener speaks TLS to them. A socket that systemd passes
+/// has 443.
+#[must_use]
+pub fn https_port(config: &Config) -> Option<u16> {
+    let ports = config.listeners.iter().filter(|listener| listener.tls).filter_map(|listener| match listener.address {
+        None => Some(HTTPS_PORT),
+        Some(Address::Ip(address)) => Some(address.port()),
+        Some(Address::Unix(_)) => None,
+    });
+    ports.min_by_key(|port| (*port != HTTPS_PORT, *port))
+}
+
+/// The port of `https` (RFC 9110 §4.2.2).
+pub(super) const HTTPS_PORT: u16 = 443;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_sent_to_443_or_to_the_first_port_with_tls() {
+        let port = |listeners: &str| {
+            let text = format!("{listeners}\n[site.'a.test']\nto = ['a:1']\ntls = '/x'\n");
+            https_port(&Config::from_toml(&text).expect("a good configuration"))
+        };
+        assert_eq!(port(""), Some(443));
+        assert_eq!(port("[listen.x]\ntls = true\naddress = ':8443'"), Some(8443));
+        assert_eq!(
+            port("[listen.x]\ntls = true\naddress = ':8443'\n[listen.y]\ntls = true\naddress = ':443'"),
+            Some(443)
+        );
+        assert_eq!(port("[listen.x]\ntls = true\naddress = 'unix:/run/x'"), None);
+        assert_eq!(port("[listen.https]\ntls = false"), None);
     }
 }

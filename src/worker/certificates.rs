@@ -36,12 +36,12 @@ const SECTION: &str = "certificates";
 
 /// Looks at the files for the life of the worker; ends when this is dropped.
 pub struct CertificateWatch {
-    shared: Rc<Shared>,
+    watched: Rc<Watched>,
     task: Option<JoinHandle<()>>,
 }
 
 /// What the look leaves for the worker.
-struct Shared {
+struct Watched {
     /// The certificates for the status.
     list: RefCell<Vec<CertificateStatus>>,
     /// The certificates for the next generation; none without any.
@@ -71,14 +71,14 @@ impl CertificateWatch {
     ) -> Self {
         let (secrets, warnings) = (RefCell::new(secrets(&store)), RefCell::new(warnings));
         let list = RefCell::new(list(&store, SystemTime::now()));
-        let shared = Rc::new(Shared { list, secrets, warnings, serves: Cell::new(false), journal, state_reports });
-        let task = (!store.is_empty()).then(|| tokio::task::spawn_local(watch(store, shared.clone())));
-        Self { shared, task }
+        let watched = Rc::new(Watched { list, secrets, warnings, serves: Cell::new(false), journal, state_reports });
+        let task = (!store.is_empty()).then(|| tokio::task::spawn_local(watch(store, watched.clone())));
+        Self { watched, task }
     }
 
     /// Whether this generation serves.
     pub fn set_serves(&self, serves: bool) {
-        self.shared.serves.set(serves);
+        self.watched.serves.set(serves);
     }
 
     /// A generation that drains begins no handshake.
@@ -89,13 +89,13 @@ impl CertificateWatch {
     /// All of them, for the status.
     #[must_use]
     pub fn list(&self) -> Vec<CertificateStatus> {
-        self.shared.list.borrow().clone()
+        self.watched.list.borrow().clone()
     }
 
     /// What was said of certificates that expire, for the next generation.
     #[must_use]
     pub fn warnings(&self) -> ExpiryWarnings {
-        self.shared.warnings.borrow().clone()
+        self.watched.warnings.borrow().clone()
     }
 
     /// What the next generation needs, to send with the state.
@@ -103,7 +103,7 @@ impl CertificateWatch {
     /// # Errors
     /// When there is no descriptor left.
     pub fn secrets(&self) -> std::io::Result<Option<Payload>> {
-        self.shared.secrets.borrow().as_ref().map(Payload::try_clone).transpose()
+        self.watched.secrets.borrow().as_ref().map(Payload::try_clone).transpose()
     }
 }
 
@@ -113,7 +113,7 @@ impl Drop for CertificateWatch {
     }
 }
 
-async fn watch(mut store: CertificateStore, shared: Rc<Shared>) {
+async fn watch(mut store: CertificateStore, watched: Rc<Watched>) {
     let (mut pause, mut listed) = (PAUSE, Instant::now());
     loop {
         tokio::time::sleep(pause).await;
@@ -127,18 +127,18 @@ async fn watch(mut store: CertificateStore, shared: Rc<Shared>) {
         store = looked;
         pause = (took * PAUSE_FACTOR).clamp(PAUSE, LONGEST_PAUSE);
         if news.iter().any(|one| matches!(one, CertificateNews::Taken { .. })) {
-            *shared.secrets.borrow_mut() = secrets(&store);
+            *watched.secrets.borrow_mut() = secrets(&store);
         }
         if !news.is_empty() || listed.elapsed() >= LIST_AGED {
-            *shared.list.borrow_mut() = list(&store, SystemTime::now());
+            *watched.list.borrow_mut() = list(&store, SystemTime::now());
             listed = Instant::now();
         }
         if !news.is_empty() {
-            shared.state_reports.is_due();
+            watched.state_reports.is_due();
         }
-        if shared.serves.get() {
-            news.into_iter().for_each(|one| shared.journal.event(event(one)));
-            warn(&store, &shared, SystemTime::now());
+        if watched.serves.get() {
+            news.into_iter().for_each(|one| watched.journal.event(event(one)));
+            warn(&store, &watched, SystemTime::now());
         }
     }
 }
@@ -174,16 +174,16 @@ fn status(view: &CertificateView<'_>, now: SystemTime) -> CertificateStatus {
 }
 
 /// Says which certificates expire soon.
-fn warn(store: &CertificateStore, shared: &Shared, now: SystemTime) {
-    let mut warnings = shared.warnings.borrow_mut();
+fn warn(store: &CertificateStore, watched: &Watched, now: SystemTime) {
+    let mut warnings = watched.warnings.borrow_mut();
     let mut files = Vec::new();
     for view in store.views() {
         let Some(certificate) = view.certificate else { continue };
         let (file, until) = (certificate.files().certificate.display().to_string(), certificate.not_after());
         if let Some(days) = warnings.due(&file, until, now) {
             let hosts = view.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            shared.journal.event(Event::CertificateExpires { hosts, file: file.clone(), until, days });
-            shared.state_reports.is_due();
+            watched.journal.event(Event::CertificateExpires { hosts, file: file.clone(), until, days });
+            watched.state_reports.is_due();
         }
         files.push(file);
     }
