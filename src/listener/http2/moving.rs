@@ -171,11 +171,19 @@ impl<S: Service> Http2<S> {
             self.stays_since = None;
             return true;
         }
-        now < *self.stays_since.get_or_insert(now) + PATIENCE
+        now < *self.stays_since.get_or_insert(now) + self.patience()
+    }
+
+    /// A part of the drain, at whose end the connection is cut: its client has to hear of that in time.
+    fn patience(&self) -> Duration {
+        match self.thread.drain.stage() {
+            Stage::Draining(draining) => PATIENCE.min((draining.deadline - draining.began) / 4),
+            _ => PATIENCE,
+        }
     }
 
     /// When to look again whether the connection is to move.
     pub(super) fn look_again(&self, now: Instant) -> Instant {
-        self.stays_since.map_or(now + LOOK, |since| since + PATIENCE)
+        self.stays_since.map_or(now + LOOK, |since| since + self.patience())
     }
 }
