@@ -214,6 +214,14 @@ impl Wire {
         );
     }
 
+    /// Whether nothing has come so far that was not taken, not even an end.
+    pub fn is_silent(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("an option");
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).expect("an option");
+        self.ahead.is_empty() && peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
     fn fill(&mut self) -> std::io::Result<usize> {
         let mut buffer = [0; 64 << 10];
         let read = self.stream.read(&mut buffer)?;

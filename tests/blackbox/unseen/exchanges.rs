@@ -2,11 +2,13 @@
 //! generation, and keep no worker.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::inside;
 use super::responses::reload;
+use super::rollback::is_stopped;
 use crate::support::{Answering, Run, Server, Wire, signal, socket, wait_for};
 
 const RELOADS: u64 = 3;
@@ -291,29 +293,89 @@ fn an_exchange_whose_connection_is_still_being_opened_is_dispatched_by_the_next_
 
 #[test]
 fn deadlines_go_on_over_reloads_and_do_not_begin_anew() {
-    let (server, (listening, address)) = (Server::new(), socket());
-    let times = "header_timeout = '2s'\nbody_timeout = '2s'\n";
-    let config =
-        config(&[server.address], "response_timeout = '2s'\nretries = 0").replace("[log]", &format!("{times}[log]"));
+    let (server, full, (listening, address)) = (Server::new(), FullListener::new(), socket());
+    let times = "header_timeout = '3s'\nbody_timeout = '3s'\nhalf_close_timeout = '3s'\n";
+    let config = config(&[server.address], "response_timeout = '3s'\nretries = 0");
+    let slow = format!("[site.'slow']\nto = ['{}']\nconnect_timeout = '3s'\nretries = 0\n", full.address);
+    let config = config.replace("[log]", &format!("{times}[log]")) + &slow;
     let run = Run::new(&config).socket("http", listening);
     let service = run.start();
+    let mut clients = Vec::new();
     for (request, status) in [
         (GET, 504),
+        ("GET / HTTP/1.1\r\nHost: slow\r\n\r\n", 504),
         ("GET / HTTP/1.1\r\nHost:", 408),
         ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhel", 408),
     ] {
         let mut client = Wire::connect(address);
         client.send(request);
-        client.stream().set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout");
-        // a reload takes less than the timeout, so one that begins the time anew would go on so for ever
-        let mut left = 30;
-        while client.stream().peek(&mut [0]).is_err() {
-            left -= 1;
-            assert!(left > 0, "{request:?} is not ended");
-            reload(&service);
+        clients.push((request, Some(status), client));
+    }
+    let mut silent = Wire::connect(address);
+    silent.send("GET /silent HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut upstreams = [server.accept(), server.accept(), server.accept()];
+    for upstream in &mut upstreams {
+        if upstream.head().text().starts_with("GET /silent ") {
+            upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel");
         }
-        client.stream().set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-        assert_eq!(client.answer().status(), status, "{request:?}");
+    }
+    silent.head();
+    silent.expect("hel");
+    clients.push(("a silent body", None, silent));
+    let mut finished = Wire::connect(address);
+    finished.send("GET /finished HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut upstream = server.accept();
+    upstream.head();
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    finished.head();
+    finished.finish();
+    clients.push(("a client that sends no more", None, finished));
+    // a reload takes less than each timeout, so one that began anew would go on so for ever
+    for reloads in 0.. {
+        let waiting: Vec<_> = clients.iter().filter(|one| one.2.is_silent()).map(|one| one.0).collect();
+        if waiting.is_empty() {
+            break;
+        }
+        assert!(reloads < 40, "{waiting:?} are not ended");
+        reload(&service);
+    }
+    for (request, status, mut client) in clients {
+        match status {
+            Some(status) => assert_eq!(client.answer().status(), status, "{request:?}"),
+            None => assert!(client.rest().0.is_empty(), "{request}"),
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_dies_while_exchanges_come_to_it_takes_with_it_no_more_than_it_has() {
+    const MANY: usize = 60;
+    let bench = Bench::new("");
+    let run = &bench.run;
+    let service = run.start();
+    for death in 0..4_u32 {
+        let mut open: Vec<_> = (0..MANY).map(|_| bench.asked(GET)).collect();
+        open.iter_mut().for_each(|(_, upstream)| drop(upstream.head()));
+        let (giver, _) = service.settled();
+        service.reload_anyway();
+        let (number, receiver) = service.serving();
+        run.wait_log(&format!("Generation {giver} drains"));
+        let until = Instant::now() + death * Duration::from_millis(2);
+        while Instant::now() < until {
+            std::thread::yield_now();
+        }
+        signal(receiver, Signal::STOP);
+        wait_for("the worker to be stopped", || is_stopped(receiver).then_some(()));
+        let held = inside::connections(receiver, &[bench.address]);
+        signal(receiver, Signal::KILL);
+        wait_for("the next worker", || (service.serving().0 > number).then_some(()));
+        service.settled();
+        let mut lost = 0;
+        for (client, upstream) in &mut open {
+            let answered = upstream.try_send(NO_CONTENT).is_ok() && client.head_or_end().is_some();
+            lost += usize::from(!answered);
+        }
+        assert!(lost <= held, "{lost} of {MANY} are lost, and it had {held}");
     }
 }
 
