@@ -22,7 +22,7 @@ use crate::sys;
 
 pub mod tls;
 
-pub use tls::TlsStream;
+pub use tls::{TlsParts, TlsStream};
 
 /// A connected stream socket, registered with the runtime of the thread that made it.
 #[derive(Debug)]
@@ -47,6 +47,29 @@ pub enum Departure {
     },
     /// It has reset the connection.
     Gone,
+}
+
+/// A connection without the runtime, on its way to another thread or process.
+#[derive(Debug)]
+pub struct Detached {
+    /// The socket, which does not block.
+    pub socket: OwnedFd,
+    /// The TLS on it.
+    pub tls: Option<Box<TlsParts>>,
+}
+
+impl Detached {
+    /// Registers the connection with the runtime of this thread.
+    ///
+    /// # Errors
+    /// When it is no socket, or cannot be watched.
+    pub fn attach(self) -> io::Result<Stream> {
+        let socket = Stream::from_fd(self.socket)?;
+        Ok(match self.tls {
+            Some(parts) => TlsStream::from_parts(socket, *parts),
+            None => socket,
+        })
+    }
 }
 
 macro_rules! each {
@@ -140,6 +163,27 @@ impl Stream {
             Self::Tcp(socket) => Ok(socket.into_std()?.into()),
             Self::Unix(socket) => Ok(socket.into_std()?.into()),
             Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()), // the socket alone is not the connection
+        }
+    }
+
+    /// Takes the connection back from the runtime, with the TLS on it.
+    ///
+    /// # Errors
+    /// When the runtime is gone, and for TLS that has failed.
+    pub fn detach(self) -> io::Result<Detached> {
+        match self {
+            Self::Tls(tls) => {
+                let (socket, parts) = tls.into_parts().ok_or(io::ErrorKind::NotConnected)?;
+                Ok(Detached { socket: socket.into_fd()?, tls: Some(Box::new(parts)) })
+            }
+            plain => Ok(Detached { socket: plain.into_fd()?, tls: None }),
+        }
+    }
+
+    /// Keeps only what an idle connection needs.
+    pub fn park(&self) {
+        if let Self::Tls(tls) = self {
+            tls.park();
         }
     }
 

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
+use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::Signal;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -123,6 +124,9 @@ pub fn unsent(socket: BorrowedFd<'_>) -> io::Result<usize> {
     }
 }
 
+/// What no process can do to a file of secrets.
+const OF_SECRETS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
 /// Numbers in memory that other processes can read as a file, also after this one was killed.
 #[derive(Debug)]
 pub struct SharedNumbers {
@@ -143,11 +147,48 @@ impl SharedNumbers {
     /// When there is no memory or descriptor left.
     pub fn new(count: usize) -> io::Result<Self> {
         let count = count.max(1);
+        let file = File::from(rustix::fs::memfd_create(c"segue-statistics", MemfdFlags::CLOEXEC)?);
+        file.set_len((count * size_of::<AtomicU64>()) as u64)?;
+        Self::map(file, count)
+    }
+
+    /// The same, in a file of this name whose size no process can change, and in memory that is not swapped as far as
+    /// `RLIMIT_MEMLOCK` lets it.
+    ///
+    /// # Errors
+    /// When there is no memory or descriptor left.
+    pub fn for_secrets(name: &CStr, count: usize) -> io::Result<Self> {
+        let count = count.max(1);
+        let file = File::from(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+        file.set_len((count * size_of::<AtomicU64>()) as u64)?;
+        rustix::fs::fcntl_add_seals(&file, OF_SECRETS)?;
+        Self::map(file, count)?.locked()
+    }
+
+    /// So many numbers, in the file of another process that made it by [`SharedNumbers::for_secrets`].
+    ///
+    /// # Errors
+    /// When it is no such file, has fewer numbers, or cannot be mapped.
+    pub fn open_secrets(file: OwnedFd, count: usize) -> io::Result<Self> {
+        let (file, count) = (File::from(file), count.max(1));
+        // what is behind the end of a mapped file ends the process that looks there
+        let is_fixed = rustix::fs::fcntl_get_seals(&file)?.contains(OF_SECRETS);
+        if !is_fixed || file.metadata()?.len() < (count * size_of::<AtomicU64>()) as u64 {
+            return Err(io::Error::other("memory of another size"));
+        }
+        Self::map(file, count)?.locked()
+    }
+
+    fn locked(self) -> io::Result<Self> {
+        // SAFETY: inside the mapping. A process that may lock nothing goes on: the secrets are short-lived.
+        let _ = unsafe { libc::mlock(self.numbers.as_ptr().cast(), self.count * size_of::<AtomicU64>()) };
+        Ok(self)
+    }
+
+    fn map(file: File, count: usize) -> io::Result<Self> {
         let bytes = count * size_of::<AtomicU64>();
-        let file = File::from(rustix::fs::memfd_create(c"segue-statistics", rustix::fs::MemfdFlags::CLOEXEC)?);
-        file.set_len(bytes as u64)?;
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-        // SAFETY: a new mapping, at a place that the kernel chooses.
+        // SAFETY: a new mapping, at a place that the kernel chooses; the file has the size.
         let page = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, kind, file.as_raw_fd(), 0) };
         if page == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
@@ -174,7 +215,7 @@ impl SharedNumbers {
 
 impl Drop for SharedNumbers {
     fn drop(&mut self) {
-        // SAFETY: `new` mapped it with this size, and no reference is left.
+        // SAFETY: `map` mapped it with this size, and no reference is left.
         let _ = unsafe { libc::munmap(self.numbers.as_ptr().cast(), self.count * size_of::<AtomicU64>()) }; // cannot fail
     }
 }

@@ -63,6 +63,8 @@ table! {
         /// `curl --http2-prior-knowledge` and gRPC clients do. All others get HTTP/1. A WebSocket on a stream
         /// (extended CONNECT, RFC 8441) goes to servers as the upgrade that HTTP/1.1 has for it.
         h2c: bool = false,
+        /// Offers HTTP/2 where `tls` is spoken (ALPN `h2`, before `http/1.1`). With `false` every client gets HTTP/1.
+        h2: bool = true,
         /// Requests of one HTTP/2 connection that may be open at once (SETTINGS_MAX_CONCURRENT_STREAMS). One more is refused,
         /// and its client may try it again.
         max_streams: Whole<u32, 1, 1000> = 128,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, ListenerSettings};
+use crate::config::{Config, ListenerSettings, SiteSettings};
 use crate::control::message::Held;
 
 /// The version of the messages between workers, part of [`Capabilities`]. The workers may come from different packages: no connection
@@ -23,6 +23,16 @@ pub struct Capabilities {
     sites: Vec<(String, String)>,
     /// The pools with the names of their servers.
     pools: Vec<(String, Vec<String>)>,
+    /// The listeners that speak HTTP over TLS, as in `http`; apart from those, which an older generation would give its
+    /// plaintext connections to.
+    #[serde(default)]
+    https: Vec<Held>,
+    /// The host patterns of the sites with a certificate of their own.
+    #[serde(default)]
+    https_sites: Vec<String>,
+    /// [`TLS`] of the connections that it takes; 0 when it takes none.
+    #[serde(default)]
+    tls: u32,
     /// It takes private upstream connections together with their client connections.
     #[serde(default)]
     private: bool,
@@ -46,11 +56,16 @@ const EXCHANGES: u32 = 1;
 /// different versions, and its client is told to go.
 const SESSIONS: u32 = 1;
 
+/// The version of the state of TLS connections: no connection with TLS moves between different versions.
+const TLS: u32 = 1;
+
 /// The connections of one generation that another one can take. Indexes are those of the giving generation's names.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reach {
     listeners: Box<[bool]>,
     sites: Box<[bool]>,
+    /// Those whose clients may come over TLS.
+    tls_sites: Box<[bool]>,
     pools: Box<[Box<[bool]>]>,
     private: bool,
     exchanges: bool,
@@ -70,7 +85,6 @@ impl Capabilities {
         }
         Self {
             version: VERSION,
-            // connections with TLS do not move, and others do not become such
             http: config.listeners.iter().filter(|one| !one.tls).flat_map(|one| of(&one.name)).collect(),
             tcp: config
                 .tcp
@@ -78,11 +92,19 @@ impl Capabilities {
                 .flat_map(|one| of(&one.name).into_iter().map(|held| (held, pool(one.pool))))
                 .collect(),
             sites: config.sites.iter().map(|site| (site.host.to_string(), pool(site.pool))).collect(),
+            https: config.listeners.iter().filter(|one| one.tls).flat_map(|one| of(&one.name)).collect(),
+            https_sites: with_certificate(config).map(|site| site.host.to_string()).collect(),
+            tls: TLS,
             pools,
             private: true,
             exchanges: EXCHANGES,
             sessions: SESSIONS,
-            http2: config.listeners.iter().filter(|one| one.h2c).map(|one| one.name.clone()).collect(),
+            http2: config
+                .listeners
+                .iter()
+                .filter(|one| one.h2c || one.tls && one.h2)
+                .map(|one| one.name.clone())
+                .collect(),
         }
     }
 
@@ -90,8 +112,9 @@ impl Capabilities {
     #[must_use]
     pub fn reach(&self, config: &Config, other: &Self) -> Reach {
         let http = config.listeners.iter().map(|one| {
-            let mut own = self.http.iter().filter(|held| held.listener == one.name);
-            !one.tls && own.all(|held| other.http.contains(held))
+            let (own, theirs) = if one.tls { (&self.https, &other.https) } else { (&self.http, &other.http) };
+            let mut own = own.iter().filter(|held| held.listener == one.name);
+            (!one.tls || other.tls == TLS) && own.all(|held| theirs.contains(held))
         });
         let tcp = config.tcp.iter().map(|one| {
             let mut own = self.tcp.iter().filter(|(held, _)| held.listener == one.name);
@@ -106,6 +129,7 @@ impl Capabilities {
         Reach {
             listeners: http.chain(tcp).collect(),
             sites: self.sites.iter().map(|site| other.sites.contains(site)).collect(),
+            tls_sites: config.sites.iter().map(|site| other.has_tls_site(site)).collect(),
             pools: self.pools.iter().map(of_pool).collect(),
             private: other.private,
             exchanges: other.exchanges == EXCHANGES,
@@ -114,7 +138,28 @@ impl Capabilities {
     }
 }
 
+impl Capabilities {
+    /// Whether a client that asked for this site by TLS would get it here.
+    fn has_tls_site(&self, site: &SiteSettings) -> bool {
+        let host = site.host.to_string();
+        match site.tls {
+            Some(_) => self.https_sites.contains(&host),
+            None => self.sites.iter().any(|(name, _)| *name == host),
+        }
+    }
+}
+
+fn with_certificate(config: &Config) -> impl Iterator<Item = &SiteSettings> {
+    config.sites.iter().filter(|site| site.tls.is_some())
+}
+
 impl Reach {
+    /// Whether the connection of a client that asked for this site by TLS can move.
+    #[must_use]
+    pub fn has_tls_site(&self, site: usize) -> bool {
+        self.tls_sites.get(site).is_some_and(|there| *there)
+    }
+
     /// Whether idle connections of this listener can move.
     #[must_use]
     pub fn has_listener(&self, listener: usize) -> bool {

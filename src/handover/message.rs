@@ -5,10 +5,12 @@
 //! sender               Batch + descriptors      as long as there are connections
 //! receiver     Taken                            of each batch, before it does anything with it
 //! ```
-//! The sender closes the link when it has no more connections.
+//! The sender closes the link when it has no more connections. The keys of connections with TLS are not in the messages: see
+//! [`SharedTlsStates`].
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::capabilities::Capabilities;
 use super::exchange::{ExchangeTransfer, SavedExchange, SavedState};
 use super::http2::{Http2Transfer, SavedHttp2, SavedStream, StreamTransfer};
+use super::tls_states::SharedTlsStates;
 use super::transfer::{
     ClientFacts, Http1Client, Http1Transfer, Load, PrivateTransfer, SavedDirection, SavedHttp1, Transfer,
     TunnelTransfer,
@@ -24,6 +27,8 @@ use super::transfer::{
 use crate::control::channel::MOST_DESCRIPTORS;
 use crate::control::payload::{self, Payload};
 use crate::http2::session::saved::{SavedSession, SessionState};
+use crate::net::{Detached, TlsParts};
+use crate::tls::{HandshakeFacts, TlsState};
 
 /// From the receiver to the sender.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -46,7 +51,7 @@ pub enum ToSender {
 }
 
 /// Some connections. The descriptors are those of each connection in turn, then one with the bytes of all, if there
-/// are any.
+/// are any, then one with the [`SharedTlsStates`] of those with TLS, if there are any.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Batch {
     /// Counts up from 0 on each link.
@@ -58,6 +63,19 @@ pub struct Batch {
 struct Item {
     client: ClientFacts,
     load: LoadItem,
+    /// Sent only to a generation whose [`Capabilities`] say that it takes TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsItem>,
+}
+
+/// TLS on a connection, without its keys. The bytes of a connection begin with those that these lengths say.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct TlsItem {
+    facts: HandshakeFacts,
+    received: usize,
+    plain: usize,
+    sealed: usize,
+    promised: usize,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -165,8 +183,8 @@ impl Room {
     pub fn take(&mut self, transfer: &Transfer) -> bool {
         let descriptors = self.descriptors + transfer.descriptors();
         let bytes = self.bytes + transfer.bytes();
-        // one descriptor is for the bytes
-        let fits = descriptors < MOST_DESCRIPTORS && bytes <= MOST_BYTES;
+        // one descriptor is for the bytes, and one for the states of TLS
+        let fits = descriptors + 2 <= MOST_DESCRIPTORS && bytes <= MOST_BYTES;
         if fits || self.descriptors == 0 {
             (self.descriptors, self.bytes) = (descriptors, bytes);
             return true;
@@ -181,6 +199,7 @@ pub struct Packed<'a> {
     pub batch: Batch,
     descriptors: Vec<BorrowedFd<'a>>,
     bytes: Option<Payload>,
+    states: Option<SharedTlsStates>,
 }
 
 impl Packed<'_> {
@@ -188,7 +207,14 @@ impl Packed<'_> {
     #[must_use]
     pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let bytes = self.bytes.iter().map(AsFd::as_fd);
-        self.descriptors.iter().copied().chain(bytes).collect()
+        let states = self.states.iter().map(SharedTlsStates::file);
+        self.descriptors.iter().copied().chain(bytes).chain(states).collect()
+    }
+
+    /// What decides of its connections with TLS, in their order.
+    #[must_use]
+    pub fn into_states(self) -> Option<SharedTlsStates> {
+        self.states
     }
 }
 
@@ -197,10 +223,15 @@ impl Packed<'_> {
 /// # Errors
 /// When there is no memory or descriptor left for their bytes.
 pub fn pack<'a>(number: u64, transfers: impl Iterator<Item = &'a Transfer>) -> io::Result<Packed<'a>> {
-    let mut packed = Packed { batch: Batch { number, connections: Vec::new() }, descriptors: Vec::new(), bytes: None };
-    let mut bytes = Vec::new();
+    let batch = Batch { number, connections: Vec::new() };
+    let mut packed = Packed { batch, descriptors: Vec::new(), bytes: None, states: None };
+    let (mut bytes, mut states) = (Vec::new(), Vec::new());
     for transfer in transfers {
-        packed.descriptors.push(transfer.socket.as_fd());
+        packed.descriptors.push(transfer.socket.socket.as_fd());
+        let tls = transfer.socket.tls.as_deref().map(|tls| {
+            states.push(&*tls.state);
+            TlsItem::pack(tls, &mut bytes)
+        });
         let load = match &transfer.load {
             Load::Idle { ahead, began, private } => {
                 bytes.extend_from_slice(ahead);
@@ -227,19 +258,26 @@ pub fn pack<'a>(number: u64, transfers: impl Iterator<Item = &'a Transfer>) -> i
                 LoadItem::Http2(Box::new(Http2Item::pack(http2, &mut packed.descriptors, &mut bytes)))
             }
         };
-        packed.batch.connections.push(Item { client: transfer.client.clone(), load });
+        packed.batch.connections.push(Item { client: transfer.client.clone(), load, tls });
     }
     if !bytes.is_empty() {
         packed.bytes = Some(Payload::new(&bytes)?);
     }
+    if !states.is_empty() {
+        packed.states = Some(SharedTlsStates::offer(&states)?);
+    }
     Ok(packed)
 }
 
-/// The transfers of a batch.
+/// The transfers of a batch, without those with TLS that stay with the sender: see [`SharedTlsStates`].
 ///
 /// # Errors
-/// When [`pack`] did not make it.
+/// When [`pack`] did not make it. Then all of them stay.
 pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Transfer>, BatchError> {
+    let with_tls = batch.connections.iter().filter(|item| item.tls.is_some()).count();
+    let states = if with_tls > 0 { Some(descriptors.pop().ok_or(BatchError::Descriptors)?) } else { None };
+    let states =
+        states.map(|file| SharedTlsStates::open(file, with_tls)).transpose().map_err(BatchError::Unreadable)?;
     let mut bytes = BytesMut::new();
     let wanted = batch.connections.iter().map(Item::bytes).fold(0_usize, usize::saturating_add);
     if wanted > 0 {
@@ -251,9 +289,14 @@ pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Transfe
     }
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().ok_or(BatchError::Descriptors);
-    let mut transfers = Vec::with_capacity(batch.connections.len());
-    for Item { client, load } in batch.connections {
+    let (mut transfers, mut index) = (Vec::with_capacity(batch.connections.len()), 0);
+    for Item { client, load, tls } in batch.connections {
         let socket = next()?;
+        let tls = tls.map(|tls| {
+            let state = states.as_ref().and_then(|states| states.read(index));
+            index += 1;
+            tls.unpack(&mut bytes, state)
+        });
         let load = match load {
             LoadItem::Idle { ahead, began, private } => {
                 let private = PrivateItem::unpack_all(private, &mut next)?;
@@ -273,24 +316,59 @@ pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Transfe
             }
             LoadItem::Http2(http2) => Load::Http2(Box::new(http2.unpack(&mut next, &mut bytes)?)),
         };
-        transfers.push(Transfer { socket, client, load });
+        transfers.push((Detached { socket, tls: None }, tls, client, load));
     }
     if next().is_ok() {
         return Err(BatchError::Descriptors);
     }
-    Ok(transfers)
+    Ok(take(transfers, states.as_ref()))
+}
+
+type Unpacked = (Detached, Option<Option<Box<TlsParts>>>, ClientFacts, Load);
+
+/// Of a batch that is whole, the transfers that belong to this process: all without TLS, and those with TLS whose state was
+/// read and is not withdrawn.
+fn take(unpacked: Vec<Unpacked>, states: Option<&SharedTlsStates>) -> Vec<Transfer> {
+    let mut index = 0;
+    let own = unpacked.into_iter().filter_map(|(mut socket, tls, client, load)| {
+        if let Some(parts) = tls {
+            let here = index;
+            index += 1;
+            socket.tls = Some(parts.filter(|_| states.is_some_and(|states| states.take(here)))?);
+        }
+        Some(Transfer { socket, client, load })
+    });
+    own.collect()
+}
+
+impl TlsItem {
+    fn pack(tls: &TlsParts, all: &mut Vec<u8>) -> Self {
+        let TlsParts { state: _, facts, received, plain, sealed, promised } = tls;
+        [received, plain, sealed].into_iter().for_each(|part| all.extend_from_slice(part));
+        let (received, plain, sealed) = (received.len(), plain.len(), sealed.len());
+        Self { facts: HandshakeFacts::clone(facts), received, plain, sealed, promised: *promised }
+    }
+
+    /// `all` has enough: the sum was checked. None without a state.
+    fn unpack(self, all: &mut BytesMut, state: Option<Box<TlsState>>) -> Option<Box<TlsParts>> {
+        let Self { facts, received, plain, sealed, promised } = self;
+        let [received, plain, sealed] = [received, plain, sealed].map(|length| all.split_to(length));
+        Some(Box::new(TlsParts { state: state?, facts: Arc::new(facts), received, plain, sealed, promised }))
+    }
 }
 
 impl Item {
     fn bytes(&self) -> usize {
-        match &self.load {
+        let of_tls = |tls: &TlsItem| tls.received.saturating_add(tls.plain).saturating_add(tls.sealed);
+        let load = match &self.load {
             LoadItem::Idle { ahead, .. } => *ahead,
             LoadItem::Tunnel { up, down, .. } => up.pending.saturating_add(down.pending),
             LoadItem::Http1 { exchange, unsent, ahead, .. } => {
                 exchange.bytes().saturating_add(*unsent).saturating_add(*ahead)
             }
             LoadItem::Http2(http2) => http2.bytes(),
-        }
+        };
+        load.saturating_add(self.tls.as_ref().map_or(0, of_tls))
     }
 }
 

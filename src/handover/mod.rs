@@ -16,6 +16,8 @@
 //! acknowledges before it does anything with them. So when the receiver dies without an acknowledgement, the sender
 //! serves what it still has; when the sender dies, the receiver alone owns what the link still holds. A silent link is a
 //! hung worker, which the supervisor ends, and that ends the link.
+//!
+//! A connection with TLS must never be served by both: [`tls_states`] decides of it, whatever was acknowledged.
 
 pub mod capabilities;
 pub mod exchange;
@@ -26,4 +28,5 @@ pub mod sender;
 pub mod successor;
 #[cfg(test)]
 mod tests;
+pub mod tls_states;
 pub mod transfer;

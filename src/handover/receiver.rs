@@ -61,7 +61,14 @@ impl Receiver {
             Ok(()) => Ok(Some(transfers)),
             // a sender that closed has left them to this process alone
             Err(ChannelError::Send(fault)) if is_gone(&fault) => Ok(Some(transfers)),
-            Err(fault) => Err(fault.into()),
+            Err(fault) => {
+                // those without TLS stay with the sender
+                let own: Vec<_> = transfers.into_iter().filter(|transfer| transfer.socket.tls.is_some()).collect();
+                match own.is_empty() {
+                    true => Err(fault.into()),
+                    false => Ok(Some(own)),
+                }
+            }
         }
     }
 }

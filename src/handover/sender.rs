@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::capabilities::{Capabilities, Reach, VERSION};
 use super::message::{Room, ToSender, pack};
 use super::successor::{Offer, Successor};
+use super::tls_states::SharedTlsStates;
 use crate::config::Config;
 use crate::control::channel::{Channel, ChannelError};
 use crate::control::link::Link;
@@ -28,6 +29,8 @@ pub struct Sender {
     sent: VecDeque<SentBatch>,
     number: u64,
     moved: u64,
+    /// Sent, and back before the link ended.
+    returned: u64,
     /// Tells the supervisor which connections are not lost with this process.
     statistics: Option<SharedStatistics>,
     /// The other end sent something invalid: what was sent and not acknowledged may belong to either side.
@@ -37,6 +40,27 @@ pub struct Sender {
 struct SentBatch {
     number: u64,
     offers: Vec<Offer>,
+    /// What decides of the connections with TLS among them.
+    states: Option<SharedTlsStates>,
+}
+
+/// Which process has a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Here,
+    There,
+    /// Either may.
+    Unknown,
+}
+
+/// What became of the connections of a batch.
+#[derive(Default)]
+struct Decided {
+    moved: u64,
+    returned: u64,
+    lost: u64,
+    /// It was acknowledged, and connections with TLS in it were not taken.
+    left: bool,
 }
 
 /// What happened to the connections on one link.
@@ -73,6 +97,9 @@ pub enum SendError {
     /// It cannot take more, for lack of descriptors or similar.
     #[error("the other generation cannot take more: {0}")]
     Refused(String),
+    /// It acknowledged connections with TLS and did not take them.
+    #[error("the other generation did not take connections with TLS, which go on here")]
+    Left,
     /// The link failed.
     #[error("the link failed")]
     Failed(#[from] ChannelError),
@@ -99,6 +126,7 @@ impl Sender {
                 sent: VecDeque::new(),
                 number: 0,
                 moved: 0,
+                returned: 0,
                 statistics: None,
                 confused: false,
             },
@@ -153,17 +181,13 @@ impl Sender {
         }
         self.settle().await;
         let mut lost = 0;
-        for offer in std::mem::take(&mut self.sent).into_iter().flat_map(|batch| batch.offers) {
-            self.statistics.iter().for_each(|statistics| statistics.settled(1));
-            if self.confused {
-                lost += 1;
-                drop(offer);
-            } else {
-                returned += 1;
-                give_back(offer);
-            }
+        for batch in std::mem::take(&mut self.sent) {
+            let decided = self.decide(batch, if self.confused { Owner::Unknown } else { Owner::Here });
+            self.moved += decided.moved;
+            returned += decided.returned;
+            lost += decided.lost;
         }
-        TransferReport { moved: self.moved, returned, lost, broken }
+        TransferReport { moved: self.moved, returned: returned + self.returned, lost, broken }
     }
 
     /// What was sent is ours again only once the other end is closed: until then it may be acknowledged. And only if
@@ -235,23 +259,62 @@ impl Sender {
         let number = self.number;
         self.number += 1;
         self.statistics.iter().for_each(|statistics| statistics.on_their_way(offers.len()));
-        match self.send_batch(number, &offers).await {
+        let (states, sent) = self.send_batch(number, &offers).await;
+        let batch = SentBatch { number, offers, states };
+        match sent {
             Ok(()) => {
-                self.sent.push_back(SentBatch { number, offers });
+                self.sent.push_back(batch);
                 Ok(())
             }
             Err(fault) => {
-                self.statistics.iter().for_each(|statistics| statistics.settled(offers.len()));
-                offers.into_iter().for_each(give_back); // a packet goes whole or not at all
+                let decided = self.decide(batch, Owner::Here); // a packet goes whole or not at all
+                self.returned += decided.returned;
                 Err(fault)
             }
         }
     }
 
-    async fn send_batch(&self, number: u64, offers: &[Offer]) -> Result<(), SendError> {
-        let packed = pack(number, offers.iter().map(|offer| &offer.transfer)).map_err(SendError::Batch)?;
-        self.link.send(&packed.batch, &packed.descriptors()).await?;
-        Ok(())
+    async fn send_batch(&self, number: u64, offers: &[Offer]) -> (Option<SharedTlsStates>, Result<(), SendError>) {
+        let packed = match pack(number, offers.iter().map(|offer| &offer.transfer)) {
+            Ok(packed) => packed,
+            Err(fault) => return (None, Err(SendError::Batch(fault))),
+        };
+        let sent = self.link.send(&packed.batch, &packed.descriptors()).await;
+        (packed.into_states(), sent.map_err(SendError::from))
+    }
+
+    /// Answers the offers of a batch, of which `owner` has those without TLS. Those with TLS say it themselves.
+    fn decide(&self, batch: SentBatch, owner: Owner) -> Decided {
+        let SentBatch { number: _, offers, states } = batch;
+        self.statistics.iter().for_each(|statistics| statistics.settled(offers.len()));
+        let (mut decided, mut index) = (Decided::default(), 0);
+        for offer in offers {
+            let is_tls = offer.transfer.socket.tls.is_some();
+            let owner = match &states {
+                Some(states) if is_tls => {
+                    index += 1;
+                    let is_ours = states.withdraw(index - 1);
+                    decided.left |= is_ours && owner == Owner::There;
+                    if is_ours { Owner::Here } else { Owner::There }
+                }
+                _ if is_tls => Owner::Here, // no memory was made for it
+                _ => owner,
+            };
+            match owner {
+                Owner::Here => {
+                    decided.returned += 1;
+                    give_back(offer);
+                }
+                Owner::There => {
+                    decided.moved += 1;
+                    let Offer { transfer, answer } = offer;
+                    drop(transfer);
+                    let _ = answer.send(Ok(())); // the task that offered it may have been cut meanwhile
+                }
+                Owner::Unknown => decided.lost += 1,
+            }
+        }
+        decided
     }
 
     fn acknowledged(&mut self, message: ToSender) -> Result<(), SendError> {
@@ -268,13 +331,11 @@ impl Sender {
             return Err(SendError::Confused);
         }
         let Some(batch) = self.sent.pop_front() else { return Ok(()) };
-        self.moved += batch.offers.len() as u64;
-        self.statistics.iter().for_each(|statistics| statistics.settled(batch.offers.len()));
-        for Offer { transfer, answer } in batch.offers {
-            drop(transfer); // it belongs to the other side now
-            let _ = answer.send(Ok(())); // the task that offered it may have been cut meanwhile
-        }
-        Ok(())
+        let Decided { moved, returned, left, .. } = self.decide(batch, Owner::There);
+        self.moved += moved;
+        self.returned += returned;
+        // what it does not take of what it said that it takes would be offered again and again
+        if left { Err(SendError::Left) } else { Ok(()) }
     }
 }
 

@@ -27,8 +27,11 @@ use crate::control::link::Link;
 use crate::http1::chunked::{Decoded, Decoder};
 use crate::http2::Session;
 use crate::http2::settings::LocalSettings;
+use crate::net::Detached;
 use crate::observe::end::{End, Phase, Reason};
 use crate::observe::record::{Outcome, Protocol, RequestId, Timers};
+
+mod with_tls;
 
 fn config() -> Config {
     Config::from_toml("[site.\"*\"]\nto = [\"10.0.0.1:80\"]\n").expect("good")
@@ -40,11 +43,15 @@ fn facts(exchanges: u32) -> ClientFacts {
     ClientFacts { listener: "http".to_owned(), peer, age, idle, exchanges, tls: true, reached: peer }
 }
 
+fn plain(socket: UnixStream) -> Detached {
+    Detached { socket: socket.into(), tls: None }
+}
+
 /// One idle connection, and the end that its client has.
 fn idle(number: u32, ahead: &[u8]) -> (Transfer, UnixStream) {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
     let load = Load::Idle { ahead: BytesMut::from(ahead), began: None, private: Vec::new() };
-    (Transfer { socket: ours.into(), client: facts(number), load }, theirs)
+    (Transfer { socket: plain(ours), client: facts(number), load }, theirs)
 }
 
 fn saved_exchange() -> SavedExchange {
@@ -92,7 +99,7 @@ async fn linked() -> (Sender, Successor, Receiver) {
 /// What was written into the client's end comes out of the socket of the transfer.
 fn holds(transfer: &Transfer, client: &mut UnixStream) -> bool {
     client.write_all(b"x").expect("write");
-    let mut socket = UnixStream::from(transfer.socket.try_clone().expect("dup"));
+    let mut socket = UnixStream::from(transfer.socket.socket.try_clone().expect("dup"));
     let mut byte = [0];
     socket.read_exact(&mut byte).is_ok_and(|()| byte == *b"x")
 }

@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::exchange::{ExchangeTransfer, SavedBody, SavedExchange};
 use super::http2::Http2Transfer;
+use crate::net::{Detached, TlsParts};
 
 /// A connection that moves.
 #[derive(Debug)]
 pub struct Transfer {
-    /// The client's connection.
-    pub socket: OwnedFd,
+    /// The client's connection, with the TLS on it whatever the load is.
+    pub socket: Detached,
     /// The state of the client.
     pub client: ClientFacts,
     /// The state of the connection.
@@ -182,7 +183,9 @@ impl Transfer {
     /// How many bytes were read and not passed on.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        match &self.load {
+        let of_tls = |tls: &TlsParts| tls.received.len() + tls.plain.len() + tls.sealed.len();
+        let tls = self.socket.tls.as_deref().map_or(0, of_tls);
+        tls + match &self.load {
             Load::Idle { ahead, .. } => ahead.len(),
             Load::Tunnel(tunnel) => tunnel.up.pending.len() + tunnel.down.pending.len(),
             Load::Http1(http1) => http1.exchange.bytes() + http1.client.unsent.len() + http1.client.ahead.len(),

@@ -39,14 +39,14 @@ pub(super) async fn hand_over(
     let Some(Some(place)) = thread.until_cut(&client.timer, pin!(successor.place())).await else {
         return Served::Idle(client, stream, ahead);
     };
-    let Ok(socket) = stream.into_fd() else { return ended(client, Reason::Internal) };
+    let Ok(socket) = stream.detach() else { return ended(client, Reason::Internal) };
     let facts = client.facts(thread.listener_name(client.origin.listener));
     let private = client.private.pack(&thread.runtime_config.names);
     let (ahead, began) = ahead.save();
     let given = place.give(Transfer { socket, client: facts, load: Load::Idle { ahead, began, private } });
     match thread.until_cut(&client.timer, pin!(given)).await {
         Some(Ok(())) => ended(client, Reason::Moved),
-        Some(Err(Returned::Whole(transfer))) => match (Stream::from_fd(transfer.socket), transfer.load) {
+        Some(Err(Returned::Whole(transfer))) => match (transfer.socket.attach(), transfer.load) {
             (Ok(stream), Load::Idle { ahead, began, private }) => {
                 client.private = Private::unpack(private, &thread.runtime_config.names);
                 Served::Idle(client, stream, ReadAhead::resumed(ahead, began))
@@ -60,7 +60,7 @@ pub(super) async fn hand_over(
 /// Gives the connection to another generation with the exchange that is open, or goes on with both when that fails.
 pub(super) async fn hand_over_open(thread: Rc<Thread>, open: OpenParts, place: TransferPermit) -> Served {
     let OpenParts { client, stream, leaving, transfer } = open;
-    let Ok(socket) = stream.into_fd() else { return Served::Ended(client, leaving.ends(Reason::Internal)) };
+    let Ok(socket) = stream.detach() else { return Served::Ended(client, leaving.ends(Reason::Internal)) };
     let facts = client.facts(thread.listener_name(client.origin.listener));
     let phase = leaving.phase();
     let given = place.give(Transfer { socket, client: facts, load: Load::Http1(transfer) });
@@ -69,7 +69,7 @@ pub(super) async fn hand_over_open(thread: Rc<Thread>, open: OpenParts, place: T
             leaving.leaves();
             Served::Ended(client, End::new(phase, Reason::Moved))
         }
-        Some(Err(Returned::Whole(transfer))) => match (Stream::from_fd(transfer.socket), transfer.load) {
+        Some(Err(Returned::Whole(transfer))) => match (transfer.socket.attach(), transfer.load) {
             (Ok(stream), Load::Http1(transfer)) => {
                 leaving.leaves(); // for another exchange of this process
                 Served::Http1(client, stream, transfer)
@@ -84,7 +84,7 @@ pub(super) async fn hand_over_open(thread: Rc<Thread>, open: OpenParts, place: T
 pub(super) async fn hand_over_session(thread: Rc<Thread>, open: OpenSession, place: TransferPermit) -> Served {
     let OpenSession { client, stream, leaving, transfer } = open;
     let phase = if transfer.streams.is_empty() { Phase::Idle } else { Phase::Body };
-    let Ok(socket) = stream.into_fd() else { return Served::Ended(client, leaving.end(Reason::Internal)) };
+    let Ok(socket) = stream.detach() else { return Served::Ended(client, leaving.end(Reason::Internal)) };
     let facts = client.facts(thread.listener_name(client.origin.listener));
     let given = place.give(Transfer { socket, client: facts, load: Load::Http2(transfer) });
     match thread.until_cut(&client.timer, pin!(given)).await {
@@ -92,7 +92,7 @@ pub(super) async fn hand_over_session(thread: Rc<Thread>, open: OpenSession, pla
             leaving.leave();
             Served::Ended(client, End::new(phase, Reason::Moved))
         }
-        Some(Err(Returned::Whole(transfer))) => match (Stream::from_fd(transfer.socket), transfer.load) {
+        Some(Err(Returned::Whole(transfer))) => match (transfer.socket.attach(), transfer.load) {
             (Ok(stream), Load::Http2(transfer)) => {
                 leaving.leave(); // for other exchanges of this process
                 Served::Http2(client, stream, transfer)

@@ -9,7 +9,6 @@ use super::http1::{OpenHttp1, ReadAhead};
 use super::limits::Limits;
 use super::service::{Proxy, Service};
 use crate::handover::transfer::{Load, Transfer};
-use crate::net::Stream;
 use crate::observe::record::Index;
 use crate::proxy::private::Private;
 use crate::proxy::tunnel::Tunnel;
@@ -42,10 +41,18 @@ pub(super) fn arrive_on<S: Service>(
     if matches!((&load, kind), (Load::Idle { .. } | Load::Http1(_) | Load::Http2(_), Kind::Tcp(_))) {
         return Err(io::Error::other("the listener relays bytes, and the connection speaks HTTP"));
     }
-    let stream = Stream::from_fd(socket)?;
+    let settings = &thread.runtime_config;
+    let speaks_tls = matches!(kind, Kind::Http(listener) if settings.config.listeners[listener].tls);
+    if speaks_tls != socket.tls.is_some() {
+        return Err(io::Error::other("the listener and the connection do not agree on TLS"));
+    }
+    let stream = socket.attach()?;
     // that of this generation, which may be another; a connection that is gone says so with the first read
-    let _ = stream.keep_alive(thread.runtime_config.config.worker.tcp_keep_alive);
+    let _ = stream.keep_alive(settings.config.worker.tcp_keep_alive);
     let mut client = Client::arrived(thread.timer_wheel.timer(), &thread.clients, listener, &facts);
+    if let Some(tls) = stream.tls() {
+        client.origin = Rc::new(client.origin.over_tls(tls.facts(), &settings.sites));
+    }
     let permit = limits.take_anyway();
     thread.counters.arrived(listener);
     let arrival = match load {

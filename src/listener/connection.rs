@@ -257,6 +257,7 @@ impl<S: Service> ClientConnection<S> {
     /// A connection on which nothing is open, and of which nothing was read.
     fn idle(&self, client: Box<Client>, stream: Stream) -> ConnectionState<S> {
         let timeout = self.thread.runtime_config.config.listeners[self.settings()].idle_timeout;
+        stream.park();
         let wait = IdleWait::new(&client, timeout);
         ConnectionState::Idle(stream, client, wait)
     }
@@ -290,6 +291,9 @@ impl<S: Service> ClientConnection<S> {
         };
         let thread = self.thread.clone();
         ConnectionTurn::ConnectionState(match unparked {
+            IdleOutcome::Bytes(first) if client.origin.speaks_http2() => {
+                ConnectionState::Http2(Http2::new(&thread, client, self.settings(), stream, first))
+            }
             IdleOutcome::Bytes(first) => {
                 ConnectionState::Http1(Http1::new(&thread, client, self.settings(), stream, first.into()))
             }

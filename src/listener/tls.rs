@@ -30,7 +30,8 @@ pub(super) async fn handshake(
     received: BytesMut,
 ) -> Served {
     let config = &thread.runtime_config;
-    let accepted = accept(stream, received, |hello| config.tls.as_ref()?.choose(hello));
+    let h2 = config.config.listeners[listener].h2;
+    let accepted = accept(stream, received, |hello| config.tls.as_ref()?.choose(hello, h2));
     let mut accepted = pin!(accepted);
     client.timer.set(config.config.listeners[listener].handshake_timeout);
     let in_time = poll_fn(|cx| match accepted.as_mut().poll(cx) {
@@ -42,8 +43,9 @@ pub(super) async fn handshake(
     let ended = |client, reason| Served::Ended(client, End::new(Phase::Idle, reason));
     match done {
         Some(Some(Ok(stream))) => {
-            let name = stream.tls().and_then(|tls| tls.facts().server_name.clone());
-            client.origin = Rc::new(client.origin.over_tls().with_server_name(name.as_deref()));
+            if let Some(tls) = stream.tls() {
+                client.origin = Rc::new(client.origin.over_tls(tls.facts(), &config.sites));
+            }
             Served::Idle(client, stream, ReadAhead::default())
         }
         Some(Some(Err((stream, error)))) => {
@@ -63,7 +65,7 @@ fn reason_of(error: &AcceptError) -> Reason {
     match error {
         AcceptError::Ended => Reason::ClientClosed,
         AcceptError::Handshake(HandshakeError::UnknownName(_)) => Reason::NoSite,
-        AcceptError::Handshake(HandshakeError::NoSecrets) | AcceptError::Records(_) => Reason::Internal,
+        AcceptError::Handshake(HandshakeError::NoSecrets) => Reason::Internal,
         AcceptError::Handshake(_) => Reason::BadRequest,
     }
 }

@@ -62,7 +62,7 @@ impl Client {
         client.idle_since = before(now, facts.idle);
         client.exchanges = facts.exchanges;
         if facts.tls {
-            client.origin = Rc::new(client.origin.over_tls());
+            client.origin = Rc::new(client.origin.proxied(None, true));
         }
         if let Some(reached) = facts.reached {
             client.origin = Rc::new(client.origin.reaching(reached));

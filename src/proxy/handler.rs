@@ -175,7 +175,7 @@ impl RequestHandler for Handler {
     }
 
     fn can_move(&self, reach: &Reach) -> bool {
-        self.moves(reach)
+        self.exchange.origin.is_in(reach) && self.moves(reach)
     }
 
     fn into_transfer(self) -> Option<(Leaving, ExchangeTransfer)> {

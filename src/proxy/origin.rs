@@ -1,12 +1,16 @@
 //! The client, as trusted proxies in front of this one tell it: `X-Forwarded-For`, `Forwarded` (RFC 7239), `X-Real-IP`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::config::TrustedProxy;
+use crate::handover::capabilities::Reach;
 use crate::message::head::RawHead;
 use crate::observe::record::Index;
+use crate::route::{Facts, SiteTable};
+use crate::tls::HandshakeFacts;
 use crate::upstream::send_proxy::ProxiedClient;
 
 /// Where a request comes from: its connection, as far as that matters to the request.
@@ -18,12 +22,23 @@ pub struct Origin {
     pub peer: Option<SocketAddr>,
     /// The address of the peer as text, without the port; empty on unix sockets.
     address: Box<str>,
-    /// Whether it comes over TLS.
+    /// Whether it comes over TLS, to this proxy or to the trusted one in front of it.
     pub is_tls: bool,
     /// The address to which the client connected, where a server is told of it. In a box: few configurations want it.
     reached: Option<Box<SocketAddr>>,
     /// The host that the client named in the handshake.
     server_name: Option<Box<str>>,
+    /// The TLS that ends here.
+    pub tls: Option<OverTls>,
+}
+
+/// The TLS of a client.
+#[derive(Clone, Debug)]
+pub struct OverTls {
+    /// What the handshake agreed on.
+    pub facts: Arc<HandshakeFacts>,
+    /// The site with the name that the client asked for (SNI).
+    pub site: Option<Index>,
 }
 
 impl Origin {
@@ -31,13 +46,29 @@ impl Origin {
     #[must_use]
     pub fn new(listener: Index, peer: Option<SocketAddr>) -> Self {
         let address = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default().into();
-        Self { listener, peer, address, is_tls: false, reached: None, server_name: None }
+        Self { listener, peer, address, is_tls: false, reached: None, server_name: None, tls: None }
     }
 
     /// The same, over TLS.
     #[must_use]
-    pub fn over_tls(&self) -> Self {
-        Self { is_tls: true, reached: self.reached.clone(), ..Self::new(self.listener, self.peer) }
+    pub fn over_tls(&self, facts: &Arc<HandshakeFacts>, sites: &SiteTable) -> Self {
+        let site = facts.server_name.as_deref().and_then(|name| sites.find(&Facts { host: Some(name) }));
+        let tls = OverTls { facts: facts.clone(), site: site.map(|site| site as Index) };
+        let (server_name, reached) = (facts.server_name.clone(), self.reached.clone());
+        Self { is_tls: true, tls: Some(tls), server_name, reached, ..Self::new(self.listener, self.peer) }
+    }
+
+    /// Whether its client chose HTTP/2 in the handshake.
+    #[must_use]
+    pub fn speaks_http2(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.facts.alpn.as_deref() == Some("h2"))
+    }
+
+    /// Whether the generation with this reach would have its client.
+    #[must_use]
+    pub fn is_in(&self, reach: &Reach) -> bool {
+        let site = self.tls.as_ref().and_then(|tls| tls.site);
+        reach.has_listener(self.listener.into()) && site.is_none_or(|site| reach.has_tls_site(site.into()))
     }
 
     /// The same, as a trusted proxy tells it in a header of the PROXY protocol: from `source`, having connected to
@@ -65,12 +96,6 @@ impl Origin {
     /// What a server is told of the client by the PROXY protocol; nothing of one on a unix socket.
     pub(super) fn proxied_client(&self) -> Option<ProxiedClient> {
         Some(ProxiedClient { source: self.peer?, destination: self.reached()?, is_tls: self.is_tls })
-    }
-
-    /// The same, of a client that named this host in the handshake, in lower case (SNI).
-    #[must_use]
-    pub fn with_server_name(self, name: Option<&str>) -> Self {
-        Self { server_name: name.map(Into::into), ..self }
     }
 
     /// The host that the client named in the handshake, in lower case.

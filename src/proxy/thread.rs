@@ -315,7 +315,7 @@ impl Thread {
     /// Where a connection goes that is between two exchanges: while the generation drains, if the successor takes it.
     #[must_use]
     pub fn successor_of(&self, origin: &Origin, private: &Private) -> Option<Successor> {
-        self.successor_if(|reach| reach.has_listener(origin.listener.into()) && private.is_in(reach))
+        self.successor_if(|reach| origin.is_in(reach) && private.is_in(reach))
     }
 
     /// Drives a future of a client's connection, whose timer is `timer`, until it is done, or until the generation is at

@@ -14,6 +14,8 @@ use crate::tls::{CertificatesInUse, TicketKeys, Tickets, server_config};
 pub struct ServerTls {
     certificates: Arc<CertificatesInUse>,
     server: Arc<ServerConfig>,
+    /// The same without HTTP/2.
+    http1: Arc<ServerConfig>,
 }
 
 impl ServerTls {
@@ -30,8 +32,11 @@ impl ServerTls {
         let mut keys = TicketKeys::default();
         keys.rotate(SystemTime::now()).map_err(failed)?;
         let tickets = Arc::new(Tickets::new(&keys).map_err(failed)?);
-        let server = server_config(certificates.clone(), tickets, &[b"http/1.1"]).map_err(|error| error.to_string())?;
-        Ok(Some(Self { certificates, server }))
+        let offer = |alpn: &[&[u8]]| {
+            server_config(certificates.clone(), tickets.clone(), alpn).map_err(|error| error.to_string())
+        };
+        let (server, http1) = (offer(&[b"h2", b"http/1.1"])?, offer(&[b"http/1.1"])?);
+        Ok(Some(Self { certificates, server, http1 }))
     }
 
     /// Whether the certificate for one host is for another one too.
@@ -42,8 +47,9 @@ impl ServerTls {
 
     /// What a client is offered that says this; none when there is no certificate for it.
     #[must_use]
-    pub fn choose(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
-        self.certificates.get().know(hello.server_name()).then(|| self.server.clone())
+    pub fn choose(&self, hello: &ClientHello<'_>, h2: bool) -> Option<Arc<ServerConfig>> {
+        let server = if h2 { &self.server } else { &self.http1 };
+        self.certificates.get().know(hello.server_name()).then(|| server.clone())
     }
 }
 

@@ -19,6 +19,7 @@ use super::exchange::Exchange;
 use super::origin::Origin;
 use super::thread::Thread;
 use crate::drain::Stage;
+use crate::handover::capabilities::Reach;
 use crate::handover::successor::{Returned, Successor, TransferPermit, Wait};
 use crate::handover::transfer::{Load, Transfer, TunnelTransfer};
 use crate::net::Stream;
@@ -229,8 +230,9 @@ impl Tunnel {
     fn successor(&self, thread: &Thread) -> Option<Successor> {
         let site = self.exchange.site.map(usize::from);
         let (pool, server) = (self.exchange.pool?, self.exchange.server()?);
-        let listener = self.exchange.origin.listener;
-        thread.successor_if(|reach| reach.has_tunnel(listener.into(), site, pool.into(), server.into()))
+        let origin = &self.exchange.origin;
+        let has = |reach: &Reach| reach.has_tunnel(origin.listener.into(), site, pool.into(), server.into());
+        thread.successor_if(|reach| origin.is_in(reach) && has(reach))
     }
 
     /// Has either side end with a reset that has not had all that there was for it, and must not take it for that.
@@ -270,7 +272,7 @@ impl Tunnel {
     async fn give(self, thread: &Thread, client: &Client, stream: Stream, place: TransferPermit) -> Given {
         let Self { mut exchange, server, up, down, timeout, moved, stays, _open } = self;
         let sockets =
-            (|| Some((stream.into_fd().ok()?, server.into_fd().ok()?, exchange.saved(moved, exchange.server())?)))();
+            (|| Some((stream.detach().ok()?, server.into_fd().ok()?, exchange.saved(moved, exchange.server())?)))();
         let away = |exchange: &mut Exchange, reason| {
             let end = End::new(Phase::Tunnel, reason);
             exchange.ends(end);
@@ -306,5 +308,5 @@ impl Tunnel {
 fn unpack(transfer: Transfer) -> io::Result<(Stream, Stream, Course, Course)> {
     let Load::Tunnel(tunnel) = transfer.load else { return Err(io::Error::other("it came back without its server")) };
     let TunnelTransfer { server, up, down, .. } = *tunnel;
-    Ok((Stream::from_fd(transfer.socket)?, Stream::from_fd(server)?, up.into(), down.into()))
+    Ok((transfer.socket.attach()?, Stream::from_fd(server)?, up.into(), down.into()))
 }

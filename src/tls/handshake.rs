@@ -7,7 +7,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use rustls::server::{Acceptor, ClientHello, ProducesTickets, ResolvesServerCert};
-use rustls::{ConnectionTrafficSecrets, KeyLog, ProtocolVersion, ServerConfig, ServerConnection};
+use rustls::{CipherSuite, ConnectionTrafficSecrets, KeyLog, ProtocolVersion, ServerConfig, ServerConnection};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::record::{HEADER, LONGEST};
@@ -37,21 +38,24 @@ pub struct Established {
     /// The open connection.
     pub state: Box<TlsState>,
     /// What was agreed on.
-    pub facts: HandshakeFacts,
+    pub facts: Arc<HandshakeFacts>,
 }
 
-/// What is known of a connection that is no secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is known of a connection that is no secret. Goes with it to other generations: a new field has a default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandshakeFacts {
     /// The version.
     pub version: Version,
-    /// The cipher suite, as IANA names it.
-    pub suite: &'static str,
+    /// The cipher suite, as IANA numbers it.
+    pub suite: u16,
     /// The name that the client asked for (SNI), in lower case.
-    pub server_name: Option<String>,
-    /// The protocol that was chosen (ALPN); none when the client named none.
-    pub alpn: Option<Vec<u8>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<Box<str>>,
+    /// The protocol that was chosen (ALPN), which is one of ours; none when the client named none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpn: Option<Box<str>>,
     /// Whether a ticket spared the certificate.
+    #[serde(default)]
     pub resumed: bool,
 }
 
@@ -189,7 +193,7 @@ impl Handshake {
         }
         let facts = HandshakeFacts::of(&connection).ok_or(HandshakeError::NoSecrets)?;
         let state = self.secrets.extract(facts.version, *connection).ok_or(HandshakeError::NoSecrets)?;
-        Ok(Some(Established { state, facts }))
+        Ok(Some(Established { state, facts: Arc::new(facts) }))
     }
 }
 
@@ -201,6 +205,12 @@ fn write(connection: &mut ServerConnection, out: &mut Vec<u8>) {
 }
 
 impl HandshakeFacts {
+    /// The cipher suite, as IANA names it, with TLS 1.3 or before.
+    #[must_use]
+    pub fn suite_name(&self) -> &'static str {
+        CipherSuite::from(self.suite).as_str().unwrap_or("unknown")
+    }
+
     fn of(connection: &ServerConnection) -> Option<Self> {
         Some(Self {
             version: match connection.protocol_version()? {
@@ -208,9 +218,9 @@ impl HandshakeFacts {
                 ProtocolVersion::TLSv1_3 => Version::Tls13,
                 _ => return None,
             },
-            suite: connection.negotiated_cipher_suite()?.suite().as_str()?,
-            server_name: connection.server_name().map(str::to_ascii_lowercase),
-            alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+            suite: connection.negotiated_cipher_suite()?.suite().into(),
+            server_name: connection.server_name().map(|name| name.to_ascii_lowercase().into()),
+            alpn: connection.alpn_protocol().map(|name| String::from_utf8_lossy(name).into()),
             resumed: connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
         })
     }

@@ -5,6 +5,9 @@
 //!
 //! What ends a connection is a [`RecordError`], which knows its alert. [`Records::fail`] seals that.
 
+#[cfg(debug_assertions)]
+mod sealed_numbers;
+
 use std::fmt;
 use std::io::IoSlice;
 use std::ops::Range;
@@ -132,26 +135,12 @@ impl Records {
         &self.state
     }
 
-    /// How long the record at the start of `bytes` is, with its header; none when the header is not there yet.
+    /// As [`TlsState::record_length`].
     ///
     /// # Errors
     /// When the header says that the record can't be opened.
     pub fn length(&self, bytes: &[u8]) -> Result<Option<usize>, RecordError> {
-        let &[kind, major, _, high, low, ..] = bytes else { return Ok(None) };
-        if major != 3 {
-            return Err(RecordError::DecodeError);
-        }
-        let (is_expected, overhead) = match self.state.version {
-            // a record in plaintext and ChangeCipherSpec have no place after the handshake
-            Version::Tls13 => (kind == DATA, 1 + TAG),
-            Version::Tls12 => (matches!(kind, ALERT | HANDSHAKE | DATA), self.explicit_nonce() + TAG),
-        };
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        match () {
-            () if !is_expected => Err(RecordError::UnexpectedMessage),
-            () if length > MOST + overhead => Err(RecordError::RecordOverflow),
-            () => Ok(Some(HEADER + length)),
-        }
+        self.state.record_length(bytes)
     }
 
     /// Opens one whole record, as long as [`Records::length`] says, in place. What has to be sent at once is appended to
@@ -202,7 +191,7 @@ impl Records {
     }
 
     fn open12(&mut self, record: &mut [u8]) -> Result<(u8, Range<usize>), RecordError> {
-        let explicit = self.explicit_nonce();
+        let explicit = self.state.explicit_nonce();
         let (header, body) = record.split_first_chunk_mut::<HEADER>().ok_or(RecordError::DecodeError)?;
         let length = body.len().checked_sub(explicit + TAG).ok_or(RecordError::BadRecordMac)?;
         let (sequence, mut nonce) = self.state.reading.step().ok_or(RecordError::Exhausted)?;
@@ -345,6 +334,8 @@ impl Records {
             return Err(RecordError::Exhausted);
         }
         let (sequence, nonce) = self.state.writing.step().ok_or(RecordError::Exhausted)?;
+        #[cfg(debug_assertions)]
+        sealed_numbers::note(&self.state.writing.key, &self.state.writing.iv, sequence);
         let start = out.len();
         let sealed = self.seal_with(kind, pieces, (sequence, nonce), out);
         if sealed.is_err() {
@@ -362,7 +353,7 @@ impl Records {
     ) -> Result<(), Unspecified> {
         let plain = pieces.iter().map(|piece| piece.len()).sum::<usize>();
         // TLS 1.2 with AES-GCM: the nonce is that of the iv and the number, as rustls has it, and its last 8 bytes are said
-        let said = &nonce[nonce.len() - self.explicit_nonce()..];
+        let said = &nonce[nonce.len() - self.state.explicit_nonce()..];
         let (outer, inner): (u8, &[u8]) = match self.state.version {
             Version::Tls13 => (DATA, &[kind]),
             Version::Tls12 => (kind, &[]),
@@ -394,10 +385,34 @@ impl Records {
         out.extend_from_slice(tag.as_ref());
         Ok(())
     }
+}
+
+impl TlsState {
+    /// How long the record at the start of `bytes` is, with its header; none when the header is not there yet.
+    ///
+    /// # Errors
+    /// When the header says that the record can't be opened.
+    pub fn record_length(&self, bytes: &[u8]) -> Result<Option<usize>, RecordError> {
+        let &[kind, major, _, high, low, ..] = bytes else { return Ok(None) };
+        if major != 3 {
+            return Err(RecordError::DecodeError);
+        }
+        let (is_expected, overhead) = match self.version {
+            // a record in plaintext and ChangeCipherSpec have no place after the handshake
+            Version::Tls13 => (kind == DATA, 1 + TAG),
+            Version::Tls12 => (matches!(kind, ALERT | HANDSHAKE | DATA), self.explicit_nonce() + TAG),
+        };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        match () {
+            () if !is_expected => Err(RecordError::UnexpectedMessage),
+            () if length > MOST + overhead => Err(RecordError::RecordOverflow),
+            () => Ok(Some(HEADER + length)),
+        }
+    }
 
     /// How many bytes of the nonce stand in a record: RFC 5288 §3.
     fn explicit_nonce(&self) -> usize {
-        match (self.state.version, self.state.suite) {
+        match (self.version, self.suite) {
             (Version::Tls12, Suite::Aes128Gcm | Suite::Aes256Gcm) => 8,
             _ => 0,
         }

@@ -87,6 +87,17 @@ impl TlsState {
         })
     }
 
+    /// The state of a connection that never had a handshake: both directions have keys made of this byte.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn stand_in(version: Version, suite: Suite, byte: u8) -> Box<Self> {
+        let mut state = Self::new(version, suite);
+        let TlsState { reading, writing, .. } = &mut *state;
+        for (direction, add) in [(reading, 0), (writing, 1)] {
+            direction.set_secret(suite, &[byte.wrapping_add(add); SECRET], 7).expect("expanded");
+        }
+        state
+    }
+
     /// The version that the handshake agreed on.
     #[must_use]
     pub fn version(&self) -> Version {
@@ -97,6 +108,12 @@ impl TlsState {
     #[must_use]
     pub fn suite(&self) -> Suite {
         self.suite
+    }
+
+    /// Whether the peer has said that it sends nothing more.
+    #[must_use]
+    pub fn has_peer_closed(&self) -> bool {
+        self.peer_closed
     }
 
     /// Writes the state for another process. The caller wipes `out`, and drops this state once the other process owns

@@ -3,6 +3,7 @@
 use aws_lc_rs::aead::{self, LessSafeKey, UnboundKey};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hkdf::{self, Prk};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// What seals and opens the records of one direction.
@@ -16,11 +17,13 @@ pub const KEY: usize = 32;
 pub const IV: usize = 12;
 
 /// The version of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Version {
     /// RFC 5246, with AEAD suites only.
+    #[serde(rename = "1.2")]
     Tls12,
     /// RFC 8446.
+    #[serde(rename = "1.3")]
     Tls13,
 }
 

@@ -127,7 +127,7 @@ struct Orders {
 
 impl RunningWorker {
     fn ready(link: SupervisorLink, prepared: Prepared) -> Result<Self, ChannelError> {
-        let Prepared { generation, takes_records, mut ready, .. } = prepared;
+        let Prepared { generation, takes_records, mut ready, expendable, .. } = prepared;
         let Prepared { unused, sources, threads, state_reports, watch, certificates, journal, sockets, .. } = prepared;
         for text in &ready.warnings {
             let text = text.clone();
@@ -150,7 +150,7 @@ impl RunningWorker {
             _watch: watch,
             certificates,
             journal,
-            expendable: Expendable::new(),
+            expendable,
             generation,
             drain_timeout,
             stop_timeout,
@@ -387,6 +387,7 @@ struct Prepared {
     certificates: CertificateWatch,
     journal: Journal,
     sockets: Vec<(String, OwnedFd)>,
+    expendable: Expendable,
 }
 
 async fn build(link: &SupervisorLink) -> Result<Prepared, StartFailure> {
@@ -443,6 +444,12 @@ async fn prepare(
     found.extend(bind(link, missing).await?);
     let (generation, drain) = (start.generation, config.drain.clone());
     let serves = Serves::from(&config);
+    let expendable = Expendable::new();
+    if config.listeners.iter().any(|listener| listener.tls) {
+        // no core file with keys in it, and no look at its memory or descriptors by what runs as the same user (prctl(2))
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+            .map_err(|fault| system(format!("the worker can still be dumped: {fault}")))?;
+    }
     let mut store = CertificateStore::load(&config);
     let tls = ServerTls::new(&config, &store).map_err(system)?;
     let runtime_config = Arc::new(RuntimeConfig { tls, ..RuntimeConfig::new(generation, config) });
@@ -477,6 +484,7 @@ async fn prepare(
     let sockets = found.into_iter().map(|(held, socket)| (held.listener, socket)).collect();
     let takes_records = start.takes_records;
     Ok(Prepared {
+        expendable,
         generation,
         takes_records,
         ready,

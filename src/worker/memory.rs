@@ -1,5 +1,7 @@
 //! Memory: how much the service may use, and the order in which the kernel kills processes when there is none left.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::config::MemoryLimit;
@@ -10,8 +12,9 @@ use crate::config::MemoryLimit;
 /// a service, the one that systemd started it with.
 #[derive(Debug)]
 pub struct Expendable {
-    /// The value that the process started with; none where there is no /proc.
-    start: Option<i32>,
+    /// The value that the process started with, and the file: a process that may not be dumped cannot open it any more
+    /// (proc(5)). None where there is no /proc.
+    start: Option<(i32, File)>,
 }
 
 /// How much the service would lose with this process.
@@ -29,8 +32,11 @@ impl Expendable {
     /// Notes the value that the process has.
     #[must_use]
     pub fn new() -> Self {
-        let start = std::fs::read_to_string(OOM_SCORE_ADJ).ok().and_then(|text| text.trim().parse().ok());
-        Self { start }
+        let start = || {
+            let file = File::options().read(true).write(true).open(OOM_SCORE_ADJ).ok()?;
+            Some((std::io::read_to_string(&file).ok()?.trim().parse().ok()?, file))
+        };
+        Self { start: start() }
     }
 
     /// Sets whether the kernel kills this process before others of the service.
@@ -40,9 +46,9 @@ impl Expendable {
             Loss::Resort => 250,
             Loss::Remains => 500,
         };
-        if let Some(start) = self.start {
+        if let Some((start, file)) = &self.start {
             // if it fails, the kernel chooses by size alone
-            let _ = std::fs::write(OOM_SCORE_ADJ, (start + more).min(MOST).to_string());
+            let _ = file.write_all_at((start + more).min(MOST).to_string().as_bytes(), 0);
         }
     }
 }

@@ -1,5 +1,8 @@
 //! TLS to clients, with rustls as the client.
 
+mod h2;
+mod moves;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -52,15 +55,36 @@ impl Setup {
     }
 
     fn client(&self, host: &str, version: &'static rustls::SupportedProtocolVersion) -> Tls {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[version])
-            .expect("a version")
-            .with_root_certificates(self.roots.clone())
-            .with_no_client_auth();
-        let name = host.to_owned().try_into().expect("a name");
-        StreamOwned::new(ClientConnection::new(config.into(), name).expect("a client"), self.socket())
+        tls_client(self.socket(), self.roots.clone(), host, version)
     }
+}
+
+/// A client that trusts these roots and names no protocol, on a connected socket.
+fn tls_client(
+    socket: TcpStream,
+    roots: Arc<RootCertStore>,
+    host: &str,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> Tls {
+    alpn_client(socket, roots, host, version, &[])
+}
+
+fn alpn_client(
+    socket: TcpStream,
+    roots: Arc<RootCertStore>,
+    host: &str,
+    version: &'static rustls::SupportedProtocolVersion,
+    alpn: &[&[u8]],
+) -> Tls {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    let name = host.to_owned().try_into().expect("a name");
+    StreamOwned::new(ClientConnection::new(config.into(), name).expect("a client"), socket)
 }
 
 /// Reads until the client has seen this text.

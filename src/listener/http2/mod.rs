@@ -446,6 +446,7 @@ impl<S: Service> Http2<S> {
         let since = self.deadlines.idle_since.unwrap_or_else(Instant::now);
         let until = self.idle_until(since);
         self.session.shrink();
+        self.stream.park();
         ParkedHttp2::new(self.client, self.stream, self.session.save(), since, until)
     }
 

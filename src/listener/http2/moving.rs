@@ -155,7 +155,8 @@ impl<S: Service> Http2<S> {
 
     fn can_move(&self, reach: &Reach) -> bool {
         let heads = 2 * self.settings().max_head;
-        reach.has_session(self.client.origin.listener.into())
+        self.client.origin.is_in(reach)
+            && reach.has_session(self.client.origin.listener.into())
             && self.session.open() <= MOST_STREAMS
             && self.session.open() * (heads + HELD) <= MOST_BYTES
             && self.streams.iter().flatten().all(|stream| stream.can_move(reach))
@@ -164,7 +165,9 @@ impl<S: Service> Http2<S> {
     /// Whether the connection is to move, and is not kept from that for too long: its client need not hear of the end.
     pub(super) fn is_to_move(&mut self, now: Instant) -> bool {
         let listener = self.client.origin.listener.into();
-        let Some(successor) = self.thread.successor_if(|reach| reach.has_session(listener)) else {
+        let Some(successor) =
+            self.thread.successor_if(|reach| self.client.origin.is_in(reach) && reach.has_session(listener))
+        else {
             return self.thread.is_between_successors();
         };
         if successor.reach().is_some_and(|reach| self.can_move(reach)) {

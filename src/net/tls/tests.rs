@@ -10,6 +10,7 @@ use rustls::{ClientConnection, StreamOwned};
 use tokio::time::timeout;
 
 use super::*;
+use crate::tls::RecordError;
 use crate::tls::tests::{Server, client, suites};
 
 type Client = StreamOwned<ClientConnection, UnixStream>;
@@ -83,7 +84,7 @@ async fn bytes_go_both_ways_and_each_side_ends_by_itself() {
             got
         })
         .await;
-        assert_eq!(stream.tls().expect("TLS").facts().alpn.as_deref(), Some(&b"http/1.1"[..]));
+        assert_eq!(stream.tls().expect("TLS").facts().alpn.as_deref(), Some("http/1.1"));
         assert!(read_to_end(&stream).await.expect("read") == numbers(1_000_000), "{suite:?}");
         write_all(&stream, &numbers(3_000_000)).await;
         finish_writing(&stream).await;
@@ -218,5 +219,90 @@ async fn a_client_that_leaves_in_the_handshake_is_told_apart() {
 async fn the_socket_alone_is_not_given_away() {
     let (stream, client) = connected(suites()[0], |client| client).await;
     assert_eq!(stream.into_fd().expect_err("no").kind(), io::ErrorKind::Unsupported);
+    drop(client.join().expect("a client"));
+}
+
+/// The same connection after a way to another process.
+fn moved(stream: Stream) -> Stream {
+    stream.detach().expect("an open connection").attach().expect("a socket")
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_connection_goes_on_where_it_is_attached_inside_of_records_both_ways() {
+    for suite in suites() {
+        let (go, wait) = mpsc::channel();
+        let (mut stream, client) = connected(suite, move |mut client| {
+            client.conn.set_buffer_limit(None);
+            client.conn.writer().write_all(&numbers(200_000)).expect("taken");
+            let mut sealed = Vec::new();
+            while client.conn.wants_write() {
+                client.conn.write_tls(&mut sealed).expect("a vector");
+            }
+            for piece in sealed.chunks(4099) {
+                client.sock.write_all(piece).expect("written");
+            }
+            wait.recv_timeout(SOON).expect("a full socket");
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).expect("close_notify");
+            got
+        })
+        .await;
+        let mut got = Vec::new();
+        while got.len() < 200_000 {
+            let mut bytes = BytesMut::with_capacity(1000);
+            match stream.try_read_buf(&mut bytes) {
+                Ok(read) => {
+                    assert!(read > 0, "the end after {}", got.len());
+                    got.extend_from_slice(&bytes);
+                    stream = moved(stream);
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    stream.park();
+                    timeout(SOON, stream.readable()).await.expect("in time").expect("readable");
+                }
+            }
+        }
+        assert!(got == numbers(200_000), "{suite:?}");
+        let (data, mut at) = (numbers(3_000_000), 0);
+        while let Ok(written) = stream.try_write(&data[at..]) {
+            at += written;
+        }
+        stream = moved(stream); // with sealed records of which the writer was told nothing
+        go.send(()).expect("a client");
+        write_all(&stream, &data[at..at + 3]).await;
+        stream = moved(stream);
+        write_all(&stream, &data[at + 3..]).await;
+        finish_writing(&moved(stream)).await;
+        assert!(client.join().expect("a client") == data, "{suite:?}");
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_end_that_was_heard_of_is_one_where_the_connection_is_attached() {
+    let (stream, client) = connected(suites()[0], |mut client| {
+        client.write_all(b"last").expect("written");
+        client.conn.send_close_notify();
+        client.flush().expect("written");
+        client
+    })
+    .await;
+    let client = client.join().expect("a client"); // which keeps its socket open
+    assert_eq!(&read(&stream).await.expect("read")[..], b"last");
+    assert!(read(&stream).await.expect("the end").is_empty());
+    assert!(read(&moved(stream)).await.expect("the end").is_empty());
+    drop(client);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_connection_that_failed_is_not_given_away() {
+    let (stream, client) = connected(suites()[0], |mut client| {
+        client.sock.write_all(&[23, 3, 3, 0, 20]).expect("written");
+        client.sock.write_all(&[0; 20]).expect("written");
+        client
+    })
+    .await;
+    read(&stream).await.expect_err("no data");
+    assert_eq!(stream.detach().expect_err("no").kind(), io::ErrorKind::NotConnected);
     drop(client.join().expect("a client"));
 }

@@ -342,7 +342,7 @@ fn padding_is_taken_away_and_nothing_but_padding_is_refused() {
 fn headers_that_announce_no_record_are_refused_before_the_record_is_there() {
     for (version, suite) in all() {
         let records = mirror(version, suite);
-        let overhead = if version == Version::Tls13 { 17 } else { 16 + records.explicit_nonce() };
+        let overhead = if version == Version::Tls13 { 17 } else { 16 + records.state.explicit_nonce() };
         let header = |kind, major, length: usize| {
             let [high, low] = u16::try_from(length).expect("short").to_be_bytes();
             records.length(&[kind, major, 3, high, low])

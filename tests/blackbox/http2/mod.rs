@@ -2,7 +2,7 @@
 
 mod abuse;
 mod bodies;
-mod client;
+pub mod client;
 mod deadlines;
 mod leaving;
 mod moving;

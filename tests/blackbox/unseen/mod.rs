@@ -3,13 +3,13 @@
 mod changes;
 mod exchanges;
 mod growth;
-mod inside;
+pub mod inside;
 mod noticed;
 mod open;
 mod receiver;
 mod reloads;
 mod responses;
-mod rollback;
+pub mod rollback;
 
 use std::ops::Deref;
 
