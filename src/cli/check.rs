@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use super::{CONFIG, service_user, socket_units};
-use crate::config::Config;
 use crate::config::load::{Checked, Sources};
 use crate::config::problem::{Problem, RenderStyle};
-use crate::proxy::certificate_problem::problems;
+use crate::config::{Config, SiteCertificate, SiteSettings};
+use crate::proxy::certificate_problem::{CertificateProblem, problems};
 use crate::proxy::certificates::CertificateStore;
 
 /// Checks the configuration that is named; prints every problem and a summary to stderr.
@@ -39,7 +39,7 @@ pub fn run(arguments: &super::Check) -> ExitCode {
 /// What is wrong with the certificates, as the service sees them.
 fn of_certificates(sources: &Sources, config: &Config) -> Vec<Problem> {
     let found = service_user::run(|| problems(&CertificateStore::load(config), SystemTime::now()));
-    let found = found.into_iter().map(|one| match service_user::is_another() && one.is_denied {
+    let found = found.into_iter().chain(hidden(config)).map(|one| match service_user::is_another() && one.is_denied {
         true => {
             let message = one.message.replace("the service may not read it", "this user may not read it");
             (one.host, message, Some("`sudo segue check` looks at it as the service does".to_owned()))
@@ -47,6 +47,36 @@ fn of_certificates(sources: &Sources, config: &Config) -> Vec<Problem> {
         false => (one.host, one.message, one.help),
     });
     sources.warnings_of_sites("tls", found.collect())
+}
+
+/// Files that this process may read, and that the sandbox of the service hides from it.
+fn hidden(config: &Config) -> Vec<CertificateProblem> {
+    if !service_user::exists() {
+        return Vec::new();
+    }
+    let sites = config.sites.iter().filter_map(|site| Some((site, hidden_path(site.tls.as_ref()?)?)));
+    let problem = |(site, path): (&SiteSettings, &Path)| CertificateProblem {
+        host: site.host.clone(),
+        message: format!("the service does not see {}", path.display()),
+        help: Some("it sees no file below /home, /root, /run/user, /tmp and /var/tmp: use /etc/ssl".to_owned()),
+        is_denied: false,
+    };
+    sites.map(problem).collect()
+}
+
+/// `ProtectHome=` and `PrivateTmp=` of proxy.service.
+fn hidden_path(tls: &SiteCertificate) -> Option<&Path> {
+    let is_hidden = |path: &&Path| {
+        ["/home", "/root", "/run/user", "/tmp", "/var/tmp"].iter().any(|hidden| path.starts_with(hidden))
+    };
+    match tls {
+        SiteCertificate::Path(path) => Some(path.as_path()).filter(is_hidden),
+        SiteCertificate::Files { certificate, key } => {
+            [certificate, key].map(|path| path.as_path()).into_iter().find(is_hidden)
+        }
+        SiteCertificate::Credential(_) => None,
+        SiteCertificate::Several(several) => several.iter().find_map(hidden_path),
+    }
 }
 
 /// The result of a check.

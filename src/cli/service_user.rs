@@ -36,6 +36,11 @@ pub fn run<T: Send>(read: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// Whether the service is installed: it has a user.
+pub fn exists() -> bool {
+    Account::of_the_service().is_some()
+}
+
 /// Whether what this process may not read says nothing about the service: this is another user, and not root.
 pub fn is_another() -> bool {
     !geteuid().is_root() && Account::of_the_service().is_some_and(|account| account.user != geteuid().as_raw())

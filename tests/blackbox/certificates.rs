@@ -188,6 +188,45 @@ fn an_unknown_host_learns_nothing_and_a_client_without_one_gets_no_certificate_w
 }
 
 #[test]
+fn credentials_of_the_unit_are_a_file_with_both_or_the_files_of_a_directory() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (a, chain, key) = issue("a.test", 90);
+    std::fs::write(directory.path().join("a"), chain + &key).expect("written");
+    let (b, chain, key) = issue("b.test", 90);
+    std::fs::write(directory.path().join("b_fullchain.pem"), chain).expect("written");
+    std::fs::write(directory.path().join("b_privkey.pem"), key).expect("written");
+    let (listener, address) = socket();
+    let sites =
+        ["a", "b"].map(|name| format!("[site.\"{name}.test\"]\nto = [\"127.0.0.1:1\"]\ntls = \"credential:{name}\"\n"));
+    let run = Run::new(&sites.concat()).socket("https", listener);
+    let run = run.variable("CREDENTIALS_DIRECTORY", &directory.path().display().to_string());
+    let _service = run.start();
+    wait_shown(address, "a.test", &a);
+    wait_shown(address, "b.test", &b);
+}
+
+#[test]
+fn check_opens_the_files_and_says_what_is_wrong_and_what_to_do() {
+    let (certbot, _) = Certbot::new(&["a.test", "b.test"]);
+    let (key, other) = ["a.test", "b.test"].map(|host| certbot.live(host).join("privkey.pem")).into();
+    std::fs::copy(&other, &key).expect("copied");
+    let run = Run::new(&certbot.config(&["a.test", "b.test", "c.test"]));
+    let config = run.config().display().to_string();
+    let check =
+        std::process::Command::new(env!("CARGO_BIN_EXE_segue")).args(["check", &config]).output().expect("segue");
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert!(check.status.success(), "a certificate refuses no configuration: {said}");
+    let wrong = format!(
+        "warning: the site \"a.test\" has no certificate: {}: the private key in it does not belong to the certificate in {}\n",
+        key.display(),
+        certbot.live("a.test").join("fullchain.pem").display()
+    );
+    assert!(said.contains(&wrong) && said.contains("help: `openssl x509 -noout -pubkey "), "{said}");
+    let missing = format!("{}: there is no such file\n", certbot.live("c.test").join("fullchain.pem").display());
+    assert!(said.contains(&missing) && !said.contains("the site \"b.test\""), "{said}");
+}
+
+#[test]
 fn that_a_certificate_expires_is_said_once_over_reloads_and_restarts() {
     let (certbot, _) = Certbot::new(&["b.test"]);
     certbot.renew("a.test", 1, 5);
