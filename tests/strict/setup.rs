@@ -55,7 +55,7 @@ impl Setup {
             let directory = certificate.directory.display();
             format!(
                 "[listen.https]\naddress = \"{address}\"\ntls = true\n\
-                 [site.\"{HOST}\"]\nto = \"farm\"\ntls = \"{directory}\"\n"
+                 [site.\"{HOST}\"]\nto = \"farm\"\ntls = \"{directory}\"\nhttps_redirect = false\n"
             )
         });
         format!(

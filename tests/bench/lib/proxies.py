@@ -268,6 +268,7 @@ tls = true
 [site."{HOST}"]
 to = ["127.0.0.1:{self.upstream}"]
 tls = "{self.certificate}"
+https_redirect = false
 """ if self.tls_port else ""
         return f"""[listen.http]
 address = "127.0.0.1:{self.port}"
