@@ -20,6 +20,9 @@ const FIRST_LOOK: Duration = Duration::from_millis(500);
 /// With so little time or less no look is taken: the time is over before a look is worth its packet.
 const TOO_SHORT: Duration = Duration::from_secs(1);
 
+/// No client of another generation is waited for any longer.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 /// What is known of such a client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HalfClosed {
@@ -38,9 +41,9 @@ impl HalfClosed {
 
     /// A client that closed its sending side while another generation had it.
     pub(super) fn resumed(now: Instant, saved: SavedHalfClosed) -> Self {
-        let since = before(now, saved.age);
-        let mut client = Self::new(since, saved.age + saved.left);
-        client.until = now + saved.left;
+        let (since, left) = (before(now, saved.age), saved.left.min(LONGEST));
+        let mut client = Self::new(since, now - since + left);
+        client.until = now + left;
         while client.is_to_look(now) {} // those looks were taken
         client
     }

@@ -25,6 +25,9 @@ use crate::proxy::private::Private;
 use crate::proxy::response::Then;
 use crate::proxy::{Client, Thread};
 
+/// No wait that another generation began lasts any longer.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 /// A connection that moves with the exchange that is open.
 pub(in crate::listener) struct OpenParts {
     pub(in crate::listener) client: Box<Client>,
@@ -75,7 +78,7 @@ impl<S: Service> Http1<S> {
         http1.half_closed = state.half_closed.map(|saved| HalfClosed::resumed(now, saved));
         for (direction, left) in [(Direction::Read, state.read), (Direction::Write, state.write)] {
             if let Some(left) = left {
-                http1.begin_wait(direction, left);
+                http1.begin_wait(direction, left.min(LONGEST));
             }
         }
         http1.state = Http1State::Exchange(handler);
