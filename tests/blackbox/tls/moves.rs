@@ -77,7 +77,12 @@ pub(super) fn reload(service: &Service<'_>) {
 
 #[track_caller]
 fn exchange(client: &mut Tls) -> String {
-    client.write_all(GET.as_bytes()).expect("written");
+    exchange_with(client, "a.test")
+}
+
+#[track_caller]
+fn exchange_with(client: &mut Tls, host: &str) -> String {
+    write!(client, "GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n").expect("written");
     read_until(client, "itself")
 }
 
@@ -200,15 +205,14 @@ fn clients_of_a_site_that_is_gone_are_told_to_close_and_others_move() {
     let scene = Scene::new(server.address);
     let service = scene.run.start();
     let (mut stays, mut moves) = (scene.client_of("b.test", VERSIONS[1]), scene.client(VERSIONS[1]));
-    for client in [&mut stays, &mut moves] {
-        exchange(client);
-    }
+    exchange_with(&mut stays, "b.test");
+    exchange(&mut moves);
     scene.run.configure(&config(&scene.files, server.address, "c.test"));
     service.reload_well();
     scene.run.wait_log("drains");
     assert!(!exchange(&mut moves).contains("close"));
     // when is spread over the time of the drain
-    wait_for("the last answer", || exchange(&mut stays).contains("connection: close").then_some(()));
+    wait_for("the last answer", || exchange_with(&mut stays, "b.test").contains("connection: close").then_some(()));
     assert_eq!(stays.read(&mut [0; 1]).expect("close_notify"), 0);
     service.settled();
     assert!(!exchange(&mut moves).contains("close"));
