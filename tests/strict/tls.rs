@@ -18,9 +18,12 @@ use super::{Lost, in_time};
 pub const HTTP_1: &[u8] = b"http/1.1";
 pub const HTTP_2: &[u8] = b"h2";
 
-/// A certificate for [`HOST`], in files as certbot makes them.
+/// A certificate for [`HOST`].
 pub struct Certificate {
+    /// Where the proxy finds it.
     pub directory: PathBuf,
+    /// Its files as certbot makes them: name and content.
+    pub files: [(&'static str, String); 2],
     roots: Arc<RootCertStore>,
 }
 
@@ -29,11 +32,10 @@ impl Certificate {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new([HOST.to_owned()]).expect("a name");
         let certificate = params.self_signed(&key).expect("a certificate");
-        std::fs::write(directory.join("fullchain.pem"), certificate.pem()).expect("written");
-        std::fs::write(directory.join("privkey.pem"), key.serialize_pem()).expect("written");
+        let files = [("fullchain.pem", certificate.pem()), ("privkey.pem", key.serialize_pem())];
         let mut roots = RootCertStore::empty();
         roots.add(certificate.der().clone()).expect("a root");
-        Self { directory: directory.to_owned(), roots: Arc::new(roots) }
+        Self { directory: directory.to_owned(), files, roots: Arc::new(roots) }
     }
 
     /// The address at which clients find it.

@@ -1,11 +1,12 @@
 //! Reloads, upgrades and listeners that come and go, while the crowd of [`crate::strict`] is in the machine.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::strict::{Change, Crowd, Habits, Servers, Setup, Steps};
+use crate::strict::{Certificate, Change, Crowd, Habits, Servers, Setup, Steps};
 use crate::support::farm::one_generation;
 use crate::support::knocking::Knocking;
 use crate::support::machine::{self, Machine, Release};
@@ -21,13 +22,18 @@ facts![
 /// Where the proxy of the package listens, and what configurations add.
 const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 80);
 const TCP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5432);
+const HTTPS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 443);
 const MORE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 81);
 
 /// A machine whose proxy serves the servers of a crowd.
 fn machine(release: Release) -> (Machine, Setup) {
     let machine = Machine::installed(release);
     let servers = Servers::start(machine.place(), HTTP.ip(), 4);
-    let setup = Setup { servers, http: HTTP, passed: true, tcp: TCP, more: MORE, tls: None };
+    let certificate = Certificate::issue(Path::new("/etc/segue/tls"));
+    for (name, content) in &certificate.files {
+        machine.ok(&format!("install -D -m 640 -g segue /dev/stdin /etc/segue/tls/{name} <<'END'\n{content}END"));
+    }
+    let setup = Setup { servers, http: HTTP, passed: true, tcp: TCP, more: MORE, tls: Some((HTTPS, certificate)) };
     machine.configure(&setup.config(Change::Nothing));
     machine.ok("systemctl reload proxy");
     one_generation(&machine);
@@ -35,7 +41,7 @@ fn machine(release: Release) -> (Machine, Setup) {
 }
 
 fn crowd(machine: &Machine, setup: &Setup) -> Crowd {
-    Crowd::start(machine.place(), setup.door(), Habits::EVERYBODY)
+    Crowd::start(machine.place(), setup.door(), Habits { http2: [2, 1], ..Habits::EVERYBODY })
 }
 
 fn status(machine: &Machine) -> Value {

@@ -34,7 +34,11 @@ impl Scene {
     pub fn with_tls() -> Self {
         let files = tempfile::tempdir().expect("a directory");
         let mut scene = Self::new();
-        scene.setup.tls = Some((free_address(), Certificate::issue(files.path())));
+        let certificate = Certificate::issue(files.path());
+        for (name, content) in &certificate.files {
+            std::fs::write(files.path().join(name), content).expect("written");
+        }
+        scene.setup.tls = Some((free_address(), certificate));
         Self { _files: Some(files), ..scene }
     }
 
