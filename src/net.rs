@@ -294,6 +294,14 @@ impl Stream {
         sys::send_room(self.as_fd()).is_ok_and(|room| room >= 2 * bytes) && unsent() <= MOST_UNSENT as usize / 4
     }
 
+    /// Clears the read readiness after a read that gave less than it had room for: the socket is empty, which another read
+    /// would have to say. With TLS such a read is one record of many, and this does nothing.
+    pub fn note_drained(&self) {
+        if self.tls().is_none() {
+            self.forget_readable();
+        }
+    }
+
     /// Clears the read readiness, so that [`Stream::poll_read_ready`] reports only what comes later. The caller must
     /// read what is there already with [`Stream::recv`], until that returns `WouldBlock`.
     pub fn forget_readable(&self) {

@@ -53,7 +53,7 @@ impl<S: Service> Http1<S> {
                 }
                 Ok(len) => {
                     if len < scratch.len() {
-                        self.stream.forget_readable(); // it is empty now, which another read would have to say
+                        self.stream.note_drained();
                     }
                     self.admit(&scratch[..len]);
                     return Poll::Ready(None);

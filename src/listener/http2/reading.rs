@@ -34,7 +34,7 @@ impl<S: Service> Http2<S> {
                 Ok(0) => self.is_finished = true,
                 Ok(len) => {
                     if had + len < octets.len() {
-                        self.stream.forget_readable(); // it is empty now, which another read would have to say
+                        self.stream.note_drained();
                     }
                     self.take_frames(&octets[..had + len], fields, search, now);
                 }
