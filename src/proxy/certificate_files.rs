@@ -162,7 +162,7 @@ mod tests {
         let live = pair("live/fullchain.pem", "live/privkey.pem");
         let own =
             [pair("a.pem", "a.pem"), pair("b.crt", "b.key"), pair("c.pem", "c-key.pem"), pair("cert.pem", "key.pem")];
-        assert_eq!(found, [&own[..], &[live.clone()]].concat());
+        assert_eq!(found, [&own[..], std::slice::from_ref(&live)].concat());
         assert_eq!(names(&SiteCertificate::Path(path.join("live")), path), [live]);
         assert_eq!(names(&SiteCertificate::Path(path.join("a.pem")), path), [pair("a.pem", "a.pem")]);
         assert_eq!(names(&SiteCertificate::Path(path.join("x.pem")), path), [pair("x.pem", "x.pem")]);

@@ -168,7 +168,7 @@ fn a_site_without_its_certificate_takes_no_other_one_down_and_has_it_once_it_is_
     let (certbot, first) = Certbot::new(&["b.test"]);
     let (listener, address) = socket();
     let run = Run::new(&certbot.config(&["a.test", "b.test"])).socket("https", listener);
-    let service = run.start();
+    let _service = run.start();
     wait_shown(address, "b.test", &first[0]);
     run.wait_log("the site \"a.test\" has no certificate: ");
     assert_eq!(shown(address, Some("a.test")).expect_err("none"), "received fatal alert: UnrecognisedName");

@@ -19,6 +19,7 @@ pub enum Caller {
 
 /// What happened.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one is handled at a time, and none is kept")]
 pub enum Input {
     /// The service starts.
     Begin,
