@@ -92,12 +92,18 @@ impl Server {
 
     /// What a client with this one suite has.
     pub(crate) fn client_with(&self, suite: SupportedCipherSuite, alpn: &[&[u8]]) -> Arc<ClientConfig> {
-        let provider = CryptoProvider { cipher_suites: vec![suite], ..rustls::crypto::aws_lc_rs::default_provider() };
+        self.client_of(vec![suite], alpn)
+    }
+
+    /// What a client with these suites of one version has, in its order.
+    fn client_of(&self, suites: Vec<SupportedCipherSuite>, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+        let version = suites[0].version();
+        let provider = CryptoProvider { cipher_suites: suites, ..rustls::crypto::aws_lc_rs::default_provider() };
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.root.der()).expect("a root");
         let mut config = ClientConfig::builder_with_provider(provider.into())
-            .with_protocol_versions(&[suite.version()])
-            .expect("a version with the suite")
+            .with_protocol_versions(&[version])
+            .expect("a version with the suites")
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
@@ -305,4 +311,15 @@ fn no_suite_without_authenticated_encryption_is_offered() {
         assert!(name.contains("GCM") || name.contains("POLY1305"), "{name}");
     }
     assert_ne!(server.config.crypto_provider().cipher_suites[0].suite(), CipherSuite::Unknown(0));
+}
+
+#[test]
+fn the_suite_is_the_first_one_of_the_server_that_a_client_has() {
+    let server = Server::new();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let own: Vec<_> = suites().into_iter().filter(|suite| suite.version() == version).collect();
+        let mut client = client(&server.client_of(own.iter().rev().copied().collect(), &[]));
+        shake(&mut client, &server.config, 100_000);
+        assert_eq!(client.negotiated_cipher_suite().map(|suite| suite.suite()), Some(own[0].suite()));
+    }
 }
