@@ -16,9 +16,6 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 /// Bytes that one connection moves in one turn. Without it a client that reads as fast as a server sends keeps the thread
 /// for 16 MiB, and 40 of them that come at once delayed all others by 59 MB in one turn of the loop.
@@ -27,8 +24,9 @@ pub const TURN: usize = 128 * 1024;
 /// Turns given between two looks at the poller. A request waits for their time, about 100 µs for each, twice.
 const GIVEN: usize = 2;
 
-/// How long bodies are moved in small pieces once the kernel was short of memory.
-const PRESSED: Duration = Duration::from_secs(1);
+/// So many uploads of a thread may hold a large piece of which their server took only a part; the others are read in small
+/// pieces meanwhile.
+const MOST_HELD: usize = 32;
 
 /// What one direction of a connection has moved in its turn.
 #[derive(Debug, Default)]
@@ -51,6 +49,16 @@ impl Turn {
     }
 }
 
+/// A large piece of a body that waits; see [`Turns::hold`].
+#[derive(Debug)]
+pub struct HeldPiece(Rc<Cell<usize>>);
+
+impl Drop for HeldPiece {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 /// The turns of one thread.
 #[derive(Debug, Default)]
 pub struct Turns {
@@ -61,8 +69,8 @@ pub struct Turns {
     lately: Cell<usize>,
     /// The task that gives turns, when it waits for one to be wanted.
     giver: RefCell<Option<Waker>>,
-    /// When the kernel last had less room than it told of.
-    pressed: Cell<Option<Instant>>,
+    /// Uploads that hold a large piece.
+    held: Rc<Cell<usize>>,
 }
 
 impl Turns {
@@ -94,16 +102,18 @@ impl Turns {
         Poll::Pending
     }
 
-    /// Notes that the kernel took less of a large piece than it had told of, as it does under memory pressure
-    /// (`tcp_mem` in `tcp(7)`). It does so to all: of a thousand uploads each would then keep such a piece.
-    pub fn press(&self) {
-        self.pressed.set(Some(Instant::now()));
+    /// Counts a large piece that has to wait, because the kernel took less of it than it had told of, as long as the
+    /// result lives. Of a thousand uploads that no server reads each would else keep such a piece.
+    #[must_use]
+    pub fn hold(&self) -> HeldPiece {
+        self.held.set(self.held.get() + 1);
+        HeldPiece(self.held.clone())
     }
 
-    /// Whether that was a moment ago.
+    /// Whether another large piece may be read.
     #[must_use]
-    pub fn is_pressed(&self) -> bool {
-        self.pressed.get().is_some_and(|pressed| pressed.elapsed() < PRESSED)
+    pub fn may_hold(&self) -> bool {
+        self.held.get() < MOST_HELD
     }
 
     /// Gives turns for as long as the thread runs.
@@ -133,6 +143,8 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// Moves so many bytes, a turn at a time, and writes down after each turn what it is called.
@@ -230,14 +242,14 @@ mod tests {
         assert!(turns.poll(&mut cx, &mut turn).is_pending());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn memory_pressure_is_over_a_second_after_it_last_showed() {
+    #[test]
+    fn only_so_many_large_pieces_are_held_at_once() {
         let turns = Turns::default();
-        assert!(!turns.is_pressed());
-        turns.press();
-        tokio::time::advance(PRESSED - Duration::from_millis(1)).await;
-        assert!(turns.is_pressed());
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(!turns.is_pressed());
+        let mut held: Vec<_> = (0..MOST_HELD - 1).map(|_| turns.hold()).collect();
+        assert!(turns.may_hold());
+        held.push(turns.hold());
+        assert!(!turns.may_hold());
+        held.pop();
+        assert!(turns.may_hold());
     }
 }

@@ -63,6 +63,22 @@ pub fn poll_read(cx: &mut Context<'_>, stream: &Stream, shared: &ReadBuffer) -> 
     Poll::Ready(Ok(buffer.split()))
 }
 
+/// As [`poll_read`], of what is there now; the poller is not asked.
+///
+/// # Errors
+/// The error of `recv(2)`, `WouldBlock` when nothing is there.
+pub fn read_now(stream: &Stream, shared: &ReadBuffer) -> io::Result<BytesMut> {
+    let mut buffer = shared.borrow_mut();
+    if !buffer.try_reclaim(ROOM) && buffer.capacity() < LEAST_ROOM {
+        buffer.reserve(ROOM);
+    }
+    let room = buffer.capacity();
+    buffer.resize(room, 0);
+    let read = stream.recv(&mut buffer[..]);
+    buffer.truncate(read.as_ref().map_or(0, |read| *read));
+    read.map(|_| buffer.split())
+}
+
 /// A connection to a server.
 pub struct Connection {
     stream: Stream,

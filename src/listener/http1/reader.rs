@@ -12,7 +12,7 @@ use crate::http1::request::{Framing, HeadSearch};
 use crate::message::body::{Demand, Piece, RequestBodyError};
 use crate::net::{Departure, Stream};
 use crate::proxy::Thread;
-use crate::upstream::connection::{poll_read, poll_read_careful};
+use crate::upstream::connection::{poll_read, poll_read_careful, read_now};
 
 /// Most bytes that are read ahead while a response is open; what comes beyond waits in the kernel.
 const READ_AHEAD: usize = 16 * 1024;
@@ -169,6 +169,18 @@ impl RequestReader {
         thread: &Thread,
         room: Demand,
     ) -> Poll<io::Result<usize>> {
+        if self.is_unwatched && self.ahead.is_empty() && room == Demand::Much {
+            // A fast client fills the socket for as long as its body lasts, so the poller is not needed before its end.
+            match read_now(stream, &thread.reads) {
+                Ok(read) => {
+                    self.is_finished = read.is_empty();
+                    self.ahead = read;
+                    return Poll::Ready(Ok(self.ahead.len()));
+                }
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => self.is_unwatched = false,
+                Err(fault) => return Poll::Ready(Err(fault)),
+            }
+        }
         if self.is_unwatched || !self.ahead.is_empty() {
             return self.poll_ahead(cx, stream, thread);
         }
