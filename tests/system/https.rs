@@ -32,7 +32,7 @@ fn issue(machine: &Machine, number: u32) {
          printf %s '{chain}' > fullchain{number}.pem
          cd /etc/letsencrypt/live/www.example.com
          for name in privkey fullchain; do
-             ln -sf ../../archive/www.example.com/$name{number}.pem $name.pem
+             ln -sf ../../archive/www.example.com/${{name}}{number}.pem $name.pem
          done",
         key.serialize_pem()
     ));
