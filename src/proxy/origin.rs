@@ -14,7 +14,7 @@ use crate::tls::HandshakeFacts;
 use crate::upstream::send_proxy::ProxiedClient;
 
 /// Where a request comes from: its connection, as far as that matters to the request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Origin {
     /// The listener that accepted the connection, an index into the names of the log.
     pub listener: Index,
@@ -26,8 +26,6 @@ pub struct Origin {
     pub is_tls: bool,
     /// The address to which the client connected, where a server is told of it. In a box: few configurations want it.
     reached: Option<Box<SocketAddr>>,
-    /// The host that the client named in the handshake.
-    server_name: Option<Box<str>>,
     /// The TLS that ends here.
     pub tls: Option<OverTls>,
 }
@@ -46,7 +44,7 @@ impl Origin {
     #[must_use]
     pub fn new(listener: Index, peer: Option<SocketAddr>) -> Self {
         let address = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default().into();
-        Self { listener, peer, address, is_tls: false, reached: None, server_name: None, tls: None }
+        Self { listener, peer, address, is_tls: false, reached: None, tls: None }
     }
 
     /// The same, over TLS.
@@ -54,8 +52,7 @@ impl Origin {
     pub fn over_tls(&self, facts: &Arc<HandshakeFacts>, sites: &SiteTable) -> Self {
         let site = facts.server_name.as_deref().and_then(|name| sites.find(&Facts { host: Some(name) }));
         let tls = OverTls { facts: facts.clone(), site: site.map(|site| site as Index) };
-        let (server_name, reached) = (facts.server_name.clone(), self.reached.clone());
-        Self { is_tls: true, tls: Some(tls), server_name, reached, ..Self::new(self.listener, self.peer) }
+        Self { is_tls: true, tls: Some(tls), ..self.clone() }
     }
 
     /// Whether its client chose HTTP/2 in the handshake.
@@ -75,16 +72,15 @@ impl Origin {
     /// `reached`.
     #[must_use]
     pub fn proxied(&self, addresses: Option<(SocketAddr, SocketAddr)>, is_tls: bool) -> Self {
-        let (source, reached) = addresses.unzip();
-        let reached = reached.filter(|_| self.reached.is_some()).map(Box::new).or_else(|| self.reached.clone());
-        Self { is_tls, reached, ..Self::new(self.listener, source.or(self.peer)) }
+        let Some((source, reached)) = addresses else { return Self { is_tls, ..self.clone() } };
+        let reached = self.reached.as_ref().map(|_| Box::new(reached));
+        Self { is_tls, reached, ..Self::new(self.listener, Some(source)) }
     }
 
     /// The same, with the address to which the client connected.
     #[must_use]
     pub fn reaching(&self, reached: SocketAddr) -> Self {
-        let same = Self::new(self.listener, self.peer);
-        Self { is_tls: self.is_tls, reached: Some(Box::new(reached)), server_name: self.server_name.clone(), ..same }
+        Self { reached: Some(Box::new(reached)), ..self.clone() }
     }
 
     /// The address to which the client connected, if it is known.
@@ -101,7 +97,7 @@ impl Origin {
     /// The host that the client named in the handshake, in lower case.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
-        self.server_name.as_deref()
+        self.tls.as_ref()?.facts.server_name.as_deref()
     }
 
     /// The address of the peer as text, without the port; IPv4 as IPv4 whatever the socket. Empty on unix sockets.
@@ -236,6 +232,27 @@ fn plain(address: &SocketAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::Version;
+
+    #[test]
+    fn what_is_noted_of_an_origin_leaves_the_rest_as_it_was() {
+        let facts = Arc::new(HandshakeFacts {
+            version: Version::Tls13,
+            suite: 0x1301,
+            server_name: Some("a.test".into()),
+            alpn: Some("h2".into()),
+            resumed: false,
+        });
+        let (peer, reached) = (([192, 0, 2, 7], 1).into(), ([192, 0, 2, 1], 443).into());
+        let tls = Origin::new(3, Some(peer)).over_tls(&facts, &SiteTable::new(&[]));
+        for origin in
+            [tls.reaching(reached), Origin::new(3, Some(peer)).reaching(reached).over_tls(&facts, &SiteTable::new(&[]))]
+        {
+            assert!(origin.is_tls && origin.speaks_http2(), "{origin:?}");
+            assert_eq!((origin.server_name(), origin.reached()), (Some("a.test"), Some(reached)));
+            assert_eq!((origin.peer, origin.listener, origin.address()), (Some(peer), 3, "192.0.2.7"));
+        }
+    }
 
     fn trusted() -> Vec<TrustedProxy> {
         let nets = ["10.0.0.0/8", "fd00::/8"].map(|net| TrustedProxy::Net(net.parse().expect("a network")));
