@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,8 +28,9 @@ pub(super) struct Offer {
 #[derive(Debug)]
 pub struct TransferPermit(mpsc::OwnedPermit<Offer>);
 
-/// The wait for room on the way to the successor; the connection runs on meanwhile. None when the successor closed.
-pub type Wait = Pin<Box<dyn Future<Output = Option<TransferPermit>>>>;
+/// The wait for room on the way to a successor; the connection runs on meanwhile.
+#[derive(Default)]
+pub struct Wait(Option<Pin<Box<dyn Future<Output = Option<TransferPermit>>>>>);
 
 /// A connection did not move, and is still ours.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +68,23 @@ impl Successor {
     pub fn place(&self) -> impl Future<Output = Option<TransferPermit>> + use<> {
         let offers = self.offers.clone();
         async move { offers.reserve_owned().await.ok().map(TransferPermit) }
+    }
+}
+
+impl Wait {
+    /// Ready with room on the way to what `successor` gives, which is asked again when that one has closed. Without a
+    /// successor the wait is over.
+    pub fn poll(&mut self, cx: &mut Context<'_>, successor: impl Fn() -> Option<Successor>) -> Poll<TransferPermit> {
+        while let Some(successor) = successor() {
+            let wait = self.0.get_or_insert_with(|| Box::pin(successor.place()));
+            let permit = ready!(wait.as_mut().poll(cx));
+            self.0 = None;
+            if let Some(permit) = permit {
+                return Poll::Ready(permit);
+            }
+        }
+        self.0 = None;
+        Poll::Pending
     }
 }
 

@@ -167,7 +167,7 @@ enum Given {
 impl Tunnel {
     async fn relay(&mut self, thread: &Thread, client: &Client, stream: &Stream) -> Stop {
         client.timer.set(self.patience().saturating_sub(self.moved.elapsed()));
-        let mut wait: Option<Wait> = None;
+        let mut wait = Wait::default();
         poll_fn(|cx| {
             // before anything is read: a tunnel in full swing uses up its turn, and would never come to it
             if let Poll::Ready(place) = self.poll_place(cx, thread, &mut wait) {
@@ -208,23 +208,13 @@ impl Tunnel {
     }
 
     /// Ready when the tunnel moves now.
-    fn poll_place(&mut self, cx: &mut Context<'_>, thread: &Thread, wait: &mut Option<Wait>) -> Poll<TransferPermit> {
-        while wait.is_some() || self.successor(thread).is_some() {
-            let waiting = wait.get_or_insert_with(|| match self.successor(thread) {
-                Some(successor) => Box::pin(successor.place()),
-                None => Box::pin(std::future::ready(None)),
-            });
-            let place = std::task::ready!(waiting.as_mut().poll(cx));
-            *wait = None; // without a place that successor is gone
-            if let Some(place) = place {
-                return Poll::Ready(place);
-            }
-        }
-        if !self.stays && thread.has_successor() {
+    fn poll_place(&mut self, cx: &mut Context<'_>, thread: &Thread, wait: &mut Wait) -> Poll<TransferPermit> {
+        let permit = wait.poll(cx, || self.successor(thread));
+        if permit.is_pending() && !self.stays && thread.has_successor() && self.successor(thread).is_none() {
             self.stays = true;
             thread.tunnel_stays(&self.exchange.origin, self.exchange.server_name());
         }
-        Poll::Pending
+        permit
     }
 
     fn successor(&self, thread: &Thread) -> Option<Successor> {

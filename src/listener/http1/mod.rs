@@ -82,7 +82,7 @@ pub(super) struct Http1<S: Service> {
     /// What of the response was written in the turn of this connection.
     turn: Turn,
     /// The connection is to move with the exchange that is open.
-    wait: Option<Wait>,
+    wait: Wait,
 }
 
 enum Http1State<H> {
@@ -172,7 +172,7 @@ impl<S: Service> Http1<S> {
             is_late: false,
             early_end: None,
             turn: Turn::default(),
-            wait: None,
+            wait: Wait::default(),
         })
     }
 
@@ -428,7 +428,7 @@ impl<S: Service> Http1<S> {
         let Http1State::Exchange(handler) = std::mem::replace(&mut self.state, Http1State::Head) else {
             return Taken::Whole;
         };
-        self.wait = None;
+        self.wait = Wait::default();
         self.state = Http1State::Flush { handler, then };
         Taken::Whole
     }
@@ -452,7 +452,7 @@ impl<S: Service> Http1<S> {
         let Http1State::Flush { handler, then } = std::mem::replace(&mut self.state, Http1State::Head) else {
             return Poll::Ready(None);
         };
-        self.wait = None;
+        self.wait = Wait::default();
         Poll::Ready(self.flushed(handler, then))
     }
 

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -112,16 +112,10 @@ impl<S: Service> Http1<S> {
 
     /// Ready when the connection moves now, with the exchange that is open.
     pub(super) fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<TransferPermit> {
-        while let Some(successor) = self.successor() {
-            let wait = self.wait.get_or_insert_with(|| Box::pin(successor.place()));
-            let place = ready!(wait.as_mut().poll(cx));
-            self.wait = None; // without a place that successor is gone
-            if let Some(place) = place {
-                return Poll::Ready(place);
-            }
-        }
-        self.wait = None;
-        Poll::Pending
+        let mut wait = std::mem::take(&mut self.wait);
+        let permit = wait.poll(cx, || self.successor());
+        self.wait = wait;
+        permit
     }
 
     /// What takes the connection over with the exchange that is open. A connection that ends because of what its client

@@ -89,7 +89,7 @@ pub(super) struct Http2<S: Service> {
     /// How the connection ends, once the last bytes are written.
     last: Option<End>,
     /// The connection is to move, and waits for its place.
-    wait: Option<Wait>,
+    wait: Wait,
     /// Since when a stream keeps it from moving.
     stays_since: Option<Instant>,
 }
@@ -147,7 +147,7 @@ impl<S: Service> Http2<S> {
             is_finished: false,
             turn: Turn::default(),
             last: None,
-            wait: None,
+            wait: Wait::default(),
             stays_since: None,
         })
     }

@@ -1,7 +1,7 @@
 //! A connection that goes on in another generation, with the streams that are open on it.
 
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -132,16 +132,10 @@ impl<S: Service> Http2<S> {
 
     /// Ready when the connection moves now.
     pub(super) fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<TransferPermit> {
-        while let Some(successor) = self.successor() {
-            let wait = self.wait.get_or_insert_with(|| Box::pin(successor.place()));
-            let place = ready!(wait.as_mut().poll(cx));
-            self.wait = None; // without a place that successor is gone
-            if let Some(place) = place {
-                return Poll::Ready(place);
-            }
-        }
-        self.wait = None;
-        Poll::Pending
+        let mut wait = std::mem::take(&mut self.wait);
+        let permit = wait.poll(cx, || self.successor());
+        self.wait = wait;
+        permit
     }
 
     /// What takes the connection over now, with all that is open on it.
