@@ -1,6 +1,7 @@
 //! One connection to a server, speaking HTTP/1.1 by our own codec: heads and bodies as slices of one buffer, polled
 //! in the task of the exchange, without a task or a channel of its own.
 
+use std::cell::RefMut;
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
@@ -55,10 +56,7 @@ pub fn takes_whole_read(stream: &Stream) -> bool {
 /// # Errors
 /// Whatever `recv(2)` says.
 pub fn poll_read(cx: &mut Context<'_>, stream: &Stream, shared: &ReadBuffer) -> Poll<io::Result<BytesMut>> {
-    let mut buffer = shared.borrow_mut();
-    if !buffer.try_reclaim(ROOM) && buffer.capacity() < LEAST_ROOM {
-        buffer.reserve(ROOM);
-    }
+    let mut buffer = with_room(shared);
     ready!(stream.poll_read_into(cx, &mut buffer))?;
     Poll::Ready(Ok(buffer.split()))
 }
@@ -68,15 +66,20 @@ pub fn poll_read(cx: &mut Context<'_>, stream: &Stream, shared: &ReadBuffer) -> 
 /// # Errors
 /// The error of `recv(2)`, `WouldBlock` when nothing is there.
 pub fn read_now(stream: &Stream, shared: &ReadBuffer) -> io::Result<BytesMut> {
-    let mut buffer = shared.borrow_mut();
-    if !buffer.try_reclaim(ROOM) && buffer.capacity() < LEAST_ROOM {
-        buffer.reserve(ROOM);
-    }
+    let mut buffer = with_room(shared);
     let room = buffer.capacity();
     buffer.resize(room, 0);
     let read = stream.recv(&mut buffer[..]);
     buffer.truncate(read.as_ref().map_or(0, |read| *read));
     read.map(|_| buffer.split())
+}
+
+fn with_room(shared: &ReadBuffer) -> RefMut<'_, BytesMut> {
+    let mut buffer = shared.borrow_mut();
+    if !buffer.try_reclaim(ROOM) && buffer.capacity() < LEAST_ROOM {
+        buffer.reserve(ROOM);
+    }
+    buffer
 }
 
 /// A connection to a server.
