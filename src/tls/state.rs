@@ -88,7 +88,7 @@ impl TlsState {
     }
 
     /// The state of a connection that never had a handshake: both directions have keys made of this byte.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(test)]
     pub(crate) fn stand_in(version: Version, suite: Suite, byte: u8) -> Box<Self> {
         let mut state = Self::new(version, suite);
         let TlsState { reading, writing, .. } = &mut *state;

@@ -157,7 +157,7 @@ fn what_a_client_lets_nothing_be_sent_of_goes_on_with_every_byte_and_its_trailer
         upstream.send("0\r\nX-Sum: 12\r\n\r\n");
         upstream
     });
-    client.get(3, "nobody.test", "/refused"); // whose page waits for a window too
+    client.get(3, "nobody.test", "/refused"); // the page of the refusal waits for a window too
     for stream in [1, 3] {
         client.peek(|frame| frame.kind == HEADERS && frame.stream == stream);
     }
