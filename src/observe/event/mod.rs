@@ -1,5 +1,6 @@
 //! Events: what an operator may want to know beside the exchanges. Plain data; [`super::journal`] writes it.
 
+mod fields;
 pub mod kind;
 mod message;
 mod millis;
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use self::millis::{millis, moment, optional_millis, optional_moment};
 use crate::control::statistics::Inside;
+pub use fields::Fields;
 pub use kind::{EventKind, Level};
 
 /// An event with its details.
@@ -448,21 +450,6 @@ pub enum Event {
     },
 }
 
-/// The fields of an event that a person filters by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fields<'a> {
-    /// `PROXY_GENERATION`; `None` means the writing process's own.
-    pub generation: Option<u64>,
-    /// `PROXY_LISTENER`
-    pub listener: Option<&'a str>,
-    /// `PROXY_POOL`
-    pub pool: Option<&'a str>,
-    /// `PROXY_SERVER`
-    pub server: Option<&'a str>,
-    /// `PROXY_REQUEST_ID`
-    pub request: Option<&'a str>,
-}
-
 impl Event {
     /// The fixed properties of this kind of event.
     #[must_use]
@@ -563,70 +550,6 @@ impl Event {
     #[must_use]
     pub fn message(&self) -> String {
         message::of(self)
-    }
-
-    /// The fields to filter by.
-    #[must_use]
-    pub fn fields(&self) -> Fields<'_> {
-        let mut fields = Fields::default();
-        match self {
-            Self::Started { generation, .. }
-            | Self::WorkerReady { generation, .. }
-            | Self::ReloadStarted { generation }
-            | Self::ReloadDone { generation, .. }
-            | Self::ReloadUnchanged { generation }
-            | Self::ReloadRefused { generation, .. }
-            | Self::StateForgotten { generation, .. }
-            | Self::Confirmed { generation }
-            | Self::WorkerUnfit { generation, .. }
-            | Self::Hurried { generation, .. }
-            | Self::HandOver { to: generation, .. }
-            | Self::ProbationOver { generation }
-            | Self::RolledBack { generation, .. }
-            | Self::WorkerDied { generation, .. }
-            | Self::WorkerHung { generation, .. }
-            | Self::Draining { generation, .. }
-            | Self::Drained { generation, .. }
-            | Self::TunnelStays { generation, .. }
-            | Self::MoveBroken { generation, .. }
-            | Self::ConfigWarning { generation, .. } => fields.generation = Some(*generation),
-            Self::ConnectionsStay { generation, listener, .. } => {
-                fields.generation = Some(*generation);
-                fields.listener = Some(listener);
-            }
-            Self::ArrivalFailed { listener, .. }
-            | Self::ConnectionCut { listener, .. }
-            | Self::ListenerInherited { listener, .. }
-            | Self::ListenerBound { listener, .. }
-            | Self::ListenerUnused { listener, .. }
-            | Self::BindFailed { listener, .. }
-            | Self::AcceptFailed { listener, .. }
-            | Self::LimitReached { listener, .. } => fields.listener = Some(listener),
-            Self::ServerUp { pool, server, .. }
-            | Self::ServerDown { pool, server, .. }
-            | Self::ServerEjected { pool, server, .. }
-            | Self::ServerBack { pool, server, .. }
-            | Self::ServerWaitingForDns { pool, server, .. }
-            | Self::ServerAddressKept { pool, server, .. }
-            | Self::ServerResolved { pool, server, .. } => {
-                fields.pool = Some(pool);
-                fields.server = Some(server);
-            }
-            Self::PoolEmpty { pool } | Self::PoolBack { pool, .. } => fields.pool = Some(pool),
-            Self::ExchangePanicked { request, .. } => fields.request = request.as_deref(),
-            Self::Upgraded { .. }
-            | Self::UpgradeRefused { .. }
-            | Self::Stopping { .. }
-            | Self::Stopped { .. }
-            | Self::StartRefused { .. }
-            | Self::SupervisorWarning { .. }
-            | Self::CertificateTaken { .. }
-            | Self::CertificateRefused { .. }
-            | Self::CertificateExpires { .. }
-            | Self::RecordsDropped { .. }
-            | Self::RecordsLimited { .. } => {}
-        }
-        fields
     }
 
     /// `PROXY_DATA`: everything else, as one JSON object.

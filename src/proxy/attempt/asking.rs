@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::lent::Lent;
-use super::{LOOK, PoolOf, can_repeat};
+use super::retry::can_repeat;
+use super::{LOOK, PoolOf};
 use crate::handover::exchange::{SavedAsking, SavedGo};
 use crate::http1::encode;
 use crate::http1::response::{Asked, ResponseFault, ResponseHead};

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::lent::Lent;
-use super::{Failure, LOOK, PoolOf};
+use super::retry::Failure;
+use super::{LOOK, PoolOf};
 use crate::observe::record::Outcome;
 use crate::proxy::client::before;
 use crate::upstream::connect::{self, Faults};

@@ -7,7 +7,8 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::asking::Asking;
-use super::{Dispatch, DispatchStep, Lent, PoolOf, RetryState};
+use super::retry::RetryState;
+use super::{Dispatch, DispatchStep, Lent, PoolOf};
 use crate::handover::exchange::{SavedAsking, SavedRetries, SavedUpload};
 use crate::net::Stream;
 use crate::pool::Open;
