@@ -24,10 +24,6 @@ pub const TURN: usize = 128 * 1024;
 /// Turns given between two looks at the poller. A request waits for their time, about 100 µs for each, twice.
 const GIVEN: usize = 2;
 
-/// So many uploads of a thread may hold a large piece of which their server took only a part; the others are read in small
-/// pieces meanwhile.
-const MOST_HELD: usize = 32;
-
 /// What one direction of a connection has moved in its turn.
 #[derive(Debug, Default)]
 pub struct Turn {
@@ -49,16 +45,6 @@ impl Turn {
     }
 }
 
-/// A large piece of a body that waits; see [`Turns::hold`].
-#[derive(Debug)]
-pub struct HeldPiece(Rc<Cell<usize>>);
-
-impl Drop for HeldPiece {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
 /// The turns of one thread.
 #[derive(Debug, Default)]
 pub struct Turns {
@@ -69,8 +55,6 @@ pub struct Turns {
     lately: Cell<usize>,
     /// The task that gives turns, when it waits for one to be wanted.
     giver: RefCell<Option<Waker>>,
-    /// Uploads that hold a large piece.
-    held: Rc<Cell<usize>>,
 }
 
 impl Turns {
@@ -100,20 +84,6 @@ impl Turns {
             waker.clone_from(cx.waker());
         }
         Poll::Pending
-    }
-
-    /// Counts a large piece that has to wait, because the kernel took less of it than it had told of, as long as the
-    /// result lives. Of a thousand uploads that no server reads each would else keep such a piece.
-    #[must_use]
-    pub fn hold(&self) -> HeldPiece {
-        self.held.set(self.held.get() + 1);
-        HeldPiece(self.held.clone())
-    }
-
-    /// Whether another large piece may be read.
-    #[must_use]
-    pub fn may_hold(&self) -> bool {
-        self.held.get() < MOST_HELD
     }
 
     /// Gives turns for as long as the thread runs.
@@ -240,16 +210,5 @@ mod tests {
             turn.count(TURN);
         }
         assert!(turns.poll(&mut cx, &mut turn).is_pending());
-    }
-
-    #[test]
-    fn only_so_many_large_pieces_are_held_at_once() {
-        let turns = Turns::default();
-        let mut held: Vec<_> = (0..MOST_HELD - 1).map(|_| turns.hold()).collect();
-        assert!(turns.may_hold());
-        held.push(turns.hold());
-        assert!(!turns.may_hold());
-        held.pop();
-        assert!(turns.may_hold());
     }
 }

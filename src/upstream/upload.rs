@@ -14,7 +14,7 @@ use crate::http1::request::Framing;
 use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError};
 use crate::message::fields::{is_forbidden_in_trailers, underscore_twin};
 use crate::net::Stream;
-use crate::turn::{HeldPiece, TURN, Turn, Turns};
+use crate::turn::{TURN, Turn, Turns};
 
 /// A body up to this size, framing included, is kept, so that an idempotent request can be sent again.
 const REPLAY: usize = 64 * 1024;
@@ -44,8 +44,6 @@ pub struct Upload {
     /// Bytes that it took since it was last looked at.
     taken: usize,
     turn: Turn,
-    /// A large piece waits for the server.
-    held: Option<HeldPiece>,
 }
 
 /// What is held of a body.
@@ -123,7 +121,6 @@ impl Upload {
             roomy: false,
             taken: 0,
             turn,
-            held: None,
         }
     }
 
@@ -191,17 +188,11 @@ impl Upload {
                     Poll::Ready(Ok(written)) => {
                         (self.started, *progress) = (true, true);
                         self.turn.count(written);
-                        if !self.store.has_pending() {
-                            self.held = None;
-                        }
                         self.took(stream, written);
                     }
                     Poll::Ready(Err(fault)) => return Err(UploadError::Server(fault)),
                     Poll::Pending => {
                         let large = std::mem::take(&mut self.roomy);
-                        if large && self.store.pending() > SMALL {
-                            self.held.get_or_insert_with(|| turns.hold());
-                        }
                         self.store.settle(large);
                         return Ok(Waiting::Server);
                     }
@@ -215,8 +206,7 @@ impl Upload {
                 return Ok(Waiting::Client);
             }
             self.asked_for = true;
-            let much = self.roomy && turns.may_hold();
-            match body.poll_piece(cx, if much { Demand::Much } else { Demand::Little }) {
+            match body.poll_piece(cx, if self.roomy { Demand::Much } else { Demand::Little }) {
                 Poll::Pending => return Ok(Waiting::Client),
                 Poll::Ready(None) => self.end(None),
                 Poll::Ready(Some(Err(error))) => return Err(UploadError::Client(error)),
@@ -250,7 +240,7 @@ impl Upload {
             None => Store::passing([held.freeze()]),
         };
         let turn = if received > TURN as u64 { Turn::of_large() } else { Turn::default() };
-        Self { chunked, limit, received, ended, store, started, asked_for, roomy: false, taken: 0, turn, held: None }
+        Self { chunked, limit, received, ended, store, started, asked_for, roomy: false, taken: 0, turn }
     }
 
     /// Looks now and then whether the server has room: a body that is kept whole need not know.
@@ -311,14 +301,6 @@ impl Store {
         match self {
             Self::Whole { bytes, sent } => *sent < bytes.len(),
             Self::Passing { pending, .. } => !pending.is_empty(),
-        }
-    }
-
-    /// Bytes on their way.
-    fn pending(&self) -> usize {
-        match self {
-            Self::Whole { bytes, sent } => bytes.len() - sent,
-            Self::Passing { pending, .. } => pending.iter().map(Bytes::len).sum(),
         }
     }
 
