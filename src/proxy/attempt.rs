@@ -3,6 +3,7 @@
 
 mod asking;
 mod connecting;
+mod failure;
 mod lent;
 mod pool_of;
 mod retry;
@@ -17,9 +18,10 @@ use tokio::time::Instant;
 pub(super) use self::asking::InUse;
 use self::asking::{AskError, Asking, Heard, Sending};
 use self::connecting::Connecting;
+use self::failure::{Failure, Sent};
 pub(super) use self::lent::Lent;
 pub(super) use self::pool_of::PoolOf;
-use self::retry::{Failure, RetryState, Sent, is_safe};
+use self::retry::{RetryState, is_safe};
 pub(super) use self::saved::{SavedDispatch, SavedStep};
 use super::client_side::ClientSide;
 use super::exchange::Exchange;

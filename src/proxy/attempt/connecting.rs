@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::failure::Failure;
 use super::lent::Lent;
-use super::retry::Failure;
 use super::{LOOK, PoolOf};
 use crate::observe::record::Outcome;
 use crate::proxy::client::before;

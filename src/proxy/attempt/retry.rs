@@ -1,6 +1,5 @@
 //! Whether there is another attempt after one that failed, and against which server.
 
-use std::io;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -8,6 +7,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::connecting::Connecting;
+use super::failure::{Failure, Sent};
 use super::pool_of::PoolOf;
 use crate::config::Balance;
 use crate::message::auth::Credentials;
@@ -268,30 +268,4 @@ fn answers_on_it(exchange: &Exchange) -> bool {
 /// Whether the request may be sent again although a server may have acted on it.
 pub(super) fn can_repeat(exchange: &Exchange, upload: &Upload) -> bool {
     exchange.is_idempotent() && upload.can_replay() && !answers_on_it(exchange)
-}
-
-/// Why an attempt failed.
-pub(super) struct Failure {
-    pub(super) outcome: Outcome,
-    pub(super) cause: Option<Box<dyn std::error::Error>>,
-    /// The server may have acted on the request.
-    pub(super) sent: Sent,
-    /// This machine lacked something: no server is to blame.
-    pub(super) shortage: bool,
-    /// The connection had been idle, since then: that it is gone, or that something else came over it than a response,
-    /// says nothing about the server.
-    pub(super) stale: Option<Instant>,
-}
-
-/// What a server may have seen of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sent {
-    Nothing,
-    Something,
-}
-
-impl Failure {
-    pub(super) fn connect(outcome: Outcome, cause: Option<io::Error>) -> Self {
-        Self { outcome, cause: cause.map(Into::into), sent: Sent::Nothing, shortage: false, stale: None }
-    }
 }

@@ -1,0 +1,33 @@
+//! Why an attempt failed, as far as that decides whether another one follows.
+
+use std::io;
+
+use tokio::time::Instant;
+
+use crate::observe::record::Outcome;
+
+/// Why an attempt failed.
+pub(super) struct Failure {
+    pub(super) outcome: Outcome,
+    pub(super) cause: Option<Box<dyn std::error::Error>>,
+    /// The server may have acted on the request.
+    pub(super) sent: Sent,
+    /// This machine lacked something: no server is to blame.
+    pub(super) shortage: bool,
+    /// The connection had been idle, since then: that it is gone, or that something else came over it than a response,
+    /// says nothing about the server.
+    pub(super) stale: Option<Instant>,
+}
+
+/// What a server may have seen of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    Nothing,
+    Something,
+}
+
+impl Failure {
+    pub(super) fn connect(outcome: Outcome, cause: Option<io::Error>) -> Self {
+        Self { outcome, cause: cause.map(Into::into), sent: Sent::Nothing, shortage: false, stale: None }
+    }
+}
