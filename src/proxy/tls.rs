@@ -1,14 +1,13 @@
 //! TLS of a generation: its certificates, and what its handshakes offer.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use rustls::server::ClientHello;
 
 use super::certificates::CertificateStore;
 use crate::config::{Address, Config};
-use crate::tls::{CertificatesInUse, TicketKeys, Tickets, server_config};
+use crate::tls::{CertificatesInUse, Tickets, server_config};
 
 /// What every handshake needs; shared by all threads.
 pub struct ServerTls {
@@ -16,10 +15,11 @@ pub struct ServerTls {
     server: Arc<ServerConfig>,
     /// The same without HTTP/2.
     http1: Arc<ServerConfig>,
+    tickets: Arc<Tickets>,
 }
 
 impl ServerTls {
-    /// With the certificates of `store`. Nothing when no listener speaks TLS.
+    /// With the certificates of `store`, and without keys for tickets yet. Nothing when no listener speaks TLS.
     ///
     /// # Errors
     /// When the library for cryptography fails.
@@ -28,21 +28,24 @@ impl ServerTls {
             return Ok(None);
         }
         let certificates = store.in_use().clone();
-        let failed = |_| "the library for cryptography failed".to_owned();
-        let mut keys = TicketKeys::default();
-        keys.rotate(SystemTime::now()).map_err(failed)?;
-        let tickets = Arc::new(Tickets::new(&keys).map_err(failed)?);
+        let tickets = Arc::<Tickets>::default();
         let offer = |alpn: &[&[u8]]| {
             server_config(certificates.clone(), tickets.clone(), alpn).map_err(|error| error.to_string())
         };
         let (server, http1) = (offer(&[b"h2", b"http/1.1"])?, offer(&[b"http/1.1"])?);
-        Ok(Some(Self { certificates, server, http1 }))
+        Ok(Some(Self { certificates, server, http1, tickets }))
     }
 
     /// Whether the certificate for one host is for another one too.
     #[must_use]
     pub fn shares(&self, one: &str, other: &str) -> bool {
         self.certificates.get().share(one, other)
+    }
+
+    /// What makes and reads session tickets.
+    #[must_use]
+    pub fn tickets(&self) -> &Arc<Tickets> {
+        &self.tickets
     }
 
     /// What a client is offered that says this; none when there is no certificate for it.

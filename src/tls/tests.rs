@@ -80,7 +80,8 @@ impl Server {
         let certificate = Arc::new(Certificate::load(&files).expect("a certificate"));
         let certificates = Arc::new(CertificatesInUse::default());
         certificates.set(Certificates::new(&[(certificate, Vec::new())], None));
-        let tickets = Arc::new(Tickets::new(keys).expect("keys"));
+        let tickets = Arc::<Tickets>::default();
+        tickets.set(keys, std::time::SystemTime::now()).expect("keys");
         server_config(certificates, tickets, &[b"h2", b"http/1.1"]).expect("a configuration")
     }
 

@@ -1,7 +1,8 @@
 //! Session tickets (RFC 8446 §4.6.1, RFC 5077) under keys from outside, so that all generations, and several machines, open each other's.
 //!
-//! A ticket is the name of its key, a random nonce, and what rustls put in, sealed with AES-256-GCM. The first key seals,
-//! all of them open. A key lets its holder read what was sent over connections that were resumed with TLS 1.2, so keys live
+//! A ticket is the name of its key, a random nonce, and what rustls put in, sealed with AES-256-GCM. One key seals, all of
+//! them open. A key opens for [`LEAD`] before it seals: by then each generation has it, also one that began in the moment in
+//! which it was made. A key lets its holder read what was sent over connections that were resumed with TLS 1.2, so keys live
 //! for two lifetimes of a ticket and are wiped.
 
 use std::fmt;
@@ -30,6 +31,8 @@ const KEY: usize = 32;
 const NONCE: usize = 12;
 /// How long a ticket can be used.
 pub const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+/// How long a key opens before it seals.
+const LEAD: Duration = Duration::from_secs(60 * 60);
 /// How many keys are kept at most: more cost time for each ticket with an unknown name, and come from nothing but a clock
 /// that jumps.
 const MOST_KEYS: usize = 8;
@@ -38,8 +41,8 @@ impl TicketKeys {
     /// How long one key is as bytes.
     pub const KEY_LENGTH: usize = NAME + KEY + 8;
 
-    /// The keys after `now`: one that is younger than a ticket's lifetime seals, and keys are dropped that no ticket
-    /// can need. Whether anything changed.
+    /// The keys after `now`: one is younger than a ticket's lifetime, and keys are dropped that no ticket can need. Whether
+    /// anything changed.
     ///
     /// # Errors
     /// When the kernel gives no random bytes. The keys are as before then.
@@ -52,9 +55,17 @@ impl TicketKeys {
         if is_due {
             self.0.insert(0, TicketKey::random(now)?);
         }
-        self.0.retain(|key| age(key) < 2 * LIFETIME.as_secs());
+        self.0.retain(|key| age(key) < (2 * LIFETIME + LEAD).as_secs());
         self.0.truncate(MOST_KEYS);
         Ok(is_due || self.0.len() != before)
+    }
+
+    /// Which of the keys seals at `now`: the newest that every process has by now, else the oldest.
+    #[must_use]
+    pub fn sealing(&self, now: SystemTime) -> usize {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let is_known = |key: &TicketKey| now.saturating_sub(key.made) >= LEAD.as_secs();
+        self.0.iter().position(is_known).unwrap_or(self.0.len().saturating_sub(1))
     }
 
     /// The keys for another process. The caller must not log them or keep them in a file.
@@ -107,7 +118,15 @@ impl fmt::Debug for TicketKeys {
 }
 
 /// Makes and reads tickets, for all threads of a worker.
-pub struct Tickets(RwLock<Vec<PreparedKey>>);
+#[derive(Default)]
+pub struct Tickets(RwLock<PreparedKeys>);
+
+#[derive(Default)]
+struct PreparedKeys {
+    keys: Vec<PreparedKey>,
+    /// The index of the one that seals.
+    sealing: usize,
+}
 
 struct PreparedKey {
     name: [u8; NAME],
@@ -115,27 +134,16 @@ struct PreparedKey {
 }
 
 impl Tickets {
-    /// Tickets under these keys. Without any key, none are made.
+    /// Goes on with these keys. Without any, no tickets are made.
     ///
     /// # Errors
-    /// When the library for cryptography does not take the keys.
-    pub fn new(keys: &TicketKeys) -> Result<Self, Unspecified> {
-        Ok(Self(RwLock::new(prepare(keys)?)))
-    }
-
-    /// Goes on with other keys.
-    ///
-    /// # Errors
-    /// As [`Tickets::new`]; the keys are as before then.
-    pub fn set(&self, keys: &TicketKeys) -> Result<(), Unspecified> {
-        let prepared = prepare(keys)?;
+    /// When the library for cryptography does not take the keys. They are as before then.
+    pub fn set(&self, keys: &TicketKeys, now: SystemTime) -> Result<(), Unspecified> {
+        let prepared = keys.0.iter().map(TicketKey::prepare).collect::<Result<_, _>>()?;
+        let prepared = PreparedKeys { keys: prepared, sealing: keys.sealing(now) };
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = prepared;
         Ok(())
     }
-}
-
-fn prepare(keys: &TicketKeys) -> Result<Vec<PreparedKey>, Unspecified> {
-    keys.0.iter().map(TicketKey::prepare).collect()
 }
 
 impl ProducesTickets for Tickets {
@@ -148,8 +156,8 @@ impl ProducesTickets for Tickets {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let PreparedKey { name, key } = keys.first()?;
+        let PreparedKeys { keys, sealing } = &*self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let PreparedKey { name, key } = keys.get(*sealing)?;
         let mut sealed = plain.to_vec();
         let nonce = match key.seal_in_place_append_tag(Aad::from(name), &mut sealed) {
             Ok(nonce) => nonce,
@@ -165,7 +173,7 @@ impl ProducesTickets for Tickets {
         let (name, rest) = ticket.split_first_chunk::<NAME>()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE>()?;
         let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let PreparedKey { key, .. } = keys.iter().find(|key| key.name == *name)?;
+        let PreparedKey { key, .. } = keys.keys.iter().find(|key| key.name == *name)?;
         let mut plain = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let length = key.open_in_place(nonce, Aad::from(name), &mut plain).ok()?.len();
@@ -188,20 +196,26 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs((1_000_000 + hours) * 3600)
     }
 
+    fn prepared(keys: &TicketKeys, now: SystemTime) -> Tickets {
+        let tickets = Tickets::default();
+        tickets.set(keys, now).expect("keys");
+        tickets
+    }
+
     #[test]
     fn a_ticket_opens_until_its_lifetime_is_over_and_not_for_ever() {
         let mut keys = TicketKeys::default();
         assert!(keys.rotate(at(0)).expect("random"));
-        let tickets = Tickets::new(&keys).expect("keys");
+        let tickets = prepared(&keys, at(0));
         let ticket = tickets.encrypt(b"a session").expect("sealed");
-        for hours in [11, 12, 13, 23] {
+        for hours in [11, 12, 13, 24] {
             keys.rotate(at(hours)).expect("random");
-            tickets.set(&keys).expect("keys");
+            tickets.set(&keys, at(hours)).expect("keys");
             assert_eq!(tickets.decrypt(&ticket).as_deref(), Some(&b"a session"[..]), "after {hours} hours");
         }
         let younger = tickets.encrypt(b"another").expect("sealed");
-        keys.rotate(at(24)).expect("random");
-        tickets.set(&keys).expect("keys");
+        keys.rotate(at(25)).expect("random");
+        tickets.set(&keys, at(25)).expect("keys");
         assert_eq!(tickets.decrypt(&ticket), None);
         assert_eq!(tickets.decrypt(&younger).as_deref(), Some(&b"another"[..]));
     }
@@ -210,12 +224,24 @@ mod tests {
     fn keys_change_once_in_a_lifetime_and_are_few() {
         let mut keys = TicketKeys::default();
         let changed: Vec<u64> = (0..48).filter(|&hours| keys.rotate(at(hours)).expect("random")).collect();
-        assert_eq!(changed, [0, 12, 24, 36]);
+        assert_eq!(changed, [0, 12, 24, 25, 36, 37], "one is made, or one is dropped");
         assert_eq!(keys.0.len(), 2);
         // a clock that is set back, and one that jumps
         assert!(!keys.rotate(at(0)).expect("random"));
         assert!(keys.rotate(at(1000)).expect("random"));
         assert_eq!(keys.0.len(), 1);
+    }
+
+    #[test]
+    fn a_key_opens_for_an_hour_before_it_seals_so_that_a_process_that_has_it_late_is_asked_for_none_it_has_not() {
+        let mut keys = TicketKeys::default();
+        keys.rotate(at(0)).expect("random");
+        let late = TicketKeys::from_bytes(&keys.to_bytes()).expect("keys");
+        keys.rotate(at(12)).expect("random");
+        let ticket = |hours| prepared(&keys, at(hours)).encrypt(b"a session").expect("sealed");
+        assert!(prepared(&late, at(12)).decrypt(&ticket(12)).is_some());
+        assert!(prepared(&late, at(12)).decrypt(&ticket(13)).is_none());
+        assert!(prepared(&keys, at(12)).decrypt(&ticket(13)).is_some());
     }
 
     #[test]
@@ -225,8 +251,8 @@ mod tests {
         keys.rotate(at(12)).expect("random");
         let bytes = keys.to_bytes();
         assert_eq!(bytes.len(), 2 * TicketKeys::KEY_LENGTH);
-        let ticket = Tickets::new(&keys).expect("keys").encrypt(b"a session").expect("sealed");
-        let other = Tickets::new(&TicketKeys::from_bytes(&bytes).expect("keys")).expect("keys");
+        let ticket = prepared(&keys, at(12)).encrypt(b"a session").expect("sealed");
+        let other = prepared(&TicketKeys::from_bytes(&bytes).expect("keys"), at(13));
         assert_eq!(other.decrypt(&ticket).as_deref(), Some(&b"a session"[..]));
         assert!(TicketKeys::from_bytes(&bytes[1..]).is_none());
         assert!(TicketKeys::from_bytes(&[0; 9 * TicketKeys::KEY_LENGTH]).is_none());
@@ -236,7 +262,7 @@ mod tests {
     fn a_ticket_that_was_changed_or_cut_is_no_ticket() {
         let mut keys = TicketKeys::default();
         keys.rotate(at(0)).expect("random");
-        let tickets = Tickets::new(&keys).expect("keys");
+        let tickets = prepared(&keys, at(0));
         let ticket = tickets.encrypt(b"a session").expect("sealed");
         for length in 0..ticket.len() {
             assert_eq!(tickets.decrypt(&ticket[..length]), None, "{length} bytes");
@@ -248,13 +274,13 @@ mod tests {
 
     #[test]
     fn without_a_key_no_ticket_is_made() {
-        assert_eq!(Tickets::new(&TicketKeys::default()).expect("no keys").encrypt(b"a session"), None);
+        assert_eq!(Tickets::default().encrypt(b"a session"), None);
     }
 
     #[test]
     fn debug_shows_nothing_secret() {
         let mut keys = TicketKeys::default();
         keys.rotate(at(0)).expect("random");
-        assert_eq!(format!("{keys:?} {:?}", Tickets::new(&keys).expect("keys")), "TicketKeys(1) Tickets");
+        assert_eq!(format!("{keys:?} {:?}", prepared(&keys, at(0))), "TicketKeys(1) Tickets");
     }
 }

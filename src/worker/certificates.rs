@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::expiry::ExpiryWarnings;
 use super::saved_state::StateReports;
 use super::secrets::Secrets;
+use super::ticket_keys::TicketKeyring;
 use crate::control::payload::Payload;
 use crate::control::status::CertificateStatus;
 use crate::observe::event::Event;
@@ -44,7 +45,7 @@ pub struct CertificateWatch {
 struct Watched {
     /// The certificates for the status.
     list: RefCell<Vec<CertificateStatus>>,
-    /// The certificates for the next generation; none without any.
+    /// The certificates and the keys of tickets for the next generation; none without any.
     secrets: RefCell<Option<Payload>>,
     /// What was said of certificates that expire.
     warnings: RefCell<ExpiryWarnings>,
@@ -60,19 +61,21 @@ pub fn fall_back(store: &mut CertificateStore, secrets: Option<&Secrets>) {
 }
 
 impl CertificateWatch {
-    /// Begins to look at the files of `store`, on this thread: inside a `LocalRuntime`. Without any it has nothing to do.
+    /// Begins to look at the files of `store` and at the age of the keys of `ring`, on this thread: inside a
+    /// `LocalRuntime`. Without any files it has nothing to do.
     /// `warnings` is what the generation before said.
     #[must_use]
     pub fn start(
         store: CertificateStore,
+        ring: TicketKeyring,
         warnings: ExpiryWarnings,
         journal: Journal,
         state_reports: Rc<StateReports>,
     ) -> Self {
-        let (secrets, warnings) = (RefCell::new(secrets(&store)), RefCell::new(warnings));
+        let (secrets, warnings) = (RefCell::new(secrets(&store, &ring)), RefCell::new(warnings));
         let list = RefCell::new(list(&store, SystemTime::now()));
         let watched = Rc::new(Watched { list, secrets, warnings, serves: Cell::new(false), journal, state_reports });
-        let task = (!store.is_empty()).then(|| tokio::task::spawn_local(watch(store, watched.clone())));
+        let task = (!store.is_empty()).then(|| tokio::task::spawn_local(watch(store, ring, watched.clone())));
         Self { watched, task }
     }
 
@@ -113,7 +116,7 @@ impl Drop for CertificateWatch {
     }
 }
 
-async fn watch(mut store: CertificateStore, watched: Rc<Watched>) {
+async fn watch(mut store: CertificateStore, mut ring: TicketKeyring, watched: Rc<Watched>) {
     let (mut pause, mut listed) = (PAUSE, Instant::now());
     loop {
         tokio::time::sleep(pause).await;
@@ -126,14 +129,16 @@ async fn watch(mut store: CertificateStore, watched: Rc<Watched>) {
         let Ok((looked, news, took)) = look.await else { return };
         store = looked;
         pause = (took * PAUSE_FACTOR).clamp(PAUSE, LONGEST_PAUSE);
-        if news.iter().any(|one| matches!(one, CertificateNews::Taken { .. })) {
-            *watched.secrets.borrow_mut() = secrets(&store);
+        // only what a generation that serves has goes to the next one
+        let has_new_keys = watched.serves.get() && ring.turn(SystemTime::now());
+        if has_new_keys || news.iter().any(|one| matches!(one, CertificateNews::Taken { .. })) {
+            *watched.secrets.borrow_mut() = secrets(&store, &ring);
         }
         if !news.is_empty() || listed.elapsed() >= LIST_AGED {
             *watched.list.borrow_mut() = list(&store, SystemTime::now());
             listed = Instant::now();
         }
-        if !news.is_empty() {
+        if has_new_keys || !news.is_empty() {
             watched.state_reports.is_due();
         }
         if watched.serves.get() {
@@ -190,11 +195,12 @@ fn warn(store: &CertificateStore, watched: &Watched, now: SystemTime) {
     warnings.retain(&files);
 }
 
-/// None without certificates, and where there is no memory for them: the next generation reads their files then.
-fn secrets(store: &CertificateStore) -> Option<Payload> {
+/// None without any, and where there is no memory for them: the next generation reads the files then, and its clients do
+/// whole handshakes.
+fn secrets(store: &CertificateStore, ring: &TicketKeyring) -> Option<Payload> {
     let certificates = store.certificates().map(AsRef::as_ref);
     certificates.clone().next()?;
-    Secrets::default().with(SECTION, handed::to_bytes(certificates)).write().ok()
+    ring.add_to(Secrets::default().with(SECTION, handed::to_bytes(certificates))).write().ok()
 }
 
 fn event(news: CertificateNews) -> Event {

@@ -21,6 +21,7 @@ use super::saved_state::{self, Restored, StateReports};
 use super::sockets::{self, Sockets, Unused, not_bound};
 use super::start_failure::StartFailure;
 use super::threads::{Heartbeat, Threads};
+use super::ticket_keys::TicketKeyring;
 use super::watch::Watch;
 use crate::control::PROTOCOL;
 use crate::control::channel::ChannelError;
@@ -452,16 +453,18 @@ async fn prepare(
     }
     let mut store = CertificateStore::load(&config);
     let tls = ServerTls::new(&config, &store).map_err(system)?;
+    let tickets = tls.as_ref().map(|tls| tls.tickets().clone()).unwrap_or_default();
     let runtime_config = Arc::new(RuntimeConfig { tls, ..RuntimeConfig::new(generation, config) });
     let identity = Identity { role: Role::Worker, generation: Some(generation) };
     let journal = Journal::start(identity, Some(runtime_config.names.clone()))
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;
     let Restored { changes, secrets, expiry_warnings } = saved_state::restore(link, &runtime_config, &journal).await?;
     certificates::fall_back(&mut store, secrets.as_ref());
+    let ring = TicketKeyring::new(tickets, secrets.as_ref(), SystemTime::now());
     warnings.extend(configuration.of_certificates(problems(&store, SystemTime::now())));
     let state_reports = Rc::new(StateReports::default());
     let watch = Watch::start(&runtime_config.pools, changes, &journal, &state_reports).await;
-    let certificates = CertificateWatch::start(store, expiry_warnings, journal.clone(), state_reports.clone());
+    let certificates = CertificateWatch::start(store, ring, expiry_warnings, journal.clone(), state_reports.clone());
     let Configuration { hash, summary, sources, .. } = configuration;
     let threads = Threads::start(runtime_config, journal.clone())
         .map_err(|fault| system(format!("the serving threads cannot be started: {fault}")))?;

@@ -21,6 +21,7 @@ mod serving;
 pub mod sockets;
 pub mod start_failure;
 pub mod threads;
+mod ticket_keys;
 pub mod watch;
 
 use std::process::ExitCode;

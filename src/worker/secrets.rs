@@ -1,4 +1,5 @@
-//! What one generation gives the next that must never be in a file: certificates with their private keys. It lies in a
+//! What one generation gives the next that must never be in a file: certificates with their private keys, the keys of
+//! session tickets. It lies in a
 //! memory file of its own, which the supervisor holds and does not read.
 //!
 //! ```text

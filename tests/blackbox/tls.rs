@@ -2,6 +2,7 @@
 
 mod h2;
 mod moves;
+mod tickets;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -76,6 +77,16 @@ fn alpn_client(
     version: &'static rustls::SupportedProtocolVersion,
     alpn: &[&[u8]],
 ) -> Tls {
+    let name = host.to_owned().try_into().expect("a name");
+    StreamOwned::new(ClientConnection::new(client_config(roots, version, alpn), name).expect("a client"), socket)
+}
+
+/// What a client does; it keeps the tickets that it gets.
+fn client_config(
+    roots: Arc<RootCertStore>,
+    version: &'static rustls::SupportedProtocolVersion,
+    alpn: &[&[u8]],
+) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
@@ -83,8 +94,7 @@ fn alpn_client(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    let name = host.to_owned().try_into().expect("a name");
-    StreamOwned::new(ClientConnection::new(config.into(), name).expect("a client"), socket)
+    Arc::new(config)
 }
 
 /// Reads until the client has seen this text.

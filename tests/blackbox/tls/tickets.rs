@@ -1,0 +1,60 @@
+//! Session tickets: one of any generation spares the certificate at a later one.
+
+use rustix::process::Signal;
+use rustls::HandshakeKind;
+
+use super::moves::{Scene, reload};
+use super::*;
+use crate::support::{Answering, signal, wait_for};
+
+/// Clients of either version, which keep their tickets.
+struct Clients<'s> {
+    scene: &'s Scene,
+    configs: [Arc<ClientConfig>; 2],
+}
+
+impl<'s> Clients<'s> {
+    fn new(scene: &'s Scene) -> Self {
+        Self { scene, configs: VERSIONS.map(|version| client_config(scene.roots.clone(), version, &[])) }
+    }
+
+    /// Connects anew with each version: whether a ticket spared the certificate.
+    fn resume(&self) -> [bool; 2] {
+        self.configs.each_ref().map(|config| {
+            let name = "a.test".try_into().expect("a name");
+            let socket = TcpStream::connect(self.scene.address).expect("connect");
+            let mut client = StreamOwned::new(ClientConnection::new(config.clone(), name).expect("a client"), socket);
+            write!(client, "GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n").expect("written");
+            read_until(&mut client, "itself"); // with TLS 1.3 the tickets come before it
+            client.conn.handshake_kind() == Some(HandshakeKind::Resumed)
+        })
+    }
+}
+
+#[test]
+fn a_ticket_of_generation_1_resumes_at_generation_4_with_either_version_although_nothing_was_open() {
+    let server = Answering::start("itself");
+    let scene = Scene::new(server.address);
+    let service = scene.run.start();
+    let clients = Clients::new(&scene);
+    assert_eq!(clients.resume(), [false; 2]);
+    for _ in 0..3 {
+        reload(&service);
+    }
+    assert_eq!(service.settled().0, 4);
+    assert_eq!(clients.resume(), [true; 2]);
+}
+
+#[test]
+fn a_ticket_resumes_at_the_replacement_of_a_worker_that_was_killed() {
+    let server = Answering::start("itself");
+    let scene = Scene::new(server.address);
+    let service = scene.run.start();
+    let clients = Clients::new(&scene);
+    assert_eq!(clients.resume(), [false; 2]);
+    scene.run.wait_memory();
+    let (before, worker) = service.serving();
+    signal(worker, Signal::KILL);
+    wait_for("a replacement", || (service.serving().0 > before).then_some(()));
+    assert_eq!(clients.resume(), [true; 2]);
+}
