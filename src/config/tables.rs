@@ -192,8 +192,9 @@ table! {
         tunnel_timeout: Duration = "1h",
         /// How long an idle connection to a server is kept for the next request. Less than the server keeps it.
         keep_alive: Duration = "4s",
-        /// Idle connections kept for each server, by each thread. 0 keeps none. A connection on which a server
-        /// authenticates its client (NTLM, Negotiate) does not count: it is kept for this client connection alone.
+        /// Idle connections kept for each server, by each thread. 0 keeps none. Those that were in use in the last second
+        /// are kept beyond that. A connection on which a server authenticates its client (NTLM, Negotiate) does not
+        /// count: it is kept for this client connection alone.
         keep_alive_connections: Whole<usize, 0, 100_000> = 128,
     }
 }

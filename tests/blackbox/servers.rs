@@ -122,3 +122,39 @@ fn a_unix_server_whose_queue_stays_full_is_given_up_at_the_deadline() {
     let answer = get(address).expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
 }
+
+// With 320 requests at once, and 128 kept, every fifth request opened a connection: half of the work of HTTP/2.
+#[test]
+fn as_many_connections_are_kept_as_requests_came_at_once_and_then_as_few_as_are_said() {
+    const AT_ONCE: usize = 6;
+    const KEPT: usize = 2;
+    let server = Server::new();
+    let site =
+        format!("[site.\"*\"]\nto = [\"{}\"]\nkeep_alive_connections = {KEPT}\nkeep_alive = \"1h\"\n", server.address);
+    let proxy = Proxy::start(&site);
+    let mut clients: Vec<_> = (0..AT_ONCE).map(|_| proxy.client()).collect();
+    let mut connections: Vec<Wire> = Vec::new();
+    wait_for("a second in which no connection is opened", || {
+        clients.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+        let mut opened = 0;
+        let mut asked = Vec::new();
+        wait_for("every request", || {
+            if server.is_waited_at() {
+                connections.push(server.accept());
+                opened += 1;
+            }
+            let waiting = connections.extract_if(.., |connection| !connection.is_silent());
+            asked.extend(waiting.filter_map(|mut connection| connection.head_or_end().map(|_| connection)));
+            (asked.len() == AT_ONCE).then_some(())
+        });
+        asked.iter_mut().for_each(|connection| connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+        connections.extend(asked);
+        clients.iter_mut().for_each(|client| assert_eq!(client.answer().head.status(), 200));
+        (opened == 0).then_some(())
+    });
+    wait_for("the end of those that are too many", || {
+        connections.retain(Wire::is_silent);
+        (connections.len() <= KEPT).then_some(())
+    });
+    assert_eq!(connections.len(), KEPT);
+}
