@@ -101,7 +101,7 @@ impl Session {
     fn on_closed<'i>(&mut self, stream: u32) -> FrameResult<'i> {
         if self.streams.closed(stream) != Some(true) {
             self.streams.refused(stream);
-            frame::put_reset(&mut self.output.octets, stream, ErrorCode::StreamClosed);
+            frame::put_reset(self.output.octets(), stream, ErrorCode::StreamClosed);
         }
         self.nothing(Cost::Empty)
     }
@@ -198,7 +198,7 @@ impl Session {
 
     fn refuse(&mut self, stream: u32, code: ErrorCode) {
         self.streams.refused(stream);
-        frame::put_reset(&mut self.output.octets, stream, code);
+        frame::put_reset(self.output.octets(), stream, code);
     }
 
     fn open_stream<'i>(&mut self, id: u32, ends: bool, is_too_large: bool, fields: &FieldSection) -> Event<'i> {
@@ -294,7 +294,7 @@ impl Session {
                 | Id::NoRfc7540Priorities => {}
             }
         }
-        frame::put(&mut self.output.octets, FrameKind::Settings, Flags::ACK, 0, &[]);
+        frame::put(self.output.octets(), FrameKind::Settings, Flags::ACK, 0, &[]);
         self.charge(Cost::Control)?;
         Ok(has_windows.then_some(Event::Windows { key: None }))
     }
@@ -319,7 +319,7 @@ impl Session {
         }
         self.charge(Cost::Control)?;
         if !head.flags.has(Flags::ACK) {
-            frame::put(&mut self.output.octets, FrameKind::Ping, Flags::ACK, 0, payload);
+            frame::put(self.output.octets(), FrameKind::Ping, Flags::ACK, 0, payload);
             return Ok(None);
         }
         let is_ours = self.leaving == Leaving::Announced && payload == Self::LEAVE;

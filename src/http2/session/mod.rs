@@ -152,7 +152,7 @@ impl Session {
             leaving: Leaving::No,
             output: OutputBuffer::default(),
         };
-        local.put(&mut session.output.octets);
+        local.put(session.output.octets());
         session
     }
 

@@ -27,13 +27,14 @@ impl Session {
     pub fn respond(&mut self, key: usize, status: u16, fields: &[u8], ends: bool) {
         let Some(stream) = self.streams.get(key) else { return };
         let at = self.begin_block(stream.id, ends);
-        self.encoder.status(&mut self.output.octets, status);
+        self.encoder.status(self.output.octets(), status);
         let mut lower: SmallVec<[u8; 64]> = SmallVec::new();
         for (name, value) in lines(fields) {
             lower.clear();
-            lower.extend(name.iter().map(u8::to_ascii_lowercase));
+            lower.extend_from_slice(name);
+            lower.make_ascii_lowercase();
             if !is_of_http1(&lower) {
-                self.encoder.field(&mut self.output.octets, &lower, value);
+                self.encoder.field(self.output.octets(), &lower, value);
             }
         }
         self.end_block(at);
@@ -45,23 +46,23 @@ impl Session {
         let at = self.begin_block(stream.id, true);
         for (name, value) in trailers {
             if !is_of_http1(name.as_str().as_bytes()) {
-                self.encoder.field(&mut self.output.octets, name.as_str().as_bytes(), value.as_bytes());
+                self.encoder.field(self.output.octets(), name.as_str().as_bytes(), value.as_bytes());
             }
         }
         self.end_block(at);
     }
 
     fn begin_block(&mut self, stream: u32, ends: bool) -> usize {
-        let at = self.output.octets.len();
+        let at = self.output.octets().len();
         let flags = Flags::END_HEADERS.with(Flags::END_STREAM, ends);
-        self.output.octets.extend_from_slice(&frame::head(0, FrameKind::Headers, flags, stream));
-        self.encoder.begin(&mut self.output.octets);
+        self.output.octets().extend_from_slice(&frame::head(0, FrameKind::Headers, flags, stream));
+        self.encoder.begin(self.output.octets());
         at
     }
 
     /// Completes the HEADERS that begins at `at`, and goes on in CONTINUATION where it is too large.
     fn end_block(&mut self, at: usize) {
-        let out = &mut self.output.octets;
+        let out = self.output.octets();
         let len = out.len() - at - HEAD;
         let first = len.min(MAX_FRAME);
         out[at..at + 3].copy_from_slice(&(first as u32).to_be_bytes()[1..]);
@@ -91,7 +92,7 @@ impl Session {
         stream.send.sent(data.len());
         self.send.sent(data.len());
         self.account.sent(data.len());
-        let (out, id) = (&mut self.output.octets, stream.id);
+        let (out, id) = (self.output.octets(), stream.id);
         let mut parts = data.chunks(MAX_FRAME).peekable();
         if parts.peek().is_none() {
             return frame::put(out, FrameKind::Data, Flags::NONE.with(Flags::END_STREAM, ends), id, &[]);
@@ -115,7 +116,7 @@ impl Session {
     /// Resets a stream, which is closed.
     pub fn reset(&mut self, key: usize, code: ErrorCode) {
         if let Some(stream) = self.streams.get(key) {
-            frame::put_reset(&mut self.output.octets, stream.id, code);
+            frame::put_reset(self.output.octets(), stream.id, code);
             self.close(key, true);
         }
     }
@@ -134,14 +135,14 @@ impl Session {
         if !stream.is_received
             && let Some(by) = stream.receive.give_back(octets)
         {
-            frame::put_window_update(&mut self.output.octets, stream.id, by);
+            frame::put_window_update(self.output.octets(), stream.id, by);
         }
         self.give_back_connection(octets);
     }
 
     pub(super) fn give_back_connection(&mut self, octets: usize) {
         if let Some(by) = self.receive.give_back(octets) {
-            frame::put_window_update(&mut self.output.octets, 0, by);
+            frame::put_window_update(self.output.octets(), 0, by);
         }
     }
 
@@ -149,8 +150,8 @@ impl Session {
     pub fn announce_leave(&mut self) {
         if self.leaving == Leaving::No {
             self.leaving = Leaving::Announced;
-            frame::put_go_away(&mut self.output.octets, MAX_31, ErrorCode::NoError);
-            frame::put(&mut self.output.octets, FrameKind::Ping, Flags::NONE, 0, Self::LEAVE);
+            frame::put_go_away(self.output.octets(), MAX_31, ErrorCode::NoError);
+            frame::put(self.output.octets(), FrameKind::Ping, Flags::NONE, 0, Self::LEAVE);
         }
     }
 
@@ -158,7 +159,7 @@ impl Session {
     pub fn leave(&mut self, code: ErrorCode) {
         if !matches!(self.leaving, Leaving::Last(_)) || code != ErrorCode::NoError {
             let last = if let Leaving::Last(last) = self.leaving { last } else { self.last };
-            frame::put_go_away(&mut self.output.octets, last, code);
+            frame::put_go_away(self.output.octets(), last, code);
             self.leaving = Leaving::Last(last);
         }
     }

@@ -1,12 +1,15 @@
 //! What is on its way to the client.
 
-/// What the buffer keeps for what comes next.
-const KEPT: usize = 32 * 1024;
+use crate::buffers::FreeBuffers;
+
+thread_local! {
+    static BUFFERS: FreeBuffers = const { FreeBuffers::new() };
+}
 
 /// Octets that are not with the kernel yet.
 #[derive(Debug, Default)]
 pub(super) struct OutputBuffer {
-    pub(super) octets: Vec<u8>,
+    octets: Vec<u8>,
     /// How many of them were written.
     written: usize,
 }
@@ -24,13 +27,21 @@ impl OutputBuffer {
         &self.octets[self.written..]
     }
 
+    /// Where to append.
+    pub(super) fn octets(&mut self) -> &mut Vec<u8> {
+        if self.octets.capacity() == 0 {
+            self.octets = BUFFERS.with(FreeBuffers::lend);
+        }
+        &mut self.octets
+    }
+
     /// So many more were written.
     pub(super) fn wrote(&mut self, octets: usize) {
         self.written += octets;
         if self.written >= self.octets.len() {
-            self.octets.clear();
             self.written = 0;
-            self.octets.shrink_to(KEPT);
+            let octets = std::mem::take(&mut self.octets);
+            BUFFERS.with(|buffers| buffers.take_back(octets));
         }
     }
 

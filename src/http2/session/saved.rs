@@ -150,7 +150,7 @@ impl Session {
         self.local.max_fields = local.max_fields;
         self.local.max_streams = self.local.max_streams.max(local.max_streams);
         self.next_max_streams = (local.max_streams < self.local.max_streams).then_some(local.max_streams);
-        settings::put(&mut self.output.octets, streams.into_iter().chain(fields));
+        settings::put(self.output.octets(), streams.into_iter().chain(fields));
         self.unacknowledged += 1;
     }
 }

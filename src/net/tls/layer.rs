@@ -7,9 +7,14 @@ use bytes::{Buf, BytesMut};
 use smallvec::SmallVec;
 
 use super::TlsParts;
+use crate::buffers::FreeBuffers;
 use crate::net::Stream;
 use crate::tls::record::{LONGEST, MOST};
 use crate::tls::{HandshakeFacts, OpenedRecord, RecordError, Records, TlsState};
+
+thread_local! {
+    static BUFFERS: FreeBuffers = const { FreeBuffers::new() };
+}
 
 /// The bytes between socket and application.
 pub(super) struct Layer {
@@ -110,9 +115,6 @@ impl Layer {
         if self.received.is_empty() && self.plain.is_empty() {
             self.received = BytesMut::new();
             self.plain = BytesMut::new();
-        }
-        if self.sealed.is_empty() {
-            self.sealed = Vec::new();
         }
     }
 
@@ -218,6 +220,9 @@ impl Layer {
         self.flush(socket)?;
         let all = slices.iter().map(|slice| slice.len()).sum::<usize>();
         if self.promised == 0 {
+            if self.sealed.capacity() == 0 {
+                self.sealed = BUFFERS.with(FreeBuffers::lend);
+            }
             let mut room = AT_ONCE;
             let pieces: SmallVec<[IoSlice<'_>; 16]> = slices
                 .iter()
@@ -242,8 +247,11 @@ impl Layer {
         while self.written < self.sealed.len() {
             self.written += socket.try_write(&self.sealed[self.written..])?;
         }
-        self.sealed.clear();
         self.written = 0;
+        if self.sealed.capacity() > 0 {
+            let sealed = std::mem::take(&mut self.sealed);
+            BUFFERS.with(|buffers| buffers.take_back(sealed));
+        }
         Ok(())
     }
 }
