@@ -42,11 +42,12 @@ fn of_certificates(sources: &Sources, config: &Config) -> Vec<Problem> {
     let found = found.into_iter().chain(hidden(config)).map(|one| match service_user::is_another() && one.is_denied {
         true => {
             let message = one.message.replace("the service may not read it", "this user may not read it");
-            (one.host, message, Some("`sudo segue check` looks at it as the service does".to_owned()))
+            let help = Some("`sudo segue check` looks at it as the service does".to_owned());
+            CertificateProblem { message, help, ..one }
         }
-        false => (one.host, one.message, one.help),
+        false => one,
     });
-    sources.warnings_of_sites("tls", found.collect())
+    sources.warnings_of_sites(found.map(|one| (one.key, one.host, one.message, one.help)).collect())
 }
 
 /// Files that this process may read, and that the sandbox of the service hides from it.
@@ -57,6 +58,7 @@ fn hidden(config: &Config) -> Vec<CertificateProblem> {
     let sites = config.sites.iter().filter_map(|site| Some((site, hidden_path(site.tls.as_ref()?)?)));
     let problem = |(site, path): (&SiteSettings, &Path)| CertificateProblem {
         host: site.host.clone(),
+        key: "tls",
         message: format!("the service does not see {}", path.display()),
         help: Some("it sees no file below /home, /root, /run/user, /tmp and /var/tmp: use /etc/ssl".to_owned()),
         is_denied: false,

@@ -98,7 +98,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::file::IMPLICIT_LISTENER;
-    use super::super::{Access, Address, Balance, CheckKind, Destination, HostPattern, ServerAddress};
+    use super::super::{Access, Address, Balance, CheckKind, ClientVerify, Destination, HostPattern, ServerAddress};
     use super::*;
 
     #[test]
@@ -119,6 +119,9 @@ mod tests {
                 pool: 0,
                 to,
                 tls: None,
+                client_ca: None,
+                client_crl: None,
+                client_verify: ClientVerify::Required,
                 https_redirect: true,
                 hsts: None,
                 max_body: 10 << 30

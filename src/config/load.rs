@@ -105,16 +105,16 @@ impl Sources {
         Checked { config: config.filter(|_| !refused), problems }
     }
 
-    /// Warnings about the value of `key` of sites, each with what is wrong and what to do, at its place.
+    /// Warnings about the values of keys of sites, each with what is wrong and what to do, at its place.
     #[must_use]
-    pub fn warnings_of_sites(&self, key: &str, found: Vec<(HostPattern, String, Option<String>)>) -> Vec<Problem> {
+    pub fn warnings_of_sites(&self, found: Vec<(&str, HostPattern, String, Option<String>)>) -> Vec<Problem> {
         if found.is_empty() {
             return Vec::new();
         }
         let (merged, _) = self.merge();
         let mut problems = Problems::new(&merged, true);
         let sites = merged.root.get("site").and_then(Value::as_dict);
-        for (host, message, help) in found {
+        for (key, host, message, help) in found {
             let mut names = sites.into_iter().flat_map(|sites| sites.keys());
             let name = names.find(|name| host_pattern(name).is_ok_and(|pattern| pattern == host));
             let table = Spot::table("site", name.map_or("", String::as_str));

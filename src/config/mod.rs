@@ -40,5 +40,5 @@ pub use self::suggest::closest;
 pub use self::tables::{
     DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, WorkerSettings,
 };
-pub use self::tls::{Hsts, SiteCertificate};
+pub use self::tls::{ClientVerify, Hsts, SiteCertificate};
 pub use self::values::{Access, Balance, MemoryLimit, ProxyVersion};

@@ -12,6 +12,7 @@ use super::networks::TrustedProxy;
 use super::problem::{FilePosition, Problem, Severity, quoted};
 use super::problems::Problems;
 use super::spot::Spot;
+use super::tls::ClientVerify;
 use super::units::show_size;
 
 /// Names that can't stand in a socket unit, or stand twice.
@@ -85,6 +86,27 @@ pub fn tls(written: &WrittenTables, problems: &mut Problems<'_>) {
         let Some(spot) = problems.spot(spot, "hsts") else { continue };
         let help = "write `tls = \"/etc/letsencrypt/live/app.example.com\"` beside it, or take it out";
         problems.warning(&spot, "a site without a certificate has no clients over TLS, which alone are told", help);
+    }
+    for (spot, (site, _)) in written.site.values() {
+        if site.tls.is_none()
+            && let Some(spot) = problems.spot(spot, "client_ca")
+        {
+            let help = "write `tls = \"/etc/letsencrypt/live/app.example.com\"` beside it, or take it out";
+            problems.error(&spot, "clients show certificates over TLS only, and this site has none of its own", help);
+        }
+        let means_nothing = [
+            ("client_crl", site.client_crl.is_some()),
+            ("client_verify", site.client_verify == ClientVerify::Optional),
+        ];
+        for (key, _) in means_nothing.into_iter().filter(|(_, is_set)| *is_set) {
+            let (None, Some(spot)) = (problems.spot(spot, "client_ca"), problems.spot(spot, key)) else { continue };
+            let help = "write `client_ca = \"/etc/ssl/clients-ca.pem\"` beside it, or take it out";
+            problems.error(
+                &spot,
+                format!("`{key}` means nothing without `client_ca`: no client is asked for a certificate"),
+                help,
+            );
+        }
     }
     if !has_certificate {
         for (spot, _) in written.listen.values().filter(|(_, listen)| listen.tls) {

@@ -3,13 +3,14 @@
 //! To add a key is to write it here: the check, `segue diff`, `segue config --effective` and segue.toml(5), of which the
 //! doc-comments are the text, follow from it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::{Address, HostPattern};
 use super::networks::TrustedProxy;
 use super::schema::{Key, Keys as _, Schema, table};
 use super::servers::{CheckKind, Destination, ServerSettings};
-use super::tls::{Hsts, SiteCertificate};
+use super::tls::{ClientVerify, Hsts, SiteCertificate};
 use super::values::{Access, Balance, MemoryLimit, OrOff, ProxyVersion, Size, Whole};
 
 table! {
@@ -108,6 +109,19 @@ table! {
         /// The files are looked at every few seconds: what is new is served without a reload, once key and certificate
         /// match. Until then, and over reloads, the certificate that was read before is served.
         tls: Option<SiteCertificate> = unset("no certificate"),
+        /// The certificates of the authorities whose clients alone are let in, as PEM (mutual TLS). A client is asked for a
+        /// certificate in its handshake, and it counts for this site alone: a request for another one on the same connection
+        /// gets 421, and one without TLS 403 where that is no redirect. Servers are told of it by `Client-Cert` (RFC 9440),
+        /// `X-SSL-Client-Verify` (`SUCCESS`, or `NONE`), `X-SSL-Client-DN`, `-CN` and `-Serial`; clients cannot write these
+        /// fields. The file is looked at as that of `tls` is. While there is none that can be used, the site has no clients.
+        client_ca: Option<PathBuf> = unset("clients are asked for no certificate"),
+        /// Which of these certificates are revoked: the lists of their authorities, as PEM, or one as DER. With it there has
+        /// to be a list that holds now of each authority below the roots. Looked at as `client_ca` is: a client whose
+        /// certificate is revoked is refused with its next request.
+        client_crl: Option<PathBuf> = unset("no certificate is revoked"),
+        /// Whether a client has to show a certificate: `"required"`, or `"optional"`. One that is wrong is refused in any
+        /// case.
+        client_verify: ClientVerify = "required",
         /// Whether clients that come without TLS are sent to port 443 (308) where the site has a certificate. Not so what
         /// certificate authorities ask for (`/.well-known/acme-challenge/`), and what a trusted proxy does not say to have
         /// come without TLS.

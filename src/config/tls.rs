@@ -8,6 +8,7 @@ use figment::value::{Dict, Value};
 use super::problem::quoted;
 use super::schema::{At, Keys, ValueFormat, table, unknown_keys};
 use super::units;
+use super::values::word;
 
 /// A file, by its absolute path.
 impl ValueFormat for PathBuf {
@@ -128,6 +129,31 @@ fn credential(at: &mut At<'_, '_>, name: &str) -> Option<SiteCertificate> {
     }
     let message = format!("{} names no credential", quoted(&at.written()));
     at.unusable(message, "write the name of `LoadCredential=NAME:PATH`, as in \"credential:app\"")
+}
+
+/// Whether the clients of a site have to show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientVerify {
+    /// All of them.
+    Required,
+    /// Those that have one.
+    Optional,
+}
+
+impl ValueFormat for ClientVerify {
+    type Value = Self;
+    const FORM: &str = "\"required\" or \"optional\"";
+
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        word(&[Self::Required, Self::Optional], at)
+    }
+
+    fn show(value: &Self) -> String {
+        match value {
+            Self::Required => "required".to_owned(),
+            Self::Optional => "optional".to_owned(),
+        }
+    }
 }
 
 table! {

@@ -242,7 +242,7 @@ impl<F: ValueFormat> ValueFormat for Vec<F> {
 }
 
 /// The one of `all` that the value is the word for.
-fn word<F: ValueFormat<Value = F> + Copy>(all: &[F], at: &mut At<'_, '_>) -> Option<F> {
+pub(super) fn word<F: ValueFormat<Value = F> + Copy>(all: &[F], at: &mut At<'_, '_>) -> Option<F> {
     let given = at.text().unwrap_or_default();
     let known: Vec<_> = all.iter().map(F::show).collect();
     if let Some(index) = known.iter().position(|word| word == given) {

@@ -33,6 +33,9 @@ pub struct Capabilities {
     /// [`TLS`] of the connections that it takes; 0 when it takes none.
     #[serde(default)]
     tls: u32,
+    /// The host patterns of the sites whose clients show certificates.
+    #[serde(default)]
+    client_rules: Vec<(String, ClientRule)>,
     /// It takes private upstream connections together with their client connections.
     #[serde(default)]
     private: bool,
@@ -45,6 +48,27 @@ pub struct Capabilities {
     /// The listeners that speak HTTP/2.
     #[serde(default)]
     http2: Vec<String>,
+}
+
+/// What the clients of a site have to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientRule {
+    /// A hash of the authorities that issue their certificates.
+    pub authorities: u64,
+    /// Every client has to show one.
+    pub required: bool,
+}
+
+impl ClientRule {
+    /// Whether clients that came under the rule `before` are such that this one lets in. Revocation lists do not count:
+    /// a generation looks at each certificate again that comes from another.
+    fn holds_after(now: Option<Self>, before: Option<Self>) -> bool {
+        match (before, now) {
+            (_, None) => true,
+            (None, Some(_)) => false, // its client was asked for none
+            (Some(before), Some(now)) => now.authorities == before.authorities && (before.required || !now.required),
+        }
+    }
 }
 
 /// The version of the state of open exchanges: no exchange moves between different versions. A stage or a field that
@@ -95,6 +119,7 @@ impl Capabilities {
             https: config.listeners.iter().filter(|one| one.tls).flat_map(|one| of(&one.name)).collect(),
             https_sites: with_certificate(config).map(|site| site.host.to_string()).collect(),
             tls: TLS,
+            client_rules: Vec::new(),
             pools,
             private: true,
             exchanges: EXCHANGES,
@@ -129,7 +154,11 @@ impl Capabilities {
         Reach {
             listeners: http.chain(tcp).collect(),
             sites: self.sites.iter().map(|site| other.sites.contains(site)).collect(),
-            tls_sites: config.sites.iter().map(|site| other.has_tls_site(site)).collect(),
+            tls_sites: config
+                .sites
+                .iter()
+                .map(|site| other.has_tls_site(site) && self.same_clients(other, site))
+                .collect(),
             pools: self.pools.iter().map(of_pool).collect(),
             private: other.private,
             exchanges: other.exchanges == EXCHANGES,
@@ -139,6 +168,23 @@ impl Capabilities {
 }
 
 impl Capabilities {
+    /// The same, with what the clients of each site have to show.
+    #[must_use]
+    pub fn with_client_rules(self, config: &Config, rules: &[Option<ClientRule>]) -> Self {
+        let named = config.sites.iter().zip(rules).filter_map(|(site, rule)| Some((site.host.to_string(), (*rule)?)));
+        Self { client_rules: named.collect(), ..self }
+    }
+
+    fn client_rule(&self, host: &str) -> Option<ClientRule> {
+        self.client_rules.iter().find(|(own, _)| own == host).map(|(_, rule)| *rule)
+    }
+
+    /// Whether the clients of this site here are such that `other` lets in.
+    fn same_clients(&self, other: &Self, site: &SiteSettings) -> bool {
+        let host = site.host.to_string();
+        ClientRule::holds_after(other.client_rule(&host), self.client_rule(&host))
+    }
+
     /// Whether a client that asked for this site by TLS would get it here.
     fn has_tls_site(&self, site: &SiteSettings) -> bool {
         let host = site.host.to_string();
@@ -335,6 +381,28 @@ mod tests {
             let other: Capabilities = serde_json::from_value(other).expect("capabilities");
             assert!(!reach(&other).has_session(0) && reach(&other).has_listener(0), "{sessions:?}");
         }
+    }
+
+    #[test]
+    fn connections_of_a_site_move_where_its_clients_have_to_show_no_more_than_they_did() {
+        let text = "[site.'a.test']\nto = ['a:1']\ntls = '/x'\n";
+        let (config, own) = capabilities(text);
+        let rule = |authorities, required| Some(ClientRule { authorities, required });
+        let moves = |before: Option<ClientRule>, now: Option<ClientRule>| {
+            let [before, now] = [before, now].map(|rule| own.clone().with_client_rules(&config, &[rule]));
+            before.reach(&config, &now).has_tls_site(0)
+        };
+        for same in [None, rule(1, true), rule(1, false)] {
+            assert!(moves(same, same) && moves(same, None));
+        }
+        assert!(moves(rule(1, true), rule(1, false)));
+        let not = [
+            (None, rule(1, false)),
+            (None, rule(1, true)),
+            (rule(1, false), rule(1, true)),
+            (rule(1, true), rule(2, true)),
+        ];
+        assert!(not.iter().all(|(before, now)| !moves(*before, *now)));
     }
 
     #[test]

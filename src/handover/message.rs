@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::Capabilities;
@@ -76,6 +77,9 @@ struct TlsItem {
     plain: usize,
     sealed: usize,
     promised: usize,
+    /// The certificates of the client, which come last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    client: Vec<usize>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -346,20 +350,26 @@ impl TlsItem {
         let TlsParts { state: _, facts, received, plain, sealed, promised } = tls;
         [received, plain, sealed].into_iter().for_each(|part| all.extend_from_slice(part));
         let (received, plain, sealed) = (received.len(), plain.len(), sealed.len());
-        Self { facts: HandshakeFacts::clone(facts), received, plain, sealed, promised: *promised }
+        facts.client.iter().for_each(|one| all.extend_from_slice(one));
+        let client = facts.client.iter().map(|one| one.len()).collect();
+        Self { facts: HandshakeFacts::clone(facts), received, plain, sealed, promised: *promised, client }
     }
 
     /// `all` has enough: the sum was checked. None without a state.
     fn unpack(self, all: &mut BytesMut, state: Option<Box<TlsState>>) -> Option<Box<TlsParts>> {
-        let Self { facts, received, plain, sealed, promised } = self;
+        let Self { mut facts, received, plain, sealed, promised, client } = self;
         let [received, plain, sealed] = [received, plain, sealed].map(|length| all.split_to(length));
+        facts.client = client.into_iter().map(|length| CertificateDer::from(all.split_to(length).to_vec())).collect();
         Some(Box::new(TlsParts { state: state?, facts: Arc::new(facts), received, plain, sealed, promised }))
     }
 }
 
 impl Item {
     fn bytes(&self) -> usize {
-        let of_tls = |tls: &TlsItem| tls.received.saturating_add(tls.plain).saturating_add(tls.sealed);
+        let of_tls = |tls: &TlsItem| {
+            let parts = [tls.received, tls.plain, tls.sealed].into_iter();
+            parts.chain(tls.client.iter().copied()).fold(0, usize::saturating_add)
+        };
         let load = match &self.load {
             LoadItem::Idle { ahead, .. } => *ahead,
             LoadItem::Tunnel { up, down, .. } => up.pending.saturating_add(down.pending),

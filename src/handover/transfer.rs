@@ -183,7 +183,10 @@ impl Transfer {
     /// How many bytes were read and not passed on.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let of_tls = |tls: &TlsParts| tls.received.len() + tls.plain.len() + tls.sealed.len();
+        let of_tls = |tls: &TlsParts| {
+            let client: usize = tls.facts.client.iter().map(|one| one.len()).sum();
+            tls.received.len() + tls.plain.len() + tls.sealed.len() + client
+        };
         let tls = self.socket.tls.as_deref().map_or(0, of_tls);
         tls + match &self.load {
             Load::Idle { ahead, .. } => ahead.len(),

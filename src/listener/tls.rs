@@ -1,5 +1,6 @@
 //! The TLS handshake of a connection that was just accepted.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -31,7 +32,13 @@ pub(super) async fn handshake(
 ) -> Served {
     let config = &thread.runtime_config;
     let h2 = config.config.listeners[listener].h2;
-    let accepted = accept(stream, received, |hello| config.tls.as_ref()?.choose(hello, h2));
+    let rules = Cell::new(0);
+    let accepted = accept(stream, received, |hello| {
+        let (tls, site) = (config.tls.as_ref()?, config.site_by_name(hello.server_name()));
+        // those of now: later ones may say something else of a certificate that is shown
+        rules.set(tls.client_verifier(site).map_or(0, |verifier| verifier.number()));
+        tls.choose(hello, site, h2)
+    });
     let mut accepted = pin!(accepted);
     client.timer.set(config.config.listeners[listener].handshake_timeout);
     let in_time = poll_fn(|cx| match accepted.as_mut().poll(cx) {
@@ -44,7 +51,11 @@ pub(super) async fn handshake(
     match done {
         Some(Some(Ok(stream))) => {
             if let Some(tls) = stream.tls() {
-                client.origin = Rc::new(client.origin.over_tls(tls.facts(), &config.sites));
+                let origin = client.origin.over_tls(tls.facts(), config);
+                if let Some(tls) = origin.tls.as_ref().filter(|tls| !tls.facts.resumed) {
+                    tls.verified.set(rules.get()); // a session that is resumed was looked at by then, and not now
+                }
+                client.origin = Rc::new(origin);
             }
             Served::Idle(client, stream, ReadAhead::default())
         }

@@ -277,7 +277,9 @@ fn is_protected(name: &HeaderName) -> bool {
 
 /// Fields by which a proxy names its client to a server.
 fn is_trust_name(name: &str) -> bool {
-    name.starts_with("x-forwarded-") || matches!(name, "forwarded" | "x-real-ip" | "x-request-id" | "via")
+    name.starts_with("x-forwarded-")
+        || name.starts_with("x-ssl-client-")
+        || matches!(name, "client-cert" | "client-cert-chain" | "forwarded" | "x-real-ip" | "x-request-id" | "via")
 }
 
 /// No name in the lists below is longer; `x-forwarded-…` has some room.
@@ -429,6 +431,8 @@ mod tests {
             "proxy_authorization",
             "content_type",
             "keep_alive",
+            "X_SSL_Client_Verify",
+            "client_cert",
         ] {
             assert!(underscore_twin(twin.as_bytes()), "{twin}");
         }
@@ -440,7 +444,17 @@ mod tests {
 
     #[test]
     fn trailers_may_not_frame_route_or_authenticate() {
-        for forbidden in ["content-length", "host", "te", "trailer", "authorization", "x-forwarded-for", "if-match"] {
+        for forbidden in [
+            "content-length",
+            "host",
+            "te",
+            "trailer",
+            "authorization",
+            "x-forwarded-for",
+            "x-ssl-client-verify",
+            "client-cert",
+            "if-match",
+        ] {
             assert!(is_forbidden_in_trailers(&name(forbidden)), "{forbidden}");
         }
         for allowed in ["grpc-status", "grpc-message", "x-sum", "server-timing", "etag", "digest"] {

@@ -13,8 +13,10 @@ use crate::tls::{Certificate, CertificateError, CertificateReason};
 /// One thing that is wrong. It refuses no configuration: the other sites have nothing to do with it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CertificateProblem {
-    /// The site whose `tls` it is about.
+    /// The site that it is about.
     pub host: HostPattern,
+    /// The key of the site that it is about.
+    pub key: &'static str,
     /// What is wrong.
     pub message: String,
     /// What to do.
@@ -35,6 +37,22 @@ pub fn problems(store: &CertificateStore, now: SystemTime) -> Vec<CertificatePro
             let hosts = view.hosts.iter().filter(|host| !is_covered(store, host));
             problems.extend(hosts.map(|host| of_another_host(host, certificate)));
         }
+    }
+    for clients in store.client_certificates() {
+        let Some(error) = &clients.wrong else { continue };
+        let consequence = match clients.verifier.number() {
+            0 => "no client is let in",
+            _ => "those from before count",
+        };
+        let message =
+            format!("the site \"{}\" has no such client certificates, and {consequence}: {error}", clients.host);
+        problems.push(CertificateProblem {
+            host: clients.host.clone(),
+            key: "client_ca",
+            message,
+            help: help(error, &user),
+            is_denied: is_denied(error),
+        });
     }
     problems.dedup();
     problems
@@ -71,9 +89,12 @@ fn of_files(store: &CertificateStore, view: &CertificateView<'_>, user: &str) ->
         None if others => format!("a certificate of {sites} is left out: {error}"),
         None => format!("{sites} has no certificate: {error}"),
     };
-    let is_denied =
-        matches!(&error.reason, CertificateReason::Unreadable(error) if error.kind() == ErrorKind::PermissionDenied);
-    Some(CertificateProblem { host: host.clone(), message, help: help(error, user), is_denied })
+    let is_denied = is_denied(error);
+    Some(CertificateProblem { host: host.clone(), key: "tls", message, help: help(error, user), is_denied })
+}
+
+fn is_denied(error: &CertificateError) -> bool {
+    matches!(&error.reason, CertificateReason::Unreadable(error) if error.kind() == ErrorKind::PermissionDenied)
 }
 
 fn of_time(view: &CertificateView<'_>, certificate: &Certificate, now: SystemTime) -> Option<CertificateProblem> {
@@ -89,7 +110,7 @@ fn of_time(view: &CertificateView<'_>, certificate: &Certificate, now: SystemTim
     } else {
         return None;
     };
-    Some(CertificateProblem { host: host.clone(), message, help: Some(help.to_owned()), is_denied: false })
+    Some(CertificateProblem { host: host.clone(), key: "tls", message, help: Some(help.to_owned()), is_denied: false })
 }
 
 /// Whether a certificate names the host of a site, or with a wildcard something below it.
@@ -115,7 +136,7 @@ fn of_another_host(host: &HostPattern, certificate: &Certificate) -> Certificate
         }
     };
     let help = format!("take one with \"{host}\" among its names (subjectAltName), or write the host that it is for");
-    CertificateProblem { host: host.clone(), message, help: Some(help), is_denied: false }
+    CertificateProblem { host: host.clone(), key: "tls", message, help: Some(help), is_denied: false }
 }
 
 /// What can be done, as far as the reason shows it.
@@ -138,6 +159,10 @@ fn help(error: &CertificateError, user: &str) -> Option<String> {
             "write the certificates in this order: the server's, its issuer's, and so on; leave the root out".to_owned()
         }
         CertificateReason::WrongOrder(_) => "write the server's certificate first, then its issuer's".to_owned(),
+        CertificateReason::NoRevocationList => "name the file with the revocation list of the authority".to_owned(),
+        CertificateReason::UnusableRevocationList(_) => {
+            "`openssl crl -in FILE -noout -text` shows what is in it; take a new one from the authority".to_owned()
+        }
         CertificateReason::NoKey => "name the file with the private key; certbot's is privkey.pem".to_owned(),
         CertificateReason::EncryptedKey => {
             format!("`openssl pkey -in {shown} -out NEW` asks for the passphrase, and writes a key without one")

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::certificate_files::{FileStamp, pairs};
+use super::client_certificates::{ClientCertificates, ClientNews};
 use crate::config::{Config, HostPattern, SiteCertificate};
-use crate::tls::{Certificate, CertificateError, CertificateFiles, Certificates, CertificatesInUse};
+use crate::tls::{Certificate, CertificateError, CertificateFiles, Certificates, CertificatesInUse, ClientVerifier};
 
 /// All certificates with their files. It has one owner, which alone reads the files.
 pub struct CertificateStore {
     settings: Vec<CertificateSetting>,
     in_use: Arc<CertificatesInUse>,
+    clients: Vec<ClientCertificates>,
 }
 
 /// One value of `tls`, and the sites that have it.
@@ -60,6 +62,20 @@ pub enum CertificateNews {
         /// When the certificate expires that goes on being served; none when there is none.
         until: Option<SystemTime>,
     },
+    /// Clients of a site are let in by other files from now on.
+    ClientsTaken {
+        /// The site.
+        host: String,
+        /// The file with the authorities.
+        file: String,
+    },
+    /// Files cannot be used by which clients are let in; those before count.
+    ClientsRefused {
+        /// The site.
+        host: String,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 /// One pair of files, and what is served of it.
@@ -87,9 +103,11 @@ impl CertificateStore {
             let new = || CertificateSetting { tls: tls.clone(), hosts: Vec::new(), pairs: Vec::new(), wrong: None };
             settings.entry(format!("{tls:?}")).or_insert_with(new).hosts.push(site.host.clone());
         }
-        let mut store = Self { settings: settings.into_values().collect(), in_use: Arc::default() };
+        let clients = ClientCertificates::of_sites(config);
+        let mut store = Self { settings: settings.into_values().collect(), in_use: Arc::default(), clients };
         store.look(SystemTime::now());
         // the caller says what is wrong now
+        store.clients.iter_mut().for_each(ClientCertificates::is_reported);
         let pairs = store.settings.iter_mut().flat_map(|setting| &mut setting.pairs);
         pairs.filter_map(|pair| pair.wrong.as_mut()).for_each(|(_, looks)| *looks = LOOKS_OF_A_REPLACEMENT);
         store
@@ -114,7 +132,25 @@ impl CertificateStore {
         if changed {
             self.publish();
         }
+        for clients in &mut self.clients {
+            let (host, file) = (clients.host.to_string(), clients.file());
+            news.extend(clients.look(now).map(|one| match one {
+                ClientNews::Taken => CertificateNews::ClientsTaken { host, file },
+                ClientNews::Refused(why) => CertificateNews::ClientsRefused { host, why },
+            }));
+        }
         news
+    }
+
+    /// What looks at the certificates of the clients of the site with this index.
+    #[must_use]
+    pub fn client_verifier(&self, site: usize) -> Option<&Arc<ClientVerifier>> {
+        self.client_certificates().find(|clients| clients.site == site).map(|clients| &clients.verifier)
+    }
+
+    /// The sites whose clients show certificates.
+    pub fn client_certificates(&self) -> impl Iterator<Item = &ClientCertificates> {
+        self.clients.iter()
     }
 
     /// Serves these where the files of this generation cannot be used: another generation read them before.

@@ -37,6 +37,15 @@ pub enum Fault {
         /// The host that was asked for.
         host: String,
     },
+    /// The site is for clients with a certificate, and the client showed none.
+    #[error("this site is for clients that show a certificate in the TLS handshake")]
+    NoClientCertificate,
+    /// The certificate of the client does not count any more.
+    #[error("the certificate of the client is not accepted: {why}")]
+    ClientCertificate {
+        /// Why.
+        why: String,
+    },
     /// There is no site at all.
     #[error("no site is configured here")]
     NoSites,
@@ -113,6 +122,7 @@ impl Fault {
             Self::SlowHead | Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::NoSite { .. } => StatusCode::NOT_FOUND,
             Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
+            Self::NoClientCertificate | Self::ClientCertificate { .. } => StatusCode::FORBIDDEN,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Loop { .. } => StatusCode::LOOP_DETECTED,
             Self::Flood(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -153,7 +163,9 @@ impl Fault {
             Self::SlowHead | Self::SlowBody => Reason::ClientTimeout,
             Self::NoSite { .. } | Self::NoSites | Self::Misdirected { .. } => Reason::NoSite,
             Self::BodyTooLarge { .. } => Reason::TooLarge,
-            Self::Loop { .. } | Self::Flood(_) => Reason::Denied,
+            Self::Loop { .. } | Self::Flood(_) | Self::NoClientCertificate | Self::ClientCertificate { .. } => {
+                Reason::Denied
+            }
             Self::NoServer { .. } => Reason::NoServer,
             Self::Server { outcome, .. } => match outcome {
                 Outcome::ConnectFailed => Reason::ServerRefused,
@@ -170,9 +182,13 @@ impl Fault {
     fn phase(&self) -> Option<Phase> {
         match self {
             Self::Refused(_) | Self::Malformed(_) | Self::Flood(_) | Self::SlowHead => Some(Phase::Head),
-            Self::NoSite { .. } | Self::NoSites | Self::Misdirected { .. } | Self::Loop { .. } | Self::MaxForwards => {
-                Some(Phase::Route)
-            }
+            Self::NoSite { .. }
+            | Self::NoSites
+            | Self::Misdirected { .. }
+            | Self::NoClientCertificate
+            | Self::ClientCertificate { .. }
+            | Self::Loop { .. }
+            | Self::MaxForwards => Some(Phase::Route),
             Self::BodyTooLarge { .. } | Self::BodyCut(_) | Self::BadBody(_) | Self::SlowBody => Some(Phase::Request),
             Self::NoServer { .. } => Some(Phase::Connect),
             Self::Server { .. } | Self::Handshake { .. } | Self::Internal(_) => None,
@@ -180,7 +196,7 @@ impl Fault {
     }
 
     /// Whether the connection cannot go on: the rest of the request may still be on its way, or the client has to begin
-    /// its authentication anew, which it does on a new connection.
+    /// its authentication anew, which it does on a new connection, as with another certificate.
     #[must_use]
     pub fn spoils_connection(&self) -> bool {
         matches!(
@@ -194,6 +210,7 @@ impl Fault {
                 | Self::SlowBody
                 | Self::BodyTooLarge { .. }
                 | Self::Handshake { .. }
+                | Self::ClientCertificate { .. }
         )
     }
 }

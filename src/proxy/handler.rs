@@ -27,7 +27,7 @@ use super::request::{ClientRequest, RefusedHead};
 use super::response::{self, Response, ResponsePart, Then, ends_authentication};
 use super::thread::Thread;
 use super::tunnel::Tunnel;
-use super::{forwards, headers, https};
+use super::{client_identity, forwards, headers, https};
 use crate::config::SiteSettings;
 use crate::handover::capabilities::Reach;
 use crate::handover::exchange::ExchangeTransfer;
@@ -221,6 +221,8 @@ impl Handler {
                 return Ok(Some(self.respond(response, body)));
             }
         }
+        client_identity::check(&self.exchange, site)?;
+        let exchange = &mut self.exchange;
         if let Some(0) = forwards::left(&exchange.head)? {
             let (response, body) = forwards::answer(exchange);
             return Ok(Some(self.respond(response, body)));

@@ -5,7 +5,7 @@ use http::Version;
 
 use super::exchange::Exchange;
 use super::fault::Fault;
-use super::{forwards, origin};
+use super::{client_identity, forwards, origin};
 use crate::config::TrustedProxy;
 use crate::http1::encode;
 use crate::http1::request::Framing;
@@ -18,6 +18,8 @@ use crate::observe::record::Protocol;
 const MOST_PASSES: usize = 8;
 /// How the names of what proxies tell of a client begin.
 const FORWARDED: &[u8] = b"x-forwarded-";
+/// How the names of what proxies tell of a client's certificate begin.
+const IDENTITY: &[u8] = b"x-ssl-client-";
 /// How we sign `Via`.
 const PSEUDONYM: &[u8] = b"segue";
 const VIA_10: &[u8] = b"via: 1.0 segue\r\n";
@@ -61,6 +63,7 @@ pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, trusted: &[T
     }
     write_fields(out, exchange, &origin, host_stays)?;
     write_origin(out, exchange, &origin);
+    client_identity::write_fields(out, exchange);
     if exchange.facts.upgrade {
         write_upgrade(out, head);
         if exchange.protocol == Protocol::Http2 && head.upgrades().any(|value| value.eq_ignore_ascii_case(b"websocket"))
@@ -87,6 +90,7 @@ fn write_fields(
     };
     let names_fields = exchange.facts.names_fields;
     let options = if names_fields { ConnectionOptions::of(head.connections()) } else { ConnectionOptions::default() };
+    let verified_here = client_identity::is_verified_here(exchange);
     let (mut passes, mut said_real_ip, mut left) = (0, false, None);
     if forwards::is_counted(head) {
         left = forwards::left(head)?;
@@ -106,6 +110,7 @@ fn write_fields(
         }
         match ForwardingField::of(field) {
             ForwardingField::Nothing => !field.is_underscore_twin(),
+            ForwardingField::Identity => origin.trusted && !verified_here,
             ForwardingField::Passes => {
                 passes += count_passes(field.value);
                 true
@@ -151,6 +156,9 @@ enum ForwardingField {
     Ours,
     /// `X-Real-IP`: that of a client that is no trusted proxy is corrected.
     RealIp,
+    /// What [`client_identity`] writes of the certificate of the client: of a site that asks for none, as a trusted proxy
+    /// says it.
+    Identity,
     /// Other words that only a trusted proxy may put in.
     ByProxies,
 }
@@ -161,6 +169,9 @@ impl ForwardingField {
             [b'x' | b'X', b'-', ..] => Self::of_extension(field),
             [b'v' | b'V', _, _] if field.is(b"via") => Self::Passes,
             [b'm' | b'M', ..] if field.is(b"max-forwards") => Self::Forwards,
+            [b'c' | b'C', b'l' | b'L', ..] if field.is(b"client-cert") || field.is(b"client-cert-chain") => {
+                Self::Identity
+            }
             [b'f' | b'F', ..] if field.is(b"forwarded") => Self::ByProxies,
             _ => Self::Nothing,
         }
@@ -172,6 +183,10 @@ impl ForwardingField {
             let is_ours =
                 field.is(b"x-forwarded-for") || field.is(b"x-forwarded-host") || field.is(b"x-forwarded-proto");
             return if is_ours { Self::Ours } else { Self::ByProxies };
+        }
+        let identity = field.name.split_at_checked(IDENTITY.len()).map(|(start, _)| start);
+        if identity.is_some_and(|start| start.eq_ignore_ascii_case(IDENTITY)) {
+            return Self::Identity;
         }
         match field.name.len() {
             9 if field.is(b"x-real-ip") => Self::RealIp,

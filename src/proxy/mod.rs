@@ -9,6 +9,8 @@ mod certificate_files;
 pub mod certificate_problem;
 pub mod certificates;
 pub mod client;
+pub mod client_certificates;
+mod client_identity;
 pub mod client_side;
 pub mod clients;
 pub mod debug;

@@ -1,15 +1,16 @@
 //! The client, as trusted proxies in front of this one tell it: `X-Forwarded-For`, `Forwarded` (RFC 7239), `X-Real-IP`.
 
+use std::cell::{Cell, OnceCell};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::runtime_config::RuntimeConfig;
 use crate::config::TrustedProxy;
 use crate::handover::capabilities::Reach;
 use crate::message::head::RawHead;
 use crate::observe::record::Index;
-use crate::route::{Facts, SiteTable};
 use crate::tls::HandshakeFacts;
 use crate::upstream::send_proxy::ProxiedClient;
 
@@ -37,6 +38,11 @@ pub struct OverTls {
     pub facts: Arc<HandshakeFacts>,
     /// The site with the name that the client asked for (SNI).
     pub site: Option<Index>,
+    /// The [`ClientVerifier::number`](crate::tls::ClientVerifier::number) of the rules of this site under which the
+    /// certificate of the client was found good; 0 when it is to be looked at.
+    pub verified: Cell<u64>,
+    /// What servers are told of that certificate, once they were told.
+    pub(super) told: OnceCell<Box<[u8]>>,
 }
 
 impl Origin {
@@ -49,9 +55,9 @@ impl Origin {
 
     /// The same, over TLS.
     #[must_use]
-    pub fn over_tls(&self, facts: &Arc<HandshakeFacts>, sites: &SiteTable) -> Self {
-        let site = facts.server_name.as_deref().and_then(|name| sites.find(&Facts { host: Some(name) }));
-        let tls = OverTls { facts: facts.clone(), site: site.map(|site| site as Index) };
+    pub fn over_tls(&self, facts: &Arc<HandshakeFacts>, config: &RuntimeConfig) -> Self {
+        let site = config.site_by_name(facts.server_name.as_deref()).map(|site| site as Index);
+        let tls = OverTls { facts: facts.clone(), site, verified: Cell::new(0), told: OnceCell::new() };
         Self { is_tls: true, tls: Some(tls), ..self.clone() }
     }
 
@@ -232,6 +238,7 @@ fn plain(address: &SocketAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::tls::Version;
 
     #[test]
@@ -242,12 +249,12 @@ mod tests {
             server_name: Some("a.test".into()),
             alpn: Some("h2".into()),
             resumed: false,
+            client: Box::default(),
         });
+        let config = RuntimeConfig::new(1, Config::from_toml("").expect("a configuration"));
         let (peer, reached) = (([192, 0, 2, 7], 1).into(), ([192, 0, 2, 1], 443).into());
-        let tls = Origin::new(3, Some(peer)).over_tls(&facts, &SiteTable::new(&[]));
-        for origin in
-            [tls.reaching(reached), Origin::new(3, Some(peer)).reaching(reached).over_tls(&facts, &SiteTable::new(&[]))]
-        {
+        let tls = Origin::new(3, Some(peer)).over_tls(&facts, &config);
+        for origin in [tls.reaching(reached), Origin::new(3, Some(peer)).reaching(reached).over_tls(&facts, &config)] {
             assert!(origin.is_tls && origin.speaks_http2(), "{origin:?}");
             assert_eq!((origin.server_name(), origin.reached()), (Some("a.test"), Some(reached)));
             assert_eq!((origin.peer, origin.listener, origin.address()), (Some(peer), 3, "192.0.2.7"));

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::observe::RecordBounds;
 use crate::observe::record::RecordNames;
 use crate::pool::Pool;
-use crate::route::SiteTable;
+use crate::route::{Facts, SiteTable};
 
 use super::tls::{ServerTls, https_port};
 
@@ -55,5 +55,18 @@ impl RuntimeConfig {
         let sends_proxy = config.pools.iter().any(|pool| pool.send_proxy.is_some());
         let https_port = https_port(&config);
         Self { generation, config, sites, pools, names: Arc::new(names), bounds, sends_proxy, tls: None, https_port }
+    }
+
+    /// The site that a client means by the name in its handshake (SNI). One that names none means the site for every host,
+    /// or the only one with a certificate.
+    #[must_use]
+    pub fn site_by_name(&self, name: Option<&str>) -> Option<usize> {
+        let name = name.map(str::to_ascii_lowercase);
+        let only = || {
+            let mut with_tls = self.config.sites.iter().enumerate().filter(|(_, site)| site.tls.is_some());
+            with_tls.next().filter(|_| with_tls.next().is_none()).map(|(index, _)| index)
+        };
+        let found = self.sites.find(&Facts { host: name.as_deref() });
+        if name.is_some() { found } else { found.or_else(only) }
     }
 }

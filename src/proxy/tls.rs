@@ -3,19 +3,42 @@
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::server::ClientHello;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ProducesTickets};
 
 use super::certificates::CertificateStore;
 use crate::config::{Address, Config};
-use crate::tls::{CertificatesInUse, Tickets, server_config};
+use crate::handover::capabilities::ClientRule;
+use crate::tls::{CertificatesInUse, ClientVerifier, SiteTickets, Tickets, server_config};
 
 /// What every handshake needs; shared by all threads.
 pub struct ServerTls {
     certificates: Arc<CertificatesInUse>,
-    server: Arc<ServerConfig>,
+    offered: Offered,
+    /// By site: those whose clients show certificates have an offer of their own.
+    of_sites: Vec<Option<(Arc<ClientVerifier>, Offered)>>,
+    tickets: Arc<Tickets>,
+}
+
+/// What clients are offered.
+struct Offered {
+    http2: Arc<ServerConfig>,
     /// The same without HTTP/2.
     http1: Arc<ServerConfig>,
-    tickets: Arc<Tickets>,
+}
+
+impl Offered {
+    fn new(
+        certificates: &Arc<CertificatesInUse>,
+        tickets: Arc<dyn ProducesTickets>,
+        clients: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> Result<Self, String> {
+        let offer = |alpn: &[&[u8]]| {
+            let config = server_config(certificates.clone(), tickets.clone(), clients.clone(), alpn);
+            config.map_err(|error| error.to_string())
+        };
+        Ok(Self { http2: offer(&[b"h2", b"http/1.1"])?, http1: offer(&[b"http/1.1"])? })
+    }
 }
 
 impl ServerTls {
@@ -29,11 +52,15 @@ impl ServerTls {
         }
         let certificates = store.in_use().clone();
         let tickets = Arc::<Tickets>::default();
-        let offer = |alpn: &[&[u8]]| {
-            server_config(certificates.clone(), tickets.clone(), alpn).map_err(|error| error.to_string())
+        let offered = Offered::new(&certificates, tickets.clone(), None)?;
+        let of_site = |verifier: &Arc<ClientVerifier>| {
+            let of_site = Arc::new(SiteTickets { tickets: tickets.clone(), verifier: verifier.clone() });
+            Ok::<_, String>((verifier.clone(), Offered::new(&certificates, of_site, Some(verifier.clone()))?))
         };
-        let (server, http1) = (offer(&[b"h2", b"http/1.1"])?, offer(&[b"http/1.1"])?);
-        Ok(Some(Self { certificates, server, http1, tickets }))
+        let sites = 0..config.sites.len();
+        let of_sites = sites.map(|site| store.client_verifier(site).map(of_site).transpose());
+        let of_sites = of_sites.collect::<Result<_, _>>()?;
+        Ok(Some(Self { certificates, offered, of_sites, tickets }))
     }
 
     /// Whether the certificate for one host is for another one too.
@@ -48,11 +75,33 @@ impl ServerTls {
         &self.tickets
     }
 
-    /// What a client is offered that says this; none when there is no certificate for it.
+    /// What looks at the certificates of the clients of this site; none where they show none.
     #[must_use]
-    pub fn choose(&self, hello: &ClientHello<'_>, h2: bool) -> Option<Arc<ServerConfig>> {
-        let server = if h2 { &self.server } else { &self.http1 };
+    pub fn client_verifier(&self, site: Option<usize>) -> Option<&Arc<ClientVerifier>> {
+        Some(&self.of_site(site)?.0)
+    }
+
+    fn of_site(&self, site: Option<usize>) -> Option<&(Arc<ClientVerifier>, Offered)> {
+        self.of_sites.get(site?)?.as_ref()
+    }
+
+    /// What a client is offered that says this, and means this site; none when there is no certificate for it.
+    #[must_use]
+    pub fn choose(&self, hello: &ClientHello<'_>, site: Option<usize>, h2: bool) -> Option<Arc<ServerConfig>> {
+        let offered = self.of_site(site).map_or(&self.offered, |(_, offered)| offered);
+        let server = if h2 { &offered.http2 } else { &offered.http1 };
         self.certificates.get().know(hello.server_name()).then(|| server.clone())
+    }
+
+    /// By site, what makes its clients' connections those of another generation too: see
+    /// [`Capabilities`](crate::handover::capabilities::Capabilities).
+    #[must_use]
+    pub fn client_rules(&self) -> Vec<Option<ClientRule>> {
+        let rule = |verifier: &ClientVerifier| ClientRule {
+            authorities: verifier.authorities(),
+            required: verifier.is_required(),
+        };
+        self.of_sites.iter().map(|of_site| of_site.as_ref().map(|(verifier, _)| rule(verifier))).collect()
     }
 }
 

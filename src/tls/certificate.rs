@@ -94,6 +94,12 @@ pub enum CertificateReason {
         "the private key in it cannot be used: RSA of 2048 to 8192 bits, ECDSA P-256, P-384 or P-521, and Ed25519 can"
     )]
     UnknownKey,
+    /// A file for something else, or an empty one.
+    #[error("there is no revocation list in it (no line \"-----BEGIN X509 CRL-----\")")]
+    NoRevocationList,
+    /// A list that RFC 5280 does not allow, or with something in it that is not supported.
+    #[error("the revocation list in it cannot be used: {0}")]
+    UnusableRevocationList(String),
     /// The key is that of another certificate.
     #[error("the private key in it does not belong to the certificate in {}", .0.display())]
     OtherKey(PathBuf),
@@ -270,7 +276,7 @@ impl Certificate {
     }
 }
 
-fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, CertificateReason> {
+pub(super) fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, CertificateReason> {
     let about = std::fs::metadata(file).map_err(CertificateReason::Unreadable)?;
     if !about.is_file() {
         return Err(CertificateReason::NotAFile);
@@ -281,7 +287,7 @@ fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, CertificateReason> {
     std::fs::read(file).map(Zeroizing::new).map_err(CertificateReason::Unreadable)
 }
 
-fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateReason> {
+pub(super) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateReason> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match chain {
         Ok(chain) if chain.is_empty() => Err(CertificateReason::NoCertificate),

@@ -6,6 +6,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{Acceptor, ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::{CipherSuite, ConnectionTrafficSecrets, KeyLog, ProtocolVersion, ServerConfig, ServerConnection};
 use serde::{Deserialize, Serialize};
@@ -57,6 +59,10 @@ pub struct HandshakeFacts {
     /// Whether a ticket spared the certificate.
     #[serde(default)]
     pub resumed: bool,
+    /// The certificate that the client showed, and those that lead to an authority; none when it showed none. Not all of
+    /// a chain that is longer than any.
+    #[serde(skip)]
+    pub client: Box<[CertificateDer<'static>]>,
 }
 
 /// Why there is no connection.
@@ -222,9 +228,24 @@ impl HandshakeFacts {
             server_name: connection.server_name().map(|name| name.to_ascii_lowercase().into()),
             alpn: connection.alpn_protocol().map(|name| String::from_utf8_lossy(name).into()),
             resumed: connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+            client: client_chain(connection.peer_certificates().unwrap_or_default()),
         })
     }
 }
+
+/// What is kept of a chain: it is held for the life of the connection.
+fn client_chain(shown: &[CertificateDer<'static>]) -> Box<[CertificateDer<'static>]> {
+    let mut room = MOST_OF_CHAIN;
+    let fits = shown.iter().take_while(|one| {
+        let fits = one.len() <= room;
+        room = room.saturating_sub(one.len());
+        fits
+    });
+    fits.cloned().collect()
+}
+
+/// Bytes of a chain that are kept. One certificate has 1 to 2 KB.
+const MOST_OF_CHAIN: usize = 16 << 10;
 
 /// The first traffic secrets of a connection with TLS 1.3. rustls gives out keys and ivs, from which no KeyUpdate
 /// follows, and never the secrets. But it tells them to a key log, on the thread that works on the connection.
@@ -316,7 +337,8 @@ fn parts(secrets: &ConnectionTrafficSecrets) -> Option<(Suite, &[u8], &[u8; IV])
 }
 
 /// What a handshake offers: TLS 1.2 and 1.3 with every AEAD suite of rustls, X25519MLKEM768 first, no renegotiation, no
-/// early data, sessions in tickets only. `alpn` is in the order of preference; a client that names none of them is
+/// early data, sessions in tickets only. `clients` looks at the certificates of clients; without it none are asked for.
+/// `alpn` is in the order of preference; a client that names none of them is
 /// refused, one that names nothing is not.
 ///
 /// # Errors
@@ -324,13 +346,16 @@ fn parts(secrets: &ConnectionTrafficSecrets) -> Option<(Suite, &[u8], &[u8; IV])
 pub fn server_config(
     certificates: Arc<dyn ResolvesServerCert>,
     tickets: Arc<dyn ProducesTickets>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
     alpn: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(certificates);
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(clients),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(certificates);
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     // testssl.sh takes a server without an order of its own for one that a client can talk into its weakest suite
     config.ignore_client_order = true;

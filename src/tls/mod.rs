@@ -5,6 +5,7 @@
 
 pub mod certificate;
 pub mod certificates;
+pub mod client_verifier;
 pub mod handed;
 pub mod handshake;
 pub mod record;
@@ -14,11 +15,12 @@ pub mod tickets;
 
 pub use certificate::{Certificate, CertificateError, CertificateFiles, CertificateReason};
 pub use certificates::{Certificates, CertificatesInUse};
+pub use client_verifier::{ClientRules, ClientVerifier, ClientVerifierFiles};
 pub use handshake::{Established, Handshake, HandshakeError, HandshakeFacts, server_config};
 pub use record::{OpenedRecord, RecordError, Records};
 pub use state::TlsState;
 pub use suite::{Suite, Version};
-pub use tickets::{TicketKeys, Tickets};
+pub use tickets::{SiteTickets, TicketKeys, Tickets};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -82,7 +82,7 @@ impl Server {
         certificates.set(Certificates::new(&[(certificate, Vec::new())], None));
         let tickets = Arc::<Tickets>::default();
         tickets.set(keys, std::time::SystemTime::now()).expect("keys");
-        server_config(certificates, tickets, &[b"h2", b"http/1.1"]).expect("a configuration")
+        server_config(certificates, tickets, None, &[b"h2", b"http/1.1"]).expect("a configuration")
     }
 
     /// Another generation: other certificate, other configuration, the same keys for tickets.

@@ -6,13 +6,15 @@
 //! for two lifetimes of a ticket and are wiped.
 
 use std::fmt;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 use rustls::server::ProducesTickets;
+
+use super::client_verifier::ClientVerifier;
 use zeroize::{Zeroize, Zeroizing};
 
 /// The keys, newest first. What has them may read and make tickets; wiped when dropped.
@@ -146,6 +148,35 @@ impl Tickets {
     }
 }
 
+impl Tickets {
+    /// Seals a session. Only the same `context` opens it.
+    fn seal(&self, plain: &[u8], context: &[u8]) -> Option<Vec<u8>> {
+        let PreparedKeys { keys, sealing } = &*self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let PreparedKey { name, key } = keys.get(*sealing)?;
+        let mut sealed = plain.to_vec();
+        let nonce = match key.seal_in_place_append_tag(Aad::from([name, context].concat()), &mut sealed) {
+            Ok(nonce) => nonce,
+            Err(Unspecified) => {
+                sealed.zeroize();
+                return None;
+            }
+        };
+        Some([&name[..], nonce.as_ref(), &sealed].concat())
+    }
+
+    fn open(&self, ticket: &[u8], context: &[u8]) -> Option<Vec<u8>> {
+        let (name, rest) = ticket.split_first_chunk::<NAME>()?;
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE>()?;
+        let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let PreparedKey { key, .. } = keys.keys.iter().find(|key| key.name == *name)?;
+        let mut plain = sealed.to_vec();
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let length = key.open_in_place(nonce, Aad::from([name, context].concat()), &mut plain).ok()?.len();
+        plain.truncate(length);
+        Some(plain)
+    }
+}
+
 impl ProducesTickets for Tickets {
     fn enabled(&self) -> bool {
         true
@@ -156,29 +187,48 @@ impl ProducesTickets for Tickets {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        let PreparedKeys { keys, sealing } = &*self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let PreparedKey { name, key } = keys.get(*sealing)?;
-        let mut sealed = plain.to_vec();
-        let nonce = match key.seal_in_place_append_tag(Aad::from(name), &mut sealed) {
-            Ok(nonce) => nonce,
-            Err(Unspecified) => {
-                sealed.zeroize();
-                return None;
-            }
-        };
-        Some([&name[..], nonce.as_ref(), &sealed].concat())
+        self.seal(plain, b"")
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        let (name, rest) = ticket.split_first_chunk::<NAME>()?;
-        let (nonce, sealed) = rest.split_first_chunk::<NONCE>()?;
-        let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let PreparedKey { key, .. } = keys.keys.iter().find(|key| key.name == *name)?;
-        let mut plain = sealed.to_vec();
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let length = key.open_in_place(nonce, Aad::from(name), &mut plain).ok()?.len();
-        plain.truncate(length);
-        Some(plain)
+        self.open(ticket, b"")
+    }
+}
+
+/// Tickets for the clients of a site that show certificates. rustls takes what a ticket says of a client without another
+/// look at its certificate, so a ticket counts under the rules alone under which it was made.
+#[derive(Debug)]
+pub struct SiteTickets {
+    /// What seals.
+    pub tickets: Arc<Tickets>,
+    /// Whose rules count.
+    pub verifier: Arc<ClientVerifier>,
+}
+
+impl SiteTickets {
+    fn context(&self) -> [u8; 9] {
+        let mut context = [0; 9];
+        context[0] = u8::from(self.verifier.is_required());
+        context[1..].copy_from_slice(&self.verifier.number().to_be_bytes());
+        context
+    }
+}
+
+impl ProducesTickets for SiteTickets {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.tickets.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.tickets.seal(plain, &self.context())
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        self.tickets.open(ticket, &self.context())
     }
 }
 

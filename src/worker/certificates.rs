@@ -212,5 +212,7 @@ fn event(news: CertificateNews) -> Event {
             until: certificate.not_after(),
         },
         CertificateNews::Refused { hosts, why, until } => Event::CertificateRefused { hosts, why, until },
+        CertificateNews::ClientsTaken { host, file } => Event::ClientCaTaken { host, file },
+        CertificateNews::ClientsRefused { host, why } => Event::ClientCaRefused { host, why },
     }
 }

@@ -139,7 +139,9 @@ impl RunningWorker {
             journal.event(Event::ListenerUnused { listener: name, address });
         }
         let (drain_timeout, stop_timeout) = (ready.drain_timeout, ready.stop_timeout);
-        let capabilities = Capabilities::new(&threads.runtime_config().config, &ready.listeners);
+        let RuntimeConfig { config, tls, .. } = &**threads.runtime_config();
+        let rules = tls.as_ref().map(ServerTls::client_rules).unwrap_or_default();
+        let capabilities = Capabilities::new(config, &ready.listeners).with_client_rules(config, &rules);
         let moving = Moving::new(generation, capabilities, journal.clone());
         link.try_send(&ToSupervisor::Ready(ready), &[sources.as_fd(), threads.statistics().file().as_fd()])?;
         Ok(Self {

@@ -1,5 +1,6 @@
 //! TLS to clients, with rustls as the client.
 
+mod client_certificates;
 mod h2;
 mod moves;
 mod tickets;

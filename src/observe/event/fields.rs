@@ -75,6 +75,8 @@ impl Event {
             | Self::SupervisorWarning { .. }
             | Self::CertificateTaken { .. }
             | Self::CertificateRefused { .. }
+            | Self::ClientCaTaken { .. }
+            | Self::ClientCaRefused { .. }
             | Self::CertificateExpires { .. }
             | Self::RecordsDropped { .. }
             | Self::RecordsLimited { .. } => {}

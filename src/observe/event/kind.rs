@@ -106,6 +106,8 @@ kinds! {
     CERTIFICATE_TAKEN "certificate-taken" Info "d1754fcdac287d8d566f7b153557cccf";
     CERTIFICATE_REFUSED "certificate-refused" Warn "ee8e35c4b24f5a6e1610dc69a9895be8";
     CERTIFICATE_EXPIRES "certificate-expires" Warn "df0a5f156bab37bd95fb64f9f0cbca4a";
+    CLIENT_CA_TAKEN "client-ca-taken" Info "fdfba01b86c84d96961aaa555a506d62";
+    CLIENT_CA_REFUSED "client-ca-refused" Warn "5a0bdba510a34d91a570acbacf82f6e5";
     RECORDS_DROPPED "records-dropped" Warn "d455f088dea284aea5b6f043d5772aa6";
     ACCEPT_FAILED "accept-failed" Warn "d7910380c511488062d69d32071f7ab1";
     LIMIT_REACHED "limit-reached" Warn "6a91ae78c0effeda42fa59d93b7f0c18";

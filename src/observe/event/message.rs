@@ -154,6 +154,12 @@ pub(super) fn of(event: &Event) -> String {
             };
             format!("Certificate of {} cannot be taken, {goes_on}: {}", Plain(hosts), Plain(why))
         }
+        Event::ClientCaTaken { host, file } => {
+            format!("Clients of {} are let in by what is in {} now", Plain(host), Plain(file))
+        }
+        Event::ClientCaRefused { host, why } => {
+            format!("Clients of {} are let in as before: {}", Plain(host), Plain(why))
+        }
         Event::CertificateExpires { hosts, file, until, days } => {
             let when = match days {
                 ..0 => "expired".to_owned(),

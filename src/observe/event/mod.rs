@@ -391,6 +391,20 @@ pub enum Event {
         #[serde(serialize_with = "optional_moment")]
         until: Option<SystemTime>,
     },
+    /// The files changed by which the clients of a site are let in.
+    ClientCaTaken {
+        /// The site.
+        host: String,
+        /// The file with the authorities.
+        file: String,
+    },
+    /// These files changed, and cannot be used.
+    ClientCaRefused {
+        /// The site.
+        host: String,
+        /// What is wrong, and in which file.
+        why: String,
+    },
     /// A certificate expires soon, or has expired.
     CertificateExpires {
         /// The hosts of its sites.
@@ -498,6 +512,8 @@ impl Event {
             Self::PoolBack { .. } => &kind::POOL_BACK,
             Self::CertificateTaken { .. } => &kind::CERTIFICATE_TAKEN,
             Self::CertificateRefused { .. } => &kind::CERTIFICATE_REFUSED,
+            Self::ClientCaTaken { .. } => &kind::CLIENT_CA_TAKEN,
+            Self::ClientCaRefused { .. } => &kind::CLIENT_CA_REFUSED,
             Self::CertificateExpires { .. } => &kind::CERTIFICATE_EXPIRES,
             Self::RecordsDropped { .. } => &kind::RECORDS_DROPPED,
             Self::AcceptFailed { .. } => &kind::ACCEPT_FAILED,

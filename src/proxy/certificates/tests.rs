@@ -48,6 +48,8 @@ fn look(store: &mut CertificateStore) -> Vec<String> {
     let words = |one| match one {
         CertificateNews::Taken { hosts, before, .. } => format!("{hosts}: taken, before: {}", before.is_some()),
         CertificateNews::Refused { hosts, until, .. } => format!("{hosts}: refused, until: {}", until.is_some()),
+        CertificateNews::ClientsTaken { host, .. } => format!("{host}: clients taken"),
+        CertificateNews::ClientsRefused { host, .. } => format!("{host}: clients refused"),
     };
     store.look(SystemTime::now() + Duration::from_secs(60)).into_iter().map(words).collect()
 }
