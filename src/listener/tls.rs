@@ -8,6 +8,7 @@ use std::task::Poll;
 
 use bytes::BytesMut;
 use rustix::net::{SendFlags, send};
+use rustls::Error;
 
 use super::after::{Served, linger};
 use super::http1::ReadAhead;
@@ -15,7 +16,8 @@ use super::lingering;
 use crate::net::Stream;
 use crate::net::tls::{AcceptError, accept};
 use crate::observe::end::{End, Phase, Reason};
-use crate::proxy::{Client, Thread};
+use crate::observe::metrics::Handshaken;
+use crate::proxy::{Client, Thread, record_handshake};
 use crate::tls::HandshakeError;
 
 /// What a client gets that speaks HTTP in plaintext where TLS is spoken.
@@ -47,10 +49,16 @@ pub(super) async fn handshake(
     });
     let done = thread.until_cut(&client.timer, pin!(in_time)).await;
     client.timer.off();
-    let ended = |client, reason| Served::Ended(client, End::new(Phase::Idle, reason));
+    let failed = |client: &Client, reason, detail: &str| {
+        thread.counters.handshake(client.origin.listener, Handshaken::Failed(reason));
+        record_handshake(&thread, client, reason, detail);
+        End::new(Phase::Handshake, reason)
+    };
     match done {
         Some(Some(Ok(stream))) => {
             if let Some(tls) = stream.tls() {
+                let end = if tls.facts().resumed { Handshaken::Resumed } else { Handshaken::Full };
+                thread.counters.handshake(client.origin.listener, end);
                 let origin = client.origin.over_tls(tls.facts(), config);
                 if let Some(tls) = origin.tls.as_ref().filter(|tls| !tls.facts.resumed) {
                     tls.verified.set(rules.get()); // a session that is resumed was looked at by then, and not now
@@ -59,24 +67,42 @@ pub(super) async fn handshake(
             }
             Served::Idle(client, stream, ReadAhead::default())
         }
+        Some(Some(Err((_, AcceptError::Silent)))) => Served::Ended(client, End::CLIENT_DONE),
         Some(Some(Err((stream, error)))) => {
-            let end = End::new(Phase::Idle, reason_of(&error));
+            let end = failed(&client, reason_of(&error), &format!("no TLS: {error}"));
             if matches!(error, AcceptError::Handshake(HandshakeError::NotTls)) {
                 // a new connection has room for it, which the poller has not said yet
                 let _ = send(&stream, PLAINTEXT, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             }
             linger(thread.clone(), client, stream, end, lingering::BRIEF).await
         }
-        Some(None) => ended(client, Reason::ClientTimeout),
-        None => ended(client, Reason::Drained),
+        Some(None) => {
+            let end = failed(&client, Reason::ClientTimeout, "no TLS: the handshake did not end in time");
+            Served::Ended(client, end)
+        }
+        None => {
+            let end = failed(&client, Reason::Drained, "no TLS: the generation ended in the handshake");
+            Served::Ended(client, end)
+        }
     }
 }
 
 fn reason_of(error: &AcceptError) -> Reason {
     match error {
-        AcceptError::Ended => Reason::ClientClosed,
-        AcceptError::Handshake(HandshakeError::UnknownName(_)) => Reason::NoSite,
-        AcceptError::Handshake(HandshakeError::NoSecrets) => Reason::Internal,
-        AcceptError::Handshake(_) => Reason::BadRequest,
+        AcceptError::Silent | AcceptError::Ended => Reason::ClientClosed,
+        AcceptError::Handshake(error) => match error {
+            HandshakeError::UnknownName(_) => Reason::NoSite,
+            HandshakeError::NoSecrets => Reason::Internal,
+            HandshakeError::NotTls | HandshakeError::Over => Reason::BadRequest,
+            // it does not take the certificate, or found an error in what was sent
+            HandshakeError::Refused(Error::AlertReceived(_)) => Reason::ClientClosed,
+            HandshakeError::Refused(
+                Error::PeerIncompatible(_)
+                | Error::NoApplicationProtocol
+                | Error::InvalidCertificate(_)
+                | Error::NoCertificatesPresented,
+            ) => Reason::Denied,
+            HandshakeError::Refused(_) => Reason::BadRequest,
+        },
     }
 }

@@ -32,6 +32,9 @@ pub enum AcceptError {
     /// The two sides did not agree. An alert was sent.
     #[error("{0}")]
     Handshake(#[from] HandshakeError),
+    /// The client closed the connection, or it broke, before the first byte.
+    #[error("the connection ended before the handshake")]
+    Silent,
     /// The client closed the connection, or it broke.
     #[error("the connection ended in the handshake")]
     Ended,
@@ -64,6 +67,7 @@ pub async fn accept(
     choose: impl Fn(&ClientHello<'_>) -> Option<Arc<ServerConfig>>,
 ) -> Result<Stream, (Stream, AcceptError)> {
     let mut handshake = Handshake::default();
+    let mut ended = if received.is_empty() { AcceptError::Silent } else { AcceptError::Ended };
     loop {
         let mut out = Vec::new();
         let done = handshake.receive(&received, &mut out, &choose);
@@ -81,8 +85,8 @@ pub async fn accept(
         }
         received.reserve(LONGEST.saturating_sub(received.len()));
         match std::future::poll_fn(|cx| socket.poll_read_into(cx, &mut received)).await {
-            Ok(1..) => {}
-            Ok(0) | Err(_) => return Err((socket, AcceptError::Ended)),
+            Ok(1..) => ended = AcceptError::Ended,
+            Ok(0) | Err(_) => return Err((socket, ended)),
         }
     }
 }

@@ -145,6 +145,8 @@ impl Reason {
 pub enum Phase {
     /// Between two requests; exchanges are never there.
     Idle,
+    /// In the TLS handshake; exchanges are never there.
+    Handshake,
     /// Reading the request head.
     Head,
     /// Finding the site.
@@ -169,6 +171,7 @@ impl Phase {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Idle => "idle",
+            Self::Handshake => "handshake",
             Self::Head => "head",
             Self::Route => "route",
             Self::Connect => "connect",

@@ -35,6 +35,17 @@ pub struct Counted<'a> {
     pub attempts: &'a [AttemptRecord],
 }
 
+/// How a TLS handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshaken {
+    /// With certificates.
+    Full,
+    /// With a session ticket in their place.
+    Resumed,
+    /// Without a connection.
+    Failed(Reason),
+}
+
 /// The kinds of busy client connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
@@ -125,6 +136,17 @@ impl Counters {
     /// A request head was refused with `status` before it became an exchange.
     pub fn head_refused(&self, listener: Index, status: u16) {
         self.listener(listener, |counts| counts.heads_refused[refusal(status)].add(1));
+    }
+
+    /// A TLS handshake came to its end, or to another one.
+    pub fn handshake(&self, listener: Index, end: Handshaken) {
+        let name = match end {
+            Handshaken::Full => HANDSHAKES[0],
+            Handshaken::Resumed => HANDSHAKES[1],
+            Handshaken::Failed(reason) => reason.as_str(),
+        };
+        let place = HANDSHAKES.iter().position(|known| *known == name).unwrap_or(HANDSHAKES.len() - 1);
+        self.listener(listener, |counts| counts.handshakes[place].add(1));
     }
 
     /// An exchange ended: counts its status, bytes, attempts and retries.
@@ -272,6 +294,7 @@ struct ListenerCounters<T> {
     exchanges: [T; CLASSES.len()],
     bytes_in: T,
     bytes_out: T,
+    handshakes: [T; HANDSHAKES.len()],
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -301,6 +324,7 @@ impl<T> ListenerCounters<T> {
             exchanges: array::from_fn(|_| next()),
             bytes_in: next(),
             bytes_out: next(),
+            handshakes: array::from_fn(|_| next()),
         }
     }
 }
@@ -330,6 +354,7 @@ impl ListenerCounters<u64> {
         add_each(&mut self.exchanges, &more.exchanges);
         self.bytes_in += more.bytes_in.now();
         self.bytes_out += more.bytes_out.now();
+        add_each(&mut self.handshakes, &more.handshakes);
     }
 
     /// Never below 0, in whatever order the counts were read.
@@ -361,6 +386,7 @@ impl ListenerCounters<u64> {
             ("connections", connections),
             ("heads_refused", refused),
             ("exchanges", classes(&self.exchanges)),
+            ("handshakes", HANDSHAKES.into_iter().zip(self.handshakes).collect()),
             ("bytes_in", self.bytes_in.into()),
             ("bytes_out", self.bytes_out.into()),
         ]
@@ -398,6 +424,10 @@ impl ServerCounters<u64> {
 fn add_each<const N: usize>(sums: &mut [u64; N], more: &[Count; N]) {
     sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more.now());
 }
+
+/// How TLS handshakes end: those that come to their end, and the reasons why others do not.
+const HANDSHAKES: [&str; 9] =
+    ["full", "resumed", "client-closed", "client-timeout", "bad-request", "no-site", "denied", "drained", "internal"];
 
 /// Classes of statuses; the first is for exchanges without one.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];

@@ -1,15 +1,17 @@
 //! The record of one exchange: plain data, filled on the way of the request, written by the journal's own thread.
 //!
-//! Names are indexes into [`RecordNames`], which the writer has: a record crosses threads without touching a shared
-//! reference count.
+//! Names are indexes into [`RecordNames`], which the writer has: a record crosses threads without touching a reference
+//! count that threads share. That of the handshake is the connection's own.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::Method;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::end::{End, Reason};
+use crate::tls::HandshakeFacts;
 
 /// Index into one of the lists of [`RecordNames`].
 pub type Index = u16;
@@ -42,6 +44,8 @@ pub struct Record {
     pub client: Option<SocketAddr>,
     /// The protocol that the client speaks.
     pub protocol: Protocol,
+    /// The TLS that the client speaks to this proxy.
+    pub tls: Option<Arc<HandshakeFacts>>,
     /// The method; `None` when no request head was understood, and in TCP mode.
     pub method: Option<Method>,
     /// The request target as it came, query included; the writer redacts it.
@@ -315,6 +319,7 @@ pub(super) mod tests {
             pool: Some(0),
             client: Some(([192, 0, 2, 7], 50123).into()),
             protocol: Protocol::Http11,
+            tls: None,
             method: Some(Method::GET),
             target: Text::of(b"/cart?item=7"),
             host: Text::of(b"shop.example.com"),

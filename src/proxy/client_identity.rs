@@ -2,7 +2,6 @@
 
 use base64ct::{Base64, Encoding};
 use rustls::pki_types::CertificateDer;
-use x509_cert::der::Decode;
 
 use super::exchange::Exchange;
 use super::fault::Fault;
@@ -10,7 +9,7 @@ use super::origin::OverTls;
 use crate::config::{ClientVerify, SiteSettings};
 use crate::http1::encode;
 use crate::message::authority::Host;
-use crate::tls::ClientVerifier;
+use crate::tls::{ClientVerifier, HandshakeFacts};
 
 /// Of a site whose clients show certificates, whether this client may ask for it.
 ///
@@ -60,7 +59,7 @@ pub(super) fn write_fields(out: &mut Vec<u8>, exchange: &Exchange) {
     }
     let shown = exchange.origin.tls.as_ref().filter(|tls| tls.site == exchange.site);
     match shown.and_then(|tls| Some((tls, tls.facts.client.first()?))) {
-        Some((tls, certificate)) => out.extend_from_slice(tls.told.get_or_init(|| fields(certificate))),
+        Some((tls, certificate)) => out.extend_from_slice(tls.told.get_or_init(|| fields(certificate, &tls.facts))),
         None => out.extend_from_slice(b"x-ssl-client-verify: NONE\r\n"),
     }
 }
@@ -71,21 +70,22 @@ pub(super) fn is_verified_here(exchange: &Exchange) -> bool {
     site.is_some_and(|site| site.client_ca.is_some())
 }
 
-fn fields(certificate: &CertificateDer<'_>) -> Box<[u8]> {
+fn fields(certificate: &CertificateDer<'_>, facts: &HandshakeFacts) -> Box<[u8]> {
     let mut out = Vec::new();
     let mut text = vec![0; certificate.len().div_ceil(3) * 4];
     let text = Base64::encode(certificate, &mut text).unwrap_or_default(); // there is room for it
     encode::raw_field(&mut out, "client-cert", format!(":{text}:").as_bytes());
     out.extend_from_slice(b"x-ssl-client-verify: SUCCESS\r\n");
     // the handshake reads certificates by another library, which this one may take for broken
-    if let Ok(certificate) = x509_cert::Certificate::from_der(certificate) {
-        let certificate = certificate.tbs_certificate();
-        encode::raw_field(&mut out, "x-ssl-client-dn", plain(&certificate.subject().to_string()).as_bytes());
-        if let Ok(Some(name)) = certificate.subject().common_name() {
-            encode::raw_field(&mut out, "x-ssl-client-cn", plain(&name.value()).as_bytes());
+    let names = [
+        ("x-ssl-client-dn", facts.client_name()),
+        ("x-ssl-client-cn", facts.client_common_name()),
+        ("x-ssl-client-serial", facts.client_serial()),
+    ];
+    for (name, value) in names {
+        if let Some(value) = value {
+            encode::raw_field(&mut out, name, plain(&value).as_bytes());
         }
-        let serial: String = certificate.serial_number().as_bytes().iter().map(|byte| format!("{byte:02X}")).collect();
-        encode::raw_field(&mut out, "x-ssl-client-serial", serial.as_bytes());
     }
     out.into()
 }

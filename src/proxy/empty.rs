@@ -19,6 +19,11 @@ pub fn record_refused(thread: &Thread, client: &Client, reason: Reason, detail: 
     record(thread, client, End::new(Phase::Head, reason), Some(detail));
 }
 
+/// Writes that there is no TLS on a connection, and why.
+pub fn record_handshake(thread: &Thread, client: &Client, reason: Reason, detail: &str) {
+    record(thread, client, End::new(Phase::Handshake, reason), Some(detail));
+}
+
 fn record(thread: &Thread, client: &Client, end: End, detail: Option<&str>) {
     let (accepted, now) = (client.accepted, Instant::now());
     let (id, took) = (thread.request_id(accepted), now.saturating_duration_since(accepted));
@@ -34,6 +39,7 @@ fn record(thread: &Thread, client: &Client, end: End, detail: Option<&str>) {
         pool: None,
         client: client.origin.peer,
         protocol: Protocol::Http11,
+        tls: client.origin.tls.as_ref().map(|tls| tls.facts.clone()),
         method: None,
         target: Text::default(),
         host: Text::default(),

@@ -462,6 +462,7 @@ impl Exchange {
             pool: self.pool,
             client: self.believed_client(),
             protocol: self.protocol,
+            tls: self.origin.tls.as_ref().map(|tls| tls.facts.clone()),
             method: self.method.take(),
             target: Text::default(),
             host: Text::default(),

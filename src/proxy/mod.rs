@@ -37,7 +37,7 @@ pub mod tunnel;
 pub mod underway;
 
 pub use self::client::Client;
-pub use self::empty::{record_empty, record_refused};
+pub use self::empty::{record_empty, record_handshake, record_refused};
 pub use self::handler::Handler;
 pub use self::runtime_config::RuntimeConfig;
 pub use self::thread::Thread;

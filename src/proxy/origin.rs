@@ -12,7 +12,7 @@ use crate::handover::capabilities::Reach;
 use crate::message::head::RawHead;
 use crate::observe::record::Index;
 use crate::tls::HandshakeFacts;
-use crate::upstream::send_proxy::ProxiedClient;
+use crate::upstream::send_proxy::{ProxiedClient, ProxiedTls};
 
 /// Where a request comes from: its connection, as far as that matters to the request.
 #[derive(Clone, Debug)]
@@ -97,7 +97,11 @@ impl Origin {
 
     /// What a server is told of the client by the PROXY protocol; nothing of one on a unix socket.
     pub(super) fn proxied_client(&self) -> Option<ProxiedClient> {
-        Some(ProxiedClient { source: self.peer?, destination: self.reached()?, is_tls: self.is_tls })
+        let tls = self.tls.as_ref().map(|tls| {
+            let is_verified = tls.verified.get() != 0 && !tls.facts.client.is_empty();
+            ProxiedTls { facts: tls.facts.clone(), is_verified }
+        });
+        Some(ProxiedClient { source: self.peer?, destination: self.reached()?, is_tls: self.is_tls, tls })
     }
 
     /// The host that the client named in the handshake, in lower case.

@@ -11,6 +11,8 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{Acceptor, ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::{CipherSuite, ConnectionTrafficSecrets, KeyLog, ProtocolVersion, ServerConfig, ServerConnection};
 use serde::{Deserialize, Serialize};
+use x509_cert::TbsCertificate;
+use x509_cert::der::Decode;
 use zeroize::Zeroizing;
 
 use super::record::{HEADER, LONGEST};
@@ -211,10 +213,47 @@ fn write(connection: &mut ServerConnection, out: &mut Vec<u8>) {
 }
 
 impl HandshakeFacts {
-    /// The cipher suite, as IANA names it, with TLS 1.3 or before.
+    /// The cipher suite, as IANA names it.
     #[must_use]
-    pub fn suite_name(&self) -> &'static str {
-        CipherSuite::from(self.suite).as_str().unwrap_or("unknown")
+    pub fn suite_name(&self) -> String {
+        let name = CipherSuite::from(self.suite).as_str().unwrap_or("unknown");
+        // rustls tells the suites of TLS 1.3 apart by their names
+        name.strip_prefix("TLS13_").map_or_else(|| name.to_owned(), |name| format!("TLS_{name}"))
+    }
+
+    /// The same, as OpenSSL and what is made with it name it.
+    #[must_use]
+    pub fn openssl_suite_name(&self) -> String {
+        let name = self.suite_name();
+        let Some((exchange, cipher)) = name.strip_prefix("TLS_").and_then(|name| name.split_once("_WITH_")) else {
+            return name;
+        };
+        let cipher = cipher.replace("AES_", "AES").replace("POLY1305_SHA256", "POLY1305");
+        format!("{exchange}_{cipher}").replace('_', "-")
+    }
+
+    /// The subject of the certificate that the client showed, as RFC 4514 writes names; none where it showed none.
+    #[must_use]
+    pub fn client_name(&self) -> Option<String> {
+        self.client_certificate(|certificate| Some(certificate.subject().to_string()))
+    }
+
+    /// The common name in it.
+    #[must_use]
+    pub fn client_common_name(&self) -> Option<String> {
+        self.client_certificate(|certificate| Some(certificate.subject().common_name().ok()??.value().into_owned()))
+    }
+
+    /// The serial number of that certificate, in hexadecimal digits.
+    #[must_use]
+    pub fn client_serial(&self) -> Option<String> {
+        self.client_certificate(|certificate| {
+            Some(certificate.serial_number().as_bytes().iter().map(|byte| format!("{byte:02X}")).collect())
+        })
+    }
+
+    fn client_certificate(&self, look: impl FnOnce(&TbsCertificate) -> Option<String>) -> Option<String> {
+        look(x509_cert::Certificate::from_der(self.client.first()?).ok()?.tbs_certificate())
     }
 
     fn of(connection: &ServerConnection) -> Option<Self> {

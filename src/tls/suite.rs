@@ -27,6 +27,17 @@ pub enum Version {
     Tls13,
 }
 
+impl Version {
+    /// The word, as OpenSSL and what is made with it have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls12 => "TLSv1.2",
+            Self::Tls13 => "TLSv1.3",
+        }
+    }
+}
+
 /// What seals records: the part of a cipher suite that lasts beyond the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suite {

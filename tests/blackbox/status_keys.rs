@@ -75,6 +75,7 @@ fn keys(path: &str, value: &Value, all: &mut Vec<String>) {
                     "exchanges" => "CLASS",
                     "heads_refused" => "STATUS",
                     "attempts" => "OUTCOME",
+                    "handshakes" => "END",
                     _ => name,
                 };
                 keys(&if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }, value, all);

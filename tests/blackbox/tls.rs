@@ -2,6 +2,7 @@
 
 mod client_certificates;
 mod h2;
+mod handshakes;
 mod moves;
 mod tickets;
 

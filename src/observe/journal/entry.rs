@@ -112,6 +112,8 @@ struct Data<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     client_port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<Tls>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
@@ -127,9 +129,25 @@ const PATH: usize = 1024;
 /// The same of a host name, and of the name of a server.
 const HOST: usize = 255;
 /// The same of any other text.
-const TEXT: usize = 512;
+const TEXT: usize = 448;
+/// The same of the names in a handshake.
+const NAME: usize = 100;
 /// The same of all attempts, the last one not counted.
 const ATTEMPTS: usize = 400;
+
+/// What the handshake of the client agreed on.
+#[derive(Serialize)]
+struct Tls {
+    version: &'static str,
+    suite: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sni: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alpn: Option<Box<str>>,
+    resumed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+}
 
 #[derive(Serialize)]
 struct Bytes {
@@ -152,6 +170,14 @@ impl<'a> Data<'a> {
         let path = short("path", &redacted, PATH, !record.target.cut);
         let host = short("host", redact::host(&record.host.shown), HOST, !record.host.cut);
         let detail = record.detail.as_ref().map(|detail| short("detail", detail, TEXT, true));
+        let tls = record.tls.as_ref().map(|tls| Tls {
+            version: tls.version.as_str(),
+            suite: tls.suite_name(),
+            sni: tls.server_name.as_ref().map(|name| short("sni", name, NAME, true)),
+            alpn: tls.alpn.clone(),
+            resumed: tls.resumed,
+            client: tls.client_name().map(|name| short("client", &name, NAME, true)),
+        });
         let user_agent = record.user_agent.as_ref().map(|text| short("user_agent", &text.shown, TEXT, !text.cut));
         let referer = record.referer.as_ref().map(|text| {
             redacted.clear();
@@ -171,6 +197,7 @@ impl<'a> Data<'a> {
             host,
             path,
             client_port: record.client.map(|client| client.port()).filter(|port| *port != 0),
+            tls,
             detail,
             user_agent,
             referer,
@@ -263,11 +290,14 @@ pub(super) mod tests {
     use http::Method;
     use smallvec::smallvec;
 
+    use std::sync::Arc;
+
     use super::*;
     use crate::observe::end::{End, Phase};
     use crate::observe::journal::Role;
     use crate::observe::record::tests::retried;
     use crate::observe::record::{Outcome, Text, Timers};
+    use crate::tls::{HandshakeFacts, Version};
 
     pub(in crate::observe::journal) fn names() -> RecordNames {
         RecordNames {
@@ -341,6 +371,32 @@ pub(super) mod tests {
         }
     }
 
+    /// With a name that no handshake would have.
+    fn nasty_tls(name: &str) -> Arc<HandshakeFacts> {
+        Arc::new(HandshakeFacts {
+            version: Version::Tls12,
+            suite: 0xcca9,
+            server_name: Some(name.into()),
+            alpn: Some("http/1.1".into()),
+            resumed: false,
+            client: Box::default(),
+        })
+    }
+
+    #[test]
+    fn a_record_over_tls_says_what_the_handshake_agreed_on() {
+        let facts = HandshakeFacts { resumed: true, ..HandshakeFacts::clone(&nasty_tls("shop.example.com")) };
+        let record = Record { tls: Some(facts.into()), ..retried() };
+        let text = String::from_utf8(entry(&record, &names())).expect("text");
+        let data = text.lines().find_map(|line| line.strip_prefix("PROXY_DATA=")).expect("data");
+        let data: serde_json::Value = serde_json::from_str(data).expect("JSON");
+        let tls = serde_json::json!({
+            "version": "TLSv1.2", "suite": "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "sni": "shop.example.com",
+            "alpn": "http/1.1", "resumed": true,
+        });
+        assert_eq!(data["tls"], tls);
+    }
+
     #[test]
     fn no_field_of_a_record_has_4_kb_whatever_traffic_does() {
         let mut names = names();
@@ -352,9 +408,11 @@ pub(super) mod tests {
             let mut record = retried();
             record.method = Method::from_bytes(&[b'M'; 9_000]).ok();
             (record.target, record.host) = (Text::of(format!("/{text}").as_bytes()), foreign());
-            (record.user_agent, record.referer, record.detail) = (Some(foreign()), Some(foreign()), Some(text.into()));
+            (record.user_agent, record.referer) = (Some(foreign()), Some(foreign()));
+            record.detail = Some(text.as_str().into());
             record.attempts = smallvec![record.attempts[0]; 101];
             (record.started, record.bytes_in, record.bytes_out) = (u64::MAX, u64::MAX, u64::MAX);
+            record.tls = Some(nasty_tls(&text));
             record.timers =
                 Timers { head: 1 << 31, connected: 1 << 29, sent: 1 << 30, responded: 1 << 31, total: u64::MAX };
             let text = String::from_utf8(entry(&record, &names)).expect("text");
@@ -364,6 +422,7 @@ pub(super) mod tests {
             }
             let data = text.lines().find_map(|line| line.strip_prefix("PROXY_DATA=")).expect("data");
             let data: serde_json::Value = serde_json::from_str(data).expect("JSON");
+            assert_eq!(data["tls"]["version"], "TLSv1.2");
             for key in ["path", "host", "detail", "user_agent", "referer", "attempts"] {
                 let cut = data["cut"].as_array().expect("a list").contains(&key.into());
                 assert!(cut || data[key].as_str().is_some_and(|text| text.len() < 40), "{key}: {data}");

@@ -164,6 +164,7 @@ fn whereabouts(record: &Record) -> &'static str {
         | Reason::ServerClosed
         | Reason::Drained
         | Reason::Internal => match record.end.phase {
+            Phase::Handshake => " in the TLS handshake",
             Phase::Head => " before its request was whole",
             Phase::Route => " before a site was found",
             Phase::Connect => " while connecting to a server",

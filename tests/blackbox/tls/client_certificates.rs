@@ -13,10 +13,10 @@ use super::moves::reload;
 use super::*;
 use crate::support::{Run, Wire, socket, wait_for};
 
-const SERIAL: u64 = 0x00c0_ffee;
+pub(super) const SERIAL: u64 = 0x00c0_ffee;
 
 /// What issues certificates for clients.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     fn new(name: &str) -> Self {
@@ -27,7 +27,7 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a root"))
     }
 
-    fn issue(&self, name: &str, serial: u64) -> Shown {
+    pub(super) fn issue(&self, name: &str, serial: u64) -> Shown {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.serial_number = Some(SerialNumber::from(serial));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -59,21 +59,21 @@ impl Authority {
 }
 
 /// A certificate with its key.
-type Shown = Option<(CertificateDer<'static>, Vec<u8>)>;
+pub(super) type Shown = Option<(CertificateDer<'static>, Vec<u8>)>;
 
 /// A service with a site for clients with certificates, `a.test`, and one for all, `b.test`, with one certificate for both.
-struct Scene {
-    run: Run,
-    server: Server,
-    address: SocketAddr,
+pub(super) struct Scene {
+    pub(super) run: Run,
+    pub(super) server: Server,
+    pub(super) address: SocketAddr,
     plain: SocketAddr,
     roots: Arc<RootCertStore>,
-    authority: Authority,
+    pub(super) authority: Authority,
     files: tempfile::TempDir,
 }
 
 impl Scene {
-    fn new(more: &str) -> Self {
+    pub(super) fn new(more: &str) -> Self {
         let (server, files, authority) =
             (Server::new(), tempfile::tempdir().expect("a directory"), Authority::new("clients"));
         let key = KeyPair::generate().expect("a key");
@@ -94,15 +94,20 @@ impl Scene {
     /// Writes the configuration, with these lines for `a.test`.
     fn configure(&self, more: &str) {
         let (path, server) = (self.files.path().display(), self.server.address);
-        let more = more.replace("PATH", &path.to_string());
+        let more = more.replace("PATH", &path.to_string()).replace("SERVER", &server.to_string());
+        let to = if more.contains("to = ") { "" } else { "to = 'farm'\n" };
         self.run.configure(&format!(
             "[listen.https]\ntls = true\n[log]\naccess = 'all'\n[drain]\ntimeout = '5s'\n[pool.farm]\nservers = ['{server}']\n\
-             [site.'a.test']\nto = 'farm'\nhttps_redirect = false\ntls = '{path}'\n{more}\n\
+             [site.'a.test']\n{to}https_redirect = false\ntls = '{path}'\n{more}\n\
              [site.'b.test']\nto = 'farm'\ntls = '{path}'\n"
         ));
     }
 
-    fn config(&self, version: &'static rustls::SupportedProtocolVersion, shown: &Shown) -> Arc<ClientConfig> {
+    pub(super) fn config(
+        &self,
+        version: &'static rustls::SupportedProtocolVersion,
+        shown: &Shown,
+    ) -> Arc<ClientConfig> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])
@@ -117,7 +122,7 @@ impl Scene {
         })
     }
 
-    fn connect(&self, config: &Arc<ClientConfig>, host: &'static str) -> Tls {
+    pub(super) fn connect(&self, config: &Arc<ClientConfig>, host: &'static str) -> Tls {
         let socket = TcpStream::connect(self.address).expect("connect");
         socket.set_read_timeout(Some(crate::support::DEADLINE)).expect("an option");
         StreamOwned::new(
@@ -131,7 +136,7 @@ impl Scene {
     }
 
     /// Whether a client that shows this is refused in its handshake, with which words.
-    fn refusal(&self, config: &Arc<ClientConfig>) -> String {
+    pub(super) fn refusal(&self, config: &Arc<ClientConfig>) -> String {
         let mut client = self.connect(config, "a.test");
         // with TLS 1.3 the client hears of it after what it takes for the end of the handshake
         let asked = client.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
@@ -140,7 +145,7 @@ impl Scene {
 
     /// Asks, and answers: what the server was told.
     #[track_caller]
-    fn exchange(&self, client: &mut Tls, host: &str, fields: &str) -> String {
+    pub(super) fn exchange(&self, client: &mut Tls, host: &str, fields: &str) -> String {
         let (told, _) = self.exchange_whole(client, host, fields);
         told
     }
@@ -168,7 +173,7 @@ fn refused(client: &mut (impl Read + Write), host: &str) -> String {
     got
 }
 
-const REQUIRED: &str = "client_ca = 'PATH/ca.pem'";
+pub(super) const REQUIRED: &str = "client_ca = 'PATH/ca.pem'";
 const OPTIONAL: &str = "client_ca = 'PATH/ca.pem'\nclient_verify = 'optional'";
 const FORGED: &str = "Client-Cert: :AAAA:\r\nclient_cert: :AAAA:\r\nX-SSL-Client-Verify: SUCCESS\r\nX_SSL_Client_Verify: SUCCESS\r\n\
                       x-ssl-client-dn: CN=forged\r\nX-SSL-Client-Anything: forged\r\nClient-Cert-Chain: :AAAA:\r\n";
