@@ -206,13 +206,19 @@ async fn the_socket_comes_back_from_a_client_that_does_not_speak_tls() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_client_that_leaves_in_the_handshake_is_told_apart() {
-    let (here, there) = UnixStream::pair().expect("a pair");
-    here.set_nonblocking(true).expect("an option");
-    drop(there);
-    let socket = Stream::from_fd(here.into()).expect("a socket");
-    let gone = timeout(SOON, accept(socket, BytesMut::new(), |_| None)).await.expect("in time");
-    assert!(matches!(gone, Err((_, AcceptError::Ended))));
+async fn a_client_that_leaves_in_the_handshake_is_told_apart_from_one_that_never_spoke() {
+    for said in [&[][..], &[22, 3, 1]] {
+        let (here, mut there) = UnixStream::pair().expect("a pair");
+        here.set_nonblocking(true).expect("an option");
+        there.write_all(said).expect("written");
+        drop(there);
+        let socket = Stream::from_fd(here.into()).expect("a socket");
+        let gone = timeout(SOON, accept(socket, BytesMut::new(), |_| None)).await.expect("in time");
+        match said {
+            [] => assert!(matches!(gone, Err((_, AcceptError::Silent)))),
+            _ => assert!(matches!(gone, Err((_, AcceptError::Ended)))),
+        }
+    }
 }
 
 #[tokio::test(flavor = "current_thread")]

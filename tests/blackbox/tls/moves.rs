@@ -227,8 +227,13 @@ fn when_either_side_is_killed_in_a_move_only_what_it_held_is_lost_and_no_number_
     let server = Answering::start("itself");
     let scene = Scene::new(server.address);
     let service = scene.run.start();
-    let mut clients: Vec<_> = (0..MANY).map(|number| scene.client(VERSIONS[number % 2])).collect();
-    clients.iter_mut().for_each(|client| drop(exchange(client)));
+    // one after the other: a handshake has a deadline
+    let connected = |number| {
+        let mut client = scene.client(VERSIONS[number % 2]);
+        exchange(&mut client);
+        client
+    };
+    let mut clients: Vec<_> = (0..MANY).map(connected).collect();
     let mut all_lost = 0;
     for death in 0..DEATHS {
         let (giver, giving) = service.settled();
