@@ -16,6 +16,7 @@ pub mod http1;
 pub mod http2;
 pub mod listener;
 pub mod message;
+pub mod moment;
 pub mod net;
 pub mod observe;
 pub mod pool;

@@ -265,6 +265,14 @@ pub enum SavedBody {
 }
 
 impl ExchangeTransfer {
+    /// Adds the time of a move to the ages.
+    pub(super) fn count_move(&mut self, time: Duration) {
+        self.exchange.age += time;
+        if let SavedStage::Dispatch { retries, .. } | SavedStage::Ask { retries, .. } = &mut self.state.stage {
+            retries.age += time;
+        }
+    }
+
     /// How many descriptors it has.
     #[must_use]
     pub fn descriptors(&self) -> usize {

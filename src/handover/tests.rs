@@ -41,7 +41,7 @@ fn config() -> Config {
 fn facts(exchanges: u32) -> ClientFacts {
     let peer = Some(([192, 0, 2, 7], 1234).into());
     let (age, idle) = (Duration::from_secs(60), Duration::from_millis(1500));
-    ClientFacts { listener: "http".to_owned(), peer, age, idle, exchanges, tls: true, reached: peer }
+    ClientFacts { listener: "http".to_owned(), peer, age, idle, exchanges, tls: true, reached: peer, saved: None }
 }
 
 fn plain(socket: UnixStream) -> Detached {

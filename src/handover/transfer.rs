@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
 use super::exchange::{ExchangeTransfer, SavedBody, SavedExchange};
 use super::http2::Http2Transfer;
+use crate::moment;
 use crate::net::{Detached, TlsParts};
 
 /// A connection that moves.
@@ -41,6 +42,9 @@ pub struct ClientFacts {
     /// The address to which it connected, where the sender's servers are told of it.
     #[serde(default)]
     pub reached: Option<SocketAddr>,
+    /// When this was written down; absent in messages of older versions.
+    #[serde(default, with = "moment::optional")]
+    pub saved: Option<Instant>,
 }
 
 /// What is on a connection that moves.
@@ -169,6 +173,22 @@ pub struct SavedDirection {
 }
 
 impl Transfer {
+    /// Counts the time of the move in what records tell. Deadlines do not: the pause was not the client's, nor its server's.
+    pub fn count_move(&mut self) {
+        let Some(saved) = self.client.saved.take() else { return };
+        let time = saved.elapsed();
+        self.client.age += time;
+        match &mut self.load {
+            Load::Idle { .. } => {}
+            Load::Tunnel(tunnel) => tunnel.exchange.age += time,
+            Load::Http1(http1) => http1.exchange.count_move(time),
+            Load::Http2(http2) => {
+                let exchanges = http2.streams.iter_mut().filter_map(|stream| stream.exchange.as_mut());
+                exchanges.for_each(|exchange| exchange.count_move(time));
+            }
+        }
+    }
+
     /// How many descriptors it has.
     #[must_use]
     pub fn descriptors(&self) -> usize {

@@ -35,8 +35,9 @@ pub(super) fn arrive_on<S: Service>(
     listener: Index,
     kind: Kind,
     limits: &Arc<Limits>,
-    transfer: Transfer,
+    mut transfer: Transfer,
 ) -> io::Result<()> {
+    transfer.count_move();
     let Transfer { socket, client: facts, load } = transfer;
     if matches!((&load, kind), (Load::Idle { .. } | Load::Http1(_) | Load::Http2(_), Kind::Tcp(_))) {
         return Err(io::Error::other("the listener relays bytes, and the connection speaks HTTP"));

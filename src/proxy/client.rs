@@ -90,6 +90,7 @@ impl Client {
             exchanges: self.exchanges,
             tls: self.origin.is_tls,
             reached: self.origin.reached(),
+            saved: Some(std::time::Instant::now()),
         }
     }
 

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use rustix::net::SendFlags;
 use serde::{Deserialize, Serialize};
 
+use super::Supervisor;
 use super::descriptors::{Carrier, Inherited};
 use super::generations::Input;
-use super::{Supervisor, moment};
 use crate::control::debug::{DebugRequest, LONGEST_DEBUG, MOST_DEBUG, has_gone};
 use crate::control::message::{ToSupervisor, ToWorker};
 use crate::control::request::ControlReply;
+use crate::moment;
 
 /// The requests whose time is not over, the oldest first.
 #[derive(Debug, Default)]

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::moment;
 use super::process::Program;
 use crate::control::message::{Finished, Held, Pong, Ready};
 use crate::control::statistics::Inside;
+use crate::moment;
 
 /// A worker made from one configuration and one binary.
 #[derive(Debug, Serialize, Deserialize)]

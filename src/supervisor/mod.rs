@@ -11,7 +11,6 @@ pub mod generation;
 pub mod generations;
 pub mod last_state;
 pub mod listeners;
-pub mod moment;
 pub mod place;
 pub mod process;
 pub mod state_requests;

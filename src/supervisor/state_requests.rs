@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::generation::{Generation, GenerationState, Purpose};
 use super::last_state::LastState;
-use super::moment;
 use crate::control::payload::Payload;
+use crate::moment;
 
 /// The generations that wait for an answer.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -76,7 +76,7 @@ fn modules_use_only_lower_layers() {
 
 #[test]
 fn the_supervisor_knows_neither_configuration_nor_traffic() {
-    let lower = ["control", "observe", "sys", "systemd", "supervisor"];
+    let lower = ["control", "moment", "observe", "sys", "systemd", "supervisor"];
     for source in sources().into_iter().filter(|source| source.module.starts_with(&["supervisor".to_owned()])) {
         for used in uses(&source) {
             assert!(lower.contains(&used.as_str()), "{} uses {used}", source.path.display());

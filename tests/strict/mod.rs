@@ -9,6 +9,7 @@ mod answers;
 mod content;
 mod crowd;
 mod exchanges;
+mod held;
 mod ledger;
 mod place;
 mod servers;
@@ -20,6 +21,7 @@ mod tunnels;
 mod wire;
 
 pub use crowd::{Crowd, Door, Habits};
+pub use held::HeldOpen;
 pub use ledger::Tally;
 pub use place::Place;
 pub use servers::Servers;

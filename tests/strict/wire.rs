@@ -102,17 +102,22 @@ impl Wire {
     async fn chunks(&mut self, content: Content) -> Result<u64, Lost> {
         let mut at = 0;
         loop {
-            let size = in_time("chunk", self.line()).await?;
-            let size = u64::from_str_radix(&size, 16).map_err(|_| Lost::new(format!("a chunk of {size:?} bytes")))?;
-            self.expect(content, at, size).await?;
-            at += size;
-            let end = in_time("end of a chunk", self.line()).await?;
-            if !end.is_empty() {
-                return Err(Lost::new(format!("{end:?} after a chunk of {size} bytes")));
+            match self.chunk(content, at).await? {
+                0 => return Ok(at),
+                size => at += size,
             }
-            if size == 0 {
-                return Ok(at);
-            }
+        }
+    }
+
+    /// One chunk of what `content` has from `at` on. Gives its length: 0 for the last one.
+    pub async fn chunk(&mut self, content: Content, at: u64) -> Result<u64, Lost> {
+        let size = in_time("chunk", self.line()).await?;
+        let size = u64::from_str_radix(&size, 16).map_err(|_| Lost::new(format!("a chunk of {size:?} bytes")))?;
+        self.expect(content, at, size).await?;
+        let end = in_time("end of a chunk", self.line()).await?;
+        match end.is_empty() {
+            true => Ok(size),
+            false => Err(Lost::new(format!("{end:?} after a chunk of {size} bytes"))),
         }
     }
 

@@ -4,7 +4,7 @@
 //! once. That needs root, so the facts are ignored by a plain `cargo test`; `tests/run` builds the package and runs them:
 //! `SEGUE_DEB=… SEGUE_DEB_NEXT=… cargo test --test system -- --ignored --test-threads=1`.
 
-#[allow(dead_code, reason = "the black-box facts use the rest")]
+#[allow(dead_code, unused_imports, reason = "the black-box facts use the rest")]
 #[path = "../strict/mod.rs"]
 mod strict;
 mod support;

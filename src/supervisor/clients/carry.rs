@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{ControlClient, ControlClients, OpenError, lock};
 use crate::control::channel::Channel;
+use crate::moment;
 use crate::supervisor::descriptors::{Carrier, Inherited};
-use crate::supervisor::moment;
 use crate::supervisor::place::SocketFile;
 
 /// [`ControlClients`], with numbers in the place of descriptors.

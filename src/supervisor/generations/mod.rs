@@ -24,10 +24,10 @@ pub use self::input::{Action, Caller, Input, Notice, Recipe};
 use self::reload::{Callers, ReloadRun};
 use super::backoff::Backoff;
 use super::generation::{Generation, GenerationState, Purpose};
-use super::moment;
 use crate::control::message::{BindAddress, Held, Ready, Serves, ToSupervisor, ToWorker};
 use crate::control::request::ReloadVerdict;
 use crate::control::statistics::Noted;
+use crate::moment;
 use crate::observe::event::Event;
 
 /// Every generation that has a process, and the requests about them.

@@ -11,9 +11,9 @@ use super::input::{Action, Caller, Notice, Recipe};
 use super::{Generations, LAST_WORDS, ServicePhase, failed};
 use crate::control::message::{Serves, ToWorker};
 use crate::control::request::{Conditions, ReloadVerdict};
+use crate::moment;
 use crate::observe::event::Event;
 use crate::supervisor::generation::{Generation, GenerationState, Purpose};
-use crate::supervisor::moment;
 
 /// The callers that share a reload.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Everything that the supervisor knows, written down for the program that continues in its place.
 //!
-//! It travels as JSON in a sealed memory file. Descriptors stand in it by their numbers, moments as [`moment`](crate::supervisor::moment) has
+//! It travels as JSON in a sealed memory file. Descriptors stand in it by their numbers, moments as [`moment`](crate::moment) has
 //! them. The two programs are of different versions, always: a field that may be missing has a default, and whatever else
 //! changes the shape raises [`VERSION`]. A program reads its own version and those before it that were released.
 

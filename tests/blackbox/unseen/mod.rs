@@ -3,6 +3,7 @@
 mod changes;
 mod exchanges;
 mod growth;
+mod held;
 pub mod inside;
 mod noticed;
 mod open;
