@@ -9,7 +9,7 @@ use super::pools::Pools;
 use super::problem::Problem;
 use super::problems::Problems;
 use super::tables::{
-    DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, WorkerSettings,
+    DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, TlsSettings, WorkerSettings,
 };
 use super::{address, rules};
 
@@ -24,6 +24,8 @@ pub struct Config {
     pub pools: Vec<PoolSettings>,
     /// Listeners that relay bytes, in the order of their names.
     pub tcp: Vec<TcpSettings>,
+    /// TLS of all sites together.
+    pub tls: TlsSettings,
     /// What goes to the journal.
     pub log: LogSettings,
     /// How a generation ends.
@@ -71,7 +73,7 @@ pub fn check(merged: &Merged, complete: bool, units: Option<&Units>) -> (Option<
 
 /// None for a name that leads nowhere, which is a problem, except where a file could not be parsed.
 fn build(written: &WrittenTables, pools: &Pools<'_>) -> Option<Config> {
-    let WrittenTables { listen, site, pool: _, tcp, log, drain, worker } = written;
+    let WrittenTables { listen, site, pool: _, tcp, tls, log, drain, worker } = written;
     let listeners = listen.iter().map(|(name, (_, one))| ListenerSettings { name: name.clone(), ..one.clone() });
     let sites = site.iter().map(|(host, (_, (site, _)))| {
         let host = address::host_pattern(host).ok()?;
@@ -87,6 +89,7 @@ fn build(written: &WrittenTables, pools: &Pools<'_>) -> Option<Config> {
         sites,
         pools: pools.build(),
         tcp: tcp.collect::<Option<_>>()?,
+        tls: tls.clone(),
         log: log.clone(),
         drain: drain.clone(),
         worker: worker.clone(),

@@ -10,8 +10,8 @@ use super::schema::{Keys, unknown_keys};
 use super::spot::Spot;
 use super::suggest;
 use super::tables::{
-    DrainSettings, ListenerSettings, LogSettings, PoolServers, PoolSettings, SiteSettings, TcpSettings, WorkerSettings,
-    names, owners, schemas,
+    DrainSettings, ListenerSettings, LogSettings, PoolServers, PoolSettings, SiteSettings, TcpSettings, TlsSettings,
+    WorkerSettings, names, owners, schemas,
 };
 
 /// Everything that was written; a key that is missing or could not be understood has its default.
@@ -25,6 +25,8 @@ pub struct WrittenTables {
     pub pool: Named<(PoolServers, PoolSettings)>,
     /// `[tcp.NAME]`, each with the keys of a pool written in place.
     pub tcp: Named<(TcpSettings, PoolSettings)>,
+    /// `[tls]`
+    pub tls: TlsSettings,
     /// `[log]`
     pub log: LogSettings,
     /// `[drain]`
@@ -83,6 +85,7 @@ impl WrittenTables {
             site: named(root, "site", problems, both),
             pool: named(root, "pool", problems, both),
             tcp: named(root, "tcp", problems, both),
+            tls: single(root, "tls", problems),
             log: single(root, "log", problems),
             drain: single(root, "drain", problems),
             worker: single(root, "worker", problems),

@@ -10,7 +10,7 @@ use super::address::{Address, HostPattern};
 use super::networks::TrustedProxy;
 use super::schema::{Key, Keys as _, Schema, table};
 use super::servers::{CheckKind, Destination, ServerSettings};
-use super::tls::{ClientVerify, Hsts, SiteCertificate};
+use super::tls::{ClientVerify, Hsts, SecretFile, SiteCertificate};
 use super::values::{Access, Balance, MemoryLimit, OrOff, ProxyVersion, Size, Whole};
 
 table! {
@@ -105,6 +105,9 @@ table! {
         /// it is before one with a wildcard, that of its site first, ECDSA before RSA where the client knows it. A host
         /// for which there is none is refused in the handshake, and a client that names no host gets the certificate of the
         /// site `*`, or the only one that there is. Requests for a host that the certificate is not for get 421.
+        ///
+        /// An answer of OCSP that stands beside the certificate, as `fullchain.pem.ocsp`, is shown to clients (stapling) until
+        /// it is too old. A certificate may demand one (must-staple): `segue check` says where it is missing.
         ///
         /// The files are looked at every few seconds: what is new is served without a reload, once key and certificate
         /// match. Until then, and over reloads, the certificate that was read before is served.
@@ -304,13 +307,28 @@ table! {
     }
 }
 
+table! {
+    /// TLS of all sites together.
+    TlsSettings "[tls]" {
+        /// The keys of session tickets, in a file that several machines share, so that each resumes the sessions of the
+        /// others: a path, or `"credential:NAME"` for `LoadCredential=NAME:PATH` of the unit. One key a line, as
+        /// `openssl rand -base64 80` writes it (48 bytes are enough), oldest first; the last but one seals, so that each machine
+        /// has a key before any of them uses it: to change keys, add one at the end and drop the first. These are the
+        /// files of HAProxy's `tls-ticket-keys`; one of nginx's `ssl_session_ticket_key`, with 80 or 48 bytes, is one key.
+        /// What has a key can read what was said over TLS 1.2 connections that were resumed with it. The file is looked at
+        /// every few seconds.
+        ticket_keys: Option<SecretFile> = unset("keys that no other machine has, and that change every 12 hours"),
+    }
+}
+
 /// The tables that can stand at the top of the file, and the keys of each: its own first, then those of the pool that
 /// can be written in it.
-pub const TABLES: [(&str, &[&Schema]); 7] = [
+pub const TABLES: [(&str, &[&Schema]); 8] = [
     ("site", &[&SiteSettings::SCHEMA, &PoolSettings::SCHEMA]),
     ("pool", &[&PoolServers::SCHEMA, &PoolSettings::SCHEMA]),
     ("tcp", &[&TcpSettings::SCHEMA, &PoolSettings::SCHEMA]),
     ("listen", &[&ListenerSettings::SCHEMA]),
+    ("tls", &[&TlsSettings::SCHEMA]),
     ("log", &[&LogSettings::SCHEMA]),
     ("drain", &[&DrainSettings::SCHEMA]),
     ("worker", &[&WorkerSettings::SCHEMA]),

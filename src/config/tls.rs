@@ -131,6 +131,39 @@ fn credential(at: &mut At<'_, '_>, name: &str) -> Option<SiteCertificate> {
     at.unusable(message, "write the name of `LoadCredential=NAME:PATH`, as in \"credential:app\"")
 }
 
+/// A file with something secret in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretFile {
+    /// Its path.
+    Path(PathBuf),
+    /// A credential of the unit, by its name (`LoadCredential=` of systemd.exec(5)).
+    Credential(String),
+}
+
+impl ValueFormat for SecretFile {
+    type Value = Self;
+    const FORM: &str = "the absolute path of a file, or \"credential:NAME\"";
+
+    fn read(at: &mut At<'_, '_>) -> Option<Self> {
+        let Some(text) = at.text() else { return at.wrong(Self::FORM, None) };
+        match text.strip_prefix(CREDENTIAL) {
+            Some(name) => match credential(at, name)? {
+                SiteCertificate::Credential(name) => Some(Self::Credential(name)),
+                _ => None,
+            },
+            None if text.starts_with('/') => Some(Self::Path(text.into())),
+            None => relative(at),
+        }
+    }
+
+    fn show(value: &Self) -> String {
+        match value {
+            Self::Path(path) => path.display().to_string(),
+            Self::Credential(name) => format!("{CREDENTIAL}{name}"),
+        }
+    }
+}
+
 /// Whether the clients of a site have to show a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientVerify {

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::config::SiteCertificate;
+use crate::config::{SecretFile, SiteCertificate};
 use crate::tls::{CertificateError, CertificateFiles, CertificateReason};
 
 /// The pairs of files, and what is wrong with a directory that leads to none. A pair that has a fixed place is one of them
@@ -59,6 +59,15 @@ fn is_named_as_file(path: &Path) -> bool {
 fn is_of_certbot(directory: &Path) -> bool {
     let is_there = |file: &str| directory.join(file).symlink_metadata().is_ok();
     is_there("fullchain.pem") || is_there("privkey.pem")
+}
+
+/// The path of a file with something secret in it.
+#[must_use]
+pub fn secret_path(file: &SecretFile) -> PathBuf {
+    match file {
+        SecretFile::Path(path) => path.clone(),
+        SecretFile::Credential(name) => credentials().join(name),
+    }
 }
 
 /// Where systemd puts credentials: what it says itself, else the place for `proxy.service`, for `segue check`.

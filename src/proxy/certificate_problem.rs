@@ -33,6 +33,7 @@ pub fn problems(store: &CertificateStore, now: SystemTime) -> Vec<CertificatePro
     for view in store.views() {
         problems.extend(of_files(store, &view, &user));
         problems.extend(view.certificate.and_then(|one| of_time(&view, one, now)));
+        problems.extend(of_staple(&view));
         if let Some(certificate) = view.certificate {
             let hosts = view.hosts.iter().filter(|host| !is_covered(store, host));
             problems.extend(hosts.map(|host| of_another_host(host, certificate)));
@@ -113,6 +114,25 @@ fn of_time(view: &CertificateView<'_>, certificate: &Certificate, now: SystemTim
     Some(CertificateProblem { host: host.clone(), key: "tls", message, help: Some(help.to_owned()), is_denied: false })
 }
 
+/// Clients refuse a certificate that demands an answer of OCSP, where there is none.
+fn of_staple(view: &CertificateView<'_>) -> Option<CertificateProblem> {
+    let (host, certificate) = (view.hosts.first()?.clone(), view.certificate?);
+    let demands = certificate.must_staple() && certificate.staple().is_none();
+    let demanded = if demands { ", and clients refuse its certificate without (must-staple)" } else { "" };
+    let (message, help) = match view.staple {
+        Some(error) => {
+            (format!("clients of the site \"{host}\" are shown no answer of OCSP{demanded}: {error}"), help(error, ""))
+        }
+        None if demands => {
+            let file = certificate.files().staple();
+            let message = format!("there is no answer of OCSP for the site \"{host}\"{demanded}: {}", file.display());
+            (message, Some(format!("have `openssl ocsp -respout {}` write it, and again in time", file.display())))
+        }
+        None => return None,
+    };
+    Some(CertificateProblem { host, key: "tls", message, help, is_denied: false })
+}
+
 /// Whether a certificate names the host of a site, or with a wildcard something below it.
 fn is_covered(store: &CertificateStore, host: &HostPattern) -> bool {
     store.certificates().any(|certificate| match host {
@@ -162,6 +182,10 @@ fn help(error: &CertificateError, user: &str) -> Option<String> {
         CertificateReason::NoRevocationList => "name the file with the revocation list of the authority".to_owned(),
         CertificateReason::UnusableRevocationList(_) => {
             "`openssl crl -in FILE -noout -text` shows what is in it; take a new one from the authority".to_owned()
+        }
+        CertificateReason::Staple(_) => {
+            "have a newer one written, with `openssl ocsp -respout FILE`; without the file no client is shown any"
+                .to_owned()
         }
         CertificateReason::NoKey => "name the file with the private key; certbot's is privkey.pem".to_owned(),
         CertificateReason::EncryptedKey => {

@@ -32,11 +32,13 @@ struct CertificateSetting {
 struct CertificatePair {
     files: CertificateFiles,
     /// The files when they were read; none when they are to be read again in any case.
-    seen: Option<[Option<FileStamp>; 2]>,
+    seen: Option<[Option<FileStamp>; 3]>,
     /// What is served.
     certificate: Option<Arc<Certificate>>,
     /// What is wrong with the files, and how many looks in a row found them wrong.
     wrong: Option<(CertificateError, u32)>,
+    /// What is wrong with the answer of OCSP beside them.
+    staple_wrong: Option<CertificateError>,
     /// How many looks in a row did not find the pair in its directory.
     missed: u32,
 }
@@ -88,6 +90,8 @@ pub struct CertificateView<'s> {
     pub certificate: Option<&'s Certificate>,
     /// What is wrong with the files as they are.
     pub wrong: Option<&'s CertificateError>,
+    /// What is wrong with the answer of OCSP beside them.
+    pub staple: Option<&'s CertificateError>,
 }
 
 /// A pair that is replaced one file after the other is wrong at one look, and right at the next.
@@ -173,6 +177,7 @@ impl CertificateStore {
                 files: None,
                 certificate: None,
                 wrong: Some(error),
+                staple: None,
             }))
         })
     }
@@ -214,10 +219,10 @@ impl CertificateSetting {
         self.wrong = wrong;
         let hosts = self.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         for pair in &mut self.pairs {
-            if let Some(one) = pair.look(now, &hosts) {
-                changed |= matches!(one, CertificateNews::Taken { .. });
-                news.push(one);
-            }
+            let before = pair.certificate.clone();
+            news.extend(pair.look(now, &hosts));
+            // another answer of OCSP is no news, and goes to clients all the same
+            changed |= before.as_ref().map(Arc::as_ptr) != pair.certificate.as_ref().map(Arc::as_ptr);
         }
         changed
     }
@@ -233,7 +238,14 @@ impl CertificateSetting {
         let changed = self.pairs.len() != before;
         for files in found {
             if !self.pairs.iter().any(|pair| pair.files == files) {
-                self.pairs.push(CertificatePair { files, seen: None, certificate: None, wrong: None, missed: 0 });
+                self.pairs.push(CertificatePair {
+                    files,
+                    seen: None,
+                    certificate: None,
+                    wrong: None,
+                    staple_wrong: None,
+                    missed: 0,
+                });
             }
         }
         changed
@@ -247,21 +259,30 @@ impl CertificatePair {
             files: Some(&self.files),
             certificate: self.certificate.as_deref(),
             wrong: self.wrong.as_ref().map(|(error, _)| error),
+            staple: self.staple_wrong.as_ref(),
         }
     }
 
     fn look(&mut self, now: SystemTime, hosts: &str) -> Option<CertificateNews> {
-        let stamps = [&self.files.certificate, &self.files.key].map(|file| FileStamp::of(file));
-        if self.seen == Some(stamps) {
+        let staple = self.files.staple();
+        let stamps = [&self.files.certificate, &self.files.key, &staple].map(|file| FileStamp::of(file));
+        let is_stale = |one: &Arc<Certificate>| one.staple().is_some_and(|staple| !staple.holds_at(now));
+        if self.seen == Some(stamps) && !self.certificate.as_ref().is_some_and(is_stale) {
             return None;
         }
-        let read = Certificate::load(&self.files);
+        let read = Certificate::load(&self.files).map(|mut new| {
+            self.staple_wrong = new.read_staple(now).err();
+            new
+        });
         let is_settled = stamps.iter().flatten().all(|stamp| stamp.is_settled(now));
         match read {
             Ok(new) => {
                 self.seen = is_settled.then_some(stamps);
                 self.wrong = None;
-                if self.certificate.as_ref().is_some_and(|old| old.is(&new)) {
+                if let Some(old) = self.certificate.as_mut().filter(|old| old.is(&new)) {
+                    if old.staple() != new.staple() {
+                        *old = Arc::new(new);
+                    }
                     return None;
                 }
                 let certificate = Arc::new(new);

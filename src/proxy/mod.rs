@@ -5,7 +5,7 @@
 //! `upstream`'s.
 
 mod attempt;
-mod certificate_files;
+pub mod certificate_files;
 pub mod certificate_problem;
 pub mod certificates;
 pub mod client;

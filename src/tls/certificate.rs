@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::staple::{Staple, StapleError};
 use rustls::SignatureScheme;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -33,6 +34,9 @@ pub struct Certificate {
     names: Vec<String>,
     issuer: String,
     key_type: String,
+    serial: Vec<u8>,
+    must_staple: bool,
+    staple: Option<Staple>,
     not_before: SystemTime,
     not_after: SystemTime,
     files: CertificateFiles,
@@ -100,6 +104,9 @@ pub enum CertificateReason {
     /// A list that RFC 5280 does not allow, or with something in it that is not supported.
     #[error("the revocation list in it cannot be used: {0}")]
     UnusableRevocationList(String),
+    /// An answer of OCSP that is none for the certificate, or not any more.
+    #[error("{0}")]
+    Staple(#[from] StapleError),
     /// The key is that of another certificate.
     #[error("the private key in it does not belong to the certificate in {}", .0.display())]
     OtherKey(PathBuf),
@@ -137,6 +144,14 @@ impl CertificateFiles {
     #[must_use]
     pub fn in_directory(directory: &Path) -> Self {
         Self { certificate: directory.join("fullchain.pem"), key: directory.join("privkey.pem") }
+    }
+
+    /// Where an answer of OCSP stands, as HAProxy has it: the name of the certificate, and `.ocsp`.
+    #[must_use]
+    pub fn staple(&self) -> PathBuf {
+        let mut name = self.certificate.clone().into_os_string();
+        name.push(".ocsp");
+        name.into()
     }
 }
 
@@ -188,12 +203,49 @@ impl Certificate {
             names: names(first).map_err(in_certificate)?,
             issuer: first.tbs_certificate().issuer().to_string(),
             key_type: key_type(first),
+            serial: first.tbs_certificate().serial_number().as_bytes().to_vec(),
+            must_staple: must_staple(first),
+            staple: None,
             not_before: validity.not_before.to_system_time(),
             not_after: validity.not_after.to_system_time(),
             private_key: Zeroizing::new(private_key.secret_der().to_vec()),
             key: Arc::new(CertifiedKey::new(chain, key)),
             files: files.clone(),
         })
+    }
+
+    /// Reads the answer of OCSP that stands beside it (see [`CertificateFiles::staple`]): handshakes show it then. Nothing
+    /// where there is no such file.
+    ///
+    /// # Errors
+    /// When it cannot be shown. Then none is.
+    pub fn read_staple(&mut self, now: SystemTime) -> Result<(), CertificateError> {
+        let file = self.files.staple();
+        let read = match read(&file) {
+            Err(CertificateReason::Unreadable(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(reason) => Err(reason),
+            Ok(bytes) => Staple::read(&bytes, &self.serial, now).map(Some).map_err(CertificateReason::Staple),
+        };
+        let (staple, wrong) = match read {
+            Ok(staple) => (staple, None),
+            Err(reason) => (None, Some(CertificateError { file, reason })),
+        };
+        let mut key = CertifiedKey::new(self.key.cert.clone(), self.key.key.clone());
+        key.ocsp = staple.as_ref().map(|staple| staple.bytes().to_vec());
+        (self.key, self.staple) = (Arc::new(key), staple);
+        wrong.map_or(Ok(()), Err)
+    }
+
+    /// What handshakes show of OCSP.
+    #[must_use]
+    pub fn staple(&self) -> Option<&Staple> {
+        self.staple.as_ref()
+    }
+
+    /// Whether clients refuse it without an answer of OCSP (RFC 7633).
+    #[must_use]
+    pub fn must_staple(&self) -> bool {
+        self.must_staple
     }
 
     /// Whether it is the same certificate with the same chain.
@@ -357,6 +409,15 @@ fn key_type(certificate: &ParsedCertificate) -> String {
         "1.3.101.112" => "Ed25519".to_owned(),
         other => other.to_owned(),
     }
+}
+
+/// Whether it has the TLS feature `status_request` (RFC 7633 §4).
+fn must_staple(certificate: &ParsedCertificate) -> bool {
+    const FEATURES: &str = "1.3.6.1.5.5.7.1.24";
+    const STATUS_REQUEST: [u8; 3] = [2, 1, 5];
+    let extensions = certificate.tbs_certificate().extensions().into_iter().flatten();
+    let mut features = extensions.filter(|one| one.extn_id.to_string() == FEATURES);
+    features.any(|one| one.extn_value.as_bytes().windows(3).any(|feature| feature == STATUS_REQUEST))
 }
 
 /// Of a key in the form of RFC 8017 (A.1.1): a sequence that begins with the modulus.

@@ -9,6 +9,7 @@ pub mod client_verifier;
 pub mod handed;
 pub mod handshake;
 pub mod record;
+pub mod staple;
 pub mod state;
 pub mod suite;
 pub mod tickets;
@@ -20,7 +21,7 @@ pub use handshake::{Established, Handshake, HandshakeError, HandshakeFacts, serv
 pub use record::{OpenedRecord, RecordError, Records};
 pub use state::TlsState;
 pub use suite::{Suite, Version};
-pub use tickets::{SiteTickets, TicketKeys, Tickets};
+pub use tickets::{SiteTickets, TicketKeys, TicketKeysError, Tickets};
 
 #[cfg(test)]
 pub(crate) mod tests;

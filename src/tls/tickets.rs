@@ -6,12 +6,15 @@
 //! for two lifetimes of a ticket and are wiped.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::rand;
+use base64ct::{Base64, Encoding};
 use rustls::server::ProducesTickets;
 
 use super::client_verifier::ClientVerifier;
@@ -19,7 +22,11 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// The keys, newest first. What has them may read and make tickets; wiped when dropped.
 #[derive(Default)]
-pub struct TicketKeys(Vec<TicketKey>);
+pub struct TicketKeys {
+    keys: Vec<TicketKey>,
+    /// The index of the one that seals, of keys that an operator changes; else their age says which it is.
+    sealing: Option<usize>,
+}
 
 struct TicketKey {
     name: [u8; NAME],
@@ -28,6 +35,24 @@ struct TicketKey {
     made: u64,
 }
 
+/// Why there are no keys in a file.
+#[derive(Debug, thiserror::Error)]
+pub enum TicketKeysError {
+    /// The system does not give it.
+    #[error("it cannot be read: {0}")]
+    Unreadable(#[from] std::io::Error),
+    /// There is none.
+    #[error("there is no key in it; \"openssl rand -base64 80\" writes one")]
+    None,
+    /// A line that is no key; counted from 1.
+    #[error("line {0} is no key: it has to be 80 or 48 bytes as base64, as \"openssl rand -base64 80\" writes them")]
+    Line(usize),
+}
+
+/// The lengths of a key in a file: the name, then what the key is made of. Their halves are for AES and HMAC elsewhere.
+const LENGTHS: [usize; 2] = [80, 48];
+/// A file that is longer is none of keys.
+const LONGEST_FILE: u64 = 16 << 10;
 const NAME: usize = 16;
 const KEY: usize = 32;
 const NONCE: usize = 12;
@@ -43,38 +68,81 @@ impl TicketKeys {
     /// How long one key is as bytes.
     pub const KEY_LENGTH: usize = NAME + KEY + 8;
 
+    /// The keys in a file that several machines share, as HAProxy's `tls-ticket-keys` and nginx's
+    /// `ssl_session_ticket_key` have it.
+    ///
+    /// # Errors
+    /// When there are none in it.
+    pub fn load(file: &Path) -> Result<Self, TicketKeysError> {
+        let about = std::fs::metadata(file)?;
+        if !about.is_file() || about.len() > LONGEST_FILE {
+            return Err(TicketKeysError::None);
+        }
+        Self::from_file(&Zeroizing::new(std::fs::read(file)?))
+    }
+
+    fn from_file(bytes: &[u8]) -> Result<Self, TicketKeysError> {
+        let mut keys = Vec::new();
+        if LENGTHS.contains(&bytes.len()) && !bytes.is_ascii() {
+            keys.extend(TicketKey::of_operator(bytes));
+        } else {
+            for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+                let line = line.trim_ascii();
+                if line.is_empty() || line.starts_with(b"#") {
+                    continue;
+                }
+                let mut room = Zeroizing::new([0; LENGTHS[0]]);
+                let key = Base64::decode(line, &mut *room).ok().and_then(TicketKey::of_operator);
+                keys.push(key.ok_or(TicketKeysError::Line(at + 1))?);
+            }
+        }
+        keys.reverse();
+        keys.truncate(MOST_KEYS);
+        match keys.len() {
+            0 => Err(TicketKeysError::None),
+            // the last one is for the time after the next change
+            len => Ok(Self { keys, sealing: Some(1.min(len - 1)) }),
+        }
+    }
+
     /// The keys after `now`: one is younger than a ticket's lifetime, and keys are dropped that no ticket can need. Whether
     /// anything changed.
     ///
     /// # Errors
     /// When the kernel gives no random bytes. The keys are as before then.
     pub fn rotate(&mut self, now: SystemTime) -> Result<bool, Unspecified> {
+        if self.sealing.is_some() {
+            return Ok(false);
+        }
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         // a key of the future is from a clock that was set back
         let age = |key: &TicketKey| now.saturating_sub(key.made);
-        let before = self.0.len();
-        let is_due = self.0.first().is_none_or(|newest| age(newest) >= LIFETIME.as_secs());
+        let before = self.keys.len();
+        let is_due = self.keys.first().is_none_or(|newest| age(newest) >= LIFETIME.as_secs());
         if is_due {
-            self.0.insert(0, TicketKey::random(now)?);
+            self.keys.insert(0, TicketKey::random(now)?);
         }
-        self.0.retain(|key| age(key) < (2 * LIFETIME + LEAD).as_secs());
-        self.0.truncate(MOST_KEYS);
-        Ok(is_due || self.0.len() != before)
+        self.keys.retain(|key| age(key) < (2 * LIFETIME + LEAD).as_secs());
+        self.keys.truncate(MOST_KEYS);
+        Ok(is_due || self.keys.len() != before)
     }
 
     /// Which of the keys seals at `now`: the newest that every process has by now, else the oldest.
     #[must_use]
     pub fn sealing(&self, now: SystemTime) -> usize {
+        if let Some(sealing) = self.sealing {
+            return sealing;
+        }
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let is_known = |key: &TicketKey| now.saturating_sub(key.made) >= LEAD.as_secs();
-        self.0.iter().position(is_known).unwrap_or(self.0.len().saturating_sub(1))
+        self.keys.iter().position(is_known).unwrap_or(self.keys.len().saturating_sub(1))
     }
 
     /// The keys for another process. The caller must not log them or keep them in a file.
     #[must_use]
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(self.0.len() * Self::KEY_LENGTH));
-        for key in &self.0 {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(self.keys.len() * Self::KEY_LENGTH));
+        for key in &self.keys {
             bytes.extend_from_slice(&key.name);
             bytes.extend_from_slice(&*key.key);
             bytes.extend_from_slice(&key.made.to_be_bytes());
@@ -96,7 +164,7 @@ impl TicketKeys {
             place.copy_from_slice(key);
             Some(TicketKey { name: *name, key: place, made: u64::from_be_bytes(made.try_into().ok()?) })
         });
-        keys.collect::<Option<_>>().map(Self)
+        Some(Self { keys: keys.collect::<Option<_>>()?, sealing: None })
     }
 }
 
@@ -108,6 +176,18 @@ impl TicketKey {
         Ok(Self { name, key, made })
     }
 
+    /// Of the bytes of a key in a file: other programs make two keys of them, this one makes one.
+    fn of_operator(bytes: &[u8]) -> Option<Self> {
+        let (name, secret) = bytes.split_first_chunk::<NAME>().filter(|_| LENGTHS.contains(&bytes.len()))?;
+        let mut key = Zeroizing::new([0; KEY]);
+        let secret = Salt::new(HKDF_SHA256, &[]).extract(secret);
+        secret
+            .expand(&[b"segue ticket key"], HKDF_SHA256)
+            .and_then(|key_material| key_material.fill(&mut *key))
+            .ok()?;
+        Some(Self { name: *name, key, made: 0 })
+    }
+
     fn prepare(&self) -> Result<PreparedKey, Unspecified> {
         Ok(PreparedKey { name: self.name, key: RandomizedNonceKey::new(&AES_256_GCM, &*self.key)? })
     }
@@ -115,7 +195,7 @@ impl TicketKey {
 
 impl fmt::Debug for TicketKeys {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(to, "TicketKeys({})", self.0.len())
+        write!(to, "TicketKeys({})", self.keys.len())
     }
 }
 
@@ -141,7 +221,7 @@ impl Tickets {
     /// # Errors
     /// When the library for cryptography does not take the keys. They are as before then.
     pub fn set(&self, keys: &TicketKeys, now: SystemTime) -> Result<(), Unspecified> {
-        let prepared = keys.0.iter().map(TicketKey::prepare).collect::<Result<_, _>>()?;
+        let prepared = keys.keys.iter().map(TicketKey::prepare).collect::<Result<_, _>>()?;
         let prepared = PreparedKeys { keys: prepared, sealing: keys.sealing(now) };
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = prepared;
         Ok(())
@@ -275,11 +355,11 @@ mod tests {
         let mut keys = TicketKeys::default();
         let changed: Vec<u64> = (0..48).filter(|&hours| keys.rotate(at(hours)).expect("random")).collect();
         assert_eq!(changed, [0, 12, 24, 25, 36, 37], "one is made, or one is dropped");
-        assert_eq!(keys.0.len(), 2);
+        assert_eq!(keys.keys.len(), 2);
         // a clock that is set back, and one that jumps
         assert!(!keys.rotate(at(0)).expect("random"));
         assert!(keys.rotate(at(1000)).expect("random"));
-        assert_eq!(keys.0.len(), 1);
+        assert_eq!(keys.keys.len(), 1);
     }
 
     #[test]
@@ -320,6 +400,37 @@ mod tests {
             changed[length] ^= 1;
             assert_eq!(tickets.decrypt(&changed), None, "byte {length}");
         }
+    }
+
+    fn base64(bytes: &[u8]) -> String {
+        let mut text = [0; 128];
+        Base64::encode(bytes, &mut text).expect("room").to_owned()
+    }
+
+    #[test]
+    fn machines_with_one_file_open_each_others_tickets_also_while_its_keys_are_changed_one_machine_after_the_other() {
+        let key = |byte: u8| base64(&[byte; 80]);
+        let file = |keys: &[u8]| {
+            let lines = keys.iter().map(|byte| key(*byte)).collect::<Vec<_>>().join("\n");
+            prepared(&TicketKeys::from_file(lines.as_bytes()).expect("keys"), at(0))
+        };
+        let (before, after) = (file(&[1, 2, 3]), file(&[2, 3, 4]));
+        for (one, other) in [(&before, &after), (&after, &before), (&file(&[2]), &before)] {
+            let ticket = one.encrypt(b"a session").expect("sealed");
+            assert!(other.decrypt(&ticket).is_some());
+        }
+        assert!(file(&[5]).decrypt(&before.encrypt(b"a session").expect("sealed")).is_none());
+        let raw = TicketKeys::from_file(&[200; 48]).expect("one key of nginx");
+        assert!(prepared(&raw, at(0)).encrypt(b"a session").is_some());
+    }
+
+    #[test]
+    fn a_file_without_keys_says_what_is_wrong() {
+        let wrong = |text: &[u8]| TicketKeys::from_file(text).expect_err("no keys").to_string();
+        assert!(wrong(b"").starts_with("there is no key in it"));
+        assert!(wrong(b"# keys\n\n").starts_with("there is no key in it"));
+        assert!(wrong(format!("{}\nAAAA\n", base64(&[1; 48])).as_bytes()).starts_with("line 2 is no key"));
+        assert!(wrong(&[b'x'; 80]).starts_with("line 1 is no key"));
     }
 
     #[test]

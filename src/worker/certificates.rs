@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::expiry::ExpiryWarnings;
 use super::saved_state::StateReports;
 use super::secrets::Secrets;
-use super::ticket_keys::TicketKeyring;
+use super::ticket_keys::{TicketKeyNews, TicketKeyring};
 use crate::control::payload::Payload;
 use crate::control::status::CertificateStatus;
 use crate::observe::event::Event;
@@ -43,6 +43,7 @@ pub struct CertificateWatch {
 
 /// What the look leaves for the worker.
 struct Watched {
+    generation: u64,
     /// The certificates for the status.
     list: RefCell<Vec<CertificateStatus>>,
     /// The certificates and the keys of tickets for the next generation; none without any.
@@ -66,6 +67,7 @@ impl CertificateWatch {
     /// `warnings` is what the generation before said.
     #[must_use]
     pub fn start(
+        generation: u64,
         store: CertificateStore,
         ring: TicketKeyring,
         warnings: ExpiryWarnings,
@@ -74,7 +76,8 @@ impl CertificateWatch {
     ) -> Self {
         let (secrets, warnings) = (RefCell::new(secrets(&store, &ring)), RefCell::new(warnings));
         let list = RefCell::new(list(&store, SystemTime::now()));
-        let watched = Rc::new(Watched { list, secrets, warnings, serves: Cell::new(false), journal, state_reports });
+        let watched =
+            Rc::new(Watched { generation, list, secrets, warnings, serves: Cell::new(false), journal, state_reports });
         let task = (!store.is_empty()).then(|| tokio::task::spawn_local(watch(store, ring, watched.clone())));
         Self { watched, task }
     }
@@ -121,28 +124,32 @@ async fn watch(mut store: CertificateStore, mut ring: TicketKeyring, watched: Rc
     loop {
         tokio::time::sleep(pause).await;
         // a file system that does not answer must not keep this thread from its pings
+        let serves = watched.serves.get();
         let look = tokio::task::spawn_blocking(move || {
             let began = Instant::now();
             let news = store.look(SystemTime::now());
-            (store, news, began.elapsed())
+            // only what a generation that serves has goes to the next one
+            let of_keys = if serves { ring.turn(SystemTime::now()) } else { TicketKeyNews::default() };
+            (store, ring, news, of_keys, began.elapsed())
         });
-        let Ok((looked, news, took)) = look.await else { return };
-        store = looked;
+        let Ok((looked, turned, news, of_keys, took)) = look.await else { return };
+        (store, ring) = (looked, turned);
         pause = (took * PAUSE_FACTOR).clamp(PAUSE, LONGEST_PAUSE);
-        // only what a generation that serves has goes to the next one
-        let has_new_keys = watched.serves.get() && ring.turn(SystemTime::now());
-        if has_new_keys || news.iter().any(|one| matches!(one, CertificateNews::Taken { .. })) {
+        if of_keys.is_changed || news.iter().any(|one| matches!(one, CertificateNews::Taken { .. })) {
             *watched.secrets.borrow_mut() = secrets(&store, &ring);
         }
         if !news.is_empty() || listed.elapsed() >= LIST_AGED {
             *watched.list.borrow_mut() = list(&store, SystemTime::now());
             listed = Instant::now();
         }
-        if has_new_keys || !news.is_empty() {
+        if of_keys.is_changed || !news.is_empty() {
             watched.state_reports.is_due();
         }
         if watched.serves.get() {
             news.into_iter().for_each(|one| watched.journal.event(event(one)));
+            if let Some(text) = of_keys.wrong {
+                watched.journal.event(Event::ConfigWarning { generation: watched.generation, text });
+            }
             warn(&store, &watched, SystemTime::now());
         }
     }
@@ -174,7 +181,7 @@ fn status(view: &CertificateView<'_>, now: SystemTime) -> CertificateStatus {
         until: view.certificate.map(|one| moment(one.not_after())),
         days,
         state: state.to_owned(),
-        problem: view.wrong.map(ToString::to_string),
+        problem: view.wrong.or(view.staple).map(ToString::to_string),
     }
 }
 

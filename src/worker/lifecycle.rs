@@ -36,6 +36,7 @@ use crate::handover::capabilities::Capabilities;
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::proxy::RuntimeConfig;
+use crate::proxy::certificate_files::secret_path;
 use crate::proxy::certificate_problem::problems;
 use crate::proxy::certificates::CertificateStore;
 use crate::proxy::debug::DebugSession;
@@ -453,6 +454,7 @@ async fn prepare(
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .map_err(|fault| system(format!("the worker can still be dumped: {fault}")))?;
     }
+    let ticket_keys = config.tls.ticket_keys.as_ref().map(secret_path);
     let mut store = CertificateStore::load(&config);
     let tls = ServerTls::new(&config, &store).map_err(system)?;
     let tickets = tls.as_ref().map(|tls| tls.tickets().clone()).unwrap_or_default();
@@ -462,11 +464,13 @@ async fn prepare(
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;
     let Restored { changes, secrets, expiry_warnings } = saved_state::restore(link, &runtime_config, &journal).await?;
     certificates::fall_back(&mut store, secrets.as_ref());
-    let ring = TicketKeyring::new(tickets, secrets.as_ref(), SystemTime::now());
+    let (ring, wrong) = TicketKeyring::new(tickets, ticket_keys, secrets.as_ref(), SystemTime::now());
+    warnings.extend(wrong.map(|wrong| format!("warning: {wrong}")));
     warnings.extend(configuration.of_certificates(problems(&store, SystemTime::now())));
     let state_reports = Rc::new(StateReports::default());
     let watch = Watch::start(&runtime_config.pools, changes, &journal, &state_reports).await;
-    let certificates = CertificateWatch::start(store, ring, expiry_warnings, journal.clone(), state_reports.clone());
+    let certificates =
+        CertificateWatch::start(generation, store, ring, expiry_warnings, journal.clone(), state_reports.clone());
     let Configuration { hash, summary, sources, .. } = configuration;
     let threads = Threads::start(runtime_config, journal.clone())
         .map_err(|fault| system(format!("the serving threads cannot be started: {fault}")))?;

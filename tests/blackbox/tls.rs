@@ -4,6 +4,7 @@ mod client_certificates;
 mod h2;
 mod handshakes;
 mod moves;
+mod staples;
 mod tickets;
 
 use std::io::{Read, Write};

@@ -79,7 +79,7 @@ fn in_roff(page: &str) -> Vec<String> {
         let lines = block.lines().filter(|line| !line.starts_with(".RS") && !line.starts_with(".RE"));
         lines.collect::<Vec<_>>().join("\n").replace("\\-", "-").replace("\\e", "\\").replace("\\&", "") + "\n"
     });
-    let tables = ["site", "pool", "tcp", "listen", "log", "drain", "worker"];
+    let tables = ["site", "pool", "tcp", "listen", "tls", "log", "drain", "worker"];
     let is_ours = |text: &String| {
         let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
         first

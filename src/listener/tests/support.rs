@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::{Access, Config, DrainSettings, ListenerSettings, LogSettings, WorkerSettings};
+use crate::config::{Access, Config, DrainSettings, ListenerSettings, LogSettings, TlsSettings, WorkerSettings};
 use crate::drain::{Draining, Stage};
 use crate::listener::accept::Acceptor;
 use crate::listener::connection::Kind;
@@ -300,6 +300,7 @@ fn config(listener: ListenerSettings) -> Config {
         sites: Vec::new(),
         pools: Vec::new(),
         tcp: Vec::new(),
+        tls: TlsSettings::default(),
         log: LogSettings { access: Access::Off, ..LogSettings::default() },
         drain: DrainSettings { timeout: LONG, stop_timeout: LONG, hurry_timeout: LONG, ..DrainSettings::default() },
         worker: WorkerSettings { tcp_keep_alive: None, ..WorkerSettings::default() },

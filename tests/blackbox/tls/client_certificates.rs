@@ -67,7 +67,7 @@ pub(super) struct Scene {
     pub(super) server: Server,
     pub(super) address: SocketAddr,
     plain: SocketAddr,
-    roots: Arc<RootCertStore>,
+    pub(super) roots: Arc<RootCertStore>,
     pub(super) authority: Authority,
     files: tempfile::TempDir,
 }

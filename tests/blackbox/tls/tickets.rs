@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 use rustls::HandshakeKind;
 
+use super::client_certificates::Scene as TlsScene;
 use super::moves::{Scene, reload};
 use super::*;
 use crate::support::{Answering, signal, wait_for};
@@ -43,6 +44,28 @@ fn a_ticket_of_generation_1_resumes_at_generation_4_with_either_version_although
     }
     assert_eq!(service.settled().0, 4);
     assert_eq!(clients.resume(), [true; 2]);
+}
+
+#[test]
+fn machines_that_share_keys_resume_each_others_sessions_and_others_do_not() {
+    let keys = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(keys.path(), format!("{0}\n{0}\n", "q83v".repeat(16))).expect("written");
+    let shared = format!("[tls]\nticket_keys = '{}'", keys.path().display());
+    let machines = [&shared, &shared, ""].map(TlsScene::new);
+    let services: Vec<_> = machines.iter().map(|machine| machine.run.start()).collect();
+    let mut roots = RootCertStore::empty();
+    machines.iter().for_each(|machine| roots.roots.extend(machine.roots.roots.iter().cloned()));
+    let roots = Arc::new(roots);
+    for version in VERSIONS {
+        let config = client_config(roots.clone(), version, &[]);
+        let resumed = |machine: &TlsScene| {
+            let mut client = machine.connect(&config, "a.test");
+            machine.exchange(&mut client, "a.test", "");
+            client.conn.handshake_kind() == Some(HandshakeKind::Resumed)
+        };
+        assert_eq!([0, 1, 0, 2].map(|machine: usize| resumed(&machines[machine])), [false, true, true, false]);
+    }
+    drop(services);
 }
 
 #[test]
