@@ -1,7 +1,7 @@
 //! `segue check`: prints everything that is wrong with a configuration. Changes nothing, uses no network.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -55,22 +55,30 @@ fn hidden(config: &Config) -> Vec<CertificateProblem> {
     if !service_user::exists() {
         return Vec::new();
     }
-    let sites = config.sites.iter().filter_map(|site| Some((site, hidden_path(site.tls.as_ref()?)?)));
-    let problem = |(site, path): (&SiteSettings, &Path)| CertificateProblem {
+    let of_clients = |path: &'_ Option<PathBuf>| path.as_deref().filter(is_hidden).map(Path::to_owned);
+    let paths = config.sites.iter().flat_map(|site| {
+        let tls = site.tls.as_ref().and_then(hidden_path).map(Path::to_owned);
+        let all =
+            [("tls", tls), ("client_ca", of_clients(&site.client_ca)), ("client_crl", of_clients(&site.client_crl))];
+        all.into_iter().filter_map(move |(key, path)| Some((site, key, path?)))
+    });
+    let problem = |(site, key, path): (&SiteSettings, &'static str, PathBuf)| CertificateProblem {
         host: site.host.clone(),
-        key: "tls",
+        key,
         message: format!("the service does not see {}", path.display()),
         help: Some("it sees no file below /home, /root, /run/user, /tmp and /var/tmp: use /etc/ssl".to_owned()),
         is_denied: false,
     };
-    sites.map(problem).collect()
+    paths.map(problem).collect()
 }
 
 /// `ProtectHome=` and `PrivateTmp=` of proxy.service.
+fn is_hidden(path: &&Path) -> bool {
+    ["/home", "/root", "/run/user", "/tmp", "/var/tmp"].iter().any(|hidden| path.starts_with(hidden))
+}
+
+/// The first of these files that is hidden.
 fn hidden_path(tls: &SiteCertificate) -> Option<&Path> {
-    let is_hidden = |path: &&Path| {
-        ["/home", "/root", "/run/user", "/tmp", "/var/tmp"].iter().any(|hidden| path.starts_with(hidden))
-    };
     match tls {
         SiteCertificate::Path(path) => Some(path.as_path()).filter(is_hidden),
         SiteCertificate::Files { certificate, key } => {

@@ -267,6 +267,26 @@ fn the_certificate_for_one_site_counts_for_no_other_one_on_the_same_connection()
 }
 
 #[test]
+fn what_a_trusted_proxy_says_of_a_certificate_counts_where_none_is_asked_for_here() {
+    let scene = Scene::new(&format!("{OPTIONAL}\n[listen.http]\ntrusted_proxies = ['127.0.0.0/8']"));
+    let _service = scene.run.start();
+    for (host, expected) in [
+        ("b.test", &["x-ssl-client-verify: SUCCESS", "client-cert: :said:"][..]),
+        ("a.test", &["x-ssl-client-verify: NONE"]),
+    ] {
+        let mut proxy = Wire::connect(scene.plain);
+        proxy.send(format!(
+            "GET / HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-Proto: https\r\nx-ssl-client-verify: SUCCESS\r\n\
+             client-cert: :said:\r\nx_ssl_client_dn: CN=forged\r\n\r\n"
+        ));
+        let mut server = scene.server.accept();
+        assert_eq!(told_of(server.head().text()), expected);
+        server.send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+        assert_eq!(proxy.answer().status(), 204);
+    }
+}
+
+#[test]
 fn connections_with_a_certificate_move_and_resume_and_their_servers_are_told_of_it_as_before() {
     let scene = Scene::new(REQUIRED);
     let service = scene.run.start();

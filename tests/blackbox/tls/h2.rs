@@ -1,8 +1,9 @@
 //! HTTP/2 over TLS: by ALPN, and over reloads.
 
+use super::client_certificates::{REQUIRED, SERIAL, Scene as MutualScene};
 use super::moves::{Scene, reload};
 use super::*;
-use crate::http2::client::{DATA, GOAWAY, HEADERS, RST_STREAM, SETTINGS, WHOLE, block, frame, request};
+use crate::http2::client::{DATA, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS, WHOLE, block, frame, request};
 
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
@@ -63,6 +64,42 @@ fn http_2_is_chosen_by_alpn_and_its_open_streams_move_with_the_connection() {
         until(&mut client, 1, "last");
     }
     scene.assert_no_number_twice();
+}
+
+#[test]
+fn a_certificate_for_one_site_counts_for_no_other_one_whose_streams_come_over_the_same_connection() {
+    let scene = MutualScene::new(REQUIRED);
+    let _service = scene.run.start();
+    let shown = scene.authority.issue("the client", SERIAL);
+    let mut config = ClientConfig::clone(&scene.config(VERSIONS[1], &shown));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let config = Arc::new(config);
+    let ask = |client: &mut Tls, stream: u32, host: &str, more: &[(&str, &str)]| {
+        let mut fields = request("GET", host, "/x");
+        fields[1].1 = "https";
+        fields.extend_from_slice(more);
+        client.write_all(&frame(HEADERS, WHOLE, stream, &block(&fields))).expect("written");
+    };
+    let start = [&segue::http2::frame::PREFACE[..], &frame(SETTINGS, 0, 0, &[])].concat();
+    let mut client = scene.connect(&config, "a.test");
+    client.write_all(&start).expect("written");
+    let forged = [("x-ssl-client-verify", "SUCCESS"), ("client-cert", ":AAAA:")];
+    for (stream, host, is_told) in [(1, "a.test", true), (3, "b.test", false), (5, "a.test", true)] {
+        ask(&mut client, stream, host, &forged);
+        let mut server = scene.server.accept();
+        let told = server.head().text().to_owned();
+        assert_eq!(told.matches("x-ssl-client-verify: SUCCESS").count(), usize::from(is_told), "{told}");
+        assert_eq!(told.contains("x-ssl-client-cn: the client"), is_told, "{told}");
+        assert!(!told.contains(":AAAA:"), "{told}");
+        server.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nother");
+        until(&mut client, stream, "other");
+    }
+    let mut client = scene.connect(&config, "b.test");
+    client.write_all(&start).expect("written");
+    ask(&mut client, 1, "a.test", &[]);
+    while !matches!(next(&mut client), (DATA, flags, 1, _) if flags & END_STREAM != 0) {}
+    scene.run.wait_log("a.test/x → 421");
+    scene.server.assert_untouched();
 }
 
 #[test]
