@@ -2,8 +2,9 @@
 
 usage: slow_server.py HTTP_PORT TCP_PORT
 
-GET /slow trickles its body over two seconds, other requests are answered at once when their body has come; an Upgrade
-is accepted and then echoed, as is every byte of a TCP session.
+GET /slow trickles its body over two seconds, GET /events sends an event every 100 ms for as long as it is read, GET /page
+is a page that opens an event stream and a WebSocket and asks for things; other requests are answered at once when their body has come; an Upgrade
+is accepted and then echoed, as is every byte of a TCP session; one to /messages is echoed message by message.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ import hashlib
 import os
 import sys
 
+with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "foreign", "page.html"), "rb") as page:
+    PAGE = page.read()
 PIECE = b"x" * 4096
 PIECES = 20
 PAUSE = 0.1
@@ -26,11 +29,15 @@ async def exchange(reader, writer):
             fields = {name.lower(): value for name, value in lines}
             if b"upgrade" in fields:
                 writer.write(accept_websocket(fields[b"sec-websocket-key"].strip()))
-                await echo(reader, writer)
+                await (echo_messages if head.startswith(b"GET /messages") else echo)(reader, writer)
                 return
             await throw_away_body(reader, fields)
             if head.startswith(b"GET /slow"):
                 await trickle(writer)
+            elif head.startswith(b"GET /events"):
+                await events(writer)
+            elif head.startswith(b"GET /page"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(PAGE) + PAGE)
             else:
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n" + b"x" * 1024)
             await writer.drain()
@@ -71,6 +78,18 @@ async def trickle(writer):
         await asyncio.sleep(PAUSE)
 
 
+async def events(writer):
+    """Numbered, so that one that is missing is noticed; the end is the reader's to make."""
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    number = 0
+    while True:
+        event = b"data: %d\n\n" % number
+        writer.write(b"%x\r\n%s\r\n" % (len(event), event))
+        await writer.drain()
+        await asyncio.sleep(PAUSE)
+        number += 1
+
+
 async def echo(reader, writer):
     try:
         while got := await reader.read(65536):
@@ -80,6 +99,22 @@ async def echo(reader, writer):
         pass
     finally:
         writer.close()
+
+
+async def echo_messages(reader, writer):
+    """As browsers want it (RFC 6455 section 5.1): what comes is masked, and what goes is not."""
+    while True:
+        first, length = await reader.readexactly(2)
+        length &= 0x7F
+        if length == 126:
+            length = int.from_bytes(await reader.readexactly(2), "big")
+        mask = await reader.readexactly(4)
+        payload = bytes(byte ^ mask[at % 4] for at, byte in enumerate(await reader.readexactly(length)))
+        size = bytes([length]) if length < 126 else b"\x7e" + length.to_bytes(2, "big")
+        writer.write(bytes([first]) + size + payload)
+        await writer.drain()
+        if first & 0x0F == 8:
+            return
 
 
 async def main(http_port, tcp_port):
