@@ -9,8 +9,11 @@ use super::{CONFIG, service_user, socket_units};
 use crate::config::load::{Checked, Sources};
 use crate::config::problem::{Problem, RenderStyle};
 use crate::config::{Config, SiteCertificate, SiteSettings};
+use crate::proxy::certificate_files::secret_path;
 use crate::proxy::certificate_problem::{CertificateProblem, problems};
 use crate::proxy::certificates::CertificateStore;
+use crate::tls::TicketKeys;
+use crate::worker::configuration::TICKET_KEYS;
 
 /// Checks the configuration that is named; prints every problem and a summary to stderr.
 ///
@@ -28,6 +31,7 @@ pub fn run(arguments: &super::Check) -> ExitCode {
             let mut checked = sources.check_for(&units);
             if let Some(config) = &checked.config {
                 checked.problems.extend(of_certificates(&sources, config));
+                checked.problems.extend(of_ticket_keys(&sources, config));
                 sources.sort(&mut checked.problems);
             }
             checked
@@ -48,6 +52,14 @@ fn of_certificates(sources: &Sources, config: &Config) -> Vec<Problem> {
         false => one,
     });
     sources.warnings_of_sites(found.map(|one| (one.key, one.host, one.message, one.help)).collect())
+}
+
+/// What is wrong with the keys of session tickets, as the service sees them.
+fn of_ticket_keys(sources: &Sources, config: &Config) -> Vec<Problem> {
+    let Some(path) = config.tls.ticket_keys.as_ref().map(secret_path) else { return Vec::new() };
+    let Err(error) = service_user::run(|| TicketKeys::load(&path)) else { return Vec::new() };
+    let message = format!("the keys of session tickets cannot be used: {}: {error}", path.display());
+    sources.warning_of("tls", "ticket_keys", &message, TICKET_KEYS)
 }
 
 /// Files that this process may read, and that the sandbox of the service hides from it.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use figment::value::Value;
+use figment::value::{Tag, Value};
 use serde::{Deserialize, Serialize};
 
 use super::address::{HostPattern, host_pattern};
@@ -125,6 +125,17 @@ impl Sources {
         found.iter_mut().for_each(|problem| problem.help = problem.help.take().filter(|help| !help.is_empty()));
         self.sort(&mut found);
         found
+    }
+
+    /// A warning about the value of `key` in a table without a name.
+    #[must_use]
+    pub fn warning_of(&self, table: &str, key: &str, message: &str, help: &str) -> Vec<Problem> {
+        let (merged, _) = self.merge();
+        let mut problems = Problems::new(&merged, true);
+        let table = Spot::root().key(table, Tag::Default).at_key();
+        let spot = problems.spot(&table, key).unwrap_or(table);
+        problems.warning(&spot, message, help);
+        problems.found
     }
 
     /// The whole configuration in TOML, every default included, each value with its origin as a comment.

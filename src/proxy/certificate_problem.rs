@@ -40,6 +40,17 @@ pub fn problems(store: &CertificateStore, now: SystemTime) -> Vec<CertificatePro
         }
     }
     for clients in store.client_certificates() {
+        if let Some(since) = clients.too_old(now) {
+            let message = format!(
+                "no client of the site \"{}\" is let in: a newer revocation list was due on {}",
+                clients.host,
+                Day(since)
+            );
+            let help =
+                Some("take a new one from the authority; the service reads it by itself, without a reload".to_owned());
+            let host = clients.host.clone();
+            problems.push(CertificateProblem { host, key: "client_crl", message, help, is_denied: false });
+        }
         let Some(error) = &clients.wrong else { continue };
         let consequence = match clients.verifier.number() {
             0 => "no client is let in",

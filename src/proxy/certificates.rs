@@ -71,12 +71,14 @@ pub enum CertificateNews {
         /// The file with the authorities.
         file: String,
     },
-    /// Files cannot be used by which clients are let in; those before count.
+    /// Files cannot be used by which clients are let in.
     ClientsRefused {
         /// The site.
         host: String,
         /// What is wrong.
         why: String,
+        /// No client is let in any more; else those files count that were read before.
+        are_shut_out: bool,
     },
 }
 
@@ -140,7 +142,8 @@ impl CertificateStore {
             let (host, file) = (clients.host.to_string(), clients.file());
             news.extend(clients.look(now).map(|one| match one {
                 ClientNews::Taken => CertificateNews::ClientsTaken { host, file },
-                ClientNews::Refused(why) => CertificateNews::ClientsRefused { host, why },
+                ClientNews::Refused(why) => CertificateNews::ClientsRefused { host, why, are_shut_out: false },
+                ClientNews::Late(why) => CertificateNews::ClientsRefused { host, why, are_shut_out: true },
             }));
         }
         news

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::certificate_files::FileStamp;
 use crate::config::{ClientVerify, Config, HostPattern};
+use crate::observe::words::Day;
 use crate::tls::{CertificateError, ClientRules, ClientVerifier, ClientVerifierFiles};
 
 /// The files, and what follows them.
@@ -22,6 +23,8 @@ pub struct ClientCertificates {
     seen: Option<[Option<FileStamp>; 2]>,
     /// How many looks in a row found them wrong.
     looks: u32,
+    /// A revocation list is too old, and that was said.
+    is_late: bool,
 }
 
 /// What a look finds.
@@ -31,6 +34,8 @@ pub enum ClientNews {
     Taken,
     /// The files cannot be used, and not only for the moment in which they are replaced.
     Refused(String),
+    /// No client is let in any more.
+    Late(String),
 }
 
 /// A file that is written in place is wrong at one look, and right at the next.
@@ -45,7 +50,7 @@ impl ClientCertificates {
                 ClientVerifierFiles { authorities: settings.client_ca.clone()?, revoked: settings.client_crl.clone() };
             let verifier = Arc::new(ClientVerifier::new(settings.client_verify == ClientVerify::Required));
             let host = settings.host.clone();
-            Some(Self { site, host, verifier, wrong: None, files, seen: None, looks: 0 })
+            Some(Self { site, host, verifier, wrong: None, files, seen: None, looks: 0, is_late: false })
         };
         config.sites.iter().enumerate().filter_map(of_site).collect()
     }
@@ -55,7 +60,7 @@ impl ClientCertificates {
         let files = [Some(&self.files.authorities), self.files.revoked.as_ref()];
         let stamps = files.map(|file| file.and_then(|file| FileStamp::of(file)));
         if self.seen == Some(stamps) {
-            return None;
+            return self.look_at_clock(now);
         }
         let is_settled = stamps.iter().flatten().all(|stamp| stamp.is_settled(now));
         match ClientRules::load(&self.files) {
@@ -65,6 +70,7 @@ impl ClientCertificates {
                     return None;
                 }
                 self.verifier.set(rules);
+                self.is_late = false;
                 Some(ClientNews::Taken)
             }
             Err(error) => {
@@ -77,8 +83,22 @@ impl ClientCertificates {
         }
     }
 
+    /// Whether a revocation list is too old, since when.
+    #[must_use]
+    pub fn too_old(&self, now: SystemTime) -> Option<SystemTime> {
+        self.verifier.until().filter(|until| *until <= now)
+    }
+
+    fn look_at_clock(&mut self, now: SystemTime) -> Option<ClientNews> {
+        let since = self.too_old(now).filter(|_| !self.is_late)?;
+        self.is_late = true;
+        let file = self.files.revoked.as_ref().unwrap_or(&self.files.authorities).display();
+        Some(ClientNews::Late(format!("a newer revocation list was due on {}: {file}", Day(since))))
+    }
+
     /// What is wrong now was said.
     pub fn is_reported(&mut self) {
+        self.is_late = self.too_old(SystemTime::now()).is_some();
         if self.wrong.is_some() {
             self.looks = LOOKS_OF_A_REPLACEMENT;
         }

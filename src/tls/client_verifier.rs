@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use rustls::client::danger::HandshakeSignatureValid;
@@ -13,6 +14,9 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+
+use x509_cert::crl::CertificateList;
+use x509_cert::der::Decode;
 
 use super::certificate::{CertificateError, CertificateReason, chain, read};
 
@@ -41,6 +45,8 @@ pub struct ClientRules {
     authorities: u64,
     /// A hash of all of it; never 0.
     number: u64,
+    /// When the first of the lists is too old; none without lists.
+    until: Option<SystemTime>,
 }
 
 impl ClientRules {
@@ -61,10 +67,12 @@ impl ClientRules {
             added.map_err(|error| in_authorities(CertificateReason::Unparsable(at + 1, error.to_string())))?;
         }
         let of_authorities = hash.clone().finish();
+        let mut until = None;
         let mut builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider());
         if let Some(file) = &files.revoked {
             let lists = read(file).and_then(|bytes| lists(&bytes)).map_err(|reason| in_file(file, reason))?;
             lists.iter().for_each(|list| hash.update(list));
+            until = lists.iter().filter_map(|list| next_update(list)).min();
             // a list that is too old says nothing of what was revoked since: OpenSSL refuses it too
             builder = builder.with_crls(lists).enforce_revocation_expiration();
         }
@@ -74,7 +82,7 @@ impl ClientRules {
         })?;
         let [authorities, number] = [of_authorities, hash.finish()]
             .map(|digest| u64::from_be_bytes(digest.as_ref().first_chunk().copied().unwrap_or_default()).max(1));
-        Ok(Self { verifier, authorities, number })
+        Ok(Self { verifier, authorities, number, until })
     }
 }
 
@@ -84,6 +92,12 @@ impl ClientRules {
     pub fn number(&self) -> u64 {
         self.number
     }
+}
+
+/// When a list is too old.
+fn next_update(list: &[u8]) -> Option<SystemTime> {
+    let list = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(list).ok()?;
+    list.tbs_cert_list.next_update.map(|time| time.to_system_time())
 }
 
 /// The lists in a file. An authority gives them out as DER.
@@ -127,6 +141,12 @@ impl ClientVerifier {
     #[must_use]
     pub fn number(&self) -> u64 {
         self.rules().map_or(0, |rules| rules.number)
+    }
+
+    /// When a revocation list is too old: no client is let in from then on. None without lists.
+    #[must_use]
+    pub fn until(&self) -> Option<SystemTime> {
+        self.rules()?.until
     }
 
     /// Equal for equal authorities; 0 without any.

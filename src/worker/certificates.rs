@@ -220,6 +220,8 @@ fn event(news: CertificateNews) -> Event {
         },
         CertificateNews::Refused { hosts, why, until } => Event::CertificateRefused { hosts, why, until },
         CertificateNews::ClientsTaken { host, file } => Event::ClientCaTaken { host, file },
-        CertificateNews::ClientsRefused { host, why } => Event::ClientCaRefused { host, why },
+        CertificateNews::ClientsRefused { host, why, are_shut_out } => {
+            Event::ClientCaRefused { host, why, are_shut_out }
+        }
     }
 }

@@ -54,6 +54,13 @@ impl Configuration {
         })
     }
 
+    /// What is wrong with the keys of session tickets, rendered.
+    #[must_use]
+    pub fn of_ticket_keys(&self, wrong: Option<String>) -> Vec<String> {
+        let found = wrong.map(|wrong| self.written.warning_of("tls", "ticket_keys", &wrong, TICKET_KEYS));
+        found.into_iter().flatten().map(|problem| problem.render(RenderStyle::Plain)).collect()
+    }
+
     /// What is wrong with certificates, rendered.
     #[must_use]
     pub fn of_certificates(&self, found: Vec<CertificateProblem>) -> Vec<String> {
@@ -62,6 +69,9 @@ impl Configuration {
         warnings.iter().map(|problem| problem.render(RenderStyle::Plain)).collect()
     }
 }
+
+/// What to do about keys of session tickets that cannot be used.
+pub const TICKET_KEYS: &str = "each machine needs the same file, which the user of the service can read";
 
 impl From<&Config> for Serves {
     fn from(config: &Config) -> Self {

@@ -465,7 +465,7 @@ async fn prepare(
     let Restored { changes, secrets, expiry_warnings } = saved_state::restore(link, &runtime_config, &journal).await?;
     certificates::fall_back(&mut store, secrets.as_ref());
     let (ring, wrong) = TicketKeyring::new(tickets, ticket_keys, secrets.as_ref(), SystemTime::now());
-    warnings.extend(wrong.map(|wrong| format!("warning: {wrong}")));
+    warnings.extend(configuration.of_ticket_keys(wrong));
     warnings.extend(configuration.of_certificates(problems(&store, SystemTime::now())));
     let state_reports = Rc::new(StateReports::default());
     let watch = Watch::start(&runtime_config.pools, changes, &journal, &state_reports).await;

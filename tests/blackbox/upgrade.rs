@@ -16,7 +16,7 @@ use crate::support::{
     signal, socket, wait_for,
 };
 
-const SEGUE: &str = env!("CARGO_BIN_EXE_segue");
+pub const SEGUE: &str = env!("CARGO_BIN_EXE_segue");
 
 /// A run with one listener whose installed program is a copy, so that it can be replaced.
 fn installed() -> (Run, SocketAddr, PathBuf) {
@@ -30,13 +30,13 @@ fn installed() -> (Run, SocketAddr, PathBuf) {
 
 /// Waits until the supervisor is what is installed.
 #[track_caller]
-fn wait_upgraded(service: &Service, program: &Path) {
+pub fn wait_upgraded(service: &Service, program: &Path) {
     wait_for("the upgrade of the supervisor", || (executable(service.pid()) == file(program)).then_some(()));
 }
 
 /// Installs the program anew and reloads until the supervisor is that.
 #[track_caller]
-fn upgrade(service: &Service, program: &Path) {
+pub fn upgrade(service: &Service, program: &Path) {
     replace(program, SEGUE);
     let (good, text) = service.reload();
     assert!(good, "{text}");

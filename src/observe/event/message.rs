@@ -157,8 +157,10 @@ pub(super) fn of(event: &Event) -> String {
         Event::ClientCaTaken { host, file } => {
             format!("Clients of {} are let in by what is in {} now", Plain(host), Plain(file))
         }
-        Event::ClientCaRefused { host, why } => {
-            format!("Clients of {} are let in as before: {}", Plain(host), Plain(why))
+        Event::ClientCaRefused { host, why, are_shut_out } => {
+            let consequence =
+                if *are_shut_out { "No client of {} is let in" } else { "Clients of {} are let in as before" };
+            format!("{}: {}", consequence.replace("{}", &Plain(host).to_string()), Plain(why))
         }
         Event::CertificateExpires { hosts, file, until, days } => {
             let when = match days {

@@ -398,12 +398,14 @@ pub enum Event {
         /// The file with the authorities.
         file: String,
     },
-    /// These files changed, and cannot be used.
+    /// These files cannot be used as they are.
     ClientCaRefused {
         /// The site.
         host: String,
         /// What is wrong, and in which file.
         why: String,
+        /// No client is let in; else those count that were read before.
+        are_shut_out: bool,
     },
     /// A certificate expires soon, or has expired.
     CertificateExpires {

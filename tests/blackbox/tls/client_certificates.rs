@@ -40,6 +40,10 @@ impl Authority {
 
     /// A list that revokes these.
     fn revoke(&self, serials: &[u64]) -> String {
+        self.revoke_until(serials, 2124)
+    }
+
+    fn revoke_until(&self, serials: &[u64], year: i32) -> String {
         let revoked = serials.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2024, 1, 1),
@@ -48,7 +52,7 @@ impl Authority {
         });
         let params = CertificateRevocationListParams {
             this_update: date_time_ymd(2024, 1, 1),
-            next_update: date_time_ymd(2124, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
             crl_number: SerialNumber::from(serials.len() as u64 + 1),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),
@@ -337,6 +341,21 @@ fn connections_whose_rules_change_are_told_to_close_and_others_move() {
     reload(&service);
     let (told, response) = scene.exchange_whole(&mut client, "a.test", "");
     assert!(told.contains("x-ssl-client-cn: the client\r\n") && !response.contains("close"), "{response}");
+}
+
+#[test]
+fn with_a_revocation_list_that_is_too_old_no_client_is_let_in_until_there_is_a_newer_one_and_the_operator_is_told() {
+    let scene = Scene::new("client_ca = 'PATH/ca.pem'\nclient_crl = 'PATH/revoked.pem'");
+    let list = scene.files.path().join("revoked.pem");
+    std::fs::write(&list, scene.authority.revoke_until(&[1], 2025)).expect("written");
+    let _service = scene.run.start();
+    scene.run.wait_log("no client of the site \"a.test\" is let in: a newer revocation list was due on 2025-01-01");
+    let config = scene.config(VERSIONS[1], &scene.authority.issue("the client", SERIAL));
+    scene.refusal(&config);
+    std::fs::write(&list, scene.authority.revoke(&[1])).expect("written");
+    scene.run.wait_log("Clients of a.test are let in by what is in");
+    let mut client = scene.connect(&config, "a.test");
+    assert!(scene.exchange(&mut client, "a.test", "").contains("x-ssl-client-verify: SUCCESS"));
 }
 
 #[test]

@@ -6,7 +6,8 @@ use rustls::HandshakeKind;
 use super::client_certificates::Scene as TlsScene;
 use super::moves::{Scene, reload};
 use super::*;
-use crate::support::{Answering, signal, wait_for};
+use crate::support::{Answering, copy, signal, wait_for};
+use crate::upgrade::{SEGUE, upgrade, wait_upgraded};
 
 /// Clients of either version, which keep their tickets.
 struct Clients<'s> {
@@ -43,6 +44,25 @@ fn a_ticket_of_generation_1_resumes_at_generation_4_with_either_version_although
         reload(&service);
     }
     assert_eq!(service.settled().0, 4);
+    assert_eq!(clients.resume(), [true; 2]);
+}
+
+#[test]
+fn a_ticket_resumes_after_an_upgrade_of_the_supervisor_and_at_the_replacement_of_its_worker() {
+    let server = Answering::start("itself");
+    let mut scene = Scene::new(server.address);
+    let program = scene.run.path("program");
+    copy(SEGUE, &program);
+    scene.run = scene.run.argument(format!("--worker-binary={}", program.display()));
+    let service = scene.run.start();
+    wait_upgraded(&service, &program);
+    let clients = Clients::new(&scene);
+    assert_eq!(clients.resume(), [false; 2]);
+    upgrade(&service, &program);
+    assert_eq!(clients.resume(), [true; 2]);
+    let (before, worker) = service.settled();
+    signal(worker, Signal::KILL);
+    wait_for("a replacement", || (service.serving().0 > before).then_some(()));
     assert_eq!(clients.resume(), [true; 2]);
 }
 
