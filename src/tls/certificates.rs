@@ -52,13 +52,15 @@ impl Certificates {
     }
 
     /// The certificate for a client that asks for this host and can check these signatures. One that has expired is given
-    /// where there is no other: the client knows best what to do then.
+    /// where there is no other: the client knows best what to do then. So is one that the client cannot check: its handshake
+    /// fails with handshake_failure then, as it has to (RFC 8446 §4.4.2.2), where rustls says access_denied without any.
     #[must_use]
     pub fn pick(&self, host: Option<&str>, schemes: &[SignatureScheme], now: SystemTime) -> Option<&Arc<Certificate>> {
         let Some(host) = host else { return self.unnamed.as_ref() };
         let candidates = self.candidates(host);
-        let usable = || candidates.into_iter().flatten().flatten().filter(|one| one.signs_as(schemes));
-        usable().find(|one| one.holds_at(now)).or_else(|| usable().next())
+        let all = || candidates.into_iter().flatten().flatten();
+        let usable = || all().filter(|one| one.signs_as(schemes));
+        usable().find(|one| one.holds_at(now)).or_else(|| usable().next()).or_else(|| all().next())
     }
 
     /// Whether any certificate is for this host.

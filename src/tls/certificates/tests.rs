@@ -95,7 +95,15 @@ fn rsa_is_for_clients_that_know_nothing_else() {
     let certificates = from(&[&rsa, &ecdsa]);
     assert_is(picked(&certificates, "app.example", BOTH), &ecdsa);
     assert_is(picked(&certificates, "app.example", &BOTH[..1]), &rsa);
-    assert!(picked(&certificates, "app.example", &[SignatureScheme::ED25519]).is_none());
+}
+
+// sslyze took access_denied, which rustls sends without any, for a defect of the server
+#[test]
+fn a_client_that_can_check_no_certificate_gets_one_with_which_its_handshake_fails() {
+    let (ecdsa, rsa) = (certificate(&["app.example"], (0, 2000)), rsa(&["app.example"]));
+    let certificates = from(&[&rsa, &ecdsa]);
+    assert_is(picked(&certificates, "app.example", &[SignatureScheme::ED25519]), &ecdsa);
+    assert!(picked(&certificates, "other.example", &[SignatureScheme::ED25519]).is_none());
 }
 
 #[test]

@@ -137,6 +137,12 @@ pub fn signal(pid: u32, signal: rustix::process::Signal) {
     rustix::process::kill_process(pid, signal).expect("kill");
 }
 
+/// Sends a signal to a process that may have ended. Whether it was there.
+pub fn may_signal(pid: u32, signal: rustix::process::Signal) -> bool {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a pid");
+    rustix::process::kill_process(pid, signal).is_ok()
+}
+
 /// Leaves a process room for so many more descriptors. Gives the limit that there was.
 pub fn leave_files(pid: u32, free: usize) -> Rlimit {
     let used: Vec<u64> = std::fs::read_dir(format!("/proc/{pid}/fd"))

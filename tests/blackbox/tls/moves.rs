@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::*;
-use crate::support::{Answering, Run, Service, is_alive, signal, socket, wait_for};
+use crate::support::{Answering, Run, Service, is_alive, may_signal, signal, socket, wait_for};
 use crate::unseen::inside::connections;
 use crate::unseen::rollback::is_stopped;
 
@@ -220,7 +220,11 @@ fn clients_of_a_site_that_is_gone_are_told_to_close_and_others_move() {
 
 /// How many connections the moves have that are killed: several batches.
 const MANY: usize = 300;
+/// How many moves; `MOVE_DEATHS` says otherwise.
 const DEATHS: u32 = 6;
+/// From one pair of moves to the next, death comes so much later, and begins anew at the beginning after these many.
+const LATER: Duration = Duration::from_millis(3);
+const MOMENTS: u32 = 12;
 
 #[test]
 fn when_either_side_is_killed_in_a_move_only_what_it_held_is_lost_and_no_number_is_used_twice() {
@@ -234,19 +238,26 @@ fn when_either_side_is_killed_in_a_move_only_what_it_held_is_lost_and_no_number_
         client
     };
     let mut clients: Vec<_> = (0..MANY).map(connected).collect();
-    let mut all_lost = 0;
-    for death in 0..DEATHS {
+    let deaths = std::env::var("MOVE_DEATHS").map_or(DEATHS, |deaths| deaths.parse().expect("a number"));
+    let (mut all_lost, mut died, mut moves) = (0, 0, 0);
+    while died < deaths {
+        let death = moves;
+        moves += 1;
+        assert!(moves < 3 * deaths, "{died} of {moves} moves were killed");
         let (giver, giving) = service.settled();
         service.reload_anyway();
         let (number, receiver) = service.serving();
         scene.run.wait_log(&format!("Generation {giver} drains"));
-        let until = Instant::now() + death / 2 * Duration::from_millis(3);
+        let until = Instant::now() + death / 2 % MOMENTS * LATER;
         while Instant::now() < until {
             std::thread::yield_now();
         }
         let dies = if death % 2 == 0 { receiver } else { giving };
         // while it is stopped it takes nothing more: what it holds is what it will have held
-        signal(dies, Signal::STOP);
+        if !may_signal(dies, Signal::STOP) {
+            continue; // the move was over before
+        }
+        died += 1;
         wait_for("the worker to be stopped", || is_stopped(dies).then_some(()));
         let held = connections(dies, &[scene.address]);
         signal(dies, Signal::KILL);
@@ -266,9 +277,12 @@ fn when_either_side_is_killed_in_a_move_only_what_it_held_is_lost_and_no_number_
         assert!(lost <= held, "{lost} are lost of {held} that it held");
         all_lost += lost;
     }
-    assert!(all_lost < MANY * DEATHS as usize, "something goes on");
-    eprintln!("{all_lost} connections were inside dead workers");
-    assert!(scene.assert_no_number_twice() > MANY * DEATHS as usize);
+    assert!(all_lost < MANY * deaths as usize, "something goes on");
+    let numbers = scene.assert_no_number_twice();
+    eprintln!(
+        "{deaths} deaths in {moves} moves, {all_lost} connections were inside dead workers; {numbers} numbers sealed, none twice"
+    );
+    assert!(numbers > MANY * deaths as usize);
 }
 
 /// Whether the client gets its answer.
