@@ -117,6 +117,7 @@ table! {
         /// gets 421, and one without TLS 403 where that is no redirect. Servers are told of it by `Client-Cert` (RFC 9440),
         /// `X-SSL-Client-Verify` (`SUCCESS`, or `NONE`), `X-SSL-Client-DN`, `-CN` and `-Serial`; clients cannot write these
         /// fields. The file is looked at as that of `tls` is. While there is none that can be used, the site has no clients.
+        /// Certificates of version 1, as `openssl x509 -req` makes them without `-extfile`, are refused.
         client_ca: Option<PathBuf> = unset("clients are asked for no certificate"),
         /// Which of these certificates are revoked: the lists of their authorities, as PEM, or one as DER. With it there has
         /// to be a list that holds now of each authority below the roots. Looked at as `client_ca` is: a client whose

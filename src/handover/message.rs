@@ -29,7 +29,7 @@ use crate::control::channel::MOST_DESCRIPTORS;
 use crate::control::payload::{self, Payload};
 use crate::http2::session::saved::{SavedSession, SessionState};
 use crate::net::{Detached, TlsParts};
-use crate::tls::{HandshakeFacts, TlsState};
+use crate::tls::{HandshakeFacts, ShownCertificate, TlsState};
 
 /// From the receiver to the sender.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -350,8 +350,9 @@ impl TlsItem {
         let TlsParts { state: _, facts, received, plain, sealed, promised } = tls;
         [received, plain, sealed].into_iter().for_each(|part| all.extend_from_slice(part));
         let (received, plain, sealed) = (received.len(), plain.len(), sealed.len());
-        facts.client.iter().for_each(|one| all.extend_from_slice(one));
-        let client = facts.client.iter().map(|one| one.len()).collect();
+        let chain = facts.client.as_ref().map(|shown| shown.chain()).unwrap_or_default();
+        chain.iter().for_each(|one| all.extend_from_slice(one));
+        let client = chain.iter().map(|one| one.len()).collect();
         Self { facts: HandshakeFacts::clone(facts), received, plain, sealed, promised: *promised, client }
     }
 
@@ -359,7 +360,8 @@ impl TlsItem {
     fn unpack(self, all: &mut BytesMut, state: Option<Box<TlsState>>) -> Option<Box<TlsParts>> {
         let Self { mut facts, received, plain, sealed, promised, client } = self;
         let [received, plain, sealed] = [received, plain, sealed].map(|length| all.split_to(length));
-        facts.client = client.into_iter().map(|length| CertificateDer::from(all.split_to(length).to_vec())).collect();
+        let chain = client.into_iter().map(|length| CertificateDer::from(all.split_to(length).to_vec()));
+        facts.client = ShownCertificate::new(&chain.collect::<Vec<_>>());
         Some(Box::new(TlsParts { state: state?, facts: Arc::new(facts), received, plain, sealed, promised }))
     }
 }

@@ -204,7 +204,7 @@ impl Transfer {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let of_tls = |tls: &TlsParts| {
-            let client: usize = tls.facts.client.iter().map(|one| one.len()).sum();
+            let client: usize = tls.facts.client.iter().flat_map(|shown| shown.chain()).map(|one| one.len()).sum();
             tls.received.len() + tls.plain.len() + tls.sealed.len() + client
         };
         let tls = self.socket.tls.as_deref().map_or(0, of_tls);

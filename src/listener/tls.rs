@@ -59,11 +59,10 @@ pub(super) async fn handshake(
             if let Some(tls) = stream.tls() {
                 let end = if tls.facts().resumed { Handshaken::Resumed } else { Handshaken::Full };
                 thread.counters.handshake(client.origin.listener, end);
-                let origin = client.origin.over_tls(tls.facts(), config);
-                if let Some(tls) = origin.tls.as_ref().filter(|tls| !tls.facts.resumed) {
-                    tls.verified.set(rules.get()); // a session that is resumed was looked at by then, and not now
+                client.origin = Rc::new(client.origin.over_tls(tls.facts(), config));
+                if let Some(shown) = tls.facts().client.as_ref().filter(|_| !tls.facts().resumed) {
+                    shown.set_verified(rules.get()); // a session that is resumed was looked at by then, and not now
                 }
-                client.origin = Rc::new(origin);
             }
             Served::Idle(client, stream, ReadAhead::default())
         }

@@ -1,15 +1,13 @@
 //! The certificate of a client: whether a request may come with it, and what its server is told of it (RFC 9440).
 
 use base64ct::{Base64, Encoding};
-use rustls::pki_types::CertificateDer;
 
 use super::exchange::Exchange;
 use super::fault::Fault;
-use super::origin::OverTls;
 use crate::config::{ClientVerify, SiteSettings};
 use crate::http1::encode;
 use crate::message::authority::Host;
-use crate::tls::{ClientVerifier, HandshakeFacts};
+use crate::tls::{ClientVerifier, HandshakeFacts, ShownCertificate};
 
 /// Of a site whose clients show certificates, whether this client may ask for it.
 ///
@@ -30,7 +28,7 @@ pub(super) fn check(exchange: &Exchange, site: usize) -> Result<(), Fault> {
         let host = exchange.host().and_then(|host| Host::parse(host).ok());
         return Err(Fault::Misdirected { host: host.map(|host| host.name.into_owned()).unwrap_or_default() });
     }
-    if tls.facts.client.is_empty() { none_shown(settings) } else { look_again(tls, verifier) }
+    tls.facts.client.as_ref().map_or_else(|| none_shown(settings), |shown| look_again(shown, verifier))
 }
 
 fn none_shown(site: &SiteSettings) -> Result<(), Fault> {
@@ -42,13 +40,13 @@ fn none_shown(site: &SiteSettings) -> Result<(), Fault> {
 
 /// The handshake looked at the certificate; what has changed since then counts too, and what another generation or a ticket
 /// said counts for nothing.
-fn look_again(tls: &OverTls, verifier: &ClientVerifier) -> Result<(), Fault> {
-    let verified = tls.verified.get();
+fn look_again(shown: &ShownCertificate, verifier: &ClientVerifier) -> Result<(), Fault> {
+    let verified = shown.verified();
     if verified != 0 && verified == verifier.number() {
         return Ok(());
     }
-    let number = verifier.accepts(&tls.facts.client);
-    tls.verified.set(number.map_err(|error| Fault::ClientCertificate { why: error.to_string() })?);
+    let number = verifier.accepts(shown.chain());
+    shown.set_verified(number.map_err(|error| Fault::ClientCertificate { why: error.to_string() })?);
     Ok(())
 }
 
@@ -58,8 +56,8 @@ pub(super) fn write_fields(out: &mut Vec<u8>, exchange: &Exchange) {
         return;
     }
     let shown = exchange.origin.tls.as_ref().filter(|tls| tls.site == exchange.site);
-    match shown.and_then(|tls| Some((tls, tls.facts.client.first()?))) {
-        Some((tls, certificate)) => out.extend_from_slice(tls.told.get_or_init(|| fields(certificate, &tls.facts))),
+    match shown.and_then(|tls| Some((&tls.facts, tls.facts.client.as_ref()?))) {
+        Some((facts, shown)) => out.extend_from_slice(shown.told(|| fields(shown, facts))),
         None => out.extend_from_slice(b"x-ssl-client-verify: NONE\r\n"),
     }
 }
@@ -70,7 +68,8 @@ pub(super) fn is_verified_here(exchange: &Exchange) -> bool {
     site.is_some_and(|site| site.client_ca.is_some())
 }
 
-fn fields(certificate: &CertificateDer<'_>, facts: &HandshakeFacts) -> Box<[u8]> {
+fn fields(shown: &ShownCertificate, facts: &HandshakeFacts) -> Box<[u8]> {
+    let certificate = shown.chain().first().map(AsRef::as_ref).unwrap_or_default();
     let mut out = Vec::new();
     let mut text = vec![0; certificate.len().div_ceil(3) * 4];
     let text = Base64::encode(certificate, &mut text).unwrap_or_default(); // there is room for it

@@ -1,6 +1,5 @@
 //! The client, as trusted proxies in front of this one tell it: `X-Forwarded-For`, `Forwarded` (RFC 7239), `X-Real-IP`.
 
-use std::cell::{Cell, OnceCell};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -38,11 +37,6 @@ pub struct OverTls {
     pub facts: Arc<HandshakeFacts>,
     /// The site with the name that the client asked for (SNI).
     pub site: Option<Index>,
-    /// The [`ClientVerifier::number`](crate::tls::ClientVerifier::number) of the rules of this site under which the
-    /// certificate of the client was found good; 0 when it is to be looked at.
-    pub verified: Cell<u64>,
-    /// What servers are told of that certificate, once they were told.
-    pub(super) told: OnceCell<Box<[u8]>>,
 }
 
 impl Origin {
@@ -57,7 +51,7 @@ impl Origin {
     #[must_use]
     pub fn over_tls(&self, facts: &Arc<HandshakeFacts>, config: &RuntimeConfig) -> Self {
         let site = config.site_by_name(facts.server_name.as_deref()).map(|site| site as Index);
-        let tls = OverTls { facts: facts.clone(), site, verified: Cell::new(0), told: OnceCell::new() };
+        let tls = OverTls { facts: facts.clone(), site };
         Self { is_tls: true, tls: Some(tls), ..self.clone() }
     }
 
@@ -98,7 +92,7 @@ impl Origin {
     /// What a server is told of the client by the PROXY protocol; nothing of one on a unix socket.
     pub(super) fn proxied_client(&self) -> Option<ProxiedClient> {
         let tls = self.tls.as_ref().map(|tls| {
-            let is_verified = tls.verified.get() != 0 && !tls.facts.client.is_empty();
+            let is_verified = tls.facts.client.as_ref().is_some_and(|shown| shown.verified() != 0);
             ProxiedTls { facts: tls.facts.clone(), is_verified }
         });
         Some(ProxiedClient { source: self.peer?, destination: self.reached()?, is_tls: self.is_tls, tls })
@@ -253,7 +247,7 @@ mod tests {
             server_name: Some("a.test".into()),
             alpn: Some("h2".into()),
             resumed: false,
-            client: Box::default(),
+            client: None,
         });
         let config = RuntimeConfig::new(1, Config::from_toml("").expect("a configuration"));
         let (peer, reached) = (([192, 0, 2, 7], 1).into(), ([192, 0, 2, 1], 443).into());

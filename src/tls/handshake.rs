@@ -6,7 +6,6 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{Acceptor, ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::{CipherSuite, ConnectionTrafficSecrets, KeyLog, ProtocolVersion, ServerConfig, ServerConnection};
@@ -16,6 +15,7 @@ use x509_cert::der::Decode;
 use zeroize::Zeroizing;
 
 use super::record::{HEADER, LONGEST};
+use super::shown::ShownCertificate;
 use super::state::{DirectionKeys, TlsState};
 use super::suite::{IV, KEY, SECRET, Suite, Version};
 
@@ -61,10 +61,9 @@ pub struct HandshakeFacts {
     /// Whether a ticket spared the certificate.
     #[serde(default)]
     pub resumed: bool,
-    /// The certificate that the client showed, and those that lead to an authority; none when it showed none. Not all of
-    /// a chain that is longer than any.
+    /// The certificate that the client showed; none when it showed none.
     #[serde(skip)]
-    pub client: Box<[CertificateDer<'static>]>,
+    pub client: Option<Box<ShownCertificate>>,
 }
 
 /// Why there is no connection.
@@ -253,7 +252,7 @@ impl HandshakeFacts {
     }
 
     fn client_certificate(&self, look: impl FnOnce(&TbsCertificate) -> Option<String>) -> Option<String> {
-        look(x509_cert::Certificate::from_der(self.client.first()?).ok()?.tbs_certificate())
+        look(x509_cert::Certificate::from_der(self.client.as_ref()?.chain().first()?).ok()?.tbs_certificate())
     }
 
     fn of(connection: &ServerConnection) -> Option<Self> {
@@ -267,24 +266,10 @@ impl HandshakeFacts {
             server_name: connection.server_name().map(|name| name.to_ascii_lowercase().into()),
             alpn: connection.alpn_protocol().map(|name| String::from_utf8_lossy(name).into()),
             resumed: connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
-            client: client_chain(connection.peer_certificates().unwrap_or_default()),
+            client: ShownCertificate::new(connection.peer_certificates().unwrap_or_default()),
         })
     }
 }
-
-/// What is kept of a chain: it is held for the life of the connection.
-fn client_chain(shown: &[CertificateDer<'static>]) -> Box<[CertificateDer<'static>]> {
-    let mut room = MOST_OF_CHAIN;
-    let fits = shown.iter().take_while(|one| {
-        let fits = one.len() <= room;
-        room = room.saturating_sub(one.len());
-        fits
-    });
-    fits.cloned().collect()
-}
-
-/// Bytes of a chain that are kept. One certificate has 1 to 2 KB.
-const MOST_OF_CHAIN: usize = 16 << 10;
 
 /// The first traffic secrets of a connection with TLS 1.3. rustls gives out keys and ivs, from which no KeyUpdate
 /// follows, and never the secrets. But it tells them to a key log, on the thread that works on the connection.

@@ -138,7 +138,7 @@ mod tests {
             (Version::Tls12, 0xcca9, ("TLSv1.2", "ECDHE-ECDSA-CHACHA20-POLY1305")),
         ] {
             let (server_name, alpn) = (Some("a.test".into()), Some("h2".into()));
-            let facts = HandshakeFacts { version, suite, server_name, alpn, resumed: false, client: Box::default() };
+            let facts = HandshakeFacts { version, suite, server_name, alpn, resumed: false, client: None };
             let tls = Some(ProxiedTls { facts: facts.into(), is_verified: false });
             let client = client("192.0.2.7:1", "192.0.2.1:443", true).map(|client| ProxiedClient { tls, ..client });
             let bytes = header(ProxyVersion::V2, client);

@@ -4,14 +4,21 @@ use std::sync::Arc;
 
 use super::*;
 use crate::net::TlsParts;
-use crate::tls::{HandshakeFacts, Suite, TlsState, Version};
+use crate::tls::{HandshakeFacts, ShownCertificate, Suite, TlsState, Version};
 use rustls::pki_types::CertificateDer;
 
 fn tls(byte: u8) -> Box<TlsParts> {
     let (version, suite) = (Version::Tls13, 0x1301);
     let (server_name, alpn) = (Some("app.test".into()), Some("http/1.1".into()));
     let client = vec![CertificateDer::from(vec![byte; 7]), CertificateDer::from(vec![8])];
-    let facts = Arc::new(HandshakeFacts { version, suite, server_name, alpn, resumed: true, client: client.into() });
+    let facts = Arc::new(HandshakeFacts {
+        version,
+        suite,
+        server_name,
+        alpn,
+        resumed: true,
+        client: ShownCertificate::new(&client),
+    });
     let state = TlsState::stand_in(Version::Tls13, Suite::Aes128Gcm, byte);
     let [received, plain, sealed] = [&b"half a rec"[..], b"GET /", b"rest"].map(BytesMut::from);
     Box::new(TlsParts { state, facts, received, plain, sealed, promised: 3 })

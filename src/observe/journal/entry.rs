@@ -379,7 +379,7 @@ pub(super) mod tests {
             server_name: Some(name.into()),
             alpn: Some("http/1.1".into()),
             resumed: false,
-            client: Box::default(),
+            client: None,
         })
     }
 
