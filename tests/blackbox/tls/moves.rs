@@ -230,6 +230,8 @@ const MOMENTS: u32 = 12;
 fn when_either_side_is_killed_in_a_move_only_what_it_held_is_lost_and_no_number_is_used_twice() {
     let server = Answering::start("itself");
     let scene = Scene::new(server.address);
+    // a worker whose successor died has to wait for the next one
+    scene.run.configure(&config(&scene.files, server.address, "b.test").replace("'5s'", "'60s'"));
     let service = scene.run.start();
     // one after the other: a handshake has a deadline
     let connected = |number| {
