@@ -145,7 +145,12 @@ impl Dispatch {
                     self.step = self.asks(exchange, connected);
                 }
                 DispatchStep::Ask { asking, .. } => {
-                    let mut sending = Sending { head: &self.head, upload: &mut self.upload, body: &mut *side.body };
+                    let mut sending = Sending {
+                        head: &self.head,
+                        upload: &mut self.upload,
+                        body: &mut *side.body,
+                        demand: side.demand,
+                    };
                     match ready!(asking.poll(cx, &self.course.pool, exchange, &mut sending)) {
                         Ok(Heard::Interim(head)) => return Poll::Ready(Ok(Dispatched::Interim(head))),
                         Ok(Heard::Continue) => return Poll::Ready(Ok(Dispatched::Continue)),

@@ -30,9 +30,9 @@ const ROOM: usize = 128 * 1024;
 pub type ReadBuffer = std::cell::RefCell<BytesMut>;
 
 /// How much is read at once for a receiver that takes less than comes.
-const CAREFUL: usize = 32 * 1024;
+const CAREFUL: usize = 16 * 1024;
 
-/// Reads once as [`poll_read`] does, at most 32 KiB, and into memory of its own size: what was read may have to be kept
+/// Reads once as [`poll_read`] does, at most 16 KiB, and into memory of its own size: what was read may have to be kept
 /// for long. The shared buffer would be kept with it, which is several times as large.
 ///
 /// # Errors
@@ -281,6 +281,7 @@ impl Connection {
         cx: &mut Context<'_>,
         asked: Asked,
         shared: &ReadBuffer,
+        room: Demand,
     ) -> Poll<Result<Box<ResponseHead>, ResponseError>> {
         loop {
             if !self.ahead.is_empty()
@@ -292,7 +293,7 @@ impl Connection {
                 self.let_go();
                 return Poll::Ready(Ok(head));
             }
-            if ready!(self.poll_fill(cx, shared, Demand::Much))? == 0 {
+            if ready!(self.poll_fill(cx, shared, room))? == 0 {
                 return Poll::Ready(Err(ResponseError::Closed));
             }
         }

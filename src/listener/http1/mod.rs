@@ -377,7 +377,8 @@ impl<S: Service> Http1<S> {
             early_end: &mut self.early_end,
             is_read: false,
         };
-        let mut side = ClientSide { body: &mut body, private };
+        let demand = room.unwrap_or(Demand::Little);
+        let mut side = ClientSide { body: &mut body, demand, private };
         let event = handler.poll(cx, &mut side, room);
         (event, body.is_read)
     }

@@ -14,7 +14,7 @@ use super::{LOOK, PoolOf};
 use crate::handover::exchange::{SavedAsking, SavedGo};
 use crate::http1::encode;
 use crate::http1::response::{Asked, ResponseFault, ResponseHead};
-use crate::message::body::RequestBody;
+use crate::message::body::{Demand, RequestBody};
 use crate::message::upgrade;
 use crate::net::Stream;
 use crate::observe::end::Phase;
@@ -85,6 +85,8 @@ pub(super) struct Sending<'a> {
     pub(super) head: &'a [u8],
     pub(super) upload: &'a mut Upload,
     pub(super) body: &'a mut dyn RequestBody,
+    /// How much the client takes of what comes with the head of the response.
+    pub(super) demand: Demand,
 }
 
 pub(super) enum AskError {
@@ -240,7 +242,7 @@ impl Asking {
                 exchange.sent(self.since.unwrap_or_else(Instant::now));
             }
             let waited = self.body;
-            match self.poll_head(cx, exchange, sending.upload, &mut progress) {
+            match self.poll_head(cx, exchange, sending, &mut progress) {
                 Poll::Ready(heard) => return Poll::Ready(heard),
                 Poll::Pending if self.body != waited => {} // the server wants the body
                 Poll::Pending if waiting == Waiting::Client => {
@@ -266,11 +268,11 @@ impl Asking {
         &mut self,
         cx: &mut Context<'_>,
         exchange: &mut Exchange,
-        upload: &Upload,
+        sending: &Sending<'_>,
         progress: &mut bool,
     ) -> Poll<Result<Heard, AskError>> {
         loop {
-            let head = match ready!(self.connection.poll_head(cx, self.asked, &exchange.thread.reads)) {
+            let head = match ready!(self.connection.poll_head(cx, self.asked, &exchange.thread.reads, sending.demand)) {
                 Ok(head) => head,
                 Err(error) => {
                     self.met_leftovers = matches!(error, ResponseError::Invalid(ResponseFault::StatusLine));
@@ -294,7 +296,7 @@ impl Asking {
                 continue; // more of them say nothing more
             }
             let is_farewell = head.status == StatusCode::REQUEST_TIMEOUT && !head.keep_alive;
-            if is_farewell && self.connection.is_reused() && can_repeat(exchange, upload) {
+            if is_farewell && self.connection.is_reused() && can_repeat(exchange, sending.upload) {
                 // it was sent to the connection while that was idle, and not to this request (RFC 9110 §15.5.9)
                 return Poll::Ready(Err(AskError::Server(Outcome::Closed, None)));
             }

@@ -51,7 +51,7 @@ async fn ours(bytes: &[u8], step: usize, head: bool) -> Result<Seen, ResponseErr
     connection.begin();
     let asked = Asked { head, ..Asked::default() };
     let response = loop {
-        let response = poll_fn(|cx| connection.poll_head(cx, asked, &shared)).await?;
+        let response = poll_fn(|cx| connection.poll_head(cx, asked, &shared, Demand::Much)).await?;
         if !response.informational {
             break response;
         }

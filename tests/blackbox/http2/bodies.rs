@@ -164,6 +164,28 @@ fn a_response_waits_for_the_windows_of_the_client() {
     assert!(last.ends() || client.next(DATA).ends());
 }
 
+// What came with the head was read whole, 128 KiB, and kept.
+#[test]
+fn a_stream_whose_window_is_shut_keeps_a_small_part_of_its_response() {
+    const STREAMS: usize = 100;
+    let setup = Setup::new();
+    let mut client = H2::begin(setup.proxy.client(), &[(4, 0)]);
+    let body = vec![b'x'; 60_000];
+    let answered = |client: &mut H2, stream: u32| {
+        client.get(stream, "a.test", "/");
+        let mut server = setup.server.accept();
+        server.head();
+        server.send([&b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"[..], &body].concat());
+        client.next(HEADERS);
+        server
+    };
+    let mut servers = vec![answered(&mut client, 1)];
+    let before = setup.proxy.memory();
+    servers.extend((1..STREAMS as u32).map(|number| answered(&mut client, 2 * number + 1)));
+    let each = setup.proxy.memory().saturating_sub(before) as usize / STREAMS;
+    assert!(each < 40 * 1024, "{each} bytes for each stream");
+}
+
 #[test]
 fn a_body_that_fills_the_window_still_ends() {
     let setup = Setup::new();
