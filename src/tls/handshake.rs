@@ -88,6 +88,8 @@ pub enum HandshakeError {
 
 /// A fatal alert `unexpected_message`, in plaintext (RFC 8446 §6.2).
 const UNEXPECTED_MESSAGE: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
+/// A fatal alert `handshake_failure`, in plaintext (RFC 8446 §6.2).
+const HANDSHAKE_FAILURE: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
 /// A fatal alert `unrecognized_name`, in plaintext (RFC 6066 §3).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// The content type of a handshake message.
@@ -174,7 +176,12 @@ impl Handshake {
         };
         let connection = self.secrets.listen(|| accepted.into_connection(config));
         let mut connection = connection.map_err(|(error, mut alert)| {
+            let length = out.len();
             let _ = alert.write_all(out);
+            if out.len() == length {
+                // rustls has none where the key of the certificate makes no signature that the client knows
+                out.extend_from_slice(&HANDSHAKE_FAILURE);
+            }
             error
         })?;
         write(&mut connection, out);

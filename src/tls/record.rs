@@ -434,5 +434,7 @@ impl fmt::Debug for Records {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;

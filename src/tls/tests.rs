@@ -242,6 +242,29 @@ fn a_client_that_names_another_host_learns_nothing_but_that() {
     assert_eq!(give(&mut client, &out), Err(rustls::Error::AlertReceived(rustls::AlertDescription::UnrecognisedName)));
 }
 
+/// A ClientHello of OpenSSL for TLS 1.2, without a name and without `ecdsa_secp256r1_sha256`.
+const OTHER_SIGNATURES: &str = "
+    16030100c3010000bf03036fd04d8bb44024e370545225bfd58fa859554a369c7daafff195069e734dd43e00001ec02c
+    c030c02bc02fcca9cca8c024c028c05bc027009f009e006b006700ff0100007859000010000e00000b6170702e657861
+    6d706c65000b000403000102000a000c000a001d0017001e00190018002300000010000e000c02683308687474702f31
+    2e310016000000170000000d002a00280e0305030603080708080809080a080b08040805080604010501060103030301
+    0302040205020602";
+
+#[test]
+fn a_client_that_knows_no_signature_of_the_key_is_told_so_by_an_alert() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let files = Root::new("a root").write(directory.path(), &["app.example"], |_| {});
+    let certificate = Arc::new(Certificate::load(&files).expect("a certificate"));
+    let certificates = Arc::new(CertificatesInUse::default());
+    certificates.set(Certificates::new(&[(certificate.clone(), Vec::new())], Some(certificate)));
+    let tickets = Arc::<Tickets>::default();
+    let server = server_config(certificates, tickets, None, &[b"http/1.1"]).expect("a configuration");
+    let mut out = Vec::new();
+    let refused = Handshake::default().receive(&hex(OTHER_SIGNATURES), &mut out, |_| Some(server.clone()));
+    assert!(matches!(refused, Err(HandshakeError::Refused(_))), "{refused:?}");
+    assert_eq!(out, [21, 3, 3, 0, 2, 2, 40]);
+}
+
 #[test]
 fn plain_http_is_told_apart_at_its_first_byte() {
     for bytes in

@@ -499,3 +499,27 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn what_is_opened_was_sealed_whatever_comes_between_and_whenever_keys_and_processes_change(
+        steps in prop::collection::vec(any::<u8>(), 0..400),
+    ) {
+        fuzzing::run(&steps);
+    }
+}
+
+#[test]
+fn the_type_of_a_record_of_tls_1_3_stands_before_its_padding() {
+    // the last byte that is not 0 of what is sealed as type 0
+    for (version, opened) in [(Version::Tls13, Ok(1)), (Version::Tls12, Err(RecordError::UnexpectedMessage))] {
+        let (mut here, mut peer) = (mirror(version, Suite::Aes128Gcm), mirror(version, Suite::Aes128Gcm));
+        let sealed = record(&mut peer, 0, &[b'x', DATA, 0, 0]);
+        let length = match open_one(&mut here, sealed) {
+            Ok(OpenedRecord::Data(data)) => Ok(data.len()),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error),
+        };
+        assert_eq!(length, opened, "{version:?}");
+    }
+}
