@@ -59,6 +59,14 @@ pub struct Detached {
 }
 
 impl Detached {
+    /// Bytes that were read or sealed for it and did not pass, and those of what the client showed.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let Some(tls) = self.tls.as_deref() else { return 0 };
+        let client: usize = tls.facts.client.iter().flat_map(|shown| shown.chain()).map(|one| one.len()).sum();
+        tls.received.len() + tls.plain.len() + tls.sealed.len() + client
+    }
+
     /// Registers the connection with the runtime of this thread.
     ///
     /// # Errors
@@ -213,7 +221,7 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.peer_addr().ok(),
             Self::Unix(_) => None,
-            Self::Tls(tls) => tls.socket.peer_address(),
+            Self::Tls(tls) => tls.socket().peer_address(),
         }
     }
 
@@ -223,7 +231,7 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.local_addr().ok(),
             Self::Unix(_) => None,
-            Self::Tls(tls) => tls.socket.local_address(),
+            Self::Tls(tls) => tls.socket().local_address(),
         }
     }
 
@@ -249,7 +257,7 @@ impl Stream {
     /// # Errors
     /// When the runtime is gone.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, socket => socket.poll_write_ready(cx), tls => tls.socket.poll_write_ready(cx))
+        each!(self, socket => socket.poll_write_ready(cx), tls => tls.socket().poll_write_ready(cx))
     }
 
     /// Ready when the kernel has something to say, which may be a part of a record and nothing to read.
@@ -257,7 +265,7 @@ impl Stream {
     /// # Errors
     /// When the runtime is gone.
     pub fn poll_news(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, socket => socket.poll_read_ready(cx), tls => tls.socket.poll_news(cx))
+        each!(self, socket => socket.poll_read_ready(cx), tls => tls.socket().poll_news(cx))
     }
 
     /// Waits until a read may give bytes, an end or an error.
@@ -307,7 +315,7 @@ impl Stream {
     pub fn forget_readable(&self) {
         let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
         let readable = tokio::io::Interest::READABLE;
-        each!(self, socket => drop(socket.try_io(readable, nothing)), tls => tls.socket.forget_readable());
+        each!(self, socket => drop(socket.try_io(readable, nothing)), tls => tls.socket().forget_readable());
     }
 
     /// Reads what is there. The poller is not asked.
@@ -428,7 +436,7 @@ impl Stream {
         match self {
             Self::Tcp(socket) => set_keep_alive(socket, after),
             Self::Unix(_) => Ok(()),
-            Self::Tls(tls) => tls.socket.keep_alive(after),
+            Self::Tls(tls) => tls.socket().keep_alive(after),
         }
     }
 
@@ -473,7 +481,7 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        each!(self, socket => socket.as_fd(), tls => tls.socket.as_fd())
+        each!(self, socket => socket.as_fd(), tls => tls.socket().as_fd())
     }
 }
 
@@ -508,7 +516,7 @@ impl AsyncWrite for Stream {
         }
         each!(self.get_mut(), socket => Pin::new(socket).poll_write_vectored(cx, slices), tls => loop {
             match tls.try_write(slices) {
-                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => ready!(tls.socket.poll_write_ready(cx))?,
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => ready!(tls.socket().poll_write_ready(cx))?,
                 done => return Poll::Ready(done),
             }
         })

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use super::{CONFIG, service_user, socket_units};
-use crate::config::load::{Checked, Sources};
+use crate::config::load::{Checked, PoolProblem, Sources};
 use crate::config::problem::{Problem, RenderStyle};
-use crate::config::{Config, SiteCertificate, SiteSettings};
+use crate::config::{Config, PoolSettings, SiteCertificate, SiteSettings};
 use crate::proxy::certificate_files::secret_path;
 use crate::proxy::certificate_problem::{CertificateProblem, problems};
 use crate::proxy::certificates::CertificateStore;
+use crate::proxy::upstream_tls::UpstreamTlsFiles;
 use crate::tls::TicketKeys;
 use crate::worker::configuration::TICKET_KEYS;
 
@@ -32,7 +33,11 @@ pub fn run(arguments: &super::Check) -> ExitCode {
             if let Some(config) = &checked.config {
                 checked.problems.extend(of_certificates(&sources, config));
                 checked.problems.extend(of_ticket_keys(&sources, config));
+                checked.problems.extend(of_servers(&sources, config));
                 sources.sort(&mut checked.problems);
+                if checked.problems.iter().any(Problem::refuses) {
+                    checked.config = None;
+                }
             }
             checked
         }),
@@ -62,6 +67,42 @@ fn of_ticket_keys(sources: &Sources, config: &Config) -> Vec<Problem> {
     sources.warning_of("tls", "ticket_keys", &message, TICKET_KEYS)
 }
 
+/// What is wrong with the files for TLS to servers, as the service sees them.
+fn of_servers(sources: &Sources, config: &Config) -> Vec<Problem> {
+    let found = service_user::run(|| UpstreamTlsFiles::load(config).problems);
+    let mut found: Vec<_> = found
+        .iter()
+        .map(|one| match service_user::is_another() && one.is_denied {
+            true => PoolProblem {
+                message: one.message.replace("the service may not read it", "this user may not read it"),
+                help: Some("`sudo segue check` looks at it as the service does".to_owned()),
+                ..one.as_problem(false)
+            },
+            false => one.as_problem(true),
+        })
+        .collect();
+    if service_user::exists() {
+        found.extend(config.pools.iter().flat_map(hidden_from_servers));
+    }
+    sources.problems_of_pools(found)
+}
+
+/// Files of a pool that the sandbox of the service hides.
+fn hidden_from_servers(pool: &PoolSettings) -> impl Iterator<Item = PoolProblem> {
+    let ca = pool.tls_ca.as_deref().filter(|path| is_hidden(path)).map(|path| ("tls_ca", path));
+    let certificate = pool.tls_certificate.as_ref().and_then(hidden_path).map(|path| ("tls_certificate", path));
+    ca.into_iter().chain(certificate).map(|(key, path)| PoolProblem {
+        table: pool.path.clone(),
+        key,
+        message: format!("the service does not see {}", path.display()),
+        help: Some(HIDDEN.to_owned()),
+        refuses: false,
+    })
+}
+
+/// What `ProtectHome=` and `PrivateTmp=` of proxy.service leave.
+const HIDDEN: &str = "it sees no file below /home, /root, /run/user, /tmp and /var/tmp: use /etc/ssl";
+
 /// Files that this process may read, and that the sandbox of the service hides from it.
 fn hidden(config: &Config) -> Vec<CertificateProblem> {
     if !service_user::exists() {
@@ -78,7 +119,7 @@ fn hidden(config: &Config) -> Vec<CertificateProblem> {
         host: site.host.clone(),
         key,
         message: format!("the service does not see {}", path.display()),
-        help: Some("it sees no file below /home, /root, /run/user, /tmp and /var/tmp: use /etc/ssl".to_owned()),
+        help: Some(HIDDEN.to_owned()),
         is_denied: false,
     };
     paths.map(problem).collect()
@@ -92,9 +133,9 @@ fn is_hidden(path: &&Path) -> bool {
 /// The first of these files that is hidden.
 fn hidden_path(tls: &SiteCertificate) -> Option<&Path> {
     match tls {
-        SiteCertificate::Path(path) => Some(path.as_path()).filter(is_hidden),
+        SiteCertificate::Path(path) => Some(path.as_path()).filter(|path| is_hidden(path)),
         SiteCertificate::Files { certificate, key } => {
-            [certificate, key].map(|path| path.as_path()).into_iter().find(is_hidden)
+            [certificate, key].map(|path| path.as_path()).into_iter().find(|path| is_hidden(path))
         }
         SiteCertificate::Credential(_) => None,
         SiteCertificate::Several(several) => several.iter().find_map(hidden_path),

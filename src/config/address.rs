@@ -39,6 +39,27 @@ pub enum ServerAddress {
     },
 }
 
+/// What is spoken with a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ServerScheme {
+    /// HTTP/1.1, or whatever a TCP listener relays.
+    #[default]
+    Http,
+    /// The same over TLS.
+    Https,
+}
+
+impl ServerScheme {
+    /// Whether TLS is spoken.
+    #[must_use]
+    pub fn is_tls(self) -> bool {
+        match self {
+            Self::Http => false,
+            Self::Https => true,
+        }
+    }
+}
+
 /// A host name, `*.suffix`, or `*` for any.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HostPattern {
@@ -94,12 +115,26 @@ pub fn listener(text: &str) -> Result<Address, AddressError> {
     read(text).map_err(|why| fault(&["unix", "listener", "address"], text, why, |guess| read(guess).is_ok()))
 }
 
-/// Reads the address of a server: `10.0.0.1:80`, `[2001:db8::1]:80`, `app.internal:80`, `unix:/path`.
+/// What stands before the address of a server that speaks TLS.
+const HTTPS: &str = "https://";
+/// The port of `https` (RFC 9110 §4.2.2).
+const HTTPS_PORT: u16 = 443;
+
+/// What is spoken with a server, and its address without that.
+pub fn scheme(text: &str) -> (ServerScheme, &str) {
+    match text.strip_prefix(HTTPS) {
+        Some(rest) => (ServerScheme::Https, rest),
+        None => (ServerScheme::Http, text),
+    }
+}
+
+/// Reads the address of a server: `10.0.0.1:80`, `[2001:db8::1]:80`, `app.internal:80`, `unix:/path`, or with TLS
+/// `https://app.internal:8443`, where the port may be left out.
 ///
 /// # Errors
 /// When it is none of these.
 pub fn server(text: &str) -> Result<ServerAddress, AddressError> {
-    let read = |text: &str| match address(text)? {
+    let read = |text: &str| match with_scheme(text)? {
         ServerAddress::Fixed(Address::Ip(address)) if address.port() == 0 => Err(BAD_PORT),
         ServerAddress::Name { port: 0, .. } => Err(BAD_PORT),
         address => Ok(address),
@@ -116,6 +151,23 @@ fn fault(kinds: &[&str], text: &str, why: &'static str, is_good: impl Fn(&str) -
     }
     let meant = kinds.iter().find_map(|kind| meant(kind, text, &is_good));
     meant.map_or(AddressError { why, help: None }, |meant| AddressError { why: meant.why, help: meant.help })
+}
+
+fn with_scheme(text: &str) -> Result<ServerAddress, &'static str> {
+    let (scheme, rest) = scheme(text);
+    if scheme == ServerScheme::Http {
+        return address(text);
+    }
+    if rest.contains(['/', '@']) {
+        return Err("only a host, and perhaps a port, can stand after `https://`");
+    }
+    match address(rest) {
+        Ok(ServerAddress::Fixed(Address::Unix(_))) => Err("TLS is spoken with servers at an IP address or a host name"),
+        Err(_) if rest.parse::<Ipv6Addr>().is_err() && !rest.ends_with(':') => {
+            address(&format!("{rest}:{HTTPS_PORT}")).or_else(|_| address(rest))
+        }
+        read => read,
+    }
 }
 
 const BAD_PORT: &str = "its port is no number from 1 to 65535";
@@ -280,6 +332,29 @@ mod tests {
         assert_refused(refusal(server("a b:80")), "neither", "");
         assert_refused(refusal(server("app:0")), "number", "");
         assert_refused(refusal(server("app:http")), "number", "");
+    }
+
+    #[test]
+    fn a_server_with_tls_has_the_port_of_https_by_itself() {
+        for (text, address) in [
+            ("https://app.internal", "app.internal:443"),
+            ("https://App.internal:8443", "app.internal:8443"),
+            ("https://10.0.0.1", "10.0.0.1:443"),
+            ("https://10.0.0.1:80", "10.0.0.1:80"),
+            ("https://[2001:db8::1]", "[2001:db8::1]:443"),
+            ("https://[2001:db8::1]:8443", "[2001:db8::1]:8443"),
+        ] {
+            assert_eq!(server(text).map(|address| address.to_string()).as_deref(), Ok(address), "{text}");
+            assert!(scheme(text).0.is_tls());
+        }
+        assert!(!scheme("app.internal:443").0.is_tls());
+        assert_refused(refusal(server("https://app/")), "only a host", "https://app");
+        assert_refused(refusal(server("https://app:8443/x/y")), "only a host", "https://app:8443");
+        assert_refused(refusal(server("https://")), "neither", "");
+        assert_refused(refusal(server("https://app:0")), "number", "");
+        assert_refused(refusal(server("https://app:")), "number", "");
+        assert_refused(refusal(server("https://2001:db8::1")), "brackets", "https://[2001:db8::1]");
+        assert_refused(refusal(server("https://a:1,https://b:1")), "more than one", "https://a:1");
     }
 
     #[test]

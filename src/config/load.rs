@@ -47,6 +47,26 @@ pub struct Checked {
     pub problems: Vec<Problem>,
 }
 
+/// Something wrong with a file that a pool names.
+#[derive(Clone, Debug)]
+pub struct PoolProblem {
+    /// The table, as a path in TOML's notation.
+    pub table: String,
+    /// The key; empty for the table itself.
+    pub key: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+    /// Whether the configuration cannot be used.
+    pub refuses: bool,
+}
+
+/// Whether the table of a site, by its path, is the one that is written with this host.
+fn is_site(table: &str, written: &str) -> bool {
+    host_pattern(written).is_ok_and(|host| Spot::table("site", &host.to_string()).to_string() == table)
+}
+
 impl Sources {
     /// Reads `main`, every `conf.d/*.toml` beside it, and the `SEGUE_` variables of the environment; `flags` come last.
     ///
@@ -136,6 +156,39 @@ impl Sources {
         let spot = problems.spot(&table, key).unwrap_or(table);
         problems.warning(&spot, message, help);
         problems.found
+    }
+
+    /// What refuses a configuration, or only warns, about the files of pools: the table as [`PoolSettings::path`] has it, the
+    /// key, what is wrong and what to do.
+    ///
+    /// [`PoolSettings::path`]: super::PoolSettings::path
+    #[must_use]
+    pub fn problems_of_pools(&self, found: Vec<PoolProblem>) -> Vec<Problem> {
+        if found.is_empty() {
+            return Vec::new();
+        }
+        let (merged, _) = self.merge();
+        let mut problems = Problems::new(&merged, true);
+        for PoolProblem { table, key, message, help, refuses } in found {
+            let tables = ["pool", "site", "tcp"].into_iter().flat_map(|kind| {
+                let named = merged.root.get(kind).and_then(Value::as_dict);
+                named.into_iter().flat_map(|named| named.keys()).map(move |name| Spot::table(kind, name))
+            });
+            let is_it = |spot: &Spot| {
+                spot.to_string() == table
+                    || spot.kind() == "site" && spot.keys().nth(1).is_some_and(|name| is_site(&table, name))
+            };
+            let spot = tables.into_iter().find(is_it).unwrap_or_else(Spot::root);
+            let spot = problems.spot(&spot, key).unwrap_or(spot);
+            match refuses {
+                true => problems.error(&spot, message, help.unwrap_or_default()),
+                false => problems.warning(&spot, message, help.unwrap_or_default()),
+            }
+        }
+        let mut found = problems.found;
+        found.iter_mut().for_each(|problem| problem.help = problem.help.take().filter(|help| !help.is_empty()));
+        self.sort(&mut found);
+        found
     }
 
     /// The whole configuration in TOML, every default included, each value with its origin as a comment.

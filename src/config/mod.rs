@@ -31,7 +31,7 @@ pub mod units;
 mod values;
 mod words;
 
-pub use self::address::{Address, HostPattern, ServerAddress};
+pub use self::address::{Address, HostPattern, ServerAddress, ServerScheme, scheme};
 pub use self::check::Config;
 pub use self::networks::{TrustedProxy, network};
 pub use self::read::user_name;

@@ -51,6 +51,7 @@ impl<'a> Pools<'a> {
         for (name, draft) in &self.by_name {
             draft.check_servers(name, problems);
             draft.check_check(name, problems);
+            draft.check_tls(problems);
             if draft.users.is_empty() && self.resolved {
                 let message = format!("nothing uses the pool `{}`", name.escape_debug());
                 let help = format!("write `to = {}` in a `[site.\"HOST\"]` or a `[tcp.NAME]`", quoted(name));
@@ -159,7 +160,7 @@ impl Draft<'_> {
         for (list, servers) in lists {
             for (index, server) in servers.iter().enumerate().filter(|_| list.is_some()) {
                 let spot = list.as_ref().map_or_else(Spot::root, |list| list.index(index, list.tag));
-                if let Some(first) = seen.insert(&server.address, spot.clone()) {
+                if let Some(first) = seen.insert((server.scheme, &server.address), spot.clone()) {
                     let message = format!("the server {} is in the pool {} twice", quoted(&server.name), quoted(name));
                     let help = "take one out; for a greater share write `{ address = \"…\", weight = 2 }`";
                     problems.clash(&spot, message, (&first, "here it is too"), help);
@@ -204,4 +205,46 @@ impl Draft<'_> {
             }
         }
     }
+
+    /// The keys for servers that speak TLS.
+    fn check_tls(&self, problems: &mut Problems<'_>) {
+        let mut servers = self.servers.iter().chain(&self.policy.backup);
+        let has_tls = servers.any(|server| server.scheme.is_tls());
+        if !has_tls && problems.complete && !problems.are_about(self.table, self.list) {
+            for key in ["tls_ca", "tls_server_name", "tls_certificate", "tls_verify"] {
+                if let Some(spot) = problems.good(self.table, key) {
+                    let message = format!("`{key}` means nothing without a server that speaks TLS");
+                    problems.warning(
+                        &spot.at_key(),
+                        message,
+                        "take it out, or write \"https://\" before the address of the server",
+                    );
+                }
+            }
+            return;
+        }
+        if let Some(name) = &self.policy.tls_server_name
+            && !is_server_name(name)
+            && let Some(spot) = problems.good(self.table, "tls_server_name")
+        {
+            let message = format!("{} is neither a host name nor an IP address", quoted(name));
+            problems.error(&spot, message, "write the name that the certificate of the server has, without a port");
+        }
+        if let (false, Some(spot)) = (self.policy.tls_verify, problems.good(self.table, "tls_verify")) {
+            let message =
+                "no certificate of a server is looked at: whatever answers at its address can read and change all";
+            let help = "take it out, and name the authority of the servers with `tls_ca`";
+            problems.warning(&spot, message, help);
+            if let Some(ca) = problems.good(self.table, "tls_ca") {
+                let message = "`tls_ca` means nothing while no certificate is looked at";
+                problems.warning(&ca.at_key(), message, "take `tls_verify = false` out");
+            }
+        }
+    }
+}
+
+/// Whether a certificate can be for it.
+fn is_server_name(name: &str) -> bool {
+    name.parse::<std::net::IpAddr>().is_ok()
+        || address::is_host_name(name) && name.bytes().any(|byte| !byte.is_ascii_digit() && byte != b'.')
 }

@@ -2,7 +2,7 @@
 
 use figment::value::Value;
 
-use super::address::{self, Address, AddressError, ServerAddress, is_digits};
+use super::address::{self, Address, AddressError, ServerAddress, ServerScheme, is_digits};
 use super::meant::meant;
 use super::problem::quoted;
 use super::schema::{At, Keys, ValueFormat, default, table, unknown_keys};
@@ -34,8 +34,8 @@ fn unusable(fault: AddressError, format: &str, at: &mut At<'_, '_>) {
 
 impl ValueFormat for ServerAddress {
     type Value = Self;
-    const FORM: &str =
-        "an address such as \"10.0.0.1:80\", \"[2001:db8::1]:80\", \"app.internal:80\" or \"unix:/path\"";
+    const FORM: &str = "an address such as \"10.0.0.1:80\", \"[2001:db8::1]:80\", \"app.internal:80\", \"https://app.internal\" or \
+         \"unix:/path\"";
 
     fn read(at: &mut At<'_, '_>) -> Option<Self> {
         let Some(text) = at.text() else {
@@ -58,8 +58,11 @@ table! {
         name: String,
         /// Used only when no other server is up.
         backup: bool,
+        /// What is spoken with it.
+        scheme: ServerScheme,
     ) {
-        /// Where the server is: `"10.0.0.1:80"`, `"[2001:db8::1]:80"`, `"app.internal:80"` or `"unix:/path"`.
+        /// Where the server is: `"10.0.0.1:80"`, `"[2001:db8::1]:80"`, `"app.internal:80"`, `"https://app.internal"` or
+        /// `"unix:/path"`.
         address: ServerAddress = required("10.0.0.1:80"),
         /// The server's share of the requests, against the weights of the others. 0 takes none.
         weight: Whole<u32, 0, 1000> = 1,
@@ -76,13 +79,15 @@ impl ValueFormat for ServerSettings {
     fn read(at: &mut At<'_, '_>) -> Option<Self> {
         let Some(dict) = at.value.as_dict() else {
             let address = ServerAddress::read(at)?;
-            return Some(Self { name: at.written(), address, ..default() });
+            let name = at.written();
+            return Some(Self { scheme: address::scheme(&name).0, name, address, ..default() });
         };
         unknown_keys(dict, at.spot, &[&Self::SCHEMA], at.problems);
         let before = at.problems.refusing();
         let server = <Self as Keys>::read(dict, at.spot, at.problems);
         let name = dict.get("address")?.as_str()?.to_owned();
-        (at.problems.refusing() == before).then_some(Self { name, ..server })
+        let scheme = address::scheme(&name).0;
+        (at.problems.refusing() == before).then_some(Self { name, scheme, ..server })
     }
 
     fn show(value: &Self) -> String {

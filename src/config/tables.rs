@@ -146,6 +146,10 @@ table! {
         /// `"app.internal:80"`, `"unix:/run/app.sock"`), or a table
         /// `{ address = "10.0.0.11:80", weight = 2 }`.
         ///
+        /// With `https://` before it, as in `"https://app.internal:8443"`, TLS 1.2 or 1.3 is spoken with the server; without a
+        /// port it is 443. Its certificate has to be for this host name or IP address, and lead to an authority that the
+        /// system trusts: see `tls_ca`, `tls_server_name`, `tls_certificate` and `tls_verify`.
+        ///
         /// A name that has several addresses is one server: connections go to the address that answered last, and to the
         /// others when that one does not, within `connect_timeout`.
         servers: Vec<ServerSettings> = required(["10.0.0.11:80", "10.0.0.12:80"]),
@@ -170,7 +174,7 @@ table! {
         /// 3xx), or `"connect"` (healthy is an accepted connection).
         check: Option<CheckKind> = unset("none is sent, and real traffic alone shows that a server is down: see max_fails"),
         /// The `Host` field of the check.
-        check_host: Option<String> = unset("the address of the server"),
+        check_host: Option<String> = unset("the address of the server, without `https://`"),
         /// From the start of one check to the start of the next.
         check_interval: Duration = "2s",
         /// For connecting and for the whole answer to a check.
@@ -199,8 +203,22 @@ table! {
         /// every connection; those of checks tell none. A connection that tells of one client serves no other one: idle
         /// connections are kept for their client connection alone.
         send_proxy: Option<ProxyVersion> = unset("no header"),
+        /// The certificate authorities that certificates of `https://` servers have to lead to, as a file with PEM; no
+        /// others are trusted then. A certificate of a server that stands in it itself is trusted too. It is read at the start
+        /// and at each reload.
+        tls_ca: Option<PathBuf> = unset("those that the system trusts (/etc/ssl/certs)"),
+        /// The host name or IP address that certificates of `https://` servers have to be for, and that they are asked for
+        /// (SNI).
+        tls_server_name: Option<String> = unset("the host of each server"),
+        /// The certificate that `https://` servers get that ask for one: a file with certificate and key, a directory with
+        /// `fullchain.pem` and `privkey.pem`, `{ certificate = "/etc/ssl/proxy.pem", key = "/etc/ssl/proxy.key" }`, or
+        /// `"credential:NAME"`. It is read at the start and at each reload.
+        tls_certificate: Option<SiteCertificate> = unset("none"),
+        /// Whether certificates of `https://` servers are looked at. With `false` whatever answers at the address is taken
+        /// for the server, and can read and change everything.
+        tls_verify: bool = true,
         /// The time to open a connection to one of the addresses of a server, including the wait for a place in the queue
-        /// of a unix socket.
+        /// of a unix socket, and the TLS handshake with it.
         connect_timeout: Duration = "5s",
         /// From the end of the request, or its last progress, to the head of the response, and the longest silence
         /// inside the response body. Before the head: 504.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, ListenerSettings, SiteSettings};
+use crate::config::{Config, ListenerSettings, SiteSettings, scheme};
 use crate::control::message::Held;
 
 /// The version of the messages between workers, part of [`Capabilities`]. The workers may come from different packages: no connection
@@ -48,6 +48,9 @@ pub struct Capabilities {
     /// The listeners that speak HTTP/2.
     #[serde(default)]
     http2: Vec<String>,
+    /// [`SERVER_TLS`] of the connections to servers that it takes; 0 when it takes none with TLS.
+    #[serde(default)]
+    server_tls: u32,
 }
 
 /// What the clients of a site have to show.
@@ -82,6 +85,9 @@ const SESSIONS: u32 = 1;
 
 /// The version of the state of TLS connections: no connection with TLS moves between different versions.
 const TLS: u32 = 1;
+
+/// The version of the state of TLS connections to servers: what has one does not move between different versions.
+const SERVER_TLS: u32 = 1;
 
 /// The connections of one generation that another one can take. Indexes are those of the giving generation's names.
 #[derive(Debug, PartialEq, Eq)]
@@ -124,6 +130,7 @@ impl Capabilities {
             private: true,
             exchanges: EXCHANGES,
             sessions: SESSIONS,
+            server_tls: SERVER_TLS,
             http2: config
                 .listeners
                 .iter()
@@ -148,7 +155,8 @@ impl Capabilities {
         let speaks = |one: &ListenerSettings| other.sessions == SESSIONS && other.http2.contains(&one.name);
         let of_pool = |(name, servers): &(String, Vec<String>)| {
             let theirs = other.pools.iter().find(|(other, _)| other == name);
-            let has = |server| theirs.is_some_and(|(_, theirs)| theirs.contains(server));
+            let moves = |server: &str| !scheme(server).0.is_tls() || other.server_tls == SERVER_TLS;
+            let has = |server: &String| theirs.is_some_and(|(_, theirs)| theirs.contains(server)) && moves(server);
             servers.iter().map(has).collect()
         };
         Reach {
@@ -403,6 +411,19 @@ mod tests {
             (rule(1, true), rule(2, true)),
         ];
         assert!(not.iter().all(|(before, now)| !moves(*before, *now)));
+    }
+
+    #[test]
+    fn what_has_tls_to_a_server_moves_to_a_generation_that_takes_that() {
+        let text = OLD.replace("10.0.0.1:80", "https://10.0.0.1");
+        let (config, old) = capabilities(&text);
+        let farm = config.pools.iter().position(|pool| pool.name == "farm").expect("farm");
+        let reach = old.reach(&config, &Capabilities { server_tls: SERVER_TLS, ..old.clone() });
+        assert!(reach.has_server(farm, 0));
+        for version in [0, SERVER_TLS + 1] {
+            let reach = old.reach(&config, &Capabilities { server_tls: version, ..old.clone() });
+            assert!(!reach.has_server(farm, 0) && reach.has_server(farm, 1), "{version}");
+        }
     }
 
     #[test]

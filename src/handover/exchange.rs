@@ -1,15 +1,16 @@
 //! One HTTP exchange on its way from one process to another: how far it is, and its connection to the server.
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
 use crate::http1::chunked::Decoder;
+use crate::net::Detached;
 use crate::observe::end::End;
 use crate::observe::record::{Outcome, Protocol, RequestId, Timers};
+use crate::tls::upstream::Fingerprint;
 
 /// An exchange that moves, whatever it waits for: a server, the head or the body of a response, the body of its request,
 /// or several of these. It says nothing of how its client sends and receives: what goes on with it polls
@@ -23,8 +24,8 @@ use crate::observe::record::{Outcome, Protocol, RequestId, Timers};
 /// `Handler::resumed` makes this a handler again.
 #[derive(Debug)]
 pub struct ExchangeTransfer {
-    /// The connection to the server: from when an attempt has it until the response came whole.
-    pub server: Option<OwnedFd>,
+    /// The connection to the server, with the TLS on it: from when an attempt has it until the response came whole.
+    pub server: Option<Detached>,
     /// What the record of it needs.
     pub exchange: SavedExchange,
     /// How far it is.
@@ -215,6 +216,9 @@ pub struct SavedAsking {
     /// The connection belongs to the client connection.
     #[serde(default)]
     pub private: bool,
+    /// [`crate::tls::UpstreamTls::fingerprint`] of the connection; none without TLS.
+    #[serde(default)]
+    pub tls: Option<Fingerprint>,
 }
 
 /// When the body of a request may follow its head.
@@ -248,6 +252,9 @@ pub struct SavedResponse {
     /// The connection belongs to the client connection.
     #[serde(default)]
     pub private: bool,
+    /// [`crate::tls::UpstreamTls::fingerprint`] of the connection; none without TLS.
+    #[serde(default)]
+    pub tls: Option<Fingerprint>,
 }
 
 /// What is still to come of a body.
@@ -279,9 +286,16 @@ impl ExchangeTransfer {
         usize::from(self.server.is_some())
     }
 
+    /// Whether TLS is spoken with the server.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| server.tls.is_some())
+    }
+
     /// How many bytes it has beside its state.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.head.len() + self.sent_head.len() + self.body.len() + self.unread.len()
+        let server = self.server.as_ref().map_or(0, Detached::bytes);
+        server + self.head.len() + self.sent_head.len() + self.body.len() + self.unread.len()
     }
 }

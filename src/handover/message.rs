@@ -9,6 +9,7 @@
 //! [`SharedTlsStates`].
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use crate::control::channel::MOST_DESCRIPTORS;
 use crate::control::payload::{self, Payload};
 use crate::http2::session::saved::{SavedSession, SessionState};
 use crate::net::{Detached, TlsParts};
+use crate::tls::upstream::Fingerprint;
 use crate::tls::{HandshakeFacts, ShownCertificate, TlsState};
 
 /// From the receiver to the sender.
@@ -69,7 +71,8 @@ struct Item {
     tls: Option<TlsItem>,
 }
 
-/// TLS on a connection, without its keys. The bytes of a connection begin with those that these lengths say.
+/// TLS on a connection, to a client or to a server, without its keys. The bytes of a connection begin with those that these
+/// lengths say, and states are in the order of these items.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct TlsItem {
     facts: HandshakeFacts,
@@ -97,6 +100,9 @@ enum LoadItem {
     Tunnel {
         #[serde(rename = "story")]
         exchange: Box<SavedExchange>,
+        /// TLS to the server.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        server_tls: Option<TlsItem>,
         up: CourseItem,
         down: CourseItem,
     },
@@ -141,6 +147,9 @@ struct ExchangeItem {
     exchange: SavedExchange,
     state: SavedState,
     server: bool,
+    /// TLS to the server; its bytes come first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server_tls: Option<TlsItem>,
     head: usize,
     sent_head: usize,
     body: usize,
@@ -151,6 +160,15 @@ struct ExchangeItem {
 struct PrivateItem {
     pool: String,
     server: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tls: Option<PrivateTls>,
+}
+
+/// TLS to the server of a private connection.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct PrivateTls {
+    connection: TlsItem,
+    fingerprint: Option<Fingerprint>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -222,55 +240,138 @@ impl Packed<'_> {
     }
 }
 
+/// What goes with the messages of a batch, as it is collected.
+#[derive(Default)]
+struct BatchParts<'a> {
+    descriptors: Vec<BorrowedFd<'a>>,
+    bytes: Vec<u8>,
+    states: Vec<&'a TlsState>,
+}
+
+impl<'a> BatchParts<'a> {
+    fn add(&mut self, bytes: &[u8]) -> usize {
+        self.bytes.extend_from_slice(bytes);
+        bytes.len()
+    }
+
+    /// Adds a connection, with the TLS on it.
+    fn add_connection(&mut self, connection: &'a Detached) -> Option<TlsItem> {
+        self.descriptors.push(connection.socket.as_fd());
+        connection.tls.as_deref().map(|tls| {
+            self.states.push(&tls.state);
+            TlsItem::pack(tls, &mut self.bytes)
+        })
+    }
+
+    fn add_transfer(&mut self, transfer: &'a Transfer) -> Item {
+        let tls = self.add_connection(&transfer.socket);
+        let load = match &transfer.load {
+            Load::Idle { ahead, began, private } => {
+                let ahead = self.add(ahead);
+                LoadItem::Idle { ahead, began: *began, private: PrivateItem::pack_all(private, self) }
+            }
+            Load::Tunnel(tunnel) => {
+                let server_tls = self.add_connection(&tunnel.server);
+                let exchange = Box::new(tunnel.exchange.clone());
+                let up = CourseItem::pack(&tunnel.up, &mut self.bytes);
+                let down = CourseItem::pack(&tunnel.down, &mut self.bytes);
+                LoadItem::Tunnel { exchange, server_tls, up, down }
+            }
+            Load::Http1(http1) => {
+                let Http1Transfer { exchange, client, private } = &**http1;
+                let exchange = Box::new(ExchangeItem::pack(exchange, self));
+                let private = PrivateItem::pack_all(private, self);
+                let Http1Client { state, unsent, ahead } = client;
+                let [unsent, ahead] = [unsent, ahead].map(|part| self.add(part));
+                LoadItem::Http1 { exchange, client: Box::new(state.clone()), unsent, ahead, private }
+            }
+            Load::Http2(http2) => LoadItem::Http2(Box::new(Http2Item::pack(http2, self))),
+        };
+        Item { client: transfer.client.clone(), load, tls }
+    }
+}
+
+/// The TLS states of a transfer, in the order in which they go with it.
+pub fn states_of(transfer: &Transfer) -> Vec<&TlsState> {
+    if !transfer.has_tls() {
+        return Vec::new();
+    }
+    let mut parts = BatchParts::default();
+    parts.add_transfer(transfer);
+    parts.states
+}
+
 /// Makes a batch of transfers, which stay whole.
 ///
 /// # Errors
 /// When there is no memory or descriptor left for their bytes.
 pub fn pack<'a>(number: u64, transfers: impl Iterator<Item = &'a Transfer>) -> io::Result<Packed<'a>> {
-    let batch = Batch { number, connections: Vec::new() };
-    let mut packed = Packed { batch, descriptors: Vec::new(), bytes: None, states: None };
-    let (mut bytes, mut states) = (Vec::new(), Vec::new());
-    for transfer in transfers {
-        packed.descriptors.push(transfer.socket.socket.as_fd());
-        let tls = transfer.socket.tls.as_deref().map(|tls| {
-            states.push(&*tls.state);
-            TlsItem::pack(tls, &mut bytes)
-        });
-        let load = match &transfer.load {
-            Load::Idle { ahead, began, private } => {
-                bytes.extend_from_slice(ahead);
-                let private = PrivateItem::pack_all(private, &mut packed.descriptors);
-                LoadItem::Idle { ahead: ahead.len(), began: *began, private }
+    let mut parts = BatchParts::default();
+    let connections = transfers.map(|transfer| parts.add_transfer(transfer)).collect();
+    let BatchParts { descriptors, bytes, states } = parts;
+    Ok(Packed {
+        batch: Batch { number, connections },
+        descriptors,
+        bytes: if bytes.is_empty() { None } else { Some(Payload::new(&bytes)?) },
+        states: if states.is_empty() { None } else { Some(SharedTlsStates::offer(&states)?) },
+    })
+}
+
+/// What came with the messages of a batch, as it is given to its connections.
+struct Source {
+    descriptors: std::vec::IntoIter<OwnedFd>,
+    bytes: BytesMut,
+    states: Option<SharedTlsStates>,
+    /// States that were read.
+    read: usize,
+    /// A state of the transfer that is being made cannot be read.
+    is_broken: bool,
+}
+
+impl Source {
+    fn descriptor(&mut self) -> Result<OwnedFd, BatchError> {
+        self.descriptors.next().ok_or(BatchError::Descriptors)
+    }
+
+    /// The bytes are enough: the sum was checked.
+    fn take(&mut self, length: usize) -> BytesMut {
+        self.bytes.split_to(length)
+    }
+
+    fn connection(&mut self, tls: Option<TlsItem>) -> Result<Detached, BatchError> {
+        let socket = self.descriptor()?;
+        let Some(tls) = tls else { return Ok(Detached { socket, tls: None }) };
+        let state = self.states.as_ref().and_then(|states| states.read(self.read));
+        self.read += 1;
+        let parts = tls.unpack(&mut self.bytes, state);
+        self.is_broken |= parts.is_none();
+        Ok(Detached { socket, tls: parts })
+    }
+
+    fn transfer(&mut self, Item { client, load, tls }: Item) -> Result<Transfer, BatchError> {
+        let socket = self.connection(tls)?;
+        let load = match load {
+            LoadItem::Idle { ahead, began, private } => {
+                let ahead = self.take(ahead);
+                Load::Idle { ahead, began, private: PrivateItem::unpack_all(private, self)? }
             }
-            Load::Tunnel(tunnel) => {
-                packed.descriptors.push(tunnel.server.as_fd());
-                let exchange = Box::new(tunnel.exchange.clone());
-                let up = CourseItem::pack(&tunnel.up, &mut bytes);
-                let down = CourseItem::pack(&tunnel.down, &mut bytes);
-                LoadItem::Tunnel { exchange, up, down }
+            LoadItem::Tunnel { exchange, server_tls, up, down } => {
+                let server = self.connection(server_tls)?;
+                let up = up.unpack(&mut self.bytes);
+                let down = down.unpack(&mut self.bytes);
+                Load::Tunnel(Box::new(TunnelTransfer { server, exchange: *exchange, up, down }))
             }
-            Load::Http1(http1) => {
-                let Http1Transfer { exchange, client, private } = &**http1;
-                let exchange = Box::new(ExchangeItem::pack(exchange, &mut packed.descriptors, &mut bytes));
-                let private = PrivateItem::pack_all(private, &mut packed.descriptors);
-                let Http1Client { state, unsent, ahead } = client;
-                [unsent, ahead].into_iter().for_each(|part| bytes.extend_from_slice(part));
-                let (client, unsent, ahead) = (Box::new(state.clone()), unsent.len(), ahead.len());
-                LoadItem::Http1 { exchange, client, unsent, ahead, private }
+            LoadItem::Http1 { exchange, client, unsent, ahead, private } => {
+                let exchange = exchange.unpack(self)?;
+                let private = PrivateItem::unpack_all(private, self)?;
+                let [unsent, ahead] = [unsent, ahead].map(|length| self.take(length));
+                let client = Http1Client { state: *client, unsent, ahead };
+                Load::Http1(Box::new(Http1Transfer { exchange, client, private }))
             }
-            Load::Http2(http2) => {
-                LoadItem::Http2(Box::new(Http2Item::pack(http2, &mut packed.descriptors, &mut bytes)))
-            }
+            LoadItem::Http2(http2) => Load::Http2(Box::new(http2.unpack(self)?)),
         };
-        packed.batch.connections.push(Item { client: transfer.client.clone(), load, tls });
+        Ok(Transfer { socket, client, load })
     }
-    if !bytes.is_empty() {
-        packed.bytes = Some(Payload::new(&bytes)?);
-    }
-    if !states.is_empty() {
-        packed.states = Some(SharedTlsStates::offer(&states)?);
-    }
-    Ok(packed)
 }
 
 /// The transfers of a batch, without those with TLS that stay with the sender: see [`SharedTlsStates`].
@@ -278,10 +379,9 @@ pub fn pack<'a>(number: u64, transfers: impl Iterator<Item = &'a Transfer>) -> i
 /// # Errors
 /// When [`pack`] did not make it. Then all of them stay.
 pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Transfer>, BatchError> {
-    let with_tls = batch.connections.iter().filter(|item| item.tls.is_some()).count();
-    let states = if with_tls > 0 { Some(descriptors.pop().ok_or(BatchError::Descriptors)?) } else { None };
-    let states =
-        states.map(|file| SharedTlsStates::open(file, with_tls)).transpose().map_err(BatchError::Unreadable)?;
+    let count = batch.connections.iter().map(Item::states).sum();
+    let states = if count > 0 { Some(descriptors.pop().ok_or(BatchError::Descriptors)?) } else { None };
+    let states = states.map(|file| SharedTlsStates::open(file, count)).transpose().map_err(BatchError::Unreadable)?;
     let mut bytes = BytesMut::new();
     let wanted = batch.connections.iter().map(Item::bytes).fold(0_usize, usize::saturating_add);
     if wanted > 0 {
@@ -291,58 +391,28 @@ pub fn unpack(batch: Batch, mut descriptors: Vec<OwnedFd>) -> Result<Vec<Transfe
     if bytes.len() < wanted {
         return Err(BatchError::Bytes);
     }
-    let mut descriptors = descriptors.into_iter();
-    let mut next = || descriptors.next().ok_or(BatchError::Descriptors);
-    let (mut transfers, mut index) = (Vec::with_capacity(batch.connections.len()), 0);
-    for Item { client, load, tls } in batch.connections {
-        let socket = next()?;
-        let tls = tls.map(|tls| {
-            let state = states.as_ref().and_then(|states| states.read(index));
-            index += 1;
-            tls.unpack(&mut bytes, state)
-        });
-        let load = match load {
-            LoadItem::Idle { ahead, began, private } => {
-                let private = PrivateItem::unpack_all(private, &mut next)?;
-                Load::Idle { ahead: bytes.split_to(ahead), began, private }
-            }
-            LoadItem::Tunnel { exchange, up, down } => {
-                let (server, up) = (next()?, up.unpack(&mut bytes));
-                let down = down.unpack(&mut bytes);
-                Load::Tunnel(Box::new(TunnelTransfer { server, exchange: *exchange, up, down }))
-            }
-            LoadItem::Http1 { exchange, client, unsent, ahead, private } => {
-                let exchange = exchange.unpack(&mut next, &mut bytes)?;
-                let private = PrivateItem::unpack_all(private, &mut next)?;
-                let [unsent, ahead] = [unsent, ahead].map(|len| bytes.split_to(len));
-                let client = Http1Client { state: *client, unsent, ahead };
-                Load::Http1(Box::new(Http1Transfer { exchange, client, private }))
-            }
-            LoadItem::Http2(http2) => Load::Http2(Box::new(http2.unpack(&mut next, &mut bytes)?)),
-        };
-        transfers.push((Detached { socket, tls: None }, tls, client, load));
+    let mut source = Source { descriptors: descriptors.into_iter(), bytes, states, read: 0, is_broken: false };
+    let mut transfers = Vec::with_capacity(batch.connections.len());
+    for item in batch.connections {
+        let first = source.read;
+        source.is_broken = false;
+        let transfer = source.transfer(item)?;
+        transfers.push((transfer, first..source.read, source.is_broken));
     }
-    if next().is_ok() {
+    if source.descriptor().is_ok() {
         return Err(BatchError::Descriptors);
     }
-    Ok(take(transfers, states.as_ref()))
+    Ok(take(transfers, source.states.as_ref()))
 }
 
-type Unpacked = (Detached, Option<Option<Box<TlsParts>>>, ClientFacts, Load);
-
-/// Of a batch that is whole, the transfers that belong to this process: all without TLS, and those with TLS whose state was
-/// read and is not withdrawn.
-fn take(unpacked: Vec<Unpacked>, states: Option<&SharedTlsStates>) -> Vec<Transfer> {
-    let mut index = 0;
-    let own = unpacked.into_iter().filter_map(|(mut socket, tls, client, load)| {
-        if let Some(parts) = tls {
-            let here = index;
-            index += 1;
-            socket.tls = Some(parts.filter(|_| states.is_some_and(|states| states.take(here)))?);
-        }
-        Some(Transfer { socket, client, load })
-    });
-    own.collect()
+/// Of a batch that is whole, the transfers that belong to this process: all without TLS, and those with TLS whose states were
+/// read and are not withdrawn.
+fn take(unpacked: Vec<(Transfer, Range<usize>, bool)>, states: Option<&SharedTlsStates>) -> Vec<Transfer> {
+    let is_own = |of_transfer: &Range<usize>| {
+        of_transfer.is_empty() || states.is_some_and(|states| states.take(of_transfer.clone()))
+    };
+    let own = unpacked.into_iter().filter(|(_, of_transfer, is_broken)| !is_broken && is_own(of_transfer));
+    own.map(|(transfer, ..)| transfer).collect()
 }
 
 impl TlsItem {
@@ -364,35 +434,61 @@ impl TlsItem {
         facts.client = ShownCertificate::new(&chain.collect::<Vec<_>>());
         Some(Box::new(TlsParts { state: state?, facts: Arc::new(facts), received, plain, sealed, promised }))
     }
+
+    fn bytes(&self) -> usize {
+        let parts = [self.received, self.plain, self.sealed].into_iter().chain(self.client.iter().copied());
+        parts.fold(0, usize::saturating_add)
+    }
+}
+
+fn bytes_of(tls: Option<&TlsItem>) -> usize {
+    tls.map_or(0, TlsItem::bytes)
 }
 
 impl Item {
     fn bytes(&self) -> usize {
-        let of_tls = |tls: &TlsItem| {
-            let parts = [tls.received, tls.plain, tls.sealed].into_iter();
-            parts.chain(tls.client.iter().copied()).fold(0, usize::saturating_add)
-        };
         let load = match &self.load {
-            LoadItem::Idle { ahead, .. } => *ahead,
-            LoadItem::Tunnel { up, down, .. } => up.pending.saturating_add(down.pending),
-            LoadItem::Http1 { exchange, unsent, ahead, .. } => {
-                exchange.bytes().saturating_add(*unsent).saturating_add(*ahead)
+            LoadItem::Idle { ahead, private, .. } => ahead.saturating_add(PrivateItem::bytes_of_all(private)),
+            LoadItem::Tunnel { server_tls, up, down, .. } => {
+                bytes_of(server_tls.as_ref()).saturating_add(up.pending).saturating_add(down.pending)
+            }
+            LoadItem::Http1 { exchange, unsent, ahead, private, .. } => {
+                let parts = [exchange.bytes(), PrivateItem::bytes_of_all(private), *unsent, *ahead];
+                parts.into_iter().fold(0, usize::saturating_add)
             }
             LoadItem::Http2(http2) => http2.bytes(),
         };
-        load.saturating_add(self.tls.as_ref().map_or(0, of_tls))
+        load.saturating_add(bytes_of(self.tls.as_ref()))
+    }
+
+    /// How many TLS states it has.
+    fn states(&self) -> usize {
+        let private = |all: &[PrivateItem]| all.iter().filter(|one| one.tls.is_some()).count();
+        let load = match &self.load {
+            LoadItem::Idle { private: all, .. } => private(all),
+            LoadItem::Tunnel { server_tls, .. } => usize::from(server_tls.is_some()),
+            LoadItem::Http1 { exchange, private: all, .. } => usize::from(exchange.server_tls.is_some()) + private(all),
+            LoadItem::Http2(http2) => {
+                let exchanges = http2.streams.iter().flat_map(|stream| &stream.exchange);
+                exchanges.filter(|exchange| exchange.server_tls.is_some()).count()
+            }
+        };
+        load + usize::from(self.tls.is_some())
     }
 }
 
 impl ExchangeItem {
-    fn pack<'a>(exchange: &'a ExchangeTransfer, all: &mut Vec<BorrowedFd<'a>>, bytes: &mut Vec<u8>) -> Self {
+    fn pack<'a>(exchange: &'a ExchangeTransfer, parts: &mut BatchParts<'a>) -> Self {
         let ExchangeTransfer { server, exchange, state, head, sent_head, body, unread } = exchange;
-        all.extend(server.iter().map(AsFd::as_fd));
-        [head, sent_head, body, unread].into_iter().for_each(|part| bytes.extend_from_slice(part));
+        let server_tls = server.as_ref().and_then(|server| parts.add_connection(server));
+        for part in [head, sent_head, body, unread] {
+            parts.add(part);
+        }
         Self {
             exchange: exchange.clone(),
             state: state.clone(),
             server: server.is_some(),
+            server_tls,
             head: head.len(),
             sent_head: sent_head.len(),
             body: body.len(),
@@ -400,39 +496,38 @@ impl ExchangeItem {
         }
     }
 
-    /// `bytes` has enough: the sum was checked.
-    fn unpack(self, next: &mut NextDescriptor<'_>, bytes: &mut BytesMut) -> Result<ExchangeTransfer, BatchError> {
-        let Self { exchange, state, server, .. } = self;
-        let server = server.then(next).transpose()?;
+    fn unpack(self, source: &mut Source) -> Result<ExchangeTransfer, BatchError> {
+        let Self { exchange, state, server, server_tls, .. } = self;
+        let server = if server { Some(source.connection(server_tls)?) } else { None };
         let [head, sent_head, body, unread] =
-            [self.head, self.sent_head, self.body, self.unread].map(|len| bytes.split_to(len));
+            [self.head, self.sent_head, self.body, self.unread].map(|length| source.take(length));
         Ok(ExchangeTransfer { server, exchange, state, head, sent_head, body, unread })
     }
 
     fn bytes(&self) -> usize {
-        let parts = [self.head, self.sent_head, self.body, self.unread];
+        let parts = [bytes_of(self.server_tls.as_ref()), self.head, self.sent_head, self.body, self.unread];
         parts.into_iter().fold(0, usize::saturating_add)
     }
 }
 
 impl Http2Item {
-    fn pack<'a>(http2: &'a Http2Transfer, all: &mut Vec<BorrowedFd<'a>>, bytes: &mut Vec<u8>) -> Self {
+    fn pack<'a>(http2: &'a Http2Transfer, parts: &mut BatchParts<'a>) -> Self {
         let Http2Transfer { session, client, streams, ahead } = http2;
-        let streams = streams.iter().map(|stream| StreamItem::pack(stream, all, bytes)).collect();
+        let streams = streams.iter().map(|stream| StreamItem::pack(stream, parts)).collect();
         let SavedSession { state, table, block, unsent } = session;
-        [table, block, unsent].into_iter().for_each(|part| bytes.extend_from_slice(part));
-        bytes.extend_from_slice(ahead);
+        for part in [&table[..], block, unsent, ahead] {
+            parts.add(part);
+        }
         let (session, client) = (state.clone(), client.clone());
         let [table, block, unsent] = [table, block, unsent].map(Vec::len);
         Self { session, client, streams, table, block, unsent, ahead: ahead.len() }
     }
 
-    /// `bytes` has enough: the sum was checked.
-    fn unpack(self, next: &mut NextDescriptor<'_>, bytes: &mut BytesMut) -> Result<Http2Transfer, BatchError> {
-        let streams = self.streams.into_iter().map(|stream| stream.unpack(next, bytes)).collect::<Result<_, _>>()?;
-        let [table, block, unsent] = [self.table, self.block, self.unsent].map(|len| bytes.split_to(len).to_vec());
+    fn unpack(self, source: &mut Source) -> Result<Http2Transfer, BatchError> {
+        let streams = self.streams.into_iter().map(|stream| stream.unpack(source)).collect::<Result<_, _>>()?;
+        let [table, block, unsent] = [self.table, self.block, self.unsent].map(|length| source.take(length).to_vec());
         let session = SavedSession { state: self.session, table, block, unsent };
-        Ok(Http2Transfer { session, client: self.client, streams, ahead: bytes.split_to(self.ahead) })
+        Ok(Http2Transfer { session, client: self.client, streams, ahead: source.take(self.ahead) })
     }
 
     fn bytes(&self) -> usize {
@@ -442,17 +537,18 @@ impl Http2Item {
 }
 
 impl StreamItem {
-    fn pack<'a>(stream: &'a StreamTransfer, all: &mut Vec<BorrowedFd<'a>>, bytes: &mut Vec<u8>) -> Self {
+    fn pack<'a>(stream: &'a StreamTransfer, parts: &mut BatchParts<'a>) -> Self {
         let StreamTransfer { state, exchange, pending, received } = stream;
-        let exchange = exchange.as_ref().map(|exchange| ExchangeItem::pack(exchange, all, bytes));
-        [pending, received].into_iter().for_each(|part| bytes.extend_from_slice(part));
+        let exchange = exchange.as_ref().map(|exchange| ExchangeItem::pack(exchange, parts));
+        for part in [pending, received] {
+            parts.add(part);
+        }
         Self { state: state.clone(), exchange, pending: pending.len(), received: received.len() }
     }
 
-    /// `bytes` has enough: the sum was checked.
-    fn unpack(self, next: &mut NextDescriptor<'_>, bytes: &mut BytesMut) -> Result<StreamTransfer, BatchError> {
-        let exchange = self.exchange.map(|exchange| exchange.unpack(next, bytes)).transpose()?;
-        let [pending, received] = [self.pending, self.received].map(|len| bytes.split_to(len));
+    fn unpack(self, source: &mut Source) -> Result<StreamTransfer, BatchError> {
+        let exchange = self.exchange.map(|exchange| exchange.unpack(source)).transpose()?;
+        let [pending, received] = [self.pending, self.received].map(|length| source.take(length));
         Ok(StreamTransfer { state: self.state, exchange, pending, received })
     }
 
@@ -462,19 +558,27 @@ impl StreamItem {
     }
 }
 
-/// Gives the next descriptor of a batch.
-type NextDescriptor<'a> = dyn FnMut() -> Result<OwnedFd, BatchError> + 'a;
-
 impl PrivateItem {
-    fn pack_all<'a>(private: &'a [PrivateTransfer], all: &mut Vec<BorrowedFd<'a>>) -> Vec<Self> {
-        all.extend(private.iter().map(|one| one.socket.as_fd()));
-        private.iter().map(|one| Self { pool: one.pool.clone(), server: one.server.clone() }).collect()
+    fn pack_all<'a>(private: &'a [PrivateTransfer], parts: &mut BatchParts<'a>) -> Vec<Self> {
+        let mut pack = |one: &'a PrivateTransfer| {
+            let tls = parts.add_connection(&one.socket);
+            let tls = tls.map(|connection| PrivateTls { connection, fingerprint: one.tls });
+            Self { pool: one.pool.clone(), server: one.server.clone(), tls }
+        };
+        private.iter().map(&mut pack).collect()
     }
 
-    fn unpack_all(items: Vec<Self>, next: &mut NextDescriptor<'_>) -> Result<Vec<PrivateTransfer>, BatchError> {
-        let transfer =
-            |Self { pool, server }: Self| Ok::<_, BatchError>(PrivateTransfer { socket: next()?, pool, server });
-        items.into_iter().map(transfer).collect()
+    fn unpack_all(items: Vec<Self>, source: &mut Source) -> Result<Vec<PrivateTransfer>, BatchError> {
+        let mut unpack = |Self { pool, server, tls }: Self| {
+            let (connection, tls) = tls.map(|PrivateTls { connection, fingerprint }| (connection, fingerprint)).unzip();
+            Ok(PrivateTransfer { socket: source.connection(connection)?, tls: tls.flatten(), pool, server })
+        };
+        items.into_iter().map(&mut unpack).collect()
+    }
+
+    fn bytes_of_all(items: &[Self]) -> usize {
+        let tls = items.iter().flat_map(|one| &one.tls);
+        tls.map(|tls| tls.connection.bytes()).fold(0, usize::saturating_add)
     }
 }
 

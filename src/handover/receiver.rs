@@ -63,7 +63,7 @@ impl Receiver {
             Err(ChannelError::Send(fault)) if is_gone(&fault) => Ok(Some(transfers)),
             Err(fault) => {
                 // those without TLS stay with the sender
-                let own: Vec<_> = transfers.into_iter().filter(|transfer| transfer.socket.tls.is_some()).collect();
+                let own: Vec<_> = transfers.into_iter().filter(Transfer::has_tls).collect();
                 match own.is_empty() {
                     true => Err(fault.into()),
                     false => Ok(Some(own)),

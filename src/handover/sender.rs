@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::capabilities::{Capabilities, Reach, VERSION};
-use super::message::{Room, ToSender, pack};
+use super::message::{Room, ToSender, pack, states_of};
 use super::successor::{Offer, Successor};
 use super::tls_states::SharedTlsStates;
 use crate::config::Config;
@@ -289,15 +289,15 @@ impl Sender {
         self.statistics.iter().for_each(|statistics| statistics.settled(offers.len()));
         let (mut decided, mut index) = (Decided::default(), 0);
         for offer in offers {
-            let is_tls = offer.transfer.socket.tls.is_some();
+            let own = index..index + states_of(&offer.transfer).len();
+            index = own.end;
             let owner = match &states {
-                Some(states) if is_tls => {
-                    index += 1;
-                    let is_ours = states.withdraw(index - 1);
+                Some(states) if !own.is_empty() => {
+                    let is_ours = states.withdraw(own);
                     decided.left |= is_ours && owner == Owner::There;
                     if is_ours { Owner::Here } else { Owner::There }
                 }
-                _ if is_tls => Owner::Here, // no memory was made for it
+                _ if !own.is_empty() => Owner::Here, // no memory was made for it
                 _ => owner,
             };
             match owner {

@@ -132,18 +132,19 @@ fn private_connections_arrive_with_the_client_connection_that_they_belong_to() {
         tokio::task::spawn_local(sender.run());
         let (mut transfer, _client) = idle(1, b"GET");
         let (server, mut there) = UnixStream::pair().expect("a pair");
-        let private = PrivateTransfer { socket: server.into(), pool: "farm".to_owned(), server: "a:80".to_owned() };
+        let private =
+            PrivateTransfer { socket: plain(server), tls: None, pool: "farm".to_owned(), server: "a:80".to_owned() };
         transfer.load = Load::Idle { ahead: BytesMut::from("GET"), began: None, private: vec![private] };
         let place = successor.place().await.expect("a place");
         let (given, taken) = tokio::join!(place.give(transfer), receiver.next());
         given.expect("given");
         let load = taken.expect("taken").expect("some").pop().map(|transfer| transfer.load);
         let Some(Load::Idle { ahead, private, .. }) = load else { panic!("an idle connection") };
-        let [PrivateTransfer { socket, pool, server }] = &private[..] else { panic!("one private connection") };
+        let [PrivateTransfer { socket, pool, server, .. }] = &private[..] else { panic!("one private connection") };
         assert_eq!((&ahead[..], pool.as_str(), server.as_str()), (&b"GET"[..], "farm", "a:80"));
         there.write_all(b"x").expect("write");
         let mut byte = [0];
-        UnixStream::from(socket.try_clone().expect("dup")).read_exact(&mut byte).expect("its other end");
+        UnixStream::from(socket.socket.try_clone().expect("dup")).read_exact(&mut byte).expect("its other end");
     });
 }
 
@@ -157,7 +158,7 @@ fn a_tunnel_arrives_whole() {
         let up =
             || SavedDirection { pending: BytesMut::from(&b"up"[..]), ended: true, finished: false, bytes: 1 << 40 };
         let down = || SavedDirection { pending: BytesMut::from(&b"down"[..]), ended: false, finished: false, bytes: 3 };
-        let tunnel = TunnelTransfer { server: server.into(), exchange: saved_exchange(), up: up(), down: down() };
+        let tunnel = TunnelTransfer { server: plain(server), exchange: saved_exchange(), up: up(), down: down() };
         transfer.load = Load::Tunnel(Box::new(tunnel));
         let place = successor.place().await.expect("a place");
         let (given, taken) = tokio::join!(place.give(transfer), receiver.next());
@@ -455,7 +456,7 @@ fn an_older_version_finds_the_messages_under_the_names_that_it_knows() {
         let (server, _there) = UnixStream::pair().expect("a pair");
         let nothing = || SavedDirection { pending: BytesMut::new(), ended: false, finished: false, bytes: 0 };
         let tunnel =
-            TunnelTransfer { server: server.into(), exchange: saved_exchange(), up: nothing(), down: nothing() };
+            TunnelTransfer { server: plain(server), exchange: saved_exchange(), up: nothing(), down: nothing() };
         transfer.load = Load::Tunnel(Box::new(tunnel));
         let packed = pack(0, [&transfer].into_iter()).expect("a batch");
         let json = serde_json::to_string(&packed.batch).expect("json");

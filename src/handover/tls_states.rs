@@ -1,7 +1,7 @@
 //! The TLS states of a batch, in memory that only the two workers have, and which of the two may seal.
 //!
 //! A record number that is used twice under one key gives the key for authentication away, and a message that says which
-//! side owns a connection can be lost or come late. So that is decided by one word for each connection, exchanged once:
+//! side owns a connection can be lost or come late. So that is decided by one word for each transfer, exchanged once:
 //!
 //! ```text
 //! OFFERED ──the receiver has read the state──▶ TAKEN       the receiver may seal, the sender never again
@@ -11,9 +11,13 @@
 //! acknowledged, at most one of them seals. A state is wiped here once its word is decided: a receiver that takes it has read
 //! it before.
 //!
+//! A transfer whose client and whose servers speak TLS has several states, one after the other. The word of the first one
+//! decides of all.
+//!
 //! The states are never part of a message: a message may pass through other processes and logs.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
@@ -25,14 +29,14 @@ use crate::tls::TlsState;
 /// The states of one batch, mapped by this process.
 #[derive(Debug)]
 pub struct SharedTlsStates {
-    /// For each connection its word, and then its state.
+    /// For each state its word, and then the state.
     numbers: SharedNumbers,
 }
 
 const OFFERED: u64 = 1;
 const TAKEN: u64 = 2;
 const WITHDRAWN: u64 = 3;
-/// Numbers for each connection.
+/// Numbers for each state.
 const WIDTH: usize = 1 + TlsState::LENGTH.div_ceil(8);
 
 impl SharedTlsStates {
@@ -55,12 +59,12 @@ impl SharedTlsStates {
         Ok(Self { numbers })
     }
 
-    /// The receiver's side: the states of so many connections.
+    /// The receiver's side: so many states.
     ///
     /// # Errors
     /// When the file is not that of [`SharedTlsStates::offer`], or cannot be mapped.
-    pub fn open(file: OwnedFd, connections: usize) -> io::Result<Self> {
-        Ok(Self { numbers: SharedNumbers::open_secrets(file, connections * WIDTH)? })
+    pub fn open(file: OwnedFd, states: usize) -> io::Result<Self> {
+        Ok(Self { numbers: SharedNumbers::open_secrets(file, states * WIDTH)? })
     }
 
     /// What the sender wrote. It may not be used before [`SharedTlsStates::take`]. None when it is no state that this
@@ -74,16 +78,16 @@ impl SharedTlsStates {
         TlsState::read(bytes.first_chunk()?)
     }
 
-    /// The receiver's side: whether the state that was read may be used from now on.
+    /// The receiver's side: whether the states of a transfer, which were read, may be used from now on.
     #[must_use]
-    pub fn take(&self, index: usize) -> bool {
-        self.decide(index, TAKEN)
+    pub fn take(&self, states: Range<usize>) -> bool {
+        self.decide(states, TAKEN)
     }
 
-    /// The sender's side: whether its own state may be used again.
+    /// The sender's side: whether its own states of a transfer may be used again.
     #[must_use]
-    pub fn withdraw(&self, index: usize) -> bool {
-        self.decide(index, WITHDRAWN)
+    pub fn withdraw(&self, states: Range<usize>) -> bool {
+        self.decide(states, WITHDRAWN)
     }
 
     /// For the receiver.
@@ -92,11 +96,11 @@ impl SharedTlsStates {
         self.numbers.file().as_fd()
     }
 
-    fn decide(&self, index: usize, to: u64) -> bool {
-        let word = self.numbers.number(index * WIDTH);
+    fn decide(&self, states: Range<usize>, to: u64) -> bool {
+        let word = self.numbers.number(states.start * WIDTH);
         let decided = word.compare_exchange(OFFERED, to, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        for at in 1..WIDTH {
-            self.numbers.number(index * WIDTH + at).store(0, Ordering::Relaxed);
+        for at in states.flat_map(|state| state * WIDTH + 1..(state + 1) * WIDTH) {
+            self.numbers.number(at).store(0, Ordering::Relaxed);
         }
         decided
     }

@@ -1,7 +1,6 @@
 //! One connection on its way from one process to another: plain data and descriptors, with names instead of indexes.
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -10,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::exchange::{ExchangeTransfer, SavedBody, SavedExchange};
 use super::http2::Http2Transfer;
 use crate::moment;
-use crate::net::{Detached, TlsParts};
+use crate::net::Detached;
+use crate::tls::upstream::Fingerprint;
 
 /// A connection that moves.
 #[derive(Debug)]
@@ -70,8 +70,10 @@ pub enum Load {
 /// An upstream connection that moves with the client connection to which it belongs.
 #[derive(Debug)]
 pub struct PrivateTransfer {
-    /// The connection.
-    pub socket: OwnedFd,
+    /// The connection, with the TLS on it.
+    pub socket: Detached,
+    /// [`crate::tls::UpstreamTls::fingerprint`] of the connection; none without TLS.
+    pub tls: Option<Fingerprint>,
     /// The pool.
     pub pool: String,
     /// The server at its other end.
@@ -81,8 +83,8 @@ pub struct PrivateTransfer {
 /// A tunnel that moves.
 #[derive(Debug)]
 pub struct TunnelTransfer {
-    /// The connection to the server.
-    pub server: OwnedFd,
+    /// The connection to the server, with the TLS on it.
+    pub server: Detached,
     /// The exchange so far.
     pub exchange: SavedExchange,
     /// From the client to the server.
@@ -203,16 +205,31 @@ impl Transfer {
     /// How many bytes were read and not passed on.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let of_tls = |tls: &TlsParts| {
-            let client: usize = tls.facts.client.iter().flat_map(|shown| shown.chain()).map(|one| one.len()).sum();
-            tls.received.len() + tls.plain.len() + tls.sealed.len() + client
-        };
-        let tls = self.socket.tls.as_deref().map_or(0, of_tls);
-        tls + match &self.load {
-            Load::Idle { ahead, .. } => ahead.len(),
-            Load::Tunnel(tunnel) => tunnel.up.pending.len() + tunnel.down.pending.len(),
-            Load::Http1(http1) => http1.exchange.bytes() + http1.client.unsent.len() + http1.client.ahead.len(),
-            Load::Http2(http2) => http2.bytes(),
-        }
+        let private = |all: &[PrivateTransfer]| all.iter().map(|one| one.socket.bytes()).sum::<usize>();
+        self.socket.bytes()
+            + match &self.load {
+                Load::Idle { ahead, private: all, .. } => ahead.len() + private(all),
+                Load::Tunnel(tunnel) => tunnel.server.bytes() + tunnel.up.pending.len() + tunnel.down.pending.len(),
+                Load::Http1(http1) => {
+                    let Http1Transfer { exchange, client, private: all } = &**http1;
+                    exchange.bytes() + client.unsent.len() + client.ahead.len() + private(all)
+                }
+                Load::Http2(http2) => http2.bytes(),
+            }
+    }
+
+    /// Whether one of its connections has TLS: then [`super::tls_states`] decides which process has all of it.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        let private = |all: &[PrivateTransfer]| all.iter().any(|one| one.socket.tls.is_some());
+        self.socket.tls.is_some()
+            || match &self.load {
+                Load::Idle { private: all, .. } => private(all),
+                Load::Tunnel(tunnel) => tunnel.server.tls.is_some(),
+                Load::Http1(http1) => http1.exchange.has_tls() || private(&http1.private),
+                Load::Http2(http2) => {
+                    http2.streams.iter().flat_map(|stream| &stream.exchange).any(ExchangeTransfer::has_tls)
+                }
+            }
     }
 }

@@ -48,7 +48,7 @@ pub(super) async fn hand_over(
         Some(Ok(())) => ended(client, Reason::Moved),
         Some(Err(Returned::Whole(transfer))) => match (transfer.socket.attach(), transfer.load) {
             (Ok(stream), Load::Idle { ahead, began, private }) => {
-                client.private = Private::unpack(private, &thread.runtime_config.names);
+                client.private = Private::unpack(private, &thread.runtime_config);
                 Served::Idle(client, stream, ReadAhead::resumed(ahead, began))
             }
             (Ok(_), Load::Tunnel(_) | Load::Http1(_) | Load::Http2(_)) | (Err(_), _) => ended(client, Reason::Internal),

@@ -58,7 +58,7 @@ pub(super) fn arrive_on<S: Service>(
     thread.counters.arrived(listener);
     let arrival = match load {
         Load::Idle { ahead, began, private } => {
-            client.private = Private::unpack(private, &thread.runtime_config.names);
+            client.private = Private::unpack(private, &thread.runtime_config);
             Arrival::Idle(ReadAhead::resumed(ahead, began))
         }
         Load::Tunnel(tunnel) => {

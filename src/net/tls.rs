@@ -13,15 +13,16 @@ use std::task::{Context, Poll};
 
 use self::layer::Layer;
 use super::Stream;
-use crate::tls::record::LONGEST;
-use crate::tls::{Established, Handshake, HandshakeError, HandshakeFacts, TlsState};
+use crate::tls::record::{HEADER, LONGEST};
+use crate::tls::{Established, Handshake, HandshakeError, HandshakeFacts, TlsState, UpstreamTls};
 use bytes::{Buf, BytesMut};
 use rustls::ServerConfig;
 use rustls::server::ClientHello;
 
 /// A socket, and the TLS connection on it.
 pub struct TlsStream {
-    pub(super) socket: Stream,
+    /// None once it was taken apart.
+    socket: Option<Stream>,
     facts: Arc<HandshakeFacts>,
     layer: RefCell<Layer>,
 }
@@ -91,6 +92,51 @@ pub async fn accept(
     }
 }
 
+/// Does the handshake with a server on a socket that was just opened. The caller owns the deadline: what is dropped in the
+/// middle is closed.
+///
+/// # Errors
+/// When there is no connection.
+pub async fn connect(socket: Stream, tls: &UpstreamTls) -> Result<Stream, ConnectError> {
+    let mut out = Vec::new();
+    let mut handshake = tls.begin(&mut out)?;
+    let mut received = BytesMut::new();
+    loop {
+        send(&socket, &out).await?;
+        received.reserve(LONGEST.saturating_sub(received.len()).max(HEADER));
+        if std::future::poll_fn(|cx| socket.poll_read_into(cx, &mut received)).await? == 0 {
+            return Err(ConnectError::Ended);
+        }
+        out.clear();
+        let done = handshake.receive(&mut received, &mut out);
+        match done {
+            Ok(None) => {}
+            Ok(Some(established)) => {
+                send(&socket, &out).await?;
+                return Ok(TlsStream::open(socket, established, received));
+            }
+            Err(error) => {
+                let _ = send(&socket, &out).await; // the alert, which the server may not take
+                return Err(error.into());
+            }
+        }
+    }
+}
+
+/// Why there is no TLS to a server.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The two sides did not agree. An alert was sent.
+    #[error("{0}")]
+    Handshake(#[from] HandshakeError),
+    /// The server closed the connection.
+    #[error("the server closed the connection in the TLS handshake")]
+    Ended,
+    /// The connection broke.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
 async fn send(socket: &Stream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let sent = std::future::poll_fn(|cx| socket.poll_write_some(cx, bytes)).await?;
@@ -101,22 +147,36 @@ async fn send(socket: &Stream, mut bytes: &[u8]) -> io::Result<()> {
 
 impl TlsStream {
     fn open(socket: Stream, established: Established, received: BytesMut) -> Stream {
-        let Established { state, facts } = established;
+        let Established { state, facts, tickets } = established;
         let nothing = BytesMut::new;
-        Self::from_parts(socket, TlsParts { state, facts, received, plain: nothing(), sealed: nothing(), promised: 0 })
+        let parts = TlsParts { state, facts, received, plain: nothing(), sealed: nothing(), promised: 0 };
+        let stream = Self::new(socket, parts);
+        if let Some(tickets) = tickets {
+            stream.layer.borrow_mut().give_tickets_to(tickets);
+        }
+        Stream::Tls(Box::new(stream))
     }
 
     /// Goes on with a connection on its socket.
     pub(super) fn from_parts(socket: Stream, parts: TlsParts) -> Stream {
+        Stream::Tls(Box::new(Self::new(socket, parts)))
+    }
+
+    fn new(socket: Stream, parts: TlsParts) -> Self {
         let TlsParts { state, facts, received, plain, sealed, promised } = parts;
         let layer = RefCell::new(Layer::new(state, received, plain, sealed, promised));
-        Stream::Tls(Box::new(Self { socket, facts, layer }))
+        Self { socket: Some(socket), facts, layer }
+    }
+
+    /// The socket below.
+    pub(super) fn socket(&self) -> &Stream {
+        self.socket.as_ref().expect("there until the drop")
     }
 
     /// Takes the connection off its socket. None for a connection that has failed.
-    pub(super) fn into_parts(self) -> Option<(Stream, TlsParts)> {
-        let Self { socket, facts, layer } = self;
-        Some((socket, layer.into_inner().into_parts(facts)?))
+    pub(super) fn into_parts(mut self) -> Option<(Stream, TlsParts)> {
+        let socket = self.socket.take()?;
+        Some((socket, self.layer.get_mut().take_parts(self.facts.clone())?))
     }
 
     /// Gives up the prepared keys, which the next record makes anew, and the buffers.
@@ -131,23 +191,22 @@ impl TlsStream {
     }
 
     /// The same connection on the same socket, which the poller watches anew.
-    pub(super) fn watch_again(self) -> io::Result<Self> {
-        let Self { socket, facts, layer } = self;
-        let socket = match socket {
-            Stream::Tls(inner) => Stream::Tls(inner), // TLS in TLS is not made
-            plain => plain.watch_again()?,
+    pub(super) fn watch_again(mut self) -> io::Result<Self> {
+        self.socket = match self.socket.take() {
+            Some(Stream::Tls(inner)) => Some(Stream::Tls(inner)), // TLS in TLS is not made
+            plain => plain.map(Stream::watch_again).transpose()?,
         };
-        Ok(Self { socket, facts, layer })
+        Ok(self)
     }
 
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.layer.borrow().has_news() { Poll::Ready(Ok(())) } else { self.socket.poll_read_ready(cx) }
+        if self.layer.borrow().has_news() { Poll::Ready(Ok(())) } else { self.socket().poll_read_ready(cx) }
     }
 
     /// Whether neither plaintext nor anything in the kernel waits.
     pub(super) fn is_silent(&self) -> bool {
         let layer = self.layer.borrow();
-        layer.is_empty() && self.socket.is_silent()
+        layer.is_empty() && self.socket().is_silent()
     }
 
     pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -180,31 +239,41 @@ impl TlsStream {
         take: impl FnOnce(&[u8]) -> usize,
     ) -> io::Result<usize> {
         let mut layer = self.layer.borrow_mut();
-        layer.fill(&self.socket, receive)?;
+        layer.fill(self.socket(), receive)?;
         Ok(layer.take(take))
     }
 
     /// Writes some of the bytes. After `WouldBlock` the caller tries again with the same bytes.
     pub(super) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.layer.borrow_mut().write(&self.socket, slices)
+        self.layer.borrow_mut().write(self.socket(), slices)
     }
 
     /// Says that nothing more comes, in TLS and on the socket. After `WouldBlock` the caller tries again.
     pub(super) fn finish_writing(&self) -> io::Result<()> {
         self.close_notify()?;
-        self.socket.finish_writing()
+        self.socket().finish_writing()
     }
 
     /// Says in TLS that nothing more comes: what was sent is all there is. After a reset was chosen it says nothing.
     /// After `WouldBlock` the caller tries again: to a client that reads slowly, FIN alone would look like an attack
     /// that cuts off the rest (RFC 8446 §6.1), and OpenSSL 3 reports it as an error.
     pub(super) fn close_notify(&self) -> io::Result<()> {
-        self.layer.borrow_mut().close_notify(&self.socket)
+        self.layer.borrow_mut().close_notify(self.socket())
     }
 
     pub(super) fn reset_on_close(&self) -> io::Result<()> {
         self.layer.borrow_mut().resets();
-        self.socket.reset_on_close()
+        self.socket().reset_on_close()
+    }
+}
+
+/// A server is told that the end is one, by the last record: many of them write a warning about a connection that ends
+/// without it. What serves a client says so by itself, when all was sent.
+impl Drop for TlsStream {
+    fn drop(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            self.layer.get_mut().say_goodbye(&socket);
+        }
     }
 }
 
@@ -216,7 +285,7 @@ fn copy(plain: &[u8], buffer: &mut [u8]) -> usize {
 
 impl fmt::Debug for TlsStream {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.debug_struct("TlsStream").field("socket", &self.socket).field("facts", &self.facts).finish_non_exhaustive()
+        to.debug_struct("TlsStream").field("socket", self.socket()).field("facts", &self.facts).finish_non_exhaustive()
     }
 }
 

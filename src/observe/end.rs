@@ -41,7 +41,8 @@ impl End {
             | Reason::ServerRefused
             | Reason::ServerTimeout
             | Reason::ServerClosed
-            | Reason::ServerBadResponse => Side::Server,
+            | Reason::ServerBadResponse
+            | Reason::ServerTls => Side::Server,
             Reason::Ok | Reason::Drained | Reason::Internal | Reason::Evicted | Reason::Moved => Side::Proxy,
         }
     }
@@ -84,6 +85,8 @@ pub enum Reason {
     ServerClosed,
     /// A server's response broke a rule of HTTP.
     ServerBadResponse,
+    /// TLS with every server tried failed, or its certificate is not right.
+    ServerTls,
     /// A method or protocol that is not allowed here.
     Denied,
     /// Cut at the drain deadline.
@@ -98,7 +101,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason of exchanges, in the order of the variants.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Ok,
         Self::ClientClosed,
         Self::ClientTimeout,
@@ -110,6 +113,7 @@ impl Reason {
         Self::ServerTimeout,
         Self::ServerClosed,
         Self::ServerBadResponse,
+        Self::ServerTls,
         Self::Denied,
         Self::Drained,
         Self::Internal,
@@ -130,6 +134,7 @@ impl Reason {
             Self::ServerTimeout => "server-timeout",
             Self::ServerClosed => "server-closed",
             Self::ServerBadResponse => "server-bad-response",
+            Self::ServerTls => "server-tls",
             Self::Denied => "denied",
             Self::Drained => "drained",
             Self::Internal => "internal",

@@ -176,11 +176,17 @@ pub enum Outcome {
     BadResponse,
     /// The client went away first.
     Abandoned,
+    /// The TLS handshake failed.
+    #[serde(rename = "tls-handshake")]
+    TlsFailed,
+    /// The certificate of the server is not right.
+    #[serde(rename = "tls-verify")]
+    TlsUntrusted,
 }
 
 impl Outcome {
     /// Every outcome, in the order of the variants.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Responded,
         Self::ConnectFailed,
         Self::ConnectTimeout,
@@ -189,6 +195,8 @@ impl Outcome {
         Self::WentDown,
         Self::BadResponse,
         Self::Abandoned,
+        Self::TlsFailed,
+        Self::TlsUntrusted,
     ];
 
     /// The word in `PROXY_DATA`.
@@ -203,6 +211,8 @@ impl Outcome {
             Self::WentDown => "went-down",
             Self::BadResponse => "bad-response",
             Self::Abandoned => "abandoned",
+            Self::TlsFailed => "tls-handshake",
+            Self::TlsUntrusted => "tls-verify",
         }
     }
 }

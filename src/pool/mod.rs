@@ -17,8 +17,9 @@ use std::time::SystemTime;
 use self::health::HealthState;
 pub use self::place::Addresses;
 pub use self::server::{Relocation, Server, listed};
-use crate::config::{Balance, PoolSettings};
+use crate::config::{Balance, PoolSettings, ServerSettings};
 use crate::control::status::PoolStatus;
+use crate::tls::UpstreamTls;
 
 /// A pool with the state of its servers.
 #[derive(Debug)]
@@ -50,6 +51,19 @@ impl Pool {
             empty_since: Mutex::new(None),
             positions: OnceLock::new(),
         }
+    }
+
+    /// The same with what the servers have to show that speak TLS, given by `tls`.
+    ///
+    /// # Errors
+    /// Those of `tls`.
+    pub fn with_tls<E>(mut self, mut tls: impl FnMut(&ServerSettings) -> Result<UpstreamTls, E>) -> Result<Self, E> {
+        for (server, settings) in self.servers.iter_mut().zip(&self.settings.servers) {
+            if settings.scheme.is_tls() {
+                server.tls = Some(Arc::new(tls(settings)?));
+            }
+        }
+        Ok(self)
     }
 
     /// A connection to the server of this index could not be opened. Returns the ejection that this causes: never of
@@ -156,7 +170,13 @@ pub(crate) mod tests {
             let (host, port) = address.rsplit_once(':').expect("host:port");
             ServerAddress::Name { host: host.to_owned(), port: port.parse().expect("a port") }
         };
-        ServerSettings { name: address.to_owned(), address: fixed.unwrap_or_else(|_| named()), weight, backup: false }
+        ServerSettings {
+            name: address.to_owned(),
+            address: fixed.unwrap_or_else(|_| named()),
+            weight,
+            backup: false,
+            scheme: crate::config::scheme(address).0,
+        }
     }
 
     #[test]

@@ -11,8 +11,10 @@ use super::health::{Health, HealthState, Thresholds, Transition};
 use super::passive::{self, Passive};
 use super::place::{Addresses, Location};
 use super::saved::SavedServer;
-use crate::config::{Address, ServerSettings};
+use crate::config::{Address, ServerScheme, ServerSettings};
 use crate::control::status::ServerStatus;
+use crate::tls::UpstreamTls;
+use crate::tls::upstream::Fingerprint;
 
 /// One server. Every thread reads it; checks and DNS change its health and its addresses.
 #[derive(Debug)]
@@ -27,6 +29,10 @@ pub struct Server {
     pub health: Health,
     /// Its passive health.
     pub passive: Passive,
+    /// What is spoken with it.
+    pub scheme: ServerScheme,
+    /// TLS to it, where that is spoken.
+    pub tls: Option<Arc<UpstreamTls>>,
     place: Location,
     moved: Notify,
     /// Its state is that of the generation before: the start does not wait for it.
@@ -65,7 +71,7 @@ impl Server {
         limits: passive::EjectionRules,
         now: SystemTime,
     ) -> Self {
-        let ServerSettings { name, address, weight, backup } = settings;
+        let ServerSettings { name, address, weight, backup, scheme } = settings;
         let place = Location::new(address);
         Self {
             name: name.clone(),
@@ -73,11 +79,19 @@ impl Server {
             backup: *backup,
             health: Health::new(place.addresses().is_some(), thresholds, now),
             passive: Passive::new(limits),
+            scheme: *scheme,
+            tls: None,
             place,
             moved: Notify::new(),
             remembered: AtomicBool::new(false),
             open: OpenAttempts::default(),
         }
+    }
+
+    /// What is believed of it and shown to it by TLS; none without TLS.
+    #[must_use]
+    pub fn tls_settings(&self) -> Option<Fingerprint> {
+        self.tls.as_ref().map(|tls| tls.fingerprint())
     }
 
     /// Its address; `None` while it waits for DNS. Allocates nothing.

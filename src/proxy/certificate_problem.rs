@@ -171,7 +171,7 @@ fn of_another_host(host: &HostPattern, certificate: &Certificate) -> Certificate
 }
 
 /// What can be done, as far as the reason shows it.
-fn help(error: &CertificateError, user: &str) -> Option<String> {
+pub(super) fn help(error: &CertificateError, user: &str) -> Option<String> {
     let CertificateError { file, reason } = error;
     let shown = file.display();
     let help = match reason {

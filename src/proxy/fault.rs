@@ -105,6 +105,8 @@ fn attempt_text(outcome: Outcome, server: &str, timeout: Duration) -> String {
     match outcome {
         Outcome::ConnectFailed => format!("the server {server} could not be reached"),
         Outcome::ConnectTimeout => format!("the server {server} did not accept a connection within {timeout}"),
+        Outcome::TlsFailed => format!("the TLS handshake with the server {server} failed"),
+        Outcome::TlsUntrusted => format!("the server {server} has no certificate that is trusted here"),
         Outcome::ResponseTimeout => format!("the server {server} did not answer within {timeout}"),
         Outcome::WentDown => format!("the server {server} went down before it answered"),
         Outcome::Closed => format!("the server {server} closed the connection before it answered"),
@@ -169,6 +171,7 @@ impl Fault {
             Self::NoServer { .. } => Reason::NoServer,
             Self::Server { outcome, .. } => match outcome {
                 Outcome::ConnectFailed => Reason::ServerRefused,
+                Outcome::TlsFailed | Outcome::TlsUntrusted => Reason::ServerTls,
                 Outcome::ConnectTimeout | Outcome::ResponseTimeout | Outcome::WentDown => Reason::ServerTimeout,
                 Outcome::BadResponse => Reason::ServerBadResponse,
                 Outcome::Closed | Outcome::Responded | Outcome::Abandoned => Reason::ServerClosed,

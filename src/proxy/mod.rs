@@ -35,6 +35,7 @@ pub mod tls;
 mod trim;
 pub mod tunnel;
 pub mod underway;
+pub mod upstream_tls;
 
 pub use self::client::Client;
 pub use self::empty::{record_empty, record_handshake, record_refused};

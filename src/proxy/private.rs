@@ -12,9 +12,9 @@
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::runtime_config::RuntimeConfig;
 use crate::handover::capabilities::Reach;
 use crate::handover::transfer::PrivateTransfer;
-use crate::net::Stream;
 use crate::observe::record::RecordNames;
 use crate::upstream::connection::Connection;
 
@@ -103,27 +103,33 @@ impl Private {
     #[must_use]
     pub fn pack(&mut self, names: &RecordNames) -> Vec<PrivateTransfer> {
         let transfer = |OfPool { pool, server, kept }: OfPool| {
-            let (socket, _) = kept?.connection.into_parts();
+            let connection = kept?.connection;
+            let tls = connection.tls_settings();
+            let (socket, _) = connection.into_parts();
             let (name, servers) = names.pools.get(pool)?;
             let (pool, server) = (name.clone(), servers.get(server)?.clone());
-            Some(PrivateTransfer { socket: socket.into_fd().ok()?, pool, server })
+            Some(PrivateTransfer { socket: socket.detach().ok()?, tls, pool, server })
         };
         self.0.take().into_iter().flat_map(|all| *all).filter_map(transfer).collect()
     }
 
     /// Goes on with those of another generation. What cannot be used here is lost.
     #[must_use]
-    pub fn unpack(transfers: Vec<PrivateTransfer>, names: &RecordNames) -> Self {
+    pub fn unpack(transfers: Vec<PrivateTransfer>, runtime_config: &RuntimeConfig) -> Self {
+        let RuntimeConfig { names, pools, .. } = runtime_config;
         let mut private = Self::default();
-        for PrivateTransfer { socket, pool, server } in transfers {
+        for PrivateTransfer { socket, tls, pool, server } in transfers {
             let found = names.pools.iter().position(|(name, _)| *name == pool).and_then(|pool| {
                 let servers = &names.pools[pool].1;
                 Some((pool, servers.iter().position(|name| *name == server)?))
             });
             let Some((pool, server)) = found else { continue };
             private.begin(pool, server);
-            if let Ok(stream) = Stream::from_fd(socket) {
-                private.keep(pool, server, Connection::inherited(stream), Instant::now());
+            let of = &pools[pool].servers[server];
+            if let Ok(stream) = socket.attach()
+                && tls == of.tls_settings()
+            {
+                private.keep(pool, server, Connection::inherited(stream, of), Instant::now());
             }
         }
         private

@@ -174,7 +174,7 @@ impl Relay {
     /// what is held of the body of the request. None when the response came whole.
     pub(super) fn save(self) -> Option<SavedRelay> {
         let connection = self.connection?.into_inner();
-        let private = connection.is_private();
+        let (private, tls) = (connection.is_private(), connection.tls_settings());
         let (stream, unread, open) = connection.into_open()?;
         let patience = self.timer.as_ref().filter(|_| self.waiting).and_then(|timer| timer.left());
         let response = SavedResponse {
@@ -185,6 +185,7 @@ impl Relay {
             timeout: self.timeout,
             is_tunnel: self.is_tunnel,
             private,
+            tls,
         };
         let upload = self.upload.filter(|uploading| uploading.going != Going::Whole).map(|uploading| {
             let broken = uploading.going == Going::Broken;

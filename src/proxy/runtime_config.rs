@@ -34,7 +34,7 @@ pub struct RuntimeConfig {
 }
 
 impl RuntimeConfig {
-    /// Builds what the configuration says, without TLS: that needs files. Listener indexes of the names are those of `config.listeners`, then of
+    /// Builds what the configuration says, without TLS to clients or servers: that needs files. Listener indexes of the names are those of `config.listeners`, then of
     /// `config.tcp`.
     #[must_use]
     pub fn new(generation: u64, config: Config) -> Self {

@@ -69,7 +69,7 @@ impl Tunnel {
         let (Some(pool), Some(index)) = (exchange.pool, exchange.server()) else { return Err(unknown()) };
         let pool = PoolOf::new(thread, pool.into());
         exchange.becomes_tunnel();
-        let server = Stream::from_fd(server)?;
+        let server = server.attach()?;
         let _ = server.keep_alive(thread.runtime_config.config.worker.tcp_keep_alive); // fails for one that is gone
         Ok(Self {
             exchange,
@@ -262,7 +262,7 @@ impl Tunnel {
     async fn give(self, thread: &Thread, client: &Client, stream: Stream, place: TransferPermit) -> Given {
         let Self { mut exchange, server, up, down, timeout, moved, stays, _open } = self;
         let sockets =
-            (|| Some((stream.detach().ok()?, server.into_fd().ok()?, exchange.saved(moved, exchange.server())?)))();
+            (|| Some((stream.detach().ok()?, server.detach().ok()?, exchange.saved(moved, exchange.server())?)))();
         let away = |exchange: &mut Exchange, reason| {
             let end = End::new(Phase::Tunnel, reason);
             exchange.ends(end);
@@ -298,5 +298,5 @@ impl Tunnel {
 fn unpack(transfer: Transfer) -> io::Result<(Stream, Stream, Course, Course)> {
     let Load::Tunnel(tunnel) = transfer.load else { return Err(io::Error::other("it came back without its server")) };
     let TunnelTransfer { server, up, down, .. } = *tunnel;
-    Ok((transfer.socket.attach()?, Stream::from_fd(server)?, up.into(), down.into()))
+    Ok((transfer.socket.attach()?, server.attach()?, up.into(), down.into()))
 }

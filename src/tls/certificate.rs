@@ -10,7 +10,7 @@ use super::staple::{Staple, StapleError};
 use rustls::SignatureScheme;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use x509_cert::der::asn1::{AnyRef, ObjectIdentifier, UintRef};
 use x509_cert::der::{Decode, SliceReader};
 use x509_cert::ext::pkix::SubjectAltName;
@@ -260,6 +260,11 @@ impl Certificate {
         &self.key.cert
     }
 
+    /// What shows it to every server that asks for a certificate.
+    pub(super) fn resolver(&self) -> SingleCertAndKey {
+        SingleCertAndKey::from(self.key.clone())
+    }
+
     /// Its private key as DER. The caller must not log it or keep it in a file.
     #[must_use]
     pub fn private_key(&self) -> &[u8] {
@@ -326,6 +331,15 @@ impl Certificate {
     pub fn holds_at(&self, now: SystemTime) -> bool {
         self.not_before <= now && now <= self.not_after
     }
+}
+
+/// The certificates of authorities in a file.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let found = read(file).and_then(|pem| chain(&pem)).and_then(|found| parse(&found).map(|_| found));
+    found.map_err(|reason| CertificateError { file: file.to_owned(), reason })
 }
 
 pub(super) fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, CertificateReason> {

@@ -6,15 +6,20 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{Acceptor, ClientHello, ProducesTickets, ResolvesServerCert};
-use rustls::{CipherSuite, ConnectionTrafficSecrets, KeyLog, ProtocolVersion, ServerConfig, ServerConnection};
+use rustls::{
+    CipherSuite, CommonState, ConnectionTrafficSecrets, ExtractedSecrets, KeyLog, ProtocolVersion, ServerConfig,
+    ServerConnection,
+};
 use serde::{Deserialize, Serialize};
 use x509_cert::TbsCertificate;
 use x509_cert::der::Decode;
 use zeroize::Zeroizing;
 
 use super::record::{HEADER, LONGEST};
+use super::sessions::SessionTickets;
 use super::shown::ShownCertificate;
 use super::state::{DirectionKeys, TlsState};
 use super::suite::{IV, KEY, SECRET, Suite, Version};
@@ -43,6 +48,8 @@ pub struct Established {
     pub state: Box<TlsState>,
     /// What was agreed on.
     pub facts: Arc<HandshakeFacts>,
+    /// As the client: what takes the tickets of the server.
+    pub tickets: Option<Box<SessionTickets>>,
 }
 
 /// What is known of a connection that is no secret. Goes with it to other generations: a new field has a default.
@@ -70,7 +77,7 @@ pub struct HandshakeFacts {
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum HandshakeError {
     /// The first bytes are not those of TLS. Nothing was written: the caller may answer in plaintext.
-    #[error("the client does not speak TLS")]
+    #[error("the other end does not speak TLS")]
     NotTls,
     /// No configuration for the name that the client asked for.
     #[error("no certificate for {}", .0.as_deref().unwrap_or("a client that names no host"))]
@@ -205,9 +212,12 @@ impl Handshake {
             self.phase = HandshakePhase::Agreed(connection);
             return Ok(None);
         }
-        let facts = HandshakeFacts::of(&connection).ok_or(HandshakeError::NoSecrets)?;
-        let state = self.secrets.extract(facts.version, *connection).ok_or(HandshakeError::NoSecrets)?;
-        Ok(Some(Established { state, facts: Arc::new(facts) }))
+        let name = connection.server_name().map(|name| name.to_ascii_lowercase().into());
+        let facts = HandshakeFacts::of(&connection, name, connection.peer_certificates().unwrap_or_default())
+            .ok_or(HandshakeError::NoSecrets)?;
+        let secrets = connection.dangerous_extract_secrets().map_err(|_| HandshakeError::NoSecrets)?;
+        let state = self.secrets.server_state(facts.version, &secrets).ok_or(HandshakeError::NoSecrets)?;
+        Ok(Some(Established { state, facts: Arc::new(facts), tickets: None }))
     }
 }
 
@@ -262,7 +272,12 @@ impl HandshakeFacts {
         look(x509_cert::Certificate::from_der(self.client.as_ref()?.chain().first()?).ok()?.tbs_certificate())
     }
 
-    fn of(connection: &ServerConnection) -> Option<Self> {
+    /// What is agreed on now with a server of this name, or with a client that asked for it and showed this.
+    pub(super) fn of(
+        connection: &CommonState,
+        server_name: Option<Box<str>>,
+        shown: &[CertificateDer<'static>],
+    ) -> Option<Self> {
         Some(Self {
             version: match connection.protocol_version()? {
                 ProtocolVersion::TLSv1_2 => Version::Tls12,
@@ -270,10 +285,10 @@ impl HandshakeFacts {
                 _ => return None,
             },
             suite: connection.negotiated_cipher_suite()?.suite().into(),
-            server_name: connection.server_name().map(|name| name.to_ascii_lowercase().into()),
+            server_name,
             alpn: connection.alpn_protocol().map(|name| String::from_utf8_lossy(name).into()),
             resumed: connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
-            client: ShownCertificate::new(connection.peer_certificates().unwrap_or_default()),
+            client: ShownCertificate::new(shown),
         })
     }
 }
@@ -281,7 +296,7 @@ impl HandshakeFacts {
 /// The first traffic secrets of a connection with TLS 1.3. rustls gives out keys and ivs, from which no KeyUpdate
 /// follows, and never the secrets. But it tells them to a key log, on the thread that works on the connection.
 #[derive(Default)]
-struct FirstSecrets {
+pub(super) struct FirstSecrets {
     client: Option<Zeroizing<[u8; SECRET]>>,
     server: Option<Zeroizing<[u8; SECRET]>>,
 }
@@ -293,7 +308,7 @@ thread_local! {
 
 /// The key log.
 #[derive(Debug)]
-struct Listen;
+pub(super) struct Listen;
 
 const CLIENT_SECRET: &str = "CLIENT_TRAFFIC_SECRET_0";
 const SERVER_SECRET: &str = "SERVER_TRAFFIC_SECRET_0";
@@ -317,7 +332,7 @@ impl KeyLog for Listen {
 
 impl FirstSecrets {
     /// Has rustls work on a connection, and keeps what it tells meanwhile.
-    fn listen<T>(&mut self, work: impl FnOnce() -> T) -> T {
+    pub(super) fn listen<T>(&mut self, work: impl FnOnce() -> T) -> T {
         TOLD.take();
         let done = work();
         let told = TOLD.take();
@@ -326,12 +341,23 @@ impl FirstSecrets {
         done
     }
 
-    fn extract(&self, version: Version, connection: ServerConnection) -> Option<Box<TlsState>> {
-        let secrets = connection.dangerous_extract_secrets().ok()?;
+    /// The state of the server's side.
+    fn server_state(&self, version: Version, secrets: &ExtractedSecrets) -> Option<Box<TlsState>> {
+        self.state(version, secrets, false)
+    }
+
+    /// The state of the client's side.
+    pub(super) fn client_state(&self, version: Version, secrets: &ExtractedSecrets) -> Option<Box<TlsState>> {
+        self.state(version, secrets, true)
+    }
+
+    fn state(&self, version: Version, secrets: &ExtractedSecrets, is_client: bool) -> Option<Box<TlsState>> {
         let (suite, ..) = parts(&secrets.tx.1)?;
         let mut state = TlsState::new(version, suite);
-        fill(&mut state.reading, version, &secrets.rx, self.client.as_deref())?;
-        fill(&mut state.writing, version, &secrets.tx, self.server.as_deref())?;
+        state.is_client = is_client;
+        let (reading, writing) = if is_client { (&self.server, &self.client) } else { (&self.client, &self.server) };
+        fill(&mut state.reading, version, &secrets.rx, reading.as_deref())?;
+        fill(&mut state.writing, version, &secrets.tx, writing.as_deref())?;
         Some(state)
     }
 }

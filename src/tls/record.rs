@@ -1,4 +1,4 @@
-//! TLS records of an open connection, as the server opens and seals them: no sockets, no handshake.
+//! TLS records of an open connection, as its server or its client opens and seals them: no sockets, no handshake.
 //!
 //! rustls does the handshake and could do this too, but it cannot give a connection to another process. So there is one
 //! kind of open TLS connection, whether it stays, waits without its keys prepared ([`Records::park`]) or moves.
@@ -16,6 +16,7 @@ use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
 use aws_lc_rs::error::Unspecified;
 use smallvec::SmallVec;
 
+use super::sessions::SessionTickets;
 use super::state::{KeyUpdatePart, TlsState};
 use super::suite::{Suite, Version};
 
@@ -24,6 +25,8 @@ pub struct Records {
     state: Box<TlsState>,
     opening: LessSafeKey,
     sealing: LessSafeKey,
+    /// As the client: what takes the tickets of the server.
+    tickets: Option<Box<SessionTickets>>,
 }
 
 /// What a record was.
@@ -88,7 +91,11 @@ const CLOSE_NOTIFY: u8 = 0;
 const USER_CANCELED: u8 = 90;
 const NO_RENEGOTIATION: u8 = 100;
 const KEY_UPDATE: u8 = 24;
+const HELLO_REQUEST: u8 = 0;
 const CLIENT_HELLO: u8 = 1;
+const NEW_SESSION_TICKET: u8 = 4;
+/// The header of a handshake message, in bytes.
+const MESSAGE_HEADER: usize = 4;
 
 impl RecordError {
     /// The alert that tells the peer (RFC 8446 §6); none after an alert of the peer.
@@ -120,7 +127,12 @@ impl Records {
     pub fn new(state: Box<TlsState>) -> Result<Self, RecordError> {
         let opening = state.suite.prepare(&state.reading.key)?;
         let sealing = state.suite.prepare(&state.writing.key)?;
-        Ok(Self { state, opening, sealing })
+        Ok(Self { state, opening, sealing, tickets: None })
+    }
+
+    /// From now on what the server gives for later connections goes there.
+    pub fn give_tickets_to(&mut self, tickets: Box<SessionTickets>) {
+        self.tickets = Some(tickets);
     }
 
     /// Gives up the prepared keys, and keeps what they are made of.
@@ -159,7 +171,7 @@ impl Records {
             Version::Tls13 => self.open13(record)?,
             Version::Tls12 => self.open12(record)?,
         };
-        if self.state.message.length > 0 && kind != HANDSHAKE {
+        if (self.state.message.length > 0 || self.state.ticket_left > 0) && kind != HANDSHAKE {
             return Err(RecordError::UnexpectedMessage); // RFC 8446 §5.1: nothing between the parts of a message
         }
         let opened = match (kind, data.is_empty()) {
@@ -222,15 +234,50 @@ impl Records {
     }
 
     fn handshake(&mut self, part: &[u8], out: &mut Vec<u8>) -> Result<OpenedRecord, RecordError> {
+        let renegotiates = if self.state.is_client { HELLO_REQUEST } else { CLIENT_HELLO };
         match (self.state.version, part) {
+            (Version::Tls13, _) if self.state.is_client => self.messages_of_server(part),
             (Version::Tls13, _) => self.key_update(part),
-            (Version::Tls12, [CLIENT_HELLO, ..]) if !self.state.refused_renegotiation => {
+            (Version::Tls12, [kind, ..]) if *kind == renegotiates && !self.state.refused_renegotiation => {
                 self.state.refused_renegotiation = true;
                 self.seal_record(ALERT, &[&[WARNING, NO_RENEGOTIATION]], out)?;
                 Ok(OpenedRecord::Nothing)
             }
             (Version::Tls12, _) => Err(RecordError::UnexpectedMessage),
         }
+    }
+
+    /// Takes what a server sends after the handshake: tickets, whole or in parts, and a KeyUpdate (RFC 8446 §4.6).
+    fn messages_of_server(&mut self, mut part: &[u8]) -> Result<OpenedRecord, RecordError> {
+        while !part.is_empty() {
+            if self.state.ticket_left > 0 {
+                let length = part.len().min(self.state.ticket_left as usize);
+                let (of_ticket, rest) = part.split_at(length);
+                (part, self.state.ticket_left) = (rest, self.state.ticket_left - length as u32);
+                if let Some(tickets) = &mut self.tickets {
+                    tickets.take(of_ticket, self.state.ticket_left == 0);
+                }
+                continue;
+            }
+            let KeyUpdatePart { bytes, length } = &mut self.state.message;
+            if (if *length > 0 { bytes[0] } else { part[0] }) != NEW_SESSION_TICKET {
+                return self.key_update(part);
+            }
+            let have = usize::from(*length);
+            let (header, rest) = part.split_at(part.len().min(MESSAGE_HEADER - have));
+            bytes[have..have + header.len()].copy_from_slice(header);
+            part = rest;
+            *length += header.len() as u8;
+            if usize::from(*length) == MESSAGE_HEADER {
+                let [_, high, middle, low, _] = *bytes;
+                self.state.message = KeyUpdatePart::default();
+                self.state.ticket_left = u32::from_be_bytes([0, high, middle, low]);
+                if self.state.ticket_left == 0 {
+                    return Err(RecordError::DecodeError);
+                }
+            }
+        }
+        Ok(OpenedRecord::Nothing)
     }
 
     /// Takes a part of a KeyUpdate, mostly all of it. The message has to end its record, because the next one is under

@@ -29,6 +29,10 @@ pub struct TlsState {
     pub(super) refused_renegotiation: bool,
     /// Records in a row that brought no data: the bound on them holds over moves too.
     pub(super) fruitless: u8,
+    /// This side is the client.
+    pub(super) is_client: bool,
+    /// TLS 1.3, as the client: bytes that are still to come of a NewSessionTicket in several records.
+    pub(super) ticket_left: u32,
     /// TLS 1.3: the first bytes of a KeyUpdate that came in several records.
     pub(super) message: KeyUpdatePart,
     /// What the peer seals.
@@ -64,7 +68,10 @@ const OWES_KEY_UPDATE: u8 = 1;
 const PEER_CLOSED: u8 = 2;
 const CLOSED: u8 = 4;
 const REFUSED_RENEGOTIATION: u8 = 8;
-const ALL_FLAGS: u8 = 15;
+const IS_CLIENT: u8 = 16;
+/// What stands in the place of a KeyUpdate is [`TlsState::ticket_left`].
+const INSIDE_TICKET: u8 = 32;
+const ALL_FLAGS: u8 = 63;
 const HEAD: usize = 12;
 const DIRECTION: usize = 8 + SECRET + KEY + IV;
 
@@ -81,6 +88,8 @@ impl TlsState {
             closed: false,
             refused_renegotiation: false,
             fruitless: 0,
+            is_client: false,
+            ticket_left: 0,
             message: KeyUpdatePart::default(),
             reading: DirectionKeys::empty(),
             writing: DirectionKeys::empty(),
@@ -110,6 +119,12 @@ impl TlsState {
         self.suite
     }
 
+    /// Whether this side is the client.
+    #[must_use]
+    pub fn is_client(&self) -> bool {
+        self.is_client
+    }
+
     /// Whether the peer has said that it sends nothing more.
     #[must_use]
     pub fn has_peer_closed(&self) -> bool {
@@ -124,6 +139,8 @@ impl TlsState {
             (self.peer_closed, PEER_CLOSED),
             (self.closed, CLOSED),
             (self.refused_renegotiation, REFUSED_RENEGOTIATION),
+            (self.is_client, IS_CLIENT),
+            (self.ticket_left > 0, INSIDE_TICKET),
         ];
         let flags = flags.iter().filter(|(is_set, _)| *is_set).fold(0, |flags, (_, flag)| flags | flag);
         out[..6].copy_from_slice(&[
@@ -135,6 +152,9 @@ impl TlsState {
             self.message.length,
         ]);
         out[6..6 + KeyUpdatePart::MOST].copy_from_slice(&self.message.bytes);
+        if self.ticket_left > 0 {
+            out[6..10].copy_from_slice(&self.ticket_left.to_be_bytes()); // no message begins inside another one
+        }
         out[6 + KeyUpdatePart::MOST..HEAD].fill(0);
         let (reading, writing) = out[HEAD..].split_at_mut(DIRECTION);
         self.reading.write(reading);
@@ -158,7 +178,14 @@ impl TlsState {
         state.refused_renegotiation = flags & REFUSED_RENEGOTIATION != 0;
         state.fruitless = fruitless;
         state.message.length = length;
-        state.message.bytes.copy_from_slice(&rest[..KeyUpdatePart::MOST]);
+        state.is_client = flags & IS_CLIENT != 0;
+        if flags & INSIDE_TICKET != 0 {
+            state.ticket_left = u32::from_be_bytes(*rest.first_chunk()?);
+            let is_possible = state.is_client && (1..1 << 24).contains(&state.ticket_left) && length == 0;
+            is_possible.then_some(())?;
+        } else {
+            state.message.bytes.copy_from_slice(&rest[..KeyUpdatePart::MOST]);
+        }
         let (reading, writing) = bytes[HEAD..].split_at(DIRECTION);
         state.reading.read(reading);
         state.writing.read(writing);
@@ -284,10 +311,24 @@ mod tests {
     fn a_state_that_this_program_does_not_know_is_refused() {
         let mut bytes = [0; TlsState::LENGTH];
         state().write(&mut bytes);
-        for (at, wrong) in [(0, 2), (1, 4), (1, 0), (2, 0), (2, 4), (3, 16), (5, 5), (5, 255)] {
+        for (at, wrong) in [(0, 2), (1, 4), (1, 0), (2, 0), (2, 4), (3, 64), (3, 32), (5, 5), (5, 255)] {
             let mut changed = bytes;
             changed[at] = wrong;
             assert!(TlsState::read(&changed).is_none(), "byte {at} is {wrong}");
+        }
+    }
+
+    #[test]
+    fn a_client_inside_a_ticket_is_so_after_it_was_bytes() {
+        let mut state = TlsState::new(Version::Tls13, Suite::Aes128Gcm);
+        (state.is_client, state.ticket_left) = (true, 70_000);
+        let mut bytes = [0; TlsState::LENGTH];
+        state.write(&mut bytes);
+        let read = TlsState::read(&bytes).expect("a state");
+        assert_eq!((read.is_client, read.ticket_left, read.message.length), (true, 70_000, 0));
+        for wrong in [[0; 4], [1, 0, 0, 0]] {
+            bytes[6..10].copy_from_slice(&wrong);
+            assert!(TlsState::read(&bytes).is_none());
         }
     }
 

@@ -85,6 +85,11 @@ impl Server {
         server_config(certificates, tickets, None, &[b"h2", b"http/1.1"]).expect("a configuration")
     }
 
+    /// What its clients trust.
+    pub(crate) fn root(&self) -> rustls::pki_types::CertificateDer<'static> {
+        self.root.der()
+    }
+
     /// Another generation: other certificate, other configuration, the same keys for tickets.
     fn next(&self) -> Arc<ServerConfig> {
         let keys = TicketKeys::from_bytes(&self.keys.to_bytes()).expect("keys");
@@ -166,7 +171,7 @@ fn a_handshake_ends_with_every_suite_whatever_pieces_it_comes_in() {
     for suite in suites() {
         for piece in [1, 7, 100_000] {
             let mut client = client(&server.client_with(suite, &[b"http/1.1"]));
-            let (Established { state, facts }, rest) = shake(&mut client, &server.config, piece);
+            let (Established { state, facts, .. }, rest) = shake(&mut client, &server.config, piece);
             assert!(!client.is_handshaking());
             assert_eq!(rest, b"", "{suite:?}");
             assert_eq!(facts.version, state.version());
@@ -189,7 +194,7 @@ fn what_follows_the_handshake_in_the_same_packet_is_left_for_the_records() {
     for suite in suites() {
         let mut client = client(&server.client_with(suite, &[]));
         client.writer().write_all(b"early").expect("kept until the handshake is over");
-        let (Established { state, facts }, mut rest) = shake(&mut client, &server.config, 100_000);
+        let (Established { state, facts, .. }, mut rest) = shake(&mut client, &server.config, 100_000);
         rest.extend(sent(&mut client));
         assert_eq!(facts.alpn, None);
         let mut records = Records::new(state).expect("keys");

@@ -12,8 +12,12 @@ use rustix::io::Errno;
 use tokio::time::{Instant, sleep};
 
 use super::connection::Connection;
+use super::send_proxy;
 use crate::config::Address;
+use crate::net::tls::ConnectError;
+use crate::net::{self, Stream};
 use crate::pool::{Addresses, Server};
+use crate::tls::HandshakeError;
 
 /// From one attempt to the next while the first has neither failed nor succeeded (RFC 8305 §5).
 const DELAY: Duration = Duration::from_millis(250);
@@ -23,22 +27,117 @@ const LEAST_DELAY: Duration = Duration::from_millis(10);
 /// The errors, with their addresses; never empty.
 pub type Faults<E> = Vec<(Address, E)>;
 
-/// Opens a connection to a server at the first of its addresses that takes one; that address is tried first from then
-/// on. The caller owns the deadline, and passes the time `within` to which it is set.
+/// Why a connection to a server could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The socket: what `connect(2)` says, or `send(2)`.
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+    /// TLS on it.
+    #[error("TLS: {0}")]
+    Tls(TlsError),
+}
+
+impl DialError {
+    fn socket(&self) -> Option<&io::Error> {
+        match self {
+            Self::Socket(fault) => Some(fault),
+            Self::Tls(_) => None,
+        }
+    }
+}
+
+/// Why there is no TLS on a connection to a server.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The server has not shown that it is the one that is meant.
+    #[error("{0}")]
+    Untrusted(String),
+    /// The two sides did not agree, or the connection ended.
+    #[error("{0}")]
+    Handshake(String),
+}
+
+impl From<ConnectError> for DialError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Io(fault) => Self::Tls(TlsError::Handshake(fault.to_string())),
+            ConnectError::Handshake(error) => match certificate_words(&error) {
+                Some(words) => Self::Tls(TlsError::Untrusted(words)),
+                None => Self::Tls(TlsError::Handshake(error.to_string())),
+            },
+            ConnectError::Ended => Self::Tls(TlsError::Handshake(error.to_string())),
+        }
+    }
+}
+
+/// What is wrong with the certificate of a server; none where that is not the reason.
+fn certificate_words(error: &HandshakeError) -> Option<String> {
+    use rustls::CertificateError as Wrong;
+    let HandshakeError::Refused(error) = error else { return None };
+    Some(match error {
+        rustls::Error::InvalidCertificate(wrong) => match wrong {
+            // the second one where another authority has the same name
+            Wrong::UnknownIssuer | Wrong::BadSignature => "certificate of an unknown authority".to_owned(),
+            Wrong::Expired | Wrong::ExpiredContext { .. } => "certificate expired".to_owned(),
+            Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => "certificate not valid yet".to_owned(),
+            Wrong::NotValidForName => "certificate for another name".to_owned(),
+            Wrong::NotValidForNameContext { expected, presented } if presented.is_empty() => {
+                format!("certificate not for {}, and for no host (subjectAltName)", expected.to_str())
+            }
+            Wrong::NotValidForNameContext { expected, presented } => {
+                // rustls has them as `DnsName("app.test")`
+                let plain = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
+                let names = presented.iter().take(5).map(plain).collect::<Vec<_>>().join(", ");
+                format!("certificate not for {}, but for {names}", expected.to_str())
+            }
+            Wrong::Revoked => "certificate revoked".to_owned(),
+            other => format!("certificate that cannot be used: {other}"),
+        },
+        rustls::Error::NoCertificatesPresented => "no certificate".to_owned(),
+        rustls::Error::General(words) => words.clone(), // of the verifier, which has nothing to verify with
+        _ => return None,
+    })
+}
+
+/// Opens a connection to a server at the first of its addresses that takes one, with TLS where it speaks that; the address is
+/// tried first from then on. `header` goes before everything. The caller owns the deadline, and passes the time `within` to which it
+/// is set.
 ///
 /// # Errors
-/// When no address took the connection: the error of `connect(2)`, of each.
+/// When no address took the connection: the error of each.
 pub async fn open(
     server: &Server,
     addresses: &Addresses<'_>,
     within: Duration,
-) -> Result<Box<Connection>, Faults<io::Error>> {
+    header: Option<&[u8]>,
+) -> Result<Box<Connection>, Faults<DialError>> {
     let version = addresses.version();
-    let opened = first(addresses, within, |address| Connection::open(address, version)).await;
-    opened.map(|(address, connection)| {
+    let opened = first(addresses, within, |address| async move {
+        let stream = stream(server, &address, header).await?;
+        Ok(Connection::opened(stream, server, &address, version))
+    });
+    opened.await.map(|(address, connection)| {
         answered(server, address);
         connection
     })
+}
+
+/// A connection to one address of a server, with TLS where the server speaks it: the seam below every protocol that is spoken
+/// with servers. The caller owns the deadline.
+///
+/// # Errors
+/// Why there is none.
+pub async fn stream(server: &Server, address: &Address, header: Option<&[u8]>) -> Result<Stream, DialError> {
+    let stream = Stream::connect(address).await?;
+    if let Some(header) = header {
+        send_proxy::send(&stream, header)?;
+    }
+    match (server.scheme.is_tls(), &server.tls) {
+        (false, _) => Ok(stream),
+        (true, Some(tls)) => Ok(net::tls::connect(stream, tls).await?),
+        (true, None) => Err(DialError::Tls(TlsError::Handshake("nothing was set up for it".to_owned()))),
+    }
 }
 
 /// An address of the server worked: it is tried first from now on.
@@ -134,14 +233,15 @@ pub fn joined<E>(faults: &Faults<E>, text: impl Fn(&E) -> String) -> String {
 
 /// Whether only this machine ran out of something for a moment: the servers are not at fault.
 #[must_use]
-pub fn is_shortage(faults: &Faults<io::Error>) -> bool {
-    faults.iter().all(|(address, fault)| lacks(fault, address))
+pub fn is_shortage(faults: &Faults<DialError>) -> bool {
+    faults.iter().all(|(address, fault)| fault.socket().is_some_and(|fault| lacks(fault, address)))
 }
 
 /// Whether this machine had no descriptor left.
 #[must_use]
-pub fn lack_descriptors(faults: &Faults<io::Error>) -> bool {
-    faults.iter().any(|(_, fault)| matches!(Errno::from_io_error(fault), Some(Errno::MFILE | Errno::NFILE)))
+pub fn lack_descriptors(faults: &Faults<DialError>) -> bool {
+    let errno = |fault: &DialError| fault.socket().and_then(Errno::from_io_error);
+    faults.iter().any(|(_, fault)| matches!(errno(fault), Some(Errno::MFILE | Errno::NFILE)))
 }
 
 /// Whether this machine has no more of something: descriptors, memory, or local ports. Other connections may free one
@@ -233,7 +333,7 @@ mod tests {
         let server = &pool.servers[0];
         server.relocate(&[dead, good], std::time::SystemTime::UNIX_EPOCH).expect("news");
         let addresses = server.addresses().expect("located");
-        let mut connection = open(server, &addresses, WITHIN).await.expect("connected");
+        let mut connection = open(server, &addresses, WITHIN, None).await.expect("connected");
         assert_eq!(server.located().as_deref(), Some(&[good, dead][..]));
         assert!(connection.leads_to(server));
         server.relocate(&[dead], std::time::SystemTime::UNIX_EPOCH).expect("news");

@@ -16,6 +16,7 @@ use crate::http1::response::{Asked, ResponseBody, ResponseFault, ResponseHead, R
 use crate::message::body::{Demand, Piece};
 use crate::net::Stream;
 use crate::pool::Server;
+use crate::tls::upstream::Fingerprint;
 
 /// Largest response head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -101,6 +102,8 @@ pub struct Connection {
     is_private: bool,
     /// The last response had no body, and some servers send one all the same.
     is_suspect: bool,
+    /// What was believed of the server, and shown to it, in the TLS handshake.
+    tls: Option<Fingerprint>,
 }
 
 /// The version of addresses that no server has had: a connection that leads elsewhere serves no other request.
@@ -145,23 +148,20 @@ pub enum ResponseError {
 }
 
 impl Connection {
-    /// Opens a connection to an address of a server, whose addresses have this version. The caller owns the deadline.
-    ///
-    /// # Errors
-    /// Whatever `connect(2)` says.
-    pub async fn open(address: Address, version: u64) -> io::Result<Box<Self>> {
-        let stream = Stream::connect(&address).await?;
+    /// A connection that was opened to an address of `server`, whose addresses had this version.
+    #[must_use]
+    pub fn opened(stream: Stream, server: &Server, address: &Address, version: u64) -> Box<Self> {
         let address = match address {
-            Address::Ip(address) => Some(address),
+            Address::Ip(address) => Some(*address),
             Address::Unix(_) => None,
         };
-        Ok(Box::new(Self::over(stream, address, version)))
+        Box::new(Self { tls: server.tls_settings(), ..Self::over(stream, address, version) })
     }
 
-    /// A private connection that another generation had, between two requests.
+    /// A private connection to `server` that another generation had, between two requests.
     #[must_use]
-    pub fn inherited(stream: Stream) -> Box<Self> {
-        Box::new(Self { is_private: true, ..Self::over(stream, None, 0) })
+    pub fn inherited(stream: Stream, server: &Server) -> Box<Self> {
+        Box::new(Self { is_private: true, tls: server.tls_settings(), ..Self::over(stream, None, 0) })
     }
 
     fn over(stream: Stream, address: Option<SocketAddr>, version: u64) -> Self {
@@ -178,6 +178,7 @@ impl Connection {
             server_keeps: None,
             is_private: false,
             is_suspect: false,
+            tls: None,
         }
     }
 
@@ -195,6 +196,21 @@ impl Connection {
     #[must_use]
     pub fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// What was believed of the server, and shown to it, by TLS; none without TLS.
+    #[must_use]
+    pub fn tls_settings(&self) -> Option<Fingerprint> {
+        self.tls
+    }
+
+    /// It was opened by another generation with these settings of TLS: where those of `server` are others, it serves no
+    /// further request.
+    pub fn set_tls_settings(&mut self, tls: Option<Fingerprint>, server: &Server) {
+        self.tls = tls;
+        if tls != server.tls_settings() {
+            (self.address, self.version) = (None, NO_VERSION);
+        }
     }
 
     /// Whether a request was sent on it before.

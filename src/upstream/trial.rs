@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::connect;
+use super::{connect, send_proxy};
 use crate::pool::passive::Ejection;
 use crate::pool::{Pool, Server};
 
@@ -67,7 +67,10 @@ async fn try_again(pool: &Pool, index: usize) -> Option<Ejection> {
 async fn takes_connections(pool: &Pool, server: &Server) -> bool {
     let Some(addresses) = server.addresses() else { return false };
     let within = pool.settings.connect_timeout;
-    matches!(timeout(within, connect::open(server, &addresses, within)).await, Ok(Ok(_)))
+    // a server that speaks TLS would take the end of a connection for a broken handshake, and expects the header before one
+    let header = pool.settings.send_proxy.filter(|_| server.scheme.is_tls());
+    let header = header.map(|version| send_proxy::header(version, None));
+    matches!(timeout(within, connect::open(server, &addresses, within, header.as_deref())).await, Ok(Ok(_)))
 }
 
 #[cfg(test)]

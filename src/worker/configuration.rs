@@ -6,6 +6,7 @@ use crate::config::problem::{Problem, RenderStyle, Severity};
 use crate::control::message::{self, Cause, ConfigSource, Refused, Serves, Start};
 use crate::control::payload::Payload;
 use crate::proxy::certificate_problem::CertificateProblem;
+use crate::proxy::upstream_tls::UpstreamTlsProblem;
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -59,6 +60,21 @@ impl Configuration {
     pub fn of_ticket_keys(&self, wrong: Option<String>) -> Vec<String> {
         let found = wrong.map(|wrong| self.written.warning_of("tls", "ticket_keys", &wrong, TICKET_KEYS));
         found.into_iter().flatten().map(|problem| problem.render(RenderStyle::Plain)).collect()
+    }
+
+    /// What is wrong with the files for TLS to servers, as warnings, rendered; or refused while another generation serves, which
+    /// goes on as it is.
+    ///
+    /// # Errors
+    /// Every problem, rendered.
+    pub fn of_servers(&self, found: &[UpstreamTlsProblem], start: &Start) -> Result<Vec<String>, Refused> {
+        let refuses = matches!(start.config, ConfigSource::File(_)) && (start.keeps.sites || start.keeps.tcp);
+        let found = found.iter().map(|one| one.as_problem(refuses)).collect();
+        let problems = self.written.problems_of_pools(found);
+        match refuses && !problems.is_empty() {
+            true => Err(refused(&problems)),
+            false => Ok(problems.iter().map(|problem| problem.render(RenderStyle::Plain)).collect()),
+        }
     }
 
     /// What is wrong with certificates, rendered.

@@ -41,6 +41,7 @@ use crate::proxy::certificate_problem::problems;
 use crate::proxy::certificates::CertificateStore;
 use crate::proxy::debug::DebugSession;
 use crate::proxy::tls::ServerTls;
+use crate::proxy::upstream_tls::UpstreamTlsFiles;
 
 /// Runs until there is nothing left to serve.
 pub async fn run(link: SupervisorLink) -> ExitCode {
@@ -443,13 +444,15 @@ async fn prepare(
     held: Vec<(Held, OwnedFd)>,
 ) -> Result<Prepared, StartFailure> {
     let (config, mut warnings) = (configuration.config.clone(), configuration.warnings.clone());
+    let servers = UpstreamTlsFiles::load(&config);
+    warnings.extend(configuration.of_servers(&servers.problems, start)?);
     let Sockets { mut found, missing, warnings: of_sockets, unused } = Sockets::choose(&config, held, start.alone)?;
     warnings.extend(of_sockets);
     found.extend(bind(link, missing).await?);
     let (generation, drain) = (start.generation, config.drain.clone());
     let serves = Serves::from(&config);
     let expendable = Expendable::new();
-    if config.listeners.iter().any(|listener| listener.tls) {
+    if config.listeners.iter().any(|listener| listener.tls) || servers.is_used() {
         // no core file with keys in it, and no look at its memory or descriptors by what runs as the same user (prctl(2))
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .map_err(|fault| system(format!("the worker can still be dumped: {fault}")))?;
@@ -458,7 +461,8 @@ async fn prepare(
     let mut store = CertificateStore::load(&config);
     let tls = ServerTls::new(&config, &store).map_err(system)?;
     let tickets = tls.as_ref().map(|tls| tls.tickets().clone()).unwrap_or_default();
-    let runtime_config = Arc::new(RuntimeConfig { tls, ..RuntimeConfig::new(generation, config) });
+    let pools = servers.pools(&config, SystemTime::now()).map_err(system)?;
+    let runtime_config = Arc::new(RuntimeConfig { tls, pools, ..RuntimeConfig::new(generation, config) });
     let identity = Identity { role: Role::Worker, generation: Some(generation) };
     let journal = Journal::start(identity, Some(runtime_config.names.clone()))
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;

@@ -34,6 +34,7 @@ mod support;
 mod systemd;
 mod tcp;
 mod tls;
+mod tls_servers;
 mod unchanged;
 mod unseen;
 mod upgrade;

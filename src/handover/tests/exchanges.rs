@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn saved_http1() -> SavedHttp1 {
+pub(super) fn saved_http1() -> SavedHttp1 {
     let half_closed = Some(SavedHalfClosed { age: Duration::from_secs(1), left: Duration::from_secs(59) });
     SavedHttp1 {
         request: SavedBody::Length(7),
@@ -17,7 +17,7 @@ fn saved_http1() -> SavedHttp1 {
 }
 
 /// One of each kind.
-fn stages() -> [SavedStage; 4] {
+pub(super) fn stages() -> [SavedStage; 4] {
     let retries = || SavedRetries {
         made: 1,
         most: 2,
@@ -46,6 +46,7 @@ fn stages() -> [SavedStage; 4] {
         silent: Some(Duration::from_secs(5)),
         idle: Some(Duration::from_secs(9)),
         private: true,
+        tls: Some([7; 16]),
     };
     let mut decoder = Decoder::response();
     let decoded = decoder.decode(&mut BytesMut::from(&b"a;name=\"va"[..]));
@@ -58,6 +59,7 @@ fn stages() -> [SavedStage; 4] {
         timeout: Duration::from_secs(60),
         is_tunnel: true,
         private: true,
+        tls: Some([7; 16]),
     };
     let (connecting, pause) = (Duration::from_millis(7), Some(Duration::from_millis(200)));
     [
@@ -76,7 +78,7 @@ fn an_open_exchange_arrives_whole() {
         for stage in stages() {
             let (end, detail) = (Some(End::new(Phase::Connect, Reason::ServerTimeout)), Some("late".to_owned()));
             let (mut transfer, _client) = idle(1, b"");
-            let [server, private] = [(); 2].map(|()| UnixStream::pair().expect("a pair").0.into());
+            let [server, private] = [(); 2].map(|()| plain(UnixStream::pair().expect("a pair").0));
             let state = SavedState {
                 bytes_in: 1 << 40,
                 bytes_out: 3,
@@ -92,7 +94,8 @@ fn an_open_exchange_arrives_whole() {
             let (exchange, saved) = (saved_exchange(), state.clone());
             let exchange = ExchangeTransfer { server, exchange, state: saved, head, sent_head, body, unread };
             let client = Http1Client { state: saved_http1(), unsent, ahead };
-            let private = vec![PrivateTransfer { socket: private, pool: "farm".to_owned(), server: "a".to_owned() }];
+            let private =
+                vec![PrivateTransfer { socket: private, tls: None, pool: "farm".to_owned(), server: "a".to_owned() }];
             transfer.load = Load::Http1(Box::new(Http1Transfer { exchange, client, private }));
             let place = successor.place().await.expect("a place");
             let (given, taken) = tokio::join!(place.give(transfer), receiver.next());
@@ -127,7 +130,7 @@ fn a_connection_of_http_2_arrives_whole() {
             detail: None,
             stage,
         });
-        let server = Some(UnixStream::pair().expect("a pair").0.into());
+        let server = Some(plain(UnixStream::pair().expect("a pair").0));
         let (exchange, saved) = (saved_exchange(), state.clone());
         let exchange = ExchangeTransfer { server, exchange, state: saved, head, sent_head, body, unread };
         let stream = SavedStream {

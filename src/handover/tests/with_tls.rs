@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::exchanges::{saved_http1, stages};
 use super::*;
 use crate::net::TlsParts;
 use crate::tls::{HandshakeFacts, ShownCertificate, Suite, TlsState, Version};
@@ -87,6 +88,124 @@ fn a_receiver_that_dies_before_it_takes_leaves_the_connection_with_its_state() {
         drop(successor);
         assert_eq!(giving.await.expect("no panic").returned, 1);
     });
+}
+
+/// A tunnel whose client speaks TLS or not, to a server that does.
+fn tunnel_to_tls(number: u8, client_speaks_it: bool) -> (Transfer, UnixStream) {
+    let (mut transfer, client) = idle(number.into(), b"");
+    transfer.socket.tls = client_speaks_it.then(|| tls(number));
+    let socket = UnixStream::pair().expect("a pair").0.into();
+    let server = Detached { socket, tls: Some(tls(number + 100)) };
+    let direction = |text: &str| SavedDirection { pending: BytesMut::from(text), ..SavedDirection::default() };
+    let tunnel = TunnelTransfer { server, exchange: saved_exchange(), up: direction("up"), down: direction("down") };
+    transfer.load = Load::Tunnel(Box::new(tunnel));
+    (transfer, client)
+}
+
+/// An open exchange of a client without TLS, and a private connection, to servers that speak it.
+fn exchange_to_tls(number: u8) -> (Transfer, UnixStream) {
+    let (mut transfer, client) = idle(number.into(), b"");
+    let to = |byte| Detached { socket: UnixStream::pair().expect("a pair").0.into(), tls: Some(tls(byte)) };
+    let [_, stage, ..] = stages();
+    let state = SavedState {
+        bytes_in: 1,
+        bytes_out: 2,
+        waits_for_continue: false,
+        continued: false,
+        end: None,
+        detail: None,
+        stage,
+    };
+    let [head, sent_head, body, unread] = [&b"head"[..], b"sent", b"body", b"unread"].map(BytesMut::from);
+    let server = Some(to(number + 100));
+    let exchange = ExchangeTransfer { server, exchange: saved_exchange(), state, head, sent_head, body, unread };
+    let [unsent, ahead] = [&b"unsent"[..], b"ahead"].map(BytesMut::from);
+    let private = PrivateTransfer {
+        socket: to(number + 50),
+        tls: Some([9; 16]),
+        pool: "farm".to_owned(),
+        server: "https://a".to_owned(),
+    };
+    let client_side = Http1Client { state: saved_http1(), unsent, ahead };
+    let http1 = Http1Transfer { exchange, client: client_side, private: vec![private] };
+    transfer.load = Load::Http1(Box::new(http1));
+    (transfer, client)
+}
+
+#[test]
+fn tls_to_servers_arrives_with_the_connections_of_their_clients() {
+    run(async {
+        let (sender, successor, receiver) = linked().await;
+        let giving = tokio::task::spawn_local(sender.run());
+        let transfers = [tunnel_to_tls(1, true), over_tls(2, b"x"), tunnel_to_tls(3, false), exchange_to_tls(4)];
+        let (transfers, _clients): (Vec<_>, Vec<_>) = transfers.into_iter().unzip();
+        let mut answers = Vec::new();
+        for transfer in transfers {
+            let place = successor.place().await.expect("a place");
+            answers.push(tokio::task::spawn_local(place.give(transfer)));
+        }
+        let mut arrived = Vec::new();
+        while arrived.len() < 4 {
+            arrived.extend(receiver.next().await.expect("taken").expect("some"));
+        }
+        for answer in answers {
+            answer.await.expect("no panic").expect("given");
+        }
+        for (transfer, number) in arrived.iter().zip(1_u8..) {
+            assert_eq!(transfer.socket.tls.is_some(), number < 3);
+            transfer.socket.tls.iter().for_each(|parts| assert_same(parts, &tls(number)));
+            match &transfer.load {
+                Load::Idle { ahead, .. } => assert_eq!((number, &ahead[..]), (2, &b"x"[..])),
+                Load::Tunnel(tunnel) => {
+                    assert_same(tunnel.server.tls.as_ref().expect("TLS"), &tls(number + 100));
+                    assert_eq!([&tunnel.up.pending[..], &tunnel.down.pending], [&b"up"[..], b"down"]);
+                }
+                Load::Http1(http1) => {
+                    let server = http1.exchange.server.as_ref().expect("a server");
+                    assert_same(server.tls.as_ref().expect("TLS"), &tls(number + 100));
+                    let [private] = &http1.private[..] else { panic!("one private connection") };
+                    assert_same(private.socket.tls.as_ref().expect("TLS"), &tls(number + 50));
+                    assert_eq!((private.tls, &private.server[..]), (Some([9; 16]), "https://a"));
+                    assert_eq!([&http1.client.unsent[..], &http1.client.ahead], [&b"unsent"[..], b"ahead"]);
+                }
+                Load::Http2(_) => panic!("none was sent"),
+            }
+        }
+        drop(successor);
+        let report = giving.await.expect("no panic");
+        assert!(report.moved == 4 && report.returned == 0 && report.broken.is_none(), "{report:?}");
+    });
+}
+
+#[test]
+fn a_tunnel_with_tls_to_its_server_is_whole_on_one_side_whatever_becomes_of_the_link() {
+    for (unpacks, client_speaks_it) in [(true, true), (true, false), (false, true), (false, false)] {
+        run(async move {
+            let (here, there) = Channel::pair().expect("pair");
+            let giver = tokio::task::spawn_local(giving(here, tunnel_to_tls(5, client_speaks_it).0));
+            let (link, batch, descriptors) = received(there).await;
+            let batch = if unpacks {
+                let taken = unpack(batch, descriptors).expect("a batch");
+                assert_eq!(taken.len(), 1);
+                None
+            } else {
+                Some((batch, descriptors))
+            };
+            drop(link); // dies before it acknowledges
+            let (given, _) = giver.await.expect("no panic");
+            match given {
+                Ok(()) => assert!(unpacks),
+                Err(Returned::Whole(transfer)) => {
+                    let Load::Tunnel(tunnel) = transfer.load else { panic!("a tunnel") };
+                    assert_same(tunnel.server.tls.as_ref().expect("TLS"), &tls(105));
+                    assert_eq!(transfer.socket.tls.is_some(), client_speaks_it);
+                    let (batch, descriptors) = batch.expect("it was not taken");
+                    assert!(unpack(batch, descriptors).expect("a batch").is_empty());
+                }
+                Err(Returned::Lost) => panic!("lost"),
+            }
+        });
+    }
 }
 
 /// The receiver's side by hand: the batch, unpacked or not, and no acknowledgement.

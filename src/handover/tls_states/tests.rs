@@ -34,8 +34,8 @@ impl Side {
         let states = self.states.as_ref().expect("alive");
         match step {
             Step::Read => self.state = states.read(0),
-            Step::Take => self.state = self.state.take().filter(|_| states.take(0)),
-            Step::Withdraw => self.state = self.state.take().filter(|_| states.withdraw(0)),
+            Step::Take => self.state = self.state.take().filter(|_| states.take(0..1)),
+            Step::Withdraw => self.state = self.state.take().filter(|_| states.withdraw(0..1)),
             Step::Seal => {
                 let mut records = Records::new(self.state.take()?).expect("keys");
                 let mut sealed = Vec::new();
@@ -111,10 +111,10 @@ fn two_threads_that_meet_at_the_word_are_one_owner() {
             let taken = scope.spawn(|| {
                 let read = received.read(0);
                 barrier.wait();
-                received.take(0).then_some(read)
+                received.take(0..1).then_some(read)
             });
             barrier.wait();
-            let withdrawn = offered.withdraw(0);
+            let withdrawn = offered.withdraw(0..1);
             (taken.join().expect("no panic"), withdrawn)
         });
         assert_eq!(taken.is_some(), !withdrawn);
@@ -136,12 +136,28 @@ fn a_state_comes_over_as_it_is_and_is_wiped_once_it_is_decided() {
     for (index, state) in states.iter().enumerate() {
         assert_eq!(bytes(&received.read(index).expect("a state")), bytes(state));
     }
-    assert!(received.take(0) && !received.take(0) && !offered.withdraw(0));
-    assert!(offered.withdraw(1) && !received.take(1));
+    assert!(received.take(0..1) && !received.take(0..1) && !offered.withdraw(0..1));
+    assert!(offered.withdraw(1..2) && !received.take(1..2));
     for index in 0..2 {
         assert!(offered.read(index).is_none());
         let words = (1..WIDTH).map(|at| received.numbers.number(index * WIDTH + at).load(Ordering::Relaxed));
         assert!(words.into_iter().all(|word| word == 0));
+    }
+}
+
+#[test]
+fn the_states_of_one_transfer_are_decided_together() {
+    let states = [3, 4, 5].map(|byte| TlsState::stand_in(Version::Tls13, Suite::Aes128Gcm, byte));
+    for is_taken in [true, false] {
+        let offered = SharedTlsStates::offer(&states.each_ref().map(|state| &**state)).expect("memory");
+        let file = offered.file().try_clone_to_owned().expect("a descriptor");
+        let received = SharedTlsStates::open(file, 3).expect("memory");
+        match is_taken {
+            true => assert!(received.take(0..2) && !offered.withdraw(0..2)),
+            false => assert!(offered.withdraw(0..2) && !received.take(0..2)),
+        }
+        assert!([0, 1].iter().all(|index| received.read(*index).is_none()), "both are wiped");
+        assert!(received.read(2).is_some() && offered.withdraw(2..3), "that of another transfer is not");
     }
 }
 

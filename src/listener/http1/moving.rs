@@ -54,7 +54,7 @@ impl<H> OpenHttp1<H> {
         transfer: Http1Transfer,
     ) -> io::Result<Self> {
         let Http1Transfer { exchange, client: side, private } = transfer;
-        client.private = Private::unpack(private, &thread.runtime_config.names);
+        client.private = Private::unpack(private, &thread.runtime_config);
         let (handler, request) = S::resume(thread, &client.origin, &mut client.private, exchange)?;
         Ok(Self { handler, request, client: side })
     }

@@ -10,6 +10,7 @@ use super::TlsParts;
 use crate::buffers::FreeBuffers;
 use crate::net::Stream;
 use crate::tls::record::{LONGEST, MOST};
+use crate::tls::sessions::SessionTickets;
 use crate::tls::{HandshakeFacts, OpenedRecord, RecordError, Records, TlsState};
 
 thread_local! {
@@ -31,6 +32,8 @@ pub(super) struct Layer {
     has_ended: bool,
     /// The connection ends with a reset: what was sent is not all.
     resets: bool,
+    /// The other end is a server.
+    is_client: bool,
     error: Option<RecordError>,
 }
 
@@ -89,19 +92,34 @@ impl Layer {
         sealed: BytesMut,
         promised: usize,
     ) -> Self {
-        let (has_ended, sealed) = (state.has_peer_closed(), sealed.into());
+        let (has_ended, is_client, sealed) = (state.has_peer_closed(), state.is_client(), sealed.into());
         let keys = RecordKeys::Parked(state);
-        Self { keys, received, plain, sealed, written: 0, promised, has_ended, resets: false, error: None }
+        Self { keys, received, plain, sealed, written: 0, promised, has_ended, resets: false, is_client, error: None }
     }
 
     /// None for a connection that has failed, or is to end with a reset.
-    pub(super) fn into_parts(self, facts: Arc<HandshakeFacts>) -> Option<TlsParts> {
-        let Self { keys, received, plain, sealed, written, promised, has_ended: _, resets, error } = self;
-        if resets || error.is_some() {
+    pub(super) fn take_parts(&mut self, facts: Arc<HandshakeFacts>) -> Option<TlsParts> {
+        let keys = std::mem::replace(&mut self.keys, RecordKeys::Lost);
+        if self.resets || self.error.is_some() {
             return None;
         }
-        let sealed = sealed[written..].into();
+        let (received, plain) = (std::mem::take(&mut self.received), std::mem::take(&mut self.plain));
+        let (sealed, promised) = (self.sealed[self.written..].into(), self.promised);
         Some(TlsParts { state: keys.into_state()?, facts, received, plain, sealed, promised })
+    }
+
+    /// As the client: says that nothing more comes, if the socket takes that at once.
+    pub(super) fn say_goodbye(&mut self, socket: &Stream) {
+        if self.is_client && self.error.is_none() {
+            let _ = self.close_notify(socket); // a server that is gone needs none
+        }
+    }
+
+    /// What the server gives for later connections goes there.
+    pub(super) fn give_tickets_to(&mut self, tickets: Box<SessionTickets>) {
+        if let Ok(records) = self.keys.ready() {
+            records.give_tickets_to(tickets);
+        }
     }
 
     pub(super) fn park(&mut self) {
@@ -206,7 +224,9 @@ impl Layer {
     ) -> io::Result<()> {
         self.received.reserve(LONGEST.saturating_sub(self.received.len()));
         match receive(socket, &mut self.received) {
-            // without close_notify too: HTTP tells by itself whether a message is whole
+            // a response may end with its connection, and what cuts that short must not pass for its end (RFC 9112 §9.8)
+            Ok(0) if self.is_client => return Err(io::ErrorKind::UnexpectedEof.into()),
+            // a request does not, without close_notify too: HTTP tells by itself whether it is whole
             Ok(0) => self.has_ended = true,
             Ok(_) => {}
             Err(error) => {

@@ -139,6 +139,7 @@ impl Asking {
         if saved.private {
             connection.make_private();
         }
+        connection.set_tls_settings(saved.tls, &pool.servers[server]);
         let timer = Lent::new(&pool.thread);
         let until = |left: Duration| now + left.min(EXPECT);
         let body = match saved.go {
@@ -192,6 +193,7 @@ impl Asking {
             silent: self.since.map(|since| now.saturating_duration_since(since)),
             idle: connection.idle_since().map(|since| now.saturating_duration_since(since)),
             private: private || connection.is_private(),
+            tls: connection.tls_settings(),
         };
         let (stream, unread) = connection.into_parts();
         (saved, stream, unread)

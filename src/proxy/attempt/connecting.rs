@@ -2,25 +2,25 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::failure::Failure;
+use super::failure::{ConnectFault, Failure};
 use super::lent::Lent;
 use super::{LOOK, PoolOf};
 use crate::observe::record::Outcome;
 use crate::proxy::client::before;
-use crate::upstream::connect::{self, Faults};
+use crate::upstream::connect::{self, DialError, Faults, TlsError};
 use crate::upstream::connection::Connection;
-use crate::upstream::send_proxy;
 
 /// How long to wait when this machine had no descriptor or port for a connection: the kernel does not tell when there is
 /// one.
 const SHORTAGE: Duration = Duration::from_millis(20);
 
-type Opening = Pin<Box<dyn Future<Output = Result<Box<Connection>, Faults<io::Error>>>>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Box<Connection>, Faults<DialError>>>>>;
 
 /// A connection that is being opened.
 ///
@@ -37,21 +37,22 @@ pub(super) struct Connecting {
     /// None while it waits for what the machine lacks.
     opening: Option<Opening>,
     /// What the machine lacked last; no server is to blame.
-    shortage: Option<io::Error>,
+    shortage: Option<ConnectFault>,
     /// When it is tried again.
     again: Instant,
     timer: Lent,
     /// No retry follows.
     last: bool,
     /// What goes to the server before the request.
-    header: Option<Vec<u8>>,
+    header: Option<Rc<[u8]>>,
 }
 
 impl Connecting {
     pub(super) fn new(pool: PoolOf, server: usize, last: bool, header: Option<Vec<u8>>) -> Self {
         let now = Instant::now();
         let timer = Lent::after(&pool.thread, pool.settings.connect_timeout.min(LOOK));
-        let opening = Some(open(&pool, server));
+        let header = header.map(Rc::from);
+        let opening = Some(open(&pool, server, header.clone()));
         Self { pool, server, started: now, opening, shortage: None, again: now, timer, last, header }
     }
 
@@ -79,12 +80,13 @@ impl Connecting {
             {
                 self.opening = None;
                 match opened {
-                    Ok(connection) => return Poll::Ready(self.opened(connection)),
-                    Err(faults) if !faults.is_empty() && connect::is_shortage(&faults) => self.is_short(faults),
-                    Err(faults) => {
-                        let fault = one_fault(faults);
-                        return Poll::Ready(Err(Failure::connect(Outcome::ConnectFailed, Some(fault))));
+                    Ok(connection) => {
+                        let after = self.pool.thread.runtime_config.config.worker.tcp_keep_alive;
+                        let _ = connection.stream().keep_alive(after); // fails for one that is gone again
+                        return Poll::Ready(Ok(connection));
                     }
+                    Err(faults) if !faults.is_empty() && connect::is_shortage(&faults) => self.is_short(faults),
+                    Err(faults) => return Poll::Ready(Err(Failure::of_connecting(one_fault(faults)))),
                 }
             }
             ready!(self.timer.poll_due(cx));
@@ -93,7 +95,7 @@ impl Connecting {
                     return Poll::Ready(Ok(connection));
                 }
                 self.shortage = None;
-                self.opening = Some(open(&self.pool, self.server));
+                self.opening = Some(open(&self.pool, self.server, self.header.clone()));
             }
             let (timeout, waited) = (self.pool.settings.connect_timeout, self.started.elapsed());
             if waited >= timeout || !self.last && self.pool.has_trusted_instead_of(self.server) {
@@ -107,17 +109,7 @@ impl Connecting {
         }
     }
 
-    fn opened(&self, connection: Box<Connection>) -> Result<Box<Connection>, Failure> {
-        let after = self.pool.thread.runtime_config.config.worker.tcp_keep_alive;
-        let _ = connection.stream().keep_alive(after); // fails for one that is gone again
-        let sent = self.header.as_deref().map_or(Ok(()), |header| send_proxy::send(connection.stream(), header));
-        match sent {
-            Ok(()) => Ok(connection),
-            Err(fault) => Err(Failure::connect(Outcome::ConnectFailed, Some(fault))),
-        }
-    }
-
-    fn is_short(&mut self, faults: Faults<io::Error>) {
+    fn is_short(&mut self, faults: Faults<DialError>) {
         if connect::lack_descriptors(&faults) {
             self.pool.thread.close_idle_upstream();
         }
@@ -128,32 +120,38 @@ impl Connecting {
 
     fn gives_up(&mut self) -> Failure {
         match self.shortage.take() {
-            Some(fault) => Failure { shortage: true, ..Failure::connect(Outcome::ConnectFailed, Some(fault)) },
-            None => Failure::connect(Outcome::ConnectTimeout, None),
+            Some(fault) => Failure { shortage: true, ..Failure::of_connecting(fault) },
+            None => Failure::connect(Outcome::ConnectTimeout),
         }
     }
 }
 
-fn open(pool: &PoolOf, server: usize) -> Opening {
+fn open(pool: &PoolOf, server: usize, header: Option<Rc<[u8]>>) -> Opening {
     let pool = pool.clone();
     Box::pin(async move {
         let server = &pool.servers[server];
         let Some(addresses) = server.addresses() else {
             return Err(Faults::default()); // no balancer picks one that waits for DNS
         };
-        connect::open(server, &addresses, pool.settings.connect_timeout).await
+        connect::open(server, &addresses, pool.settings.connect_timeout, header.as_deref()).await
     })
 }
 
-/// What a connection failed of at every address, as one fault.
-fn one_fault(mut faults: Faults<io::Error>) -> io::Error {
-    match (faults.pop(), faults.is_empty()) {
-        (Some((_, last)), true) => last,
+/// What a connection failed of at every address, as one fault; the kind is that of the last one.
+fn one_fault(mut faults: Faults<DialError>) -> ConnectFault {
+    let outcome = match faults.last() {
+        Some((_, DialError::Tls(TlsError::Untrusted(_)))) => Outcome::TlsUntrusted,
+        Some((_, DialError::Tls(TlsError::Handshake(_)))) => Outcome::TlsFailed,
+        Some((_, DialError::Socket(_))) | None => Outcome::ConnectFailed,
+    };
+    let cause: Box<dyn std::error::Error> = match (faults.pop(), faults.is_empty()) {
+        (Some((_, DialError::Socket(last))), true) => last.into(),
+        (Some((_, last)), true) => last.into(),
         (Some(last), false) => {
-            let kind = last.1.kind();
             faults.push(last);
-            io::Error::new(kind, connect::joined(&faults, ToString::to_string))
+            connect::joined(&faults, ToString::to_string).into()
         }
-        (None, _) => io::ErrorKind::NotFound.into(),
-    }
+        (None, _) => io::Error::from(io::ErrorKind::NotFound).into(),
+    };
+    ConnectFault { outcome, cause }
 }

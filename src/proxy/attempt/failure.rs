@@ -1,7 +1,5 @@
 //! Why an attempt failed, as far as that decides whether another one follows.
 
-use std::io;
-
 use tokio::time::Instant;
 
 use crate::observe::record::Outcome;
@@ -26,8 +24,20 @@ pub(super) enum Sent {
     Something,
 }
 
+/// What a connection failed of at every address, as one.
+pub(super) struct ConnectFault {
+    pub(super) outcome: Outcome,
+    pub(super) cause: Box<dyn std::error::Error>,
+}
+
 impl Failure {
-    pub(super) fn connect(outcome: Outcome, cause: Option<io::Error>) -> Self {
-        Self { outcome, cause: cause.map(Into::into), sent: Sent::Nothing, shortage: false, stale: None }
+    /// No connection was opened.
+    pub(super) fn connect(outcome: Outcome) -> Self {
+        Self { outcome, cause: None, sent: Sent::Nothing, shortage: false, stale: None }
+    }
+
+    /// The same, for this reason.
+    pub(super) fn of_connecting(ConnectFault { outcome, cause }: ConnectFault) -> Self {
+        Self { cause: Some(cause), ..Self::connect(outcome) }
     }
 }

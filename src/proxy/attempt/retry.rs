@@ -154,7 +154,7 @@ impl RetryState {
                 return Poll::Ready(Ok(connection));
             }
             if self.pool.servers[server].addresses().is_none() {
-                return Poll::Ready(Err(Failure::connect(Outcome::ConnectFailed, None)));
+                return Poll::Ready(Err(Failure::connect(Outcome::ConnectFailed)));
             }
         }
         let waited = self.waited; // none for the next server
@@ -194,7 +194,7 @@ impl RetryState {
                 let within = humantime::format_duration(self.pool.settings.connect_timeout);
                 self.pool.connection_failed(server, &format!("no connection within {within}"), SystemTime::now())
             }
-            (Outcome::ConnectFailed, Some(cause)) => {
+            (Outcome::ConnectFailed | Outcome::TlsFailed | Outcome::TlsUntrusted, Some(cause)) => {
                 self.pool.connection_failed(server, &cause.to_string(), SystemTime::now())
             }
             (Outcome::Closed, _) => self.pool.connection_closed(server, SystemTime::now()),
@@ -251,7 +251,7 @@ impl RetryState {
 /// (RFC 9110 §9.2.2). A server that is slow is not asked twice.
 pub(super) fn is_safe(exchange: &Exchange, failure: &Failure, upload: &Upload) -> bool {
     match failure.outcome {
-        Outcome::ConnectFailed | Outcome::ConnectTimeout => true,
+        Outcome::ConnectFailed | Outcome::ConnectTimeout | Outcome::TlsFailed | Outcome::TlsUntrusted => true,
         Outcome::Closed if failure.sent == Sent::Nothing => upload.can_replay() && !answers_on_it(exchange),
         Outcome::Closed | Outcome::WentDown => can_repeat(exchange, upload),
         Outcome::BadResponse if failure.stale.is_some() => can_repeat(exchange, upload),

@@ -10,7 +10,7 @@ use super::{Handler, HandlerStage};
 use crate::handover::capabilities::Reach;
 use crate::handover::exchange::{ExchangeTransfer, SavedExchange, SavedStage, SavedState};
 use crate::http1::request::RequestHead;
-use crate::net::Stream;
+use crate::net::{Detached, Stream};
 use crate::observe::end::{End, Phase, Reason};
 use crate::observe::record::Index;
 use crate::proxy::attempt::{Dispatch, SavedDispatch, SavedStep};
@@ -97,7 +97,7 @@ impl Handler {
             detail,
             stage,
         };
-        let (server, head) = (server.map(Stream::into_fd).transpose().ok()?, exchange.head.as_bytes().into());
+        let (server, head) = (server.map(Stream::detach).transpose().ok()?, exchange.head.as_bytes().into());
         let transfer = ExchangeTransfer { server, exchange: saved, state, head, sent_head, body, unread };
         Some((Leaving(exchange), transfer))
     }
@@ -114,7 +114,7 @@ impl Handler {
         transfer: ExchangeTransfer,
     ) -> io::Result<(Self, RequestHead)> {
         let ExchangeTransfer { server, exchange: saved, state, head, sent_head, body, unread } = transfer;
-        let server = server.map(Stream::from_fd).transpose()?;
+        let server = server.map(Detached::attach).transpose()?;
         if let Some(server) = &server {
             let _ = server.keep_alive(thread.runtime_config.config.worker.tcp_keep_alive); // fails for one that is gone
         }
@@ -199,6 +199,7 @@ fn resume_stage(
             let open = OpenResponse { left, keep_alive, server_keeps: response.server_keeps_for };
             let of = &thread.runtime_config.pools[pool].servers[server];
             let mut connection = Connection::resumed(stream?, unread, open, of);
+            connection.set_tls_settings(response.tls, of);
             if response.private {
                 connection.make_private();
                 private.begin(pool, server);

@@ -252,6 +252,63 @@ fn handshake_messages_that_have_no_place_are_refused() {
     }
 }
 
+/// Records of a client whose server has the same keys.
+fn of_client(version: Version) -> Records {
+    let mut records = mirror(version, Suite::Aes128Gcm);
+    records.state.is_client = true;
+    records
+}
+
+#[test]
+fn tickets_of_a_server_are_passed_over_whatever_records_and_moves_they_come_in() {
+    let ticket =
+        |length: usize| [&[NEW_SESSION_TICKET, 0, (length >> 8) as u8, length as u8][..], &vec![9; length]].concat();
+    let messages = [ticket(300), ticket(1), ticket(5000), vec![KEY_UPDATE, 0, 0, 1, 0]].concat();
+    for size in [1, 2, 3, 5, 7, 100, 4000, messages.len()] {
+        let mut server = mirror(Version::Tls13, Suite::Aes128Gcm);
+        let mut client = of_client(Version::Tls13);
+        for part in messages.chunks(size) {
+            let opened = open_one(&mut client, record(&mut server, HANDSHAKE, part));
+            assert_eq!(opened, Ok(OpenedRecord::Nothing), "{size}");
+            client.state.fruitless = 0; // so many records in a row are too many
+            client = moved(client);
+        }
+        server.state.writing.update(Suite::Aes128Gcm).expect("updated");
+        server.sealing = Suite::Aes128Gcm.prepare(&server.state.writing.key).expect("prepared");
+        let data = seal(&mut server, b"data");
+        assert!(matches!(open_one(&mut client, data), Ok(OpenedRecord::Data(_))), "{size}");
+    }
+}
+
+#[test]
+fn nothing_may_stand_inside_a_ticket_and_a_client_sends_none() {
+    let mut server = mirror(Version::Tls13, Suite::Aes128Gcm);
+    let mut client = of_client(Version::Tls13);
+    let part = record(&mut server, HANDSHAKE, &[NEW_SESSION_TICKET, 0, 0, 9, 1]);
+    open_one(&mut client, part).expect("a part");
+    assert_eq!(open_one(&mut client, seal(&mut server, b"x")), Err(RecordError::UnexpectedMessage));
+    let mut mirrored = mirror(Version::Tls13, Suite::Aes128Gcm);
+    let ticket = record(&mut mirrored, HANDSHAKE, &[NEW_SESSION_TICKET, 0, 0, 1, 1]);
+    assert_eq!(open_one(&mut mirrored, ticket), Err(RecordError::UnexpectedMessage));
+    for message in [&[13, 0, 0, 1, 0][..], &[NEW_SESSION_TICKET, 0, 0, 0], &[HELLO_REQUEST, 0, 0, 0]] {
+        let (mut server, mut client) = (mirror(Version::Tls13, Suite::Aes128Gcm), of_client(Version::Tls13));
+        let sent = record(&mut server, HANDSHAKE, message);
+        open_one(&mut client, sent).expect_err("it has no place");
+    }
+}
+
+#[test]
+fn a_server_of_tls_1_2_may_ask_for_a_renegotiation_once() {
+    let (mut server, mut client) = (mirror(Version::Tls12, Suite::Aes128Gcm), of_client(Version::Tls12));
+    let mut ask = |client: &mut Records| {
+        let mut answer = Vec::new();
+        let mut asked = record(&mut server, HANDSHAKE, &[HELLO_REQUEST, 0, 0, 0]);
+        client.open(&mut asked, &mut answer).map(|opened| (opened, answer.len()))
+    };
+    assert!(matches!(ask(&mut client), Ok((OpenedRecord::Nothing, 1..))), "no_renegotiation is the answer");
+    assert_eq!(ask(&mut client), Err(RecordError::UnexpectedMessage));
+}
+
 #[test]
 fn a_key_that_has_sealed_enough_is_followed_by_the_next_one() {
     for suite in [Suite::Aes128Gcm, Suite::Aes256Gcm] {

@@ -19,11 +19,11 @@ use thiserror::Error;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::config::{Address, CheckKind, PoolSettings};
+use crate::config::{Address, CheckKind, PoolSettings, ServerScheme, scheme};
 use crate::net::Stream;
 use crate::pool::health::{CheckVerdict, Finding};
 use crate::pool::{Addresses, Server};
-use crate::upstream::connect::{self, Faults};
+use crate::upstream::connect::{self, DialError, Faults, TlsError};
 use crate::upstream::send_proxy;
 
 /// The request to one server, made once.
@@ -43,6 +43,8 @@ pub(super) struct Probe {
 enum CheckFault {
     #[error("{}", in_words(.0))]
     Socket(#[source] io::Error),
+    #[error("TLS: {0}")]
+    Tls(TlsError),
     #[error("no connection within {}", humantime::format_duration(*.0))]
     NotConnected(Duration),
     #[error("no answer within {}", humantime::format_duration(*.0))]
@@ -57,6 +59,15 @@ enum CheckFault {
     TooLong,
 }
 
+impl From<DialError> for CheckFault {
+    fn from(error: DialError) -> Self {
+        match error {
+            DialError::Socket(fault) => Self::Socket(fault),
+            DialError::Tls(error) => Self::Tls(error),
+        }
+    }
+}
+
 /// An answer's head, at most.
 const MAX_HEAD: usize = 16 * 1024;
 const MAX_FIELDS: usize = 128;
@@ -67,9 +78,10 @@ impl Probe {
         let request = match &settings.check {
             None | Some(CheckKind::Connect) => None,
             Some(CheckKind::Http { method, path }) => {
-                let host = settings.check_host.as_deref().unwrap_or(match server.starts_with("unix:") {
-                    true => "localhost", // a path is no host
-                    false => server,
+                let host = settings.check_host.as_deref().unwrap_or(match scheme(server) {
+                    (_, path) if path.starts_with("unix:") => "localhost", // a path is no host
+                    (ServerScheme::Https, address) => address.strip_suffix(":443").unwrap_or(address),
+                    (ServerScheme::Http, address) => address,
                 });
                 Some(request(method, path, host))
             }
@@ -82,7 +94,8 @@ impl Probe {
     /// most its timeout, and [`PATIENCE`] for the end of the connection.
     pub(super) async fn run(&self, server: &Server, addresses: &Addresses<'_>) -> Finding {
         let started = Instant::now();
-        let good = connect::first(addresses, self.timeout, |address| self.ask(address, started + self.timeout)).await;
+        let ask = |address| self.ask(server, address, started + self.timeout);
+        let good = connect::first(addresses, self.timeout, ask).await;
         let took = started.elapsed();
         let (verdict, detail) = match good {
             Ok((address, good)) => {
@@ -95,12 +108,9 @@ impl Probe {
     }
 
     /// Asks at one address.
-    async fn ask(&self, address: Address, deadline: Instant) -> Result<PassedCheck, CheckFault> {
-        let connected = timeout_at(deadline, Stream::connect(&address)).await;
-        let stream = connected.map_err(|_| CheckFault::NotConnected(self.timeout))?.map_err(CheckFault::Socket)?;
-        if let Some(header) = &self.header {
-            send_proxy::send(&stream, header).map_err(CheckFault::Socket)?;
-        }
+    async fn ask(&self, server: &Server, address: Address, deadline: Instant) -> Result<PassedCheck, CheckFault> {
+        let connected = timeout_at(deadline, connect::stream(server, &address, self.header.as_deref())).await;
+        let stream = connected.map_err(|_| CheckFault::NotConnected(self.timeout))??;
         let Some(request) = &self.request else { return Ok(PassedCheck::Connected) };
         let answered = timeout_at(deadline, ask(stream, request.clone(), self.is_lenient)).await;
         match answered.map_err(|_| CheckFault::Silent(self.timeout))?? {
