@@ -331,9 +331,9 @@ table! {
     TlsSettings "[tls]" {
         /// The keys of session tickets, in a file that several machines share, so that each resumes the sessions of the
         /// others: a path, or `"credential:NAME"` for `LoadCredential=NAME:PATH` of the unit. One key a line, as
-        /// `openssl rand -base64 80` writes it (48 bytes are enough), oldest first; the last but one seals, so that each machine
+        /// `openssl rand -base64 48` writes it, oldest first; the last but one seals, so that each machine
         /// has a key before any of them uses it: to change keys, add one at the end and drop the first. These are the
-        /// files of HAProxy's `tls-ticket-keys`; one of nginx's `ssl_session_ticket_key`, with 80 or 48 bytes, is one key.
+        /// files of HAProxy's `tls-ticket-keys`, with keys of 48 or 80 bytes; one of nginx's `ssl_session_ticket_key`, with 80 or 48 bytes, is one key.
         /// What has a key can read what was said over TLS 1.2 connections that were resumed with it. The file is looked at
         /// every few seconds.
         ticket_keys: Option<SecretFile> = unset("keys that no other machine has, and that change every 12 hours"),

@@ -42,10 +42,10 @@ pub enum TicketKeysError {
     #[error("it cannot be read: {0}")]
     Unreadable(#[from] std::io::Error),
     /// There is none.
-    #[error("there is no key in it; \"openssl rand -base64 80\" writes one")]
+    #[error("there is no key in it; \"openssl rand -base64 48\" writes one")]
     None,
     /// A line that is no key; counted from 1.
-    #[error("line {0} is no key: it has to be 80 or 48 bytes as base64, as \"openssl rand -base64 80\" writes them")]
+    #[error("line {0} is no key: it has to be 48 or 80 bytes as base64, as \"openssl rand -base64 48\" writes them")]
     Line(usize),
 }
 
