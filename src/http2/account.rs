@@ -16,6 +16,8 @@ pub enum Cost {
     Empty,
     /// A request that is refused before it reaches a server.
     Refused,
+    /// Fields so many times as long as the limit, which have to be decoded all the same.
+    Oversized(u32),
     /// A stream that is reset, by the peer, or by us because it broke a rule: CVE-2023-44487, CVE-2025-8671.
     Reset,
 }
@@ -25,6 +27,7 @@ impl Cost {
         match self {
             Self::Control => 1,
             Self::Empty | Self::Refused => 5,
+            Self::Oversized(times) => times.saturating_mul(20),
             Self::Reset => 10,
         }
     }
@@ -34,7 +37,7 @@ impl Cost {
         match self {
             Self::Control => "Too many frames ask for nothing.",
             Self::Empty => "Too many frames are empty, or stand on streams that have ended.",
-            Self::Refused => "Too many requests are above a limit.",
+            Self::Refused | Self::Oversized(_) => "Too many requests are above a limit.",
             Self::Reset => "Too many streams are reset, or break a rule.",
         }
     }

@@ -25,6 +25,8 @@ pub struct FieldSection {
     /// Octets that may be kept.
     most: usize,
     is_too_large: bool,
+    /// Octets that were decoded, kept or not.
+    decoded: usize,
 }
 
 const PSEUDO: [&[u8]; 5] = [b":method", b":scheme", b":authority", b":path", b":protocol"];
@@ -51,6 +53,13 @@ impl FieldSection {
         self.cookies.clear();
         (self.has, self.is_begun, self.is_trailers, self.most) = ([false; PSEUDO.len()], false, is_trailers, most);
         (self.host, self.priority, self.length, self.broken, self.is_too_large) = (None, None, None, None, false);
+        self.decoded = 0;
+    }
+
+    /// How many times as much was decoded as may be kept: a block of references to one long field is a thousand times as
+    /// long as it comes.
+    pub(super) fn excess(&self) -> usize {
+        self.decoded / self.most.max(1)
     }
 
     /// Takes the fields of a whole block.
@@ -66,9 +75,13 @@ impl FieldSection {
 
     /// Takes a field.
     fn take(&mut self, name: &[u8], value: &[u8]) {
-        let size = self.text.len() + self.cookies.len() + self.pseudo.iter().map(Vec::len).sum::<usize>();
-        self.is_too_large |= size + name.len() + value.len() + 4 > self.most;
+        self.decoded = self.decoded.saturating_add(name.len() + value.len() + 4);
         if self.is_too_large || self.broken.is_some() {
+            return;
+        }
+        let size = self.text.len() + self.cookies.len() + self.pseudo.iter().map(Vec::len).sum::<usize>();
+        self.is_too_large = size + name.len() + value.len() + 4 > self.most;
+        if self.is_too_large {
             return;
         }
         let taken = match name {

@@ -161,6 +161,9 @@ impl Session {
         fields.decode(&mut self.decoder, block).map_err(|_| {
             ConnectionError::new(ErrorCode::CompressionError, "A field block breaks the rules of HPACK.")
         })?;
+        if fields.excess() > 0 {
+            self.charge(Cost::Oversized(u32::try_from(fields.excess()).unwrap_or(u32::MAX)))?;
+        }
         if let Some(key) = open {
             return self.trailers_of(key, ends, fields);
         }

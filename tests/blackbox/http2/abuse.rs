@@ -17,6 +17,8 @@ fn floods(mut client: H2, mut each: impl FnMut(u32) -> Vec<u8>) -> u32 {
     client.goes_away()
 }
 
+const ENHANCE_YOUR_CALM: u32 = 11;
+
 #[test]
 fn floods_are_told_to_be_calm() {
     let setup = Setup::new();
@@ -50,22 +52,43 @@ fn a_flood_has_a_record() {
     assert!(said.contains("429"), "{said}");
 }
 
+// Each block of 8 KB took 84 µs, and 1,000 of a connection were a 431 before it ended: others waited for 0.3 s.
 #[test]
-fn a_table_that_is_named_again_and_again_costs_no_memory() {
+fn a_table_that_is_named_again_and_again_costs_no_memory_and_ends_its_connection() {
     let setup = Setup::new();
-    let mut client = setup.client();
     let value = "v".repeat(3000);
     let mut bomb = block(&request("GET", "a.test", "/"));
     bomb.extend([0x40, 1, b'a', 127, 0xb9, 0x16]);
     bomb.extend(value.as_bytes());
     bomb.extend([0xbe; 10_000]);
     let before = setup.proxy.memory();
-    for stream in 0..50 {
-        client.send(HEADERS, WHOLE, 2 * stream + 1, &bomb);
-        assert_eq!(client.response(2 * stream + 1).status(), "431");
+    for _ in 0..50 {
+        let mut client = setup.client();
+        client.send(HEADERS, WHOLE, 1, &bomb);
+        assert_eq!(client.goes_away(), ENHANCE_YOUR_CALM);
     }
     let more = setup.proxy.memory().saturating_sub(before);
     assert!(more < 8 << 20, "{more} bytes for 1.5 GB of fields");
+}
+
+#[test]
+fn a_client_whose_fields_are_a_little_too_long_is_told_so_each_time() {
+    let setup = Setup::new();
+    let mut client = setup.client();
+    for stream in 0..20 {
+        client.send(HEADERS, WHOLE, 2 * stream + 1, &long_head());
+        assert_eq!(client.response(2 * stream + 1).status(), "431");
+    }
+}
+
+/// 40 KB in 14 KB, by a field that is named three times.
+fn long_head() -> Vec<u8> {
+    let value = "v".repeat(3000);
+    let mut head = block(&request("GET", "a.test", "/"));
+    head.extend([0x40, 1, b'a', 127, 0xb9, 0x16]);
+    head.extend(value.as_bytes());
+    head.extend([0xbe; 13]);
+    head
 }
 
 #[test]
