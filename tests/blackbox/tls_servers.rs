@@ -254,8 +254,8 @@ fn a_server_without_tls_is_told_from_one_that_is_down() {
     let answer = client.answer();
     assert_eq!(answer.status(), 502);
     assert!(answer.text().contains("The TLS handshake with the server"), "{}", answer.text());
-    run.wait_log("tls-handshake");
-    run.wait_log("server-tls");
+    run.wait_log("no TLS with a server: TLS: the other end does not speak TLS");
+    run.wait_log("TLS handshake failed");
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl OpenSsl {
         std::fs::write(path("server.pem"), certificate.pem()).expect("written");
         std::fs::write(path("server.key"), key.serialize_pem()).expect("written");
         let mut command = Command::new("openssl");
-        command.arg("s_server").args(["-accept", &address.to_string(), "-quiet"]).args(arguments);
+        command.arg("s_server").args(["-accept", &address.to_string()]).args(arguments);
         command.arg("-cert").arg(path("server.pem")).arg("-key").arg(path("server.key"));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
         let input = child.stdin.take().expect("a pipe");
