@@ -33,7 +33,9 @@ impl OpenSsl {
 
     fn say(&mut self, text: &str) {
         self.input.write_all(text.as_bytes()).expect("written");
-        self.input.flush().expect("written");
+        // what comes in one piece with a command is lost
+        let is_read = || (rustix::io::ioctl_fionread(&self.input).expect("a number") == 0).then_some(());
+        wait_for("OpenSSL to read what it is told", is_read);
     }
 }
 
