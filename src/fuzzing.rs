@@ -2,8 +2,12 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -21,9 +25,15 @@ use crate::http2::{Event, FieldSection, Session};
 use crate::proxy::RuntimeConfig;
 use crate::supervisor::totals::Totals;
 use crate::supervisor::upgrade::state::SupervisorState;
+use crate::tls::staple::Staple;
+use crate::tls::{
+    Certificate, CertificateFiles, Certificates, CertificatesInUse, Handshake, HandshakeError, TicketKeys, Tickets,
+    handed, server_config,
+};
 use crate::worker::saved_state;
 
 pub use crate::listener::tests::fuzzing::connection;
+pub use crate::tls::record::fuzzing::run as records;
 
 use crate::listener::tests::arrival::arrival;
 
@@ -98,6 +108,44 @@ fn socket() -> (OwnedFd, UnixStream) {
     let (one, other) = UnixStream::pair().expect("a socket pair");
     one.set_nonblocking(true).expect("nonblocking");
     (one.into(), other)
+}
+
+/// What a client says in its handshake, in pieces, or a file with something for it: none of it ends in anything but an error,
+/// and what is no TLS gets no answer in it.
+pub fn handshake(data: &[u8], server: &Arc<ServerConfig>) {
+    let Some((&piece, data)) = data.split_first() else { return };
+    match piece {
+        0 => drop(Staple::read(data, &[7], SystemTime::UNIX_EPOCH)),
+        1 => drop(handed::from_bytes(data)),
+        2 => drop(TicketKeys::from_bytes(data)),
+        3 => drop(TicketKeys::from_file(data)),
+        _ => {
+            let (mut handshake, mut received, mut out) = (Handshake::default(), Vec::new(), Vec::new());
+            for part in data.chunks(usize::from(piece)) {
+                received.extend_from_slice(part);
+                match handshake.receive(&received, &mut out, |_| Some(server.clone())) {
+                    Ok((taken, None)) => drop(received.drain(..taken)),
+                    Ok((_, Some(_))) => panic!("no client without a secret ends a handshake"),
+                    Err(HandshakeError::NotTls) => return assert!(out.is_empty()),
+                    Err(_) => return,
+                }
+            }
+        }
+    }
+}
+
+/// A server with this certificate, for handshakes.
+///
+/// # Panics
+/// When certificate and key do not match.
+#[must_use]
+pub fn server(certificate: &[u8], key: &[u8]) -> Arc<ServerConfig> {
+    let chain = vec![CertificateDer::from(certificate.to_vec())];
+    let key = PrivateKeyDer::try_from(key.to_vec()).expect("a key");
+    let certificate = Certificate::new(&CertificateFiles::in_directory(Path::new("/")), chain, &key).expect("a pair");
+    let (certificate, certificates) = (Arc::new(certificate), CertificatesInUse::default());
+    certificates.set(Certificates::new(&[(certificate.clone(), Vec::new())], Some(certificate)));
+    server_config(Arc::new(certificates), Arc::<Tickets>::default(), None, &[b"h2", b"http/1.1"]).expect("a server")
 }
 
 /// JSON that another process, another version or a file says: what is understood means the same written again, and a

@@ -81,7 +81,7 @@ impl TicketKeys {
         Self::from_file(&Zeroizing::new(std::fs::read(file)?))
     }
 
-    fn from_file(bytes: &[u8]) -> Result<Self, TicketKeysError> {
+    pub(crate) fn from_file(bytes: &[u8]) -> Result<Self, TicketKeysError> {
         let mut keys = Vec::new();
         if LENGTHS.contains(&bytes.len()) && !bytes.is_ascii() {
             keys.extend(TicketKey::of_operator(bytes));
