@@ -16,7 +16,8 @@ pub enum Cost {
     Empty,
     /// A request that is refused before it reaches a server.
     Refused,
-    /// Fields so many times as long as the limit, which have to be decoded all the same.
+    /// Fields so many times as long as the limit, which have to be decoded all the same: a megabyte takes as long as the
+    /// handshake of the next connection.
     Oversized(u32),
     /// A stream that is reset, by the peer, or by us because it broke a rule: CVE-2023-44487, CVE-2025-8671.
     Reset,
@@ -27,7 +28,7 @@ impl Cost {
         match self {
             Self::Control => 1,
             Self::Empty | Self::Refused => 5,
-            Self::Oversized(times) => times.saturating_mul(20),
+            Self::Oversized(times) => times.saturating_mul(70),
             Self::Reset => 10,
         }
     }
