@@ -4,6 +4,7 @@
 //! nothing. It starts a [`worker`] for each generation of the configuration; the worker serves. The way of a request
 //! reads top-down in [`proxy`]; the way of a reload in [`supervisor`] and [`worker`]. ARCHITECTURE.md is the map.
 
+pub mod acme;
 pub mod buffers;
 pub mod cli;
 pub mod config;

@@ -28,7 +28,7 @@ fn certificates(status: &ServiceStatus) -> &[CertificateStatus] {
     serving.and_then(|one| one.worker.as_ref()).map_or(&[], |worker| &worker.certificates)
 }
 
-const HEADER: [&str; 7] = ["HOST", "EXPIRES", "DAYS", "STATE", "KEY", "ISSUER", "FILE"];
+const HEADER: [&str; 8] = ["HOST", "EXPIRES", "DAYS", "STATE", "KEY", "ISSUER", "RENEWAL", "FILE"];
 
 fn page(certificates: &[CertificateStatus]) -> String {
     if certificates.is_empty() {
@@ -36,9 +36,26 @@ fn page(certificates: &[CertificateStatus]) -> String {
     }
     let mut rows = vec![HEADER.map(str::to_owned)];
     rows.extend(certificates.iter().map(row));
-    let wrong = certificates.iter().filter_map(|one| one.problem.as_deref());
-    let wrong: String = wrong.map(|problem| format!("{}\n", Plain(problem))).collect();
+    let wrong = certificates.iter().filter_map(wrong);
+    let wrong: String = wrong.map(|problem| format!("{}\n", Plain(&problem))).collect();
     aligned(&rows) + if wrong.is_empty() { "" } else { "\n" } + &wrong
+}
+
+/// What is wrong with its files or its order.
+fn wrong(one: &CertificateStatus) -> Option<String> {
+    let order = one.acme.as_ref().and_then(|acme| acme.error.as_ref().zip(acme.next.as_ref()));
+    let (host, order) = (one.hosts.first().map_or("*", String::as_str), order);
+    match order {
+        Some((error, next)) => Some(format!("{host}: not issued, tried again at {next}: {error}")),
+        None => one.problem.clone(),
+    }
+}
+
+/// When it is renewed: a day, or the time of this one.
+fn renewal(one: &CertificateStatus) -> String {
+    let Some(acme) = &one.acme else { return or_dash(None::<&str>) };
+    let next = acme.next.as_deref().unwrap_or(&acme.order);
+    Plain(if acme.order == "waiting" { next.split('T').next().unwrap_or(next) } else { &acme.order }).to_string()
 }
 
 fn row(one: &CertificateStatus) -> [String; HEADER.len()] {
@@ -51,6 +68,7 @@ fn row(one: &CertificateStatus) -> [String; HEADER.len()] {
         Plain(&one.state).to_string(),
         text(&one.key),
         text(&one.issuer),
+        renewal(one),
         text(&one.file),
     ]
 }
@@ -68,14 +86,25 @@ mod tests {
             "key": "ECDSA P-256", "issuer": "CN=E5", "file": "/live/a.test/fullchain.pem",
         });
         let missing = json!({ "hosts": ["c.test"], "state": "missing", "problem": "/c.pem: there is no such file" });
-        let generations = json!([{ "state": "serving", "worker": { "certificates": [good, missing] } }]);
+        let next = "2027-02-01T08:00:00Z";
+        let automatic = json!({ "hosts": ["d.test"], "state": "good", "acme": { "order": "waiting", "next": next } });
+        let error = "connection: refused";
+        let failed = json!({
+            "hosts": ["e.test"], "state": "missing", "problem": error,
+            "acme": { "order": "failed", "next": next, "error": error },
+        });
+        let all = [good, missing, automatic, failed];
+        let generations = json!([{ "state": "serving", "worker": { "certificates": all } }]);
         let status: ServiceStatus = serde_json::from_value(json!({ "generations": generations })).expect("a status");
         let expected = "\
-HOST            EXPIRES     DAYS  STATE    KEY          ISSUER  FILE
-a.test, b.test  2027-01-15  49    good     ECDSA P-256  CN=E5   /live/a.test/fullchain.pem
-c.test          -           -     missing  -            -       -
+HOST            EXPIRES     DAYS  STATE    KEY          ISSUER  RENEWAL     FILE
+a.test, b.test  2027-01-15  49    good     ECDSA P-256  CN=E5   -           /live/a.test/fullchain.pem
+c.test          -           -     missing  -            -       -           -
+d.test          -           -     good     -            -       2027-02-01  -
+e.test          -           -     missing  -            -       failed      -
 
 /c.pem: there is no such file
+e.test: not issued, tried again at 2027-02-01T08:00:00Z: connection: refused
 ";
         assert_eq!(page(certificates(&status)), expected);
         assert!(page(&[]).starts_with("no site has a certificate"));

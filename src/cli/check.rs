@@ -137,7 +137,7 @@ fn hidden_path(tls: &SiteCertificate) -> Option<&Path> {
         SiteCertificate::Files { certificate, key } => {
             [certificate, key].map(|path| path.as_path()).into_iter().find(|path| is_hidden(path))
         }
-        SiteCertificate::Credential(_) => None,
+        SiteCertificate::Credential(_) | SiteCertificate::Automatic => None,
         SiteCertificate::Several(several) => several.iter().find_map(hidden_path),
     }
 }

@@ -11,6 +11,8 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
+use super::DemoArguments;
+use super::demo_acme::{DemoAuthority, HOST, LEFT};
 use crate::supervisor::LEFT_IN_RUN_DIR;
 use crate::sys::Signals;
 
@@ -26,8 +28,8 @@ struct DemoProcess {
 
 /// Starts the servers, writes a configuration for them, starts the supervisor, and removes everything when that ends.
 #[must_use]
-pub fn run() -> ExitCode {
-    match start() {
+pub fn run(arguments: DemoArguments) -> ExitCode {
+    match start(arguments.acme) {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE, // it said why
         Err(fault) => {
@@ -37,21 +39,29 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn start() -> io::Result<ExitStatus> {
+fn start(acme: bool) -> io::Result<ExitStatus> {
     let program = std::env::current_exe()?;
     let port = free_port()?;
     let folder = make_folder(port)?;
     let servers = [start_server(&program, "north")?, start_server(&program, "south")?];
     let config = folder.join("segue.toml");
-    fs::write(&config, configuration(port, &servers))?;
-    println!("{}", hints(&program, port, &folder, &servers));
+    let authority = acme.then(|| DemoAuthority::start(&folder, port)).transpose()?;
+    let tables = authority.as_ref().map_or("", |authority| &authority.tables);
+    fs::write(&config, configuration(port, &servers) + tables)?;
+    println!("{}", hints(&program, port, &folder, &servers, authority.as_ref()));
     let signals = Signals::open(&[Signal::INT, Signal::QUIT, Signal::TERM, Signal::HUP])?;
     let mut supervisor = Command::new(&program);
+    supervisor.env("STATE_DIRECTORY", &folder);
     supervisor.arg("run").arg("--config").arg(&config).arg("--run-dir").arg(&folder);
     let ended = attend(&mut supervisor.spawn()?, &signals);
     // other files in the folder stay; the servers end with this process
     let own = LEFT_IN_RUN_DIR.iter().map(|name| folder.join(name)).chain([config]);
     own.for_each(|file| drop(fs::remove_file(file)));
+    if authority.is_some() {
+        LEFT.iter().for_each(|name| drop(fs::remove_file(folder.join(name))));
+        // account and certificates are worth nothing without that authority
+        let _ = fs::remove_dir_all(folder.join("acme"));
+    }
     let _ = fs::remove_dir(&folder);
     ended
 }
@@ -125,7 +135,13 @@ fn configuration(port: u16, servers: &[DemoProcess; 2]) -> String {
     )
 }
 
-fn hints(program: &Path, port: u16, folder: &Path, servers: &[DemoProcess; 2]) -> String {
+fn hints(
+    program: &Path,
+    port: u16,
+    folder: &Path,
+    servers: &[DemoProcess; 2],
+    authority: Option<&DemoAuthority>,
+) -> String {
     let (program, folder) = (shown(program), folder.display());
     let mut text = format!(
         "\n  Segue answers at http://127.0.0.1:{port}/ for two servers behind it.{}\n\n  In another terminal:\n\n",
@@ -138,6 +154,11 @@ fn hints(program: &Path, port: u16, folder: &Path, servers: &[DemoProcess; 2]) -
     hint(format!("ab -k -c 20 -n 200000 http://127.0.0.1:{port}/"), "load, while you try the rest");
     hint(format!("{program} reload --force --run-dir {folder}"), "a fresh worker takes over; no client sees it");
     hint(format!("{program} status --run-dir {folder}"), "what is up, what is served");
+    if let Some(DemoAuthority { port, .. }) = authority {
+        let resolve = format!("--insecure --resolve {HOST}:{port}:127.0.0.1");
+        hint(format!("curl {resolve} https://{HOST}:{port}/"), "over TLS, with the certificate that was just issued");
+        hint(format!("{program} certs --run-dir {folder}"), "which that is, and when it is renewed");
+    }
     for server in servers {
         hint(format!("kill {}", server.process.id()), &format!("{} is gone; the other one answers", server.name));
     }

@@ -4,6 +4,7 @@ mod certs;
 pub mod check;
 pub mod debug;
 pub mod demo;
+mod demo_acme;
 pub mod demo_server;
 pub mod diff;
 pub mod effective;
@@ -129,7 +130,7 @@ enum Command {
     #[command(after_long_help = EXIT_STATUS)]
     Debug(DebugArguments),
     /// Try it out: a proxy on a free port and two servers behind it, without systemd and root
-    Demo,
+    Demo(DemoArguments),
     /// Serve one generation; started by `segue run`
     #[command(hide = true)]
     Worker,
@@ -253,6 +254,14 @@ pub struct GenerationsArguments {
     json: bool,
 }
 
+/// Arguments of `segue demo`.
+#[derive(Debug, Args)]
+pub struct DemoArguments {
+    /// Show an automatic certificate too, of a certificate authority for tests (Debian's pebble)
+    #[arg(long)]
+    acme: bool,
+}
+
 /// Arguments of `segue certs`.
 #[derive(Args, Debug)]
 pub struct CertsArguments {
@@ -318,7 +327,7 @@ pub fn main() -> ExitCode {
         Command::Generations(arguments) => generations::run(arguments),
         Command::Certs(arguments) => certs::run(arguments),
         Command::Debug(arguments) => debug::run(arguments),
-        Command::Demo => demo::run(),
+        Command::Demo(arguments) => demo::run(arguments),
         Command::DemoServer { name } => demo_server::run(&name),
         Command::Worker => crate::worker::run(),
         Command::Generate { directory } => generate::run(&directory),

@@ -9,7 +9,8 @@ use super::pools::Pools;
 use super::problem::Problem;
 use super::problems::Problems;
 use super::tables::{
-    DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, TlsSettings, WorkerSettings,
+    AcmeSettings, DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, TlsSettings,
+    WorkerSettings,
 };
 use super::{address, rules};
 
@@ -26,6 +27,8 @@ pub struct Config {
     pub tcp: Vec<TcpSettings>,
     /// TLS of all sites together.
     pub tls: TlsSettings,
+    /// How certificates are had automatically.
+    pub acme: AcmeSettings,
     /// What goes to the journal.
     pub log: LogSettings,
     /// How a generation ends.
@@ -61,6 +64,7 @@ pub fn check(merged: &Merged, complete: bool, units: Option<&Units>) -> (Option<
     rules::trust(&written, &mut problems);
     rules::tls(&written, &mut problems);
     rules::hosts(&written, &mut problems);
+    rules::acme(&written, &mut problems);
     rules::limits(&written, &mut problems);
     if let Some(units) = units {
         rules::sockets(&written, units.as_ref(), &mut problems);
@@ -73,7 +77,7 @@ pub fn check(merged: &Merged, complete: bool, units: Option<&Units>) -> (Option<
 
 /// None for a name that leads nowhere, which is a problem, except where a file could not be parsed.
 fn build(written: &WrittenTables, pools: &Pools<'_>) -> Option<Config> {
-    let WrittenTables { listen, site, pool: _, tcp, tls, log, drain, worker } = written;
+    let WrittenTables { listen, site, pool: _, tcp, tls, acme: (_, acme), log, drain, worker } = written;
     let listeners = listen.iter().map(|(name, (_, one))| ListenerSettings { name: name.clone(), ..one.clone() });
     let sites = site.iter().map(|(host, (_, (site, _)))| {
         let host = address::host_pattern(host).ok()?;
@@ -90,6 +94,7 @@ fn build(written: &WrittenTables, pools: &Pools<'_>) -> Option<Config> {
         pools: pools.build(),
         tcp: tcp.collect::<Option<_>>()?,
         tls: tls.clone(),
+        acme: acme.clone(),
         log: log.clone(),
         drain: drain.clone(),
         worker: worker.clone(),

@@ -49,7 +49,7 @@ struct Thing {
 
 /// Everything that a configuration has.
 fn things(config: &Config) -> Vec<Thing> {
-    let Config { listeners, sites, pools, tcp, tls, log, drain, worker } = config;
+    let Config { listeners, sites, pools, tcp, tls, acme, log, drain, worker } = config;
     let thing = |path, noun: &str, about, keys| {
         let (noun, before_key, behind_key) = (noun.to_owned(), ".".to_owned(), ": ");
         Thing { path, noun, about, before_key, behind_key, keys, servers: Vec::new() }
@@ -76,7 +76,13 @@ fn things(config: &Config) -> Vec<Thing> {
         let servers = pool.servers.iter().map(|server| member(&pool.path, server)).collect();
         things.push(Thing { servers, ..thing(pool.path.clone(), "pool", about, keys) });
     }
-    let single = [("tls", tls.show()), ("log", log.show()), ("drain", drain.show()), ("worker", worker.show())];
+    let single = [
+        ("tls", tls.show()),
+        ("acme", acme.show()),
+        ("log", log.show()),
+        ("drain", drain.show()),
+        ("worker", worker.show()),
+    ];
     things.extend(single.map(|(name, keys)| thing(name.to_owned(), name, String::new(), keys)));
     things
 }

@@ -10,8 +10,8 @@ use super::schema::{Keys, unknown_keys};
 use super::spot::Spot;
 use super::suggest;
 use super::tables::{
-    DrainSettings, ListenerSettings, LogSettings, PoolServers, PoolSettings, SiteSettings, TcpSettings, TlsSettings,
-    WorkerSettings, names, owners, schemas,
+    AcmeSettings, DrainSettings, ListenerSettings, LogSettings, PoolServers, PoolSettings, SiteSettings, TcpSettings,
+    TlsSettings, WorkerSettings, names, owners, schemas,
 };
 
 /// Everything that was written; a key that is missing or could not be understood has its default.
@@ -27,6 +27,8 @@ pub struct WrittenTables {
     pub tcp: Named<(TcpSettings, PoolSettings)>,
     /// `[tls]`
     pub tls: TlsSettings,
+    /// `[acme]`, with its header.
+    pub acme: (Spot, AcmeSettings),
     /// `[log]`
     pub log: LogSettings,
     /// `[drain]`
@@ -86,6 +88,7 @@ impl WrittenTables {
             pool: named(root, "pool", problems, both),
             tcp: named(root, "tcp", problems, both),
             tls: single(root, "tls", problems),
+            acme: single_with_header(root, "acme", problems),
             log: single(root, "log", problems),
             drain: single(root, "drain", problems),
             worker: single(root, "worker", problems),
@@ -136,6 +139,10 @@ fn named<'p, T>(
 }
 
 fn single<T: Keys>(root: &Dict, name: &str, problems: &mut Problems<'_>) -> T {
+    single_with_header(root, name, problems).1
+}
+
+fn single_with_header<T: Keys>(root: &Dict, name: &str, problems: &mut Problems<'_>) -> (Spot, T) {
     let (nothing, value) = (Dict::new(), root.get(name));
     let spot = Spot::root().key(name, value.map_or(Tag::Default, Value::tag)).at_key();
     if let Some(value) = value.filter(|value| value.as_dict().is_none()) {
@@ -144,5 +151,6 @@ fn single<T: Keys>(root: &Dict, name: &str, problems: &mut Problems<'_>) -> T {
     }
     let dict = value.and_then(Value::as_dict).unwrap_or(&nothing);
     unknown_keys(dict, &spot, schemas(name), problems);
-    T::read(dict, &spot, problems)
+    let table = T::read(dict, &spot, problems);
+    (spot, table)
 }

@@ -3,6 +3,7 @@
 //! `load` reads the sources with figment, `tables` declares what can stand in them, `check` makes a [`Config`] of them
 //! and collects every problem; everything above this module sees only what is exported here.
 
+mod acme;
 mod address;
 mod check;
 pub mod diff;
@@ -31,6 +32,7 @@ pub mod units;
 mod values;
 mod words;
 
+pub use self::acme::AcmeChallenge;
 pub use self::address::{Address, HostPattern, ServerAddress, ServerScheme, scheme};
 pub use self::check::Config;
 pub use self::networks::{TrustedProxy, network};
@@ -38,7 +40,8 @@ pub use self::read::user_name;
 pub use self::servers::{CheckKind, Destination, ServerSettings};
 pub use self::suggest::closest;
 pub use self::tables::{
-    DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, TlsSettings, WorkerSettings,
+    AcmeSettings, DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, TlsSettings,
+    WorkerSettings,
 };
 pub use self::tls::{ClientVerify, Hsts, SecretFile, SiteCertificate};
 pub use self::values::{Access, Balance, MemoryLimit, ProxyVersion};

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use figment::value::Tag;
 use toml_edit::TableLike;
 
-use super::address::{self, Address};
+use super::acme::AcmeChallenge;
+use super::address::{self, Address, HostPattern};
 use super::file::{IMPLICIT_LISTENER, IMPLICIT_TLS_LISTENER, WrittenTables};
 use super::merge::Merged;
 use super::networks::TrustedProxy;
 use super::problem::{FilePosition, Problem, Severity, quoted};
 use super::problems::Problems;
 use super::spot::Spot;
-use super::tls::ClientVerify;
+use super::tls::{ClientVerify, SiteCertificate};
 use super::units::show_size;
 
 /// Names that can't stand in a socket unit, or stand twice.
@@ -114,6 +115,64 @@ pub fn tls(written: &WrittenTables, problems: &mut Problems<'_>) {
             let help = "write `tls = \"/etc/letsencrypt/live/app.example.com\"` in a `[site.\"HOST\"]`";
             problems.error(&spot, "no site has a certificate: no client could connect", help);
         }
+    }
+}
+
+/// Sites for which no certificate can be had automatically, and keys that need another one.
+pub fn acme(written: &WrittenTables, problems: &mut Problems<'_>) {
+    let (table, acme) = &written.acme;
+    for (host, (spot, (site, _))) in &written.site {
+        if !site.tls.as_ref().is_some_and(SiteCertificate::is_automatic) {
+            continue;
+        }
+        let (Some(spot), Ok(pattern)) = (problems.good(spot, "tls"), address::host_pattern(host)) else { continue };
+        let (message, help) = match &pattern {
+            HostPattern::Any => (
+                "an automatic certificate needs a host name, and this site has none".to_owned(),
+                "give each host a site of its own, or name the place of a certificate here",
+            ),
+            HostPattern::Exact(host) if host.starts_with('[') || host.parse::<std::net::IpAddr>().is_ok() => (
+                format!("an automatic certificate needs a host name, and {host} is an address"),
+                "give the site the name of this machine, or name the place of a certificate here",
+            ),
+            HostPattern::Exact(host) if !host.contains('.') => (
+                format!("no certificate authority issues a certificate for {}: it is no name of the DNS", quoted(host)),
+                "give the site the whole name, as in app.example.com, or name the place of a certificate here",
+            ),
+            HostPattern::Suffix(_) if acme.challenge != AcmeChallenge::Dns01 => (
+                format!(
+                    "a certificate for {} needs the challenge dns-01 (RFC 8555 §7.1.3)",
+                    quoted(&pattern.to_string())
+                ),
+                "set `challenge` of `[acme]` to dns-01, with a command as `dns_hook`; or name the place of a certificate here",
+            ),
+            _ => continue,
+        };
+        problems.error(&spot, message, help);
+    }
+    let needs = |key: &str, other: &str, example: &str, problems: &mut Problems<'_>| {
+        let Some(spot) = problems.good(table, key) else { return };
+        let message = format!("`{key}` needs `{other}`");
+        problems.error(&spot, message, format!("write `{other} = {example}` beside it"));
+    };
+    match (&acme.eab_kid, &acme.eab_key) {
+        (Some(_), None) if problems.spot(table, "eab_key").is_none() => {
+            needs("eab_kid", "eab_key", "\"/etc/segue/eab.key\"", problems);
+        }
+        (None, Some(_)) if problems.spot(table, "eab_kid").is_none() => {
+            needs("eab_key", "eab_kid", "\"kid-1\"", problems);
+        }
+        _ => {}
+    }
+    if acme.challenge == AcmeChallenge::Dns01 && acme.dns_hook.is_none() && problems.spot(table, "dns_hook").is_none() {
+        needs("challenge", "dns_hook", "\"/usr/local/bin/dns-hook\"", problems);
+    }
+    if acme.challenge != AcmeChallenge::Dns01
+        && acme.dns_hook.is_some()
+        && let Some(spot) = problems.good(table, "dns_hook")
+    {
+        let help = "write `challenge = \"dns-01\"` beside it, or take it out";
+        problems.warning(&spot, "it has no effect: the challenge is another one", help);
     }
 }
 

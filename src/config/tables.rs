@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::acme::{AcmeChallenge, HttpsUrl, MailAddress};
 use super::address::{Address, HostPattern};
 use super::networks::TrustedProxy;
 use super::schema::{Key, Keys as _, Schema, table};
@@ -97,7 +98,7 @@ table! {
         to: Destination = required(["10.0.0.11:80"]),
         /// The certificate for clients that speak TLS: a directory with `fullchain.pem` and `privkey.pem`, as certbot makes
         /// it; a file with certificate and key; `{ certificate = "/etc/ssl/app.pem", key = "/etc/ssl/app.key" }`; a directory
-        /// with many certificates; `"credential:NAME"` for `LoadCredential=NAME:PATH` of the unit; or a list of these, such
+        /// with many certificates; `"auto"`, which has one issued and renewed (see `[acme]`); `"credential:NAME"` for `LoadCredential=NAME:PATH` of the unit; or a list of these, such
         /// as one for ECDSA and one for RSA. The certificate is followed by those that lead to a root.
         ///
         /// With it the site is on port 443 too: the first `tls` brings the listener `https`, unless another listener has
@@ -261,6 +262,42 @@ table! {
 }
 
 table! {
+    /// Automatic certificates: how sites with `tls = "auto"` get theirs, by ACME (RFC 8555). Nothing is asked for, and no
+    /// account is made, as long as no site has it; a site that has it agrees to the terms of service of the certificate
+    /// authority.
+    ///
+    /// Account, keys and certificates are in `/var/lib/segue` (`StateDirectory=` of the unit), readable by the service
+    /// alone. A certificate is renewed when its authority says so (ARI, RFC 9773), else when a third of its time is left; of
+    /// one for less than ten days, half. An order that fails is tried again later, and when the authority allows it
+    /// (`Retry-After`); the certificate that there is goes on being served. `segue certs` shows the state of each.
+    AcmeSettings "[acme]" {
+        /// The address of the directory of the certificate authority. `https://acme-staging-v02.api.letsencrypt.org/directory`
+        /// is for tests.
+        directory: HttpsUrl = "https://acme-v02.api.letsencrypt.org/directory",
+        /// An e-mail address for the account, which some authorities demand.
+        contact: Option<MailAddress> = unset("the account has no contact"),
+        /// How the authority sees that a host is this machine: `"http-01"`, a request for
+        /// `/.well-known/acme-challenge/…` to port 80, which is answered before any redirect; `"tls-alpn-01"`, a handshake on
+        /// port 443; or `"dns-01"`, a record in the DNS, which `dns_hook` makes, and which alone is for wildcards.
+        challenge: AcmeChallenge = "http-01",
+        /// The command that makes and removes records for `dns-01`. It is called as `exec` of lego calls it:
+        /// `dns_hook present _acme-challenge.app.example.com. VALUE`, to return 0 once the name servers of the zone
+        /// answer with a TXT record VALUE, within five minutes; then with `cleanup` for `present`. It runs as the user and in the
+        /// sandbox of the service.
+        dns_hook: Option<PathBuf> = unset("no command"),
+        /// A file with the root certificates, as PEM, by which the authority itself is known: for one of your own.
+        ca: Option<PathBuf> = unset("the roots of the system"),
+        /// The key identifier of an external account (EAB, RFC 8555 §7.3.4), where the authority demands one.
+        eab_kid: Option<String> = unset("no external account"),
+        /// The file with the key of the external account, in base64url as the authority gives it; `"credential:NAME"` for
+        /// `LoadCredential=NAME:PATH` of the unit.
+        eab_key: Option<SecretFile> = unset("no external account"),
+        /// The profile of the certificates, for an authority that has several, such as `"shortlived"`.
+        profile: Option<String> = unset("that of the authority"),
+    }
+}
+
+table! {
     /// What is written to the journal.
     LogSettings "[log]" {
         /// Which exchanges: `"all"`; `"errors+slow"` for those that failed or were slow; `"sample:1%"` for these and a
@@ -342,12 +379,13 @@ table! {
 
 /// The tables that can stand at the top of the file, and the keys of each: its own first, then those of the pool that
 /// can be written in it.
-pub const TABLES: [(&str, &[&Schema]); 8] = [
+pub const TABLES: [(&str, &[&Schema]); 9] = [
     ("site", &[&SiteSettings::SCHEMA, &PoolSettings::SCHEMA]),
     ("pool", &[&PoolServers::SCHEMA, &PoolSettings::SCHEMA]),
     ("tcp", &[&TcpSettings::SCHEMA, &PoolSettings::SCHEMA]),
     ("listen", &[&ListenerSettings::SCHEMA]),
     ("tls", &[&TlsSettings::SCHEMA]),
+    ("acme", &[&AcmeSettings::SCHEMA]),
     ("log", &[&LogSettings::SCHEMA]),
     ("drain", &[&DrainSettings::SCHEMA]),
     ("worker", &[&WorkerSettings::SCHEMA]),

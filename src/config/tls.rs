@@ -67,17 +67,21 @@ pub enum SiteCertificate {
     },
     /// A credential of the unit, by its name (`LoadCredential=` of systemd.exec(5)).
     Credential(String),
+    /// One that a certificate authority issues when asked for it (ACME).
+    Automatic,
     /// Any of these, such as one with a key of ECDSA and one with a key of RSA.
     Several(Vec<SiteCertificate>),
 }
 
+/// The word for an automatic certificate.
+const AUTOMATIC: &str = "auto";
 /// What stands before the name of a credential.
 const CREDENTIAL: &str = "credential:";
 
 impl ValueFormat for SiteCertificate {
     type Value = Self;
     const FORM: &str = "a directory with fullchain.pem and privkey.pem, such as \
-                        \"/etc/letsencrypt/live/app.example.com\", or { certificate = \"…\", key = \"…\" }";
+                        \"/etc/letsencrypt/live/app.example.com\", or \"auto\", or { certificate = \"…\", key = \"…\" }";
 
     fn read(at: &mut At<'_, '_>) -> Option<Self> {
         match at.value {
@@ -96,8 +100,9 @@ impl ValueFormat for SiteCertificate {
             }
             Value::Array(..) => Vec::<Self>::read(at).map(Self::Several),
             Value::String(_, path) if path.starts_with('/') => Some(Self::Path(path.into())),
+            Value::String(_, text) if text == AUTOMATIC => Some(Self::Automatic),
             Value::String(_, text) => match text.strip_prefix(CREDENTIAL) {
-                Some(name) => credential(at, name),
+                Some(name) => credential_name(at, name).map(Self::Credential),
                 None => relative(at),
             },
             _ => at.wrong(Self::FORM, None),
@@ -115,17 +120,30 @@ impl ValueFormat for SiteCertificate {
                 )
             }
             Self::Credential(name) => format!("{CREDENTIAL}{name}"),
+            Self::Automatic => AUTOMATIC.to_owned(),
             Self::Several(several) => several.iter().map(Self::show).collect::<Vec<_>>().join(", "),
         }
     }
 }
 
+impl SiteCertificate {
+    /// Whether it, or one of several, is had from a certificate authority.
+    #[must_use]
+    pub fn is_automatic(&self) -> bool {
+        match self {
+            Self::Automatic => true,
+            Self::Several(several) => several.iter().any(Self::is_automatic),
+            Self::Path(_) | Self::Files { .. } | Self::Credential(_) => false,
+        }
+    }
+}
+
 /// The name is one of a file (systemd.exec(5)).
-fn credential(at: &mut At<'_, '_>, name: &str) -> Option<SiteCertificate> {
+fn credential_name(at: &mut At<'_, '_>, name: &str) -> Option<String> {
     let is_name =
         |name: &str| (1..=255).contains(&name.len()) && !name.contains(['/', '\0']) && name != "." && name != "..";
     if is_name(name) {
-        return Some(SiteCertificate::Credential(name.to_owned()));
+        return Some(name.to_owned());
     }
     let message = format!("{} names no credential", quoted(&at.written()));
     at.unusable(message, "write the name of `LoadCredential=NAME:PATH`, as in \"credential:app\"")
@@ -147,11 +165,13 @@ impl ValueFormat for SecretFile {
     fn read(at: &mut At<'_, '_>) -> Option<Self> {
         let Some(text) = at.text() else { return at.wrong(Self::FORM, None) };
         match text.strip_prefix(CREDENTIAL) {
-            Some(name) => match credential(at, name)? {
-                SiteCertificate::Credential(name) => Some(Self::Credential(name)),
-                _ => None,
-            },
+            Some(name) => credential_name(at, name).map(Self::Credential),
             None if text.starts_with('/') => Some(Self::Path(text.into())),
+            None if text.len() > 20 && !text.contains(['/', '.']) => {
+                // what is written is not shown: it is the secret itself
+                let message = format!("`{}` is the path of a file with the secret, not the secret", at.name());
+                at.unusable(message, "write it into a file that the service alone can read, and that file's path here")
+            }
             None => relative(at),
         }
     }

@@ -198,6 +198,21 @@ pub struct CertificateStatus {
     pub state: String,
     /// Why its files cannot be used as they are.
     pub problem: Option<String>,
+    /// Its orders, if a certificate authority issues it when asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acme: Option<AcmeStatus>,
+}
+
+/// The orders for an automatic certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AcmeStatus {
+    /// `ordering`, `waiting` until it is renewed, or `failed` until it is tried again.
+    pub order: String,
+    /// When that is, as RFC 3339.
+    pub next: Option<String>,
+    /// Why the last order failed.
+    pub error: Option<String>,
 }
 
 impl CertificateStatus {

@@ -13,6 +13,7 @@ use rustls::Error;
 use super::after::{Served, linger};
 use super::http1::ReadAhead;
 use super::lingering;
+use crate::acme::challenges;
 use crate::net::Stream;
 use crate::net::tls::{AcceptError, accept};
 use crate::observe::end::{End, Phase, Reason};
@@ -57,6 +58,11 @@ pub(super) async fn handshake(
     match done {
         Some(Some(Ok(stream))) => {
             if let Some(tls) = stream.tls() {
+                if tls.facts().alpn.as_deref().map(str::as_bytes) == Some(challenges::ALPN) {
+                    // the handshake was all that a certificate authority wanted (RFC 8737 §3)
+                    return linger(thread.clone(), client, stream, End::new(Phase::Idle, Reason::Ok), lingering::BRIEF)
+                        .await;
+                }
                 let end = if tls.facts().resumed { Handshaken::Resumed } else { Handshaken::Full };
                 thread.counters.handshake(client.origin.listener, end);
                 client.origin = Rc::new(client.origin.over_tls(tls.facts(), config));

@@ -42,6 +42,8 @@ fn pairs_of_one(of: &SiteCertificate) -> Result<Vec<CertificateFiles>, Certifica
             let [certificate, key] = ["fullchain.pem", "privkey.pem"].map(|file| with_suffix(&path, "_", file));
             Ok(if certificate.exists() { vec![CertificateFiles { certificate, key }] } else { both(&path) })
         }
+        // the store names its file, for which it takes the host
+        SiteCertificate::Automatic => Ok(Vec::new()),
         SiteCertificate::Several(several) => {
             let all = several.iter().map(pairs_of_one).collect::<Result<Vec<_>, _>>()?;
             Ok(all.into_iter().flatten().collect())

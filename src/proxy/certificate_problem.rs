@@ -101,12 +101,20 @@ fn of_files(store: &CertificateStore, view: &CertificateView<'_>, user: &str) ->
         None if others => format!("a certificate of {sites} is left out: {error}"),
         None => format!("{sites} has no certificate: {error}"),
     };
+    if view.is_automatic && view.certificate.is_none() && is_missing(error) {
+        return None; // `segue certs` says when it comes
+    }
     let is_denied = is_denied(error);
     Some(CertificateProblem { host: host.clone(), key: "tls", message, help: help(error, user), is_denied })
 }
 
 fn is_denied(error: &CertificateError) -> bool {
     matches!(&error.reason, CertificateReason::Unreadable(error) if error.kind() == ErrorKind::PermissionDenied)
+}
+
+/// Whether there is no such file.
+fn is_missing(error: &CertificateError) -> bool {
+    matches!(&error.reason, CertificateReason::Unreadable(error) if error.kind() == ErrorKind::NotFound)
 }
 
 fn of_time(view: &CertificateView<'_>, certificate: &Certificate, now: SystemTime) -> Option<CertificateProblem> {

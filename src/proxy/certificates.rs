@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use super::certificate_files::{FileStamp, pairs};
 use super::client_certificates::{ClientCertificates, ClientNews};
+use crate::acme::StateDirectory;
 use crate::config::{Config, HostPattern, SiteCertificate};
 use crate::tls::{Certificate, CertificateError, CertificateFiles, Certificates, CertificatesInUse, ClientVerifier};
 
@@ -22,6 +23,8 @@ pub struct CertificateStore {
 /// One value of `tls`, and the sites that have it.
 struct CertificateSetting {
     tls: SiteCertificate,
+    /// Whether a certificate authority issues it when asked for it.
+    is_automatic: bool,
     hosts: Vec<HostPattern>,
     pairs: Vec<CertificatePair>,
     /// Why it leads to no pair.
@@ -86,6 +89,8 @@ pub enum CertificateNews {
 pub struct CertificateView<'s> {
     /// The hosts of its sites.
     pub hosts: &'s [HostPattern],
+    /// Whether a certificate authority issues it when asked for it: then a missing file is one that is still to come.
+    pub is_automatic: bool,
     /// The files; none when the setting leads to none.
     pub files: Option<&'s CertificateFiles>,
     /// What is served.
@@ -106,7 +111,15 @@ impl CertificateStore {
         let mut settings = BTreeMap::<String, CertificateSetting>::new();
         for site in &config.sites {
             let Some(tls) = &site.tls else { continue };
-            let new = || CertificateSetting { tls: tls.clone(), hosts: Vec::new(), pairs: Vec::new(), wrong: None };
+            let is_automatic = tls.is_automatic();
+            let tls = on_disk(tls, &site.host);
+            let new = || CertificateSetting {
+                tls: tls.clone(),
+                is_automatic,
+                hosts: Vec::new(),
+                pairs: Vec::new(),
+                wrong: None,
+            };
             settings.entry(format!("{tls:?}")).or_insert_with(new).hosts.push(site.host.clone());
         }
         let clients = ClientCertificates::of_sites(config);
@@ -174,9 +187,10 @@ impl CertificateStore {
     /// Every pair, in the order of the settings.
     pub fn views(&self) -> impl Iterator<Item = CertificateView<'_>> {
         self.settings.iter().flat_map(|setting| {
-            let pairs = setting.pairs.iter().map(|pair| pair.view(&setting.hosts));
+            let pairs = setting.pairs.iter().map(|pair| pair.view(setting));
             pairs.chain(setting.wrong.iter().map(|error| CertificateView {
                 hosts: &setting.hosts,
+                is_automatic: setting.is_automatic,
                 files: None,
                 certificate: None,
                 wrong: Some(error),
@@ -212,6 +226,25 @@ impl CertificateStore {
         }
         if let [only] = of_all[..] { Some(only) } else { None }
     }
+}
+
+/// Names the file of an automatic certificate, which depends on the host.
+fn on_disk(tls: &SiteCertificate, host: &HostPattern) -> SiteCertificate {
+    match tls {
+        SiteCertificate::Automatic => {
+            SiteCertificate::Path(StateDirectory::from_environment().certificate(&host.to_string()))
+        }
+        SiteCertificate::Several(several) => {
+            SiteCertificate::Several(several.iter().map(|one| on_disk(one, host)).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Whether these are what [`on_disk`] names: a site may have others beside them.
+fn is_of_authority(files: &CertificateFiles) -> bool {
+    let place = StateDirectory::from_environment().certificate("a.test");
+    files.certificate.parent() == place.parent()
 }
 
 impl CertificateSetting {
@@ -256,9 +289,10 @@ impl CertificateSetting {
 }
 
 impl CertificatePair {
-    fn view<'s>(&'s self, hosts: &'s [HostPattern]) -> CertificateView<'s> {
+    fn view<'s>(&'s self, setting: &'s CertificateSetting) -> CertificateView<'s> {
         CertificateView {
-            hosts,
+            hosts: &setting.hosts,
+            is_automatic: setting.is_automatic && is_of_authority(&self.files),
             files: Some(&self.files),
             certificate: self.certificate.as_deref(),
             wrong: self.wrong.as_ref().map(|(error, _)| error),

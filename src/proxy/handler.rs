@@ -213,6 +213,9 @@ impl Handler {
             }
             Err(fault) => return Err(fault),
         };
+        if let Some((response, body)) = https::answer_challenge(exchange) {
+            return Ok(Some(self.respond(response, body)));
+        }
         if exchange.origin.is_tls {
             https::check_host(exchange)?;
         } else {

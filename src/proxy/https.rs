@@ -10,12 +10,22 @@ use super::headers;
 use super::response::Response;
 use super::runtime_config::RuntimeConfig;
 use super::tls::{HTTPS_PORT, ServerTls};
+use crate::acme::challenges;
 use crate::config::SiteSettings;
 use crate::message::authority::Host;
 use crate::observe::end::End;
 
-/// What a certificate authority asks for before there is a certificate (RFC 8555 §8.3).
-const CHALLENGE: &[u8] = b"/.well-known/acme-challenge/";
+/// Answers what a certificate authority asks for whose order is open here; the answers to other orders are with the
+/// servers.
+pub(super) fn answer_challenge(exchange: &mut Exchange) -> Option<(Response, Bytes)> {
+    let thread = exchange.thread.clone();
+    let body = thread.runtime_config.challenges.as_ref()?.http(exchange.path())?;
+    exchange.status = StatusCode::OK.as_u16();
+    exchange.ends(End::OK);
+    let fields: [(&str, &[u8]); 1] = [("content-type", b"application/octet-stream")];
+    let response = Response::own(exchange, StatusCode::OK, &fields, body.len());
+    Some((response.closes(exchange.has_body()), body.into()))
+}
 
 /// Sends a client to the same place over TLS, if it came without and the site wants that.
 ///
@@ -29,7 +39,7 @@ pub(super) fn redirect(exchange: &mut Exchange, site: &SiteSettings) -> Result<O
     let RuntimeConfig { https_port, config, .. } = &*thread.runtime_config;
     let Some(port) = *https_port else { return Ok(None) };
     let trusted = &config.listeners[usize::from(exchange.origin.listener)].trusted_proxies;
-    if exchange.path().starts_with(CHALLENGE) || headers::came_over_tls(exchange, trusted) {
+    if exchange.path().starts_with(challenges::PATH) || headers::came_over_tls(exchange, trusted) {
         return Ok(None);
     }
     let Some(host) = exchange.host().and_then(|host| Host::parse(host).ok()) else {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::acme::challenges::Challenges;
 use crate::config::Config;
 use crate::observe::RecordBounds;
 use crate::observe::record::RecordNames;
@@ -29,6 +30,8 @@ pub struct RuntimeConfig {
     pub sends_proxy: bool,
     /// TLS to clients; none while no listener speaks it.
     pub tls: Option<ServerTls>,
+    /// Answers to the challenges of certificate authorities; none where no site has an automatic certificate.
+    pub challenges: Option<Challenges>,
     /// The port to which clients without TLS are sent.
     pub https_port: Option<u16>,
 }
@@ -54,7 +57,9 @@ impl RuntimeConfig {
         let bounds = RecordBounds::new(&config.log);
         let sends_proxy = config.pools.iter().any(|pool| pool.send_proxy.is_some());
         let https_port = https_port(&config);
-        Self { generation, config, sites, pools, names: Arc::new(names), bounds, sends_proxy, tls: None, https_port }
+        let challenges = Challenges::of(&config);
+        let (names, tls) = (Arc::new(names), None);
+        Self { generation, config, sites, pools, names, bounds, sends_proxy, tls, challenges, https_port }
     }
 
     /// The site that a client means by the name in its handshake (SNI). One that names none means the site for every host,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ProducesTickets};
+use rustls::sign::SingleCertAndKey;
 
 use super::certificates::CertificateStore;
+use crate::acme::challenges::{ALPN, Challenges};
 use crate::config::{Address, Config};
 use crate::handover::capabilities::ClientRule;
 use crate::tls::{CertificatesInUse, ClientVerifier, SiteTickets, Tickets, server_config};
@@ -18,6 +20,8 @@ pub struct ServerTls {
     /// By site: those whose clients show certificates have an offer of their own.
     of_sites: Vec<Option<(Arc<ClientVerifier>, Offered)>>,
     tickets: Arc<Tickets>,
+    /// Handshakes that are challenges of a certificate authority.
+    challenges: Option<Challenges>,
 }
 
 /// What clients are offered.
@@ -60,7 +64,7 @@ impl ServerTls {
         let sites = 0..config.sites.len();
         let of_sites = sites.map(|site| store.client_verifier(site).map(of_site).transpose());
         let of_sites = of_sites.collect::<Result<_, _>>()?;
-        Ok(Some(Self { certificates, offered, of_sites, tickets }))
+        Ok(Some(Self { certificates, offered, of_sites, tickets, challenges: Challenges::of(config) }))
     }
 
     /// Whether the certificate for one host is for another one too.
@@ -88,6 +92,9 @@ impl ServerTls {
     /// What a client is offered that says this, and means this site; none when there is no certificate for it.
     #[must_use]
     pub fn choose(&self, hello: &ClientHello<'_>, site: Option<usize>, h2: bool) -> Option<Arc<ServerConfig>> {
+        if let Some(challenge) = self.challenge(hello) {
+            return Some(challenge);
+        }
         let offered = self.of_site(site).map_or(&self.offered, |(_, offered)| offered);
         let server = if h2 { &offered.http2 } else { &offered.http1 };
         self.certificates.get().know(hello.server_name()).then(|| server.clone())
@@ -102,6 +109,18 @@ impl ServerTls {
             required: verifier.is_required(),
         };
         self.of_sites.iter().map(|of_site| of_site.as_ref().map(|(verifier, _)| rule(verifier))).collect()
+    }
+}
+
+impl ServerTls {
+    /// What a certificate authority is offered that looks whether the host is this machine (RFC 8737 §3).
+    fn challenge(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+        let challenges = self.challenges.as_ref()?;
+        let mut offered = hello.alpn()?;
+        let is_challenge = offered.next() == Some(ALPN) && offered.next().is_none();
+        let certificate = is_challenge.then(|| challenges.tls_alpn(hello.server_name()?)).flatten()?;
+        let only = Arc::new(SingleCertAndKey::from(certificate));
+        server_config(only, self.tickets.clone(), None, &[ALPN]).ok()
     }
 }
 

@@ -6,16 +6,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinHandle;
 
 use super::expiry::ExpiryWarnings;
+use super::renewer::RenewalReport;
 use super::saved_state::StateReports;
 use super::secrets::Secrets;
 use super::ticket_keys::{TicketKeyNews, TicketKeyring};
 use crate::control::payload::Payload;
-use crate::control::status::CertificateStatus;
+use crate::control::status::{AcmeStatus, CertificateStatus};
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::proxy::certificate_problem::days;
@@ -30,6 +32,8 @@ const PAUSE_FACTOR: u32 = 5000;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A certificate with so many days left expires.
 const EXPIRES: i64 = 30;
+/// An automatic certificate is renewed when a third of its time is left, or half; with less than this part it is late.
+const LAST_PART: u32 = 6;
 /// How old the list may get: days go by without any other news.
 const LIST_AGED: Duration = Duration::from_secs(60);
 /// The name of the section of [`Secrets`].
@@ -54,6 +58,8 @@ struct Watched {
     serves: Cell<bool>,
     journal: Journal,
     state_reports: Rc<StateReports>,
+    /// What is known of automatic certificates.
+    renewals: Arc<RenewalReport>,
 }
 
 /// Serves the certificates of the generation before where the files of this one cannot be used.
@@ -73,11 +79,20 @@ impl CertificateWatch {
         warnings: ExpiryWarnings,
         journal: Journal,
         state_reports: Rc<StateReports>,
+        renewals: Arc<RenewalReport>,
     ) -> Self {
         let (secrets, warnings) = (RefCell::new(secrets(&store, &ring)), RefCell::new(warnings));
         let list = RefCell::new(list(&store, SystemTime::now()));
-        let watched =
-            Rc::new(Watched { generation, list, secrets, warnings, serves: Cell::new(false), journal, state_reports });
+        let watched = Rc::new(Watched {
+            generation,
+            list,
+            secrets,
+            warnings,
+            serves: Cell::new(false),
+            journal,
+            state_reports,
+            renewals,
+        });
         let task = (!store.is_empty()).then(|| tokio::task::spawn_local(watch(store, ring, watched.clone())));
         Self { watched, task }
     }
@@ -95,7 +110,9 @@ impl CertificateWatch {
     /// All of them, for the status.
     #[must_use]
     pub fn list(&self) -> Vec<CertificateStatus> {
-        self.watched.list.borrow().clone()
+        let mut list = self.watched.list.borrow().clone();
+        list.iter_mut().for_each(|one| add_order(one, &self.watched.renewals));
+        list
     }
 
     /// What was said of certificates that expire, for the next generation.
@@ -122,7 +139,10 @@ impl Drop for CertificateWatch {
 async fn watch(mut store: CertificateStore, mut ring: TicketKeyring, watched: Rc<Watched>) {
     let (mut pause, mut listed) = (PAUSE, Instant::now());
     loop {
-        tokio::time::sleep(pause).await;
+        let is_told = tokio::select! {
+            () = tokio::time::sleep(pause) => false,
+            () = watched.renewals.changed.notified() => true,
+        };
         // a file system that does not answer must not keep this thread from its pings
         let serves = watched.serves.get();
         let look = tokio::task::spawn_blocking(move || {
@@ -138,11 +158,11 @@ async fn watch(mut store: CertificateStore, mut ring: TicketKeyring, watched: Rc
         if of_keys.is_changed || news.iter().any(|one| matches!(one, CertificateNews::Taken { .. })) {
             *watched.secrets.borrow_mut() = secrets(&store, &ring);
         }
-        if !news.is_empty() || listed.elapsed() >= LIST_AGED {
+        if is_told || !news.is_empty() || listed.elapsed() >= LIST_AGED {
             *watched.list.borrow_mut() = list(&store, SystemTime::now());
             listed = Instant::now();
         }
-        if of_keys.is_changed || !news.is_empty() {
+        if is_told || of_keys.is_changed || !news.is_empty() {
             watched.state_reports.is_due();
         }
         if watched.serves.get() {
@@ -167,7 +187,7 @@ fn status(view: &CertificateView<'_>, now: SystemTime) -> CertificateStatus {
         Some(one) if now < one.not_before() => "early",
         Some(_) => match days {
             Some(..0) => "expired",
-            Some(..=EXPIRES) => "expires",
+            Some(..=EXPIRES) if !is_yet_to_be_renewed(view, now) => "expires",
             _ => "good",
         },
     };
@@ -182,7 +202,25 @@ fn status(view: &CertificateView<'_>, now: SystemTime) -> CertificateStatus {
         days,
         state: state.to_owned(),
         problem: view.wrong.or(view.staple).map(ToString::to_string),
+        acme: view.is_automatic.then(AcmeStatus::default),
     }
+}
+
+/// What is known of the order of an automatic certificate: while there is none, that is what is wrong.
+fn add_order(one: &mut CertificateStatus, renewals: &RenewalReport) {
+    let Some(acme) = &mut one.acme else { return };
+    *acme = one.hosts.first().and_then(|host| renewals.of(host)).unwrap_or_default();
+    if one.state == "missing" {
+        one.problem.clone_from(&acme.error);
+    }
+}
+
+/// Whether it is an automatic one and the time for its renewal has just begun, or not yet: some hold for days only, so their
+/// number says nothing.
+fn is_yet_to_be_renewed(view: &CertificateView<'_>, now: SystemTime) -> bool {
+    let Some(one) = view.certificate.filter(|_| view.is_automatic) else { return false };
+    let life = one.not_after().duration_since(one.not_before()).unwrap_or_default();
+    one.not_after().duration_since(now).is_ok_and(|left| left > life / LAST_PART)
 }
 
 /// Says which certificates expire soon.
@@ -192,6 +230,10 @@ fn warn(store: &CertificateStore, watched: &Watched, now: SystemTime) {
     for view in store.views() {
         let Some(certificate) = view.certificate else { continue };
         let (file, until) = (certificate.files().certificate.display().to_string(), certificate.not_after());
+        if is_yet_to_be_renewed(&view, now) {
+            files.push(file);
+            continue;
+        }
         if let Some(days) = warnings.due(&file, until, now) {
             let hosts = view.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             watched.journal.event(Event::CertificateExpires { hosts, file: file.clone(), until, days });

@@ -17,6 +17,7 @@ use super::link::SupervisorLink;
 use super::memory::{self, Expendable, Loss};
 use super::moving::Moving;
 use super::pong::{LastStatus, vitals};
+use super::renewer::{RenewalReport, Renewer};
 use super::saved_state::{self, Restored, StateReports};
 use super::sockets::{self, Sockets, Unused, not_bound};
 use super::start_failure::StartFailure;
@@ -92,6 +93,7 @@ struct RunningWorker {
     /// Checks the servers for the life of the worker.
     _watch: Watch,
     certificates: CertificateWatch,
+    renewer: Renewer,
     journal: Journal,
     expendable: Expendable,
     generation: u64,
@@ -131,7 +133,9 @@ struct Orders {
 impl RunningWorker {
     fn ready(link: SupervisorLink, prepared: Prepared) -> Result<Self, ChannelError> {
         let Prepared { generation, takes_records, mut ready, expendable, .. } = prepared;
-        let Prepared { unused, sources, threads, state_reports, watch, certificates, journal, sockets, .. } = prepared;
+        let Prepared {
+            unused, sources, threads, state_reports, watch, certificates, renewer, journal, sockets, ..
+        } = prepared;
         for text in &ready.warnings {
             let text = text.clone();
             journal.event(Event::ConfigWarning { generation, text });
@@ -154,6 +158,7 @@ impl RunningWorker {
             serves: false,
             _watch: watch,
             certificates,
+            renewer,
             journal,
             expendable,
             generation,
@@ -284,6 +289,7 @@ impl RunningWorker {
     fn set_serves(&mut self, serves: bool) {
         self.serves = serves;
         self.certificates.set_serves(serves);
+        self.renewer.set_serves(serves);
     }
 
     /// Sends its state to the next generation, through the supervisor.
@@ -390,6 +396,7 @@ struct Prepared {
     state_reports: Rc<StateReports>,
     watch: Watch,
     certificates: CertificateWatch,
+    renewer: Renewer,
     journal: Journal,
     sockets: Vec<(String, OwnedFd)>,
     expendable: Expendable,
@@ -473,8 +480,11 @@ async fn prepare(
     warnings.extend(configuration.of_certificates(problems(&store, SystemTime::now())));
     let state_reports = Rc::new(StateReports::default());
     let watch = Watch::start(&runtime_config.pools, changes, &journal, &state_reports).await;
+    let renewals = Arc::new(RenewalReport::default());
+    let renewer = Renewer::new(&runtime_config.config, &journal, &renewals);
+    let reports = state_reports.clone();
     let certificates =
-        CertificateWatch::start(generation, store, ring, expiry_warnings, journal.clone(), state_reports.clone());
+        CertificateWatch::start(generation, store, ring, expiry_warnings, journal.clone(), reports, renewals);
     let Configuration { hash, summary, sources, .. } = configuration;
     let threads = Threads::start(runtime_config, journal.clone())
         .map_err(|fault| system(format!("the serving threads cannot be started: {fault}")))?;
@@ -507,6 +517,7 @@ async fn prepare(
         state_reports,
         watch,
         certificates,
+        renewer,
         journal,
         sockets,
     })

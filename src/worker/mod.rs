@@ -15,6 +15,7 @@ pub mod memory;
 pub mod moving;
 mod order;
 mod pong;
+pub mod renewer;
 pub mod saved_state;
 mod secrets;
 mod serving;

@@ -54,7 +54,7 @@ impl ServerCertVerifier for Witness {
 
 /// The certificate that a client gets which asks for `host`; the alert when it gets none. Without a host the client names
 /// none (SNI).
-fn shown(address: SocketAddr, host: Option<&str>) -> Result<CertificateDer<'static>, String> {
+pub fn shown(address: SocketAddr, host: Option<&str>) -> Result<CertificateDer<'static>, String> {
     let witness = Arc::new(Witness::default());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)

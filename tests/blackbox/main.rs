@@ -3,6 +3,7 @@
 //! Nothing here needs root or systemd. Every wait is for a condition and has a deadline.
 
 mod accept_proxy;
+mod acme;
 mod bounds;
 mod certificates;
 mod confirm;

@@ -15,9 +15,12 @@ fn every_key_of_the_status_is_in_the_manual_and_every_key_in_the_manual_is_there
     let config = format!(
         "[site.\"*\"]\nto = [\"127.0.0.1:9\"]\ncheck = \"connect\"\n[listen.http]\naddress = \"{http}\"\n\
          [site.\"a.test\"]\nto = [\"127.0.0.1:9\"]\ntls = \"/nowhere\"\n[listen.https]\naddress = \"{https}\"\n\
+         [site.\"b.test\"]\nto = [\"127.0.0.1:9\"]\ntls = \"auto\"\n[acme]\ndirectory = \"https://127.0.0.1:9\"\n\
          [tcp.db]\nlisten = \"{db}\"\nto = [\"127.0.0.1:9\"]\n"
     );
     let run = Run::new(&config).argument("--probation=30s");
+    let state = run.path("state").display().to_string();
+    let run = run.variable("STATE_DIRECTORY", &state);
     let service = run.start();
     assert_serves(http);
     let _kept = std::net::TcpStream::connect(http).and_then(|mut stream| {

@@ -17,7 +17,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::{Access, Config, DrainSettings, ListenerSettings, LogSettings, TlsSettings, WorkerSettings};
+use crate::config::{
+    Access, AcmeSettings, Config, DrainSettings, ListenerSettings, LogSettings, TlsSettings, WorkerSettings,
+};
 use crate::drain::{Draining, Stage};
 use crate::listener::accept::Acceptor;
 use crate::listener::connection::Kind;
@@ -301,6 +303,7 @@ fn config(listener: ListenerSettings) -> Config {
         pools: Vec::new(),
         tcp: Vec::new(),
         tls: TlsSettings::default(),
+        acme: AcmeSettings::default(),
         log: LogSettings { access: Access::Off, ..LogSettings::default() },
         drain: DrainSettings { timeout: LONG, stop_timeout: LONG, hurry_timeout: LONG, ..DrainSettings::default() },
         worker: WorkerSettings { tcp_keep_alive: None, ..WorkerSettings::default() },

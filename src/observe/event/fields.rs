@@ -78,6 +78,9 @@ impl Event {
             | Self::ClientCaTaken { .. }
             | Self::ClientCaRefused { .. }
             | Self::CertificateExpires { .. }
+            | Self::CertificateOrdered { .. }
+            | Self::CertificateNotIssued { .. }
+            | Self::AcmeAccountMade { .. }
             | Self::RecordsDropped { .. }
             | Self::RecordsLimited { .. } => {}
         }

@@ -108,6 +108,9 @@ kinds! {
     CERTIFICATE_EXPIRES "certificate-expires" Warn "df0a5f156bab37bd95fb64f9f0cbca4a";
     CLIENT_CA_TAKEN "client-ca-taken" Info "fdfba01b86c84d96961aaa555a506d62";
     CLIENT_CA_REFUSED "client-ca-refused" Warn "5a0bdba510a34d91a570acbacf82f6e5";
+    CERTIFICATE_ORDERED "certificate-ordered" Info "570bfc75db8450ef00644c2b058cbd28";
+    CERTIFICATE_NOT_ISSUED "certificate-not-issued" Warn "ba6dfe045bb03b9b98c5602236ec2cd5";
+    ACME_ACCOUNT_MADE "acme-account-made" Info "9317f2933ec01cbe9b46545a9d3ef22f";
     RECORDS_DROPPED "records-dropped" Warn "d455f088dea284aea5b6f043d5772aa6";
     ACCEPT_FAILED "accept-failed" Warn "d7910380c511488062d69d32071f7ab1";
     LIMIT_REACHED "limit-reached" Warn "6a91ae78c0effeda42fa59d93b7f0c18";

@@ -170,6 +170,20 @@ pub(super) fn of(event: &Event) -> String {
             };
             format!("Certificate of {} {when}, on {}: {}", Plain(hosts), Day(*until), Plain(file))
         }
+        Event::CertificateOrdered { host, directory } => {
+            format!("Certificate of {} ordered at {}", Plain(host), Plain(directory))
+        }
+        Event::CertificateNotIssued { host, why, next, until } => {
+            let goes_on = match until {
+                Some(until) => format!("the one that expires on {} goes on", Day(*until)),
+                None => "there is none".to_owned(),
+            };
+            let next = humantime::format_rfc3339_seconds(*next);
+            format!("Certificate of {} not issued, {goes_on}, tried again at {next}: {}", Plain(host), Plain(why))
+        }
+        Event::AcmeAccountMade { directory, account } => {
+            format!("Account {} registered with {}", Plain(account), Plain(directory))
+        }
         Event::RecordsDropped { count } => {
             format!("{} not written: the journal did not take them as fast as they came", Plural(*count, "record"))
         }

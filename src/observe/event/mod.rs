@@ -419,6 +419,33 @@ pub enum Event {
         /// Whole days until then; below zero when it has expired.
         days: i64,
     },
+    /// A certificate authority is asked for a certificate, or goes on with an order that was open.
+    CertificateOrdered {
+        /// The host.
+        host: String,
+        /// The directory of the authority.
+        directory: String,
+    },
+    /// A certificate authority issued no certificate.
+    CertificateNotIssued {
+        /// The host.
+        host: String,
+        /// Why.
+        why: String,
+        /// When it is asked again.
+        #[serde(serialize_with = "moment")]
+        next: SystemTime,
+        /// When the certificate expires that goes on being served; none when there is none.
+        #[serde(serialize_with = "optional_moment")]
+        until: Option<SystemTime>,
+    },
+    /// An account was registered with a certificate authority.
+    AcmeAccountMade {
+        /// The directory of the authority.
+        directory: String,
+        /// The address of the account.
+        account: String,
+    },
     /// Records or events were not written.
     RecordsDropped {
         /// How many since the last event of this kind.
@@ -517,6 +544,9 @@ impl Event {
             Self::ClientCaTaken { .. } => &kind::CLIENT_CA_TAKEN,
             Self::ClientCaRefused { .. } => &kind::CLIENT_CA_REFUSED,
             Self::CertificateExpires { .. } => &kind::CERTIFICATE_EXPIRES,
+            Self::CertificateOrdered { .. } => &kind::CERTIFICATE_ORDERED,
+            Self::CertificateNotIssued { .. } => &kind::CERTIFICATE_NOT_ISSUED,
+            Self::AcmeAccountMade { .. } => &kind::ACME_ACCOUNT_MADE,
             Self::RecordsDropped { .. } => &kind::RECORDS_DROPPED,
             Self::AcceptFailed { .. } => &kind::ACCEPT_FAILED,
             Self::LimitReached { .. } => &kind::LIMIT_REACHED,

@@ -1,9 +1,11 @@
 //! What the facts are told with: a [`Service`] that runs, systemd's end of its [`Notifications`], small clients.
 
 mod answering;
+pub mod ari;
 mod asked;
 mod names;
 mod notifications;
+pub mod pebble;
 mod proxy;
 mod server;
 mod service;

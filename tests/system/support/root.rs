@@ -9,7 +9,7 @@ use super::machine::Release;
 
 /// What a root holds beside the essential packages: systemd, the servers behind the proxy, and the load.
 const PACKAGES: &str =
-    "apache2-utils,ca-certificates,curl,dbus,iproute2,needrestart,nginx-light,procps,systemd,systemd-sysv";
+    "apache2-utils,ca-certificates,curl,dbus,iproute2,needrestart,nginx-light,pebble,procps,systemd,systemd-sysv";
 
 /// The root of `release`; makes it when it is not there, or was made with other packages.
 pub(crate) fn of(release: Release) -> PathBuf {
