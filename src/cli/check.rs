@@ -89,7 +89,7 @@ fn of_servers(sources: &Sources, config: &Config) -> Vec<Problem> {
 
 /// Files of a pool that the sandbox of the service hides.
 fn hidden_from_servers(pool: &PoolSettings) -> impl Iterator<Item = PoolProblem> {
-    let ca = pool.tls_ca.as_deref().filter(|path| is_hidden(path)).map(|path| ("tls_ca", path));
+    let ca = pool.tls_ca.as_deref().filter(is_hidden).map(|path| ("tls_ca", path));
     let certificate = pool.tls_certificate.as_ref().and_then(hidden_path).map(|path| ("tls_certificate", path));
     ca.into_iter().chain(certificate).map(|(key, path)| PoolProblem {
         table: pool.path.clone(),
@@ -133,9 +133,9 @@ fn is_hidden(path: &&Path) -> bool {
 /// The first of these files that is hidden.
 fn hidden_path(tls: &SiteCertificate) -> Option<&Path> {
     match tls {
-        SiteCertificate::Path(path) => Some(path.as_path()).filter(|path| is_hidden(path)),
+        SiteCertificate::Path(path) => Some(path.as_path()).filter(is_hidden),
         SiteCertificate::Files { certificate, key } => {
-            [certificate, key].map(|path| path.as_path()).into_iter().find(|path| is_hidden(path))
+            [certificate, key].map(|path| path.as_path()).into_iter().find(is_hidden)
         }
         SiteCertificate::Credential(_) | SiteCertificate::Automatic => None,
         SiteCertificate::Several(several) => several.iter().find_map(hidden_path),

@@ -28,7 +28,7 @@ fn a_handshake_that_fails_has_a_record_with_its_reason_and_all_are_counted() {
     let mut plain = scene.socket();
     plain.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").expect("written");
     plain.read_to_end(&mut Vec::new()).expect("an end");
-    scene.run.wait_log("no TLS: the client does not speak TLS");
+    scene.run.wait_log("no TLS: the other end does not speak TLS");
     let mut half = scene.socket();
     half.write_all(&[22, 3, 1]).expect("written");
     drop(half);
