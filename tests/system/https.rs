@@ -52,8 +52,10 @@ fn the_first_https_site_is_one_line(release: Release) {
     wait_for("the certificate", Duration::from_secs(30), || {
         (machine.entries("PROXY_EVENT=certificate-taken") == 1).then_some(())
     });
-    let list = machine.ok("segue certs");
-    assert!(list.lines().any(|line| line.starts_with("www.example.com  ") && line.contains("Pebble")), "{list}");
+    wait_for("segue certs to tell of it", Duration::from_secs(10), || {
+        let list = machine.ok("segue certs");
+        list.lines().any(|line| line.starts_with("www.example.com  ") && line.contains("Pebble")).then_some(())
+    });
     machine.ok("curl --silent --show-error --insecure https://127.0.0.1:15000/roots/0 >/tmp/root.pem");
     let get = "curl --silent --show-error --include --max-time 5 --cacert /tmp/root.pem \
                --resolve www.example.com:443:127.0.0.1";

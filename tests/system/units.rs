@@ -195,7 +195,7 @@ fn the_template_is_the_service_but_for_what_names_it() {
         settings(service).into_iter().filter(|line| !line.starts_with("Sockets=") && !line.starts_with("Alias="));
     let named = named.map(|line| match line.as_str() {
         "ExecStart=/usr/bin/segue run" => format!("{line} --config /etc/segue/%i/segue.toml"),
-        "RuntimeDirectory=segue" => format!("{line}-%i"),
+        "RuntimeDirectory=segue" | "StateDirectory=segue" => format!("{line}-%i"),
         _ => line,
     });
     assert_eq!(settings(template), named.collect::<Vec<_>>());
