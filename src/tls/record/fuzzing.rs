@@ -38,8 +38,8 @@ pub fn run(input: &[u8]) {
         let (mut answer, mut taken) = (Vec::new(), 0);
         let ended = loop {
             let length = match here.length(&wire[taken..]) {
-                Ok(Some(length)) => length,
-                Ok(None) => break None,
+                Ok(Some(length)) if taken + length <= wire.len() => length,
+                Ok(_) => break None, // the rest of it is to come
                 Err(error) => break Some(error),
             };
             let record = &mut wire[taken..taken + length];
