@@ -2,55 +2,14 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, KeyPair};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, ClientConnection};
 
-use crate::support::{Run, socket, wait_for};
-
-/// Takes every certificate, and keeps the one that it saw.
-#[derive(Debug, Default)]
-struct Witness(Mutex<Option<CertificateDer<'static>>>);
-
-impl ServerCertVerifier for Witness {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        *self.0.lock().expect("a lock") = Some(certificate.clone().into_owned());
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
-    }
-}
+use crate::support::{Run, Witness, socket, wait_for};
 
 /// The certificate that a client gets which asks for `host`; the alert when it gets none. Without a host the client names
 /// none (SNI).
@@ -70,7 +29,7 @@ pub fn shown(address: SocketAddr, host: Option<&str>) -> Result<CertificateDer<'
     while client.is_handshaking() {
         client.complete_io(&mut socket).map_err(|error| error.to_string())?;
     }
-    Ok(witness.0.lock().expect("a lock").take().expect("a certificate"))
+    Ok(witness.saw().0)
 }
 
 /// A certificate for this host that is valid for so many days.

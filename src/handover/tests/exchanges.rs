@@ -70,6 +70,22 @@ pub(super) fn stages() -> [SavedStage; 4] {
     ]
 }
 
+/// An exchange that waits for the head of its response.
+pub(super) fn asking_exchange(server: Detached) -> ExchangeTransfer {
+    let [_, stage, ..] = stages();
+    let state = SavedState {
+        bytes_in: 1,
+        bytes_out: 2,
+        waits_for_continue: false,
+        continued: false,
+        end: None,
+        detail: None,
+        stage,
+    };
+    let [head, sent_head, body, unread] = [&b"head"[..], b"sent", b"body", b"unread"].map(BytesMut::from);
+    ExchangeTransfer { server: Some(server), exchange: saved_exchange(), state, head, sent_head, body, unread }
+}
+
 #[test]
 fn an_open_exchange_arrives_whole() {
     run(async {
@@ -120,19 +136,8 @@ fn a_connection_of_http_2_arrives_whole() {
         let (sender, successor, receiver) = linked().await;
         tokio::task::spawn_local(sender.run());
         let (mut transfer, _client) = idle(1, b"");
-        let [head, sent_head, body, unread] = [&b"head"[..], b"sent", b"body", b"unread"].map(BytesMut::from);
-        let [_, state, ..] = stages().map(|stage| SavedState {
-            bytes_in: 1,
-            bytes_out: 2,
-            waits_for_continue: false,
-            continued: false,
-            end: None,
-            detail: None,
-            stage,
-        });
-        let server = Some(plain(UnixStream::pair().expect("a pair").0));
-        let (exchange, saved) = (saved_exchange(), state.clone());
-        let exchange = ExchangeTransfer { server, exchange, state: saved, head, sent_head, body, unread };
+        let exchange = asking_exchange(plain(UnixStream::pair().expect("a pair").0));
+        let state = exchange.state.clone();
         let stream = SavedStream {
             left: Some(7),
             is_sent: false,

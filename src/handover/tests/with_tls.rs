@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::exchanges::{saved_http1, stages};
+use super::exchanges::{asking_exchange, saved_http1};
 use super::*;
 use crate::net::TlsParts;
 use crate::tls::{HandshakeFacts, ShownCertificate, Suite, TlsState, Version};
@@ -106,19 +106,7 @@ fn tunnel_to_tls(number: u8, client_speaks_it: bool) -> (Transfer, UnixStream) {
 fn exchange_to_tls(number: u8) -> (Transfer, UnixStream) {
     let (mut transfer, client) = idle(number.into(), b"");
     let to = |byte| Detached { socket: UnixStream::pair().expect("a pair").0.into(), tls: Some(tls(byte)) };
-    let [_, stage, ..] = stages();
-    let state = SavedState {
-        bytes_in: 1,
-        bytes_out: 2,
-        waits_for_continue: false,
-        continued: false,
-        end: None,
-        detail: None,
-        stage,
-    };
-    let [head, sent_head, body, unread] = [&b"head"[..], b"sent", b"body", b"unread"].map(BytesMut::from);
-    let server = Some(to(number + 100));
-    let exchange = ExchangeTransfer { server, exchange: saved_exchange(), state, head, sent_head, body, unread };
+    let exchange = asking_exchange(to(number + 100));
     let [unsent, ahead] = [&b"unsent"[..], b"ahead"].map(BytesMut::from);
     let private = PrivateTransfer {
         socket: to(number + 50),

@@ -2,6 +2,8 @@
 //!
 //! A message id never changes once it was released: `packaging/segue.catalog` and people's own alerts depend on it.
 
+use super::Event;
+
 /// How urgent an entry is for an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -117,6 +119,70 @@ kinds! {
     CONFIG_WARNING "config-warning" Warn "f39c8de192ec4081d3cd9e53c1450256";
     EXCHANGE_PANICKED "exchange-panicked" Error "8eca1e19be13f33606fc69eff11c508e";
     RECORDS_LIMITED "records-limited" Info "61ba528db30c4472b1cf6bc971a5f766";
+}
+
+impl Event {
+    /// The fixed properties of this kind of event.
+    #[must_use]
+    pub fn kind(&self) -> &'static EventKind {
+        match self {
+            Self::Started { .. } => &STARTED,
+            Self::WorkerReady { .. } => &WORKER_READY,
+            Self::ReloadStarted { .. } => &RELOAD_STARTED,
+            Self::ReloadDone { .. } => &RELOAD_DONE,
+            Self::ReloadUnchanged { .. } => &RELOAD_UNCHANGED,
+            Self::ReloadRefused { .. } => &RELOAD_REFUSED,
+            Self::StartRefused { .. } => &START_REFUSED,
+            Self::SupervisorWarning { .. } => &SUPERVISOR_WARNING,
+            Self::StateForgotten { .. } => &STATE_FORGOTTEN,
+            Self::HandOver { .. } => &HAND_OVER,
+            Self::ProbationOver { .. } => &PROBATION_OVER,
+            Self::Confirmed { .. } => &CONFIRMED,
+            Self::RolledBack { .. } => &ROLLED_BACK,
+            Self::WorkerDied { .. } => &WORKER_DIED,
+            Self::WorkerHung { .. } => &WORKER_HUNG,
+            Self::WorkerUnfit { .. } => &WORKER_UNFIT,
+            Self::Draining { .. } => &DRAINING,
+            Self::Hurried { .. } => &HURRIED,
+            Self::Drained { .. } => &DRAINED,
+            Self::ConnectionCut { .. } => &CONNECTION_CUT,
+            Self::ConnectionsStay { .. } => &CONNECTIONS_STAY,
+            Self::TunnelStays { .. } => &TUNNEL_STAYS,
+            Self::MoveBroken { .. } => &MOVE_BROKEN,
+            Self::ArrivalFailed { .. } => &ARRIVAL_FAILED,
+            Self::ListenerInherited { .. } => &LISTENER_INHERITED,
+            Self::ListenerBound { .. } => &LISTENER_BOUND,
+            Self::ListenerUnused { .. } => &LISTENER_UNUSED,
+            Self::BindFailed { .. } => &BIND_FAILED,
+            Self::Upgraded { .. } => &UPGRADED,
+            Self::UpgradeRefused { .. } => &UPGRADE_REFUSED,
+            Self::Stopping { .. } => &STOPPING,
+            Self::Stopped { .. } => &STOPPED,
+            Self::ServerUp { .. } => &SERVER_UP,
+            Self::ServerDown { .. } => &SERVER_DOWN,
+            Self::ServerEjected { .. } => &SERVER_EJECTED,
+            Self::ServerBack { .. } => &SERVER_BACK,
+            Self::ServerWaitingForDns { .. } => &SERVER_WAITING_FOR_DNS,
+            Self::ServerAddressKept { .. } => &SERVER_ADDRESS_KEPT,
+            Self::ServerResolved { .. } => &SERVER_RESOLVED,
+            Self::PoolEmpty { .. } => &POOL_EMPTY,
+            Self::PoolBack { .. } => &POOL_BACK,
+            Self::CertificateTaken { .. } => &CERTIFICATE_TAKEN,
+            Self::CertificateRefused { .. } => &CERTIFICATE_REFUSED,
+            Self::ClientCaTaken { .. } => &CLIENT_CA_TAKEN,
+            Self::ClientCaRefused { .. } => &CLIENT_CA_REFUSED,
+            Self::CertificateExpires { .. } => &CERTIFICATE_EXPIRES,
+            Self::CertificateOrdered { .. } => &CERTIFICATE_ORDERED,
+            Self::CertificateNotIssued { .. } => &CERTIFICATE_NOT_ISSUED,
+            Self::AcmeAccountMade { .. } => &ACME_ACCOUNT_MADE,
+            Self::RecordsDropped { .. } => &RECORDS_DROPPED,
+            Self::AcceptFailed { .. } => &ACCEPT_FAILED,
+            Self::LimitReached { .. } => &LIMIT_REACHED,
+            Self::ConfigWarning { .. } => &CONFIG_WARNING,
+            Self::ExchangePanicked { .. } => &EXCHANGE_PANICKED,
+            Self::RecordsLimited { .. } => &RECORDS_LIMITED,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -494,68 +494,6 @@ pub enum Event {
 }
 
 impl Event {
-    /// The fixed properties of this kind of event.
-    #[must_use]
-    pub fn kind(&self) -> &'static EventKind {
-        match self {
-            Self::Started { .. } => &kind::STARTED,
-            Self::WorkerReady { .. } => &kind::WORKER_READY,
-            Self::ReloadStarted { .. } => &kind::RELOAD_STARTED,
-            Self::ReloadDone { .. } => &kind::RELOAD_DONE,
-            Self::ReloadUnchanged { .. } => &kind::RELOAD_UNCHANGED,
-            Self::ReloadRefused { .. } => &kind::RELOAD_REFUSED,
-            Self::StartRefused { .. } => &kind::START_REFUSED,
-            Self::SupervisorWarning { .. } => &kind::SUPERVISOR_WARNING,
-            Self::StateForgotten { .. } => &kind::STATE_FORGOTTEN,
-            Self::HandOver { .. } => &kind::HAND_OVER,
-            Self::ProbationOver { .. } => &kind::PROBATION_OVER,
-            Self::Confirmed { .. } => &kind::CONFIRMED,
-            Self::RolledBack { .. } => &kind::ROLLED_BACK,
-            Self::WorkerDied { .. } => &kind::WORKER_DIED,
-            Self::WorkerHung { .. } => &kind::WORKER_HUNG,
-            Self::WorkerUnfit { .. } => &kind::WORKER_UNFIT,
-            Self::Draining { .. } => &kind::DRAINING,
-            Self::Hurried { .. } => &kind::HURRIED,
-            Self::Drained { .. } => &kind::DRAINED,
-            Self::ConnectionCut { .. } => &kind::CONNECTION_CUT,
-            Self::ConnectionsStay { .. } => &kind::CONNECTIONS_STAY,
-            Self::TunnelStays { .. } => &kind::TUNNEL_STAYS,
-            Self::MoveBroken { .. } => &kind::MOVE_BROKEN,
-            Self::ArrivalFailed { .. } => &kind::ARRIVAL_FAILED,
-            Self::ListenerInherited { .. } => &kind::LISTENER_INHERITED,
-            Self::ListenerBound { .. } => &kind::LISTENER_BOUND,
-            Self::ListenerUnused { .. } => &kind::LISTENER_UNUSED,
-            Self::BindFailed { .. } => &kind::BIND_FAILED,
-            Self::Upgraded { .. } => &kind::UPGRADED,
-            Self::UpgradeRefused { .. } => &kind::UPGRADE_REFUSED,
-            Self::Stopping { .. } => &kind::STOPPING,
-            Self::Stopped { .. } => &kind::STOPPED,
-            Self::ServerUp { .. } => &kind::SERVER_UP,
-            Self::ServerDown { .. } => &kind::SERVER_DOWN,
-            Self::ServerEjected { .. } => &kind::SERVER_EJECTED,
-            Self::ServerBack { .. } => &kind::SERVER_BACK,
-            Self::ServerWaitingForDns { .. } => &kind::SERVER_WAITING_FOR_DNS,
-            Self::ServerAddressKept { .. } => &kind::SERVER_ADDRESS_KEPT,
-            Self::ServerResolved { .. } => &kind::SERVER_RESOLVED,
-            Self::PoolEmpty { .. } => &kind::POOL_EMPTY,
-            Self::PoolBack { .. } => &kind::POOL_BACK,
-            Self::CertificateTaken { .. } => &kind::CERTIFICATE_TAKEN,
-            Self::CertificateRefused { .. } => &kind::CERTIFICATE_REFUSED,
-            Self::ClientCaTaken { .. } => &kind::CLIENT_CA_TAKEN,
-            Self::ClientCaRefused { .. } => &kind::CLIENT_CA_REFUSED,
-            Self::CertificateExpires { .. } => &kind::CERTIFICATE_EXPIRES,
-            Self::CertificateOrdered { .. } => &kind::CERTIFICATE_ORDERED,
-            Self::CertificateNotIssued { .. } => &kind::CERTIFICATE_NOT_ISSUED,
-            Self::AcmeAccountMade { .. } => &kind::ACME_ACCOUNT_MADE,
-            Self::RecordsDropped { .. } => &kind::RECORDS_DROPPED,
-            Self::AcceptFailed { .. } => &kind::ACCEPT_FAILED,
-            Self::LimitReached { .. } => &kind::LIMIT_REACHED,
-            Self::ConfigWarning { .. } => &kind::CONFIG_WARNING,
-            Self::ExchangePanicked { .. } => &kind::EXCHANGE_PANICKED,
-            Self::RecordsLimited { .. } => &kind::RECORDS_LIMITED,
-        }
-    }
-
     /// Whether there may be one for each connection or exchange.
     #[must_use]
     pub fn is_of_traffic(&self) -> bool {

@@ -11,6 +11,7 @@ mod server;
 mod service;
 mod site;
 mod wire;
+mod witness;
 
 pub use answering::Answering;
 pub use asked::Asked;
@@ -21,6 +22,7 @@ pub use server::Server;
 pub use service::{Run, SEGUE, Service, children};
 pub use site::Site;
 pub use wire::{Answer, Ending, Head, Wire};
+pub use witness::Witness;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

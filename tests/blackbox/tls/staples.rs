@@ -1,70 +1,24 @@
 //! Answers of OCSP that stand beside a certificate.
 
-use std::sync::Mutex;
-
 use rcgen::{CustomExtension, SerialNumber};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 use super::*;
-use crate::support::{Run, socket, wait_for};
-
-/// Takes every certificate, and keeps the answer of OCSP.
-#[derive(Debug, Default)]
-struct Shown(Mutex<Vec<u8>>);
-
-impl ServerCertVerifier for Shown {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        ocsp: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        *self.0.lock().expect("a lock") = ocsp.to_vec();
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
-    }
-}
+use crate::support::{Run, Witness, socket, wait_for};
 
 /// The answer of OCSP that a client gets.
 fn shown(address: std::net::SocketAddr, version: &'static rustls::SupportedProtocolVersion) -> Vec<u8> {
-    let shown = Arc::new(Shown::default());
+    let witness = Arc::new(Witness::default());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
         .expect("a version")
         .dangerous()
-        .with_custom_certificate_verifier(shown.clone())
+        .with_custom_certificate_verifier(witness.clone())
         .with_no_client_auth();
     let socket = TcpStream::connect(address).expect("connect");
     let client = ClientConnection::new(Arc::new(config), "a.test".try_into().expect("a name")).expect("a client");
     StreamOwned::new(client, socket).write_all(b"GET").expect("a handshake");
-    let ocsp = shown.0.lock().expect("a lock");
-    ocsp.clone()
+    witness.saw().1
 }
 
 fn der(tag: u8, content: &[u8]) -> Vec<u8> {
