@@ -37,13 +37,19 @@ pub struct RuntimeConfig {
 }
 
 impl RuntimeConfig {
-    /// Builds what the configuration says, without TLS to clients or servers: that needs files. Listener indexes of the names are those of `config.listeners`, then of
-    /// `config.tcp`.
+    /// What the configuration says, without TLS to clients or servers: that needs files.
     #[must_use]
     pub fn new(generation: u64, config: Config) -> Self {
         let now = SystemTime::now();
+        let pools = config.pools.iter().map(|pool| Arc::new(Pool::new(pool.clone(), now))).collect();
+        Self::with_tls(generation, config, None, pools)
+    }
+
+    /// What the configuration says, with TLS to clients as `tls` has it, and to servers as `pools` have it, one for each of
+    /// the configuration. Listener indexes of the names are those of `config.listeners`, then of `config.tcp`.
+    #[must_use]
+    pub fn with_tls(generation: u64, config: Config, tls: Option<ServerTls>, pools: Vec<Arc<Pool>>) -> Self {
         let sites = SiteTable::new(&config.sites);
-        let pools: Vec<_> = config.pools.iter().map(|pool| Arc::new(Pool::new(pool.clone(), now))).collect();
         let listeners = config.listeners.iter().map(|listener| &listener.name);
         let names = RecordNames {
             listeners: listeners.chain(config.tcp.iter().map(|tcp| &tcp.name)).cloned().collect(),
@@ -58,7 +64,7 @@ impl RuntimeConfig {
         let sends_proxy = config.pools.iter().any(|pool| pool.send_proxy.is_some());
         let https_port = https_port(&config);
         let challenges = Challenges::of(&config);
-        let (names, tls) = (Arc::new(names), None);
+        let names = Arc::new(names);
         Self { generation, config, sites, pools, names, bounds, sends_proxy, tls, challenges, https_port }
     }
 

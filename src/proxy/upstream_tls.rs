@@ -16,7 +16,7 @@ use crate::config::{Address, Config, PoolSettings, ServerAddress, ServerSettings
 use crate::pool::Pool;
 use crate::tls::certificate::{CertificateError, CertificateReason, authorities};
 use crate::tls::upstream::ServerTrust;
-use crate::tls::{Certificate, UpstreamTls, UpstreamTlsOptions};
+use crate::tls::{Certificate, PoolTls, UpstreamTlsOptions};
 
 /// What the servers of each pool have to show.
 pub struct UpstreamTlsFiles {
@@ -80,10 +80,11 @@ impl UpstreamTlsFiles {
     /// When the library for cryptography fails.
     pub fn pools(&self, config: &Config, now: SystemTime) -> Result<Vec<Arc<Pool>>, String> {
         let pools = config.pools.iter().zip(&self.options).map(|(settings, options)| {
+            let of_pool = options.as_ref().map(PoolTls::new).transpose().map_err(|error| error.to_string())?;
             let tls = |server: &ServerSettings| {
-                let none = || "no TLS was set up for the pool".to_owned();
-                let name = server_name(settings, server).ok_or_else(none)?;
-                UpstreamTls::new(options.as_ref().ok_or_else(none)?, name).map_err(|error| error.to_string())
+                let name = server_name(settings, server);
+                let tls = of_pool.as_ref().zip(name).map(|(of_pool, name)| of_pool.to_server(name));
+                tls.ok_or_else(|| "no TLS was set up for the pool".to_owned())
             };
             Pool::new(settings.clone(), now).with_tls(tls).map(Arc::new)
         });

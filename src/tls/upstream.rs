@@ -53,12 +53,20 @@ pub enum ServerTrust {
 /// Sessions that are kept for one server: each thread opens connections, and a server gives two tickets at once.
 const SESSIONS: usize = 64;
 
-impl UpstreamTls {
-    /// TLS to the server of this name, as its certificate has to have it.
+/// TLS to the servers of one pool, but for their names: what one costs is paid for once. A verifier of the certificate
+/// authorities of a system is a parsed copy of each.
+pub struct PoolTls {
+    config: ClientConfig,
+    /// Of what is believed and shown.
+    digest: digest::Context,
+}
+
+impl PoolTls {
+    /// With these options.
     ///
     /// # Errors
     /// When the library for cryptography fails.
-    pub fn new(options: &UpstreamTlsOptions, name: ServerName<'static>) -> Result<Self, Error> {
+    pub fn new(options: &UpstreamTlsOptions) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier = Arc::new(Verifier::new(&options.trust, &provider)?);
         let builder = ClientConfig::builder_with_provider(provider)
@@ -72,11 +80,24 @@ impl UpstreamTls {
         config.alpn_protocols = options.alpn.iter().map(|name| name.to_vec()).collect();
         config.enable_secret_extraction = true;
         config.key_log = Arc::new(Listen);
-        config.resumption = Resumption::in_memory_sessions(SESSIONS);
-        let fingerprint = options.fingerprint(&name);
-        Ok(Self { config: Arc::new(config), name, fingerprint })
+        Ok(Self { config, digest: options.digest() })
     }
 
+    /// TLS to the server of this name, as its certificate has to have it. Its sessions are its own: another server of the
+    /// same name does not know them.
+    #[must_use]
+    pub fn to_server(&self, name: ServerName<'static>) -> UpstreamTls {
+        let mut config = self.config.clone();
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        let mut digest = self.digest.clone();
+        part(&mut digest, name.to_str().as_bytes());
+        let mut fingerprint = Fingerprint::default();
+        fingerprint.iter_mut().zip(digest.finish().as_ref()).for_each(|(to, from)| *to = *from);
+        UpstreamTls { config: Arc::new(config), name, fingerprint }
+    }
+}
+
+impl UpstreamTls {
     /// Begins a handshake with the server. What is to be sent is appended to `out`.
     ///
     /// # Errors
@@ -93,26 +114,26 @@ impl UpstreamTls {
 }
 
 impl UpstreamTlsOptions {
-    fn fingerprint(&self, name: &ServerName<'_>) -> Fingerprint {
+    fn digest(&self) -> digest::Context {
         let mut digest = digest::Context::new(&digest::SHA256);
-        let mut part = |part: &[u8]| {
-            digest.update(&(part.len() as u64).to_be_bytes());
-            digest.update(part);
-        };
-        part(name.to_str().as_bytes());
         match &self.trust {
-            ServerTrust::Roots(roots) => roots.iter().for_each(|root| part(root)),
-            ServerTrust::Anything => part(b"anything"),
-            ServerTrust::Nothing(why) => part(why.as_bytes()),
+            ServerTrust::Roots(roots) => roots.iter().for_each(|root| part(&mut digest, root)),
+            ServerTrust::Anything => part(&mut digest, b"anything"),
+            ServerTrust::Nothing(why) => part(&mut digest, why.as_bytes()),
         }
-        part(b"certificate");
-        self.certificate.iter().flat_map(|certificate| certificate.chain()).for_each(|one| part(one));
-        part(b"alpn");
-        self.alpn.iter().for_each(|name| part(name));
-        let mut fingerprint = Fingerprint::default();
-        fingerprint.iter_mut().zip(digest.finish().as_ref()).for_each(|(to, from)| *to = *from);
-        fingerprint
+        part(&mut digest, b"certificate");
+        self.certificate.iter().flat_map(|certificate| certificate.chain()).for_each(|one| part(&mut digest, one));
+        part(&mut digest, b"alpn");
+        self.alpn.iter().for_each(|name| part(&mut digest, name));
+        part(&mut digest, b"name");
+        digest
     }
+}
+
+/// With its length, so that no two lists of parts give the same bytes.
+fn part(digest: &mut digest::Context, part: &[u8]) {
+    digest.update(&(part.len() as u64).to_be_bytes());
+    digest.update(part);
 }
 
 /// Looks at the certificates of servers.

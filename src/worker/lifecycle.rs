@@ -469,7 +469,7 @@ async fn prepare(
     let tls = ServerTls::new(&config, &store).map_err(system)?;
     let tickets = tls.as_ref().map(|tls| tls.tickets().clone()).unwrap_or_default();
     let pools = servers.pools(&config, SystemTime::now()).map_err(system)?;
-    let runtime_config = Arc::new(RuntimeConfig { tls, pools, ..RuntimeConfig::new(generation, config) });
+    let runtime_config = Arc::new(RuntimeConfig::with_tls(generation, config, tls, pools));
     let identity = Identity { role: Role::Worker, generation: Some(generation) };
     let journal = Journal::start(identity, Some(runtime_config.names.clone()))
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;

@@ -11,7 +11,7 @@ use super::*;
 fn upstream(server: &Server, trust: ServerTrust) -> UpstreamTls {
     let options = UpstreamTlsOptions { trust, certificate: None, alpn: &[b"http/1.1"] };
     assert!(!server.config.alpn_protocols.is_empty());
-    UpstreamTls::new(&options, ServerName::try_from("app.example").expect("a name")).expect("TLS")
+    PoolTls::new(&options).expect("TLS").to_server(ServerName::try_from("app.example").expect("a name"))
 }
 
 fn roots(server: &Server) -> ServerTrust {
@@ -94,7 +94,7 @@ fn settings_that_believe_or_show_something_else_have_another_fingerprint() {
     let (server, other) = (Server::new(), Server::new());
     let of = |trust, name: &'static str| {
         let options = UpstreamTlsOptions { trust, certificate: None, alpn: &[] };
-        UpstreamTls::new(&options, ServerName::try_from(name).expect("a name")).expect("TLS").fingerprint()
+        PoolTls::new(&options).expect("TLS").to_server(ServerName::try_from(name).expect("a name")).fingerprint()
     };
     assert_eq!(of(roots(&server), "app.example"), of(roots(&server), "app.example"));
     let all = [
