@@ -30,6 +30,7 @@ use super::private::Private;
 use crate::http1::request::Framing;
 use crate::http1::response::ResponseHead;
 use crate::message::auth::Credentials;
+use crate::message::body::Demand;
 use crate::observe::record::Outcome;
 use crate::observe::{Took, WithCauses};
 use crate::pool::Open;
@@ -149,7 +150,7 @@ impl Dispatch {
                         head: &self.head,
                         upload: &mut self.upload,
                         body: &mut *side.body,
-                        demand: side.demand,
+                        demand: side.room.unwrap_or(Demand::Little),
                     };
                     match ready!(asking.poll(cx, &self.course.pool, exchange, &mut sending)) {
                         Ok(Heard::Interim(head)) => return Poll::Ready(Ok(Dispatched::Interim(head))),

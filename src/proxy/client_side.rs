@@ -7,8 +7,9 @@ use crate::message::body::{Demand, RequestBody};
 pub struct ClientSide<'a> {
     /// The body of the request.
     pub body: &'a mut dyn RequestBody,
-    /// How much of a response it takes now. What comes with the head is read with it.
-    pub demand: Demand,
+    /// How much of the body of the response it takes now; none when what it has waits to be sent. What comes with the head
+    /// is read with it, and is little then.
+    pub room: Option<Demand>,
     /// The upstream connections that no other client may use.
     pub private: &'a mut Private,
 }

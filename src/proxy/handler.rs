@@ -33,7 +33,7 @@ use crate::handover::capabilities::Reach;
 use crate::handover::exchange::ExchangeTransfer;
 use crate::http1::request::Framing;
 use crate::message::authority::Host;
-use crate::message::body::{Demand, Piece};
+use crate::message::body::Piece;
 use crate::observe::WithCauses;
 use crate::observe::end::{End, Phase, Reason};
 use crate::observe::record::{Outcome, Protocol};
@@ -43,7 +43,7 @@ use crate::upstream::upload::Upload;
 /// What serves one request, as the connection of its client sees it: [`Handler`], or what stands in for it in tests.
 pub trait RequestHandler {
     /// What comes next for the client. Nothing of the response is read from a server while there is no room for it.
-    fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>, room: Option<Demand>) -> Poll<ResponsePart>;
+    fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>) -> Poll<ResponsePart>;
 
     /// Where the exchange is.
     fn phase(&self) -> Phase;
@@ -100,7 +100,7 @@ enum HandlerStage {
 }
 
 impl RequestHandler for Handler {
-    fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>, room: Option<Demand>) -> Poll<ResponsePart> {
+    fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>) -> Poll<ResponsePart> {
         loop {
             match &mut self.stage {
                 HandlerStage::Opened => match self.begin(side) {
@@ -130,7 +130,7 @@ impl RequestHandler for Handler {
                     });
                 }
                 HandlerStage::Relay(relay) => {
-                    let piece = ready!(relay.poll(cx, &mut self.exchange, side, room));
+                    let piece = ready!(relay.poll(cx, &mut self.exchange, side));
                     match piece {
                         Some(Ok(Piece::Trailers(_))) if !self.exchange.facts.te_trailers => {}
                         piece => return Poll::Ready(self.relayed(piece)),

@@ -13,7 +13,7 @@ use super::client_side::ClientSide;
 use super::exchange::Exchange;
 use super::thread::Thread;
 use crate::handover::exchange::{SavedResponse, SavedUpload};
-use crate::message::body::{Demand, Piece, RequestBody};
+use crate::message::body::{Piece, RequestBody};
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
 use crate::pool::Open;
@@ -202,11 +202,10 @@ impl Relay {
         cx: &mut Context<'_>,
         exchange: &mut Exchange,
         side: &mut ClientSide<'_>,
-        room: Option<Demand>,
     ) -> Poll<Option<Result<Piece, RelayError>>> {
         self.poll_upload(cx, exchange, side.body);
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
-        let Some(room) = room else { return Poll::Pending };
+        let Some(room) = side.room else { return Poll::Pending };
         let came = self.came.take();
         let Poll::Ready(piece) = connection.poll_body(cx, &exchange.thread.reads, room) else {
             return self.poll_patience(cx, exchange).map(|error| Some(Err(error)));

@@ -22,8 +22,8 @@ use crate::tls::upstream::Fingerprint;
 const MAX_HEAD: usize = 64 * 1024;
 /// Least room for a read; with less a new buffer is taken.
 const LEAST_ROOM: usize = 8 * 1024;
-/// Demand for a read: one read of a large body fills it when the server is fast, and it serves many small ones.
-const ROOM: usize = 128 * 1024;
+/// What one read has room for: one of a large body fills it when the server is fast, and it serves many small ones.
+pub const WHOLE_READ: usize = 128 * 1024;
 
 /// A buffer that the upstream connections of one thread read into. What they read is split off it. When nothing holds
 /// the pieces any more, and with small responses that is so at each read, its memory is used again from the start,
@@ -48,7 +48,7 @@ pub fn poll_read_careful(cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Resu
 /// Whether `stream` may be given as much as [`poll_read`] reads at once. What it does not take would be held here.
 #[must_use]
 pub fn takes_whole_read(stream: &Stream) -> bool {
-    stream.has_room_for(ROOM)
+    stream.has_room_for(WHOLE_READ)
 }
 
 /// Reads once, and takes out of the shared buffer what came: whatever becomes of it, the next one to read finds nothing
@@ -77,8 +77,8 @@ pub fn read_now(stream: &Stream, shared: &ReadBuffer) -> io::Result<BytesMut> {
 
 fn with_room(shared: &ReadBuffer) -> RefMut<'_, BytesMut> {
     let mut buffer = shared.borrow_mut();
-    if !buffer.try_reclaim(ROOM) && buffer.capacity() < LEAST_ROOM {
-        buffer.reserve(ROOM);
+    if !buffer.try_reclaim(WHOLE_READ) && buffer.capacity() < LEAST_ROOM {
+        buffer.reserve(WHOLE_READ);
     }
     buffer
 }

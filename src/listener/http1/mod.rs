@@ -377,9 +377,7 @@ impl<S: Service> Http1<S> {
             early_end: &mut self.early_end,
             is_read: false,
         };
-        let demand = room.unwrap_or(Demand::Little);
-        let mut side = ClientSide { body: &mut body, demand, private };
-        let event = handler.poll(cx, &mut side, room);
+        let event = handler.poll(cx, &mut ClientSide { body: &mut body, room, private });
         (event, body.is_read)
     }
 

@@ -23,14 +23,12 @@ use crate::proxy::handler::{Leaving, RequestHandler};
 use crate::proxy::origin::Origin;
 use crate::proxy::private::Private;
 use crate::proxy::response::{BodyLength, Response, ResponsePart, Then};
+use crate::upstream::connection::WHOLE_READ;
 
 /// Bytes of a body that are sent of one stream before the others have their turn.
 const QUANTUM: usize = 16 * 1024;
-/// A stream of whose response so much may be sent is given as much as one read from a server gives: what is beyond the
-/// window would be held.
-const MUCH: usize = 128 * 1024;
-/// The same of what the connection has gathered.
-const GATHERED_MUCH: usize = 64 * 1024;
+/// A connection that has gathered less than this is given as much as one read from a server gives.
+const MUCH: usize = 64 * 1024;
 
 /// A stream that is open.
 pub(super) struct OpenStream<H> {
@@ -271,11 +269,12 @@ impl<H: RequestHandler> OpenStream<H> {
     /// request goes on all the same.
     fn poll(&mut self, cx: &mut Context<'_>, session: &mut Session, key: usize, now: Instant) -> Poll<ResponsePart> {
         let Some(handler) = &mut self.handler else { return Poll::Ready(ResponsePart::End) };
-        let is_roomy = session.room(key) >= MUCH && session.output().len() < GATHERED_MUCH;
+        // what is beyond the window would be held
+        let is_roomy = session.room(key) >= WHOLE_READ && session.output().len() < MUCH;
         let demand = if is_roomy { Demand::Much } else { Demand::Little };
         let room = self.pending.is_empty().then_some(demand);
         let mut body = StreamBody { session, key, received: &mut self.received, now, is_read: false };
-        let part = handler.poll(cx, &mut ClientSide { body: &mut body, demand, private: &mut self.private }, room);
+        let part = handler.poll(cx, &mut ClientSide { body: &mut body, room, private: &mut self.private });
         if !body.is_read {
             self.received.waits_since = None;
         }

@@ -406,9 +406,9 @@ impl Service for Answers {
 }
 
 impl RequestHandler for Answering {
-    fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>, room: Option<Demand>) -> Poll<ResponsePart> {
+    fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>) -> Poll<ResponsePart> {
         if self.left.is_some() {
-            return self.poll_content(room);
+            return self.poll_content(side.room);
         }
         if self.waits && self.path == "/echo" {
             self.waits = false;
@@ -422,12 +422,12 @@ impl RequestHandler for Answering {
             "/patient" => {
                 ready!(self.go.as_mut().poll(cx));
                 self.path = "/echo".to_owned();
-                return self.poll(cx, side, room);
+                return self.poll(cx, side);
             }
             "/deaf" if self.body.is_empty() => match ready!(side.body.poll_piece(cx, Demand::Much)) {
                 Some(Ok(Piece::Data(data))) => {
                     self.body.extend_from_slice(&data);
-                    return self.poll(cx, side, room);
+                    return self.poll(cx, side);
                 }
                 _ => (400, Bytes::from_static(b"no body"), Then::Close),
             },

@@ -243,7 +243,7 @@ impl Service for Reading {
 }
 
 impl RequestHandler for Reader {
-    fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>, _: Option<Demand>) -> Poll<ResponsePart> {
+    fn poll(&mut self, cx: &mut Context<'_>, side: &mut ClientSide<'_>) -> Poll<ResponsePart> {
         if self.is_answered {
             return Poll::Ready(ResponsePart::End);
         }
