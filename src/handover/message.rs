@@ -291,16 +291,6 @@ impl<'a> BatchParts<'a> {
     }
 }
 
-/// The TLS states of a transfer, in the order in which they go with it.
-pub fn states_of(transfer: &Transfer) -> Vec<&TlsState> {
-    if !transfer.has_tls() {
-        return Vec::new();
-    }
-    let mut parts = BatchParts::default();
-    parts.add_transfer(transfer);
-    parts.states
-}
-
 /// Makes a batch of transfers, which stay whole.
 ///
 /// # Errors

@@ -63,7 +63,7 @@ impl Receiver {
             Err(ChannelError::Send(fault)) if is_gone(&fault) => Ok(Some(transfers)),
             Err(fault) => {
                 // those without TLS stay with the sender
-                let own: Vec<_> = transfers.into_iter().filter(Transfer::has_tls).collect();
+                let own: Vec<_> = transfers.into_iter().filter(|transfer| transfer.tls_states() > 0).collect();
                 match own.is_empty() {
                     true => Err(fault.into()),
                     false => Ok(Some(own)),

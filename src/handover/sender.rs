@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::capabilities::{Capabilities, Reach, VERSION};
-use super::message::{Room, ToSender, pack, states_of};
+use super::message::{Room, ToSender, pack};
 use super::successor::{Offer, Successor};
 use super::tls_states::SharedTlsStates;
 use crate::config::Config;
@@ -289,7 +289,7 @@ impl Sender {
         self.statistics.iter().for_each(|statistics| statistics.settled(offers.len()));
         let (mut decided, mut index) = (Decided::default(), 0);
         for offer in offers {
-            let own = index..index + states_of(&offer.transfer).len();
+            let own = index..index + offer.transfer.tls_states();
             index = own.end;
             let owner = match &states {
                 Some(states) if !own.is_empty() => {

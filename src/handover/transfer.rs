@@ -218,18 +218,19 @@ impl Transfer {
             }
     }
 
-    /// Whether one of its connections has TLS: then [`super::tls_states`] decides which process has all of it.
+    /// How many of its connections have TLS: with any, [`super::tls_states`] decides which process has all of it.
     #[must_use]
-    pub fn has_tls(&self) -> bool {
-        let private = |all: &[PrivateTransfer]| all.iter().any(|one| one.socket.tls.is_some());
-        self.socket.tls.is_some()
-            || match &self.load {
-                Load::Idle { private: all, .. } => private(all),
-                Load::Tunnel(tunnel) => tunnel.server.tls.is_some(),
-                Load::Http1(http1) => http1.exchange.has_tls() || private(&http1.private),
-                Load::Http2(http2) => {
-                    http2.streams.iter().flat_map(|stream| &stream.exchange).any(ExchangeTransfer::has_tls)
-                }
+    pub fn tls_states(&self) -> usize {
+        let private = |all: &[PrivateTransfer]| all.iter().filter(|one| one.socket.tls.is_some()).count();
+        let load = match &self.load {
+            Load::Idle { private: all, .. } => private(all),
+            Load::Tunnel(tunnel) => usize::from(tunnel.server.tls.is_some()),
+            Load::Http1(http1) => usize::from(http1.exchange.has_tls()) + private(&http1.private),
+            Load::Http2(http2) => {
+                let exchanges = http2.streams.iter().flat_map(|stream| &stream.exchange);
+                exchanges.filter(|exchange| exchange.has_tls()).count()
             }
+        };
+        load + usize::from(self.socket.tls.is_some())
     }
 }
