@@ -31,9 +31,3 @@ pub mod tls;
 pub mod turn;
 pub mod upstream;
 pub mod worker;
-
-/// The version that the program reports: the package's when it was built for one, else the crate's.
-pub const VERSION: &str = match option_env!("SEGUE_VERSION") {
-    Some(version) => version,
-    None => env!("CARGO_PKG_VERSION"),
-};

@@ -17,6 +17,24 @@ use rustix::process::Signal;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+/// The version of the package, which `debian/rules` writes into this section when the program is linked: packages of the
+/// same sources are compiled once. Zeros elsewhere.
+#[used]
+#[unsafe(link_section = ".segue.version")]
+static PACKAGE_VERSION: [u8; 64] = [0; 64];
+
+/// The version that the program reports: the package's when it belongs to one, else the crate's.
+#[must_use]
+pub fn version() -> &'static str {
+    // the compiler must not take it for the zeros that stand here
+    let written = std::hint::black_box(&PACKAGE_VERSION);
+    let length = written.iter().position(|byte| *byte == 0).unwrap_or(written.len());
+    match str::from_utf8(&written[..length]) {
+        Ok("") | Err(_) => env!("CARGO_PKG_VERSION"),
+        Ok(version) => version,
+    }
+}
+
 /// mimalloc as the program's allocator.
 ///
 /// The short path serves every alignment that each block has anyway; asking for an alignment costs several times as

@@ -35,7 +35,7 @@ fn completions(directory: &Path) -> io::Result<()> {
 fn shown(command: &clap::Command) -> clap::Command {
     // clap needs names that live as long as the program, which ends soon
     let name: &'static str = command.get_name().to_owned().leak();
-    let version = command.get_version().map(|_| crate::VERSION);
+    let version = command.get_version().map(|_| crate::sys::version());
     clap::Command::new(name)
         .about(command.get_about().cloned().unwrap_or_default())
         .version(version)
@@ -75,7 +75,7 @@ fn see_also(names: &[String]) -> String {
 /// The page of a command, and `more` at its end.
 fn page(directory: &Path, command: clap::Command, name: &str, more: &str) -> io::Result<()> {
     let mut roff = Vec::new();
-    let source = format!("segue {}", crate::VERSION);
+    let source = format!("segue {}", crate::sys::version());
     Man::new(command).title(name.to_uppercase()).section("1").source(source).manual("Segue").render(&mut roff)?;
     roff.extend_from_slice(more.as_bytes());
     std::fs::write(directory.join(format!("{name}.1")), roff)

@@ -36,7 +36,7 @@ use crate::observe::WithCauses;
 /// The service is proxy.service: `systemctl reload proxy` applies a changed configuration, `journalctl -u proxy` shows
 /// what happened. The configuration is /etc/segue/segue.toml, see segue.toml(5).
 #[derive(Debug, Parser)]
-#[command(name = "segue", version = crate::VERSION, arg_required_else_help = true, subcommand_required = true)]
+#[command(name = "segue", version = crate::sys::version(), arg_required_else_help = true, subcommand_required = true)]
 #[command(after_long_help = EXIT_STATUS)]
 pub struct Cli {
     #[command(subcommand)]

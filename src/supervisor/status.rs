@@ -28,7 +28,7 @@ pub fn all(generations: &Generations, totals: &Totals, now: Instant) -> ServiceS
     ServiceStatus {
         line: line(generations, now),
         note: generations.note().map(str::to_owned),
-        supervisor: SupervisorStatus { pid: std::process::id(), version: crate::VERSION.to_owned() },
+        supervisor: SupervisorStatus { pid: std::process::id(), version: crate::sys::version().to_owned() },
         generations: generations.list().iter().map(|one| generation(one, now)).collect(),
         connections: totals::connections(generations.list()),
         counters: totals.counters(),

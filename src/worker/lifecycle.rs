@@ -413,7 +413,7 @@ async fn build(link: &SupervisorLink) -> Result<Prepared, StartFailure> {
 
 /// Sends `Hello` and receives what to build.
 async fn greet(link: &SupervisorLink) -> Result<Orders, StartFailure> {
-    let hello = ToSupervisor::Hello { protocol: PROTOCOL, version: crate::VERSION.to_owned() };
+    let hello = ToSupervisor::Hello { protocol: PROTOCOL, version: crate::sys::version().to_owned() };
     link.try_send(&hello, &[]).map_err(|_| StartFailure::SupervisorGone)?;
     let (message, mut with) = receive(link).await?;
     let ToWorker::Start(start) = message else {
@@ -489,7 +489,7 @@ async fn prepare(
     let threads = Threads::start(runtime_config, journal.clone())
         .map_err(|fault| system(format!("the serving threads cannot be started: {fault}")))?;
     let ready = Ready {
-        version: crate::VERSION.to_owned(),
+        version: crate::sys::version().to_owned(),
         summary,
         config_hash: hash,
         warnings,

@@ -421,7 +421,7 @@ impl Generations {
         let mut listeners: Vec<_> =
             ready.into_iter().flat_map(|ready| &ready.listeners).map(|held| held.listener.clone()).collect();
         listeners.dedup();
-        self.log(Event::Started { version: crate::VERSION, generation: number, listeners });
+        self.log(Event::Started { version: crate::sys::version(), generation: number, listeners });
         self.actions.push(Action::Notify(Notice::Ready));
         self.run_pending();
     }

@@ -58,7 +58,7 @@ impl Supervisor {
         self.upgrade.refuse(image, &unable);
         let (Unable::Refuses(why) | Unable::Fails(why)) = unable;
         self.generations.set_note(format!("the supervisor was not upgraded: the new program {why}"));
-        self.journal.event(Event::UpgradeRefused { version: crate::VERSION, why });
+        self.journal.event(Event::UpgradeRefused { version: crate::sys::version(), why });
         self.regular.status = Instant::now();
     }
 
@@ -134,7 +134,7 @@ impl Supervisor {
         let talk = Talk { reloading, unsent: unsent.collect() };
         let mut state = SupervisorState {
             version: VERSION,
-            program: crate::VERSION.to_owned(),
+            program: crate::sys::version().to_owned(),
             pid: std::process::id(),
             descriptors: Vec::new(),
             knowledge: Knowledge { generations, state_requests, totals },
@@ -188,7 +188,7 @@ impl Supervisor {
             let left = inherited.take(memory).and_then(|memory| LeftRecords::open_at(memory, position).ok());
             left.into_iter().for_each(|left| journal.inherit(left));
         }
-        journal.event(Event::Upgraded { from: state.program, to: crate::VERSION });
+        journal.event(Event::Upgraded { from: state.program, to: crate::sys::version() });
         events.into_iter().for_each(|event| journal.event(event));
         let mut supervisor = Self {
             regular: Regular::starting(&notify, Instant::now()),
