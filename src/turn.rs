@@ -86,6 +86,12 @@ impl Turns {
         Poll::Pending
     }
 
+    /// Whether a connection waits for its turn.
+    #[must_use]
+    pub fn are_awaited(&self) -> bool {
+        !self.waiting.borrow().is_empty()
+    }
+
     /// Gives turns for as long as the thread runs.
     pub async fn give(self: Rc<Self>) {
         loop {

@@ -35,6 +35,10 @@ use crate::sys;
 /// Connections taken in one go; then the others of the thread have their turn, and other threads theirs.
 const BATCH: usize = 8;
 
+/// The same while connections wait for a turn to move large bodies: each connection that is taken costs about as much as a
+/// turn, and what the poller finds waits for all of them.
+const BUSY_BATCH: usize = 2;
+
 /// How many connections more than an equal share a thread may have, and an eighth of the share, before it lets the
 /// others go first, and for how long. All threads are woken for each connection, and the one that runs already would
 /// take a whole burst. Short connections never come so far: the pause would cost them dearly.
@@ -162,7 +166,8 @@ impl Accepting {
         if self.is_ahead() {
             tokio::time::sleep(AFTER_YOU).await; // a connection that is still there was wanted by no other thread
         }
-        for _ in 0..BATCH {
+        let most = if self.thread.turns.are_awaited() { BUSY_BATCH } else { BATCH };
+        for _ in 0..most {
             let _turn;
             // not before a connection waits: a permit kept in store would be one connection less for others
             let permit = match self.limits.try_take() {

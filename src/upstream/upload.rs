@@ -24,6 +24,9 @@ const SMALL: usize = 16 * 1024;
 const MUCH: usize = 512 * 1024;
 /// Bytes that such a server takes before it is looked at whether it still has the room.
 const LOOK_EVERY: usize = 64 * 1024;
+/// What each further piece that a chunked body has ready counts in the turn of its connection: to decode a read of small
+/// chunks takes as long as to move so many bytes, and moves few. A piece that was waited for counts its bytes alone.
+const READY_PIECE: usize = 64 * 1024;
 
 /// The body of one request.
 pub struct Upload {
@@ -182,6 +185,7 @@ impl Upload {
         turns: &Turns,
         progress: &mut bool,
     ) -> Result<Waiting, UploadError> {
+        let mut is_ready = false;
         loop {
             if self.store.has_pending() {
                 match self.store.poll_write(cx, stream) {
@@ -210,7 +214,12 @@ impl Upload {
                 Poll::Pending => return Ok(Waiting::Client),
                 Poll::Ready(None) => self.end(None),
                 Poll::Ready(Some(Err(error))) => return Err(UploadError::Client(error)),
-                Poll::Ready(Some(Ok(piece))) => self.take(piece)?,
+                Poll::Ready(Some(Ok(piece))) => {
+                    if std::mem::replace(&mut is_ready, true) && self.chunked {
+                        self.turn.count(READY_PIECE);
+                    }
+                    self.take(piece)?;
+                }
             }
         }
     }
@@ -379,5 +388,54 @@ impl Store {
             written -= first.len();
             pending.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    /// So many pieces that are there already, each with what a read of chunks of one byte gives; then the client is slow.
+    struct Ready(usize);
+
+    impl RequestBody for Ready {
+        fn poll_piece(&mut self, _: &mut Context<'_>, _: Demand) -> Poll<Option<Result<Piece, RequestBodyError>>> {
+            let Some(left) = self.0.checked_sub(1) else { return Poll::Pending };
+            self.0 = left;
+            Poll::Ready(Some(Ok(Piece::Data(Bytes::from_static(&[b'x'; 2700])))))
+        }
+    }
+
+    /// Pieces that a chunked upload takes of so many before it waits, where all turns are another's.
+    fn taken_at_once(bodies: &[usize]) -> usize {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (server, _other_end) = tokio::net::UnixStream::pair().expect("a socket pair");
+            let (server, turns) = (Stream::Unix(server), Turns::default());
+            poll_fn(|cx| {
+                while turns.poll(cx, &mut Turn::of_large()).is_ready() {}
+                let (mut upload, mut taken) = (Upload::new(Framing::Chunked, u64::MAX), 0);
+                for &pieces in bodies {
+                    let mut body = Ready(pieces);
+                    let waits = upload.poll_send(cx, &mut body, &server, &turns, &mut false).expect("no fault");
+                    assert_eq!(waits, Waiting::Client);
+                    taken += pieces - body.0;
+                }
+                Poll::Ready(taken)
+            })
+            .await
+        })
+    }
+
+    #[test]
+    fn a_burst_of_small_chunks_waits_for_its_turn_after_three_reads() {
+        assert_eq!(taken_at_once(&[20]), 3);
+    }
+
+    #[test]
+    fn small_pieces_that_come_one_by_one_need_no_turn() {
+        assert_eq!(taken_at_once(&[1; 20]), 20);
     }
 }

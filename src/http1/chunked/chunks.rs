@@ -6,6 +6,9 @@ use super::extension::Extension;
 use super::{ChunkFault, MAX_EXTENSIONS, MAX_TRAILER_FIELDS, MAX_TRAILERS};
 use crate::http1::head::{Bounds, Walk};
 
+/// Digits of a size that is read at once: any that a piece in one buffer can have.
+const PLAIN_DIGITS: usize = 8;
+
 /// Where the walk over one chunked body is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Chunks {
@@ -70,12 +73,32 @@ impl Chunks {
     /// Steps over framing alone: as far as the next payload, the end of the body or the end of `bytes`. Returns how much
     /// that is, and how long the payload is that comes next.
     pub(super) fn step_to_payload(&mut self, bytes: &[u8]) -> Result<(usize, u64), ChunkFault> {
+        if let Some(size) = self.take_plain_line(bytes) {
+            return Ok((size, self.left));
+        }
         let mut framing = 0;
         while !matches!(self.state, ChunkState::Done | ChunkState::Payload) && framing < bytes.len() {
             self.state = self.take(bytes[framing])?;
             framing += 1;
         }
         Ok((framing, if self.state == ChunkState::Payload { self.left } else { 0 }))
+    }
+
+    /// Steps over the end of a payload and the size of the next one when both are there whole and nothing else is: a client
+    /// that sends chunks of one byte costs a sixth of what it does byte by byte. Returns the length of the two.
+    fn take_plain_line(&mut self, bytes: &[u8]) -> Option<usize> {
+        if self.state != ChunkState::PayloadCr {
+            return None;
+        }
+        let line = bytes.strip_prefix(b"\r\n")?;
+        let digits = line.iter().take(PLAIN_DIGITS + 1).position(|byte| *byte == b'\r')?;
+        let hexadecimal = |size: u64, byte: &u8| Some(size << 4 | u64::from(char::from(*byte).to_digit(16)?));
+        let size = line[..digits].iter().try_fold(0, hexadecimal)?;
+        if size == 0 || line.get(digits + 1) != Some(&b'\n') {
+            return None;
+        }
+        (self.state, self.left, self.digits) = (ChunkState::Payload, size, digits as u8);
+        Some(digits + 4)
     }
 
     /// Whether the body is over.

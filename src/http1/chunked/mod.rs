@@ -180,6 +180,21 @@ mod tests {
     }
 
     #[test]
+    fn a_size_behind_a_chunk_means_what_the_first_one_means() {
+        for (text, fault) in FAULTS {
+            assert_eq!(scan(format!("1\r\nx\r\n{text}").as_bytes()), Err(*fault), "{text:?}");
+        }
+        for size in ["5", "05", "00000005", "000000005", "0000000000000005", "5 ", "5;a"] {
+            let text = format!("1\r\nx\r\n{size}\r\nhello\r\n0\r\n\r\n");
+            let (decoded, ..) = decode(text.as_bytes()).expect("no fault");
+            assert_eq!(&decoded[..], b"xhello", "{size}");
+            for end in 0..text.len() {
+                assert_eq!(scan(&text.as_bytes()[..end]), Ok((end, false)), "{size} cut at {end}");
+            }
+        }
+    }
+
+    #[test]
     fn a_body_ends_where_its_last_chunk_says() {
         for (text, payload) in [
             ("0\r\n\r\n", ""),
