@@ -47,16 +47,41 @@ pub enum ServerScheme {
     Http,
     /// The same over TLS.
     Https,
+    /// HTTP/2 without TLS, known beforehand (RFC 9113 §3.3).
+    H2,
 }
 
 impl ServerScheme {
+    /// Those that stand before an address.
+    const WRITTEN: [Self; 2] = [Self::Https, Self::H2];
+
     /// Whether TLS is spoken.
     #[must_use]
     pub fn is_tls(self) -> bool {
         match self {
-            Self::Http => false,
+            Self::Http | Self::H2 => false,
             Self::Https => true,
         }
+    }
+
+    /// Whether HTTP/2 is spoken.
+    #[must_use]
+    pub fn is_http2(self) -> bool {
+        self == Self::H2
+    }
+
+    /// What stands before the address.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Http => "",
+            Self::Https => "https://",
+            Self::H2 => "h2://",
+        }
+    }
+
+    /// The port of an address that has none (RFC 9110 §4.2).
+    fn port(self) -> u16 {
+        if self.is_tls() { 443 } else { 80 }
     }
 }
 
@@ -115,21 +140,15 @@ pub fn listener(text: &str) -> Result<Address, AddressError> {
     read(text).map_err(|why| fault(&["unix", "listener", "address"], text, why, |guess| read(guess).is_ok()))
 }
 
-/// What stands before the address of a server that speaks TLS.
-const HTTPS: &str = "https://";
-/// The port of `https` (RFC 9110 §4.2.2).
-const HTTPS_PORT: u16 = 443;
-
 /// What is spoken with a server, and its address without that.
 pub fn scheme(text: &str) -> (ServerScheme, &str) {
-    match text.strip_prefix(HTTPS) {
-        Some(rest) => (ServerScheme::Https, rest),
-        None => (ServerScheme::Http, text),
-    }
+    let mut found = ServerScheme::WRITTEN.into_iter();
+    let found = found.find_map(|scheme| Some((scheme, text.strip_prefix(scheme.prefix())?)));
+    found.unwrap_or((ServerScheme::Http, text))
 }
 
-/// Reads the address of a server: `10.0.0.1:80`, `[2001:db8::1]:80`, `app.internal:80`, `unix:/path`, or with TLS
-/// `https://app.internal:8443`, where the port may be left out.
+/// Reads the address of a server: `10.0.0.1:80`, `[2001:db8::1]:80`, `app.internal:80`, `unix:/path`, with TLS
+/// `https://app.internal:8443`, or with HTTP/2 `h2://app.internal:50051`. Behind `://` the port may be left out.
 ///
 /// # Errors
 /// When it is none of these.
@@ -155,16 +174,16 @@ fn fault(kinds: &[&str], text: &str, why: &'static str, is_good: impl Fn(&str) -
 
 fn with_scheme(text: &str) -> Result<ServerAddress, &'static str> {
     let (scheme, rest) = scheme(text);
-    if scheme == ServerScheme::Http {
-        return address(text);
+    if scheme == ServerScheme::Http || scheme == ServerScheme::H2 && rest.starts_with("unix:") {
+        return address(rest);
     }
     if rest.contains(['/', '@']) {
-        return Err("only a host, and perhaps a port, can stand after `https://`");
+        return Err("only a host, and perhaps a port, can stand after `://`");
     }
     match address(rest) {
         Ok(ServerAddress::Fixed(Address::Unix(_))) => Err("TLS is spoken with servers at an IP address or a host name"),
         Err(_) if rest.parse::<Ipv6Addr>().is_err() && !rest.ends_with(':') => {
-            address(&format!("{rest}:{HTTPS_PORT}")).or_else(|_| address(rest))
+            address(&format!("{rest}:{}", scheme.port())).or_else(|_| address(rest))
         }
         read => read,
     }
@@ -355,6 +374,23 @@ mod tests {
         assert_refused(refusal(server("https://app:")), "number", "");
         assert_refused(refusal(server("https://2001:db8::1")), "brackets", "https://[2001:db8::1]");
         assert_refused(refusal(server("https://a:1,https://b:1")), "more than one", "https://a:1");
+    }
+
+    #[test]
+    fn a_server_of_http_2_says_so_before_its_address() {
+        for (text, address) in [
+            ("h2://app.internal:50051", "app.internal:50051"),
+            ("h2://app.internal", "app.internal:80"),
+            ("h2://[2001:db8::1]:8443", "[2001:db8::1]:8443"),
+            ("h2://unix:/run/app.sock", "unix:/run/app.sock"),
+        ] {
+            assert_eq!(server(text).map(|address| address.to_string()).as_deref(), Ok(address), "{text}");
+            assert!(scheme(text).0.is_http2());
+        }
+        assert!(!scheme("app.internal:80").0.is_http2());
+        assert_refused(refusal(server("h2://app:1/x")), "only a host", "h2://app:1");
+        assert_refused(refusal(server("h2://app:0")), "number", "");
+        assert_refused(refusal(server("h2://a:1, h2://b:1")), "more than one", "h2://a:1");
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl<'a> Pools<'a> {
             draft.check_servers(name, problems);
             draft.check_check(name, problems);
             draft.check_tls(problems);
+            draft.check_http2(name, problems);
             if draft.users.is_empty() && self.resolved {
                 let message = format!("nothing uses the pool `{}`", name.escape_debug());
                 let help = format!("write `to = {}` in a `[site.\"HOST\"]` or a `[tcp.NAME]`", quoted(name));
@@ -174,6 +175,31 @@ impl Draft<'_> {
         }
     }
 
+    /// What servers of HTTP/2 cannot have.
+    fn check_http2(&self, name: &str, problems: &mut Problems<'_>) {
+        let mut servers = self.servers.iter().chain(&self.policy.backup);
+        if !servers.any(|server| server.scheme.is_http2()) {
+            return;
+        }
+        if self.users.contains(&"tcp")
+            && let Some(list) = problems.good(self.table, self.list)
+        {
+            let message = format!("the pool {} is used for TCP, and a server of it says `h2://`", quoted(name));
+            problems.error(
+                &list,
+                message,
+                "write the address alone: what passes through a TCP listener is not looked at",
+            );
+        }
+        if self.policy.send_proxy.is_some()
+            && let Some(spot) = problems.good(self.table, "send_proxy")
+        {
+            let message =
+                "`send_proxy` tells of one client for each connection, and a connection to `h2://` has several";
+            problems.error(&spot.at_key(), message, "take it out: X-Forwarded-For has the client of each request");
+        }
+    }
+
     fn check_check(&self, name: &str, problems: &mut Problems<'_>) {
         let PoolSettings { check, check_host, .. } = self.policy;
         let is_only_tcp = !self.users.is_empty() && self.users.iter().all(|kind| *kind == "tcp");
@@ -193,6 +219,13 @@ impl Draft<'_> {
             } else if matches!(check, Some(CheckKind::Connect)) {
                 problems.warning(&spot, "`check_host` means nothing to a check that only connects", "take it out");
             }
+        }
+        if let Some(spot) = problems.good(self.table, "check")
+            && matches!(check, Some(CheckKind::Grpc { .. }))
+            && self.servers.iter().chain(&self.policy.backup).any(|server| !server.scheme.is_http2())
+        {
+            let message = format!("the pool {} has a server without HTTP/2, which gRPC needs", quoted(name));
+            problems.error(&spot, message, "write `h2://` before the address of each server");
         }
         // A check that is not understood has its problem already.
         if check.is_some() || !problems.complete || problems.are_about(self.table, "check") {

@@ -34,7 +34,8 @@ fn unusable(fault: AddressError, format: &str, at: &mut At<'_, '_>) {
 
 impl ValueFormat for ServerAddress {
     type Value = Self;
-    const FORM: &str = "an address such as \"10.0.0.1:80\", \"[2001:db8::1]:80\", \"app.internal:80\", \"https://app.internal\" or \
+    const FORM: &str = "an address such as \"10.0.0.1:80\", \"[2001:db8::1]:80\", \"app.internal:80\", \"https://app.internal\", \
+         \"h2://app.internal:50051\" or \
          \"unix:/path\"";
 
     fn read(at: &mut At<'_, '_>) -> Option<Self> {
@@ -61,7 +62,8 @@ table! {
         /// What is spoken with it.
         scheme: ServerScheme,
     ) {
-        /// Where the server is: `"10.0.0.1:80"`, `"[2001:db8::1]:80"`, `"app.internal:80"`, `"https://app.internal"` or
+        /// Where the server is: `"10.0.0.1:80"`, `"[2001:db8::1]:80"`, `"app.internal:80"`, `"https://app.internal"`,
+        /// `"h2://app.internal:50051"` or
         /// `"unix:/path"`.
         address: ServerAddress = required("10.0.0.1:80"),
         /// The server's share of the requests, against the weights of the others. 0 takes none.
@@ -139,11 +141,16 @@ pub enum CheckKind {
     },
     /// `check = "connect"`: an accepted connection is healthy.
     Connect,
+    /// `check = "grpc"` or `"grpc SERVICE"`: what says SERVING is healthy.
+    Grpc {
+        /// The service; empty for the server as a whole.
+        service: String,
+    },
 }
 
 impl ValueFormat for CheckKind {
     type Value = Self;
-    const FORM: &str = "a request such as \"HEAD /index.php\" (GET, HEAD or OPTIONS), or \"connect\"";
+    const FORM: &str = "a request such as \"HEAD /index.php\" (GET, HEAD or OPTIONS), \"connect\", or \"grpc\"";
 
     fn read(at: &mut At<'_, '_>) -> Option<Self> {
         let text = at.text().unwrap_or_default();
@@ -157,6 +164,8 @@ impl ValueFormat for CheckKind {
         match value {
             Self::Http { method, path } => format!("{method} {path}"),
             Self::Connect => "connect".to_owned(),
+            Self::Grpc { service } if service.is_empty() => "grpc".to_owned(),
+            Self::Grpc { service } => format!("grpc {service}"),
         }
     }
 }
@@ -165,11 +174,19 @@ fn help_for_check(text: &str) -> Option<String> {
     meant("check", text, |guess| check_kind(guess).is_some())?.help
 }
 
+/// Whether it is the full name of a service of gRPC, and short enough for a message of one octet of length.
+fn is_service(name: &str) -> bool {
+    let is_right = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/');
+    (1..=100).contains(&name.len()) && name.bytes().all(is_right)
+}
+
 fn check_kind(text: &str) -> Option<CheckKind> {
     let (method, path) = text.split_once(' ').unwrap_or_default();
     let is_path = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
     match method {
         _ if text == "connect" => Some(CheckKind::Connect),
+        _ if text == "grpc" => Some(CheckKind::Grpc { service: String::new() }),
+        "grpc" if is_service(path) => Some(CheckKind::Grpc { service: path.to_owned() }),
         "GET" | "HEAD" | "OPTIONS" if is_path => {
             Some(CheckKind::Http { method: method.to_owned(), path: path.to_owned() })
         }

@@ -151,6 +151,10 @@ table! {
         /// port it is 443. Its certificate has to be for this host name or IP address, and lead to an authority that the
         /// system trusts: see `tls_ca`, `tls_server_name`, `tls_certificate` and `tls_verify`.
         ///
+        /// With `h2://` before it, as in `"h2://app.internal:50051"`, HTTP/2 is spoken with the server, without TLS and
+        /// without a question whether it knows that (RFC 9113 §3.3): that is what gRPC servers want. Requests of any clients
+        /// share its connections, as many at once as the server says that it takes.
+        ///
         /// A name that has several addresses is one server: connections go to the address that answered last, and to the
         /// others when that one does not, within `connect_timeout`.
         servers: Vec<ServerSettings> = required(["10.0.0.11:80", "10.0.0.12:80"]),
@@ -172,7 +176,8 @@ table! {
         /// How the next server is picked: in turn by weight, or the one with the fewest open requests for its weight.
         balance: Balance = "round-robin",
         /// The active health request, sent to every server: `"HEAD /index.php"` (healthy is an answer of 2xx or
-        /// 3xx), or `"connect"` (healthy is an accepted connection).
+        /// 3xx), `"connect"` (healthy is an accepted connection), or `"grpc"`, with the name of a service behind it or
+        /// without (healthy is the answer SERVING of grpc.health.v1.Health). Servers of `h2://` are asked over HTTP/2.
         check: Option<CheckKind> = unset("none is sent, and real traffic alone shows that a server is down: see max_fails"),
         /// The `Host` field of the check.
         check_host: Option<String> = unset("the address of the server, without `https://`"),

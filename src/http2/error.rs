@@ -53,6 +53,29 @@ const KNOWN: [ErrorCode; 14] = [
 ];
 
 impl ErrorCode {
+    /// The name in RFC 9113 §7.
+    #[must_use]
+    pub fn name(self) -> String {
+        const NAMES: [&str; 14] = [
+            "NO_ERROR",
+            "PROTOCOL_ERROR",
+            "INTERNAL_ERROR",
+            "FLOW_CONTROL_ERROR",
+            "SETTINGS_TIMEOUT",
+            "STREAM_CLOSED",
+            "FRAME_SIZE_ERROR",
+            "REFUSED_STREAM",
+            "CANCEL",
+            "COMPRESSION_ERROR",
+            "CONNECT_ERROR",
+            "ENHANCE_YOUR_CALM",
+            "INADEQUATE_SECURITY",
+            "HTTP_1_1_REQUIRED",
+        ];
+        let name = NAMES.get(self.number() as usize);
+        name.map_or_else(|| format!("the code {}", self.number()), |name| (*name).to_owned())
+    }
+
     /// The number on the wire.
     #[must_use]
     pub fn number(self) -> u32 {

@@ -1,7 +1,7 @@
-//! Field blocks of requests, turned into the head of an HTTP/1.1 request (RFC 9113 §8.2, §8.3), which then goes through
-//! the same checks as one that came as such.
+//! Field blocks of requests and responses, turned into the head of a message of HTTP/1.1 (RFC 9113 §8.2, §8.3), which then
+//! goes through the same checks as one that came as such.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::hpack::{HpackDecoder, Malformed, Strings};
 use crate::message::fields::is_forbidden_in_trailers;
@@ -16,7 +16,10 @@ pub struct FieldSection {
     has: [bool; PSEUDO.len()],
     cookies: Vec<u8>,
     is_begun: bool,
-    is_trailers: bool,
+    kind: SectionKind,
+    status: StatusCode,
+    /// Octets of the first line.
+    first_line: usize,
     host: Option<Vec<u8>>,
     priority: Option<Vec<u8>>,
     length: Option<u64>,
@@ -29,29 +32,40 @@ pub struct FieldSection {
     decoded: usize,
 }
 
-const PSEUDO: [&[u8]; 5] = [b":method", b":scheme", b":authority", b":path", b":protocol"];
+/// What a field block has the fields of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum SectionKind {
+    #[default]
+    Request,
+    Response,
+    Trailers,
+}
+
+const PSEUDO: [&[u8]; 6] = [b":method", b":scheme", b":authority", b":path", b":protocol", b":status"];
 const METHOD: usize = 0;
 const SCHEME: usize = 1;
 const AUTHORITY: usize = 2;
 const PATH: usize = 3;
 const PROTOCOL: usize = 4;
+const STATUS: usize = 5;
 
-/// Why the fields are no request.
+/// Why the fields are no head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldsFault {
     /// They break this rule: RST_STREAM with PROTOCOL_ERROR (RFC 9113 §8.1.1).
     Malformed(&'static str),
-    /// They are more than the limit: 431.
+    /// They are more than the limit: 431 for a request.
     TooLarge,
 }
 
 impl FieldSection {
-    /// Begins the fields of a request, or of its trailers, of which `most` octets are kept.
-    pub(super) fn begin(&mut self, is_trailers: bool, most: usize) {
+    /// Begins the fields of a message, or of its trailers, of which `most` octets are kept.
+    pub(super) fn begin(&mut self, kind: SectionKind, most: usize) {
         self.text.clear();
         self.pseudo.iter_mut().for_each(Vec::clear);
         self.cookies.clear();
-        (self.has, self.is_begun, self.is_trailers, self.most) = ([false; PSEUDO.len()], false, is_trailers, most);
+        (self.has, self.is_begun, self.kind, self.most) = ([false; PSEUDO.len()], false, kind, most);
+        (self.status, self.first_line) = (StatusCode::OK, 0);
         (self.host, self.priority, self.length, self.broken, self.is_too_large) = (None, None, None, None, false);
         self.decoded = 0;
     }
@@ -93,9 +107,12 @@ impl FieldSection {
 
     fn pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
         let Some(place) = PSEUDO.iter().position(|known| *known == name) else {
-            return Err("A pseudo-header field is none that a request has.");
+            return Err("A pseudo-header field is none that is known.");
         };
-        if self.is_begun || self.is_trailers {
+        if (place == STATUS) != (self.kind == SectionKind::Response) {
+            return Err("A pseudo-header field belongs to another kind of message.");
+        }
+        if self.is_begun || self.kind == SectionKind::Trailers {
             return Err("A pseudo-header field stands behind a field, or among trailers.");
         }
         if std::mem::replace(&mut self.has[place], true) {
@@ -106,7 +123,7 @@ impl FieldSection {
     }
 
     fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
-        if !self.is_begun && !self.is_trailers {
+        if !self.is_begun {
             self.begin_head()?;
         }
         if name.is_empty() || !name.iter().all(|octet| NAME[usize::from(*octet)]) {
@@ -119,9 +136,13 @@ impl FieldSection {
             b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade" => {
                 return Err("A field is for one connection of HTTP/1 only.");
             }
-            b"te" if !value.eq_ignore_ascii_case(b"trailers") => return Err("TE says more than trailers."),
+            b"te" if self.kind != SectionKind::Response && !value.eq_ignore_ascii_case(b"trailers") => {
+                return Err("TE says more than trailers.");
+            }
             b"content-length" if self.has[PROTOCOL] => return Err("Content-Length stands with :protocol."),
-            b"content-length" if self.is_trailers => return Err("Content-Length stands among trailers."),
+            b"content-length" if self.kind == SectionKind::Trailers => {
+                return Err("Content-Length stands among trailers.");
+            }
             b"content-length" => {
                 let length = digits(value).ok_or("Content-Length is no number.")?;
                 if self.length.replace(length).is_some() {
@@ -129,6 +150,7 @@ impl FieldSection {
                 }
             }
             b"sec-websocket-key" if self.has[PROTOCOL] => return Ok(()), // it means nothing here (RFC 8441 §5)
+            _ if self.kind == SectionKind::Response => {}
             b"host" => return self.host(value),
             b"priority" => self.priority = Some(value.to_vec()),
             b"cookie" => {
@@ -146,7 +168,7 @@ impl FieldSection {
 
     /// `Host` beside `:authority` says the same (RFC 9113 §8.3.1).
     fn host(&mut self, value: &[u8]) -> Result<(), &'static str> {
-        if self.is_trailers {
+        if self.kind == SectionKind::Trailers {
             return Err("Host stands among trailers.");
         }
         if self.has[AUTHORITY] {
@@ -166,10 +188,32 @@ impl FieldSection {
         }
     }
 
-    /// Writes the request line, and the `Host` that `:authority` is.
+    /// Writes the first line, if there is one.
     fn begin_head(&mut self) -> Result<(), &'static str> {
         self.is_begun = true;
-        let [method, scheme, authority, path, protocol] = &self.pseudo;
+        match self.kind {
+            SectionKind::Request => self.begin_request(),
+            SectionKind::Response => self.begin_response(),
+            SectionKind::Trailers => Ok(()),
+        }
+    }
+
+    fn begin_response(&mut self) -> Result<(), &'static str> {
+        let status = StatusCode::from_bytes(&self.pseudo[STATUS]).ok().filter(|_| self.has[STATUS]);
+        // a switch of protocols is another thing here (RFC 9113 §8.6)
+        let is_right = |status: &StatusCode| *status != StatusCode::SWITCHING_PROTOCOLS;
+        self.status = status.filter(is_right).ok_or(":status is missing, or no status that HTTP/2 has.")?;
+        let reason = self.status.canonical_reason().unwrap_or_default();
+        for part in [b"HTTP/1.1 ", self.status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"] {
+            self.text.extend_from_slice(part);
+        }
+        self.first_line = self.text.len();
+        Ok(())
+    }
+
+    /// Writes the request line, and the `Host` that `:authority` is.
+    fn begin_request(&mut self) -> Result<(), &'static str> {
+        let [method, scheme, authority, path, protocol, _] = &self.pseudo;
         if !self.has[METHOD] || method.is_empty() || !method.iter().all(|octet| is_token(*octet)) {
             return Err(":method is missing, or is no token.");
         }
@@ -219,12 +263,12 @@ impl FieldSection {
         Ok(())
     }
 
-    /// Ends the fields. `has_body` when DATA may follow.
+    /// Ends the fields. `has_body` when DATA may follow a request.
     ///
     /// # Errors
     /// See [`FieldsFault`].
     pub(super) fn finish(&mut self, has_body: bool) -> Result<(), FieldsFault> {
-        if self.broken.is_none() && !self.is_begun && !self.is_trailers {
+        if self.broken.is_none() && !self.is_begun {
             self.broken = self.begin_head().err();
         }
         if let Some(rule) = self.broken {
@@ -233,7 +277,7 @@ impl FieldSection {
         if self.is_too_large {
             return Err(FieldsFault::TooLarge);
         }
-        if self.is_trailers {
+        if self.kind != SectionKind::Request {
             return Ok(());
         }
         if !has_body && self.length.is_some_and(|length| length > 0) {
@@ -251,11 +295,23 @@ impl FieldSection {
         Ok(())
     }
 
-    /// The head as HTTP/1.1 has it, with `Transfer-Encoding: chunked` where a body of unknown length follows; or the
-    /// trailers as lines.
+    /// The head of a request as HTTP/1.1 has it, with `Transfer-Encoding: chunked` where a body of unknown length follows;
+    /// or the trailers as lines; or that of a response without the empty line that ends it.
     #[must_use]
     pub fn text(&self) -> &[u8] {
         &self.text
+    }
+
+    /// The status of a response.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The fields of a response as lines, without what the status line says.
+    #[must_use]
+    pub fn lines(&self) -> &[u8] {
+        &self.text[self.first_line..]
     }
 
     /// Whether the request asks for a tunnel with a protocol in it (RFC 8441 §4): its head is that of an upgrade.
@@ -283,7 +339,7 @@ impl FieldSection {
 
     /// What `Content-Length` says.
     #[must_use]
-    pub(super) fn length(&self) -> Option<u64> {
+    pub fn length(&self) -> Option<u64> {
         self.length
     }
 
@@ -331,7 +387,7 @@ mod tests {
 
     fn read(fields: &[(&str, &str)], has_body: bool) -> Result<String, FieldsFault> {
         let mut block = FieldSection::default();
-        block.begin(false, 1024);
+        block.begin(SectionKind::Request, 1024);
         fields.iter().for_each(|(name, value)| block.take(name.as_bytes(), value.as_bytes()));
         block.finish(has_body)?;
         Ok(String::from_utf8(block.text().to_vec()).expect("text"))
@@ -438,7 +494,7 @@ mod tests {
     #[test]
     fn a_field_behind_the_limit_is_not_kept() {
         let mut block = FieldSection::default();
-        block.begin(false, 1024);
+        block.begin(SectionKind::Request, 1024);
         GET.iter().for_each(|(name, value)| block.take(name.as_bytes(), value.as_bytes()));
         (0..100_000).for_each(|_| block.take(b"x-large", &[b'x'; 100]));
         assert_eq!(block.finish(false), Err(FieldsFault::TooLarge));

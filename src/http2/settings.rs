@@ -36,8 +36,19 @@ impl Default for LocalSettings {
 }
 
 impl LocalSettings {
+    /// Appends the first frames of a client (RFC 9113 §3.4).
+    pub(super) fn put_of_client(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(frame::PREFACE);
+        let settings = [
+            (Id::EnablePush, 0),
+            (Id::InitialWindowSize, self.stream_window),
+            (Id::MaxHeaderListSize, self.max_fields),
+        ];
+        self.put_settings(&settings, out);
+    }
+
     /// Appends the first frames of a server.
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
+    pub(super) fn put_of_server(&self, out: &mut Vec<u8>) {
         let settings = [
             (Id::MaxConcurrentStreams, self.max_streams),
             (Id::InitialWindowSize, self.stream_window),
@@ -45,7 +56,11 @@ impl LocalSettings {
             (Id::EnableConnectProtocol, 1),
             (Id::NoRfc7540Priorities, 1),
         ];
-        put(out, settings.into_iter());
+        self.put_settings(&settings, out);
+    }
+
+    fn put_settings(&self, settings: &[(Id, u32)], out: &mut Vec<u8>) {
+        put(out, settings.iter().copied());
         if let Some(by @ 1..) = self.connection_window.checked_sub(FIRST_WINDOW) {
             frame::put_window_update(out, 0, by);
         }
@@ -64,11 +79,21 @@ pub(super) fn put(out: &mut Vec<u8>, settings: impl Iterator<Item = (Id, u32)>) 
 pub struct PeerSettings {
     /// The window that a new stream begins with.
     pub stream_window: u32,
+    /// How many streams a server takes at once.
+    #[serde(default = "unlimited")]
+    pub max_streams: u32,
+    /// A server takes the CONNECT of RFC 8441.
+    #[serde(default)]
+    pub takes_protocols: bool,
+}
+
+fn unlimited() -> u32 {
+    u32::MAX
 }
 
 impl Default for PeerSettings {
     fn default() -> Self {
-        Self { stream_window: FIRST_WINDOW }
+        Self { stream_window: FIRST_WINDOW, max_streams: unlimited(), takes_protocols: false }
     }
 }
 
@@ -103,6 +128,7 @@ pub(super) fn read(payload: &[u8]) -> impl Iterator<Item = (Id, u32)> {
             4 => Id::InitialWindowSize,
             5 => Id::MaxFrameSize,
             6 => Id::MaxHeaderListSize,
+            8 => Id::EnableConnectProtocol,
             9 => Id::NoRfc7540Priorities,
             _ => return None,
         })

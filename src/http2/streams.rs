@@ -21,6 +21,15 @@ pub struct StreamState {
     pub receive: ReceiveWindow,
     /// The peer has ended its side.
     pub is_received: bool,
+    /// A client has ended its side.
+    #[serde(default)]
+    pub is_sent: bool,
+    /// The response to a client has no body whatever it says: that to HEAD.
+    #[serde(default)]
+    pub is_head: bool,
+    /// A client has the head of the response that is the last one.
+    #[serde(default)]
+    pub has_response: bool,
     /// Octets that `Content-Length` says and that have not come.
     pub length: Option<u64>,
     /// Octets that came and were not given back to the windows.

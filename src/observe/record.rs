@@ -58,6 +58,8 @@ pub struct Record {
     pub referer: Option<Text>,
     /// The status sent to the client; 0 when none was.
     pub status: u16,
+    /// The `grpc-status` that came with the response.
+    pub grpc_status: Option<u32>,
     /// How the exchange ended.
     pub end: End,
     /// The details beyond `end`, if there are any: the error of the socket, the rule broken.
@@ -340,6 +342,7 @@ pub(super) mod tests {
             detail: None,
             timers: Timers { head: 30, connected: 620, sent: 650, responded: 2_900, total: 3_249 },
             bytes_in: 0,
+            grpc_status: None,
             bytes_out: 1_873,
             attempts: smallvec![attempt(0, Outcome::ConnectFailed, 220), attempt(1, Outcome::Responded, 2_300)],
         }

@@ -150,6 +150,8 @@ fn asked(settings: &PoolSettings) -> Option<String> {
     Some(match (settings.check.as_ref()?, &settings.check_host) {
         (CheckKind::Connect, _) => "connect".to_owned(),
         (CheckKind::Http { method, path }, None) => format!("{method} {path}"),
+        (CheckKind::Grpc { service }, None) => format!("grpc {service}"),
+        (CheckKind::Grpc { service }, Some(host)) => format!("grpc {service} {host}"),
         (CheckKind::Http { method, path }, Some(host)) => format!("{method} {path} {host}"),
     })
 }

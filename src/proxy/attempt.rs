@@ -267,7 +267,8 @@ impl Dispatch {
         let pool = &self.course.pool;
         pool.idle().answered(server, head.version == Version::HTTP_10);
         let tells = pool.settings.send_proxy.is_some(); // of this client, and of no other one
-        if tells || head.binds || exchange.facts.credentials != Credentials::Portable {
+        let binds = tells || head.binds || exchange.facts.credentials != Credentials::Portable;
+        if binds && !connection.is_stream() {
             connection.make_private();
             private.begin(pool.pool, server);
         }
@@ -288,7 +289,8 @@ impl Dispatch {
     ) -> Result<(), Fault> {
         let DispatchStep::Ask { server, asking, .. } = &self.step else { return Ok(()) };
         let sent = if asking.has_sent(&self.upload) { Sent::Something } else { Sent::Nothing };
-        let failure = Failure { outcome, cause, sent, shortage: false, stale: asking.stale(outcome) };
+        let (stale, of_stream) = (asking.stale(outcome), asking.has_lost_stream_only());
+        let failure = Failure { outcome, cause, sent, shortage: false, stale, of_stream };
         let server = *server;
         let safe = is_safe(exchange, &failure, &self.upload);
         self.failed(exchange, server, failure, safe)
@@ -334,7 +336,7 @@ impl Dispatch {
         };
         let mut progress = false;
         let waiting =
-            self.upload.poll_send(cx, side.body, answer.connection.stream(), &exchange.thread.turns, &mut progress);
+            self.upload.poll_send(cx, side.body, &mut answer.connection, &exchange.thread.turns, &mut progress);
         exchange.bytes_in = self.upload.received();
         answer.connection.is_stuck = matches!(waiting, Ok(Waiting::Server));
         match waiting {

@@ -50,6 +50,7 @@ fn record(thread: &Thread, client: &Client, end: End, detail: Option<&str>) {
         detail: detail.map(Into::into),
         timers: Timers { total: took.as_micros() as u64, ..Timers::default() },
         bytes_in: 0,
+        grpc_status: None,
         bytes_out: 0,
         attempts: SmallVec::new(),
     });

@@ -55,6 +55,8 @@ pub struct Exchange {
     /// When the head of the response came. The timers cannot tell: they end after an hour, which an upload may last.
     pub(super) responded: Instant,
     pub(super) bytes_in: u64,
+    /// The `grpc-status` that came with the response.
+    pub(super) grpc_status: Option<u32>,
     pub(super) bytes_out: u64,
     /// The client waits for `100 Continue`, and has not got it.
     pub(super) waits_for_continue: bool,
@@ -143,6 +145,7 @@ impl Exchange {
             timers: Timers { head: took, ..Timers::default() },
             responded: opened,
             bytes_in: 0,
+            grpc_status: None,
             bytes_out: 0,
             waits_for_continue: facts.expects_continue,
             continued: false,
@@ -473,6 +476,7 @@ impl Exchange {
             detail: self.detail.take(),
             timers: self.timers,
             bytes_in: self.bytes_in,
+            grpc_status: self.grpc_status,
             bytes_out: self.bytes_out,
             attempts: std::mem::take(&mut self.attempts),
         }

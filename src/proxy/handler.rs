@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
 pub use self::moving::Leaving;
@@ -170,8 +170,8 @@ impl RequestHandler for Handler {
         let pool = usize::from(self.exchange.pool?);
         let timeout = self.exchange.thread.runtime_config.pools[pool].settings.tunnel_timeout;
         let Answer { connection, open, .. } = *answer;
-        let (stream, ahead) = connection.into_inner().into_parts();
-        Some(Tunnel::new(self.exchange, stream, ahead, timeout, open))
+        let (stream, ahead, stays) = connection.into_inner().into_tunnel().ok()?;
+        Some(Tunnel::new(self.exchange, stream, ahead, timeout, open).here(stays))
     }
 
     fn can_move(&self, reach: &Reach) -> bool {
@@ -271,6 +271,9 @@ impl Handler {
         }
         let last = unsent || ends_authentication(&answer);
         let response = Response::relayed(exchange, &mut answer, last);
+        if answer.connection.is_stream() {
+            exchange.grpc_status = response.grpc_status();
+        }
         if response.then == Then::Tunnel {
             exchange.phase = Phase::Tunnel;
             if exchange.protocol == Protocol::Http2 {
@@ -308,7 +311,10 @@ impl Handler {
                 self.exchange.bytes_out += data.len() as u64;
                 ResponsePart::Data(data)
             }
-            Some(Ok(Piece::Trailers(trailers))) => ResponsePart::Trailers(trailers),
+            Some(Ok(Piece::Trailers(trailers))) => {
+                self.exchange.grpc_status = grpc_status(&trailers);
+                ResponsePart::Trailers(trailers)
+            }
             Some(Err(error)) => {
                 let end = error.end();
                 self.exchange.ends(end);
@@ -354,6 +360,11 @@ fn route(exchange: &mut Exchange) -> Result<usize, Fault> {
     exchange.site = Some(site as u16);
     exchange.pool = Some(pool as u16);
     Ok(site)
+}
+
+/// How a call of gRPC ended, as the trailers of its response tell.
+fn grpc_status(trailers: &HeaderMap) -> Option<u32> {
+    trailers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 /// Whether the site takes the request, as far as its head tells.

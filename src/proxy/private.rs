@@ -105,7 +105,7 @@ impl Private {
         let transfer = |OfPool { pool, server, kept }: OfPool| {
             let connection = kept?.connection;
             let tls = connection.tls_settings();
-            let (socket, _) = connection.into_parts();
+            let (socket, _) = connection.into_parts()?;
             let (name, servers) = names.pools.get(pool)?;
             let (pool, server) = (name.clone(), servers.get(server)?.clone());
             Some(PrivateTransfer { socket: socket.detach().ok()?, tls, pool, server })

@@ -17,7 +17,8 @@ use crate::message::body::{Piece, RequestBody};
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
 use crate::pool::Open;
-use crate::upstream::connection::{Connection, ResponseError};
+use crate::upstream::connection::Connection;
+use crate::upstream::error::ResponseError;
 use crate::upstream::upload::{Upload, Waiting};
 
 /// A response body that comes from a server.
@@ -90,8 +91,8 @@ impl RelayError {
             if matches!(self, Self::Idle) { Phase::Tunnel } else { Phase::Body },
             match self {
                 Self::Idle => Reason::ClientTimeout,
-                Self::Server(ResponseError::Closed | ResponseError::Io(_)) => Reason::ServerClosed,
-                Self::Server(_) => Reason::ServerBadResponse,
+                Self::Server(error) if error.is_invalid() => Reason::ServerBadResponse,
+                Self::Server(_) => Reason::ServerClosed,
                 Self::Silent => Reason::ServerTimeout,
             },
         )
@@ -165,9 +166,9 @@ impl Relay {
         }
     }
 
-    /// The server whose connection the body of the response comes over; none when it came whole.
+    /// The server whose connection the body of the response comes over; none when it came whole, and for a stream of HTTP/2.
     pub(super) fn needs(&self) -> Option<usize> {
-        self.connection.is_some().then_some(self.server)
+        self.connection.as_ref().is_some_and(|connection| !connection.is_stream()).then_some(self.server)
     }
 
     /// Takes it apart: the connection to the server with what was read from it, what another generation goes on with, and
@@ -224,7 +225,7 @@ impl Relay {
         if matches!(uploading.going, Going::Whole | Going::Broken) {
             return;
         }
-        let waiting = uploading.upload.poll_send(cx, body, connection.stream(), &exchange.thread.turns, &mut false);
+        let waiting = uploading.upload.poll_send(cx, body, connection, &exchange.thread.turns, &mut false);
         uploading.going = match waiting {
             Ok(Waiting::Client) => Going::Client,
             Ok(Waiting::Server) => Going::Server,
@@ -233,8 +234,10 @@ impl Relay {
         };
         connection.is_stuck = uploading.going == Going::Server;
         exchange.bytes_in = exchange.bytes_in.max(uploading.upload.received());
-        if uploading.going == Going::Broken || self.is_tunnel && uploading.going == Going::Whole {
-            let _ = connection.stream().finish_writing(); // fails when the server is gone already
+        match uploading.going {
+            Going::Broken => connection.cut_request(),
+            Going::Whole if self.is_tunnel => connection.finish_tunnel(),
+            _ => {}
         }
     }
 

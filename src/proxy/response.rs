@@ -105,6 +105,9 @@ impl Response {
         if let Some(trailers) = trailers.filter(|_| has_trailers) {
             encode::raw_field(&mut fields, "trailer", trailers.as_bytes());
         }
+        if head.length.is_none() && head.body == ResponseBody::Length(0) && exchange.protocol != Protocol::Http2 {
+            encode::content_length(&mut fields, 0); // in HTTP/2 the head itself ends the response
+        }
         let length = match head.body {
             ResponseBody::None => BodyLength::Known(0),
             ResponseBody::Length(length) => BodyLength::Known(length),
@@ -137,6 +140,14 @@ impl Response {
         encode::content_length(&mut lines, length);
         let (length, then) = (BodyLength::Known(length), Then::KeepAlive);
         Self { status, reason: None, fields: lines, length, then, upgrade: false }
+    }
+
+    /// How a call of gRPC ended, where the response is nothing but its head.
+    pub(super) fn grpc_status(&self) -> Option<u32> {
+        const NAME: &[u8] = b"grpc-status:";
+        let mut lines = self.fields.split(|byte| *byte == b'\n');
+        let value = lines.find_map(|line| line.strip_prefix(NAME))?;
+        std::str::from_utf8(value).ok()?.trim().parse().ok()
     }
 
     /// The same as the answer to a stream that asked for a tunnel.

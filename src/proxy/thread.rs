@@ -38,13 +38,16 @@ use crate::pool::passive::Ejection;
 use crate::sys;
 use crate::timer::{Timer, TimerWheel};
 use crate::turn::Turns;
-use crate::upstream::connection::ReadBuffer;
 use crate::upstream::idle::Idle;
+use crate::upstream::read::ReadBuffer;
 
 /// Records are handed to the journal in batches of at most this many.
 const BATCH: usize = 128;
 /// A record waits for its batch at most this long.
 const BATCH_TIME: Duration = Duration::from_millis(16);
+
+/// For so long after a drain has begun requests to servers of HTTP/2 wait for their client connections to move.
+const STREAM_HOLD: Duration = Duration::from_millis(300);
 
 /// How long what was to move waits for another successor: a worker that died is replaced sooner.
 const NEXT_SUCCESSOR: Duration = Duration::from_secs(5);
@@ -332,6 +335,14 @@ impl Thread {
             polled.map(Some)
         })
         .await
+    }
+
+    /// How long a request to a server of HTTP/2 waits yet, so that the exchanges beside it end and its client connection
+    /// moves: one that is with such a server already keeps the connection here. None when there is nothing to wait for.
+    pub(super) fn stream_hold(&self) -> Option<Duration> {
+        let Stage::Draining(draining) = self.drain.stage() else { return None };
+        let left = STREAM_HOLD.checked_sub(draining.began.elapsed()).filter(|left| !left.is_zero())?;
+        self.successor.borrow().as_ref().is_some_and(|successor| !successor.is_gone()).then_some(left)
     }
 
     /// Whether there is a successor for what moves.

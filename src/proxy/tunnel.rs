@@ -41,6 +41,8 @@ pub struct Tunnel {
     moved: Instant,
     /// It was said that it stays while others move.
     stays: bool,
+    /// It leads to its server by way of a connection that others share, and stays with that.
+    is_shared: bool,
     /// The attempt is open for its server as long as the tunnel.
     _open: Option<Open<PoolOf>>,
 }
@@ -55,7 +57,12 @@ impl Tunnel {
     ) -> Self {
         exchange.becomes_tunnel();
         let (up, down, moved) = (Course::default(), Course::new(ahead), Instant::now());
-        Self { exchange, server, up, down, timeout, moved, stays: false, _open: Some(open) }
+        Self { exchange, server, up, down, timeout, moved, stays: false, is_shared: false, _open: Some(open) }
+    }
+
+    /// The same, which stays with this process if so said.
+    pub(super) fn here(self, is_shared: bool) -> Self {
+        Self { is_shared, ..self }
     }
 
     /// Goes on with a tunnel of another generation.
@@ -79,6 +86,7 @@ impl Tunnel {
             timeout: pool.settings.tunnel_timeout,
             moved: before(Instant::now(), saved.silent),
             stays: false,
+            is_shared: false,
             _open: Some(Open::new(pool, index.into())),
         })
     }
@@ -95,6 +103,7 @@ impl Tunnel {
             timeout: HALF_CLOSED,
             moved: Instant::now(),
             stays: false,
+            is_shared: false,
             _open: None,
         }
     }
@@ -133,7 +142,11 @@ pub async fn relay(thread: &Rc<Thread>, client: &mut Client, tcp: usize, stream:
         Some(Ok((connection, open))) => {
             let timeout = thread.runtime_config.pools[pool].settings.tunnel_timeout;
             exchange.phase = Phase::Tunnel;
-            let (server, ahead) = connection.into_parts();
+            let Some((server, ahead)) = connection.into_parts() else {
+                let end = End::new(Phase::Tunnel, Reason::Internal); // the check lets no such pool through
+                exchange.ends(end);
+                return end;
+            };
             run(thread, client, stream, first, Tunnel::new(exchange, server, ahead, timeout, open)).await
         }
         Some(Err(fault)) => {
@@ -218,6 +231,9 @@ impl Tunnel {
     }
 
     fn successor(&self, thread: &Thread) -> Option<Successor> {
+        if self.is_shared {
+            return None;
+        }
         let site = self.exchange.site.map(usize::from);
         let (pool, server) = (self.exchange.pool?, self.exchange.server()?);
         let origin = &self.exchange.origin;
@@ -260,7 +276,7 @@ impl Tunnel {
 impl Tunnel {
     /// Gives the tunnel to the successor. Nothing of it is read or written until that is decided.
     async fn give(self, thread: &Thread, client: &Client, stream: Stream, place: TransferPermit) -> Given {
-        let Self { mut exchange, server, up, down, timeout, moved, stays, _open } = self;
+        let Self { mut exchange, server, up, down, timeout, moved, stays, is_shared, _open } = self;
         let sockets =
             (|| Some((stream.detach().ok()?, server.detach().ok()?, exchange.saved(moved, exchange.server())?)))();
         let away = |exchange: &mut Exchange, reason| {
@@ -283,7 +299,8 @@ impl Tunnel {
             }
             Err(Returned::Whole(transfer)) => match unpack(*transfer) {
                 Ok((stream, server, up, down)) => {
-                    Given::Back(stream, Box::new(Self { exchange, server, up, down, timeout, moved, stays, _open }))
+                    let tunnel = Self { exchange, server, up, down, timeout, moved, stays, is_shared, _open };
+                    Given::Back(stream, Box::new(tunnel))
                 }
                 Err(fault) => {
                     exchange.explain(&fault);

@@ -1,7 +1,8 @@
-//! One connection to a server, speaking HTTP/1.1 by our own codec: heads and bodies as slices of one buffer, polled
-//! in the task of the exchange, without a task or a channel of its own.
+//! What a request goes over to a server: a connection of HTTP/1.1, or a stream of one of HTTP/2.
+//!
+//! HTTP/1.1 by our own codec: heads and bodies as slices of one buffer, polled in the task of the exchange, without a task
+//! or a channel of its own.
 
-use std::cell::RefMut;
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
@@ -9,10 +10,13 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use tokio::time::Instant;
 
+use super::error::ResponseError;
+use super::http2::{UpstreamStream, socket_of};
+use super::read::{LEAST_ROOM, ReadBuffer, poll_read, poll_read_careful};
 use crate::config::Address;
 use crate::handover::exchange::SavedBody;
 use crate::http1::chunked::{Decoded, Decoder};
-use crate::http1::response::{Asked, ResponseBody, ResponseFault, ResponseHead, ResponseSearch};
+use crate::http1::response::{Asked, ResponseBody, ResponseHead, ResponseSearch};
 use crate::message::body::{Demand, Piece};
 use crate::net::Stream;
 use crate::pool::Server;
@@ -20,72 +24,10 @@ use crate::tls::upstream::Fingerprint;
 
 /// Largest response head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
-/// Least room for a read; with less a new buffer is taken.
-const LEAST_ROOM: usize = 8 * 1024;
-/// What one read has room for: one of a large body fills it when the server is fast, and it serves many small ones.
-pub const WHOLE_READ: usize = 128 * 1024;
-
-/// A buffer that the upstream connections of one thread read into. What they read is split off it. When nothing holds
-/// the pieces any more, and with small responses that is so at each read, its memory is used again from the start,
-/// which is still in the processor's cache.
-pub type ReadBuffer = std::cell::RefCell<BytesMut>;
-
-/// How much is read at once for a receiver that takes less than comes.
-const CAREFUL: usize = 16 * 1024;
-
-/// Reads once as [`poll_read`] does, at most 16 KiB, and into memory of its own size: what was read may have to be kept
-/// for long. The shared buffer would be kept with it, which is several times as large.
-///
-/// # Errors
-/// Whatever `recv(2)` says.
-pub fn poll_read_careful(cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<BytesMut>> {
-    ready!(stream.poll_read_ready(cx))?;
-    let mut buffer = BytesMut::with_capacity(CAREFUL);
-    ready!(stream.poll_read_into(cx, &mut buffer))?;
-    Poll::Ready(Ok(if buffer.len() < CAREFUL / 2 { BytesMut::from(&buffer[..]) } else { buffer }))
-}
-
-/// Whether `stream` may be given as much as [`poll_read`] reads at once. What it does not take would be held here.
-#[must_use]
-pub fn takes_whole_read(stream: &Stream) -> bool {
-    stream.has_room_for(WHOLE_READ)
-}
-
-/// Reads once, and takes out of the shared buffer what came: whatever becomes of it, the next one to read finds nothing
-/// there that was meant for another. Empty at the end of the stream.
-///
-/// # Errors
-/// Whatever `recv(2)` says.
-pub fn poll_read(cx: &mut Context<'_>, stream: &Stream, shared: &ReadBuffer) -> Poll<io::Result<BytesMut>> {
-    let mut buffer = with_room(shared);
-    ready!(stream.poll_read_into(cx, &mut buffer))?;
-    Poll::Ready(Ok(buffer.split()))
-}
-
-/// As [`poll_read`], of what is there now; the poller is not asked.
-///
-/// # Errors
-/// The error of `recv(2)`, `WouldBlock` when nothing is there.
-pub fn read_now(stream: &Stream, shared: &ReadBuffer) -> io::Result<BytesMut> {
-    let mut buffer = with_room(shared);
-    let room = buffer.capacity();
-    buffer.resize(room, 0);
-    let read = stream.recv(&mut buffer[..]);
-    buffer.truncate(read.as_ref().map_or(0, |read| *read));
-    read.map(|_| buffer.split())
-}
-
-fn with_room(shared: &ReadBuffer) -> RefMut<'_, BytesMut> {
-    let mut buffer = shared.borrow_mut();
-    if !buffer.try_reclaim(WHOLE_READ) && buffer.capacity() < LEAST_ROOM {
-        buffer.reserve(WHOLE_READ);
-    }
-    buffer
-}
 
 /// A connection to a server.
 pub struct Connection {
-    stream: Stream,
+    wire: Wire,
     /// Where it leads; `None` to a unix socket.
     address: Option<SocketAddr>,
     /// The version of the addresses of its server that it was last found among.
@@ -104,6 +46,12 @@ pub struct Connection {
     is_suspect: bool,
     /// What was believed of the server, and shown to it, in the TLS handshake.
     tls: Option<Fingerprint>,
+}
+
+/// What carries requests and responses.
+enum Wire {
+    Http1(Stream),
+    Http2(Box<UpstreamStream>),
 }
 
 /// The version of addresses that no server has had: a connection that leads elsewhere serves no other request.
@@ -130,23 +78,6 @@ enum BodyState {
     Done,
 }
 
-/// Why no whole response came.
-#[derive(Debug, thiserror::Error)]
-pub enum ResponseError {
-    /// The server closed the connection too early.
-    #[error("the server closed the connection before its response was whole")]
-    Closed,
-    /// The connection failed.
-    #[error("reading the response failed")]
-    Io(#[from] io::Error),
-    /// What came is no valid response.
-    #[error("the server sent no valid response")]
-    Invalid(#[from] ResponseFault),
-    /// The body is framed wrong.
-    #[error("the server sent a broken chunk")]
-    Chunk(#[from] crate::http1::chunked::ChunkFault),
-}
-
 impl Connection {
     /// A connection that was opened to an address of `server`, whose addresses had this version.
     #[must_use]
@@ -155,19 +86,42 @@ impl Connection {
             Address::Ip(address) => Some(*address),
             Address::Unix(_) => None,
         };
-        Box::new(Self { tls: server.tls_settings(), ..Self::over(stream, address, version) })
+        Box::new(Self { tls: server.tls_settings(), ..Self::over(Wire::Http1(stream), address, version) })
     }
 
     /// A private connection to `server` that another generation had, between two requests.
     #[must_use]
     pub fn inherited(stream: Stream, server: &Server) -> Box<Self> {
-        Box::new(Self { is_private: true, tls: server.tls_settings(), ..Self::over(stream, None, 0) })
+        Box::new(Self { is_private: true, tls: server.tls_settings(), ..Self::over(Wire::Http1(stream), None, 0) })
     }
 
-    fn over(stream: Stream, address: Option<SocketAddr>, version: u64) -> Self {
+    /// A stream of a connection of HTTP/2.
+    #[must_use]
+    pub fn of_stream(stream: UpstreamStream) -> Box<Self> {
+        let idle_since = stream.idle_since();
+        Box::new(Self { idle_since, ..Self::over(Wire::Http2(Box::new(stream)), None, NO_VERSION) })
+    }
+
+    /// Takes a connection apart that was just opened: its socket, where it leads, and in which version of the addresses of
+    /// its server.
+    #[must_use]
+    pub fn into_opened(self) -> Option<(Stream, Option<SocketAddr>, u64)> {
+        match self.wire {
+            Wire::Http1(stream) => Some((stream, self.address, self.version)),
+            Wire::Http2(_) => None,
+        }
+    }
+
+    /// A connection over this socket, which leads to no server that is known.
+    #[cfg(test)]
+    pub(super) fn over_socket(stream: Stream) -> Self {
+        Self::over(Wire::Http1(stream), None, NO_VERSION)
+    }
+
+    fn over(wire: Wire, address: Option<SocketAddr>, version: u64) -> Self {
         let (ahead, search) = (BytesMut::new(), ResponseSearch::new());
         Self {
-            stream,
+            wire,
             address,
             version,
             ahead,
@@ -192,10 +146,121 @@ impl Connection {
         self.version == version
     }
 
-    /// The socket, for sending.
+    /// The socket, where this is all that goes over it.
     #[must_use]
-    pub fn stream(&self) -> &Stream {
-        &self.stream
+    pub fn socket(&self) -> Option<&Stream> {
+        match &self.wire {
+            Wire::Http1(stream) => Some(stream),
+            Wire::Http2(_) => None,
+        }
+    }
+
+    /// Whether it is a stream of HTTP/2.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        matches!(self.wire, Wire::Http2(_))
+    }
+
+    /// Writes some of the head of a request, waiting for room.
+    ///
+    /// # Errors
+    /// When the server takes no more.
+    pub fn poll_write_head(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.wire {
+            Wire::Http1(stream) => stream.poll_write_some(cx, bytes),
+            Wire::Http2(stream) => stream.poll_write_head(cx, bytes),
+        }
+    }
+
+    /// Writes what fits of a body that is framed as in HTTP/1.1. `WouldBlock` when nothing does.
+    ///
+    /// # Errors
+    /// When the server takes no more.
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.wire {
+            Wire::Http1(stream) => stream.try_write(bytes),
+            Wire::Http2(stream) => stream.write(bytes),
+        }
+    }
+
+    /// The same of several slices.
+    ///
+    /// # Errors
+    /// As [`Connection::try_write`].
+    pub fn try_write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        match &mut self.wire {
+            Wire::Http1(stream) => stream.try_write_vectored(slices),
+            Wire::Http2(stream) => stream.write(slices.first().map_or(&[], |slice| slice)),
+        }
+    }
+
+    /// Ready when a write may take bytes or give an error.
+    ///
+    /// # Errors
+    /// When the runtime is gone.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.wire {
+            Wire::Http1(stream) => stream.poll_write_ready(cx),
+            Wire::Http2(stream) => stream.poll_write_ready(cx),
+        }
+    }
+
+    /// Whether so many bytes may be written at once, and some to spare.
+    #[must_use]
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        match &self.wire {
+            Wire::Http1(stream) => stream.has_room_for(bytes),
+            Wire::Http2(stream) => stream.has_room_for(bytes),
+        }
+    }
+
+    /// The rest of the request will never come.
+    pub fn cut_request(&mut self) {
+        match &mut self.wire {
+            Wire::Http1(stream) => drop(stream.finish_writing()), // fails when the server is gone already
+            Wire::Http2(stream) => stream.cut_request(),
+        }
+    }
+
+    /// The client has sent all that goes up a tunnel.
+    pub fn finish_tunnel(&mut self) {
+        match &mut self.wire {
+            Wire::Http1(stream) => drop(stream.finish_writing()), // fails when the server is gone already
+            Wire::Http2(stream) => stream.finish_tunnel(),
+        }
+    }
+
+    /// Takes the connection apart for a tunnel: a socket that leads to the server, what was read ahead, and whether the
+    /// socket leads there by way of this process.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn into_tunnel(self) -> io::Result<(Stream, BytesMut, bool)> {
+        match self.wire {
+            Wire::Http1(stream) => Ok((stream, self.ahead, false)),
+            Wire::Http2(stream) => Ok((socket_of(*stream)?, BytesMut::new(), true)),
+        }
+    }
+
+    /// Whether a server that is reached over it has looked at nothing of the request.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(&self.wire, Wire::Http2(stream) if stream.is_refused())
+    }
+
+    /// Whether it is a stream of a connection that goes on.
+    #[must_use]
+    pub fn has_lost_stream_only(&self) -> bool {
+        matches!(&self.wire, Wire::Http2(stream) if !stream.has_lost_connection())
+    }
+
+    /// Since when it was idle before, if that may be why no response came.
+    #[must_use]
+    pub fn stale_since(&self) -> Option<Instant> {
+        match &self.wire {
+            Wire::Http1(_) => self.idle_since,
+            Wire::Http2(stream) => self.idle_since.filter(|_| stream.has_lost_connection()),
+        }
     }
 
     /// What was believed of the server, and shown to it, by TLS; none without TLS.
@@ -234,14 +299,15 @@ impl Connection {
     /// anything unasked, has spoiled it.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
-        let silent = self.stream.try_read(&mut [0; 1]);
+        let Wire::Http1(stream) = &self.wire else { return false };
+        let silent = stream.try_read(&mut [0; 1]);
         matches!(silent, Err(fault) if fault.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// The same, asked of the kernel: what came since the poller last looked counts too. Costs a system call.
     #[must_use]
     pub fn is_fresh_now(&self) -> bool {
-        self.is_fresh() && self.stream.is_silent()
+        self.is_fresh() && self.socket().is_some_and(Stream::is_silent)
     }
 
     /// How long the server said that it keeps the connection while idle.
@@ -299,6 +365,9 @@ impl Connection {
         shared: &ReadBuffer,
         room: Demand,
     ) -> Poll<Result<Box<ResponseHead>, ResponseError>> {
+        if let Wire::Http2(stream) = &mut self.wire {
+            return stream.poll_head(cx, asked);
+        }
         loop {
             if !self.ahead.is_empty()
                 && let Some(head) = self.search.look(&mut self.ahead, asked, MAX_HEAD)?
@@ -338,6 +407,9 @@ impl Connection {
         shared: &ReadBuffer,
         room: Demand,
     ) -> Poll<Option<Result<Piece, ResponseError>>> {
+        if let Wire::Http2(stream) = &mut self.wire {
+            return stream.poll_body(cx, room);
+        }
         loop {
             if let Some(piece) = self.take_piece() {
                 self.let_go();
@@ -413,6 +485,9 @@ impl Connection {
     /// Whether the response is whole.
     #[must_use]
     pub fn is_whole(&self) -> bool {
+        if let Wire::Http2(stream) = &self.wire {
+            return stream.is_whole();
+        }
         matches!(self.body, BodyState::Done)
     }
 
@@ -420,11 +495,11 @@ impl Connection {
     /// nothing beyond.
     #[must_use]
     pub fn is_reusable(&self) -> bool {
-        self.is_whole() && self.keep_alive && self.ahead.is_empty()
+        !self.is_stream() && self.is_whole() && self.keep_alive && self.ahead.is_empty()
     }
 
     /// Takes the connection apart while the body of a response is on it: its socket, what was read ahead, and what is
-    /// still to come; none when the response is whole.
+    /// still to come; none when the response is whole, and for a stream.
     #[must_use]
     pub fn into_open(self) -> Option<(Stream, BytesMut, OpenResponse)> {
         let left = match self.body {
@@ -434,7 +509,8 @@ impl Connection {
             BodyState::UntilClose => SavedBody::UntilClose,
         };
         let open = OpenResponse { left, keep_alive: self.keep_alive, server_keeps: self.server_keeps };
-        Some((self.stream, self.ahead, open))
+        let Wire::Http1(stream) = self.wire else { return None };
+        Some((stream, self.ahead, open))
     }
 
     /// Goes on with a connection to `server` that another generation had, inside the body of a response.
@@ -460,24 +536,29 @@ impl Connection {
     fn moved(stream: Stream, server: &Server) -> Self {
         let address = stream.peer_address();
         let version = if server.is_peer(address) { server.address_version() } else { NO_VERSION };
-        Self::over(stream, address, version)
+        Self::over(Wire::Http1(stream), address, version)
     }
 
     /// Takes the connection apart into its socket and what was read ahead: for a tunnel, or before the head of a response.
+    /// None for a stream.
     #[must_use]
-    pub fn into_parts(self) -> (Stream, BytesMut) {
-        (self.stream, self.ahead)
+    pub fn into_parts(self) -> Option<(Stream, BytesMut)> {
+        match self.wire {
+            Wire::Http1(stream) => Some((stream, self.ahead)),
+            Wire::Http2(_) => None,
+        }
     }
 
     /// Reads once. What is there already is kept in front.
     fn poll_fill(&mut self, cx: &mut Context<'_>, shared: &ReadBuffer, room: Demand) -> Poll<io::Result<usize>> {
+        let Wire::Http1(stream) = &self.wire else { return Poll::Ready(Ok(0)) };
         if !self.ahead.is_empty() {
             self.ahead.reserve(LEAST_ROOM);
-            return self.stream.poll_read_into(cx, &mut self.ahead);
+            return stream.poll_read_into(cx, &mut self.ahead);
         }
         self.ahead = ready!(match room {
-            Demand::Little => poll_read_careful(cx, &self.stream),
-            Demand::Much => poll_read(cx, &self.stream, shared),
+            Demand::Little => poll_read_careful(cx, stream),
+            Demand::Much => poll_read(cx, stream, shared),
         })?;
         Poll::Ready(Ok(self.ahead.len()))
     }

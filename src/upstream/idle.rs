@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::http2::SharedConnections;
 use crate::pool::Server;
 use crate::timer::TimerWheel;
 
@@ -39,6 +40,8 @@ struct ServerIdle {
     closed_unasked: Cell<Option<Instant>>,
     /// Its last response was of HTTP/1.0.
     is_old: Cell<bool>,
+    /// Connections of HTTP/2, with their streams.
+    shared: SharedConnections,
 }
 
 struct Kept {
@@ -68,6 +71,9 @@ impl Idle {
     /// The connection to the server of this index that was used last, if there is one in order.
     pub fn take(&self, index: usize, server: &Server, wanted: Wanted, now: Instant) -> Option<Box<Connection>> {
         let side = self.servers.get(index)?;
+        if server.scheme.is_http2() {
+            return side.shared.take(server).map(Connection::of_stream);
+        }
         if wanted == Wanted::Fresh && side.is_wary(now) {
             return None;
         }
@@ -97,6 +103,25 @@ impl Idle {
             }
         }
         None
+    }
+
+    /// The connections of HTTP/2 to the server of this index.
+    #[must_use]
+    pub fn shared(&self, server: usize) -> Option<&SharedConnections> {
+        self.servers.get(server).map(|side| &side.shared)
+    }
+
+    /// Takes a connection of HTTP/2 that was just opened to the server of this index, and gives its first stream.
+    #[must_use]
+    pub fn share(
+        &self,
+        timer_wheel: &Rc<TimerWheel>,
+        server: usize,
+        opened: Box<Connection>,
+    ) -> Option<Box<Connection>> {
+        let (stream, address, version) = opened.into_opened()?;
+        let shared = self.shared(server)?;
+        Some(Connection::of_stream(shared.put(stream, address, version, self.keep, timer_wheel)))
     }
 
     /// Notes that a request met the end of a connection which was idle since `since`.
@@ -156,7 +181,10 @@ impl Idle {
 
     /// Closes all that are kept, because nothing will ask for them again.
     pub fn clear(&self) {
-        self.servers.iter().for_each(|side| side.kept.borrow_mut().clear());
+        for side in &self.servers {
+            side.kept.borrow_mut().clear();
+            side.shared.close_idle();
+        }
     }
 
     fn close_old(&self) {

@@ -3,8 +3,11 @@
 pub mod check;
 pub mod connect;
 pub mod connection;
+pub mod error;
 mod first_round;
+pub mod http2;
 pub mod idle;
+pub mod read;
 pub mod resolve;
 pub mod send_proxy;
 pub mod trial;

@@ -8,12 +8,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::HeaderName;
 
+use super::connection::Connection;
 use crate::handover::exchange::SavedUpload;
 use crate::http1::encode;
 use crate::http1::request::Framing;
 use crate::message::body::{Demand, Piece, RequestBody, RequestBodyError};
 use crate::message::fields::{is_forbidden_in_trailers, underscore_twin};
-use crate::net::Stream;
 use crate::turn::{TURN, Turn, Turns};
 
 /// A body up to this size, framing included, is kept, so that an idempotent request can be sent again.
@@ -181,18 +181,18 @@ impl Upload {
         &mut self,
         cx: &mut Context<'_>,
         body: &mut dyn RequestBody,
-        stream: &Stream,
+        connection: &mut Connection,
         turns: &Turns,
         progress: &mut bool,
     ) -> Result<Waiting, UploadError> {
         let mut is_ready = false;
         loop {
             if self.store.has_pending() {
-                match self.store.poll_write(cx, stream) {
+                match self.store.poll_write(cx, connection) {
                     Poll::Ready(Ok(written)) => {
                         (self.started, *progress) = (true, true);
                         self.turn.count(written);
-                        self.took(stream, written);
+                        self.took(connection, written);
                     }
                     Poll::Ready(Err(fault)) => return Err(UploadError::Server(fault)),
                     Poll::Pending => {
@@ -253,10 +253,10 @@ impl Upload {
     }
 
     /// Looks now and then whether the server has room: a body that is kept whole need not know.
-    fn took(&mut self, stream: &Stream, written: usize) {
+    fn took(&mut self, connection: &Connection, written: usize) {
         self.taken += written;
         if !self.can_replay() && (!self.roomy || self.taken >= LOOK_EVERY) {
-            (self.roomy, self.taken) = (stream.has_room_for(MUCH), 0);
+            (self.roomy, self.taken) = (connection.has_room_for(MUCH), 0);
         }
     }
 
@@ -347,22 +347,22 @@ impl Store {
         }
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<usize>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, connection: &mut Connection) -> Poll<io::Result<usize>> {
         loop {
             let written = match self {
-                Self::Whole { bytes, sent } => stream.try_write(&bytes[*sent..]),
+                Self::Whole { bytes, sent } => connection.try_write(&bytes[*sent..]),
                 Self::Passing { pending, .. } => {
                     let mut slices = [IoSlice::new(&[]); 8];
                     let count = pending.len().min(slices.len());
                     for (slice, bytes) in slices.iter_mut().zip(&*pending) {
                         *slice = IoSlice::new(bytes);
                     }
-                    stream.try_write_vectored(&slices[..count])
+                    connection.try_write_vectored(&slices[..count])
                 }
             };
             match written {
                 Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {
-                    std::task::ready!(stream.poll_write_ready(cx))?;
+                    std::task::ready!(connection.poll_write_ready(cx))?;
                 }
                 Err(fault) => return Poll::Ready(Err(fault)),
                 Ok(written) => {
@@ -396,6 +396,7 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
+    use crate::net::Stream;
 
     /// So many pieces that are there already, each with what a read of chunks of one byte gives; then the client is slow.
     struct Ready(usize);
@@ -413,13 +414,13 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let (server, _other_end) = tokio::net::UnixStream::pair().expect("a socket pair");
-            let (server, turns) = (Stream::Unix(server), Turns::default());
+            let (mut server, turns) = (Connection::over_socket(Stream::Unix(server)), Turns::default());
             poll_fn(|cx| {
                 while turns.poll(cx, &mut Turn::of_large()).is_ready() {}
                 let (mut upload, mut taken) = (Upload::new(Framing::Chunked, u64::MAX), 0);
                 for &pieces in bodies {
                     let mut body = Ready(pieces);
-                    let waits = upload.poll_send(cx, &mut body, &server, &turns, &mut false).expect("no fault");
+                    let waits = upload.poll_send(cx, &mut body, &mut server, &turns, &mut false).expect("no fault");
                     assert_eq!(waits, Waiting::Client);
                     taken += pieces - body.0;
                 }

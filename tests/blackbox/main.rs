@@ -15,6 +15,7 @@ mod faults;
 mod flags;
 mod http;
 mod http2;
+mod http2_servers;
 mod https;
 mod journal;
 mod lost_sites;

@@ -70,6 +70,25 @@ impl Decoder {
         Ok(if trailers.is_empty() { Decoded::Done } else { Decoded::Trailers(trailers) })
     }
 
+    /// Looks at bytes that stay where they are: gives how many of framing come first, and how many of payload behind those,
+    /// which is at most `most`.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn step(&mut self, bytes: &[u8], most: usize) -> Result<(usize, usize), ChunkFault> {
+        let (framing, payload) = self.chunks.step_to_payload(bytes)?;
+        let available = (bytes.len() - framing).min(most);
+        Ok((framing, if payload > 0 { self.chunks.take_payload(available) } else { 0 }))
+    }
+
+    /// The trailers of a body that is over, once.
+    ///
+    /// # Errors
+    /// When they are no fields.
+    pub fn trailers(&mut self) -> Result<HeaderMap, ChunkFault> {
+        trailers::parse(self.chunks.take_section())
+    }
+
     /// Whether the end of the body was seen behind the last piece; [`Decoder::decode`] still tells of trailers.
     #[must_use]
     pub fn is_over(&self) -> bool {

@@ -1,11 +1,11 @@
-//! Frames of the client.
+//! Frames of the peer.
 
-use super::{Event, FieldBlock, Leaving, Session};
+use super::{Event, FieldBlock, Leaving, Session, SessionRole};
 use crate::http2::account::Cost;
 use crate::http2::error::{ConnectionError, ErrorCode};
 use crate::http2::frame::{self, Flags, FrameHead, FrameKind, MAX_31};
 use crate::http2::priority::Priority;
-use crate::http2::request::{FieldSection, FieldsFault};
+use crate::http2::request::{FieldSection, FieldsFault, SectionKind};
 use crate::http2::session::Begun;
 use crate::http2::settings::{self, Id};
 use crate::http2::streams::StreamState;
@@ -38,7 +38,9 @@ impl Session {
             Some(FrameKind::Priority) => self.priority_frame(head, payload),
             Some(FrameKind::RstStream) => self.reset_frame(head, payload),
             Some(FrameKind::Settings) => self.settings_frame(head, payload),
-            Some(FrameKind::PushPromise) => Err(ConnectionError::protocol("A client sends no PUSH_PROMISE.")),
+            Some(FrameKind::PushPromise) => {
+                Err(ConnectionError::protocol("PUSH_PROMISE comes from a client, or to one that takes none."))
+            }
             Some(FrameKind::Ping) => self.ping(head, payload),
             Some(FrameKind::GoAway) => self.go_away_frame(head, payload),
             Some(FrameKind::WindowUpdate) => self.window_update(head, payload),
@@ -75,18 +77,26 @@ impl Session {
             self.give_back_connection(payload.len());
             return self.on_closed(head.stream);
         };
+        if self.role == SessionRole::Client {
+            self.give_back_connection(payload.len()); // what one client does not take must not stop those beside it
+        }
         let ends = head.flags.has(Flags::END_STREAM);
         let Some(stream) = self.streams.get_mut(key) else { return Ok(None) };
         let broken = if stream.is_received {
-            Some(ErrorCode::StreamClosed)
+            Some((ErrorCode::StreamClosed, "DATA stands behind the end of its stream."))
         } else if stream.receive.received(payload.len()).is_err() {
-            Some(ErrorCode::FlowControlError)
+            Some((ErrorCode::FlowControlError, "DATA is more than the window of its stream."))
+        } else if self.role == SessionRole::Client && !stream.has_response {
+            Some((ErrorCode::ProtocolError, "DATA stands before the head of a response."))
         } else {
-            (!stream.counts(data.len(), ends)).then_some(ErrorCode::ProtocolError)
+            let rule = "DATA is more or less than Content-Length says.";
+            (!stream.counts(data.len(), ends)).then_some((ErrorCode::ProtocolError, rule))
         };
-        if let Some(code) = broken {
-            self.give_back_connection(payload.len());
-            return self.broken(key, code);
+        if let Some((code, rule)) = broken {
+            if self.role == SessionRole::Server {
+                self.give_back_connection(payload.len());
+            }
+            return self.broken(key, code, rule);
         }
         stream.held += payload.len();
         stream.is_received = ends;
@@ -97,20 +107,30 @@ impl Session {
         Ok(Some(Event::Data { key, data }))
     }
 
-    /// DATA on a stream that is closed: from before the client heard of that, if we closed it.
+    /// DATA on a stream that is closed: from before the peer heard of that, if we closed it. Then it costs a server nothing:
+    /// it is its client that resets.
     fn on_closed<'i>(&mut self, stream: u32) -> FrameResult<'i> {
-        if self.streams.closed(stream) != Some(true) {
+        let is_late = self.streams.closed(stream) == Some(true);
+        if is_late && self.role == SessionRole::Client {
+            return Ok(None);
+        }
+        if !is_late {
             self.streams.refused(stream);
             frame::put_reset(self.output.octets(), stream, ErrorCode::StreamClosed);
         }
         self.nothing(Cost::Empty)
     }
 
-    /// The client broke a rule on an open stream.
-    fn broken<'i>(&mut self, key: usize, code: ErrorCode) -> FrameResult<'i> {
+    /// The peer broke a rule on an open stream.
+    pub(super) fn broken<'i>(&mut self, key: usize, code: ErrorCode, rule: &'static str) -> FrameResult<'i> {
         self.reset(key, code);
-        self.charge(Cost::Reset)?;
-        Ok(Some(Event::Broken { key }))
+        self.charge_reset()?;
+        Ok(Some(Event::Broken { key, rule }))
+    }
+
+    /// A stream ended by a reset. One that a server ends cost a request, and its client bears that.
+    fn charge_reset(&mut self) -> Result<(), ConnectionError> {
+        if self.role == SessionRole::Server { self.charge(Cost::Reset) } else { Ok(()) }
     }
 
     fn headers_frame<'i>(&mut self, head: FrameHead, payload: &'i [u8], fields: &mut FieldSection) -> FrameResult<'i> {
@@ -156,7 +176,12 @@ impl Session {
     /// A whole field block: a request, or the trailers of one.
     fn fields<'i>(&mut self, stream: u32, ends: bool, block: &[u8], fields: &mut FieldSection) -> FrameResult<'i> {
         let open = self.streams.key(stream);
-        fields.begin(open.is_some(), self.local.max_fields as usize);
+        let kind = match (self.role, open) {
+            (SessionRole::Client, open) => self.kind_of(open),
+            (SessionRole::Server, Some(_)) => SectionKind::Trailers,
+            (SessionRole::Server, None) => SectionKind::Request,
+        };
+        fields.begin(kind, self.local.max_fields as usize);
         // also of what is refused: the table of the decoder has to follow
         fields.decode(&mut self.decoder, block).map_err(|_| {
             ConnectionError::new(ErrorCode::CompressionError, "A field block breaks the rules of HPACK.")
@@ -165,16 +190,23 @@ impl Session {
             self.charge(Cost::Oversized(u32::try_from(fields.excess()).unwrap_or(u32::MAX)))?;
         }
         if let Some(key) = open {
-            return self.trailers_of(key, ends, fields);
+            return match kind {
+                SectionKind::Response => self.response(key, ends, fields),
+                _ => self.trailers_of(key, ends, fields),
+            };
         }
         if stream <= self.last {
             return match self.streams.closed(stream) {
+                Some(true) if self.role == SessionRole::Client => Ok(None),
                 Some(true) => self.nothing(Cost::Control),
                 Some(false) => {
                     Err(ConnectionError::new(ErrorCode::StreamClosed, "HEADERS stands on a stream that has ended."))
                 }
                 None => Err(ConnectionError::protocol("The number of a stream is not above those before it.")),
             };
+        }
+        if self.role == SessionRole::Client {
+            return Err(ConnectionError::protocol("HEADERS stands on a stream that was never opened."));
         }
         self.last = stream;
         if matches!(self.leaving, Leaving::Last(_)) {
@@ -210,6 +242,9 @@ impl Session {
             send: SendWindow::new(self.peer.stream_window.into()),
             receive: ReceiveWindow::new(self.local.stream_window),
             is_received: ends,
+            is_sent: false,
+            is_head: false,
+            has_response: false,
             length: fields.length().filter(|_| !is_too_large),
             held: 0,
             priority: fields.priority().map(Priority::read),
@@ -222,7 +257,7 @@ impl Session {
         let is_whole = ends && stream.counts(0, true); // not inside a body, and not before its length has come
         if stream.is_received || !is_whole || fields.finish(false).is_err() {
             let code = if stream.is_received { ErrorCode::StreamClosed } else { ErrorCode::ProtocolError };
-            return self.broken(key, code);
+            return self.broken(key, code, "Trailers break a rule, or stand inside a body.");
         }
         stream.is_received = true;
         Ok(Some(Event::Trailers { key }))
@@ -244,8 +279,10 @@ impl Session {
             return Err(ConnectionError::frame_size("PRIORITY_UPDATE is shorter than 4 octets."));
         };
         let stream = frame::number(stream) & MAX_31;
-        if head.stream != 0 || stream.is_multiple_of(2) {
-            return Err(ConnectionError::protocol("PRIORITY_UPDATE is for no stream of a client."));
+        if head.stream != 0 || stream.is_multiple_of(2) || self.role == SessionRole::Client {
+            return Err(ConnectionError::protocol(
+                "PRIORITY_UPDATE is for no stream of a client, or comes from a server.",
+            ));
         }
         if let Some(key) = self.streams.key(stream) {
             self.streams.set_priority(key, Priority::read(value));
@@ -260,8 +297,8 @@ impl Session {
         self.on_stream(head)?;
         let Some(key) = self.streams.key(head.stream) else { return self.nothing(Cost::Control) };
         self.close(key, false);
-        self.charge(Cost::Reset)?;
-        Ok(Some(Event::Reset { key }))
+        self.charge_reset()?;
+        Ok(Some(Event::Reset { key, code: ErrorCode::from(frame::number(payload)) }))
     }
 
     fn settings_frame<'i>(&mut self, head: FrameHead, payload: &[u8]) -> FrameResult<'i> {
@@ -289,6 +326,11 @@ impl Session {
                     has_windows = true;
                     self.streams_grow(value)?;
                 }
+                Id::EnablePush | Id::EnableConnectProtocol | Id::MaxConcurrentStreams
+                    if self.role == SessionRole::Client =>
+                {
+                    self.server_says(id, value)?;
+                }
                 Id::MaxFrameSize
                 | Id::EnablePush
                 | Id::EnableConnectProtocol
@@ -299,6 +341,9 @@ impl Session {
         }
         frame::put(self.output.octets(), FrameKind::Settings, Flags::ACK, 0, &[]);
         self.charge(Cost::Control)?;
+        if self.role == SessionRole::Client {
+            return Ok(Some(Event::Settings));
+        }
         Ok(has_windows.then_some(Event::Windows { key: None }))
     }
 
@@ -336,6 +381,9 @@ impl Session {
         if payload.len() < 8 {
             return Err(ConnectionError::frame_size("GOAWAY is shorter than 8 octets."));
         }
+        if self.role == SessionRole::Client {
+            return self.told_to_go(payload);
+        }
         self.nothing(Cost::Control) // it pushes nothing; its streams end as they would
     }
 
@@ -359,10 +407,10 @@ impl Session {
         let Some(key) = self.streams.key(head.stream) else { return Ok(None) };
         let Some(stream) = self.streams.get_mut(key) else { return Ok(None) };
         if by == 0 {
-            return self.broken(key, ErrorCode::ProtocolError);
+            return self.broken(key, ErrorCode::ProtocolError, "WINDOW_UPDATE opens a window by nothing.");
         }
         if stream.send.grow(by).is_err() {
-            return self.broken(key, ErrorCode::FlowControlError);
+            return self.broken(key, ErrorCode::FlowControlError, "The window of a stream is larger than 2^31 - 1.");
         }
         Ok(Some(Event::Windows { key: Some(key) }))
     }

@@ -1,16 +1,20 @@
-//! One connection of HTTP/2, as the server has it.
+//! One connection of HTTP/2, as one of its sides has it: the server, or the client ([`client`]).
 //!
 //! ```text
 //!   preface ──SETTINGS──▶ open ──GOAWAY with the largest number──▶ announced ──GOAWAY with the last one──▶ last
 //! ```
-//! In every state but the first streams open, and those that are open end as they would.
+//! In every state but the first streams open, and those that are open end as they would. A client announces nothing, and
+//! is told: by GOAWAY of its server.
 
+pub mod client;
 mod incoming;
 mod outgoing;
 mod output;
 pub mod saved;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use self::outgoing::lines;
 
 use std::time::Duration;
 
@@ -30,6 +34,7 @@ use super::window::{ReceiveWindow, SendWindow};
 /// One connection.
 #[derive(Debug)]
 pub struct Session {
+    role: SessionRole,
     local: LocalSettings,
     /// SETTINGS of ours that the client has not acknowledged.
     unacknowledged: u32,
@@ -40,7 +45,7 @@ pub struct Session {
     /// A field block of which not all has come.
     block: Option<Box<FieldBlock>>,
     streams: Streams,
-    /// The highest number of a stream that the client has begun.
+    /// The highest number of a stream that the client has begun, be it the peer or this side.
     last: u32,
     send: SendWindow,
     receive: ReceiveWindow,
@@ -50,7 +55,18 @@ pub struct Session {
     /// How old the connection was when something was read for the last time.
     age: Duration,
     leaving: Leaving,
+    /// The server has sent GOAWAY: no stream may be opened.
+    is_told_to_go: bool,
     output: OutputBuffer,
+}
+
+/// Which side of the connection this is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SessionRole {
+    #[default]
+    Server,
+    Client,
 }
 
 /// What has come of the beginning of a connection (RFC 9113 §3.4).
@@ -84,7 +100,7 @@ struct FieldBlock {
     frames: u32,
 }
 
-/// What came from the client. `key` is that of an open stream, which it keeps until it is closed.
+/// What came from the peer. `key` is that of an open stream, which it keeps until it is closed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'i> {
     /// A request; its head stands in the [`FieldSection`].
@@ -93,6 +109,11 @@ pub enum Event<'i> {
         key: usize,
         /// The head is above the limit, and [`FieldSection`] has part of it only.
         is_too_large: bool,
+    },
+    /// A response, perhaps an informational one; its head stands in the [`FieldSection`].
+    Response {
+        /// The stream.
+        key: usize,
     },
     /// Bytes of a body.
     Data {
@@ -106,15 +127,19 @@ pub enum Event<'i> {
         /// The stream.
         key: usize,
     },
-    /// The client has reset a stream. It is closed.
+    /// The peer has reset a stream. It is closed.
     Reset {
         /// The stream that it was.
         key: usize,
+        /// Why.
+        code: ErrorCode,
     },
     /// A rule was broken on a stream, which is reset and closed.
     Broken {
         /// The stream that it was.
         key: usize,
+        /// The rule.
+        rule: &'static str,
     },
     /// A request was malformed; its stream was reset and never opened.
     Malformed {
@@ -128,18 +153,34 @@ pub enum Event<'i> {
     },
     /// The client has got what [`Session::announce_leave`] said.
     LeaveIsKnown,
+    /// The server has said what it takes: more may be sent, and more streams opened, or fewer.
+    Settings,
+    /// The server has sent GOAWAY. Streams with a higher number than `last` mean nothing to it.
+    GoAway {
+        /// The last one that the server acts on.
+        last: u32,
+        /// Why.
+        code: ErrorCode,
+    },
 }
 
 impl Session {
     /// A connection of which nothing has come. Its first frames are in the output.
     #[must_use]
     pub fn new(local: LocalSettings) -> Self {
-        let mut session = Self {
+        let mut session = Self::blank(SessionRole::Server, local);
+        local.put_of_server(session.output.octets());
+        session
+    }
+
+    fn blank(role: SessionRole, local: LocalSettings) -> Self {
+        Self {
+            role,
             local,
             unacknowledged: 1,
             next_max_streams: None,
             peer: PeerSettings::default(),
-            begun: Begun::Nothing,
+            begun: if role == SessionRole::Client { Begun::Preface } else { Begun::Nothing },
             block: None,
             streams: Streams::default(),
             last: 0,
@@ -150,17 +191,16 @@ impl Session {
             account: AbuseAccount::default(),
             age: Duration::ZERO,
             leaving: Leaving::No,
+            is_told_to_go: false,
             output: OutputBuffer::default(),
-        };
-        local.put(session.output.octets());
-        session
+        }
     }
 
     /// Looks at `input`, which begins with what was not used last time: gives how much of it is used now, and the first
     /// event, if there is one in whole frames. `age` is how long the connection lasts.
     ///
     /// # Errors
-    /// When the client breaks a rule that ends the connection.
+    /// When the peer breaks a rule that ends the connection.
     pub fn next<'i>(
         &mut self,
         input: &'i [u8],
@@ -227,7 +267,7 @@ impl Session {
         self.streams.open()
     }
 
-    /// Whether the client has ended its side of a stream.
+    /// Whether the peer has ended its side of a stream.
     #[must_use]
     pub fn is_received(&self, key: usize) -> bool {
         self.streams.get(key).is_none_or(|stream| stream.is_received)

@@ -1,9 +1,9 @@
-//! Frames for the client.
+//! Frames for the peer.
 
 use http::HeaderMap;
 use smallvec::SmallVec;
 
-use super::{Leaving, Session};
+use super::{Leaving, Session, SessionRole};
 use crate::http2::error::ErrorCode;
 use crate::http2::frame::{self, Flags, FrameKind, HEAD, MAX_31, MAX_FRAME};
 
@@ -42,8 +42,10 @@ impl Session {
 
     /// Puts the fields after a body on their way, which end the stream.
     pub fn trailers(&mut self, key: usize, trailers: &HeaderMap) {
-        let Some(stream) = self.streams.get(key) else { return };
-        let at = self.begin_block(stream.id, true);
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.is_sent = true;
+        let id = stream.id;
+        let at = self.begin_block(id, true);
         for (name, value) in trailers {
             if !is_of_http1(name.as_str().as_bytes()) {
                 self.encoder.field(self.output.octets(), name.as_str().as_bytes(), value.as_bytes());
@@ -52,7 +54,7 @@ impl Session {
         self.end_block(at);
     }
 
-    fn begin_block(&mut self, stream: u32, ends: bool) -> usize {
+    pub(super) fn begin_block(&mut self, stream: u32, ends: bool) -> usize {
         let at = self.output.octets().len();
         let flags = Flags::END_HEADERS.with(Flags::END_STREAM, ends);
         self.output.octets().extend_from_slice(&frame::head(0, FrameKind::Headers, flags, stream));
@@ -61,7 +63,7 @@ impl Session {
     }
 
     /// Completes the HEADERS that begins at `at`, and goes on in CONTINUATION where it is too large.
-    fn end_block(&mut self, at: usize) {
+    pub(super) fn end_block(&mut self, at: usize) {
         let out = self.output.octets();
         let len = out.len() - at - HEAD;
         let first = len.min(MAX_FRAME);
@@ -90,6 +92,7 @@ impl Session {
         let Some(stream) = self.streams.get_mut(key) else { return };
         debug_assert!(data.len() <= stream.send.room().min(self.send.room()), "within the windows");
         stream.send.sent(data.len());
+        stream.is_sent = ends;
         self.send.sent(data.len());
         self.account.sent(data.len());
         let (out, id) = (self.output.octets(), stream.id);
@@ -122,7 +125,9 @@ impl Session {
     }
 
     pub(super) fn close(&mut self, key: usize, by_reset: bool) {
-        if let Some(stream) = self.streams.remove(key, by_reset) {
+        if let Some(stream) = self.streams.remove(key, by_reset)
+            && self.role == SessionRole::Server
+        {
             self.give_back_connection(stream.held);
         }
     }
@@ -137,7 +142,9 @@ impl Session {
         {
             frame::put_window_update(self.output.octets(), stream.id, by);
         }
-        self.give_back_connection(octets);
+        if self.role == SessionRole::Server {
+            self.give_back_connection(octets); // a client has done that when they came
+        }
     }
 
     pub(super) fn give_back_connection(&mut self, octets: usize) {
@@ -178,7 +185,7 @@ impl Session {
 }
 
 /// Names and values of lines that were found right.
-fn lines(fields: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(crate) fn lines(fields: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = fields;
     std::iter::from_fn(move || {
         let end = memchr::memchr(b'\n', rest)?;
@@ -190,6 +197,6 @@ fn lines(fields: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 /// Whether a field is for one connection of HTTP/1 only (RFC 9113 §8.2.2).
-fn is_of_http1(name: &[u8]) -> bool {
+pub(super) fn is_of_http1(name: &[u8]) -> bool {
     matches!(name, b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade")
 }

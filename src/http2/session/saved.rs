@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::output::OutputBuffer;
-use super::{Begun, FieldBlock, Leaving, Session};
+use super::{Begun, FieldBlock, Leaving, Session, SessionRole};
 use crate::http2::account::AbuseAccount;
 use crate::http2::frame::MAX_31;
 use crate::http2::hpack::{HpackDecoder, HpackEncoder};
@@ -32,6 +32,9 @@ pub struct SavedSession {
 /// The state of a session but for what is large.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionState {
+    /// Of a server, where a generation without other ones says nothing.
+    #[serde(default)]
+    role: SessionRole,
     local: LocalSettings,
     /// SETTINGS that the client has not acknowledged.
     unacknowledged: u32,
@@ -50,6 +53,8 @@ pub struct SessionState {
     table: usize,
     account: AbuseAccount,
     leaving: Leaving,
+    #[serde(default)]
+    is_told_to_go: bool,
 }
 
 /// A field block of which not all has come, without its octets.
@@ -83,6 +88,7 @@ impl Session {
         };
         let (streams, closed) = self.streams.save();
         let state = SessionState {
+            role: self.role,
             local: self.local,
             unacknowledged: self.unacknowledged,
             next_max_streams: self.next_max_streams,
@@ -97,6 +103,7 @@ impl Session {
             table: self.encoder.max_size(),
             account: self.account,
             leaving: self.leaving,
+            is_told_to_go: self.is_told_to_go,
         };
         SavedSession { state, table: self.decoder.save(), block, unsent: self.output.rest().to_vec() }
     }
@@ -116,6 +123,7 @@ impl Session {
             .block
             .map(|SavedBlock { stream, ends, frames }| Box::new(FieldBlock { stream, ends, octets: block, frames }));
         let mut session = Self {
+            role: state.role,
             local: state.local,
             unacknowledged: state.unacknowledged,
             next_max_streams: state.next_max_streams,
@@ -131,6 +139,7 @@ impl Session {
             account: state.account,
             age: Duration::ZERO,
             leaving: state.leaving,
+            is_told_to_go: state.is_told_to_go,
             output: OutputBuffer::from(unsent),
         };
         session.set_local(local);

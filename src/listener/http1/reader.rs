@@ -12,7 +12,7 @@ use crate::http1::request::{Framing, HeadSearch};
 use crate::message::body::{Demand, Piece, RequestBodyError};
 use crate::net::{Departure, Stream};
 use crate::proxy::Thread;
-use crate::upstream::connection::{poll_read, poll_read_careful, read_now};
+use crate::upstream::read::{poll_read, poll_read_careful, read_now};
 
 /// Most bytes that are read ahead while a response is open; what comes beyond waits in the kernel.
 const READ_AHEAD: usize = 16 * 1024;

@@ -12,7 +12,7 @@ use crate::http1::encode;
 use crate::message::body::Demand;
 use crate::net::Stream;
 use crate::proxy::response::{BodyLength, Response, Then};
-use crate::upstream::connection::takes_whole_read;
+use crate::upstream::read::takes_whole_read;
 
 /// Data up to this size is copied behind its head: one slice costs the kernel less than two.
 const COPIED: usize = 4 * 1024;

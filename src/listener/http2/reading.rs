@@ -125,14 +125,15 @@ impl<S: Service> Http2<S> {
                     self.ready.set(key);
                 }
             }
-            Event::Reset { key } => self.drop_stream(key, Reason::ClientClosed),
-            Event::Broken { key } => self.drop_stream(key, Reason::BadRequest),
+            Event::Reset { key, .. } => self.drop_stream(key, Reason::ClientClosed),
+            Event::Broken { key, .. } => self.drop_stream(key, Reason::BadRequest),
             Event::Malformed { rule } => {
                 self.client.exchanges = self.client.exchanges.wrapping_add(1);
                 self.record(Fault::Malformed(rule), fields.text(), now);
             }
             Event::Windows { key: Some(key) } => self.ready.set(key),
             Event::Windows { key: None } => (0..self.streams.len()).for_each(|key| self.ready.set(key)),
+            Event::Response { .. } | Event::Settings | Event::GoAway { .. } => {} // come to clients
             Event::LeaveIsKnown => {
                 self.session.leave(ErrorCode::NoError);
                 self.deadlines.leaves_at = None;

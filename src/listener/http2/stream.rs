@@ -23,7 +23,7 @@ use crate::proxy::handler::{Leaving, RequestHandler};
 use crate::proxy::origin::Origin;
 use crate::proxy::private::Private;
 use crate::proxy::response::{BodyLength, Response, ResponsePart, Then};
-use crate::upstream::connection::WHOLE_READ;
+use crate::upstream::read::WHOLE_READ;
 
 /// Bytes of a body that are sent of one stream before the others have their turn.
 const QUANTUM: usize = 16 * 1024;

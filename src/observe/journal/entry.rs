@@ -39,6 +39,9 @@ pub(super) fn write(out: &mut Vec<u8>, scratch: &mut String, record: &Record, na
             field(out, "PROXY_STATUS_CLASS", class);
         }
     }
+    if let Some(status) = record.grpc_status {
+        field(out, "PROXY_GRPC_STATUS", number.format(status));
+    }
     if let Some(method) = &record.method {
         scratch.clear();
         push_plain(scratch, method.as_str(), sentence::METHOD);

@@ -28,6 +28,9 @@ pub(super) fn write(out: &mut String, record: &Record, names: &RecordNames) {
             out.push_str(itoa::Buffer::new().format(status));
         }
     }
+    if let Some(status) = record.grpc_status {
+        let _ = write!(out, " (grpc-status {status})");
+    }
     write_server(out, record, names);
     let _ = write!(out, " in {}", Took(Duration::from_micros(record.timers.total)));
     write_bytes(out, record);

@@ -1,5 +1,6 @@
 //! One request on its connection: it is sent, and the head of its response awaited. Plain data, but for the deadline.
 
+use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ use crate::proxy::client::before;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::fault::Fault;
 use crate::turn::Turns;
-use crate::upstream::connection::{Connection, ResponseError};
+use crate::upstream::connection::Connection;
+use crate::upstream::error::ResponseError;
 use crate::upstream::upload::{Upload, UploadError, Waiting};
 
 /// Bytes of informational responses that a server may send before the final one.
@@ -174,7 +176,8 @@ impl Asking {
 
     /// What another generation goes on with, the connection to the server, and what was read from it. `private` when the
     /// connection belongs to the client connection whatever the server says on it.
-    pub(super) fn save(self, private: bool) -> (SavedAsking, Stream, BytesMut) {
+    /// None for a stream of HTTP/2.
+    pub(super) fn save(self, private: bool) -> Option<(SavedAsking, Stream, BytesMut)> {
         let Self { connection, written, expects, body, server_refuses: refuses, asked, .. } = self;
         let now = Instant::now();
         let go = match body {
@@ -195,8 +198,18 @@ impl Asking {
             private: private || connection.is_private(),
             tls: connection.tls_settings(),
         };
-        let (stream, unread) = connection.into_parts();
-        (saved, stream, unread)
+        let (stream, unread) = connection.into_parts()?;
+        Some((saved, stream, unread))
+    }
+
+    /// Whether a stream of HTTP/2 ended, and its connection goes on.
+    pub(super) fn has_lost_stream_only(&self) -> bool {
+        self.connection.has_lost_stream_only()
+    }
+
+    /// Whether the request is on a stream of HTTP/2.
+    pub(super) fn is_stream(&self) -> bool {
+        self.connection.is_stream()
     }
 
     /// The connection, once the server has answered on it.
@@ -207,12 +220,12 @@ impl Asking {
 
     /// Whether a byte of the request was written.
     pub(super) fn has_sent(&self, upload: &Upload) -> bool {
-        self.written > 0 || upload.is_started()
+        (self.written > 0 || upload.is_started()) && !self.connection.is_refused()
     }
 
     /// Since when the connection was idle before, if that may be why the attempt failed.
     pub(super) fn stale(&self, outcome: Outcome) -> Option<Instant> {
-        self.connection.idle_since().filter(|_| outcome == Outcome::Closed || self.met_leftovers)
+        self.connection.stale_since().filter(|_| outcome == Outcome::Closed || self.met_leftovers)
     }
 
     pub(super) fn poll(
@@ -324,7 +337,7 @@ impl Asking {
 
     fn poll_send_head(&mut self, cx: &mut Context<'_>, head: &[u8], progress: &mut bool) -> Waiting {
         while !self.server_refuses && self.written < self.len(head) {
-            match self.connection.stream().poll_write_some(cx, self.rest(head)) {
+            match self.poll_write_rest(cx, head) {
                 Poll::Ready(Ok(written)) => {
                     self.written += written;
                     *progress = true;
@@ -336,6 +349,11 @@ impl Asking {
         Waiting::Nothing
     }
 
+    fn poll_write_rest(&mut self, cx: &mut Context<'_>, head: &[u8]) -> Poll<io::Result<usize>> {
+        let rest = rest(head, self.written, self.expects);
+        self.connection.poll_write_head(cx, rest)
+    }
+
     fn poll_send_body(
         &mut self,
         cx: &mut Context<'_>,
@@ -343,7 +361,7 @@ impl Asking {
         turns: &Turns,
         progress: &mut bool,
     ) -> Result<Waiting, UploadError> {
-        match sending.upload.poll_send(cx, sending.body, self.connection.stream(), turns, progress) {
+        match sending.upload.poll_send(cx, sending.body, &mut self.connection, turns, progress) {
             Err(UploadError::Server(_)) => {
                 self.server_refuses = true;
                 Ok(Waiting::Nothing)
@@ -355,16 +373,6 @@ impl Asking {
     /// Bytes of the head as this server gets it.
     fn len(&self, head: &[u8]) -> usize {
         if self.expects { head.len() - encode::END.len() + EXPECTATION.len() } else { head.len() }
-    }
-
-    /// What is left to be written of it, or the first part of that.
-    fn rest<'h>(&self, head: &'h [u8]) -> &'h [u8] {
-        let fields = head.len() - encode::END.len();
-        match self.written.checked_sub(fields) {
-            _ if !self.expects => &head[self.written..],
-            None => &head[self.written..fields],
-            Some(written) => &EXPECTATION[written..],
-        }
     }
 
     /// The server may be silent for as long as its timeout; less, when its checks find it down meanwhile and the
@@ -393,6 +401,16 @@ impl Asking {
             }
             self.timer.set((timeout - silent).min(LOOK));
         }
+    }
+}
+
+/// What is left to be written of a head, or the first part of that.
+fn rest(head: &[u8], written: usize, expects: bool) -> &[u8] {
+    let fields = head.len() - encode::END.len();
+    match written.checked_sub(fields) {
+        _ if !expects => &head[written..],
+        None => &head[written..fields],
+        Some(written) => &EXPECTATION[written..],
     }
 }
 
@@ -434,16 +452,13 @@ impl std::ops::DerefMut for InUse {
 impl Drop for InUse {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.as_ref().filter(|_| self.is_stuck) {
-            let _ = connection.stream().reset_on_close(); // fails for a server that is gone
+            let _ = connection.socket().map(Stream::reset_on_close); // fails for a server that is gone
         }
     }
 }
 
 fn failed(error: ResponseError) -> AskError {
-    let outcome = match &error {
-        ResponseError::Closed | ResponseError::Io(_) => Outcome::Closed,
-        ResponseError::Invalid(_) | ResponseError::Chunk(_) => Outcome::BadResponse,
-    };
+    let outcome = if error.is_invalid() { Outcome::BadResponse } else { Outcome::Closed };
     AskError::Server(outcome, Some(Box::new(error)))
 }
 

@@ -52,7 +52,7 @@ impl Connecting {
         let now = Instant::now();
         let timer = Lent::after(&pool.thread, pool.settings.connect_timeout.min(LOOK));
         let header = header.map(Rc::from);
-        let opening = Some(open(&pool, server, header.clone()));
+        let opening = (!pool.servers[server].scheme.is_http2()).then(|| open(&pool, server, header.clone()));
         Self { pool, server, started: now, opening, shortage: None, again: now, timer, last, header }
     }
 
@@ -75,6 +75,9 @@ impl Connecting {
         take_idle: impl Fn() -> Option<Box<Connection>>,
     ) -> Poll<Result<Box<Connection>, Failure>> {
         loop {
+            if let Poll::Ready(connection) = self.poll_shared(cx, &take_idle) {
+                return Poll::Ready(Ok(connection));
+            }
             if let Some(opening) = &mut self.opening
                 && let Poll::Ready(opened) = opening.as_mut().poll(cx)
             {
@@ -82,31 +85,72 @@ impl Connecting {
                 match opened {
                     Ok(connection) => {
                         let after = self.pool.thread.runtime_config.config.worker.tcp_keep_alive;
-                        let _ = connection.stream().keep_alive(after); // fails for one that is gone again
-                        return Poll::Ready(Ok(connection));
+                        let _ = connection.socket().map(|socket| socket.keep_alive(after)); // fails for one that is gone
+                        return Poll::Ready(self.share(connection));
                     }
                     Err(faults) if !faults.is_empty() && connect::is_shortage(&faults) => self.is_short(faults),
                     Err(faults) => return Poll::Ready(Err(Failure::of_connecting(one_fault(faults)))),
                 }
             }
             ready!(self.timer.poll_due(cx));
-            if self.opening.is_none() && self.again <= Instant::now() {
+            if self.shortage.is_some() && self.again <= Instant::now() {
                 if let Some(connection) = take_idle() {
                     return Poll::Ready(Ok(connection));
                 }
                 self.shortage = None;
-                self.opening = Some(open(&self.pool, self.server, self.header.clone()));
+                if !self.pool.servers[self.server].scheme.is_http2() {
+                    self.opening = Some(open(&self.pool, self.server, self.header.clone()));
+                }
             }
             let (timeout, waited) = (self.pool.settings.connect_timeout, self.started.elapsed());
             if waited >= timeout || !self.last && self.pool.has_trusted_instead_of(self.server) {
                 return Poll::Ready(Err(self.gives_up()));
             }
             let mut pause = (timeout - waited).min(LOOK);
-            if self.opening.is_none() {
+            if self.shortage.is_some() {
                 pause = pause.min(SHORTAGE);
             }
             self.timer.set(pause);
         }
+    }
+
+    /// A place on a connection of HTTP/2, which another exchange may open. Opens one where none is being opened.
+    fn poll_shared(
+        &mut self,
+        cx: &Context<'_>,
+        take_idle: impl Fn() -> Option<Box<Connection>>,
+    ) -> Poll<Box<Connection>> {
+        let pool = &self.pool;
+        if !pool.servers[self.server].scheme.is_http2() || self.opening.is_some() || self.shortage.is_some() {
+            return Poll::Pending;
+        }
+        if let Some(hold) = pool.thread.stream_hold() {
+            self.timer.set(hold);
+            return Poll::Pending;
+        }
+        if let Some(connection) = take_idle() {
+            return Poll::Ready(connection);
+        }
+        if let Some(shared) = pool.idle().shared(self.server)
+            && !shared.is_opening(cx)
+        {
+            let (guard, opening) = (shared.begin(), open(pool, self.server, None));
+            self.opening = Some(Box::pin(async move {
+                let opened = opening.await;
+                drop(guard);
+                opened
+            }));
+        }
+        Poll::Pending
+    }
+
+    /// A connection to a server of HTTP/2 was opened: from now on others share it.
+    fn share(&self, opened: Box<Connection>) -> Result<Box<Connection>, Failure> {
+        if !self.pool.servers[self.server].scheme.is_http2() {
+            return Ok(opened);
+        }
+        let shared = self.pool.idle().share(&self.pool.thread.timer_wheel, self.server, opened);
+        shared.ok_or_else(|| Failure::connect(Outcome::ConnectFailed))
     }
 
     fn is_short(&mut self, faults: Faults<DialError>) {

@@ -15,6 +15,8 @@ pub(super) struct Failure {
     /// The connection had been idle, since then: that it is gone, or that something else came over it than a response,
     /// says nothing about the server.
     pub(super) stale: Option<Instant>,
+    /// One stream ended, and its connection goes on: it says nothing about other requests.
+    pub(super) of_stream: bool,
 }
 
 /// What a server may have seen of a request.
@@ -33,7 +35,7 @@ pub(super) struct ConnectFault {
 impl Failure {
     /// No connection was opened.
     pub(super) fn connect(outcome: Outcome) -> Self {
-        Self { outcome, cause: None, sent: Sent::Nothing, shortage: false, stale: None }
+        Self { outcome, cause: None, sent: Sent::Nothing, shortage: false, stale: None, of_stream: false }
     }
 
     /// The same, for this reason.

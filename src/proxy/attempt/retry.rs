@@ -150,7 +150,8 @@ impl RetryState {
         }
         let take_idle = || self.take_idle(exchange, server);
         if connecting.is_none() {
-            if let Some(connection) = take_idle() {
+            let waits = self.pool.servers[server].scheme.is_http2() && self.pool.thread.stream_hold().is_some();
+            if let Some(connection) = (!waits).then(take_idle).flatten() {
                 return Poll::Ready(Ok(connection));
             }
             if self.pool.servers[server].addresses().is_none() {
@@ -189,7 +190,7 @@ impl RetryState {
     /// An attempt failed: if that is the fault of a new connection, it speaks against the server.
     pub(super) fn connection_failed(&self, server: usize, failure: &Failure) {
         let ejection = match (failure.outcome, &failure.cause) {
-            _ if failure.shortage || failure.stale.is_some() => None,
+            _ if failure.shortage || failure.stale.is_some() || failure.of_stream => None,
             (Outcome::ConnectTimeout, _) => {
                 let within = humantime::format_duration(self.pool.settings.connect_timeout);
                 self.pool.connection_failed(server, &format!("no connection within {within}"), SystemTime::now())

@@ -45,6 +45,7 @@ impl Dispatch {
             DispatchStep::Next | DispatchStep::Pause(_) | DispatchStep::Connect { .. } => {
                 self.course.private.is_none().then_some(None)
             }
+            DispatchStep::Ask { asking, .. } if asking.is_stream() => None,
             DispatchStep::Ask { server, .. } => Some(Some(*server)),
             DispatchStep::Finish { .. } | DispatchStep::Done => None,
         }
@@ -75,7 +76,7 @@ impl Dispatch {
             }
             DispatchStep::Ask { asking, .. } => {
                 let tells = course.pool.settings.send_proxy.is_some(); // and the next generation's pool may not
-                let (attempt, stream, unread) = asking.save(tells);
+                let (attempt, stream, unread) = asking.save(tells)?;
                 SavedStep::Ask { attempt, stream, unread }
             }
             DispatchStep::Finish { .. } | DispatchStep::Done => return None,

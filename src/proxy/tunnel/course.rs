@@ -9,7 +9,7 @@ use crate::handover::transfer;
 use crate::net::Stream;
 use crate::observe::end::Reason;
 use crate::turn::{Turn, Turns};
-use crate::upstream::connection::{self, ReadBuffer};
+use crate::upstream::read::{self, ReadBuffer};
 
 /// One direction. The states of its end: open, `ended` (the reading side said so), `finished` (it was passed on).
 #[derive(Default)]
@@ -113,8 +113,7 @@ impl Course {
         to: &Stream,
         reads: &ReadBuffer,
     ) -> Poll<Result<(), CourseError>> {
-        let read =
-            if self.careful { connection::poll_read_careful(cx, from) } else { connection::poll_read(cx, from, reads) };
+        let read = if self.careful { read::poll_read_careful(cx, from) } else { read::poll_read(cx, from, reads) };
         let mut read = ready!(read).map_err(CourseError::Read)?;
         self.ended = read.is_empty();
         match to.try_write(&read) {
@@ -138,7 +137,7 @@ impl Course {
         self.bytes += written as u64;
         self.turn.count(written);
         if written >= SMALL {
-            self.careful = !connection::takes_whole_read(to);
+            self.careful = !read::takes_whole_read(to);
         }
     }
 }

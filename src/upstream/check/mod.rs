@@ -3,6 +3,8 @@
 //!
 //! A generation still checks while it drains: its open connections need live servers too.
 
+mod fault;
+mod http2;
 mod probe;
 
 use std::rc::Rc;

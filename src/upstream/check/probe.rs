@@ -1,12 +1,10 @@
 //! One check of one server: connect, send the request, read the head of the response, report the finding.
 //!
-//! hyper's client speaks HTTP/1.1 here, and not the code that relays traffic: a check is no client's request, and a
+//! hyper's client speaks HTTP here, and not the code that relays traffic: a check is no client's request, and a
 //! defect of the one must not look like a fault of the servers.
 
 use std::borrow::Cow;
-use std::error::Error as _;
 use std::future::poll_fn;
-use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -15,15 +13,16 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Uri};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use thiserror::Error;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::fault::{CheckFault, MAX_HEAD};
+use super::http2;
 use crate::config::{Address, CheckKind, PoolSettings, ServerScheme, scheme};
 use crate::net::Stream;
 use crate::pool::health::{CheckVerdict, Finding};
 use crate::pool::{Addresses, Server};
-use crate::upstream::connect::{self, DialError, Faults, TlsError};
+use crate::upstream::connect::{self, Faults};
 use crate::upstream::send_proxy;
 
 /// The request to one server, made once.
@@ -32,62 +31,36 @@ pub(super) struct Probe {
     timeout: Duration,
     /// `None`: an accepted connection is enough.
     request: Option<Request<String>>,
+    /// HTTP/2 is spoken.
+    is_http2: bool,
+    /// The answer is one of the health protocol of gRPC.
+    is_health: bool,
     /// White space may stand before a colon; LF may end a line in any case.
     is_lenient: bool,
     /// The header of the PROXY protocol.
     header: Option<Vec<u8>>,
 }
 
-/// Why a check failed, in the words of the journal and of the status.
-#[derive(Debug, Error)]
-enum CheckFault {
-    #[error("{}", in_words(.0))]
-    Socket(#[source] io::Error),
-    #[error("TLS: {0}")]
-    Tls(TlsError),
-    #[error("no connection within {}", humantime::format_duration(*.0))]
-    NotConnected(Duration),
-    #[error("no answer within {}", humantime::format_duration(*.0))]
-    Silent(Duration),
-    #[error("connection closed without an answer")]
-    Closed,
-    #[error("status {0}")]
-    Status(u16),
-    #[error("answer is not HTTP")]
-    NotHttp(#[source] hyper::Error),
-    #[error("head of the answer is longer than {MAX_HEAD} bytes")]
-    TooLong,
-}
-
-impl From<DialError> for CheckFault {
-    fn from(error: DialError) -> Self {
-        match error {
-            DialError::Socket(fault) => Self::Socket(fault),
-            DialError::Tls(error) => Self::Tls(error),
-        }
-    }
-}
-
-/// An answer's head, at most.
-const MAX_HEAD: usize = 16 * 1024;
 const MAX_FIELDS: usize = 128;
 
 impl Probe {
     /// The probe for the server of this name in a pool with these settings.
     pub(super) fn new(settings: &PoolSettings, server: &str) -> Self {
+        let (scheme, address) = scheme(server);
+        let host = settings.check_host.as_deref().unwrap_or(match scheme {
+            _ if address.starts_with("unix:") => "localhost", // a path is no host
+            ServerScheme::Https => address.strip_suffix(":443").unwrap_or(address),
+            ServerScheme::Http | ServerScheme::H2 => address,
+        });
         let request = match &settings.check {
             None | Some(CheckKind::Connect) => None,
-            Some(CheckKind::Http { method, path }) => {
-                let host = settings.check_host.as_deref().unwrap_or(match scheme(server) {
-                    (_, path) if path.starts_with("unix:") => "localhost", // a path is no host
-                    (ServerScheme::Https, address) => address.strip_suffix(":443").unwrap_or(address),
-                    (ServerScheme::Http, address) => address,
-                });
-                Some(request(method, path, host))
-            }
+            Some(CheckKind::Http { method, path }) => Some(request(method, path, host)),
+            Some(CheckKind::Grpc { service }) => Some(http2::question(host, service)),
         };
+        let is_health = matches!(settings.check, Some(CheckKind::Grpc { .. }));
         let header = settings.send_proxy.map(|version| send_proxy::header(version, None));
-        Self { timeout: settings.check_timeout, request, is_lenient: settings.lenient, header }
+        let (timeout, is_lenient) = (settings.check_timeout, settings.lenient);
+        Self { timeout, request, is_http2: scheme.is_http2(), is_health, is_lenient, header }
     }
 
     /// Makes the check: of each address of the server, until one is good, which is tried first from then on. Takes at
@@ -112,6 +85,14 @@ impl Probe {
         let connected = timeout_at(deadline, connect::stream(server, &address, self.header.as_deref())).await;
         let stream = connected.map_err(|_| CheckFault::NotConnected(self.timeout))??;
         let Some(request) = &self.request else { return Ok(PassedCheck::Connected) };
+        if self.is_http2 {
+            let answered = timeout_at(deadline, http2::ask(stream, request.clone(), self.is_health)).await;
+            return match answered.map_err(|_| CheckFault::Silent(self.timeout))?? {
+                200 if self.is_health => Ok(PassedCheck::Serving),
+                status @ 200..400 if !self.is_health => Ok(PassedCheck::Answered(status)),
+                status => Err(CheckFault::Status(status)),
+            };
+        }
         let answered = timeout_at(deadline, ask(stream, request.clone(), self.is_lenient)).await;
         match answered.map_err(|_| CheckFault::Silent(self.timeout))?? {
             (status @ 200..400, stream) => Ok(PassedCheck::Status(status, stream)),
@@ -127,6 +108,10 @@ impl Probe {
 enum PassedCheck {
     Connected,
     Status(u16, Stream),
+    /// Over HTTP/2.
+    Answered(u16),
+    /// By the health protocol of gRPC.
+    Serving,
 }
 
 impl PassedCheck {
@@ -134,6 +119,8 @@ impl PassedCheck {
     async fn end(self) -> Cow<'static, str> {
         match self {
             Self::Connected => "connected".into(),
+            Self::Serving => "health SERVING".into(),
+            Self::Answered(status) => format!("status {status}").into(),
             Self::Status(status, mut stream) => {
                 let_end(&mut stream).await;
                 format!("status {status}").into()
@@ -172,7 +159,7 @@ async fn ask(stream: Stream, request: Request<String>, is_lenient: bool) -> Resu
     let mut builder = http1::Builder::new();
     builder.title_case_headers(true).max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS);
     builder.allow_spaces_after_header_name_in_responses(is_lenient);
-    let (mut sender, mut connection) = builder.handshake(TokioIo::new(stream)).await.map_err(fault)?;
+    let (mut sender, mut connection) = builder.handshake(TokioIo::new(stream)).await.map_err(CheckFault::of_http1)?;
     let mut response = pin!(sender.send_request(request));
     let mut has_ended = false;
     let answered = poll_fn(|cx| {
@@ -180,24 +167,8 @@ async fn ask(stream: Stream, request: Request<String>, is_lenient: bool) -> Resu
         has_ended = has_ended || connection.poll_without_shutdown(cx).is_ready();
         response.as_mut().poll(cx)
     });
-    let status = answered.await.map_err(fault)?.status().as_u16();
+    let status = answered.await.map_err(CheckFault::of_http1)?.status().as_u16();
     Ok((status, connection.into_parts().io.into_inner()))
-}
-
-fn fault(error: hyper::Error) -> CheckFault {
-    if error.is_parse_too_large() {
-        return CheckFault::TooLong;
-    }
-    if error.is_parse() {
-        return CheckFault::NotHttp(error);
-    }
-    match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
-        Some(fault) => {
-            let same = fault.raw_os_error().map_or_else(|| fault.kind().into(), io::Error::from_raw_os_error);
-            CheckFault::Socket(same)
-        }
-        None => CheckFault::Closed,
-    }
 }
 
 /// Lets the server finish: a close with its bytes unread would reset the connection, and fill its log with errors.
@@ -223,24 +194,6 @@ fn judge(faults: &Faults<CheckFault>) -> (CheckVerdict, Cow<'static, str>) {
     let is_ours = |(address, fault): &(Address, CheckFault)| matches!(fault, CheckFault::Socket(fault) if connect::lacks(fault, address));
     let verdict = if faults.iter().all(is_ours) { CheckVerdict::Nothing } else { CheckVerdict::Bad };
     (verdict, connect::joined(faults, ToString::to_string).into())
-}
-
-fn in_words(fault: &io::Error) -> Cow<'static, str> {
-    match fault.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        io::ErrorKind::ConnectionReset => "connection reset".into(),
-        io::ErrorKind::BrokenPipe => "connection closed without an answer".into(),
-        io::ErrorKind::HostUnreachable => "no route to the host".into(),
-        io::ErrorKind::NetworkUnreachable => "no route to the network".into(),
-        io::ErrorKind::TimedOut => "no answer from the host".into(),
-        io::ErrorKind::NotFound => "no socket at this path".into(),
-        io::ErrorKind::PermissionDenied => "not allowed to connect".into(),
-        _ => {
-            let text = fault.to_string();
-            let plain = text.split(" (os error").next().unwrap_or_default();
-            plain.to_owned().into()
-        }
-    }
 }
 
 #[cfg(test)]
@@ -481,6 +434,6 @@ mod tests {
         assert_eq!(verdict(Errno::HOSTUNREACH), CheckVerdict::Bad);
         let mixed = [Errno::MFILE, Errno::CONNREFUSED].map(|errno| (address(), CheckFault::Socket(errno.into())));
         assert_eq!(judge(&mixed.into()).0, CheckVerdict::Bad);
-        assert_eq!(in_words(&Errno::PROTO.into()), "Protocol error");
+        assert_eq!(super::super::fault::in_words(&Errno::PROTO.into()), "Protocol error");
     }
 }

@@ -107,6 +107,19 @@ impl H2 {
         Self { wire, decoder: HpackDecoder::new(4096), ahead: Vec::new() }
     }
 
+    /// The end of a connection that a server has, which says these settings besides one that forbids tables.
+    #[track_caller]
+    pub fn accept(mut wire: Wire, settings: &[(u16, u32)]) -> Self {
+        wire.expect(PREFACE);
+        let settings: Vec<u8> = [(1, 0)]
+            .iter()
+            .chain(settings)
+            .flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
+            .collect();
+        wire.send(frame(SETTINGS, 0, 0, &settings));
+        Self { wire, decoder: HpackDecoder::new(4096), ahead: Vec::new() }
+    }
+
     #[track_caller]
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.wire.send(frame(kind, flags, stream, payload));
@@ -212,7 +225,7 @@ impl H2 {
         }
     }
 
-    fn fields(&mut self, block: &[u8]) -> String {
+    pub fn fields(&mut self, block: &[u8]) -> String {
         let mut text = String::new();
         let take = |name: &[u8], value: &[u8]| {
             text.push_str(&format!("{}: {}\n", String::from_utf8_lossy(name), String::from_utf8_lossy(value)));
