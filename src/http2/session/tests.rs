@@ -41,6 +41,7 @@ impl Fixture {
                     )
                 }
                 Event::Data { key, data } => format!("data {key} {}", data.len()),
+                Event::Broken { key, .. } => format!("Broken {{ key: {key} }}"),
                 other => format!("{other:?}"),
             };
             events.push(text);
