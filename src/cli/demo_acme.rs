@@ -2,16 +2,21 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 
 /// The host whose certificate is shown.
 pub(super) const HOST: &str = "demo.test";
+
+/// How long the authority may take to start, and how often it is looked at.
+const STARTS_WITHIN: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The authority; it ends when this is dropped.
 pub(super) struct DemoAuthority {
@@ -60,7 +65,22 @@ impl DemoAuthority {
         let config = config.display().to_string();
         let authority = run("pebble", &["-config", &config, "-dnsserver", &server])?;
         let tables = tables(asked, &certificate, tls);
-        Ok(Self { processes: [name_server, authority], tables, port: tls.port() })
+        let mut started = Self { processes: [name_server, authority], tables, port: tls.port() };
+        started.wait_until_up(asked)?;
+        Ok(started)
+    }
+
+    /// Waits until it takes connections: a first order that is refused is tried again seconds later.
+    fn wait_until_up(&mut self, address: SocketAddr) -> io::Result<()> {
+        let until = Instant::now() + STARTS_WITHIN;
+        while TcpStream::connect(address).is_err() {
+            let [_, authority] = &mut self.processes;
+            if authority.try_wait()?.is_some() || Instant::now() > until {
+                return Err(io::Error::other(format!("pebble does not start; {} tells why", LEFT[3])));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
     }
 }
 
