@@ -5,7 +5,7 @@
 //! /var/lib/segue/acme/lock                    held by what asks the authority
 //!                     accounts/DIRECTORY.json
 //!                     orders/HOST.json        see order
-//!                     challenges/TOKEN        and tls-alpn-HOST
+//!                     challenges/TOKEN        and tls-alpn.HOST
 //!                     certificates/HOST.pem   key and chain; served as any other file
 //! ```
 

@@ -9,9 +9,9 @@ use super::exchange::ExchangeTransfer;
 use crate::control::channel::MOST_DESCRIPTORS;
 use crate::http2::session::saved::SavedSession;
 
-/// Streams with which a connection can move: each has a descriptor at most, beside that of the client and one with the
-/// bytes of all.
-pub const MOST_STREAMS: usize = MOST_DESCRIPTORS - 2;
+/// Streams with which a connection can move: each has a descriptor at most, beside that of the client, one with the bytes
+/// of all and one with the states of TLS.
+pub const MOST_STREAMS: usize = MOST_DESCRIPTORS - 3;
 
 /// A connection of HTTP/2.
 #[derive(Debug)]

@@ -13,7 +13,7 @@
 //!        └───── link ended ──────┘
 //! ```
 //! The sender keeps its descriptors, and does nothing with them, until the batch is acknowledged; the receiver
-//! acknowledges before it does anything with them. So when the receiver dies without an acknowledgement, the sender
+//! acknowledges before it reads or writes any of them. So when the receiver dies without an acknowledgement, the sender
 //! serves what it still has; when the sender dies, the receiver alone owns what the link still holds. A silent link is a
 //! hung worker, which the supervisor ends, and that ends the link.
 //!

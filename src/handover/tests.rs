@@ -12,7 +12,7 @@ use super::exchange::{
     ExchangeTransfer, SavedAsking, SavedAttempt, SavedBody, SavedExchange, SavedGo, SavedResponse, SavedRetries,
     SavedStage, SavedState, SavedUpload,
 };
-use super::http2::{Http2Transfer, SavedHttp2, SavedStream, StreamTransfer};
+use super::http2::{Http2Transfer, MOST_STREAMS, SavedHttp2, SavedStream, StreamTransfer};
 use super::message::{Batch, ToSender, pack, unpack};
 use super::receiver::Receiver;
 use super::sender::{SendError, Sender};

@@ -75,6 +75,34 @@ fn tls_arrives_with_whatever_the_load_is_and_beside_connections_without() {
 }
 
 #[test]
+fn a_session_over_tls_with_as_many_streams_as_may_move_fits_into_one_message() {
+    run(async {
+        let (sender, successor, receiver) = linked().await;
+        let giving = tokio::task::spawn_local(sender.run());
+        let (mut transfer, _client) = over_tls(1, b"");
+        let stream = |_| StreamTransfer {
+            state: SavedStream::default(),
+            exchange: Some(asking_exchange(plain(UnixStream::pair().expect("a pair").0))),
+            pending: BytesMut::new(),
+            received: BytesMut::new(),
+        };
+        transfer.load = Load::Http2(Box::new(Http2Transfer {
+            session: Session::new(LocalSettings::default()).save(),
+            client: SavedHttp2::default(),
+            streams: (0..MOST_STREAMS).map(stream).collect(),
+            ahead: BytesMut::new(),
+        }));
+        let place = successor.place().await.expect("a place");
+        let (given, taken) = tokio::join!(place.give(transfer), receiver.next());
+        given.expect("given");
+        let arrived = taken.expect("taken").expect("some").pop().expect("a connection");
+        assert_eq!((arrived.descriptors(), arrived.socket.tls.is_some()), (1 + MOST_STREAMS, true));
+        drop(successor);
+        assert!(giving.await.expect("no panic").broken.is_none());
+    });
+}
+
+#[test]
 fn a_receiver_that_dies_before_it_takes_leaves_the_connection_with_its_state() {
     run(async {
         let (sender, successor, receiver) = linked().await;

@@ -259,8 +259,11 @@ fn when_either_side_is_killed_in_a_move_only_what_it_held_is_lost_and_no_number_
         if !may_signal(dies, Signal::STOP) {
             continue; // the move was over before
         }
+        wait_for("the worker to be stopped", || (is_stopped(dies) || !is_alive(dies)).then_some(()));
+        if !is_alive(dies) {
+            continue; // it ended as the signal came
+        }
         died += 1;
-        wait_for("the worker to be stopped", || is_stopped(dies).then_some(()));
         let held = connections(dies, &[scene.address]);
         signal(dies, Signal::KILL);
         wait_for("its end", || (!is_alive(dies)).then_some(()));

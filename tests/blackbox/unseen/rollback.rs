@@ -92,9 +92,11 @@ fn kill_after(time: Duration, scene: &Scene, service: &Service<'_>, crowd: &Crow
 
 /// Whether no thread of the process runs.
 pub fn is_stopped(pid: u32) -> bool {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the threads of a process");
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
     let stat = |task: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(task.ok()?.path().join("stat")).ok();
-    tasks.filter_map(stat).all(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')))
+    let mut states = tasks.filter_map(stat).peekable(); // a process that ends may have none
+    states.peek().is_some()
+        && states.all(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')))
 }
 
 /// The generation that could take over again.
