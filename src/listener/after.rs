@@ -1,19 +1,27 @@
 //! What becomes of a connection on which no requests are served any more: another generation gets it, or it ends so that
 //! nothing that was sent is lost.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
 
 use super::http1::{OpenParts, ReadAhead};
-use super::http2::OpenSession;
+use super::http2::{Contradicted, OpenSession};
 use super::lingering::{self, Patience};
 use crate::handover::http2::Http2Transfer;
 use crate::handover::successor::{Returned, Successor, TransferPermit};
 use crate::handover::transfer::{Http1Transfer, Load, Transfer};
+use crate::http2::error::ErrorCode;
+use crate::http2::frame::put_go_away;
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
 use crate::proxy::private::Private;
 use crate::proxy::{Client, Thread};
+
+/// The time to tell a client that its connection ends.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 /// How the serving of a connection ended.
 pub(super) enum Served {
@@ -101,6 +109,23 @@ pub(super) async fn hand_over_session(thread: Rc<Thread>, open: OpenSession, pla
         },
         Some(Err(Returned::Lost)) | None => Served::Ended(client, leaving.end(Reason::Drained)),
     }
+}
+
+/// Tells the client of HTTP/2 that its connection ends, and closes it. What became of its streams is not known, so none
+/// counts as not begun (RFC 9113 §6.8).
+pub(super) async fn end_contradicted(thread: Rc<Thread>, contradicted: Contradicted) -> Served {
+    let Contradicted { client, stream, is_between_frames } = contradicted;
+    if is_between_frames {
+        let mut goodbye = Vec::new();
+        put_go_away(&mut goodbye, i32::MAX as u32, ErrorCode::InternalError);
+        client.timer.set(TOLD_WITHIN);
+        poll_fn(|cx| match stream.poll_write_some(cx, &goodbye) {
+            Poll::Pending => client.timer.poll_due(cx),
+            Poll::Ready(_) => Poll::Ready(()), // a client that takes not even that hears nothing
+        })
+        .await;
+    }
+    linger(thread, client, stream, End::new(Phase::Idle, Reason::Internal), lingering::BRIEF).await
 }
 
 /// Ends the connection so that nothing that was sent is lost.

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::after::{Served, hand_over, hand_over_open, hand_over_session, linger};
+use super::after::{Served, end_contradicted, hand_over, hand_over_open, hand_over_session, linger};
 use super::http1::{Http1, Http1Parts, Next, OpenHttp1, ReadAhead};
 use super::http2::{Http2, Http2Next, ParkedHttp2, Unparked};
 use super::idle::{IdleOutcome, IdleWait};
@@ -44,6 +44,7 @@ use super::service::{Local, Service};
 use super::{proxy_protocol, tls};
 use crate::handover::http2::Http2Transfer;
 use crate::handover::transfer::Http1Transfer;
+use crate::http2::session::saved::Contradiction;
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
 use crate::observe::record::Index;
@@ -365,11 +366,17 @@ impl<S: Service> ClientConnection<S> {
 
 /// HTTP/2.
 impl<S: Service> ClientConnection<S> {
-    /// Goes on with a connection that another generation had, or this one before it was to move. Closed when its state
+    /// Goes on with a connection that another generation had, or this one before it was to move. It ends when its state
     /// contradicts itself.
     fn session(&self, client: Box<Client>, stream: Stream, transfer: Http2Transfer) -> ConnectionState<S> {
-        let resumed = Http2::resumed(&self.thread, client, self.settings(), stream, transfer);
-        resumed.map_or(ConnectionState::Closed, ConnectionState::Http2)
+        match Http2::resumed(&self.thread, client, self.settings(), stream, transfer) {
+            Ok(http2) => ConnectionState::Http2(http2),
+            Err(contradicted) => {
+                let listener = self.thread.listener_name(self.index);
+                self.thread.arrival_failed(listener, &io::Error::other(Contradiction));
+                ConnectionState::Busy(Box::pin(end_contradicted(self.thread.clone(), contradicted)))
+            }
+        }
     }
 
     /// An idle connection is in use again, or ends.

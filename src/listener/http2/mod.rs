@@ -27,7 +27,7 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use self::deadlines::{Deadlines, is_over};
-pub(super) use self::moving::OpenSession;
+pub(super) use self::moving::{Contradicted, OpenSession};
 pub(super) use self::parked::{ParkedHttp2, Unparked};
 use self::ready::ReadyStreams;
 use self::stream::{OpenStream, StreamOutcome};

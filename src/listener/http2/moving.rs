@@ -14,7 +14,6 @@ use crate::handover::http2::{Http2Transfer, MOST_STREAMS, SavedHttp2};
 use crate::handover::successor::{Successor, TransferPermit};
 use crate::http2::error::ErrorCode;
 use crate::http2::session::Session;
-use crate::http2::session::saved::Contradiction;
 use crate::listener::service::Service;
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
@@ -70,12 +69,13 @@ impl<S: Service> Http2<S> {
         listener: usize,
         stream: Stream,
         transfer: Http2Transfer,
-    ) -> Result<Box<Self>, Contradiction> {
+    ) -> Result<Box<Self>, Contradicted> {
         let Http2Transfer { session, client: saved, streams, ahead } = transfer;
-        let session = Session::resumed(session, local_settings(thread, listener))?;
-        if session.open() != streams.len() {
-            return Err(Contradiction);
-        }
+        let is_between_frames = session.unsent.is_empty();
+        let resumed = Session::resumed(session, local_settings(thread, listener));
+        let Some(session) = resumed.ok().filter(|session| session.open() == streams.len()) else {
+            return Err(Contradicted { client, stream, is_between_frames });
+        };
         let now = Instant::now();
         let mut http2 = Self::blank(thread, client, listener, stream, session);
         http2.ahead = ahead;
@@ -183,4 +183,12 @@ impl<S: Service> Http2<S> {
     pub(super) fn look_again(&self, now: Instant) -> Instant {
         self.stays_since.map_or(now + LOOK, |since| since + self.patience())
     }
+}
+
+/// A connection whose state contradicts itself.
+pub(in crate::listener) struct Contradicted {
+    pub(in crate::listener) client: Box<Client>,
+    pub(in crate::listener) stream: Stream,
+    /// No frame was sent in part.
+    pub(in crate::listener) is_between_frames: bool,
 }

@@ -63,11 +63,19 @@ async fn go_on(thread: &Rc<Thread>, transfers: Vec<Transfer>, peers: Vec<UnixStr
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
     use std::os::fd::OwnedFd;
+
+    use bytes::BytesMut;
 
     use super::*;
     use crate::control::payload::Payload;
+    use crate::handover::http2::{Http2Transfer, SavedHttp2, SavedStream, StreamTransfer};
     use crate::handover::message::{Batch, unpack};
+    use crate::handover::transfer::Load;
+    use crate::http2::Session;
+    use crate::http2::settings::LocalSettings;
+    use crate::net::Detached;
 
     const MUTATIONS: u64 = 400;
 
@@ -85,6 +93,38 @@ mod tests {
         }
         let Ok(transfers) = unpack(batch, all) else { return 0 };
         arrival(transfers, peers)
+    }
+
+    #[test]
+    fn a_session_that_contradicts_itself_is_refused_whole_and_its_client_told() {
+        let (ours, mut client) = UnixStream::pair().expect("a pair");
+        ours.set_nonblocking(true).expect("nonblocking");
+        let facts = r#"{"listener": "http", "peer": null, "age": {"secs": 1, "nanos": 0}, "idle": {"secs": 0, "nanos": 0},
+            "exchanges": 1}"#;
+        let mut session = Session::new(LocalSettings::default()).save();
+        session.unsent.clear();
+        let stream = StreamTransfer {
+            state: SavedStream::default(),
+            exchange: None,
+            pending: BytesMut::new(),
+            received: BytesMut::new(),
+        };
+        let load = Load::Http2(Box::new(Http2Transfer {
+            session,
+            client: SavedHttp2::default(),
+            streams: vec![stream], // of which the session knows nothing
+            ahead: BytesMut::new(),
+        }));
+        let transfer = Transfer {
+            socket: Detached { socket: ours.into(), tls: None },
+            client: serde_json::from_str(facts).expect("facts"),
+            load,
+        };
+        arrival(vec![transfer], Vec::new());
+        let mut told = Vec::new();
+        client.read_to_end(&mut told).expect("closed");
+        let goodbye = [&[0, 0, 8, 7, 0, 0, 0, 0, 0][..], &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 2]].concat();
+        assert_eq!(told, goodbye, "GOAWAY with INTERNAL_ERROR");
     }
 
     fn seeds() -> impl Iterator<Item = (String, Vec<u8>)> {
