@@ -49,33 +49,40 @@ pub enum ServerScheme {
     Https,
     /// HTTP/2 without TLS, known beforehand (RFC 9113 §3.3).
     H2,
+    /// HTTP/2 over TLS, as ALPN agrees on it (RFC 9113 §3.2).
+    H2s,
 }
 
 impl ServerScheme {
     /// Those that stand before an address.
-    const WRITTEN: [Self; 2] = [Self::Https, Self::H2];
+    const WRITTEN: [Self; 3] = [Self::Https, Self::H2, Self::H2s];
 
     /// Whether TLS is spoken.
     #[must_use]
     pub fn is_tls(self) -> bool {
         match self {
             Self::Http | Self::H2 => false,
-            Self::Https => true,
+            Self::Https | Self::H2s => true,
         }
     }
 
     /// Whether HTTP/2 is spoken.
     #[must_use]
     pub fn is_http2(self) -> bool {
-        self == Self::H2
+        match self {
+            Self::Http | Self::Https => false,
+            Self::H2 | Self::H2s => true,
+        }
     }
 
     /// What stands before the address.
-    fn prefix(self) -> &'static str {
+    #[must_use]
+    pub fn prefix(self) -> &'static str {
         match self {
             Self::Http => "",
             Self::Https => "https://",
             Self::H2 => "h2://",
+            Self::H2s => "h2s://",
         }
     }
 
@@ -148,7 +155,7 @@ pub fn scheme(text: &str) -> (ServerScheme, &str) {
 }
 
 /// Reads the address of a server: `10.0.0.1:80`, `[2001:db8::1]:80`, `app.internal:80`, `unix:/path`, with TLS
-/// `https://app.internal:8443`, or with HTTP/2 `h2://app.internal:50051`. Behind `://` the port may be left out.
+/// `https://app.internal:8443`, or with HTTP/2 `h2://app.internal:50051` and `h2s://app.internal:8443`. Behind `://` the port may be left out.
 ///
 /// # Errors
 /// When it is none of these.
@@ -362,6 +369,7 @@ mod tests {
             ("https://10.0.0.1:80", "10.0.0.1:80"),
             ("https://[2001:db8::1]", "[2001:db8::1]:443"),
             ("https://[2001:db8::1]:8443", "[2001:db8::1]:8443"),
+            ("h2s://app.internal", "app.internal:443"),
         ] {
             assert_eq!(server(text).map(|address| address.to_string()).as_deref(), Ok(address), "{text}");
             assert!(scheme(text).0.is_tls());
@@ -383,12 +391,15 @@ mod tests {
             ("h2://app.internal", "app.internal:80"),
             ("h2://[2001:db8::1]:8443", "[2001:db8::1]:8443"),
             ("h2://unix:/run/app.sock", "unix:/run/app.sock"),
+            ("h2s://app.internal:8443", "app.internal:8443"),
         ] {
             assert_eq!(server(text).map(|address| address.to_string()).as_deref(), Ok(address), "{text}");
             assert!(scheme(text).0.is_http2());
         }
         assert!(!scheme("app.internal:80").0.is_http2());
         assert_refused(refusal(server("h2://app:1/x")), "only a host", "h2://app:1");
+        assert_refused(refusal(server("h2s://app:1/x")), "only a host", "h2s://app:1");
+        assert_refused(refusal(server("h2s://2001:db8::1")), "brackets", "h2s://[2001:db8::1]");
         assert_refused(refusal(server("h2://app:0")), "number", "");
         assert_refused(refusal(server("h2://a:1, h2://b:1")), "more than one", "h2://a:1");
     }

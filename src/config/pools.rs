@@ -178,13 +178,12 @@ impl Draft<'_> {
     /// What servers of HTTP/2 cannot have.
     fn check_http2(&self, name: &str, problems: &mut Problems<'_>) {
         let mut servers = self.servers.iter().chain(&self.policy.backup);
-        if !servers.any(|server| server.scheme.is_http2()) {
-            return;
-        }
+        let Some(server) = servers.find(|server| server.scheme.is_http2()) else { return };
+        let prefix = server.scheme.prefix();
         if self.users.contains(&"tcp")
             && let Some(list) = problems.good(self.table, self.list)
         {
-            let message = format!("the pool {} is used for TCP, and a server of it says `h2://`", quoted(name));
+            let message = format!("the pool {} is used for TCP, and a server of it says `{prefix}`", quoted(name));
             problems.error(
                 &list,
                 message,
@@ -194,8 +193,9 @@ impl Draft<'_> {
         if self.policy.send_proxy.is_some()
             && let Some(spot) = problems.good(self.table, "send_proxy")
         {
-            let message =
-                "`send_proxy` tells of one client for each connection, and a connection to `h2://` has several";
+            let message = format!(
+                "`send_proxy` tells of one client for each connection, and a connection to `{prefix}` has several"
+            );
             problems.error(&spot.at_key(), message, "take it out: X-Forwarded-For has the client of each request");
         }
     }
@@ -225,7 +225,7 @@ impl Draft<'_> {
             && self.servers.iter().chain(&self.policy.backup).any(|server| !server.scheme.is_http2())
         {
             let message = format!("the pool {} has a server without HTTP/2, which gRPC needs", quoted(name));
-            problems.error(&spot, message, "write `h2://` before the address of each server");
+            problems.error(&spot, message, "write `h2://` before the address of each server, or `h2s://` with TLS");
         }
         // A check that is not understood has its problem already.
         if check.is_some() || !problems.complete || problems.are_about(self.table, "check") {
@@ -250,7 +250,7 @@ impl Draft<'_> {
                     problems.warning(
                         &spot.at_key(),
                         message,
-                        "take it out, or write \"https://\" before the address of the server",
+                        "take it out, or write \"https://\" or \"h2s://\" before the address of the server",
                     );
                 }
             }

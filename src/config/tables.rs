@@ -152,7 +152,8 @@ table! {
         /// system trusts: see `tls_ca`, `tls_server_name`, `tls_certificate` and `tls_verify`.
         ///
         /// With `h2://` before it, as in `"h2://app.internal:50051"`, HTTP/2 is spoken with the server, without TLS and
-        /// without a question whether it knows that (RFC 9113 §3.3): that is what gRPC servers want. Requests of any clients
+        /// without a question whether it knows that (RFC 9113 §3.3): that is what gRPC servers want. `h2s://` is the same over
+        /// TLS, with the port 443 and the keys of `https://`; the server has to agree to it (ALPN). Requests of any clients
         /// share its connections, as many at once as the server says that it takes.
         ///
         /// A name that has several addresses is one server: connections go to the address that answered last, and to the
@@ -180,7 +181,7 @@ table! {
         /// without (healthy is the answer SERVING of grpc.health.v1.Health). Servers of `h2://` are asked over HTTP/2.
         check: Option<CheckKind> = unset("none is sent, and real traffic alone shows that a server is down: see max_fails"),
         /// The `Host` field of the check.
-        check_host: Option<String> = unset("the address of the server, without `https://`"),
+        check_host: Option<String> = unset("the address of the server, without what stands before `://`"),
         /// From the start of one check to the start of the next.
         check_interval: Duration = "2s",
         /// For connecting and for the whole answer to a check.
@@ -209,18 +210,18 @@ table! {
         /// every connection; those of checks tell none. A connection that tells of one client serves no other one: idle
         /// connections are kept for their client connection alone.
         send_proxy: Option<ProxyVersion> = unset("no header"),
-        /// The certificate authorities that certificates of `https://` servers have to lead to, as a file with PEM; no
+        /// The certificate authorities that certificates of servers with TLS have to lead to, as a file with PEM; no
         /// others are trusted then. A certificate of a server that stands in it itself is trusted too. It is read at the start
         /// and at each reload.
         tls_ca: Option<PathBuf> = unset("those that the system trusts (/etc/ssl/certs)"),
-        /// The host name or IP address that certificates of `https://` servers have to be for, and that they are asked for
+        /// The host name or IP address that certificates of servers with TLS have to be for, and that they are asked for
         /// (SNI).
         tls_server_name: Option<String> = unset("the host of each server"),
-        /// The certificate that `https://` servers get that ask for one: a file with certificate and key, a directory with
+        /// The certificate that servers with TLS get that ask for one: a file with certificate and key, a directory with
         /// `fullchain.pem` and `privkey.pem`, `{ certificate = "/etc/ssl/proxy.pem", key = "/etc/ssl/proxy.key" }`, or
         /// `"credential:NAME"`. It is read at the start and at each reload.
         tls_certificate: Option<SiteCertificate> = unset("none"),
-        /// Whether certificates of `https://` servers are looked at. With `false` whatever answers at the address is taken
+        /// Whether certificates of servers with TLS are looked at. With `false` whatever answers at the address is taken
         /// for the server, and can read and change everything.
         tls_verify: bool = true,
         /// The time to open a connection to one of the addresses of a server, including the wait for a place in the queue

@@ -52,6 +52,8 @@ impl UpstreamTlsProblem {
 
 /// What is offered to servers of HTTP/1.
 const HTTP1: &[&[u8]] = &[b"http/1.1"];
+/// What is offered to servers of HTTP/2, which have to choose it.
+const HTTP2: &[&[u8]] = &[b"h2"];
 
 impl UpstreamTlsFiles {
     /// Reads what the pools name. A file that cannot be read is a problem, and until it can be no server of its pool is
@@ -59,10 +61,9 @@ impl UpstreamTlsFiles {
     #[must_use]
     pub fn load(config: &Config) -> Self {
         let mut loader = Loader::default();
-        let relayed: Vec<usize> = config.tcp.iter().map(|tcp| tcp.pool).collect();
-        let options = config.pools.iter().enumerate().map(|(index, pool)| {
+        let options = config.pools.iter().map(|pool| {
             let has_tls = pool.servers.iter().any(|server| server.scheme.is_tls());
-            has_tls.then(|| loader.options(pool, if relayed.contains(&index) { &[] } else { HTTP1 }))
+            has_tls.then(|| loader.options(pool))
         });
         let options = options.collect();
         Self { options, problems: loader.problems }
@@ -79,11 +80,17 @@ impl UpstreamTlsFiles {
     /// # Errors
     /// When the library for cryptography fails.
     pub fn pools(&self, config: &Config, now: SystemTime) -> Result<Vec<Arc<Pool>>, String> {
-        let pools = config.pools.iter().zip(&self.options).map(|(settings, options)| {
+        let relayed: Vec<usize> = config.tcp.iter().map(|tcp| tcp.pool).collect();
+        let pools = config.pools.iter().zip(&self.options).enumerate().map(|(index, (settings, options))| {
             let of_pool = options.as_ref().map(PoolTls::new).transpose().map_err(|error| error.to_string())?;
             let tls = |server: &ServerSettings| {
                 let name = server_name(settings, server);
-                let tls = of_pool.as_ref().zip(name).map(|(of_pool, name)| of_pool.to_server(name));
+                let alpn = match () {
+                    () if relayed.contains(&index) => &[],
+                    () if server.scheme.is_http2() => HTTP2,
+                    () => HTTP1,
+                };
+                let tls = of_pool.as_ref().zip(name).map(|(of_pool, name)| of_pool.to_server(name, alpn));
                 tls.ok_or_else(|| "no TLS was set up for the pool".to_owned())
             };
             Pool::new(settings.clone(), now).with_tls(tls).map(Arc::new)
@@ -116,14 +123,14 @@ struct Loader {
 }
 
 impl Loader {
-    fn options(&mut self, pool: &PoolSettings, alpn: &'static [&'static [u8]]) -> UpstreamTlsOptions {
+    fn options(&mut self, pool: &PoolSettings) -> UpstreamTlsOptions {
         let trust = match &pool.tls_ca {
             _ if !pool.tls_verify => ServerTrust::Anything,
             Some(file) => self.authorities(pool, file),
             None => self.system(pool),
         };
         let certificate = pool.tls_certificate.as_ref().and_then(|tls| self.certificate(pool, tls));
-        UpstreamTlsOptions { trust, certificate, alpn }
+        UpstreamTlsOptions { trust, certificate }
     }
 
     fn authorities(&mut self, pool: &PoolSettings, file: &Path) -> ServerTrust {

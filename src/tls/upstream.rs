@@ -35,8 +35,6 @@ pub struct UpstreamTlsOptions {
     pub trust: ServerTrust,
     /// The certificate that a server gets that asks for one.
     pub certificate: Option<Arc<Certificate>>,
-    /// What is offered (ALPN), in the order of preference.
-    pub alpn: &'static [&'static [u8]],
 }
 
 /// Which certificates of servers are right.
@@ -53,7 +51,7 @@ pub enum ServerTrust {
 /// Sessions that are kept for one server: each thread opens connections, and a server gives two tickets at once.
 const SESSIONS: usize = 64;
 
-/// TLS to the servers of one pool, but for their names: what one costs is paid for once. A verifier of the certificate
+/// TLS to the servers of one pool, but for their names and protocols: what one costs is paid for once. A verifier of the certificate
 /// authorities of a system is a parsed copy of each.
 pub struct PoolTls {
     config: ClientConfig,
@@ -77,19 +75,22 @@ impl PoolTls {
             Some(certificate) => builder.with_client_cert_resolver(Arc::new(certificate.resolver())),
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = options.alpn.iter().map(|name| name.to_vec()).collect();
         config.enable_secret_extraction = true;
         config.key_log = Arc::new(Listen);
         Ok(Self { config, digest: options.digest() })
     }
 
-    /// TLS to the server of this name, as its certificate has to have it. Its sessions are its own: another server of the
-    /// same name does not know them.
+    /// TLS to the server of this name, as its certificate has to have it, which is offered these protocols (ALPN), in the order
+    /// of preference. Its sessions are its own: another server of the same name does not know them.
     #[must_use]
-    pub fn to_server(&self, name: ServerName<'static>) -> UpstreamTls {
+    pub fn to_server(&self, name: ServerName<'static>, alpn: &[&[u8]]) -> UpstreamTls {
         let mut config = self.config.clone();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
         let mut digest = self.digest.clone();
+        part(&mut digest, b"alpn");
+        alpn.iter().for_each(|name| part(&mut digest, name));
+        part(&mut digest, b"name");
         part(&mut digest, name.to_str().as_bytes());
         let mut fingerprint = Fingerprint::default();
         fingerprint.iter_mut().zip(digest.finish().as_ref()).for_each(|(to, from)| *to = *from);
@@ -123,9 +124,6 @@ impl UpstreamTlsOptions {
         }
         part(&mut digest, b"certificate");
         self.certificate.iter().flat_map(|certificate| certificate.chain()).for_each(|one| part(&mut digest, one));
-        part(&mut digest, b"alpn");
-        self.alpn.iter().for_each(|name| part(&mut digest, name));
-        part(&mut digest, b"name");
         digest
     }
 }

@@ -135,8 +135,25 @@ pub async fn stream(server: &Server, address: &Address, header: Option<&[u8]>) -
     }
     match (server.scheme.is_tls(), &server.tls) {
         (false, _) => Ok(stream),
+        (true, Some(tls)) if server.scheme.is_http2() => agreed_on_http2(net::tls::connect(stream, tls).await),
         (true, Some(tls)) => Ok(net::tls::connect(stream, tls).await?),
         (true, None) => Err(DialError::Tls(TlsError::Handshake("nothing was set up for it".to_owned()))),
+    }
+}
+
+/// What came of a handshake in which HTTP/2 alone was offered: it has to be chosen (RFC 9113 §3.2). A server that does not know
+/// the extension chooses nothing, and one that speaks something else alone refuses (RFC 7301 §3.2).
+fn agreed_on_http2(opened: Result<Stream, ConnectError>) -> Result<Stream, DialError> {
+    const REFUSED: HandshakeError =
+        HandshakeError::Refused(rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol));
+    let speaks = match &opened {
+        Ok(stream) => stream.tls().is_some_and(|tls| tls.facts().alpn.as_deref() == Some("h2")),
+        Err(ConnectError::Handshake(error)) => *error != REFUSED,
+        Err(_) => true,
+    };
+    match speaks {
+        true => Ok(opened?),
+        false => Err(DialError::Tls(TlsError::Handshake("the server does not take HTTP/2 (ALPN)".to_owned()))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! TLS to servers, with rustls as the server.
 
+mod http2;
 mod moves;
 mod openssl;
 

@@ -9,9 +9,10 @@ use super::super::{Established, Handshake, OpenedRecord, Records};
 use super::*;
 
 fn upstream(server: &Server, trust: ServerTrust) -> UpstreamTls {
-    let options = UpstreamTlsOptions { trust, certificate: None, alpn: &[b"http/1.1"] };
+    let options = UpstreamTlsOptions { trust, certificate: None };
     assert!(!server.config.alpn_protocols.is_empty());
-    PoolTls::new(&options).expect("TLS").to_server(ServerName::try_from("app.example").expect("a name"))
+    let name = ServerName::try_from("app.example").expect("a name");
+    PoolTls::new(&options).expect("TLS").to_server(name, &[b"http/1.1"])
 }
 
 fn roots(server: &Server) -> ServerTrust {
@@ -92,10 +93,12 @@ fn a_server_that_shows_nothing_right_is_refused() {
 #[test]
 fn settings_that_believe_or_show_something_else_have_another_fingerprint() {
     let (server, other) = (Server::new(), Server::new());
-    let of = |trust, name: &'static str| {
-        let options = UpstreamTlsOptions { trust, certificate: None, alpn: &[] };
-        PoolTls::new(&options).expect("TLS").to_server(ServerName::try_from(name).expect("a name")).fingerprint()
+    let with = |trust, name: &'static str, alpn: &[&[u8]]| {
+        let options = UpstreamTlsOptions { trust, certificate: None };
+        let name = ServerName::try_from(name).expect("a name");
+        PoolTls::new(&options).expect("TLS").to_server(name, alpn).fingerprint()
     };
+    let of = |trust, name| with(trust, name, &[]);
     assert_eq!(of(roots(&server), "app.example"), of(roots(&server), "app.example"));
     let all = [
         of(roots(&server), "app.example"),
@@ -103,6 +106,7 @@ fn settings_that_believe_or_show_something_else_have_another_fingerprint() {
         of(roots(&other), "app.example"),
         of(ServerTrust::Anything, "app.example"),
         of(ServerTrust::Nothing(String::new()), "app.example"),
+        with(roots(&server), "app.example", &[b"h2"]),
     ];
     assert!((1..all.len()).all(|at| !all[..at].contains(&all[at])));
 }

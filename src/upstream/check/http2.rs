@@ -60,7 +60,8 @@ pub(super) async fn ask(stream: Stream, mut request: Request<String>, is_health:
     let host = fields.remove(http::header::HOST);
     let authority = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or("localhost").to_owned();
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let uri = Uri::builder().scheme("http").authority(authority).path_and_query(path).build();
+    let scheme = if stream.tls().is_some() { "https" } else { "http" };
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
     *request.uri_mut() = uri.unwrap_or_default();
     let builder = http2::Builder::new(LocalExecutor);
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(CheckFault::of_http2)?;

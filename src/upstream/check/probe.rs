@@ -49,7 +49,7 @@ impl Probe {
         let (scheme, address) = scheme(server);
         let host = settings.check_host.as_deref().unwrap_or(match scheme {
             _ if address.starts_with("unix:") => "localhost", // a path is no host
-            ServerScheme::Https => address.strip_suffix(":443").unwrap_or(address),
+            ServerScheme::Https | ServerScheme::H2s => address.strip_suffix(":443").unwrap_or(address),
             ServerScheme::Http | ServerScheme::H2 => address,
         });
         let request = match &settings.check {

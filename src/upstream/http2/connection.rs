@@ -31,6 +31,8 @@ pub struct Http2Connection {
     address: Option<SocketAddr>,
     /// The version of the addresses of its server that it was last found among.
     version: Cell<u64>,
+    /// That of requests on it (RFC 9113 §8.3.1).
+    pub(super) scheme: &'static [u8],
     /// When it was opened.
     pub(super) opened: Instant,
     pub(super) state: RefCell<StreamsState>,
@@ -64,9 +66,9 @@ pub(super) struct StreamsState {
 }
 
 impl Http2Connection {
-    /// A connection that was just opened, to where its server is in this version of its addresses.
+    /// A connection that was just opened, over TLS or not, to where its server is in this version of its addresses.
     #[must_use]
-    pub(super) fn new(address: Option<SocketAddr>, version: u64) -> Rc<Self> {
+    pub(super) fn new(address: Option<SocketAddr>, version: u64, is_tls: bool) -> Rc<Self> {
         let local =
             LocalSettings { stream_window: WINDOW, max_streams: 0, max_fields: MAX_HEAD, ..LocalSettings::default() };
         let now = Instant::now();
@@ -84,7 +86,8 @@ impl Http2Connection {
             driver: None,
             undecided: Vec::new(),
         };
-        Rc::new(Self { address, version: Cell::new(version), opened: now, state: RefCell::new(state) })
+        let scheme: &[u8] = if is_tls { b"https" } else { b"http" };
+        Rc::new(Self { address, version: Cell::new(version), scheme, opened: now, state: RefCell::new(state) })
     }
 
     /// Whether it leads to where its server is now.

@@ -65,7 +65,7 @@ impl SharedConnections {
         keep: Duration,
         timer_wheel: &Rc<TimerWheel>,
     ) -> UpstreamStream {
-        let connection = Http2Connection::new(address, version);
+        let connection = Http2Connection::new(address, version, stream.tls().is_some());
         let first = UpstreamStream::new(connection.clone());
         self.open.borrow_mut().push(connection.clone());
         let driver = Driver {

@@ -129,7 +129,7 @@ impl UpstreamStream {
         let wanted = wanted_protocol(head);
         self.body = if wanted.is_some() { OutgoingBody::Tunnel } else { OutgoingBody::of(head) };
         let protocol = wanted.as_ref().map(|(protocol, _)| *protocol);
-        let hints = RequestHints { scheme: b"http", protocol, ends: self.body.is_whole() };
+        let hints = RequestHints { scheme: self.connection.scheme, protocol, ends: self.body.is_whole() };
         if !self.connection.open(head, hints, &self.inbox) {
             self.inbox.borrow_mut().fail(StreamFault::Gone);
             return Err(io::ErrorKind::NotConnected.into());
