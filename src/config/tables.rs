@@ -337,8 +337,9 @@ table! {
     /// How a generation ends.
     DrainSettings "[drain]" {
         /// After a reload: how long the old generation may take for connections that cannot move to the new one: those whose
-        /// listener, site or server is gone from the configuration. What is open then is cut. Everything else moves at once,
-        /// whatever is under way on it.
+        /// listener, site or server is gone from the configuration, and those with a request that is open at a server of
+        /// `h2://` or `h2s://`, until it ends. What is open then is cut. Everything else moves at once, whatever is under way
+        /// on it.
         timeout: Duration = "10m" from SEGUE_DRAIN_TIMEOUT,
         /// At stop and restart: the same, shorter, because no generation accepts meanwhile.
         stop_timeout: Duration = "5s" from SEGUE_DRAIN_STOP_TIMEOUT,

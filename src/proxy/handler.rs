@@ -66,6 +66,11 @@ pub trait RequestHandler {
         false
     }
 
+    /// Whether it has a stream of a connection to a server that other clients share, with which it stays.
+    fn is_on_shared_connection(&self) -> bool {
+        false
+    }
+
     /// Takes an exchange apart that goes on in another generation; none when it can't move after all.
     #[must_use]
     fn into_transfer(self) -> Option<(Leaving, ExchangeTransfer)>
@@ -176,6 +181,14 @@ impl RequestHandler for Handler {
 
     fn can_move(&self, reach: &Reach) -> bool {
         self.exchange.origin.is_in(reach) && self.moves(reach)
+    }
+
+    fn is_on_shared_connection(&self) -> bool {
+        match &self.stage {
+            HandlerStage::Dispatch(attempts) => attempts.is_on_shared_connection(),
+            HandlerStage::Relay(relay) => relay.is_on_shared_connection(),
+            _ => false,
+        }
     }
 
     fn into_transfer(self) -> Option<(Leaving, ExchangeTransfer)> {

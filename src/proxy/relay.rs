@@ -171,6 +171,11 @@ impl Relay {
         self.connection.as_ref().is_some_and(|connection| !connection.is_stream()).then_some(self.server)
     }
 
+    /// Whether the response comes over a stream of HTTP/2.
+    pub(super) fn is_on_shared_connection(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.is_stream())
+    }
+
     /// Takes it apart: the connection to the server with what was read from it, what another generation goes on with, and
     /// what is held of the body of the request. None when the response came whole.
     pub(super) fn save(self) -> Option<SavedRelay> {

@@ -26,6 +26,10 @@ use crate::proxy::{Client, Thread};
 /// server that the next generation lacks. New streams go to the other servers meanwhile, so most connections move when
 /// such streams have ended.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same for streams on a connection to a server that other clients share, as a share of the drain. Such streams may last for
+/// the whole of it, and the client that is told would open a second connection for nothing; once it is told, what is left of
+/// the drain is for its last requests here.
+const SHARED_PATIENCE: f64 = 0.75;
 /// What an exchange holds at most beside its heads: of the body of the request, of what was read from the server, and of the
 /// response.
 const HELD: usize = 192 * 1024;
@@ -173,10 +177,12 @@ impl<S: Service> Http2<S> {
 
     /// A part of the drain, at whose end the connection is cut: its client has to hear of that in time.
     fn patience(&self) -> Duration {
-        match self.thread.drain.stage() {
-            Stage::Draining(draining) => PATIENCE.min((draining.deadline - draining.began) / 4),
-            _ => PATIENCE,
+        let Stage::Draining(draining) = self.thread.drain.stage() else { return PATIENCE };
+        let whole = draining.deadline - draining.began;
+        if self.streams.iter().flatten().any(|stream| stream.is_on_shared_connection()) {
+            return whole.mul_f64(SHARED_PATIENCE);
         }
+        PATIENCE.min(whole / 4)
     }
 
     /// When to look again whether the connection is to move.

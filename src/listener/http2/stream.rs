@@ -186,6 +186,11 @@ impl<H: RequestHandler> OpenStream<H> {
         self.part == Part::Whole || self.handler.as_ref().is_none_or(|handler| handler.can_move(reach))
     }
 
+    /// Whether its request is on a connection to a server that other clients share.
+    pub(super) fn is_on_shared_connection(&self) -> bool {
+        self.handler.as_ref().is_some_and(RequestHandler::is_on_shared_connection)
+    }
+
     /// Takes it apart for another generation that takes `reach`. None when it can't move after all. The exchange is
     /// recorded here when it is over and can't move: the client has to take the rest of its response.
     pub(super) fn save(self, reach: Option<&Reach>, now: Instant) -> Option<(Option<Leaving>, StreamTransfer)> {

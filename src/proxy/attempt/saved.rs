@@ -51,6 +51,11 @@ impl Dispatch {
         }
     }
 
+    /// Whether the request is on a stream of HTTP/2.
+    pub(in crate::proxy) fn is_on_shared_connection(&self) -> bool {
+        matches!(&self.step, DispatchStep::Ask { asking, .. } if asking.is_stream())
+    }
+
     /// The server of the attempt that is under way, or comes next.
     pub(in crate::proxy) fn server(&self) -> Option<usize> {
         match &self.step {
