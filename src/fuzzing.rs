@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ClientHello;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -25,6 +26,7 @@ use crate::http2::{Event, FieldSection, Session};
 use crate::proxy::RuntimeConfig;
 use crate::supervisor::totals::Totals;
 use crate::supervisor::upgrade::state::SupervisorState;
+use crate::tls::client_hello::{ClientHelloName, HelloReader};
 use crate::tls::staple::Staple;
 use crate::tls::{
     Certificate, CertificateFiles, Certificates, CertificatesInUse, Handshake, HandshakeError, TicketKeys, Tickets,
@@ -121,9 +123,17 @@ pub fn handshake(data: &[u8], server: &Arc<ServerConfig>) {
         3 => drop(TicketKeys::from_file(data)),
         _ => {
             let (mut handshake, mut received, mut out) = (Handshake::default(), Vec::new(), Vec::new());
+            let found = client_hello(data, piece.into());
+            let choose = |hello: &ClientHello<'_>| {
+                if let Some(name) = hello.server_name() {
+                    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+                    assert_eq!(found, ClientHelloName::Host(name), "what answers the client finds another one");
+                }
+                Some(server.clone())
+            };
             for part in data.chunks(usize::from(piece)) {
                 received.extend_from_slice(part);
-                match handshake.receive(&received, &mut out, |_| Some(server.clone())) {
+                match handshake.receive(&received, &mut out, choose) {
                     Ok((taken, None)) => drop(received.drain(..taken)),
                     Ok((_, Some(_))) => panic!("no client without a secret ends a handshake"),
                     Err(HandshakeError::NotTls) => return assert!(out.is_empty()),
@@ -132,6 +142,22 @@ pub fn handshake(data: &[u8], server: &Arc<ServerConfig>) {
             }
         }
     }
+}
+
+/// The host that is asked for: the same one however it comes.
+fn client_hello(data: &[u8], piece: usize) -> ClientHelloName {
+    let (mut reader, whole) = (HelloReader::default(), HelloReader::default().look(data));
+    for end in (piece..data.len()).step_by(piece) {
+        match reader.look(&data[..end]) {
+            ClientHelloName::More => {}
+            found => {
+                assert_eq!(found, whole);
+                return whole;
+            }
+        }
+    }
+    assert_eq!(reader.look(data), whole);
+    whole
 }
 
 /// A server with this certificate, for handshakes.

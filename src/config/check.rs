@@ -8,6 +8,8 @@ use super::merge::Merged;
 use super::pools::Pools;
 use super::problem::Problem;
 use super::problems::Problems;
+use super::servers::Destination;
+use super::sni::SniRoutes;
 use super::tables::{
     AcmeSettings, DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, TlsSettings,
     WorkerSettings,
@@ -86,7 +88,10 @@ fn build(written: &WrittenTables, pools: &Pools<'_>) -> Option<Config> {
     let mut sites = sites.collect::<Option<Vec<_>>>()?;
     sites.sort_by(|one, other| one.host.cmp(&other.host));
     let tcp = tcp.iter().map(|(name, (_, (tcp, _)))| {
-        Some(TcpSettings { pool: pools.index(&tcp.to, name)?, name: name.clone(), ..tcp.clone() })
+        let routes = tcp.sni.iter().flat_map(SniRoutes::in_order);
+        let routes = routes.map(|(host, pool)| Some((host, pools.index(&Destination::Pool(pool), name)?)));
+        let routes = routes.collect::<Option<_>>()?;
+        Some(TcpSettings { pool: pools.index(&tcp.to, name)?, routes, name: name.clone(), ..tcp.clone() })
     });
     Some(Config {
         listeners: listeners.collect(),

@@ -23,6 +23,7 @@ mod repair;
 mod rules;
 mod schema;
 mod servers;
+mod sni;
 mod spot;
 mod suggest;
 mod syntax;

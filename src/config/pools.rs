@@ -42,6 +42,11 @@ impl<'a> Pools<'a> {
         }
         for (name, (table, (tcp, policy))) in &written.tcp {
             pools.add_user(name.clone(), &tcp.to, policy, table, problems);
+            let routes = tcp.sni.iter().flat_map(|sni| &sni.0);
+            for (_, pool) in routes {
+                let spot = problems.spot(table, "sni").unwrap_or_else(|| table.clone());
+                pools.use_named(pool, &spot, table, problems);
+            }
         }
         pools
     }
@@ -116,6 +121,11 @@ impl<'a> Pools<'a> {
                 problems.error(&spot.at_key(), message, format!("write it below `[pool.{}]`", in_toml(name)));
             }
         }
+        self.use_named(name, to, table, problems);
+    }
+
+    /// Notes that a table uses the pool of this name.
+    fn use_named(&mut self, name: &str, to: &Spot, table: &'a Spot, problems: &mut Problems<'_>) {
         match self.by_name.get_mut(name) {
             Some(draft) => draft.users.push(table.kind()),
             None => {

@@ -11,6 +11,7 @@ use super::address::{Address, HostPattern};
 use super::networks::TrustedProxy;
 use super::schema::{Key, Keys as _, Schema, table};
 use super::servers::{CheckKind, Destination, ServerSettings};
+use super::sni::SniRoutes;
 use super::tls::{ClientVerify, Hsts, SecretFile, SiteCertificate};
 use super::values::{Access, Balance, MemoryLimit, OrOff, ProxyVersion, Size, Whole};
 
@@ -252,11 +253,24 @@ table! {
         name: String,
         /// The pool of `to`: an index into [`Config::pools`](super::Config::pools).
         pool: usize,
+        /// `sni` with the index of each pool, in the order in which the hosts are compared.
+        routes: Vec<(HostPattern, usize)>,
     ) {
         /// Where to listen when systemd passes no socket of this name, written like `address` of `[listen.NAME]`.
         listen: Option<Address> = unset("the socket that systemd passes"),
         /// The name of a `[pool.NAME]`, or a list of servers as in `servers` of a pool.
         to: Destination = required(["10.0.0.31:5432"]),
+        /// Where connections go instead whose client asks for one of these hosts in its TLS handshake (SNI), which goes on to the
+        /// server as it is: a table with the name of a `[pool.NAME]` for each host name, or `*.example.com` for all below it, as
+        /// in `sni = { "app.example.com" = "app", "*.example.com" = "web" }`. A host name goes before a `*.`, and a longer one
+        /// of these before a shorter one. To `to` go clients that ask for another host or for none, and what is no TLS.
+        ///
+        /// A client has to send its ClientHello within `handshake_timeout` and 32 KiB, in however many parts; one that does not is
+        /// closed and recorded. A client that waits for its server to begin never gets there with this key. Of a client
+        /// that encrypts its ClientHello (ECH) the name is that of the one around it.
+        sni: Option<SniRoutes> = unset("every connection goes to `to`"),
+        /// How long the ClientHello of a client may take, where `sni` looks at it.
+        handshake_timeout: Duration = "10s",
         /// Client connections open at once. For one more the connection is closed that has been idle longest; while none
         /// is idle, it waits in the backlog of the kernel.
         max_connections: Whole<u32, 1, 10_000_000> = 65536,

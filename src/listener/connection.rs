@@ -41,7 +41,7 @@ use super::idle::{IdleOutcome, IdleWait};
 use super::limits::Permit;
 use super::lingering;
 use super::service::{Local, Service};
-use super::{proxy_protocol, tls};
+use super::{proxy_protocol, sni, tls};
 use crate::handover::http2::Http2Transfer;
 use crate::handover::transfer::Http1Transfer;
 use crate::http2::session::saved::Contradiction;
@@ -132,7 +132,7 @@ async fn proxied<S: Service>(
             tls::handshake(thread, client, listener, stream, first).await
         }
         Kind::Http(_) => Served::Idle(client, stream, first.into()),
-        Kind::Tcp(tcp) => relayed::<S>(thread, client, tcp, stream, first.freeze()).await,
+        Kind::Tcp(tcp) => relayed::<S>(thread, client, tcp, stream, first).await,
     }
 }
 
@@ -141,9 +141,14 @@ async fn relayed<S: Service>(
     client: Box<Client>,
     tcp: usize,
     stream: Stream,
-    first: Bytes,
+    first: BytesMut,
 ) -> Served {
-    let (client, end) = S::relay(thread, client, tcp, stream, first).await;
+    let sni::Routed { client, stream, received, pool, host } =
+        match sni::route(&thread, client, tcp, stream, first).await {
+            Ok(routed) => routed,
+            Err(ended) => return ended,
+        };
+    let (client, end) = S::relay(thread, client, pool, host, stream, received.freeze()).await;
     Served::Ended(client, end)
 }
 
@@ -173,7 +178,7 @@ impl<S: Service> ClientConnection<S> {
             Kind::Http(_) if first.is_empty() => connection.idle(client, stream),
             Kind::Http(listener) => ConnectionState::Http1(Http1::begun(thread, client, listener, stream, first)),
             Kind::Tcp(tcp) => {
-                let first = Bytes::copy_from_slice(first);
+                let first = BytesMut::from(first);
                 ConnectionState::Busy(Box::pin(relayed::<S>(thread.clone(), client, tcp, stream, first)))
             }
         };

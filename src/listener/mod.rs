@@ -12,6 +12,7 @@ pub mod limits;
 mod lingering;
 pub mod proxy_protocol;
 mod service;
+mod sni;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod tests;
 mod timeouts;

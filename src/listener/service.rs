@@ -58,12 +58,13 @@ pub trait Service: 'static {
         tunnel: Tunnel,
     ) -> Local<'static, (Box<Client>, End)>;
 
-    /// Relays the bytes of a connection in TCP mode, from which `first` was read already; `tcp` is an index into the TCP
-    /// listeners of the configuration.
+    /// Relays the bytes of a connection in TCP mode, from which `first` was read already, to a server of this pool, an index
+    /// into those of the configuration; `host` is what its client asked for by TLS.
     fn relay(
         thread: Rc<Thread>,
         client: Box<Client>,
-        tcp: usize,
+        pool: usize,
+        host: Option<String>,
         stream: Stream,
         first: Bytes,
     ) -> Local<'static, (Box<Client>, End)>;
@@ -111,12 +112,13 @@ impl Service for Proxy {
     fn relay(
         thread: Rc<Thread>,
         mut client: Box<Client>,
-        tcp: usize,
+        pool: usize,
+        host: Option<String>,
         stream: Stream,
         first: Bytes,
     ) -> Local<'static, (Box<Client>, End)> {
         Box::pin(async move {
-            let end = tunnel::relay(&thread, &mut client, tcp, stream, first).await;
+            let end = tunnel::relay(&thread, &mut client, pool, host.as_deref(), stream, first).await;
             (client, end)
         })
     }

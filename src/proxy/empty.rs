@@ -31,6 +31,7 @@ fn record(thread: &Thread, client: &Client, end: End, detail: Option<&str>) {
     if !thread.selects(&RecordFacts { id, status: 0, end, took, empty, refused: true }, now) {
         return;
     }
+    let is_tcp = usize::from(client.origin.listener) >= thread.runtime_config.config.listeners.len();
     thread.record(Record {
         id,
         started: thread.wall(accepted, now),
@@ -38,7 +39,7 @@ fn record(thread: &Thread, client: &Client, end: End, detail: Option<&str>) {
         site: None,
         pool: None,
         client: client.origin.peer,
-        protocol: Protocol::Http11,
+        protocol: if is_tcp { Protocol::Tcp } else { Protocol::Http11 },
         tls: client.origin.tls.as_ref().map(|tls| tls.facts.clone()),
         method: None,
         target: Text::default(),

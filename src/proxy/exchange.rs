@@ -93,10 +93,13 @@ impl Exchange {
         exchange
     }
 
-    /// Opens the exchange of a connection in TCP mode.
-    pub(super) fn open_tcp(thread: &Rc<Thread>, origin: &Rc<Origin>) -> Box<Self> {
+    /// Opens the exchange of a connection in TCP mode, whose client asked for this host by TLS.
+    pub(super) fn open_tcp(thread: &Rc<Thread>, origin: &Rc<Origin>, host: Option<&str>) -> Box<Self> {
         let mut exchange = Self::blank(thread, origin, None);
         exchange.protocol = Protocol::Tcp;
+        if let Some(host) = host {
+            exchange.head = known_head(host, "");
+        }
         exchange.begin_debug();
         exchange
     }
@@ -192,7 +195,10 @@ impl Exchange {
         let from = format!("from {from}{} on {listener}", by.unwrap_or_default());
         match (self.phase, self.protocol) {
             (Phase::Tunnel, _) => return format!("tunnel {from}, which the generation before had"),
-            (_, Protocol::Tcp) => return format!("connection {from}, tcp"),
+            (_, Protocol::Tcp) => {
+                let host = self.known_host().map(|host| format!(", for {}", host.name)).unwrap_or_default();
+                return format!("connection {from}, tcp{host}");
+            }
             _ => {}
         }
         let method = self.method.as_ref().map_or("-", Method::as_str);
@@ -602,7 +608,7 @@ mod tests {
             Arc::new(RuntimeConfig::new(1, Config::from_toml("[listen.http]\n").expect("a configuration")));
         let journal = Journal::start(Identity { role: Role::Worker, generation: Some(1) }, None).expect("a journal");
         let thread = Thread::start(0, runtime_config.clone(), Counters::alone(&runtime_config.names), journal);
-        let mut exchange = Exchange::open_tcp(&thread, &Rc::new(Origin::new(0, None)));
+        let mut exchange = Exchange::open_tcp(&thread, &Rc::new(Origin::new(0, None)), None);
         tokio::time::advance(LONG).await;
         let now = Instant::now();
         exchange.responds(now);

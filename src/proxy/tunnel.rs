@@ -96,7 +96,7 @@ impl Tunnel {
     pub(crate) fn stand_in(thread: &Rc<Thread>, origin: &Rc<Origin>) -> Self {
         let (server, _) = tokio::net::UnixStream::pair().expect("a socket pair");
         Self {
-            exchange: Exchange::open_tcp(thread, origin),
+            exchange: Exchange::open_tcp(thread, origin, None),
             server: Stream::Unix(server),
             up: Course::default(),
             down: Course::default(),
@@ -129,11 +129,17 @@ pub async fn run(thread: &Rc<Thread>, client: &mut Client, stream: Stream, read_
     }
 }
 
-/// Relays a connection of the TCP listener `tcp` (an index into the configuration) to a server of its pool. `first` was
-/// read from it already.
-pub async fn relay(thread: &Rc<Thread>, client: &mut Client, tcp: usize, stream: Stream, first: Bytes) -> End {
-    let mut exchange = Exchange::open_tcp(thread, &client.origin);
-    let pool = thread.runtime_config.config.tcp[tcp].pool;
+/// Relays a connection of a TCP listener to a server of this pool, an index into the configuration. `host` is what its client
+/// asked for by TLS; `first` was read from it already.
+pub async fn relay(
+    thread: &Rc<Thread>,
+    client: &mut Client,
+    pool: usize,
+    host: Option<&str>,
+    stream: Stream,
+    first: Bytes,
+) -> End {
+    let mut exchange = Exchange::open_tcp(thread, &client.origin, host);
     exchange.pool = Some(pool as u16);
     exchange.phase = Phase::Connect;
     let mut attempts = Box::new(Dispatch::dialling(&exchange, pool));

@@ -12,7 +12,9 @@ use rustls::pki_types::{CertificateDer, DnsName, ServerName};
 use super::certificate_files::pairs;
 use super::certificate_problem::help;
 use crate::config::load::PoolProblem;
-use crate::config::{Address, Config, PoolSettings, ServerAddress, ServerSettings, SiteCertificate, user_name};
+use crate::config::{
+    Address, Config, PoolSettings, ServerAddress, ServerSettings, SiteCertificate, TcpSettings, user_name,
+};
 use crate::pool::Pool;
 use crate::tls::certificate::{CertificateError, CertificateReason, authorities};
 use crate::tls::upstream::ServerTrust;
@@ -80,7 +82,10 @@ impl UpstreamTlsFiles {
     /// # Errors
     /// When the library for cryptography fails.
     pub fn pools(&self, config: &Config, now: SystemTime) -> Result<Vec<Arc<Pool>>, String> {
-        let relayed: Vec<usize> = config.tcp.iter().map(|tcp| tcp.pool).collect();
+        let pools_of = |tcp: &TcpSettings| {
+            [tcp.pool].into_iter().chain(tcp.routes.iter().map(|(_, pool)| *pool)).collect::<Vec<_>>()
+        };
+        let relayed: Vec<usize> = config.tcp.iter().flat_map(pools_of).collect();
         let pools = config.pools.iter().zip(&self.options).enumerate().map(|(index, (settings, options))| {
             let of_pool = options.as_ref().map(PoolTls::new).transpose().map_err(|error| error.to_string())?;
             let tls = |server: &ServerSettings| {

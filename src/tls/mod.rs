@@ -6,6 +6,7 @@
 pub mod certificate;
 pub mod certificates;
 pub mod client;
+pub mod client_hello;
 pub mod client_verifier;
 pub mod handed;
 pub mod handshake;

@@ -25,6 +25,7 @@ mod recovery;
 mod reload;
 mod send_proxy;
 mod servers;
+mod sni;
 mod sockets;
 mod start_and_stop;
 mod state;

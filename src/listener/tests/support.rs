@@ -301,7 +301,7 @@ fn config(listener: ListenerSettings) -> Config {
         listeners: vec![listener],
         sites: Vec::new(),
         pools: Vec::new(),
-        tcp: Vec::new(),
+        tcp: Config::from_toml("[tcp.bytes]\nlisten = ':1'\nto = ['a:1']\n").expect("good").tcp,
         tls: TlsSettings::default(),
         acme: AcmeSettings::default(),
         log: LogSettings { access: Access::Off, ..LogSettings::default() },
@@ -388,13 +388,14 @@ impl Service for Answers {
     fn relay(
         _: Rc<Thread>,
         client: Box<Client>,
-        tcp: usize,
+        pool: usize,
+        _: Option<String>,
         stream: Stream,
         _: Bytes,
     ) -> Local<'static, (Box<Client>, End)> {
         Box::pin(async move {
             let mut stream = stream;
-            let _ = stream.write_all(format!("tcp {tcp}").as_bytes()).await;
+            let _ = stream.write_all(format!("tcp {pool}").as_bytes()).await;
             (client, End::OK)
         })
     }

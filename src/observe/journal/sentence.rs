@@ -55,6 +55,10 @@ fn write_subject(out: &mut String, record: &Record, names: &RecordNames) {
     let Some(method) = &record.method else {
         let what = if record.protocol == Protocol::Tcp { "TCP connection" } else { "Connection" };
         let _ = write!(out, "{what} on {listener}");
+        if record.protocol == Protocol::Tcp && !record.host.shown.is_empty() {
+            out.push_str(" for ");
+            push_short(out, redact::host(&record.host.shown), HOST);
+        }
         return;
     };
     push_short(out, method.as_str(), METHOD);
@@ -256,6 +260,12 @@ mod tests {
         record.method = None;
         record.status = 0;
         record.attempts.remove(0);
+        assert_eq!(
+            said(&record),
+            "192.0.2.7 TCP connection on http for shop.example.com to farm/b in 3.2 ms, 1873 bytes out \
+             [01HF7YAT00000000000000001A]"
+        );
+        record.host = Text::default();
         assert_eq!(
             said(&record),
             "192.0.2.7 TCP connection on http to farm/b in 3.2 ms, 1873 bytes out [01HF7YAT00000000000000001A]"

@@ -232,11 +232,12 @@ impl Service for Reading {
     fn relay(
         thread: Rc<Thread>,
         client: Box<Client>,
-        tcp: usize,
+        pool: usize,
+        host: Option<String>,
         stream: Stream,
         first: Bytes,
     ) -> Local<'static, (Box<Client>, End)> {
-        Answers::relay(thread, client, tcp, stream, first)
+        Answers::relay(thread, client, pool, host, stream, first)
     }
 
     fn closed(_: &Thread, _: Index, _: Option<&Client>, _: End) {}

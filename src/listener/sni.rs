@@ -1,0 +1,130 @@
+//! The choice of a pool for a TLS connection that is not ended here, by the host that its client asks for.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+
+use bytes::BytesMut;
+
+use super::after::{Served, linger};
+use super::lingering;
+use crate::config::{HostPattern, TcpSettings};
+use crate::net::Stream;
+use crate::observe::end::{End, Phase, Reason};
+use crate::proxy::{Client, Thread, record_handshake};
+use crate::tls::client_hello::{ClientHelloName, HelloReader, LONGEST_HELLO};
+
+/// The most that is kept of a connection before its pool is known, in bytes: a ClientHello in records of a reasonable length.
+const MOST: usize = LONGEST_HELLO + 8 * 1024;
+/// What is read at once.
+const READ: usize = 4 * 1024;
+const LONG: &str = "the ClientHello is longer than 32 KiB";
+const LATE: &str = "no ClientHello came in time";
+
+/// Where the connection of a client leads that said so much.
+pub(super) struct Routed {
+    pub(super) client: Box<Client>,
+    pub(super) stream: Stream,
+    /// What was read, which is the server's.
+    pub(super) received: BytesMut,
+    /// An index into the pools of the configuration.
+    pub(super) pool: usize,
+    /// The host that the client asked for, where that was looked at.
+    pub(super) host: Option<String>,
+}
+
+/// Finds the pool: by the ClientHello, where the listener goes by it.
+///
+/// # Errors
+/// The end of the connection.
+pub(super) async fn route(
+    thread: &Rc<Thread>,
+    client: Box<Client>,
+    tcp: usize,
+    stream: Stream,
+    mut received: BytesMut,
+) -> Result<Routed, Served> {
+    let settings = &thread.runtime_config.config.tcp[tcp];
+    if settings.routes.is_empty() {
+        return Ok(Routed { client, stream, received, pool: settings.pool, host: None });
+    }
+    client.timer.set(settings.handshake_timeout);
+    let mut reader = HelloReader::default();
+    let read = poll_fn(|cx| {
+        loop {
+            match reader.look(&received) {
+                ClientHelloName::Host(host) => return Poll::Ready(Ok(Some(host))),
+                ClientHelloName::Nothing => return Poll::Ready(Ok(None)),
+                ClientHelloName::TooLong => return Poll::Ready(Err(Reason::BadRequest)),
+                ClientHelloName::More if received.len() >= MOST => return Poll::Ready(Err(Reason::BadRequest)),
+                ClientHelloName::More => {}
+            }
+            if client.timer.poll_due(cx).is_ready() {
+                return Poll::Ready(Err(Reason::ClientTimeout));
+            }
+            received.reserve(READ);
+            match ready!(stream.poll_read_into(cx, &mut received)) {
+                Ok(1..) => {}
+                // what it has said goes to a server, which knows what to make of it
+                Ok(0) if !received.is_empty() => return Poll::Ready(Ok(None)),
+                Ok(0) | Err(_) => return Poll::Ready(Err(Reason::ClientClosed)),
+            }
+        }
+    });
+    let read = thread.until_cut(&client.timer, pin!(read)).await;
+    client.timer.off();
+    match read.unwrap_or(Err(Reason::Drained)) {
+        Ok(host) => {
+            let pool = pool(settings, host.as_deref());
+            Ok(Routed { client, stream, received, pool, host })
+        }
+        Err(Reason::ClientClosed) => Err(Served::Ended(client, End::CLIENT_DONE)),
+        Err(reason) => {
+            let end = End::new(Phase::Handshake, reason);
+            match reason {
+                Reason::BadRequest => record_handshake(thread, &client, reason, LONG),
+                Reason::ClientTimeout => record_handshake(thread, &client, reason, LATE),
+                _ => return Err(Served::Ended(client, end)),
+            }
+            Err(linger(thread.clone(), client, stream, end, lingering::BRIEF).await)
+        }
+    }
+}
+
+/// The pool for a client that asks for this host.
+fn pool(settings: &TcpSettings, host: Option<&str>) -> usize {
+    let is_for = |pattern: &HostPattern, host: &str| match pattern {
+        HostPattern::Exact(name) => name == host,
+        HostPattern::Suffix(suffix) => host.strip_suffix(suffix.as_str()).is_some_and(|front| front.ends_with('.')),
+        HostPattern::Any => true,
+    };
+    let found = host.and_then(|host| settings.routes.iter().find(|(pattern, _)| is_for(pattern, host)));
+    found.map_or(settings.pool, |(_, pool)| *pool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_name_goes_before_a_wildcard_and_a_longer_one_before_a_shorter_one() {
+        let pools = ["app", "all", "deep", "rest"].map(|name| format!("[pool.{name}]\nservers = ['{name}:1']\n"));
+        let routes = "'*.example.com' = 'all'\n'*.b.example.com' = 'deep'\n'App.Example.com' = 'app'\n";
+        let text = format!("{}[tcp.x]\nlisten = ':1'\nto = 'rest'\n[tcp.x.sni]\n{routes}", pools.concat());
+        let config = Config::from_toml(&text).expect("good");
+        let of = |host| config.pools[pool(&config.tcp[0], host)].name.as_str();
+        for (host, want) in [
+            (Some("app.example.com"), "app"),
+            (Some("other.example.com"), "all"),
+            (Some("a.b.example.com"), "deep"),
+            (Some("b.example.com"), "all"),
+            (Some("example.com"), "rest"),
+            (Some("notexample.com"), "rest"),
+            (None, "rest"),
+        ] {
+            assert_eq!(of(host), want, "{host:?}");
+        }
+    }
+}
