@@ -21,7 +21,11 @@ class Generator:
 
     name = ""
     opens = CONNECTIONS
-    """Connections that it opens when nobody closes any."""
+    """Connections that it opens when none is closed."""
+
+    def __init__(self, tls=False):
+        self.tls = tls
+        self.name += ", TLS" * tls
 
     def argv(self, url):
         raise NotImplementedError
@@ -30,14 +34,16 @@ class Generator:
         """Requests and errors out of what it printed; None when it gave up."""
         raise NotImplementedError
 
-    def run(self, machine, port, meanwhile):
+    def run(self, machine, proxy, meanwhile):
         """Offers its load while `meanwhile()` runs: requests, errors, connections that it had to open again, last words."""
         counted, log = machine.path("connects"), machine.path(f"{self.name}.log")
         with open(counted, "wb") as out:
             out.write(bytes(8))
         open(log, "wb").close()
+        port = proxy.tls_port if self.tls else proxy.port
+        url = f"https://localhost:{port}/1k" if self.tls else f"http://127.0.0.1:{port}/1k"
         counting = {"LD_PRELOAD": _counter(machine), "CONNECTS_PORT": str(port), "CONNECTS_FILE": counted}
-        process = machine.start(self.argv(f"http://127.0.0.1:{port}/1k"), machine.all_cpus, log, counting)
+        process = machine.start(self.argv(url), machine.all_cpus, log, counting)
         try:
             meanwhile()
             # A margin over its own time: ab looks at the clock between requests only.
@@ -106,6 +112,15 @@ class H2load(Generator):
         return {"requests": int(counts[1]), "errors": sum(map(int, counts.groups()[1:])) + wrong}
 
 
+class H2loadStreams(H2load):
+    """HTTP/2. Requests that a GOAWAY leaves unanswered are errors; one that is told to go on elsewhere does so."""
+
+    name = "h2load, 10 streams"
+
+    def argv(self, url):
+        return [tool("h2load"), "-t1", f"-c{CONNECTIONS}", "-m10", "-D", str(SECONDS), url]
+
+
 class Oha(Generator):
     name = "oha"
 
@@ -124,7 +139,7 @@ class Oha(Generator):
         return {"requests": good, "errors": failed + sum(codes.values()) - good}
 
 
-GENERATORS = (Ab(), Wrk(), H2load(), Oha())
+GENERATORS = (Ab(), Wrk(), H2load(), Oha(), Ab(tls=True), Wrk(tls=True), H2loadStreams(tls=True))
 
 
 def through_generators(machine, proxy, reloads, in_step):
@@ -137,7 +152,7 @@ def through_generators(machine, proxy, reloads, in_step):
                 in_step(proxy.reload)
 
         try:
-            results[generator.name] = generator.run(machine, proxy.port, meanwhile)
+            results[generator.name] = generator.run(machine, proxy, meanwhile)
         except Missing as missing:
             results[generator.name] = {"missing": str(missing)}
     return results
