@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
@@ -329,6 +330,17 @@ impl Stream {
         }
     }
 
+    /// The same, into the spare capacity of `buffer`.
+    ///
+    /// # Errors
+    /// As [`Stream::recv`].
+    pub fn recv_buf(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        match self {
+            Self::Tls(tls) => tls.recv_buf(buffer),
+            plain => sys::receive(plain.as_fd(), buffer),
+        }
+    }
+
     /// Asks the kernel whether the other end has ended its side.
     #[must_use]
     pub fn departure(&self) -> Departure {
@@ -349,7 +361,7 @@ impl Stream {
     ///
     /// # Errors
     /// As [`Stream::try_read`].
-    pub fn try_read_buf(&self, buffer: &mut bytes::BytesMut) -> io::Result<usize> {
+    pub fn try_read_buf(&self, buffer: &mut BytesMut) -> io::Result<usize> {
         let room = buffer.capacity() - buffer.len();
         let read = each!(self, socket => socket.try_read_buf(buffer), tls => return tls.try_read_buf(buffer))?;
         if 0 < read && read < room {
@@ -381,7 +393,7 @@ impl Stream {
     ///
     /// # Errors
     /// The error of `recv(2)`.
-    pub fn poll_read_into(&self, cx: &mut Context<'_>, buffer: &mut bytes::BytesMut) -> Poll<io::Result<usize>> {
+    pub fn poll_read_into(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
         loop {
             match self.try_read_buf(buffer) {
                 Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_read_ready(cx))?,

@@ -214,23 +214,17 @@ impl TlsStream {
     }
 
     pub(super) fn try_read_buf(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        self.read(Stream::try_read_buf, |plain| {
-            let length = plain.len().min(buffer.capacity() - buffer.len());
-            buffer.extend_from_slice(&plain[..length]);
-            length
-        })
+        self.read(Stream::try_read_buf, |plain| append(plain, buffer))
     }
 
     /// As [`TlsStream::try_read`]; the poller is not asked.
     pub(super) fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let receive = |socket: &Stream, received: &mut BytesMut| {
-            let length = received.len();
-            received.resize(received.capacity(), 0);
-            let read = socket.recv(&mut received[length..]);
-            received.truncate(length + read.as_ref().map_or(0, |read| *read));
-            read
-        };
-        self.read(receive, |plain| copy(plain, buffer))
+        self.read(Stream::recv_buf, |plain| copy(plain, buffer))
+    }
+
+    /// As [`TlsStream::try_read_buf`]; the poller is not asked.
+    pub(super) fn recv_buf(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        self.read(Stream::recv_buf, |plain| append(plain, buffer))
     }
 
     fn read(
@@ -280,6 +274,12 @@ impl Drop for TlsStream {
 fn copy(plain: &[u8], buffer: &mut [u8]) -> usize {
     let length = plain.len().min(buffer.len());
     buffer[..length].copy_from_slice(&plain[..length]);
+    length
+}
+
+fn append(plain: &[u8], buffer: &mut BytesMut) -> usize {
+    let length = plain.len().min(buffer.capacity() - buffer.len());
+    buffer.extend_from_slice(&plain[..length]);
     length
 }
 

@@ -56,11 +56,8 @@ pub fn poll_read(cx: &mut Context<'_>, stream: &Stream, shared: &ReadBuffer) -> 
 /// The error of `recv(2)`, `WouldBlock` when nothing is there.
 pub fn read_now(stream: &Stream, shared: &ReadBuffer) -> io::Result<BytesMut> {
     let mut buffer = with_room(shared);
-    let room = buffer.capacity();
-    buffer.resize(room, 0);
-    let read = stream.recv(&mut buffer[..]);
-    buffer.truncate(read.as_ref().map_or(0, |read| *read));
-    read.map(|_| buffer.split())
+    stream.recv_buf(&mut buffer)?;
+    Ok(buffer.split())
 }
 
 fn with_room(shared: &ReadBuffer) -> RefMut<'_, BytesMut> {
