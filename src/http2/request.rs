@@ -12,8 +12,8 @@ pub struct FieldSection {
     strings: Strings,
     /// The head as HTTP/1.1 has it, or the trailers as lines.
     text: Vec<u8>,
-    pseudo: [Vec<u8>; PSEUDO.len()],
-    has: [bool; PSEUDO.len()],
+    pseudo: [Vec<u8>; PSEUDO],
+    has: [bool; PSEUDO],
     cookies: Vec<u8>,
     is_begun: bool,
     kind: SectionKind,
@@ -41,7 +41,8 @@ pub(super) enum SectionKind {
     Trailers,
 }
 
-const PSEUDO: [&[u8]; 6] = [b":method", b":scheme", b":authority", b":path", b":protocol", b":status"];
+/// How many pseudo-header fields there are.
+const PSEUDO: usize = 6;
 const METHOD: usize = 0;
 const SCHEME: usize = 1;
 const AUTHORITY: usize = 2;
@@ -64,7 +65,7 @@ impl FieldSection {
         self.text.clear();
         self.pseudo.iter_mut().for_each(Vec::clear);
         self.cookies.clear();
-        (self.has, self.is_begun, self.kind, self.most) = ([false; PSEUDO.len()], false, kind, most);
+        (self.has, self.is_begun, self.kind, self.most) = ([false; PSEUDO], false, kind, most);
         (self.status, self.first_line) = (StatusCode::OK, 0);
         (self.host, self.priority, self.length, self.broken, self.is_too_large) = (None, None, None, None, false);
         self.decoded = 0;
@@ -106,8 +107,14 @@ impl FieldSection {
     }
 
     fn pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
-        let Some(place) = PSEUDO.iter().position(|known| *known == name) else {
-            return Err("A pseudo-header field is none that is known.");
+        let place = match name {
+            b":method" => METHOD,
+            b":scheme" => SCHEME,
+            b":authority" => AUTHORITY,
+            b":path" => PATH,
+            b":protocol" => PROTOCOL,
+            b":status" => STATUS,
+            _ => return Err("A pseudo-header field is none that is known."),
         };
         if (place == STATUS) != (self.kind == SectionKind::Response) {
             return Err("A pseudo-header field belongs to another kind of message.");

@@ -64,6 +64,9 @@ pub(super) fn redirect(exchange: &mut Exchange, site: &SiteSettings) -> Result<O
 /// When it is not: 421, and the client opens another connection.
 pub(super) fn check_host(exchange: &Exchange) -> Result<(), Fault> {
     let Some(named) = exchange.origin.server_name() else { return Ok(()) };
+    if let Some(b"" | [b':', ..]) = exchange.host_bytes().strip_prefix(named.as_bytes()) {
+        return Ok(()); // as nearly every request has it
+    }
     let Some(host) = exchange.host().and_then(|host| Host::parse(host).ok()) else { return Ok(()) };
     let shares = |tls: &ServerTls| tls.shares(named, &host.name);
     if host.name == named || exchange.thread.runtime_config.tls.as_ref().is_some_and(shares) {

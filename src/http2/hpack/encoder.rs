@@ -16,7 +16,7 @@ const SLOTS: usize = 64;
 #[derive(Debug)]
 pub struct HpackEncoder {
     table: DynamicTable,
-    /// By the hash of a field: the number of its entry, that is how many were inserted with it; 0 where there is none.
+    /// By the place of a field ([`slot`]): the number of its entry, that is how many were inserted with it; 0 where there is none.
     slots: Option<Box<[u32; SLOTS]>>,
     /// Sizes that the next block says: the smallest since the last block, and the last (RFC 7541 §4.2).
     pending: Option<(usize, usize)>,
@@ -89,17 +89,32 @@ impl HpackEncoder {
 
     /// Appends a field; `name` is in lower case.
     pub fn field(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+        if !self.repeat(out, name, value) {
+            self.literal(out, name, value);
+        }
+    }
+
+    /// Appends a field, whose name is in any case, if the table has it. Most fields of a response are those of the one
+    /// before.
+    pub(in crate::http2) fn repeat(&self, out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> bool {
+        let Some(slots) = &self.slots else { return false };
+        let number = slots[slot(name, value)];
+        let age = self.table.inserted().wrapping_sub(number) as usize;
+        let is_there = number != 0
+            && self.table.get(age).is_some_and(|(known, same)| same == value && known.eq_ignore_ascii_case(name));
+        if is_there {
+            integer::put(out, 0x80, 7, STATIC.len() + 1 + age);
+        }
+        is_there
+    }
+
+    /// Appends a field that the table does not have; `name` is in lower case.
+    pub(in crate::http2) fn literal(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
         let (index, comes_again) = static_table::of_name(name);
         let is_inserted = comes_again && (name.len() + value.len() + 32) * 2 <= self.table.max_size();
         if is_inserted {
-            let slot = hash(name, value) as usize % SLOTS;
-            let slots = self.slots.get_or_insert_with(|| Box::new([0; SLOTS]));
-            let age = self.table.inserted().wrapping_sub(slots[slot]) as usize;
-            if slots[slot] != 0 && self.table.get(age) == Some((name, value)) {
-                return integer::put(out, 0x80, 7, STATIC.len() + 1 + age);
-            }
             self.table.insert(name, value);
-            slots[slot] = self.table.inserted();
+            self.slots.get_or_insert_with(|| Box::new([0; SLOTS]))[slot(name, value)] = self.table.inserted();
             integer::put(out, 0x40, 6, index);
         } else {
             // never indexed, not by intermediaries either (RFC 7541 §7.1.3)
@@ -132,16 +147,17 @@ fn huffman_string(out: &mut Vec<u8>, string: &[u8]) {
     }
 }
 
-fn hash(name: &[u8], value: &[u8]) -> u32 {
-    let mut hash = (name.len() as u64) << 32 | value.len() as u64;
-    for string in [name, value] {
-        for chunk in string.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            hash = (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x517c_c1b7_2722_0a95);
-        }
+/// The place of a field, by its value and what is the same of its name in any case.
+fn slot(name: &[u8], value: &[u8]) -> usize {
+    let ends = [name.first(), name.last()].map(|octet| u64::from(octet.map_or(0, |octet| octet | 0x20)));
+    let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    let mut hash = mix(ends[0] << 8 | ends[1], (name.len() as u64) << 32 | value.len() as u64);
+    let (words, rest) = value.as_chunks::<8>();
+    for word in words {
+        hash = mix(hash, u64::from_le_bytes(*word));
     }
-    (hash >> 32) as u32
+    let rest = rest.iter().fold(0, |word, octet| word << 8 | u64::from(*octet));
+    (mix(hash, rest) >> 32) as usize % SLOTS
 }
 
 #[cfg(test)]
@@ -191,6 +207,13 @@ mod tests {
         let field = [(b"server".to_vec(), b"a server with a long name".to_vec())];
         assert!(block(&mut encoder, &field).len() > 10);
         assert_eq!(block(&mut encoder, &field).len(), 1);
+        let mut out = Vec::new();
+        assert!(encoder.repeat(&mut out, b"Server", b"a server with a long name") && out.len() == 1, "in any case");
+        for (name, value) in
+            [("server", "a server with a long nama"), ("Serves", "a server with a long name"), ("", "")]
+        {
+            assert!(!encoder.repeat(&mut out, name.as_bytes(), value.as_bytes()), "{name}: {value}");
+        }
     }
 
     #[test]

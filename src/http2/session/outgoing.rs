@@ -30,11 +30,14 @@ impl Session {
         self.encoder.status(self.output.octets(), status);
         let mut lower: SmallVec<[u8; 64]> = SmallVec::new();
         for (name, value) in lines(fields) {
+            if self.encoder.repeat(self.output.octets(), name, value) {
+                continue;
+            }
             lower.clear();
             lower.extend_from_slice(name);
             lower.make_ascii_lowercase();
             if !is_of_http1(&lower) {
-                self.encoder.field(self.output.octets(), &lower, value);
+                self.encoder.literal(self.output.octets(), &lower, value);
             }
         }
         self.end_block(at);
