@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::{CONFIG, service_user, socket_units};
 use crate::config::load::{Checked, PoolProblem, Sources};
 use crate::config::problem::{Problem, RenderStyle};
-use crate::config::{Config, PoolSettings, SiteCertificate, SiteSettings};
+use crate::config::{CertificateUser, Config, PoolSettings, SiteCertificate};
 use crate::proxy::certificate_files::secret_path;
 use crate::proxy::certificate_problem::{CertificateProblem, problems};
 use crate::proxy::certificates::CertificateStore;
@@ -56,7 +56,7 @@ fn of_certificates(sources: &Sources, config: &Config) -> Vec<Problem> {
         }
         false => one,
     });
-    sources.warnings_of_sites(found.map(|one| (one.key, one.host, one.message, one.help)).collect())
+    sources.warnings_of_certificates(found.map(|one| (one.key, one.user, one.message, one.help)).collect())
 }
 
 /// What is wrong with the keys of session tickets, as the service sees them.
@@ -109,14 +109,21 @@ fn hidden(config: &Config) -> Vec<CertificateProblem> {
         return Vec::new();
     }
     let of_clients = |path: &'_ Option<PathBuf>| path.as_deref().filter(is_hidden).map(Path::to_owned);
-    let paths = config.sites.iter().flat_map(|site| {
-        let tls = site.tls.as_ref().and_then(hidden_path).map(Path::to_owned);
-        let all =
-            [("tls", tls), ("client_ca", of_clients(&site.client_ca)), ("client_crl", of_clients(&site.client_crl))];
-        all.into_iter().filter_map(move |(key, path)| Some((site, key, path?)))
+    let sites = config
+        .sites
+        .iter()
+        .map(|site| (CertificateUser::Site(site.host.clone()), site.tls.as_ref(), &site.client_ca, &site.client_crl));
+    let tcp = config
+        .tcp
+        .iter()
+        .map(|tcp| (CertificateUser::Tcp(tcp.name.clone()), tcp.tls.as_ref(), &tcp.client_ca, &tcp.client_crl));
+    let paths = sites.chain(tcp).flat_map(|(user, tls, client_ca, client_crl)| {
+        let tls = tls.and_then(hidden_path).map(Path::to_owned);
+        let all = [("tls", tls), ("client_ca", of_clients(client_ca)), ("client_crl", of_clients(client_crl))];
+        all.into_iter().filter_map(move |(key, path)| Some((user.clone(), key, path?)))
     });
-    let problem = |(site, key, path): (&SiteSettings, &'static str, PathBuf)| CertificateProblem {
-        host: site.host.clone(),
+    let problem = |(user, key, path): (CertificateUser, &'static str, PathBuf)| CertificateProblem {
+        user,
         key,
         message: format!("the service does not see {}", path.display()),
         help: Some(HIDDEN.to_owned()),

@@ -40,6 +40,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether any client may speak TLS to this service.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.tls) || self.tcp.iter().any(|tcp| tcp.tls.is_some())
+    }
+
     /// Equal for equal configurations, comparable only within one version of the program.
     #[must_use]
     pub fn hash(&self) -> String {

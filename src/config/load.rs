@@ -10,7 +10,7 @@ use std::path::Path;
 use figment::value::{Tag, Value};
 use serde::{Deserialize, Serialize};
 
-use super::address::{HostPattern, host_pattern};
+use super::address::host_pattern;
 use super::check::Config;
 pub use super::check::Units;
 use super::merge::{Merged, Setting};
@@ -20,6 +20,7 @@ use super::read::Files;
 pub use super::read::SourceFile;
 use super::spot::Spot;
 use super::tables::variables;
+use super::tls::CertificateUser;
 use super::{check, effective, file, read, rules, suggest, syntax};
 
 /// Everything that a configuration is made from.
@@ -127,17 +128,25 @@ impl Sources {
 
     /// Warnings about the values of keys of sites, each with what is wrong and what to do, at its place.
     #[must_use]
-    pub fn warnings_of_sites(&self, found: Vec<(&str, HostPattern, String, Option<String>)>) -> Vec<Problem> {
+    pub fn warnings_of_certificates(
+        &self,
+        found: Vec<(&str, CertificateUser, String, Option<String>)>,
+    ) -> Vec<Problem> {
         if found.is_empty() {
             return Vec::new();
         }
         let (merged, _) = self.merge();
         let mut problems = Problems::new(&merged, true);
         let sites = merged.root.get("site").and_then(Value::as_dict);
-        for (key, host, message, help) in found {
-            let mut names = sites.into_iter().flat_map(|sites| sites.keys());
-            let name = names.find(|name| host_pattern(name).is_ok_and(|pattern| pattern == host));
-            let table = Spot::table("site", name.map_or("", String::as_str));
+        for (key, user, message, help) in found {
+            let table = match &user {
+                CertificateUser::Site(host) => {
+                    let mut names = sites.into_iter().flat_map(|sites| sites.keys());
+                    let name = names.find(|name| host_pattern(name).is_ok_and(|pattern| pattern == *host));
+                    Spot::table("site", name.map_or("", String::as_str))
+                }
+                CertificateUser::Tcp(name) => Spot::table("tcp", name),
+            };
             let spot = problems.spot(&table, key).unwrap_or(table);
             problems.warning(&spot, message, help.unwrap_or_default());
         }

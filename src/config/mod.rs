@@ -44,5 +44,5 @@ pub use self::tables::{
     AcmeSettings, DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, TlsSettings,
     WorkerSettings,
 };
-pub use self::tls::{ClientVerify, Hsts, SecretFile, SiteCertificate};
+pub use self::tls::{CertificateUser, ClientVerify, Hsts, SecretFile, SiteCertificate};
 pub use self::values::{Access, Balance, MemoryLimit, ProxyVersion};

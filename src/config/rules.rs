@@ -95,25 +95,53 @@ pub fn tls(written: &WrittenTables, problems: &mut Problems<'_>) {
             let help = "write `tls = \"/etc/letsencrypt/live/app.example.com\"` beside it, or take it out";
             problems.error(&spot, "clients show certificates over TLS only, and this site has none of its own", help);
         }
-        let means_nothing = [
-            ("client_crl", site.client_crl.is_some()),
-            ("client_verify", site.client_verify == ClientVerify::Optional),
-        ];
-        for (key, _) in means_nothing.into_iter().filter(|(_, is_set)| *is_set) {
-            let (None, Some(spot)) = (problems.spot(spot, "client_ca"), problems.spot(spot, key)) else { continue };
-            let help = "write `client_ca = \"/etc/ssl/clients-ca.pem\"` beside it, or take it out";
-            problems.error(
-                &spot,
-                format!("`{key}` means nothing without `client_ca`: no client is asked for a certificate"),
-                help,
-            );
-        }
+        client_keys(spot, site.client_crl.is_some(), site.client_verify, problems);
     }
+    tls_of_tcp(written, problems);
     if !has_certificate {
         for (spot, _) in written.listen.values().filter(|(_, listen)| listen.tls) {
             let Some(spot) = problems.spot(spot, "tls") else { continue };
             let help = "write `tls = \"/etc/letsencrypt/live/app.example.com\"` in a `[site.\"HOST\"]`";
             problems.error(&spot, "no site has a certificate: no client could connect", help);
+        }
+    }
+}
+
+/// Keys that mean nothing without `client_ca`.
+fn client_keys(table: &Spot, has_crl: bool, verify: ClientVerify, problems: &mut Problems<'_>) {
+    let means_nothing = [("client_crl", has_crl), ("client_verify", verify == ClientVerify::Optional)];
+    for (key, _) in means_nothing.into_iter().filter(|(_, is_set)| *is_set) {
+        let (None, Some(spot)) = (problems.spot(table, "client_ca"), problems.spot(table, key)) else { continue };
+        let help = "write `client_ca = \"/etc/ssl/clients-ca.pem\"` beside it, or take it out";
+        let message = format!("`{key}` means nothing without `client_ca`: no client is asked for a certificate");
+        problems.error(&spot, message, help);
+    }
+}
+
+/// TCP listeners whose clients speak TLS, or do not.
+fn tls_of_tcp(written: &WrittenTables, problems: &mut Problems<'_>) {
+    for (table, (tcp, _)) in written.tcp.values() {
+        let tls = problems.spot(table, "tls");
+        if tls.is_none()
+            && let Some(spot) = problems.spot(table, "client_ca")
+        {
+            let help = "write `tls = \"/etc/letsencrypt/live/app.example.com\"` beside it, or take it out";
+            problems.error(&spot, "clients show certificates where TLS ends, and here it does not", help);
+        }
+        client_keys(table, tcp.client_crl.is_some(), tcp.client_verify, problems);
+        if tls.is_none()
+            && problems.spot(table, "sni").is_none()
+            && let Some(spot) = problems.good(table, "handshake_timeout")
+        {
+            let help = "take it out, or write `tls = \"/etc/letsencrypt/live/app.example.com\"` beside it";
+            problems.warning(&spot.at_key(), "`handshake_timeout` means nothing without `tls` or `sni`", help);
+        }
+        if tcp.tls.as_ref().is_some_and(SiteCertificate::is_automatic)
+            && let Some(spot) = problems.good(table, "tls")
+        {
+            let message = "an automatic certificate is for the host of a site, and a TCP listener has none";
+            let help = "name the place of a certificate: `tls = \"/etc/letsencrypt/live/app.example.com\"`";
+            problems.error(&spot, message, help);
         }
     }
 }

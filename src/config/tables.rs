@@ -267,9 +267,25 @@ table! {
         ///
         /// A client has to send its ClientHello within `handshake_timeout` and 32 KiB, in however many parts; one that does not is
         /// closed and recorded. A client that waits for its server to begin never gets there with this key. Of a client
-        /// that encrypts its ClientHello (ECH) the name is that of the one around it.
+        /// that encrypts its ClientHello (ECH) the name is that of the one around it. With `tls` the host chooses the pool in
+        /// the same way, after the handshake.
         sni: Option<SniRoutes> = unset("every connection goes to `to`"),
-        /// How long the ClientHello of a client may take, where `sni` looks at it.
+        /// The certificate for clients, written like `tls` of a site, but for `"auto"`: clients speak TLS here, 1.2 or 1.3,
+        /// and what is in it goes to the servers as plain bytes, or over TLS of its own to a server that is written with
+        /// `https://`. No protocol is chosen (ALPN). Of several certificates a client gets the one for the host that it asks for
+        /// (SNI). A client that asks for another host or for none gets the only certificate that there is, or one of several
+        /// for the same names; else it is refused. The files are looked at as those of a site are.
+        ///
+        /// Each side is told of the end of the other one: close_notify for the end of a client, and the other way round.
+        tls: Option<SiteCertificate> = unset("bytes are relayed as they come"),
+        /// As `client_ca` of a site: the authorities whose clients alone are let in. Servers are told of a client by
+        /// `send_proxy = "v2"` of the pool.
+        client_ca: Option<PathBuf> = unset("clients are asked for no certificate"),
+        /// As `client_crl` of a site. A connection that is open when its certificate is revoked goes on.
+        client_crl: Option<PathBuf> = unset("no certificate is revoked"),
+        /// As `client_verify` of a site.
+        client_verify: ClientVerify = "required",
+        /// How long the TLS handshake of a client may take where there is `tls`; with `sni` alone, its ClientHello.
         handshake_timeout: Duration = "10s",
         /// Client connections open at once. For one more the connection is closed that has been idle longest; while none
         /// is idle, it waits in the backlog of the kernel.

@@ -1,10 +1,12 @@
 //! The formats of certificates.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
 
+use super::address::HostPattern;
 use super::problem::quoted;
 use super::schema::{At, Keys, ValueFormat, table, unknown_keys};
 use super::units;
@@ -71,6 +73,45 @@ pub enum SiteCertificate {
     Automatic,
     /// Any of these, such as one with a key of ECDSA and one with a key of RSA.
     Several(Vec<SiteCertificate>),
+}
+
+/// What has a certificate for clients, as the configuration names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateUser {
+    /// A site, by its host.
+    Site(HostPattern),
+    /// A TCP listener, by its name.
+    Tcp(String),
+}
+
+impl CertificateUser {
+    /// As it stands in a sentence: `the site "app.example.com"`.
+    #[must_use]
+    pub fn named(&self) -> String {
+        match self {
+            Self::Site(host) => format!("the site \"{host}\""),
+            Self::Tcp(name) => format!("the listener {}", quoted(name)),
+        }
+    }
+
+    /// The host of a site.
+    #[must_use]
+    pub fn host(&self) -> Option<&HostPattern> {
+        match self {
+            Self::Site(host) => Some(host),
+            Self::Tcp(_) => None,
+        }
+    }
+}
+
+/// As it stands in a list: the host of a site, and what is none in brackets.
+impl fmt::Display for CertificateUser {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Site(host) => fmt::Display::fmt(host, to),
+            Self::Tcp(name) => write!(to, "[tcp.{name}]"),
+        }
+    }
 }
 
 /// The word for an automatic certificate.

@@ -17,7 +17,7 @@ pub struct Capabilities {
     /// The listeners that speak HTTP, as the supervisor holds them: a listener of the same name that is bound
     /// elsewhere is another one.
     http: Vec<Held>,
-    /// The listeners that relay bytes, each with the name of its pool.
+    /// The listeners that relay bytes as they come, each with the name of its pool.
     tcp: Vec<(Held, String)>,
     /// The host patterns of the sites, each with the name of its pool.
     sites: Vec<(String, String)>,
@@ -36,6 +36,12 @@ pub struct Capabilities {
     /// The host patterns of the sites whose clients show certificates.
     #[serde(default)]
     client_rules: Vec<(String, ClientRule)>,
+    /// The listeners that end TLS and relay what is in it, as in `tcp`; apart from those, as `https` is.
+    #[serde(default)]
+    tcp_tls: Vec<(Held, String)>,
+    /// Of those, by name, whose clients show certificates.
+    #[serde(default)]
+    tcp_client_rules: Vec<(String, ClientRule)>,
     /// It takes private upstream connections together with their client connections.
     #[serde(default)]
     private: bool,
@@ -113,14 +119,16 @@ impl Capabilities {
             let servers = one.servers.iter().map(|server| server.name.clone());
             pools.push((one.name.clone(), servers.collect()));
         }
+        let tcp = |has_tls: bool| {
+            let all = config.tcp.iter().filter(move |one| one.tls.is_some() == has_tls);
+            all.flat_map(|one| of(&one.name).into_iter().map(|held| (held, pool(one.pool)))).collect::<Vec<_>>()
+        };
         Self {
             version: VERSION,
             http: config.listeners.iter().filter(|one| !one.tls).flat_map(|one| of(&one.name)).collect(),
-            tcp: config
-                .tcp
-                .iter()
-                .flat_map(|one| of(&one.name).into_iter().map(|held| (held, pool(one.pool))))
-                .collect(),
+            tcp: tcp(false),
+            tcp_tls: tcp(true),
+            tcp_client_rules: Vec::new(),
             sites: config.sites.iter().map(|site| (site.host.to_string(), pool(site.pool))).collect(),
             https: config.listeners.iter().filter(|one| one.tls).flat_map(|one| of(&one.name)).collect(),
             https_sites: with_certificate(config).map(|site| site.host.to_string()).collect(),
@@ -149,8 +157,13 @@ impl Capabilities {
             (!one.tls || other.tls == TLS) && own.all(|held| theirs.contains(held))
         });
         let tcp = config.tcp.iter().map(|one| {
-            let mut own = self.tcp.iter().filter(|(held, _)| held.listener == one.name);
-            own.all(|held| other.tcp.contains(held))
+            let has_tls = one.tls.is_some();
+            let (own, theirs) = if has_tls { (&self.tcp_tls, &other.tcp_tls) } else { (&self.tcp, &other.tcp) };
+            let mut own = own.iter().filter(|(held, _)| held.listener == one.name);
+            let rule =
+                |of: &Self| of.tcp_client_rules.iter().find(|(name, _)| *name == one.name).map(|(_, rule)| *rule);
+            let speaks = !has_tls || other.tls == TLS && ClientRule::holds_after(rule(other), rule(self));
+            speaks && own.all(|held| theirs.contains(held))
         });
         let speaks = |one: &ListenerSettings| other.sessions == SESSIONS && other.http2.contains(&one.name);
         let of_pool = |(name, servers): &(String, Vec<String>)| {
@@ -176,11 +189,21 @@ impl Capabilities {
 }
 
 impl Capabilities {
-    /// The same, with what the clients of each site have to show.
+    /// The same, with what the clients of each site and of each TCP listener have to show.
     #[must_use]
-    pub fn with_client_rules(self, config: &Config, rules: &[Option<ClientRule>]) -> Self {
-        let named = config.sites.iter().zip(rules).filter_map(|(site, rule)| Some((site.host.to_string(), (*rule)?)));
-        Self { client_rules: named.collect(), ..self }
+    pub fn with_client_rules(
+        self,
+        config: &Config,
+        of_sites: &[Option<ClientRule>],
+        of_tcp: &[Option<ClientRule>],
+    ) -> Self {
+        let sites = config.sites.iter().zip(of_sites);
+        let tcp = config.tcp.iter().zip(of_tcp);
+        Self {
+            client_rules: sites.filter_map(|(site, rule)| Some((site.host.to_string(), (*rule)?))).collect(),
+            tcp_client_rules: tcp.filter_map(|(tcp, rule)| Some((tcp.name.clone(), (*rule)?))).collect(),
+            ..self
+        }
     }
 
     fn client_rule(&self, host: &str) -> Option<ClientRule> {
@@ -397,7 +420,7 @@ mod tests {
         let (config, own) = capabilities(text);
         let rule = |authorities, required| Some(ClientRule { authorities, required });
         let moves = |before: Option<ClientRule>, now: Option<ClientRule>| {
-            let [before, now] = [before, now].map(|rule| own.clone().with_client_rules(&config, &[rule]));
+            let [before, now] = [before, now].map(|rule| own.clone().with_client_rules(&config, &[rule], &[]));
             before.reach(&config, &now).has_tls_site(0)
         };
         for same in [None, rule(1, true), rule(1, false)] {
@@ -411,6 +434,23 @@ mod tests {
             (rule(1, true), rule(2, true)),
         ];
         assert!(not.iter().all(|(before, now)| !moves(*before, *now)));
+    }
+
+    #[test]
+    fn connections_of_a_tcp_listener_move_where_tls_ends_as_before_and_clients_have_to_show_no_more() {
+        let text = "[tcp.db]\nlisten = '127.0.0.1:5432'\nto = ['a:1']\n";
+        let with_tls = format!("{text}tls = '/x'\n");
+        let ((plain, of_plain), (tls, of_tls)) = (capabilities(text), capabilities(&with_tls));
+        let db = 1; // after the listener that is there by itself
+        assert!(of_plain.reach(&plain, &of_plain).has_listener(db) && of_tls.reach(&tls, &of_tls).has_listener(db));
+        assert!(!of_plain.reach(&plain, &of_tls).has_listener(db) && !of_tls.reach(&tls, &of_plain).has_listener(db));
+        let older = Capabilities { tcp_tls: Vec::new(), tcp_client_rules: Vec::new(), ..of_tls.clone() };
+        let newer = Capabilities { tls: TLS + 1, ..of_tls.clone() };
+        assert!([older, newer].iter().all(|other| !of_tls.reach(&tls, other).has_listener(db)));
+        let rule = Some(ClientRule { authorities: 1, required: true });
+        let asks = of_tls.clone().with_client_rules(&tls, &[], &[rule]);
+        assert!(!of_tls.reach(&tls, &asks).has_listener(db), "its clients were asked for no certificate");
+        assert!(asks.reach(&tls, &asks).has_listener(db) && asks.reach(&tls, &of_tls).has_listener(db));
     }
 
     #[test]

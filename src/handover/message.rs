@@ -39,7 +39,7 @@ use crate::tls::{HandshakeFacts, ShownCertificate, TlsState};
 pub enum ToSender {
     /// The first message.
     #[serde(rename = "welcome")]
-    Capabilities(Capabilities),
+    Capabilities(Box<Capabilities>),
     /// The receiver owns the connections of this batch from now on.
     Taken {
         /// [`Batch::number`].

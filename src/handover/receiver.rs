@@ -37,7 +37,7 @@ impl Receiver {
     /// When the link cannot be used.
     pub fn open(channel: Channel, capabilities: &Capabilities) -> Result<Self, ReceiveError> {
         let link = Link::new(channel).map_err(ReceiveError::Link)?;
-        match link.try_send(&ToSender::Capabilities(capabilities.clone()), &[]) {
+        match link.try_send(&ToSender::Capabilities(Box::new(capabilities.clone())), &[]) {
             Ok(()) => Ok(Self { link }),
             // and has nothing left to give: it would have waited for this message
             Err(ChannelError::Send(fault)) if is_gone(&fault) => Ok(Self { link }),

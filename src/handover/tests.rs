@@ -357,7 +357,7 @@ async fn hand_over_to_a_confused_one(count: u32, above: &[u64]) -> (Vec<u32>, Ve
     let (here, there) = Channel::pair().expect("pair");
     let (sender, successor) = Sender::open(here).expect("sender");
     let link = Link::new(there).expect("link");
-    link.try_send(&ToSender::Capabilities(Capabilities::new(&config(), &[])), &[]).expect("said");
+    link.try_send(&ToSender::Capabilities(Box::new(Capabilities::new(&config(), &[]))), &[]).expect("said");
     sender.receive_capabilities(&config(), &Capabilities::new(&config(), &[])).await.expect("capabilities");
     let giving = tokio::task::spawn_local(sender.run());
     let (mut offers, mut clients) = (Vec::new(), Vec::new());
@@ -417,7 +417,7 @@ fn a_taker_that_cannot_receive_a_batch_says_so_and_the_giver_keeps_it() {
         let (here, there) = Channel::pair().expect("pair");
         let (sender, successor) = Sender::open(here).expect("sender");
         let link = Link::new(there).expect("link");
-        link.try_send(&ToSender::Capabilities(Capabilities::new(&config(), &[])), &[]).expect("said");
+        link.try_send(&ToSender::Capabilities(Box::new(Capabilities::new(&config(), &[]))), &[]).expect("said");
         sender.receive_capabilities(&config(), &Capabilities::new(&config(), &[])).await.expect("capabilities");
         let giving = tokio::task::spawn_local(sender.run());
         let place = successor.place().await.expect("a place");
@@ -448,7 +448,7 @@ fn descriptors_that_moved_are_closed_here() {
 
 #[test]
 fn an_older_version_finds_the_messages_under_the_names_that_it_knows() {
-    let capabilities = ToSender::Capabilities(Capabilities::new(&config(), &[]));
+    let capabilities = ToSender::Capabilities(Box::new(Capabilities::new(&config(), &[])));
     let json = serde_json::to_value(capabilities).expect("json");
     assert_eq!(json["welcome"]["version"], 1);
     run(async {

@@ -23,7 +23,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::connection::{ClientConnection, Kind};
+use super::connection::ClientConnection;
+use super::kind::Kind;
 use super::limits::{Limits, Permit};
 use super::service::{Proxy, Service};
 use crate::net::{self, Stream};

@@ -4,8 +4,9 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::connection::{Arrival, ClientConnection, Kind};
+use super::connection::{Arrival, ClientConnection};
 use super::http1::{OpenHttp1, ReadAhead};
+use super::kind::Kind;
 use super::limits::Limits;
 use super::service::{Proxy, Service};
 use crate::handover::transfer::{Load, Transfer};
@@ -43,8 +44,7 @@ pub(super) fn arrive_on<S: Service>(
         return Err(io::Error::other("the listener relays bytes, and the connection speaks HTTP"));
     }
     let settings = &thread.runtime_config;
-    let speaks_tls = matches!(kind, Kind::Http(listener) if settings.config.listeners[listener].tls);
-    if speaks_tls != socket.tls.is_some() {
+    if kind.speaks_tls(&settings.config) != socket.tls.is_some() {
         return Err(io::Error::other("the listener and the connection do not agree on TLS"));
     }
     let stream = socket.attach()?;

@@ -12,7 +12,7 @@
 //! when that one does not. It becomes `Http2` when the connection begins with its preface, and stays it, or
 //! `ParkedHttp2` while nothing is open; it ends in `Busy: linger`.
 //!
-//! With TLS a connection starts as `Busy: handshake`, which ends in `Idle`; before it, from a trusted proxy, comes the
+//! With TLS a connection starts as `Busy: handshake`, which ends in `Idle`, or in TCP mode goes on as a tunnel; before it, from a trusted proxy, comes the
 //! header of the PROXY protocol.
 //!
 //! An idle connection that makes room for another one is closed at once.
@@ -38,6 +38,7 @@ use super::after::{Served, end_contradicted, hand_over, hand_over_open, hand_ove
 use super::http1::{Http1, Http1Parts, Next, OpenHttp1, ReadAhead};
 use super::http2::{Http2, Http2Next, ParkedHttp2, Unparked};
 use super::idle::{IdleOutcome, IdleWait};
+use super::kind::Kind;
 use super::limits::Permit;
 use super::lingering;
 use super::service::{Local, Service};
@@ -55,15 +56,6 @@ use crate::proxy::{Client, Thread};
 
 /// The time for the header of the PROXY protocol on a TCP listener.
 const TCP_HEADER: Duration = Duration::from_secs(10);
-
-/// What a listener speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// HTTP/1; an index into the listeners of the configuration.
-    Http(usize),
-    /// Bytes; an index into the TCP listeners of the configuration.
-    Tcp(usize),
-}
 
 /// A client connection and what it holds to its end; a task of its thread.
 pub(super) struct ClientConnection<S: Service> {
@@ -128,14 +120,15 @@ async fn proxied<S: Service>(
         Err(ended) => return ended,
     };
     match kind {
-        Kind::Http(listener) if thread.runtime_config.config.listeners[listener].tls => {
-            tls::handshake(thread, client, listener, stream, first).await
+        Kind::Http(listener) if kind.speaks_tls(&thread.runtime_config.config) => {
+            tls::handshake_of_http(thread, client, listener, stream, first).await
         }
         Kind::Http(_) => Served::Idle(client, stream, first.into()),
         Kind::Tcp(tcp) => relayed::<S>(thread, client, tcp, stream, first).await,
     }
 }
 
+/// TCP mode: TLS, where it ends here, then the choice of a pool, then bytes both ways.
 async fn relayed<S: Service>(
     thread: Rc<Thread>,
     client: Box<Client>,
@@ -143,6 +136,15 @@ async fn relayed<S: Service>(
     stream: Stream,
     first: BytesMut,
 ) -> Served {
+    let kind = Kind::Tcp(tcp);
+    let (client, stream, first) = if kind.speaks_tls(&thread.runtime_config.config) {
+        match tls::handshake(&thread, client, kind, stream, first).await {
+            Ok((client, stream)) => (client, stream, BytesMut::new()),
+            Err(ended) => return ended,
+        }
+    } else {
+        (client, stream, first)
+    };
     let sni::Routed { client, stream, received, pool, host } =
         match sni::route(&thread, client, tcp, stream, first).await {
             Ok(routed) => routed,
@@ -171,8 +173,8 @@ impl<S: Service> ClientConnection<S> {
                 let proxied = proxied::<S>(thread.clone(), client, kind, within, stream, first.into());
                 ConnectionState::Busy(Box::pin(proxied))
             }
-            Kind::Http(listener) if thread.runtime_config.config.listeners[listener].tls => {
-                let handshake = tls::handshake(thread.clone(), client, listener, stream, first.into());
+            Kind::Http(listener) if kind.speaks_tls(&thread.runtime_config.config) => {
+                let handshake = tls::handshake_of_http(thread.clone(), client, listener, stream, first.into());
                 ConnectionState::Busy(Box::pin(handshake))
             }
             Kind::Http(_) if first.is_empty() => connection.idle(client, stream),

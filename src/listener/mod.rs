@@ -8,6 +8,7 @@ pub mod connection;
 pub mod http1;
 mod http2;
 mod idle;
+mod kind;
 pub mod limits;
 mod lingering;
 pub mod proxy_protocol;
@@ -20,5 +21,5 @@ mod tls;
 
 pub use accept::Acceptor;
 pub use arrive::arrive;
-pub use connection::Kind;
+pub use kind::Kind;
 pub use limits::{Limits, WorkerLimit};

@@ -1,4 +1,5 @@
-//! The choice of a pool for a TLS connection that is not ended here, by the host that its client asks for.
+//! The choice of a pool for a connection in TCP mode, by the host that its client asks for in the TLS handshake: in one that
+//! was done here, or in one that goes on to the server.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -34,7 +35,7 @@ pub(super) struct Routed {
     pub(super) host: Option<String>,
 }
 
-/// Finds the pool: by the ClientHello, where the listener goes by it.
+/// Finds the pool.
 ///
 /// # Errors
 /// The end of the connection.
@@ -46,6 +47,11 @@ pub(super) async fn route(
     mut received: BytesMut,
 ) -> Result<Routed, Served> {
     let settings = &thread.runtime_config.config.tcp[tcp];
+    if client.origin.tls.is_some() {
+        let host = client.origin.server_name().map(str::to_owned);
+        let pool = pool(settings, host.as_deref());
+        return Ok(Routed { client, stream, received, pool, host });
+    }
     if settings.routes.is_empty() {
         return Ok(Routed { client, stream, received, pool: settings.pool, host: None });
     }

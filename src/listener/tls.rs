@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::BytesMut;
@@ -12,6 +13,7 @@ use rustls::Error;
 
 use super::after::{Served, linger};
 use super::http1::ReadAhead;
+use super::kind::Kind;
 use super::lingering;
 use crate::acme::challenges;
 use crate::net::Stream;
@@ -19,31 +21,60 @@ use crate::net::tls::{AcceptError, accept};
 use crate::observe::end::{End, Phase, Reason};
 use crate::observe::metrics::Handshaken;
 use crate::proxy::{Client, Thread, record_handshake};
-use crate::tls::HandshakeError;
+use crate::tls::{ClientVerifier, HandshakeError};
 
 /// What a client gets that speaks HTTP in plaintext where TLS is spoken.
 const PLAINTEXT: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 27\r\n\
     content-type: text/plain\r\n\r\nThis port speaks TLS only.\n";
 
-/// Does the handshake: then the connection is an idle one, of which `received` was read already.
-pub(super) async fn handshake(
+/// Does the handshake of a client of HTTP: then the connection is an idle one. `received` was read already.
+pub(super) async fn handshake_of_http(
     thread: Rc<Thread>,
-    mut client: Box<Client>,
+    client: Box<Client>,
     listener: usize,
     stream: Stream,
     received: BytesMut,
 ) -> Served {
+    match handshake(&thread, client, Kind::Http(listener), stream, received).await {
+        Ok((client, stream)) => Served::Idle(client, stream, ReadAhead::default()),
+        Err(ended) => ended,
+    }
+}
+
+/// Does the handshake on a connection of which `received` was read already.
+///
+/// # Errors
+/// The end of the connection.
+pub(super) async fn handshake(
+    thread: &Rc<Thread>,
+    mut client: Box<Client>,
+    kind: Kind,
+    stream: Stream,
+    received: BytesMut,
+) -> Result<(Box<Client>, Stream), Served> {
     let config = &thread.runtime_config;
-    let h2 = config.config.listeners[listener].h2;
     let rules = Cell::new(0);
+    // those of now: later ones may say something else of a certificate that is shown
+    let follows = |verifier: Option<&Arc<ClientVerifier>>| rules.set(verifier.map_or(0, |verifier| verifier.number()));
     let accepted = accept(stream, received, |hello| {
-        let (tls, site) = (config.tls.as_ref()?, config.site_by_name(hello.server_name()));
-        // those of now: later ones may say something else of a certificate that is shown
-        rules.set(tls.client_verifier(site).map_or(0, |verifier| verifier.number()));
-        tls.choose(hello, site, h2)
+        let tls = config.tls.as_ref()?;
+        match kind {
+            Kind::Http(listener) => {
+                let site = config.site_by_name(hello.server_name());
+                follows(tls.client_verifier(site));
+                tls.choose(hello, site, config.config.listeners[listener].h2)
+            }
+            Kind::Tcp(tcp) => {
+                follows(tls.tcp_client_verifier(tcp));
+                tls.choose_tcp(hello, tcp)
+            }
+        }
     });
     let mut accepted = pin!(accepted);
-    client.timer.set(config.config.listeners[listener].handshake_timeout);
+    client.timer.set(match kind {
+        Kind::Http(listener) => config.config.listeners[listener].handshake_timeout,
+        Kind::Tcp(tcp) => config.config.tcp[tcp].handshake_timeout,
+    });
     let in_time = poll_fn(|cx| match accepted.as_mut().poll(cx) {
         Poll::Ready(done) => Poll::Ready(Some(done)),
         Poll::Pending => client.timer.poll_due(cx).map(|()| None),
@@ -52,7 +83,7 @@ pub(super) async fn handshake(
     client.timer.off();
     let failed = |client: &Client, reason, detail: &str| {
         thread.counters.handshake(client.origin.listener, Handshaken::Failed(reason));
-        record_handshake(&thread, client, reason, detail);
+        record_handshake(thread, client, reason, detail);
         End::new(Phase::Handshake, reason)
     };
     match done {
@@ -60,8 +91,8 @@ pub(super) async fn handshake(
             if let Some(tls) = stream.tls() {
                 if tls.facts().alpn.as_deref().map(str::as_bytes) == Some(challenges::ALPN) {
                     // the handshake was all that a certificate authority wanted (RFC 8737 §3)
-                    return linger(thread.clone(), client, stream, End::new(Phase::Idle, Reason::Ok), lingering::BRIEF)
-                        .await;
+                    let end = End::new(Phase::Idle, Reason::Ok);
+                    return Err(linger(thread.clone(), client, stream, end, lingering::BRIEF).await);
                 }
                 let end = if tls.facts().resumed { Handshaken::Resumed } else { Handshaken::Full };
                 thread.counters.handshake(client.origin.listener, end);
@@ -70,24 +101,24 @@ pub(super) async fn handshake(
                     shown.set_verified(rules.get()); // a session that is resumed was looked at by then, and not now
                 }
             }
-            Served::Idle(client, stream, ReadAhead::default())
+            Ok((client, stream))
         }
-        Some(Some(Err((_, AcceptError::Silent)))) => Served::Ended(client, End::CLIENT_DONE),
+        Some(Some(Err((_, AcceptError::Silent)))) => Err(Served::Ended(client, End::CLIENT_DONE)),
         Some(Some(Err((stream, error)))) => {
             let end = failed(&client, reason_of(&error), &format!("no TLS: {error}"));
-            if matches!(error, AcceptError::Handshake(HandshakeError::NotTls)) {
+            if matches!((kind, error), (Kind::Http(_), AcceptError::Handshake(HandshakeError::NotTls))) {
                 // a new connection has room for it, which the poller has not said yet
                 let _ = send(&stream, PLAINTEXT, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             }
-            linger(thread.clone(), client, stream, end, lingering::BRIEF).await
+            Err(linger(thread.clone(), client, stream, end, lingering::BRIEF).await)
         }
         Some(None) => {
             let end = failed(&client, Reason::ClientTimeout, "no TLS: the handshake did not end in time");
-            Served::Ended(client, end)
+            Err(Served::Ended(client, end))
         }
         None => {
             let end = failed(&client, Reason::Drained, "no TLS: the generation ended in the handshake");
-            Served::Ended(client, end)
+            Err(Served::Ended(client, end))
         }
     }
 }

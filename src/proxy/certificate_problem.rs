@@ -6,16 +6,16 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::certificates::{CertificateStore, CertificateView};
-use crate::config::{HostPattern, user_name};
+use crate::config::{CertificateUser, HostPattern, user_name};
 use crate::observe::words::Day;
 use crate::tls::{Certificate, CertificateError, CertificateReason};
 
 /// One thing that is wrong. It refuses no configuration: the other sites have nothing to do with it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CertificateProblem {
-    /// The site that it is about.
-    pub host: HostPattern,
-    /// The key of the site that it is about.
+    /// The site or listener that it is about.
+    pub user: CertificateUser,
+    /// The key there.
     pub key: &'static str,
     /// What is wrong.
     pub message: String,
@@ -35,31 +35,30 @@ pub fn problems(store: &CertificateStore, now: SystemTime) -> Vec<CertificatePro
         problems.extend(view.certificate.and_then(|one| of_time(&view, one, now)));
         problems.extend(of_staple(&view));
         if let Some(certificate) = view.certificate {
-            let hosts = view.hosts.iter().filter(|host| !is_covered(store, host));
+            let hosts = view.users.iter().filter_map(CertificateUser::host).filter(|host| !is_covered(store, host));
             problems.extend(hosts.map(|host| of_another_host(host, certificate)));
         }
     }
     for clients in store.client_certificates() {
         if let Some(since) = clients.too_old(now) {
             let message = format!(
-                "no client of the site \"{}\" is let in: a newer revocation list was due on {}",
-                clients.host,
+                "no client of {} is let in: a newer revocation list was due on {}",
+                clients.user.named(),
                 Day(since)
             );
             let help =
                 Some("take a new one from the authority; the service reads it by itself, without a reload".to_owned());
-            let host = clients.host.clone();
-            problems.push(CertificateProblem { host, key: "client_crl", message, help, is_denied: false });
+            let user = clients.user.clone();
+            problems.push(CertificateProblem { user, key: "client_crl", message, help, is_denied: false });
         }
         let Some(error) = &clients.wrong else { continue };
         let consequence = match clients.verifier.number() {
             0 => "no client is let in",
             _ => "those from before count",
         };
-        let message =
-            format!("the site \"{}\" has no such client certificates, and {consequence}: {error}", clients.host);
+        let message = format!("{} has no such client certificates, and {consequence}: {error}", clients.user.named());
         problems.push(CertificateProblem {
-            host: clients.host.clone(),
+            user: clients.user.clone(),
             key: "client_ca",
             message,
             help: help(error, &user),
@@ -86,13 +85,12 @@ fn counted_days(days: i64) -> String {
 }
 
 fn of_files(store: &CertificateStore, view: &CertificateView<'_>, user: &str) -> Option<CertificateProblem> {
-    let (error, host) = (view.wrong?, view.hosts.first()?);
-    let sites = match view.hosts.len() - 1 {
-        0 => format!("the site \"{host}\""),
-        1 => format!("the site \"{host}\" (and 1 more)"),
-        more => format!("the site \"{host}\" (and {more} more)"),
+    let (error, user_of) = (view.wrong?, view.users.first()?);
+    let sites = match view.users.len() - 1 {
+        0 => user_of.named(),
+        more => format!("{} (and {more} more)", user_of.named()),
     };
-    let others = store.views().any(|other| other.hosts == view.hosts && other.certificate.is_some());
+    let others = store.views().any(|other| other.users == view.users && other.certificate.is_some());
     let message = match view.certificate {
         Some(kept) => {
             let until = Day(kept.not_after());
@@ -105,7 +103,7 @@ fn of_files(store: &CertificateStore, view: &CertificateView<'_>, user: &str) ->
         return None; // `segue certs` says when it comes
     }
     let is_denied = is_denied(error);
-    Some(CertificateProblem { host: host.clone(), key: "tls", message, help: help(error, user), is_denied })
+    Some(CertificateProblem { user: user_of.clone(), key: "tls", message, help: help(error, user), is_denied })
 }
 
 fn is_denied(error: &CertificateError) -> bool {
@@ -118,38 +116,38 @@ fn is_missing(error: &CertificateError) -> bool {
 }
 
 fn of_time(view: &CertificateView<'_>, certificate: &Certificate, now: SystemTime) -> Option<CertificateProblem> {
-    let (host, file) = (view.hosts.first()?, certificate.files().certificate.display());
+    let (user, file) = (view.users.first()?, certificate.files().certificate.display());
+    let whose = user.named();
     let (message, help) = if now > certificate.not_after() {
         let (ago, on) = (counted_days(-days(now, certificate.not_after())), Day(certificate.not_after()));
-        let message = format!("the certificate of the site \"{host}\" expired {ago} ago, on {on}: {file}");
+        let message = format!("the certificate of {whose} expired {ago} ago, on {on}: {file}");
         (message, "renew it; the service takes the new files by itself, without a reload")
     } else if now < certificate.not_before() {
         let from = Day(certificate.not_before());
-        let message = format!("the certificate of the site \"{host}\" is not valid before {from}: {file}");
+        let message = format!("the certificate of {whose} is not valid before {from}: {file}");
         (message, "look at the clock of this machine, and wait until then or take another certificate")
     } else {
         return None;
     };
-    Some(CertificateProblem { host: host.clone(), key: "tls", message, help: Some(help.to_owned()), is_denied: false })
+    Some(CertificateProblem { user: user.clone(), key: "tls", message, help: Some(help.to_owned()), is_denied: false })
 }
 
 /// Clients refuse a certificate that demands an answer of OCSP, where there is none.
 fn of_staple(view: &CertificateView<'_>) -> Option<CertificateProblem> {
-    let (host, certificate) = (view.hosts.first()?.clone(), view.certificate?);
+    let (user, certificate) = (view.users.first()?.clone(), view.certificate?);
+    let whose = user.named();
     let demands = certificate.must_staple() && certificate.staple().is_none();
     let demanded = if demands { ", and clients refuse its certificate without (must-staple)" } else { "" };
     let (message, help) = match view.staple {
-        Some(error) => {
-            (format!("clients of the site \"{host}\" are shown no answer of OCSP{demanded}: {error}"), help(error, ""))
-        }
+        Some(error) => (format!("clients of {whose} are shown no answer of OCSP{demanded}: {error}"), help(error, "")),
         None if demands => {
             let file = certificate.files().staple();
-            let message = format!("there is no answer of OCSP for the site \"{host}\"{demanded}: {}", file.display());
+            let message = format!("there is no answer of OCSP for {whose}{demanded}: {}", file.display());
             (message, Some(format!("have `openssl ocsp -respout {}` write it, and again in time", file.display())))
         }
         None => return None,
     };
-    Some(CertificateProblem { host, key: "tls", message, help, is_denied: false })
+    Some(CertificateProblem { user, key: "tls", message, help, is_denied: false })
 }
 
 /// Whether a certificate names the host of a site, or with a wildcard something below it.
@@ -175,7 +173,8 @@ fn of_another_host(host: &HostPattern, certificate: &Certificate) -> Certificate
         }
     };
     let help = format!("take one with \"{host}\" among its names (subjectAltName), or write the host that it is for");
-    CertificateProblem { host: host.clone(), key: "tls", message, help: Some(help), is_denied: false }
+    let user = CertificateUser::Site(host.clone());
+    CertificateProblem { user, key: "tls", message, help: Some(help), is_denied: false }
 }
 
 /// What can be done, as far as the reason shows it.

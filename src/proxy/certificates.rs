@@ -10,22 +10,24 @@ use std::time::SystemTime;
 use super::certificate_files::{FileStamp, pairs};
 use super::client_certificates::{ClientCertificates, ClientNews};
 use crate::acme::StateDirectory;
-use crate::config::{Config, HostPattern, SiteCertificate};
+use crate::config::{CertificateUser, Config, HostPattern, SiteCertificate};
 use crate::tls::{Certificate, CertificateError, CertificateFiles, Certificates, CertificatesInUse, ClientVerifier};
 
 /// All certificates with their files. It has one owner, which alone reads the files.
 pub struct CertificateStore {
     settings: Vec<CertificateSetting>,
     in_use: Arc<CertificatesInUse>,
+    /// By TCP listener: those that its handshakes use.
+    in_use_by_tcp: Vec<Option<(String, Arc<CertificatesInUse>)>>,
     clients: Vec<ClientCertificates>,
 }
 
-/// One value of `tls`, and the sites that have it.
+/// One value of `tls`, and what has it.
 struct CertificateSetting {
     tls: SiteCertificate,
     /// Whether a certificate authority issues it when asked for it.
     is_automatic: bool,
-    hosts: Vec<HostPattern>,
+    users: Vec<CertificateUser>,
     pairs: Vec<CertificatePair>,
     /// Why it leads to no pair.
     wrong: Option<CertificateError>,
@@ -51,7 +53,7 @@ struct CertificatePair {
 pub enum CertificateNews {
     /// A certificate is in use from now on.
     Taken {
-        /// The hosts of its sites.
+        /// What has it.
         hosts: String,
         /// It.
         certificate: Arc<Certificate>,
@@ -60,23 +62,23 @@ pub enum CertificateNews {
     },
     /// Files cannot be used, and not only for the moment in which they are replaced.
     Refused {
-        /// The hosts of its sites.
+        /// What has it.
         hosts: String,
         /// What is wrong.
         why: String,
         /// When the certificate expires that goes on being served; none when there is none.
         until: Option<SystemTime>,
     },
-    /// Clients of a site are let in by other files from now on.
+    /// Clients are let in by other files from now on.
     ClientsTaken {
-        /// The site.
+        /// What they are clients of.
         host: String,
         /// The file with the authorities.
         file: String,
     },
     /// Files cannot be used by which clients are let in.
     ClientsRefused {
-        /// The site.
+        /// What they are clients of.
         host: String,
         /// What is wrong.
         why: String,
@@ -87,8 +89,8 @@ pub enum CertificateNews {
 
 /// One pair of files, and what is served of it.
 pub struct CertificateView<'s> {
-    /// The hosts of its sites.
-    pub hosts: &'s [HostPattern],
+    /// What has it.
+    pub users: &'s [CertificateUser],
     /// Whether a certificate authority issues it when asked for it: then a missing file is one that is still to come.
     pub is_automatic: bool,
     /// The files; none when the setting leads to none.
@@ -105,25 +107,27 @@ pub struct CertificateView<'s> {
 const LOOKS_OF_A_REPLACEMENT: u32 = 2;
 
 impl CertificateStore {
-    /// Reads the certificates of all sites.
+    /// Reads the certificates of all sites and TCP listeners.
     #[must_use]
     pub fn load(config: &Config) -> Self {
         let mut settings = BTreeMap::<String, CertificateSetting>::new();
-        for site in &config.sites {
-            let Some(tls) = &site.tls else { continue };
-            let is_automatic = tls.is_automatic();
-            let tls = on_disk(tls, &site.host);
-            let new = || CertificateSetting {
-                tls: tls.clone(),
-                is_automatic,
-                hosts: Vec::new(),
-                pairs: Vec::new(),
-                wrong: None,
-            };
-            settings.entry(format!("{tls:?}")).or_insert_with(new).hosts.push(site.host.clone());
+        let mut add = |tls: SiteCertificate, is_automatic, user| {
+            let of_value = settings.entry(format!("{tls:?}"));
+            of_value.or_insert_with(|| CertificateSetting::new(tls, is_automatic)).users.push(user);
+        };
+        for (site, tls) in config.sites.iter().filter_map(|site| Some((site, site.tls.as_ref()?))) {
+            add(on_disk(tls, &site.host), tls.is_automatic(), CertificateUser::Site(site.host.clone()));
         }
-        let clients = ClientCertificates::of_sites(config);
-        let mut store = Self { settings: settings.into_values().collect(), in_use: Arc::default(), clients };
+        for (tcp, tls) in config.tcp.iter().filter_map(|tcp| Some((tcp, tcp.tls.as_ref()?))) {
+            add(tls.clone(), false, CertificateUser::Tcp(tcp.name.clone()));
+        }
+        let in_use = |has_tls: bool, name: &String| has_tls.then(|| (name.clone(), Arc::default()));
+        let mut store = Self {
+            settings: settings.into_values().collect(),
+            in_use: Arc::default(),
+            in_use_by_tcp: config.tcp.iter().map(|tcp| in_use(tcp.tls.is_some(), &tcp.name)).collect(),
+            clients: ClientCertificates::of_config(config),
+        };
         store.look(SystemTime::now());
         // the caller says what is wrong now
         store.clients.iter_mut().for_each(ClientCertificates::is_reported);
@@ -132,13 +136,13 @@ impl CertificateStore {
         store
     }
 
-    /// Whether no site has a certificate.
+    /// Whether nothing has a certificate.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.settings.is_empty()
     }
 
-    /// Those that handshakes use.
+    /// Those that handshakes of sites use.
     #[must_use]
     pub fn in_use(&self) -> &Arc<CertificatesInUse> {
         &self.in_use
@@ -152,7 +156,7 @@ impl CertificateStore {
             self.publish();
         }
         for clients in &mut self.clients {
-            let (host, file) = (clients.host.to_string(), clients.file());
+            let (host, file) = (clients.user.to_string(), clients.file());
             news.extend(clients.look(now).map(|one| match one {
                 ClientNews::Taken => CertificateNews::ClientsTaken { host, file },
                 ClientNews::Refused(why) => CertificateNews::ClientsRefused { host, why, are_shut_out: false },
@@ -165,10 +169,20 @@ impl CertificateStore {
     /// What looks at the certificates of the clients of the site with this index.
     #[must_use]
     pub fn client_verifier(&self, site: usize) -> Option<&Arc<ClientVerifier>> {
-        self.client_certificates().find(|clients| clients.site == site).map(|clients| &clients.verifier)
+        let of_site = |one: &&ClientCertificates| one.user.host().is_some() && one.index == site;
+        self.client_certificates().find(of_site).map(|clients| &clients.verifier)
     }
 
-    /// The sites whose clients show certificates.
+    /// What the TCP listener with this index has for its handshakes: certificates, and what looks at those of its clients.
+    /// None where it ends no TLS.
+    #[must_use]
+    pub fn of_tcp(&self, tcp: usize) -> Option<(&Arc<CertificatesInUse>, Option<&Arc<ClientVerifier>>)> {
+        let (_, certificates) = self.in_use_by_tcp.get(tcp)?.as_ref()?;
+        let of_tcp = |one: &&ClientCertificates| one.user.host().is_none() && one.index == tcp;
+        Some((certificates, self.client_certificates().find(of_tcp).map(|clients| &clients.verifier)))
+    }
+
+    /// The files by which clients are let in that show certificates.
     pub fn client_certificates(&self) -> impl Iterator<Item = &ClientCertificates> {
         self.clients.iter()
     }
@@ -189,7 +203,7 @@ impl CertificateStore {
         self.settings.iter().flat_map(|setting| {
             let pairs = setting.pairs.iter().map(|pair| pair.view(setting));
             pairs.chain(setting.wrong.iter().map(|error| CertificateView {
-                hosts: &setting.hosts,
+                users: &setting.users,
                 is_automatic: setting.is_automatic,
                 files: None,
                 certificate: None,
@@ -201,28 +215,37 @@ impl CertificateStore {
 
     /// Every certificate that is served.
     pub fn certificates(&self) -> impl Iterator<Item = &Arc<Certificate>> + Clone {
-        self.settings.iter().flat_map(|setting| &setting.pairs).filter_map(|pair| pair.certificate.as_ref())
+        self.settings.iter().flat_map(CertificateSetting::certificates)
     }
 
     fn publish(&self) {
         let mut list = Vec::new();
-        for setting in &self.settings {
-            let hosts = setting.hosts.iter().filter(|host| **host != HostPattern::Any).map(HostPattern::to_string);
+        for setting in self.of_sites() {
+            let hosts = setting.users.iter().filter_map(CertificateUser::host);
+            let hosts = hosts.filter(|host| **host != HostPattern::Any).map(HostPattern::to_string);
             let hosts: Vec<_> = hosts.collect();
-            let pairs = setting.pairs.iter().filter_map(|pair| pair.certificate.clone());
-            list.extend(pairs.map(|certificate| (certificate, hosts.clone())));
+            list.extend(setting.certificates().map(|certificate| (certificate.clone(), hosts.clone())));
         }
         self.in_use.set(Certificates::new(&list, self.unnamed().cloned()));
+        for (name, in_use) in self.in_use_by_tcp.iter().flatten() {
+            let has = |setting: &&CertificateSetting| setting.users.contains(&CertificateUser::Tcp(name.clone()));
+            let all = self.settings.iter().filter(has).flat_map(CertificateSetting::certificates).cloned();
+            in_use.set(Certificates::of_listener(&all.collect::<Vec<_>>()));
+        }
+    }
+
+    fn of_sites(&self) -> impl Iterator<Item = &CertificateSetting> {
+        self.settings.iter().filter(|setting| setting.users.iter().any(|user| user.host().is_some()))
     }
 
     /// For a client that names no host there is nothing to choose by: it gets the certificate of the site for every
     /// host, else one that has no alternative.
     fn unnamed(&self) -> Option<&Arc<Certificate>> {
-        let of_all = self.settings.iter().find(|setting| setting.hosts.contains(&HostPattern::Any));
-        let of_all = of_all.iter().flat_map(|setting| &setting.pairs).filter_map(|pair| pair.certificate.as_ref());
-        let mut of_all: Vec<_> = of_all.collect();
+        let all = CertificateUser::Site(HostPattern::Any);
+        let of_all = self.settings.iter().find(|setting| setting.users.contains(&all));
+        let mut of_all: Vec<_> = of_all.into_iter().flat_map(CertificateSetting::certificates).collect();
         if of_all.is_empty() {
-            of_all = self.certificates().take(2).collect();
+            of_all = self.of_sites().flat_map(CertificateSetting::certificates).take(2).collect();
         }
         if let [only] = of_all[..] { Some(only) } else { None }
     }
@@ -248,12 +271,21 @@ fn is_of_authority(files: &CertificateFiles) -> bool {
 }
 
 impl CertificateSetting {
+    fn new(tls: SiteCertificate, is_automatic: bool) -> Self {
+        Self { tls, is_automatic, users: Vec::new(), pairs: Vec::new(), wrong: None }
+    }
+
+    /// Those that are served.
+    fn certificates(&self) -> impl Iterator<Item = &Arc<Certificate>> + Clone {
+        self.pairs.iter().filter_map(|pair| pair.certificate.as_ref())
+    }
+
     /// Whether other certificates are served from now on.
     fn look(&mut self, now: SystemTime, news: &mut Vec<CertificateNews>) -> bool {
         let (found, wrong) = pairs(&self.tls);
         let mut changed = self.follow(found, wrong.is_none());
         self.wrong = wrong;
-        let hosts = self.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let hosts = self.users.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         for pair in &mut self.pairs {
             let before = pair.certificate.clone();
             news.extend(pair.look(now, &hosts));
@@ -291,7 +323,7 @@ impl CertificateSetting {
 impl CertificatePair {
     fn view<'s>(&'s self, setting: &'s CertificateSetting) -> CertificateView<'s> {
         CertificateView {
-            hosts: &setting.hosts,
+            users: &setting.users,
             is_automatic: setting.is_automatic && is_of_authority(&self.files),
             files: Some(&self.files),
             certificate: self.certificate.as_deref(),

@@ -1,19 +1,19 @@
-//! The files by which the clients of one site are let in: read at the start of a generation, and again when they change.
+//! The files by which the clients of one site or TCP listener are let in: read at the start of a generation, and again when they change.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::certificate_files::FileStamp;
-use crate::config::{ClientVerify, Config, HostPattern};
+use crate::config::{CertificateUser, ClientVerify, Config};
 use crate::observe::words::Day;
 use crate::tls::{CertificateError, ClientRules, ClientVerifier, ClientVerifierFiles};
 
 /// The files, and what follows them.
 pub struct ClientCertificates {
-    /// The index of the site.
-    pub site: usize,
-    /// Its host.
-    pub host: HostPattern,
+    /// What they are clients of.
+    pub user: CertificateUser,
+    /// Its index among the sites, or among the TCP listeners.
+    pub index: usize,
     /// What handshakes ask.
     pub verifier: Arc<ClientVerifier>,
     /// What is wrong with the files as they are.
@@ -42,17 +42,23 @@ pub enum ClientNews {
 const LOOKS_OF_A_REPLACEMENT: u32 = 2;
 
 impl ClientCertificates {
-    /// Of all sites that have any, without having read them.
+    /// Of all that have any, without having read them.
     #[must_use]
-    pub fn of_sites(config: &Config) -> Vec<Self> {
-        let of_site = |(site, settings): (usize, &crate::config::SiteSettings)| {
-            let files =
-                ClientVerifierFiles { authorities: settings.client_ca.clone()?, revoked: settings.client_crl.clone() };
-            let verifier = Arc::new(ClientVerifier::new(settings.client_verify == ClientVerify::Required));
-            let host = settings.host.clone();
-            Some(Self { site, host, verifier, wrong: None, files, seen: None, looks: 0, is_late: false })
-        };
-        config.sites.iter().enumerate().filter_map(of_site).collect()
+    pub fn of_config(config: &Config) -> Vec<Self> {
+        let sites = config.sites.iter().enumerate().filter_map(|(index, site)| {
+            let files = ClientVerifierFiles { authorities: site.client_ca.clone()?, revoked: site.client_crl.clone() };
+            Some(Self::new(CertificateUser::Site(site.host.clone()), index, files, site.client_verify))
+        });
+        let tcp = config.tcp.iter().enumerate().filter_map(|(index, tcp)| {
+            let files = ClientVerifierFiles { authorities: tcp.client_ca.clone()?, revoked: tcp.client_crl.clone() };
+            Some(Self::new(CertificateUser::Tcp(tcp.name.clone()), index, files, tcp.client_verify))
+        });
+        sites.chain(tcp).collect()
+    }
+
+    fn new(user: CertificateUser, index: usize, files: ClientVerifierFiles, verify: ClientVerify) -> Self {
+        let verifier = Arc::new(ClientVerifier::new(verify == ClientVerify::Required));
+        Self { user, index, verifier, wrong: None, files, seen: None, looks: 0, is_late: false }
     }
 
     /// Reads the files if they changed. Handshakes follow them from now on.

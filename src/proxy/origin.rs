@@ -50,7 +50,9 @@ impl Origin {
     /// The same, over TLS.
     #[must_use]
     pub fn over_tls(&self, facts: &Arc<HandshakeFacts>, config: &RuntimeConfig) -> Self {
-        let site = config.site_by_name(facts.server_name.as_deref()).map(|site| site as Index);
+        let is_http = usize::from(self.listener) < config.config.listeners.len();
+        let site = is_http.then(|| config.site_by_name(facts.server_name.as_deref())).flatten();
+        let site = site.map(|site| site as Index);
         let tls = OverTls { facts: facts.clone(), site };
         Self { is_tls: true, tls: Some(tls), ..self.clone() }
     }

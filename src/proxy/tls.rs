@@ -11,7 +11,7 @@ use super::certificates::CertificateStore;
 use crate::acme::challenges::{ALPN, Challenges};
 use crate::config::{Address, Config};
 use crate::handover::capabilities::ClientRule;
-use crate::tls::{CertificatesInUse, ClientVerifier, SiteTickets, Tickets, server_config};
+use crate::tls::{BoundTickets, CertificatesInUse, ClientVerifier, Tickets, server_config};
 
 /// What every handshake needs; shared by all threads.
 pub struct ServerTls {
@@ -19,9 +19,18 @@ pub struct ServerTls {
     offered: Offered,
     /// By site: those whose clients show certificates have an offer of their own.
     of_sites: Vec<Option<(Arc<ClientVerifier>, Offered)>>,
+    /// By TCP listener: those that end TLS.
+    of_tcp: Vec<Option<TcpTls>>,
     tickets: Arc<Tickets>,
     /// Handshakes that are challenges of a certificate authority.
     challenges: Option<Challenges>,
+}
+
+/// The TLS of a TCP listener.
+struct TcpTls {
+    certificates: Arc<CertificatesInUse>,
+    offered: Arc<ServerConfig>,
+    verifier: Option<Arc<ClientVerifier>>,
 }
 
 /// What clients are offered.
@@ -51,20 +60,37 @@ impl ServerTls {
     /// # Errors
     /// When the library for cryptography fails.
     pub fn new(config: &Config, store: &CertificateStore) -> Result<Option<Self>, String> {
-        if !config.listeners.iter().any(|listener| listener.tls) {
+        if !config.has_tls() {
             return Ok(None);
         }
         let certificates = store.in_use().clone();
         let tickets = Arc::<Tickets>::default();
         let offered = Offered::new(&certificates, tickets.clone(), None)?;
         let of_site = |verifier: &Arc<ClientVerifier>| {
-            let of_site = Arc::new(SiteTickets { tickets: tickets.clone(), verifier: verifier.clone() });
-            Ok::<_, String>((verifier.clone(), Offered::new(&certificates, of_site, Some(verifier.clone()))?))
+            let of_site = BoundTickets { tickets: tickets.clone(), listener: None, verifier: Some(verifier.clone()) };
+            Ok::<_, String>((verifier.clone(), Offered::new(&certificates, Arc::new(of_site), Some(verifier.clone()))?))
         };
         let sites = 0..config.sites.len();
         let of_sites = sites.map(|site| store.client_verifier(site).map(of_site).transpose());
         let of_sites = of_sites.collect::<Result<_, _>>()?;
-        Ok(Some(Self { certificates, offered, of_sites, tickets, challenges: Challenges::of(config) }))
+        let tcp = config.tcp.iter().enumerate();
+        let of_tcp =
+            tcp.map(|(index, tcp)| store.of_tcp(index).map(|one| TcpTls::new(&tcp.name, one, &tickets)).transpose());
+        let of_tcp = of_tcp.collect::<Result<_, _>>()?;
+        Ok(Some(Self { certificates, offered, of_sites, of_tcp, tickets, challenges: Challenges::of(config) }))
+    }
+
+    /// What a client of this TCP listener is offered that says this; none when there is no certificate for it.
+    #[must_use]
+    pub fn choose_tcp(&self, hello: &ClientHello<'_>, tcp: usize) -> Option<Arc<ServerConfig>> {
+        let TcpTls { certificates, offered, .. } = self.of_tcp.get(tcp)?.as_ref()?;
+        certificates.get().know(hello.server_name()).then(|| offered.clone())
+    }
+
+    /// What looks at the certificates of the clients of this TCP listener; none where they show none.
+    #[must_use]
+    pub fn tcp_client_verifier(&self, tcp: usize) -> Option<&Arc<ClientVerifier>> {
+        self.of_tcp.get(tcp)?.as_ref()?.verifier.as_ref()
     }
 
     /// Whether the certificate for one host is for another one too.
@@ -104,11 +130,32 @@ impl ServerTls {
     /// [`Capabilities`](crate::handover::capabilities::Capabilities).
     #[must_use]
     pub fn client_rules(&self) -> Vec<Option<ClientRule>> {
-        let rule = |verifier: &ClientVerifier| ClientRule {
-            authorities: verifier.authorities(),
-            required: verifier.is_required(),
-        };
         self.of_sites.iter().map(|of_site| of_site.as_ref().map(|(verifier, _)| rule(verifier))).collect()
+    }
+
+    /// The same, by TCP listener.
+    #[must_use]
+    pub fn tcp_client_rules(&self) -> Vec<Option<ClientRule>> {
+        (0..self.of_tcp.len()).map(|tcp| self.tcp_client_verifier(tcp).map(|verifier| rule(verifier))).collect()
+    }
+}
+
+fn rule(verifier: &ClientVerifier) -> ClientRule {
+    ClientRule { authorities: verifier.authorities(), required: verifier.is_required() }
+}
+
+impl TcpTls {
+    fn new(
+        name: &str,
+        (certificates, verifier): (&Arc<CertificatesInUse>, Option<&Arc<ClientVerifier>>),
+        tickets: &Arc<Tickets>,
+    ) -> Result<Self, String> {
+        let (certificates, verifier) = (certificates.clone(), verifier.cloned());
+        let tickets =
+            BoundTickets { tickets: tickets.clone(), listener: Some(name.into()), verifier: verifier.clone() };
+        let clients = verifier.clone().map(|verifier| verifier as Arc<dyn ClientCertVerifier>);
+        let offered = server_config(certificates.clone(), Arc::new(tickets), clients, &[]);
+        Ok(Self { certificates, offered: offered.map_err(|error| error.to_string())?, verifier })
     }
 }
 

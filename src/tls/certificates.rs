@@ -22,6 +22,8 @@ pub struct Certificates {
     /// Those of sites whose host they do not name: a client that was told to take them in any case can do so.
     by_site: HashMap<String, Vec<Arc<Certificate>>>,
     unnamed: Option<Arc<Certificate>>,
+    /// Those for clients that name no host or any other.
+    fallback: Vec<Arc<Certificate>>,
 }
 
 impl Certificates {
@@ -48,7 +50,22 @@ impl Certificates {
                 (!is_of_site, !one.is_cheap(), Reverse(one.not_after()))
             });
         }
-        Self { by_name, by_site, unnamed }
+        Self { by_name, by_site, unnamed, fallback: Vec::new() }
+    }
+
+    /// Certificates of a listener without sites. Where all are for the same names, a client that asks for any other host or
+    /// for none gets one of them: there is nothing to choose.
+    #[must_use]
+    pub fn of_listener(certificates: &[Arc<Certificate>]) -> Self {
+        let names = |one: &Arc<Certificate>| one.names().iter().cloned().collect::<HashSet<_>>();
+        let list: Vec<_> = certificates.iter().map(|one| (one.clone(), Vec::new())).collect();
+        let first = certificates.first().map(names);
+        let mut fallback = certificates.to_vec();
+        if certificates.iter().any(|one| Some(names(one)) != first) {
+            fallback.clear();
+        }
+        fallback.sort_by_cached_key(|one| (!one.is_cheap(), Reverse(one.not_after())));
+        Self { fallback, ..Self::new(&list, None) }
     }
 
     /// The certificate for a client that asks for this host and can check these signatures. One that has expired is given
@@ -56,9 +73,11 @@ impl Certificates {
     /// fails with handshake_failure then, as it has to (RFC 8446 §4.4.2.2), where rustls says access_denied without any.
     #[must_use]
     pub fn pick(&self, host: Option<&str>, schemes: &[SignatureScheme], now: SystemTime) -> Option<&Arc<Certificate>> {
-        let Some(host) = host else { return self.unnamed.as_ref() };
-        let candidates = self.candidates(host);
-        let all = || candidates.into_iter().flatten().flatten();
+        if let (None, Some(unnamed)) = (host, &self.unnamed) {
+            return Some(unnamed);
+        }
+        let candidates = host.map(|host| self.candidates(host)).unwrap_or_default();
+        let all = || candidates.into_iter().flatten().flatten().chain(&self.fallback);
         let usable = || all().filter(|one| one.signs_as(schemes));
         usable().find(|one| one.holds_at(now)).or_else(|| usable().next()).or_else(|| all().next())
     }
@@ -66,8 +85,8 @@ impl Certificates {
     /// Whether any certificate is for this host.
     #[must_use]
     pub fn know(&self, host: Option<&str>) -> bool {
-        let Some(host) = host else { return self.unnamed.is_some() };
-        self.candidates(host).into_iter().any(|found| found.is_some())
+        let is_known = |host: &str| self.candidates(host).into_iter().any(|found| found.is_some());
+        host.map_or(self.unnamed.is_some(), is_known) || !self.fallback.is_empty()
     }
 
     /// Whether a certificate for one host is for another one too.

@@ -28,7 +28,7 @@ pub use record::{OpenedRecord, RecordError, Records};
 pub use shown::ShownCertificate;
 pub use state::TlsState;
 pub use suite::{Suite, Version};
-pub use tickets::{SiteTickets, TicketKeys, TicketKeysError, Tickets};
+pub use tickets::{BoundTickets, TicketKeys, TicketKeysError, Tickets};
 pub use upstream::{PoolTls, UpstreamTls, UpstreamTlsOptions};
 
 #[cfg(test)]

@@ -275,26 +275,36 @@ impl ProducesTickets for Tickets {
     }
 }
 
-/// Tickets for the clients of a site that show certificates. rustls takes what a ticket says of a client without another
-/// look at its certificate, so a ticket counts under the rules alone under which it was made.
+/// Tickets that are for one site or listener alone. rustls takes what a ticket says of a client without another look at its
+/// certificate, so a ticket counts under the rules alone under which it was made; and what is no site has tickets of its
+/// own, since a site's name is all that rustls compares.
 #[derive(Debug)]
-pub struct SiteTickets {
+pub struct BoundTickets {
     /// What seals.
     pub tickets: Arc<Tickets>,
-    /// Whose rules count.
-    pub verifier: Arc<ClientVerifier>,
+    /// The listener, of clients that mean no site.
+    pub listener: Option<Box<str>>,
+    /// Whose rules count, of clients that show certificates.
+    pub verifier: Option<Arc<ClientVerifier>>,
 }
 
-impl SiteTickets {
-    fn context(&self) -> [u8; 9] {
-        let mut context = [0; 9];
-        context[0] = u8::from(self.verifier.is_required());
-        context[1..].copy_from_slice(&self.verifier.number().to_be_bytes());
+impl BoundTickets {
+    /// The rules begin with a byte that stands in no name.
+    fn context(&self) -> Vec<u8> {
+        let mut context = Vec::new();
+        if let Some(listener) = &self.listener {
+            context.extend_from_slice(b"tcp:");
+            context.extend_from_slice(listener.as_bytes());
+        }
+        if let Some(verifier) = &self.verifier {
+            context.push(u8::from(verifier.is_required()));
+            context.extend_from_slice(&verifier.number().to_be_bytes());
+        }
         context
     }
 }
 
-impl ProducesTickets for SiteTickets {
+impl ProducesTickets for BoundTickets {
     fn enabled(&self) -> bool {
         true
     }

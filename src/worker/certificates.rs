@@ -193,7 +193,7 @@ fn status(view: &CertificateView<'_>, now: SystemTime) -> CertificateStatus {
     };
     let file = view.files.map(|files| &files.certificate).or(view.wrong.map(|error| &error.file));
     CertificateStatus {
-        hosts: view.hosts.iter().map(ToString::to_string).collect(),
+        hosts: view.users.iter().map(ToString::to_string).collect(),
         file: file.map(|file| file.display().to_string()),
         issuer: view.certificate.map(|one| one.issuer().to_owned()),
         key: view.certificate.map(|one| one.key_type().to_owned()),
@@ -235,7 +235,7 @@ fn warn(store: &CertificateStore, watched: &Watched, now: SystemTime) {
             continue;
         }
         if let Some(days) = warnings.due(&file, until, now) {
-            let hosts = view.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let hosts = view.users.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             watched.journal.event(Event::CertificateExpires { hosts, file: file.clone(), until, days });
             watched.state_reports.is_due();
         }

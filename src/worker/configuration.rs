@@ -80,8 +80,8 @@ impl Configuration {
     /// What is wrong with certificates, rendered.
     #[must_use]
     pub fn of_certificates(&self, found: Vec<CertificateProblem>) -> Vec<String> {
-        let found = found.into_iter().map(|one| (one.key, one.host, one.message, one.help)).collect();
-        let warnings = self.written.warnings_of_sites(found);
+        let found = found.into_iter().map(|one| (one.key, one.user, one.message, one.help)).collect();
+        let warnings = self.written.warnings_of_certificates(found);
         warnings.iter().map(|problem| problem.render(RenderStyle::Plain)).collect()
     }
 }

@@ -147,7 +147,8 @@ impl RunningWorker {
         let (drain_timeout, stop_timeout) = (ready.drain_timeout, ready.stop_timeout);
         let RuntimeConfig { config, tls, .. } = &**threads.runtime_config();
         let rules = tls.as_ref().map(ServerTls::client_rules).unwrap_or_default();
-        let capabilities = Capabilities::new(config, &ready.listeners).with_client_rules(config, &rules);
+        let tcp_rules = tls.as_ref().map(ServerTls::tcp_client_rules).unwrap_or_default();
+        let capabilities = Capabilities::new(config, &ready.listeners).with_client_rules(config, &rules, &tcp_rules);
         let moving = Moving::new(generation, capabilities, journal.clone());
         link.try_send(&ToSupervisor::Ready(ready), &[sources.as_fd(), threads.statistics().file().as_fd()])?;
         Ok(Self {
@@ -459,7 +460,7 @@ async fn prepare(
     let (generation, drain) = (start.generation, config.drain.clone());
     let serves = Serves::from(&config);
     let expendable = Expendable::new();
-    if config.listeners.iter().any(|listener| listener.tls) || servers.is_used() {
+    if config.has_tls() || servers.is_used() {
         // no core file with keys in it, and no look at its memory or descriptors by what runs as the same user (prctl(2))
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .map_err(|fault| system(format!("the worker can still be dumped: {fault}")))?;

@@ -5,6 +5,7 @@ mod h2;
 mod handshakes;
 mod moves;
 mod staples;
+mod tcp;
 mod tickets;
 
 use std::io::{Read, Write};

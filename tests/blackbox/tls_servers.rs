@@ -3,6 +3,7 @@
 mod http2;
 mod moves;
 mod openssl;
+mod tcp;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -227,7 +227,7 @@ fn a_tunnel_with_tls_to_its_server_is_whole_on_one_side_whatever_becomes_of_the_
 /// The receiver's side by hand: the batch, unpacked or not, and no acknowledgement.
 async fn received(there: Channel) -> (Link, Batch, Vec<std::os::fd::OwnedFd>) {
     let link = Link::new(there).expect("link");
-    let capabilities = ToSender::Capabilities(Capabilities::new(&config(), &[]));
+    let capabilities = ToSender::Capabilities(Box::new(Capabilities::new(&config(), &[])));
     link.send(&capabilities, &[]).await.expect("sent");
     let (batch, descriptors) = link.receive::<Batch>().await.expect("received").expect("a batch");
     (link, batch, descriptors)

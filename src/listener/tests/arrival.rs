@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::handover::transfer::Transfer;
 use crate::listener::arrive::arrive;
-use crate::listener::connection::Kind;
+use crate::listener::kind::Kind;
 use crate::listener::limits::{Limits, WorkerLimit};
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::observe::metrics::Counters;

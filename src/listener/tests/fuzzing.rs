@@ -12,7 +12,8 @@ use tokio::net::UnixStream;
 use crate::http2::frame::{FrameHead, FrameKind, HEAD, MAX_FRAME, PREFACE};
 
 use super::support::{Answers, Fixture, forget, requests, short};
-use crate::listener::connection::{ClientConnection, Kind};
+use crate::listener::connection::ClientConnection;
+use crate::listener::kind::Kind;
 use crate::net::Stream;
 use crate::observe::end::Reason;
 use crate::proxy::Client;

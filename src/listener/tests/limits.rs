@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::support::{Answers, get};
 use super::{Fixture, run};
 use crate::listener::accept::Acceptor;
-use crate::listener::connection::Kind;
+use crate::listener::kind::Kind;
 use crate::observe::end::End;
 
 #[test]

@@ -9,7 +9,7 @@ use crate::handover::receiver::Receiver;
 use crate::handover::sender::Sender;
 use crate::handover::successor::Successor;
 use crate::listener::arrive::arrive_on;
-use crate::listener::connection::Kind;
+use crate::listener::kind::Kind;
 use crate::listener::tests::support::Answers;
 use crate::observe::end::{End, Phase, Reason};
 

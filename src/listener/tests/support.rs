@@ -22,7 +22,7 @@ use crate::config::{
 };
 use crate::drain::{Draining, Stage};
 use crate::listener::accept::Acceptor;
-use crate::listener::connection::Kind;
+use crate::listener::kind::Kind;
 use crate::listener::limits::{Limits, WorkerLimit};
 use crate::listener::service::{Local, Service};
 use crate::message::body::{Demand, Piece, RequestBodyError};

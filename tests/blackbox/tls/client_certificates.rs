@@ -19,7 +19,11 @@ pub(super) const SERIAL: u64 = 0x00c0_ffee;
 pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(super) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    pub(super) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -87,7 +91,7 @@ impl Scene {
         roots.add(certificate.der().clone()).expect("a root");
         std::fs::write(files.path().join("fullchain.pem"), certificate.pem()).expect("written");
         std::fs::write(files.path().join("privkey.pem"), key.serialize_pem()).expect("written");
-        std::fs::write(files.path().join("ca.pem"), authority.0.pem()).expect("written");
+        std::fs::write(files.path().join("ca.pem"), authority.pem()).expect("written");
         let ((listening, address), (listening_plain, plain)) = (socket(), socket());
         let run = Run::new("").socket("https", listening).socket("http", listening_plain);
         let scene = Self { run, server, address, plain, roots: roots.into(), authority, files };
