@@ -25,7 +25,7 @@ use crate::control::debug::{DebugFilter, DebugRequest, shows};
 use crate::control::request::{ControlReply, Wish, ask_with};
 use crate::message::authority::Host;
 use crate::observe::{Plain, Plural};
-use crate::route::{Facts, SiteTable};
+use crate::route::{Facts, HostTable};
 
 /// Longer than any packet of lines.
 const PACKET: usize = 32 * 1024;
@@ -160,7 +160,7 @@ fn known_site(run_dir: &Path, given: &str) -> Result<String, ExitCode> {
 /// The host that is given, and the index of the site that answers to it.
 fn answering(config: &Config, given: &str) -> Option<(String, usize)> {
     let host = Host::parse(given).ok()?.name.into_owned();
-    let site = SiteTable::new(&config.sites).find(&Facts { host: Some(&host) })?;
+    let site = HostTable::new(config.sites.iter().map(|site| &site.host)).find(&Facts { host: Some(&host) })?;
     Some((host, site))
 }
 

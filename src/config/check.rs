@@ -9,7 +9,6 @@ use super::pools::Pools;
 use super::problem::Problem;
 use super::problems::Problems;
 use super::servers::Destination;
-use super::sni::SniRoutes;
 use super::tables::{
     AcmeSettings, DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, TlsSettings,
     WorkerSettings,
@@ -94,7 +93,7 @@ fn build(written: &WrittenTables, pools: &Pools<'_>) -> Option<Config> {
     let mut sites = sites.collect::<Option<Vec<_>>>()?;
     sites.sort_by(|one, other| one.host.cmp(&other.host));
     let tcp = tcp.iter().map(|(name, (_, (tcp, _)))| {
-        let routes = tcp.sni.iter().flat_map(SniRoutes::in_order);
+        let routes = tcp.sni.iter().flat_map(|sni| sni.0.clone());
         let routes = routes.map(|(host, pool)| Some((host, pools.index(&Destination::Pool(pool), name)?)));
         let routes = routes.collect::<Option<_>>()?;
         Some(TcpSettings { pool: pools.index(&tcp.to, name)?, routes, name: name.clone(), ..tcp.clone() })

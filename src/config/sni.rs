@@ -1,7 +1,5 @@
 //! The format of `sni`: which pool a TLS connection goes to that is not ended here.
 
-use std::cmp::Reverse;
-
 use super::address::{HostPattern, host_pattern};
 use super::problem::quoted;
 use super::schema::{At, ValueFormat};
@@ -9,20 +7,6 @@ use super::schema::{At, ValueFormat};
 /// Host patterns, each with the name of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SniRoutes(pub Vec<(HostPattern, String)>);
-
-impl SniRoutes {
-    /// Each host with its pool, in the order in which they are compared: names first, then the longest `*.`.
-    #[must_use]
-    pub fn in_order(&self) -> Vec<(HostPattern, String)> {
-        let mut routes = self.0.clone();
-        routes.sort_by_key(|(host, _)| match host {
-            HostPattern::Exact(_) => (0, Reverse(0)),
-            HostPattern::Suffix(suffix) => (1, Reverse(suffix.len())),
-            HostPattern::Any => (2, Reverse(0)),
-        });
-        routes
-    }
-}
 
 impl ValueFormat for SniRoutes {
     type Value = Self;

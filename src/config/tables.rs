@@ -253,7 +253,7 @@ table! {
         name: String,
         /// The pool of `to`: an index into [`Config::pools`](super::Config::pools).
         pool: usize,
-        /// `sni` with the index of each pool, in the order in which the hosts are compared.
+        /// `sni` with the index of each pool.
         routes: Vec<(HostPattern, usize)>,
     ) {
         /// Where to listen when systemd passes no socket of this name, written like `address` of `[listen.NAME]`.

@@ -10,7 +10,6 @@ use bytes::BytesMut;
 
 use super::after::{Served, linger};
 use super::lingering;
-use crate::config::{HostPattern, TcpSettings};
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
 use crate::proxy::{Client, Thread, record_handshake};
@@ -49,7 +48,7 @@ pub(super) async fn route(
     let settings = &thread.runtime_config.config.tcp[tcp];
     if client.origin.tls.is_some() {
         let host = client.origin.server_name().map(str::to_owned);
-        let pool = pool(settings, host.as_deref());
+        let pool = thread.runtime_config.pool_of_tcp(tcp, host.as_deref());
         return Ok(Routed { client, stream, received, pool, host });
     }
     if settings.routes.is_empty() {
@@ -82,7 +81,7 @@ pub(super) async fn route(
     client.timer.off();
     match read.unwrap_or(Err(Reason::Drained)) {
         Ok(host) => {
-            let pool = pool(settings, host.as_deref());
+            let pool = thread.runtime_config.pool_of_tcp(tcp, host.as_deref());
             Ok(Routed { client, stream, received, pool, host })
         }
         Err(Reason::ClientClosed) => Err(Served::Ended(client, End::CLIENT_DONE)),
@@ -94,43 +93,6 @@ pub(super) async fn route(
                 _ => return Err(Served::Ended(client, end)),
             }
             Err(linger(thread.clone(), client, stream, end, lingering::BRIEF).await)
-        }
-    }
-}
-
-/// The pool for a client that asks for this host.
-fn pool(settings: &TcpSettings, host: Option<&str>) -> usize {
-    let is_for = |pattern: &HostPattern, host: &str| match pattern {
-        HostPattern::Exact(name) => name == host,
-        HostPattern::Suffix(suffix) => host.strip_suffix(suffix.as_str()).is_some_and(|front| front.ends_with('.')),
-        HostPattern::Any => true,
-    };
-    let found = host.and_then(|host| settings.routes.iter().find(|(pattern, _)| is_for(pattern, host)));
-    found.map_or(settings.pool, |(_, pool)| *pool)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-
-    #[test]
-    fn a_name_goes_before_a_wildcard_and_a_longer_one_before_a_shorter_one() {
-        let pools = ["app", "all", "deep", "rest"].map(|name| format!("[pool.{name}]\nservers = ['{name}:1']\n"));
-        let routes = "'*.example.com' = 'all'\n'*.b.example.com' = 'deep'\n'App.Example.com' = 'app'\n";
-        let text = format!("{}[tcp.x]\nlisten = ':1'\nto = 'rest'\n[tcp.x.sni]\n{routes}", pools.concat());
-        let config = Config::from_toml(&text).expect("good");
-        let of = |host| config.pools[pool(&config.tcp[0], host)].name.as_str();
-        for (host, want) in [
-            (Some("app.example.com"), "app"),
-            (Some("other.example.com"), "all"),
-            (Some("a.b.example.com"), "deep"),
-            (Some("b.example.com"), "all"),
-            (Some("example.com"), "rest"),
-            (Some("notexample.com"), "rest"),
-            (None, "rest"),
-        ] {
-            assert_eq!(of(host), want, "{host:?}");
         }
     }
 }

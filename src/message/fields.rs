@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use http::HeaderMap;
 use http::header::HeaderName;
 use smallvec::SmallVec;
 
@@ -368,6 +369,12 @@ const CLASS: [u8; 256] = {
     }
     table
 };
+
+/// How a call of gRPC ended, as the trailers of its response tell, or its head when it has nothing else.
+#[must_use]
+pub fn grpc_status(fields: &HeaderMap) -> Option<u32> {
+    fields.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
 
 #[cfg(test)]
 mod tests {

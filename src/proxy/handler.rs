@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use tokio::time::Instant;
 
 pub use self::moving::Leaving;
@@ -34,6 +34,7 @@ use crate::handover::exchange::ExchangeTransfer;
 use crate::http1::request::Framing;
 use crate::message::authority::Host;
 use crate::message::body::Piece;
+use crate::message::fields::grpc_status;
 use crate::observe::WithCauses;
 use crate::observe::end::{End, Phase, Reason};
 use crate::observe::record::{Outcome, Protocol};
@@ -373,11 +374,6 @@ fn route(exchange: &mut Exchange) -> Result<usize, Fault> {
     exchange.site = Some(site as u16);
     exchange.pool = Some(pool as u16);
     Ok(site)
-}
-
-/// How a call of gRPC ended, as the trailers of its response tell.
-fn grpc_status(trailers: &HeaderMap) -> Option<u32> {
-    trailers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 /// Whether the site takes the request, as far as its head tells.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::acme::challenges::Challenges;
-use crate::config::Config;
+use crate::config::{Config, TcpSettings};
 use crate::observe::RecordBounds;
 use crate::observe::record::RecordNames;
 use crate::pool::Pool;
-use crate::route::{Facts, SiteTable};
+use crate::route::{Facts, HostTable};
 
 use super::tls::{ServerTls, https_port};
 
@@ -19,7 +19,9 @@ pub struct RuntimeConfig {
     /// The configuration that it was made from.
     pub config: Config,
     /// Which site answers to which host.
-    pub sites: SiteTable,
+    pub sites: HostTable,
+    /// By TCP listener, which pool is for which host: the places of [`TcpSettings::routes`].
+    sni_hosts: Vec<HostTable>,
     /// The pools, in the order of the configuration.
     pub pools: Vec<Arc<Pool>>,
     /// What the indexes of a record mean.
@@ -49,7 +51,9 @@ impl RuntimeConfig {
     /// the configuration. Listener indexes of the names are those of `config.listeners`, then of `config.tcp`.
     #[must_use]
     pub fn with_tls(generation: u64, config: Config, tls: Option<ServerTls>, pools: Vec<Arc<Pool>>) -> Self {
-        let sites = SiteTable::new(&config.sites);
+        let sites = HostTable::new(config.sites.iter().map(|site| &site.host));
+        let sni_hosts = |tcp: &TcpSettings| HostTable::new(tcp.routes.iter().map(|(host, _)| host));
+        let sni_hosts = config.tcp.iter().map(sni_hosts).collect();
         let listeners = config.listeners.iter().map(|listener| &listener.name);
         let names = RecordNames {
             listeners: listeners.chain(config.tcp.iter().map(|tcp| &tcp.name)).cloned().collect(),
@@ -65,7 +69,14 @@ impl RuntimeConfig {
         let https_port = https_port(&config);
         let challenges = Challenges::of(&config);
         let names = Arc::new(names);
-        Self { generation, config, sites, pools, names, bounds, sends_proxy, tls, challenges, https_port }
+        Self { generation, config, sites, sni_hosts, pools, names, bounds, sends_proxy, tls, challenges, https_port }
+    }
+
+    /// The pool for a client of this TCP listener that asks for this host, in lower case, by TLS.
+    #[must_use]
+    pub fn pool_of_tcp(&self, tcp: usize, host: Option<&str>) -> usize {
+        let (settings, hosts) = (&self.config.tcp[tcp], &self.sni_hosts[tcp]);
+        hosts.find(&Facts { host }).map_or(settings.pool, |place| settings.routes[place].1)
     }
 
     /// The site that a client means by the name in its handshake (SNI). One that names none means the site for every host,
@@ -79,5 +90,30 @@ impl RuntimeConfig {
         };
         let found = self.sites.find(&Facts { host: name.as_deref() });
         if name.is_some() { found } else { found.or_else(only) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_goes_before_a_wildcard_and_a_longer_one_before_a_shorter_one() {
+        let pools = ["app", "all", "deep", "rest"].map(|name| format!("[pool.{name}]\nservers = ['{name}:1']\n"));
+        let routes = "'*.example.com' = 'all'\n'*.b.example.com' = 'deep'\n'App.Example.com' = 'app'\n";
+        let text = format!("{}[tcp.x]\nlisten = ':1'\nto = 'rest'\n[tcp.x.sni]\n{routes}", pools.concat());
+        let runtime = RuntimeConfig::new(1, Config::from_toml(&text).expect("good"));
+        let of = |host| runtime.config.pools[runtime.pool_of_tcp(0, host)].name.as_str();
+        for (host, want) in [
+            (Some("app.example.com"), "app"),
+            (Some("other.example.com"), "all"),
+            (Some("a.b.example.com"), "deep"),
+            (Some("b.example.com"), "all"),
+            (Some("example.com"), "rest"),
+            (Some("notexample.com"), "rest"),
+            (None, "rest"),
+        ] {
+            assert_eq!(of(host), want, "{host:?}");
+        }
     }
 }

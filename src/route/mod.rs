@@ -1,13 +1,14 @@
-//! Which site answers: the table of host patterns, made once for each generation and never changed.
+//! Which site answers, or which pool a TLS connection goes to: the table of host patterns, made once for each generation and
+//! never changed.
 //!
 //! The most specific pattern wins, in whatever order the configuration has them: the exact name, then the longest
 //! `*.suffix`, then `*`. A look-up allocates and hashes nothing.
 
-use crate::config::{HostPattern, SiteSettings};
+use crate::config::HostPattern;
 
-/// The host patterns of all sites.
+/// Host patterns, each with its place among all, as those of all sites.
 #[derive(Clone, Debug)]
-pub struct SiteTable {
+pub struct HostTable {
     /// Whole names, sorted.
     exact: Vec<(Box<str>, usize)>,
     /// Suffixes without their `*.`, sorted.
@@ -24,13 +25,13 @@ pub struct Facts<'a> {
     pub host: Option<&'a str>,
 }
 
-impl SiteTable {
-    /// The table of these sites. Of two with the same pattern the first one is found.
+impl HostTable {
+    /// The table of these patterns. Of two that are the same the first one is found.
     #[must_use]
-    pub fn new(sites: &[SiteSettings]) -> Self {
+    pub fn new<'a>(patterns: impl IntoIterator<Item = &'a HostPattern>) -> Self {
         let mut table = Self { exact: Vec::new(), suffixes: Vec::new(), longest: 0, any: None };
-        for (index, site) in sites.iter().enumerate() {
-            match &site.host {
+        for (index, pattern) in patterns.into_iter().enumerate() {
+            match pattern {
                 HostPattern::Exact(name) => table.exact.push((name.as_str().into(), index)),
                 HostPattern::Suffix(suffix) => {
                     table.longest = table.longest.max(suffix.len());
@@ -50,7 +51,7 @@ impl SiteTable {
         !(self.exact.is_empty() && self.suffixes.is_empty())
     }
 
-    /// The index of the site that answers, if one does.
+    /// The place of the pattern that is meant, if one is.
     ///
     /// A final dot of the host is ignored: `example.com.` is the same name, written absolutely (RFC 3986 §3.2.2).
     #[must_use]
@@ -90,18 +91,16 @@ fn look_up(names: &[(Box<str>, usize)], wanted: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn table(patterns: &[&str]) -> SiteTable {
-        let sites: Vec<SiteSettings> = patterns.iter().map(|text| site(text)).collect();
-        SiteTable::new(&sites)
+    fn table(patterns: &[&str]) -> HostTable {
+        HostTable::new(&patterns.iter().map(|text| pattern(text)).collect::<Vec<_>>())
     }
 
-    fn site(text: &str) -> SiteSettings {
-        let host = match text.strip_prefix("*.") {
+    fn pattern(text: &str) -> HostPattern {
+        match text.strip_prefix("*.") {
             _ if text == "*" => HostPattern::Any,
             Some(suffix) => HostPattern::Suffix(suffix.to_owned()),
             None => HostPattern::Exact(text.to_owned()),
-        };
-        SiteSettings { host, ..SiteSettings::default() }
+        }
     }
 
     fn found<'a>(patterns: &[&'a str], host: Option<&str>) -> Option<&'a str> {

@@ -12,6 +12,7 @@ use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 
 use super::fault::CheckFault;
+use crate::message::fields::grpc_status;
 use crate::net::Stream;
 
 /// Octets of an answer to a question for health, at most.
@@ -100,9 +101,8 @@ async fn read(mut body: Incoming) -> Result<(Vec<u8>, Option<HeaderMap>), CheckF
 /// Whether the answer says that the service is well. The status is among the trailers, or in the head of an answer that has
 /// nothing else.
 fn judge(head: &HeaderMap, body: &[u8], trailers: Option<&HeaderMap>) -> Result<(), CheckFault> {
-    let status = trailers.and_then(|trailers| trailers.get("grpc-status")).or_else(|| head.get("grpc-status"));
-    let status = status.and_then(|status| status.to_str().ok()?.parse().ok());
-    match status.ok_or(CheckFault::NotHealth)? {
+    let fields = trailers.filter(|trailers| trailers.contains_key("grpc-status")).unwrap_or(head);
+    match grpc_status(fields).ok_or(CheckFault::NotHealth)? {
         0 => {}
         other => return Err(CheckFault::GrpcStatus(other)),
     }

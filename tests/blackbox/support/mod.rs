@@ -7,6 +7,7 @@ mod names;
 mod notifications;
 pub mod pebble;
 mod proxy;
+pub mod sealed;
 mod server;
 mod service;
 mod site;

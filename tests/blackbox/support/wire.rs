@@ -121,6 +121,15 @@ impl Wire {
         std::mem::replace(&mut self.ahead, rest)
     }
 
+    /// A header of version 2 of the PROXY protocol, with what stands in it.
+    #[track_caller]
+    pub fn take_proxy_header(&mut self) -> Vec<u8> {
+        let mut bytes = self.take(16);
+        let length = usize::from(u16::from_be_bytes([bytes[14], bytes[15]]));
+        bytes.extend(self.take(length));
+        bytes
+    }
+
     /// The next bytes must be these.
     #[track_caller]
     pub fn expect(&mut self, bytes: impl AsRef<[u8]>) {

@@ -59,9 +59,7 @@ fn servers_are_told_of_tls_and_of_the_certificate_by_the_proxy_protocol() {
         let mut client = scene.connect(&config, "a.test");
         client.write_all(b"GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n").expect("written");
         let mut server = scene.server.accept();
-        let mut bytes = server.take(16);
-        let length = usize::from(u16::from_be_bytes([bytes[14], bytes[15]]));
-        bytes.extend(server.take(length));
+        let bytes = server.take_proxy_header();
         let (header, _) = ProxyHeader::parse(&bytes, ParseConfig::default()).expect("a header");
         assert_eq!((header.authority(), header.alpn()), (Some("a.test"), None));
         let ssl = header.ssl().expect("TLS");

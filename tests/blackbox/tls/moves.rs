@@ -1,14 +1,13 @@
 //! Connections with TLS over reloads: their clients see nothing of it, and no record number is used twice.
 
-use std::collections::HashSet;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use super::*;
+use crate::support::sealed::assert_no_number_twice;
 use crate::support::{Answering, Run, Service, is_alive, may_signal, signal, socket, wait_for};
 use crate::unseen::inside::connections;
 use crate::unseen::rollback::is_stopped;
@@ -47,16 +46,10 @@ impl Scene {
         tls_client(socket, self.roots.clone(), host, version)
     }
 
-    /// Every number that was sealed so far, by key; none of them twice.
+    /// How many numbers were sealed so far; none of them twice.
     #[track_caller]
     pub(super) fn assert_no_number_twice(&self) -> usize {
-        let path: PathBuf = self.files.path().join("numbers");
-        let text = std::fs::read_to_string(path).expect("a debug build notes what it seals");
-        let mut seen = HashSet::new();
-        for line in text.lines() {
-            assert!(seen.insert(line), "sealed twice: {line}");
-        }
-        seen.len()
+        assert_no_number_twice(self.files.path())
     }
 }
 

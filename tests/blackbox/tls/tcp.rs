@@ -1,6 +1,5 @@
 //! TLS that ends at a TCP listener: its server gets plain bytes.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use proxy_header::{ParseConfig, ProxyHeader};
@@ -10,6 +9,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use super::client_certificates::{Authority, SERIAL, Shown};
 use super::moves::reload;
 use super::*;
+use crate::support::sealed::assert_no_number_twice;
 use crate::support::{DEADLINE, Run, Wire, socket, wait_for};
 
 const RELOADS: usize = 3;
@@ -88,13 +88,7 @@ impl TcpScene {
 
     #[track_caller]
     fn assert_no_number_twice(&self) {
-        let text = std::fs::read_to_string(self.files.path().join("numbers"));
-        let text = text.expect("a debug build notes what it seals");
-        let mut seen = HashSet::new();
-        for line in text.lines() {
-            assert!(seen.insert(line), "sealed twice: {line}");
-        }
-        assert!(!seen.is_empty());
+        assert_no_number_twice(self.files.path());
     }
 }
 
@@ -301,9 +295,7 @@ fn clients_have_to_show_a_certificate_where_the_listener_says_so_and_servers_are
         let mut client = scene.showing(&shown, version);
         client.write_all(b"hello").expect("written");
         let mut server = scene.server.accept();
-        let mut bytes = server.take(16);
-        let length = usize::from(u16::from_be_bytes([bytes[14], bytes[15]]));
-        bytes.extend(server.take(length));
+        let bytes = server.take_proxy_header();
         let (header, _) = ProxyHeader::parse(&bytes, ParseConfig::default()).expect("a header");
         assert_eq!((header.authority(), header.alpn()), (Some("a.test"), None));
         let ssl = header.ssl().expect("TLS");

@@ -1,9 +1,8 @@
 //! What has TLS to a server goes on over reloads.
 
-use std::collections::HashSet;
-
 use super::*;
 use crate::support::Service;
+use crate::support::sealed::assert_no_number_twice;
 
 const RELOADS: usize = 5;
 /// Bytes of one piece of a body: more than one record.
@@ -48,13 +47,7 @@ impl Scene {
 
     #[track_caller]
     fn assert_no_number_twice(&self) {
-        let text = std::fs::read_to_string(self.authority.files.path().join("numbers"));
-        let text = text.expect("a debug build notes what it seals");
-        let mut seen = HashSet::new();
-        for line in text.lines() {
-            assert!(seen.insert(line), "sealed twice: {line}");
-        }
-        assert!(!seen.is_empty());
+        assert_no_number_twice(self.authority.files.path());
     }
 }
 
