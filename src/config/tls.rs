@@ -9,6 +9,7 @@ use figment::value::{Dict, Value};
 use super::address::HostPattern;
 use super::problem::quoted;
 use super::schema::{At, Keys, ValueFormat, table, unknown_keys};
+use super::spot::PathStep;
 use super::units;
 use super::values::word;
 
@@ -114,6 +115,9 @@ impl fmt::Display for CertificateUser {
     }
 }
 
+/// How a certificate is written where none can be had automatically.
+const IN_FILES: &str = "a directory with fullchain.pem and privkey.pem, such as \
+                        \"/etc/letsencrypt/live/app.example.com\", or { certificate = \"…\", key = \"…\" }";
 /// The word for an automatic certificate.
 const AUTOMATIC: &str = "auto";
 /// What stands before the name of a credential.
@@ -146,7 +150,10 @@ impl ValueFormat for SiteCertificate {
                 Some(name) => credential_name(at, name).map(Self::Credential),
                 None => relative(at),
             },
-            _ => at.wrong(Self::FORM, None),
+            _ => {
+                let is_of_tcp = at.spot.path.first() == Some(&PathStep::Key("tcp".to_owned()));
+                at.wrong(if is_of_tcp { IN_FILES } else { Self::FORM }, None)
+            }
         }
     }
 
