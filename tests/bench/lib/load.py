@@ -27,10 +27,18 @@ class Scenario:
     resumed: bool = False
     streams: int = 0
     """HTTP/2, with so many requests open on each connection."""
+    half: bool = False
+    """At half the rate that the slowest proxy of the run manages, the same for all."""
+    rate: float = 0
+    """Requests a second, when they do not come as fast as they are answered."""
+    threads: bool = False
+    """Segue alone, with one thread and with two, on all CPUs."""
 
 
 SCENARIOS = [
     Scenario("small", "1 KiB GET, keep-alive", "/1k", 64),
+    Scenario("half", "1 KiB GET, keep-alive, at half load", "/1k", 32, half=True),
+    Scenario("threads", "1 KiB GET, keep-alive, at half load, with one thread and with two", "/1k", 32, half=True, threads=True),
     Scenario("close", "1 KiB GET, a connection for each request", "/1k", 32, headers=("Connection: close",)),
     Scenario("64k", "64 KiB GET, keep-alive", "/64k", 16, size=64 << 10),
     Scenario("10m", "10 MiB GET, keep-alive", "/10m", 4, size=10 << 20),
@@ -50,7 +58,10 @@ def offer(machine, proxy, scenario, seconds):
     if scenario.resumed:
         return _resume(machine, proxy.tls_port, scenario, seconds)
     if scenario.streams:
-        return _h2load(machine, proxy.tls_port, scenario, seconds)
+        return _h2load(machine, f"https://{HOST}:{proxy.tls_port}", scenario, seconds, [f"-m{scenario.streams}"])
+    if scenario.rate:
+        pace = f"--rps={scenario.rate / scenario.connections:.1f}"
+        return _h2load(machine, f"http://127.0.0.1:{proxy.port}", scenario, seconds, ["--h1", pace])
     url = f"https://{HOST}:{proxy.tls_port}" if scenario.tls else f"http://127.0.0.1:{proxy.port}"
     return _wrk(machine, url, scenario, seconds)
 
@@ -84,17 +95,17 @@ def _read(said):
     }
 
 
-def _h2load(machine, port, scenario, seconds):
+def _h2load(machine, url, scenario, seconds, options):
     log = machine.path("h2load.times")
     if os.path.exists(log):
         os.unlink(log)
-    argv = [tool("h2load"), "-t1", f"-c{scenario.connections}", f"-m{scenario.streams}", f"-D{seconds}",
-            f"--log-file={log}", f"https://{HOST}:{port}{scenario.path}"]
+    argv = [tool("h2load"), "-t1", f"-c{scenario.connections}", *options, f"-D{seconds}", f"--log-file={log}",
+            url + scenario.path]
     said = machine.run(argv, {machine.load_cpu}, seconds + 30, machine.path("h2load.log"))
     protocol = re.search(r"Application protocol: (\S+)", said)
     requests = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", said)
     per_second = re.search(r"finished in [\d.]+\w+, ([\d.]+) req/s", said)
-    if not protocol or protocol[1] != "h2":
+    if scenario.streams and (not protocol or protocol[1] != "h2"):
         raise Missing(f"no HTTP/2 by ALPN: {protocol[1] if protocol else said.strip()[-300:]}")
     if not requests or not per_second or int(requests[1]) == 0:
         raise Missing(f"h2load made no request: {said.strip()[-500:]}")
