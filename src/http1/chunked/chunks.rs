@@ -20,6 +20,10 @@ pub(super) struct Chunks {
     trailers: Walk,
     /// The trailer section with its empty line; empty when there are no trailers.
     section: Vec<u8>,
+    /// The body is that of a request, which white space at the end of a line breaks.
+    of_request: bool,
+    /// The byte before was white space.
+    is_spaced: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +49,7 @@ pub(super) struct ChunkStep {
 }
 
 impl Chunks {
-    pub(super) const fn new() -> Self {
+    pub(super) const fn new(of_request: bool) -> Self {
         Self {
             state: ChunkState::Size,
             left: 0,
@@ -53,6 +57,8 @@ impl Chunks {
             extensions: 0,
             trailers: Walk::trailers(),
             section: Vec::new(),
+            of_request,
+            is_spaced: false,
         }
     }
 
@@ -121,8 +127,17 @@ impl Chunks {
         payload
     }
 
+    /// Whether the body is that of a request.
+    pub(super) fn is_of_request(&self) -> bool {
+        self.of_request
+    }
+
     fn take(&mut self, byte: u8) -> Result<ChunkState, ChunkFault> {
+        let was_spaced = std::mem::replace(&mut self.is_spaced, matches!(byte, b' ' | b'\t'));
         match self.state {
+            ChunkState::Space | ChunkState::Extension(_) if byte == b'\r' && was_spaced && self.of_request => {
+                Err(ChunkFault::TrailingSpace)
+            }
             ChunkState::Size => self.take_size(byte),
             ChunkState::Space => self.take_space(byte),
             ChunkState::Extension(extension) => self.take_extension(extension, byte),
@@ -159,8 +174,8 @@ impl Chunks {
         Ok(ChunkState::Size)
     }
 
-    /// White space may stand before an extension (RFC 9112 §7.1.1); old servers write it without one, to fill up a size
-    /// that was written after its chunk.
+    /// White space may stand before an extension (RFC 9112 §7.1.1). Old servers write it without one, to fill up a size
+    /// that was written after its chunk; no client has a reason to.
     fn take_space(&mut self, byte: u8) -> Result<ChunkState, ChunkFault> {
         match byte {
             b'\r' => Ok(ChunkState::SizeLf),

@@ -13,8 +13,6 @@ pub struct Decoder {
     chunks: Chunks,
     /// Found behind payload, which goes before it.
     fault: Option<ChunkFault>,
-    /// The body is that of a request: trailers that frame or route a message are refused. In responses they are dropped.
-    of_request: bool,
 }
 
 /// Largest chunk that is copied behind the one before it. A larger one is a piece by itself, which costs less.
@@ -37,13 +35,13 @@ impl Decoder {
     /// A decoder before the first byte of the body of a request.
     #[must_use]
     pub const fn request() -> Self {
-        Self { chunks: Chunks::new(), fault: None, of_request: true }
+        Self { chunks: Chunks::new(true), fault: None }
     }
 
     /// A decoder before the first byte of the body of a response.
     #[must_use]
     pub const fn response() -> Self {
-        Self { chunks: Chunks::new(), fault: None, of_request: false }
+        Self { chunks: Chunks::new(false), fault: None }
     }
 
     /// Takes the next piece off `buffer`. Data shares the memory of the buffer.
@@ -63,7 +61,8 @@ impl Decoder {
             return Ok(Decoded::NeedMore);
         }
         let section = self.chunks.take_section();
-        if self.of_request {
+        if self.chunks.is_of_request() {
+            // in responses they are dropped
             trailers::check(&section)?;
         }
         let trailers = trailers::parse(section)?;

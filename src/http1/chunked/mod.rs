@@ -27,6 +27,8 @@ pub const MAX_TRAILER_FIELDS: usize = 64;
 pub enum ChunkFault {
     /// A chunk size is not hex digits, followed by white space, an extension or the end of the line.
     Size,
+    /// White space at the end of the line of a chunk size, in a request.
+    TrailingSpace,
     /// A chunk size of 2^63 or more, or of more than 16 digits.
     SizeTooLarge,
     /// An extension that breaks the grammar.
@@ -51,6 +53,7 @@ impl ChunkFault {
     pub const fn rule(self) -> &'static str {
         match self {
             Self::Size => "A chunk size is not made of hexadecimal digits alone.",
+            Self::TrailingSpace => "The line of a chunk size ends in white space.",
             Self::SizeTooLarge => "A chunk size is 2^63 or more, or has more than 16 digits.",
             Self::Extension => "A chunk extension is not a name, or a name with a token or a quoted string.",
             Self::ExtensionsTooLarge => "The chunk extensions are longer than 8 KiB.",
@@ -137,7 +140,6 @@ mod tests {
         ("5\rhello\r\n0\r\n\r\n", ChunkFault::LineEnd),
         ("5;a\nhello\r\n0\r\n\r\n", ChunkFault::LineEnd),
         ("5 \nhello\r\n0\r\n\r\n", ChunkFault::LineEnd),
-        ("5 \rhello\r\n0\r\n\r\n", ChunkFault::LineEnd),
         ("5;a\rb\r\nhello\r\n0\r\n\r\n", ChunkFault::LineEnd),
         ("5;\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
         ("5;a;\r\nhello\r\n0\r\n\r\n", ChunkFault::Extension),
@@ -184,7 +186,7 @@ mod tests {
         for (text, fault) in FAULTS {
             assert_eq!(scan(format!("1\r\nx\r\n{text}").as_bytes()), Err(*fault), "{text:?}");
         }
-        for size in ["5", "05", "00000005", "000000005", "0000000000000005", "5 ", "5;a"] {
+        for size in ["5", "05", "00000005", "000000005", "0000000000000005", "5 ;a", "5;a"] {
             let text = format!("1\r\nx\r\n{size}\r\nhello\r\n0\r\n\r\n");
             let (decoded, ..) = decode(text.as_bytes()).expect("no fault");
             assert_eq!(&decoded[..], b"xhello", "{size}");
@@ -204,10 +206,9 @@ mod tests {
             ("A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n", "01234567890123456789"),
             ("0000000000000005\r\nhello\r\n0\r\n\r\n", "hello"),
             ("5;a=b;c=\"d\"\r\nhello\r\n0;x\r\n\r\n", "hello"),
-            ("5 \r\nhello\r\n0\t\r\n\r\n", "hello"),
             ("5 \t ;a\r\nhello\r\n0 ;\tb\r\n\r\n", "hello"),
             ("5;a=\"\\\"\\\\;\u{e4}\";b\r\nhello\r\n0\r\n\r\n", "hello"),
-            ("5 ; a = b ; c = \"d e\" \r\nhello\r\n0\r\n\r\n", "hello"),
+            ("5 ; a = b ; c = \"d e\"\r\nhello\r\n0\r\n\r\n", "hello"),
             ("5\r\n\r\n0\r\n\r\n0\r\n\r\n", "\r\n0\r\n"),
         ] {
             let pipelined = format!("{text}GET / HTTP/1.1\r\n");
@@ -216,6 +217,25 @@ mod tests {
             assert_eq!((&decoded[..], trailers.len()), (payload.as_bytes(), 0), "{text:?}");
             assert_eq!(&rest[..], b"GET / HTTP/1.1\r\n");
         }
+    }
+
+    #[test]
+    fn white_space_at_the_end_of_a_size_is_passed_over_in_responses_and_refused_in_requests() {
+        for text in [
+            "5 \r\nhello\r\n0\r\n\r\n",
+            "5\t\r\nhello\r\n0\r\n\r\n",
+            "5\r\nhello\r\n0 \t\r\n\r\n",
+            "5;a \r\nhello\r\n0\r\n\r\n",
+            "5;a=b\t\r\nhello\r\n0\r\n\r\n",
+            "5 ; a = \"d e\" \r\nhello\r\n0\r\n\r\n",
+        ] {
+            assert_eq!(&decode(text.as_bytes()).expect("no fault").0[..], b"hello", "{text:?}");
+            assert_eq!(scan(text.as_bytes()), Err(ChunkFault::TrailingSpace), "{text:?}");
+            assert_eq!(scan(format!("1\r\nx\r\n{text}").as_bytes()), Err(ChunkFault::TrailingSpace), "{text:?}");
+        }
+        let no_line_end = b"5 \rhello\r\n0\r\n\r\n";
+        assert_eq!(decode(no_line_end).err(), Some(ChunkFault::LineEnd));
+        assert_eq!(scan(no_line_end), Err(ChunkFault::TrailingSpace));
     }
 
     #[test]

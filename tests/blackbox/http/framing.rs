@@ -149,17 +149,29 @@ fn a_broken_chunk_never_reaches_a_server_as_the_end_of_a_body() {
 
 #[test]
 fn white_space_behind_a_chunk_size_is_none_of_the_body_both_ways() {
-    let body = "5 \r\nhello\r\n1\t ; a = \"b c\" ;d\r\n!\r\n0 \t\r\n\r\n";
+    let body = |end: &str| format!("5{end}\r\nhello\r\n1\t ; a = \"b c\" ;d{end}\r\n!\r\n0{end}\r\n\r\n");
     let site = Site::new();
     let mut client = site.client();
-    client.send(post("Transfer-Encoding: chunked\r\n", body));
+    client.send(post("Transfer-Encoding: chunked\r\n", &body("")));
     let mut server = site.server.accept();
     server.head();
     assert_eq!(server.chunks().0, b"hello!");
-    server.send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}"));
+    server.send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}", body(" \t")));
     assert_eq!(client.answer().text(), "hello!");
     client.send("GET / HTTP/1.1\r\nHost: $host\r\n\r\n");
     server.head();
+}
+
+#[test]
+fn white_space_that_ends_the_line_of_a_chunk_size_of_a_client_is_400() {
+    for size in ["5 ", "5\t", "5;a ", "5;a=\"b\" "] {
+        let site = Site::new();
+        let mut client = site.client();
+        client.send(post("Transfer-Encoding: chunked\r\n", &format!("{size}\r\nhello\r\n0\r\n\r\n")));
+        let answer = client.answer();
+        assert_eq!(answer.status(), 400, "{size:?}");
+        assert!(answer.says_close() && answer.text().contains("white space"), "{size:?}");
+    }
 }
 
 #[test]

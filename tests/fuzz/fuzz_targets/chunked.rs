@@ -1,4 +1,5 @@
-//! A chunked body means the same in pieces; a request is refused only beyond what a response is for its trailers.
+//! A chunked body means the same in pieces; a request is refused beyond what a response is for its trailers, and
+//! for white space at the end of a line.
 #![no_main]
 
 use bytes::BytesMut;
@@ -14,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
     let response = decode_in_pieces(Decoder::response(), message, [message.len()]);
     assert_eq!(decode_in_pieces(Decoder::response(), message, [cut, message.len()]), response);
     if request != response {
-        assert_eq!(request, Err(ChunkFault::ForbiddenTrailer));
+        assert!(matches!(request, Err(ChunkFault::ForbiddenTrailer | ChunkFault::TrailingSpace)));
     }
 });
 

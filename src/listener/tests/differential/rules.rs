@@ -85,7 +85,7 @@ const HEADS: [Rule; 18] = [
 ];
 
 /// Bodies that hyper reads whole and we refuse.
-const BODIES: [Rule; 5] = [
+const BODIES: [Rule; 6] = [
     ("may not come as trailers", "a trailer that frames (RFC 9110 6.5.1)", |its, _| {
         let Body::Whole { trailers, .. } = &its.body else { return false };
         let frames = ["content-length", "transfer-encoding", "host"];
@@ -93,6 +93,9 @@ const BODIES: [Rule; 5] = [
     }),
     ("extension", "a chunk extension that breaks the grammar (RFC 9112 7.1.1)", |_, bytes| holds(bytes, b";")),
     ("hexadecimal", "white space behind a chunk size (RFC 9112 7.1)", |_, bytes| {
+        holds(bytes, b" \r\n") || holds(bytes, b"\t\r\n")
+    }),
+    ("ends in white space", "white space at the end of a chunk size (RFC 9112 7.1)", |_, bytes| {
         holds(bytes, b" \r\n") || holds(bytes, b"\t\r\n")
     }),
     ("2^63", "a chunk size with more than 16 digits", |_, bytes| holds(bytes, b"00000000000000000")),
