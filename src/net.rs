@@ -295,12 +295,12 @@ impl Stream {
         matches!(rustix::net::recv(self.as_fd(), &mut [0; 1], flags), Err(Errno::AGAIN))
     }
 
-    /// Whether the kernel has room for all of `bytes` and some to spare, and has sent most of what it was given. Costs two
-    /// system calls.
+    /// For how many bytes the kernel has room, with as much to spare; none when it has not sent most of what it was given.
+    /// Costs two system calls.
     #[must_use]
-    pub fn has_room_for(&self, bytes: usize) -> bool {
-        let unsent = || sys::unsent(self.as_fd()).unwrap_or(0); // other sockets than TCP's have no such limit
-        sys::send_room(self.as_fd()).is_ok_and(|room| room >= 2 * bytes) && unsent() <= MOST_UNSENT as usize / 4
+    pub fn room(&self) -> usize {
+        let unsent = sys::unsent(self.as_fd()).unwrap_or(0); // other sockets than TCP's have no such limit
+        if unsent > MOST_UNSENT as usize / 4 { 0 } else { sys::send_room(self.as_fd()).unwrap_or(0) / 2 }
     }
 
     /// Clears the read readiness after a read that gave less than it had room for: the socket is empty, which another read

@@ -17,12 +17,15 @@ pub enum Piece {
 
 /// How much the receiver of a body takes. Bytes that it does not take are held in memory, and any peer could have them
 /// held by not reading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Demand {
     /// Little: small pieces, each in memory of its own.
     Little,
-    /// Much: pieces as large as one read gives.
+    /// Much: pieces as large as one read usually gives.
+    #[default]
     Much,
+    /// The largest pieces that there are.
+    Most,
 }
 
 /// Why the body of a request does not come whole.

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::BytesMut;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -39,7 +38,7 @@ use crate::sys;
 use crate::timer::{Timer, TimerWheel};
 use crate::turn::Turns;
 use crate::upstream::idle::Idle;
-use crate::upstream::read::ReadBuffer;
+use crate::upstream::read::ReadBuffers;
 
 /// Records are handed to the journal in batches of at most this many.
 const BATCH: usize = 128;
@@ -99,7 +98,7 @@ pub struct Thread {
     /// Which of its connections that move large bodies goes on next.
     pub turns: Rc<Turns>,
     /// What the connections of the thread read bodies into, on either side.
-    pub(crate) reads: ReadBuffer,
+    pub(crate) reads: ReadBuffers,
     /// What client connections read the beginning of a message into, to be looked at in the same turn: always the same
     /// memory, which the processor has in its cache.
     pub scratch: RefCell<Box<[u8; SCRATCH]>>,
@@ -168,7 +167,7 @@ impl Thread {
             counters,
             underway: Underway::default(),
             turns: Rc::default(),
-            reads: RefCell::new(BytesMut::new()),
+            reads: ReadBuffers::default(),
             scratch: RefCell::new(Box::new([0; SCRATCH])),
             frames: RefCell::default(),
             heads: RefCell::default(),

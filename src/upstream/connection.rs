@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::error::ResponseError;
 use super::http2::{UpstreamStream, socket_of};
-use super::read::{LEAST_ROOM, ReadBuffer, poll_read, poll_read_careful};
+use super::read::{LEAST_ROOM, ReadBuffers, poll_read};
 use crate::config::Address;
 use crate::handover::exchange::SavedBody;
 use crate::http1::chunked::{Decoded, Decoder};
@@ -209,7 +209,7 @@ impl Connection {
     #[must_use]
     pub fn has_room_for(&self, bytes: usize) -> bool {
         match &self.wire {
-            Wire::Http1(stream) => stream.has_room_for(bytes),
+            Wire::Http1(stream) => stream.room() >= bytes,
             Wire::Http2(stream) => stream.has_room_for(bytes),
         }
     }
@@ -362,7 +362,7 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
         asked: Asked,
-        shared: &ReadBuffer,
+        shared: &ReadBuffers,
         room: Demand,
     ) -> Poll<Result<Box<ResponseHead>, ResponseError>> {
         if let Wire::Http2(stream) = &mut self.wire {
@@ -404,7 +404,7 @@ impl Connection {
     pub fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
-        shared: &ReadBuffer,
+        shared: &ReadBuffers,
         room: Demand,
     ) -> Poll<Option<Result<Piece, ResponseError>>> {
         if let Wire::Http2(stream) = &mut self.wire {
@@ -550,16 +550,13 @@ impl Connection {
     }
 
     /// Reads once. What is there already is kept in front.
-    fn poll_fill(&mut self, cx: &mut Context<'_>, shared: &ReadBuffer, room: Demand) -> Poll<io::Result<usize>> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, shared: &ReadBuffers, room: Demand) -> Poll<io::Result<usize>> {
         let Wire::Http1(stream) = &self.wire else { return Poll::Ready(Ok(0)) };
         if !self.ahead.is_empty() {
             self.ahead.reserve(LEAST_ROOM);
             return stream.poll_read_into(cx, &mut self.ahead);
         }
-        self.ahead = ready!(match room {
-            Demand::Little => poll_read_careful(cx, stream),
-            Demand::Much => poll_read(cx, stream, shared),
-        })?;
+        self.ahead = ready!(poll_read(cx, stream, shared, room))?;
         Poll::Ready(Ok(self.ahead.len()))
     }
 }

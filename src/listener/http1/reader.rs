@@ -12,7 +12,7 @@ use crate::http1::request::{Framing, HeadSearch};
 use crate::message::body::{Demand, Piece, RequestBodyError};
 use crate::net::{Departure, Stream};
 use crate::proxy::Thread;
-use crate::upstream::read::{poll_read, poll_read_careful, read_now};
+use crate::upstream::read::{poll_read, read_now};
 
 /// Most bytes that are read ahead while a response is open; what comes beyond waits in the kernel.
 const READ_AHEAD: usize = 16 * 1024;
@@ -169,7 +169,7 @@ impl RequestReader {
         thread: &Thread,
         room: Demand,
     ) -> Poll<io::Result<usize>> {
-        if self.is_unwatched && self.ahead.is_empty() && room == Demand::Much {
+        if self.is_unwatched && self.ahead.is_empty() && room != Demand::Little {
             // A fast client fills the socket for as long as its body lasts, so the poller is not needed before its end.
             match read_now(stream, &thread.reads) {
                 Ok(read) => {
@@ -184,10 +184,7 @@ impl RequestReader {
         if self.is_unwatched || !self.ahead.is_empty() {
             return self.poll_ahead(cx, stream, thread);
         }
-        self.ahead = ready!(match room {
-            Demand::Little => poll_read_careful(cx, stream),
-            Demand::Much => poll_read(cx, stream, &thread.reads),
-        })?;
+        self.ahead = ready!(poll_read(cx, stream, &thread.reads, room))?;
         self.is_finished = self.ahead.is_empty();
         Poll::Ready(Ok(self.ahead.len()))
     }

@@ -12,7 +12,7 @@ use crate::http1::encode;
 use crate::message::body::Demand;
 use crate::net::Stream;
 use crate::proxy::response::{BodyLength, Response, Then};
-use crate::upstream::read::takes_whole_read;
+use crate::upstream::read::demand_of;
 
 /// Data up to this size is copied behind its head: one slice costs the kernel less than two.
 const COPIED: usize = 4 * 1024;
@@ -24,7 +24,7 @@ const KEPT: usize = 16 * 1024;
 /// Bytes that a client takes before it is looked at whether it has room for more: smaller responses need not know.
 const LOOK_EVERY: usize = 80 * 1024;
 /// The same for one that had too little.
-const LOOK_EVERY_SCARCE: usize = 16 * 1024;
+const LOOK_EVERY_LITTLE: usize = 16 * 1024;
 
 /// Zeros that may go before a chunk size; with them it has 16 digits at most, which is what clients take.
 const LEADING_ZEROS: &[u8] = b"00000000";
@@ -51,8 +51,8 @@ pub(super) struct ResponseWriter {
     framing: BodyFraming,
     /// Bytes that the client took since it was last looked at whether it has room.
     taken: usize,
-    /// It may not have room for as much as is read at once from a server.
-    is_scarce: bool,
+    /// How much it takes at once, as far as is known.
+    demand: Demand,
     /// It has none at all.
     is_blocked: bool,
     /// Bytes of the next head, or of the next chunk size, that the client has already.
@@ -68,7 +68,7 @@ impl ResponseWriter {
             len: 0,
             framing: BodyFraming::Length,
             taken: 0,
-            is_scarce: false,
+            demand: Demand::Much,
             is_blocked: false,
             sent_ahead: 0,
         }
@@ -107,7 +107,7 @@ impl ResponseWriter {
     /// Puts the head of a response on its way, to a client of this version. `closes` when no other one follows; says
     /// whether that is so, because the end of the body cannot be told otherwise.
     pub(super) fn respond(&mut self, response: &Response, version: Version, closes: bool) -> bool {
-        (self.taken, self.is_scarce) = (0, false);
+        (self.taken, self.demand) = (0, Demand::Much);
         self.framing = match response.length {
             BodyLength::Known(_) => BodyFraming::Length,
             BodyLength::Unknown if version == Version::HTTP_10 => BodyFraming::UntilClose,
@@ -220,12 +220,8 @@ impl ResponseWriter {
     /// How much of a response may be put on its way: bytes held for a client that does not read are memory that any
     /// client could have us fill.
     pub(super) fn room(&self) -> Option<Demand> {
-        match self.is_scarce {
-            _ if self.is_blocked || self.is_full() => None,
-            true if self.len > 0 => None,
-            true => Some(Demand::Little),
-            false => Some(Demand::Much),
-        }
+        let is_held = self.is_blocked || self.is_full() || self.demand == Demand::Little && self.len > 0;
+        (!is_held).then_some(self.demand)
     }
 
     /// Whether enough is gathered to be written.
@@ -268,7 +264,7 @@ impl ResponseWriter {
     /// small pieces follow.
     fn settle(&mut self) {
         self.is_blocked = true;
-        if !std::mem::replace(&mut self.is_scarce, true) {
+        if std::mem::replace(&mut self.demand, Demand::Little) != Demand::Little {
             for bytes in &mut self.data {
                 *bytes = Bytes::copy_from_slice(bytes);
             }
@@ -291,8 +287,8 @@ impl ResponseWriter {
         self.is_blocked = false;
         self.len -= written;
         self.taken += written;
-        if self.taken >= if self.is_scarce { LOOK_EVERY_SCARCE } else { LOOK_EVERY } {
-            (self.taken, self.is_scarce) = (0, !takes_whole_read(stream));
+        if self.taken >= if self.demand == Demand::Little { LOOK_EVERY_LITTLE } else { LOOK_EVERY } {
+            (self.taken, self.demand) = (0, demand_of(stream));
         }
         let front = written.min(self.front.len() - self.written);
         self.written += front;

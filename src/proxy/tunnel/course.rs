@@ -6,10 +6,11 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 
 use crate::handover::transfer;
+use crate::message::body::Demand;
 use crate::net::Stream;
 use crate::observe::end::Reason;
 use crate::turn::{Turn, Turns};
-use crate::upstream::read::{self, ReadBuffer};
+use crate::upstream::read::{ReadBuffers, demand_of, poll_read};
 
 /// One direction. The states of its end: open, `ended` (the reading side said so), `finished` (it was passed on).
 #[derive(Default)]
@@ -18,8 +19,8 @@ pub(super) struct Course {
     ended: bool,
     finished: bool,
     bytes: u64,
-    /// The other side takes less than comes: little is read at once, so that little is held.
-    careful: bool,
+    /// What the other side takes at once: no more is read, so that little is held.
+    demand: Demand,
     turn: Turn,
     /// What [`Course::has_moved`] saw last.
     seen: (u64, bool),
@@ -81,7 +82,7 @@ impl Course {
         cx: &mut Context<'_>,
         from: &Stream,
         to: &Stream,
-        reads: &ReadBuffer,
+        reads: &ReadBuffers,
         turns: &Turns,
     ) -> Poll<Result<(), CourseError>> {
         loop {
@@ -111,10 +112,9 @@ impl Course {
         cx: &mut Context<'_>,
         from: &Stream,
         to: &Stream,
-        reads: &ReadBuffer,
+        reads: &ReadBuffers,
     ) -> Poll<Result<(), CourseError>> {
-        let read = if self.careful { read::poll_read_careful(cx, from) } else { read::poll_read(cx, from, reads) };
-        let mut read = ready!(read).map_err(CourseError::Read)?;
+        let mut read = ready!(poll_read(cx, from, reads, self.demand)).map_err(CourseError::Read)?;
         self.ended = read.is_empty();
         match to.try_write(&read) {
             Ok(written) => {
@@ -137,7 +137,7 @@ impl Course {
         self.bytes += written as u64;
         self.turn.count(written);
         if written >= SMALL {
-            self.careful = !read::takes_whole_read(to);
+            self.demand = demand_of(to);
         }
     }
 }

@@ -47,7 +47,7 @@ fn server(bytes: &[u8], step: usize) -> UnixStream {
 
 async fn ours(bytes: &[u8], step: usize, head: bool) -> Result<Seen, ResponseError> {
     let mut connection = Connection::over(Wire::Http1(Stream::Unix(server(bytes, step))), None, 0);
-    let shared = ReadBuffer::default();
+    let shared = ReadBuffers::default();
     connection.begin();
     let asked = Asked { head, ..Asked::default() };
     let response = loop {

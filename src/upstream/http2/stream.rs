@@ -289,7 +289,7 @@ impl Drop for UpstreamStream {
 }
 
 fn take(data: &mut BytesMut, room: Demand) -> Bytes {
-    let len = if room == Demand::Much { data.len() } else { data.len().min(LITTLE) };
+    let len = if room == Demand::Little { data.len().min(LITTLE) } else { data.len() };
     let taken = data.split_to(len).freeze();
     if data.is_empty() {
         *data = BytesMut::new(); // an empty rest still holds on to the buffer
