@@ -22,8 +22,6 @@ pub(super) struct Chunks {
     section: Vec<u8>,
     /// The body is that of a request, which white space at the end of a line breaks.
     of_request: bool,
-    /// The byte before was white space.
-    is_spaced: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +56,6 @@ impl Chunks {
             trailers: Walk::trailers(),
             section: Vec::new(),
             of_request,
-            is_spaced: false,
         }
     }
 
@@ -133,11 +130,7 @@ impl Chunks {
     }
 
     fn take(&mut self, byte: u8) -> Result<ChunkState, ChunkFault> {
-        let was_spaced = std::mem::replace(&mut self.is_spaced, matches!(byte, b' ' | b'\t'));
         match self.state {
-            ChunkState::Space | ChunkState::Extension(_) if byte == b'\r' && was_spaced && self.of_request => {
-                Err(ChunkFault::TrailingSpace)
-            }
             ChunkState::Size => self.take_size(byte),
             ChunkState::Space => self.take_space(byte),
             ChunkState::Extension(extension) => self.take_extension(extension, byte),
@@ -178,6 +171,7 @@ impl Chunks {
     /// that was written after its chunk; no client has a reason to.
     fn take_space(&mut self, byte: u8) -> Result<ChunkState, ChunkFault> {
         match byte {
+            b'\r' if self.of_request => Err(ChunkFault::TrailingSpace),
             b'\r' => Ok(ChunkState::SizeLf),
             b'\n' => Err(ChunkFault::LineEnd),
             b';' => Ok(ChunkState::Extension(Extension::Begin)),
@@ -188,6 +182,7 @@ impl Chunks {
 
     fn take_extension(&mut self, extension: Extension, byte: u8) -> Result<ChunkState, ChunkFault> {
         match byte {
+            b'\r' if extension.is_spaced() && self.of_request => Err(ChunkFault::TrailingSpace),
             b'\r' if extension.may_end() => Ok(ChunkState::SizeLf),
             b'\n' if extension.may_end() => Err(ChunkFault::LineEnd),
             _ => self.count_extension(ChunkState::Extension(extension.next(byte)?)),

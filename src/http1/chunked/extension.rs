@@ -8,15 +8,16 @@ use crate::message::fields::{is_token_byte, is_value_byte};
 /// Where in the extensions of one chunk a byte stands.
 ///
 /// ```text
-///   Begin ──▶ Name ──▶ AfterName ──=──▶ Equals ──▶ Token ──┐
-///     ▲         └───────────┴──;──┐        └──"──▶ Quoted ─┤
-///     └───────────────────────────┴◀──;── AfterValue ◀─────┘
+///   Begin ──▶ Name ──▶ AfterName ──=──▶ Equals ──▶ Token ───────────────────┐
+///     ▲         └───────────┴──;──┐        └──"──▶ Quoted ──"──▶ QuotedEnd ─┤
+///     └───────────────────────────┴◀──;── AfterValue ◀──────────────────────┘
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Extension {
     /// Behind a semicolon.
     Begin,
     Name,
+    /// Behind white space after a name.
     AfterName,
     /// Behind an equals sign.
     Equals,
@@ -24,6 +25,9 @@ pub(super) enum Extension {
     Quoted,
     /// Behind a backslash in a quoted string.
     Escaped,
+    /// Behind the quote that ends a quoted string.
+    QuotedEnd,
+    /// Behind white space after a value.
     AfterValue,
 }
 
@@ -38,12 +42,12 @@ impl Extension {
             Self::Begin | Self::Equals if is_space => Ok(self),
             Self::Begin | Self::Name if is_token_byte(byte) => Ok(Self::Name),
             Self::Name | Self::AfterName if byte == b'=' => Ok(Self::Equals),
-            Self::Name | Self::AfterName | Self::Token | Self::AfterValue if byte == b';' => Ok(Self::Begin),
+            _ if self.may_end() && byte == b';' => Ok(Self::Begin),
             Self::Name | Self::AfterName if is_space => Ok(Self::AfterName),
             Self::Equals if byte == b'"' => Ok(Self::Quoted),
             Self::Equals | Self::Token if is_token_byte(byte) => Ok(Self::Token),
-            Self::Token | Self::AfterValue if is_space => Ok(Self::AfterValue),
-            Self::Quoted if byte == b'"' => Ok(Self::AfterValue),
+            Self::Token | Self::QuotedEnd | Self::AfterValue if is_space => Ok(Self::AfterValue),
+            Self::Quoted if byte == b'"' => Ok(Self::QuotedEnd),
             Self::Quoted if byte == b'\\' => Ok(Self::Escaped),
             Self::Quoted | Self::Escaped if is_value_byte(byte) => Ok(Self::Quoted),
             _ => Err(ChunkFault::Extension),
@@ -52,6 +56,11 @@ impl Extension {
 
     /// Whether the extensions may end here.
     pub(super) fn may_end(self) -> bool {
-        matches!(self, Self::Name | Self::AfterName | Self::Token | Self::AfterValue)
+        matches!(self, Self::Name | Self::AfterName | Self::Token | Self::QuotedEnd | Self::AfterValue)
+    }
+
+    /// Whether white space came last that another extension would have to follow.
+    pub(super) fn is_spaced(self) -> bool {
+        matches!(self, Self::AfterName | Self::AfterValue)
     }
 }
