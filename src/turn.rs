@@ -1,8 +1,8 @@
 //! Turns of a thread: which of the connections that move large bodies goes on next.
 //!
-//! A connection moves up to [`TURN`] bytes, and waits for its next turn behind the others that did so. A few turns are
-//! given between two looks at the poller, and what the poller found goes first: what is small does not wait for what is
-//! large.
+//! A connection moves [`TURN`] bytes, or what one read gave if that is more, and waits for its next turn behind the others
+//! that did so. A few turns are given between two looks at the poller, and what the poller found goes first: what is small
+//! does not wait for what is large.
 //!
 //! ```text
 //!   moves bytes ──TURN bytes moved──▶ waits, in the order of arrival ──given──▶ moves bytes

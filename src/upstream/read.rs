@@ -14,7 +14,7 @@ pub(super) const LEAST_ROOM: usize = 8 * 1024;
 /// What one read has room for: one of a large body fills it when the server is fast, and it serves many small ones.
 pub const WHOLE_READ: usize = 128 * 1024;
 /// The same for a receiver that takes as much at once. A response of 10 MiB costs 30 % less CPU with it than with reads of
-/// half the size, and one of 64 KiB a tenth less; twice the size brings nothing more.
+/// half the size, and one of 64 KiB a twentieth less; twice the size brings nothing more.
 const LARGE_READ: usize = 256 * 1024;
 /// How much is read at once for a receiver that takes less than comes.
 const CAREFUL: usize = 16 * 1024;
