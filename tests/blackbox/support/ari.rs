@@ -1,7 +1,9 @@
-//! What pebble of Debian 12 lacks: renewal information (ARI, RFC 9773). Stands before it, and passes everything on.
+//! What stands before pebble and passes everything on. It adds what pebble of Debian 12 lacks, renewal information (ARI,
+//! RFC 9773), and can leave a request without an answer.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +27,12 @@ pub struct AriAsked {
 /// Says of the first certificate that it is to be renewed at once, and of others in ten years.
 pub struct Ari {
     pub asked: Arc<Mutex<AriAsked>>,
+    swallowed: Receiver<()>,
 }
+
+/// A request that has no answer: the first whose line begins with this. The authority never sees it, so no time of the
+/// authority runs from it.
+type Swallows = Arc<Mutex<Option<(&'static str, Sender<()>)>>>;
 
 #[derive(Clone)]
 struct Sides {
@@ -34,11 +41,27 @@ struct Sides {
     pebble: SocketAddr,
     front: SocketAddr,
     asked: Arc<Mutex<AriAsked>>,
+    swallows: Swallows,
 }
 
 impl Ari {
     /// Before this one, at [`Pebble::front`].
     pub fn before(pebble: &Pebble) -> Self {
+        Self::start(pebble, None)
+    }
+
+    /// The same; the first request whose line begins with this is never answered.
+    pub fn that_swallows(pebble: &Pebble, line: &'static str) -> Self {
+        Self::start(pebble, Some(line))
+    }
+
+    /// Waits until the request that is never answered has come.
+    #[track_caller]
+    pub fn wait_swallowed(&self) {
+        self.swallowed.recv_timeout(super::DEADLINE).expect("a request");
+    }
+
+    fn start(pebble: &Pebble, swallows: Option<&'static str>) -> Self {
         let certificate = CertificateDer::from_pem_file(pebble.path("ca.pem")).expect("a certificate");
         let key = PrivateKeyDer::from_pem_file(pebble.path("ca.key")).expect("a key");
         let mut roots = RootCertStore::empty();
@@ -50,7 +73,9 @@ impl Ari {
         let client = client.expect("versions").with_root_certificates(roots).with_no_client_auth();
         let (asked, front) = (Arc::<Mutex<AriAsked>>::default(), pebble.front);
         let (server, client, pebble) = (Arc::new(server.expect("a key")), Arc::new(client), pebble.address());
-        let sides = Sides { server, client, pebble, front, asked: asked.clone() };
+        let (swallows_one, swallowed) = channel();
+        let swallows = Arc::new(Mutex::new(swallows.map(|line| (line, swallows_one))));
+        let sides = Sides { server, client, pebble, front, asked: asked.clone(), swallows };
         let listener = TcpListener::bind(front).expect("the port");
         std::thread::spawn(move || {
             for socket in listener.incoming().flatten() {
@@ -58,7 +83,7 @@ impl Ari {
                 std::thread::spawn(move || sides.serve(socket));
             }
         });
-        Self { asked }
+        Self { asked, swallowed }
     }
 }
 
@@ -68,6 +93,11 @@ impl Sides {
         let mut client = StreamOwned::new(ServerConnection::new(self.server.clone()).ok()?, socket);
         let (head, body) = message(&mut client, true)?;
         let line = head.lines().next()?.to_owned();
+        if self.swallows(&line) {
+            // until the other side gives up, or is gone
+            let _ = client.read(&mut [0]);
+            return None;
+        }
         let answer = match line.split(' ').nth(1)?.strip_prefix("/renewal-info/") {
             Some(id) => self.renewal_info(id),
             None => self.passed_on(&line, &head, &body)?,
@@ -75,6 +105,12 @@ impl Sides {
         client.write_all(&answer).ok()?;
         client.conn.send_close_notify();
         client.flush().ok()
+    }
+
+    fn swallows(&self, line: &str) -> bool {
+        let mut swallows = self.swallows.lock().expect("a lock");
+        let one = swallows.take_if(|(begins, _)| line.starts_with(*begins));
+        one.is_some_and(|(_, one)| one.send(()).is_ok())
     }
 
     fn renewal_info(&self, id: &str) -> Vec<u8> {

@@ -1,7 +1,6 @@
 //! A certificate authority: pebble, of Let's Encrypt, with a name server that knows one address.
 
 use std::fs::File;
-use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -195,59 +194,6 @@ impl Drop for Pebble {
         let _ = self.name_server.kill();
         let _ = self.name_server.wait();
     }
-}
-
-/// Stands before a port: the first connection waits until it is told to go on.
-pub struct Gate {
-    pub address: SocketAddr,
-    came: std::sync::mpsc::Receiver<()>,
-    opens: std::sync::mpsc::Sender<()>,
-}
-
-impl Gate {
-    /// Before this address.
-    pub fn before(server: SocketAddr) -> Self {
-        let (listener, address) = super::socket();
-        let (comes, came) = std::sync::mpsc::channel();
-        let (opens, opened) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            for (number, client) in listener.incoming().flatten().enumerate() {
-                let _ = comes.send(());
-                if number == 0 && opened.recv().is_err() {
-                    return;
-                }
-                let server = TcpStream::connect(server).expect("the proxy");
-                relay(client, server);
-            }
-        });
-        Self { address, came, opens }
-    }
-
-    /// Waits until the first one has come.
-    #[track_caller]
-    pub fn wait(&self) {
-        self.came.recv_timeout(super::DEADLINE).expect("a connection");
-    }
-
-    /// Lets it through.
-    pub fn open(&self) {
-        self.opens.send(()).expect("the gate");
-    }
-}
-
-fn relay(mut client: TcpStream, mut server: TcpStream) {
-    let (mut from_client, mut to_server) = (client.try_clone().expect("dup"), server.try_clone().expect("dup"));
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut from_client, &mut to_server);
-    });
-    std::thread::spawn(move || {
-        let mut bytes = [0; 4096];
-        while let Ok(length @ 1..) = server.read(&mut bytes) {
-            if client.write_all(&bytes[..length]).is_err() {
-                break;
-            }
-        }
-    });
 }
 
 /// The name of the file of a host in the state directory.
