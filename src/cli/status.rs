@@ -33,6 +33,11 @@ fn not_up(status: &ServiceStatus) -> String {
     let mut lines = String::new();
     for pool in pools {
         for server in &pool.servers {
+            if server.removed {
+                let ([pool, name], open) = ([&pool.name, &server.name].map(|name| Plain(name)), server.open_attempts);
+                lines.push_str(&format!("server {pool}/{name}: removed from the configuration, {open} open\n"));
+                continue;
+            }
             if server.health.state == "up" {
                 lines.push_str(&ejected(&pool.name, server));
                 continue;

@@ -1,5 +1,7 @@
 //! The formats of addresses, servers, destinations and checks.
 
+use std::time::SystemTime;
+
 use figment::value::Value;
 
 use super::address::{self, Address, AddressError, ServerAddress, ServerScheme, is_digits};
@@ -61,6 +63,9 @@ table! {
         backup: bool,
         /// What is spoken with it.
         scheme: ServerScheme,
+        /// Since when the configuration does not have it any more; none while it does. What an earlier generation began with
+        /// it goes on, and nothing new begins.
+        removed: Option<SystemTime>,
     ) {
         /// Where the server is: `"10.0.0.1:80"`, `"[2001:db8::1]:80"`, `"app.internal:80"`, `"https://app.internal"`,
         /// `"h2://app.internal:50051"` or
@@ -68,6 +73,15 @@ table! {
         address: ServerAddress = required("10.0.0.1:80"),
         /// The server's share of the requests, against the weights of the others. 0 takes none.
         weight: Whole<u32, 0, 1000> = 1,
+    }
+}
+
+impl ServerSettings {
+    /// A server that the configuration had by this name, and lacks since then; none when the name means nothing.
+    #[must_use]
+    pub fn removed(name: &str, since: SystemTime) -> Option<Self> {
+        let (scheme, address) = (address::scheme(name).0, address::server(name).ok()?);
+        Some(Self { name: name.to_owned(), backup: false, scheme, removed: Some(since), address, weight: 0 })
     }
 }
 

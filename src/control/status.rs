@@ -172,6 +172,8 @@ pub struct ServerStatus {
     pub weight: u32,
     /// Whether it is used only when no other one is up.
     pub backup: bool,
+    /// A reload has removed it from the configuration: what is open with it goes on, and nothing new begins.
+    pub removed: bool,
     /// Attempts that are open.
     pub open_attempts: u64,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, ListenerSettings, SiteSettings, scheme};
+use crate::config::{Config, ListenerSettings, PoolSettings, ServerSettings, SiteSettings, scheme};
 use crate::control::message::Held;
 
 /// The version of the messages between workers, part of [`Capabilities`]. The workers may come from different packages: no connection
@@ -23,6 +23,10 @@ pub struct Capabilities {
     sites: Vec<(String, String)>,
     /// The pools with the names of their servers.
     pools: Vec<(String, Vec<String>)>,
+    /// The pools with the names of servers that the configuration has no more: it takes open exchanges with them, which end
+    /// by themselves, but no tunnels.
+    #[serde(default)]
+    removed: Vec<(String, Vec<String>)>,
     /// The listeners that speak HTTP over TLS, as in `http`; apart from those, which an older generation would give its
     /// plaintext connections to.
     #[serde(default)]
@@ -102,10 +106,18 @@ pub struct Reach {
     sites: Box<[bool]>,
     /// Those whose clients may come over TLS.
     tls_sites: Box<[bool]>,
-    pools: Box<[Box<[bool]>]>,
+    pools: Box<[Box<[Option<ReachedServer>]>]>,
     private: bool,
     exchanges: bool,
     sessions: Box<[bool]>,
+}
+
+/// A server of a pool, there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReachedServer {
+    Configured,
+    /// The configuration there has it no more.
+    Removed,
 }
 
 impl Capabilities {
@@ -114,11 +126,13 @@ impl Capabilities {
     pub fn new(config: &Config, held: &[Held]) -> Self {
         let of = |name: &str| held.iter().filter(|held| held.listener == name).cloned().collect::<Vec<_>>();
         let pool = |index: usize| config.pools[index].name.clone();
-        let mut pools: Vec<(String, Vec<String>)> = Vec::new();
-        for one in &config.pools {
-            let servers = one.servers.iter().map(|server| server.name.clone());
-            pools.push((one.name.clone(), servers.collect()));
-        }
+        let pools = |are_removed: bool| {
+            let of_pool = |one: &PoolSettings| {
+                let servers = one.servers.iter().filter(|server| server.removed.is_some() == are_removed);
+                (one.name.clone(), servers.map(|server| server.name.clone()).collect())
+            };
+            config.pools.iter().map(of_pool).collect()
+        };
         let tcp = |has_tls: bool| {
             let all = config.tcp.iter().filter(move |one| one.tls.is_some() == has_tls);
             all.flat_map(|one| of(&one.name).into_iter().map(|held| (held, pool(one.pool)))).collect::<Vec<_>>()
@@ -134,7 +148,8 @@ impl Capabilities {
             https_sites: with_certificate(config).map(|site| site.host.to_string()).collect(),
             tls: TLS,
             client_rules: Vec::new(),
-            pools,
+            pools: pools(false),
+            removed: pools(true),
             private: true,
             exchanges: EXCHANGES,
             sessions: SESSIONS,
@@ -166,11 +181,17 @@ impl Capabilities {
             speaks && own.all(|held| theirs.contains(held))
         });
         let speaks = |one: &ListenerSettings| other.sessions == SESSIONS && other.http2.contains(&one.name);
-        let of_pool = |(name, servers): &(String, Vec<String>)| {
-            let theirs = other.pools.iter().find(|(other, _)| other == name);
+        let of_pool = |pool: &PoolSettings| {
             let moves = |server: &str| !scheme(server).0.is_tls() || other.server_tls == SERVER_TLS;
-            let has = |server: &String| theirs.is_some_and(|(_, theirs)| theirs.contains(server)) && moves(server);
-            servers.iter().map(has).collect()
+            let has = |pools: &[(String, Vec<String>)], server: &String| {
+                pools.iter().any(|(name, servers)| *name == pool.name && servers.contains(server)) && moves(server)
+            };
+            let reached = |server: &ServerSettings| match &server.name {
+                name if has(&other.pools, name) => Some(ReachedServer::Configured),
+                name if has(&other.removed, name) => Some(ReachedServer::Removed),
+                _ => None,
+            };
+            pool.servers.iter().map(reached).collect()
         };
         Reach {
             listeners: http.chain(tcp).collect(),
@@ -180,7 +201,7 @@ impl Capabilities {
                 .iter()
                 .map(|site| other.has_tls_site(site) && self.same_clients(other, site))
                 .collect(),
-            pools: self.pools.iter().map(of_pool).collect(),
+            pools: config.pools.iter().map(of_pool).collect(),
             private: other.private,
             exchanges: other.exchanges == EXCHANGES,
             sessions: config.listeners.iter().map(speaks).collect(),
@@ -251,12 +272,12 @@ impl Reach {
     }
 
     /// Whether an open exchange of this listener can move: of this site, if one was found for it, and with its connection to
-    /// this server of a pool, if it has one.
+    /// this server of a pool, if it has one, also where the configuration has the server no more.
     #[must_use]
     pub fn has_exchange(&self, listener: usize, site: Option<usize>, server: Option<(usize, usize)>) -> bool {
         // a site that is there leads to a pool of the same name
         let site_leads = site.is_none_or(|site| self.sites.get(site).is_some_and(|there| *there));
-        let has_server = server.is_none_or(|(pool, server)| self.has_server(pool, server));
+        let has_server = server.is_none_or(|(pool, server)| self.server(pool, server).is_some());
         self.exchanges && self.has_listener(listener) && site_leads && has_server
     }
 
@@ -272,10 +293,14 @@ impl Reach {
         self.private && self.has_server(pool, server)
     }
 
-    /// Whether the pool has this server there.
+    /// Whether the pool has this server in the configuration there.
     #[must_use]
     pub fn has_server(&self, pool: usize, server: usize) -> bool {
-        self.pools.get(pool).and_then(|servers| servers.get(server)).is_some_and(|there| *there)
+        self.server(pool, server) == Some(ReachedServer::Configured)
+    }
+
+    fn server(&self, pool: usize, server: usize) -> Option<ReachedServer> {
+        *self.pools.get(pool)?.get(server)?
     }
 
     /// The listeners whose connections stay.
@@ -395,6 +420,23 @@ mod tests {
             let has_exchange = reach.has_exchange(0, any, Some((farm, 0))) || reach.has_exchange(0, any, None);
             assert!(!has_exchange && reach.has_tunnel(0, any, farm, 0), "{exchanges:?}");
         }
+    }
+
+    #[test]
+    fn open_exchanges_move_with_a_server_that_was_removed_and_tunnels_do_not() {
+        let (config, old) = capabilities(OLD);
+        let (mut without, _) = capabilities(&OLD.replace("\"10.0.0.1:80\", ", ""));
+        let farm = without.pools.iter().position(|pool| pool.name == "farm").expect("farm");
+        without.pools[farm].servers.extend(ServerSettings::removed("10.0.0.1:80", std::time::SystemTime::now()));
+        let theirs = Capabilities { http: old.http.clone(), tcp: old.tcp.clone(), ..Capabilities::new(&without, &[]) };
+        let (any, reach) = (site(&config, "*"), old.reach(&config, &theirs));
+        let of_old = config.pools.iter().position(|pool| pool.name == "farm").expect("farm");
+        assert!(reach.has_exchange(0, any, Some((of_old, 0))) && reach.has_exchange(0, any, Some((of_old, 1))));
+        assert!(!reach.has_tunnel(0, any, of_old, 0) && reach.has_tunnel(0, any, of_old, 1));
+        assert!(!reach.has_server(of_old, 0) && !reach.has_private(of_old, 0), "no new request goes there");
+        // and on to the next, whose removed server is the same
+        let on = theirs.reach(&without, &theirs);
+        assert!(on.has_exchange(0, site(&without, "*"), Some((farm, 1))) && !on.has_server(farm, 1));
     }
 
     #[test]

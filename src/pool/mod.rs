@@ -94,10 +94,15 @@ impl Pool {
         *self.empty_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
+    /// The servers that the configuration has, with their indexes: those that a reload removed come after them.
+    pub fn configured(&self) -> impl Iterator<Item = (usize, &Server)> {
+        self.servers.iter().enumerate().filter(|(_, server)| server.removed.is_none())
+    }
+
     /// How many servers are up.
     #[must_use]
     pub fn servers_up(&self) -> usize {
-        self.servers.iter().filter(|server| server.health.is_up()).count()
+        self.configured().filter(|(_, server)| server.health.is_up()).count()
     }
 
     /// The pool and its servers, for the status.
@@ -111,7 +116,7 @@ impl Pool {
             name: self.name.clone(),
             balance: balance.to_owned(),
             servers_up: self.servers_up() as u64,
-            servers: self.servers.iter().map(Server::status).collect(),
+            servers: self.servers.iter().filter(|server| server.is_in_use()).map(Server::status).collect(),
         }
     }
 }
@@ -175,6 +180,7 @@ pub(crate) mod tests {
             address: fixed.unwrap_or_else(|_| named()),
             weight,
             backup: false,
+            removed: None,
             scheme: crate::config::scheme(address).0,
         }
     }

@@ -14,7 +14,10 @@ use super::Pool;
 use super::balance::Positions;
 use super::health::{self, HealthState, SavedHealth, Transition};
 use super::passive::SavedPassive;
-use crate::config::{CheckKind, PoolSettings};
+use crate::config::{CheckKind, PoolSettings, ServerSettings};
+
+/// So many removed servers of a pool are known at most, however many a series of reloads replaces.
+const MOST_REMOVED: usize = 64;
 
 /// One pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +47,10 @@ pub struct SavedServer {
     pub addresses: Vec<SocketAddr>,
     /// The weight in the configuration.
     pub weight: u32,
+    /// Since when the configuration does not have it, in milliseconds since 1970; none while it does.
+    pub removed: Option<u64>,
+    /// Attempts that are open.
+    pub open: u32,
     /// Its credit at each thread.
     pub credits: Vec<i64>,
     /// Its health.
@@ -78,6 +85,23 @@ impl SavedServer {
     }
 }
 
+impl SavedPool {
+    /// The servers that `settings`, of the pool of the same name, lack: exchanges and tunnels go on with them in the new
+    /// generation. One is forgotten `keep` after its removal, unless something is open with it: an older generation
+    /// may still have connections to give.
+    #[must_use]
+    pub fn removed(&self, settings: &PoolSettings, keep: Duration, now: SystemTime) -> Vec<ServerSettings> {
+        let is_configured = |known: &SavedServer| settings.servers.iter().any(|server| server.name == known.name);
+        let since = |known: &SavedServer| known.removed.map_or(now, |since| health::time(since, now));
+        let is_kept = |known: &SavedServer| known.open > 0 || now < since(known) + keep;
+        let mut lacking: Vec<_> = self.servers.iter().filter(|known| !is_configured(known) && is_kept(known)).collect();
+        lacking.sort_by_key(|known| std::cmp::Reverse((known.open > 0, since(known))));
+        lacking.dedup_by(|one, other| one.name == other.name);
+        lacking.truncate(MOST_REMOVED);
+        lacking.into_iter().filter_map(|known| ServerSettings::removed(&known.name, since(known))).collect()
+    }
+}
+
 impl Pool {
     /// The state for the next generation; `positions` are those of the balancers, by thread.
     #[must_use]
@@ -88,6 +112,8 @@ impl Pool {
             located: server.located().map(|list| list[0]),
             addresses: server.located().map(|list| list.to_vec()).unwrap_or_default(),
             weight: server.weight,
+            removed: server.removed.map(health::millis),
+            open: server.open_attempts(),
             credits: positions.iter().map(|credits| credits.get(index).copied().unwrap_or_default()).collect(),
             health: server.health.save(),
             passive: server.passive.save(),
@@ -129,7 +155,7 @@ impl Pool {
     /// Whether the pool ran out of servers, or has one again, since the last call.
     pub fn turn(&self, now: SystemTime) -> Option<PoolTurn> {
         let usable =
-            self.servers.iter().any(|server| matches!(server.health.state(), HealthState::Up | HealthState::Unknown));
+            self.configured().any(|(_, one)| matches!(one.health.state(), HealthState::Up | HealthState::Unknown));
         match (usable, self.empty_since()) {
             (false, None) => {
                 self.set_empty_since(Some(now));

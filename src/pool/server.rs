@@ -29,6 +29,8 @@ pub struct Server {
     pub health: Health,
     /// Its passive health.
     pub passive: Passive,
+    /// Since when the configuration does not have it any more; none while it does.
+    pub removed: Option<SystemTime>,
     /// What is spoken with it.
     pub scheme: ServerScheme,
     /// TLS to it, where that is spoken.
@@ -71,12 +73,13 @@ impl Server {
         limits: passive::EjectionRules,
         now: SystemTime,
     ) -> Self {
-        let ServerSettings { name, address, weight, backup, scheme } = settings;
+        let ServerSettings { name, address, weight, backup, scheme, removed } = settings;
         let place = Location::new(address);
         Self {
             name: name.clone(),
             weight: *weight,
             backup: *backup,
+            removed: *removed,
             health: Health::new(place.addresses().is_some(), thresholds, now),
             passive: Passive::new(limits),
             scheme: *scheme,
@@ -235,6 +238,12 @@ impl Server {
         self.open.0.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Whether the configuration has it, or something is still open with it.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.removed.is_none() || self.open_attempts() > 0
+    }
+
     /// Its part of the status.
     #[must_use]
     pub fn status(&self) -> ServerStatus {
@@ -247,6 +256,7 @@ impl Server {
             ejected: self.passive.status(),
             weight: self.weight,
             backup: self.backup,
+            removed: self.removed.is_some(),
             open_attempts: self.open_attempts() as u64,
         }
     }

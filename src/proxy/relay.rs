@@ -278,7 +278,7 @@ impl Relay {
             let connection = connection.into_inner();
             if connection.is_private() {
                 side.private.keep(self.pool, self.server, connection, now);
-            } else {
+            } else if self.open.as_ref().is_some_and(|open| open.server().removed.is_none()) {
                 let thread = &exchange.thread;
                 thread.pools[self.pool].idle.put(&thread.timer_wheel, self.server, connection, now);
             }

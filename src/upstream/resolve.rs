@@ -120,7 +120,7 @@ type Servers = Vec<(Arc<Pool>, usize)>;
 fn names(pools: &[Arc<Pool>]) -> Vec<Name> {
     let mut found: BTreeMap<(&str, u16), Servers> = BTreeMap::new();
     for pool in pools {
-        for (index, server) in pool.servers.iter().enumerate() {
+        for (index, server) in pool.configured() {
             if let Some(name) = server.host() {
                 found.entry(name).or_default().push((Arc::clone(pool), index));
             }

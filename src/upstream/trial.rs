@@ -27,8 +27,8 @@ impl Trials {
         let on_back = Rc::new(on_back);
         let mut tasks = JoinSet::new();
         // the only server of a pool is never ejected
-        for pool in pools.iter().filter(|pool| pool.servers.len() > 1) {
-            for index in (0..pool.servers.len()).filter(|index| pool.servers[*index].passive.is_on()) {
+        for pool in pools.iter().filter(|pool| pool.configured().count() > 1) {
+            for (index, _) in pool.configured().filter(|(_, server)| server.passive.is_on()) {
                 let (pool, on_back) = (pool.clone(), on_back.clone());
                 tasks.spawn_local(async move {
                     loop {

@@ -451,7 +451,9 @@ async fn prepare(
     configuration: Configuration,
     held: Vec<(Held, OwnedFd)>,
 ) -> Result<Prepared, StartFailure> {
-    let (config, mut warnings) = (configuration.config.clone(), configuration.warnings.clone());
+    let (mut config, mut warnings) = (configuration.config.clone(), configuration.warnings.clone());
+    let state = saved_state::request(link).await?;
+    state.add_removed_servers(&mut config, SystemTime::now());
     let servers = UpstreamTlsFiles::load(&config);
     warnings.extend(configuration.of_servers(&servers.problems, start)?);
     let Sockets { mut found, missing, warnings: of_sockets, unused } = Sockets::choose(&config, held, start.alone)?;
@@ -474,7 +476,7 @@ async fn prepare(
     let identity = Identity { role: Role::Worker, generation: Some(generation) };
     let journal = Journal::start(identity, Some(runtime_config.names.clone()))
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;
-    let Restored { changes, secrets, expiry_warnings } = saved_state::restore(link, &runtime_config, &journal).await?;
+    let Restored { changes, secrets, expiry_warnings } = state.restore(&runtime_config, &journal);
     certificates::fall_back(&mut store, secrets.as_ref());
     let (ring, wrong) = TicketKeyring::new(tickets, ticket_keys, secrets.as_ref(), SystemTime::now());
     warnings.extend(configuration.of_ticket_keys(wrong));

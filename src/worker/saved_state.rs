@@ -22,6 +22,7 @@ use super::link::SupervisorLink;
 use super::secrets::Secrets;
 use super::start_failure::StartFailure;
 use super::threads::Threads;
+use crate::config::Config;
 use crate::control::message::{ToSupervisor, ToWorker};
 use crate::control::payload::Payload;
 use crate::observe::event::Event;
@@ -179,42 +180,62 @@ pub struct Restored {
     pub secrets: Option<Secrets>,
 }
 
-/// Has the pools continue from the state of the generation before, if there is one. Logs why not, if there should be
-/// one.
+/// What the supervisor sent of the generation before.
+#[derive(Default)]
+pub struct Received {
+    state: Option<ReadState>,
+    secrets: Option<Secrets>,
+    /// Why there is no state though there should be one.
+    missing: Option<String>,
+}
+
+/// Asks for the state of the generation before.
 ///
 /// # Errors
 /// When the connection to the supervisor fails. A missing state is no error.
-pub async fn restore(
-    link: &SupervisorLink,
-    runtime_config: &RuntimeConfig,
-    journal: &Journal,
-) -> Result<Restored, StartFailure> {
-    let mut secrets = None;
+pub async fn request(link: &SupervisorLink) -> Result<Received, StartFailure> {
     link.try_send(&ToSupervisor::RequestState, &[]).map_err(|_| StartFailure::SupervisorGone)?;
-    let missing = match tokio::time::timeout(SUPERVISOR, link.receive()).await {
+    match tokio::time::timeout(SUPERVISOR, link.receive()).await {
         Ok(Ok(Some((ToWorker::State { missing }, mut with)))) => {
             let state = with.pop().map(read);
-            secrets = with.pop().map(|file| Secrets::read(&file.into()));
-            match state {
-                Some(Ok(ReadState { pools, expiry_warnings })) => {
-                    let changes = restore_pools(runtime_config, &pools, SystemTime::now());
-                    return Ok(Restored { changes, secrets, expiry_warnings });
+            let secrets = with.pop().map(|file| Secrets::read(&file.into()));
+            Ok(match state {
+                Some(Ok(state)) => Received { state: Some(state), secrets, missing: None },
+                Some(Err(fault)) => {
+                    let missing = Some(crate::observe::WithCauses(&fault).to_string());
+                    Received { state: None, secrets, missing }
                 }
-                Some(Err(fault)) => Some(crate::observe::WithCauses(&fault).to_string()),
-                None => missing,
-            }
+                None => Received { state: None, secrets, missing },
+            })
         }
-        Ok(Ok(Some(_))) => {
-            return Err(StartFailure::Confused("the supervisor did not answer about the state".to_owned()));
-        }
-        Ok(Ok(None)) => return Err(StartFailure::SupervisorGone),
-        Ok(Err(fault)) => return Err(StartFailure::Confused(fault.to_string())),
-        Err(_) => Some("the supervisor sent nothing".to_owned()),
-    };
-    if let Some(why) = missing {
-        journal.event(Event::StateForgotten { generation: runtime_config.generation, why });
+        Ok(Ok(Some(_))) => Err(StartFailure::Confused("the supervisor did not answer about the state".to_owned())),
+        Ok(Ok(None)) => Err(StartFailure::SupervisorGone),
+        Ok(Err(fault)) => Err(StartFailure::Confused(fault.to_string())),
+        Err(_) => Ok(Received { missing: Some("the supervisor sent nothing".to_owned()), ..Received::default() }),
     }
-    Ok(Restored { secrets, ..Restored::default() })
+}
+
+impl Received {
+    /// Adds the servers that the generation before had and `config` lacks: what is open with them moves, and nothing new
+    /// begins. It would keep the old worker otherwise, and be cut at the end of its drain.
+    pub fn add_removed_servers(&self, config: &mut Config, now: SystemTime) {
+        let keep = config.drain.timeout;
+        for pool in &mut config.pools {
+            let saved = self.state.iter().flat_map(|state| &state.pools).find(|saved| saved.name == pool.name);
+            let removed = saved.map(|saved| saved.removed(pool, keep, now));
+            pool.servers.extend(removed.into_iter().flatten());
+        }
+    }
+
+    /// Has the pools continue from the state. Logs why there is none, if there should be one.
+    pub fn restore(self, runtime_config: &RuntimeConfig, journal: &Journal) -> Restored {
+        if let Some(why) = self.missing {
+            journal.event(Event::StateForgotten { generation: runtime_config.generation, why });
+        }
+        let ReadState { pools, expiry_warnings } = self.state.unwrap_or_default();
+        let changes = restore_pools(runtime_config, &pools, SystemTime::now());
+        Restored { changes, secrets: self.secrets, expiry_warnings }
+    }
 }
 
 fn write(pools: Vec<SavedPool>, expiry_warnings: ExpiryWarnings) -> io::Result<Payload> {

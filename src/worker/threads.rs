@@ -274,7 +274,7 @@ impl Threads {
             threads: self.threads.len() as u64,
             cut: self.cut.load(Ordering::Relaxed),
             connections: Some(totals.connections(&self.runtime_config.names)),
-            servers: pools.iter().map(|pool| pool.servers.len() as u64).sum(),
+            servers: pools.iter().map(|pool| pool.configured().count() as u64).sum(),
             servers_up: pools.iter().map(|pool| pool.servers_up() as u64).sum(),
             pools: pools.iter().map(|pool| pool.status()).collect(),
             oldest: None,

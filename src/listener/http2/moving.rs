@@ -23,9 +23,8 @@ use crate::proxy::response::Then;
 use crate::proxy::{Client, Thread};
 
 /// For so long streams may keep their connection from moving, before the client is told to go on elsewhere: those with a
-/// server that the next generation lacks. New streams go to the other servers meanwhile, so most connections move when
-/// such streams have ended. On a machine with a load of 30 responses took more than ten seconds, and their connections were
-/// told after as many.
+/// server that the next generation does not know. New streams go to the other servers meanwhile, so most connections move
+/// when such streams have ended.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The same for streams on a connection to a server that other clients share, as a share of the drain. Such streams may last for
 /// the whole of it, and the client that is told would open a second connection for nothing; once it is told, what is left of

@@ -250,6 +250,8 @@ fn any_server() -> impl Strategy<Value = SavedServer> {
             located: located.map(parsed),
             addresses: addresses.into_iter().map(parsed).collect(),
             weight,
+            removed: None,
+            open: 0,
             credits,
             health,
             passive: SavedPassive::default(),
@@ -326,4 +328,39 @@ proptest! {
             prop_assert_eq!(&first.addresses, &second.addresses);
         }
     }
+}
+
+#[test]
+fn a_server_that_the_configuration_lacks_is_known_until_its_time_is_over_and_nothing_is_open_with_it() {
+    let (now, keep) = (SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000), Duration::from_secs(600));
+    let before = Pool::new(settings(vec![server("10.0.0.1:80", 1), server("app.test:80", 1)]), now);
+    let after = settings(vec![server("10.0.0.1:80", 1), server("10.0.0.2:80", 1)]);
+    let removed = before.save(&[]).removed(&after, keep, now);
+    let [one] = &removed[..] else { panic!("{removed:?}") };
+    assert_eq!((&*one.name, one.weight, one.removed), ("app.test:80", 0, Some(now)));
+    // the generation after that
+    let servers = after.servers.iter().cloned().chain(removed.clone()).collect();
+    let pool = std::sync::Arc::new(Pool::new(settings(servers), now));
+    let names = |at| pool.save(&[]).removed(&after, keep, at).iter().map(|one| one.removed).collect::<Vec<_>>();
+    let soon = now + keep - Duration::from_secs(1);
+    assert_eq!(names(soon), [Some(now)]);
+    assert!(names(now + keep).is_empty());
+    let open = crate::pool::Open::new(pool.clone(), 2);
+    assert_eq!(names(now + 9 * keep), [Some(now)]);
+    // it is no server of the pool otherwise
+    let count = |pool: &Pool| (pool.configured().count(), pool.servers_up(), pool.status().servers.len());
+    assert_eq!(count(&pool), (2, 2, 3));
+    drop(open);
+    assert_eq!(count(&pool), (2, 2, 2));
+    // and one of a configuration that has it again
+    let again = pool.save(&[]).removed(&settings(removed), keep, soon);
+    assert_eq!(again.iter().map(|one| &*one.name).collect::<Vec<_>>(), ["10.0.0.1:80", "10.0.0.2:80"]);
+}
+
+#[test]
+fn of_servers_that_were_removed_a_bounded_number_is_known() {
+    let now = SystemTime::now();
+    let servers = (1..=200).map(|port| server(&format!("10.0.0.1:{port}"), 1)).collect();
+    let saved = Pool::new(settings(servers), now).save(&[]);
+    assert_eq!(saved.removed(&settings(Vec::new()), Duration::from_secs(1), now).len(), MOST_REMOVED);
 }

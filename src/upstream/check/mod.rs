@@ -35,7 +35,7 @@ impl Checks {
     /// it. A server that continues from the generation before is checked when that one would have checked it next.
     pub fn start(pools: &[Arc<Pool>], on_transition: impl Fn(&Pool, usize, &Transition) + 'static) -> Self {
         let checked = pools.iter().filter(|pool| pool.settings.check.is_some());
-        let watched = checked.flat_map(|pool| (0..pool.servers.len()).map(move |index| (pool, index)));
+        let watched = checked.flat_map(|pool| pool.configured().map(move |(index, _)| (pool, index)));
         let watched: Vec<_> = watched.collect();
         let on_transition = Rc::new(on_transition);
         let first = Rc::new(FirstRound::default());

@@ -1,10 +1,12 @@
 //! Reloads that take something away: what is gone stays where it is until its deadline, everything else moves.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::channel;
 
 use super::Scene;
 use crate::strict::{Change, Habits};
-use crate::support::{Wire, free_address, wait_for};
+use crate::support::{Answering, DEADLINE, Run, Service, Wire, free_address, socket, wait_for};
 
 const UPGRADE: &str = "GET /websocket HTTP/1.1\r\nHost: $host\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -132,6 +134,53 @@ fn an_idle_connection_of_a_listener_that_is_gone_is_told_with_an_answer_or_close
     waits.assert_closed();
     run.wait_log("was cut at the drain deadline, idle for");
     assert_eq!(service.settled().0, 2);
+}
+
+#[test]
+fn a_download_from_a_server_that_a_reload_removes_moves_and_new_requests_go_elsewhere() {
+    let (listener, old) = socket();
+    let (goes_on, told) = channel();
+    let server = std::thread::spawn(move || {
+        let (mut client, mut bytes) = (listener.accept().expect("a connection").0, [0; 4096]);
+        client.read(&mut bytes).expect("a request");
+        client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").expect("written");
+        let () = told.recv_timeout(DEADLINE).expect("the word");
+        client.write_all(b"world").expect("written");
+        client.read(&mut bytes).expect("its end")
+    });
+    let new = Answering::start("new");
+    let (listening, address) = socket();
+    let config =
+        |server: SocketAddr, more| format!("[listen.http]\n[site.'*']\nto = ['{server}']\n[log]\nslow = '{more}s'\n");
+    let run = Run::new(&config(old, 1)).socket("http", listening);
+    let service = run.start();
+    let mut client = Wire::connect(address).of_host("a.test");
+    client.send(GET);
+    assert_eq!(client.head().status(), 200);
+    client.expect("hello");
+    let removed = |service: &Service| {
+        let status = service.status();
+        let generations = status["generations"].as_array().cloned().unwrap_or_default();
+        let serving = generations.into_iter().rfind(|one| one["state"] == "serving").unwrap_or_default();
+        let servers = serving["worker"]["pools"][0]["servers"].as_array().cloned().unwrap_or_default();
+        servers.iter().map(|server| server["removed"].as_bool()).collect::<Vec<_>>()
+    };
+    // twice: the generation after the next one has it not from the configuration before
+    for (more, generation) in [(2, 2), (3, 3)] {
+        run.configure(&config(new.address, more));
+        service.reload_well();
+        assert_eq!(service.settled().0, generation, "one worker is left");
+        wait_for("the removed server in the status", || (removed(&service) == [Some(false), Some(true)]).then_some(()));
+        let mut other = Wire::connect(address).of_host("a.test");
+        other.send(GET);
+        assert_eq!(other.answer().text(), "new");
+    }
+    goes_on.send(()).expect("the server");
+    client.expect("world");
+    assert_eq!(server.join().expect("the server"), 0, "its connection is not kept");
+    client.send(GET);
+    assert_eq!(client.answer().text(), "new");
+    wait_for("the removed server to be gone from the status", || (removed(&service) == [Some(false)]).then_some(()));
 }
 
 /// A tunnel through a relay.
