@@ -182,7 +182,7 @@ pub struct Restored {
 
 /// What the supervisor sent of the generation before.
 #[derive(Default)]
-pub struct Received {
+pub struct ReceivedState {
     state: Option<ReadState>,
     secrets: Option<Secrets>,
     /// Why there is no state though there should be one.
@@ -193,29 +193,31 @@ pub struct Received {
 ///
 /// # Errors
 /// When the connection to the supervisor fails. A missing state is no error.
-pub async fn request(link: &SupervisorLink) -> Result<Received, StartFailure> {
+pub async fn request(link: &SupervisorLink) -> Result<ReceivedState, StartFailure> {
     link.try_send(&ToSupervisor::RequestState, &[]).map_err(|_| StartFailure::SupervisorGone)?;
     match tokio::time::timeout(SUPERVISOR, link.receive()).await {
         Ok(Ok(Some((ToWorker::State { missing }, mut with)))) => {
             let state = with.pop().map(read);
             let secrets = with.pop().map(|file| Secrets::read(&file.into()));
             Ok(match state {
-                Some(Ok(state)) => Received { state: Some(state), secrets, missing: None },
+                Some(Ok(state)) => ReceivedState { state: Some(state), secrets, missing: None },
                 Some(Err(fault)) => {
                     let missing = Some(crate::observe::WithCauses(&fault).to_string());
-                    Received { state: None, secrets, missing }
+                    ReceivedState { state: None, secrets, missing }
                 }
-                None => Received { state: None, secrets, missing },
+                None => ReceivedState { state: None, secrets, missing },
             })
         }
         Ok(Ok(Some(_))) => Err(StartFailure::Confused("the supervisor did not answer about the state".to_owned())),
         Ok(Ok(None)) => Err(StartFailure::SupervisorGone),
         Ok(Err(fault)) => Err(StartFailure::Confused(fault.to_string())),
-        Err(_) => Ok(Received { missing: Some("the supervisor sent nothing".to_owned()), ..Received::default() }),
+        Err(_) => {
+            Ok(ReceivedState { missing: Some("the supervisor sent nothing".to_owned()), ..ReceivedState::default() })
+        }
     }
 }
 
-impl Received {
+impl ReceivedState {
     /// Adds the servers that the generation before had and `config` lacks: what is open with them moves, and nothing new
     /// begins. It would keep the old worker otherwise, and be cut at the end of its drain.
     pub fn add_removed_servers(&self, config: &mut Config, now: SystemTime) {

@@ -333,7 +333,7 @@ fn a_client_is_told_to_go_when_the_listener_speaks_no_http_2_any_more() {
 }
 
 #[test]
-fn a_client_is_told_to_go_when_a_stream_leads_to_a_server_that_is_gone_and_the_stream_ends_well() {
+fn a_connection_moves_with_a_stream_whose_server_is_gone_and_its_next_stream_goes_elsewhere() {
     let (server, other) = (Server::new(), Server::new());
     let (run, address) = run(&server);
     let service = run.start();
@@ -342,6 +342,27 @@ fn a_client_is_told_to_go_when_a_stream_leads_to_a_server_that_is_gone_and_the_s
     let mut upstream = asked(&server, "GET /open ");
     upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
     run.configure(&config(other.address));
+    service.reload_well();
+    assert_eq!(service.settled().0, 2, "one worker is left");
+    client.get(3, "a.test", "/next");
+    asked(&other, "GET /next ").send(OK);
+    assert_eq!(client.response(3).body, b"ok");
+    assert_eq!(reload(&service), 3);
+    upstream.send("world");
+    assert_eq!(client.response(1).body, b"helloworld");
+    client.assert_not_told();
+}
+
+#[test]
+fn a_client_is_told_to_go_when_the_site_of_a_stream_is_gone_and_the_stream_ends_well() {
+    let server = Server::new();
+    let (run, address) = run(&server);
+    let service = run.start();
+    let mut client = begin(address);
+    client.get(1, "a.test", "/open");
+    let mut upstream = asked(&server, "GET /open ");
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+    run.configure(&config(server.address).replace("a.test", "b.test"));
     service.reload_well();
     let told = client.next(GOAWAY);
     assert_eq!((told.number(), told.code()), (0x7fff_ffff, 0));

@@ -142,7 +142,7 @@ fn a_download_from_a_server_that_a_reload_removes_moves_and_new_requests_go_else
     let (goes_on, told) = channel();
     let server = std::thread::spawn(move || {
         let (mut client, mut bytes) = (listener.accept().expect("a connection").0, [0; 4096]);
-        client.read(&mut bytes).expect("a request");
+        assert_ne!(client.read(&mut bytes).expect("a request"), 0);
         client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").expect("written");
         let () = told.recv_timeout(DEADLINE).expect("the word");
         client.write_all(b"world").expect("written");

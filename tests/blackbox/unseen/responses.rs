@@ -225,7 +225,7 @@ fn a_response_that_its_server_breaks_off_after_a_move_is_cut_and_recorded_as_eve
 }
 
 #[test]
-fn a_response_stays_whose_server_the_reload_takes_away_and_ends_whole() {
+fn a_response_stays_whose_site_the_reload_takes_away_and_ends_whole() {
     let (server, other, (listening, address)) = (Server::new(), Answering::start("other"), socket());
     let run = Run::new(&config(server.address)).socket("http", listening);
     let service = run.start();
@@ -233,7 +233,7 @@ fn a_response_stays_whose_server_the_reload_takes_away_and_ends_whole() {
     upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
     client.head();
     client.expect("hello");
-    run.configure(&config(other.address));
+    run.configure(&config(other.address).replace("'*'", "'localhost'"));
     service.reload_well();
     run.wait_log("Generation 1 drains");
     assert_eq!(service.generations().len(), 2);
