@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::content::Chance;
 use super::exchanges::{Exchange, at_work};
-use super::ledger::Ledger;
+use super::ledger::{Gone, Ledger};
 use super::streams::streams;
 use super::tls::{HTTP_1, TlsDoor};
 use super::tunnels::{Temper, tunnels};
@@ -18,7 +18,7 @@ use super::wire::Wire;
 use super::{Lost, PATIENCE, Place, Tally};
 
 /// No crowd stays longer than this, whatever becomes of the fact that sent it.
-const LONGEST_STAY: Duration = Duration::from_secs(240);
+const LONGEST_STAY: Duration = Duration::from_secs(3600);
 /// A proxy that refuses everything must not turn the clients into a busy loop.
 const AFTER_FAILURE: Duration = Duration::from_millis(20);
 
@@ -30,8 +30,16 @@ pub struct Door {
     pub host: String,
     /// Where bytes are relayed.
     pub tcp: SocketAddr,
-    /// Where they come in by TLS, two of three.
+    /// Where they come in by TLS, two of three of HTTP/1 and all of HTTP/2.
     pub tls: Option<TlsDoor>,
+}
+
+impl Door {
+    /// The same one, for clients that all speak TLS.
+    pub fn by_tls(mut self) -> Self {
+        self.tls.iter_mut().for_each(|tls| tls.is_only = true);
+        self
+    }
 }
 
 /// How many clients there are of each kind.
@@ -59,6 +67,8 @@ pub struct Habits {
     pub half_closed: usize,
     /// Connections of HTTP/2 with one stream at a time, and with 32.
     pub http2: [usize; 2],
+    /// The same with 0.05 to 2 s before each request.
+    pub calm_http2: [usize; 2],
 }
 
 impl Habits {
@@ -75,6 +85,7 @@ impl Habits {
         sessions: 10,
         half_closed: 3,
         http2: [0, 0],
+        calm_http2: [0, 0],
     };
 
     /// As few as there can be of each.
@@ -90,6 +101,7 @@ impl Habits {
         sessions: 2,
         half_closed: 1,
         http2: [0, 0],
+        calm_http2: [0, 0],
     };
 
     /// Clients that wait for most of their time.
@@ -103,9 +115,9 @@ impl Habits {
     }
 
     fn clients(&self) -> usize {
-        let Self { fresh, busy, idle, uploads, downloads, pipelines, slow_heads, half_closed, http2, .. } = self;
+        let Self { fresh, busy, idle, uploads, downloads, pipelines, slow_heads, half_closed, .. } = self;
         let http1 = fresh + busy + idle + uploads + downloads + pipelines + slow_heads;
-        http1 + half_closed + self.tunnels() + http2.iter().sum::<usize>()
+        http1 + half_closed + self.tunnels() + self.http2.iter().chain(&self.calm_http2).sum::<usize>()
     }
 }
 
@@ -152,11 +164,23 @@ impl Crowd {
         self.ledger.tally()
     }
 
+    /// On which connections something went wrong since this was last asked for.
+    pub fn take_gone(&self) -> Vec<Gone> {
+        self.ledger.take_gone()
+    }
+
     /// Waits until they had this number of requests more than now.
     #[track_caller]
     pub fn wait_requests(&self, more: u64) {
         let until = self.tally().requests + more;
         self.wait("more requests", |tally| tally.requests >= until);
+    }
+
+    /// Waits until this number of answers and echoes more than now came as they should.
+    #[track_caller]
+    pub fn wait_good(&self, more: u64) {
+        let until = self.tally().good + more;
+        self.wait("more that is as it should be", |tally| tally.good >= until);
     }
 
     /// All tunnels that stay are open.
@@ -169,10 +193,16 @@ impl Crowd {
     /// Lets each client finish what it is at, and sends it home.
     #[track_caller]
     pub fn end(mut self) -> Tally {
+        self.go_home();
+        self.tally()
+    }
+
+    /// The same; what they saw can be asked for after it.
+    #[track_caller]
+    pub fn go_home(&mut self) {
         self.over.send_replace(true);
         let ended = self.thread.take().expect("ended once").join();
         assert!(ended.is_ok(), "a client failed");
-        self.tally()
     }
 
     #[track_caller]
@@ -202,7 +232,7 @@ async fn live(door: Door, habits: Habits, ledger: Ledger, over: watch::Receiver<
     let mut seed = 0;
     let mut client = |kind| {
         seed += 1;
-        let (door, ledger, over) = (door.clone(), ledger.clone(), over.clone());
+        let (door, ledger, over) = (door.clone(), ledger.of_client(), over.clone());
         Client { door, ledger, kind, chance: Chance::new(seed), number: seed, over, works: false }
     };
     for (kind, count, exchange) in [
@@ -226,7 +256,10 @@ async fn live(door: Door, habits: Habits, ledger: Ledger, over: watch::Receiver<
         all.spawn_local(tunnels(client("half-closed"), Temper::Late, false));
     }
     for (count, at_once) in habits.http2.into_iter().zip([1, 32]) {
-        (0..count).for_each(|_| drop(all.spawn_local(streams(client("stream"), at_once))));
+        (0..count).for_each(|_| drop(all.spawn_local(streams(client("stream"), at_once, 1..60))));
+    }
+    for (count, at_once) in habits.calm_http2.into_iter().zip([1, 32]) {
+        (0..count).for_each(|_| drop(all.spawn_local(streams(client("calm stream"), at_once, 50..2000))));
     }
     let mut over = over;
     let _ = tokio::time::timeout(LONGEST_STAY, over.wait_for(|over| *over)).await;
@@ -273,17 +306,18 @@ impl Client {
     /// A connection that speaks HTTP/1, or a loss.
     pub async fn connect(&self) -> Option<Wire> {
         let connected = match &self.door.tls {
-            Some(tls) if !self.number.is_multiple_of(3) => {
-                tls.connect(&self.door.host, TlsDoor::version(self.number), HTTP_1).await.map(Wire::over)
+            Some(tls) if tls.takes(self.number) => {
+                let (version, is_on) = (TlsDoor::version(self.number), |socket: &_| self.ledger.is_on(socket));
+                tls.connect(&self.door.host, version, HTTP_1, is_on).await.map(Wire::over)
             }
-            _ => Wire::connect(self.door.http).await,
+            _ => Wire::connect(self.door.http, |socket| self.ledger.is_on(socket)).await,
         };
         self.connected(connected).await
     }
 
     /// A connection for bytes, or a loss.
     pub async fn connect_tcp(&self) -> Option<Wire> {
-        self.connected(Wire::connect(self.door.tcp).await).await
+        self.connected(Wire::connect(self.door.tcp, |socket| self.ledger.is_on(socket)).await).await
     }
 
     pub async fn connected<T>(&self, connected: Result<T, Lost>) -> Option<T> {
@@ -304,8 +338,7 @@ impl Client {
 
     /// Something went as it should.
     pub fn succeeded(&mut self) {
-        if !std::mem::replace(&mut self.works, true) {
-            self.ledger.note(|tally| tally.at_work += 1);
-        }
+        let is_first = !std::mem::replace(&mut self.works, true);
+        self.ledger.note(|tally| (tally.good, tally.at_work) = (tally.good + 1, tally.at_work + u64::from(is_first)));
     }
 }

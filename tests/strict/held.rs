@@ -258,7 +258,9 @@ async fn clients(door: Door, connections: usize, steps: Steps) {
 
 async fn connect(door: &Door, over_tls: bool, version: u64, protocol: &[u8]) -> Result<Box<dyn Duplex>, Lost> {
     match &door.tls {
-        Some(tls) if over_tls => Ok(Box::new(tls.connect(&door.host, TlsDoor::version(version), protocol).await?)),
+        Some(tls) if over_tls => {
+            Ok(Box::new(tls.connect(&door.host, TlsDoor::version(version), protocol, |_| ()).await?))
+        }
         _ => Ok(Box::new(in_time("connection", async { Ok(TcpStream::connect(door.http).await?) }).await?)),
     }
 }

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
 
 /// So many of the things that went wrong are kept with their time.
 const LONGEST_STORY: usize = 40;
@@ -12,6 +15,8 @@ const LONGEST_STORY: usize = 40;
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub requests: u64,
+    /// Answers and echoes that came as they should.
+    pub good: u64,
     /// Requests without their whole and right answer: refused, reset, cut short, an error, wrong bytes, too late.
     pub lost: u64,
     /// Connections that the proxy closed without having said so, while no request was out.
@@ -34,16 +39,46 @@ pub struct Tally {
     pub at_work: u64,
 }
 
+/// Both ends of a connection as its client has them: its own address, and that of the proxy.
+pub type Ends = (SocketAddr, SocketAddr);
+
+/// A connection on which something went wrong.
+#[derive(Clone, Debug)]
+pub struct Gone {
+    pub ends: Ends,
+    pub why: String,
+}
+
 /// Where the clients write down what they see.
 #[derive(Clone)]
 pub struct Ledger {
     tally: Arc<Mutex<Tally>>,
     since: Instant,
+    /// What went wrong, connection by connection, since it was last asked for.
+    gone: Arc<Mutex<Vec<Gone>>>,
+    /// The connection that the client has now.
+    ends: Arc<Mutex<Option<Ends>>>,
 }
 
 impl Ledger {
     pub fn new() -> Self {
-        Self { tally: Arc::default(), since: Instant::now() }
+        Self { tally: Arc::default(), since: Instant::now(), gone: Arc::default(), ends: Arc::default() }
+    }
+
+    /// The same one, for a client that has its own connection.
+    pub fn of_client(&self) -> Self {
+        Self { ends: Arc::default(), ..self.clone() }
+    }
+
+    /// What goes wrong from now on goes wrong on this connection.
+    pub fn is_on(&self, stream: &TcpStream) {
+        let ends = stream.local_addr().and_then(|own| Ok((own, stream.peer_addr()?)));
+        *self.ends.lock().expect("ends") = ends.ok();
+    }
+
+    /// What went wrong since this was last asked for.
+    pub fn take_gone(&self) -> Vec<Gone> {
+        std::mem::take(&mut *self.gone.lock().expect("what went wrong"))
     }
 
     pub fn tally(&self) -> Tally {
@@ -78,6 +113,9 @@ impl Ledger {
 
     fn wrong(&self, what: String, count: impl FnOnce(&mut Tally)) {
         let now = self.since.elapsed();
+        if let Some(ends) = *self.ends.lock().expect("ends") {
+            self.gone.lock().expect("what went wrong").push(Gone { ends, why: what.clone() });
+        }
         self.note(|tally| {
             count(tally);
             let wrong = tally.why.values().sum::<u64>();

@@ -20,9 +20,10 @@ mod tls;
 mod tunnels;
 mod wire;
 
+pub use content::Chance;
 pub use crowd::{Crowd, Door, Habits};
 pub use held::HeldOpen;
-pub use ledger::Tally;
+pub use ledger::{Ends, Gone, Tally};
 pub use place::Place;
 pub use servers::Servers;
 pub use setup::{Change, Setup};

@@ -1,6 +1,7 @@
 //! Clients of HTTP/2, by TLS or by prior knowledge: one connection each, with requests one after the other or many at once.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,29 +24,35 @@ const BODY: u64 = 160 << 10;
 
 type Sender = SendRequest<Bytes>;
 
-/// One client for all its life, with `at_once` streams.
-pub async fn streams(mut client: Client, at_once: usize) {
+/// One client for all its life, with `at_once` streams and so many milliseconds before each.
+pub async fn streams(mut client: Client, at_once: usize, think: Range<u64>) {
     while !client.is_over() {
         let Some((sender, connection)) = connect(&client).await else { continue };
         let mut ended = tokio::task::spawn_local(connection);
-        let used = stay(&mut client, sender, at_once);
+        let used = stay(&mut client, sender, at_once, think.clone());
         // the connection ends when its last sender is gone; before that it was told to, or closed
-        let spared = tokio::select! {
-            () = used => true,
-            _ = &mut ended => false,
+        let end = tokio::select! {
+            () = used => None,
+            end = &mut ended => Some(end),
         };
-        if !spared && !client.is_over() {
-            client.ledger.told(client.kind);
-            client.after_failure().await;
+        match end {
+            None => continue,
+            _ if client.is_over() => continue,
+            Some(Ok(Err(fault))) if fault.is_io() => client.ledger.closed(client.kind),
+            Some(_) => client.ledger.told(client.kind),
         }
+        client.after_failure().await;
     }
 }
 
 async fn connect(client: &Client) -> Option<(Sender, Connection<Box<dyn Duplex>>)> {
     let connecting = async {
         let stream: Box<dyn Duplex> = match &client.door.tls {
-            Some(tls) => Box::new(tls.connect(&client.door.host, TlsDoor::version(client.number), HTTP_2).await?),
-            None => Box::new(TcpStream::connect(client.door.http).await?),
+            Some(tls) => {
+                let version = TlsDoor::version(client.number);
+                Box::new(tls.connect(&client.door.host, version, HTTP_2, |socket| client.ledger.is_on(socket)).await?)
+            }
+            None => Box::new(TcpStream::connect(client.door.http).await.inspect(|socket| client.ledger.is_on(socket))?),
         };
         h2::client::handshake(stream).await.map_err(lost)
     };
@@ -54,14 +61,14 @@ async fn connect(client: &Client) -> Option<(Sender, Connection<Box<dyn Duplex>>
 }
 
 /// Requests until the crowd goes home.
-async fn stay(client: &mut Client, sender: Sender, at_once: usize) {
+async fn stay(client: &mut Client, sender: Sender, at_once: usize, think: Range<u64>) {
     let (mut all, mut turn) = (JoinSet::new(), 0);
     while !client.is_over() {
         while all.len() < at_once {
             turn += 1;
             let wanted = wanted(client, turn);
             client.ledger.note(|tally| tally.requests += 1);
-            let (sender, host, pause) = (sender.clone(), client.door.host.clone(), client.think(1..60));
+            let (sender, host, pause) = (sender.clone(), client.door.host.clone(), client.think(think.clone()));
             all.spawn_local(async move {
                 tokio::time::sleep(pause).await;
                 ask(sender, &host, wanted).await

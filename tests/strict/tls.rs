@@ -40,7 +40,7 @@ impl Certificate {
 
     /// The address at which clients find it.
     pub fn at(&self, address: SocketAddr) -> TlsDoor {
-        TlsDoor { address, roots: self.roots.clone() }
+        TlsDoor { address, is_only: false, roots: self.roots.clone() }
     }
 }
 
@@ -48,6 +48,8 @@ impl Certificate {
 #[derive(Clone)]
 pub struct TlsDoor {
     pub address: SocketAddr,
+    /// Whether all of HTTP/1 come in here, or two of three.
+    pub is_only: bool,
     roots: Arc<RootCertStore>,
 }
 
@@ -57,11 +59,18 @@ impl TlsDoor {
         if number.is_multiple_of(2) { &rustls::version::TLS13 } else { &rustls::version::TLS12 }
     }
 
+    /// Whether the client with this number comes in here.
+    pub fn takes(&self, number: u64) -> bool {
+        self.is_only || !number.is_multiple_of(3)
+    }
+
+    /// `connected` is told of the socket before the handshake.
     pub async fn connect(
         &self,
         host: &str,
         version: &'static SupportedProtocolVersion,
         protocol: &[u8],
+        connected: impl FnOnce(&TcpStream),
     ) -> Result<TlsStream<TcpStream>, Lost> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]);
@@ -70,7 +79,7 @@ impl TlsDoor {
         config.alpn_protocols = vec![protocol.to_owned()];
         let name = host.to_owned().try_into().map_err(|_| Lost::new("no name"))?;
         let connecting = async {
-            let socket = TcpStream::connect(self.address).await?;
+            let socket = TcpStream::connect(self.address).await.inspect(connected)?;
             let _ = socket.set_nodelay(true);
             Ok(TlsConnector::from(Arc::new(config)).connect(name, socket).await?)
         };

@@ -50,8 +50,9 @@ impl Wire {
         Self { stream: Box::new(stream), ahead: Vec::new() }
     }
 
-    pub async fn connect(address: SocketAddr) -> Result<Self, Lost> {
-        let connecting = async { Ok(Self::new(TcpStream::connect(address).await?)) };
+    /// `connected` is told of the socket.
+    pub async fn connect(address: SocketAddr, connected: impl FnOnce(&TcpStream)) -> Result<Self, Lost> {
+        let connecting = async { Ok(Self::new(TcpStream::connect(address).await.inspect(connected)?)) };
         in_time("connection", connecting).await.map_err(|lost| Lost::new(format!("connect: {lost}")))
     }
 

@@ -2,15 +2,11 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
-
-use rustix::process::Signal;
+use std::time::Duration;
 
 use super::*;
 use crate::support::sealed::assert_no_number_twice;
-use crate::support::{Answering, Run, Service, is_alive, may_signal, signal, socket, wait_for};
-use crate::unseen::inside::connections;
-use crate::unseen::rollback::is_stopped;
+use crate::support::{Answering, Run, Service, socket, wait_for};
 
 const RELOADS: u64 = 3;
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n";
@@ -209,91 +205,4 @@ fn clients_of_a_site_that_is_gone_are_told_to_close_and_others_move() {
     assert_eq!(stays.read(&mut [0; 1]).expect("close_notify"), 0);
     service.settled();
     assert!(!exchange(&mut moves).contains("close"));
-}
-
-/// How many connections the moves have that are killed: several batches.
-const MANY: usize = 300;
-/// How many moves; `MOVE_DEATHS` says otherwise.
-const DEATHS: u32 = 6;
-/// From one pair of moves to the next, death comes so much later, and begins anew at the beginning after these many.
-const LATER: Duration = Duration::from_millis(3);
-const MOMENTS: u32 = 12;
-
-#[test]
-fn when_either_side_is_killed_in_a_move_only_what_it_held_is_lost_and_no_number_is_used_twice() {
-    let server = Answering::start("itself");
-    let scene = Scene::new(server.address);
-    // a worker whose successor died has to wait for the next one
-    scene.run.configure(&config(&scene.files, server.address, "b.test").replace("'5s'", "'60s'"));
-    let service = scene.run.start();
-    // one after the other: a handshake has a deadline
-    let connected = |number| {
-        let mut client = scene.client(VERSIONS[number % 2]);
-        exchange(&mut client);
-        client
-    };
-    let mut clients: Vec<_> = (0..MANY).map(connected).collect();
-    let deaths = std::env::var("MOVE_DEATHS").map_or(DEATHS, |deaths| deaths.parse().expect("a number"));
-    let (mut all_lost, mut died, mut moves) = (0, 0, 0);
-    while died < deaths {
-        let death = moves;
-        moves += 1;
-        assert!(moves < 3 * deaths, "{died} of {moves} moves were killed");
-        let (giver, giving) = service.settled();
-        service.reload_anyway();
-        let (number, receiver) = service.serving();
-        scene.run.wait_log(&format!("Generation {giver} drains"));
-        let until = Instant::now() + death / 2 % MOMENTS * LATER;
-        while Instant::now() < until {
-            std::thread::yield_now();
-        }
-        let dies = if death % 2 == 0 { receiver } else { giving };
-        // while it is stopped it takes nothing more: what it holds is what it will have held
-        if !may_signal(dies, Signal::STOP) {
-            continue; // the move was over before
-        }
-        wait_for("the worker to be stopped", || (is_stopped(dies) || !is_alive(dies)).then_some(()));
-        if !is_alive(dies) {
-            continue; // it ended as the signal came
-        }
-        died += 1;
-        let held = connections(dies, &[scene.address]);
-        signal(dies, Signal::KILL);
-        wait_for("its end", || (!is_alive(dies)).then_some(()));
-        if dies == receiver {
-            wait_for("the next worker", || (service.serving().0 > number).then_some(()));
-        }
-        scene.run.notifications().so_far();
-        let mut lost = 0;
-        for (number, client) in clients.iter_mut().enumerate() {
-            if !goes_on(client) {
-                lost += 1;
-                *client = scene.client(VERSIONS[number % 2]);
-                exchange(client);
-            }
-        }
-        assert!(lost <= held, "{lost} are lost of {held} that it held");
-        all_lost += lost;
-    }
-    assert!(all_lost < MANY * deaths as usize, "something goes on");
-    let numbers = scene.assert_no_number_twice();
-    eprintln!(
-        "{deaths} deaths in {moves} moves, {all_lost} connections were inside dead workers; {numbers} numbers sealed, none twice"
-    );
-    assert!(numbers > MANY * deaths as usize);
-}
-
-/// Whether the client gets its answer.
-fn goes_on(client: &mut Tls) -> bool {
-    let (mut got, mut buffer) = (Vec::new(), [0; 4096]);
-    if client.write_all(GET.as_bytes()).is_err() {
-        return false;
-    }
-    while !got.ends_with(b"itself") {
-        match client.read(&mut buffer) {
-            Ok(0) | Err(_) => return false,
-            Ok(read) => got.extend_from_slice(&buffer[..read]),
-        }
-    }
-    true
 }

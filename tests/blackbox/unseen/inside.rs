@@ -3,18 +3,28 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-/// Connections to these addresses that the process has accepted.
+use crate::strict::Ends;
+
+/// How many connections to these addresses the process has accepted.
 pub fn connections(pid: u32, to: &[SocketAddr]) -> usize {
+    clients(pid, to).len()
+}
+
+/// The connections to these addresses that the process has accepted, as their clients have them.
+pub fn clients(pid: u32, to: &[SocketAddr]) -> HashSet<Ends> {
     let held = sockets_of(pid);
     let table = std::fs::read_to_string("/proc/net/tcp").expect("the connections of this network");
-    let ends: Vec<_> = to.iter().map(|address| in_the_words_of_proc(*address)).collect();
-    let accepted = |line: &&str| {
+    let accepted = |line: &str| {
         // sl local remote state queues timer retransmits uid timeout inode …; 0A is LISTEN
         let words: Vec<_> = line.split_whitespace().collect();
-        matches!(words[..], [_, local, _, state, _, _, _, _, _, inode, ..]
-            if state != "0A" && ends.iter().any(|end| end == local) && held.contains(inode))
+        match words[..] {
+            [_, local, remote, state, _, _, _, _, _, inode, ..] if state != "0A" && held.contains(inode) => {
+                Some((from_the_words_of_proc(remote)?, from_the_words_of_proc(local)?))
+            }
+            _ => None,
+        }
     };
-    table.lines().filter(accepted).count()
+    table.lines().filter_map(accepted).filter(|(_, own)| to.contains(own)).collect()
 }
 
 /// Descriptors that the process has open.
@@ -29,16 +39,17 @@ pub fn memory(pid: u32) -> u64 {
     line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or_default()
 }
 
-/// The inodes of its sockets.
+/// The inodes of its sockets; none when it has ended.
 fn sockets_of(pid: u32) -> HashSet<String> {
-    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the descriptors of a process");
-    let links = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd"));
+    let links = entries.into_iter().flatten().filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
     let inode = |link: std::path::PathBuf| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned());
     links.filter_map(inode).collect()
 }
 
 /// "0100007F:1F90" is 127.0.0.1:8080: the address as a number of this machine, the port as one of the network.
-fn in_the_words_of_proc(address: SocketAddr) -> String {
-    let SocketAddr::V4(address) = address else { panic!("{address} is not of IPv4") };
-    format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
+fn from_the_words_of_proc(words: &str) -> Option<SocketAddr> {
+    let (address, port) = words.split_once(':')?;
+    let address = u32::from_str_radix(address, 16).ok()?.to_ne_bytes();
+    Some((address, u16::from_str_radix(port, 16).ok()?).into())
 }

@@ -1,6 +1,7 @@
 //! Reloads that no client can see: the crowd of [`crate::strict`] goes through reloads, roll-backs and workers that die.
 
 mod changes;
+mod deaths;
 mod exchanges;
 mod growth;
 mod held;

@@ -115,7 +115,7 @@ fn resumed(run: &Run, service: &Service<'_>, times: usize) -> (u64, u32) {
 
 /// Each connection that was inside may have lost what it was at; nobody was refused, and nobody told to go.
 #[track_caller]
-pub fn assert_lost_at_most(was_inside: usize, crowd: &Crowd) {
+fn assert_lost_at_most(was_inside: usize, crowd: &Crowd) {
     let tally = crowd.tally();
     let seen = tally.lost + tally.closed + tally.tunnels_closed;
     assert!(seen <= was_inside as u64, "{seen} were lost of {was_inside} inside dead workers: {tally}");
