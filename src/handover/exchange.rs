@@ -177,6 +177,9 @@ pub struct SavedUpload {
     pub chunked: bool,
     /// Most bytes that it may have.
     pub limit: u64,
+    /// The bytes that it has, when that is known.
+    #[serde(default)]
+    pub length: Option<u64>,
     /// Bytes that came from the client.
     pub received: u64,
     /// It came whole from the client.

@@ -33,6 +33,8 @@ pub struct Upload {
     chunked: bool,
     /// Largest body, in bytes.
     limit: u64,
+    /// Its bytes, when that is known.
+    length: Option<u64>,
     /// Bytes that came from the client.
     received: u64,
     /// The body came whole from the client.
@@ -109,6 +111,7 @@ impl Upload {
         };
         let ended = matches!(framing, Framing::None | Framing::Length(0));
         let chunked = framing == Framing::Chunked;
+        let length = if let Framing::Length(length) = framing { Some(length) } else { None };
         let store = match framing {
             Framing::Length(length) if length > REPLAY as u64 => Store::passing([]),
             _ => Store::Whole { bytes: Vec::new(), sent: 0 },
@@ -116,6 +119,7 @@ impl Upload {
         Self {
             chunked,
             limit,
+            length,
             received: 0,
             ended,
             store,
@@ -206,7 +210,10 @@ impl Upload {
             if self.ended {
                 return Ok(Waiting::Nothing);
             }
-            if turns.poll(cx, &mut self.turn).is_pending() {
+            // The end of a body of known length costs no read. If it waited for a turn, a server that answers before would make
+            // the rest of the request look unsent, and the client would be told "Connection: close".
+            let is_read = self.length == Some(self.received);
+            if !is_read && turns.poll(cx, &mut self.turn).is_pending() {
                 return Ok(Waiting::Client);
             }
             self.asked_for = true;
@@ -227,7 +234,7 @@ impl Upload {
     /// What another generation goes on with, and what is held of the body.
     #[must_use]
     pub fn save(self) -> (SavedUpload, BytesMut) {
-        let Self { chunked, limit, received, ended, store, started, asked_for, .. } = self;
+        let Self { chunked, limit, length, received, ended, store, started, asked_for, .. } = self;
         let (held, sent) = match store {
             Store::Whole { bytes, sent } => (BytesMut::from(&bytes[..]), Some(sent)),
             Store::Passing { pending, .. } => {
@@ -236,20 +243,20 @@ impl Upload {
                 (held, None)
             }
         };
-        let saved = SavedUpload { chunked, limit, received, ended, asked_for, started, sent, broken: false };
+        let saved = SavedUpload { chunked, limit, length, received, ended, asked_for, started, sent, broken: false };
         (saved, held)
     }
 
     /// Goes on with a body of which another generation held this.
     #[must_use]
     pub fn resumed(saved: &SavedUpload, held: BytesMut) -> Self {
-        let &SavedUpload { chunked, limit, received, ended, asked_for, started, sent, broken: _ } = saved;
+        let &SavedUpload { chunked, limit, length, received, ended, asked_for, started, sent, broken: _ } = saved;
         let store = match sent {
             Some(sent) => Store::Whole { sent: sent.min(held.len()), bytes: held.into() },
             None => Store::passing([held.freeze()]),
         };
         let turn = if received > TURN as u64 { Turn::of_large() } else { Turn::default() };
-        Self { chunked, limit, received, ended, store, started, asked_for, roomy: false, taken: 0, turn }
+        Self { chunked, limit, length, received, ended, store, started, asked_for, roomy: false, taken: 0, turn }
     }
 
     /// Looks now and then whether the server has room: a body that is kept whole need not know.
@@ -398,36 +405,74 @@ mod tests {
     use super::*;
     use crate::net::Stream;
 
-    /// So many pieces that are there already, each with what a read of chunks of one byte gives; then the client is slow.
-    struct Ready(usize);
+    /// So many pieces of that length that are there already; then it is whole, or the client is slow.
+    struct Ready {
+        pieces: usize,
+        length: usize,
+        is_whole: bool,
+    }
+
+    /// What a read of chunks of one byte gives.
+    const SMALL_CHUNKS: usize = 2700;
 
     impl RequestBody for Ready {
         fn poll_piece(&mut self, _: &mut Context<'_>, _: Demand) -> Poll<Option<Result<Piece, RequestBodyError>>> {
-            let Some(left) = self.0.checked_sub(1) else { return Poll::Pending };
-            self.0 = left;
-            Poll::Ready(Some(Ok(Piece::Data(Bytes::from_static(&[b'x'; 2700])))))
+            let Some(left) = self.pieces.checked_sub(1) else {
+                return if self.is_whole { Poll::Ready(None) } else { Poll::Pending };
+            };
+            self.pieces = left;
+            Poll::Ready(Some(Ok(Piece::Data(vec![b'x'; self.length].into()))))
         }
     }
 
-    /// Pieces that a chunked upload takes of so many before it waits, where all turns are another's.
-    fn taken_at_once(bodies: &[usize]) -> usize {
+    /// Polls with a connection to a server, on a thread where all turns are another's.
+    fn without_turns<T>(mut test: impl FnMut(&mut Context<'_>, &mut Connection, &Turns) -> T) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let (server, _other_end) = tokio::net::UnixStream::pair().expect("a socket pair");
             let (mut server, turns) = (Connection::over_socket(Stream::Unix(server)), Turns::default());
             poll_fn(|cx| {
                 while turns.poll(cx, &mut Turn::of_large()).is_ready() {}
-                let (mut upload, mut taken) = (Upload::new(Framing::Chunked, u64::MAX), 0);
-                for &pieces in bodies {
-                    let mut body = Ready(pieces);
-                    let waits = upload.poll_send(cx, &mut body, &mut server, &turns, &mut false).expect("no fault");
-                    assert_eq!(waits, Waiting::Client);
-                    taken += pieces - body.0;
-                }
-                Poll::Ready(taken)
+                Poll::Ready(test(cx, &mut server, &turns))
             })
             .await
         })
+    }
+
+    /// Pieces that a chunked upload takes of so many before it waits.
+    fn taken_at_once(bodies: &[usize]) -> usize {
+        without_turns(|cx, server, turns| {
+            let (mut upload, mut taken) = (Upload::new(Framing::Chunked, u64::MAX), 0);
+            for &pieces in bodies {
+                let mut body = Ready { pieces, length: SMALL_CHUNKS, is_whole: false };
+                let waits = upload.poll_send(cx, &mut body, server, turns, &mut false).expect("no fault");
+                assert_eq!(waits, Waiting::Client);
+                taken += pieces - body.pieces;
+            }
+            taken
+        })
+    }
+
+    /// The connection of a client whose server answered at once would be closed: the rest of its request might follow.
+    #[test]
+    fn a_body_of_known_length_is_whole_after_its_last_byte_although_the_next_turn_is_anothers() {
+        without_turns(|cx, server, turns| {
+            let mut upload = Upload::new(Framing::Length(TURN as u64), u64::MAX);
+            let mut body = Ready { pieces: 1, length: TURN, is_whole: true };
+            let waits = upload.poll_send(cx, &mut body, server, turns, &mut false).expect("no fault");
+            assert_eq!(waits, Waiting::Nothing);
+        });
+        without_turns(|cx, server, turns| {
+            let mut upload = Upload::new(Framing::Length(2000), u64::MAX);
+            for (is_whole, waiting) in [(false, Waiting::Client), (true, Waiting::Nothing)] {
+                let mut body = Ready { pieces: 1, length: 1000, is_whole };
+                let waits = upload.poll_send(cx, &mut body, server, turns, &mut false).expect("no fault");
+                assert_eq!(waits, waiting);
+                let (saved, held) = std::mem::replace(&mut upload, Upload::of_tunnel()).save();
+                upload = Upload::resumed(&saved, held);
+            }
+            assert!(upload.is_done());
+        });
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(super) fn stages() -> [SavedStage; 4] {
     let upload = |sent| SavedUpload {
         chunked: true,
         limit: 1 << 30,
+        length: None,
         received: 4,
         ended: false,
         asked_for: true,
