@@ -1,7 +1,6 @@
 //! From the configuration as written to the configuration as used: every problem, or a [`Config`].
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::file::WrittenTables;
 use super::merge::Merged;
@@ -9,51 +8,8 @@ use super::pools::Pools;
 use super::problem::Problem;
 use super::problems::Problems;
 use super::servers::Destination;
-use super::tables::{
-    AcmeSettings, DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, TlsSettings,
-    WorkerSettings,
-};
+use super::tables::{Config, ListenerSettings, SiteSettings, TcpSettings};
 use super::{address, rules};
-
-/// Everything that one generation is made from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Config {
-    /// Listeners that speak HTTP, in the order of their names.
-    pub listeners: Vec<ListenerSettings>,
-    /// Sites, in the order of their host patterns.
-    pub sites: Vec<SiteSettings>,
-    /// Pools, in the order of their names; sites and TCP listeners refer to them by index.
-    pub pools: Vec<PoolSettings>,
-    /// Listeners that relay bytes, in the order of their names.
-    pub tcp: Vec<TcpSettings>,
-    /// TLS of all sites together.
-    pub tls: TlsSettings,
-    /// How certificates are had automatically.
-    pub acme: AcmeSettings,
-    /// What goes to the journal.
-    pub log: LogSettings,
-    /// How a generation ends.
-    pub drain: DrainSettings,
-    /// What one worker may use.
-    pub worker: WorkerSettings,
-}
-
-impl Config {
-    /// Whether any client may speak TLS to this service.
-    #[must_use]
-    pub fn has_tls(&self) -> bool {
-        self.listeners.iter().any(|listener| listener.tls) || self.tcp.iter().any(|tcp| tcp.tls.is_some())
-    }
-
-    /// Equal for equal configurations, comparable only within one version of the program.
-    #[must_use]
-    pub fn hash(&self) -> String {
-        // `Debug` shows every field: it needs no second description of the types.
-        let mut hasher = DefaultHasher::new();
-        format!("{self:?}").hash(&mut hasher);
-        format!("{:016x}", hasher.finish())
-    }
-}
 
 /// The socket units of the service, by the name that their socket has (`FileDescriptorName=`); none where the service is
 /// not installed.
@@ -65,7 +21,7 @@ pub type Units = Option<BTreeMap<String, String>>;
 /// There is a configuration when no problem refuses it.
 pub fn check(merged: &Merged, complete: bool, units: Option<&Units>) -> (Option<Config>, Vec<Problem>) {
     let mut problems = Problems::new(merged, complete);
-    let written = WrittenTables::read(&merged.root, &mut problems);
+    let written = WrittenTables::read(&mut problems);
     rules::names(&written, &mut problems);
     rules::addresses(&written, &mut problems);
     rules::trust(&written, &mut problems);
@@ -84,15 +40,15 @@ pub fn check(merged: &Merged, complete: bool, units: Option<&Units>) -> (Option<
 
 /// None for a name that leads nowhere, which is a problem, except where a file could not be parsed.
 fn build(written: &WrittenTables, pools: &Pools<'_>) -> Option<Config> {
-    let WrittenTables { listen, site, pool: _, tcp, tls, acme: (_, acme), log, drain, worker } = written;
-    let listeners = listen.iter().map(|(name, (_, one))| ListenerSettings { name: name.clone(), ..one.clone() });
-    let sites = site.iter().map(|(host, (_, (site, _)))| {
+    let listeners =
+        written.listen.iter().map(|(name, (_, one))| ListenerSettings { name: name.clone(), ..one.clone() });
+    let sites = written.site.iter().map(|(host, (_, (site, _)))| {
         let host = address::host_pattern(host).ok()?;
         Some(SiteSettings { pool: pools.index(&site.to, &host.to_string())?, host, ..site.clone() })
     });
     let mut sites = sites.collect::<Option<Vec<_>>>()?;
     sites.sort_by(|one, other| one.host.cmp(&other.host));
-    let tcp = tcp.iter().map(|(name, (_, (tcp, _)))| {
+    let tcp = written.tcp.iter().map(|(name, (_, (tcp, _)))| {
         let routes = tcp.sni.iter().flat_map(|sni| sni.0.clone());
         let routes = routes.map(|(host, pool)| Some((host, pools.index(&Destination::Pool(pool), name)?)));
         let routes = routes.collect::<Option<_>>()?;
@@ -103,11 +59,7 @@ fn build(written: &WrittenTables, pools: &Pools<'_>) -> Option<Config> {
         sites,
         pools: pools.build(),
         tcp: tcp.collect::<Option<_>>()?,
-        tls: tls.clone(),
-        acme: acme.clone(),
-        log: log.clone(),
-        drain: drain.clone(),
-        worker: worker.clone(),
+        ..written.rest.clone()
     })
 }
 
@@ -116,6 +68,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::file::IMPLICIT_LISTENER;
+    use super::super::tables::WorkerSettings;
     use super::super::{Access, Address, Balance, CheckKind, ClientVerify, Destination, HostPattern, ServerAddress};
     use super::*;
 

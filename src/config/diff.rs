@@ -4,10 +4,10 @@
 //! Tables are matched by their names, servers by the text of their addresses.
 
 use super::address::Address;
-use super::check::Config;
 use super::schema::{Keys, Shown};
 use super::servers::ServerSettings;
 use super::spot::Spot;
+use super::tables::Config;
 
 /// One line for each thing that is added, removed or changed on the way from one configuration to the other, by its
 /// key in the file. No line at all for equal configurations.

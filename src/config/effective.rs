@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use figment::value::{Dict, Tag, Value};
+use figment::value::{Dict, Value};
 use serde::Serialize as _;
 use toml_edit::ser::ValueSerializer;
 
@@ -16,7 +16,7 @@ use super::tables::TABLES;
 pub fn toml(merged: &Merged) -> String {
     let mut text = EffectiveText { merged, text: String::new() };
     for (kind, schemas) in TABLES {
-        let spot = Spot::root().key(kind, Tag::Default);
+        let spot = Spot::root().key(kind);
         let nothing = Dict::new();
         let dict = merged.root.get(kind).and_then(Value::as_dict).unwrap_or(&nothing);
         if matches!(kind, "tls" | "acme" | "log" | "drain" | "worker") {
@@ -26,7 +26,7 @@ pub fn toml(merged: &Merged) -> String {
         for (name, dict) in dict.iter().filter_map(|(name, value)| Some((name, value.as_dict()?))) {
             // A site that names a pool has no keys of a pool, and shows none.
             let in_place = dict.get("to").is_none_or(|to| to.as_array().is_some());
-            text.table(&spot.key(name, Tag::Default), dict, if in_place { schemas } else { &schemas[..1] });
+            text.table(&spot.key(name), dict, if in_place { schemas } else { &schemas[..1] });
         }
     }
     text.text
@@ -44,7 +44,7 @@ impl EffectiveText<'_> {
         for key in schemas.iter().flat_map(|schema| schema.keys) {
             let name = key.name;
             let _ = match (dict.get(name), key.fallback) {
-                (Some(value), _) => self.value(&spot.key(name, value.tag()), value),
+                (Some(value), _) => self.value(&spot.key(name), value),
                 (None, Fallback::Default(value)) => writeln!(self.text, "{name} = {value}  # default"),
                 (None, Fallback::Unset(instead)) => writeln!(self.text, "# {name} is not set: {instead}"),
                 (None, Fallback::Required(_)) => Ok(()),
@@ -54,7 +54,7 @@ impl EffectiveText<'_> {
 
     fn value(&mut self, spot: &Spot, value: &Value) -> std::fmt::Result {
         let name = spot.name();
-        let origin = match self.merged.origin(spot.tag) {
+        let origin = match self.merged.origin(spot) {
             ValueOrigin::Default => "default".to_owned(),
             ValueOrigin::File(file) => {
                 self.merged.place(spot).map_or(file, |place| format!("{}:{}", place.file, place.line))

@@ -7,11 +7,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use figment::value::{Tag, Value};
+use figment::value::Value;
 use serde::{Deserialize, Serialize};
 
 use super::address::host_pattern;
-use super::check::Config;
 pub use super::check::Units;
 use super::merge::{Merged, Setting};
 use super::problem::{Problem, Severity};
@@ -19,7 +18,7 @@ use super::problems::Problems;
 use super::read::Files;
 pub use super::read::SourceFile;
 use super::spot::Spot;
-use super::tables::variables;
+use super::tables::{Config, variables};
 use super::tls::CertificateUser;
 use super::{check, effective, file, read, rules, suggest, syntax};
 
@@ -161,7 +160,7 @@ impl Sources {
     pub fn warning_of(&self, table: &str, key: &str, message: &str, help: &str) -> Vec<Problem> {
         let (merged, _) = self.merge();
         let mut problems = Problems::new(&merged, true);
-        let table = Spot::root().key(table, Tag::Default).at_key();
+        let table = Spot::root().key(table).at_key();
         let spot = problems.spot(&table, key).unwrap_or(table);
         problems.warning(&spot, message, help);
         problems.found
@@ -229,8 +228,7 @@ impl Sources {
             problems.extend(found);
         }
         let mut merged = Merged::new(files, &self.settings());
-        file::add_implicit_listener(&mut merged.root);
-        file::add_implicit_tls_listener(&mut merged.root);
+        file::add_implicit_listeners(&mut merged.root);
         (merged, problems)
     }
 

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use figment::value::{Dict, Map, Tag, Value};
+use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider, Source};
 use serde::Deserialize;
 use toml_edit::de::{Deserializer, ValueDeserializer};
@@ -64,10 +64,21 @@ impl Merged {
         Self { figment, files, root }
     }
 
-    /// The source of the value with this tag.
+    /// The value at `spot`.
     #[must_use]
-    pub fn origin(&self, tag: Tag) -> ValueOrigin {
-        match self.figment.get_metadata(tag).map(|metadata| &metadata.source) {
+    pub fn value(&self, spot: &Spot) -> Option<&Value> {
+        let Some((PathStep::Key(first), below)) = spot.path.split_first() else { return None };
+        below.iter().try_fold(self.root.get(first)?, |value, step| match step {
+            PathStep::Key(key) => value.as_dict()?.get(key),
+            PathStep::Index(index) => value.as_array()?.get(*index),
+        })
+    }
+
+    /// The source of the value at `spot`. A table is made of several sources, and has one of them here.
+    #[must_use]
+    pub fn origin(&self, spot: &Spot) -> ValueOrigin {
+        let metadata = self.value(spot).and_then(|value| self.figment.get_metadata(value.tag()));
+        match metadata.map(|metadata| &metadata.source) {
             Some(Some(Source::File(path))) => ValueOrigin::File(path.display().to_string()),
             Some(Some(Source::Custom(variable))) => ValueOrigin::Variable(variable.clone()),
             Some(_) => ValueOrigin::Flag,
@@ -80,7 +91,7 @@ impl Merged {
     /// A table that several files make is found in the first of them.
     #[must_use]
     pub fn place(&self, spot: &Spot) -> Option<FilePosition> {
-        let name = match self.origin(spot.tag) {
+        let name = match self.origin(spot) {
             ValueOrigin::File(name) => name,
             ValueOrigin::Default => String::new(),
             ValueOrigin::Variable(_) | ValueOrigin::Flag => return None,
@@ -180,14 +191,13 @@ mod tests {
         let first = parsed("a", "[pool.x]\nretries = 1\nservers = ['a:1', 'b:1']\n");
         let second = parsed("b", "[pool.x]\nretries = 2\n");
         let merged = Merged::new(vec![first, second], &[]);
-        let pool = merged.root["pool"].find_ref("x").and_then(Value::as_dict).expect("pool x");
-        assert_eq!(merged.origin(pool["retries"].tag()), ValueOrigin::File("b".to_owned()));
-        assert_eq!(merged.origin(pool["servers"].tag()), ValueOrigin::File("a".to_owned()));
-        let table = Spot::root().key("pool", Tag::Default).key("x", Tag::Default);
-        let retries = merged.place(&table.key("retries", pool["retries"].tag())).expect("place");
+        let table = Spot::table("pool", "x");
+        let servers = table.key("servers");
+        assert_eq!(merged.origin(&table.key("retries")), ValueOrigin::File("b".to_owned()));
+        assert_eq!(merged.origin(&servers), ValueOrigin::File("a".to_owned()));
+        let retries = merged.place(&table.key("retries")).expect("place");
         assert_eq!((retries.file.as_str(), retries.line, retries.column), ("b", 2, 11));
-        let servers = table.key("servers", pool["servers"].tag());
-        let second = merged.place(&servers.index(1, pool["servers"].tag())).expect("place");
+        let second = merged.place(&servers.index(1)).expect("place");
         assert_eq!(&second.excerpt[second.mark], "'b:1'");
         assert_eq!(merged.place(&table).expect("header").column, 7);
     }
@@ -197,8 +207,8 @@ mod tests {
         let setting =
             Setting { variable: Some("SEGUE_LOG_SLOW".to_owned()), key: "log.slow".to_owned(), text: "3s".to_owned() };
         let merged = Merged::new(vec![parsed("a", "log.slow = '2s'")], &[setting]);
-        let log = merged.root["log"].as_dict().expect("log");
-        assert_eq!(log["slow"].as_str(), Some("3s"));
-        assert_eq!(merged.origin(log["slow"].tag()), ValueOrigin::Variable("SEGUE_LOG_SLOW".to_owned()));
+        let slow = Spot::table("log", "slow");
+        assert_eq!(merged.value(&slow).and_then(Value::as_str), Some("3s"));
+        assert_eq!(merged.origin(&slow), ValueOrigin::Variable("SEGUE_LOG_SLOW".to_owned()));
     }
 }

@@ -35,14 +35,13 @@ mod words;
 
 pub use self::acme::AcmeChallenge;
 pub use self::address::{Address, HostPattern, ServerAddress, ServerScheme, scheme};
-pub use self::check::Config;
 pub use self::networks::{TrustedProxy, network};
 pub use self::read::user_name;
 pub use self::servers::{CheckKind, Destination, ServerSettings};
 pub use self::suggest::closest;
 pub use self::tables::{
-    AcmeSettings, DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings, TlsSettings,
-    WorkerSettings,
+    AcmeSettings, Config, DrainSettings, ListenerSettings, LogSettings, PoolSettings, SiteSettings, TcpSettings,
+    TlsSettings, WorkerSettings,
 };
 pub use self::tls::{CertificateUser, ClientVerify, Hsts, SecretFile, SiteCertificate};
 pub use self::values::{Access, Balance, MemoryLimit, ProxyVersion};

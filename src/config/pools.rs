@@ -170,7 +170,7 @@ impl Draft<'_> {
         let mut seen = HashMap::new();
         for (list, servers) in lists {
             for (index, server) in servers.iter().enumerate().filter(|_| list.is_some()) {
-                let spot = list.as_ref().map_or_else(Spot::root, |list| list.index(index, list.tag));
+                let spot = list.as_ref().map_or_else(Spot::root, |list| list.index(index));
                 if let Some(first) = seen.insert((server.scheme, &server.address), spot.clone()) {
                     let message = format!("the server {} is in the pool {} twice", quoted(&server.name), quoted(name));
                     let help = "take one out; for a greater share write `{ address = \"…\", weight = 2 }`";

@@ -1,15 +1,14 @@
 //! Collects problems while the merged configuration is read, and finds the place of each.
 
-use figment::value::Value;
-
 use super::merge::{Merged, ValueOrigin};
-use super::problem::{FilePosition, Problem, Severity, found};
+use super::problem::{FilePosition, Problem, Severity};
 use super::spot::Spot;
 use super::suggest;
 
 /// The problems found so far.
 pub struct Problems<'a> {
-    merged: &'a Merged,
+    /// What they are about.
+    pub merged: &'a Merged,
     /// Everything found.
     pub found: Vec<Problem>,
     /// False when a file could not be parsed: what seems to be missing may be in it.
@@ -38,19 +37,9 @@ impl<'a> Problems<'a> {
         self.add(Severity::Error, spot, message, Some(help.to_owned()), other);
     }
 
-    /// A value that is not of the format wanted.
-    pub fn wrong(&mut self, spot: &Spot, value: &Value, format: &str, help: Option<String>) {
-        let each = if spot.is_element() { "each of " } else { "" };
-        let message = format!("{each}`{}` must be {format}, not {}", spot.name(), found(value));
-        self.add(Severity::Error, spot, message, help, None);
-    }
-
     /// The place of `key` in the table at `table`; none when it is not given.
     pub fn spot(&self, table: &Spot, key: &str) -> Option<Spot> {
-        let mut keys = table.keys();
-        let root = self.merged.root.get(keys.next()?)?;
-        let value = keys.try_fold(root, |value, key| value.as_dict()?.get(key))?.as_dict()?.get(key)?;
-        Some(table.key(key, value.tag()))
+        Some(table.key(key)).filter(|spot| self.merged.value(spot).is_some())
     }
 
     /// The place of `key`, when it is given and its value has no problem.
@@ -68,12 +57,12 @@ impl<'a> Problems<'a> {
 
     /// Whether the table at `spot` is written in a source; the listener that exists without being written is not.
     pub fn is_given(&self, spot: &Spot) -> bool {
-        self.merged.origin(spot.tag) != ValueOrigin::Default
+        self.merged.origin(spot) != ValueOrigin::Default
     }
 
     /// How the source of the value at `spot` (a file, a variable or a flag) would give it `value`, which is in TOML.
     pub fn assignment(&self, spot: &Spot, value: &str) -> String {
-        match self.merged.origin(spot.tag) {
+        match self.merged.origin(spot) {
             ValueOrigin::Variable(name) => format!("`{name}={}`", value.trim_matches('"')),
             ValueOrigin::Flag => format!("`--set {spot}={}`", value.trim_matches('"')),
             ValueOrigin::Default | ValueOrigin::File(_) => format!("`{} = {value}`", spot.name()),
@@ -99,8 +88,9 @@ impl<'a> Problems<'a> {
         Some((file, place.line, place.column))
     }
 
-    fn add(&mut self, severity: Severity, spot: &Spot, message: String, help: Option<String>, other: OtherPlace) {
-        let from = match self.merged.origin(spot.tag) {
+    /// The same for all of these; the help may be missing.
+    pub fn add(&mut self, severity: Severity, spot: &Spot, message: String, help: Option<String>, other: OtherPlace) {
+        let from = match self.merged.origin(spot) {
             ValueOrigin::Variable(name) => format!(" (from the environment variable {name})"),
             ValueOrigin::Flag => format!(" (from --set {spot})"),
             ValueOrigin::Default | ValueOrigin::File(_) => String::new(),

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use figment::value::Tag;
 use toml_edit::TableLike;
 
 use super::acme::AcmeChallenge;
@@ -55,7 +54,7 @@ pub fn trust(written: &WrittenTables, problems: &mut Problems<'_>) {
         for (index, _) in proxies.filter(|(_, proxy)| **proxy == TrustedProxy::Unix) {
             let message = "no client of this listener comes over a unix socket";
             let help = "take it out, and write the networks of the proxies, such as \"127.0.0.0/8\" for this machine";
-            problems.warning(&list.index(index, list.tag), message, help);
+            problems.warning(&list.index(index), message, help);
         }
     }
     let listen = written.listen.values().map(|(spot, listen)| (spot, listen.accept_proxy, &listen.trusted_proxies));
@@ -148,7 +147,7 @@ fn tls_of_tcp(written: &WrittenTables, problems: &mut Problems<'_>) {
 
 /// Sites for which no certificate can be had automatically, and keys that need another one.
 pub fn acme(written: &WrittenTables, problems: &mut Problems<'_>) {
-    let (table, acme) = &written.acme;
+    let (table, acme) = (&Spot::root().key("acme"), &written.rest.acme);
     for (host, (spot, (site, _))) in &written.site {
         if !site.tls.as_ref().is_some_and(SiteCertificate::is_automatic) {
             continue;
@@ -342,7 +341,7 @@ pub fn overridden(merged: &Merged, main: &str) -> Vec<Problem> {
 /// Every key below `table`, which is at `spot`.
 fn leaves(table: &dyn TableLike, spot: &Spot) -> Vec<Spot> {
     let below = table.iter().flat_map(|(key, item)| {
-        let spot = spot.key(key, Tag::Default).at_key();
+        let spot = spot.key(key).at_key();
         item.as_table_like().map_or_else(|| vec![spot.clone()], |table| leaves(table, &spot))
     });
     below.collect()

@@ -9,6 +9,7 @@ use std::slice::Iter;
 use figment::value::{Dict, Value};
 
 use super::merge::{Merged, from_toml};
+use super::problem::{Severity, found};
 use super::problems::Problems;
 use super::spot::Spot;
 use super::suggest;
@@ -66,7 +67,7 @@ pub trait Keys: Default {
     const SCHEMA: Schema;
 
     /// Reads the keys. Each one that is missing or wrong has its default here, and is reported where that is a problem.
-    fn read(dict: &Dict, table: &Spot, problems: &mut Problems<'_>) -> Self;
+    fn read(table: &mut At<'_, '_>) -> Self;
 
     /// The keys with their values.
     fn show(&self) -> Vec<Shown>;
@@ -102,12 +103,12 @@ pub struct At<'a, 'p> {
     /// The value.
     pub value: &'a Value,
     /// Its path.
-    pub spot: &'a Spot,
+    pub spot: Spot,
     /// The problems found so far.
     pub problems: &'a mut Problems<'p>,
 }
 
-impl<'a> At<'a, '_> {
+impl<'a, 'p> At<'a, 'p> {
     /// The text, if it is one.
     #[must_use]
     pub fn text(&self) -> Option<&'a str> {
@@ -130,7 +131,7 @@ impl<'a> At<'a, '_> {
     /// How the source of the value (a file, a variable or a flag) would give it `value`, which is in TOML.
     #[must_use]
     pub fn assignment(&self, value: &str) -> String {
-        self.problems.assignment(self.spot, value)
+        self.problems.assignment(&self.spot, value)
     }
 
     /// `write …` with [`assignment`](Self::assignment).
@@ -141,69 +142,94 @@ impl<'a> At<'a, '_> {
 
     /// Reports that the value is not of `format`; `help` is what to write instead.
     pub fn wrong<T>(&mut self, format: &str, help: impl Into<Option<String>>) -> Option<T> {
-        self.problems.wrong(self.spot, self.value, format, help.into());
+        let each = if self.spot.is_element() { "each of " } else { "" };
+        let message = format!("{each}`{}` must be {format}, not {}", self.name(), found(self.value));
+        self.problems.add(Severity::Error, &self.spot, message, help.into(), None);
         None
     }
 
     /// Reports that the value can't be used, and what to write instead.
     pub fn unusable<T>(&mut self, message: String, help: impl Into<String>) -> Option<T> {
-        self.problems.error(self.spot, message, help);
+        self.problems.error(&self.spot, message, help);
         None
     }
 
     /// Reports something that is likely a mistake, and what to write instead.
     pub fn warning(&mut self, message: String, help: impl Into<String>) {
-        self.problems.warning(self.spot, message, help);
+        self.problems.warning(&self.spot, message, help);
+    }
+
+    /// What is in the value, at `spot`.
+    pub fn inner<'i>(&'i mut self, spot: Spot, value: &'i Value) -> At<'i, 'p> {
+        At { value, spot, problems: self.problems }
+    }
+
+    /// The keys and values of a table; none for anything else.
+    pub fn entries(&self) -> impl Iterator<Item = (&'a String, &'a Value)> + use<'a> {
+        self.value.as_dict().into_iter().flatten()
+    }
+
+    /// The value of a key of a table.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&'a Value> {
+        self.value.as_dict()?.get(key)
+    }
+
+    /// The keys of a table that is a value itself; none when there is a problem with one of them.
+    pub fn table<T: Keys>(&mut self) -> Option<T> {
+        let before = self.problems.refusing();
+        self.unknown_keys(&[&T::SCHEMA]);
+        let table = T::read(self);
+        (self.problems.refusing() == before).then_some(table)
+    }
+
+    /// Reports every key of a table that none of `schemas` has.
+    pub fn unknown_keys(&mut self, schemas: &[&Schema]) {
+        let known: Vec<&str> = schemas.iter().flat_map(|schema| schema.keys).map(|key| key.name).collect();
+        for (key, value) in self.entries().filter(|(key, _)| !known.contains(&key.as_str())) {
+            let (message, help) = suggest::for_unknown_key(&self.spot, key, value, &known);
+            self.problems.error(&self.spot.key(key).at_key(), message, help);
+        }
+    }
+
+    /// Reports that a table has no `key`, which must be given, as in `example`.
+    fn missing(&mut self, key: &str, example: &str) {
+        // A table inside is an unquoted name with dots, which is reported; the keys are in that table.
+        let has_table = self.entries().any(|(_, value)| value.as_dict().is_some());
+        // A key under another spelling has its problem already.
+        let is_misspelt = self.entries().any(|(given, _)| suggest::is_meant(given, key));
+        if !self.problems.complete || has_table || is_misspelt {
+            return;
+        }
+        let (table, place) = match self.spot.is_element() {
+            true => (format!("`{}`", self.spot), "into it"),
+            false => (format!("`[{}]`", self.spot), "below it"),
+        };
+        let help = format!("write `{key} = {example}` {place}");
+        self.problems.error(&self.spot.clone().at_key(), format!("{table} has no `{key}`"), help);
     }
 }
 
-/// Reads the value of the next one of `keys` in `dict`; one that is missing or wrong has its default.
-pub fn read_key<F: ValueFormat>(
-    keys: &mut Iter<'_, Key>,
-    dict: &Dict,
-    table: &Spot,
-    problems: &mut Problems<'_>,
-) -> F::Value {
+/// Reads the value of the next one of `keys` in `table`; one that is missing or wrong has its default.
+pub fn read_key<F: ValueFormat>(keys: &mut Iter<'_, Key>, table: &mut At<'_, '_>) -> F::Value {
     let key = keys.next().expect("there are as many keys as fields, since both are made from one list");
-    let given = dict.get(key.name);
-    let read = given.and_then(|value| F::read(&mut At { value, spot: &table.key(key.name, value.tag()), problems }));
+    let given = table.get(key.name);
+    let spot = table.spot.key(key.name);
+    let read = given.and_then(|value| F::read(&mut table.inner(spot, value)));
     let (Fallback::Default(toml) | Fallback::Required(toml) | Fallback::Unset(toml)) = key.fallback;
     if given.is_none() && matches!(key.fallback, Fallback::Required(_)) {
-        missing(key.name, toml, dict, table, problems);
+        table.missing(key.name, toml);
     }
     read.or_else(F::unset).unwrap_or_else(|| {
-        let value = from_toml(toml).and_then(|value| F::read(&mut At { value: &value, spot: &Spot::root(), problems }));
+        let value = from_toml(toml).and_then(|value| F::read(&mut table.inner(Spot::root(), &value)));
         value.expect("each default and each example is of its format")
     })
 }
 
-fn missing(key: &str, example: &str, dict: &Dict, table: &Spot, problems: &mut Problems<'_>) {
-    // A table inside is an unquoted name with dots, which is reported; the keys are in that table.
-    let has_table = dict.values().any(|value| value.as_dict().is_some());
-    // A key under another spelling has its problem already.
-    let is_misspelt = dict.keys().any(|given| suggest::is_meant(given, key));
-    if !problems.complete || has_table || is_misspelt {
-        return;
-    }
-    let (message, place) = match table.is_element() {
-        true => (format!("`{table}` has no `{key}`"), "into it"),
-        false => (format!("`[{table}]` has no `{key}`"), "below it"),
-    };
-    problems.error(&table.clone().at_key(), message, format!("write `{key} = {example}` {place}"));
-}
-
-/// Reports every key of `dict` that none of `schemas` has.
-pub fn unknown_keys(dict: &Dict, table: &Spot, schemas: &[&Schema], problems: &mut Problems<'_>) {
-    let known: Vec<&str> = schemas.iter().flat_map(|schema| schema.keys).map(|key| key.name).collect();
-    for (key, value) in dict.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
-        let (message, help) = suggest::for_unknown_key(table, key, value, &known);
-        problems.error(&table.key(key, value.tag()).at_key(), message, help);
-    }
-}
-
 /// The table with every key at its default, and keys without one as in their examples.
 pub fn default<T: Keys>() -> T {
-    T::read(&Dict::new(), &Spot::root(), &mut Problems::new(&Merged::default(), false))
+    let (nothing, merged) = (Value::from(Dict::new()), Merged::default());
+    T::read(&mut At { value: &nothing, spot: Spot::root(), problems: &mut Problems::new(&merged, false) })
 }
 
 /// Declares a table: a struct with a field for each key, and its [`Keys`].
@@ -247,15 +273,11 @@ macro_rules! table {
                 } ),*],
             };
 
-            fn read(
-                dict: &figment::value::Dict,
-                table: &$crate::config::spot::Spot,
-                problems: &mut $crate::config::problems::Problems<'_>,
-            ) -> Self {
+            fn read(table: &mut $crate::config::schema::At<'_, '_>) -> Self {
                 let mut keys = Self::SCHEMA.keys.iter();
                 Self {
                     $($( $field: Default::default(), )*)?
-                    $( $key: $crate::config::schema::read_key::<$format>(&mut keys, dict, table, problems), )*
+                    $( $key: $crate::config::schema::read_key::<$format>(&mut keys, table), )*
                 }
             }
 

@@ -7,7 +7,7 @@ use figment::value::Value;
 use super::address::{self, Address, AddressError, ServerAddress, ServerScheme, is_digits};
 use super::meant::meant;
 use super::problem::quoted;
-use super::schema::{At, Keys, ValueFormat, default, table, unknown_keys};
+use super::schema::{At, ValueFormat, default, table};
 use super::values::Whole;
 
 impl ValueFormat for Address {
@@ -31,7 +31,7 @@ impl ValueFormat for Address {
 
 fn unusable(fault: AddressError, format: &str, at: &mut At<'_, '_>) {
     let message = format!("{} is not usable here: {}", quoted(at.text().unwrap_or_default()), fault.why);
-    at.problems.error(at.spot, message, fault.help.unwrap_or_else(|| format!("write {format}")));
+    at.problems.error(&at.spot, message, fault.help.unwrap_or_else(|| format!("write {format}")));
 }
 
 impl ValueFormat for ServerAddress {
@@ -93,17 +93,11 @@ impl ValueFormat for ServerSettings {
     }
 
     fn read(at: &mut At<'_, '_>) -> Option<Self> {
-        let Some(dict) = at.value.as_dict() else {
-            let address = ServerAddress::read(at)?;
-            let name = at.written();
-            return Some(Self { scheme: address::scheme(&name).0, name, address, ..default() });
+        let (server, name) = match at.value {
+            Value::Dict(..) => (at.table()?, at.get("address")?.as_str()?.to_owned()),
+            _ => (Self { address: ServerAddress::read(at)?, ..default() }, at.written()),
         };
-        unknown_keys(dict, at.spot, &[&Self::SCHEMA], at.problems);
-        let before = at.problems.refusing();
-        let server = <Self as Keys>::read(dict, at.spot, at.problems);
-        let name = dict.get("address")?.as_str()?.to_owned();
-        let scheme = address::scheme(&name).0;
-        (at.problems.refusing() == before).then_some(Self { name, scheme, ..server })
+        Some(Self { scheme: address::scheme(&name).0, name, ..server })
     }
 
     fn show(value: &Self) -> String {

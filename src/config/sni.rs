@@ -20,7 +20,7 @@ impl ValueFormat for SniRoutes {
         let before = at.problems.refusing();
         let mut routes = Vec::<(HostPattern, String)>::new();
         for (host, pool) in dict {
-            let spot = at.spot.key(host, pool.tag());
+            let spot = at.spot.key(host);
             let (message, help) = match (host_pattern(host), pool.as_str()) {
                 (Ok(HostPattern::Any), _) => {
                     ("every other host goes to `to`".to_owned(), "take it out, and write its pool as `to`".to_owned())

@@ -1,17 +1,14 @@
-//! Where a value of the merged configuration is: its path through the tables, and its source.
+//! Where a value of the merged configuration is: its path through the tables.
 
 use std::fmt;
 
-use figment::value::Tag;
 use toml_edit::Key;
 
-/// The path to a value, and the tag under which figment knows its source.
+/// The path to a value.
 #[derive(Clone, Debug)]
 pub struct Spot {
     /// From the root.
     pub path: Vec<PathStep>,
-    /// The tag of the value. A table is made of several sources, and has the tag of one of them.
-    pub tag: Tag,
     /// What to underline.
     pub marked: Marked,
 }
@@ -38,24 +35,24 @@ impl Spot {
     /// The top of the file.
     #[must_use]
     pub fn root() -> Self {
-        Self { path: Vec::new(), tag: Tag::Default, marked: Marked::Key }
+        Self { path: Vec::new(), marked: Marked::Key }
     }
 
     /// The table with the header `[kind.name]`.
     pub fn table(kind: &str, name: &str) -> Self {
-        Self::root().key(kind, Tag::Default).key(name, Tag::Default)
+        Self::root().key(kind).key(name).at_key()
     }
 
     /// The value of `key` in this table.
     #[must_use]
-    pub fn key(&self, key: &str, tag: Tag) -> Self {
-        self.step(PathStep::Key(key.to_owned()), tag)
+    pub fn key(&self, key: &str) -> Self {
+        self.step(PathStep::Key(key.to_owned()))
     }
 
     /// The value at `index` in this list.
     #[must_use]
-    pub fn index(&self, index: usize, tag: Tag) -> Self {
-        self.step(PathStep::Index(index), tag)
+    pub fn index(&self, index: usize) -> Self {
+        self.step(PathStep::Index(index))
     }
 
     /// The same, with the key underlined.
@@ -89,10 +86,8 @@ impl Spot {
         self.keys().next_back().unwrap_or_default()
     }
 
-    fn step(&self, step: PathStep, tag: Tag) -> Self {
-        let mut path = self.path.clone();
-        path.push(step);
-        Self { path, tag, marked: Marked::Value }
+    fn step(&self, step: PathStep) -> Self {
+        Self { path: [self.path.as_slice(), &[step]].concat(), marked: Marked::Value }
     }
 }
 
@@ -121,8 +116,8 @@ mod tests {
 
     #[test]
     fn a_spot_reads_as_toml() {
-        let spot = Spot::root().key("site", Tag::Default).key("a.example", Tag::Default).key("to", Tag::Default);
-        assert_eq!(spot.index(2, Tag::Default).to_string(), "site.\"a.example\".to[2]");
-        assert_eq!(spot.index(2, Tag::Default).name(), "to");
+        let spot = Spot::table("site", "a.example").key("to");
+        assert_eq!(spot.index(2).to_string(), "site.\"a.example\".to[2]");
+        assert_eq!(spot.index(2).name(), "to");
     }
 }

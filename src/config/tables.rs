@@ -3,6 +3,7 @@
 //! To add a key is to write it here: the check, `segue diff`, `segue config --effective` and segue.toml(5), of which the
 //! doc-comments are the text, follow from it.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -92,7 +93,7 @@ table! {
     SiteSettings "[site.\"HOST\"]" (
         /// HOST.
         host: HostPattern,
-        /// The pool of `to`: an index into [`Config::pools`](super::Config::pools).
+        /// The pool of `to`: an index into [`Config::pools`].
         pool: usize,
     ) {
         /// The name of a `[pool.NAME]`, or a list of servers as in `servers` of a pool.
@@ -251,7 +252,7 @@ table! {
     TcpSettings "[tcp.NAME]" (
         /// NAME.
         name: String,
-        /// The pool of `to`: an index into [`Config::pools`](super::Config::pools).
+        /// The pool of `to`: an index into [`Config::pools`].
         pool: usize,
         /// `sni` with the index of each pool.
         routes: Vec<(HostPattern, usize)>,
@@ -411,6 +412,46 @@ table! {
         /// What has a key can read what was said over TLS 1.2 connections that were resumed with it. The file is looked at
         /// every few seconds.
         ticket_keys: Option<SecretFile> = unset("keys that no other machine has, and that change every 12 hours"),
+    }
+}
+
+/// Everything that one generation is made from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// Listeners that speak HTTP, in the order of their names.
+    pub listeners: Vec<ListenerSettings>,
+    /// Sites, in the order of their host patterns.
+    pub sites: Vec<SiteSettings>,
+    /// Pools, in the order of their names; sites and TCP listeners refer to them by index.
+    pub pools: Vec<PoolSettings>,
+    /// Listeners that relay bytes, in the order of their names.
+    pub tcp: Vec<TcpSettings>,
+    /// TLS of all sites together.
+    pub tls: TlsSettings,
+    /// How certificates are had automatically.
+    pub acme: AcmeSettings,
+    /// What goes to the journal.
+    pub log: LogSettings,
+    /// How a generation ends.
+    pub drain: DrainSettings,
+    /// What one worker may use.
+    pub worker: WorkerSettings,
+}
+
+impl Config {
+    /// Whether any client may speak TLS to this service.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.tls) || self.tcp.iter().any(|tcp| tcp.tls.is_some())
+    }
+
+    /// Equal for equal configurations, comparable only within one version of the program.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        // `Debug` shows every field: it needs no second description of the types.
+        let mut hasher = DefaultHasher::new();
+        format!("{self:?}").hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
     }
 }
 

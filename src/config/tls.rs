@@ -8,7 +8,7 @@ use figment::value::{Dict, Value};
 
 use super::address::HostPattern;
 use super::problem::quoted;
-use super::schema::{At, Keys, ValueFormat, table, unknown_keys};
+use super::schema::{At, ValueFormat, table};
 use super::spot::PathStep;
 use super::units;
 use super::values::word;
@@ -131,14 +131,11 @@ impl ValueFormat for SiteCertificate {
     fn read(at: &mut At<'_, '_>) -> Option<Self> {
         match at.value {
             Value::Dict(_, dict) => {
-                let before = at.problems.refusing();
                 // The table is a value here: a line below its own could not add the key.
                 if dict.contains_key("certificate") != dict.contains_key("key") {
                     return half_of_a_pair(at, dict);
                 }
-                unknown_keys(dict, at.spot, &[&TwoFiles::SCHEMA], at.problems);
-                let TwoFiles { certificate, key } = <TwoFiles as Keys>::read(dict, at.spot, at.problems);
-                (at.problems.refusing() == before).then_some(Self::Files { certificate, key })
+                at.table().map(|TwoFiles { certificate, key }| Self::Files { certificate, key })
             }
             Value::Array(_, list) if list.is_empty() => {
                 at.unusable("`tls` names no certificate".to_owned(), "name one, or take the line out")
@@ -322,10 +319,7 @@ impl ValueFormat for Hsts {
             let help = at.write("{ max_age = \"1y\" }");
             return at.unusable("`hsts` has no `max_age`".to_owned(), help);
         }
-        let before = at.problems.refusing();
-        unknown_keys(dict, at.spot, &[&HstsSettings::SCHEMA], at.problems);
-        let HstsSettings { max_age, include_subdomains, preload } =
-            <HstsSettings as Keys>::read(dict, at.spot, at.problems);
+        let HstsSettings { max_age, include_subdomains, preload } = at.table()?;
         let mut value = Self::new(max_age.0).0;
         if include_subdomains {
             value.push_str("; includeSubDomains");
@@ -333,7 +327,7 @@ impl ValueFormat for Hsts {
         if preload {
             value.push_str("; preload");
         }
-        (at.problems.refusing() == before).then_some(Self(value))
+        Some(Self(value))
     }
 
     fn show(value: &Self) -> String {

@@ -229,8 +229,9 @@ impl<F: ValueFormat> ValueFormat for Vec<F> {
             let help = at.text().map(|text| at.write(&format!("[{}]", quoted(text))));
             return at.wrong("a list", help);
         };
-        let element = |(index, value): (usize, &_)| {
-            F::read(&mut At { value, spot: &at.spot.index(index, value.tag()), problems: at.problems })
+        let element = |(index, value)| {
+            let spot = at.spot.index(index);
+            F::read(&mut at.inner(spot, value))
         };
         // All are read before the first wrong one counts: each problem is reported.
         list.iter().enumerate().map(element).collect::<Vec<_>>().into_iter().collect()
