@@ -125,7 +125,7 @@ mod tests {
 
     fn challenge(kind: AcmeChallenge) -> SavedChallenge {
         let (host, authorization) = ("a.test".to_owned(), "token.thumb".to_owned());
-        let (kind, token) = (kind.as_str().to_owned(), "to-Ken_1".to_owned());
+        let (kind, token) = (kind.name(), "to-Ken_1".to_owned());
         SavedChallenge { kind, host, token, authorization, is_made: true }
     }
 

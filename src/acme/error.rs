@@ -20,7 +20,7 @@ pub enum AcmeError {
     },
     /// The authority does not offer the challenge.
     #[error("the authority does not offer the challenge {0}")]
-    NotOffered(&'static str),
+    NotOffered(String),
     /// It took longer than any authority needs.
     #[error("the authority did not finish the order in time")]
     TooLate,

@@ -160,10 +160,10 @@ impl CertificateOrders<'_> {
             }
             let kind = self.settings.challenge;
             let offered = authorization.challenge(wanted.clone());
-            let mut challenge = offered.ok_or(AcmeError::NotOffered(kind.as_str()))?;
+            let mut challenge = offered.ok_or_else(|| AcmeError::NotOffered(kind.name()))?;
             let key = challenge.key_authorization();
             let answer = SavedChallenge {
-                kind: kind.as_str().to_owned(),
+                kind: kind.name(),
                 host: host.strip_prefix("*.").unwrap_or(host).to_owned(),
                 token: challenge.token.clone(),
                 authorization: if kind == AcmeChallenge::Dns01 { key.dns_value() } else { key.as_str().to_owned() },

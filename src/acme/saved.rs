@@ -57,7 +57,6 @@ impl SavedChallenge {
     /// The type; none for one of another version.
     #[must_use]
     pub fn kind(&self) -> Option<AcmeChallenge> {
-        let all = [AcmeChallenge::Http01, AcmeChallenge::TlsAlpn01, AcmeChallenge::Dns01];
-        all.into_iter().find(|one| one.as_str() == self.kind)
+        AcmeChallenge::of_name(&self.kind)
     }
 }

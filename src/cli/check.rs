@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use super::{CONFIG, service_user, socket_units};
-use crate::config::load::{Checked, PoolProblem, Sources};
+use crate::config::load::{Checked, FileProblem, Sources};
 use crate::config::problem::{Problem, RenderStyle};
 use crate::config::{CertificateUser, Config, PoolSettings, SiteCertificate};
 use crate::proxy::certificate_files::secret_path;
@@ -14,7 +14,7 @@ use crate::proxy::certificate_problem::{CertificateProblem, problems};
 use crate::proxy::certificates::CertificateStore;
 use crate::proxy::upstream_tls::UpstreamTlsFiles;
 use crate::tls::TicketKeys;
-use crate::worker::configuration::TICKET_KEYS;
+use crate::worker::configuration::warning_of_ticket_keys;
 
 /// Checks the configuration that is named; prints every problem and a summary to stderr.
 ///
@@ -56,7 +56,7 @@ fn of_certificates(sources: &Sources, config: &Config) -> Vec<Problem> {
         }
         false => one,
     });
-    sources.warnings_of_certificates(found.map(|one| (one.key, one.user, one.message, one.help)).collect())
+    sources.problems_of_files(found.map(CertificateProblem::into_warning).collect())
 }
 
 /// What is wrong with the keys of session tickets, as the service sees them.
@@ -64,7 +64,7 @@ fn of_ticket_keys(sources: &Sources, config: &Config) -> Vec<Problem> {
     let Some(path) = config.tls.ticket_keys.as_ref().map(secret_path) else { return Vec::new() };
     let Err(error) = service_user::run(|| TicketKeys::load(&path)) else { return Vec::new() };
     let message = format!("the keys of session tickets cannot be used: {}: {error}", path.display());
-    sources.warning_of("tls", "ticket_keys", &message, TICKET_KEYS)
+    sources.problems_of_files(vec![warning_of_ticket_keys(message)])
 }
 
 /// What is wrong with the files for TLS to servers, as the service sees them.
@@ -73,7 +73,7 @@ fn of_servers(sources: &Sources, config: &Config) -> Vec<Problem> {
     let mut found: Vec<_> = found
         .iter()
         .map(|one| match service_user::is_another() && one.is_denied {
-            true => PoolProblem {
+            true => FileProblem {
                 message: one.message.replace("the service may not read it", "this user may not read it"),
                 help: Some("`sudo segue check` looks at it as the service does".to_owned()),
                 ..one.as_problem(false)
@@ -84,14 +84,14 @@ fn of_servers(sources: &Sources, config: &Config) -> Vec<Problem> {
     if service_user::exists() {
         found.extend(config.pools.iter().flat_map(hidden_from_servers));
     }
-    sources.problems_of_pools(found)
+    sources.problems_of_files(found)
 }
 
 /// Files of a pool that the sandbox of the service hides.
-fn hidden_from_servers(pool: &PoolSettings) -> impl Iterator<Item = PoolProblem> {
+fn hidden_from_servers(pool: &PoolSettings) -> impl Iterator<Item = FileProblem> {
     let ca = pool.tls_ca.as_deref().filter(is_hidden).map(|path| ("tls_ca", path));
     let certificate = pool.tls_certificate.as_ref().and_then(hidden_path).map(|path| ("tls_certificate", path));
-    ca.into_iter().chain(certificate).map(|(key, path)| PoolProblem {
+    ca.into_iter().chain(certificate).map(|(key, path)| FileProblem {
         table: pool.path.clone(),
         key,
         message: format!("the service does not see {}", path.display()),

@@ -1,8 +1,10 @@
 //! The formats of `[acme]`.
 
+use clap::ValueEnum;
+
 use super::problem::quoted;
 use super::schema::{At, ValueFormat};
-use super::values::word;
+use super::values::Word;
 
 /// An address with `https://`, as it is written.
 #[derive(Clone, Copy, Debug)]
@@ -55,37 +57,29 @@ impl ValueFormat for MailAddress {
 }
 
 /// How a certificate authority sees that a name belongs to this machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub enum AcmeChallenge {
     /// It asks for a file over plain HTTP, on port 80 (RFC 8555 §8.3).
+    #[value(name = "http-01")]
     Http01,
     /// It does a TLS handshake on port 443 (RFC 8737).
+    #[value(name = "tls-alpn-01")]
     TlsAlpn01,
     /// It looks for a TXT record (RFC 8555 §8.4).
+    #[value(name = "dns-01")]
     Dns01,
 }
 
 impl AcmeChallenge {
     /// As the protocol names it.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http01 => "http-01",
-            Self::TlsAlpn01 => "tls-alpn-01",
-            Self::Dns01 => "dns-01",
-        }
-    }
-}
-
-impl ValueFormat for AcmeChallenge {
-    type Value = Self;
-    const FORM: &str = "\"http-01\", \"tls-alpn-01\" or \"dns-01\"";
-
-    fn read(at: &mut At<'_, '_>) -> Option<Self> {
-        word(&[Self::Http01, Self::TlsAlpn01, Self::Dns01], at)
+    pub fn name(self) -> String {
+        Word::show(&self)
     }
 
-    fn show(value: &Self) -> String {
-        value.as_str().to_owned()
+    /// The one with this name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::from_str(name, false).ok()
     }
 }

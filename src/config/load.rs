@@ -7,10 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use figment::value::Value;
 use serde::{Deserialize, Serialize};
 
-use super::address::host_pattern;
+use super::address::{HostPattern, host_pattern};
 pub use super::check::Units;
 use super::merge::{Merged, Setting};
 use super::problem::{Problem, Severity};
@@ -19,7 +18,6 @@ use super::read::Files;
 pub use super::read::SourceFile;
 use super::spot::Spot;
 use super::tables::{Config, variables};
-use super::tls::CertificateUser;
 use super::{check, effective, file, read, rules, suggest, syntax};
 
 /// Everything that a configuration is made from.
@@ -47,12 +45,12 @@ pub struct Checked {
     pub problems: Vec<Problem>,
 }
 
-/// Something wrong with a file that a pool names.
+/// Something wrong with a file that the configuration names.
 #[derive(Clone, Debug)]
-pub struct PoolProblem {
-    /// The table, as a path in TOML's notation.
+pub struct FileProblem {
+    /// The table, as a path in TOML's notation; the host of a site in its normal form.
     pub table: String,
-    /// The key; empty for the table itself.
+    /// The key.
     pub key: &'static str,
     /// What is wrong.
     pub message: String,
@@ -60,11 +58,6 @@ pub struct PoolProblem {
     pub help: Option<String>,
     /// Whether the configuration cannot be used.
     pub refuses: bool,
-}
-
-/// Whether the table of a site, by its path, is the one that is written with this host.
-fn is_site(table: &str, written: &str) -> bool {
-    host_pattern(written).is_ok_and(|host| Spot::table("site", &host.to_string()).to_string() == table)
 }
 
 impl Sources {
@@ -125,76 +118,28 @@ impl Sources {
         Checked { config: config.filter(|_| !refused), problems }
     }
 
-    /// Warnings about the values of keys of sites, each with what is wrong and what to do, at its place.
+    /// What refuses a configuration, or only warns, about files, each at the place where it is named.
     #[must_use]
-    pub fn warnings_of_certificates(
-        &self,
-        found: Vec<(&str, CertificateUser, String, Option<String>)>,
-    ) -> Vec<Problem> {
+    pub fn problems_of_files(&self, found: Vec<FileProblem>) -> Vec<Problem> {
         if found.is_empty() {
             return Vec::new();
         }
         let (merged, _) = self.merge();
         let mut problems = Problems::new(&merged, true);
-        let sites = merged.root.get("site").and_then(Value::as_dict);
-        for (key, user, message, help) in found {
-            let table = match &user {
-                CertificateUser::Site(host) => {
-                    let mut names = sites.into_iter().flat_map(|sites| sites.keys());
-                    let name = names.find(|name| host_pattern(name).is_ok_and(|pattern| pattern == *host));
-                    Spot::table("site", name.map_or("", String::as_str))
-                }
-                CertificateUser::Tcp(name) => Spot::table("tcp", name),
-            };
-            let spot = problems.spot(&table, key).unwrap_or(table);
-            problems.warning(&spot, message, help.unwrap_or_default());
-        }
-        let mut found = problems.found;
-        found.iter_mut().for_each(|problem| problem.help = problem.help.take().filter(|help| !help.is_empty()));
-        self.sort(&mut found);
-        found
-    }
-
-    /// A warning about the value of `key` in a table without a name.
-    #[must_use]
-    pub fn warning_of(&self, table: &str, key: &str, message: &str, help: &str) -> Vec<Problem> {
-        let (merged, _) = self.merge();
-        let mut problems = Problems::new(&merged, true);
-        let table = Spot::root().key(table).at_key();
-        let spot = problems.spot(&table, key).unwrap_or(table);
-        problems.warning(&spot, message, help);
-        problems.found
-    }
-
-    /// What refuses a configuration, or only warns, about the files of pools: the table as [`PoolSettings::path`] has it, the
-    /// key, what is wrong and what to do.
-    ///
-    /// [`PoolSettings::path`]: super::PoolSettings::path
-    #[must_use]
-    pub fn problems_of_pools(&self, found: Vec<PoolProblem>) -> Vec<Problem> {
-        if found.is_empty() {
-            return Vec::new();
-        }
-        let (merged, _) = self.merge();
-        let mut problems = Problems::new(&merged, true);
-        for PoolProblem { table, key, message, help, refuses } in found {
-            let tables = ["pool", "site", "tcp"].into_iter().flat_map(|kind| {
-                let named = merged.root.get(kind).and_then(Value::as_dict);
-                named.into_iter().flat_map(|named| named.keys()).map(move |name| Spot::table(kind, name))
+        for FileProblem { table, key, message, help, refuses } in found {
+            let tables = merged.root.iter().flat_map(|(kind, tables)| {
+                let names = tables.as_dict().into_iter().flat_map(|tables| tables.keys());
+                names.map(move |name| Spot::table(kind, name))
             });
+            let is_host = |host: HostPattern| Spot::table("site", &host.to_string()).to_string() == table;
             let is_it = |spot: &Spot| {
-                spot.to_string() == table
-                    || spot.kind() == "site" && spot.keys().nth(1).is_some_and(|name| is_site(&table, name))
+                spot.to_string() == table || spot.kind() == "site" && host_pattern(spot.name()).is_ok_and(is_host)
             };
-            let spot = tables.into_iter().find(is_it).unwrap_or_else(Spot::root);
-            let spot = problems.spot(&spot, key).unwrap_or(spot);
-            match refuses {
-                true => problems.error(&spot, message, help.unwrap_or_default()),
-                false => problems.warning(&spot, message, help.unwrap_or_default()),
-            }
+            let spot = tables.into_iter().find(is_it).unwrap_or_else(|| Spot::root().key(&table).at_key());
+            let severity = if refuses { Severity::Error } else { Severity::Warning };
+            problems.add(severity, &problems.spot(&spot, key).unwrap_or(spot), message, help, None);
         }
         let mut found = problems.found;
-        found.iter_mut().for_each(|problem| problem.help = problem.help.take().filter(|help| !help.is_empty()));
         self.sort(&mut found);
         found
     }

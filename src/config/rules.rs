@@ -135,13 +135,6 @@ fn tls_of_tcp(written: &WrittenTables, problems: &mut Problems<'_>) {
             let help = "take it out, or write `tls = \"/etc/letsencrypt/live/app.example.com\"` beside it";
             problems.warning(&spot.at_key(), "`handshake_timeout` means nothing without `tls` or `sni`", help);
         }
-        if tcp.tls.as_ref().is_some_and(SiteCertificate::is_automatic)
-            && let Some(spot) = problems.good(table, "tls")
-        {
-            let message = "an automatic certificate is for the host of a site, and a TCP listener has none";
-            let help = "name the place of a certificate: `tls = \"/etc/letsencrypt/live/app.example.com\"`";
-            problems.error(&spot, message, help);
-        }
     }
 }
 

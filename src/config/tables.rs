@@ -13,8 +13,8 @@ use super::networks::TrustedProxy;
 use super::schema::{Key, Keys as _, Schema, table};
 use super::servers::{CheckKind, Destination, ServerSettings};
 use super::sni::SniRoutes;
-use super::tls::{ClientVerify, Hsts, SecretFile, SiteCertificate};
-use super::values::{Access, Balance, MemoryLimit, OrOff, ProxyVersion, Size, Whole};
+use super::tls::{ClientVerify, Hsts, ListenerCertificate, SecretFile, SiteCertificate};
+use super::values::{Access, Balance, MemoryLimit, OrOff, ProxyVersion, Size, Whole, Word};
 
 table! {
     /// A listener: a named socket that speaks HTTP, and its settings. When systemd passes a socket whose
@@ -128,7 +128,7 @@ table! {
         client_crl: Option<PathBuf> = unset("no certificate is revoked"),
         /// Whether a client has to show a certificate: `"required"`, or `"optional"`. One that is wrong is refused in any
         /// case.
-        client_verify: ClientVerify = "required",
+        client_verify: Word<ClientVerify> = "required",
         /// Whether clients that come without TLS are sent to port 443 (308) where the site has a certificate. Not so what
         /// certificate authorities ask for (`/.well-known/acme-challenge/`), and what a trusted proxy does not say to have
         /// come without TLS.
@@ -177,7 +177,7 @@ table! {
         /// Servers, written like `servers`, that are used only when no other server is up.
         backup: Vec<ServerSettings> = [],
         /// How the next server is picked: in turn by weight, or the one with the fewest open requests for its weight.
-        balance: Balance = "round-robin",
+        balance: Word<Balance> = "round-robin",
         /// The active health request, sent to every server: `"HEAD /index.php"` (healthy is an answer of 2xx or
         /// 3xx), `"connect"` (healthy is an accepted connection), or `"grpc"`, with the name of a service behind it or
         /// without (healthy is the answer SERVING of grpc.health.v1.Health). Servers of `h2://` are asked over HTTP/2.
@@ -211,7 +211,7 @@ table! {
         /// `"v1"` for a line of text, `"v2"` for the binary form, which tells of TLS too. The servers have to expect it, on
         /// every connection; those of checks tell none. A connection that tells of one client serves no other one: idle
         /// connections are kept for their client connection alone.
-        send_proxy: Option<ProxyVersion> = unset("no header"),
+        send_proxy: Option<Word<ProxyVersion>> = unset("no header"),
         /// The certificate authorities that certificates of servers with TLS have to lead to, as a file with PEM; no
         /// others are trusted then. A certificate of a server that stands in it itself is trusted too. It is read at the start
         /// and at each reload.
@@ -278,14 +278,14 @@ table! {
         /// for the same names; else it is refused. The files are looked at as those of a site are.
         ///
         /// Each side is told of the end of the other one: close_notify for the end of a client, and the other way round.
-        tls: Option<SiteCertificate> = unset("bytes are relayed as they come"),
+        tls: Option<ListenerCertificate> = unset("bytes are relayed as they come"),
         /// As `client_ca` of a site: the authorities whose clients alone are let in. Servers are told of a client by
         /// `send_proxy = "v2"` of the pool.
         client_ca: Option<PathBuf> = unset("clients are asked for no certificate"),
         /// As `client_crl` of a site. A connection that is open when its certificate is revoked goes on.
         client_crl: Option<PathBuf> = unset("no certificate is revoked"),
         /// As `client_verify` of a site.
-        client_verify: ClientVerify = "required",
+        client_verify: Word<ClientVerify> = "required",
         /// How long the TLS handshake of a client may take where there is `tls`; with `sni` alone, its ClientHello.
         handshake_timeout: Duration = "10s",
         /// Client connections open at once. For one more the connection is closed that has been idle longest; while none
@@ -316,7 +316,7 @@ table! {
         /// How the authority sees that a host is this machine: `"http-01"`, a request for
         /// `/.well-known/acme-challenge/…` to port 80, which is answered before any redirect; `"tls-alpn-01"`, a handshake on
         /// port 443; or `"dns-01"`, a record in the DNS, which `dns_hook` makes, and which alone is for wildcards.
-        challenge: AcmeChallenge = "http-01",
+        challenge: Word<AcmeChallenge> = "http-01",
         /// The command that makes and removes records for `dns-01`. It is called as `exec` of lego calls it:
         /// `dns_hook present _acme-challenge.app.example.com. VALUE`, to return 0 once the name servers of the zone
         /// answer with a TXT record VALUE, within five minutes; then with `cleanup` for `present`. It runs as the user and in the

@@ -4,14 +4,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use figment::value::{Dict, Value};
+use clap::ValueEnum;
+use figment::value::Value;
 
 use super::address::HostPattern;
 use super::problem::quoted;
-use super::schema::{At, ValueFormat, table};
-use super::spot::PathStep;
+use super::schema::{At, ValueFormat, default, table};
+use super::spot::Spot;
 use super::units;
-use super::values::word;
 
 /// A file, by its absolute path.
 impl ValueFormat for PathBuf {
@@ -31,19 +31,7 @@ impl ValueFormat for PathBuf {
 /// The service has no directory that a path could start from.
 fn relative<T>(at: &mut At<'_, '_>) -> Option<T> {
     let message = format!("{} is not an absolute path", quoted(&at.written()));
-    at.unusable(message, "write the path from its beginning, with \"/\"".to_owned())
-}
-
-fn half_of_a_pair<T>(at: &mut At<'_, '_>, dict: &Dict) -> Option<T> {
-    let path = |key: &str, example: &str| quoted(dict.get(key).and_then(Value::as_str).unwrap_or(example));
-    let missing = if dict.contains_key("key") { "certificate" } else { "key" };
-    let both = format!(
-        "{{ certificate = {}, key = {} }}",
-        path("certificate", "/etc/ssl/app.pem"),
-        path("key", "/etc/ssl/app.key")
-    );
-    let help = at.write(&both);
-    at.unusable(format!("`tls` has no `{missing}`"), help)
+    at.unusable(message, "write the path from its beginning, with \"/\"")
 }
 
 table! {
@@ -95,6 +83,15 @@ impl CertificateUser {
         }
     }
 
+    /// Its table, as a path in TOML's notation.
+    #[must_use]
+    pub fn table(&self) -> String {
+        match self {
+            Self::Site(host) => Spot::table("site", &host.to_string()).to_string(),
+            Self::Tcp(name) => Spot::table("tcp", name).to_string(),
+        }
+    }
+
     /// The host of a site.
     #[must_use]
     pub fn host(&self) -> Option<&HostPattern> {
@@ -115,59 +112,88 @@ impl fmt::Display for CertificateUser {
     }
 }
 
-/// How a certificate is written where none can be had automatically.
-const IN_FILES: &str = "a directory with fullchain.pem and privkey.pem, such as \
-                        \"/etc/letsencrypt/live/app.example.com\", or { certificate = \"…\", key = \"…\" }";
 /// The word for an automatic certificate.
 const AUTOMATIC: &str = "auto";
 /// What stands before the name of a credential.
 const CREDENTIAL: &str = "credential:";
+/// How a certificate in files is written.
+const DIRECTORY: &str =
+    "a directory with fullchain.pem and privkey.pem, such as \"/etc/letsencrypt/live/app.example.com\"";
+const TWO_FILES: &str = "{ certificate = \"…\", key = \"…\" }";
 
 impl ValueFormat for SiteCertificate {
     type Value = Self;
-    const FORM: &str = "a directory with fullchain.pem and privkey.pem, such as \
-                        \"/etc/letsencrypt/live/app.example.com\", or \"auto\", or { certificate = \"…\", key = \"…\" }";
+
+    fn describe() -> String {
+        format!("{DIRECTORY}, or \"{AUTOMATIC}\", or {TWO_FILES}")
+    }
 
     fn read(at: &mut At<'_, '_>) -> Option<Self> {
-        match at.value {
-            Value::Dict(_, dict) => {
-                // The table is a value here: a line below its own could not add the key.
-                if dict.contains_key("certificate") != dict.contains_key("key") {
-                    return half_of_a_pair(at, dict);
-                }
-                at.table().map(|TwoFiles { certificate, key }| Self::Files { certificate, key })
-            }
-            Value::Array(_, list) if list.is_empty() => {
-                at.unusable("`tls` names no certificate".to_owned(), "name one, or take the line out")
-            }
-            Value::Array(..) => Vec::<Self>::read(at).map(Self::Several),
-            Value::String(_, path) if path.starts_with('/') => Some(Self::Path(path.into())),
-            Value::String(_, text) if text == AUTOMATIC => Some(Self::Automatic),
-            Value::String(_, text) => match text.strip_prefix(CREDENTIAL) {
-                Some(name) => credential_name(at, name).map(Self::Credential),
-                None => relative(at),
-            },
-            _ => {
-                let is_of_tcp = at.spot.path.first() == Some(&PathStep::Key("tcp".to_owned()));
-                at.wrong(if is_of_tcp { IN_FILES } else { Self::FORM }, None)
-            }
+        match at.text() {
+            Some(AUTOMATIC) => Some(Self::Automatic),
+            _ => in_files::<Self>(at),
         }
     }
 
     fn show(value: &Self) -> String {
         match value {
-            Self::Path(path) => path.display().to_string(),
+            Self::Path(path) => PathBuf::show(path),
             Self::Files { certificate, key } => {
-                format!(
-                    "{{ certificate = {}, key = {} }}",
-                    quoted(&certificate.display().to_string()),
-                    quoted(&key.display().to_string())
-                )
+                let [certificate, key] = [certificate, key].map(|path| quoted(&PathBuf::show(path)));
+                format!("{{ certificate = {certificate}, key = {key} }}")
             }
             Self::Credential(name) => format!("{CREDENTIAL}{name}"),
             Self::Automatic => AUTOMATIC.to_owned(),
             Self::Several(several) => several.iter().map(Self::show).collect::<Vec<_>>().join(", "),
         }
+    }
+}
+
+/// The certificate of a TCP listener, which has no host for which an authority could issue one.
+pub struct ListenerCertificate;
+
+impl ValueFormat for ListenerCertificate {
+    type Value = SiteCertificate;
+
+    fn describe() -> String {
+        format!("{DIRECTORY}, or {TWO_FILES}")
+    }
+
+    fn read(at: &mut At<'_, '_>) -> Option<SiteCertificate> {
+        if at.text() != Some(AUTOMATIC) {
+            return in_files::<Self>(at);
+        }
+        let message = "an automatic certificate is for the host of a site, and a TCP listener has none";
+        let help = "name the place of a certificate: `tls = \"/etc/letsencrypt/live/app.example.com\"`";
+        at.unusable(message.to_owned(), help)
+    }
+
+    fn show(value: &SiteCertificate) -> String {
+        SiteCertificate::show(value)
+    }
+}
+
+/// The files of a certificate, or a list with elements of the format `F`.
+fn in_files<F: ValueFormat<Value = SiteCertificate>>(at: &mut At<'_, '_>) -> Option<SiteCertificate> {
+    match at.value {
+        // The table is a value here: a line below its own could not add the key.
+        Value::Dict(_, dict) if dict.contains_key("certificate") != dict.contains_key("key") => {
+            let path = |key: &str, example: &str| quoted(at.get(key).and_then(Value::as_str).unwrap_or(example));
+            let (certificate, key) = (path("certificate", "/etc/ssl/app.pem"), path("key", "/etc/ssl/app.key"));
+            let help = at.write(&format!("{{ certificate = {certificate}, key = {key} }}"));
+            let missing = if dict.contains_key("key") { "certificate" } else { "key" };
+            at.unusable(format!("`tls` has no `{missing}`"), help)
+        }
+        Value::Dict(..) => at.table().map(|TwoFiles { certificate, key }| SiteCertificate::Files { certificate, key }),
+        Value::Array(_, list) if list.is_empty() => {
+            at.unusable("`tls` names no certificate".to_owned(), "name one, or take the line out")
+        }
+        Value::Array(..) => Vec::<F>::read(at).map(SiteCertificate::Several),
+        Value::String(_, text) => Some(match file(at, text)? {
+            SecretFile::Path(path) => SiteCertificate::Path(path),
+            SecretFile::Credential(name) => SiteCertificate::Credential(name),
+        }),
+        _ => at.wrong(&F::describe(), None),
     }
 }
 
@@ -181,17 +207,6 @@ impl SiteCertificate {
             Self::Path(_) | Self::Files { .. } | Self::Credential(_) => false,
         }
     }
-}
-
-/// The name is one of a file (systemd.exec(5)).
-fn credential_name(at: &mut At<'_, '_>, name: &str) -> Option<String> {
-    let is_name =
-        |name: &str| (1..=255).contains(&name.len()) && !name.contains(['/', '\0']) && name != "." && name != "..";
-    if is_name(name) {
-        return Some(name.to_owned());
-    }
-    let message = format!("{} names no credential", quoted(&at.written()));
-    at.unusable(message, "write the name of `LoadCredential=NAME:PATH`, as in \"credential:app\"")
 }
 
 /// A file with something secret in it.
@@ -209,49 +224,43 @@ impl ValueFormat for SecretFile {
 
     fn read(at: &mut At<'_, '_>) -> Option<Self> {
         let Some(text) = at.text() else { return at.wrong(Self::FORM, None) };
-        match text.strip_prefix(CREDENTIAL) {
-            Some(name) => credential_name(at, name).map(Self::Credential),
-            None if text.starts_with('/') => Some(Self::Path(text.into())),
-            None if text.len() > 20 && !text.contains(['/', '.']) => {
-                // what is written is not shown: it is the secret itself
-                let message = format!("`{}` is the path of a file with the secret, not the secret", at.name());
-                at.unusable(message, "write it into a file that the service alone can read, and that file's path here")
-            }
-            None => relative(at),
+        if text.len() > 20 && !text.starts_with(CREDENTIAL) && !text.contains(['/', '.']) {
+            // what is written is not shown: it is the secret itself
+            let message = format!("`{}` is the path of a file with the secret, not the secret", at.name());
+            let help = "write it into a file that the service alone can read, and that file's path here";
+            return at.unusable(message, help);
         }
+        file(at, text)
     }
 
     fn show(value: &Self) -> String {
         match value {
-            Self::Path(path) => path.display().to_string(),
+            Self::Path(path) => PathBuf::show(path),
             Self::Credential(name) => format!("{CREDENTIAL}{name}"),
         }
     }
 }
 
+/// The file that `text` names; the name of a credential is one of a file (systemd.exec(5)).
+fn file(at: &mut At<'_, '_>, text: &str) -> Option<SecretFile> {
+    match text.strip_prefix(CREDENTIAL) {
+        None if text.starts_with('/') => Some(SecretFile::Path(text.into())),
+        None => relative(at),
+        Some(name) if !(1..=255).contains(&name.len()) || name.contains(['/', '\0']) || [".", ".."].contains(&name) => {
+            let message = format!("{} names no credential", quoted(&at.written()));
+            at.unusable(message, "write the name of `LoadCredential=NAME:PATH`, as in \"credential:app\"")
+        }
+        Some(name) => Some(SecretFile::Credential(name.to_owned())),
+    }
+}
+
 /// Whether the clients of a site have to show a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ClientVerify {
     /// All of them.
     Required,
     /// Those that have one.
     Optional,
-}
-
-impl ValueFormat for ClientVerify {
-    type Value = Self;
-    const FORM: &str = "\"required\" or \"optional\"";
-
-    fn read(at: &mut At<'_, '_>) -> Option<Self> {
-        word(&[Self::Required, Self::Optional], at)
-    }
-
-    fn show(value: &Self) -> String {
-        match value {
-            Self::Required => "required".to_owned(),
-            Self::Optional => "optional".to_owned(),
-        }
-    }
 }
 
 table! {
@@ -267,24 +276,24 @@ table! {
 }
 
 /// A duration of any length.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MaxAge(Duration);
+pub struct MaxAge;
 
 impl ValueFormat for MaxAge {
-    type Value = Self;
+    type Value = Duration;
     const FORM: &str = "a duration such as \"1y\"";
 
-    fn read(at: &mut At<'_, '_>) -> Option<Self> {
-        let Some(max_age) = at.text().and_then(units::duration) else {
-            let help = at.write("\"1y\"");
-            return at.wrong(Self::FORM, help);
-        };
-        Some(Self(max_age))
+    fn read(at: &mut At<'_, '_>) -> Option<Duration> {
+        max_age(Self::FORM, at)
     }
 
-    fn show(value: &Self) -> String {
-        units::show_duration(value.0)
+    fn show(value: &Duration) -> String {
+        units::show_duration(*value)
     }
+}
+
+fn max_age(format: &str, at: &mut At<'_, '_>) -> Option<Duration> {
+    let help = at.write("\"1y\"");
+    at.text().and_then(units::duration).or_else(|| at.wrong(format, help))
 }
 
 /// The value of `Strict-Transport-Security` (RFC 6797 §6.1).
@@ -297,10 +306,6 @@ impl Hsts {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    fn new(max_age: Duration) -> Self {
-        Self(format!("max-age={}", max_age.as_secs()))
-    }
 }
 
 impl ValueFormat for Hsts {
@@ -308,26 +313,17 @@ impl ValueFormat for Hsts {
     const FORM: &str = "a duration such as \"1y\", or { max_age = \"1y\", include_subdomains = true }";
 
     fn read(at: &mut At<'_, '_>) -> Option<Self> {
-        let Some(dict) = at.value.as_dict() else {
-            let Some(max_age) = at.text().and_then(units::duration) else {
-                let help = at.write("\"1y\"");
-                return at.wrong(Self::FORM, help);
-            };
-            return Some(Self::new(max_age));
+        let HstsSettings { max_age, include_subdomains, preload } = match at.value {
+            Value::Dict(_, dict) if !dict.contains_key("max_age") => {
+                let help = at.write("{ max_age = \"1y\" }");
+                return at.unusable("`hsts` has no `max_age`".to_owned(), help);
+            }
+            Value::Dict(..) => at.table()?,
+            _ => HstsSettings { max_age: max_age(Self::FORM, at)?, ..default() },
         };
-        if !dict.contains_key("max_age") {
-            let help = at.write("{ max_age = \"1y\" }");
-            return at.unusable("`hsts` has no `max_age`".to_owned(), help);
-        }
-        let HstsSettings { max_age, include_subdomains, preload } = at.table()?;
-        let mut value = Self::new(max_age.0).0;
-        if include_subdomains {
-            value.push_str("; includeSubDomains");
-        }
-        if preload {
-            value.push_str("; preload");
-        }
-        Some(Self(value))
+        let include_subdomains = if include_subdomains { "; includeSubDomains" } else { "" };
+        let preload = if preload { "; preload" } else { "" };
+        Some(Self(format!("max-age={}{include_subdomains}{preload}", max_age.as_secs())))
     }
 
     fn show(value: &Self) -> String {

@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use super::problem::quoted;
 use super::schema::{At, ValueFormat};
 use super::units::{self, show_duration, show_size};
@@ -242,19 +244,42 @@ impl<F: ValueFormat> ValueFormat for Vec<F> {
     }
 }
 
-/// The one of `all` that the value is the word for.
-pub(super) fn word<F: ValueFormat<Value = F> + Copy>(all: &[F], at: &mut At<'_, '_>) -> Option<F> {
-    let given = at.text().unwrap_or_default();
-    let known: Vec<_> = all.iter().map(F::show).collect();
-    if let Some(index) = known.iter().position(|word| word == given) {
-        return Some(all[index]);
+/// One of the words for the variants of `E`.
+pub struct Word<E>(pub E);
+
+impl<E: ValueEnum> ValueFormat for Word<E> {
+    type Value = E;
+
+    fn describe() -> String {
+        let words: Vec<_> = E::value_variants().iter().map(|word| quoted(&Self::show(word))).collect();
+        match words.split_last() {
+            Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+            _ => words.concat(),
+        }
     }
-    let meant = words::instead("value", given).or_else(|| suggest::closest(given, known.iter().map(String::as_str)));
-    at.wrong(F::FORM, meant.map(|meant| format!("did you mean {}?", at.assignment(&quoted(meant)))))
+
+    fn read(at: &mut At<'_, '_>) -> Option<E> {
+        word(&Self::describe(), at)
+    }
+
+    fn show(value: &E) -> String {
+        value.to_possible_value().map(|word| word.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// The variant that the value is the word for; other things may be of `format` too.
+fn word<E: ValueEnum>(format: &str, at: &mut At<'_, '_>) -> Option<E> {
+    let given = at.text().unwrap_or_default();
+    E::from_str(given, false).ok().or_else(|| {
+        let known: Vec<_> = E::value_variants().iter().map(Word::show).collect();
+        let close = || suggest::closest(given, known.iter().map(String::as_str));
+        let meant = words::instead("value", given).or_else(close);
+        at.wrong(format, meant.map(|meant| format!("did you mean {}?", at.assignment(&quoted(meant)))))
+    })
 }
 
 /// How the next server is picked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Balance {
     /// In turn, by weight, evenly spread.
     RoundRobin,
@@ -262,24 +287,8 @@ pub enum Balance {
     LeastConnections,
 }
 
-impl ValueFormat for Balance {
-    type Value = Self;
-    const FORM: &str = "\"round-robin\" or \"least-connections\"";
-
-    fn read(at: &mut At<'_, '_>) -> Option<Self> {
-        word(&[Self::RoundRobin, Self::LeastConnections], at)
-    }
-
-    fn show(value: &Self) -> String {
-        match value {
-            Self::RoundRobin => "round-robin".to_owned(),
-            Self::LeastConnections => "least-connections".to_owned(),
-        }
-    }
-}
-
 /// The version of a header of the PROXY protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProxyVersion {
     /// One line of text.
     V1,
@@ -287,30 +296,16 @@ pub enum ProxyVersion {
     V2,
 }
 
-impl ValueFormat for ProxyVersion {
-    type Value = Self;
-    const FORM: &str = "\"v1\" or \"v2\"";
-
-    fn read(at: &mut At<'_, '_>) -> Option<Self> {
-        word(&[Self::V1, Self::V2], at)
-    }
-
-    fn show(value: &Self) -> String {
-        match value {
-            Self::V1 => "v1".to_owned(),
-            Self::V2 => "v2".to_owned(),
-        }
-    }
-}
-
 /// Which exchanges are written to the journal.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub enum Access {
     /// Every one.
     All,
     /// Those that failed (status 500 and above, or ended badly) and those that were slow.
+    #[value(name = "errors+slow")]
     ErrorsAndSlow,
     /// As above, and this share of the rest, in parts of a million.
+    #[value(skip)]
     Sample(u32),
     /// None.
     Off,
@@ -322,7 +317,7 @@ impl ValueFormat for Access {
 
     fn read(at: &mut At<'_, '_>) -> Option<Self> {
         let Some(share) = at.text().and_then(|text| text.strip_prefix("sample:")) else {
-            return word(&[Self::All, Self::ErrorsAndSlow, Self::Off], at);
+            return word(Self::FORM, at);
         };
         units::share(share).map(Self::Sample).or_else(|| {
             let help = format!("write for example {}", at.assignment("\"sample:1%\""));
@@ -332,10 +327,8 @@ impl ValueFormat for Access {
 
     fn show(value: &Self) -> String {
         match value {
-            Self::All => "all".to_owned(),
-            Self::ErrorsAndSlow => "errors+slow".to_owned(),
             Self::Sample(parts) => format!("sample:{}", units::show_share(*parts)),
-            Self::Off => "off".to_owned(),
+            word => Word::show(word),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::certificates::{CertificateStore, CertificateView};
+use crate::config::load::FileProblem;
 use crate::config::{CertificateUser, HostPattern, user_name};
 use crate::observe::words::Day;
 use crate::tls::{Certificate, CertificateError, CertificateReason};
@@ -23,6 +24,15 @@ pub struct CertificateProblem {
     pub help: Option<String>,
     /// Whether the reason is that this process may not read a file; another user perhaps can.
     pub is_denied: bool,
+}
+
+impl CertificateProblem {
+    /// The same, for its place in the configuration.
+    #[must_use]
+    pub fn into_warning(self) -> FileProblem {
+        let Self { user, key, message, help, is_denied: _ } = self;
+        FileProblem { table: user.table(), key, message, help, refuses: false }
+    }
 }
 
 /// Everything that is wrong with the certificates of `store`. This thread has the user that reads their files.

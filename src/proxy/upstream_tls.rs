@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, DnsName, ServerName};
 
 use super::certificate_files::pairs;
 use super::certificate_problem::help;
-use crate::config::load::PoolProblem;
+use crate::config::load::FileProblem;
 use crate::config::{
     Address, Config, PoolSettings, ServerAddress, ServerSettings, SiteCertificate, TcpSettings, user_name,
 };
@@ -46,9 +46,9 @@ pub struct UpstreamTlsProblem {
 impl UpstreamTlsProblem {
     /// The same, for its place in the configuration.
     #[must_use]
-    pub fn as_problem(&self, refuses: bool) -> PoolProblem {
+    pub fn as_problem(&self, refuses: bool) -> FileProblem {
         let Self { table, key, message, help, is_denied: _ } = self.clone();
-        PoolProblem { table, key, message, help, refuses }
+        FileProblem { table, key, message, help, refuses }
     }
 }
 

@@ -1,7 +1,7 @@
 //! From the place of a configuration to the checked configuration, with everything to report about it.
 
 use crate::config::Config;
-use crate::config::load::Sources;
+use crate::config::load::{FileProblem, Sources};
 use crate::config::problem::{Problem, RenderStyle, Severity};
 use crate::control::message::{self, Cause, ConfigSource, Refused, Serves, Start};
 use crate::control::payload::Payload;
@@ -58,8 +58,7 @@ impl Configuration {
     /// What is wrong with the keys of session tickets, rendered.
     #[must_use]
     pub fn of_ticket_keys(&self, wrong: Option<String>) -> Vec<String> {
-        let found = wrong.map(|wrong| self.written.warning_of("tls", "ticket_keys", &wrong, TICKET_KEYS));
-        found.into_iter().flatten().map(|problem| problem.render(RenderStyle::Plain)).collect()
+        self.warnings_of_files(wrong.map(warning_of_ticket_keys).into_iter().collect())
     }
 
     /// What is wrong with the files for TLS to servers, as warnings, rendered; or refused while another generation serves, which
@@ -70,7 +69,7 @@ impl Configuration {
     pub fn of_servers(&self, found: &[UpstreamTlsProblem], start: &Start) -> Result<Vec<String>, Refused> {
         let refuses = matches!(start.config, ConfigSource::File(_)) && (start.keeps.sites || start.keeps.tcp);
         let found = found.iter().map(|one| one.as_problem(refuses)).collect();
-        let problems = self.written.problems_of_pools(found);
+        let problems = self.written.problems_of_files(found);
         match refuses && !problems.is_empty() {
             true => Err(refused(&problems)),
             false => Ok(problems.iter().map(|problem| problem.render(RenderStyle::Plain)).collect()),
@@ -80,14 +79,21 @@ impl Configuration {
     /// What is wrong with certificates, rendered.
     #[must_use]
     pub fn of_certificates(&self, found: Vec<CertificateProblem>) -> Vec<String> {
-        let found = found.into_iter().map(|one| (one.key, one.user, one.message, one.help)).collect();
-        let warnings = self.written.warnings_of_certificates(found);
+        self.warnings_of_files(found.into_iter().map(CertificateProblem::into_warning).collect())
+    }
+
+    fn warnings_of_files(&self, found: Vec<FileProblem>) -> Vec<String> {
+        let warnings = self.written.problems_of_files(found);
         warnings.iter().map(|problem| problem.render(RenderStyle::Plain)).collect()
     }
 }
 
-/// What to do about keys of session tickets that cannot be used.
-pub const TICKET_KEYS: &str = "each machine needs the same file, which the user of the service can read";
+/// Says that the keys of session tickets cannot be used.
+#[must_use]
+pub fn warning_of_ticket_keys(message: String) -> FileProblem {
+    let help = Some("each machine needs the same file, which the user of the service can read".to_owned());
+    FileProblem { table: "tls".to_owned(), key: "ticket_keys", message, help, refuses: false }
+}
 
 impl From<&Config> for Serves {
     fn from(config: &Config) -> Self {
