@@ -178,34 +178,31 @@ impl Draft<'_> {
                 }
             }
         }
-        if self.servers.iter().chain(&self.policy.backup).all(|server| server.weight == 0) {
-            let message =
-                format!("every server of the pool {} has the weight 0: none would take a request", quoted(name));
+        if self.all_servers().all(|server| server.weight == 0) {
+            let pool = quoted(name);
+            let message = format!("every server of the pool {pool} has the weight 0: none would take a request");
             problems.error(&list, message, "give at least one of them a weight of 1 or more");
         }
     }
 
+    fn all_servers(&self) -> impl Iterator<Item = &ServerSettings> {
+        self.servers.iter().chain(&self.policy.backup)
+    }
+
     /// What servers of HTTP/2 cannot have.
     fn check_http2(&self, name: &str, problems: &mut Problems<'_>) {
-        let mut servers = self.servers.iter().chain(&self.policy.backup);
-        let Some(server) = servers.find(|server| server.scheme.is_http2()) else { return };
+        let Some(server) = self.all_servers().find(|server| server.scheme.is_http2()) else { return };
         let prefix = server.scheme.prefix();
-        if self.users.contains(&"tcp")
-            && let Some(list) = problems.good(self.table, self.list)
-        {
+        if self.users.contains(&"tcp") {
             let message = format!("the pool {} is used for TCP, and a server of it says `{prefix}`", quoted(name));
-            problems.error(
-                &list,
-                message,
-                "write the address alone: what passes through a TCP listener is not looked at",
-            );
+            let help = "write the address alone: what passes through a TCP listener is not looked at";
+            problems.error_at(self.table, self.list, message, help);
         }
         if self.policy.send_proxy.is_some()
             && let Some(spot) = problems.good(self.table, "send_proxy")
         {
-            let message = format!(
-                "`send_proxy` tells of one client for each connection, and a connection to `{prefix}` has several"
-            );
+            let one = "`send_proxy` tells of one client for each connection";
+            let message = format!("{one}, and a connection to `{prefix}` has several");
             problems.error(&spot.at_key(), message, "take it out: X-Forwarded-For has the client of each request");
         }
     }
@@ -213,75 +210,59 @@ impl Draft<'_> {
     fn check_check(&self, name: &str, problems: &mut Problems<'_>) {
         let PoolSettings { check, check_host, .. } = self.policy;
         let is_only_tcp = !self.users.is_empty() && self.users.iter().all(|kind| *kind == "tcp");
-        if let Some(spot) = problems.good(self.table, "check")
-            && matches!(check, Some(CheckKind::Http { .. }))
-            && is_only_tcp
-        {
+        if matches!(check, Some(CheckKind::Http { .. })) && is_only_tcp {
             let message = format!("the pool {} is used for TCP only, and its check is HTTP", quoted(name));
-            problems.warning(&spot, message, "unless its servers speak HTTP, write `check = \"connect\"`");
+            let help = "unless its servers speak HTTP, write `check = \"connect\"`";
+            problems.warning_at(self.table, "check", message, help);
         }
-        if let Some(spot) = problems.spot(self.table, "check_host")
-            && let Some(host) = check_host
-        {
-            if !address::is_host_field(host) {
+        match check_host {
+            Some(host) if !address::is_host_field(host) => {
                 let message = format!("`check_host` must be a host name, not {}", quoted(host));
-                problems.error(&spot, message, "write for example `check_host = \"app.example.com\"`");
-            } else if matches!(check, Some(CheckKind::Connect)) {
-                problems.warning(&spot, "`check_host` means nothing to a check that only connects", "take it out");
+                let help = "write for example `check_host = \"app.example.com\"`";
+                problems.error_at(self.table, "check_host", message, help);
             }
+            Some(_) if matches!(check, Some(CheckKind::Connect)) => {
+                let message = "`check_host` means nothing to a check that only connects";
+                problems.warning_at(self.table, "check_host", message, "take it out");
+            }
+            _ => {}
         }
-        if let Some(spot) = problems.good(self.table, "check")
-            && matches!(check, Some(CheckKind::Grpc { .. }))
-            && self.servers.iter().chain(&self.policy.backup).any(|server| !server.scheme.is_http2())
-        {
+        if matches!(check, Some(CheckKind::Grpc { .. })) && !self.all_servers().all(|server| server.scheme.is_http2()) {
             let message = format!("the pool {} has a server without HTTP/2, which gRPC needs", quoted(name));
-            problems.error(&spot, message, "write `h2://` before the address of each server, or `h2s://` with TLS");
+            let help = "write `h2://` before the address of each server, or `h2s://` with TLS";
+            problems.error_at(self.table, "check", message, help);
         }
         // A check that is not understood has its problem already.
-        if check.is_some() || !problems.complete || problems.are_about(self.table, "check") {
-            return;
-        }
-        for key in ["check_host", "check_interval", "check_timeout", "rise", "fall"] {
-            if let Some(spot) = problems.good(self.table, key) {
-                let message = format!("`{key}` means nothing without `check`");
-                problems.warning(&spot.at_key(), message, "write for example `check = \"GET /healthz\"` beside it");
+        if check.is_none() && problems.complete && !problems.are_about(self.table, "check") {
+            for key in ["check_host", "check_interval", "check_timeout", "rise", "fall"] {
+                let help = "write for example `check = \"GET /healthz\"` beside it";
+                problems.means_nothing(self.table, key, "without `check`", help);
             }
         }
     }
 
     /// The keys for servers that speak TLS.
     fn check_tls(&self, problems: &mut Problems<'_>) {
-        let mut servers = self.servers.iter().chain(&self.policy.backup);
-        let has_tls = servers.any(|server| server.scheme.is_tls());
+        let has_tls = self.all_servers().any(|server| server.scheme.is_tls());
         if !has_tls && problems.complete && !problems.are_about(self.table, self.list) {
             for key in ["tls_ca", "tls_server_name", "tls_certificate", "tls_verify"] {
-                if let Some(spot) = problems.good(self.table, key) {
-                    let message = format!("`{key}` means nothing without a server that speaks TLS");
-                    problems.warning(
-                        &spot.at_key(),
-                        message,
-                        "take it out, or write \"https://\" or \"h2s://\" before the address of the server",
-                    );
-                }
+                let help = "take it out, or write \"https://\" or \"h2s://\" before the address of the server";
+                problems.means_nothing(self.table, key, "without a server that speaks TLS", help);
             }
             return;
         }
-        if let Some(name) = &self.policy.tls_server_name
-            && !is_server_name(name)
-            && let Some(spot) = problems.good(self.table, "tls_server_name")
-        {
+        if let Some(name) = self.policy.tls_server_name.as_ref().filter(|name| !is_server_name(name)) {
             let message = format!("{} is neither a host name nor an IP address", quoted(name));
-            problems.error(&spot, message, "write the name that the certificate of the server has, without a port");
+            let help = "write the name that the certificate of the server has, without a port";
+            problems.error_at(self.table, "tls_server_name", message, help);
         }
-        if let (false, Some(spot)) = (self.policy.tls_verify, problems.good(self.table, "tls_verify")) {
-            let message =
-                "no certificate of a server is looked at: whatever answers at its address can read and change all";
+        if !self.policy.tls_verify {
+            let message = "no certificate of a server is looked at: whatever answers at its address can read and \
+                           change all";
             let help = "take it out, and name the authority of the servers with `tls_ca`";
-            problems.warning(&spot, message, help);
-            if let Some(ca) = problems.good(self.table, "tls_ca") {
-                let message = "`tls_ca` means nothing while no certificate is looked at";
-                problems.warning(&ca.at_key(), message, "take `tls_verify = false` out");
-            }
+            problems.warning_at(self.table, "tls_verify", message, help);
+            let help = "take `tls_verify = false` out";
+            problems.means_nothing(self.table, "tls_ca", "while no certificate is looked at", help);
         }
     }
 }

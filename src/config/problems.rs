@@ -31,6 +31,27 @@ impl<'a> Problems<'a> {
         self.add(Severity::Warning, spot, message.into(), Some(help.into()), None);
     }
 
+    /// Something that refuses the configuration at a key of `table`, if that is given and has no problem yet.
+    pub fn error_at(&mut self, table: &Spot, key: &str, message: impl Into<String>, help: impl Into<String>) {
+        if let Some(spot) = self.good(table, key) {
+            self.error(&spot, message, help);
+        }
+    }
+
+    /// Something that is likely a mistake at a key of `table`, if that is given and has no problem yet.
+    pub fn warning_at(&mut self, table: &Spot, key: &str, message: impl Into<String>, help: impl Into<String>) {
+        if let Some(spot) = self.good(table, key) {
+            self.warning(&spot, message, help);
+        }
+    }
+
+    /// A key that is given and has no effect, with the reason and what to do.
+    pub fn means_nothing(&mut self, table: &Spot, key: &str, why: &str, help: &str) {
+        if let Some(spot) = self.good(table, key) {
+            self.warning(&spot.at_key(), format!("`{key}` means nothing {why}"), help);
+        }
+    }
+
     /// Something that clashes with `other`, by its place and what is written there.
     pub fn clash(&mut self, spot: &Spot, message: String, other: (&Spot, &str), help: &str) {
         let other = self.merged.place(other.0).map(|place| (other.1.to_owned(), place));

@@ -60,81 +60,65 @@ pub fn trust(written: &WrittenTables, problems: &mut Problems<'_>) {
     let listen = written.listen.values().map(|(spot, listen)| (spot, listen.accept_proxy, &listen.trusted_proxies));
     let tcp = written.tcp.values().map(|(spot, (tcp, _))| (spot, tcp.accept_proxy, &tcp.trusted_proxies));
     for (spot, ..) in listen.chain(tcp).filter(|(_, accepts, trusted)| *accepts && trusted.is_empty()) {
-        let Some(spot) = problems.good(spot, "accept_proxy") else { continue };
+        let message = "no proxy is trusted: no connection may begin with a header of the PROXY protocol";
         let help = "write `trusted_proxies = [\"10.0.0.0/8\"]` below it, with the networks of the proxies";
-        problems.warning(
-            &spot,
-            "no proxy is trusted: no connection may begin with a header of the PROXY protocol",
-            help,
-        );
+        problems.warning_at(spot, "accept_proxy", message, help);
     }
 }
 
-/// Certificates that no client gets, and listeners that have none.
+/// What to do about a key that means nothing without a certificate.
+const BESIDE_TLS: &str = "write `tls = \"/etc/letsencrypt/live/app.example.com\"` beside it, or take it out";
+
+/// Certificates that no client gets, listeners that have none, and keys that need one.
 pub fn tls(written: &WrittenTables, problems: &mut Problems<'_>) {
     let has_listener = written.listen.values().any(|(_, listen)| listen.tls);
     // one that is wrong has a problem of its own
     let has_certificate = written.site.values().any(|(spot, _)| problems.spot(spot, "tls").is_some());
-    if !has_listener {
-        for (spot, _) in written.site.values().filter(|(_, (site, _))| site.tls.is_some()) {
-            let Some(spot) = problems.spot(spot, "tls") else { continue };
-            let help = "`tls = true` in `[listen.https]`, which has port 443, or in another listener";
-            problems.warning(&spot, "no listener speaks TLS: no client gets this certificate", help);
-        }
-    }
-    for (spot, _) in written.site.values().filter(|(_, (site, _))| site.tls.is_none() && site.hsts.is_some()) {
-        let Some(spot) = problems.spot(spot, "hsts") else { continue };
-        let help = "write `tls = \"/etc/letsencrypt/live/app.example.com\"` beside it, or take it out";
-        problems.warning(&spot, "a site without a certificate has no clients over TLS, which alone are told", help);
-    }
     for (spot, (site, _)) in written.site.values() {
-        if site.tls.is_none()
-            && let Some(spot) = problems.spot(spot, "client_ca")
-        {
-            let help = "write `tls = \"/etc/letsencrypt/live/app.example.com\"` beside it, or take it out";
-            problems.error(&spot, "clients show certificates over TLS only, and this site has none of its own", help);
+        if !has_listener && site.tls.is_some() {
+            let help = "`tls = true` in `[listen.https]`, which has port 443, or in another listener";
+            problems.warning_at(spot, "tls", "no listener speaks TLS: no client gets this certificate", help);
         }
-        client_keys(spot, site.client_crl.is_some(), site.client_verify, problems);
+        if site.tls.is_none() && site.hsts.is_some() {
+            let message = "a site without a certificate has no clients over TLS, which alone are told";
+            problems.warning_at(spot, "hsts", message, BESIDE_TLS);
+        }
+        let message = "clients show certificates over TLS only, and this site has none of its own";
+        let without = site.tls.is_none().then_some(message);
+        client_keys(spot, without, site.client_crl.is_some(), site.client_verify, problems);
     }
-    tls_of_tcp(written, problems);
-    if !has_certificate {
-        for (spot, _) in written.listen.values().filter(|(_, listen)| listen.tls) {
-            let Some(spot) = problems.spot(spot, "tls") else { continue };
-            let help = "write `tls = \"/etc/letsencrypt/live/app.example.com\"` in a `[site.\"HOST\"]`";
-            problems.error(&spot, "no site has a certificate: no client could connect", help);
+    for (spot, (tcp, _)) in written.tcp.values() {
+        let has_tls = problems.spot(spot, "tls").is_some();
+        let without = (!has_tls).then_some("clients show certificates where TLS ends, and here it does not");
+        client_keys(spot, without, tcp.client_crl.is_some(), tcp.client_verify, problems);
+        if !has_tls && problems.spot(spot, "sni").is_none() {
+            let help = "take it out, or write `tls = \"/etc/letsencrypt/live/app.example.com\"` beside it";
+            problems.means_nothing(spot, "handshake_timeout", "without `tls` or `sni`", help);
         }
+    }
+    for (spot, _) in written.listen.values().filter(|(_, listen)| listen.tls && !has_certificate) {
+        let help = "write `tls = \"/etc/letsencrypt/live/app.example.com\"` in a `[site.\"HOST\"]`";
+        problems.error_at(spot, "tls", "no site has a certificate: no client could connect", help);
     }
 }
 
-/// Keys that mean nothing without `client_ca`.
-fn client_keys(table: &Spot, has_crl: bool, verify: ClientVerify, problems: &mut Problems<'_>) {
+/// The keys about certificates of clients: those that mean nothing without `client_ca`, and that one `without_tls`.
+fn client_keys(
+    table: &Spot,
+    without_tls: Option<&str>,
+    has_crl: bool,
+    verify: ClientVerify,
+    problems: &mut Problems<'_>,
+) {
+    let authorities = problems.spot(table, "client_ca");
+    if let (Some(message), Some(spot)) = (without_tls, &authorities) {
+        problems.error(spot, message, BESIDE_TLS);
+    }
     let means_nothing = [("client_crl", has_crl), ("client_verify", verify == ClientVerify::Optional)];
-    for (key, _) in means_nothing.into_iter().filter(|(_, is_set)| *is_set) {
-        let (None, Some(spot)) = (problems.spot(table, "client_ca"), problems.spot(table, key)) else { continue };
+    for (key, _) in means_nothing.into_iter().filter(|(_, is_set)| *is_set && authorities.is_none()) {
         let help = "write `client_ca = \"/etc/ssl/clients-ca.pem\"` beside it, or take it out";
         let message = format!("`{key}` means nothing without `client_ca`: no client is asked for a certificate");
-        problems.error(&spot, message, help);
-    }
-}
-
-/// TCP listeners whose clients speak TLS, or do not.
-fn tls_of_tcp(written: &WrittenTables, problems: &mut Problems<'_>) {
-    for (table, (tcp, _)) in written.tcp.values() {
-        let tls = problems.spot(table, "tls");
-        if tls.is_none()
-            && let Some(spot) = problems.spot(table, "client_ca")
-        {
-            let help = "write `tls = \"/etc/letsencrypt/live/app.example.com\"` beside it, or take it out";
-            problems.error(&spot, "clients show certificates where TLS ends, and here it does not", help);
-        }
-        client_keys(table, tcp.client_crl.is_some(), tcp.client_verify, problems);
-        if tls.is_none()
-            && problems.spot(table, "sni").is_none()
-            && let Some(spot) = problems.good(table, "handshake_timeout")
-        {
-            let help = "take it out, or write `tls = \"/etc/letsencrypt/live/app.example.com\"` beside it";
-            problems.warning(&spot.at_key(), "`handshake_timeout` means nothing without `tls` or `sni`", help);
-        }
+        problems.error_at(table, key, message, help);
     }
 }
 
@@ -170,29 +154,20 @@ pub fn acme(written: &WrittenTables, problems: &mut Problems<'_>) {
         };
         problems.error(&spot, message, help);
     }
-    let needs = |key: &str, other: &str, example: &str, problems: &mut Problems<'_>| {
-        let Some(spot) = problems.good(table, key) else { return };
-        let message = format!("`{key}` needs `{other}`");
-        problems.error(&spot, message, format!("write `{other} = {example}` beside it"));
-    };
-    match (&acme.eab_kid, &acme.eab_key) {
-        (Some(_), None) if problems.spot(table, "eab_key").is_none() => {
-            needs("eab_kid", "eab_key", "\"/etc/segue/eab.key\"", problems);
+    let is_dns = acme.challenge == AcmeChallenge::Dns01;
+    for (key, is_given, other, example) in [
+        ("eab_kid", acme.eab_kid.is_some(), "eab_key", "/etc/segue/eab.key"),
+        ("eab_key", acme.eab_key.is_some(), "eab_kid", "kid-1"),
+        ("challenge", is_dns, "dns_hook", "/usr/local/bin/dns-hook"),
+    ] {
+        if is_given && problems.spot(table, other).is_none() {
+            let help = format!("write `{other} = \"{example}\"` beside it");
+            problems.error_at(table, key, format!("`{key}` needs `{other}`"), help);
         }
-        (None, Some(_)) if problems.spot(table, "eab_kid").is_none() => {
-            needs("eab_key", "eab_kid", "\"kid-1\"", problems);
-        }
-        _ => {}
     }
-    if acme.challenge == AcmeChallenge::Dns01 && acme.dns_hook.is_none() && problems.spot(table, "dns_hook").is_none() {
-        needs("challenge", "dns_hook", "\"/usr/local/bin/dns-hook\"", problems);
-    }
-    if acme.challenge != AcmeChallenge::Dns01
-        && acme.dns_hook.is_some()
-        && let Some(spot) = problems.good(table, "dns_hook")
-    {
+    if !is_dns && acme.dns_hook.is_some() {
         let help = "write `challenge = \"dns-01\"` beside it, or take it out";
-        problems.warning(&spot, "it has no effect: the challenge is another one", help);
+        problems.warning_at(table, "dns_hook", "it has no effect: the challenge is another one", help);
     }
 }
 
