@@ -60,19 +60,13 @@ impl ServerScheme {
     /// Whether TLS is spoken.
     #[must_use]
     pub fn is_tls(self) -> bool {
-        match self {
-            Self::Http | Self::H2 => false,
-            Self::Https | Self::H2s => true,
-        }
+        matches!(self, Self::Https | Self::H2s)
     }
 
     /// Whether HTTP/2 is spoken.
     #[must_use]
     pub fn is_http2(self) -> bool {
-        match self {
-            Self::Http | Self::Https => false,
-            Self::H2 | Self::H2s => true,
-        }
+        matches!(self, Self::H2 | Self::H2s)
     }
 
     /// What stands before the address.

@@ -22,13 +22,9 @@ pub type Units = Option<BTreeMap<String, String>>;
 pub fn check(merged: &Merged, complete: bool, units: Option<&Units>) -> (Option<Config>, Vec<Problem>) {
     let mut problems = Problems::new(merged, complete);
     let written = WrittenTables::read(&mut problems);
-    rules::names(&written, &mut problems);
-    rules::addresses(&written, &mut problems);
-    rules::trust(&written, &mut problems);
-    rules::tls(&written, &mut problems);
-    rules::hosts(&written, &mut problems);
-    rules::acme(&written, &mut problems);
-    rules::limits(&written, &mut problems);
+    for rule in [rules::names, rules::addresses, rules::trust, rules::tls, rules::hosts, rules::acme, rules::limits] {
+        rule(&written, &mut problems);
+    }
     if let Some(units) = units {
         rules::sockets(&written, units.as_ref(), &mut problems);
     }

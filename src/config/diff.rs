@@ -39,10 +39,7 @@ struct Thing {
     noun: String,
     /// The end of the line about a new one.
     about: String,
-    /// What stands between the path and a key.
-    before_key: String,
-    /// What stands between a key and its values.
-    behind_key: &'static str,
+    is_server: bool,
     keys: Vec<Shown>,
     servers: Vec<Thing>,
 }
@@ -50,9 +47,13 @@ struct Thing {
 /// Everything that a configuration has.
 fn things(config: &Config) -> Vec<Thing> {
     let Config { listeners, sites, pools, tcp, tls, acme, log, drain, worker } = config;
-    let thing = |path, noun: &str, about, keys| {
-        let (noun, before_key, behind_key) = (noun.to_owned(), ".".to_owned(), ": ");
-        Thing { path, noun, about, before_key, behind_key, keys, servers: Vec::new() }
+    let thing = |path, noun: &str, about, keys| Thing {
+        path,
+        noun: noun.to_owned(),
+        about,
+        is_server: false,
+        keys,
+        servers: Vec::new(),
     };
     let path = |kind: &str, name: &str| Spot::table(kind, name).to_string();
     let mut things = Vec::new();
@@ -88,10 +89,9 @@ fn things(config: &Config) -> Vec<Thing> {
 }
 
 fn member(pool: &str, server: &ServerSettings) -> Thing {
-    let noun = format!("server {}", server.name);
     let keys = [server.show(), vec![("backup", server.backup.to_string())]].concat();
-    let (path, about, before_key) = (pool.to_owned(), String::new(), format!(": {noun}: "));
-    Thing { path, noun, about, before_key, behind_key: " ", keys, servers: Vec::new() }
+    let (path, noun) = (pool.to_owned(), format!("server {}", server.name));
+    Thing { path, noun, about: String::new(), is_server: true, keys, servers: Vec::new() }
 }
 
 fn place(address: Option<&Address>) -> String {
@@ -110,9 +110,10 @@ impl Thing {
 
     /// Both have the same keys.
     fn changes(&self, new: &Self, lines: &mut Vec<String>) {
-        let Self { path, before_key, behind_key, .. } = self;
+        let Self { path, noun, .. } = self;
         for ((key, from), (_, to)) in self.keys.iter().zip(&new.keys).filter(|(from, to)| from != to) {
-            lines.push(format!("{path}{before_key}{key}{behind_key}{from} → {to}"));
+            let key = if self.is_server { format!(": {noun}: {key}") } else { format!(".{key}:") };
+            lines.push(format!("{path}{key} {from} → {to}"));
         }
         compare(&self.servers, &new.servers, lines);
         if self.order_of(new) != new.order_of(self) {

@@ -21,7 +21,7 @@ use super::tables::{Config, variables};
 use super::{check, effective, file, read, rules, suggest, syntax};
 
 /// Everything that a configuration is made from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sources {
     /// The main file.
     pub main: SourceFile,
@@ -80,13 +80,7 @@ impl Sources {
     /// The sources that consist of one text, as if it stood in a file `segue.toml`.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
-        Self {
-            main: SourceFile { path: "segue.toml".to_owned(), text: text.to_owned() },
-            conf_d: Vec::new(),
-            variables: BTreeMap::new(),
-            flags: Vec::new(),
-            left_out: Vec::new(),
-        }
+        Self { main: SourceFile { path: "segue.toml".to_owned(), text: text.to_owned() }, ..Self::default() }
     }
 
     /// Makes the configuration, or finds everything that is wrong. Pure: the same sources give the same result.

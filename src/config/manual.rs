@@ -11,7 +11,10 @@ use super::tables::{TABLES, variables};
 pub fn segue_toml_5() -> String {
     let mut page = String::from(include_str!("manual/introduction.5"));
     for schemas in sections() {
-        section(&mut page, &schemas);
+        // Quotes delimit the arguments of a request.
+        let _ = writeln!(page, ".SH {}", escape(schemas[0].header).replace('"', "\\(dq"));
+        paragraphs(&mut page, schemas[0].about);
+        schemas.iter().flat_map(|schema| schema.keys).for_each(|key| entry(&mut page, key));
     }
     page.push_str(include_str!("manual/environment.5"));
     for (variable, path, _) in variables() {
@@ -31,19 +34,6 @@ fn sections() -> Vec<Vec<&'static Schema>> {
     let mut sections: Vec<Vec<_>> = TABLES.iter().map(|(_, schemas)| own(schemas)).collect();
     sections.insert(2, vec![&ServerSettings::SCHEMA]);
     sections
-}
-
-fn section(page: &mut String, schemas: &[&Schema]) {
-    for (index, schema) in schemas.iter().enumerate() {
-        if index == 0 {
-            // Quotes delimit the arguments of a request.
-            let _ = writeln!(page, ".SH {}", escape(schema.header).replace('"', "\\(dq"));
-            paragraphs(page, schema.about);
-        }
-        for key in schema.keys {
-            entry(page, key);
-        }
-    }
 }
 
 fn entry(page: &mut String, key: &Key) {

@@ -63,6 +63,11 @@ pub fn rules(kind: &str) -> &'static [Rule] {
     RULES.get(kind).map_or(&[], Vec::as_slice)
 }
 
+/// What is wrong with `text`, by the first rule of this kind that it matches.
+pub fn explained(kind: &str, text: &str) -> Option<&'static str> {
+    rules(kind).iter().find(|rule| rule.matches(text)).map(|rule| rule.why.as_str())
+}
+
 static RULES: LazyLock<BTreeMap<String, Vec<Rule>>> =
     LazyLock::new(|| toml_edit::de::from_str(include_str!("meant.toml")).expect("meant.toml has rules"));
 

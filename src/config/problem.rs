@@ -157,18 +157,15 @@ fn snippet<'a>(place: &'a FilePosition, kind: AnnotationKind, label: Option<&'a 
 #[must_use]
 pub fn found(value: &Value) -> String {
     match value {
-        Value::String(_, text) => format!("the text {}", quoted(text)),
-        Value::Char(_, character) => format!("the text {}", quoted(&character.to_string())),
-        Value::Bool(_, truth) => truth.to_string(),
-        Value::Num(_, number) => match (number.to_i128(), number.to_f64()) {
-            (Some(number), _) => format!("the number {number}"),
-            // A fraction is shown as one: 1000.0, not 1000.
-            (None, Some(number)) => format!("the number {number:?}"),
-            (None, None) => "a number".to_owned(),
-        },
-        Value::Empty(..) => "nothing".to_owned(),
         Value::Dict(..) => "a table".to_owned(),
         Value::Array(..) => "a list".to_owned(),
+        Value::Bool(_, truth) => truth.to_string(),
+        Value::Num(_, number) => match number.to_i128() {
+            Some(number) => format!("the number {number}"),
+            // A fraction is shown as one: 1000.0, not 1000.
+            None => format!("the number {:?}", number.to_f64().unwrap_or(f64::NAN)),
+        },
+        text => format!("the text {}", quoted(text.as_str().unwrap_or_default())),
     }
 }
 

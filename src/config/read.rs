@@ -1,5 +1,6 @@
 //! Reads the files of a configuration, and explains why one can't be read.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileTypeExt as _;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::problem::{FilePosition, Problem, Severity};
 
 /// One file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
     /// As it was opened.
     pub path: String,
@@ -38,9 +39,9 @@ pub struct Files {
 pub fn files(main: &Path) -> Files {
     let mut unreadable = Vec::new();
     let directory = main.parent().unwrap_or(Path::new("")).join("conf.d");
-    let fragments = fragments(&directory).unwrap_or_else(|error| {
+    let (fragments, left_out) = fragments(&directory).unwrap_or_else(|error| {
         unreadable.push(not_readable(&directory, &error));
-        Fragments::default()
+        Default::default()
     });
     // the main file may be a pipe, as a shell makes for <(command)
     let mut read = |path: &Path, may_be_pipe| {
@@ -48,9 +49,9 @@ pub fn files(main: &Path) -> Files {
         bytes.and_then(|bytes| text(path, bytes)).map_err(|problem| unreadable.push(*problem)).ok()
     };
     let main_file = read(main, true);
-    let conf_d = fragments.paths.iter().filter_map(|path| read(path, false)).collect();
+    let conf_d = fragments.iter().filter_map(|path| read(path, false)).collect();
     let nothing = || SourceFile { path: main.display().to_string(), text: String::new() };
-    Files { main: main_file.unwrap_or_else(nothing), conf_d, left_out: fragments.left_out, unreadable }
+    Files { main: main_file.unwrap_or_else(nothing), conf_d, left_out, unreadable }
 }
 
 /// The warning about something in `conf.d` that is not read.
@@ -58,16 +59,12 @@ pub fn files(main: &Path) -> Files {
 pub fn not_read(path: &str) -> Problem {
     let (directory, name) = path.trim_end_matches('/').rsplit_once('/').unwrap_or(("conf.d", path));
     let shown = name.trim_start_matches('.');
-    let stem = match Path::new(shown).extension() {
-        Some(_) => shown.rsplit_once('.').map_or(shown, |(stem, _)| stem),
-        None => shown,
-    };
-    let (why, help) = if path.ends_with('/') {
-        ("it is a directory".to_owned(), format!("files count that stand in {directory} itself, and end in `.toml`"))
-    } else if name.starts_with('.') {
-        ("its name begins with a dot".to_owned(), format!("rename it to `{stem}.toml`, or move it elsewhere"))
-    } else {
-        ("its name does not end in `.toml`".to_owned(), format!("rename it to `{stem}.toml`, or move it elsewhere"))
+    let stem = Path::new(shown).file_stem().and_then(OsStr::to_str).unwrap_or(shown);
+    let rename = format!("rename it to `{stem}.toml`, or move it elsewhere");
+    let (why, help) = match path.ends_with('/') {
+        true => ("it is a directory", format!("files count that stand in {directory} itself, and end in `.toml`")),
+        false if name.starts_with('.') => ("its name begins with a dot", rename),
+        false => ("its name does not end in `.toml`", rename),
     };
     let message = format!("{} is not read: {why}", path.trim_end_matches('/'));
     Problem::new(Severity::Warning, message, help)
@@ -121,32 +118,26 @@ fn text(path: &Path, bytes: Vec<u8>) -> Result<SourceFile, Box<Problem>> {
     }
 }
 
-/// What stands in `conf.d`.
-#[derive(Default)]
-struct Fragments {
-    paths: Vec<PathBuf>,
-    left_out: Vec<String>,
-}
-
-fn fragments(directory: &Path) -> io::Result<Fragments> {
+/// The files of `conf.d` that count, in the order of their names, and other names there that may be intended for it.
+fn fragments(directory: &Path) -> io::Result<(Vec<PathBuf>, Vec<String>)> {
     let entries = match std::fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Fragments::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
         entries => entries?,
     };
-    let mut fragments = Fragments::default();
+    let (mut paths, mut left_out) = (Vec::new(), Vec::new());
     for entry in entries {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if !name.starts_with('.') && name.ends_with(".toml") {
-            fragments.paths.push(path);
+            paths.push(path);
         } else if !is_kept_aside(&name) {
             let slash = if path.is_dir() { "/" } else { "" };
-            fragments.left_out.push(format!("{}{slash}", path.display()));
+            left_out.push(format!("{}{slash}", path.display()));
         }
     }
-    fragments.paths.sort();
-    fragments.left_out.sort();
-    Ok(fragments)
+    paths.sort();
+    left_out.sort();
+    Ok((paths, left_out))
 }
 
 /// Whether the name says that the file is not in use: files that editors, package managers and version control leave.

@@ -20,29 +20,25 @@ impl ValueFormat for SniRoutes {
         let before = at.problems.refusing();
         let mut routes = Vec::<(HostPattern, String)>::new();
         for (host, pool) in dict {
-            let spot = at.spot.key(host);
             let (message, help) = match (host_pattern(host), pool.as_str()) {
                 (Ok(HostPattern::Any), _) => {
-                    ("every other host goes to `to`".to_owned(), "take it out, and write its pool as `to`".to_owned())
+                    ("every other host goes to `to`".to_owned(), "take it out, and write its pool as `to`")
                 }
                 (Ok(host), Some(pool)) if routes.iter().all(|(other, _)| *other != host) => {
                     routes.push((host, pool.to_owned()));
                     continue;
                 }
-                (Ok(_), Some(_)) => {
-                    (format!("the host {} is here already", quoted(host)), "take one of them out".to_owned())
+                (Ok(_), Some(_)) => (format!("the host {} is here already", quoted(host)), "take one of them out"),
+                (Ok(_), None) => {
+                    (format!("{} needs the name of a pool", quoted(host)), "write the NAME of a `[pool.NAME]`")
                 }
-                (Ok(_), None) => (
-                    format!("{} needs the name of a pool", quoted(host)),
-                    "write the NAME of a `[pool.NAME]`".to_owned(),
-                ),
                 (Err(fault), _) => {
                     let why = fault.why.split(';').next().unwrap_or_default(); // the rest is about sites
                     let message = format!("{} can't be the host that a client asks for: {why}", quoted(host));
-                    (message, "write a host name, or `*.example.com` for all below it".to_owned())
+                    (message, "write a host name, or `*.example.com` for all below it")
                 }
             };
-            at.problems.error(&spot.at_key(), message, help);
+            at.problems.error(&at.spot.key(host).at_key(), message, help);
         }
         (at.problems.refusing() == before).then_some(Self(routes))
     }

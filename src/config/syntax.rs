@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use toml_edit::{Document, Key, TomlError};
 
+use super::meant::explained;
 use super::merge::{Parsed, span};
 use super::problem::{FilePosition, Problem, Severity};
 use super::repair::{line_at, lines, odd_character, repair};
@@ -75,7 +76,7 @@ impl Reader<'_> {
             (SyntaxFault::Twice, _) => ("this stands in the file already".to_owned(), span),
             (SyntaxFault::Overflow, _) => ("this number is too large".to_owned(), span),
             (_, Some((at, said))) => (format!("this is no TOML: {said}"), line.start + at.start..line.start + at.end),
-            _ => (format!("this is no TOML: {}", usual(written).unwrap_or_else(|| error.message())), span),
+            _ => (format!("this is no TOML: {}", explained("usual", written).unwrap_or_else(|| error.message())), span),
         };
         let other = if fault == SyntaxFault::Twice { self.first(&line) } else { None };
         self.problems.push(Problem {
@@ -171,17 +172,6 @@ fn is_header(line: &str) -> bool {
 fn is_directive(line: &str) -> bool {
     let is_plain = !line.contains(['=', ':', '"', '[', '{']) && line.split_whitespace().count() > 2;
     is_plain && suggest::for_foreign_line(line).is_some()
-}
-
-/// Mistakes that the parser has no words for.
-fn usual(line: &str) -> Option<&'static str> {
-    let is_odd = |quote: char| line.matches(quote).count() % 2 == 1;
-    let known = [
-        ("this marks code in a text, and belongs to no file", line.trim().starts_with("```")),
-        ("a line does not end with a semicolon", line.trim_end().ends_with(';')),
-        ("a quotation mark is not closed", is_odd('"') || !line.contains('"') && is_odd('\'')),
-    ];
-    known.into_iter().find_map(|(words, is)| is.then_some(words))
 }
 
 #[cfg(test)]
