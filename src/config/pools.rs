@@ -36,15 +36,35 @@ impl<'a> Pools<'a> {
             (name.clone(), Draft { servers: &pool.servers, policy, table, list: "servers", users: Vec::new() })
         });
         let mut pools = Self { by_name: named.collect(), resolved: problems.complete };
-        for (host, (table, (site, policy))) in &written.site {
+        let sites = written.site.iter().map(|(host, (table, (site, policy)))| {
             let name = address::host_pattern(host).map_or_else(|_| host.clone(), |host| host.to_string());
-            pools.add_user(name, &site.to, policy, table, problems);
+            (name, &site.to, policy, table)
+        });
+        let tcp = written.tcp.iter().map(|(name, (table, (tcp, policy)))| (name.clone(), &tcp.to, policy, table));
+        for (name, to, policy, table) in sites.chain(tcp) {
+            let Some(spot) = problems.good(table, "to") else {
+                pools.resolved = false;
+                continue;
+            };
+            match (to, pools.by_name.get(&name)) {
+                (Destination::Pool(pool), _) => pools.refer(pool, &spot, table, problems),
+                (Destination::Servers(servers), None) => {
+                    let users = vec![table.kind()];
+                    pools.by_name.insert(name, Draft { servers, policy, table, list: "to", users });
+                }
+                // Two sites share a name only when they share a host, which has a problem of its own.
+                (_, Some(other)) if table.kind() == "site" && other.table.kind() == "site" => {}
+                (_, Some(other)) => {
+                    let name = quoted(&name);
+                    let message = format!("the servers here make a pool named {name}, and there is one already");
+                    let help = "give one of them another name, or let both use one `[pool.NAME]`";
+                    problems.clash(table, message, (other.table, "this has the same name"), help);
+                }
+            }
         }
-        for (name, (table, (tcp, policy))) in &written.tcp {
-            pools.add_user(name.clone(), &tcp.to, policy, table, problems);
-            let routes = tcp.sni.iter().flat_map(|sni| &sni.0);
-            for (_, pool) in routes {
-                let spot = problems.spot(table, "sni").unwrap_or_else(|| table.clone());
+        for (table, (tcp, _)) in written.tcp.values() {
+            let spot = problems.spot(table, "sni").unwrap_or_else(|| table.clone());
+            for (_, pool) in tcp.sni.iter().flat_map(|sni| &sni.0) {
                 pools.use_named(pool, &spot, table, problems);
             }
         }
@@ -86,34 +106,7 @@ impl<'a> Pools<'a> {
         self.by_name.iter().map(build).collect()
     }
 
-    /// Adds a table with a `to`; when that is a list of servers, they are a pool called `name`.
-    fn add_user(
-        &mut self,
-        name: String,
-        to: &'a Destination,
-        policy: &'a PoolSettings,
-        table: &'a Spot,
-        problems: &mut Problems<'_>,
-    ) {
-        let Some(spot) = problems.good(table, "to") else {
-            self.resolved = false;
-            return;
-        };
-        match (to, self.by_name.get(&name)) {
-            (Destination::Pool(pool), _) => self.refer(pool, &spot, table, problems),
-            (Destination::Servers(servers), None) => {
-                self.by_name.insert(name, Draft { servers, policy, table, list: "to", users: vec![table.kind()] });
-            }
-            // Two sites share a name only when they share a host, which has a problem of its own.
-            (_, Some(other)) if table.kind() == "site" && other.table.kind() == "site" => {}
-            (_, Some(other)) => {
-                let message = format!("the servers here make a pool named {}, and there is one already", quoted(&name));
-                let help = "give one of them another name, or let both use one `[pool.NAME]`";
-                problems.clash(table, message, (other.table, "this has the same name"), help);
-            }
-        }
-    }
-
+    /// Notes that `to` of a table names a pool, and reports keys of the table that belong to it.
     fn refer(&mut self, name: &str, to: &Spot, table: &'a Spot, problems: &mut Problems<'_>) {
         for key in PoolSettings::SCHEMA.keys {
             if let Some(spot) = problems.good(table, key.name) {

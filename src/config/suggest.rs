@@ -91,8 +91,8 @@ pub fn for_unknown_table(name: &str, value: &Value, known: &[&str], owners: &[&s
         return (format!("`{name}` stands in no table"), format!("write it below `{}`", owners.join("` or `")));
     }
     let lower = name.to_ascii_lowercase();
-    let help = match (words::tables().find(|words| words.have(&lower)), closest(name, known.iter().copied())) {
-        (Some(words), _) => format!("write {}", words.instead),
+    let help = match (words::instead("table", &lower), closest(name, known.iter().copied())) {
+        (Some(instead), _) => format!("write {instead}"),
         (None, Some(close)) => format!("did you mean `{close}`?"),
         (None, None) => format!("the tables are {}", list(known)),
     };
@@ -106,7 +106,8 @@ pub fn for_foreign_line(line: &str) -> Option<&'static str> {
     let first = lower.split(' ').next()?;
     // The first word of a line is a table there more often than a key.
     let standing_for = |word: &str| {
-        words::tables().chain(words::keys(|_| true)).find(|words| words.have(word)).map(|words| words.instead)
+        let key = || words::keys(|_| true).find(|words| words.have(word)).map(|words| words.instead);
+        words::instead("table", word).or_else(key)
     };
     standing_for(&lower).or_else(|| standing_for(first))
 }

@@ -65,13 +65,8 @@ pub fn show_duration(duration: Duration) -> String {
 #[must_use]
 pub fn show_size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let mut value = bytes;
-    let mut unit = 0;
-    while value != 0 && value.is_multiple_of(1024) && unit + 1 < UNITS.len() {
-        value /= 1024;
-        unit += 1;
-    }
-    format!("{value}{}", UNITS[unit])
+    let unit = if bytes == 0 { 0 } else { (bytes.trailing_zeros() as usize / 10).min(UNITS.len() - 1) };
+    format!("{}{}", bytes >> (10 * unit), UNITS[unit])
 }
 
 /// Parts of a million as [`share`] reads them.

@@ -22,21 +22,12 @@ impl Words {
 /// What to write, or to do, for a word that stands in this place.
 #[must_use]
 pub fn instead(place: &str, word: &str) -> Option<&'static str> {
-    all(place).find(|words| words.have(word)).map(|words| words.instead)
-}
-
-/// The names of tables.
-pub fn tables() -> impl Iterator<Item = &'static Words> {
-    all("table")
+    WORDS.iter().find(|words| words.place == place && words.have(word)).map(|words| words.instead)
 }
 
 /// The names of keys, of which those of one table come with its kind.
 pub fn keys(is_wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = &'static Words> {
     WORDS.iter().filter(move |words| !["later", "table", "value"].contains(&words.place) && is_wanted(words.place))
-}
-
-fn all(place: &str) -> impl Iterator<Item = &'static Words> {
-    WORDS.iter().filter(move |words| words.place == place)
 }
 
 static WORDS: LazyLock<Vec<Words>> = LazyLock::new(|| {
