@@ -21,7 +21,7 @@ facts![
 const LENIENT: &str = "-r -l -n 20000 -c 50";
 
 fn a_killed_worker_is_replaced_within_a_second_and_nobody_is_refused(release: Release) {
-    let machine = farm::machine(release);
+    let machine = farm::lone_machine(release);
     farm::one_generation(&machine);
     let report = load::around(&machine, LENIENT, || {
         let killed = *machine.workers().last().expect("a worker");
@@ -52,7 +52,7 @@ fn a_worker_killed_in_probation_gives_way_to_the_one_before(release: Release) {
 }
 
 fn a_killed_supervisor_comes_back_on_the_same_sockets_and_nobody_is_refused(release: Release) {
-    let machine = farm::machine(release);
+    let machine = farm::lone_machine(release);
     let killed = machine.supervisor();
     let report = load::around(&machine, LENIENT, || {
         machine.ok("systemctl kill --kill-whom main --signal KILL proxy.service");
@@ -131,7 +131,7 @@ fn a_client_of_a_service_that_cannot_start_waits_until_it_can(release: Release) 
 // 0.35 to 0.45 s to be back after a kill, and 0.1 s after a restart. The bound of the fact is far above what a busy
 // machine adds, and below what any wait for DNS or the journal takes.
 fn with_journald_dns_and_a_check_silent_at_once_no_reload_kill_or_restart_refuses_a_client(release: Release) {
-    let machine = farm::machine(release);
+    let machine = farm::lone_machine(release);
     // sockets stay in the network in which they were made
     let silence = machine.place().run("silence", || async {
         (UdpSocket::bind("127.0.0.1:53").expect("no DNS here"), TcpListener::bind("127.0.0.1:7").expect("a free port"))

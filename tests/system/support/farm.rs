@@ -19,7 +19,15 @@ pub(crate) const URL: &str = "http://127.0.0.1/index.php";
 
 /// A machine with the package, the farm behind it, and all three servers up.
 pub(crate) fn machine(release: Release) -> Machine {
-    let machine = Machine::installed(release);
+    set_up(Machine::installed(release))
+}
+
+/// The same with no other machine beside it.
+pub(crate) fn lone_machine(release: Release) -> Machine {
+    set_up(Machine::installed_alone(release))
+}
+
+fn set_up(machine: Machine) -> Machine {
     start(&machine);
     machine.configure(CONFIG);
     machine.ok("systemctl reload proxy");

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use std::{env, process};
 
@@ -36,6 +37,18 @@ pub(crate) struct Machine {
     guard: Child,
     leader: u32,
     console: PathBuf,
+    _processors: Processors,
+}
+
+/// Machines run beside each other, but for those of facts about a second.
+static PROCESSORS: RwLock<()> = RwLock::new(());
+
+/// What a machine has of the processors, as long as it runs.
+#[derive(Debug)]
+#[expect(dead_code, reason = "a lock goes with its guard")]
+enum Processors {
+    Shared(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
 }
 
 /// What a command in a machine came to.
@@ -56,6 +69,19 @@ impl Outcome {
 impl Machine {
     /// Boots and waits until systemd has started everything. The network is a loopback of its own.
     pub(crate) fn boot(release: Release) -> Self {
+        // a fact that failed is no reason for the others to fail
+        Self::boot_with(release, Processors::Shared(PROCESSORS.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Boots once no other machine runs, and lets none run beside it; installs the package as a user does.
+    pub(crate) fn installed_alone(release: Release) -> Self {
+        let alone = Processors::Alone(PROCESSORS.write().unwrap_or_else(PoisonError::into_inner));
+        let machine = Self::boot_with(release, alone);
+        machine.install(&package());
+        machine
+    }
+
+    fn boot_with(release: Release, processors: Processors) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("segue-{}-{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let root = root::of(release);
@@ -72,7 +98,7 @@ impl Machine {
         BufReader::new(guard.stdout.take().expect("piped")).read_line(&mut line).expect("pid of systemd-nspawn");
         let nspawn: u32 = line.trim().parse().unwrap_or_else(|_| panic!("no pid of systemd-nspawn: {line:?}"));
         let console = root::directory().join(format!("{name}.console"));
-        let mut machine = Self { guard, leader: 0, console };
+        let mut machine = Self { guard, leader: 0, console, _processors: processors };
         machine.leader = wait_for("the container's PID 1", Duration::from_secs(20), || booted_by(nspawn));
         wait_for("systemd in the container", Duration::from_secs(60), || {
             let state = machine.run("systemctl is-system-running").stdout;
