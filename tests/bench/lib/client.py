@@ -51,6 +51,65 @@ class Connection:
         return got
 
 
+CONTEXT_H2 = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+CONTEXT_H2.check_hostname, CONTEXT_H2.verify_mode = False, ssl.CERT_NONE
+CONTEXT_H2.set_alpn_protocols(["h2"])
+
+
+class Http2Connection(Connection):
+    """The same over HTTP/2 and TLS, one request at a time. Its fields are such as a client has in every request, and get a
+    place in the table of the other end."""
+
+    FIELDS = [(b"user-agent", b"bench/1.0"), (b"accept", b"*/*"), (b"accept-language", b"en-GB,en;q=0.5")]
+
+    def __init__(self, port, tls=True):
+        super().__init__(port)
+        self.socket = CONTEXT_H2.wrap_socket(self.socket, server_hostname="localhost")
+        if self.socket.selected_alpn_protocol() != "h2":
+            raise OSError("no HTTP/2")
+        self.stream, self.read = 1, b""
+        self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b""))
+
+    def send(self):
+        # RFC 7541: GET and https by index, the path as a literal that stays out of the table, the rest as ones that go into it
+        if self.stream == 1:
+            fields = b"\x41\x09localhost" + b"".join(b"\x40" + _literal(name) + _literal(value) for name, value in self.FIELDS)
+        else:
+            fields = bytes(0x80 | 62 + place for place in range(len(self.FIELDS), -1, -1))  # the last one has place 62
+        self.socket.sendall(_frame(1, 5, self.stream, b"\x82\x87\x04\x03/1k" + fields))
+
+    def receive(self):
+        body = 0
+        while True:
+            kind, flags, stream, payload = self._frame()
+            if kind in (3, 7):
+                raise OSError("the stream or the connection was ended")
+            if kind == 4 and not flags & 1:
+                self.socket.sendall(_frame(4, 1, 0, b""))
+            if stream == self.stream:
+                body += len(payload) if kind == 0 else 0
+                if flags & 1:
+                    break
+        if not body:
+            raise OSError("an answer without a body")
+        self.stream += 2
+
+    def _frame(self):
+        while len(self.read) < 9 or len(self.read) < 9 + int.from_bytes(self.read[:3], "big"):
+            self.read += self._more()
+        length = 9 + int.from_bytes(self.read[:3], "big")
+        frame, self.read = self.read[:length], self.read[length:]
+        return frame[3], frame[4], int.from_bytes(frame[5:9], "big"), frame[9:]
+
+
+def _frame(kind, flags, stream, payload):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def _literal(octets):
+    return bytes([len(octets)]) + octets
+
+
 def ask_exactly(port, requests, connections=16):
     """So many requests over so many connections, all of them busy at once."""
     clients = [Connection(port) for _ in range(connections)]

@@ -2,7 +2,7 @@
 
 import time
 
-from client import Connection
+from client import Connection, Http2Connection
 from counters import CpuMeter, pss_bytes, settled_pss_bytes
 
 WARM_UP = 50
@@ -10,7 +10,7 @@ ASKED_AGAIN = 200
 QUIET_SECONDS = 20
 
 
-def measure_idle(proxy, connections, cpu, tls=False):
+def measure_idle(proxy, connections, cpu, tls=False, http2=False):
     """Growth of user memory over `connections` that each made one request and then stay open, per connection.
 
     Pools and arenas that the first requests make are there before (`WARM_UP`); socket memory of the kernel is the
@@ -18,7 +18,8 @@ def measure_idle(proxy, connections, cpu, tls=False):
     closing them shows fewer `alive`. `cpu_ms` is the CPU time of each second in which nothing happens, on `cpu`.
     """
     port = proxy.tls_port if tls else proxy.port
-    warm = [_asked(port, tls) for _ in range(WARM_UP)]
+    kind = Http2Connection if http2 else Connection
+    warm = [_asked(kind, port, tls) for _ in range(WARM_UP)]
     for client in warm:
         client.close()
     before = settled_pss_bytes(proxy.pids(), 5)
@@ -26,7 +27,7 @@ def measure_idle(proxy, connections, cpu, tls=False):
     try:
         for _ in range(connections):
             try:
-                held.append(_asked(port, tls))
+                held.append(_asked(kind, port, tls))
             except OSError:
                 failed += 1
                 if failed > 20:
@@ -45,8 +46,8 @@ def measure_idle(proxy, connections, cpu, tls=False):
             "connections": len(held), "errors": failed, "alive": alive, "asked_again": len(held[-ASKED_AGAIN:])}
 
 
-def _asked(port, tls):
-    client = Connection(port, tls)
+def _asked(kind, port, tls):
+    client = kind(port, tls)
     try:
         client.ask()
     except OSError:
