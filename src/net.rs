@@ -23,7 +23,7 @@ use crate::sys;
 
 pub mod tls;
 
-pub use tls::{TlsParts, TlsStream};
+pub use tls::{DormantTls, TlsParts, TlsStream};
 
 /// A connected stream socket, registered with the runtime of the thread that made it.
 #[derive(Debug)]
@@ -194,6 +194,12 @@ impl Stream {
         if let Self::Tls(tls) = self {
             tls.park();
         }
+    }
+
+    /// Whether nothing that was read or sealed is kept here, so that it can be detached and attached again at any time.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.tls().is_none_or(TlsStream::is_at_rest)
     }
 
     /// Registers the socket anew: the poller then reports again what it has reported already.

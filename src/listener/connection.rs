@@ -1,6 +1,9 @@
 //! One client connection, from accept to close.
 //!
 //! ```text
+//!                dormant
+//!                 ▲ │ seconds later, and back
+//!                 │ ▼
 //!   accepted ──▶ Idle ──first bytes──▶ Http1: requests ──101──▶ Busy: tunnel ──┐
 //!                 ▲ │ │                   │    │                      │         │
 //!                 │ │ └─idle for too long─│────┼──▶ Busy: linger ─────┤         │
@@ -15,7 +18,8 @@
 //! With TLS a connection starts as `Busy: handshake`, which ends in `Idle`, or in TCP mode goes on as a tunnel; before it, from a trusted proxy, comes the
 //! header of the PROXY protocol.
 //!
-//! An idle connection that makes room for another one is closed at once.
+//! An idle connection that makes room for another one is closed at once. One that is idle for seconds becomes dormant: the
+//! task ends, and there is another one when something happens to the connection.
 //!
 //! A connection that another generation began starts as idle, in requests when part of one was read already, or as a
 //! tunnel.
@@ -33,10 +37,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
 use super::after::{Served, end_contradicted, hand_over, hand_over_open, hand_over_session, linger};
+use super::dormant::{self, Wake, Woken};
 use super::http1::{Http1, Http1Parts, Next, OpenHttp1, ReadAhead};
-use super::http2::{Http2, Http2Next, ParkedHttp2, Unparked};
+use super::http2::{DormantSession, Http2, Http2Next, ParkedHttp2, Unparked};
 use super::idle::{IdleOutcome, IdleWait};
 use super::kind::Kind;
 use super::limits::Permit;
@@ -64,7 +70,8 @@ pub(super) struct ClientConnection<S: Service> {
     index: Index,
     kind: Kind,
     state: ConnectionState<S>,
-    permit: Permit,
+    /// None once the connection is dormant, which has it then.
+    permit: Option<Permit>,
     /// Dropped after the permit, for which the new connection waits.
     making: Option<Making>,
 }
@@ -91,6 +98,14 @@ enum ConnectionState<S: Service> {
 enum ConnectionTurn<S: Service> {
     ConnectionState(ConnectionState<S>),
     Ended(Option<Box<Client>>, End),
+    Dormant,
+}
+
+/// How the task of a connection ended.
+enum TaskEnd {
+    /// With the connection; the client is none when a panic took it along.
+    Closed(Option<Box<Client>>, End),
+    Dormant,
 }
 
 /// The time for the header of the PROXY protocol, where the connection has to begin with one.
@@ -214,14 +229,14 @@ impl<S: Service> ClientConnection<S> {
 
     fn closed(thread: &Rc<Thread>, client: &Client, kind: Kind, permit: Permit) -> Self {
         let (thread, index) = (thread.clone(), client.origin.listener);
-        Self { thread, index, kind, state: ConnectionState::Closed, permit, making: None }
+        Self { thread, index, kind, state: ConnectionState::Closed, permit: Some(permit), making: None }
     }
 
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<(Option<Box<Client>>, End)> {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<TaskEnd> {
         loop {
             let turn = match &mut self.state {
                 ConnectionState::Idle(stream, client, wait) => {
-                    let enters = || self.permit.is_idle();
+                    let enters = || self.permit.iter().for_each(Permit::is_idle);
                     let unparked = std::task::ready!(wait.poll(&self.thread, client, stream, cx, enters));
                     self.unpark(unparked)
                 }
@@ -234,7 +249,8 @@ impl<S: Service> ClientConnection<S> {
                     self.served_http2(next)
                 }
                 ConnectionState::ParkedHttp2(parked) => {
-                    let unparked = std::task::ready!(parked.poll(&self.thread, cx, || self.permit.is_idle()));
+                    let enters = || self.permit.iter().for_each(Permit::is_idle);
+                    let unparked = std::task::ready!(parked.poll(&self.thread, cx, enters));
                     self.unpark_http2(unparked)
                 }
                 ConnectionState::Busy(busy) => match std::task::ready!(busy.as_mut().poll(cx)) {
@@ -252,7 +268,8 @@ impl<S: Service> ClientConnection<S> {
             };
             match turn {
                 ConnectionTurn::ConnectionState(state) => self.state = state,
-                ConnectionTurn::Ended(client, end) => return Poll::Ready((client, end)),
+                ConnectionTurn::Ended(client, end) => return Poll::Ready(TaskEnd::Closed(client, end)),
+                ConnectionTurn::Dormant => return Poll::Ready(TaskEnd::Dormant),
             }
         }
     }
@@ -293,7 +310,7 @@ impl<S: Service> ClientConnection<S> {
 
     /// An idle connection is not idle any more.
     fn unpark(&mut self, unparked: IdleOutcome) -> ConnectionTurn<S> {
-        let ConnectionState::Idle(stream, client, _) = std::mem::replace(&mut self.state, ConnectionState::Closed)
+        let ConnectionState::Idle(stream, client, wait) = std::mem::replace(&mut self.state, ConnectionState::Closed)
         else {
             return ConnectionTurn::Ended(None, End::new(Phase::Idle, Reason::Internal));
         };
@@ -320,7 +337,24 @@ impl<S: Service> ClientConnection<S> {
                 self.making = Some(making);
                 return ConnectionTurn::Ended(Some(client), End::EVICTED);
             }
+            IdleOutcome::Dozes => return self.doze(client, stream, wait.until(), None),
         })
+    }
+
+    /// An idle connection becomes dormant.
+    fn doze(
+        &mut self,
+        client: Box<Client>,
+        stream: Stream,
+        until: Instant,
+        session: Option<Box<DormantSession>>,
+    ) -> ConnectionTurn<S> {
+        let listener = self.settings();
+        let (Ok(detached), Some(permit)) = (stream.detach(), self.permit.take()) else {
+            return ConnectionTurn::Ended(Some(client), End::new(Phase::Idle, Reason::Internal)); // the runtime ends
+        };
+        dormant::doze::<Self>(&self.thread, *client, detached, Woken { listener, permit, until, session });
+        ConnectionTurn::Dormant
     }
 
     /// No requests are served on the connection any more.
@@ -391,6 +425,10 @@ impl<S: Service> ClientConnection<S> {
         let ConnectionState::ParkedHttp2(parked) = std::mem::replace(&mut self.state, ConnectionState::Closed) else {
             return ConnectionTurn::Ended(None, End::new(Phase::Idle, Reason::Internal));
         };
+        if matches!(unparked, Unparked::Dozes) {
+            let (client, stream, session, until) = parked.doze();
+            return self.doze(client, stream, until, Some(session));
+        }
         let (client, stream, transfer) = parked.into_parts();
         match unparked {
             Unparked::InUse => ConnectionTurn::ConnectionState(self.session(client, stream, transfer)),
@@ -398,6 +436,7 @@ impl<S: Service> ClientConnection<S> {
                 self.making = Some(making);
                 ConnectionTurn::Ended(Some(client), End::EVICTED)
             }
+            Unparked::Dozes => ConnectionTurn::Dormant, // seen to above
         }
     }
 
@@ -427,6 +466,26 @@ impl<S: Service> ClientConnection<S> {
     }
 }
 
+/// What was dormant is idle again, and a task.
+impl<S: Service> Wake for ClientConnection<S> {
+    fn woken(thread: Rc<Thread>, client: Box<Client>, stream: io::Result<Stream>, woken: Woken) {
+        let Woken { listener, permit, until, session } = woken;
+        let Ok(stream) = stream else {
+            let end = End::new(Phase::Idle, Reason::Internal);
+            return S::closed(&thread, client.origin.listener, Some(&client), end);
+        };
+        let mut connection = Self::closed(&thread, &client, Kind::Http(listener), permit);
+        connection.state = match session {
+            Some(session) => ConnectionState::ParkedHttp2(ParkedHttp2::woken(client, stream, session, until)),
+            None => {
+                let wait = IdleWait::woken(&client, until);
+                ConnectionState::Idle(stream, client, wait)
+            }
+        };
+        tokio::task::spawn_local(connection);
+    }
+}
+
 impl<S: Service> Future for ClientConnection<S> {
     type Output = ();
 
@@ -434,7 +493,10 @@ impl<S: Service> Future for ClientConnection<S> {
         let connection = self.get_mut();
         // an exchange that panics ends its own connection and nothing else
         let (client, end) = match catch_unwind(AssertUnwindSafe(|| connection.poll_end(cx))) {
-            Ok(polled) => std::task::ready!(polled),
+            Ok(polled) => match std::task::ready!(polled) {
+                TaskEnd::Closed(client, end) => (client, end),
+                TaskEnd::Dormant => return Poll::Ready(()),
+            },
             Err(panic) => {
                 connection.thread.panicked(text_of(&*panic));
                 let end = match &mut connection.state {

@@ -5,6 +5,7 @@
 //! generation that takes the connection, a new connection that needs its room.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,6 +22,16 @@ use crate::proxy::{Client, Thread};
 /// Bytes of room for the first read: most request heads.
 const ROOM: usize = 4096;
 
+/// How long a connection is idle before it becomes dormant. That and the way back are four system calls more than a
+/// request takes, which a client that is back sooner does not pay for.
+pub(super) const DORMANT_AFTER: Duration = Duration::from_secs(2);
+
+/// Whether an idle connection may become dormant. If so, its socket is watched with those of the others that are.
+pub(super) fn may_doze(thread: &Thread, client: &Client, stream: &Stream) -> bool {
+    let has_more = thread.drain.is_ending() || !client.private.is_empty() || !stream.is_at_rest();
+    !has_more && client.slot.watch(stream.as_fd())
+}
+
 /// What ends the stay of a connection.
 pub(super) enum IdleOutcome {
     /// The first bytes of a request, or of what should be one.
@@ -31,6 +42,8 @@ pub(super) enum IdleOutcome {
     Moves(Successor),
     /// A new connection needs its room.
     MakesRoom(Making),
+    /// It becomes dormant, and goes on being idle.
+    Dozes,
 }
 
 /// The wait of one idle connection.
@@ -38,15 +51,28 @@ pub(super) struct IdleWait {
     until: Instant,
     /// Whether `until` takes the drain into account.
     is_draining: bool,
+    /// The connection was dormant, and the poller of the runtime does not know yet what woke it.
+    is_woken: bool,
 }
 
 impl IdleWait {
     /// A wait that lasts until the connection was idle for `idle_timeout`. A generation that drains may end it earlier.
     pub(super) fn new(client: &Client, idle_timeout: Duration) -> Self {
         let until = client.idle_since + idle_timeout;
-        client.timer.set_at(until);
+        client.timer.set_at(until.min(client.idle_since + DORMANT_AFTER));
         client.slot.set_idle(Some(client.idle_since));
-        Self { until, is_draining: false }
+        Self { until, is_draining: false, is_woken: false }
+    }
+
+    /// Goes on with the wait of a connection that was dormant.
+    pub(super) fn woken(client: &Client, until: Instant) -> Self {
+        client.timer.set_at(until.min(Instant::now() + DORMANT_AFTER));
+        Self { until, is_draining: false, is_woken: true }
+    }
+
+    /// When it is over.
+    pub(super) fn until(&self) -> Instant {
+        self.until
     }
 
     /// Ready when something happens to the connection. `enters` is called once it is found to be idle, and could make
@@ -59,15 +85,16 @@ impl IdleWait {
         cx: &mut Context<'_>,
         enters: impl FnOnce(),
     ) -> Poll<IdleOutcome> {
-        let Poll::Ready(unparked) = self.poll_happening(thread, client, stream, cx) else {
+        let polled = self.poll_happening(thread, client, stream, cx);
+        if matches!(polled, Poll::Pending | Poll::Ready(IdleOutcome::Dozes)) {
             if client.slot.list() {
                 enters();
             }
-            return Poll::Pending;
-        };
+            return polled;
+        }
         client.slot.set_idle(None);
         client.timer.off();
-        Poll::Ready(unparked)
+        polled
     }
 
     fn poll_happening(
@@ -89,13 +116,14 @@ impl IdleWait {
             }
             _ => {}
         }
-        if let Poll::Ready(read) = poll_first(stream, cx) {
+        if let Poll::Ready(read) = self.poll_first(stream, cx) {
             return Poll::Ready(match read {
                 Ok(bytes) if !bytes.is_empty() => IdleOutcome::Bytes(bytes),
                 Ok(_) | Err(_) => IdleOutcome::Ends(End::CLIENT_DONE),
             });
         }
-        if client.timer.is_due() && self.until <= Instant::now() {
+        let is_due = client.timer.is_due();
+        if is_due && self.until <= Instant::now() {
             return Poll::Ready(IdleOutcome::Ends(End::IDLE_TIMEOUT));
         }
         if client.slot.closes_private() {
@@ -106,15 +134,28 @@ impl IdleWait {
         {
             return Poll::Ready(IdleOutcome::MakesRoom(making)); // else a request has come in this moment
         }
+        if is_due {
+            if may_doze(thread, client, stream) {
+                return Poll::Ready(IdleOutcome::Dozes);
+            }
+            client.timer.set_at(self.until);
+        }
         client.timer.watch(cx);
         Poll::Pending
     }
-}
 
-/// Reads once there is something, and only then takes a buffer.
-fn poll_first(stream: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
-    ready!(stream.poll_read_ready(cx))?;
-    let mut bytes = BytesMut::with_capacity(ROOM);
-    ready!(stream.poll_read_into(cx, &mut bytes))?;
-    Poll::Ready(Ok(bytes))
+    /// Reads once there is something, and only then takes a buffer.
+    fn poll_first(&mut self, stream: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
+        if std::mem::take(&mut self.is_woken) {
+            let mut bytes = BytesMut::with_capacity(ROOM);
+            match stream.recv_buf(&mut bytes) {
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {} // it was woken for something else
+                read => return Poll::Ready(read.map(|_| bytes)),
+            }
+        }
+        ready!(stream.poll_read_ready(cx))?;
+        let mut bytes = BytesMut::with_capacity(ROOM);
+        ready!(stream.poll_read_into(cx, &mut bytes))?;
+        Poll::Ready(Ok(bytes))
+    }
 }

@@ -5,6 +5,7 @@ pub mod accept;
 mod after;
 pub mod arrive;
 pub mod connection;
+mod dormant;
 pub mod http1;
 mod http2;
 mod idle;

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use self::layer::Layer;
 use super::Stream;
 use crate::tls::record::{HEADER, LONGEST};
-use crate::tls::{Established, Handshake, HandshakeError, HandshakeFacts, TlsState, UpstreamTls};
+use crate::tls::{CompactTlsState, Established, Handshake, HandshakeError, HandshakeFacts, TlsState, UpstreamTls};
 use bytes::{Buf, BytesMut};
 use rustls::ServerConfig;
 use rustls::server::ClientHello;
@@ -55,6 +55,37 @@ pub struct TlsParts {
     pub sealed: BytesMut,
     /// How many bytes of plaintext in what was sealed the writer has not been told of: it will write them once more.
     pub promised: usize,
+}
+
+/// A TLS connection that is dormant: as little as [`TlsParts`] can be made of again, when it was at rest.
+#[derive(Debug)]
+pub struct DormantTls {
+    state: CompactTlsState,
+    facts: Arc<HandshakeFacts>,
+}
+
+impl DormantTls {
+    /// Of a connection that was at rest ([`Stream::is_at_rest`]).
+    #[must_use]
+    pub fn new(parts: TlsParts) -> Self {
+        Self { state: CompactTlsState::new(&parts.state), facts: parts.facts }
+    }
+
+    /// What the handshake agreed on.
+    #[must_use]
+    pub fn facts(&self) -> &Arc<HandshakeFacts> {
+        &self.facts
+    }
+
+    /// The connection again.
+    ///
+    /// # Errors
+    /// When the library for cryptography fails. The connection is lost.
+    pub fn wake(self) -> io::Result<TlsParts> {
+        let nothing = BytesMut::new;
+        let state = self.state.expand().map_err(io::Error::other)?;
+        Ok(TlsParts { state, facts: self.facts, received: nothing(), plain: nothing(), sealed: nothing(), promised: 0 })
+    }
 }
 
 /// Does the handshake on a socket of which `received` was read already. The caller owns the deadline: what is dropped in
@@ -182,6 +213,11 @@ impl TlsStream {
     /// Gives up the prepared keys, which the next record makes anew, and the buffers.
     pub(super) fn park(&self) {
         self.layer.borrow_mut().park();
+    }
+
+    /// Whether nothing lies between the socket and the application, and nothing has ended.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.layer.borrow().is_at_rest()
     }
 
     /// What the handshake agreed on.

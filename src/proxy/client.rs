@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,10 +11,12 @@ use tokio::time::Instant;
 use super::clients::{Clients, Slot};
 use super::origin::Origin;
 use super::private::Private;
+use super::runtime_config::RuntimeConfig;
 use crate::handover::transfer::ClientFacts;
 use crate::net::Stream;
 use crate::observe::record::Index;
 use crate::timer::Timer;
+use crate::tls::HandshakeFacts;
 
 /// A client connection.
 pub struct Client {
@@ -35,7 +38,52 @@ pub struct Client {
     pub slot: Slot,
 }
 
+/// What is kept of a client whose connection is dormant: all that does not follow from the rest.
+#[derive(Debug)]
+pub struct DormantClient {
+    peer: Option<SocketAddr>,
+    reached: Option<Box<SocketAddr>>,
+    accepted: Instant,
+    idle_since: Instant,
+    exchanges: u32,
+    listener: Index,
+    is_tls: bool,
+}
+
+impl DormantClient {
+    /// The client again, in the slot that it had; `tls` is what the handshake agreed on, where TLS ends here.
+    #[must_use]
+    pub fn wake(
+        self,
+        timer: Timer,
+        slot: Slot,
+        tls: Option<&Arc<HandshakeFacts>>,
+        config: &RuntimeConfig,
+    ) -> Box<Client> {
+        let Self { peer, reached, accepted, idle_since, exchanges, listener, is_tls } = self;
+        let mut origin = Origin::new(listener, peer).proxied(None, is_tls);
+        if let Some(reached) = reached {
+            origin = origin.reaching(*reached);
+        }
+        if let Some(facts) = tls {
+            origin = origin.over_tls(facts, config);
+        }
+        let (origin, private) = (Rc::new(origin), Private::default());
+        Box::new(Client { origin, timer, accepted, idle_since, exchanges, share: None, private, slot })
+    }
+}
+
 impl Client {
+    /// What is kept of it while its connection is dormant, and its slot. Its private connections are closed, and its share
+    /// is drawn anew when it matters.
+    #[must_use]
+    pub fn doze(self) -> (DormantClient, Slot) {
+        let Self { origin, accepted, idle_since, exchanges, slot, .. } = self;
+        let (peer, listener, is_tls) = (origin.peer, origin.listener, origin.is_tls);
+        let reached = origin.reached().map(Box::new);
+        (DormantClient { peer, reached, accepted, idle_since, exchanges, listener, is_tls }, slot)
+    }
+
     /// A connection that was just accepted.
     #[must_use]
     pub fn new(timer: Timer, clients: &Rc<Clients>, listener: Index, peer: Option<SocketAddr>) -> Box<Self> {

@@ -1,6 +1,8 @@
-//! The client connections of one thread, for those that wake all of them or have an idle one closed.
+//! The client connections of one thread, for those that wake all of them or have an idle one closed. Those that are
+//! dormant are kept here too.
 
 use std::cell::RefCell;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -8,10 +10,11 @@ use std::task::{Context, Poll, Waker};
 use slab::Slab;
 use tokio::time::Instant;
 
+use super::dormant::{AT_ONCE, DormantPoller};
 use super::idle::{IdleConnections, Making};
 use super::trim::Trim;
 use crate::observe::record::Index;
-use crate::timer::Waking;
+use crate::timer::{Timer, TimerWheel, Waking};
 
 /// Every client connection of one thread.
 pub struct Clients {
@@ -20,12 +23,29 @@ pub struct Clients {
     waiter: RefCell<Option<Waker>>,
     idle: Arc<IdleConnections>,
     trim: Rc<Trim>,
+    timer_wheel: Rc<TimerWheel>,
+    dormant: DormantPoller,
+}
+
+/// A connection that has been idle for so long that no task waits for it: as little as it can come back from.
+pub trait DormantConnection: AsFd {
+    /// When it has been idle for too long.
+    fn until(&self) -> Instant;
+
+    /// Goes on with it as a task, in its slot and with this timer.
+    fn wake(self: Box<Self>, slot: Slot, timer: Timer);
+}
+
+/// Where a connection is.
+enum ConnectedState {
+    /// In a task, which this wakes.
+    Task(Waking),
+    Dormant(Box<dyn DormantConnection>),
 }
 
 /// A connection, as the rest of the thread sees it.
 struct Connected {
-    /// Wakes its task.
-    waking: Waking,
+    state: ConnectedState,
     /// Its listener.
     listener: Index,
     /// Since when no exchange is open on it and it waits for the next one; none while it is busy.
@@ -46,15 +66,17 @@ pub struct Slot {
 
 impl Clients {
     /// None yet. Those that are idle are listed in `idle`, and what they leave free is given back by `trim`.
-    pub(super) fn new(idle: Arc<IdleConnections>, trim: Rc<Trim>) -> Rc<Self> {
-        Rc::new(Self { slots: RefCell::default(), waiter: RefCell::default(), idle, trim })
+    pub(super) fn new(idle: Arc<IdleConnections>, trim: Rc<Trim>, timer_wheel: &Rc<TimerWheel>) -> Rc<Self> {
+        let (timer_wheel, dormant) = (timer_wheel.clone(), DormantPoller::new(timer_wheel));
+        Rc::new(Self { slots: RefCell::default(), waiter: RefCell::default(), idle, trim, timer_wheel, dormant })
     }
 
     /// Adds a connection.
     #[must_use]
     pub fn add(self: &Rc<Self>, listener: Index, waking: Waking) -> Slot {
+        let state = ConnectedState::Task(waking);
         let connected =
-            Connected { waking, listener, idle: None, is_listed: false, making: None, closes_private: false };
+            Connected { state, listener, idle: None, is_listed: false, making: None, closes_private: false };
         Slot { clients: self.clone(), key: self.slots.borrow_mut().insert(connected) }
     }
 
@@ -64,7 +86,7 @@ impl Clients {
             && connected.idle == Some(since)
         {
             connected.making = Some(making);
-            connected.waking.wake();
+            connected.state.wake(&self.dormant, key);
         }
     }
 
@@ -95,18 +117,52 @@ impl Clients {
         self.slots.borrow().iter().filter(|(_, connected)| connected.idle.is_some()).count()
     }
 
+    /// How many are dormant.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn dormant(&self) -> usize {
+        self.dormant.len()
+    }
+
     /// Closes the private upstream connections of every connection that is idle: their clients have to authenticate
-    /// again.
+    /// again. One that is dormant has none.
     pub(super) fn close_private(&self) {
         for (_, connected) in self.slots.borrow_mut().iter_mut().filter(|(_, connected)| connected.idle.is_some()) {
-            connected.closes_private = true;
-            connected.waking.wake();
+            if let ConnectedState::Task(waking) = &connected.state {
+                connected.closes_private = true;
+                waking.wake();
+            }
         }
     }
 
-    /// Wakes the task of every connection, so that it looks at the stage of the generation.
+    /// Wakes every connection, so that it looks at the stage of the generation.
     pub fn wake_all(&self) {
-        self.slots.borrow().iter().for_each(|(_, connected)| connected.waking.wake());
+        self.slots.borrow().iter().for_each(|(key, connected)| connected.state.wake(&self.dormant, key));
+    }
+
+    /// Has a dormant connection go on as a task. One that is a task by now is left alone.
+    fn wake_dormant(self: &Rc<Self>, key: usize) {
+        let mut slots = self.slots.borrow_mut();
+        let Some(connected) = slots.get_mut(key) else { return };
+        if matches!(connected.state, ConnectedState::Task(_)) {
+            return;
+        }
+        let timer = self.timer_wheel.timer();
+        if let ConnectedState::Dormant(connection) =
+            std::mem::replace(&mut connected.state, ConnectedState::Task(timer.waking()))
+        {
+            drop(slots);
+            self.dormant.forget(connection.as_fd(), key, connection.until());
+            connection.wake(Slot { clients: self.clone(), key }, timer);
+        }
+    }
+}
+
+impl ConnectedState {
+    fn wake(&self, dormant: &DormantPoller, key: usize) {
+        match self {
+            Self::Task(waking) => waking.wake(),
+            Self::Dormant(_) => dormant.wake(key),
+        }
     }
 }
 
@@ -140,6 +196,21 @@ impl Slot {
         true
     }
 
+    /// Has the poller of the dormant connections watch this one, which is about to become one of them; `false` when the
+    /// kernel does not let it.
+    #[must_use]
+    pub fn watch(&self, socket: BorrowedFd<'_>) -> bool {
+        self.clients.dormant.watch(socket, self.key).is_ok()
+    }
+
+    /// Keeps the connection, which is watched, as a dormant one.
+    pub fn keep(self, connection: Box<dyn DormantConnection>) {
+        if let Some(connected) = self.clients.slots.borrow_mut().get_mut(self.key) {
+            self.clients.dormant.wake_at(self.key, connection.until());
+            connected.state = ConnectedState::Dormant(connection);
+        }
+    }
+
     /// What the connection is to be closed for, if it is. What is taken has to be kept until it is closed.
     #[must_use]
     pub fn take_making(&self) -> Option<Making> {
@@ -156,15 +227,31 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let connected = self.clients.slots.borrow_mut().try_remove(self.key);
+        self.clients.trim.soon();
+        let mut slots = self.clients.slots.borrow_mut();
+        if slots.get(self.key).is_some_and(|connected| matches!(connected.state, ConnectedState::Dormant(_))) {
+            return; // it goes on in its slot
+        }
+        let connected = slots.try_remove(self.key);
+        drop(slots);
         if let Some(mut connected) = connected {
             connected.unlist(&self.clients.idle, self.key);
         }
-        self.clients.trim.soon();
         if self.clients.is_empty()
             && let Some(waiter) = self.clients.waiter.borrow_mut().take()
         {
             waiter.wake();
+        }
+    }
+}
+
+/// Wakes the dormant connections of a thread that have something to do.
+pub(super) async fn wake_dormant(clients: Rc<Clients>) {
+    loop {
+        let woken = std::future::poll_fn(|cx| clients.dormant.poll_woken(cx)).await;
+        for some in woken.chunks(AT_ONCE) {
+            some.iter().for_each(|key| clients.wake_dormant(*key));
+            tokio::task::yield_now().await; // a connection that got another one's slot meanwhile is woken for nothing
         }
     }
 }

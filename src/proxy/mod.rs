@@ -14,6 +14,7 @@ mod client_identity;
 pub mod client_side;
 pub mod clients;
 pub mod debug;
+mod dormant;
 mod empty;
 mod exchange;
 pub mod fault;

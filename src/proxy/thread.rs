@@ -162,7 +162,7 @@ impl Thread {
             debug: DebugSessions::default(),
             successor: RefCell::default(),
             successor_missed: Cell::new(None),
-            clients: Clients::new(idle.clone(), trim.clone()),
+            clients: Clients::new(idle.clone(), trim.clone(), &timer_wheel),
             idle,
             counters,
             underway: Underway::default(),
@@ -183,6 +183,7 @@ impl Thread {
         tokio::task::spawn_local(thread.turns.clone().give());
         tokio::task::spawn_local(hand_over_records(thread.clone()));
         tokio::task::spawn_local(clients::close_chosen(thread.idle.clone(), thread.clients.clone()));
+        tokio::task::spawn_local(clients::wake_dormant(thread.clients.clone()));
         tokio::task::spawn_local(trim.run(sys::collect_free_memory));
         thread
     }

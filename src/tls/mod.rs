@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod client;
 pub mod client_hello;
 pub mod client_verifier;
+pub mod compact;
 pub mod handed;
 pub mod handshake;
 pub mod record;
@@ -23,6 +24,7 @@ pub use certificate::{Certificate, CertificateError, CertificateFiles, Certifica
 pub use certificates::{Certificates, CertificatesInUse};
 pub use client::ClientHandshake;
 pub use client_verifier::{ClientRules, ClientVerifier, ClientVerifierFiles};
+pub use compact::CompactTlsState;
 pub use handshake::{Established, Handshake, HandshakeError, HandshakeFacts, server_config};
 pub use record::{OpenedRecord, RecordError, Records};
 pub use shown::ShownCertificate;

@@ -11,7 +11,7 @@
 use std::fmt;
 
 use aws_lc_rs::error::Unspecified;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::suite::{IV, KEY, SECRET, Suite, Version};
 
@@ -72,8 +72,10 @@ const IS_CLIENT: u8 = 16;
 /// What stands in the place of a KeyUpdate is [`TlsState::ticket_left`].
 const INSIDE_TICKET: u8 = 32;
 const ALL_FLAGS: u8 = 63;
-const HEAD: usize = 12;
-const DIRECTION: usize = 8 + SECRET + KEY + IV;
+pub(super) const HEAD: usize = 12;
+/// A record number, in bytes.
+pub(super) const SEQUENCE: usize = 8;
+pub(super) const DIRECTION: usize = SEQUENCE + SECRET + KEY + IV;
 
 impl TlsState {
     /// How long a state is as bytes.
@@ -102,9 +104,25 @@ impl TlsState {
         let mut state = Self::new(version, suite);
         let TlsState { reading, writing, .. } = &mut *state;
         for (direction, add) in [(reading, 0), (writing, 1)] {
-            direction.set_secret(suite, &[byte.wrapping_add(add); SECRET], 7).expect("expanded");
+            let mut secret = [0; SECRET];
+            secret[..suite.secret_length()].fill(byte.wrapping_add(add));
+            direction.set_secret(suite, &secret, 7).expect("expanded");
+            if version == Version::Tls12 {
+                direction.secret = [0; SECRET];
+            }
         }
         state
+    }
+
+    /// TLS 1.3: makes key and iv of each direction of its traffic secret.
+    pub(super) fn derive_keys(&mut self) -> Result<(), Unspecified> {
+        if self.version == Version::Tls13 {
+            for direction in [&mut self.reading, &mut self.writing] {
+                let secret = Zeroizing::new(direction.secret);
+                direction.set_secret(self.suite, &secret, direction.sequence)?;
+            }
+        }
+        Ok(())
     }
 
     /// The version that the handshake agreed on.

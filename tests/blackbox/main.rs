@@ -11,6 +11,7 @@ mod death;
 mod debug;
 mod demo;
 mod diff;
+mod dormant;
 mod faults;
 mod flags;
 mod http;

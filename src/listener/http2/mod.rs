@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 use self::deadlines::{Deadlines, is_over};
 pub(super) use self::moving::{Contradicted, OpenSession};
-pub(super) use self::parked::{ParkedHttp2, Unparked};
+pub(super) use self::parked::{DormantSession, ParkedHttp2, Unparked};
 use self::ready::ReadyStreams;
 use self::stream::{OpenStream, StreamOutcome};
 use super::service::Service;

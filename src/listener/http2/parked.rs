@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::handover::http2::{Http2Transfer, SavedHttp2};
 use crate::http2::session::saved::SavedSession;
+use crate::listener::idle::{DORMANT_AFTER, may_doze};
 use crate::net::Stream;
 use crate::proxy::idle::Making;
 use crate::proxy::{Client, Thread};
@@ -25,6 +26,15 @@ pub(in crate::listener) enum Unparked {
     InUse,
     /// It ends, so that another one can be opened.
     MakesRoom(Making),
+    /// It becomes dormant.
+    Dozes,
+}
+
+/// What is kept of a session while its connection is dormant.
+#[derive(Debug)]
+pub(in crate::listener) struct DormantSession {
+    session: SavedSession,
+    since: Instant,
 }
 
 impl ParkedHttp2 {
@@ -36,9 +46,27 @@ impl ParkedHttp2 {
         since: Instant,
         until: Instant,
     ) -> Box<Self> {
-        client.timer.set_at(until);
+        client.timer.set_at(until.min(since + DORMANT_AFTER));
         client.slot.set_idle(Some(client.idle_since));
         Box::new(Self { client, stream, session, since, until })
+    }
+
+    /// Goes on with one that was dormant.
+    pub(in crate::listener) fn woken(
+        client: Box<Client>,
+        stream: Stream,
+        session: Box<DormantSession>,
+        until: Instant,
+    ) -> Box<Self> {
+        client.timer.set_at(until.min(Instant::now() + DORMANT_AFTER));
+        let DormantSession { session, since } = *session;
+        Box::new(Self { client, stream, session, since, until })
+    }
+
+    /// Takes the connection apart, which becomes dormant, and says until when.
+    pub(in crate::listener) fn doze(self) -> (Box<Client>, Stream, Box<DormantSession>, Instant) {
+        let Self { client, stream, session, since, until } = self;
+        (client, stream, Box::new(DormantSession { session, since }), until)
     }
 
     /// Ready when something happens to the connection. `enters` is called once it could make room for another.
@@ -48,8 +76,9 @@ impl ParkedHttp2 {
         cx: &mut Context<'_>,
         enters: impl FnOnce(),
     ) -> Poll<Unparked> {
-        let is_due = self.client.timer.is_due() && self.until <= Instant::now();
-        if thread.drain.is_ending() || is_due || self.stream.poll_read_ready(cx).is_ready() {
+        let is_due = self.client.timer.is_due();
+        let is_over = is_due && self.until <= Instant::now();
+        if thread.drain.is_ending() || is_over || self.stream.poll_read_ready(cx).is_ready() {
             return Poll::Ready(Unparked::InUse);
         }
         if let Some(making) = self.client.slot.take_making()
@@ -57,10 +86,16 @@ impl ParkedHttp2 {
         {
             return Poll::Ready(Unparked::MakesRoom(making)); // else a request has come in this moment
         }
-        self.client.timer.watch(cx);
         if self.client.slot.list() {
             enters();
         }
+        if is_due {
+            if may_doze(thread, &self.client, &self.stream) {
+                return Poll::Ready(Unparked::Dozes);
+            }
+            self.client.timer.set_at(self.until);
+        }
+        self.client.timer.watch(cx);
         Poll::Pending
     }
 

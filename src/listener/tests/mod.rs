@@ -9,6 +9,8 @@ mod support;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
+mod dormant;
+#[cfg(test)]
 mod framing;
 #[cfg(test)]
 mod leaving;

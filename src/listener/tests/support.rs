@@ -139,6 +139,14 @@ impl Fixture {
         }
     }
 
+    /// Timeouts until so many connections are dormant.
+    pub(super) async fn dormant(&self, count: usize) {
+        let mut tick = tokio::time::interval(Duration::from_millis(4));
+        while self.thread.clients.dormant() != count {
+            tick.tick().await;
+        }
+    }
+
     /// Timeouts until a connection has ended, and says how.
     pub(super) async fn end(&self) -> End {
         until(|| ENDS.with_borrow_mut(|ends| (!ends.is_empty()).then(|| ends.remove(0)))).await

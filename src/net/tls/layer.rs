@@ -142,6 +142,12 @@ impl Layer {
         self.plain.is_empty() && self.received.is_empty()
     }
 
+    /// Whether there is nothing here but the keys.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let is_going_on = !self.has_ended && !self.resets && self.error.is_none();
+        self.is_empty() && self.sealed.is_empty() && self.promised == 0 && is_going_on
+    }
+
     /// Gives plaintext to `take`, which says how much of it was taken.
     pub(super) fn take(&mut self, take: impl FnOnce(&[u8]) -> usize) -> usize {
         let taken = take(&self.plain);

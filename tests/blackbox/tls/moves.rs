@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::support::sealed::assert_no_number_twice;
 use crate::support::{Answering, Run, Service, socket, wait_for};
+use crate::unseen::inside::wait_dormant;
 
 const RELOADS: u64 = 3;
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n";
@@ -96,6 +97,30 @@ fn idle_connections_move_with_either_version_and_keys_that_change_before_and_aft
         }
     }
     assert!(scene.assert_no_number_twice() >= 2 * (RELOADS as usize + 1));
+}
+
+#[test]
+fn dormant_connections_go_on_with_their_keys_here_and_after_reloads() {
+    let server = Answering::start("itself");
+    let scene = Scene::new(server.address);
+    let service = scene.run.start();
+    let mut clients = VERSIONS.map(|version| scene.client(version));
+    clients.iter_mut().for_each(|client| drop(exchange(client)));
+    for round in 0..3 {
+        wait_dormant(service.settled().1, clients.len());
+        for client in &mut clients {
+            if client.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+                client.conn.refresh_traffic_keys().expect("a KeyUpdate");
+            }
+            let response = exchange(client);
+            assert!(response.starts_with("HTTP/1.1 200 OK\r\n") && !response.contains("close"), "{response}");
+        }
+        if round == 1 {
+            wait_dormant(service.settled().1, clients.len());
+            reload(&service);
+        }
+    }
+    assert!(scene.assert_no_number_twice() >= 8);
 }
 
 #[test]

@@ -32,6 +32,21 @@ pub fn descriptors(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
+/// Connections that the process has dormant: in a poller that reports what there is (EPOLLIN, RDHUP, ERR and HUP), while
+/// that of the runtime reports only what is new (EPOLLET).
+pub fn dormant(pid: u32) -> usize {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
+    let texts: Vec<_> = entries.filter_map(|entry| std::fs::read_to_string(entry.path()).ok()).collect();
+    let watched = texts.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with("tfd:"));
+    watched.filter(|line| line.split_whitespace().any(|word| word == "2019")).count()
+}
+
+/// Waits until so many connections are dormant.
+#[track_caller]
+pub fn wait_dormant(pid: u32, count: usize) {
+    crate::support::wait_for("connections are dormant", || (dormant(pid) == count).then_some(()));
+}
+
 /// Memory that the process has in RAM, in KiB.
 pub fn memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
