@@ -148,7 +148,8 @@ fn large_bodies_go_both_ways_over_tls() {
                 let mut server = setup.server.accept();
                 server.head();
                 assert_eq!(server.take(body.len()), body.as_bytes());
-                server.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}!", body.len() + 1));
+                let length = body.len() + 1;
+                server.send(format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}!"));
             });
             client.write_all(body.as_bytes()).expect("written");
             let response = read_until(&mut client, "!");
