@@ -13,7 +13,7 @@ use super::networks::TrustedProxy;
 use super::schema::{Key, Keys as _, Schema, table};
 use super::servers::{CheckKind, Destination, ServerSettings};
 use super::sni::SniRoutes;
-use super::tls::{ClientVerify, Hsts, ListenerCertificate, SecretFile, SiteCertificate};
+use super::tls::{CertificateInFiles, ClientVerify, Hsts, SecretFile, SiteCertificate};
 use super::values::{Access, Balance, MemoryLimit, OrOff, ProxyVersion, Size, Whole, Word};
 
 table! {
@@ -278,7 +278,7 @@ table! {
         /// for the same names; else it is refused. The files are looked at as those of a site are.
         ///
         /// Each side is told of the end of the other one: close_notify for the end of a client, and the other way round.
-        tls: Option<ListenerCertificate> = unset("bytes are relayed as they come"),
+        tls: Option<CertificateInFiles> = unset("bytes are relayed as they come"),
         /// As `client_ca` of a site: the authorities whose clients alone are let in. Servers are told of a client by
         /// `send_proxy = "v2"` of the pool.
         client_ca: Option<PathBuf> = unset("clients are asked for no certificate"),

@@ -149,10 +149,10 @@ impl ValueFormat for SiteCertificate {
     }
 }
 
-/// The certificate of a TCP listener, which has no host for which an authority could issue one.
-pub struct ListenerCertificate;
+/// The certificate of what is no site, and so has no host for which an authority could issue one.
+pub struct CertificateInFiles;
 
-impl ValueFormat for ListenerCertificate {
+impl ValueFormat for CertificateInFiles {
     type Value = SiteCertificate;
 
     fn describe() -> String {
@@ -163,8 +163,8 @@ impl ValueFormat for ListenerCertificate {
         if at.text() != Some(AUTOMATIC) {
             return in_files::<Self>(at);
         }
-        let message = "an automatic certificate is for the host of a site, and a TCP listener has none";
-        let help = "name the place of a certificate: `tls = \"/etc/letsencrypt/live/app.example.com\"`";
+        let message = "an automatic certificate is for the host of a site, and there is none here";
+        let help = at.write("\"/etc/letsencrypt/live/app.example.com\"");
         at.unusable(message.to_owned(), help)
     }
 
