@@ -222,7 +222,7 @@ table! {
         /// The certificate that servers with TLS get that ask for one: a file with certificate and key, a directory with
         /// `fullchain.pem` and `privkey.pem`, `{ certificate = "/etc/ssl/proxy.pem", key = "/etc/ssl/proxy.key" }`, or
         /// `"credential:NAME"`. It is read at the start and at each reload.
-        tls_certificate: Option<SiteCertificate> = unset("none"),
+        tls_certificate: Option<CertificateInFiles> = unset("none"),
         /// Whether certificates of servers with TLS are looked at. With `false` whatever answers at the address is taken
         /// for the server, and can read and change everything.
         tls_verify: bool = true,
@@ -368,8 +368,8 @@ table! {
     /// How a generation ends.
     DrainSettings "[drain]" {
         /// After a reload: how long the old generation may take for connections that cannot move to the new one: those whose
-        /// listener, site or server is gone from the configuration, and those with a request that is open at a server of
-        /// `h2://` or `h2s://`, until it ends. What is open then is cut. Everything else moves at once, whatever is under way
+        /// listener or site is gone from the configuration, tunnels of HTTP/1 and TCP to a server that is, and connections
+        /// with a request that is open at a server of `h2://` or `h2s://`, until it ends. What is open then is cut. Everything else moves at once, whatever is under way
         /// on it.
         timeout: Duration = "10m" from SEGUE_DRAIN_TIMEOUT,
         /// At stop and restart: the same, shorter, because no generation accepts meanwhile.

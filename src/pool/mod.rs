@@ -59,7 +59,8 @@ impl Pool {
     /// Those of `tls`.
     pub fn with_tls<E>(mut self, mut tls: impl FnMut(&ServerSettings) -> Result<UpstreamTls, E>) -> Result<Self, E> {
         for (server, settings) in self.servers.iter_mut().zip(&self.settings.servers) {
-            if settings.scheme.is_tls() {
+            // no connection is opened to one that was removed, and the files for it may be gone as well
+            if settings.scheme.is_tls() && settings.removed.is_none() {
                 server.tls = Some(Arc::new(tls(settings)?));
             }
         }
@@ -69,12 +70,14 @@ impl Pool {
     /// A connection to the server of this index could not be opened. Returns the ejection that this causes: never of
     /// the last server that takes requests.
     pub fn connection_failed(&self, index: usize, why: &str, now: SystemTime) -> Option<passive::Ejection> {
-        self.servers[index].passive.failed(why, || self.is_last(index), now)
+        let server = self.servers.get(index).filter(|server| server.removed.is_none())?;
+        server.passive.failed(why, || self.is_last(index), now)
     }
 
     /// The same for a new connection that ended before an answer came over it.
     pub fn connection_closed(&self, index: usize, now: SystemTime) -> Option<passive::Ejection> {
-        self.servers[index].passive.closed(|| self.is_last(index), now)
+        let server = self.servers.get(index).filter(|server| server.removed.is_none())?;
+        server.passive.closed(|| self.is_last(index), now)
     }
 
     /// Whether only the server of this index takes requests.

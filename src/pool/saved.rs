@@ -136,14 +136,19 @@ impl Pool {
         let mut credits = Vec::new();
         for (index, server) in self.servers.iter().enumerate() {
             let configured = server.configured();
-            let is_it = |known: &SavedServer| known.name == server.name && known.address == configured;
+            // one that comes back is as unknown as a new one: what was known of it is as old as its removal
+            let is_as_before = |known: &SavedServer| known.removed.is_none() || server.removed.is_some();
+            let is_it =
+                |known: &SavedServer| known.name == server.name && known.address == configured && is_as_before(known);
             let place = unclaimed.iter_mut().find(|known| known.is_some_and(is_it));
             let Some(known) = place.and_then(Option::take) else {
                 credits.push((server.weight, None));
                 continue;
             };
             let transition = server.restore(known, same_check, now);
-            transitions.extend(transition.map(|transition| (index, transition)));
+            if server.removed.is_none() {
+                transitions.extend(transition.map(|transition| (index, transition)));
+            }
             credits.push((server.weight, (known.weight == server.weight).then_some(&known.credits[..])));
         }
         // it is set once, before the first pick

@@ -274,11 +274,12 @@ impl Relay {
         if let Some(connection) = self.connection.take()
             && connection.is_reusable()
             && uploaded
+            && self.open.as_ref().is_some_and(|open| open.server().removed.is_none())
         {
             let connection = connection.into_inner();
             if connection.is_private() {
                 side.private.keep(self.pool, self.server, connection, now);
-            } else if self.open.as_ref().is_some_and(|open| open.server().removed.is_none()) {
+            } else {
                 let thread = &exchange.thread;
                 thread.pools[self.pool].idle.put(&thread.timer_wheel, self.server, connection, now);
             }

@@ -452,8 +452,6 @@ async fn prepare(
     held: Vec<(Held, OwnedFd)>,
 ) -> Result<Prepared, StartFailure> {
     let (mut config, mut warnings) = (configuration.config.clone(), configuration.warnings.clone());
-    let state = saved_state::request(link).await?;
-    state.add_removed_servers(&mut config, SystemTime::now());
     let servers = UpstreamTlsFiles::load(&config);
     warnings.extend(configuration.of_servers(&servers.problems, start)?);
     let Sockets { mut found, missing, warnings: of_sockets, unused } = Sockets::choose(&config, held, start.alone)?;
@@ -471,6 +469,8 @@ async fn prepare(
     let mut store = CertificateStore::load(&config);
     let tls = ServerTls::new(&config, &store).map_err(system)?;
     let tickets = tls.as_ref().map(|tls| tls.tickets().clone()).unwrap_or_default();
+    let state = saved_state::request(link).await?;
+    state.add_removed_servers(&mut config, SystemTime::now());
     let pools = servers.pools(&config, SystemTime::now()).map_err(system)?;
     let runtime_config = Arc::new(RuntimeConfig::with_tls(generation, config, tls, pools));
     let identity = Identity { role: Role::Worker, generation: Some(generation) };

@@ -8,7 +8,7 @@ use crate::config::ServerSettings;
 use crate::pool::balance::{Balancer, Pick};
 use crate::pool::health::{CheckVerdict, Finding, SavedHealth};
 use crate::pool::passive::SavedPassive;
-use crate::pool::tests::{server, settings};
+use crate::pool::tests::{checked, server, settings};
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
@@ -352,7 +352,18 @@ fn a_server_that_the_configuration_lacks_is_known_until_its_time_is_over_and_not
     assert_eq!(count(&pool), (2, 2, 3));
     drop(open);
     assert_eq!(count(&pool), (2, 2, 2));
-    // and one of a configuration that has it again
+    // one that comes back is as unknown as a new one
+    let checked = |servers| Pool::new(PoolSettings { servers, ..checked(http("/")) }, now);
+    let away = checked(removed.clone());
+    let known = checked(vec![server("10.0.0.1:80", 1)]);
+    find(&known, 0, CheckVerdict::Good, now);
+    let gone = checked(known.save(&[]).removed(&settings(Vec::new()), keep, now));
+    assert!(away.restore(&known.save(&[]), now).is_empty() && gone.restore(&known.save(&[]), now).is_empty());
+    assert_eq!(gone.servers[0].health.state(), HealthState::Up);
+    let back = checked(vec![server("10.0.0.1:80", 1)]);
+    assert!(back.restore(&gone.save(&[]), now).is_empty());
+    assert_eq!((back.servers[0].health.state(), back.servers[0].is_remembered()), (HealthState::Unknown, false));
+    // and of a configuration that has it again
     let again = pool.save(&[]).removed(&settings(removed), keep, soon);
     assert_eq!(again.iter().map(|one| &*one.name).collect::<Vec<_>>(), ["10.0.0.1:80", "10.0.0.2:80"]);
 }

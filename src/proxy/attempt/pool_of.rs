@@ -32,11 +32,15 @@ impl PoolOf {
         !is_trusted(&self.servers[server]) && self.servers.iter().any(is_trusted)
     }
 
-    /// Whether the server went down or was removed, and another one is up.
+    /// Whether the server went down and another one is up.
     pub(super) fn has_better_than(&self, server: usize) -> bool {
-        let of = &self.servers[server];
-        (of.health.state() == HealthState::Down || of.removed.is_some())
-            && self.servers.iter().any(|other| other.health.is_up())
+        self.servers[server].health.state() == HealthState::Down
+            && self.configured().any(|(_, other)| other.health.is_up())
+    }
+
+    /// Whether a reload has removed the server: what is under way there goes on, and nothing new begins.
+    pub(super) fn is_removed(&self, server: usize) -> bool {
+        self.servers[server].removed.is_some()
     }
 }
 

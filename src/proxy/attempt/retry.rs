@@ -72,7 +72,9 @@ impl RetryState {
                 self.fresh_only = answers_on_it(exchange); // it is not repeated when an idle one has ended
                 return Ok(());
             }
-            Found::Kept(server, connection) if answers_on_it(exchange) || !self.pool.has_better_than(server) => {
+            Found::Kept(server, connection)
+                if answers_on_it(exchange) || !self.pool.is_removed(server) && !self.pool.has_better_than(server) =>
+            {
                 self.again = Some(server);
                 self.private = Some(connection);
                 return Ok(());
@@ -119,7 +121,7 @@ impl RetryState {
             return format!("once more, because an idle connection had ended ({attempt})");
         }
         let is_open = |server: &&Server| server.health.is_up() && !server.passive.is_ejected() && server.weight > 0;
-        let (open, all) = (self.pool.servers.iter().filter(is_open).count(), self.pool.servers.len());
+        let (open, all) = (self.pool.servers.iter().filter(is_open).count(), self.pool.configured().count());
         let policy = match self.pool.settings.balance {
             Balance::RoundRobin => "round-robin",
             Balance::LeastConnections => "least-connections",
@@ -231,7 +233,8 @@ impl RetryState {
         self.fresh_only |= !failure.shortage; // that idle connections are fewer than requests says nothing against them
         self.began = Instant::now();
         if stale {
-            self.again = Some(server); // an idle connection had ended: no failure of the server, so no retry
+            // an idle connection had ended: no failure of the server, so no retry
+            self.again = Some(server).filter(|server| !self.pool.is_removed(*server));
             return Ok(None);
         }
         self.retries += 1;

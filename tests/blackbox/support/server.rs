@@ -36,6 +36,12 @@ impl Server {
         assert!(!self.has_connection(0), "a connection came to the server");
     }
 
+    /// No connection comes within so many seconds.
+    #[track_caller]
+    pub fn assert_untouched_for(&self, seconds: u64) {
+        assert!(!self.has_connection(seconds), "a connection came to the server");
+    }
+
     /// Whether a connection has come since the last one.
     pub fn is_waited_at(&self) -> bool {
         self.has_connection(0)

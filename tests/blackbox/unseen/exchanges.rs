@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use super::inside;
 use super::responses::reload;
 use super::rollback::is_stopped;
-use crate::support::{Answering, Run, Server, Wire, signal, socket, wait_for};
+use crate::support::{Run, Server, Wire, signal, socket, wait_for};
 
 const RELOADS: u64 = 3;
 const GET: &str = "GET /wait HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -444,17 +444,21 @@ fn an_upgrade_that_waits_for_101_goes_on_and_becomes_a_tunnel() {
 
 #[test]
 fn an_exchange_moves_whose_server_the_reload_takes_away_and_ends_whole() {
-    let (bench, other) = (Bench::new(""), Answering::start("other"));
+    let (bench, other) = (Bench::new(""), Server::new());
     let service = bench.run.start();
     let (mut client, mut upstream) = bench.asked(GET);
     upstream.head();
     bench.run.configure(&config(&[other.address], ""));
     service.reload_well();
     assert_eq!(service.settled().0, 2);
+    other.assert_untouched_for(3); // what waits is looked after each second, and could be sent there too
     upstream.send(NO_CONTENT);
     assert_eq!(client.answer().status(), 204);
     client.send("GET /next HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    assert_eq!(client.answer().status(), 200);
+    let mut upstream = other.accept();
+    upstream.head();
+    upstream.send(NO_CONTENT);
+    assert_eq!(client.answer().status(), 204);
 }
 
 #[test]
