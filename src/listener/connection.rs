@@ -27,7 +27,6 @@
 //! Whatever is large exists only while the connection is busy, in a box of its own: the task of an idle connection is
 //! two hundred bytes. A connection in TCP mode is busy from the start.
 
-use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -498,7 +497,7 @@ impl<S: Service> Future for ClientConnection<S> {
                 TaskEnd::Dormant => return Poll::Ready(()),
             },
             Err(panic) => {
-                connection.thread.panicked(text_of(&*panic));
+                connection.thread.panicked(&*panic);
                 let end = match &mut connection.state {
                     ConnectionState::Http1(http1) => http1.panicked(),
                     ConnectionState::Http2(http2) => http2.panicked(),
@@ -517,9 +516,3 @@ impl<S: Service> Future for ClientConnection<S> {
 }
 
 impl<S: Service> Unpin for ClientConnection<S> {}
-
-/// What a panic said.
-fn text_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
-    text.unwrap_or("a panic without words").to_owned()
-}

@@ -5,6 +5,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 
 use tokio::time::Instant;
@@ -79,11 +80,17 @@ impl<W: Wake> DormantConnection for Dormant<W> {
     fn wake(self: Box<Self>, slot: Slot, timer: Timer) {
         let Self { thread, client, permit, until, socket, listener, protocols, wakes: _ } = *self;
         let Some(thread) = thread.upgrade() else { return }; // which ends
-        let (tls, session) = protocols.map_or((None, None), |protocols| (protocols.tls, protocols.session));
-        let client = client.wake(timer, slot, tls.as_ref().map(DormantTls::facts), &thread.runtime_config);
-        let parts = tls.map(|tls| Ok::<_, io::Error>(Box::new(tls.wake()?))).transpose();
-        let stream = parts.and_then(|tls| Detached { socket, tls }.attach());
-        W::woken(thread, client, stream, Woken { listener: listener as usize, permit, until, session });
+        let goes_on = || {
+            let (tls, session) = protocols.map_or((None, None), |protocols| (protocols.tls, protocols.session));
+            let client = client.wake(timer, slot, tls.as_ref().map(DormantTls::facts), &thread.runtime_config);
+            let parts = tls.map(|tls| Ok::<_, io::Error>(Box::new(tls.wake()?))).transpose();
+            let stream = parts.and_then(|tls| Detached { socket, tls }.attach());
+            W::woken(thread.clone(), client, stream, Woken { listener: listener as usize, permit, until, session });
+        };
+        // a panic ends this connection, and not the task that wakes all others
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(goes_on)) {
+            thread.panicked(&*panic);
+        }
     }
 }
 

@@ -146,7 +146,8 @@ impl IdleWait {
 
     /// Reads once there is something, and only then takes a buffer.
     fn poll_first(&mut self, stream: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
-        if std::mem::take(&mut self.is_woken) {
+        // With TLS the record layer may have to answer, for which the poller has to know that the socket has room.
+        if std::mem::take(&mut self.is_woken) && stream.tls().is_none() {
             let mut bytes = BytesMut::with_capacity(ROOM);
             match stream.recv_buf(&mut bytes) {
                 Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {} // it was woken for something else

@@ -104,7 +104,8 @@ impl DormantPoller {
         self.deadlines.borrow().len()
     }
 
-    /// Ready with connections that have something to do. Each is to be forgotten, or it is named again.
+    /// Ready with connections that have something to do. Each is to be forgotten: what its socket has names it again, and its
+    /// deadline does not.
     pub(super) fn poll_woken(&self, cx: &mut Context<'_>) -> Poll<Vec<usize>> {
         let mut woken = std::mem::take(&mut *self.woken.borrow_mut());
         self.add_due(&mut woken);
@@ -126,9 +127,13 @@ impl DormantPoller {
         if !self.timer.is_due() {
             return;
         }
-        let (deadlines, now) = (self.deadlines.borrow(), Instant::now());
-        woken.extend(deadlines.iter().take_while(|(until, _)| *until <= now).map(|(_, key)| *key));
-        match deadlines.range((now, usize::MAX)..).next() {
+        let (mut deadlines, now) = (self.deadlines.borrow_mut(), Instant::now());
+        // What is named leaves the set: the next deadline that is filed has to be its first, or nothing sets the timer.
+        while let Some((_, key)) = deadlines.first().copied().filter(|(until, _)| *until <= now) {
+            deadlines.pop_first();
+            woken.push(key);
+        }
+        match deadlines.first() {
             Some((until, _)) => self.timer.set_at(*until),
             None => self.timer.off(),
         }
@@ -165,6 +170,26 @@ mod tests {
             () = timer_wheel.clone().run() => unreachable!("the timer wheel runs for ever"),
             woken = next => woken.ok(),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_is_filed_before_those_that_passed_are_forgotten_is_kept() {
+        let timer_wheel = TimerWheel::new();
+        let poller = DormantPoller::new(&timer_wheel);
+        let pairs = [(), (), ()].map(|()| UnixStream::pair().expect("a pair"));
+        let soon = Instant::now() + Duration::from_secs(10);
+        for (key, (own, _)) in pairs.iter().take(2).enumerate() {
+            poller.watch(own.as_fd(), key).expect("watched");
+            poller.wake_at(key, soon);
+        }
+        assert_eq!(woken(&timer_wheel, &poller).await, Some(vec![0, 1]));
+        poller.forget(pairs[0].0.as_fd(), 0, soon);
+        poller.watch(pairs[2].0.as_fd(), 2).expect("watched");
+        let later = soon + Duration::from_secs(20);
+        poller.wake_at(2, later);
+        poller.forget(pairs[1].0.as_fd(), 1, soon);
+        assert_eq!(woken(&timer_wheel, &poller).await, Some(vec![2]));
+        assert!(Instant::now() >= later);
     }
 
     #[tokio::test(start_paused = true)]

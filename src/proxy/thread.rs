@@ -1,5 +1,6 @@
 //! Everything that one serving thread has of its own: nothing here crosses threads on the way of a request.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
@@ -406,8 +407,10 @@ impl Thread {
         self.journal.event(Event::TunnelStays { generation, client, server });
     }
 
-    /// A connection ended by a panic, which `why` tells of.
-    pub fn panicked(&self, why: String) {
+    /// A connection ended by a panic.
+    pub fn panicked(&self, panic: &(dyn Any + Send)) {
+        let why = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+        let why = why.unwrap_or("a panic without words").to_owned();
         self.journal.event(Event::ExchangePanicked { request: None, why });
     }
 
