@@ -424,18 +424,19 @@ impl<S: Service> ClientConnection<S> {
         let ConnectionState::ParkedHttp2(parked) = std::mem::replace(&mut self.state, ConnectionState::Closed) else {
             return ConnectionTurn::Ended(None, End::new(Phase::Idle, Reason::Internal));
         };
-        if matches!(unparked, Unparked::Dozes) {
-            let (client, stream, session, until) = parked.doze();
-            return self.doze(client, stream, until, Some(session));
-        }
-        let (client, stream, transfer) = parked.into_parts();
         match unparked {
-            Unparked::InUse => ConnectionTurn::ConnectionState(self.session(client, stream, transfer)),
+            Unparked::InUse => {
+                let (client, stream, transfer) = parked.into_parts();
+                ConnectionTurn::ConnectionState(self.session(client, stream, transfer))
+            }
             Unparked::MakesRoom(making) => {
                 self.making = Some(making);
-                ConnectionTurn::Ended(Some(client), End::EVICTED)
+                ConnectionTurn::Ended(Some(parked.into_parts().0), End::EVICTED)
             }
-            Unparked::Dozes => ConnectionTurn::Dormant, // seen to above
+            Unparked::Dozes => {
+                let (client, stream, session, until) = parked.doze();
+                self.doze(client, stream, until, Some(session))
+            }
         }
     }
 

@@ -24,12 +24,22 @@ const ROOM: usize = 4096;
 
 /// How long a connection is idle before it becomes dormant. That and the way back are four system calls more than a
 /// request takes, which a client that is back sooner does not pay for.
-pub(super) const DORMANT_AFTER: Duration = Duration::from_secs(2);
+const DORMANT_AFTER: Duration = Duration::from_secs(2);
 
-/// Whether an idle connection may become dormant. If so, its socket is watched with those of the others that are.
-pub(super) fn may_doze(thread: &Thread, client: &Client, stream: &Stream) -> bool {
+/// Has the timer of a connection that is idle until `until` go off when it may become dormant, seconds after `since`.
+pub(super) fn set_timer(client: &Client, since: Instant, until: Instant) {
+    client.timer.set_at(until.min(since + DORMANT_AFTER));
+}
+
+/// Whether an idle connection, whose timer went off, becomes dormant: its socket is watched then with those of the others
+/// that are. Otherwise the timer goes off at `until`.
+pub(super) fn dozes(thread: &Thread, client: &Client, stream: &Stream, until: Instant) -> bool {
     let has_more = thread.drain.is_ending() || !client.private.is_empty() || !stream.is_at_rest();
-    !has_more && client.slot.watch(stream.as_fd())
+    let dozes = !has_more && client.slot.watch(stream.as_fd());
+    if !dozes {
+        client.timer.set_at(until);
+    }
+    dozes
 }
 
 /// What ends the stay of a connection.
@@ -59,14 +69,14 @@ impl IdleWait {
     /// A wait that lasts until the connection was idle for `idle_timeout`. A generation that drains may end it earlier.
     pub(super) fn new(client: &Client, idle_timeout: Duration) -> Self {
         let until = client.idle_since + idle_timeout;
-        client.timer.set_at(until.min(client.idle_since + DORMANT_AFTER));
+        set_timer(client, client.idle_since, until);
         client.slot.set_idle(Some(client.idle_since));
         Self { until, is_draining: false, is_woken: false }
     }
 
     /// Goes on with the wait of a connection that was dormant.
     pub(super) fn woken(client: &Client, until: Instant) -> Self {
-        client.timer.set_at(until.min(Instant::now() + DORMANT_AFTER));
+        set_timer(client, Instant::now(), until);
         Self { until, is_draining: false, is_woken: true }
     }
 
@@ -134,11 +144,8 @@ impl IdleWait {
         {
             return Poll::Ready(IdleOutcome::MakesRoom(making)); // else a request has come in this moment
         }
-        if is_due {
-            if may_doze(thread, client, stream) {
-                return Poll::Ready(IdleOutcome::Dozes);
-            }
-            client.timer.set_at(self.until);
+        if is_due && dozes(thread, client, stream, self.until) {
+            return Poll::Ready(IdleOutcome::Dozes);
         }
         client.timer.watch(cx);
         Poll::Pending

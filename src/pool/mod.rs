@@ -70,14 +70,12 @@ impl Pool {
     /// A connection to the server of this index could not be opened. Returns the ejection that this causes: never of
     /// the last server that takes requests.
     pub fn connection_failed(&self, index: usize, why: &str, now: SystemTime) -> Option<passive::Ejection> {
-        let server = self.servers.get(index).filter(|server| server.removed.is_none())?;
-        server.passive.failed(why, || self.is_last(index), now)
+        self.servers[index].passive.failed(why, || self.is_last(index), now)
     }
 
     /// The same for a new connection that ended before an answer came over it.
     pub fn connection_closed(&self, index: usize, now: SystemTime) -> Option<passive::Ejection> {
-        let server = self.servers.get(index).filter(|server| server.removed.is_none())?;
-        server.passive.closed(|| self.is_last(index), now)
+        self.servers[index].passive.closed(|| self.is_last(index), now)
     }
 
     /// Whether only the server of this index takes requests.
@@ -99,7 +97,7 @@ impl Pool {
 
     /// The servers that the configuration has, with their indexes: those that a reload removed come after them.
     pub fn configured(&self) -> impl Iterator<Item = (usize, &Server)> {
-        self.servers.iter().enumerate().filter(|(_, server)| server.removed.is_none())
+        self.servers.iter().enumerate().filter(|(_, server)| !server.is_removed())
     }
 
     /// How many servers are up.

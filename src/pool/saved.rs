@@ -137,7 +137,7 @@ impl Pool {
         for (index, server) in self.servers.iter().enumerate() {
             let configured = server.configured();
             // one that comes back is as unknown as a new one: what was known of it is as old as its removal
-            let is_as_before = |known: &SavedServer| known.removed.is_none() || server.removed.is_some();
+            let is_as_before = |known: &SavedServer| known.removed.is_none() || server.is_removed();
             let is_it =
                 |known: &SavedServer| known.name == server.name && known.address == configured && is_as_before(known);
             let place = unclaimed.iter_mut().find(|known| known.is_some_and(is_it));
@@ -146,7 +146,7 @@ impl Pool {
                 continue;
             };
             let transition = server.restore(known, same_check, now);
-            if server.removed.is_none() {
+            if !server.is_removed() {
                 transitions.extend(transition.map(|transition| (index, transition)));
             }
             credits.push((server.weight, (known.weight == server.weight).then_some(&known.credits[..])));

@@ -75,6 +75,9 @@ impl Server {
     ) -> Self {
         let ServerSettings { name, address, weight, backup, scheme, removed } = settings;
         let place = Location::new(address);
+        // to one that was removed no connection is opened, so there is nothing to eject it for
+        let max_fails = if removed.is_some() { 0 } else { limits.max_fails };
+        let limits = passive::EjectionRules { max_fails, ..limits };
         Self {
             name: name.clone(),
             weight: *weight,
@@ -238,10 +241,16 @@ impl Server {
         self.open.0.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Whether a reload has removed it: what is under way with it goes on, and nothing new begins.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.removed.is_some()
+    }
+
     /// Whether the configuration has it, or something is still open with it.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
-        self.removed.is_none() || self.open_attempts() > 0
+        !self.is_removed() || self.open_attempts() > 0
     }
 
     /// Its part of the status.
@@ -256,7 +265,7 @@ impl Server {
             ejected: self.passive.status(),
             weight: self.weight,
             backup: self.backup,
-            removed: self.removed.is_some(),
+            removed: self.is_removed(),
             open_attempts: self.open_attempts() as u64,
         }
     }

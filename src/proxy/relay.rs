@@ -274,7 +274,7 @@ impl Relay {
         if let Some(connection) = self.connection.take()
             && connection.is_reusable()
             && uploaded
-            && self.open.as_ref().is_some_and(|open| open.server().removed.is_none())
+            && self.open.as_ref().is_some_and(|open| !open.server().is_removed())
         {
             let connection = connection.into_inner();
             if connection.is_private() {

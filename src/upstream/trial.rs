@@ -28,7 +28,7 @@ impl Trials {
         let mut tasks = JoinSet::new();
         // the only server of a pool is never ejected
         for pool in pools.iter().filter(|pool| pool.configured().count() > 1) {
-            for (index, _) in pool.configured().filter(|(_, server)| server.passive.is_on()) {
+            for (index, _) in pool.servers.iter().enumerate().filter(|(_, server)| server.passive.is_on()) {
                 let (pool, on_back) = (pool.clone(), on_back.clone());
                 tasks.spawn_local(async move {
                     loop {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::handover::http2::{Http2Transfer, SavedHttp2};
 use crate::http2::session::saved::SavedSession;
-use crate::listener::idle::{DORMANT_AFTER, may_doze};
+use crate::listener::idle::{dozes, set_timer};
 use crate::net::Stream;
 use crate::proxy::idle::Making;
 use crate::proxy::{Client, Thread};
@@ -46,7 +46,7 @@ impl ParkedHttp2 {
         since: Instant,
         until: Instant,
     ) -> Box<Self> {
-        client.timer.set_at(until.min(since + DORMANT_AFTER));
+        set_timer(&client, since, until);
         client.slot.set_idle(Some(client.idle_since));
         Box::new(Self { client, stream, session, since, until })
     }
@@ -58,7 +58,7 @@ impl ParkedHttp2 {
         session: Box<DormantSession>,
         until: Instant,
     ) -> Box<Self> {
-        client.timer.set_at(until.min(Instant::now() + DORMANT_AFTER));
+        set_timer(&client, Instant::now(), until);
         let DormantSession { session, since } = *session;
         Box::new(Self { client, stream, session, since, until })
     }
@@ -89,11 +89,8 @@ impl ParkedHttp2 {
         if self.client.slot.list() {
             enters();
         }
-        if is_due {
-            if may_doze(thread, &self.client, &self.stream) {
-                return Poll::Ready(Unparked::Dozes);
-            }
-            self.client.timer.set_at(self.until);
+        if is_due && dozes(thread, &self.client, &self.stream, self.until) {
+            return Poll::Ready(Unparked::Dozes);
         }
         self.client.timer.watch(cx);
         Poll::Pending

@@ -37,11 +37,6 @@ impl PoolOf {
         self.servers[server].health.state() == HealthState::Down
             && self.configured().any(|(_, other)| other.health.is_up())
     }
-
-    /// Whether a reload has removed the server: what is under way there goes on, and nothing new begins.
-    pub(super) fn is_removed(&self, server: usize) -> bool {
-        self.servers[server].removed.is_some()
-    }
 }
 
 impl std::ops::Deref for PoolOf {

@@ -73,7 +73,8 @@ impl RetryState {
                 return Ok(());
             }
             Found::Kept(server, connection)
-                if answers_on_it(exchange) || !self.pool.is_removed(server) && !self.pool.has_better_than(server) =>
+                if answers_on_it(exchange)
+                    || !self.pool.servers[server].is_removed() && !self.pool.has_better_than(server) =>
             {
                 self.again = Some(server);
                 self.private = Some(connection);
@@ -234,7 +235,7 @@ impl RetryState {
         self.began = Instant::now();
         if stale {
             // an idle connection had ended: no failure of the server, so no retry
-            self.again = Some(server).filter(|server| !self.pool.is_removed(*server));
+            self.again = Some(server).filter(|server| !self.pool.servers[*server].is_removed());
             return Ok(None);
         }
         self.retries += 1;

@@ -102,7 +102,7 @@ impl Dispatch {
         let upload = Upload::resumed(&upload, body);
         let step = match step {
             SavedStep::Next { connecting, pause } => {
-                let server = server.filter(|server| !course.pool.is_removed(*server)); // another one is picked
+                let server = server.filter(|server| !course.pool.servers[*server].is_removed()); // another one is picked
                 (course.again, course.waited) = (server, server.map_or(Duration::ZERO, |_| connecting));
                 pause.map_or(DispatchStep::Next, |left| DispatchStep::Pause(Lent::after(&exchange.thread, left)))
             }

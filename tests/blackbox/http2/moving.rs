@@ -42,6 +42,29 @@ fn asked(server: &Server, line: &str) -> Wire {
     upstream
 }
 
+/// The client has half of the response to its stream 1.
+#[track_caller]
+fn half_served(client: &mut H2, server: &Server) -> Wire {
+    client.get(1, "a.test", "/open");
+    let mut upstream = asked(server, "GET /open ");
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+    upstream
+}
+
+/// It gets the other half, and so has the response whole.
+#[track_caller]
+fn serve_rest(client: &mut H2, mut upstream: Wire) {
+    upstream.send("world");
+    assert_eq!(client.response(1).body, b"helloworld");
+}
+
+/// The client is told to open no stream more here.
+#[track_caller]
+fn assert_told(client: &mut H2) {
+    let told = client.next(GOAWAY);
+    assert_eq!((told.number(), told.code()), (0x7fff_ffff, 0));
+}
+
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Served: Yes, by one server\r\n\r\nok";
 
 #[test]
@@ -266,16 +289,13 @@ fn a_connection_stays_that_the_next_generation_drops_dead_under() {
     let (run, address) = run(&server);
     let service = run.start();
     let mut client = begin(address);
-    client.get(1, "a.test", "/open");
-    let mut upstream = asked(&server, "GET /open ");
-    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+    let upstream = half_served(&mut client, &server);
     service.reload_anyway();
     signal(service.serving().1, Signal::KILL); // in its probation or just after it
     wait_for("another one", || {
         service.generations().iter().any(|(number, state, _)| *number != 2 && state == "serving").then_some(())
     });
-    upstream.send("world");
-    assert_eq!(client.response(1).body, b"helloworld");
+    serve_rest(&mut client, upstream);
     client.assert_not_told();
 }
 
@@ -324,8 +344,7 @@ fn a_client_is_told_to_go_when_the_listener_speaks_no_http_2_any_more() {
     let mut upstream = asked(&server, "GET /open ");
     run.configure(&config(server.address).replace("h2c = true", ""));
     service.reload_well();
-    let told = client.next(GOAWAY);
-    assert_eq!((told.number(), told.code()), (0x7fff_ffff, 0));
+    assert_told(&mut client);
     upstream.send(OK);
     assert_eq!(client.response(1).body, b"ok");
     assert_eq!(client.goes_away(), 0);
@@ -338,9 +357,7 @@ fn a_connection_moves_with_a_stream_whose_server_is_gone_and_its_next_stream_goe
     let (run, address) = run(&server);
     let service = run.start();
     let mut client = begin(address);
-    client.get(1, "a.test", "/open");
-    let mut upstream = asked(&server, "GET /open ");
-    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+    let upstream = half_served(&mut client, &server);
     run.configure(&config(other.address));
     service.reload_well();
     assert_eq!(service.settled().0, 2, "one worker is left");
@@ -348,8 +365,7 @@ fn a_connection_moves_with_a_stream_whose_server_is_gone_and_its_next_stream_goe
     asked(&other, "GET /next ").send(OK);
     assert_eq!(client.response(3).body, b"ok");
     assert_eq!(reload(&service), 3);
-    upstream.send("world");
-    assert_eq!(client.response(1).body, b"helloworld");
+    serve_rest(&mut client, upstream);
     client.assert_not_told();
 }
 
@@ -359,15 +375,11 @@ fn a_client_is_told_to_go_when_the_site_of_a_stream_is_gone_and_the_stream_ends_
     let (run, address) = run(&server);
     let service = run.start();
     let mut client = begin(address);
-    client.get(1, "a.test", "/open");
-    let mut upstream = asked(&server, "GET /open ");
-    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+    let upstream = half_served(&mut client, &server);
     run.configure(&config(server.address).replace("a.test", "b.test"));
     service.reload_well();
-    let told = client.next(GOAWAY);
-    assert_eq!((told.number(), told.code()), (0x7fff_ffff, 0));
-    upstream.send("world");
-    assert_eq!(client.response(1).body, b"helloworld");
+    assert_told(&mut client);
+    serve_rest(&mut client, upstream);
     assert_eq!(client.goes_away(), 0);
     service.settled();
 }
