@@ -13,6 +13,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
 use bytes::BytesMut;
+use listenfd::ListenFd;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::RecvFlags;
 use rustix::process::Signal;
@@ -383,6 +384,14 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
     Ok(fd)
+}
+
+/// The descriptor at `index` of those that systemd passed, whatever it is; listenfd checks sockets alone.
+#[must_use]
+pub fn take_passed(passed: &mut ListenFd, index: usize) -> Option<OwnedFd> {
+    let number = passed.take_raw_fd(index).ok().flatten()?;
+    // SAFETY: listenfd gives each number once, and it had no other owner.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 fn block(signals: &[Signal]) -> io::Result<libc::sigset_t> {

@@ -54,6 +54,13 @@ impl Payload {
         Ok(bytes)
     }
 
+    /// What no other payload has while this one is there, however often its descriptor was passed on; none when it
+    /// cannot be looked at.
+    #[must_use]
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        rustix::fs::fstat(&self.file).ok().map(|about| (about.st_dev, about.st_ino))
+    }
+
     /// A second descriptor of the same bytes.
     ///
     /// # Errors
@@ -94,6 +101,8 @@ mod tests {
         let second = payload.try_clone().expect("dup");
         assert_eq!(second.read().expect("read"), b"as it was");
         assert_eq!(payload.read().expect("read"), b"as it was");
+        assert_eq!(payload.identity(), second.identity());
+        assert_ne!(payload.identity(), Payload::new(b"as it was").expect("memfd").identity());
         assert!(payload.file.write_at(b"x", 0).is_err());
         assert!(payload.file.set_len(1).is_err());
     }

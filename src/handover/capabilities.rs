@@ -61,6 +61,9 @@ pub struct Capabilities {
     /// [`SERVER_TLS`] of the connections to servers that it takes; 0 when it takes none with TLS.
     #[serde(default)]
     server_tls: u32,
+    /// It takes connections whose first message is still to come.
+    #[serde(default)]
+    accepted: bool,
 }
 
 /// What the clients of a site have to show.
@@ -110,6 +113,7 @@ pub struct Reach {
     private: bool,
     exchanges: bool,
     sessions: Box<[bool]>,
+    accepted: bool,
 }
 
 /// A server of a pool, there.
@@ -154,6 +158,7 @@ impl Capabilities {
             exchanges: EXCHANGES,
             sessions: SESSIONS,
             server_tls: SERVER_TLS,
+            accepted: true,
             http2: config
                 .listeners
                 .iter()
@@ -205,6 +210,7 @@ impl Capabilities {
             private: other.private,
             exchanges: other.exchanges == EXCHANGES,
             sessions: config.listeners.iter().map(speaks).collect(),
+            accepted: other.accepted,
         }
     }
 }
@@ -262,6 +268,12 @@ impl Reach {
     #[must_use]
     pub fn has_listener(&self, listener: usize) -> bool {
         self.listeners.get(listener).is_some_and(|there| *there)
+    }
+
+    /// Whether connections of this listener can move whose first message is still to come.
+    #[must_use]
+    pub fn has_accepted(&self, listener: usize) -> bool {
+        self.accepted && self.has_listener(listener)
     }
 
     /// Whether a tunnel of this listener, through this site to this server of the pool, can move.

@@ -11,27 +11,26 @@
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::Capabilities;
 use super::exchange::{ExchangeTransfer, SavedExchange, SavedState};
 use super::http2::{Http2Transfer, SavedHttp2, SavedStream, StreamTransfer};
+use super::tls_item::{TlsItem, bytes_of};
 use super::tls_states::SharedTlsStates;
 use super::transfer::{
-    ClientFacts, Http1Client, Http1Transfer, Load, PrivateTransfer, SavedDirection, SavedHttp1, Transfer,
-    TunnelTransfer,
+    AcceptedTransfer, ClientFacts, FirstMessage, Http1Client, Http1Transfer, Load, PrivateTransfer, SavedDirection,
+    SavedHttp1, Transfer, TunnelTransfer,
 };
 use crate::control::channel::MOST_DESCRIPTORS;
 use crate::control::payload::{self, Payload};
 use crate::http2::session::saved::{SavedSession, SessionState};
-use crate::net::{Detached, TlsParts};
+use crate::net::Detached;
+use crate::tls::TlsState;
 use crate::tls::upstream::Fingerprint;
-use crate::tls::{HandshakeFacts, ShownCertificate, TlsState};
 
 /// From the receiver to the sender.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -71,23 +70,11 @@ struct Item {
     tls: Option<TlsItem>,
 }
 
-/// TLS on a connection, to a client or to a server, without its keys. The bytes of a connection begin with those that these
-/// lengths say, and states are in the order of these items.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct TlsItem {
-    facts: HandshakeFacts,
-    received: usize,
-    plain: usize,
-    sealed: usize,
-    promised: usize,
-    /// The certificates of the client, which come last.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    client: Vec<usize>,
-}
-
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum LoadItem {
+    /// Sent only to a generation whose [`Capabilities`] say that it takes them.
+    Accepted { first: FirstMessage, received: usize, left: Duration },
     Idle {
         ahead: usize,
         /// Without it the time for the head begins anew.
@@ -266,6 +253,9 @@ impl<'a> BatchParts<'a> {
     fn add_transfer(&mut self, transfer: &'a Transfer) -> Item {
         let tls = self.add_connection(&transfer.socket);
         let load = match &transfer.load {
+            Load::Accepted(AcceptedTransfer { first, received, left }) => {
+                LoadItem::Accepted { first: *first, received: self.add(received), left: *left }
+            }
             Load::Idle { ahead, began, private } => {
                 let ahead = self.add(ahead);
                 LoadItem::Idle { ahead, began: *began, private: PrivateItem::pack_all(private, self) }
@@ -341,6 +331,9 @@ impl Source {
     fn transfer(&mut self, Item { client, load, tls }: Item) -> Result<Transfer, BatchError> {
         let socket = self.connection(tls)?;
         let load = match load {
+            LoadItem::Accepted { first, received, left } => {
+                Load::Accepted(AcceptedTransfer { first, received: self.take(received), left })
+            }
             LoadItem::Idle { ahead, began, private } => {
                 let ahead = self.take(ahead);
                 Load::Idle { ahead, began, private: PrivateItem::unpack_all(private, self)? }
@@ -405,39 +398,10 @@ fn take(unpacked: Vec<(Transfer, Range<usize>, bool)>, states: Option<&SharedTls
     own.map(|(transfer, ..)| transfer).collect()
 }
 
-impl TlsItem {
-    fn pack(tls: &TlsParts, all: &mut Vec<u8>) -> Self {
-        let TlsParts { state: _, facts, received, plain, sealed, promised } = tls;
-        [received, plain, sealed].into_iter().for_each(|part| all.extend_from_slice(part));
-        let (received, plain, sealed) = (received.len(), plain.len(), sealed.len());
-        let chain = facts.client.as_ref().map(|shown| shown.chain()).unwrap_or_default();
-        chain.iter().for_each(|one| all.extend_from_slice(one));
-        let client = chain.iter().map(|one| one.len()).collect();
-        Self { facts: HandshakeFacts::clone(facts), received, plain, sealed, promised: *promised, client }
-    }
-
-    /// `all` has enough: the sum was checked. None without a state.
-    fn unpack(self, all: &mut BytesMut, state: Option<Box<TlsState>>) -> Option<Box<TlsParts>> {
-        let Self { mut facts, received, plain, sealed, promised, client } = self;
-        let [received, plain, sealed] = [received, plain, sealed].map(|length| all.split_to(length));
-        let chain = client.into_iter().map(|length| CertificateDer::from(all.split_to(length).to_vec()));
-        facts.client = ShownCertificate::new(&chain.collect::<Vec<_>>());
-        Some(Box::new(TlsParts { state: state?, facts: Arc::new(facts), received, plain, sealed, promised }))
-    }
-
-    fn bytes(&self) -> usize {
-        let parts = [self.received, self.plain, self.sealed].into_iter().chain(self.client.iter().copied());
-        parts.fold(0, usize::saturating_add)
-    }
-}
-
-fn bytes_of(tls: Option<&TlsItem>) -> usize {
-    tls.map_or(0, TlsItem::bytes)
-}
-
 impl Item {
     fn bytes(&self) -> usize {
         let load = match &self.load {
+            LoadItem::Accepted { received, .. } => *received,
             LoadItem::Idle { ahead, private, .. } => ahead.saturating_add(PrivateItem::bytes_of_all(private)),
             LoadItem::Tunnel { server_tls, up, down, .. } => {
                 bytes_of(server_tls.as_ref()).saturating_add(up.pending).saturating_add(down.pending)
@@ -455,6 +419,7 @@ impl Item {
     fn states(&self) -> usize {
         let private = |all: &[PrivateItem]| all.iter().filter(|one| one.tls.is_some()).count();
         let load = match &self.load {
+            LoadItem::Accepted { .. } => 0,
             LoadItem::Idle { private: all, .. } => private(all),
             LoadItem::Tunnel { server_tls, .. } => usize::from(server_tls.is_some()),
             LoadItem::Http1 { exchange, private: all, .. } => usize::from(exchange.server_tls.is_some()) + private(all),

@@ -28,5 +28,6 @@ pub mod sender;
 pub mod successor;
 #[cfg(test)]
 mod tests;
+mod tls_item;
 pub mod tls_states;
 pub mod transfer;

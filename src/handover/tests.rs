@@ -18,8 +18,8 @@ use super::receiver::Receiver;
 use super::sender::{SendError, Sender};
 use super::successor::{Returned, Successor};
 use super::transfer::{
-    ClientFacts, Http1Client, Http1Transfer, Load, PrivateTransfer, SavedDirection, SavedFraming, SavedHalfClosed,
-    SavedHttp1, Transfer, TunnelTransfer,
+    AcceptedTransfer, ClientFacts, FirstMessage, Http1Client, Http1Transfer, Load, PrivateTransfer, SavedDirection,
+    SavedFraming, SavedHalfClosed, SavedHttp1, Transfer, TunnelTransfer,
 };
 use crate::config::Config;
 use crate::control::channel::Channel;
@@ -184,6 +184,25 @@ fn the_time_for_a_head_arrives_with_what_came_of_it() {
         given.expect("given");
         let taken = taken.expect("taken").expect("some").pop().map(|transfer| transfer.load);
         assert!(matches!(taken, Some(Load::Idle { began: arrived, .. }) if arrived == began));
+    });
+}
+
+#[test]
+fn a_first_message_arrives_as_far_as_it_came_and_its_time_is_what_is_left() {
+    run(async {
+        let (sender, successor, receiver) = linked().await;
+        tokio::task::spawn_local(sender.run());
+        for first in [FirstMessage::ProxyHeader, FirstMessage::ClientHello] {
+            let (mut transfer, _client) = idle(1, b"");
+            let left = Duration::from_millis(1500);
+            transfer.load = Load::Accepted(AcceptedTransfer { first, received: BytesMut::from("PRO"), left });
+            let place = successor.place().await.expect("a place");
+            let (given, taken) = tokio::join!(place.give(transfer), receiver.next());
+            given.expect("given");
+            let load = taken.expect("taken").expect("some").pop().map(|transfer| transfer.load);
+            let Some(Load::Accepted(arrived)) = load else { panic!("another load") };
+            assert_eq!((arrived.first, &arrived.received[..], arrived.left), (first, &b"PRO"[..], left));
+        }
     });
 }
 

@@ -50,6 +50,8 @@ pub struct ClientFacts {
 /// What is on a connection that moves.
 #[derive(Debug)]
 pub enum Load {
+    /// Nothing was understood yet of what the client sent. Only to a generation that takes it.
+    Accepted(AcceptedTransfer),
     /// HTTP/1 between two exchanges.
     Idle {
         /// Bytes of the next request that were read.
@@ -65,6 +67,27 @@ pub enum Load {
     Http1(Box<Http1Transfer>),
     /// HTTP/2, with whatever is open. Only to a generation that takes it.
     Http2(Box<Http2Transfer>),
+}
+
+/// A connection whose first message is still to come, in the clear.
+#[derive(Debug)]
+pub struct AcceptedTransfer {
+    /// The message.
+    pub first: FirstMessage,
+    /// What was read of it.
+    pub received: BytesMut,
+    /// For how much longer it is waited for.
+    pub left: Duration,
+}
+
+/// What a connection begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FirstMessage {
+    /// The header of the PROXY protocol, from a trusted proxy.
+    ProxyHeader,
+    /// The ClientHello of TLS, which ends here or is looked at for its host.
+    ClientHello,
 }
 
 /// An upstream connection that moves with the client connection to which it belongs.
@@ -181,7 +204,7 @@ impl Transfer {
         let time = saved.elapsed();
         self.client.age += time;
         match &mut self.load {
-            Load::Idle { .. } => {}
+            Load::Accepted(_) | Load::Idle { .. } => {}
             Load::Tunnel(tunnel) => tunnel.exchange.age += time,
             Load::Http1(http1) => http1.exchange.count_move(time),
             Load::Http2(http2) => {
@@ -195,6 +218,7 @@ impl Transfer {
     #[must_use]
     pub fn descriptors(&self) -> usize {
         match &self.load {
+            Load::Accepted(_) => 1,
             Load::Idle { private, .. } => 1 + private.len(),
             Load::Tunnel(_) => 2,
             Load::Http1(http1) => 1 + http1.exchange.descriptors() + http1.private.len(),
@@ -208,6 +232,7 @@ impl Transfer {
         let private = |all: &[PrivateTransfer]| all.iter().map(|one| one.socket.bytes()).sum::<usize>();
         self.socket.bytes()
             + match &self.load {
+                Load::Accepted(accepted) => accepted.received.len(),
                 Load::Idle { ahead, private: all, .. } => ahead.len() + private(all),
                 Load::Tunnel(tunnel) => tunnel.server.bytes() + tunnel.up.pending.len() + tunnel.down.pending.len(),
                 Load::Http1(http1) => {
@@ -223,6 +248,7 @@ impl Transfer {
     pub fn tls_states(&self) -> usize {
         let private = |all: &[PrivateTransfer]| all.iter().filter(|one| one.socket.tls.is_some()).count();
         let load = match &self.load {
+            Load::Accepted(_) => 0,
             Load::Idle { private: all, .. } => private(all),
             Load::Tunnel(tunnel) => usize::from(tunnel.server.tls.is_some()),
             Load::Http1(http1) => usize::from(http1.exchange.has_tls()) + private(&http1.private),

@@ -12,7 +12,7 @@ use super::http2::{Contradicted, OpenSession};
 use super::lingering::{self, Patience};
 use crate::handover::http2::Http2Transfer;
 use crate::handover::successor::{Returned, Successor, TransferPermit};
-use crate::handover::transfer::{Http1Transfer, Load, Transfer};
+use crate::handover::transfer::{AcceptedTransfer, Http1Transfer, Load, Transfer};
 use crate::http2::error::ErrorCode;
 use crate::http2::frame::put_go_away;
 use crate::net::Stream;
@@ -25,6 +25,8 @@ const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 /// How the serving of a connection ended.
 pub(super) enum Served {
+    /// Its first message is still to come, and another generation may take it.
+    Accepted(Box<Client>, Stream, AcceptedTransfer),
     /// It is whole and nothing is open on it; with what was read of the next request.
     Idle(Box<Client>, Stream, ReadAhead),
     /// An exchange is open on it.
@@ -59,7 +61,32 @@ pub(super) async fn hand_over(
                 client.private = Private::unpack(private, &thread.runtime_config);
                 Served::Idle(client, stream, ReadAhead::resumed(ahead, began))
             }
-            (Ok(_), Load::Tunnel(_) | Load::Http1(_) | Load::Http2(_)) | (Err(_), _) => ended(client, Reason::Internal),
+            (Ok(_), _) | (Err(_), _) => ended(client, Reason::Internal),
+        },
+        Some(Err(Returned::Lost)) | None => ended(client, Reason::Drained),
+    }
+}
+
+/// The same, for a connection whose first message is still to come.
+pub(super) async fn hand_over_accepted(
+    thread: Rc<Thread>,
+    client: Box<Client>,
+    stream: Stream,
+    accepted: AcceptedTransfer,
+    successor: Successor,
+) -> Served {
+    let ended = |client, reason| Served::Ended(client, End::new(Phase::Handshake, reason));
+    let Some(Some(place)) = thread.until_cut(&client.timer, pin!(successor.place())).await else {
+        return Served::Accepted(client, stream, accepted);
+    };
+    let Ok(socket) = stream.detach() else { return ended(client, Reason::Internal) };
+    let facts = client.facts(thread.listener_name(client.origin.listener));
+    let given = place.give(Transfer { socket, client: facts, load: Load::Accepted(accepted) });
+    match thread.until_cut(&client.timer, pin!(given)).await {
+        Some(Ok(())) => ended(client, Reason::Moved),
+        Some(Err(Returned::Whole(transfer))) => match (transfer.socket.attach(), transfer.load) {
+            (Ok(stream), Load::Accepted(accepted)) => Served::Accepted(client, stream, accepted),
+            (Ok(_), _) | (Err(_), _) => ended(client, Reason::Internal),
         },
         Some(Err(Returned::Lost)) | None => ended(client, Reason::Drained),
     }

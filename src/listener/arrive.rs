@@ -40,11 +40,12 @@ pub(super) fn arrive_on<S: Service>(
 ) -> io::Result<()> {
     transfer.count_move();
     let Transfer { socket, client: facts, load } = transfer;
+    let is_accepted = matches!(load, Load::Accepted(_));
     if matches!((&load, kind), (Load::Idle { .. } | Load::Http1(_) | Load::Http2(_), Kind::Tcp(_))) {
         return Err(io::Error::other("the listener relays bytes, and the connection speaks HTTP"));
     }
     let settings = &thread.runtime_config;
-    if kind.speaks_tls(&settings.config) != socket.tls.is_some() {
+    if !is_accepted && kind.speaks_tls(&settings.config) != socket.tls.is_some() {
         return Err(io::Error::other("the listener and the connection do not agree on TLS"));
     }
     let stream = socket.attach()?;
@@ -57,6 +58,7 @@ pub(super) fn arrive_on<S: Service>(
     let permit = limits.take_anyway();
     thread.counters.arrived(listener);
     let arrival = match load {
+        Load::Accepted(accepted) => Arrival::Accepted(accepted),
         Load::Idle { ahead, began, private } => {
             client.private = Private::unpack(private, &thread.runtime_config);
             Arrival::Idle(ReadAhead::resumed(ahead, began))

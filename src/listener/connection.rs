@@ -16,7 +16,8 @@
 //! `ParkedHttp2` while nothing is open; it ends in `Busy: linger`.
 //!
 //! With TLS a connection starts as `Busy: handshake`, which ends in `Idle`, or in TCP mode goes on as a tunnel; before it, from a trusted proxy, comes the
-//! header of the PROXY protocol.
+//! header of the PROXY protocol. While the client has said nothing that was understood, another generation may take the
+//! connection.
 //!
 //! An idle connection that makes room for another one is closed at once. One that is idle for seconds becomes dormant: the
 //! task ends, and there is another one when something happens to the connection.
@@ -38,7 +39,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
-use super::after::{Served, end_contradicted, hand_over, hand_over_open, hand_over_session, linger};
+use super::after::{
+    Served, end_contradicted, hand_over, hand_over_accepted, hand_over_open, hand_over_session, linger,
+};
 use super::dormant::{self, Wake, Woken};
 use super::http1::{Http1, Http1Parts, Next, OpenHttp1, ReadAhead};
 use super::http2::{DormantSession, Http2, Http2Next, ParkedHttp2, Unparked};
@@ -49,7 +52,7 @@ use super::lingering;
 use super::service::{Local, Service};
 use super::{proxy_protocol, sni, tls};
 use crate::handover::http2::Http2Transfer;
-use crate::handover::transfer::Http1Transfer;
+use crate::handover::transfer::{AcceptedTransfer, FirstMessage, Http1Transfer};
 use crate::http2::session::saved::Contradiction;
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
@@ -77,6 +80,7 @@ pub(super) struct ClientConnection<S: Service> {
 
 /// What came from another generation.
 pub(super) enum Arrival<H> {
+    Accepted(AcceptedTransfer),
     Idle(ReadAhead),
     Tunnel(Box<Tunnel>),
     Http1(Box<OpenHttp1<H>>),
@@ -120,39 +124,45 @@ fn header_within(thread: &Thread, client: &Client, kind: Kind) -> Option<Duratio
     (accepts && is_proxy(trusted, client.origin.peer)).then_some(within)
 }
 
-/// What follows the header of the PROXY protocol, in an order of its own: TLS, then HTTP, or bytes.
-async fn proxied<S: Service>(
+/// Takes the first messages of a connection: the header of the PROXY protocol, then the handshake of TLS; then it is an idle
+/// one of HTTP, or relays bytes.
+async fn begin<S: Service>(
     thread: Rc<Thread>,
     client: Box<Client>,
     kind: Kind,
-    within: Duration,
     stream: Stream,
-    first: BytesMut,
+    accepted: AcceptedTransfer,
 ) -> Served {
-    let (client, stream, first) = match proxy_protocol::header(&thread, client, within, stream, first).await {
-        Ok(proxied) => proxied,
-        Err(ended) => return ended,
+    let AcceptedTransfer { first, received, left } = accepted;
+    let (client, stream, received, left) = match first {
+        FirstMessage::ProxyHeader => match proxy_protocol::header(&thread, client, left, stream, received).await {
+            Ok((client, stream, received)) => (client, stream, received, tls::handshake_timeout(&thread, kind)),
+            Err(ended) => return ended,
+        },
+        FirstMessage::ClientHello => (client, stream, received, left),
     };
     match kind {
         Kind::Http(listener) if kind.speaks_tls(&thread.runtime_config.config) => {
-            tls::handshake_of_http(thread, client, listener, stream, first).await
+            tls::handshake_of_http(thread, client, listener, stream, received, left).await
         }
-        Kind::Http(_) => Served::Idle(client, stream, first.into()),
-        Kind::Tcp(tcp) => relayed::<S>(thread, client, tcp, stream, first).await,
+        Kind::Http(_) => Served::Idle(client, stream, received.into()),
+        Kind::Tcp(tcp) => relayed::<S>(thread, client, tcp, stream, received, left).await,
     }
 }
 
-/// TCP mode: TLS, where it ends here, then the choice of a pool, then bytes both ways.
+/// TCP mode: TLS, where it ends here, then the choice of a pool, then bytes both ways. What the client sends first has to
+/// come within this time, where it is looked at.
 async fn relayed<S: Service>(
     thread: Rc<Thread>,
     client: Box<Client>,
     tcp: usize,
     stream: Stream,
     first: BytesMut,
+    within: Duration,
 ) -> Served {
     let kind = Kind::Tcp(tcp);
     let (client, stream, first) = if kind.speaks_tls(&thread.runtime_config.config) {
-        match tls::handshake(&thread, client, kind, stream, first).await {
+        match tls::handshake(&thread, client, kind, stream, first, within).await {
             Ok((client, stream)) => (client, stream, BytesMut::new()),
             Err(ended) => return ended,
         }
@@ -160,7 +170,7 @@ async fn relayed<S: Service>(
         (client, stream, first)
     };
     let sni::Routed { client, stream, received, pool, host } =
-        match sni::route(&thread, client, tcp, stream, first).await {
+        match sni::route(&thread, client, tcp, stream, first, within).await {
             Ok(routed) => routed,
             Err(ended) => return ended,
         };
@@ -169,13 +179,13 @@ async fn relayed<S: Service>(
 }
 
 impl<S: Service> ClientConnection<S> {
-    /// A connection that was just accepted; `first` are bytes that were read from it.
+    /// A connection that was just accepted; `first_bytes` were read from it.
     pub(super) fn new(
         thread: &Rc<Thread>,
         mut client: Box<Client>,
         kind: Kind,
         stream: Stream,
-        first: &[u8],
+        first_bytes: &[u8],
         permit: Permit,
     ) -> Self {
         if thread.runtime_config.sends_proxy {
@@ -183,19 +193,17 @@ impl<S: Service> ClientConnection<S> {
         }
         let mut connection = Self::closed(thread, &client, kind, permit);
         connection.state = match kind {
-            kind if let Some(within) = header_within(thread, &client, kind) => {
-                let proxied = proxied::<S>(thread.clone(), client, kind, within, stream, first.into());
-                ConnectionState::Busy(Box::pin(proxied))
+            kind if let Some(left) = header_within(thread, &client, kind) => {
+                let first = FirstMessage::ProxyHeader;
+                connection.begin(client, stream, AcceptedTransfer { first, received: first_bytes.into(), left })
             }
-            Kind::Http(listener) if kind.speaks_tls(&thread.runtime_config.config) => {
-                let handshake = tls::handshake_of_http(thread.clone(), client, listener, stream, first.into());
-                ConnectionState::Busy(Box::pin(handshake))
-            }
-            Kind::Http(_) if first.is_empty() => connection.idle(client, stream),
-            Kind::Http(listener) => ConnectionState::Http1(Http1::begun(thread, client, listener, stream, first)),
-            Kind::Tcp(tcp) => {
-                let first = BytesMut::from(first);
-                ConnectionState::Busy(Box::pin(relayed::<S>(thread.clone(), client, tcp, stream, first)))
+            Kind::Http(listener) if !kind.speaks_tls(&thread.runtime_config.config) => match first_bytes {
+                [] => connection.idle(client, stream),
+                bytes => ConnectionState::Http1(Http1::begun(thread, client, listener, stream, bytes)),
+            },
+            Kind::Http(_) | Kind::Tcp(_) => {
+                let (first, left) = (FirstMessage::ClientHello, tls::handshake_timeout(thread, kind));
+                connection.begin(client, stream, AcceptedTransfer { first, received: first_bytes.into(), left })
             }
         };
         connection
@@ -215,6 +223,7 @@ impl<S: Service> ClientConnection<S> {
         }
         let mut connection = Self::closed(thread, &client, kind, permit);
         connection.state = match arrival {
+            Arrival::Accepted(accepted) => connection.begin(client, stream, accepted),
             Arrival::Idle(ahead) => connection.resting(client, stream, ahead),
             Arrival::Tunnel(tunnel) => connection.tunnel(client, stream, Bytes::new(), tunnel),
             Arrival::Http1(open) => {
@@ -253,6 +262,9 @@ impl<S: Service> ClientConnection<S> {
                     self.unpark_http2(unparked)
                 }
                 ConnectionState::Busy(busy) => match std::task::ready!(busy.as_mut().poll(cx)) {
+                    Served::Accepted(client, stream, accepted) => {
+                        ConnectionTurn::ConnectionState(self.accepted(client, stream, accepted))
+                    }
                     Served::Idle(client, stream, ahead) => {
                         ConnectionTurn::ConnectionState(self.resting(client, stream, ahead))
                     }
@@ -276,6 +288,22 @@ impl<S: Service> ClientConnection<S> {
     fn settings(&self) -> usize {
         let (Kind::Http(listener) | Kind::Tcp(listener)) = self.kind;
         listener
+    }
+
+    /// A connection whose first message is still to come.
+    fn begin(&self, client: Box<Client>, stream: Stream, accepted: AcceptedTransfer) -> ConnectionState<S> {
+        ConnectionState::Busy(Box::pin(begin::<S>(self.thread.clone(), client, self.kind, stream, accepted)))
+    }
+
+    /// The same, for which another generation may be there.
+    fn accepted(&self, client: Box<Client>, stream: Stream, accepted: AcceptedTransfer) -> ConnectionState<S> {
+        match self.thread.successor_of_accepted(&client.origin) {
+            Some(successor) => {
+                let hand_over = hand_over_accepted(self.thread.clone(), client, stream, accepted, successor);
+                ConnectionState::Busy(Box::pin(hand_over))
+            }
+            None => self.begin(client, stream, accepted),
+        }
     }
 
     /// A connection on which nothing is open, and of which nothing was read.

@@ -15,6 +15,7 @@ use proxy_header::{ParseConfig, ProxyHeader};
 
 use super::after::{Served, linger};
 use super::lingering;
+use crate::handover::transfer::{AcceptedTransfer, FirstMessage};
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
 use crate::proxy::{Client, Thread, record_refused};
@@ -25,7 +26,8 @@ const MOST: usize = 16 * 1024;
 const READ: usize = 1024;
 const WRONG: &str = "the trusted proxy did not begin with a header of the PROXY protocol";
 const LATE: &str = "the trusted proxy did not send a header of the PROXY protocol in time";
-/// Reads it, within this time. The client is from then on the one that it tells of; bytes that came behind the header are the client's.
+
+/// Reads it, within this time, or until another generation may take the connection. The client is from then on the one that it tells of; bytes that came behind the header are the client's.
 ///
 /// # Errors
 /// The end of the connection.
@@ -48,6 +50,9 @@ pub(super) async fn header(
                 Err(proxy_header::Error::BufferTooShort) if received.len() < MOST => {}
                 Err(_) => return Poll::Ready(Err(Reason::BadRequest)),
             }
+            if thread.successor_of_accepted(&client.origin).is_some() {
+                return Poll::Ready(Err(Reason::Moved));
+            }
             if client.timer.poll_due(cx).is_ready() {
                 return Poll::Ready(Err(Reason::ClientTimeout));
             }
@@ -59,12 +64,17 @@ pub(super) async fn header(
         }
     });
     let read = thread.until_cut(&client.timer, pin!(read)).await;
+    let left = client.timer.left().unwrap_or_default();
     client.timer.off();
     match read.unwrap_or(Err(Reason::Drained)) {
         Ok((addresses, is_tls, length)) => {
             received.advance(length);
             client.origin = Rc::new(client.origin.proxied(addresses, is_tls));
             Ok((client, stream, received))
+        }
+        Err(Reason::Moved) => {
+            let accepted = AcceptedTransfer { first: FirstMessage::ProxyHeader, received, left };
+            Err(Served::Accepted(client, stream, accepted))
         }
         Err(reason) => {
             let end = End::new(Phase::Idle, reason);

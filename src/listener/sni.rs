@@ -5,11 +5,13 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
 
 use super::after::{Served, linger};
 use super::lingering;
+use crate::handover::transfer::{AcceptedTransfer, FirstMessage};
 use crate::net::Stream;
 use crate::observe::end::{End, Phase, Reason};
 use crate::proxy::{Client, Thread, record_handshake};
@@ -34,7 +36,7 @@ pub(super) struct Routed {
     pub(super) host: Option<String>,
 }
 
-/// Finds the pool.
+/// Finds the pool, within this time, or until another generation may take the connection.
 ///
 /// # Errors
 /// The end of the connection.
@@ -44,6 +46,7 @@ pub(super) async fn route(
     tcp: usize,
     stream: Stream,
     mut received: BytesMut,
+    within: Duration,
 ) -> Result<Routed, Served> {
     let settings = &thread.runtime_config.config.tcp[tcp];
     if client.origin.tls.is_some() {
@@ -54,7 +57,7 @@ pub(super) async fn route(
     if settings.routes.is_empty() {
         return Ok(Routed { client, stream, received, pool: settings.pool, host: None });
     }
-    client.timer.set(settings.handshake_timeout);
+    client.timer.set(within);
     let mut reader = HelloReader::default();
     let read = poll_fn(|cx| {
         loop {
@@ -64,6 +67,9 @@ pub(super) async fn route(
                 ClientHelloName::TooLong => return Poll::Ready(Err(Reason::BadRequest)),
                 ClientHelloName::More if received.len() >= MOST => return Poll::Ready(Err(Reason::BadRequest)),
                 ClientHelloName::More => {}
+            }
+            if thread.successor_of_accepted(&client.origin).is_some() {
+                return Poll::Ready(Err(Reason::Moved));
             }
             if client.timer.poll_due(cx).is_ready() {
                 return Poll::Ready(Err(Reason::ClientTimeout));
@@ -78,11 +84,16 @@ pub(super) async fn route(
         }
     });
     let read = thread.until_cut(&client.timer, pin!(read)).await;
+    let left = client.timer.left().unwrap_or_default();
     client.timer.off();
     match read.unwrap_or(Err(Reason::Drained)) {
         Ok(host) => {
             let pool = thread.runtime_config.pool_of_tcp(tcp, host.as_deref());
             Ok(Routed { client, stream, received, pool, host })
+        }
+        Err(Reason::Moved) => {
+            let accepted = AcceptedTransfer { first: FirstMessage::ClientHello, received, left };
+            Err(Served::Accepted(client, stream, accepted))
         }
         Err(Reason::ClientClosed) => Err(Served::Ended(client, End::CLIENT_DONE)),
         Err(reason) => {

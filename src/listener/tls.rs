@@ -6,16 +6,19 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use rustix::net::{SendFlags, send};
 use rustls::Error;
+use rustls::server::ClientHello;
 
 use super::after::{Served, linger};
 use super::http1::ReadAhead;
 use super::kind::Kind;
 use super::lingering;
 use crate::acme::challenges;
+use crate::handover::transfer::{AcceptedTransfer, FirstMessage};
 use crate::net::Stream;
 use crate::net::tls::{AcceptError, accept};
 use crate::observe::end::{End, Phase, Reason};
@@ -34,14 +37,25 @@ pub(super) async fn handshake_of_http(
     listener: usize,
     stream: Stream,
     received: BytesMut,
+    within: Duration,
 ) -> Served {
-    match handshake(&thread, client, Kind::Http(listener), stream, received).await {
+    match handshake(&thread, client, Kind::Http(listener), stream, received, within).await {
         Ok((client, stream)) => Served::Idle(client, stream, ReadAhead::default()),
         Err(ended) => ended,
     }
 }
 
-/// Does the handshake on a connection of which `received` was read already.
+/// The time for the handshake of a connection of this kind.
+pub(super) fn handshake_timeout(thread: &Thread, kind: Kind) -> Duration {
+    let config = &thread.runtime_config.config;
+    match kind {
+        Kind::Http(listener) => config.listeners[listener].handshake_timeout,
+        Kind::Tcp(tcp) => config.tcp[tcp].handshake_timeout,
+    }
+}
+
+/// Does the handshake on a connection of which `received` was read already, within this time. Before it has begun another
+/// generation may take the connection.
 ///
 /// # Errors
 /// The end of the connection.
@@ -51,12 +65,13 @@ pub(super) async fn handshake(
     kind: Kind,
     stream: Stream,
     received: BytesMut,
+    within: Duration,
 ) -> Result<(Box<Client>, Stream), Served> {
     let config = &thread.runtime_config;
     let rules = Cell::new(0);
     // those of now: later ones may say something else of a certificate that is shown
     let follows = |verifier: Option<&Arc<ClientVerifier>>| rules.set(verifier.map_or(0, |verifier| verifier.number()));
-    let accepted = accept(stream, received, |hello| {
+    let choose = |hello: &ClientHello<'_>| {
         let tls = config.tls.as_ref()?;
         match kind {
             Kind::Http(listener) => {
@@ -69,17 +84,17 @@ pub(super) async fn handshake(
                 tls.choose_tcp(hello, tcp)
             }
         }
-    });
-    let mut accepted = pin!(accepted);
-    client.timer.set(match kind {
-        Kind::Http(listener) => config.config.listeners[listener].handshake_timeout,
-        Kind::Tcp(tcp) => config.config.tcp[tcp].handshake_timeout,
-    });
+    };
+    let origin = client.origin.clone();
+    let moves = || thread.successor_of_accepted(&origin).is_some();
+    let mut accepted = pin!(accept(stream, received, choose, moves));
+    client.timer.set(within);
     let in_time = poll_fn(|cx| match accepted.as_mut().poll(cx) {
         Poll::Ready(done) => Poll::Ready(Some(done)),
         Poll::Pending => client.timer.poll_due(cx).map(|()| None),
     });
     let done = thread.until_cut(&client.timer, pin!(in_time)).await;
+    let left = client.timer.left();
     client.timer.off();
     let failed = |client: &Client, reason, detail: &str| {
         thread.counters.handshake(client.origin.listener, Handshaken::Failed(reason));
@@ -103,6 +118,11 @@ pub(super) async fn handshake(
             }
             Ok((client, stream))
         }
+        Some(Some(Err((stream, AcceptError::GivenUp(received))))) => {
+            let left = left.unwrap_or_default();
+            let accepted = AcceptedTransfer { first: FirstMessage::ClientHello, received, left };
+            Err(Served::Accepted(client, stream, accepted))
+        }
         Some(Some(Err((_, AcceptError::Silent)))) => Err(Served::Ended(client, End::CLIENT_DONE)),
         Some(Some(Err((stream, error)))) => {
             let end = failed(&client, reason_of(&error), &format!("no TLS: {error}"));
@@ -125,7 +145,7 @@ pub(super) async fn handshake(
 
 fn reason_of(error: &AcceptError) -> Reason {
     match error {
-        AcceptError::Silent | AcceptError::Ended => Reason::ClientClosed,
+        AcceptError::Silent | AcceptError::Ended | AcceptError::GivenUp(_) => Reason::ClientClosed,
         AcceptError::Handshake(error) => match error {
             HandshakeError::UnknownName(_) => Reason::NoSite,
             HandshakeError::NoSecrets => Reason::Internal,

@@ -39,6 +39,9 @@ pub enum AcceptError {
     /// The client closed the connection, or it broke.
     #[error("the connection ended in the handshake")]
     Ended,
+    /// It was given up, with what was received.
+    #[error("the handshake was given up before it began")]
+    GivenUp(BytesMut),
 }
 
 /// A TLS connection without its socket. What has it may seal records of the connection, and nothing else may.
@@ -89,7 +92,7 @@ impl DormantTls {
 }
 
 /// Does the handshake on a socket of which `received` was read already. The caller owns the deadline: what is dropped in
-/// the middle is closed.
+/// the middle is closed. Before the first record is whole `gives_up` may say that the handshake is another's.
 ///
 /// # Errors
 /// With the socket, when there is no connection.
@@ -97,8 +100,10 @@ pub async fn accept(
     socket: Stream,
     mut received: BytesMut,
     choose: impl Fn(&ClientHello<'_>) -> Option<Arc<ServerConfig>>,
+    gives_up: impl Fn() -> bool,
 ) -> Result<Stream, (Stream, AcceptError)> {
     let mut handshake = Handshake::default();
+    let mut has_begun = false;
     let mut ended = if received.is_empty() { AcceptError::Silent } else { AcceptError::Ended };
     loop {
         let mut out = Vec::new();
@@ -110,15 +115,21 @@ pub async fn accept(
             Err(error) => return Err((socket, error.into())),
             Ok((taken, established)) => {
                 received.advance(taken);
+                has_begun |= taken > 0;
                 if let Some(established) = established {
                     return Ok(TlsStream::open(socket, established, received));
                 }
             }
         }
         received.reserve(LONGEST.saturating_sub(received.len()));
-        match std::future::poll_fn(|cx| socket.poll_read_into(cx, &mut received)).await {
-            Ok(1..) => ended = AcceptError::Ended,
-            Ok(0) | Err(_) => return Err((socket, ended)),
+        let read = std::future::poll_fn(|cx| match !has_begun && gives_up() {
+            true => Poll::Ready(None),
+            false => socket.poll_read_into(cx, &mut received).map(Some),
+        });
+        match read.await {
+            Some(Ok(1..)) => ended = AcceptError::Ended,
+            Some(Ok(0) | Err(_)) => return Err((socket, ended)),
+            None => return Err((socket, AcceptError::GivenUp(received))),
         }
     }
 }

@@ -322,6 +322,12 @@ impl Thread {
         self.successor_if(|reach| origin.is_in(reach) && private.is_in(reach))
     }
 
+    /// Where a connection goes whose first message is still to come.
+    #[must_use]
+    pub fn successor_of_accepted(&self, origin: &Origin) -> Option<Successor> {
+        self.successor_if(|reach| reach.has_accepted(origin.listener.into()))
+    }
+
     /// Drives a future of a client's connection, whose timer is `timer`, until it is done, or until the generation is at
     /// its deadline.
     pub async fn until_cut<F: Future + Unpin>(&self, timer: &Timer, mut future: F) -> Option<F::Output> {

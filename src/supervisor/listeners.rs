@@ -352,7 +352,7 @@ mod tests {
                 origin: SocketOrigin::Unit,
                 socket: bind(&anywhere()).expect("bind"),
             }],
-            refused: Vec::new(),
+            ..Activation::default()
         });
         let address = local_address(listeners.bind("own", &anywhere(), &mut notify).expect("bind").0).expect("address");
         listeners.prove(Vec::new());

@@ -99,7 +99,8 @@ pub struct Supervisor {
     listeners: Listeners,
     clients: ControlClients,
     state_requests: StateRequests,
-    /// What a generation that serves gives the next one beside its state: it is in no file.
+    /// What a generation that serves gives the next one beside its state: it is in no file. systemd has it too, for the
+    /// next supervisor.
     secrets: Option<Payload>,
     debug: DebugRequests,
     totals: Totals,
@@ -129,7 +130,7 @@ impl Supervisor {
     /// # Errors
     /// See [`StartError`].
     pub fn new(options: Options) -> Result<Self, StartError> {
-        let activation = activation::take();
+        let mut activation = activation::take();
         let signals = open_signals()?;
         // CAP_NET_BIND_SERVICE, its one capability, is not for the workers; without any this fails, which is fine
         let _ = rustix::thread::clear_ambient_capability_set();
@@ -141,6 +142,7 @@ impl Supervisor {
         let state_requests = StateRequests::from(LastState::open(&options.run_dir));
         let now = Instant::now();
         let notify = Notify::from_env();
+        let secrets = activation.secrets.take().map(Payload::from);
         let (listeners, events) = Listeners::adopt(activation);
         let journal = start_journal()?;
         events.into_iter().for_each(|event| journal.event(event));
@@ -155,7 +157,7 @@ impl Supervisor {
             listeners,
             clients,
             state_requests,
-            secrets: None,
+            secrets,
             debug: DebugRequests::default(),
             totals: Totals::default(),
             signals,
@@ -422,7 +424,8 @@ impl Supervisor {
     /// Keeps the state of a generation that serves: its replacement continues from there.
     fn keep(&mut self, number: u64, state: Option<&Payload>, secrets: Option<Payload>) {
         let serves = self.generations.list().iter().any(|one| one.number == number && one.accepts());
-        if serves {
+        if serves && secrets.as_ref().map(Payload::identity) != self.secrets.as_ref().map(Payload::identity) {
+            let _ = self.notify.store_secrets(secrets.as_ref().map(AsFd::as_fd));
             self.secrets = secrets;
         }
         let Some(state) = state.filter(|_| serves) else { return };

@@ -1,7 +1,8 @@
 //! The listening sockets that systemd passed, by name (sd_listen_fds(3)).
 //!
 //! The order over several socket units is undefined and differs between versions of systemd, so only names count.
-//! Sockets that Segue bound itself come back from systemd's store in the same list; [`stored_name`] marks them.
+//! Sockets that Segue bound itself come back from systemd's store in the same list; [`stored_name`] marks them. So does
+//! the memory file with what is in no other file, under the name [`SECRETS`].
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,7 +10,7 @@ use std::os::fd::OwnedFd;
 use listenfd::ListenFd;
 use rustix::net::sockopt::socket_acceptconn;
 
-use crate::sys::never_block;
+use crate::sys::{never_block, take_passed};
 
 /// A listening socket that came with the process.
 #[derive(Debug)]
@@ -38,7 +39,14 @@ pub struct Activation {
     pub sockets: Vec<Passed>,
     /// One sentence for each descriptor that is no listening stream socket; it was closed.
     pub refused: Vec<String>,
+    /// What the supervisor before gave to systemd under the name [`SECRETS`].
+    pub secrets: Option<OwnedFd>,
 }
+
+/// The name of certificates with their private keys and of the keys of session tickets in systemd's store.
+///
+/// As in [`stored_name`], the slash tells it from every socket unit.
+pub const SECRETS: &str = "kept/secrets";
 
 /// The name of a socket in systemd's store that Segue bound for `listener`.
 ///
@@ -48,11 +56,12 @@ pub fn stored_name(listener: &str) -> String {
     format!("{STORED}{listener}")
 }
 
-/// How many descriptors systemd stores for the service: `FDSTORE`, which systemd 254 and later set; else the limit in
-/// the unit of the package.
+/// How many sockets systemd stores for the service: `FDSTORE`, which systemd 254 and later set; else the limit in
+/// the unit of the package; less one descriptor for [`SECRETS`].
 #[must_use]
 pub fn store_room() -> usize {
-    std::env::var("FDSTORE").ok().and_then(|room| room.parse().ok()).unwrap_or(FILE_DESCRIPTOR_STORE_MAX)
+    let room = std::env::var("FDSTORE").ok().and_then(|room| room.parse().ok());
+    room.unwrap_or(FILE_DESCRIPTOR_STORE_MAX).saturating_sub(1)
 }
 
 /// Takes every socket that systemd passed. The second call finds none.
@@ -65,6 +74,11 @@ pub fn take() -> Activation {
     let mut activation = Activation::default();
     for index in 0..passed.len() {
         let name = names.get(index).map_or("unknown", String::as_str);
+        if name == SECRETS {
+            // its reader looks at what it is
+            activation.secrets = take_passed(&mut passed, index);
+            continue;
+        }
         match take_socket(&mut passed, index) {
             Ok(socket) => activation.sockets.push(named(name, socket)),
             Err(fault) => activation.refused.push(format!("descriptor {name:?} that systemd passed: {fault}")),
@@ -114,7 +128,7 @@ fn named(name: &str, socket: OwnedFd) -> Passed {
 }
 
 /// `FileDescriptorStoreMax=` of proxy.service.
-const FILE_DESCRIPTOR_STORE_MAX: usize = 64;
+const FILE_DESCRIPTOR_STORE_MAX: usize = 65;
 
 const STORED: &str = "bound/";
 

@@ -15,7 +15,7 @@ use rustix::net::{
 use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
 
-use super::activation::stored_name;
+use super::activation::{SECRETS, stored_name};
 
 /// The connection to systemd; remembers what systemd knows, so that nothing is sent twice.
 #[derive(Debug)]
@@ -163,8 +163,24 @@ impl Notify {
 
     /// Makes systemd forget every socket that was bound for `listener`.
     pub fn forget(&mut self, listener: &str) {
-        let name = stored_name(listener);
-        self.send(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)], None);
+        self.remove(&stored_name(listener));
+    }
+
+    /// Gives systemd the memory file with what is in no other file, in the place of the one before. The next supervisor
+    /// gets it; systemd does not read it.
+    ///
+    /// # Errors
+    /// When there is no descriptor left; clients then do whole handshakes after a restart.
+    pub fn store_secrets(&mut self, secrets: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        self.remove(SECRETS);
+        let Some(secrets) = secrets else { return Ok(()) };
+        let secrets = secrets.try_clone_to_owned()?;
+        self.send(&[NotifyState::FdStore, NotifyState::FdName(SECRETS)], Some(secrets));
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.send(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)], None);
     }
 
     /// Sends what could not be sent before. Returns whether everything was sent.

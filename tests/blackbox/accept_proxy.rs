@@ -132,6 +132,24 @@ fn the_client_of_a_header_is_known_for_the_whole_connection_and_over_a_reload() 
 }
 
 #[test]
+fn connections_whose_header_is_not_whole_keep_no_worker_and_go_on_after_a_reload() {
+    let server = Server::new();
+    let (listening, address): (_, SocketAddr) = socket();
+    let run = Run::new(&trusting(&server, "header_timeout = '2m'")).socket("http", listening);
+    let service = run.start();
+    let header = version_2(ProxyHeader::with_address(addresses()));
+    for cut in [0, 5, header.len() - 1] {
+        let mut client = Wire::connect(address);
+        client.send(&header[..cut]);
+        client.assert_silent();
+        service.reload_anyway();
+        service.settled();
+        client.send([&header[cut..], GET.as_bytes()].concat());
+        assert_eq!(told(client, &server).0, "192.0.2.7");
+    }
+}
+
+#[test]
 fn a_tcp_listener_takes_the_header_off() {
     let server = Server::new();
     let config = format!(

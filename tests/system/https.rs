@@ -122,7 +122,14 @@ fn the_files_of_certbot_are_served(release: Release) {
     });
     let list = machine.ok("segue certs");
     assert!(list.lines().any(|line| line.starts_with("www.example.com  ") && line.contains("good")), "{list}");
-    // port 443 is kept, with its certificate
+    // port 443 is kept, with its certificate and the keys of session tickets
+    let session = |option: &str| {
+        let connect = "openssl s_client -connect 127.0.0.1:443 -servername www.example.com -tls1_2";
+        machine.ok(&format!("{connect} {option} /tmp/session </dev/null 2>/dev/null"))
+    };
+    session("-sess_out");
     machine.ok("systemctl restart proxy");
+    let again = session("-sess_in");
+    assert!(again.contains("Reused, TLSv1.2"), "{again}");
     machine.ok(&format!("{get} https://www.example.com/index.php"));
 }

@@ -184,7 +184,7 @@ fn tls_to_servers_arrives_with_the_connections_of_their_clients() {
                     assert_eq!((private.tls, &private.server[..]), (Some([9; 16]), "https://a"));
                     assert_eq!([&http1.client.unsent[..], &http1.client.ahead], [&b"unsent"[..], b"ahead"]);
                 }
-                Load::Http2(_) => panic!("none was sent"),
+                Load::Accepted(_) | Load::Http2(_) => panic!("none was sent"),
             }
         }
         drop(successor);

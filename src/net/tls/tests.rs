@@ -34,7 +34,7 @@ async fn connected<T: Send + 'static>(
         act(client)
     });
     let socket = Stream::from_fd(here.into()).expect("a socket");
-    let accepted = accept(socket, BytesMut::new(), |_| Some(server.config.clone()));
+    let accepted = accept(socket, BytesMut::new(), |_| Some(server.config.clone()), || false);
     let stream = timeout(SOON, accepted).await.expect("in time").map_err(|(_, error)| error).expect("a handshake");
     (stream, thread)
 }
@@ -195,7 +195,7 @@ async fn the_socket_comes_back_from_a_client_that_does_not_speak_tls() {
     here.set_nonblocking(true).expect("an option");
     there.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("written");
     let socket = Stream::from_fd(here.into()).expect("a socket");
-    let refused = timeout(SOON, accept(socket, BytesMut::new(), |_| None)).await.expect("in time");
+    let refused = timeout(SOON, accept(socket, BytesMut::new(), |_| None, || false)).await.expect("in time");
     let (socket, error) = refused.expect_err("no TLS");
     assert!(matches!(error, AcceptError::Handshake(HandshakeError::NotTls)), "{error}");
     write_all(&socket, b"in plaintext").await;
@@ -213,7 +213,7 @@ async fn a_client_that_leaves_in_the_handshake_is_told_apart_from_one_that_never
         there.write_all(said).expect("written");
         drop(there);
         let socket = Stream::from_fd(here.into()).expect("a socket");
-        let gone = timeout(SOON, accept(socket, BytesMut::new(), |_| None)).await.expect("in time");
+        let gone = timeout(SOON, accept(socket, BytesMut::new(), |_| None, || false)).await.expect("in time");
         match said {
             [] => assert!(matches!(gone, Err((_, AcceptError::Silent)))),
             _ => assert!(matches!(gone, Err((_, AcceptError::Ended)))),

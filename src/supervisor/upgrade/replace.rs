@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
@@ -182,7 +182,10 @@ impl Supervisor {
         let (workers, mut happened) = Workers::go_on(state.workers, &mut inherited);
         state_requests.last = LastState::open(workers.run_dir());
         happened.extend(without_process(&generations, &workers));
-        let notify = Notify::from_env().go_on(found(state.talk, &mut inherited));
+        let mut notify = Notify::from_env().go_on(found(state.talk, &mut inherited));
+        let secrets = state.secrets.and_then(|number| inherited.take(number)).map(Payload::from);
+        // a program of an earlier version did not
+        let _ = notify.store_secrets(secrets.as_ref().map(AsFd::as_fd));
         let journal = start_journal()?;
         for CarriedRecords { memory, position } in state.records {
             let left = inherited.take(memory).and_then(|memory| LeftRecords::open_at(memory, position).ok());
@@ -197,7 +200,7 @@ impl Supervisor {
             listeners,
             clients,
             state_requests,
-            secrets: state.secrets.and_then(|number| inherited.take(number)).map(Payload::from),
+            secrets,
             debug: DebugRequests::go_on(state.debug, &mut inherited),
             totals,
             signals,

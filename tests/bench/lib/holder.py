@@ -1,8 +1,8 @@
 """A client that holds thousands of connections and looks what becomes of them.
 
-usage: holder.py PORT TCP_PORT IDLE TUNNELS
+usage: holder.py PORT TLS_PORT TCP_PORT IDLE TUNNELS
 
-Opens IDLE connections, makes one request on each and leaves it; opens TUNNELS tunnels, half of them WebSockets, and
+Opens IDLE connections, over TLS unless TLS_PORT is 0, makes one request on each and leaves it; opens TUNNELS tunnels, half of them WebSockets, and
 sends a few bytes through each four times a second. On SIGUSR1 it prints one line of JSON: what was closed so
 far, and the longest that bytes were on their way through a tunnel since the line before. On SIGUSR2 it asks on every idle
 connection once more, then writes a line. It ends with its parent.
@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import socket
+import ssl
 import sys
 import time
 
@@ -22,6 +23,8 @@ WEBSOCKET = (b"GET /socket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\
 PERIOD = 0.25
 TICK = 0.005
 PATIENCE = 15.0
+CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+CONTEXT.check_hostname, CONTEXT.verify_mode = False, ssl.CERT_NONE
 
 
 class Tunnel:
@@ -52,8 +55,8 @@ class Tunnel:
 
 
 class Holder:
-    def __init__(self, port, tcp_port, idle, tunnels):
-        self.idle = {one.fileno(): one for one in (asked(port) for _ in range(idle))}
+    def __init__(self, port, tls_port, tcp_port, idle, tunnels):
+        self.idle = {one.fileno(): one for one in (asked(port, tls_port) for _ in range(idle))}
         self.tunnels = [Tunnel(*each) for each in (
             (opened(port, WEBSOCKET) if number % 2 else opened(tcp_port, b""), number) for number in range(tunnels))]
         self.live = {tunnel.socket.fileno(): tunnel for tunnel in self.tunnels}
@@ -144,8 +147,10 @@ def opened(port, opening):
     return connection
 
 
-def asked(port):
-    connection = socket.create_connection(("127.0.0.1", port), PATIENCE)
+def asked(port, tls_port):
+    connection = socket.create_connection(("127.0.0.1", tls_port or port), PATIENCE)
+    if tls_port:
+        connection = CONTEXT.wrap_socket(connection)
     connection.sendall(GET)
     receive_answer(connection)
     return connection
@@ -162,14 +167,14 @@ def receive_answer(connection):
         raise OSError("another answer")
 
 
-def main(port, tcp_port, idle, tunnels):
+def main(port, tls_port, tcp_port, idle, tunnels):
     wanted = []
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda which, _: wanted.append(which))
-    holder = Holder(port, tcp_port, idle, tunnels)
+    holder = Holder(port, tls_port, tcp_port, idle, tunnels)
     holder.report(time.monotonic())
     holder.work(wanted)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:5]))
+    main(*map(int, sys.argv[1:6]))

@@ -14,12 +14,12 @@ HOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "holder.py")
 PATIENCE = 10.0
 
 
-def through_thousands(machine, kind, idle, tunnels, reloads):
+def through_thousands(machine, kind, idle, tunnels, reloads, tls):
     """Figures of each reload, and what is left after the last one; fewer idle ones where open files are limited."""
     # A proxy keeps room for the other sides of some connections.
     idle = min(idle, machine.files * 3 // 5 - 3 * tunnels)
     upstream, http_port, tcp_port = start_slow_upstream(machine)
-    proxy = kind(machine, http_port, threads=len(machine.all_cpus), tcp_upstream=tcp_port)
+    proxy = kind(machine, http_port, threads=len(machine.all_cpus), tcp_upstream=tcp_port, tls=tls)
     if not proxy.tcp_port:
         raise Missing(f"{kind.name} relays no TCP here")
     holder = None
@@ -57,7 +57,7 @@ class Held:
 
     def __init__(self, machine, proxy, idle, tunnels):
         self.machine, self.log, self.lines = machine, machine.path(f"holder-{proxy.port}.log"), 0
-        argv = [sys.executable, HOLDER, str(proxy.port), str(proxy.tcp_port), str(idle), str(tunnels)]
+        argv = [sys.executable, HOLDER, str(proxy.port), str(proxy.tls_port or 0), str(proxy.tcp_port), str(idle), str(tunnels)]
         self.process = machine.start(argv, machine.all_cpus, self.log)
         self._next(60)
 

@@ -124,6 +124,57 @@ fn dormant_connections_go_on_with_their_keys_here_and_after_reloads() {
 }
 
 #[test]
+fn connections_whose_client_hello_is_not_whole_keep_no_worker_and_their_handshake_goes_on() {
+    let server = Answering::start("itself");
+    let scene = Scene::new(server.address);
+    let patient = config(&scene.files, server.address, "b.test");
+    let patient = patient.replace("tls = true\n", "tls = true\nhandshake_timeout = '2m'\n").replace("'5s'", "'2m'");
+    scene.run.configure(&patient);
+    let service = scene.run.start();
+    for version in VERSIONS {
+        let mut begun: Vec<_> = [0, 3, 100, usize::MAX]
+            .map(|cut| {
+                let mut client = scene.client(version);
+                let mut hello = Vec::new();
+                client.conn.write_tls(&mut hello).expect("a vector");
+                let rest = hello.split_off(cut.min(hello.len() - 1));
+                client.sock.write_all(&hello).expect("written");
+                (client, rest)
+            })
+            .into();
+        reload(&service);
+        let (mut later, hello) = begun.remove(0);
+        later.sock.write_all(&hello[..3]).expect("written"); // and it waits once more
+        reload(&service);
+        begun.push((later, hello[3..].to_vec()));
+        for (mut client, rest) in begun {
+            client.sock.write_all(&rest).expect("written");
+            let response = exchange(&mut client);
+            assert!(response.starts_with("HTTP/1.1 200 OK\r\n") && !response.contains("close"), "{response}");
+        }
+    }
+    let gone = scene.client(&rustls::version::TLS13);
+    reload(&service);
+    drop(gone); // without a word
+    wait_for("its end", || (service.status()["connections"]["open"] == 0).then_some(()));
+}
+
+#[test]
+fn a_handshake_that_moves_has_no_more_time_than_it_had() {
+    let scene = Scene::new(Answering::start("itself").address);
+    let hasty = config(&scene.files, scene.address, "b.test");
+    scene.run.configure(&hasty.replace("tls = true\n", "tls = true\nhandshake_timeout = '3s'\n"));
+    let service = scene.run.start();
+    let (mut client, began) = (scene.client(&rustls::version::TLS13), std::time::Instant::now());
+    while began.elapsed() < Duration::from_secs(2) {
+        reload(&service);
+    }
+    reload(&service);
+    assert_eq!(client.sock.read(&mut [0; 16]).expect("the end, in time"), 0);
+    scene.run.wait_log("the handshake did not end in time");
+}
+
+#[test]
 fn a_record_that_came_by_half_before_a_reload_is_opened_after_it() {
     let server = Answering::start("itself");
     let scene = Scene::new(server.address);

@@ -6,7 +6,7 @@ use rustls::HandshakeKind;
 use super::client_certificates::Scene as TlsScene;
 use super::moves::{Scene, reload};
 use super::*;
-use crate::support::{Answering, copy, signal, wait_for};
+use crate::support::{Answering, Notification, copy, signal, wait_for};
 use crate::upgrade::{SEGUE, upgrade, wait_upgraded};
 
 /// Clients of either version, which keep their tickets.
@@ -64,6 +64,27 @@ fn a_ticket_resumes_after_an_upgrade_of_the_supervisor_and_at_the_replacement_of
     signal(worker, Signal::KILL);
     wait_for("a replacement", || (service.serving().0 > before).then_some(()));
     assert_eq!(clients.resume(), [true; 2]);
+}
+
+#[test]
+fn a_ticket_resumes_after_a_restart_with_what_systemd_kept() {
+    let server = Answering::start("itself");
+    let mut scene = Scene::new(server.address);
+    let (configs, kept) = {
+        let mut service = scene.run.start();
+        let clients = Clients::new(&scene);
+        assert_eq!(clients.resume(), [false; 2]);
+        scene.run.wait_memory();
+        reload(&service); // and its worker has them in a memory file of its own
+        let is_kept = |one: &Notification| one.says("FDSTORE=1") && one.value("FDNAME") == Some("kept/secrets");
+        let mut kept = scene.run.notifications().wait_for("the secrets", is_kept);
+        service.signal(Signal::TERM);
+        service.ended();
+        (clients.configs, kept.descriptors.pop().expect("a descriptor"))
+    };
+    scene.run = scene.run.socket("kept/secrets", kept);
+    let _service = scene.run.start();
+    assert_eq!(Clients { scene: &scene, configs }.resume(), [true; 2]);
 }
 
 #[test]
