@@ -5,6 +5,7 @@
 //! reads top-down in [`proxy`]; the way of a reload in [`supervisor`] and [`worker`]. ARCHITECTURE.md is the map.
 
 pub mod acme;
+pub mod admin;
 pub mod buffers;
 pub mod cli;
 pub mod config;

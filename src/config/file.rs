@@ -76,6 +76,7 @@ impl WrittenTables {
                 tls: single("tls", problems),
                 acme: single("acme", problems),
                 log: single("log", problems),
+                metrics: single("metrics", problems),
                 drain: single("drain", problems),
                 worker: single("worker", problems),
                 ..Config::default()

@@ -181,8 +181,11 @@ fn listeners(written: &WrittenTables) -> impl Iterator<Item = (&str, &Spot, Opti
 
 /// Addresses that can't be bound together.
 pub fn addresses(written: &WrittenTables, problems: &mut Problems<'_>) {
-    let given =
-        listeners(written).filter_map(|(name, table, address, key)| Some((name, address?, problems.spot(table, key)?)));
+    let metrics = Spot::root().key("metrics");
+    let of_metrics = ("[metrics]", &metrics, written.rest.metrics.on.as_ref(), "on");
+    let given = listeners(written)
+        .chain([of_metrics])
+        .filter_map(|(name, table, address, key)| Some((name, address?, problems.spot(table, key)?)));
     let mut all: Vec<_> = given.collect();
     // Of two that clash, the problem is with the later one.
     all.sort_by_cached_key(|(.., spot)| problems.order(spot));

@@ -415,6 +415,16 @@ table! {
     }
 }
 
+table! {
+    /// Metrics for Prometheus: the counters and states of `segue status`, of all generations together, in its text format.
+    MetricsSettings "[metrics]" {
+        /// Where `GET /metrics` is answered: an address as in `[listen.NAME]`, of no listener. A client that
+        /// reaches it can read the names and numbers of everything that is configured, and change nothing: `"127.0.0.1:9101"`, or an address
+        /// of the network of the monitoring.
+        on: Option<Address> = unset("nowhere"),
+    }
+}
+
 /// Everything that one generation is made from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
@@ -432,6 +442,8 @@ pub struct Config {
     pub acme: AcmeSettings,
     /// What goes to the journal.
     pub log: LogSettings,
+    /// Where metrics are.
+    pub metrics: MetricsSettings,
     /// How a generation ends.
     pub drain: DrainSettings,
     /// What one worker may use.
@@ -457,7 +469,7 @@ impl Config {
 
 /// The tables that can stand at the top of the file, and the keys of each: its own first, then those of the pool that
 /// can be written in it.
-pub const TABLES: [(&str, &[&Schema]); 9] = [
+pub const TABLES: [(&str, &[&Schema]); 10] = [
     ("site", &[&SiteSettings::SCHEMA, &PoolSettings::SCHEMA]),
     ("pool", &[&PoolServers::SCHEMA, &PoolSettings::SCHEMA]),
     ("tcp", &[&TcpSettings::SCHEMA, &PoolSettings::SCHEMA]),
@@ -465,6 +477,7 @@ pub const TABLES: [(&str, &[&Schema]); 9] = [
     ("tls", &[&TlsSettings::SCHEMA]),
     ("acme", &[&AcmeSettings::SCHEMA]),
     ("log", &[&LogSettings::SCHEMA]),
+    ("metrics", &[&MetricsSettings::SCHEMA]),
     ("drain", &[&DrainSettings::SCHEMA]),
     ("worker", &[&WorkerSettings::SCHEMA]),
 ];

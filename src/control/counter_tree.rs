@@ -32,6 +32,15 @@ impl CounterTree {
         }
     }
 
+    /// What is below this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        match self {
+            Self::Count(_) => None,
+            Self::Names(names) => names.get(name),
+        }
+    }
+
     /// How many names and counts there are in all.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -172,6 +172,8 @@ impl Notify {
     /// # Errors
     /// When there is no descriptor left; clients then do whole handshakes after a restart.
     pub fn store_secrets(&mut self, secrets: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        // what systemd has not read yet of those before would be replaced anyway, and holds a descriptor
+        self.unsent.retain(|one| !one.is_about(SECRETS));
         self.remove(SECRETS);
         let Some(secrets) = secrets else { return Ok(()) };
         let secrets = secrets.try_clone_to_owned()?;
@@ -219,6 +221,10 @@ impl Notify {
 }
 
 impl Message {
+    fn is_about(&self, name: &str) -> bool {
+        self.text.lines().any(|line| line.strip_prefix("FDNAME=") == Some(name))
+    }
+
     fn is_repeated(&self) -> bool {
         ["STATUS=", "WATCHDOG=", "EXTEND_TIMEOUT_USEC="].iter().any(|start| self.text.starts_with(start))
     }
@@ -269,6 +275,21 @@ mod tests {
         notify.status("one\ntwo");
         notify.status("one\ntwo");
         assert_eq!(heard(&socket), ["STATUS=one two"]);
+    }
+
+    #[test]
+    fn secrets_that_systemd_has_not_read_are_not_kept_beside_later_ones() {
+        let (_directory, socket, mut notify) = systemd();
+        while !notify.is_behind() {
+            notify.send(&[NotifyState::Watchdog], None);
+        }
+        let behind = notify.unsent.len();
+        for _ in 0..100 {
+            notify.store_secrets(Some(socket.as_fd())).expect("a descriptor");
+        }
+        assert_eq!(notify.unsent.len(), behind + 2);
+        notify.store_secrets(None).expect("nothing to keep");
+        assert_eq!(notify.unsent.len(), behind + 1);
     }
 
     #[test]

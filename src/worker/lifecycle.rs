@@ -19,11 +19,12 @@ use super::moving::Moving;
 use super::pong::{LastStatus, vitals};
 use super::renewer::{RenewalReport, Renewer};
 use super::saved_state::{self, Restored, StateReports};
-use super::sockets::{self, Sockets, Unused, not_bound};
+use super::sockets::{self, METRICS, Sockets, Unused, not_bound};
 use super::start_failure::StartFailure;
 use super::threads::{Heartbeat, Threads};
 use super::ticket_keys::TicketKeyring;
 use super::watch::Watch;
+use crate::admin::server::AdminServer;
 use crate::control::PROTOCOL;
 use crate::control::channel::ChannelError;
 use crate::control::debug::DebugRequest;
@@ -94,6 +95,7 @@ struct RunningWorker {
     _watch: Watch,
     certificates: CertificateWatch,
     renewer: Renewer,
+    metrics: AdminServer,
     journal: Journal,
     expendable: Expendable,
     generation: u64,
@@ -134,7 +136,17 @@ impl RunningWorker {
     fn ready(link: SupervisorLink, prepared: Prepared) -> Result<Self, ChannelError> {
         let Prepared { generation, takes_records, mut ready, expendable, .. } = prepared;
         let Prepared {
-            unused, sources, threads, state_reports, watch, certificates, renewer, journal, sockets, ..
+            unused,
+            sources,
+            threads,
+            state_reports,
+            watch,
+            certificates,
+            renewer,
+            metrics,
+            journal,
+            sockets,
+            ..
         } = prepared;
         for text in &ready.warnings {
             let text = text.clone();
@@ -160,6 +172,7 @@ impl RunningWorker {
             _watch: watch,
             certificates,
             renewer,
+            metrics,
             journal,
             expendable,
             generation,
@@ -196,7 +209,10 @@ impl RunningWorker {
                     // the next receive reports a supervisor that is gone
                     let _ = self.unfit("a serving thread ended");
                 }
-                () = self.threads.finished(), if self.draining.is_some() => break self.finished(),
+                () = self.threads.finished(), if self.draining.is_some() => {
+                    self.metrics.finished().await;
+                    break self.finished();
+                }
             }
         };
         let _ = self.journal.finish(JOURNAL_DEADLINE); // no process is left to be told
@@ -291,6 +307,7 @@ impl RunningWorker {
         self.serves = serves;
         self.certificates.set_serves(serves);
         self.renewer.set_serves(serves);
+        self.metrics.set_serves(serves);
     }
 
     /// Sends its state to the next generation, through the supervisor.
@@ -398,6 +415,7 @@ struct Prepared {
     watch: Watch,
     certificates: CertificateWatch,
     renewer: Renewer,
+    metrics: AdminServer,
     journal: Journal,
     sockets: Vec<(String, OwnedFd)>,
     expendable: Expendable,
@@ -507,6 +525,8 @@ async fn prepare(
         serves,
         takes_debug: true,
     };
+    let (of_metrics, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|(held, _)| held.listener == METRICS);
+    let metrics = AdminServer::new(of_metrics.into_iter().map(|(_, socket)| socket).collect(), &start.run_dir);
     let sockets = found.into_iter().map(|(held, socket)| (held.listener, socket)).collect();
     let takes_records = start.takes_records;
     Ok(Prepared {
@@ -521,6 +541,7 @@ async fn prepare(
         watch,
         certificates,
         renewer,
+        metrics,
         journal,
         sockets,
     })

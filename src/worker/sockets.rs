@@ -68,7 +68,9 @@ impl Sockets {
             sockets.found.extend(bound);
         }
         sockets.unused = unused(config, &held);
-        let others_are_served = !sockets.found.is_empty() || !sockets.missing.is_empty();
+        let mut names =
+            sockets.found.iter().map(|(held, _)| &held.listener).chain(sockets.missing.iter().map(|(name, _)| name));
+        let others_are_served = names.any(|name| name != METRICS);
         if problems.is_empty() || alone && others_are_served {
             sockets.warnings.extend(problems.iter().map(Nowhere::warning));
             return Ok(sockets);
@@ -179,12 +181,16 @@ fn is_dispensable(config: &Config, name: &str) -> bool {
     name == "http" && (config.listeners.len() > 1 || config.sites.is_empty() && !config.tcp.is_empty())
 }
 
+/// The name of the socket of `[metrics]`, by which no listener is called: as it stands in the configuration.
+pub const METRICS: &str = "[metrics]";
+
 /// Every listener with the address to bind where systemd passes no socket; 443 is that of the listener `https` where it
 /// has no other.
 fn wanted(config: &Config) -> impl Iterator<Item = (&str, Option<&Address>)> {
     let default = |one: &ListenerSettings| (one.name == "https" && one.tls).then_some(&HTTPS);
     let http = config.listeners.iter().map(move |one| (one.name.as_str(), one.address.as_ref().or(default(one))));
-    http.chain(config.tcp.iter().map(|one| (one.name.as_str(), one.listen.as_ref())))
+    let metrics = config.metrics.on.iter().map(|address| (METRICS, Some(address)));
+    http.chain(config.tcp.iter().map(|one| (one.name.as_str(), one.listen.as_ref()))).chain(metrics)
 }
 
 const HTTPS: Address = Address::Ip(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 443));

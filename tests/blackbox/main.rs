@@ -21,6 +21,7 @@ mod https;
 mod journal;
 mod lost_sites;
 mod members;
+mod metrics;
 mod pane;
 mod recovery;
 mod reload;

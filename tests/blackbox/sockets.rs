@@ -315,7 +315,7 @@ fn a_socket_for_which_systemd_has_no_room_is_said() {
     let (http, _) = socket();
     let (first, second) = (free_address(), free_address());
     let more = format!("[listen.other]\naddress = \"{second}\"\n");
-    let run = Run::new(&(two_listeners(first) + &more)).socket("http", http).variable("FDSTORE", "1");
+    let run = Run::new(&(two_listeners(first) + &more)).socket("http", http).variable("FDSTORE", "2");
     let _service = run.start();
     run.wait_log("systemd keeps 1 sockets, and other is one more: a restart closes it");
     assert_serves(first);

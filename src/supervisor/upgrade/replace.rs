@@ -184,8 +184,9 @@ impl Supervisor {
         happened.extend(without_process(&generations, &workers));
         let mut notify = Notify::from_env().go_on(found(state.talk, &mut inherited));
         let secrets = state.secrets.and_then(|number| inherited.take(number)).map(Payload::from);
-        // a program of an earlier version did not
-        let _ = notify.store_secrets(secrets.as_ref().map(AsFd::as_fd));
+        if let Some(secrets) = &secrets {
+            let _ = notify.store_secrets(Some(secrets.as_fd())); // a program of an earlier version did not
+        }
         let journal = start_journal()?;
         for CarriedRecords { memory, position } in state.records {
             let left = inherited.take(memory).and_then(|memory| LeftRecords::open_at(memory, position).ok());

@@ -7,6 +7,8 @@ use crate::support::{Service, wait_for};
 const RELOADS: u64 = 50;
 /// After so many everything that is made once is there.
 const WARM: u64 = 5;
+/// As many as a worker has of them, or more: each of 45 reloads would leave one that is not closed.
+const THREADS: usize = 4;
 
 #[test]
 fn fifty_reloads_with_idle_connections_and_tunnels_leave_nothing_behind() {
@@ -28,10 +30,11 @@ fn fifty_reloads_with_idle_connections_and_tunnels_leave_nothing_behind() {
         }
     }
     eprintln!("after {RELOADS} reloads: {}", sizes(&service));
-    // those of exchanges that are open at the moment come and go
+    // those of exchanges that are open at the moment come and go; and a thread has one more, for its dormant connections,
+    // once there are some
     wait_for("as many descriptors as before", || {
         let (now, before) = (descriptors(&service), before?);
-        (now.0 == before.0 && now.1 <= before.1).then_some(())
+        (now.0 == before.0 && now.1 <= before.1 + THREADS).then_some(())
     });
     crowd.assert_tunnels_run();
     let tally = crowd.end();

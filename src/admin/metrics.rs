@@ -1,0 +1,379 @@
+//! The status of the service as metrics, in the text format of Prometheus
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
+//!
+//! The names of counters come from workers of any version: what is not known here has no metric.
+
+use std::collections::BTreeMap;
+
+use prometheus::TextEncoder;
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use crate::control::counter_tree::CounterTree;
+use crate::control::status::{OpenConnections, ServerStatus, ServiceStatus};
+
+/// The type of the text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Series of one scrape, at most. What is beyond that counts as one, called `other`, of each metric.
+const MOST_SERIES: usize = 20_000;
+/// The values of all labels of that one.
+const OTHER: &str = "other";
+
+/// All metrics.
+#[must_use]
+pub fn text(status: &ServiceStatus) -> String {
+    let mut metrics = Metrics { families: Vec::new(), left: MOST_SERIES, folded: 0 };
+    metrics.of_service(status);
+    if let Some(connections) = &status.connections {
+        metrics.of_connections(connections);
+    }
+    metrics.of_listeners(&status.counters);
+    metrics.of_pools(&status.counters);
+    metrics.of_servers(status);
+    metrics.of_certificates(status);
+    let folded = metrics.folded;
+    metrics.gauge("segue_series_folded", "Series that count as `other`, because there are too many.", &[], |family| {
+        family.add([], folded as f64);
+    });
+    // a value and a label of any text can be written; without metrics there is no text
+    TextEncoder::new().encode_to_string(&metrics.families).unwrap_or_default()
+}
+
+/// The families so far, in the order of the text.
+struct Metrics {
+    families: Vec<MetricFamily>,
+    /// Series that there is room for.
+    left: usize,
+    /// Series that found none.
+    folded: usize,
+}
+
+/// One family while its series are collected, by the values of its labels.
+struct Series<'m> {
+    labels: &'static [&'static str],
+    series: BTreeMap<Vec<String>, f64>,
+    left: &'m mut usize,
+    folded: &'m mut usize,
+}
+
+impl Series<'_> {
+    /// Adds `value` to the series with these values of the labels.
+    fn add<const N: usize>(&mut self, values: [&str; N], value: f64) {
+        let key: Vec<String> = values.into_iter().map(str::to_owned).collect();
+        if let Some(there) = self.series.get_mut(&key) {
+            *there += value;
+        } else if *self.left > 0 || N == 0 {
+            *self.left = self.left.saturating_sub(1);
+            self.series.insert(key, value);
+        } else {
+            *self.folded += 1;
+            *self.series.entry(vec![OTHER.to_owned(); self.labels.len()]).or_default() += value;
+        }
+    }
+
+    /// The counts below a name, each with that name as its last label.
+    fn add_all(&mut self, first: &[&str], counts: Option<&CounterTree>) {
+        for (name, count) in branches(counts) {
+            let Some(count) = count.count() else { continue };
+            let value = count as f64;
+            match *first {
+                [one] => self.add([one, name], value),
+                [one, two] => self.add([one, two, name], value),
+                _ => self.add([name], value),
+            }
+        }
+    }
+}
+
+impl Metrics {
+    fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &'static [&'static str],
+        collect: impl FnOnce(&mut Series<'_>),
+    ) {
+        self.family(MetricType::COUNTER, name, help, labels, collect);
+    }
+
+    fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &'static [&'static str],
+        collect: impl FnOnce(&mut Series<'_>),
+    ) {
+        self.family(MetricType::GAUGE, name, help, labels, collect);
+    }
+
+    fn family(
+        &mut self,
+        kind: MetricType,
+        name: &str,
+        help: &str,
+        labels: &'static [&'static str],
+        collect: impl FnOnce(&mut Series<'_>),
+    ) {
+        let mut series = Series { labels, series: BTreeMap::new(), left: &mut self.left, folded: &mut self.folded };
+        collect(&mut series);
+        let metrics: Vec<_> =
+            series.series.into_iter().map(|(values, value)| metric(kind, labels, values, value)).collect();
+        if metrics.is_empty() {
+            return; // the format has no family without a series
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(name.to_owned());
+        family.set_help(help.to_owned());
+        family.set_field_type(kind);
+        family.set_metric(metrics);
+        self.families.push(family);
+    }
+
+    fn of_service(&mut self, status: &ServiceStatus) {
+        self.gauge("segue_info", "The version of the program of the supervisor.", &["version"], |family| {
+            family.add([&status.supervisor.version], 1.0);
+        });
+        self.gauge("segue_generations", "Generations that have a process, by state.", &["state"], |family| {
+            status.generations.iter().for_each(|one| family.add([&one.state], 1.0));
+        });
+        let serving = status.generations.iter().rfind(|one| one.state == "serving");
+        self.gauge("segue_serving_generation", "The number of the generation that serves.", &[], |family| {
+            serving.into_iter().for_each(|one| family.add([], one.generation as f64));
+        });
+        self.gauge("segue_workers_memory_bytes", "Memory of the processes of all generations.", &[], |family| {
+            status.generations.iter().filter_map(|one| one.memory).for_each(|bytes| family.add([], bytes as f64));
+        });
+        let dropped = status.counters.get("records_dropped").and_then(CounterTree::count);
+        self.counter("segue_records_dropped_total", "Journal records that were given up.", &[], |family| {
+            dropped.into_iter().for_each(|count| family.add([], count as f64));
+        });
+        let help = "Journal records that a limit left out, by the reason of the end that they would have told.";
+        self.counter("segue_records_limited_total", help, &["reason"], |family| {
+            family.add_all(&[], status.counters.get("records_limited"));
+        });
+    }
+
+    fn of_connections(&mut self, connections: &OpenConnections) {
+        let help = "Client connections that are open, by what is on them.";
+        self.gauge("segue_connections", help, &["listener", "state"], |family| {
+            for (listener, open) in &connections.listeners {
+                let kinds =
+                    [("idle", open.idle), ("exchange", open.exchanges), ("upgrade", open.upgrades), ("tcp", open.tcp)];
+                kinds.into_iter().for_each(|(kind, count)| family.add([listener, kind], count as f64));
+            }
+        });
+    }
+
+    fn of_listeners(&mut self, counters: &CounterTree) {
+        const ONE: &[&str] = &["listener"];
+        let listeners: Vec<_> = branches(counters.get("listeners")).collect();
+        let mut simple = |name: &str, help: &str, path: &[&str]| {
+            self.counter(name, help, ONE, |family| {
+                for (listener, tree) in &listeners {
+                    let count = path.iter().try_fold(*tree, |tree, step| tree.get(step)).and_then(CounterTree::count);
+                    count.into_iter().for_each(|count| family.add([listener], count as f64));
+                }
+            });
+        };
+        simple("segue_connections_accepted_total", "Client connections accepted.", &["connections", "accepted"]);
+        simple("segue_connections_closed_total", "Client connections closed.", &["connections", "closed"]);
+        simple(
+            "segue_connections_empty_total",
+            "Client connections that ended without a request.",
+            &["connections", "empty"],
+        );
+        simple(
+            "segue_connections_evicted_total",
+            "Idle client connections closed for new ones.",
+            &["connections", "evicted"],
+        );
+        simple(
+            "segue_connections_moved_total",
+            "Moves of client connections to another generation.",
+            &["connections", "moved_in"],
+        );
+        simple("segue_received_bytes_total", "Bytes from clients.", &["bytes_in"]);
+        simple("segue_sent_bytes_total", "Bytes to clients.", &["bytes_out"]);
+        let mut by = |name: &str, help: &str, labels: &'static [&'static str], key: &str| {
+            self.counter(name, help, labels, |family| {
+                listeners.iter().for_each(|(listener, tree)| family.add_all(&[listener], tree.get(key)));
+            });
+        };
+        by("segue_exchanges_total", "Exchanges, by class of status.", &["listener", "class"], "exchanges");
+        by("segue_heads_refused_total", "Request heads refused, by status.", &["listener", "status"], "heads_refused");
+        by(
+            "segue_tls_handshakes_total",
+            "TLS handshakes of clients, by their end.",
+            &["listener", "end"],
+            "handshakes",
+        );
+    }
+
+    fn of_pools(&mut self, counters: &CounterTree) {
+        let pools: Vec<_> = branches(counters.get("pools")).collect();
+        self.counter(
+            "segue_pool_exchanges_total",
+            "Exchanges of a pool, by class of status.",
+            &["pool", "class"],
+            |family| {
+                pools.iter().for_each(|(pool, tree)| family.add_all(&[pool], tree.get("exchanges")));
+            },
+        );
+        self.counter("segue_pool_retries_total", "Attempts after the first one of an exchange.", &["pool"], |family| {
+            for (pool, tree) in &pools {
+                let retries = tree.get("retries").and_then(CounterTree::count);
+                retries.into_iter().for_each(|count| family.add([pool], count as f64));
+            }
+        });
+        let mut of_servers = |name: &str, help: &str, labels: &'static [&'static str], key: &str| {
+            self.counter(name, help, labels, |family| {
+                for (pool, tree) in &pools {
+                    branches(tree.get("servers"))
+                        .for_each(|(server, tree)| family.add_all(&[pool, server], tree.get(key)));
+                }
+            });
+        };
+        let class = "Responses of a server, by class of status.";
+        of_servers("segue_server_exchanges_total", class, &["pool", "server", "class"], "exchanges");
+        let outcome = "Attempts on a server, by what came of them.";
+        of_servers("segue_server_attempts_total", outcome, &["pool", "server", "outcome"], "attempts");
+    }
+
+    /// The servers of the generation that serves.
+    fn of_servers(&mut self, status: &ServiceStatus) {
+        let worker = status.generations.iter().rfind(|one| one.state == "serving").and_then(|one| one.worker.as_ref());
+        let pools = worker.map(|worker| worker.pools.as_slice()).unwrap_or_default();
+        let mut of_each = |name: &str, help: &str, value: &dyn Fn(&ServerStatus) -> f64| {
+            self.gauge(name, help, &["pool", "server"], |family| {
+                for pool in pools {
+                    pool.servers.iter().for_each(|server| family.add([&pool.name, &server.name], value(server)));
+                }
+            });
+        };
+        of_each("segue_server_up", "Whether a server is up: 1, or 0.", &|server| {
+            f64::from(server.health.state == "up")
+        });
+        let ejected = "Whether a server that is up gets no requests because its connections failed: 1, or 0.";
+        of_each("segue_server_ejected", ejected, &|server| f64::from(server.ejected.is_some()));
+        of_each("segue_server_weight", "The share of a server.", &|server| f64::from(server.weight));
+        of_each("segue_server_open_attempts", "Attempts on a server that are open.", &|server| {
+            server.open_attempts as f64
+        });
+    }
+
+    fn of_certificates(&mut self, status: &ServiceStatus) {
+        let worker = status.generations.iter().rfind(|one| one.state == "serving").and_then(|one| one.worker.as_ref());
+        let certificates = worker.map(|worker| worker.certificates.as_slice()).unwrap_or_default();
+        let help = "When the certificate of a host expires, in seconds since 1970.";
+        self.gauge("segue_certificate_expiry_timestamp_seconds", help, &["host", "key"], |family| {
+            for certificate in certificates {
+                let until = certificate.until.as_deref().and_then(|until| humantime::parse_rfc3339_weak(until).ok());
+                let Some(until) = until.and_then(|until| until.duration_since(std::time::UNIX_EPOCH).ok()) else {
+                    continue;
+                };
+                let key = certificate.key.as_deref().unwrap_or_default();
+                certificate.hosts.iter().for_each(|host| family.add([host, key], until.as_secs_f64()));
+            }
+        });
+    }
+}
+
+fn branches(tree: Option<&CounterTree>) -> impl Iterator<Item = (&str, &CounterTree)> {
+    let names = match tree {
+        Some(CounterTree::Names(names)) => Some(names),
+        Some(CounterTree::Count(_)) | None => None,
+    };
+    names.into_iter().flatten().map(|(name, tree)| (name.as_str(), tree))
+}
+
+fn metric(kind: MetricType, labels: &[&str], values: Vec<String>, value: f64) -> Metric {
+    let pair = |(name, value): (&&str, String)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value(value);
+        pair
+    };
+    let mut metric = Metric::default();
+    metric.set_label(labels.iter().zip(values).map(pair).collect());
+    if kind == MetricType::COUNTER {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+    }
+    metric
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::status::{GenerationStatus, HealthStatus, PoolStatus, WorkerStatus};
+
+    fn status(servers: usize) -> ServiceStatus {
+        let names = |index: usize| format!("10.0.{}.{}:80", index / 256, index % 256);
+        let server = |index| ServerStatus {
+            name: names(index),
+            health: HealthStatus { state: "up".to_owned(), ..HealthStatus::default() },
+            weight: 1,
+            ..ServerStatus::default()
+        };
+        let pool = PoolStatus {
+            name: "farm".to_owned(),
+            servers: (0..servers).map(server).collect(),
+            ..PoolStatus::default()
+        };
+        let worker = WorkerStatus { pools: vec![pool], ..WorkerStatus::default() };
+        let counters = serde_json::json!({
+            "listeners": { "http": { "bytes_in": 7, "connections": { "accepted": 3 }, "exchanges": { "2xx": 5, "5xx": 1 } } },
+            "pools": { "farm": { "retries": 2, "servers": (0..servers)
+                .map(|index| (names(index), serde_json::json!({ "exchanges": { "2xx": 1, "5xx": 0 } })))
+                .collect::<serde_json::Map<_, _>>() } },
+        });
+        ServiceStatus {
+            generations: vec![GenerationStatus {
+                generation: 4,
+                state: "serving".to_owned(),
+                worker: Some(worker),
+                ..GenerationStatus::default()
+            }],
+            counters: serde_json::from_value(counters).expect("counters"),
+            ..ServiceStatus::default()
+        }
+    }
+
+    #[test]
+    fn counters_and_states_are_series_with_the_names_as_labels() {
+        let text = text(&status(2));
+        for line in [
+            "# TYPE segue_exchanges_total counter",
+            "segue_exchanges_total{class=\"2xx\",listener=\"http\"} 5",
+            "segue_received_bytes_total{listener=\"http\"} 7",
+            "segue_pool_retries_total{pool=\"farm\"} 2",
+            "segue_server_up{pool=\"farm\",server=\"10.0.0.1:80\"} 1",
+            "segue_serving_generation 4",
+            "segue_series_folded 0",
+        ] {
+            let sorted =
+                |line: &str| line.replace("listener=\"http\",class=\"2xx\"", "class=\"2xx\",listener=\"http\"");
+            assert!(text.lines().any(|one| sorted(one) == line), "{line} in {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_the_most_series_counts_as_one_and_nothing_is_lost() {
+        let text = text(&status(10_000));
+        let series: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert!(series.len() < MOST_SERIES + 20, "{} series", series.len());
+        let sum = |name: &str| -> f64 {
+            let values = series.iter().filter(|line| line.starts_with(&format!("{name}{{")));
+            values.map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number")).sum()
+        };
+        assert_eq!(sum("segue_server_exchanges_total"), 10_000.0);
+        assert_eq!(sum("segue_server_up"), 10_000.0);
+        assert!(text.contains("segue_server_up{pool=\"other\",server=\"other\"} 10000"), "{}", text.len());
+        assert!(!text.contains("segue_series_folded 0"));
+    }
+}

@@ -1,0 +1,6 @@
+//! What a worker tells monitoring over HTTP, apart from what it serves: [`server`] answers, [`metrics`] are the answer.
+//!
+//! It is not on the way of a request: hyper speaks HTTP here, on the main thread of the worker.
+
+pub mod metrics;
+pub mod server;

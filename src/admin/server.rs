@@ -1,0 +1,166 @@
+//! A small HTTP server beside the proxy, for `[metrics]`.
+//!
+//! The supervisor holds its listening sockets, as all others, and one worker accepts on them: the one that serves. A client
+//! that comes while one worker takes over from another waits in the backlog of the kernel.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, SockRef};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+
+use super::metrics;
+use crate::control::request::{ControlReply, RequestError, Wish, ask};
+
+/// Connections open at once: each scrape is one, and more of them wait in the backlog.
+const MOST_OPEN: usize = 16;
+/// The time for the head of the request: what says nothing keeps others waiting.
+const HEAD_DEADLINE: Duration = Duration::from_secs(2);
+/// The time for a connection, from accept to its end.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// The time for the answer of the supervisor.
+const SUPERVISOR_DEADLINE: Duration = Duration::from_secs(5);
+/// No descriptor is free: the time until the next try.
+const BACK_OFF: Duration = Duration::from_secs(1);
+/// The most that is read of a request, in bytes; hyper takes no less.
+const LONGEST_HEAD: usize = 8192;
+
+/// The sockets, and what accepts on them.
+#[derive(Debug)]
+pub struct AdminServer {
+    sockets: Vec<OwnedFd>,
+    run_dir: Rc<Path>,
+    open: Arc<Semaphore>,
+    accepting: Vec<JoinHandle<()>>,
+}
+
+/// A listening socket that the runtime watches.
+enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl AdminServer {
+    /// On these sockets, for the service with this run directory. Nothing is accepted before [`AdminServer::set_serves`].
+    #[must_use]
+    pub fn new(sockets: Vec<OwnedFd>, run_dir: &Path) -> Self {
+        Self { sockets, run_dir: run_dir.into(), open: Arc::new(Semaphore::new(MOST_OPEN)), accepting: Vec::new() }
+    }
+
+    /// Accepts from now on, or leaves that to another worker. What is open is answered.
+    pub fn set_serves(&mut self, serves: bool) {
+        self.accepting.drain(..).for_each(|task| task.abort());
+        if serves {
+            // a socket that cannot be watched has no clients until the next reload
+            let listening = self.sockets.iter().filter_map(|socket| Listening::watch(socket).ok());
+            let accept = |listening| accept(listening, self.open.clone(), self.run_dir.clone());
+            self.accepting = listening.map(|listening| tokio::task::spawn_local(accept(listening))).collect();
+        }
+    }
+
+    /// Waits until nothing is open, which takes [`DEADLINE`] at most once it does not serve.
+    pub async fn finished(&self) {
+        // the semaphore is never closed
+        let _ = self.open.acquire_many(MOST_OPEN as u32).await;
+    }
+}
+
+impl Drop for AdminServer {
+    fn drop(&mut self) {
+        self.set_serves(false);
+    }
+}
+
+impl Listening {
+    fn watch(socket: &OwnedFd) -> io::Result<Self> {
+        let own = socket.try_clone()?;
+        match SockRef::from(socket).domain()? {
+            Domain::UNIX => UnixListener::from_std(own.into()).map(Self::Unix),
+            _ => TcpListener::from_std(own.into()).map(Self::Tcp),
+        }
+    }
+}
+
+async fn accept(listening: Listening, open: Arc<Semaphore>, run_dir: Rc<Path>) {
+    loop {
+        let Ok(permit) = open.clone().acquire_owned().await else { return };
+        let run_dir = run_dir.clone();
+        let accepted = match &listening {
+            Listening::Tcp(listener) => listener.accept().await.map(|(stream, _)| spawn(stream, run_dir, permit)),
+            Listening::Unix(listener) => listener.accept().await.map(|(stream, _)| spawn(stream, run_dir, permit)),
+        };
+        if accepted.is_err() {
+            tokio::time::sleep(BACK_OFF).await;
+        }
+    }
+}
+
+fn spawn(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, run_dir: Rc<Path>, permit: OwnedSemaphorePermit) {
+    tokio::task::spawn_local(async move {
+        let service = service_fn(move |request: Request<Incoming>| {
+            let run_dir = run_dir.to_path_buf();
+            async move { Ok::<_, Infallible>(answer(&request, run_dir).await) }
+        });
+        // no connection is kept: it would end with its worker, in the middle of a request by chance
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_DEADLINE)
+            .keep_alive(false)
+            .max_buf_size(LONGEST_HEAD)
+            .serve_connection(TokioIo::new(stream), service);
+        let _ = tokio::time::timeout(DEADLINE, connection).await; // a client may break off
+        drop(permit);
+    });
+}
+
+async fn answer(request: &Request<Incoming>, run_dir: PathBuf) -> Response<String> {
+    if request.uri().path() != "/metrics" {
+        return plain(StatusCode::NOT_FOUND, "There is nothing here but /metrics.\n");
+    }
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "Metrics can be read, by GET.\n");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    // the supervisor may take a moment, and text of many servers takes a processor
+    let text = tokio::task::spawn_blocking(move || match ask(&run_dir, Wish::Status, SUPERVISOR_DEADLINE)? {
+        ControlReply::Status(status) => Ok(metrics::text(&status)),
+        _ => Err(RequestError::Closed),
+    });
+    match text.await {
+        Ok(Ok(text)) => {
+            let mut response = Response::new(text);
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+            response
+        }
+        Ok(Err(error)) => unavailable(&format!("The numbers are not to be had: {error}.\n")),
+        Err(_) => unavailable("The worker ends.\n"),
+    }
+}
+
+fn unavailable(why: &str) -> Response<String> {
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, why);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<String> {
+    let mut response = Response::new(text.to_owned());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
