@@ -8,13 +8,17 @@ use std::collections::BTreeMap;
 use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
+use super::histogram::Observed;
+
 use crate::control::counter_tree::CounterTree;
 use crate::control::status::{OpenConnections, ServerStatus, ServiceStatus};
 
 /// The type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Series of one scrape, at most. What is beyond that counts as one, called `other`, of each metric.
+/// Series of one scrape, at most. The gauges come first: they are those of the configuration, and so few that they change
+/// with it alone, lest a counter have room in one scrape and none in the next. Of counters, what is beyond counts as one series of
+/// each metric, `other`; of gauges it is left out.
 const MOST_SERIES: usize = 20_000;
 /// The values of all labels of that one.
 const OTHER: &str = "other";
@@ -27,14 +31,21 @@ pub fn text(status: &ServiceStatus) -> String {
     if let Some(connections) = &status.connections {
         metrics.of_connections(connections);
     }
-    metrics.of_listeners(&status.counters);
-    metrics.of_pools(&status.counters);
     metrics.of_servers(status);
     metrics.of_certificates(status);
+    metrics.of_life(&status.counters);
+    metrics.of_listeners(&status.counters);
+    metrics.of_sites(&status.counters);
+    metrics.of_pools(&status.counters);
     let folded = metrics.folded;
-    metrics.gauge("segue_series_folded", "Series that count as `other`, because there are too many.", &[], |family| {
-        family.add([], folded as f64);
-    });
+    metrics.gauge(
+        "segue_series_folded",
+        "Series that count as `other`, or are left out, because there are too many.",
+        &[],
+        |family| {
+            family.add([], folded as f64);
+        },
+    );
     // a value and a label of any text can be written; without metrics there is no text
     TextEncoder::new().encode_to_string(&metrics.families).unwrap_or_default()
 }
@@ -50,6 +61,7 @@ struct Metrics {
 
 /// One family while its series are collected, by the values of its labels.
 struct Series<'m> {
+    kind: MetricType,
     labels: &'static [&'static str],
     series: BTreeMap<Vec<String>, f64>,
     left: &'m mut usize,
@@ -67,7 +79,18 @@ impl Series<'_> {
             self.series.insert(key, value);
         } else {
             *self.folded += 1;
+            if self.kind == MetricType::GAUGE {
+                return; // the sum of states, or of moments, is neither
+            }
             *self.series.entry(vec![OTHER.to_owned(); self.labels.len()]).or_default() += value;
+        }
+    }
+
+    /// The same; of two with the same values of the labels, the smaller one counts.
+    fn add_least<const N: usize>(&mut self, values: [&str; N], value: f64) {
+        match self.series.get_mut(&values.map(str::to_owned)[..]) {
+            Some(there) => *there = there.min(value),
+            None => self.add(values, value),
         }
     }
 
@@ -114,10 +137,43 @@ impl Metrics {
         labels: &'static [&'static str],
         collect: impl FnOnce(&mut Series<'_>),
     ) {
-        let mut series = Series { labels, series: BTreeMap::new(), left: &mut self.left, folded: &mut self.folded };
+        let mut series =
+            Series { kind, labels, series: BTreeMap::new(), left: &mut self.left, folded: &mut self.folded };
         collect(&mut series);
         let metrics: Vec<_> =
             series.series.into_iter().map(|(values, value)| metric(kind, labels, values, value)).collect();
+        self.put(kind, name, help, metrics);
+    }
+
+    /// Each of `trees` is one histogram, with the values of its labels.
+    fn histogram<'t>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        trees: impl IntoIterator<Item = (Vec<String>, &'t CounterTree)>,
+    ) {
+        let with = |values, observed: Observed| {
+            let mut metric = labelled(labels, values);
+            metric.set_histogram(observed.into());
+            metric
+        };
+        let (mut metrics, mut other) = (Vec::new(), None::<Observed>);
+        for (values, tree) in trees {
+            let observed = Observed::of(tree);
+            if let Some(left) = self.left.checked_sub(Observed::SERIES) {
+                self.left = left;
+                metrics.push(with(values, observed));
+            } else {
+                self.folded += Observed::SERIES;
+                other.get_or_insert_default().add(&observed);
+            }
+        }
+        metrics.extend(other.map(|other| with(vec![OTHER.to_owned(); labels.len()], other)));
+        self.put(MetricType::HISTOGRAM, name, help, metrics);
+    }
+
+    fn put(&mut self, kind: MetricType, name: &str, help: &str, metrics: Vec<Metric>) {
         if metrics.is_empty() {
             return; // the format has no family without a series
         }
@@ -134,6 +190,7 @@ impl Metrics {
             family.add([&status.supervisor.version], 1.0);
         });
         self.gauge("segue_generations", "Generations that have a process, by state.", &["state"], |family| {
+            ["starting", "serving", "parked", "draining"].iter().for_each(|state| family.add([state], 0.0));
             status.generations.iter().for_each(|one| family.add([&one.state], 1.0));
         });
         let serving = status.generations.iter().rfind(|one| one.state == "serving");
@@ -143,13 +200,20 @@ impl Metrics {
         self.gauge("segue_workers_memory_bytes", "Memory of the processes of all generations.", &[], |family| {
             status.generations.iter().filter_map(|one| one.memory).for_each(|bytes| family.add([], bytes as f64));
         });
-        let dropped = status.counters.get("records_dropped").and_then(CounterTree::count);
+    }
+
+    fn of_life(&mut self, counters: &CounterTree) {
+        let help = "What happened in the life of the service, as PROXY_EVENT of the journal says it: reloads and their ends, roll-backs.";
+        self.counter("segue_events_total", help, &["event"], |family| {
+            family.add_all(&[], counters.get("events"));
+        });
+        let dropped = counters.get("records_dropped").and_then(CounterTree::count);
         self.counter("segue_records_dropped_total", "Journal records that were given up.", &[], |family| {
             dropped.into_iter().for_each(|count| family.add([], count as f64));
         });
         let help = "Journal records that a limit left out, by the reason of the end that they would have told.";
         self.counter("segue_records_limited_total", help, &["reason"], |family| {
-            family.add_all(&[], status.counters.get("records_limited"));
+            family.add_all(&[], counters.get("records_limited"));
         });
     }
 
@@ -207,6 +271,17 @@ impl Metrics {
             &["listener", "end"],
             "handshakes",
         );
+        let latencies =
+            listeners.iter().filter_map(|(name, tree)| Some((vec![(*name).to_owned()], tree.get("latency")?)));
+        let help = "Time of exchanges with a response, from their opening to their end.";
+        self.histogram("segue_exchange_seconds", help, &["listener"], latencies);
+    }
+
+    fn of_sites(&mut self, counters: &CounterTree) {
+        let help = "Exchanges of a site, by class of status.";
+        self.counter("segue_site_exchanges_total", help, &["site", "class"], |family| {
+            branches(counters.get("sites")).for_each(|(site, tree)| family.add_all(&[site], tree.get("exchanges")));
+        });
     }
 
     fn of_pools(&mut self, counters: &CounterTree) {
@@ -225,6 +300,12 @@ impl Metrics {
                 retries.into_iter().for_each(|count| family.add([pool], count as f64));
             }
         });
+        let phases = pools.iter().flat_map(|(pool, tree)| {
+            branches(tree.get("latency")).map(|(phase, tree)| (vec![(*pool).to_owned(), phase.to_owned()], tree))
+        });
+        let help =
+            "Time of exchanges: connect, to the connection to a server; response, from there to its head; whole.";
+        self.histogram("segue_pool_exchange_seconds", help, &["pool", "phase"], phases);
         let mut of_servers = |name: &str, help: &str, labels: &'static [&'static str], key: &str| {
             self.counter(name, help, labels, |family| {
                 for (pool, tree) in &pools {
@@ -246,7 +327,8 @@ impl Metrics {
         let mut of_each = |name: &str, help: &str, value: &dyn Fn(&ServerStatus) -> f64| {
             self.gauge(name, help, &["pool", "server"], |family| {
                 for pool in pools {
-                    pool.servers.iter().for_each(|server| family.add([&pool.name, &server.name], value(server)));
+                    let servers = pool.servers.iter().filter(|server| !server.removed);
+                    servers.for_each(|server| family.add([&pool.name, &server.name], value(server)));
                 }
             });
         };
@@ -256,9 +338,11 @@ impl Metrics {
         let ejected = "Whether a server that is up gets no requests because its connections failed: 1, or 0.";
         of_each("segue_server_ejected", ejected, &|server| f64::from(server.ejected.is_some()));
         of_each("segue_server_weight", "The share of a server.", &|server| f64::from(server.weight));
-        of_each("segue_server_open_attempts", "Attempts on a server that are open.", &|server| {
-            server.open_attempts as f64
-        });
+        of_each(
+            "segue_server_open_attempts",
+            "Attempts on a server that are open in the generation that serves.",
+            &|server| server.open_attempts as f64,
+        );
     }
 
     fn of_certificates(&mut self, status: &ServiceStatus) {
@@ -272,7 +356,7 @@ impl Metrics {
                     continue;
                 };
                 let key = certificate.key.as_deref().unwrap_or_default();
-                certificate.hosts.iter().for_each(|host| family.add([host, key], until.as_secs_f64()));
+                certificate.hosts.iter().for_each(|host| family.add_least([host, key], until.as_secs_f64()));
             }
         });
     }
@@ -286,7 +370,7 @@ fn branches(tree: Option<&CounterTree>) -> impl Iterator<Item = (&str, &CounterT
     names.into_iter().flatten().map(|(name, tree)| (name.as_str(), tree))
 }
 
-fn metric(kind: MetricType, labels: &[&str], values: Vec<String>, value: f64) -> Metric {
+fn labelled(labels: &[&str], values: Vec<String>) -> Metric {
     let pair = |(name, value): (&&str, String)| {
         let mut pair = LabelPair::default();
         pair.set_name((*name).to_owned());
@@ -295,6 +379,11 @@ fn metric(kind: MetricType, labels: &[&str], values: Vec<String>, value: f64) ->
     };
     let mut metric = Metric::default();
     metric.set_label(labels.iter().zip(values).map(pair).collect());
+    metric
+}
+
+fn metric(kind: MetricType, labels: &[&str], values: Vec<String>, value: f64) -> Metric {
+    let mut metric = labelled(labels, values);
     if kind == MetricType::COUNTER {
         let mut counter = Counter::default();
         counter.set_value(value);
@@ -327,7 +416,9 @@ mod tests {
         };
         let worker = WorkerStatus { pools: vec![pool], ..WorkerStatus::default() };
         let counters = serde_json::json!({
-            "listeners": { "http": { "bytes_in": 7, "connections": { "accepted": 3 }, "exchanges": { "2xx": 5, "5xx": 1 } } },
+            "listeners": { "http": { "bytes_in": 7, "connections": { "accepted": 3 }, "exchanges": { "2xx": 5, "5xx": 1 },
+                "latency": { "1000": 2, "2500": 1, "longer": 1, "sum_us": 12_003_000 } } },
+            "sites": { "*": { "exchanges": { "2xx": 5 } } },
             "pools": { "farm": { "retries": 2, "servers": (0..servers)
                 .map(|index| (names(index), serde_json::json!({ "exchanges": { "2xx": 1, "5xx": 0 } })))
                 .collect::<serde_json::Map<_, _>>() } },
@@ -349,16 +440,20 @@ mod tests {
         let text = text(&status(2));
         for line in [
             "# TYPE segue_exchanges_total counter",
-            "segue_exchanges_total{class=\"2xx\",listener=\"http\"} 5",
+            "segue_exchanges_total{listener=\"http\",class=\"2xx\"} 5",
             "segue_received_bytes_total{listener=\"http\"} 7",
             "segue_pool_retries_total{pool=\"farm\"} 2",
             "segue_server_up{pool=\"farm\",server=\"10.0.0.1:80\"} 1",
             "segue_serving_generation 4",
+            "segue_site_exchanges_total{site=\"*\",class=\"2xx\"} 5",
+            "segue_exchange_seconds_bucket{listener=\"http\",le=\"0.001\"} 2",
+            "segue_exchange_seconds_bucket{listener=\"http\",le=\"10\"} 3",
+            "segue_exchange_seconds_bucket{listener=\"http\",le=\"+Inf\"} 4",
+            "segue_exchange_seconds_count{listener=\"http\"} 4",
+            "segue_exchange_seconds_sum{listener=\"http\"} 12.003",
             "segue_series_folded 0",
         ] {
-            let sorted =
-                |line: &str| line.replace("listener=\"http\",class=\"2xx\"", "class=\"2xx\",listener=\"http\"");
-            assert!(text.lines().any(|one| sorted(one) == line), "{line} in {text}");
+            assert!(text.lines().any(|one| one == line), "{line} in {text}");
         }
     }
 
@@ -367,13 +462,27 @@ mod tests {
         let text = text(&status(10_000));
         let series: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert!(series.len() < MOST_SERIES + 20, "{} series", series.len());
-        let sum = |name: &str| -> f64 {
-            let values = series.iter().filter(|line| line.starts_with(&format!("{name}{{")));
-            values.map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number")).sum()
+        let values = series.iter().filter(|line| line.starts_with("segue_server_exchanges_total{"));
+        let sum: f64 =
+            values.map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number")).sum();
+        assert_eq!(sum, 10_000.0);
+        assert!(text.contains("segue_server_exchanges_total{pool=\"other\",server=\"other\",class=\"other\"} 10000"));
+        assert!(!text.contains("segue_server_up{pool=\"other\"") && !text.contains("segue_series_folded 0"));
+    }
+
+    #[test]
+    fn a_reload_that_is_under_way_takes_no_room_of_counters() {
+        let names = |status: &ServiceStatus| -> Vec<String> {
+            let text = text(status);
+            let counters = text.lines().filter(|line| line.contains("_total{"));
+            counters.map(|line| line.rsplit_once(' ').expect("a value").0.to_owned()).collect()
         };
-        assert_eq!(sum("segue_server_exchanges_total"), 10_000.0);
-        assert_eq!(sum("segue_server_up"), 10_000.0);
-        assert!(text.contains("segue_server_up{pool=\"other\",server=\"other\"} 10000"), "{}", text.len());
-        assert!(!text.contains("segue_series_folded 0"));
+        let quiet = status(1500);
+        let mut reloading = quiet.clone();
+        for (generation, state) in [(5, "starting"), (2, "draining"), (3, "parked")] {
+            let state = state.to_owned();
+            reloading.generations.insert(0, GenerationStatus { generation, state, ..GenerationStatus::default() });
+        }
+        assert_eq!(names(&quiet), names(&reloading));
     }
 }

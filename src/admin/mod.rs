@@ -2,5 +2,6 @@
 //!
 //! It is not on the way of a request: hyper speaks HTTP here, on the main thread of the worker.
 
+mod histogram;
 pub mod metrics;
 pub mod server;

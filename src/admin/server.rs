@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,8 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(2);
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The time for the answer of the supervisor.
 const SUPERVISOR_DEADLINE: Duration = Duration::from_secs(5);
+/// The time for what is open when the worker ends.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// No descriptor is free: the time until the next try.
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// The most that is read of a request, in bytes; hyper takes no less.
@@ -43,9 +45,17 @@ const LONGEST_HEAD: usize = 8192;
 #[derive(Debug)]
 pub struct AdminServer {
     sockets: Vec<OwnedFd>,
-    run_dir: Rc<Path>,
     open: Arc<Semaphore>,
+    scrapes: Scrapes,
     accepting: Vec<JoinHandle<()>>,
+}
+
+/// The scrapes, of which one at a time asks the supervisor, whatever becomes of its client: the supervisor answers each with the
+/// whole status, and has more to do.
+#[derive(Clone, Debug)]
+struct Scrapes {
+    run_dir: Rc<Path>,
+    turn: Arc<Semaphore>,
 }
 
 /// A listening socket that the runtime watches.
@@ -58,24 +68,30 @@ impl AdminServer {
     /// On these sockets, for the service with this run directory. Nothing is accepted before [`AdminServer::set_serves`].
     #[must_use]
     pub fn new(sockets: Vec<OwnedFd>, run_dir: &Path) -> Self {
-        Self { sockets, run_dir: run_dir.into(), open: Arc::new(Semaphore::new(MOST_OPEN)), accepting: Vec::new() }
+        let scrapes = Scrapes { run_dir: run_dir.into(), turn: Arc::new(Semaphore::new(1)) };
+        Self { sockets, open: Arc::new(Semaphore::new(MOST_OPEN)), scrapes, accepting: Vec::new() }
     }
 
     /// Accepts from now on, or leaves that to another worker. What is open is answered.
     pub fn set_serves(&mut self, serves: bool) {
         self.accepting.drain(..).for_each(|task| task.abort());
         if serves {
-            // a socket that cannot be watched has no clients until the next reload
-            let listening = self.sockets.iter().filter_map(|socket| Listening::watch(socket).ok());
-            let accept = |listening| accept(listening, self.open.clone(), self.run_dir.clone());
-            self.accepting = listening.map(|listening| tokio::task::spawn_local(accept(listening))).collect();
+            let own = self.sockets.iter().filter_map(|socket| socket.try_clone().ok());
+            let accept = |socket| accept(socket, self.open.clone(), self.scrapes.clone());
+            self.accepting = own.map(|socket| tokio::task::spawn_local(accept(socket))).collect();
         }
     }
 
-    /// Waits until nothing is open, which takes [`DEADLINE`] at most once it does not serve.
+    /// Closes the sockets: this process accepts no more, and the address may be needed otherwise.
+    pub fn close(&mut self) {
+        self.set_serves(false);
+        self.sockets.clear();
+    }
+
+    /// Waits until nothing is open, but not for long: a client that reads slowly keeps no process.
     pub async fn finished(&self) {
         // the semaphore is never closed
-        let _ = self.open.acquire_many(MOST_OPEN as u32).await;
+        let _ = tokio::time::timeout(PATIENCE, self.open.acquire_many(MOST_OPEN as u32)).await;
     }
 }
 
@@ -88,20 +104,26 @@ impl Drop for AdminServer {
 impl Listening {
     fn watch(socket: &OwnedFd) -> io::Result<Self> {
         let own = socket.try_clone()?;
-        match SockRef::from(socket).domain()? {
+        match SockRef::from(&own).domain()? {
             Domain::UNIX => UnixListener::from_std(own.into()).map(Self::Unix),
             _ => TcpListener::from_std(own.into()).map(Self::Tcp),
         }
     }
 }
 
-async fn accept(listening: Listening, open: Arc<Semaphore>, run_dir: Rc<Path>) {
+async fn accept(socket: OwnedFd, open: Arc<Semaphore>, scrapes: Scrapes) {
+    let listening = loop {
+        match Listening::watch(&socket) {
+            Ok(listening) => break listening,
+            Err(_) => tokio::time::sleep(BACK_OFF).await, // no descriptor is free
+        }
+    };
     loop {
         let Ok(permit) = open.clone().acquire_owned().await else { return };
-        let run_dir = run_dir.clone();
+        let scrapes = scrapes.clone();
         let accepted = match &listening {
-            Listening::Tcp(listener) => listener.accept().await.map(|(stream, _)| spawn(stream, run_dir, permit)),
-            Listening::Unix(listener) => listener.accept().await.map(|(stream, _)| spawn(stream, run_dir, permit)),
+            Listening::Tcp(listener) => listener.accept().await.map(|(stream, _)| spawn(stream, scrapes, permit)),
+            Listening::Unix(listener) => listener.accept().await.map(|(stream, _)| spawn(stream, scrapes, permit)),
         };
         if accepted.is_err() {
             tokio::time::sleep(BACK_OFF).await;
@@ -109,17 +131,18 @@ async fn accept(listening: Listening, open: Arc<Semaphore>, run_dir: Rc<Path>) {
     }
 }
 
-fn spawn(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, run_dir: Rc<Path>, permit: OwnedSemaphorePermit) {
+fn spawn(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, scrapes: Scrapes, permit: OwnedSemaphorePermit) {
     tokio::task::spawn_local(async move {
         let service = service_fn(move |request: Request<Incoming>| {
-            let run_dir = run_dir.to_path_buf();
-            async move { Ok::<_, Infallible>(answer(&request, run_dir).await) }
+            let scrapes = scrapes.clone();
+            async move { Ok::<_, Infallible>(answer(&request, scrapes).await) }
         });
         // no connection is kept: it would end with its worker, in the middle of a request by chance
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_DEADLINE)
             .keep_alive(false)
+            .half_close(true)
             .max_buf_size(LONGEST_HEAD)
             .serve_connection(TokioIo::new(stream), service);
         let _ = tokio::time::timeout(DEADLINE, connection).await; // a client may break off
@@ -127,7 +150,23 @@ fn spawn(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, run_dir: Rc<Path
     });
 }
 
-async fn answer(request: &Request<Incoming>, run_dir: PathBuf) -> Response<String> {
+impl Scrapes {
+    async fn text(&self) -> Result<String, RequestError> {
+        let Ok(turn) = self.turn.clone().acquire_owned().await else { return Err(RequestError::Closed) };
+        let run_dir = self.run_dir.to_path_buf();
+        // the supervisor may take a moment, and text of many servers takes a processor
+        let text = tokio::task::spawn_blocking(move || {
+            let _turn = turn; // nothing ends this once it has begun
+            match ask(&run_dir, Wish::Status, SUPERVISOR_DEADLINE)? {
+                ControlReply::Status(status) => Ok(metrics::text(&status)),
+                _ => Err(RequestError::Closed),
+            }
+        });
+        text.await.unwrap_or(Err(RequestError::Closed))
+    }
+}
+
+async fn answer(request: &Request<Incoming>, scrapes: Scrapes) -> Response<String> {
     if request.uri().path() != "/metrics" {
         return plain(StatusCode::NOT_FOUND, "There is nothing here but /metrics.\n");
     }
@@ -136,19 +175,13 @@ async fn answer(request: &Request<Incoming>, run_dir: PathBuf) -> Response<Strin
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    // the supervisor may take a moment, and text of many servers takes a processor
-    let text = tokio::task::spawn_blocking(move || match ask(&run_dir, Wish::Status, SUPERVISOR_DEADLINE)? {
-        ControlReply::Status(status) => Ok(metrics::text(&status)),
-        _ => Err(RequestError::Closed),
-    });
-    match text.await {
-        Ok(Ok(text)) => {
+    match scrapes.text().await {
+        Ok(text) => {
             let mut response = Response::new(text);
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
             response
         }
-        Ok(Err(error)) => unavailable(&format!("The numbers are not to be had: {error}.\n")),
-        Err(_) => unavailable("The worker ends.\n"),
+        Err(error) => unavailable(&format!("The numbers are not to be had: {error}.\n")),
     }
 }
 

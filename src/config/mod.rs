@@ -40,8 +40,8 @@ pub use self::read::user_name;
 pub use self::servers::{CheckKind, Destination, ServerSettings};
 pub use self::suggest::closest;
 pub use self::tables::{
-    AcmeSettings, Config, DrainSettings, ListenerSettings, LogSettings, MetricsSettings, PoolSettings, SiteSettings,
-    TcpSettings, TlsSettings, WorkerSettings,
+    AcmeSettings, Config, DrainSettings, ListenerSettings, LogSettings, METRICS, MetricsSettings, PoolSettings,
+    SiteSettings, TcpSettings, TlsSettings, WorkerSettings,
 };
 pub use self::tls::{CertificateUser, ClientVerify, Hsts, SecretFile, SiteCertificate};
 pub use self::values::{Access, Balance, MemoryLimit, ProxyVersion};

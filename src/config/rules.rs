@@ -12,14 +12,18 @@ use super::networks::TrustedProxy;
 use super::problem::{FilePosition, Problem, Severity, quoted};
 use super::problems::Problems;
 use super::spot::Spot;
+use super::tables::METRICS;
 use super::tls::{ClientVerify, SiteCertificate};
 use super::units::show_size;
 
 /// Names that can't stand in a socket unit, or stand twice.
 pub fn names(written: &WrittenTables, problems: &mut Problems<'_>) {
-    for (name, spot, ..) in listeners(written).filter(|(name, ..)| !is_descriptor_name(name)) {
+    for (name, spot, ..) in listeners(written).filter(|(name, ..)| !is_descriptor_name(name) || *name == METRICS) {
         let message = format!("{} can't be the name of a listener", quoted(name));
-        let help = "1 to 255 ASCII characters without colon and control characters, as in FileDescriptorName=";
+        let help = match name == METRICS {
+            true => "write another name: this is that of the socket of `[metrics]`",
+            false => "1 to 255 ASCII characters without colon and control characters, as in FileDescriptorName=",
+        };
         problems.error(spot, message, help);
     }
     for (name, (spot, _)) in &written.pool {
@@ -182,7 +186,7 @@ fn listeners(written: &WrittenTables) -> impl Iterator<Item = (&str, &Spot, Opti
 /// Addresses that can't be bound together.
 pub fn addresses(written: &WrittenTables, problems: &mut Problems<'_>) {
     let metrics = Spot::root().key("metrics");
-    let of_metrics = ("[metrics]", &metrics, written.rest.metrics.on.as_ref(), "on");
+    let of_metrics = (METRICS, &metrics, written.rest.metrics.on.as_ref(), "on");
     let given = listeners(written)
         .chain([of_metrics])
         .filter_map(|(name, table, address, key)| Some((name, address?, problems.spot(table, key)?)));
@@ -195,9 +199,10 @@ pub fn addresses(written: &WrittenTables, problems: &mut Problems<'_>) {
             problems.warning(spot, message, "write a port from 1 to 65535");
         }
         if let Some((name, other, first)) = all[..index].iter().find(|(_, other, _)| address::overlap(address, other)) {
+            let called = if *name == METRICS { name.to_string() } else { format!("the listener {}", quoted(name)) };
             let message = match address == other {
-                true => format!("the listener {} has this address already", quoted(name)),
-                false => format!("the address of the listener {} takes this one too", quoted(name)),
+                true => format!("{called} has this address already"),
+                false => format!("the address of {called} takes this one too"),
             };
             let help = "give one of them another port, or another address of this machine";
             problems.clash(spot, message, (first, "it is taken here"), help);

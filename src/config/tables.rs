@@ -425,6 +425,9 @@ table! {
     }
 }
 
+/// The name of the socket of `[metrics]`; no listener may have it.
+pub const METRICS: &str = "[metrics]";
+
 /// Everything that one generation is made from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {

@@ -204,7 +204,8 @@ impl Transfer {
         let time = saved.elapsed();
         self.client.age += time;
         match &mut self.load {
-            Load::Accepted(_) | Load::Idle { .. } => {}
+            Load::Accepted(accepted) => accepted.left = accepted.left.saturating_sub(time), // else reloads prolong it
+            Load::Idle { .. } => {}
             Load::Tunnel(tunnel) => tunnel.exchange.age += time,
             Load::Http1(http1) => http1.exchange.count_move(time),
             Load::Http2(http2) => {

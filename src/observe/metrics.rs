@@ -7,9 +7,12 @@
 use std::array;
 use std::sync::Arc;
 
+pub use super::busy::Busy;
+use super::classes::StatusClasses;
 use super::end::Reason;
 use super::journal::Unwritten;
-use super::record::{AttemptRecord, Index, Outcome, RecordNames};
+use super::latency::Histogram;
+use super::record::{AttemptRecord, Index, Outcome, RecordNames, Timers};
 use crate::control::counter_tree::CounterTree;
 use crate::control::statistics::{Count, CounterNames, ThreadStatistics};
 use crate::control::status::OpenConnections;
@@ -18,6 +21,7 @@ use crate::control::status::OpenConnections;
 #[derive(Debug)]
 pub struct Counters {
     listeners: Box<[ListenerCounters<Count>]>,
+    sites: Box<[SiteCounters<Count>]>,
     pools: Box<[PoolCounters<Count>]>,
     /// The place of the counts, and the numbers of what is open.
     statistics: ThreadStatistics,
@@ -28,8 +32,10 @@ pub struct Counters {
 #[expect(missing_docs, reason = "see there")]
 pub struct Counted<'a> {
     pub listener: Index,
+    pub site: Option<Index>,
     pub pool: Option<Index>,
     pub status: u16,
+    pub timers: Timers,
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub attempts: &'a [AttemptRecord],
@@ -46,36 +52,11 @@ pub enum Handshaken {
     Failed(Reason),
 }
 
-/// The kinds of busy client connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Busy {
-    /// A request whose response is not finished.
-    Exchange,
-    /// A tunnel after a switch of protocols: WebSocket and the like.
-    Upgrade,
-    /// A tunnel in TCP mode.
-    Tcp,
-}
-
-impl Busy {
-    /// All of them, in the order of the variants.
-    pub const ALL: [Self; 3] = [Self::Exchange, Self::Upgrade, Self::Tcp];
-
-    /// The name of the gauge.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Exchange => "exchanges",
-            Self::Upgrade => "upgrades",
-            Self::Tcp => "tcp",
-        }
-    }
-}
-
 /// Sums over the threads of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CounterTotals {
     listeners: Box<[ListenerCounters<u64>]>,
+    sites: Box<[SiteCounters<u64>]>,
     pools: Box<[PoolCounters<u64>]>,
 }
 
@@ -83,8 +64,8 @@ impl Counters {
     /// Counters for everything that `names` has, all 0, in statistics with the [`counter_names`] of the same names.
     #[must_use]
     pub fn new(names: &RecordNames, statistics: ThreadStatistics) -> Arc<Self> {
-        let (listeners, pools) = everything(names, |place| statistics.count(place));
-        Arc::new(Self { listeners, pools, statistics })
+        let (listeners, sites, pools) = everything(names, |place| statistics.count(place));
+        Arc::new(Self { listeners, sites, pools, statistics })
     }
 
     /// A client connection was accepted.
@@ -151,24 +132,30 @@ impl Counters {
 
     /// An exchange ended: counts its status, bytes, attempts and retries.
     pub fn exchange(&self, counted: &Counted<'_>) {
-        let class = class(counted.status);
         self.listener(counted.listener, |counts| {
-            counts.exchanges[class].add(1);
+            counts.exchanges.count(counted.status);
             counts.bytes_in.add(counted.bytes_in);
             counts.bytes_out.add(counted.bytes_out);
+            if counted.has_response() {
+                counts.latency.observe(counted.timers.total);
+            }
         });
+        if let Some(site) = counted.site.and_then(|site| self.sites.get(usize::from(site))) {
+            site.exchanges.count(counted.status);
+        }
         let Some(pool) = counted.pool.and_then(|pool| self.pools.get(usize::from(pool))) else {
             return;
         };
-        pool.exchanges[class].add(1);
+        pool.exchanges.count(counted.status);
         pool.retries.add(counted.attempts.len().saturating_sub(1) as u64);
+        pool.observe(counted);
         for (at, attempt) in counted.attempts.iter().enumerate() {
             let Some(server) = pool.servers.get(usize::from(attempt.server)) else {
                 continue;
             };
             server.attempts[attempt.outcome as usize].add(1);
             if at + 1 == counted.attempts.len() {
-                server.exchanges[class].add(1);
+                server.exchanges.count(counted.status);
             }
         }
     }
@@ -186,14 +173,17 @@ impl CounterTotals {
     pub fn sum(counters: &[Arc<Counters>]) -> Self {
         let listeners = counters.iter().map(|one| one.listeners.len()).max().unwrap_or_default();
         let pools = counters.iter().max_by_key(|one| one.pools.len());
+        let sites = counters.iter().map(|one| one.sites.len()).max().unwrap_or_default();
         let mut totals = Self {
             listeners: (0..listeners).map(|_| ListenerCounters::default()).collect(),
+            sites: (0..sites).map(|_| SiteCounters::default()).collect(),
             pools: pools
                 .map(|one| one.pools.iter().map(|pool| PoolCounters::of(pool.servers.len(), &mut || 0)).collect())
                 .unwrap_or_default(),
         };
         for one in counters {
             totals.listeners.iter_mut().zip(&one.listeners).for_each(|(sum, more)| sum.add(more));
+            totals.sites.iter_mut().zip(&one.sites).for_each(|(sum, more)| sum.exchanges.add(&more.exchanges));
             totals.pools.iter_mut().zip(&one.pools).for_each(|(sum, more)| sum.add(more));
         }
         totals
@@ -220,7 +210,7 @@ impl CounterTotals {
     /// Exchanges ended on all listeners.
     #[must_use]
     pub fn exchanges(&self) -> u64 {
-        self.listeners.iter().flat_map(|listener| listener.exchanges).sum()
+        self.listeners.iter().map(|listener| listener.exchanges.sum()).sum()
     }
 
     /// Client connections open now, by kind: of all listeners and of each.
@@ -240,12 +230,16 @@ impl CounterTotals {
     pub fn tree(&self, names: &RecordNames, unwritten: &Unwritten) -> CounterTree {
         let listeners = names.listeners.iter().zip(&self.listeners);
         let listeners: CounterTree = listeners.map(|(name, counts)| (name.clone(), counts.tree())).collect();
+        let sites = names.sites.iter().zip(&self.sites);
+        let of_site = |counts: &SiteCounters<u64>| CounterTree::from_iter([("exchanges", counts.exchanges.tree())]);
+        let sites: CounterTree = sites.map(|(name, counts)| (name.clone(), of_site(counts))).collect();
         let pools = names.pools.iter().zip(&self.pools);
         let pools: CounterTree = pools.map(|((name, servers), counts)| (name.clone(), counts.tree(servers))).collect();
         let reasons = Reason::ALL.iter().zip(unwritten.limited).filter(|(_, count)| *count > 0);
         let limited: CounterTree = reasons.map(|(reason, count)| (reason.as_str(), count)).collect();
         [
             ("listeners", listeners),
+            ("sites", sites),
             ("pools", pools),
             ("records_dropped", unwritten.dropped.into()),
             ("records_limited", limited),
@@ -260,25 +254,26 @@ impl CounterTotals {
 #[must_use]
 pub fn counter_names(names: &RecordNames) -> CounterNames {
     let mut counts = 0;
-    let (listeners, pools) = everything(names, |place| {
+    let (listeners, sites, pools) = everything(names, |place| {
         counts = place + 1;
         place as u64
     });
     // the number of dropped records is its place here
     let unwritten = Unwritten { dropped: counts as u64, ..Unwritten::default() };
-    CounterNames { counts: counts + 1, tree: CounterTotals { listeners, pools }.tree(names, &unwritten) }
+    CounterNames { counts: counts + 1, tree: CounterTotals { listeners, sites, pools }.tree(names, &unwritten) }
 }
 
-/// The counts of listeners and of pools.
-type Everything<T> = (Box<[ListenerCounters<T>]>, Box<[PoolCounters<T>]>);
+/// The counts of listeners, of sites and of pools.
+type Everything<T> = (Box<[ListenerCounters<T>]>, Box<[SiteCounters<T>]>, Box<[PoolCounters<T>]>);
 
 /// The counts of `names`, each made from its place.
 fn everything<T>(names: &RecordNames, make: impl FnMut(usize) -> T) -> Everything<T> {
     let (mut make, mut places) = (make, 0..);
     let mut next = || make(places.next().unwrap_or_default());
     let listeners = names.listeners.iter().map(|_| ListenerCounters::of(&mut next)).collect();
+    let sites = names.sites.iter().map(|_| SiteCounters { exchanges: StatusClasses::of(&mut next) }).collect();
     let pools = names.pools.iter().map(|(_, servers)| PoolCounters::of(servers.len(), &mut next)).collect();
-    (listeners, pools)
+    (listeners, sites, pools)
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -291,22 +286,31 @@ struct ListenerCounters<T> {
     busy: [T; Busy::ALL.len()],
     empty: T,
     heads_refused: [T; REFUSALS.len() + 1],
-    exchanges: [T; CLASSES.len()],
+    exchanges: StatusClasses<T>,
     bytes_in: T,
     bytes_out: T,
     handshakes: [T; HANDSHAKES.len()],
+    /// Of exchanges that had a response, from their opening to their end.
+    latency: Histogram<T>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct SiteCounters<T> {
+    exchanges: StatusClasses<T>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PoolCounters<T> {
-    exchanges: [T; CLASSES.len()],
+    exchanges: StatusClasses<T>,
     retries: T,
+    /// In the order of [`LATENCIES`].
+    latency: [Histogram<T>; LATENCIES.len()],
     servers: Box<[ServerCounters<T>]>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct ServerCounters<T> {
-    exchanges: [T; CLASSES.len()],
+    exchanges: StatusClasses<T>,
     attempts: [T; Outcome::ALL.len()],
 }
 
@@ -321,10 +325,11 @@ impl<T> ListenerCounters<T> {
             busy: array::from_fn(|_| next()),
             empty: next(),
             heads_refused: array::from_fn(|_| next()),
-            exchanges: array::from_fn(|_| next()),
+            exchanges: StatusClasses::of(next),
             bytes_in: next(),
             bytes_out: next(),
             handshakes: array::from_fn(|_| next()),
+            latency: Histogram::of(next),
         }
     }
 }
@@ -332,10 +337,11 @@ impl<T> ListenerCounters<T> {
 impl<T> PoolCounters<T> {
     fn of(servers: usize, next: &mut impl FnMut() -> T) -> Self {
         Self {
-            exchanges: array::from_fn(|_| next()),
+            exchanges: StatusClasses::of(next),
             retries: next(),
+            latency: array::from_fn(|_| Histogram::of(next)),
             servers: (0..servers)
-                .map(|_| ServerCounters { exchanges: array::from_fn(|_| next()), attempts: array::from_fn(|_| next()) })
+                .map(|_| ServerCounters { exchanges: StatusClasses::of(next), attempts: array::from_fn(|_| next()) })
                 .collect(),
         }
     }
@@ -351,10 +357,11 @@ impl ListenerCounters<u64> {
         add_each(&mut self.busy, &more.busy);
         self.empty += more.empty.now();
         add_each(&mut self.heads_refused, &more.heads_refused);
-        add_each(&mut self.exchanges, &more.exchanges);
+        self.exchanges.add(&more.exchanges);
         self.bytes_in += more.bytes_in.now();
         self.bytes_out += more.bytes_out.now();
         add_each(&mut self.handshakes, &more.handshakes);
+        self.latency.add(&more.latency);
     }
 
     /// Never below 0, in whatever order the counts were read.
@@ -385,10 +392,11 @@ impl ListenerCounters<u64> {
         [
             ("connections", connections),
             ("heads_refused", refused),
-            ("exchanges", classes(&self.exchanges)),
+            ("exchanges", self.exchanges.tree()),
             ("handshakes", HANDSHAKES.into_iter().zip(self.handshakes).collect()),
             ("bytes_in", self.bytes_in.into()),
             ("bytes_out", self.bytes_out.into()),
+            ("latency", self.latency.tree()),
         ]
         .into_iter()
         .collect()
@@ -397,10 +405,11 @@ impl ListenerCounters<u64> {
 
 impl PoolCounters<u64> {
     fn add(&mut self, more: &PoolCounters<Count>) {
-        add_each(&mut self.exchanges, &more.exchanges);
+        self.exchanges.add(&more.exchanges);
         self.retries += more.retries.now();
+        self.latency.iter_mut().zip(&more.latency).for_each(|(sum, more)| sum.add(more));
         for (sum, more) in self.servers.iter_mut().zip(&more.servers) {
-            add_each(&mut sum.exchanges, &more.exchanges);
+            sum.exchanges.add(&more.exchanges);
             add_each(&mut sum.attempts, &more.attempts);
         }
     }
@@ -408,18 +417,51 @@ impl PoolCounters<u64> {
     fn tree(&self, names: &[String]) -> CounterTree {
         let servers = names.iter().zip(&self.servers);
         let servers: CounterTree = servers.map(|(name, counts)| (name.clone(), counts.tree())).collect();
-        [("exchanges", classes(&self.exchanges)), ("retries", self.retries.into()), ("servers", servers)]
-            .into_iter()
-            .collect()
+        let latency: CounterTree = LATENCIES.into_iter().zip(self.latency.iter().map(Histogram::tree)).collect();
+        [
+            ("exchanges", self.exchanges.tree()),
+            ("retries", self.retries.into()),
+            ("latency", latency),
+            ("servers", servers),
+        ]
+        .into_iter()
+        .collect()
     }
 }
 
 impl ServerCounters<u64> {
     fn tree(&self) -> CounterTree {
         let attempts: CounterTree = Outcome::ALL.iter().map(|outcome| outcome.as_str()).zip(self.attempts).collect();
-        [("exchanges", classes(&self.exchanges)), ("attempts", attempts)].into_iter().collect()
+        [("exchanges", self.exchanges.tree()), ("attempts", attempts)].into_iter().collect()
     }
 }
+
+impl PoolCounters<Count> {
+    fn observe(&self, counted: &Counted<'_>) {
+        let Timers { connected, responded, total, .. } = counted.timers;
+        let [connect, response, whole] = &self.latency;
+        if connected > 0 {
+            connect.observe(connected.into());
+        }
+        if responded > 0 {
+            response.observe(responded.saturating_sub(connected).into());
+        }
+        if counted.has_response() {
+            whole.observe(total);
+        }
+    }
+}
+
+impl Counted<'_> {
+    /// Whether the client got a response. A tunnel lasts for as long as both sides like, and says nothing of latency.
+    fn has_response(&self) -> bool {
+        self.status >= 200
+    }
+}
+
+/// What the latency of a pool is counted of: from the opening of an exchange to the connection to a server, from there to
+/// the head of the response, and from the opening to the end.
+const LATENCIES: [&str; 3] = ["connect", "response", "whole"];
 
 fn add_each<const N: usize>(sums: &mut [u64; N], more: &[Count; N]) {
     sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more.now());
@@ -428,17 +470,6 @@ fn add_each<const N: usize>(sums: &mut [u64; N], more: &[Count; N]) {
 /// How TLS handshakes end: those that come to their end, and the reasons why others do not.
 const HANDSHAKES: [&str; 9] =
     ["full", "resumed", "client-closed", "client-timeout", "bad-request", "no-site", "denied", "drained", "internal"];
-
-/// Classes of statuses; the first is for exchanges without one.
-const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
-
-fn class(status: u16) -> usize {
-    usize::from(status / 100).min(CLASSES.len() - 1)
-}
-
-fn classes(counts: &[u64; CLASSES.len()]) -> CounterTree {
-    CLASSES.into_iter().zip(*counts).collect()
-}
 
 /// Statuses of refused heads with a count of their own.
 const REFUSALS: [u16; 9] = [400, 405, 408, 413, 414, 417, 431, 501, 505];
@@ -476,8 +507,9 @@ mod tests {
     }
 
     fn count_retried(counters: &Counters) {
-        let Record { listener, pool, status, bytes_in, bytes_out, attempts, .. } = retried();
-        counters.exchange(&Counted { listener, pool, status, bytes_in, bytes_out, attempts: &attempts });
+        let Record { listener, site, pool, status, timers, bytes_in, bytes_out, attempts, .. } = retried();
+        let attempts = &attempts;
+        counters.exchange(&Counted { listener, site, pool, status, timers, bytes_in, bytes_out, attempts });
     }
 
     #[test]

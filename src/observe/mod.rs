@@ -1,9 +1,12 @@
 //! What the service reports: the record of each exchange, events, counters.
 
+mod busy;
 mod causes;
+mod classes;
 pub mod end;
 pub mod event;
 pub mod journal;
+pub mod latency;
 pub mod metrics;
 pub mod rate;
 pub mod record;

@@ -442,8 +442,10 @@ impl Exchange {
     fn count(&self) {
         self.thread.counters.exchange(&Counted {
             listener: self.origin.listener,
+            site: self.site,
             pool: self.pool,
             status: self.status,
+            timers: self.timers,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             attempts: &self.attempts,

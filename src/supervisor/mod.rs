@@ -242,7 +242,10 @@ impl Supervisor {
             Action::Prove(number) => self.prove(number),
             Action::Answer(client, verdict) => self.clients.reply(client, &ControlReply::Verdict(verdict)),
             Action::Notify(notice) => self.notify_systemd(notice, now),
-            Action::Log(event) => self.journal.event(event),
+            Action::Log(event) => {
+                self.totals.happened(event.kind().name);
+                self.journal.event(event);
+            }
             Action::Exit(code) => self.exit = Some(code),
         }
     }
@@ -424,11 +427,13 @@ impl Supervisor {
     /// Keeps the state of a generation that serves: its replacement continues from there.
     fn keep(&mut self, number: u64, state: Option<&Payload>, secrets: Option<Payload>) {
         let serves = self.generations.list().iter().any(|one| one.number == number && one.accepts());
-        if serves && secrets.as_ref().map(Payload::identity) != self.secrets.as_ref().map(Payload::identity) {
-            let _ = self.notify.store_secrets(secrets.as_ref().map(AsFd::as_fd));
+        // one that has no memory for its state says nothing of its secrets either
+        let Some(state) = state.filter(|_| serves) else { return };
+        if secrets.as_ref().map(Payload::identity) != self.secrets.as_ref().map(Payload::identity)
+            && self.notify.store_secrets(secrets.as_ref().map(AsFd::as_fd)).is_ok()
+        {
             self.secrets = secrets;
         }
-        let Some(state) = state.filter(|_| serves) else { return };
         // if it cannot be kept, the content before it stays, which is a little older
         let _ = self.state_requests.last.keep(state);
     }

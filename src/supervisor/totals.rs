@@ -43,6 +43,12 @@ impl Totals {
         }
     }
 
+    /// Something of this name happened in the life of the service.
+    pub fn happened(&mut self, event: &str) {
+        let once = CounterTree::from_iter([(event, 1)]);
+        add(&mut self.past, &CounterTree::from_iter([("events", once)]), MOST_NAMES);
+    }
+
     /// The journal of the supervisor itself has not written this much.
     pub fn own(&mut self, unwritten: &Unwritten) {
         self.report(OWN, &CounterTree::from_iter([("records_dropped", unwritten.dropped)]));

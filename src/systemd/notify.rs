@@ -170,14 +170,15 @@ impl Notify {
     /// gets it; systemd does not read it.
     ///
     /// # Errors
-    /// When there is no descriptor left; clients then do whole handshakes after a restart.
+    /// When there is no descriptor left: systemd keeps those before.
     pub fn store_secrets(&mut self, secrets: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let secrets = secrets.map(|secrets| secrets.try_clone_to_owned()).transpose()?;
         // what systemd has not read yet of those before would be replaced anyway, and holds a descriptor
         self.unsent.retain(|one| !one.is_about(SECRETS));
         self.remove(SECRETS);
-        let Some(secrets) = secrets else { return Ok(()) };
-        let secrets = secrets.try_clone_to_owned()?;
-        self.send(&[NotifyState::FdStore, NotifyState::FdName(SECRETS)], Some(secrets));
+        if secrets.is_some() {
+            self.send(&[NotifyState::FdStore, NotifyState::FdName(SECRETS)], secrets);
+        }
         Ok(())
     }
 

@@ -13,24 +13,24 @@ use tokio::time::Instant;
 
 use super::certificates::{self, CertificateWatch};
 use super::configuration::{Configuration, system};
+use super::first_messages::{Orders, bind, greet, propose};
 use super::link::SupervisorLink;
 use super::memory::{self, Expendable, Loss};
 use super::moving::Moving;
 use super::pong::{LastStatus, vitals};
 use super::renewer::{RenewalReport, Renewer};
 use super::saved_state::{self, Restored, StateReports};
-use super::sockets::{self, METRICS, Sockets, Unused, not_bound};
+use super::sockets::{Sockets, Unused};
 use super::start_failure::StartFailure;
 use super::threads::{Heartbeat, Threads};
 use super::ticket_keys::TicketKeyring;
 use super::watch::Watch;
 use crate::admin::server::AdminServer;
-use crate::control::PROTOCOL;
+use crate::config::METRICS;
 use crate::control::channel::ChannelError;
 use crate::control::debug::DebugRequest;
 use crate::control::message::{
-    BindAddress, Cause, Finished, GenerationBounds, Held, Pong, Ready, Refused, RenderedProblem, Serves, Start,
-    ToSupervisor, ToWorker,
+    Finished, GenerationBounds, Held, Pong, Ready, RenderedProblem, Serves, Start, ToSupervisor, ToWorker,
 };
 use crate::control::payload::Payload;
 use crate::control::status::WorkerStatus;
@@ -123,13 +123,6 @@ struct Ping {
 #[derive(Clone, Copy)]
 struct Drained {
     connections: u64,
-}
-
-/// The first messages of the supervisor.
-struct Orders {
-    start: Start,
-    remembered: Option<Payload>,
-    held: Vec<(Held, OwnedFd)>,
 }
 
 impl RunningWorker {
@@ -296,6 +289,7 @@ impl RunningWorker {
     /// idle connection is kept for `idle` at most.
     async fn drain(&mut self, timeout: Duration, spread: Duration, idle: Duration) {
         self.set_serves(false);
+        self.metrics.close();
         self.certificates.end();
         let connections = vitals(&self.threads.status()).connections;
         self.expendable.set(Loss::Remains);
@@ -430,39 +424,6 @@ async fn build(link: &SupervisorLink) -> Result<Prepared, StartFailure> {
     prepare(link, &start, configuration, held).await
 }
 
-/// Sends `Hello` and receives what to build.
-async fn greet(link: &SupervisorLink) -> Result<Orders, StartFailure> {
-    let hello = ToSupervisor::Hello { protocol: PROTOCOL, version: crate::sys::version().to_owned() };
-    link.try_send(&hello, &[]).map_err(|_| StartFailure::SupervisorGone)?;
-    let (message, mut with) = receive(link).await?;
-    let ToWorker::Start(start) = message else {
-        return Err(StartFailure::Confused("the supervisor did not begin with what to build".to_owned()));
-    };
-    let remembered = with.pop().map(Payload::from);
-    let mut held = Vec::new();
-    while held.len() < start.sockets {
-        let (message, with) = receive(link).await?;
-        match message {
-            ToWorker::Listeners(names) if names.len() == with.len() && !names.is_empty() => {
-                held.extend(names.into_iter().zip(with));
-            }
-            _ => return Err(StartFailure::Confused("the supervisor did not send the sockets".to_owned())),
-        }
-    }
-    Ok(Orders { start, remembered, held })
-}
-
-/// Reports what would be served, and waits for `Build` or `Stop`.
-async fn propose(link: &SupervisorLink, configuration: &Configuration) -> Result<(), StartFailure> {
-    let may_bind = Some(sockets::with_address(&configuration.config));
-    let loaded = ToSupervisor::Loaded { config_hash: configuration.hash.clone(), may_bind };
-    link.try_send(&loaded, &[]).map_err(|_| StartFailure::SupervisorGone)?;
-    match receive(link).await? {
-        (ToWorker::Build, _) => Ok(()),
-        _ => Err(StartFailure::NotNeeded),
-    }
-}
-
 async fn prepare(
     link: &SupervisorLink,
     start: &Start,
@@ -474,7 +435,7 @@ async fn prepare(
     warnings.extend(configuration.of_servers(&servers.problems, start)?);
     let Sockets { mut found, missing, warnings: of_sockets, unused } = Sockets::choose(&config, held, start.alone)?;
     warnings.extend(of_sockets);
-    found.extend(bind(link, missing).await?);
+    found.extend(bind(link, missing, start.alone, &mut warnings).await?);
     let (generation, drain) = (start.generation, config.drain.clone());
     let serves = Serves::from(&config);
     let expendable = Expendable::new();
@@ -547,43 +508,6 @@ async fn prepare(
     })
 }
 
-/// Has the supervisor bind the missing sockets: only it may use low ports, and its sockets outlive this process.
-async fn bind(
-    link: &SupervisorLink,
-    missing: Vec<(String, BindAddress)>,
-) -> Result<Vec<(Held, OwnedFd)>, StartFailure> {
-    let mut bound = Vec::new();
-    let mut problems: Vec<RenderedProblem> = Vec::new();
-    for (listener, address) in missing {
-        let wish = ToSupervisor::Bind { listener: listener.clone(), address: address.clone() };
-        link.try_send(&wish, &[]).map_err(|_| StartFailure::SupervisorGone)?;
-        match receive(link).await? {
-            (ToWorker::Bound { .. }, mut with) if with.len() == 1 => {
-                let held = Held { listener, bound: Some(address) };
-                bound.extend(with.pop().map(|socket| (held, socket)));
-            }
-            (ToWorker::BindFailed { reason, .. }, _) => problems.push(not_bound(&listener, &address, &reason)),
-            _ => {
-                return Err(StartFailure::Confused("the supervisor did not answer about a socket".to_owned()));
-            }
-        }
-    }
-    if problems.is_empty() {
-        return Ok(bound);
-    }
-    let cause = Cause::System;
-    Err(Refused { cause, problems }.into())
-}
-
-async fn receive(link: &SupervisorLink) -> Result<(ToWorker, Vec<OwnedFd>), StartFailure> {
-    match tokio::time::timeout(SUPERVISOR_DEADLINE, link.receive()).await {
-        Ok(Ok(Some(heard))) => Ok(heard),
-        Ok(Ok(None)) => Err(StartFailure::SupervisorGone),
-        Ok(Err(fault)) => Err(StartFailure::Confused(fault.to_string())),
-        Err(_) => Err(StartFailure::Confused("the supervisor says nothing".to_owned())),
-    }
-}
-
 /// Bytes of all problems together in one message.
 const MOST_OF_PROBLEMS: usize = 960 << 10;
 /// `EX_CONFIG` of sysexits(3).
@@ -604,4 +528,3 @@ const IDLE_AT_STOP: Duration = Duration::from_millis(250);
 const JOURNAL_DEADLINE: Duration = Duration::from_secs(4);
 /// The same, when the supervisor writes what is left then.
 const JOURNAL_PATIENCE: Duration = Duration::from_millis(200);
-const SUPERVISOR_DEADLINE: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
 //! The process that serves: one generation, made from one configuration and this binary.
 //!
-//! [`lifecycle`] has the messages with the supervisor, [`configuration`] and [`sockets`] what the worker is made
+//! [`lifecycle`] has the messages with the supervisor, `first_messages` those before it is built, [`configuration`] and [`sockets`] what the worker is made
 //! from, [`threads`] the threads that serve, [`watch`] the checks of the servers, [`moving`] how connections come
 //! from the generation before and go to the next, [`saved_state`] the state for the next generation, [`memory`] the use
 //! of memory.
@@ -9,6 +9,7 @@ mod arrivals;
 mod certificates;
 pub mod configuration;
 mod expiry;
+mod first_messages;
 pub mod lifecycle;
 pub mod link;
 pub mod memory;

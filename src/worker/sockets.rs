@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use socket2::SockRef;
 
-use crate::config::{Address, Config, ListenerSettings};
+use crate::config::{Address, Config, ListenerSettings, METRICS};
 use crate::control::message::{BindAddress, Cause, Held, Refused, RenderedProblem};
 
 /// The sockets of a generation.
@@ -48,7 +48,7 @@ impl Sockets {
         let mut sockets = Self::default();
         let mut problems = Vec::new();
         for (name, address) in wanted(config) {
-            let of_unit = take(&mut held, |one| one.listener == name && one.bound.is_none());
+            let of_unit = take(&mut held, |one| one.listener == name && one.bound.is_none() && name != METRICS);
             if !of_unit.is_empty() {
                 sockets.found.extend(of_unit);
                 let written = address.filter(|address| **address != HTTPS);
@@ -91,7 +91,8 @@ pub fn with_address(config: &Config) -> Vec<Held> {
 /// Why a listener could not be bound, and what to do about it.
 #[must_use]
 pub fn not_bound(name: &str, address: &BindAddress, reason: &str) -> RenderedProblem {
-    let brief = format!("listener {name} cannot be bound to {address}: {reason}");
+    let called = if name == METRICS { name.to_owned() } else { format!("listener {name}") };
+    let brief = format!("{called} cannot be bound to {address}: {reason}");
     let help = match address {
         BindAddress::Ip(_) if reason.contains("denied") => {
             "ports below 1024 need CAP_NET_BIND_SERVICE, or a socket unit"
@@ -180,9 +181,6 @@ fn header_name(name: &str) -> String {
 fn is_dispensable(config: &Config, name: &str) -> bool {
     name == "http" && (config.listeners.len() > 1 || config.sites.is_empty() && !config.tcp.is_empty())
 }
-
-/// The name of the socket of `[metrics]`, by which no listener is called: as it stands in the configuration.
-pub const METRICS: &str = "[metrics]";
 
 /// Every listener with the address to bind where systemd passes no socket; 443 is that of the listener `https` where it
 /// has no other.

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{Answering, DEADLINE, Run, assert_serves, free_address, get, signal, socket, wait_for};
+use crate::support::{
+    Answering, DEADLINE, Run, Server, Wire, assert_serves, free_address, get, signal, socket, wait_for,
+};
 
 const RELOADS: u64 = 10;
 
@@ -88,6 +90,10 @@ fn no_scrape_fails_and_no_counter_goes_back_over_reloads_and_the_death_of_a_work
     assert_eq!(last[&format!("segue_server_exchanges_total{{{server},class=\"2xx\"}}")], f64::from(asked));
     assert_eq!(last[&format!("segue_server_weight{{{server}}}")], 1.0);
     assert_eq!(last["segue_generations{state=\"serving\"}"], 1.0);
+    assert_eq!(last["segue_events_total{event=\"reload-done\"}"], RELOADS as f64);
+    assert_eq!(last["segue_events_total{event=\"worker-died\"}"], 1.0);
+    assert_eq!(last["segue_exchange_seconds_count{listener=\"http\"}"], f64::from(asked));
+    assert_eq!(last["segue_site_exchanges_total{site=\"*\",class=\"2xx\"}"], f64::from(asked));
 }
 
 #[test]
@@ -105,6 +111,61 @@ fn metrics_are_read_by_get_and_head_and_silent_clients_keep_no_scrape_waiting() 
     let silent: Vec<_> = (0..40).map(|_| TcpStream::connect(metrics).expect("connect")).collect();
     assert!(!scrape(metrics).is_empty());
     drop(silent);
+}
+
+#[test]
+fn an_address_that_a_reload_takes_from_metrics_is_free_although_a_worker_still_drains() {
+    let (http, address) = socket();
+    let (server, metrics) = (Server::new(), free_address());
+    let tunnel = free_address();
+    let tcp = format!("[tcp.bytes]\nlisten = '{tunnel}'\nto = ['{}']\n", server.address);
+    let run = Run::new(&(config(server.address, metrics) + &tcp)).argument("--probation=50ms").socket("http", http);
+    let service = run.start();
+    let (mut client, mut upstream) = (Wire::connect(tunnel), server.accept());
+    client.send("up");
+    upstream.expect("up");
+    let without = config(server.address, address);
+    run.configure(without.split_once("[metrics]").expect("metrics").0);
+    service.reload_well();
+    wait_for("the drain", || run.log().contains("Generation 1 drains").then_some(()));
+    run.notifications().so_far(); // a message that is not read holds the socket
+    wait_for("the end", || TcpStream::connect_timeout(&metrics, Duration::from_secs(1)).is_err().then_some(()));
+    upstream.send("down");
+    client.expect("down"); // by the worker that drains
+}
+
+#[test]
+fn a_start_goes_on_without_metrics_where_their_address_is_taken() {
+    let (http, address) = socket();
+    let (server, other) = (Answering::start("well"), TcpListener::bind("127.0.0.1:0").expect("bind"));
+    let metrics = other.local_addr().expect("address");
+    let run = Run::new(&config(server.address, metrics)).socket("http", http);
+    let service = run.start();
+    run.wait_log("[metrics] cannot be bound to");
+    assert_serves(address);
+    drop(other);
+    service.reload_anyway();
+    scrape(metrics);
+}
+
+#[test]
+fn scrapes_that_are_given_up_are_not_made_and_a_client_that_half_closes_is_answered() {
+    let (http, _) = socket();
+    let metrics = free_address();
+    let run = Run::new(&config(metrics, metrics)).socket("http", http);
+    let service = run.start();
+    for _ in 0..500 {
+        let mut client = TcpStream::connect(metrics).expect("connect");
+        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").expect("written");
+    }
+    service.reload_anyway(); // the supervisor answers others
+    let mut client = TcpStream::connect(metrics).expect("connect");
+    client.set_read_timeout(Some(DEADLINE)).expect("an option");
+    client.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").expect("written");
+    client.shutdown(std::net::Shutdown::Write).expect("half-closed");
+    let mut response = String::new();
+    client.read_to_string(&mut response).expect("a response");
+    assert!(!series(&response).is_empty());
 }
 
 #[test]

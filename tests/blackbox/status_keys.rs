@@ -74,9 +74,12 @@ fn keys(path: &str, value: &Value, all: &mut Vec<String>) {
             );
             for (name, value) in parts {
                 let name = match last {
-                    "listeners" | "pools" | "servers" => "NAME",
+                    "listeners" | "sites" | "pools" | "servers" => "NAME",
+                    "latency" if value.is_object() => "PHASE",
+                    "latency" | "PHASE" if name != "sum_us" => "BOUND",
                     "exchanges" => "CLASS",
                     "heads_refused" => "STATUS",
+                    "events" => "EVENT",
                     "attempts" => "OUTCOME",
                     "handshakes" => "END",
                     _ => name,

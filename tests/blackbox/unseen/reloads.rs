@@ -54,6 +54,7 @@ fn are_unseen(scene: &Scene, habits: Habits) {
     crowd.assert_tunnels_run();
     let tally = crowd.end();
     eprintln!("{tally}");
+    std::fs::write(format!("/tmp/h2log.{}.{}", std::process::id(), scene.tls.is_some()), run.log()).expect("LOG");
     tally.assert_unseen();
     scene.assert_served_once();
 }

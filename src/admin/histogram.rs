@@ -1,0 +1,55 @@
+//! A histogram of latency, as counters have it, and as Prometheus does.
+
+use prometheus::proto::{Bucket, Histogram};
+
+use crate::control::counter_tree::CounterTree;
+use crate::observe::latency::{BOUNDS, LONGER, SUM};
+
+/// Durations by the first bound that they do not exceed; those that exceed all come last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Observed {
+    counts: [u64; BOUNDS.len() + 1],
+    /// In microseconds.
+    sum: u64,
+}
+
+impl Observed {
+    /// The series that one counts as: its buckets, the one without a bound, sum and count.
+    pub(super) const SERIES: usize = BOUNDS.len() + 3;
+
+    pub(super) fn of(tree: &CounterTree) -> Self {
+        let count = |name: &str| tree.get(name).and_then(CounterTree::count).unwrap_or_default();
+        let mut observed = Self { sum: count(SUM), ..Self::default() };
+        observed.counts[BOUNDS.len()] = count(LONGER);
+        observed.counts.iter_mut().zip(&BOUNDS).for_each(|(to, bound)| *to = count(&bound.to_string()));
+        observed
+    }
+
+    pub(super) fn add(&mut self, more: &Self) {
+        self.counts.iter_mut().zip(&more.counts).for_each(|(sum, more)| *sum += more);
+        self.sum += more.sum;
+    }
+}
+
+impl From<Observed> for Histogram {
+    /// Each bucket of Prometheus counts what the ones below it do.
+    fn from(observed: Observed) -> Self {
+        let mut so_far = 0;
+        let bucket = |(bound, count): (&u64, &u64)| {
+            so_far += count;
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(seconds(*bound));
+            bucket.set_cumulative_count(so_far);
+            bucket
+        };
+        let mut histogram = Self::default();
+        histogram.set_bucket(BOUNDS.iter().zip(&observed.counts).map(bucket).collect());
+        histogram.set_sample_count(observed.counts.iter().sum());
+        histogram.set_sample_sum(seconds(observed.sum));
+        histogram
+    }
+}
+
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
+}
