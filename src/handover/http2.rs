@@ -35,6 +35,9 @@ pub struct SavedHttp2 {
     pub write: Option<Duration>,
     /// Since when nothing is open.
     pub idle: Option<Duration>,
+    /// The last of its streams that sent something of a body, in their order: the next one has its turn.
+    #[serde(default)]
+    pub served_last: usize,
 }
 
 /// One open stream.

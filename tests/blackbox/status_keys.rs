@@ -54,6 +54,7 @@ fn listed() -> BTreeSet<String> {
         let below = pairs.iter().filter_map(|(one, _)| one.strip_prefix(&format!("{other}.")));
         all.extend(below.map(|rest| format!("{key}.{rest}")));
     }
+    all.remove("generations[].worker.counters.events.EVENT"); // those are the supervisor's
     // the empty forms of what is null or has parts
     all.extend(["generations[].worker.oldest", "generations[].worker.oldest[]"].map(str::to_owned));
     all.extend(["generations[].worker.pools[].servers[].history[]".to_owned()]);

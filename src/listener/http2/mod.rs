@@ -74,7 +74,7 @@ pub(super) struct Http2<S: Service> {
     wakers: Vec<Waker>,
     /// Those that have their turn.
     turns: Vec<usize>,
-    /// The last of those that had it.
+    /// The last one that sent something of a body.
     served_last: usize,
     /// The head that has come in part, and since when: the number of its stream, 0 for the beginning of the connection,
     /// and `u32::MAX` for a frame of which that is not known.
@@ -284,9 +284,12 @@ impl<S: Service> Http2<S> {
         }
         let Some(Some(stream)) = self.streams.get_mut(key) else { return StreamOutcome::Waits };
         let most = GATHERED.saturating_sub(self.session.output().len());
-        self.served_last = key;
+        let room = self.session.room(key);
         let settings = &self.thread.runtime_config.config.listeners[self.listener];
         let outcome = stream.run(&mut Context::from_waker(&self.wakers[key]), &mut self.session, key, now, most);
+        if self.session.room(key) < room {
+            self.served_last = key; // one that has no room has not had its turn: else each window goes to the same ones
+        }
         match outcome {
             StreamOutcome::Waits => self.deadlines.wait(stream.due(settings.body_timeout, settings.write_timeout)),
             StreamOutcome::More => self.ready.set(key),

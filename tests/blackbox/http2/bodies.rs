@@ -223,3 +223,45 @@ fn a_large_response_comes_whole() {
     assert!(client.response(1).body == body);
     sending.join().expect("a server");
 }
+
+// Each window went to the same streams, and the others had none of it for as long as those lasted.
+#[test]
+fn a_window_of_the_connection_that_is_too_small_for_all_its_streams_is_shared_by_all() {
+    const STREAMS: usize = 8;
+    const LENGTH: usize = 300_000;
+    const WINDOW: usize = 8192;
+    let setup = Setup::new();
+    let mut client = H2::begin(setup.proxy.client(), &[(4, 1 << 20)]);
+    let servers = (0..STREAMS as u32).map(|stream| {
+        client.get(2 * stream + 1, "a.test", "/");
+        let mut server = setup.server.accept();
+        server.head();
+        std::thread::spawn(move || {
+            server.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n"));
+            server.send(vec![b'x'; LENGTH]);
+            server
+        })
+    });
+    let servers: Vec<_> = servers.collect();
+    let (mut got, mut given) = ([0; STREAMS], 65_535);
+    let mut receive = |client: &mut H2, until: usize| {
+        while got.iter().sum::<usize>() < until {
+            let data = client.next(DATA);
+            got[data.stream as usize / 2] += data.payload.len();
+        }
+        got
+    };
+    let at_first = receive(&mut client, given); // most of it to those that were there first
+    for _ in 0..64 {
+        receive(&mut client, given);
+        client.send(WINDOW_UPDATE, 0, 0, &(WINDOW as u32).to_be_bytes());
+        given += WINDOW;
+    }
+    let mut got = receive(&mut client, given);
+    got.iter_mut().zip(at_first).for_each(|(got, at_first)| *got -= at_first);
+    let (least, most) = (got.iter().min().expect("some"), got.iter().max().expect("some"));
+    assert!(most - least <= 3 * WINDOW, "{got:?}");
+    client.send(WINDOW_UPDATE, 0, 0, &(1_u32 << 24).to_be_bytes());
+    assert_eq!(receive(&mut client, STREAMS * LENGTH), [LENGTH; STREAMS]);
+    servers.into_iter().for_each(|server| drop(server.join().expect("no panic")));
+}
