@@ -46,6 +46,8 @@ use crate::proxy::response::Then;
 use crate::proxy::{Client, Thread};
 use crate::turn::Turn;
 
+/// What counts as the turn of a stream, in octets of a body.
+const LEAST_TURN: usize = 8 * 1024;
 /// So much is gathered before it is written; beyond it nothing is read for the client, on either side.
 const GATHERED: usize = 128 * 1024;
 /// How long a connection keeps its buffers after its last response.
@@ -74,7 +76,7 @@ pub(super) struct Http2<S: Service> {
     wakers: Vec<Waker>,
     /// Those that have their turn.
     turns: Vec<usize>,
-    /// The last one that sent something of a body.
+    /// The last one that had its turn to send something of a body.
     served_last: usize,
     /// The head that has come in part, and since when: the number of its stream, 0 for the beginning of the connection,
     /// and `u32::MAX` for a frame of which that is not known.
@@ -287,8 +289,11 @@ impl<S: Service> Http2<S> {
         let room = self.session.room(key);
         let settings = &self.thread.runtime_config.config.listeners[self.listener];
         let outcome = stream.run(&mut Context::from_waker(&self.wakers[key]), &mut self.session, key, now, most);
-        if self.session.room(key) < room {
-            self.served_last = key; // one that has no room has not had its turn: else each window goes to the same ones
+        // one without room, or with what was left of a window, has not had its turn: else windows go to the same ones
+        match room.saturating_sub(self.session.room(key)) {
+            0 => {}
+            LEAST_TURN.. => self.served_last = key,
+            _ => self.served_last = key.wrapping_sub(1),
         }
         match outcome {
             StreamOutcome::Waits => self.deadlines.wait(stream.due(settings.body_timeout, settings.write_timeout)),

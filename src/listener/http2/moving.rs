@@ -120,7 +120,7 @@ impl<S: Service> Http2<S> {
                 Some(Some((exchange, stream))) => {
                     leaving.extend(exchange);
                     streams.push(stream);
-                    had_turn += usize::from(key <= self.served_last);
+                    had_turn += usize::from(key < self.served_last.wrapping_add(1));
                 }
                 Some(None) => self.session.reset(key, ErrorCode::InternalError),
                 None => {}

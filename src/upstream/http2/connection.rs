@@ -38,6 +38,9 @@ pub struct Http2Connection {
     pub(super) state: RefCell<StreamsState>,
 }
 
+/// What counts as the turn of a stream, in bytes of a body.
+const LEAST_TURN: usize = 8 * 1024;
+
 /// What the streams of a connection share.
 #[derive(Debug)]
 pub(super) struct StreamsState {
@@ -46,6 +49,8 @@ pub(super) struct StreamsState {
     pub(super) inboxes: Vec<Option<Rc<RefCell<Inbox>>>>,
     /// Places for streams that are not opened yet.
     reserved: usize,
+    /// The last of them that sent something of a body, and how many bytes since another one did.
+    sent_last: (usize, usize),
     /// Streams that it had.
     pub(super) served: u64,
     /// When something came last.
@@ -76,6 +81,7 @@ impl Http2Connection {
             session: Session::client(local),
             inboxes: Vec::new(),
             reserved: 0,
+            sent_last: (0, 0),
             served: 0,
             heard: now,
             stalled: None,
@@ -296,9 +302,19 @@ impl StreamsState {
         self.inboxes.get(key)?.clone()
     }
 
-    /// Every stream may send more.
+    /// Every stream may send more. Each takes all that there is room for, so they go round.
     pub(super) fn wake_streams(&self) {
-        self.inboxes.iter().flatten().for_each(|inbox| inbox.borrow_mut().wake());
+        let (last, sent) = self.sent_last;
+        // what was left of a window is no turn
+        let first = last + usize::from(sent >= LEAST_TURN);
+        let (had, next) = self.inboxes.split_at(self.inboxes.len().min(first));
+        next.iter().chain(had).flatten().for_each(|inbox| inbox.borrow_mut().wake());
+    }
+
+    /// A stream sent so many bytes of a body.
+    pub(super) fn sent(&mut self, key: usize, bytes: usize) {
+        let before = if self.sent_last.0 == key { self.sent_last.1 } else { 0 };
+        self.sent_last = (key, before + bytes);
     }
 
     /// Both sides of a stream may have ended.

@@ -154,6 +154,9 @@ impl UpstreamStream {
             state.close_if_over(key);
         }
         let is_new = state.session.output().len() > had;
+        if is_new {
+            state.sent(key, taken);
+        }
         drop(state);
         if is_new {
             self.connection.wake();

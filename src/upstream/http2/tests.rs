@@ -184,3 +184,57 @@ async fn both_sides_have_the_same_messages() {
         assert_eq!(shared.len(), 1);
     }
 }
+
+// The first one took each window whole, and the others had none of it until its body was sent.
+#[tokio::test(flavor = "local")]
+async fn uploads_share_a_window_of_the_connection_that_is_too_small_for_all() {
+    const STREAMS: usize = 6;
+    const LENGTH: usize = 300_000;
+    let pool = Pool::new(settings(vec![server("h2://127.0.0.1:1", 1)]), std::time::SystemTime::UNIX_EPOCH);
+    let timer_wheel = TimerWheel::new();
+    tokio::task::spawn_local(timer_wheel.clone().run());
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
+    let came = Rc::new(RefCell::new([0; STREAMS]));
+    tokio::task::spawn_local(count(theirs, came.clone()));
+    let shared = Rc::new(SharedConnections::default());
+    let version = pool.servers[0].address_version();
+    drop(shared.put(Stream::Unix(ours), None, version, Duration::from_secs(60), &timer_wheel));
+    for number in 0..STREAMS {
+        let stream = take(&shared, &pool).await;
+        tokio::task::spawn_local(async move {
+            ask(stream, number, &octets(number, LENGTH), 0, Dice(number as u64)).await;
+        });
+    }
+    let first = async {
+        loop {
+            let came = *came.borrow();
+            if came.contains(&LENGTH) {
+                return came;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let came = tokio::time::timeout(Duration::from_secs(60), first).await.expect("one ends");
+    assert!(came.iter().all(|came| *came > LENGTH / 2), "{came:?}");
+}
+
+/// A server with large windows of streams, and a small one for all of them.
+async fn count(socket: UnixStream, counted: Rc<RefCell<[usize; 6]>>) {
+    let mut builder = h2::server::Builder::new();
+    builder.initial_window_size(1 << 20).initial_connection_window_size(65_535);
+    let mut connection = builder.handshake::<_, Bytes>(socket).await.expect("a handshake");
+    while let Some(accepted) = connection.accept().await {
+        let (request, mut respond) = accepted.expect("a request");
+        let counted = counted.clone();
+        tokio::task::spawn_local(async move {
+            let number: usize = request.headers()["x-own"].to_str().expect("text").parse().expect("a number");
+            let mut body = request.into_body();
+            while let Some(data) = body.data().await {
+                let data = data.expect("data");
+                counted.borrow_mut()[number] += data.len();
+                body.flow_control().release_capacity(data.len()).expect("capacity");
+            }
+            respond.send_response(Response::new(()), true).expect("open");
+        });
+    }
+}
