@@ -16,6 +16,7 @@ pub mod fuzzing;
 pub mod handover;
 pub mod http1;
 pub mod http2;
+pub mod import;
 pub mod listener;
 pub mod message;
 pub mod moment;

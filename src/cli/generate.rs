@@ -98,6 +98,7 @@ mod tests {
             "segue-diff.1",
             "segue-certs.1",
             "segue-generations.1",
+            "segue-import.1",
             "segue-debug.1",
             "segue.toml.5",
         ] {

@@ -10,6 +10,7 @@ pub mod diff;
 pub mod effective;
 pub mod generate;
 pub mod generations;
+pub mod import;
 pub mod reload;
 pub mod run;
 mod service_user;
@@ -90,6 +91,20 @@ enum Command {
     /// Variables SEGUE_... and --set are those of this command; those of the unit stand in `systemctl cat proxy`.
     #[command(after_long_help = EXIT_STATUS)]
     Config(Effective),
+    /// Make a configuration of that of HAProxy
+    ///
+    /// Reads a haproxy.cfg of any version from 1.4 on, prints segue.toml, and to standard error a line for each line of
+    /// the input with what became of it: kept, the default here, a setting of the unit, done differently, or not
+    /// supported, with what to do. Nothing is read or changed but this file.
+    ///
+    /// What depends on a rule that cannot be said is left out, as a comment: no client gets what HAProxy would have refused.
+    /// Sites are for all listeners, so frontends that serve different hosts on different ports make several
+    /// configurations, one for each --only, and several proxies.
+    ///
+    /// The exit status is 0 when everything could be said, 1 when something is not supported, and 78 when the file cannot be
+    /// read or is no haproxy.cfg.
+    #[command(after_long_help = EXIT_STATUS)]
+    Import(ImportArguments),
     /// Show what runs: generations, servers, connections
     ///
     /// For root, the user of the service and members of its group, segue, as `segue generations` is. What changes
@@ -231,6 +246,16 @@ pub struct Reload {
     confirmed: bool,
 }
 
+/// Arguments of `segue import`.
+#[derive(Args, Debug)]
+pub struct ImportArguments {
+    /// The haproxy.cfg; - for standard input
+    file: PathBuf,
+    /// Import this frontend or listen section only, with the backends that it leads to; can be given again
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+}
+
 /// Arguments of `segue status`.
 #[derive(Args, Debug)]
 pub struct Status {
@@ -323,6 +348,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Diff(arguments) => diff::run(arguments),
         Command::Config(arguments) => effective::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Generations(arguments) => generations::run(arguments),
         Command::Certs(arguments) => certs::run(arguments),
@@ -396,7 +422,7 @@ const EXIT_STATUS: &str = "\
 Exit status:
   0   done; for reload: the new generation serves, or nothing changed
   1   failed; for reload: refused, and the old generation goes on; or there is nothing to confirm;
-      for diff: there are differences
+      for diff: there are differences; for import: something is not supported
   2   the command line is wrong; for diff: there is nothing to compare with
   78  the configuration is refused (EX_CONFIG); systemd does not try again
 

@@ -34,7 +34,10 @@ mod values;
 mod words;
 
 pub use self::acme::AcmeChallenge;
-pub use self::address::{Address, HostPattern, ServerAddress, ServerScheme, scheme};
+pub use self::address::{
+    Address, HostPattern, ServerAddress, ServerScheme, host_pattern, overlap, scheme, server as server_address,
+};
+pub use self::foreign::format_of;
 pub use self::networks::{TrustedProxy, network};
 pub use self::read::user_name;
 pub use self::servers::{CheckKind, Destination, ServerSettings};

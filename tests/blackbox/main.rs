@@ -18,6 +18,7 @@ mod http;
 mod http2;
 mod http2_servers;
 mod https;
+mod import;
 mod journal;
 mod lost_sites;
 mod members;

@@ -7,6 +7,7 @@
 
 mod documents;
 mod help;
+mod import;
 
 use std::collections::BTreeMap;
 use std::fs;

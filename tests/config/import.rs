@@ -1,0 +1,163 @@
+//! `segue import`: the files of `import`, what is made of each, and what is said of each of its lines.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use segue::config::load::Sources;
+use segue::import::{ImportError, Imported, import};
+
+const FILES: &str = "tests/config/import";
+
+fn files() -> Vec<PathBuf> {
+    let entries = fs::read_dir(FILES).expect("a folder").map(|entry| entry.expect("entry").path());
+    let mut files: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "cfg")).collect();
+    files.sort();
+    assert!(files.len() > 10, "{files:?}");
+    files
+}
+
+fn imported(file: &Path, only: &[String]) -> Imported {
+    let name = file.file_name().expect("a name").to_string_lossy();
+    let bytes = fs::read(file).expect("a file");
+    import(&name, &bytes, only, &|_| None).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn compare(file: &Path, text: &str) {
+    if std::env::var_os("REWRITE").is_some() {
+        fs::write(file, text).expect("write");
+    }
+    let expected = fs::read_to_string(file).unwrap_or_default();
+    assert!(expected == text, "{} differs.\nexpected:\n{expected}\nmade:\n{text}", file.display());
+}
+
+#[test]
+fn files_become_what_is_expected_and_pass_the_check() {
+    for file in files() {
+        let made = imported(&file, &[]);
+        compare(&file.with_extension("toml"), &made.toml);
+        compare(&file.with_extension("report"), &made.report);
+        let checked = Sources::from_text(&made.toml).check();
+        assert!(checked.config.is_some(), "{}: {:#?}\n{}", file.display(), checked.problems, made.toml);
+    }
+}
+
+#[test]
+fn every_line_of_a_file_is_in_the_report_once() {
+    for file in files() {
+        let text = fs::read_to_string(&file).expect("a file");
+        let lines =
+            text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.trim().starts_with('#'));
+        let lines: Vec<usize> = lines.map(|(index, _)| index + 1).collect();
+        let report = imported(&file, &[]).report;
+        let number = |line: &str| line.split(':').nth(1)?.parse::<usize>().ok();
+        let said: Vec<usize> = report.lines().filter_map(number).collect();
+        assert_eq!(said, lines, "{}", file.display());
+        for line in report.lines().filter(|line| number(line).is_some()) {
+            assert!(line.split_once(" - ").is_some_and(|(_, fate)| fate.contains(": ")), "{line}");
+        }
+    }
+}
+
+// Each of these took the place of a line that refuses, and the site was served to all once.
+#[test]
+fn what_a_line_guards_is_not_served_without_it() {
+    let refusing = [
+        "http-request deny if { src 10.0.0.0/8 }",
+        "http-request deny unless { src 10.0.0.0/8 }",
+        "http-request deny if { path_beg /private }",
+        "http-request deny",
+        "http-request auth unless { http_auth(people) }",
+        "http-request tarpit if { hdr_cnt(x) gt 1 }",
+        "http-request silent-drop if unknown",
+        "http-request reject if { hdr(host) -m reg a }",
+        "http-request return status 403 if { path / }",
+        "http-request redirect location https://other.test/",
+        "http-request set-path /public%[path]",
+        "http-request set-header Host other.test",
+        "http-request set-header X-User %[src]",
+        "http-request del-header X-User",
+        "http-request lua.check",
+        "http-request new-rule-of-4.0 if { src 10.0.0.1 }",
+        "http-response deny if { res.hdr(x) y }",
+        "http-response del-header X-Token",
+        "tcp-request connection reject if !{ src 10.0.0.0/8 }",
+        "tcp-request content reject unless { src 10.0.0.0/8 }",
+        "tcp-request session reject",
+        "redirect prefix http://other.test",
+        "block if { src 10.0.0.1 }",
+        "reqideny ^GET\\ /private",
+        "reqirep ^GET\\ /(.*) GET\\ /public/\\1",
+        "rspideny ^X",
+        "filter spoe engine waf",
+        "use_backend b if { path_beg /b }",
+        "use_backend b if { src 10.0.0.1 }",
+        "use_backend %[req.hdr(host),lower,map(/map)]",
+        "acl x path_beg /\n use_backend b unless x",
+        "use-server s if { src 10.0.0.1 }",
+        "deny_everything_of_4.0 all",
+        "use_backnd b if { path_beg /b }",
+        "http-reqest deny if { src 10.0.0.1 }",
+    ];
+    for rule in refusing {
+        for (front, back) in [(rule, ""), ("", rule)].into_iter().filter(|(_, back)| !back.contains("use_backend")) {
+            let text = format!(
+                "defaults\n mode http\nfrontend f\n bind :80\n {front}\n default_backend a\nbackend a\n {back}\n \
+                 server s 10.0.0.11:80\nbackend b\n server s 10.0.0.12:80\n"
+            );
+            let made = import("x", text.as_bytes(), &[], &|_| None).expect("a file");
+            let config = Sources::from_text(&made.toml).check().config.expect("good");
+            assert_eq!(config.sites.len(), 0, "{rule}\n{}\n{}", made.toml, made.report);
+            assert!(!made.complete || rule == "http-request deny" || rule == "tcp-request session reject", "{rule}");
+        }
+    }
+}
+
+#[test]
+fn a_frontend_that_serves_others_is_a_file_of_its_own() {
+    let file = Path::new(FILES).join("hosts-and-paths.cfg");
+    let both = Sources::from_text(&imported(&file, &[]).toml).check().config.expect("good");
+    let hosts: BTreeSet<String> = both.sites.iter().map(|site| site.host.to_string()).collect();
+    assert!(both.listeners.len() == 1 && hosts.contains("blog.example.com"), "{hosts:?}");
+    let made = imported(&file, &["backoffice".to_owned()]);
+    let one = Sources::from_text(&made.toml).check().config.expect("good");
+    assert_eq!((one.sites.len(), one.pools.len(), made.complete), (1, 1, true), "{}", made.report);
+    assert_eq!(one.listeners[0].address.as_ref().map(ToString::to_string).as_deref(), Some("10.0.0.1:8080"));
+}
+
+#[test]
+fn what_is_no_haproxy_cfg_is_refused_with_the_reason() {
+    let refused = |text: &[u8]| import("x", text, &[], &|_| None).expect_err("no haproxy.cfg").to_string();
+    assert!(refused(b"server {\n    listen 80;\n    location / { proxy_pass http://a; }\n}\n").contains("nginx"));
+    assert!(refused(b"example.com {\n    reverse_proxy localhost:3000\n}\n").contains("Caddy"));
+    assert!(refused(b"\x7fELF\0\0").contains("no text"));
+    assert!(refused(b"").contains("none of its lines"));
+    assert!(refused(b"[site.\"*\"]\nto = [\"10.0.0.11:80\"]\n").contains("none of its lines"));
+    assert!(refused(b"global\n.if defined(A)\n.endif\n").contains("line 2"));
+    let unset = import("x", b"listen a\n bind \"$ADDRESS\"\n", &[], &|_| None).expect_err("unset");
+    assert_eq!(unset, ImportError::UnsetVariable { line: 2, name: "ADDRESS".to_owned() });
+    let unknown = import("x", b"listen a\n", &["b".to_owned()], &|_| None).expect_err("unknown");
+    assert_eq!(unknown, ImportError::NoFrontend("b".to_owned()));
+}
+
+proptest::proptest! {
+    /// Whatever stands in a file, each of its lines is in the report, and what is made of it passes the check.
+    #[test]
+    fn damaged_files_are_imported_or_refused(
+        at in proptest::num::usize::ANY,
+        length in 0..40_usize,
+        instead in "[\\PC\n]{0,6}",
+        which in proptest::num::usize::ANY,
+    ) {
+        let files = files();
+        let text: Vec<char> = fs::read_to_string(&files[which % files.len()]).expect("text").chars().collect();
+        let at = at % (text.len() + 1);
+        let end = (at + length).min(text.len());
+        let damaged: String = text[..at].iter().copied().chain(instead.chars()).chain(text[end..].iter().copied()).collect();
+        if let Ok(made) = import("x", damaged.as_bytes(), &[], &|_| None) {
+            let checked = Sources::from_text(&made.toml).check();
+            proptest::prop_assert!(checked.config.is_some(), "{:#?}\n{}\n{}", checked.problems, damaged, made.toml);
+        }
+    }
+}
