@@ -60,6 +60,11 @@ impl Bind {
             }
             words = &rest[arguments.len()..];
         }
+        if self.verify().is_some() && !self.has("ca-file") {
+            self.barred = true;
+            let sentence = "no ca-file says whose certificates are let in, which HAProxy refuses";
+            report.note(self.line, Fate::Unsupported, sentence);
+        }
         let protocol = self.option("proto");
         if protocol.is_some_and(|protocol| protocol != "h2" && protocol != "h1") {
             report.note(self.line, Fate::Unsupported, "HTTP/1 and HTTP/2 alone are spoken");

@@ -9,7 +9,7 @@ use super::host::{Truth, covers};
 use super::outcome::RouteOutcome;
 use super::proxy::CfgProxy;
 use super::report::{Fate, ImportReport};
-use super::rule::RuleAction;
+use super::rule::{AccessRule, RuleAction};
 use super::socket::{FrontendSocket, certificates, client_keys, regions};
 use super::toml::{WrittenTable, text, time};
 use crate::config::{Address, HostPattern, overlap};
@@ -302,6 +302,20 @@ impl HttpWriter<'_> {
         }
     }
 
+    /// Says where a rule is for hosts that no client means too, such as `example.com.other.test`.
+    fn odd_hosts(&mut self, taken: &[&FrontendSocket<'_>]) {
+        for socket in taken {
+            let is_use = |rule: &&AccessRule| matches!(rule.action, RuleAction::Use(_));
+            for rule in socket.proxy.rules.iter().filter(is_use) {
+                let truth = rule.condition.on(&HostPattern::Any, socket.kind);
+                if truth == Truth::Hardly && !rule.condition.is_of_challenges() {
+                    let sentence = "a host that only has this name in it, as in NAME.other.test, is not meant here";
+                    self.report.note(rule.line, Fate::Differently, sentence);
+                }
+            }
+        }
+    }
+
     /// Says what became of the rules that send requests somewhere.
     fn rules(&mut self, all: &[CfgProxy], taken: &[&FrontendSocket<'_>]) {
         for socket in taken {
@@ -320,6 +334,7 @@ impl HttpWriter<'_> {
             }
         }
         self.rules_without_effect(taken);
+        self.odd_hosts(taken);
         let has_tls = taken.iter().any(|socket| socket.kind.tls);
         for rule in all.iter().flat_map(|proxy| &proxy.rules) {
             let is_here = taken.iter().any(|socket| socket.proxy.rules.iter().any(|one| one.line == rule.line));

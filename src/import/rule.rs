@@ -21,18 +21,20 @@ pub enum RuleAction {
 /// The sets of rules, in the order in which they are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RuleSet {
-    /// `tcp-request connection` and `session`.
+    /// `tcp-request connection`.
     Connection,
+    /// `tcp-request session`.
+    Session,
     /// `tcp-request content`.
     Content,
-    /// `http-request`, `block`, `req…`.
+    /// `http-request`.
     Request,
     /// `redirect`.
     Redirect,
     /// `use_backend`.
     Backend,
-    /// Those of responses, and others that hold at any time.
-    Response,
+    /// All others, which no rule of another set ends.
+    Other,
 }
 
 /// One rule.
@@ -55,14 +57,13 @@ impl AccessRule {
         let (words, condition) = AclCondition::split(&directive.words, acls);
         let word = |index: usize| words.get(index).map_or("", String::as_str);
         let set = match (word(0), word(1)) {
-            ("tcp-request", "connection" | "session") => RuleSet::Connection,
+            ("tcp-request", "connection") => RuleSet::Connection,
+            ("tcp-request", "session") => RuleSet::Session,
             ("tcp-request", _) => RuleSet::Content,
+            ("http-request", _) => RuleSet::Request,
             ("redirect", _) => RuleSet::Redirect,
             ("use_backend", _) => RuleSet::Backend,
-            ("http-response" | "http-after-response" | "tcp-response" | "option" | "filter" | "use-server", _)
-            | ("use-fcgi-app", _) => RuleSet::Response,
-            (name, _) if name.starts_with("rsp") => RuleSet::Response,
-            _ => RuleSet::Request,
+            _ => RuleSet::Other,
         };
         let action = match (word(0), word(1), word(2)) {
             ("use_backend", name, _) => RuleAction::Use(name.to_owned()),

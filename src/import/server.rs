@@ -39,6 +39,7 @@ impl ServerLine {
         };
         let mut server = Self { line, address: plain(address), options: defaults.clone(), ..Self::default() };
         server.barred = read_options(line, words.unwrap_or_default(), &mut server.options, report);
+        server.barred |= server.has("redir");
         server
     }
 

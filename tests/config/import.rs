@@ -97,6 +97,10 @@ fn what_a_line_guards_is_not_served_without_it() {
         "acl x path_beg /\n use_backend b unless x",
         "use-server s if { src 10.0.0.1 }",
         "deny_everything_of_4.0 all",
+        "http-request allow\n reqideny ^GET\\ /private",
+        "http-request allow\n block if { src 10.0.0.1 }",
+        "http-request allow\n ssl-f-use crt x",
+        "tcp-request connection accept\n tcp-request session reject if { src 10.0.0.1 }",
         "use_backnd b if { path_beg /b }",
         "http-reqest deny if { src 10.0.0.1 }",
     ];
@@ -111,6 +115,21 @@ fn what_a_line_guards_is_not_served_without_it() {
             assert_eq!(config.sites.len(), 0, "{rule}\n{}\n{}", made.toml, made.report);
             assert!(!made.complete || rule == "http-request deny" || rule == "tcp-request session reject", "{rule}");
         }
+    }
+}
+
+#[test]
+fn clients_that_have_to_show_a_certificate_have_to_here() {
+    let config = |options: &str| {
+        let text = format!("listen f\n mode http\n bind :443 ssl crt /a.pem {options}\n server s 10.0.0.11:80\n");
+        let made = import("x", text.as_bytes(), &[], &|_| None).expect("a file");
+        Sources::from_text(&made.toml).check().config.expect("good")
+    };
+    let required = config("verify required ca-file /ca.pem");
+    assert_eq!(required.sites[0].client_ca.as_deref(), Some(Path::new("/ca.pem")));
+    assert!(config("").sites[0].client_ca.is_none() && config("ca-file /ca.pem").sites[0].client_ca.is_none());
+    for barred in ["verify required", "crt-list /list", "interface eth0", "new-option-of-4.0"] {
+        assert!(config(barred).sites.is_empty(), "{barred}");
     }
 }
 
