@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{ImportArguments, complain, print};
+use super::{ImportArguments, print};
 use crate::import::{Imported, import};
 
 /// Prints the configuration, and to stderr what became of each line. The exit code is 0 when everything could be said, 1
@@ -34,8 +34,7 @@ pub fn run(arguments: &ImportArguments) -> ExitCode {
             }
         }
         Err(fault) => {
-            eprint!("{name}: ");
-            complain(&fault);
+            eprintln!("segue: {name}: {fault}");
             ExitCode::from(EX_CONFIG)
         }
     }
