@@ -16,10 +16,10 @@ use crate::control::status::{OpenConnections, ServerStatus, ServiceStatus};
 /// The type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Series of one scrape, at most. The gauges come first: they are those of the configuration, and so few that they change
+/// Series of one scrape, at most, beside those that stand for others: with them there are less than 20,000. The gauges come first: they are those of the configuration, and so few that they change
 /// with it alone, lest a counter have room in one scrape and none in the next. Of counters, what is beyond counts as one series of
 /// each metric, `other`; of gauges it is left out.
-const MOST_SERIES: usize = 20_000;
+const MOST_SERIES: usize = 19_900;
 /// The values of all labels of that one.
 const OTHER: &str = "other";
 
@@ -461,7 +461,7 @@ mod tests {
     fn what_is_beyond_the_most_series_counts_as_one_and_nothing_is_lost() {
         let text = text(&status(10_000));
         let series: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
-        assert!(series.len() < MOST_SERIES + 20, "{} series", series.len());
+        assert!(series.len() < 20_000, "{} series", series.len());
         let values = series.iter().filter(|line| line.starts_with("segue_server_exchanges_total{"));
         let sum: f64 =
             values.map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number")).sum();
