@@ -214,22 +214,27 @@ fn tests(words: &[String]) -> Vec<AclTest> {
         "dom" => HostMatch::Domain,
         _ => HostMatch::Other,
     };
+    let is_bare = converters.is_empty() && method.or(by_name).is_none();
     let each = || patterns.iter().map(|text| HostTest { matching, text: text.to_ascii_lowercase() });
     let found: Vec<_> = match fetch.as_str() {
-        "hdr(host)" | "req.hdr(host)" | "hdr(host,1)" | "req.hdr(host,1)" | "req.hdr(host,-1)" | "hdr(host,-1)" => {
-            each().map(AclTest::Host).collect()
-        }
+        "hdr(host)" | "req.hdr(host)" => each().map(AclTest::Host).collect(),
         "req.ssl_sni" | "req_ssl_sni" | "ssl_fc_sni" => {
             each().map(|test| AclTest::Sni { test, ended_here: fetch == "ssl_fc_sni" }).collect()
         }
-        "ssl_fc" if patterns.is_empty() => vec![AclTest::Tls],
-        "dst_port" if converters.is_empty() => {
-            let ports: Option<_> =
-                patterns.iter().filter(|word| **word != "eq").map(|port| port.parse().ok()).collect();
-            ports.map(AclTest::Port).into_iter().collect()
+        // a converter or a method may turn these round
+        "ssl_fc" | "always_true" | "always_false" | "dst_port" | "req_ssl_hello_type" | "req.ssl_hello_type"
+            if !is_bare =>
+        {
+            Vec::new()
         }
-        "always_true" => vec![AclTest::Always(true)],
-        "always_false" => vec![AclTest::Always(false)],
+        "ssl_fc" if patterns.is_empty() => vec![AclTest::Tls],
+        "dst_port" => {
+            let ports: Option<Vec<u16>> =
+                patterns.iter().filter(|word| **word != "eq").map(|port| port.parse().ok()).collect();
+            ports.filter(|ports| !ports.is_empty()).map(AclTest::Port).into_iter().collect()
+        }
+        "always_true" if patterns.is_empty() => vec![AclTest::Always(true)],
+        "always_false" if patterns.is_empty() => vec![AclTest::Always(false)],
         "path" if matching == HostMatch::Begin && !patterns.is_empty() && patterns.iter().all(is_challenge) => {
             vec![AclTest::Challenge]
         }
@@ -292,6 +297,28 @@ mod tests {
         assert_eq!(truth(&[], "x if { req.hdr(Host),lower -m dom a.test }", "*.a.test", PLAIN), Truth::Yes);
         assert_eq!(truth(&[], "x if { req.hdr(host),lower,map(/m) a.test }", "a.test", PLAIN), Truth::Unknown);
         assert_eq!(truth(&[], "x", "*", PLAIN), Truth::Yes);
+    }
+
+    #[test]
+    fn a_test_with_a_converter_or_a_method_is_not_the_one_without() {
+        for test in [
+            "ssl_fc,not",
+            "ssl_fc -m found",
+            "always_false,not",
+            "always_true,not",
+            "always_true -m bool 0",
+            "always_true 0",
+            "dst_port",
+            "dst_port eq",
+            "dst_port -m found",
+            "dst_port,sub(1) 80",
+            "dst_port ge 80",
+        ] {
+            assert_eq!(truth(&[], &format!("x if {{ {test} }}"), "*", PLAIN), Truth::Unknown, "{test}");
+        }
+        for test in ["req_ssl_hello_type,not 1", "req.ssl_hello_type -m found 1"] {
+            assert_eq!(truth(&[], &format!("x if {{ {test} }}"), "a.test", BYTES), Truth::Unknown, "{test}");
+        }
     }
 
     #[test]
