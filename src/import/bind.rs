@@ -124,6 +124,13 @@ pub fn is_every(address: &Address, four: bool) -> bool {
     matches!(address, Address::Ip(address) if address.ip().is_unspecified() && address.is_ipv4() == four)
 }
 
+/// Whether `one` takes every address of the machine, and `other` fewer.
+#[must_use]
+pub fn is_wider(one: &Address, other: &Address) -> bool {
+    let width = |address: &Address| u8::from(is_every(address, true)) + 2 * u8::from(is_every(address, false));
+    width(one) > width(other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

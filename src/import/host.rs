@@ -39,10 +39,10 @@ impl Truth {
     }
 }
 
-/// Of the opposite. What hardly holds has an opposite that is not sure.
 impl std::ops::Not for Truth {
     type Output = Self;
 
+    /// Of the opposite. What hardly holds has an opposite that is not sure.
     fn not(self) -> Self {
         match self {
             Self::Yes => Self::No,
@@ -127,17 +127,12 @@ impl HostTest {
     }
 }
 
-/// Whether every host of `inner` is one of `outer`.
+/// The narrowest pattern of those that `is_known` names which covers `region` too: it answers where `region` has none.
 #[must_use]
-pub fn covers(outer: &HostPattern, inner: &HostPattern) -> bool {
-    match (outer, inner) {
-        (HostPattern::Any, _) => true,
-        (HostPattern::Suffix(outer), HostPattern::Suffix(name) | HostPattern::Exact(name)) => {
-            name == outer && matches!(inner, HostPattern::Suffix(_)) || name.ends_with(&format!(".{outer}"))
-        }
-        (HostPattern::Exact(outer), HostPattern::Exact(inner)) => outer == inner,
-        _ => false,
-    }
+pub fn wider(region: &HostPattern, is_known: impl Fn(&HostPattern) -> bool) -> Option<HostPattern> {
+    let (HostPattern::Suffix(name) | HostPattern::Exact(name)) = region else { return None };
+    let suffixes = name.match_indices('.').map(|(dot, _)| HostPattern::Suffix(name[dot + 1..].to_owned()));
+    suffixes.chain([HostPattern::Any]).find(is_known)
 }
 
 #[cfg(test)]
@@ -165,11 +160,16 @@ mod tests {
     }
 
     #[test]
-    fn a_wider_pattern_covers_a_narrower_one() {
-        let covers = |outer, inner| {
-            super::covers(&host_pattern(outer).expect("a pattern"), &host_pattern(inner).expect("a pattern"))
+    fn the_narrowest_of_the_wider_patterns_answers() {
+        let wider = |known: &[&str], region: &str| {
+            let pattern = |text: &str| host_pattern(text).expect("a pattern");
+            let known: Vec<_> = known.iter().map(|text| pattern(text)).collect();
+            super::wider(&pattern(region), |one| known.contains(one)).map(|one| one.to_string())
         };
-        assert!(covers("*", "a.test") && covers("*.test", "*.a.test") && covers("*.test", "a.test"));
-        assert!(!covers("*.a.test", "a.test") && !covers("a.test", "*") && covers("a.test", "a.test"));
+        assert_eq!(wider(&["*", "*.test", "*.a.test"], "www.a.test").as_deref(), Some("*.a.test"));
+        assert_eq!(wider(&["*", "*.test", "*.a.test"], "*.a.test").as_deref(), Some("*.test"));
+        assert_eq!(wider(&["*", "*.a.test"], "a.test").as_deref(), Some("*"));
+        assert_eq!(wider(&["a.test"], "a.test"), None);
+        assert_eq!(wider(&["*"], "*"), None);
     }
 }

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::bind::is_every;
+use super::bind::{is_every, is_wider};
 use super::field;
 use super::globals::Globals;
-use super::host::{Truth, covers};
+use super::host::{Truth, wider};
 use super::outcome::RouteOutcome;
 use super::proxy::CfgProxy;
 use super::report::{Fate, ImportReport};
 use super::rule::{AccessRule, RuleAction};
-use super::socket::{FrontendSocket, certificates, client_keys, regions};
+use super::socket::{FrontendSocket, LeftOutSocket, certificates, client_keys, regions};
 use super::toml::{WrittenTable, text, time};
 use crate::config::{Address, HostPattern, overlap};
 
@@ -24,8 +24,10 @@ pub struct HttpTables {
     pub tables: Vec<WrittenTable>,
     /// The backends that are served, each with the ports that lead to it.
     pub pools: BTreeMap<String, BTreeSet<u16>>,
-    /// The addresses that are taken.
-    pub addresses: Vec<Address>,
+    /// The addresses that are taken, each with the header of its listener.
+    pub addresses: Vec<(Address, String)>,
+    /// The sockets that are left out.
+    pub left_out: Vec<LeftOutSocket>,
     /// The names of listeners that are taken.
     pub names: BTreeSet<String>,
     /// The lines of the sections that have a listener.
@@ -123,7 +125,7 @@ impl HttpWriter<'_> {
             };
             let table = self.listener(&name, socket, Some(index) == on_80);
             self.found.sections.insert(socket.proxy.line);
-            self.found.addresses.push(socket.address.clone());
+            self.found.addresses.push((socket.address.clone(), table.header().to_owned()));
             self.found.tables.push(table);
         }
     }
@@ -179,30 +181,26 @@ impl HttpWriter<'_> {
     }
 
     fn sites(&mut self, regions: &BTreeSet<HostPattern>, taken: &[&FrontendSocket<'_>]) {
-        let routes = regions.iter().map(|region| (region, served(region, taken)));
-        let routes: BTreeMap<&HostPattern, Option<&str>> = routes.collect();
-        let wider = |region: &HostPattern| {
-            let outer = routes.keys().filter(|outer| **outer != region && covers(outer, region));
-            // the narrowest of them answers: a longer suffix is covered by a shorter one
-            let narrowest = outer.copied().reduce(|one, other| if covers(one, other) { other } else { one });
-            narrowest.and_then(|outer| routes.get(outer).copied().flatten())
-        };
+        let stays_plain =
+            |region: &HostPattern| taken.iter().any(|socket| !socket.kind.tls && is_served(socket, region));
+        let routes = regions.iter().map(|region| (region, (served(region, taken), stays_plain(region))));
+        let routes: BTreeMap<&HostPattern, (Option<&str>, bool)> = routes.collect();
         let has_tls = taken.iter().any(|socket| socket.kind.tls);
-        for (region, pool) in &routes {
-            let stays_plain = taken.iter().any(|socket| !socket.kind.tls && is_served(socket, region));
+        for (region, (pool, stays_plain)) in &routes {
             let unknown = taken.iter().find_map(|socket| match socket.routes.get(*region) {
                 Some(RouteOutcome::Unknown { line, pool }) => Some((*line, pool.clone())),
                 _ => None,
             });
             let mut table = WrittenTable::site(&region.to_string());
-            let outer = wider(region);
+            let outer = wider(region, |one| routes.contains_key(one)).and_then(|outer| routes.get(&outer).copied());
             match pool {
-                Some(pool) if outer == Some(pool) => continue,
+                // a site with the same backend differs all the same where one of the two is not served without TLS
+                Some(pool) if outer == Some((Some(pool), *stays_plain)) => continue,
                 Some(pool) => {
                     table.set("to", text(pool));
                     self.use_pool(pool, taken);
                     if has_tls {
-                        self.tls_keys(taken, stays_plain, &mut table);
+                        self.tls_keys(taken, *stays_plain, &mut table);
                     }
                 }
                 None => {
@@ -214,7 +212,7 @@ impl HttpWriter<'_> {
                         comment.set("to", text(pool.as_deref().unwrap_or("…")));
                         self.found.tables.push(comment);
                     }
-                    if outer.is_none() {
+                    if outer.is_none_or(|(pool, _)| pool.is_none()) {
                         continue;
                     }
                     let sentence = "closed: another site would serve this host otherwise, and nothing listens there";
@@ -262,6 +260,7 @@ impl HttpWriter<'_> {
             });
             table.comments.extend(unknown);
             table.set("address", text(&socket.address.to_string()));
+            self.found.left_out.push(LeftOutSocket::of(socket, self.found.tables.len()));
             self.found.tables.push(table);
             self.report.note(socket.bind.line, Fate::Unsupported, format!("it is left out: {why}"));
             for route in socket.routes.values() {
@@ -366,12 +365,6 @@ pub fn free_name(base: &str, port: Option<u16>, names: &mut BTreeSet<String>) ->
     let name = all.find(|name| !names.contains(name)).unwrap_or_default();
     names.insert(name.clone());
     name
-}
-
-/// Whether `one` takes every address of the machine, and `other` fewer.
-fn is_wider(one: &Address, other: &Address) -> bool {
-    let width = |address: &Address| u8::from(is_every(address, true)) + 2 * u8::from(is_every(address, false));
-    width(one) > width(other)
 }
 
 fn is_port_80(address: &Address) -> bool {

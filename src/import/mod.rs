@@ -88,7 +88,9 @@ pub fn import(
     }
     let mut http = http::http(&proxies, &globals, only, &mut report);
     let taken = (&mut http.addresses, &mut http.names);
-    let tcp = tcp::tcp(&proxies, &globals, only, taken, &mut report);
+    let mut tcp = tcp::tcp(&proxies, &globals, only, taken, &mut report);
+    http.left_out.iter().for_each(|socket| socket.say_what_takes_it(&http.addresses, &mut http.tables, &mut report));
+    tcp.left_out.iter().for_each(|socket| socket.say_what_takes_it(&http.addresses, &mut tcp.tables, &mut report));
     let pools = pools(&proxies, &globals, &http, &tcp, &mut report);
     headers(&sections, &proxies, &http, &tcp, &mut report);
     others(&sections, &mut report);

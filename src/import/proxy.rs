@@ -62,10 +62,6 @@ impl CfgProxy {
             Self { kind: section.kind.clone(), name: named(section), line: section.line, ..Self::default() };
         let mode = section.directives.iter().rfind(|one| one.word(0) == "mode");
         proxy.http = mode.is_some_and(|mode| mode.word(1) == "http");
-        // conditions name ACLs that may stand below them
-        for directive in section.directives.iter().filter(|one| one.word(0) == "acl") {
-            proxy.acls.extend(Acl::read(&directive.words[1..]));
-        }
         if let Some(address) = section.rest.first() {
             let words = std::iter::once("bind".to_owned()).chain(section.rest.iter().cloned()).collect();
             let directive = Directive { line: section.line, words, negated: false };
@@ -73,8 +69,13 @@ impl CfgProxy {
                 proxy.binds.push(Bind::read(&directive, report));
             }
         }
-        for directive in &section.directives {
-            proxy.take(directive, report);
+        // ACLs of defaults are for the rules of these alone, and have names that others may have too
+        let own = section.directives.partition_point(|one| one.line < section.line);
+        for part in [&section.directives[..own], &section.directives[own..]] {
+            // conditions name ACLs that may stand below them
+            let acls = part.iter().filter(|one| one.word(0) == "acl");
+            proxy.acls = acls.filter_map(|one| Acl::read(&one.words[1..])).collect();
+            part.iter().for_each(|directive| proxy.take(directive, report));
         }
         proxy.rules.sort_by_key(|rule| rule.set);
         proxy

@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use super::bind::Bind;
+use super::bind::{Bind, is_wider};
 use super::condition::SocketKind;
 use super::globals::Globals;
 use super::outcome::{RouteOutcome, outcome, patterns};
 use super::proxy::CfgProxy;
-use crate::config::{Address, HostPattern};
+use super::report::{Fate, ImportReport};
+use super::toml::WrittenTable;
+use crate::config::{Address, HostPattern, overlap};
 
 /// One socket of a frontend.
 #[derive(Clone, Debug)]
@@ -81,6 +83,37 @@ impl<'a> FrontendSocket<'a> {
 
     fn route(&self, region: &HostPattern) -> Option<&str> {
         self.routes.get(region)?.pool()
+    }
+}
+
+/// A socket that is no listener of the configuration.
+#[derive(Clone, Debug)]
+pub struct LeftOutSocket {
+    line: usize,
+    address: Address,
+    table: usize,
+}
+
+impl LeftOutSocket {
+    /// Of a socket; `table` is the place of its comment among the tables.
+    #[must_use]
+    pub fn of(socket: &FrontendSocket<'_>, table: usize) -> Self {
+        Self { line: socket.bind.line, address: socket.address.clone(), table }
+    }
+
+    /// Says that a listener with more addresses has its requests, when one of `taken` does.
+    pub fn say_what_takes_it(
+        &self,
+        taken: &[(Address, String)],
+        tables: &mut [WrittenTable],
+        report: &mut ImportReport,
+    ) {
+        let takes = |other: &Address| overlap(other, &self.address) && !is_wider(&self.address, other);
+        let Some((_, header)) = taken.iter().find(|(other, _)| takes(other)) else { return };
+        let sentence =
+            format!("what is sent to {} comes to {header} now: give that the addresses that are its own", self.address);
+        tables[self.table].comments.push(sentence.clone());
+        report.note(self.line, Fate::Unsupported, sentence);
     }
 }
 

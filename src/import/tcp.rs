@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::globals::Globals;
+use super::host::wider;
 use super::http::{CLOSED, accept_proxy, free_name, is_wanted};
 use super::outcome::{RouteOutcome, patterns};
 use super::proxy::CfgProxy;
 use super::report::{Fate, ImportReport};
-use super::socket::{FrontendSocket, certificates, client_keys};
+use super::socket::{FrontendSocket, LeftOutSocket, certificates, client_keys};
 use super::toml::{WrittenTable, text};
 use crate::config::{Address, HostPattern, overlap};
 
@@ -17,6 +18,8 @@ use crate::config::{Address, HostPattern, overlap};
 pub struct TcpTables {
     /// In the order in which they are written.
     pub tables: Vec<WrittenTable>,
+    /// The sockets that are left out.
+    pub left_out: Vec<LeftOutSocket>,
     /// The lines of the sections that have a listener.
     pub sections: BTreeSet<usize>,
     /// The backends that are used, each with the ports that lead to it and the shortest silence of clients.
@@ -32,7 +35,7 @@ pub fn tcp(
     all: &[CfgProxy],
     globals: &Globals,
     only: &[String],
-    (addresses, names): (&mut Vec<Address>, &mut BTreeSet<String>),
+    (addresses, names): (&mut Vec<(Address, String)>, &mut BTreeSet<String>),
     report: &mut ImportReport,
 ) -> TcpTables {
     let mut found = TcpTables::default();
@@ -40,9 +43,9 @@ pub fn tcp(
         let backends = all.iter().filter(|one| one.is_backend() && !one.http);
         let regions = patterns(std::iter::once(proxy).chain(backends));
         for socket in FrontendSocket::of(proxy, all, &regions) {
-            let is_taken = addresses.iter().find(|taken| overlap(taken, &socket.address));
+            let is_taken = addresses.iter().find(|(taken, _)| overlap(taken, &socket.address));
             let why = match is_taken {
-                Some(taken) => Some(format!("{taken} is taken by another listener")),
+                Some((taken, _)) => Some(format!("{taken} is taken by another listener")),
                 None if !socket.serves() => Some("no server is known that every connection may go to".to_owned()),
                 None => None,
             };
@@ -55,12 +58,13 @@ pub fn tcp(
             }
             if let Some(why) = why {
                 table.left_out = true;
+                found.left_out.push(LeftOutSocket::of(&socket, found.tables.len()));
                 table.comments.push(format!("left out: {why}"));
                 report.note(socket.bind.line, Fate::Unsupported, format!("it is left out: {why}"));
             } else {
-                addresses.push(socket.address.clone());
-                found.sections.insert(proxy.line);
                 let header = table.header().to_owned();
+                addresses.push((socket.address.clone(), header.clone()));
+                found.sections.insert(proxy.line);
                 report.note(
                     socket.bind.line,
                     Fate::Kept,
@@ -92,7 +96,11 @@ fn fill(
     let pool = |region: &HostPattern| socket.routes.get(region).and_then(RouteOutcome::pool);
     let to = pool(&HostPattern::Any);
     table.set("to", text(to.unwrap_or(CLOSED_POOL)));
-    let others = socket.routes.keys().filter(|region| **region != HostPattern::Any && pool(region) != to);
+    // without a name of its own, a region has the pool of the narrowest one around it
+    let is_own = |region: &&HostPattern| {
+        wider(region, |one| socket.routes.contains_key(one)).is_some_and(|outer| pool(&outer) != pool(region))
+    };
+    let others = socket.routes.keys().filter(is_own);
     let sni: Vec<_> = others
         .map(|region| format!("{} = {}", text(&region.to_string()), text(pool(region).unwrap_or(CLOSED_POOL))))
         .collect();

@@ -103,6 +103,10 @@ fn what_a_line_guards_is_not_served_without_it() {
         "tcp-request connection accept\n tcp-request session reject if { src 10.0.0.1 }",
         "use_backnd b if { path_beg /b }",
         "http-reqest deny if { src 10.0.0.1 }",
+        "http-request deny if { ssl_fc,not }",
+        "http-request deny if { always_false,not }",
+        "http-request deny if { ssl_fc -m found }",
+        "http-request deny if { dst_port -m found }",
     ];
     for rule in refusing {
         for (front, back) in [(rule, ""), ("", rule)].into_iter().filter(|(_, back)| !back.contains("use_backend")) {
@@ -116,6 +120,86 @@ fn what_a_line_guards_is_not_served_without_it() {
             assert!(!made.complete || rule == "http-request deny" || rule == "tcp-request session reject", "{rule}");
         }
     }
+}
+
+fn made_of(text: &str) -> Imported {
+    let made = import("x", text.as_bytes(), &[], &|_| None).expect("a file");
+    let checked = Sources::from_text(&made.toml).check();
+    assert!(checked.config.is_some(), "{:#?}\n{}", checked.problems, made.toml);
+    made
+}
+
+#[test]
+fn a_host_that_is_refused_without_tls_is_so_beside_one_with_the_same_backend() {
+    let refusing = [
+        "http-request deny if { hdr(host) -i secure.test } !{ ssl_fc }",
+        "http-request redirect scheme https if { hdr(host) -i secure.test } !{ ssl_fc }",
+        "http-request deny if { hdr(host) -i secure.test } !{ ssl_fc } !{ src 10.0.0.0/8 }",
+    ];
+    for rule in refusing {
+        let made = made_of(&format!(
+            "defaults\n mode http\nfrontend f\n bind :80\n bind :443 ssl crt /a.pem\n {rule}\n default_backend app\n\
+             backend app\n server s 10.0.0.11:80\n"
+        ));
+        let config = Sources::from_text(&made.toml).check().config.expect("good");
+        let redirects = |host: &str| {
+            let site = config.sites.iter().find(|site| site.host.to_string() == host);
+            site.map(|site| site.https_redirect)
+        };
+        assert_eq!((redirects("secure.test"), redirects("*")), (Some(true), Some(false)), "{rule}\n{}", made.toml);
+    }
+}
+
+#[test]
+fn a_name_of_a_handshake_is_not_taken_by_a_wider_one() {
+    let relay = |rules: &str| {
+        made_of(&format!(
+            "frontend f\n bind :443\n {rules}\nbackend main\n server s 10.0.0.11:443\nbackend wild\n server s \
+             10.0.0.12:443\n"
+        ))
+        .toml
+    };
+    let wild = "use_backend wild if { req_ssl_sni -m end .a.test }";
+    let refused = relay(&format!("tcp-request content reject if {{ req_ssl_sni -i admin.a.test }}\n {wild}"));
+    assert!(refused.contains("\"admin.a.test\" = \"closed\""), "{refused}");
+    let main = "use_backend main if { req_ssl_sni -i www.a.test }";
+    let other = relay(&format!("{main}\n {wild}\n default_backend main"));
+    assert!(other.contains("\"www.a.test\" = \"main\"") && other.contains("\"*.a.test\" = \"wild\""), "{other}");
+    let same = relay(&format!("{main}\n default_backend main"));
+    assert!(!same.contains("sni"), "{same}");
+}
+
+#[test]
+fn acls_of_defaults_are_for_the_rules_of_these_alone() {
+    let made = made_of(
+        "defaults base\n mode http\n acl ok always_true\n http-request deny if !ok\nfrontend web from base\n bind :80\n \
+         acl ok hdr(host) -i a.test\n http-request deny unless ok\n default_backend app\nbackend app\n mode http\n \
+         server s 10.0.0.11:80\n",
+    );
+    let config = Sources::from_text(&made.toml).check().config.expect("good");
+    let hosts: Vec<_> = config.sites.iter().map(|site| site.host.to_string()).collect();
+    assert_eq!(hosts, ["a.test"], "{}", made.toml);
+}
+
+#[test]
+fn a_listener_that_takes_the_requests_of_a_socket_that_is_left_out_is_named() {
+    let http = "defaults\n mode http\nfrontend pub\n bind *:18081\n default_backend app\nfrontend internal\n bind \
+                127.0.0.1:18081\n http-request deny unless { src 10.0.0.0/8 }\n default_backend adm\nbackend app\n \
+                server s 10.0.0.11:80\nbackend adm\n server s 10.0.0.12:80\n";
+    // the one that is left out may stand first, and may speak HTTP where the other relays bytes
+    let tcp = "frontend internal\n bind 127.0.0.1:18081\n tcp-request connection reject unless { src 10.0.0.0/8 }\n \
+               default_backend adm\nfrontend pub\n bind *:18081\n default_backend app\nbackend app\n server s \
+               10.0.0.11:80\nbackend adm\n server s 10.0.0.12:80\n";
+    let both = "frontend internal\n mode http\n bind 127.0.0.1:18081\n http-request deny\nfrontend pub\n bind *:18081\n \
+                default_backend app\nbackend app\n server s 10.0.0.11:80\n";
+    for (text, listener) in [(http, "[listen.http]"), (tcp, "[tcp.pub]"), (both, "[tcp.pub]")] {
+        let made = made_of(text);
+        let sentence = format!("what is sent to 127.0.0.1:18081 comes to {listener} now");
+        assert!(made.toml.contains(&format!("# {sentence}")), "{}", made.toml);
+        assert!(made.report.contains(&sentence) && !made.complete, "{}", made.report);
+    }
+    let narrower = http.replace("127.0.0.1", "*").replacen('*', "127.0.0.1", 1);
+    assert!(!made_of(&narrower).toml.contains("comes to"), "{}", made_of(&narrower).toml);
 }
 
 #[test]
