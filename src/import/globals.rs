@@ -33,9 +33,11 @@ impl Globals {
         };
         let (processes, threads) = (number("nbproc"), number("nbthread"));
         globals.processes = processes.unwrap_or(1);
-        globals.threads =
-            processes.or(threads).map(|_| globals.processes * threads.unwrap_or(1)).map(|all| all.min(1024));
-        globals.max_connections = number("maxconn").map(|each| (each * globals.processes).min(10_000_000));
+        globals.threads = processes
+            .or(threads)
+            .map(|_| globals.processes.saturating_mul(threads.unwrap_or(1)))
+            .map(|all| all.min(1024));
+        globals.max_connections = number("maxconn").map(|each| each.saturating_mul(globals.processes).min(10_000_000));
         for directive in directives() {
             globals.take(directive, report);
         }
@@ -113,5 +115,14 @@ mod tests {
         assert_eq!(Globals::below(globals.crt_base.as_ref(), "a.pem"), "/etc/ssl/a.pem");
         assert_eq!(Globals::below(globals.crt_base.as_ref(), "/certs/"), "/certs");
         assert!(report.render("x").contains("did you mean `maxconn`"));
+    }
+
+    #[test]
+    fn products_that_no_number_holds_are_the_greatest_there_is() {
+        let mut report = ImportReport::default();
+        let text = "global\nnbproc 4\nnbthread 9223372036854775807\nmaxconn 18446744073709551615\n";
+        let sections = sections(text, &|_| None, &mut report).expect("sections");
+        let globals = Globals::read(&sections, &mut report);
+        assert_eq!((globals.threads, globals.max_connections), (Some(1024), Some(10_000_000)));
     }
 }

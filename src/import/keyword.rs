@@ -36,7 +36,12 @@ pub fn keyword(place: &str, words: &[String]) -> Option<&'static Keyword> {
 pub fn likely(place: &str, words: &[String]) -> Option<&'static Keyword> {
     let names = || KEYWORDS.iter().filter(|keyword| keyword.place == place);
     (1..=words.len().min(2)).rev().find_map(|count| {
-        let close = closest(&words[..count].join(" "), names().map(|keyword| keyword.name))?;
+        let line = words[..count].join(" ");
+        // a comparison takes the product of both lengths, and no keyword has more
+        if line.len() > 64 {
+            return None;
+        }
+        let close = closest(&line, names().map(|keyword| keyword.name))?;
         names().find(|keyword| keyword.name == close)
     })
 }
@@ -98,6 +103,9 @@ mod tests {
         assert_eq!(found("proxy", "option forwardfore"), None);
         let words = ["blance".to_owned(), "roundrobin".to_owned()];
         assert_eq!(likely("proxy", &words).map(Keyword::name), Some("balance"));
+        let long = ["balance".to_owned(), "b".repeat(1 << 20)];
+        assert_eq!(likely("proxy", &long[..1]).map(Keyword::name), Some("balance"));
+        assert_eq!(likely("proxy", &long[1..]).map(Keyword::name), None);
     }
 
     #[test]
@@ -105,6 +113,7 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for keyword in KEYWORDS.iter() {
             assert!(seen.insert((keyword.place, keyword.name)), "{} {}", keyword.place, keyword.name);
+            assert!(keyword.name.len() <= 64, "{}", keyword.name);
             assert!(!keyword.sentence.is_empty() && !keyword.sentence.ends_with('.'), "{}", keyword.name);
         }
         assert!(seen.len() > 400, "{}", seen.len());
