@@ -99,7 +99,7 @@ impl HostTest {
     /// Whether it holds for the hosts of `region`, those left out that another pattern of this test is for.
     #[must_use]
     pub fn on(&self, region: &HostPattern) -> Truth {
-        let below = |suffix: &str| suffix == self.text || suffix.ends_with(&format!(".{}", self.text));
+        let below = |suffix: &str| format!(".{suffix}.").contains(&format!(".{}.", self.text.trim_matches('.')));
         match (region, self.matching) {
             (_, HostMatch::Other) => Truth::Unknown,
             (HostPattern::Exact(host), _) if self.holds(host) => Truth::Yes,
@@ -154,6 +154,9 @@ mod tests {
         assert_eq!(on(HostMatch::End, ".a.test", "*"), Truth::No);
         assert_eq!(on(HostMatch::End, "a.test", "*"), Truth::Hardly);
         assert_eq!(on(HostMatch::Domain, "a.test", "*.a.test"), Truth::Yes);
+        assert_eq!(on(HostMatch::Domain, "a.co", "*.a.co.test"), Truth::Yes);
+        assert_eq!(on(HostMatch::Domain, ".a.co.", "*.b.a.co.test"), Truth::Yes);
+        assert_eq!(on(HostMatch::Domain, "a.co", "*.ba.co"), Truth::Hardly);
         assert_eq!(on(HostMatch::Domain, "static", "*"), Truth::Unknown);
         assert_eq!(on(HostMatch::Domain, "static", "static.a.test"), Truth::Yes);
         assert_eq!(on(HostMatch::Begin, "www.", "*.a.test"), Truth::Unknown);
