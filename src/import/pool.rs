@@ -22,13 +22,17 @@ pub struct PoolUse {
     pub is_used: bool,
 }
 
-/// The table of a backend; says what becomes of its servers. None when no server is left.
+/// The table of a backend; says what becomes of its servers. None when no server is left, or none that takes requests.
 #[must_use]
 pub fn pool(proxy: &CfgProxy, globals: &Globals, used: PoolUse, report: &mut ImportReport) -> Option<WrittenTable> {
     let mut table = WrittenTable::named("pool", &proxy.name);
     let mut seen = BTreeSet::new();
     let mut lists = [Vec::new(), Vec::new()];
-    for server in &proxy.servers {
+    let mut takes_requests = false;
+    // of two with one address the one that takes requests is kept
+    let mut servers: Vec<&ServerLine> = proxy.servers.iter().collect();
+    servers.sort_by_key(|server| server.weight() == 0);
+    for server in servers {
         let Some(address) = whole_address(server, used.port, report) else { continue };
         let written = format!("{}{address}", if proxy.http { server.scheme() } else { tcp_scheme(server) });
         if !seen.insert(written.clone()) {
@@ -42,6 +46,7 @@ pub fn pool(proxy: &CfgProxy, globals: &Globals, used: PoolUse, report: &mut Imp
         let (fate, rest) = if used.is_used { (Fate::Kept, "") } else { (Fate::Differently, ", which is a comment") };
         let out = if server.has("disabled") { ", with weight = 0" } else { "" };
         report.note(server.line, fate, format!("a server of {}{rest}{out}", table.header()));
+        takes_requests |= server.weight() > 0;
         let is_weighted = server.weight() != 1;
         let element = match is_weighted {
             true => format!("{{ address = {}, weight = {} }}", text(&written), server.weight()),
@@ -54,7 +59,7 @@ pub fn pool(proxy: &CfgProxy, globals: &Globals, used: PoolUse, report: &mut Imp
         // HAProxy uses them when it has no others, which is always
         std::mem::swap(&mut servers, &mut backup);
     }
-    if servers.is_empty() {
+    if servers.is_empty() || used.is_used && !takes_requests {
         return None;
     }
     table.set("servers", list(&servers));

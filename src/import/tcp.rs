@@ -24,10 +24,10 @@ pub struct TcpTables {
     pub sections: BTreeSet<usize>,
     /// The backends that are used, each with the ports that lead to it and the shortest silence of clients.
     pub pools: BTreeMap<String, (BTreeSet<u16>, Option<Duration>)>,
+    /// The name of the pool without a server that answers.
+    closed: String,
+    needs_closed: bool,
 }
-
-/// The name of the pool without a server that answers.
-const CLOSED_POOL: &str = "closed";
 
 /// Writes TCP listeners; `addresses` and `names` are those that are taken.
 #[must_use]
@@ -38,7 +38,8 @@ pub fn tcp(
     (addresses, names): (&mut Vec<(Address, String)>, &mut BTreeSet<String>),
     report: &mut ImportReport,
 ) -> TcpTables {
-    let mut found = TcpTables::default();
+    let mut backends = all.iter().filter(|one| one.is_backend()).map(|one| one.name.clone()).collect();
+    let mut found = TcpTables { closed: free_name("closed", None, &mut backends), ..TcpTables::default() };
     for proxy in all.iter().filter(|proxy| proxy.is_frontend() && !proxy.http && is_wanted(proxy, only)) {
         let backends = all.iter().filter(|one| one.is_backend() && !one.http);
         let regions = patterns(std::iter::once(proxy).chain(backends));
@@ -75,9 +76,8 @@ pub fn tcp(
             found.tables.push(table);
         }
     }
-    let closed = format!("\"{CLOSED_POOL}\"");
-    if found.tables.iter().any(|table| table.render().contains(&closed)) {
-        let mut table = WrittenTable::named("pool", CLOSED_POOL);
+    if found.needs_closed {
+        let mut table = WrittenTable::named("pool", &found.closed);
         table.comments.push("HAProxy closes these connections: nothing listens there".to_owned());
         table.set("servers", format!("[{}]", text(CLOSED)));
         found.tables.push(table);
@@ -93,20 +93,19 @@ fn fill(
     report: &mut ImportReport,
 ) {
     let (proxy, bind) = (socket.proxy, socket.bind);
-    let pool = |region: &HostPattern| socket.routes.get(region).and_then(RouteOutcome::pool);
-    let to = pool(&HostPattern::Any);
-    table.set("to", text(to.unwrap_or(CLOSED_POOL)));
+    let pool =
+        |region: &HostPattern| socket.routes.get(region).and_then(RouteOutcome::pool).unwrap_or(found.closed.as_str());
+    table.set("to", text(pool(&HostPattern::Any)));
     // without a name of its own, a region has the pool of the narrowest one around it
     let is_own = |region: &&HostPattern| {
         wider(region, |one| socket.routes.contains_key(one)).is_some_and(|outer| pool(&outer) != pool(region))
     };
     let others = socket.routes.keys().filter(is_own);
-    let sni: Vec<_> = others
-        .map(|region| format!("{} = {}", text(&region.to_string()), text(pool(region).unwrap_or(CLOSED_POOL))))
-        .collect();
+    let sni: Vec<_> = others.map(|region| format!("{} = {}", text(&region.to_string()), text(pool(region)))).collect();
     if !sni.is_empty() {
         table.set("sni", format!("{{ {} }}", sni.join(", ")));
     }
+    found.needs_closed |= socket.routes.values().any(|route| route.pool().is_none());
     for (region, route) in &socket.routes {
         if let RouteOutcome::Pool { name, line } = route {
             let (ports, silence) = found.pools.entry(name.clone()).or_default();

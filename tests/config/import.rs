@@ -170,6 +170,25 @@ fn a_name_of_a_handshake_is_not_taken_by_a_wider_one() {
 }
 
 #[test]
+fn a_backend_may_have_any_name_and_servers_that_are_disabled() {
+    let closed = "frontend f\n bind :443\n use_backend closed if { req_ssl_sni a.test }\nbackend closed\n server s 10.0.0.11:443\n";
+    let made = made_of(closed);
+    assert!(made.toml.contains("to = \"closed-2\"") && made.toml.contains("[pool.closed-2]"), "{}", made.toml);
+    assert!(made.toml.contains("\"a.test\" = \"closed\""), "{}", made.toml);
+    made_of("listen closed\n bind :443\n server s 10.0.0.11:443\n");
+    for servers in [
+        "server a 10.0.0.1:80 disabled\n server b 10.0.0.1:80",
+        "default-server disabled\n server a 10.0.0.1:80\n server b 10.0.0.1:80 enabled",
+        "server a 10.0.0.1:80 disabled\n server b 10.0.0.1:80 backup",
+        "server a 10.0.0.1:80 disabled\n server b 10.0.0.2:80 backup",
+        "server a 10.0.0.1:80 disabled\n server b 10.0.0.1:99999",
+        "server a 10.0.0.1:80\n server b 10.0.0.1:80 backup weight 0",
+    ] {
+        made_of(&format!("listen f\n mode http\n bind :80\n {servers}\n"));
+    }
+}
+
+#[test]
 fn acls_of_defaults_are_for_the_rules_of_these_alone() {
     let made = made_of(
         "defaults base\n mode http\n acl ok always_true\n http-request deny if !ok\nfrontend web from base\n bind :80\n \
