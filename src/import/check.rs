@@ -34,7 +34,7 @@ impl HealthCheck {
         self.request = Some((method.to_owned(), path.to_owned()));
         let fields = directive.words.get(4..).unwrap_or_default().join(" ");
         self.take_host(&fields);
-        let others = fields.lines().skip(1).any(|line| !line.trim().is_empty() && !is_host(line));
+        let others = fields.lines().skip(1).any(|line| !line.trim().is_empty() && !is_host_field(line));
         if others {
             report.note(directive.line, Fate::Unsupported, "a check has no other fields than Host");
         }
@@ -55,7 +55,7 @@ impl HealthCheck {
                 if let Some(at) = fields
                     .by_ref()
                     .map(|(at, _)| at)
-                    .find(|at| is_host(&format!("{}:", words[at + 1..].first().map_or("", String::as_str))))
+                    .find(|at| is_host_field(&format!("{}:", words[at + 1..].first().map_or("", String::as_str))))
                 {
                     self.host = words.get(at + 2).cloned();
                 }
@@ -83,7 +83,7 @@ impl HealthCheck {
     }
 
     fn take_host(&mut self, fields: &str) {
-        let host = fields.lines().find(|line| is_host(line)).and_then(|line| line.split_once(':'));
+        let host = fields.lines().find(|line| is_host_field(line)).and_then(|line| line.split_once(':'));
         if let Some((_, host)) = host {
             self.host = Some(host.trim().to_owned());
         }
@@ -102,7 +102,7 @@ impl HealthCheck {
     }
 }
 
-fn is_host(field: &str) -> bool {
+fn is_host_field(field: &str) -> bool {
     field.trim().to_ascii_lowercase().starts_with("host:")
 }
 

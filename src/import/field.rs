@@ -7,6 +7,8 @@ use super::section::Directive;
 pub enum FieldFate {
     /// Segue does that itself.
     Own(String),
+    /// Segue writes the field itself, and perhaps with another value.
+    Otherwise(String),
     /// It is lost, and clients have nothing from that.
     Lost(String),
     /// It is lost, and clients could have something from that.
@@ -25,21 +27,27 @@ const TAKEN_OUT: [&str; 6] =
 const OF_PROGRAMS: [&str; 8] =
     ["server", "via", "x-powered-by", "x-aspnet-version", "x-aspnetmvc-version", "x-runtime", "x-version", "x-varnish"];
 
-/// What becomes of a line, when it is about one field.
+/// What becomes of a line, when it is about one field. `is_tls` says whether all clients of the section speak TLS.
 #[must_use]
-pub fn of(directive: &Directive) -> Option<FieldFate> {
+pub fn of(directive: &Directive, is_tls: bool) -> Option<FieldFate> {
     let (first, second) = (directive.word(0), directive.word(1));
     let in_old_form = || second.split(':').next().unwrap_or_default().trim_start_matches('^').trim().to_owned();
     let named = |name: String| name.replace("\\ ", " ").replace('\\', "").to_ascii_lowercase();
+    let is_same = |name: &str, value: &str| is_written_so(name, value, directive, is_tls);
+    let is_written = |fate: &FieldFate| matches!(fate, FieldFate::Own(_) | FieldFate::Otherwise(_));
     match (first, second) {
-        ("http-request", "set-header" | "del-header" | "replace-header" | "replace-value") => {
-            of_request(&directive.word(2).to_ascii_lowercase(), second == "del-header")
+        ("http-request", "set-header" | "add-header" | "del-header" | "replace-header" | "replace-value") => {
+            let name = directive.word(2).to_ascii_lowercase();
+            let removes = second == "del-header";
+            let fate = of_request(&name, removes, removes || is_same(&name, directive.word(3)));
+            fate.filter(|fate| second != "add-header" || is_written(fate))
         }
-        ("http-request", "add-header") => {
-            of_request(&directive.word(2).to_ascii_lowercase(), true).filter(|fate| matches!(fate, FieldFate::Own(_)))
+        ("reqadd", _) => {
+            let name = named(in_old_form());
+            let value = second.split_once(':').map_or("", |(_, value)| value.trim_start_matches(['\\', ' ']));
+            of_request(&name, false, is_same(name.trim(), value)).filter(is_written)
         }
-        ("reqadd", _) => of_request(&named(in_old_form()), false).filter(|fate| matches!(fate, FieldFate::Own(_))),
-        ("reqdel" | "reqidel", _) => of_request(&named(in_old_form()), true),
+        ("reqdel" | "reqidel", _) => of_request(&named(in_old_form()), true, true),
         ("http-response" | "http-after-response", "set-header" | "add-header") => {
             of_response(directive.word(2), directive.word(3), directive)
         }
@@ -55,10 +63,34 @@ pub fn of(directive: &Directive) -> Option<FieldFate> {
     }
 }
 
-fn of_request(name: &str, removes: bool) -> Option<FieldFate> {
+/// Whether segue writes the field with this value too.
+fn is_written_so(name: &str, value: &str, directive: &Directive, is_tls: bool) -> bool {
+    let condition = directive.words.iter().position(|word| word == "if" || word == "unless");
+    let condition = condition.map(|at| directive.words[at..].join(" ")).unwrap_or_default();
+    let is_one_of = |values: &[&str]| condition.is_empty() && values.contains(&value);
+    match name {
+        "x-forwarded-for" | "x-real-ip" => is_one_of(&["%[src]", "%ci"]),
+        "x-forwarded-host" => is_one_of(&["%[req.hdr(host)]", "%[hdr(host)]", "%[req.hdr(Host)]"]),
+        "x-request-id" => is_one_of(&["%[unique-id]", "%[uuid()]", "%[uuid]", "%ID"]),
+        "x-forwarded-proto" => match value {
+            "https" => condition == "if { ssl_fc }" || is_tls && condition.is_empty(),
+            "http" => ["if !{ ssl_fc }", "unless { ssl_fc }"].contains(&condition.as_str()),
+            _ => is_one_of(&["%[ssl_fc,iif(https,http)]"]),
+        },
+        _ => false,
+    }
+}
+
+fn of_request(name: &str, removes: bool, is_same: bool) -> Option<FieldFate> {
     let name = name.trim();
-    if WRITTEN.contains(&name) {
+    if WRITTEN.contains(&name) && is_same {
         return Some(FieldFate::Own(format!("segue writes {name} itself: segue.toml(5), HEADER FIELDS")));
+    }
+    if WRITTEN.contains(&name) {
+        let sentence = format!(
+            "segue writes {name} itself: where a proxy before it is to be believed, write trusted_proxies of the listener"
+        );
+        return Some(FieldFate::Otherwise(sentence));
     }
     let taken_out = "one that a client sends is taken out";
     match name.starts_with("x-forwarded-") || TAKEN_OUT.contains(&name) {
@@ -106,12 +138,28 @@ mod tests {
 
     fn fate(line: &str) -> Option<FieldFate> {
         let words = line.split('|').map(str::to_owned).collect();
-        of(&Directive { line: 1, words, negated: false })
+        of(&Directive { line: 1, words, negated: false }, false)
     }
 
     #[test]
     fn a_field_that_a_client_could_write_itself_is_guarded() {
-        assert!(matches!(fate("http-request|set-header|X-Forwarded-Proto|https"), Some(FieldFate::Own(_))));
+        for own in [
+            "http-request|set-header|X-Forwarded-Proto|https|if|{|ssl_fc|}",
+            "http-request|set-header|X-Forwarded-For|%[src]",
+            "http-request|del-header|X-Forwarded-For",
+        ] {
+            assert!(matches!(fate(own), Some(FieldFate::Own(_))), "{own}");
+        }
+        for other in [
+            "http-request|set-header|X-Forwarded-Proto|https",
+            "http-request|add-header|X-Forwarded-Proto|https",
+            "http-request|set-header|X-Forwarded-Proto|https|if|!{|ssl_fc|}",
+            "http-request|set-header|X-Forwarded-For|%[req.hdr(CF-Connecting-IP)]",
+            "http-request|replace-header|X-Forwarded-For|a|%[src]|if|x",
+            "reqadd|X-Forwarded-Proto:\\ https",
+        ] {
+            assert!(matches!(fate(other), Some(FieldFate::Otherwise(_))), "{other}");
+        }
         assert!(matches!(fate("http-request|set-header|X-Forwarded-Port|443"), Some(FieldFate::Lost(_))));
         assert!(matches!(fate("http-request|del-header|X-Forwarded-Port"), Some(FieldFate::Own(_))));
         assert_eq!(fate("http-request|set-header|X-User|%[src]"), None);

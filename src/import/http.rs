@@ -7,7 +7,7 @@ use super::field;
 use super::globals::Globals;
 use super::host::{Truth, wider};
 use super::outcome::RouteOutcome;
-use super::proxy::CfgProxy;
+use super::proxy::{CfgProxy, LONGEST_NAME};
 use super::report::{Fate, ImportReport};
 use super::rule::{AccessRule, RuleAction};
 use super::socket::{FrontendSocket, LeftOutSocket, certificates, client_keys, regions};
@@ -16,6 +16,9 @@ use crate::config::{Address, HostPattern, overlap};
 
 /// Where nothing answers: what comes to a host that is not to be served goes there.
 pub const CLOSED: &str = "127.0.0.1:9";
+
+/// What is said of a line whose site would be as the one around it.
+const WITHOUT_IT: &str = "its requests come to this backend without it";
 
 /// The tables of all frontends for HTTP.
 #[derive(Debug, Default)]
@@ -66,7 +69,7 @@ pub fn http(all: &[CfgProxy], globals: &Globals, only: &[String], report: &mut I
         };
         out.push((socket, why));
     }
-    let mut writer = HttpWriter { found: HttpTables::default(), globals, report };
+    let mut writer = HttpWriter { found: HttpTables::default(), written: BTreeSet::new(), globals, report };
     writer.listeners(&taken);
     writer.sites(&regions, &taken);
     writer.left_out(&out, &taken);
@@ -89,6 +92,7 @@ fn differs(socket: &FrontendSocket<'_>, other: &FrontendSocket<'_>) -> String {
 
 struct HttpWriter<'a> {
     found: HttpTables,
+    written: BTreeSet<HostPattern>,
     globals: &'a Globals,
     report: &'a mut ImportReport,
 }
@@ -117,33 +121,38 @@ impl HttpWriter<'_> {
         let https = kept.iter().position(|socket| socket.kind.tls && socket.kind.port == Some(443));
         self.found.port_80_is_open = on_80.is_none() && http.is_some();
         self.found.names.extend(["http", "https"].map(str::to_owned));
+        let has_both = [true, false].iter().all(|four| {
+            let mut of_80 = taken.iter().filter(|socket| is_port_80(&socket.address));
+            of_80.any(|socket| is_every(&socket.address, *four) || socket.bind.has("v4v6"))
+        });
+        let of_80 = if has_both { Fate::Kept } else { Fate::Differently };
         for (index, socket) in kept.iter().enumerate() {
             let name = match Some(index) {
                 at if at == http => "http".to_owned(),
                 at if at == https => "https".to_owned(),
                 _ => free_name(&socket.proxy.name, socket.kind.port, &mut self.found.names),
             };
-            let table = self.listener(&name, socket, Some(index) == on_80);
+            let table = self.listener(&name, socket, (Some(index) == on_80).then_some(of_80));
             self.found.sections.insert(socket.proxy.line);
             self.found.addresses.push((socket.address.clone(), table.header().to_owned()));
             self.found.tables.push(table);
         }
     }
 
-    fn listener(&mut self, name: &str, socket: &FrontendSocket<'_>, is_of_systemd: bool) -> WrittenTable {
+    fn listener(&mut self, name: &str, socket: &FrontendSocket<'_>, of_systemd: Option<Fate>) -> WrittenTable {
         let (proxy, bind) = (socket.proxy, socket.bind);
         let mut table = WrittenTable::named("listen", name);
         table.comments.push(format!("line {}: {} {}", bind.line, proxy.kind, proxy.name));
         let header = table.header().to_owned();
-        if is_of_systemd {
+        if let Some(fate) = of_systemd {
             let sentence = format!("{header}: port 80 is that of proxy-http.socket, for IPv4 and IPv6");
-            self.report.note(bind.line, Fate::Kept, sentence);
+            self.report.note(bind.line, fate, sentence);
         } else {
             table.set("address", text(&socket.address.to_string()));
             let sentence = format!("{header} address = {}", text(&socket.address.to_string()));
             self.report.note(bind.line, Fate::Kept, sentence);
         }
-        if name == "http" && !is_of_systemd {
+        if name == "http" && of_systemd.is_none() {
             let sentence = "port 80 of the package has to be closed: `systemctl mask --now proxy-http.socket`";
             self.report.note(bind.line, Fate::Kept, sentence);
         }
@@ -199,6 +208,7 @@ impl HttpWriter<'_> {
                 Some(pool) => {
                     table.set("to", text(pool));
                     self.use_pool(pool, taken);
+                    self.written.insert((*region).clone());
                     if has_tls {
                         self.tls_keys(taken, *stays_plain, &mut table);
                     }
@@ -295,7 +305,7 @@ impl HttpWriter<'_> {
                         "challenges are answered here for sites with tls = \"auto\", and go to the servers of others";
                     self.report.note(rule.line, Fate::Differently, sentence);
                 } else if !self.report.has(rule.line) && socket.routes.iter().all(comes_anyhow) {
-                    self.report.note(rule.line, Fate::Kept, "its requests come to this backend without it");
+                    self.report.note(rule.line, Fate::Kept, WITHOUT_IT);
                 }
             }
         }
@@ -320,7 +330,7 @@ impl HttpWriter<'_> {
         for socket in taken {
             for (region, route) in &socket.routes {
                 match route {
-                    RouteOutcome::Pool { name, line } => {
+                    RouteOutcome::Pool { name, line } if self.written.contains(region) => {
                         let sentence = format!("[site.{}] to = {}", text(&region.to_string()), text(name));
                         self.report.note(*line, Fate::Kept, sentence);
                     }
@@ -330,6 +340,13 @@ impl HttpWriter<'_> {
                     }
                     _ => {}
                 }
+            }
+        }
+        for route in taken.iter().flat_map(|socket| socket.routes.values()) {
+            if let RouteOutcome::Pool { line, .. } = route
+                && !self.report.has(*line)
+            {
+                self.report.note(*line, Fate::Kept, WITHOUT_IT);
             }
         }
         self.rules_without_effect(taken);
@@ -356,9 +373,9 @@ pub fn accept_proxy(wanted: bool, line: usize, table: &mut WrittenTable, report:
 
 /// `base`, or that with the port or a number, until no other listener has it.
 pub fn free_name(base: &str, port: Option<u16>, names: &mut BTreeSet<String>) -> String {
-    // a name is that of a descriptor too, which has no colon
+    // a name is that of a descriptor too, which has no colon, and has room for a number
     let plain = |letter: char| if letter.is_ascii_graphic() && letter != ':' { letter } else { '-' };
-    let base: String = base.chars().map(plain).collect();
+    let base: String = base.chars().map(plain).take(LONGEST_NAME - 30).collect();
     let with_port = port.map(|port| format!("{base}-{port}"));
     let numbered = (2..).map(|number| format!("{base}-{number}"));
     let mut all = std::iter::once(base.clone()).chain(with_port).chain(numbered);

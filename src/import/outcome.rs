@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::condition::SocketKind;
 use super::host::Truth;
-use super::proxy::CfgProxy;
+use super::proxy::{CfgProxy, LONGEST_NAME};
 use super::rule::{AccessRule, RuleAction, RuleSet};
 use crate::config::HostPattern;
 
@@ -68,7 +68,7 @@ pub fn outcome(frontend: &CfgProxy, all: &[CfgProxy], region: &HostPattern, sock
     if backend.disabled || backend.servers.iter().all(|server| server.weight() == 0) {
         return RouteOutcome::Refused { line: Some(backend.line) };
     }
-    if backend.http != frontend.http {
+    if backend.http != frontend.http || name.len() > LONGEST_NAME {
         return unknown(backend.line, Some(name));
     }
     if let Some(server) = backend.servers.iter().find(|server| server.barred) {

@@ -15,6 +15,9 @@ use super::section::{CfgSection, Directive};
 use super::server::{self, ServerLine};
 use super::time::time;
 
+/// The bytes that the name of a pool may have.
+pub const LONGEST_NAME: usize = 255;
+
 /// A section that serves.
 #[derive(Clone, Debug, Default)]
 pub struct CfgProxy {
@@ -60,6 +63,10 @@ impl CfgProxy {
     pub fn read(section: &CfgSection, report: &mut ImportReport) -> Self {
         let mut proxy =
             Self { kind: section.kind.clone(), name: named(section), line: section.line, ..Self::default() };
+        if proxy.name.len() > LONGEST_NAME {
+            let sentence = format!("a name has {LONGEST_NAME} bytes at most here: nothing goes to this backend");
+            report.note(section.line, Fate::Unsupported, sentence);
+        }
         let mode = section.directives.iter().rfind(|one| one.word(0) == "mode");
         proxy.http = mode.is_some_and(|mode| mode.word(1) == "http");
         if let Some(address) = section.rest.first() {
@@ -109,7 +116,7 @@ impl CfgProxy {
         match directive.word(0) {
             "disabled" => self.disabled = true,
             "enabled" => self.disabled = false,
-            "bind" => return self.take_bind(directive, report),
+            "bind" => return self.binds.push(Bind::read(directive, report)),
             "server" | "server-template" | "dispatch" => {
                 self.servers.push(ServerLine::read(directive, &self.server_defaults, report));
                 // where it goes is said by what writes the pool
@@ -151,10 +158,6 @@ impl CfgProxy {
             self.rules.extend(AccessRule::read(directive, true, &self.acls));
         }
         unknown("proxy", directive, report);
-    }
-
-    fn take_bind(&mut self, directive: &Directive, report: &mut ImportReport) {
-        self.binds.push(Bind::read(directive, report));
     }
 
     fn take_balance(&mut self, directive: &Directive, report: &mut ImportReport) {
@@ -273,7 +276,8 @@ impl CfgProxy {
     fn take_rule(&mut self, directive: &Directive, known: &Keyword, report: &mut ImportReport) {
         let line = directive.line;
         let mut guards = known.guards;
-        match field::of(directive) {
+        let is_tls = !self.binds.is_empty() && self.binds.iter().all(|bind| bind.has("ssl"));
+        match field::of(directive, is_tls) {
             Some(FieldFate::Hsts(value)) => {
                 self.hsts = Some(value);
                 report.note(line, Fate::Kept, "hsts of the sites with TLS");
@@ -281,6 +285,10 @@ impl CfgProxy {
             Some(FieldFate::Own(sentence)) => {
                 guards = false;
                 report.note(line, Fate::Default, sentence);
+            }
+            Some(FieldFate::Otherwise(sentence)) => {
+                guards = false;
+                report.note(line, Fate::Differently, sentence);
             }
             Some(FieldFate::Lost(sentence)) => {
                 guards = false;
@@ -306,7 +314,7 @@ impl CfgProxy {
 
 /// The name of a section, which has to be one of a pool too.
 fn named(section: &CfgSection) -> String {
-    let name: String = section.name.chars().filter(|letter| !letter.is_control()).take(60).collect();
+    let name: String = section.name.chars().filter(|letter| !letter.is_control()).collect();
     if name.is_empty() { format!("line-{}", section.line) } else { name }
 }
 

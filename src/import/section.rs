@@ -14,7 +14,7 @@ pub struct Directive {
     pub line: usize,
     /// All words, without `no` and `default`.
     pub words: Vec<String>,
-    /// Whether `no` stands before them.
+    /// Whether `no` or `default` stands before them.
     pub negated: bool,
 }
 
@@ -75,6 +75,11 @@ pub fn sections(
         let error = |error| of_line(number, error);
         let mut words = line::words(raw, &variable).map_err(error)?;
         let Some(first) = words.first().cloned() else { continue };
+        if [".notice", ".diag", ".warning"].contains(&first.as_str()) {
+            report.add(number, shown(&words));
+            report.note(number, Fate::Default, "it only prints something when HAProxy starts");
+            continue;
+        }
         if first.starts_with('.') {
             return Err(ImportError::Conditional { line: number, word: first });
         }
@@ -88,8 +93,9 @@ pub fn sections(
             found.push(section);
             continue;
         }
-        let negated = first == "no" && words.len() > 1;
-        if negated || first == "default" && words.len() > 1 {
+        // what is as by default is not on
+        let negated = ["no", "default"].contains(&first.as_str()) && words.len() > 1;
+        if negated {
             words.remove(0);
         }
         match words[0].as_str() {
@@ -207,6 +213,8 @@ mod tests {
         assert_eq!(sections[1].directives[1].word(1), "10.0.0.1:81");
         let error = sections_of("listen x\nbind \"$GONE:80\"\n");
         assert!(error.to_string().starts_with("line 2:"), "{error}");
+        let default = read("listen x\n.notice \"hello\"\ndefault option abortonclose\n");
+        assert!(default[0].directives.len() == 1 && default[0].directives[0].negated);
         assert!(sections_of(".if defined(A)\n").to_string().contains(".if"));
     }
 

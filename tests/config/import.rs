@@ -189,6 +189,31 @@ fn a_backend_may_have_any_name_and_servers_that_are_disabled() {
 }
 
 #[test]
+fn names_are_whole_and_what_is_said_of_lines_is_so() {
+    let long = "n".repeat(255);
+    let with = |name: &str, rules: &str| {
+        made_of(&format!(
+            "defaults\n mode http\nfrontend f\n bind :80\n {rules}\n default_backend {name}\nbackend {name}\n server s \
+             10.0.0.11:80\n"
+        ))
+    };
+    let made = with(&long, "");
+    assert!(made.complete && made.toml.contains(&format!("to = \"{long}\"")), "{}", made.report);
+    let made = with(&(long.clone() + "n"), "");
+    assert!(!made.complete && made.report.contains("255 bytes at most"), "{}", made.report);
+    made_of(&format!("listen {long}{long}\n bind :81,:82\n server s 10.0.0.11:80\n"));
+    let made = with("app", "use_backend app if { hdr(host) -i a.test }");
+    let of_site = "default_backend app - kept: [site.\"*\"] to = \"app\"\n";
+    assert!(made.report.contains(of_site) && !made.report.contains("[site.\"a.test\"]"), "{}", made.report);
+    assert!(made.report.contains("a.test } - kept: its requests come to this backend without it"), "{}", made.report);
+    assert!(made.report.contains("bind :80 - done differently"), "{}", made.report);
+    let made = with("app", "http-request use-service prometheus-exporter if { path /metrics }");
+    assert!(made.toml.contains("[site.\"*\"]") && made.report.contains("[metrics]"), "{}", made.report);
+    let made = with("app", "bind [::]:80");
+    assert!(made.report.contains("bind [::]:80 - kept"), "{}", made.report);
+}
+
+#[test]
 fn acls_of_defaults_are_for_the_rules_of_these_alone() {
     let made = made_of(
         "defaults base\n mode http\n acl ok always_true\n http-request deny if !ok\nfrontend web from base\n bind :80\n \
