@@ -152,8 +152,10 @@ fn pools(
             (_, Some((ports, silence))) if !proxy.http => (ports, *silence),
             _ => (&none, None),
         };
-        let is_used =
+        let is_named =
             if proxy.http { http.pools.contains_key(&proxy.name) } else { tcp.pools.contains_key(&proxy.name) };
+        // one that is disabled may have the name of another
+        let is_used = is_named && !proxy.disabled;
         let port = if ports.len() == 1 { ports.first().copied() } else { None };
         let table = pool::pool(proxy, globals, PoolUse { port, client_timeout, is_used }, report);
         let mut table = table.unwrap_or_else(|| {

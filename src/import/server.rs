@@ -76,8 +76,8 @@ impl ServerLine {
     /// Its share; none for a server that is disabled.
     #[must_use]
     pub fn weight(&self) -> u32 {
-        let weight = self.option("weight").and_then(|weight| weight.parse().ok());
-        if self.has("disabled") { 0 } else { weight.unwrap_or(1) }
+        let weight = self.option("weight").and_then(|weight| weight.parse::<u32>().ok());
+        if self.has("disabled") { 0 } else { weight.unwrap_or(1).min(1000) }
     }
 }
 

@@ -183,6 +183,8 @@ fn a_backend_may_have_any_name_and_servers_that_are_disabled() {
         "server a 10.0.0.1:80 disabled\n server b 10.0.0.2:80 backup",
         "server a 10.0.0.1:80 disabled\n server b 10.0.0.1:99999",
         "server a 10.0.0.1:80\n server b 10.0.0.1:80 backup weight 0",
+        "server a 10.0.0.1:80 weight 5000",
+        "server a 10.0.0.1:80\nbackend f\n mode http\n server a 10.0.0.2:80",
     ] {
         made_of(&format!("listen f\n mode http\n bind :80\n {servers}\n"));
     }
