@@ -32,9 +32,11 @@ fn the_file_of_2011_serves_once_it_is_imported() {
     assert!(report.contains("\nstandard input:33: option httpchk HEAD /index.php HTTP/1.0 - kept: check"), "{report}");
     let run = Run::new(&toml);
     let _service = run.start();
-    let answers: Vec<String> = (0..4).map(|_| get(address).expect("an answer")).collect();
+    let answers: Vec<String> = (0..40).map(|_| get(address).expect("an answer")).collect();
     let from = |name: &str| answers.iter().filter(|answer| answer.ends_with(name)).count();
-    assert_eq!((from("web1"), from("web2")), (2, 2), "{answers:?}");
+    assert!(answers.iter().all(|answer| answer.starts_with("HTTP/1.1 200 ")), "{answers:?}");
+    // each of the four threads goes round by itself, and a body may come behind what was read
+    assert!(from("web1") >= 10 && from("web2") >= 10, "{answers:?}");
 }
 
 #[test]
