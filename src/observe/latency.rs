@@ -30,7 +30,8 @@ impl<T> Histogram<T> {
 impl Histogram<Count> {
     /// Counts a duration, in microseconds.
     pub(super) fn observe(&self, took: u64) {
-        self.buckets[BOUNDS.partition_point(|bound| *bound < took)].add(1);
+        // most end at one of the first bounds, where a binary search takes four steps for each
+        self.buckets[BOUNDS.iter().position(|bound| took <= *bound).unwrap_or(BOUNDS.len())].add(1);
         self.sum.add(took);
     }
 }
