@@ -35,9 +35,9 @@ pub struct SavedHttp2 {
     pub write: Option<Duration>,
     /// Since when nothing is open.
     pub idle: Option<Duration>,
-    /// The last of its streams that sent something of a body, in their order: the next one has its turn.
+    /// The place of the stream that is the next to send of a window.
     #[serde(default)]
-    pub served_last: usize,
+    pub next: usize,
 }
 
 /// One open stream.

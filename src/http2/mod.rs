@@ -8,6 +8,7 @@ pub mod frame;
 pub mod hpack;
 pub mod priority;
 pub mod request;
+pub mod rotation;
 pub mod session;
 pub mod settings;
 mod streams;

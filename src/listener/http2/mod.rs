@@ -37,6 +37,7 @@ use crate::drain::Stage;
 use crate::handover::successor::{TransferPermit, Wait};
 use crate::http2::error::ErrorCode;
 use crate::http2::priority::Priority;
+use crate::http2::rotation::SendRotation;
 use crate::http2::session::Session;
 use crate::http2::settings::LocalSettings;
 use crate::net;
@@ -46,8 +47,6 @@ use crate::proxy::response::Then;
 use crate::proxy::{Client, Thread};
 use crate::turn::Turn;
 
-/// What counts as the turn of a stream, in octets of a body.
-const LEAST_TURN: usize = 8 * 1024;
 /// So much is gathered before it is written; beyond it nothing is read for the client, on either side.
 const GATHERED: usize = 128 * 1024;
 /// How long a connection keeps its buffers after its last response.
@@ -76,8 +75,7 @@ pub(super) struct Http2<S: Service> {
     wakers: Vec<Waker>,
     /// Those that have their turn.
     turns: Vec<usize>,
-    /// The last one that had its turn to send something of a body.
-    served_last: usize,
+    rotation: SendRotation,
     /// The head that has come in part, and since when: the number of its stream, 0 for the beginning of the connection,
     /// and `u32::MAX` for a frame of which that is not known.
     inside: Option<(u32, Instant)>,
@@ -142,7 +140,7 @@ impl<S: Service> Http2<S> {
             finished: Vec::new(),
             wakers: Vec::new(),
             turns: Vec::new(),
-            served_last: 0,
+            rotation: SendRotation::default(),
             inside: None,
             deadlines: Deadlines::default(),
             is_late: false,
@@ -250,7 +248,7 @@ impl<S: Service> Http2<S> {
             return false;
         }
         let mut turns = std::mem::take(&mut self.turns);
-        self.ready.take(self.served_last, &mut turns);
+        self.ready.take(self.rotation.next(), &mut turns);
         let has_priorities = self.session.has_priorities();
         if has_priorities {
             turns.sort_by_key(|key| self.rank(*key));
@@ -289,12 +287,7 @@ impl<S: Service> Http2<S> {
         let room = self.session.room(key);
         let settings = &self.thread.runtime_config.config.listeners[self.listener];
         let outcome = stream.run(&mut Context::from_waker(&self.wakers[key]), &mut self.session, key, now, most);
-        // one without room, or with what was left of a window, has not had its turn: else windows go to the same ones
-        match room.saturating_sub(self.session.room(key)) {
-            0 => {}
-            LEAST_TURN.. => self.served_last = key,
-            _ => self.served_last = key.wrapping_sub(1),
-        }
+        self.rotation.sent(key, room.saturating_sub(self.session.room(key)));
         match outcome {
             StreamOutcome::Waits => self.deadlines.wait(stream.due(settings.body_timeout, settings.write_timeout)),
             StreamOutcome::More => self.ready.set(key),

@@ -13,6 +13,7 @@ use crate::handover::capabilities::Reach;
 use crate::handover::http2::{Http2Transfer, MOST_STREAMS, SavedHttp2};
 use crate::handover::successor::{Successor, TransferPermit};
 use crate::http2::error::ErrorCode;
+use crate::http2::rotation::SendRotation;
 use crate::http2::session::Session;
 use crate::listener::service::Service;
 use crate::net::Stream;
@@ -87,7 +88,7 @@ impl<S: Service> Http2<S> {
         http2.deadlines.write_since = saved.write.map(|age| before(now, age));
         http2.deadlines.idle_since = saved.idle.map(|age| before(now, age));
         http2.is_late = saved.write.is_some();
-        http2.served_last = saved.served_last;
+        http2.rotation = SendRotation::beginning_with(saved.next);
         if http2.session.is_leaving() && !http2.session.has_left() {
             http2.deadlines.leaves_at = Some(now + ROUND_TRIP);
         }
@@ -112,7 +113,7 @@ impl<S: Service> Http2<S> {
             self.client.idle_since = handler.close(true, Then::KeepAlive);
             self.session.served();
         }
-        let (mut leaving, mut streams, mut had_turn) = (Vec::new(), Vec::new(), 0);
+        let (mut leaving, mut streams, mut before) = (Vec::new(), Vec::new(), 0);
         let successor = self.thread.successor_if(|_| true);
         let reach = successor.as_ref().and_then(Successor::reach);
         for (key, stream) in self.streams.drain(..).enumerate() {
@@ -120,7 +121,7 @@ impl<S: Service> Http2<S> {
                 Some(Some((exchange, stream))) => {
                     leaving.extend(exchange);
                     streams.push(stream);
-                    had_turn += usize::from(key < self.served_last.wrapping_add(1));
+                    before += usize::from(key < self.rotation.next());
                 }
                 Some(None) => self.session.reset(key, ErrorCode::InternalError),
                 None => {}
@@ -131,7 +132,7 @@ impl<S: Service> Http2<S> {
             write: self.deadlines.write_since.map(|since| now - since),
             idle: self.deadlines.idle_since.map(|since| now - since),
             // else a reload would begin with the first ones again, and the others had none of a small window
-            served_last: had_turn.checked_sub(1).unwrap_or(usize::MAX),
+            next: before,
         };
         let transfer = Http2Transfer { session: self.session.save(), client, streams, ahead: self.ahead };
         let leaving = LeavingStreams(leaving);

@@ -46,8 +46,8 @@ impl ReadyStreams {
         self.words.iter().any(|word| word.load(Ordering::Relaxed) != 0)
     }
 
-    /// Takes those that are ready out, in the order of their keys, starting behind `after` and coming round.
-    pub(super) fn take(&self, after: usize, keys: &mut Vec<usize>) {
+    /// Takes those that are ready out, in the order of their keys, starting with `first` and coming round.
+    pub(super) fn take(&self, first: usize, keys: &mut Vec<usize>) {
         keys.clear();
         for (place, word) in self.words.iter().enumerate() {
             if word.load(Ordering::Relaxed) == 0 {
@@ -59,8 +59,8 @@ impl ReadyStreams {
                 bits &= bits - 1;
             }
         }
-        let behind = keys.partition_point(|key| *key <= after);
-        keys.rotate_left(behind);
+        let before = keys.partition_point(|key| *key < first);
+        keys.rotate_left(before);
     }
 }
 
@@ -85,7 +85,7 @@ mod tests {
         for key in [3, 70, 5, 3] {
             ready.waker(key).wake();
         }
-        ready.take(3, &mut keys);
+        ready.take(4, &mut keys);
         assert_eq!((&keys[..], ready.any()), (&[5, 70, 3][..], false));
         ready.set(127);
         ready.set(128); // no stream has such a key

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::inbox::{Inbox, StreamFault};
 use crate::http2::error::ErrorCode;
+use crate::http2::rotation::SendRotation;
 use crate::http2::session::client::RequestHints;
 use crate::http2::settings::LocalSettings;
 use crate::http2::{Event, FieldSection, Session};
@@ -38,9 +39,6 @@ pub struct Http2Connection {
     pub(super) state: RefCell<StreamsState>,
 }
 
-/// What counts as the turn of a stream, in bytes of a body.
-const LEAST_TURN: usize = 8 * 1024;
-
 /// What the streams of a connection share.
 #[derive(Debug)]
 pub(super) struct StreamsState {
@@ -49,8 +47,7 @@ pub(super) struct StreamsState {
     pub(super) inboxes: Vec<Option<Rc<RefCell<Inbox>>>>,
     /// Places for streams that are not opened yet.
     reserved: usize,
-    /// The last of them that sent something of a body, and how many bytes since another one did.
-    sent_last: (usize, usize),
+    pub(super) rotation: SendRotation,
     /// Streams that it had.
     pub(super) served: u64,
     /// When something came last.
@@ -81,7 +78,7 @@ impl Http2Connection {
             session: Session::client(local),
             inboxes: Vec::new(),
             reserved: 0,
-            sent_last: (0, 0),
+            rotation: SendRotation::default(),
             served: 0,
             heard: now,
             stalled: None,
@@ -304,17 +301,8 @@ impl StreamsState {
 
     /// Every stream may send more. Each takes all that there is room for, so they go round.
     pub(super) fn wake_streams(&self) {
-        let (last, sent) = self.sent_last;
-        // what was left of a window is no turn
-        let first = last + usize::from(sent >= LEAST_TURN);
-        let (had, next) = self.inboxes.split_at(self.inboxes.len().min(first));
+        let (had, next) = self.inboxes.split_at(self.inboxes.len().min(self.rotation.next()));
         next.iter().chain(had).flatten().for_each(|inbox| inbox.borrow_mut().wake());
-    }
-
-    /// A stream sent so many bytes of a body.
-    pub(super) fn sent(&mut self, key: usize, bytes: usize) {
-        let before = if self.sent_last.0 == key { self.sent_last.1 } else { 0 };
-        self.sent_last = (key, before + bytes);
     }
 
     /// Both sides of a stream may have ended.

@@ -155,7 +155,7 @@ impl UpstreamStream {
         }
         let is_new = state.session.output().len() > had;
         if is_new {
-            state.sent(key, taken);
+            state.rotation.sent(key, taken);
         }
         drop(state);
         if is_new {

@@ -227,9 +227,21 @@ fn a_large_response_comes_whole() {
 // Each window went to the same streams, and the others had none of it for as long as those lasted.
 #[test]
 fn a_window_of_the_connection_that_is_too_small_for_all_its_streams_is_shared_by_all() {
+    assert_shared(8192);
+}
+
+#[test]
+fn windows_that_are_smaller_than_a_turn_are_shared_by_all_too() {
+    assert_shared(3000);
+}
+
+/// Has eight streams share windows of the connection of this size.
+#[track_caller]
+fn assert_shared(window: usize) {
     const STREAMS: usize = 8;
     const LENGTH: usize = 300_000;
-    const WINDOW: usize = 8192;
+    /// More than a turn of each.
+    const MOST_APART: usize = 3 * 8192;
     let setup = Setup::new();
     let mut client = H2::begin(setup.proxy.client(), &[(4, 1 << 20)]);
     let servers = (0..STREAMS as u32).map(|stream| {
@@ -254,13 +266,13 @@ fn a_window_of_the_connection_that_is_too_small_for_all_its_streams_is_shared_by
     let at_first = receive(&mut client, given); // most of it to those that were there first
     for _ in 0..64 {
         receive(&mut client, given);
-        client.send(WINDOW_UPDATE, 0, 0, &(WINDOW as u32).to_be_bytes());
-        given += WINDOW;
+        client.send(WINDOW_UPDATE, 0, 0, &(window as u32).to_be_bytes());
+        given += window;
     }
     let mut got = receive(&mut client, given);
     got.iter_mut().zip(at_first).for_each(|(got, at_first)| *got -= at_first);
     let (least, most) = (got.iter().min().expect("some"), got.iter().max().expect("some"));
-    assert!(most - least <= 3 * WINDOW, "{got:?}");
+    assert!(most - least <= MOST_APART, "{got:?}");
     client.send(WINDOW_UPDATE, 0, 0, &(1_u32 << 24).to_be_bytes());
     assert_eq!(receive(&mut client, STREAMS * LENGTH), [LENGTH; STREAMS]);
     servers.into_iter().for_each(|server| drop(server.join().expect("no panic")));
