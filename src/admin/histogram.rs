@@ -7,33 +7,33 @@ use crate::observe::latency::{BOUNDS, LONGER, SUM};
 
 /// Durations by the first bound that they do not exceed; those that exceed all come last.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Observed {
-    counts: [u64; BOUNDS.len() + 1],
+pub(super) struct BucketCounts {
+    buckets: [u64; BOUNDS.len() + 1],
     /// In microseconds.
     sum: u64,
 }
 
-impl Observed {
+impl BucketCounts {
     /// The series that one counts as: its buckets, the one without a bound, sum and count.
     pub(super) const SERIES: usize = BOUNDS.len() + 3;
 
     pub(super) fn of(tree: &CounterTree) -> Self {
         let count = |name: &str| tree.get(name).and_then(CounterTree::count).unwrap_or_default();
-        let mut observed = Self { sum: count(SUM), ..Self::default() };
-        observed.counts[BOUNDS.len()] = count(LONGER);
-        observed.counts.iter_mut().zip(&BOUNDS).for_each(|(to, bound)| *to = count(&bound.to_string()));
-        observed
+        let mut counts = Self { sum: count(SUM), ..Self::default() };
+        counts.buckets[BOUNDS.len()] = count(LONGER);
+        counts.buckets.iter_mut().zip(&BOUNDS).for_each(|(to, bound)| *to = count(&bound.to_string()));
+        counts
     }
 
     pub(super) fn add(&mut self, more: &Self) {
-        self.counts.iter_mut().zip(&more.counts).for_each(|(sum, more)| *sum += more);
+        self.buckets.iter_mut().zip(&more.buckets).for_each(|(sum, more)| *sum += more);
         self.sum += more.sum;
     }
 }
 
-impl From<Observed> for Histogram {
+impl From<BucketCounts> for Histogram {
     /// Each bucket of Prometheus counts what the ones below it do.
-    fn from(observed: Observed) -> Self {
+    fn from(counts: BucketCounts) -> Self {
         let mut so_far = 0;
         let bucket = |(bound, count): (&u64, &u64)| {
             so_far += count;
@@ -43,9 +43,9 @@ impl From<Observed> for Histogram {
             bucket
         };
         let mut histogram = Self::default();
-        histogram.set_bucket(BOUNDS.iter().zip(&observed.counts).map(bucket).collect());
-        histogram.set_sample_count(observed.counts.iter().sum());
-        histogram.set_sample_sum(seconds(observed.sum));
+        histogram.set_bucket(BOUNDS.iter().zip(&counts.buckets).map(bucket).collect());
+        histogram.set_sample_count(counts.buckets.iter().sum());
+        histogram.set_sample_sum(seconds(counts.sum));
         histogram
     }
 }

@@ -8,17 +8,16 @@ use std::collections::BTreeMap;
 use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::histogram::Observed;
-
+use super::histogram::BucketCounts;
 use crate::control::counter_tree::CounterTree;
 use crate::control::status::{OpenConnections, ServerStatus, ServiceStatus};
 
 /// The type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Series of one scrape, at most, beside those that stand for others: with them there are less than 20,000. The gauges come first: they are those of the configuration, and so few that they change
-/// with it alone, lest a counter have room in one scrape and none in the next. Of counters, what is beyond counts as one series of
-/// each metric, `other`; of gauges it is left out.
+/// Series of one scrape, at most, beside those that stand for others: with them there are fewer than 20,000. The gauges come
+/// first, since their number changes with the configuration alone: a counter must not have room in one scrape and none in
+/// the next. Of counters, what is beyond counts as one series of each metric, `other`; of gauges it is left out.
 const MOST_SERIES: usize = 19_900;
 /// The values of all labels of that one.
 const OTHER: &str = "other";
@@ -153,19 +152,19 @@ impl Metrics {
         labels: &[&str],
         trees: impl IntoIterator<Item = (Vec<String>, &'t CounterTree)>,
     ) {
-        let with = |values, observed: Observed| {
+        let with = |values, observed: BucketCounts| {
             let mut metric = labelled(labels, values);
             metric.set_histogram(observed.into());
             metric
         };
-        let (mut metrics, mut other) = (Vec::new(), None::<Observed>);
+        let (mut metrics, mut other) = (Vec::new(), None::<BucketCounts>);
         for (values, tree) in trees {
-            let observed = Observed::of(tree);
-            if let Some(left) = self.left.checked_sub(Observed::SERIES) {
+            let observed = BucketCounts::of(tree);
+            if let Some(left) = self.left.checked_sub(BucketCounts::SERIES) {
                 self.left = left;
                 metrics.push(with(values, observed));
             } else {
-                self.folded += Observed::SERIES;
+                self.folded += BucketCounts::SERIES;
                 other.get_or_insert_default().add(&observed);
             }
         }
@@ -193,9 +192,8 @@ impl Metrics {
             ["starting", "serving", "parked", "draining"].iter().for_each(|state| family.add([state], 0.0));
             status.generations.iter().for_each(|one| family.add([&one.state], 1.0));
         });
-        let serving = status.generations.iter().rfind(|one| one.state == "serving");
         self.gauge("segue_serving_generation", "The number of the generation that serves.", &[], |family| {
-            serving.into_iter().for_each(|one| family.add([], one.generation as f64));
+            status.serving().into_iter().for_each(|one| family.add([], one.generation as f64));
         });
         self.gauge("segue_workers_memory_bytes", "Memory of the processes of all generations.", &[], |family| {
             status.generations.iter().filter_map(|one| one.memory).for_each(|bytes| family.add([], bytes as f64));
@@ -322,8 +320,7 @@ impl Metrics {
 
     /// The servers of the generation that serves.
     fn of_servers(&mut self, status: &ServiceStatus) {
-        let worker = status.generations.iter().rfind(|one| one.state == "serving").and_then(|one| one.worker.as_ref());
-        let pools = worker.map(|worker| worker.pools.as_slice()).unwrap_or_default();
+        let pools = status.serving_worker().map(|worker| worker.pools.as_slice()).unwrap_or_default();
         let mut of_each = |name: &str, help: &str, value: &dyn Fn(&ServerStatus) -> f64| {
             self.gauge(name, help, &["pool", "server"], |family| {
                 for pool in pools {
@@ -346,8 +343,7 @@ impl Metrics {
     }
 
     fn of_certificates(&mut self, status: &ServiceStatus) {
-        let worker = status.generations.iter().rfind(|one| one.state == "serving").and_then(|one| one.worker.as_ref());
-        let certificates = worker.map(|worker| worker.certificates.as_slice()).unwrap_or_default();
+        let certificates = status.serving_worker().map(|worker| worker.certificates.as_slice()).unwrap_or_default();
         let help = "When the certificate of a host expires, in seconds since 1970.";
         self.gauge("segue_certificate_expiry_timestamp_seconds", help, &["host", "key"], |family| {
             for certificate in certificates {

@@ -18,13 +18,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, SockRef};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::metrics;
 use crate::control::request::{ControlReply, RequestError, Wish, ask};
+use crate::net::Stream;
 
 /// Connections open at once: each scrape is one, and more of them wait in the backlog.
 const MOST_OPEN: usize = 16;
@@ -44,7 +44,7 @@ const LONGEST_HEAD: usize = 8192;
 /// The sockets, and what accepts on them.
 #[derive(Debug)]
 pub struct AdminServer {
-    sockets: Vec<OwnedFd>,
+    sockets: Vec<Rc<OwnedFd>>,
     open: Arc<Semaphore>,
     scrapes: Scrapes,
     accepting: Vec<JoinHandle<()>>,
@@ -69,6 +69,7 @@ impl AdminServer {
     #[must_use]
     pub fn new(sockets: Vec<OwnedFd>, run_dir: &Path) -> Self {
         let scrapes = Scrapes { run_dir: run_dir.into(), turn: Arc::new(Semaphore::new(1)) };
+        let sockets = sockets.into_iter().map(Rc::new).collect();
         Self { sockets, open: Arc::new(Semaphore::new(MOST_OPEN)), scrapes, accepting: Vec::new() }
     }
 
@@ -76,9 +77,8 @@ impl AdminServer {
     pub fn set_serves(&mut self, serves: bool) {
         self.accepting.drain(..).for_each(|task| task.abort());
         if serves {
-            let own = self.sockets.iter().filter_map(|socket| socket.try_clone().ok());
-            let accept = |socket| accept(socket, self.open.clone(), self.scrapes.clone());
-            self.accepting = own.map(|socket| tokio::task::spawn_local(accept(socket))).collect();
+            let accept = |socket: &Rc<OwnedFd>| accept(socket.clone(), self.open.clone(), self.scrapes.clone());
+            self.accepting = self.sockets.iter().map(|socket| tokio::task::spawn_local(accept(socket))).collect();
         }
     }
 
@@ -109,9 +109,16 @@ impl Listening {
             _ => TcpListener::from_std(own.into()).map(Self::Tcp),
         }
     }
+
+    async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+        }
+    }
 }
 
-async fn accept(socket: OwnedFd, open: Arc<Semaphore>, scrapes: Scrapes) {
+async fn accept(socket: Rc<OwnedFd>, open: Arc<Semaphore>, scrapes: Scrapes) {
     let listening = loop {
         match Listening::watch(&socket) {
             Ok(listening) => break listening,
@@ -120,18 +127,14 @@ async fn accept(socket: OwnedFd, open: Arc<Semaphore>, scrapes: Scrapes) {
     };
     loop {
         let Ok(permit) = open.clone().acquire_owned().await else { return };
-        let scrapes = scrapes.clone();
-        let accepted = match &listening {
-            Listening::Tcp(listener) => listener.accept().await.map(|(stream, _)| spawn(stream, scrapes, permit)),
-            Listening::Unix(listener) => listener.accept().await.map(|(stream, _)| spawn(stream, scrapes, permit)),
-        };
-        if accepted.is_err() {
-            tokio::time::sleep(BACK_OFF).await;
+        match listening.accept().await {
+            Ok(stream) => spawn(stream, scrapes.clone(), permit),
+            Err(_) => tokio::time::sleep(BACK_OFF).await,
         }
     }
 }
 
-fn spawn(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, scrapes: Scrapes, permit: OwnedSemaphorePermit) {
+fn spawn(stream: Stream, scrapes: Scrapes, permit: OwnedSemaphorePermit) {
     tokio::task::spawn_local(async move {
         let service = service_fn(move |request: Request<Incoming>| {
             let scrapes = scrapes.clone();

@@ -22,10 +22,8 @@ pub fn run(arguments: CertsArguments) -> ExitCode {
     }
 }
 
-/// The serving generation comes last of those that have a status.
 fn certificates(status: &ServiceStatus) -> &[CertificateStatus] {
-    let serving = status.generations.iter().rfind(|one| one.state == "serving");
-    serving.and_then(|one| one.worker.as_ref()).map_or(&[], |worker| &worker.certificates)
+    status.serving_worker().map_or(&[], |worker| &worker.certificates)
 }
 
 const HEADER: [&str; 8] = ["HOST", "EXPIRES", "DAYS", "STATE", "KEY", "ISSUER", "RENEWAL", "FILE"];

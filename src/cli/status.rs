@@ -28,8 +28,7 @@ fn page(status: &ServiceStatus) -> String {
 
 /// A line for each server that is not up, as the serving generation sees it.
 fn not_up(status: &ServiceStatus) -> String {
-    let serving = status.generations.iter().find(|one| one.state == "serving");
-    let pools = serving.and_then(|one| one.worker.as_ref()).map_or(&[][..], |worker| &worker.pools);
+    let pools = status.serving_worker().map_or(&[][..], |worker| &worker.pools);
     let mut lines = String::new();
     for pool in pools {
         for server in &pool.servers {

@@ -19,7 +19,7 @@ pub fn toml(merged: &Merged) -> String {
         let spot = Spot::root().key(kind);
         let nothing = Dict::new();
         let dict = merged.root.get(kind).and_then(Value::as_dict).unwrap_or(&nothing);
-        if matches!(kind, "tls" | "acme" | "log" | "metrics" | "drain" | "worker") {
+        if schemas.iter().all(|schema| schema.header == format!("[{kind}]")) {
             text.table(&spot, dict, schemas);
             continue;
         }

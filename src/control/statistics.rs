@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use self::counters::Layout;
-pub use self::counters::{Count, CounterNames};
+pub use self::counters::{Count, CounterNames, add_each};
 use crate::sys::SharedNumbers;
 
 /// The worker's side.

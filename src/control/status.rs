@@ -29,6 +29,20 @@ pub struct ServiceStatus {
     pub counters: CounterTree,
 }
 
+impl ServiceStatus {
+    /// The generation that serves: the last one, where another is about to be parked.
+    #[must_use]
+    pub fn serving(&self) -> Option<&GenerationStatus> {
+        self.generations.iter().rfind(|one| one.state == "serving")
+    }
+
+    /// What its worker says of itself.
+    #[must_use]
+    pub fn serving_worker(&self) -> Option<&WorkerStatus> {
+        self.serving()?.worker.as_ref()
+    }
+}
+
 /// The supervisor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

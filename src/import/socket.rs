@@ -3,7 +3,7 @@
 //! Sites are for all listeners. So two sockets can be in one configuration when they do the same with every host, or when
 //! one speaks TLS and the other, without, serves none of what is served there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::bind::{Bind, is_wider};
 use super::condition::SocketKind;
@@ -11,7 +11,7 @@ use super::globals::Globals;
 use super::outcome::{RouteOutcome, outcome, patterns};
 use super::proxy::CfgProxy;
 use super::report::{Fate, ImportReport};
-use super::toml::WrittenTable;
+use super::toml::{WrittenTable, text};
 use crate::config::{Address, HostPattern, overlap};
 
 /// One socket of a frontend.
@@ -34,7 +34,7 @@ impl<'a> FrontendSocket<'a> {
     pub fn of(
         proxy: &'a CfgProxy,
         all: &'a [CfgProxy],
-        regions: &'a std::collections::BTreeSet<HostPattern>,
+        regions: &'a BTreeSet<HostPattern>,
     ) -> impl Iterator<Item = Self> {
         let sockets = proxy.binds.iter().flat_map(|bind| bind.addresses.iter().map(move |address| (bind, address)));
         sockets.map(move |(bind, address)| {
@@ -119,7 +119,7 @@ impl LeftOutSocket {
 
 /// The hosts that any frontend for HTTP, or its backends, tell apart.
 #[must_use]
-pub fn regions(all: &[CfgProxy]) -> std::collections::BTreeSet<HostPattern> {
+pub fn regions(all: &[CfgProxy]) -> BTreeSet<HostPattern> {
     patterns(all.iter().filter(|proxy| proxy.http && !proxy.disabled && proxy.kind != "defaults"))
 }
 
@@ -127,7 +127,7 @@ pub fn regions(all: &[CfgProxy]) -> std::collections::BTreeSet<HostPattern> {
 #[must_use]
 pub fn client_keys(bind: &Bind, globals: &Globals) -> Vec<(&'static str, String)> {
     let (Some(verify), Some(ca)) = (bind.verify(), bind.option("ca-file")) else { return Vec::new() };
-    let path = |path: &str| toml_edit::Value::from(Globals::below(globals.ca_base.as_ref(), path)).to_string();
+    let path = |path: &str| text(&Globals::below(globals.ca_base.as_ref(), path));
     let mut keys = vec![("client_ca", path(ca))];
     keys.extend(bind.option("crl-file").map(|crl| ("client_crl", path(crl))));
     if verify == "optional" {
@@ -146,7 +146,7 @@ pub fn certificates<'a>(binds: impl Iterator<Item = &'a Bind>, globals: &Globals
             paths.push(path);
         }
     }
-    let mut texts = paths.into_iter().map(|path| toml_edit::Value::from(path).to_string());
+    let mut texts = paths.iter().map(|path| text(path));
     match texts.len() {
         0 | 1 => texts.next(),
         _ => Some(format!("[{}]", texts.collect::<Vec<_>>().join(", "))),

@@ -36,6 +36,30 @@ pub(super) enum Served {
     Ended(Box<Client>, End),
 }
 
+/// What became of a connection that was given to another generation.
+enum HandOver {
+    Taken,
+    /// It goes on here.
+    Back(Stream, Load),
+    /// It ends, for this reason.
+    Lost(Reason),
+}
+
+/// Gives the connection to another generation with what is on it.
+async fn give(thread: &Thread, client: &Client, stream: Stream, load: Load, place: TransferPermit) -> HandOver {
+    let Ok(socket) = stream.detach() else { return HandOver::Lost(Reason::Internal) };
+    let facts = client.facts(thread.listener_name(client.origin.listener));
+    let given = place.give(Transfer { socket, client: facts, load });
+    match thread.until_cut(&client.timer, pin!(given)).await {
+        Some(Ok(())) => HandOver::Taken,
+        Some(Err(Returned::Whole(transfer))) => match transfer.socket.attach() {
+            Ok(stream) => HandOver::Back(stream, transfer.load),
+            Err(_) => HandOver::Lost(Reason::Internal),
+        },
+        Some(Err(Returned::Lost)) | None => HandOver::Lost(Reason::Drained),
+    }
+}
+
 /// Gives the connection to another generation, or goes on with it when that fails.
 pub(super) async fn hand_over(
     thread: Rc<Thread>,
@@ -45,26 +69,21 @@ pub(super) async fn hand_over(
     successor: Successor,
 ) -> Served {
     let phase = if ahead.bytes.is_empty() { Phase::Idle } else { Phase::Head };
-    let ended = |client, reason| Served::Ended(client, End::new(phase, reason));
     let Some(Some(place)) = thread.until_cut(&client.timer, pin!(successor.place())).await else {
         return Served::Idle(client, stream, ahead);
     };
-    let Ok(socket) = stream.detach() else { return ended(client, Reason::Internal) };
-    let facts = client.facts(thread.listener_name(client.origin.listener));
     let private = client.private.pack(&thread.runtime_config.names);
     let (ahead, began) = ahead.save();
-    let given = place.give(Transfer { socket, client: facts, load: Load::Idle { ahead, began, private } });
-    match thread.until_cut(&client.timer, pin!(given)).await {
-        Some(Ok(())) => ended(client, Reason::Moved),
-        Some(Err(Returned::Whole(transfer))) => match (transfer.socket.attach(), transfer.load) {
-            (Ok(stream), Load::Idle { ahead, began, private }) => {
-                client.private = Private::unpack(private, &thread.runtime_config);
-                Served::Idle(client, stream, ReadAhead::resumed(ahead, began))
-            }
-            (Ok(_), _) | (Err(_), _) => ended(client, Reason::Internal),
-        },
-        Some(Err(Returned::Lost)) | None => ended(client, Reason::Drained),
-    }
+    let reason = match give(&thread, &client, stream, Load::Idle { ahead, began, private }, place).await {
+        HandOver::Back(stream, Load::Idle { ahead, began, private }) => {
+            client.private = Private::unpack(private, &thread.runtime_config);
+            return Served::Idle(client, stream, ReadAhead::resumed(ahead, began));
+        }
+        HandOver::Taken => Reason::Moved,
+        HandOver::Back(..) => Reason::Internal,
+        HandOver::Lost(reason) => reason,
+    };
+    Served::Ended(client, End::new(phase, reason))
 }
 
 /// The same, for a connection whose first message is still to come.
@@ -75,43 +94,33 @@ pub(super) async fn hand_over_accepted(
     accepted: AcceptedTransfer,
     successor: Successor,
 ) -> Served {
-    let ended = |client, reason| Served::Ended(client, End::new(Phase::Handshake, reason));
     let Some(Some(place)) = thread.until_cut(&client.timer, pin!(successor.place())).await else {
         return Served::Accepted(client, stream, accepted);
     };
-    let Ok(socket) = stream.detach() else { return ended(client, Reason::Internal) };
-    let facts = client.facts(thread.listener_name(client.origin.listener));
-    let given = place.give(Transfer { socket, client: facts, load: Load::Accepted(accepted) });
-    match thread.until_cut(&client.timer, pin!(given)).await {
-        Some(Ok(())) => ended(client, Reason::Moved),
-        Some(Err(Returned::Whole(transfer))) => match (transfer.socket.attach(), transfer.load) {
-            (Ok(stream), Load::Accepted(accepted)) => Served::Accepted(client, stream, accepted),
-            (Ok(_), _) | (Err(_), _) => ended(client, Reason::Internal),
-        },
-        Some(Err(Returned::Lost)) | None => ended(client, Reason::Drained),
-    }
+    let reason = match give(&thread, &client, stream, Load::Accepted(accepted), place).await {
+        HandOver::Back(stream, Load::Accepted(accepted)) => return Served::Accepted(client, stream, accepted),
+        HandOver::Taken => Reason::Moved,
+        HandOver::Back(..) => Reason::Internal,
+        HandOver::Lost(reason) => reason,
+    };
+    Served::Ended(client, End::new(Phase::Handshake, reason))
 }
 
 /// Gives the connection to another generation with the exchange that is open, or goes on with both when that fails.
 pub(super) async fn hand_over_open(thread: Rc<Thread>, open: OpenParts, place: TransferPermit) -> Served {
     let OpenParts { client, stream, leaving, transfer } = open;
-    let Ok(socket) = stream.detach() else { return Served::Ended(client, leaving.ends(Reason::Internal)) };
-    let facts = client.facts(thread.listener_name(client.origin.listener));
     let phase = leaving.phase();
-    let given = place.give(Transfer { socket, client: facts, load: Load::Http1(transfer) });
-    match thread.until_cut(&client.timer, pin!(given)).await {
-        Some(Ok(())) => {
+    match give(&thread, &client, stream, Load::Http1(transfer), place).await {
+        HandOver::Taken => {
             leaving.leaves();
             Served::Ended(client, End::new(phase, Reason::Moved))
         }
-        Some(Err(Returned::Whole(transfer))) => match (transfer.socket.attach(), transfer.load) {
-            (Ok(stream), Load::Http1(transfer)) => {
-                leaving.leaves(); // for another exchange of this process
-                Served::Http1(client, stream, transfer)
-            }
-            (Ok(_), _) | (Err(_), _) => Served::Ended(client, leaving.ends(Reason::Internal)),
-        },
-        Some(Err(Returned::Lost)) | None => Served::Ended(client, leaving.ends(Reason::Drained)),
+        HandOver::Back(stream, Load::Http1(transfer)) => {
+            leaving.leaves(); // for another exchange of this process
+            Served::Http1(client, stream, transfer)
+        }
+        HandOver::Back(..) => Served::Ended(client, leaving.ends(Reason::Internal)),
+        HandOver::Lost(reason) => Served::Ended(client, leaving.ends(reason)),
     }
 }
 
@@ -119,22 +128,17 @@ pub(super) async fn hand_over_open(thread: Rc<Thread>, open: OpenParts, place: T
 pub(super) async fn hand_over_session(thread: Rc<Thread>, open: OpenSession, place: TransferPermit) -> Served {
     let OpenSession { client, stream, leaving, transfer } = open;
     let phase = if transfer.streams.is_empty() { Phase::Idle } else { Phase::Body };
-    let Ok(socket) = stream.detach() else { return Served::Ended(client, leaving.end(Reason::Internal)) };
-    let facts = client.facts(thread.listener_name(client.origin.listener));
-    let given = place.give(Transfer { socket, client: facts, load: Load::Http2(transfer) });
-    match thread.until_cut(&client.timer, pin!(given)).await {
-        Some(Ok(())) => {
+    match give(&thread, &client, stream, Load::Http2(transfer), place).await {
+        HandOver::Taken => {
             leaving.leave();
             Served::Ended(client, End::new(phase, Reason::Moved))
         }
-        Some(Err(Returned::Whole(transfer))) => match (transfer.socket.attach(), transfer.load) {
-            (Ok(stream), Load::Http2(transfer)) => {
-                leaving.leave(); // for other exchanges of this process
-                Served::Http2(client, stream, transfer)
-            }
-            (Ok(_), _) | (Err(_), _) => Served::Ended(client, leaving.end(Reason::Internal)),
-        },
-        Some(Err(Returned::Lost)) | None => Served::Ended(client, leaving.end(Reason::Drained)),
+        HandOver::Back(stream, Load::Http2(transfer)) => {
+            leaving.leave(); // for other exchanges of this process
+            Served::Http2(client, stream, transfer)
+        }
+        HandOver::Back(..) => Served::Ended(client, leaving.end(Reason::Internal)),
+        HandOver::Lost(reason) => Served::Ended(client, leaving.end(reason)),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::array;
 
 use crate::control::counter_tree::CounterTree;
-use crate::control::statistics::Count;
+use crate::control::statistics::{Count, add_each};
 
 /// The classes; the first is for exchanges without a status.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -27,7 +27,7 @@ impl StatusClasses<Count> {
 
 impl StatusClasses<u64> {
     pub(super) fn add(&mut self, more: &StatusClasses<Count>) {
-        self.0.iter_mut().zip(&more.0).for_each(|(sum, more)| *sum += more.now());
+        add_each(&mut self.0, &more.0);
     }
 
     pub(super) fn sum(&self) -> u64 {

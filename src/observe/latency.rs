@@ -3,7 +3,7 @@
 use std::array;
 
 use crate::control::counter_tree::CounterTree;
-use crate::control::statistics::Count;
+use crate::control::statistics::{Count, add_each};
 
 /// The bounds, in microseconds: from what a server beside the proxy needs to what a client gives up at.
 pub const BOUNDS: [u64; 13] = [
@@ -38,7 +38,7 @@ impl Histogram<Count> {
 
 impl Histogram<u64> {
     pub(super) fn add(&mut self, more: &Histogram<Count>) {
-        self.buckets.iter_mut().zip(&more.buckets).for_each(|(sum, more)| *sum += more.now());
+        add_each(&mut self.buckets, &more.buckets);
         self.sum += more.sum.now();
     }
 

@@ -14,7 +14,7 @@ use super::journal::Unwritten;
 use super::latency::Histogram;
 use super::record::{AttemptRecord, Index, Outcome, RecordNames, Timers};
 use crate::control::counter_tree::CounterTree;
-use crate::control::statistics::{Count, CounterNames, ThreadStatistics};
+use crate::control::statistics::{Count, CounterNames, ThreadStatistics, add_each};
 use crate::control::status::OpenConnections;
 
 /// The counters of one thread. Indexes are those of [`RecordNames`]; unknown ones are ignored.
@@ -462,10 +462,6 @@ impl Counted<'_> {
 /// What the latency of a pool is counted of: from the opening of an exchange to the connection to a server, from there to
 /// the head of the response, and from the opening to the end.
 const LATENCIES: [&str; 3] = ["connect", "response", "whole"];
-
-fn add_each<const N: usize>(sums: &mut [u64; N], more: &[Count; N]) {
-    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more.now());
-}
 
 /// How TLS handshakes end: those that come to their end, and the reasons why others do not.
 const HANDSHAKES: [&str; 9] =

@@ -1,9 +1,9 @@
 //! The process that serves: one generation, made from one configuration and this binary.
 //!
-//! [`lifecycle`] has the messages with the supervisor, `first_messages` those before it is built, [`configuration`] and [`sockets`] what the worker is made
-//! from, [`threads`] the threads that serve, [`watch`] the checks of the servers, [`moving`] how connections come
-//! from the generation before and go to the next, [`saved_state`] the state for the next generation, [`memory`] the use
-//! of memory.
+//! [`lifecycle`] has the messages with the supervisor, `first_messages` those before it is built, [`configuration`] and
+//! [`sockets`] what the worker is made from, [`threads`] the threads that serve, [`watch`] the checks of the servers,
+//! [`moving`] how connections come from the generation before and go to the next, [`saved_state`] the state for the next
+//! generation, [`memory`] the use of memory.
 
 mod arrivals;
 mod certificates;

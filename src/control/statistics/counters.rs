@@ -54,6 +54,11 @@ impl Count {
     }
 }
 
+/// Adds counts to sums of the same order.
+pub fn add_each(sums: &mut [u64], more: &[Count]) {
+    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more.now());
+}
+
 /// Where the counts of each thread are, as numbers of the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
