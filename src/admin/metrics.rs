@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
+use super::descriptors::Descriptors;
 use super::histogram::BucketCounts;
 use crate::control::counter_tree::CounterTree;
-use crate::control::status::{OpenConnections, ServerStatus, ServiceStatus};
+use crate::control::status::{CertificateStatus, OpenConnections, ServerStatus, ServiceStatus};
+use crate::observe::event::{EventKind, kind};
 
 /// The type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -22,11 +24,26 @@ const MOST_SERIES: usize = 19_900;
 /// The values of all labels of that one.
 const OTHER: &str = "other";
 
+/// Events that are there with 0 before the first of them: in a series that begins with 1 Prometheus sees no increase.
+const AWAITED: [&EventKind; 10] = [
+    &kind::RELOAD_STARTED,
+    &kind::RELOAD_DONE,
+    &kind::RELOAD_UNCHANGED,
+    &kind::RELOAD_REFUSED,
+    &kind::ROLLED_BACK,
+    &kind::WORKER_DIED,
+    &kind::WORKER_HUNG,
+    &kind::WORKER_UNFIT,
+    &kind::HURRIED,
+    &kind::SUPERVISOR_WARNING,
+];
+
 /// All metrics.
 #[must_use]
 pub fn text(status: &ServiceStatus) -> String {
     let mut metrics = Metrics { families: Vec::new(), left: MOST_SERIES, folded: 0 };
     metrics.of_service(status);
+    metrics.of_process();
     if let Some(connections) = &status.connections {
         metrics.of_connections(connections);
     }
@@ -200,9 +217,21 @@ impl Metrics {
         });
     }
 
+    fn of_process(&mut self) {
+        let Some(Descriptors { open, most }) = Descriptors::now() else { return };
+        // the names that every program has them under
+        self.gauge("process_open_fds", "Open descriptors of the worker that serves.", &[], |family| {
+            family.add([], open as f64);
+        });
+        self.gauge("process_max_fds", "Descriptors that a worker may have open.", &[], |family| {
+            most.into_iter().for_each(|most| family.add([], most as f64));
+        });
+    }
+
     fn of_life(&mut self, counters: &CounterTree) {
         let help = "What happened in the life of the service, as PROXY_EVENT of the journal says it: reloads and their ends, roll-backs.";
         self.counter("segue_events_total", help, &["event"], |family| {
+            AWAITED.iter().for_each(|kind| family.add([kind.name], 0.0));
             family.add_all(&[], counters.get("events"));
         });
         let dropped = counters.get("records_dropped").and_then(CounterTree::count);
@@ -344,18 +373,25 @@ impl Metrics {
 
     fn of_certificates(&mut self, status: &ServiceStatus) {
         let certificates = status.serving_worker().map(|worker| worker.certificates.as_slice()).unwrap_or_default();
-        let help = "When the certificate of a host expires, in seconds since 1970.";
-        self.gauge("segue_certificate_expiry_timestamp_seconds", help, &["host", "key"], |family| {
-            for certificate in certificates {
-                let until = certificate.until.as_deref().and_then(|until| humantime::parse_rfc3339_weak(until).ok());
-                let Some(until) = until.and_then(|until| until.duration_since(std::time::UNIX_EPOCH).ok()) else {
-                    continue;
-                };
-                let key = certificate.key.as_deref().unwrap_or_default();
-                certificate.hosts.iter().for_each(|host| family.add_least([host, key], until.as_secs_f64()));
-            }
-        });
+        let mut moment = |name: &str, help: &str, at: &dyn Fn(&CertificateStatus) -> Option<&str>| {
+            self.gauge(name, help, &["host", "key"], |family| {
+                for certificate in certificates {
+                    let Some(at) = at(certificate).and_then(seconds_since_1970) else { continue };
+                    let key = certificate.key.as_deref().unwrap_or_default();
+                    certificate.hosts.iter().for_each(|host| family.add_least([host, key], at));
+                }
+            });
+        };
+        let expires = "When the certificate of a host expires, in seconds since 1970.";
+        moment("segue_certificate_expiry_timestamp_seconds", expires, &|one| one.until.as_deref());
+        let begins = "When the certificate of a host begins to hold, in seconds since 1970.";
+        moment("segue_certificate_start_timestamp_seconds", begins, &|one| one.from.as_deref());
     }
+}
+
+fn seconds_since_1970(moment: &str) -> Option<f64> {
+    let moment = humantime::parse_rfc3339_weak(moment).ok()?;
+    moment.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs_f64())
 }
 
 fn branches(tree: Option<&CounterTree>) -> impl Iterator<Item = (&str, &CounterTree)> {

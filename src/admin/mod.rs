@@ -2,6 +2,9 @@
 //!
 //! It is not on the way of a request: hyper speaks HTTP here, on the main thread of the worker.
 
+mod descriptors;
 mod histogram;
 pub mod metrics;
+#[cfg(test)]
+mod packaged;
 pub mod server;

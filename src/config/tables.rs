@@ -417,6 +417,8 @@ table! {
 
 table! {
     /// Metrics for Prometheus: the counters and states of `segue status`, of all generations together, in its text format.
+    /// Alert rules for them are in `/usr/share/segue/prometheus/segue.rules.yml`, a dashboard for Grafana in
+    /// `/usr/share/segue/grafana/segue.json`, and a list of all in `/usr/share/doc/segue/docs/metrics.md`.
     MetricsSettings "[metrics]" {
         /// Where `GET /metrics` is answered: an address as in `[listen.NAME]`, of no listener. A client that
         /// reaches it can read the names and numbers of everything that is configured, and change nothing: `"127.0.0.1:9101"`, or an address
