@@ -1,6 +1,4 @@
-//! A histogram of latency, as counters have it, and as Prometheus does.
-
-use prometheus::proto::{Bucket, Histogram};
+//! A histogram of latency, as counters have it.
 
 use crate::control::counter_tree::CounterTree;
 use crate::observe::latency::{BOUNDS, LONGER, SUM};
@@ -25,28 +23,25 @@ impl BucketCounts {
         counts
     }
 
+    /// The bound of each bucket in seconds, with its count; that of the last one is infinite.
+    pub(super) fn buckets(&self) -> Vec<(f64, u64)> {
+        let bounds = BOUNDS.iter().map(|bound| seconds(*bound)).chain([f64::INFINITY]);
+        bounds.zip(self.buckets).collect()
+    }
+
+    /// How many durations.
+    pub(super) fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// Of all of them, in seconds.
+    pub(super) fn sum(&self) -> f64 {
+        seconds(self.sum)
+    }
+
     pub(super) fn add(&mut self, more: &Self) {
         self.buckets.iter_mut().zip(&more.buckets).for_each(|(sum, more)| *sum += more);
         self.sum += more.sum;
-    }
-}
-
-impl From<BucketCounts> for Histogram {
-    /// Each bucket of Prometheus counts what the ones below it do.
-    fn from(counts: BucketCounts) -> Self {
-        let mut so_far = 0;
-        let bucket = |(bound, count): (&u64, &u64)| {
-            so_far += count;
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(seconds(*bound));
-            bucket.set_cumulative_count(so_far);
-            bucket
-        };
-        let mut histogram = Self::default();
-        histogram.set_bucket(BOUNDS.iter().zip(&counts.buckets).map(bucket).collect());
-        histogram.set_sample_count(counts.buckets.iter().sum());
-        histogram.set_sample_sum(seconds(counts.sum));
-        histogram
     }
 }
 

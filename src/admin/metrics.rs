@@ -1,28 +1,13 @@
-//! The status of the service as metrics, in the text format of Prometheus
-//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
+//! The status of the service as metrics, and their text.
 //!
 //! The names of counters come from workers of any version: what is not known here has no metric.
 
-use std::collections::BTreeMap;
-
-use prometheus::TextEncoder;
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
-
 use super::descriptors::Descriptors;
-use super::histogram::BucketCounts;
+use super::families::Families;
+use super::format::TextFormat;
 use crate::control::counter_tree::CounterTree;
 use crate::control::status::{CertificateStatus, OpenConnections, ServerStatus, ServiceStatus};
 use crate::observe::event::{EventKind, kind};
-
-/// The type of the text.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// Series of one scrape, at most, beside those that stand for others: with them there are fewer than 20,000. The gauges come
-/// first, since their number changes with the configuration alone: a counter must not have room in one scrape and none in
-/// the next. Of counters, what is beyond counts as one series of each metric, `other`; of gauges it is left out.
-const MOST_SERIES: usize = 19_900;
-/// The values of all labels of that one.
-const OTHER: &str = "other";
 
 /// Events that are there with 0 before the first of them: in a series that begins with 1 Prometheus sees no increase.
 const AWAITED: [&EventKind; 10] = [
@@ -40,392 +25,209 @@ const AWAITED: [&EventKind; 10] = [
 
 /// All metrics.
 #[must_use]
-pub fn text(status: &ServiceStatus) -> String {
-    let mut metrics = Metrics { families: Vec::new(), left: MOST_SERIES, folded: 0 };
-    metrics.of_service(status);
-    metrics.of_process();
+pub fn text(status: &ServiceStatus, format: TextFormat) -> String {
+    let mut metrics = Families::new();
+    of_service(&mut metrics, status);
+    of_process(&mut metrics);
     if let Some(connections) = &status.connections {
-        metrics.of_connections(connections);
+        of_connections(&mut metrics, connections);
     }
-    metrics.of_servers(status);
-    metrics.of_certificates(status);
-    metrics.of_life(&status.counters);
-    metrics.of_listeners(&status.counters);
-    metrics.of_sites(&status.counters);
-    metrics.of_pools(&status.counters);
-    let folded = metrics.folded;
-    metrics.gauge(
-        "segue_series_folded",
-        "Series that count as `other`, or are left out, because there are too many.",
-        &[],
+    of_servers(&mut metrics, status);
+    of_certificates(&mut metrics, status);
+    of_life(&mut metrics, &status.counters);
+    of_listeners(&mut metrics, &status.counters);
+    of_sites(&mut metrics, &status.counters);
+    of_pools(&mut metrics, &status.counters);
+    let (folded, help) =
+        (metrics.folded(), "Series that count as `other`, or are left out, because there are too many.");
+    metrics.gauge("segue_series_folded", help, &[], |family| family.add([], folded as u64));
+    metrics.text(format)
+}
+
+fn of_service(metrics: &mut Families, status: &ServiceStatus) {
+    metrics.info("segue_info", "The version of the program of the supervisor.", &["version"], |family| {
+        family.add([&status.supervisor.version], 1);
+    });
+    metrics.gauge("segue_generations", "Generations that have a process, by state.", &["state"], |family| {
+        ["starting", "serving", "parked", "draining"].iter().for_each(|state| family.add([state], 0));
+        status.generations.iter().for_each(|one| family.add([&one.state], 1));
+    });
+    metrics.gauge("segue_serving_generation", "The number of the generation that serves.", &[], |family| {
+        status.serving().into_iter().for_each(|one| family.add([], one.generation));
+    });
+    metrics.gauge("segue_workers_memory_bytes", "Memory of the processes of all generations.", &[], |family| {
+        status.generations.iter().filter_map(|one| one.memory).for_each(|bytes| family.add([], bytes));
+    });
+}
+
+fn of_process(metrics: &mut Families) {
+    let Some(Descriptors { open, most }) = Descriptors::now() else { return };
+    // the names that every program has them under
+    metrics.gauge("process_open_fds", "Open descriptors of the worker that serves.", &[], |family| {
+        family.add([], open);
+    });
+    metrics.gauge("process_max_fds", "Descriptors that a worker may have open.", &[], |family| {
+        most.into_iter().for_each(|most| family.add([], most));
+    });
+}
+
+fn of_life(metrics: &mut Families, counters: &CounterTree) {
+    let help = "What happened in the life of the service, as PROXY_EVENT of the journal says it: reloads and their ends, roll-backs.";
+    metrics.counter("segue_events_total", help, &["event"], |family| {
+        AWAITED.iter().for_each(|kind| family.add([kind.name], 0));
+        family.add_all(&[], counters.get("events"));
+    });
+    let dropped = counters.get("records_dropped").and_then(CounterTree::count);
+    metrics.counter("segue_records_dropped_total", "Journal records that were given up.", &[], |family| {
+        dropped.into_iter().for_each(|count| family.add([], count));
+    });
+    let help = "Journal records that a limit left out, by the reason of the end that they would have told.";
+    metrics.counter("segue_records_limited_total", help, &["reason"], |family| {
+        family.add_all(&[], counters.get("records_limited"));
+    });
+}
+
+fn of_connections(metrics: &mut Families, connections: &OpenConnections) {
+    let help = "Client connections that are open, by what is on them.";
+    metrics.gauge("segue_connections", help, &["listener", "state"], |family| {
+        for (listener, open) in &connections.listeners {
+            let kinds =
+                [("idle", open.idle), ("exchange", open.exchanges), ("upgrade", open.upgrades), ("tcp", open.tcp)];
+            kinds.into_iter().for_each(|(kind, count)| family.add([listener, kind], count));
+        }
+    });
+}
+
+fn of_listeners(metrics: &mut Families, counters: &CounterTree) {
+    const ONE: &[&str] = &["listener"];
+    let listeners: Vec<_> = branches(counters.get("listeners")).collect();
+    let mut simple = |name: &'static str, help: &'static str, path: &[&str]| {
+        metrics.counter(name, help, ONE, |family| {
+            for (listener, tree) in &listeners {
+                let count = path.iter().try_fold(*tree, |tree, step| tree.get(step)).and_then(CounterTree::count);
+                count.into_iter().for_each(|count| family.add([listener], count));
+            }
+        });
+    };
+    simple("segue_connections_accepted_total", "Client connections accepted.", &["connections", "accepted"]);
+    simple("segue_connections_closed_total", "Client connections closed.", &["connections", "closed"]);
+    simple(
+        "segue_connections_empty_total",
+        "Client connections that ended without a request.",
+        &["connections", "empty"],
+    );
+    simple(
+        "segue_connections_evicted_total",
+        "Idle client connections closed for new ones.",
+        &["connections", "evicted"],
+    );
+    simple(
+        "segue_connections_moved_total",
+        "Moves of client connections to another generation.",
+        &["connections", "moved_in"],
+    );
+    simple("segue_received_bytes_total", "Bytes from clients.", &["bytes_in"]);
+    simple("segue_sent_bytes_total", "Bytes to clients.", &["bytes_out"]);
+    let mut by = |name: &'static str, help: &'static str, labels: &'static [&'static str], key: &str| {
+        metrics.counter(name, help, labels, |family| {
+            listeners.iter().for_each(|(listener, tree)| family.add_all(&[listener], tree.get(key)));
+        });
+    };
+    by("segue_exchanges_total", "Exchanges, by class of status.", &["listener", "class"], "exchanges");
+    by("segue_heads_refused_total", "Request heads refused, by status.", &["listener", "status"], "heads_refused");
+    by("segue_tls_handshakes_total", "TLS handshakes of clients, by their end.", &["listener", "end"], "handshakes");
+    let latencies = listeners.iter().filter_map(|(name, tree)| Some((vec![(*name).to_owned()], tree.get("latency")?)));
+    let help = "Time of exchanges with a response, from their opening to their end.";
+    metrics.histogram("segue_exchange_seconds", help, &["listener"], latencies);
+}
+
+fn of_sites(metrics: &mut Families, counters: &CounterTree) {
+    let help = "Exchanges of a site, by class of status.";
+    metrics.counter("segue_site_exchanges_total", help, &["site", "class"], |family| {
+        branches(counters.get("sites")).for_each(|(site, tree)| family.add_all(&[site], tree.get("exchanges")));
+    });
+}
+
+fn of_pools(metrics: &mut Families, counters: &CounterTree) {
+    let pools: Vec<_> = branches(counters.get("pools")).collect();
+    metrics.counter(
+        "segue_pool_exchanges_total",
+        "Exchanges of a pool, by class of status.",
+        &["pool", "class"],
         |family| {
-            family.add([], folded as f64);
+            pools.iter().for_each(|(pool, tree)| family.add_all(&[pool], tree.get("exchanges")));
         },
     );
-    // a value and a label of any text can be written; without metrics there is no text
-    TextEncoder::new().encode_to_string(&metrics.families).unwrap_or_default()
-}
-
-/// The families so far, in the order of the text.
-struct Metrics {
-    families: Vec<MetricFamily>,
-    /// Series that there is room for.
-    left: usize,
-    /// Series that found none.
-    folded: usize,
-}
-
-/// One family while its series are collected, by the values of its labels.
-struct Series<'m> {
-    kind: MetricType,
-    labels: &'static [&'static str],
-    series: BTreeMap<Vec<String>, f64>,
-    left: &'m mut usize,
-    folded: &'m mut usize,
-}
-
-impl Series<'_> {
-    /// Adds `value` to the series with these values of the labels.
-    fn add<const N: usize>(&mut self, values: [&str; N], value: f64) {
-        let key: Vec<String> = values.into_iter().map(str::to_owned).collect();
-        if let Some(there) = self.series.get_mut(&key) {
-            *there += value;
-        } else if *self.left > 0 || N == 0 {
-            *self.left = self.left.saturating_sub(1);
-            self.series.insert(key, value);
-        } else {
-            *self.folded += 1;
-            if self.kind == MetricType::GAUGE {
-                return; // the sum of states, or of moments, is neither
-            }
-            *self.series.entry(vec![OTHER.to_owned(); self.labels.len()]).or_default() += value;
+    metrics.counter("segue_pool_retries_total", "Attempts after the first one of an exchange.", &["pool"], |family| {
+        for (pool, tree) in &pools {
+            let retries = tree.get("retries").and_then(CounterTree::count);
+            retries.into_iter().for_each(|count| family.add([pool], count));
         }
-    }
-
-    /// The same; of two with the same values of the labels, the smaller one counts.
-    fn add_least<const N: usize>(&mut self, values: [&str; N], value: f64) {
-        match self.series.get_mut(&values.map(str::to_owned)[..]) {
-            Some(there) => *there = there.min(value),
-            None => self.add(values, value),
-        }
-    }
-
-    /// The counts below a name, each with that name as its last label.
-    fn add_all(&mut self, first: &[&str], counts: Option<&CounterTree>) {
-        for (name, count) in branches(counts) {
-            let Some(count) = count.count() else { continue };
-            let value = count as f64;
-            match *first {
-                [one] => self.add([one, name], value),
-                [one, two] => self.add([one, two, name], value),
-                _ => self.add([name], value),
-            }
-        }
-    }
-}
-
-impl Metrics {
-    fn counter(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &'static [&'static str],
-        collect: impl FnOnce(&mut Series<'_>),
-    ) {
-        self.family(MetricType::COUNTER, name, help, labels, collect);
-    }
-
-    fn gauge(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &'static [&'static str],
-        collect: impl FnOnce(&mut Series<'_>),
-    ) {
-        self.family(MetricType::GAUGE, name, help, labels, collect);
-    }
-
-    fn family(
-        &mut self,
-        kind: MetricType,
-        name: &str,
-        help: &str,
-        labels: &'static [&'static str],
-        collect: impl FnOnce(&mut Series<'_>),
-    ) {
-        let mut series =
-            Series { kind, labels, series: BTreeMap::new(), left: &mut self.left, folded: &mut self.folded };
-        collect(&mut series);
-        let metrics: Vec<_> =
-            series.series.into_iter().map(|(values, value)| metric(kind, labels, values, value)).collect();
-        self.put(kind, name, help, metrics);
-    }
-
-    /// Each of `trees` is one histogram, with the values of its labels.
-    fn histogram<'t>(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        trees: impl IntoIterator<Item = (Vec<String>, &'t CounterTree)>,
-    ) {
-        let with = |values, observed: BucketCounts| {
-            let mut metric = labelled(labels, values);
-            metric.set_histogram(observed.into());
-            metric
-        };
-        let (mut metrics, mut other) = (Vec::new(), None::<BucketCounts>);
-        for (values, tree) in trees {
-            let observed = BucketCounts::of(tree);
-            if let Some(left) = self.left.checked_sub(BucketCounts::SERIES) {
-                self.left = left;
-                metrics.push(with(values, observed));
-            } else {
-                self.folded += BucketCounts::SERIES;
-                other.get_or_insert_default().add(&observed);
-            }
-        }
-        metrics.extend(other.map(|other| with(vec![OTHER.to_owned(); labels.len()], other)));
-        self.put(MetricType::HISTOGRAM, name, help, metrics);
-    }
-
-    fn put(&mut self, kind: MetricType, name: &str, help: &str, metrics: Vec<Metric>) {
-        if metrics.is_empty() {
-            return; // the format has no family without a series
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(name.to_owned());
-        family.set_help(help.to_owned());
-        family.set_field_type(kind);
-        family.set_metric(metrics);
-        self.families.push(family);
-    }
-
-    fn of_service(&mut self, status: &ServiceStatus) {
-        self.gauge("segue_info", "The version of the program of the supervisor.", &["version"], |family| {
-            family.add([&status.supervisor.version], 1.0);
-        });
-        self.gauge("segue_generations", "Generations that have a process, by state.", &["state"], |family| {
-            ["starting", "serving", "parked", "draining"].iter().for_each(|state| family.add([state], 0.0));
-            status.generations.iter().for_each(|one| family.add([&one.state], 1.0));
-        });
-        self.gauge("segue_serving_generation", "The number of the generation that serves.", &[], |family| {
-            status.serving().into_iter().for_each(|one| family.add([], one.generation as f64));
-        });
-        self.gauge("segue_workers_memory_bytes", "Memory of the processes of all generations.", &[], |family| {
-            status.generations.iter().filter_map(|one| one.memory).for_each(|bytes| family.add([], bytes as f64));
-        });
-    }
-
-    fn of_process(&mut self) {
-        let Some(Descriptors { open, most }) = Descriptors::now() else { return };
-        // the names that every program has them under
-        self.gauge("process_open_fds", "Open descriptors of the worker that serves.", &[], |family| {
-            family.add([], open as f64);
-        });
-        self.gauge("process_max_fds", "Descriptors that a worker may have open.", &[], |family| {
-            most.into_iter().for_each(|most| family.add([], most as f64));
-        });
-    }
-
-    fn of_life(&mut self, counters: &CounterTree) {
-        let help = "What happened in the life of the service, as PROXY_EVENT of the journal says it: reloads and their ends, roll-backs.";
-        self.counter("segue_events_total", help, &["event"], |family| {
-            AWAITED.iter().for_each(|kind| family.add([kind.name], 0.0));
-            family.add_all(&[], counters.get("events"));
-        });
-        let dropped = counters.get("records_dropped").and_then(CounterTree::count);
-        self.counter("segue_records_dropped_total", "Journal records that were given up.", &[], |family| {
-            dropped.into_iter().for_each(|count| family.add([], count as f64));
-        });
-        let help = "Journal records that a limit left out, by the reason of the end that they would have told.";
-        self.counter("segue_records_limited_total", help, &["reason"], |family| {
-            family.add_all(&[], counters.get("records_limited"));
-        });
-    }
-
-    fn of_connections(&mut self, connections: &OpenConnections) {
-        let help = "Client connections that are open, by what is on them.";
-        self.gauge("segue_connections", help, &["listener", "state"], |family| {
-            for (listener, open) in &connections.listeners {
-                let kinds =
-                    [("idle", open.idle), ("exchange", open.exchanges), ("upgrade", open.upgrades), ("tcp", open.tcp)];
-                kinds.into_iter().for_each(|(kind, count)| family.add([listener, kind], count as f64));
-            }
-        });
-    }
-
-    fn of_listeners(&mut self, counters: &CounterTree) {
-        const ONE: &[&str] = &["listener"];
-        let listeners: Vec<_> = branches(counters.get("listeners")).collect();
-        let mut simple = |name: &str, help: &str, path: &[&str]| {
-            self.counter(name, help, ONE, |family| {
-                for (listener, tree) in &listeners {
-                    let count = path.iter().try_fold(*tree, |tree, step| tree.get(step)).and_then(CounterTree::count);
-                    count.into_iter().for_each(|count| family.add([listener], count as f64));
-                }
-            });
-        };
-        simple("segue_connections_accepted_total", "Client connections accepted.", &["connections", "accepted"]);
-        simple("segue_connections_closed_total", "Client connections closed.", &["connections", "closed"]);
-        simple(
-            "segue_connections_empty_total",
-            "Client connections that ended without a request.",
-            &["connections", "empty"],
-        );
-        simple(
-            "segue_connections_evicted_total",
-            "Idle client connections closed for new ones.",
-            &["connections", "evicted"],
-        );
-        simple(
-            "segue_connections_moved_total",
-            "Moves of client connections to another generation.",
-            &["connections", "moved_in"],
-        );
-        simple("segue_received_bytes_total", "Bytes from clients.", &["bytes_in"]);
-        simple("segue_sent_bytes_total", "Bytes to clients.", &["bytes_out"]);
-        let mut by = |name: &str, help: &str, labels: &'static [&'static str], key: &str| {
-            self.counter(name, help, labels, |family| {
-                listeners.iter().for_each(|(listener, tree)| family.add_all(&[listener], tree.get(key)));
-            });
-        };
-        by("segue_exchanges_total", "Exchanges, by class of status.", &["listener", "class"], "exchanges");
-        by("segue_heads_refused_total", "Request heads refused, by status.", &["listener", "status"], "heads_refused");
-        by(
-            "segue_tls_handshakes_total",
-            "TLS handshakes of clients, by their end.",
-            &["listener", "end"],
-            "handshakes",
-        );
-        let latencies =
-            listeners.iter().filter_map(|(name, tree)| Some((vec![(*name).to_owned()], tree.get("latency")?)));
-        let help = "Time of exchanges with a response, from their opening to their end.";
-        self.histogram("segue_exchange_seconds", help, &["listener"], latencies);
-    }
-
-    fn of_sites(&mut self, counters: &CounterTree) {
-        let help = "Exchanges of a site, by class of status.";
-        self.counter("segue_site_exchanges_total", help, &["site", "class"], |family| {
-            branches(counters.get("sites")).for_each(|(site, tree)| family.add_all(&[site], tree.get("exchanges")));
-        });
-    }
-
-    fn of_pools(&mut self, counters: &CounterTree) {
-        let pools: Vec<_> = branches(counters.get("pools")).collect();
-        self.counter(
-            "segue_pool_exchanges_total",
-            "Exchanges of a pool, by class of status.",
-            &["pool", "class"],
-            |family| {
-                pools.iter().for_each(|(pool, tree)| family.add_all(&[pool], tree.get("exchanges")));
-            },
-        );
-        self.counter("segue_pool_retries_total", "Attempts after the first one of an exchange.", &["pool"], |family| {
+    });
+    let phases = pools.iter().flat_map(|(pool, tree)| {
+        branches(tree.get("latency")).map(|(phase, tree)| (vec![(*pool).to_owned(), phase.to_owned()], tree))
+    });
+    let help = "Time of exchanges: connect, to the connection to a server; response, from there to its head; whole.";
+    metrics.histogram("segue_pool_exchange_seconds", help, &["pool", "phase"], phases);
+    let mut of_servers = |name: &'static str, help: &'static str, labels: &'static [&'static str], key: &str| {
+        metrics.counter(name, help, labels, |family| {
             for (pool, tree) in &pools {
-                let retries = tree.get("retries").and_then(CounterTree::count);
-                retries.into_iter().for_each(|count| family.add([pool], count as f64));
+                branches(tree.get("servers")).for_each(|(server, tree)| family.add_all(&[pool, server], tree.get(key)));
             }
         });
-        let phases = pools.iter().flat_map(|(pool, tree)| {
-            branches(tree.get("latency")).map(|(phase, tree)| (vec![(*pool).to_owned(), phase.to_owned()], tree))
-        });
-        let help =
-            "Time of exchanges: connect, to the connection to a server; response, from there to its head; whole.";
-        self.histogram("segue_pool_exchange_seconds", help, &["pool", "phase"], phases);
-        let mut of_servers = |name: &str, help: &str, labels: &'static [&'static str], key: &str| {
-            self.counter(name, help, labels, |family| {
-                for (pool, tree) in &pools {
-                    branches(tree.get("servers"))
-                        .for_each(|(server, tree)| family.add_all(&[pool, server], tree.get(key)));
-                }
-            });
-        };
-        let class = "Responses of a server, by class of status.";
-        of_servers("segue_server_exchanges_total", class, &["pool", "server", "class"], "exchanges");
-        let outcome = "Attempts on a server, by what came of them.";
-        of_servers("segue_server_attempts_total", outcome, &["pool", "server", "outcome"], "attempts");
-    }
-
-    /// The servers of the generation that serves.
-    fn of_servers(&mut self, status: &ServiceStatus) {
-        let pools = status.serving_worker().map(|worker| worker.pools.as_slice()).unwrap_or_default();
-        let mut of_each = |name: &str, help: &str, value: &dyn Fn(&ServerStatus) -> f64| {
-            self.gauge(name, help, &["pool", "server"], |family| {
-                for pool in pools {
-                    let servers = pool.servers.iter().filter(|server| !server.removed);
-                    servers.for_each(|server| family.add([&pool.name, &server.name], value(server)));
-                }
-            });
-        };
-        of_each("segue_server_up", "Whether a server is up: 1, or 0.", &|server| {
-            f64::from(server.health.state == "up")
-        });
-        let ejected = "Whether a server that is up gets no requests because its connections failed: 1, or 0.";
-        of_each("segue_server_ejected", ejected, &|server| f64::from(server.ejected.is_some()));
-        of_each("segue_server_weight", "The share of a server.", &|server| f64::from(server.weight));
-        of_each(
-            "segue_server_open_attempts",
-            "Attempts on a server that are open in the generation that serves.",
-            &|server| server.open_attempts as f64,
-        );
-    }
-
-    fn of_certificates(&mut self, status: &ServiceStatus) {
-        let certificates = status.serving_worker().map(|worker| worker.certificates.as_slice()).unwrap_or_default();
-        let mut moment = |name: &str, help: &str, at: &dyn Fn(&CertificateStatus) -> Option<&str>| {
-            self.gauge(name, help, &["host", "key"], |family| {
-                for certificate in certificates {
-                    let Some(at) = at(certificate).and_then(seconds_since_1970) else { continue };
-                    let key = certificate.key.as_deref().unwrap_or_default();
-                    certificate.hosts.iter().for_each(|host| family.add_least([host, key], at));
-                }
-            });
-        };
-        let expires = "When the certificate of a host expires, in seconds since 1970.";
-        moment("segue_certificate_expiry_timestamp_seconds", expires, &|one| one.until.as_deref());
-        let begins = "When the certificate of a host begins to hold, in seconds since 1970.";
-        moment("segue_certificate_start_timestamp_seconds", begins, &|one| one.from.as_deref());
-    }
+    };
+    let class = "Responses of a server, by class of status.";
+    of_servers("segue_server_exchanges_total", class, &["pool", "server", "class"], "exchanges");
+    let outcome = "Attempts on a server, by what came of them.";
+    of_servers("segue_server_attempts_total", outcome, &["pool", "server", "outcome"], "attempts");
 }
 
-fn seconds_since_1970(moment: &str) -> Option<f64> {
+/// The servers of the generation that serves.
+fn of_servers(metrics: &mut Families, status: &ServiceStatus) {
+    let pools = status.serving_worker().map(|worker| worker.pools.as_slice()).unwrap_or_default();
+    let mut of_each = |name: &'static str, help: &'static str, value: &dyn Fn(&ServerStatus) -> u64| {
+        metrics.gauge(name, help, &["pool", "server"], |family| {
+            for pool in pools {
+                let servers = pool.servers.iter().filter(|server| !server.removed);
+                servers.for_each(|server| family.add([&pool.name, &server.name], value(server)));
+            }
+        });
+    };
+    of_each("segue_server_up", "Whether a server is up: 1, or 0.", &|server| u64::from(server.health.state == "up"));
+    let ejected = "Whether a server that is up gets no requests because its connections failed: 1, or 0.";
+    of_each("segue_server_ejected", ejected, &|server| u64::from(server.ejected.is_some()));
+    of_each("segue_server_weight", "The share of a server.", &|server| u64::from(server.weight));
+    of_each(
+        "segue_server_open_attempts",
+        "Attempts on a server that are open in the generation that serves.",
+        &|server| server.open_attempts,
+    );
+}
+
+fn of_certificates(metrics: &mut Families, status: &ServiceStatus) {
+    let certificates = status.serving_worker().map(|worker| worker.certificates.as_slice()).unwrap_or_default();
+    let mut moment = |name: &'static str, help: &'static str, at: &dyn Fn(&CertificateStatus) -> Option<&str>| {
+        metrics.gauge(name, help, &["host", "key"], |family| {
+            for certificate in certificates {
+                let Some(at) = at(certificate).and_then(seconds_since_1970) else { continue };
+                let key = certificate.key.as_deref().unwrap_or_default();
+                certificate.hosts.iter().for_each(|host| family.add_least([host, key], at));
+            }
+        });
+    };
+    let expires = "When the certificate of a host expires, in seconds since 1970.";
+    moment("segue_certificate_expiry_timestamp_seconds", expires, &|one| one.until.as_deref());
+    let begins = "When the certificate of a host begins to hold, in seconds since 1970.";
+    moment("segue_certificate_start_timestamp_seconds", begins, &|one| one.from.as_deref());
+}
+
+fn seconds_since_1970(moment: &str) -> Option<u64> {
     let moment = humantime::parse_rfc3339_weak(moment).ok()?;
-    moment.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs_f64())
+    moment.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 fn branches(tree: Option<&CounterTree>) -> impl Iterator<Item = (&str, &CounterTree)> {
-    let names = match tree {
-        Some(CounterTree::Names(names)) => Some(names),
-        Some(CounterTree::Count(_)) | None => None,
-    };
-    names.into_iter().flatten().map(|(name, tree)| (name.as_str(), tree))
-}
-
-fn labelled(labels: &[&str], values: Vec<String>) -> Metric {
-    let pair = |(name, value): (&&str, String)| {
-        let mut pair = LabelPair::default();
-        pair.set_name((*name).to_owned());
-        pair.set_value(value);
-        pair
-    };
-    let mut metric = Metric::default();
-    metric.set_label(labels.iter().zip(values).map(pair).collect());
-    metric
-}
-
-fn metric(kind: MetricType, labels: &[&str], values: Vec<String>, value: f64) -> Metric {
-    let mut metric = labelled(labels, values);
-    if kind == MetricType::COUNTER {
-        let mut counter = Counter::default();
-        counter.set_value(value);
-        metric.set_counter(counter);
-    } else {
-        let mut gauge = Gauge::default();
-        gauge.set_value(value);
-        metric.set_gauge(gauge);
-    }
-    metric
+    tree.into_iter().flat_map(CounterTree::branches)
 }
 
 #[cfg(test)]
@@ -469,7 +271,7 @@ mod tests {
 
     #[test]
     fn counters_and_states_are_series_with_the_names_as_labels() {
-        let text = text(&status(2));
+        let text = text(&status(2), TextFormat::Prometheus);
         for line in [
             "# TYPE segue_exchanges_total counter",
             "segue_exchanges_total{listener=\"http\",class=\"2xx\"} 5",
@@ -490,8 +292,29 @@ mod tests {
     }
 
     #[test]
+    fn open_metrics_has_units_apart_and_names_families_without_what_their_kind_adds() {
+        let text = text(&status(1), TextFormat::OpenMetrics);
+        let lines: Vec<_> = text.lines().collect();
+        for line in [
+            "# TYPE segue info",
+            "segue_info{version=\"\"} 1",
+            "# TYPE segue_exchanges counter",
+            "segue_exchanges_total{listener=\"http\",class=\"2xx\"} 5",
+            "# UNIT segue_received_bytes bytes",
+            "segue_received_bytes_total{listener=\"http\"} 7",
+            "# TYPE segue_exchange_seconds histogram",
+            "# UNIT segue_exchange_seconds seconds",
+            "segue_exchange_seconds_bucket{le=\"10.0\",listener=\"http\"} 3",
+            "segue_exchange_seconds_bucket{le=\"+Inf\",listener=\"http\"} 4",
+        ] {
+            assert!(lines.contains(&line), "{line} in {text}");
+        }
+        assert_eq!(lines.last(), Some(&"# EOF"));
+    }
+
+    #[test]
     fn what_is_beyond_the_most_series_counts_as_one_and_nothing_is_lost() {
-        let text = text(&status(10_000));
+        let text = text(&status(10_000), TextFormat::Prometheus);
         let series: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert!(series.len() < 20_000, "{} series", series.len());
         let values = series.iter().filter(|line| line.starts_with("segue_server_exchanges_total{"));
@@ -505,7 +328,7 @@ mod tests {
     #[test]
     fn a_reload_that_is_under_way_takes_no_room_of_counters() {
         let names = |status: &ServiceStatus| -> Vec<String> {
-            let text = text(status);
+            let text = text(status, TextFormat::Prometheus);
             let counters = text.lines().filter(|line| line.contains("_total{"));
             counters.map(|line| line.rsplit_once(' ').expect("a value").0.to_owned()).collect()
         };

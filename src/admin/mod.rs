@@ -3,6 +3,8 @@
 //! It is not on the way of a request: hyper speaks HTTP here, on the main thread of the worker.
 
 mod descriptors;
+mod families;
+pub mod format;
 mod histogram;
 pub mod metrics;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::format::TextFormat;
 use super::metrics::text;
 use crate::control::status::ServiceStatus;
 use crate::observe::metrics::counter_names;
@@ -59,7 +60,7 @@ fn values(behind: &str) -> Vec<(&str, &str)> {
 
 #[test]
 fn rules_and_dashboard_ask_for_what_there_is() {
-    let text = text(&everything());
+    let text = text(&everything(), TextFormat::Prometheus);
     let families = families(&text);
     for (name, behind) in asked(RULES).chain(asked(DASHBOARD)) {
         let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
@@ -74,7 +75,7 @@ fn rules_and_dashboard_ask_for_what_there_is() {
 
 #[test]
 fn each_metric_is_in_the_list_and_the_list_has_no_other() {
-    let text = text(&everything());
+    let text = text(&everything(), TextFormat::Prometheus);
     let listed: BTreeSet<_> = asked(LIST).map(|(name, _)| name).filter(|name| *name != "segue_").collect();
     assert_eq!(families(&text), listed);
 }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
+use super::format::TextFormat;
 use super::metrics;
 use crate::control::request::{ControlReply, RequestError, Wish, ask};
 use crate::net::Stream;
@@ -154,14 +155,14 @@ fn spawn(stream: Stream, scrapes: Scrapes, permit: OwnedSemaphorePermit) {
 }
 
 impl Scrapes {
-    async fn text(&self) -> Result<String, RequestError> {
+    async fn text(&self, format: TextFormat) -> Result<String, RequestError> {
         let Ok(turn) = self.turn.clone().acquire_owned().await else { return Err(RequestError::Closed) };
         let run_dir = self.run_dir.to_path_buf();
         // the supervisor may take a moment, and text of many servers takes a processor
         let text = tokio::task::spawn_blocking(move || {
             let _turn = turn; // nothing ends this once it has begun
             match ask(&run_dir, Wish::Status, SUPERVISOR_DEADLINE)? {
-                ControlReply::Status(status) => Ok(metrics::text(&status)),
+                ControlReply::Status(status) => Ok(metrics::text(&status, format)),
                 _ => Err(RequestError::Closed),
             }
         });
@@ -178,10 +179,12 @@ async fn answer(request: &Request<Incoming>, scrapes: Scrapes) -> Response<Strin
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    match scrapes.text().await {
+    let format = TextFormat::accepted(request.headers());
+    match scrapes.text(format).await {
         Ok(text) => {
             let mut response = Response::new(text);
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+            response.headers_mut().insert(VARY, HeaderValue::from(ACCEPT));
             response
         }
         Err(error) => unavailable(&format!("The numbers are not to be had: {error}.\n")),

@@ -416,7 +416,8 @@ table! {
 }
 
 table! {
-    /// Metrics for Prometheus: the counters and states of `segue status`, of all generations together, in its text format.
+    /// Metrics for Prometheus: the counters and states of `segue status`, of all generations together, in its text
+    /// format or, for clients that ask for it, in that of OpenMetrics.
     /// Alert rules for them are in `/usr/share/segue/prometheus/segue.rules.yml`, a dashboard for Grafana in
     /// `/usr/share/segue/grafana/segue.json`, and a list of all in `/usr/share/doc/segue/docs/metrics.md`.
     MetricsSettings "[metrics]" {

@@ -41,6 +41,15 @@ impl CounterTree {
         }
     }
 
+    /// What is below each name; nothing below a count.
+    pub fn branches(&self) -> impl Iterator<Item = (&str, &Self)> {
+        let names = match self {
+            Self::Names(names) => Some(names),
+            Self::Count(_) => None,
+        };
+        names.into_iter().flatten().map(|(name, tree)| (name.as_str(), tree))
+    }
+
     /// How many names and counts there are in all.
     #[must_use]
     pub fn size(&self) -> usize {
