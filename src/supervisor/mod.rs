@@ -67,7 +67,7 @@ pub struct Options {
 }
 
 /// What stays in the run directory when the service ends, for the next start.
-pub const LEFT_IN_RUN_DIR: [&str; 2] = [clients::LOCK, last_state::NAME];
+pub const LEFT_IN_RUN_DIR: [&str; 3] = [clients::LOCK, last_state::NAME, totals::NAME];
 
 /// Why the supervisor cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -134,10 +134,7 @@ impl Supervisor {
         let signals = open_signals()?;
         // CAP_NET_BIND_SERVICE, its one capability, is not for the workers; without any this fails, which is fine
         let _ = rustix::thread::clear_ambient_capability_set();
-        let binary = match options.worker_binary {
-            Some(path) => path,
-            None => Image::installed_path().map_err(StartError::Binary)?,
-        };
+        let binary = options.worker_binary.map_or_else(Image::installed_path, Ok).map_err(StartError::Binary)?;
         let clients = ControlClients::open(&options.run_dir)?;
         let state_requests = StateRequests::from(LastState::open(&options.run_dir));
         let now = Instant::now();
@@ -153,13 +150,13 @@ impl Supervisor {
         }
         Ok(Self {
             generations,
+            totals: Totals::left_in(&options.run_dir),
             workers: Workers::new(binary, options.config, options.set, options.run_dir),
             listeners,
             clients,
             state_requests,
             secrets,
             debug: DebugRequests::default(),
-            totals: Totals::default(),
             signals,
             notify,
             journal,
@@ -556,6 +553,8 @@ impl Supervisor {
             self.workers.kill_all();
         }
         self.notify.status(&status::line(&self.generations, Instant::now()));
+        self.totals.own(&self.journal.unwritten());
+        self.totals.leave_in(self.workers.run_dir());
         let _ = self.journal.finish(JOURNAL_DEADLINE); // no process is left to be told
         ExitCode::from(code)
     }

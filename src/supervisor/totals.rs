@@ -2,7 +2,9 @@
 //! report of all that exited.
 //!
 //! The counters of a worker are a tree of names with numbers at the ends, and nothing more is known of them here. The
-//! whole is plain data: it can be carried to another image of this process.
+//! whole is plain data: it can be carried to another image of this process, and left for the next one.
+
+mod left;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +14,8 @@ use super::generation::Generation;
 use crate::control::counter_tree::CounterTree;
 use crate::control::status::OpenConnections;
 use crate::observe::journal::Unwritten;
+
+pub use self::left::NAME;
 
 /// The counters of all generations that there ever were.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -24,6 +24,7 @@ mod lost_sites;
 mod members;
 mod metrics;
 mod pane;
+mod prometheus;
 mod recovery;
 mod reload;
 mod send_proxy;
