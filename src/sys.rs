@@ -8,8 +8,10 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bytes::BytesMut;
@@ -243,6 +245,35 @@ impl SharedNumbers {
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
+    }
+}
+
+/// One number of them. It is found once, and keeps the memory.
+#[derive(Debug)]
+pub struct SharedNumber {
+    at: NonNull<AtomicU64>,
+    _numbers: Arc<SharedNumbers>,
+}
+
+// SAFETY: the number is reached by atomic operations alone, and stays mapped as long as this has its numbers.
+unsafe impl Send for SharedNumber {}
+// SAFETY: as above.
+unsafe impl Sync for SharedNumber {}
+
+impl SharedNumber {
+    /// That of this index; the first one, when there are not so many.
+    #[must_use]
+    pub fn new(numbers: Arc<SharedNumbers>, index: usize) -> Self {
+        Self { at: NonNull::from(numbers.number(index)), _numbers: numbers }
+    }
+}
+
+impl Deref for SharedNumber {
+    type Target = AtomicU64;
+
+    fn deref(&self) -> &AtomicU64 {
+        // SAFETY: it came from a reference, and what that pointed to is mapped until `self` is dropped.
+        unsafe { self.at.as_ref() }
     }
 }
 

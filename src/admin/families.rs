@@ -139,17 +139,16 @@ impl Families {
         self.put(head, series);
     }
 
-    /// Each of `trees` is one histogram, with the values of its labels.
-    pub(super) fn histogram<'t>(
+    /// A family of histograms, each with the values of its labels.
+    pub(super) fn histogram(
         &mut self,
         name: &'static str,
         help: &'static str,
         labels: Labels,
-        trees: impl IntoIterator<Item = (Vec<String>, &'t CounterTree)>,
+        histograms: impl IntoIterator<Item = (Vec<String>, BucketCounts)>,
     ) {
         let (mut series, mut other) = (Vec::new(), None::<BucketCounts>);
-        for (values, tree) in trees {
-            let observed = BucketCounts::of(tree);
+        for (values, observed) in histograms {
             if let Some(left) = self.left.checked_sub(BucketCounts::SERIES) {
                 self.left = left;
                 series.push((values, SeriesValue::Histogram(observed)));

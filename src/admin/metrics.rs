@@ -2,9 +2,12 @@
 //!
 //! The names of counters come from workers of any version: what is not known here has no metric.
 
+use std::collections::BTreeMap;
+
 use super::descriptors::Descriptors;
 use super::families::Families;
 use super::format::TextFormat;
+use super::histogram::BucketCounts;
 use crate::control::counter_tree::CounterTree;
 use crate::control::status::{CertificateStatus, OpenConnections, ServerStatus, ServiceStatus};
 use crate::observe::event::{EventKind, kind};
@@ -23,6 +26,9 @@ const AWAITED: [&EventKind; 10] = [
     &kind::SUPERVISOR_WARNING,
 ];
 
+/// What is said of the latency of sites, pools and servers.
+const PHASES: &str = "Time of exchanges: connect, to the connection that the last attempt opened; response, from the connection to the head of the response; whole, from the opening to the end.";
+
 /// All metrics.
 #[must_use]
 pub fn text(status: &ServiceStatus, format: TextFormat) -> String {
@@ -38,6 +44,7 @@ pub fn text(status: &ServiceStatus, format: TextFormat) -> String {
     of_listeners(&mut metrics, &status.counters);
     of_sites(&mut metrics, &status.counters);
     of_pools(&mut metrics, &status.counters);
+    of_phases(&mut metrics, &status.counters);
     let (folded, help) =
         (metrics.folded(), "Series that count as `other`, or are left out, because there are too many.");
     metrics.gauge("segue_series_folded", help, &[], |family| family.add([], folded as u64));
@@ -136,7 +143,9 @@ fn of_listeners(metrics: &mut Families, counters: &CounterTree) {
     by("segue_exchanges_total", "Exchanges, by class of status.", &["listener", "class"], "exchanges");
     by("segue_heads_refused_total", "Request heads refused, by status.", &["listener", "status"], "heads_refused");
     by("segue_tls_handshakes_total", "TLS handshakes of clients, by their end.", &["listener", "end"], "handshakes");
-    let latencies = listeners.iter().filter_map(|(name, tree)| Some((vec![(*name).to_owned()], tree.get("latency")?)));
+    let latencies = listeners
+        .iter()
+        .filter_map(|(name, tree)| Some((vec![(*name).to_owned()], BucketCounts::of(tree.get("latency")?))));
     let help = "Time of exchanges with a response, from their opening to their end.";
     metrics.histogram("segue_exchange_seconds", help, &["listener"], latencies);
 }
@@ -164,11 +173,7 @@ fn of_pools(metrics: &mut Families, counters: &CounterTree) {
             retries.into_iter().for_each(|count| family.add([pool], count));
         }
     });
-    let phases = pools.iter().flat_map(|(pool, tree)| {
-        branches(tree.get("latency")).map(|(phase, tree)| (vec![(*pool).to_owned(), phase.to_owned()], tree))
-    });
-    let help = "Time of exchanges: connect, to the connection to a server; response, from there to its head; whole.";
-    metrics.histogram("segue_pool_exchange_seconds", help, &["pool", "phase"], phases);
+    metrics.histogram("segue_pool_exchange_seconds", PHASES, &["pool", "phase"], pools.iter().flat_map(of_pool));
     let mut of_servers = |name: &'static str, help: &'static str, labels: &'static [&'static str], key: &str| {
         metrics.counter(name, help, labels, |family| {
             for (pool, tree) in &pools {
@@ -180,6 +185,40 @@ fn of_pools(metrics: &mut Families, counters: &CounterTree) {
     of_servers("segue_server_exchanges_total", class, &["pool", "server", "class"], "exchanges");
     let outcome = "Attempts on a server, by what came of them.";
     of_servers("segue_server_attempts_total", outcome, &["pool", "server", "outcome"], "attempts");
+}
+
+/// The latency of a pool by phase: of its servers, and of exchanges that none of them was asked for.
+fn of_pool((pool, tree): &(&str, &CounterTree)) -> impl Iterator<Item = (Vec<String>, BucketCounts)> {
+    let mut phases = BTreeMap::<&str, BucketCounts>::new();
+    for (_, server) in branches(tree.get("servers")) {
+        branches(server.get("latency"))
+            .for_each(|(phase, tree)| phases.entry(phase).or_default().add(&BucketCounts::of(tree)));
+    }
+    if let Some(unserved) = tree.get("unserved") {
+        phases.entry("whole").or_default().add(&BucketCounts::of(unserved));
+    }
+    phases.into_iter().map(|(phase, counts)| (vec![(*pool).to_owned(), phase.to_owned()], counts))
+}
+
+/// The latency of sites and servers by phase. These are the most series, and so the last to get room.
+fn of_phases(metrics: &mut Families, counters: &CounterTree) {
+    let of_site = |(site, tree): (&str, &CounterTree)| {
+        let phases = branches(tree.get("latency"));
+        phases
+            .map(|(phase, tree)| (vec![site.to_owned(), phase.to_owned()], BucketCounts::of(tree)))
+            .collect::<Vec<_>>()
+    };
+    let sites = branches(counters.get("sites")).flat_map(of_site);
+    metrics.histogram("segue_site_exchange_seconds", PHASES, &["site", "phase"], sites);
+    let servers = branches(counters.get("pools"))
+        .flat_map(|(pool, tree)| branches(tree.get("servers")).map(move |(server, tree)| (pool, server, tree)));
+    let of_server = |(pool, server, tree): (&str, &str, &CounterTree)| {
+        let phases = branches(tree.get("latency"));
+        let labels = |phase: &str| [pool, server, phase].map(str::to_owned).to_vec();
+        phases.map(|(phase, tree)| (labels(phase), BucketCounts::of(tree))).collect::<Vec<_>>()
+    };
+    let labels = &["pool", "server", "phase"];
+    metrics.histogram("segue_server_exchange_seconds", PHASES, labels, servers.flat_map(of_server));
 }
 
 /// The servers of the generation that serves.
@@ -252,9 +291,10 @@ mod tests {
         let counters = serde_json::json!({
             "listeners": { "http": { "bytes_in": 7, "connections": { "accepted": 3 }, "exchanges": { "2xx": 5, "5xx": 1 },
                 "latency": { "1000": 2, "2500": 1, "longer": 1, "sum_us": 12_003_000 } } },
-            "sites": { "*": { "exchanges": { "2xx": 5 } } },
-            "pools": { "farm": { "retries": 2, "servers": (0..servers)
-                .map(|index| (names(index), serde_json::json!({ "exchanges": { "2xx": 1, "5xx": 0 } })))
+            "sites": { "*": { "exchanges": { "2xx": 5 }, "latency": { "response": { "2500": 5, "sum_us": 9_000 } } } },
+            "pools": { "farm": { "retries": 2, "unserved": { "longer": 1, "sum_us": 11_000_000 }, "servers": (0..servers)
+                .map(|index| (names(index), serde_json::json!({ "exchanges": { "2xx": 1, "5xx": 0 },
+                    "latency": { "whole": { "1000": 1, "sum_us": 500 } } })))
                 .collect::<serde_json::Map<_, _>>() } },
         });
         ServiceStatus {
@@ -285,6 +325,12 @@ mod tests {
             "segue_exchange_seconds_bucket{listener=\"http\",le=\"+Inf\"} 4",
             "segue_exchange_seconds_count{listener=\"http\"} 4",
             "segue_exchange_seconds_sum{listener=\"http\"} 12.003",
+            "segue_site_exchange_seconds_bucket{site=\"*\",phase=\"response\",le=\"0.001\"} 0",
+            "segue_site_exchange_seconds_bucket{site=\"*\",phase=\"response\",le=\"0.0025\"} 5",
+            "segue_server_exchange_seconds_count{pool=\"farm\",server=\"10.0.0.1:80\",phase=\"whole\"} 1",
+            "segue_pool_exchange_seconds_bucket{pool=\"farm\",phase=\"whole\",le=\"10\"} 2",
+            "segue_pool_exchange_seconds_count{pool=\"farm\",phase=\"whole\"} 3",
+            "segue_pool_exchange_seconds_sum{pool=\"farm\",phase=\"whole\"} 11.001",
             "segue_series_folded 0",
         ] {
             assert!(text.lines().any(|one| one == line), "{line} in {text}");
@@ -322,6 +368,8 @@ mod tests {
             values.map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number")).sum();
         assert_eq!(sum, 10_000.0);
         assert!(text.contains("segue_server_exchanges_total{pool=\"other\",server=\"other\",class=\"other\"} 10000"));
+        let other = "segue_server_exchange_seconds_count{pool=\"other\",server=\"other\",phase=\"other\"} 10000";
+        assert!(text.lines().any(|line| line == other));
         assert!(!text.contains("segue_server_up{pool=\"other\"") && !text.contains("segue_series_folded 0"));
     }
 

@@ -16,6 +16,7 @@ const LIST: &str = include_str!("../../docs/metrics.md");
 fn everything() -> ServiceStatus {
     let one = |name: &str| vec![name.to_owned()];
     let names = RecordNames { listeners: one("http"), sites: one("*"), pools: vec![("farm".to_owned(), one("a"))] };
+    // the place of a count stands for it: all but the first are above 0, and so all buckets are there
     let mut counters = serde_json::to_value(counter_names(&names).tree).expect("json");
     counters["records_limited"] = serde_json::json!({ "bad-request": 1 });
     let certificate = serde_json::json!({ "hosts": ["a.test"], "key": "ECDSA P-256", "from": "2026-01-01T00:00:00Z",

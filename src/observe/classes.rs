@@ -18,10 +18,21 @@ impl<T> StatusClasses<T> {
     }
 }
 
+/// The place of one of them: it is looked for once and counts for a listener, a site, a pool and a server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StatusClass(usize);
+
+impl StatusClass {
+    /// That of this status; 0 is none.
+    pub(super) fn of(status: u16) -> Self {
+        Self(usize::from(status / 100).min(CLASSES.len() - 1))
+    }
+}
+
 impl StatusClasses<Count> {
-    /// Counts an exchange with this status; 0 is none.
-    pub(super) fn count(&self, status: u16) {
-        self.0[usize::from(status / 100).min(CLASSES.len() - 1)].add(1);
+    /// Counts an exchange.
+    pub(super) fn count(&self, class: StatusClass) {
+        self.0[class.0].add(1);
     }
 }
 

@@ -28,11 +28,9 @@ impl<T> Histogram<T> {
 }
 
 impl Histogram<Count> {
-    /// Counts a duration, in microseconds.
-    pub(super) fn observe(&self, took: u64) {
-        // most end at one of the first bounds, where a binary search takes four steps for each
-        self.buckets[BOUNDS.iter().position(|bound| took <= *bound).unwrap_or(BOUNDS.len())].add(1);
-        self.sum.add(took);
+    pub(super) fn observe(&self, timed: Timed) {
+        self.buckets[timed.bucket].add(1);
+        self.sum.add(timed.took);
     }
 }
 
@@ -42,9 +40,69 @@ impl Histogram<u64> {
         self.sum += more.sum.now();
     }
 
+    /// The sum, and the buckets that are not empty: most are, and there may be thousands of histograms.
     pub(super) fn tree(&self) -> CounterTree {
         let names = BOUNDS.iter().map(ToString::to_string).chain([LONGER.to_owned()]);
-        names.zip(self.buckets).chain([(SUM.to_owned(), self.sum)]).collect()
+        let counted = names.zip(self.buckets).filter(|(_, count)| *count > 0);
+        counted.chain([(SUM.to_owned(), self.sum)]).collect()
+    }
+}
+
+/// A duration in microseconds, with the place of its bucket: it is looked for once and counts in several histograms.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timed {
+    took: u64,
+    bucket: usize,
+}
+
+impl Timed {
+    pub(super) fn new(took: u64) -> Self {
+        // most end at one of the first bounds, where a binary search takes four steps for each
+        Self { took, bucket: BOUNDS.iter().position(|bound| took <= *bound).unwrap_or(BOUNDS.len()) }
+    }
+}
+
+/// The phases of an exchange, as far as it had them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PhaseTimes {
+    /// Of its last attempt, to the connection that was opened for it.
+    pub(super) connect: Option<Timed>,
+    /// From the connection, new or idle, to the head of the response.
+    pub(super) response: Option<Timed>,
+    /// From the opening of an exchange with a response to its end.
+    pub(super) whole: Option<Timed>,
+}
+
+/// A histogram for each of [`PHASES`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct PhaseLatency<T>([Histogram<T>; PHASES.len()]);
+
+/// The names of the phases.
+const PHASES: [&str; 3] = ["connect", "response", "whole"];
+
+impl<T> PhaseLatency<T> {
+    pub(super) fn of(next: &mut impl FnMut() -> T) -> Self {
+        Self(array::from_fn(|_| Histogram::of(next)))
+    }
+}
+
+impl PhaseLatency<Count> {
+    pub(super) fn observe(&self, times: &PhaseTimes) {
+        let all = [times.connect, times.response, times.whole];
+        self.0
+            .iter()
+            .zip(all)
+            .for_each(|(histogram, timed)| timed.into_iter().for_each(|timed| histogram.observe(timed)));
+    }
+}
+
+impl PhaseLatency<u64> {
+    pub(super) fn add(&mut self, more: &PhaseLatency<Count>) {
+        self.0.iter_mut().zip(&more.0).for_each(|(sum, more)| sum.add(more));
+    }
+
+    pub(super) fn tree(&self) -> CounterTree {
+        PHASES.into_iter().zip(self.0.iter().map(Histogram::tree)).collect()
     }
 }
 
@@ -61,12 +119,12 @@ mod tests {
         let histogram = Histogram::of(&mut || statistics.count(places.next().expect("a place")));
         [0, 999, 1_000, 1_001, 10_000_000, 10_000_001, 3_600_000_000]
             .into_iter()
-            .for_each(|took| histogram.observe(took));
+            .for_each(|took| histogram.observe(Timed::new(took)));
         let mut sum = Histogram::<u64>::default();
         sum.add(&histogram);
         let tree = sum.tree();
-        let count = |name: &str| tree.get(name).and_then(CounterTree::count).expect("a count");
-        assert_eq!(["1000", "2500", "5000", "10000000", LONGER].map(count), [3, 1, 0, 1, 2]);
-        assert_eq!(count(SUM), 3_620_003_001);
+        let count = |name: &str| tree.get(name).and_then(CounterTree::count);
+        assert_eq!(["1000", "2500", "10000000", LONGER].map(count), [Some(3), Some(1), Some(1), Some(2)]);
+        assert_eq!((count("5000"), count(SUM)), (None, Some(3_620_003_001)));
     }
 }

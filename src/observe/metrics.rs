@@ -8,10 +8,10 @@ use std::array;
 use std::sync::Arc;
 
 pub use super::busy::Busy;
-use super::classes::StatusClasses;
+use super::classes::{StatusClass, StatusClasses};
 use super::end::Reason;
 use super::journal::Unwritten;
-use super::latency::Histogram;
+use super::latency::{Histogram, PhaseLatency, PhaseTimes, Timed};
 use super::record::{AttemptRecord, Index, Outcome, RecordNames, Timers};
 use crate::control::counter_tree::CounterTree;
 use crate::control::statistics::{Count, CounterNames, ThreadStatistics, add_each};
@@ -132,31 +132,31 @@ impl Counters {
 
     /// An exchange ended: counts its status, bytes, attempts and retries.
     pub fn exchange(&self, counted: &Counted<'_>) {
+        let (class, times) = (StatusClass::of(counted.status), counted.times());
         self.listener(counted.listener, |counts| {
-            counts.exchanges.count(counted.status);
+            counts.exchanges.count(class);
             counts.bytes_in.add(counted.bytes_in);
             counts.bytes_out.add(counted.bytes_out);
-            if counted.has_response() {
-                counts.latency.observe(counted.timers.total);
-            }
+            times.whole.into_iter().for_each(|whole| counts.latency.observe(whole));
         });
         if let Some(site) = counted.site.and_then(|site| self.sites.get(usize::from(site))) {
-            site.exchanges.count(counted.status);
+            site.exchanges.count(class);
+            site.latency.observe(&times);
         }
         let Some(pool) = counted.pool.and_then(|pool| self.pools.get(usize::from(pool))) else {
             return;
         };
-        pool.exchanges.count(counted.status);
-        pool.retries.add(counted.attempts.len().saturating_sub(1) as u64);
-        pool.observe(counted);
-        for (at, attempt) in counted.attempts.iter().enumerate() {
-            let Some(server) = pool.servers.get(usize::from(attempt.server)) else {
-                continue;
-            };
-            server.attempts[attempt.outcome as usize].add(1);
-            if at + 1 == counted.attempts.len() {
-                server.exchanges.count(counted.status);
-            }
+        pool.exchanges.count(class);
+        let Some((last, before)) = counted.attempts.split_last() else {
+            return times.whole.into_iter().for_each(|whole| pool.unserved.observe(whole));
+        };
+        if !before.is_empty() {
+            pool.count_retried(before);
+        }
+        if let Some(server) = pool.servers.get(usize::from(last.server)) {
+            server.attempts[last.outcome as usize].add(1);
+            server.exchanges.count(class);
+            server.latency.observe(&times);
         }
     }
 
@@ -183,7 +183,7 @@ impl CounterTotals {
         };
         for one in counters {
             totals.listeners.iter_mut().zip(&one.listeners).for_each(|(sum, more)| sum.add(more));
-            totals.sites.iter_mut().zip(&one.sites).for_each(|(sum, more)| sum.exchanges.add(&more.exchanges));
+            totals.sites.iter_mut().zip(&one.sites).for_each(|(sum, more)| sum.add(more));
             totals.pools.iter_mut().zip(&one.pools).for_each(|(sum, more)| sum.add(more));
         }
         totals
@@ -231,8 +231,7 @@ impl CounterTotals {
         let listeners = names.listeners.iter().zip(&self.listeners);
         let listeners: CounterTree = listeners.map(|(name, counts)| (name.clone(), counts.tree())).collect();
         let sites = names.sites.iter().zip(&self.sites);
-        let of_site = |counts: &SiteCounters<u64>| CounterTree::from_iter([("exchanges", counts.exchanges.tree())]);
-        let sites: CounterTree = sites.map(|(name, counts)| (name.clone(), of_site(counts))).collect();
+        let sites: CounterTree = sites.map(|(name, counts)| (name.clone(), counts.tree())).collect();
         let pools = names.pools.iter().zip(&self.pools);
         let pools: CounterTree = pools.map(|((name, servers), counts)| (name.clone(), counts.tree(servers))).collect();
         let reasons = Reason::ALL.iter().zip(unwritten.limited).filter(|(_, count)| *count > 0);
@@ -271,7 +270,7 @@ fn everything<T>(names: &RecordNames, make: impl FnMut(usize) -> T) -> Everythin
     let (mut make, mut places) = (make, 0..);
     let mut next = || make(places.next().unwrap_or_default());
     let listeners = names.listeners.iter().map(|_| ListenerCounters::of(&mut next)).collect();
-    let sites = names.sites.iter().map(|_| SiteCounters { exchanges: StatusClasses::of(&mut next) }).collect();
+    let sites = names.sites.iter().map(|_| SiteCounters::of(&mut next)).collect();
     let pools = names.pools.iter().map(|(_, servers)| PoolCounters::of(servers.len(), &mut next)).collect();
     (listeners, sites, pools)
 }
@@ -297,14 +296,15 @@ struct ListenerCounters<T> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct SiteCounters<T> {
     exchanges: StatusClasses<T>,
+    latency: PhaseLatency<T>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PoolCounters<T> {
     exchanges: StatusClasses<T>,
     retries: T,
-    /// In the order of [`LATENCIES`].
-    latency: [Histogram<T>; LATENCIES.len()],
+    /// Of exchanges with a response that no server was asked for. That of all others counts for the server of the last attempt.
+    unserved: Histogram<T>,
     servers: Box<[ServerCounters<T>]>,
 }
 
@@ -312,6 +312,7 @@ struct PoolCounters<T> {
 struct ServerCounters<T> {
     exchanges: StatusClasses<T>,
     attempts: [T; Outcome::ALL.len()],
+    latency: PhaseLatency<T>,
 }
 
 impl<T> ListenerCounters<T> {
@@ -334,15 +335,29 @@ impl<T> ListenerCounters<T> {
     }
 }
 
+impl<T> SiteCounters<T> {
+    fn of(next: &mut impl FnMut() -> T) -> Self {
+        Self { exchanges: StatusClasses::of(next), latency: PhaseLatency::of(next) }
+    }
+}
+
+impl<T> ServerCounters<T> {
+    fn of(next: &mut impl FnMut() -> T) -> Self {
+        Self {
+            exchanges: StatusClasses::of(next),
+            attempts: array::from_fn(|_| next()),
+            latency: PhaseLatency::of(next),
+        }
+    }
+}
+
 impl<T> PoolCounters<T> {
     fn of(servers: usize, next: &mut impl FnMut() -> T) -> Self {
         Self {
             exchanges: StatusClasses::of(next),
             retries: next(),
-            latency: array::from_fn(|_| Histogram::of(next)),
-            servers: (0..servers)
-                .map(|_| ServerCounters { exchanges: StatusClasses::of(next), attempts: array::from_fn(|_| next()) })
-                .collect(),
+            unserved: Histogram::of(next),
+            servers: (0..servers).map(|_| ServerCounters::of(next)).collect(),
         }
     }
 }
@@ -403,25 +418,49 @@ impl ListenerCounters<u64> {
     }
 }
 
+impl SiteCounters<u64> {
+    fn add(&mut self, more: &SiteCounters<Count>) {
+        self.exchanges.add(&more.exchanges);
+        self.latency.add(&more.latency);
+    }
+
+    fn tree(&self) -> CounterTree {
+        [("exchanges", self.exchanges.tree()), ("latency", self.latency.tree())].into_iter().collect()
+    }
+}
+
+impl PoolCounters<Count> {
+    /// Counts the attempts that were followed by another one.
+    #[cold]
+    fn count_retried(&self, attempts: &[AttemptRecord]) {
+        self.retries.add(attempts.len() as u64);
+        for attempt in attempts {
+            if let Some(server) = self.servers.get(usize::from(attempt.server)) {
+                server.attempts[attempt.outcome as usize].add(1);
+            }
+        }
+    }
+}
+
 impl PoolCounters<u64> {
     fn add(&mut self, more: &PoolCounters<Count>) {
         self.exchanges.add(&more.exchanges);
         self.retries += more.retries.now();
-        self.latency.iter_mut().zip(&more.latency).for_each(|(sum, more)| sum.add(more));
+        self.unserved.add(&more.unserved);
         for (sum, more) in self.servers.iter_mut().zip(&more.servers) {
             sum.exchanges.add(&more.exchanges);
             add_each(&mut sum.attempts, &more.attempts);
+            sum.latency.add(&more.latency);
         }
     }
 
     fn tree(&self, names: &[String]) -> CounterTree {
         let servers = names.iter().zip(&self.servers);
         let servers: CounterTree = servers.map(|(name, counts)| (name.clone(), counts.tree())).collect();
-        let latency: CounterTree = LATENCIES.into_iter().zip(self.latency.iter().map(Histogram::tree)).collect();
         [
             ("exchanges", self.exchanges.tree()),
             ("retries", self.retries.into()),
-            ("latency", latency),
+            ("unserved", self.unserved.tree()),
             ("servers", servers),
         ]
         .into_iter()
@@ -432,36 +471,30 @@ impl PoolCounters<u64> {
 impl ServerCounters<u64> {
     fn tree(&self) -> CounterTree {
         let attempts: CounterTree = Outcome::ALL.iter().map(|outcome| outcome.as_str()).zip(self.attempts).collect();
-        [("exchanges", self.exchanges.tree()), ("attempts", attempts)].into_iter().collect()
-    }
-}
-
-impl PoolCounters<Count> {
-    fn observe(&self, counted: &Counted<'_>) {
-        let Timers { connected, responded, total, .. } = counted.timers;
-        let [connect, response, whole] = &self.latency;
-        if connected > 0 {
-            connect.observe(connected.into());
-        }
-        if responded > 0 {
-            response.observe(responded.saturating_sub(connected).into());
-        }
-        if counted.has_response() {
-            whole.observe(total);
-        }
+        [("exchanges", self.exchanges.tree()), ("attempts", attempts), ("latency", self.latency.tree())]
+            .into_iter()
+            .collect()
     }
 }
 
 impl Counted<'_> {
-    /// Whether the client got a response. A tunnel lasts for as long as both sides like, and says nothing of latency.
-    fn has_response(&self) -> bool {
-        self.status >= 200
+    fn times(&self) -> PhaseTimes {
+        let Timers { connected, responded, total, .. } = self.timers;
+        let timed = |took: u32| Timed::new(took.into());
+        let opened = connected > 0 && self.attempts.last().is_some_and(|last| !last.reused);
+        let connect = opened.then(|| timed(connected.saturating_sub(self.lost())));
+        let response = (responded > 0).then(|| timed(responded.saturating_sub(connected)));
+        // a tunnel lasts for as long as both sides like, and says nothing of latency
+        let whole = (self.status >= 200).then(|| Timed::new(total));
+        PhaseTimes { connect, response, whole }
+    }
+
+    /// The time of the attempts before the last one.
+    fn lost(&self) -> u32 {
+        let before = self.attempts.split_last().map(|(_, before)| before).unwrap_or_default();
+        before.iter().fold(0, |sum, attempt| sum.saturating_add(attempt.took))
     }
 }
-
-/// What the latency of a pool is counted of: from the opening of an exchange to the connection to a server, from there to
-/// the head of the response, and from the opening to the end.
-const LATENCIES: [&str; 3] = ["connect", "response", "whole"];
 
 /// How TLS handshakes end: those that come to their end, and the reasons why others do not.
 const HANDSHAKES: [&str; 9] =
@@ -487,7 +520,7 @@ impl Counters {
 mod tests {
     use std::os::fd::OwnedFd;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::control::statistics::{SharedStatistics, StatisticsReader};
@@ -499,6 +532,14 @@ mod tests {
             listeners: vec!["http".into()],
             sites: vec![],
             pools: vec![("farm".into(), vec!["a".into(), "b".into()])],
+        }
+    }
+
+    /// Each count of a tree, with the path to it.
+    fn leaves(path: &str, tree: &Value, all: &mut Vec<(String, Value)>) {
+        match tree {
+            Value::Object(names) => names.iter().for_each(|(name, tree)| leaves(&format!("{path}/{name}"), tree, all)),
+            count => all.push((path.to_owned(), count.clone())),
         }
     }
 
@@ -530,6 +571,45 @@ mod tests {
     }
 
     #[test]
+    fn latency_is_told_by_phase_of_the_site_and_of_the_server_of_the_last_attempt() {
+        let names = RecordNames { sites: vec!["*".into()], ..names() };
+        let counters = Counters::alone(&names);
+        count_retried(&counters);
+        let idle = [AttemptRecord { server: 1, reused: true, outcome: Outcome::Responded, took: 500 }];
+        let timers = Timers { connected: 1, sent: 20, responded: 500, total: 600, ..Timers::default() };
+        let counted = Counted {
+            listener: 0,
+            site: Some(0),
+            pool: Some(0),
+            status: 200,
+            timers,
+            bytes_in: 0,
+            bytes_out: 0,
+            attempts: &idle,
+        };
+        counters.exchange(&counted);
+        counters.exchange(&Counted {
+            status: 503,
+            timers: Timers { total: 7, ..Timers::default() },
+            attempts: &[],
+            ..counted
+        });
+        let tree = CounterTotals::sum(&[counters]).tree(&names, &Unwritten::default());
+        let json = serde_json::to_value(tree).expect("json");
+        let server = json!({ "connect": { "1000": 1, "sum_us": 400 }, "response": { "1000": 1, "2500": 1, "sum_us": 2_779 },
+            "whole": { "1000": 1, "5000": 1, "sum_us": 3_849 } });
+        let farm = &json["pools"]["farm"];
+        assert_eq!(farm["servers"]["b"]["latency"], server);
+        assert_eq!(farm["servers"]["a"]["latency"]["whole"], json!({ "sum_us": 0 }));
+        assert_eq!(farm["unserved"], json!({ "1000": 1, "sum_us": 7 }));
+        let whole = json!({ "1000": 2, "5000": 1, "sum_us": 3_856 });
+        assert_eq!(
+            json["sites"]["*"]["latency"],
+            json!({ "connect": server["connect"], "response": server["response"], "whole": whole })
+        );
+    }
+
+    #[test]
     fn what_is_counted_can_be_read_by_another_process() {
         let statistics = SharedStatistics::new(2, &counter_names(&names())).expect("memory");
         let reading = StatisticsReader::from(OwnedFd::from(statistics.file().try_clone().expect("dup")));
@@ -543,7 +623,15 @@ mod tests {
         }
         statistics.of_thread(0).count(counter_names(&names()).counts - 1).set(5);
         let told = CounterTotals::sum(&threads).tree(&names(), &Unwritten { dropped: 5, ..Unwritten::default() });
-        assert_eq!(reading.counted(), Some(told));
+        let counted = serde_json::to_value(reading.counted()).expect("json");
+        // an empty bucket has no name in the one, and counts 0 in the other
+        let found = |at: &str| counted.pointer(at).filter(|count| **count != 0).cloned();
+        let mut all = Vec::new();
+        leaves("", &serde_json::to_value(told).expect("json"), &mut all);
+        for (path, count) in all {
+            assert_eq!(found(&path).unwrap_or_default(), if count == 0 { Value::Null } else { count }, "{path}");
+        }
+        assert_eq!(counted["pools"]["farm"]["servers"]["b"]["latency"]["whole"]["5000"], 2);
     }
 
     #[test]

@@ -97,7 +97,8 @@ fn raise(told: &mut CounterTree, found: CounterTree) {
 /// Adds the counts of `more` to those of the same names in `sum`.
 ///
 /// Names that are not in use any more stay, so that no counter goes back; but where `sum` has grown to `most` names,
-/// those that are new to it are added up under one name.
+/// those that are new to it are added up under one name. Those are names with others below them, such as servers: the counts
+/// of one whose name is there are few, and the last of them may come late.
 fn add(sum: &mut CounterTree, more: &CounterTree, most: usize) {
     let mut room = most.saturating_sub(sum.size());
     join(sum, more, &mut room);
@@ -118,8 +119,8 @@ fn join_names(sum: &mut BTreeMap<String, CounterTree>, more: &BTreeMap<String, C
         let names = more.size();
         if let Some(known) = sum.get_mut(name) {
             join(known, more, room);
-        } else if names <= *room {
-            *room -= names;
+        } else if names <= *room || more.count().is_some() {
+            *room = room.saturating_sub(names);
             join(sum.entry(name.clone()).or_default(), more, &mut names.clone());
         } else {
             let others = sum.entry(OTHERS.to_owned()).or_default();
@@ -131,7 +132,7 @@ fn join_names(sum: &mut BTreeMap<String, CounterTree>, more: &BTreeMap<String, C
 
 /// Counts of the supervisor stand under a number that no generation has.
 const OWN: u64 = 0;
-/// A configuration of a thousand servers has forty thousand; so much is ten megabytes.
+/// A configuration of a thousand servers has fifty thousand; so much is ten megabytes.
 const MOST_NAMES: usize = 200_000;
 /// Stands for the names that there was no room for.
 const OTHERS: &str = "(others)";

@@ -9,14 +9,11 @@ use std::sync::atomic::Ordering;
 use super::{OPEN, StatisticsReader, bump};
 use crate::control::counter_tree::CounterTree;
 use crate::control::payload;
-use crate::sys::SharedNumbers;
+use crate::sys::{SharedNumber, SharedNumbers};
 
 /// A number with one writer.
 #[derive(Debug)]
-pub struct Count {
-    numbers: Arc<SharedNumbers>,
-    index: usize,
-}
+pub struct Count(SharedNumber);
 
 /// What is counted: names as a tree, with the place of a count at each end.
 #[derive(Clone, Debug)]
@@ -29,28 +26,28 @@ pub struct CounterNames {
 
 impl Count {
     pub(super) fn new(numbers: Arc<SharedNumbers>, index: usize) -> Self {
-        Self { numbers, index }
+        Self(SharedNumber::new(numbers, index))
     }
 
     /// Adds.
     pub fn add(&self, more: u64) {
-        bump(self.numbers.number(self.index), more);
+        bump(&self.0, more);
     }
 
     /// Subtracts.
     pub fn take(&self, less: u64) {
-        bump(self.numbers.number(self.index), less.wrapping_neg());
+        bump(&self.0, less.wrapping_neg());
     }
 
     /// Sets the number.
     pub fn set(&self, count: u64) {
-        self.numbers.number(self.index).store(count, Ordering::Relaxed);
+        self.0.store(count, Ordering::Relaxed);
     }
 
     /// The number now; another thread may see it a moment late.
     #[must_use]
     pub fn now(&self) -> u64 {
-        self.numbers.number(self.index).load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed)
     }
 }
 
