@@ -12,10 +12,12 @@ use super::format::TextFormat;
 use super::histogram::BucketCounts;
 use crate::control::counter_tree::CounterTree;
 
-/// Series of one scrape, at most, beside those that stand for others: with them there are fewer than 20,000. The gauges come
-/// first, since their number changes with the configuration alone: a counter must not have room in one scrape and none in
-/// the next. Of counters, what is beyond counts as one series of each metric, `other`; of gauges it is left out.
-const MOST_SERIES: usize = 19_900;
+/// Series of counters and histograms in one scrape, at most, beside those that stand for others: what is beyond counts as one
+/// series of each metric, `other`. Gauges take none of this room, since their number changes with the configuration: a
+/// counter must not be in `other` before a reload and by itself after it.
+const MOST_COUNTERS: usize = 15_000;
+/// The same of gauges; what is beyond is left out. With both there are fewer than 20,000 series.
+const MOST_GAUGES: usize = 4_900;
 /// The values of all labels of that one.
 const OTHER: &str = "other";
 
@@ -26,8 +28,10 @@ type Labels = &'static [&'static str];
 #[derive(Debug)]
 pub(super) struct Families {
     list: Vec<Family>,
-    /// Series that there is room for.
-    left: usize,
+    /// Series of counters that there is room for.
+    counters_left: usize,
+    /// Of gauges.
+    gauges_left: usize,
     /// Series that found none.
     folded: usize,
 }
@@ -79,7 +83,7 @@ impl FamilyHead {
 
 impl Families {
     pub(super) fn new() -> Self {
-        Self { list: Vec::new(), left: MOST_SERIES, folded: 0 }
+        Self { list: Vec::new(), counters_left: MOST_COUNTERS, gauges_left: MOST_GAUGES, folded: 0 }
     }
 
     pub(super) fn folded(&self) -> usize {
@@ -133,7 +137,8 @@ impl Families {
     }
 
     fn numbers(&mut self, head: FamilyHead, collect: impl FnOnce(&mut Series<'_>)) {
-        let mut series = Series { head, series: BTreeMap::new(), left: &mut self.left, folded: &mut self.folded };
+        let left = if head.kind == MetricType::Gauge { &mut self.gauges_left } else { &mut self.counters_left };
+        let mut series = Series { head, series: BTreeMap::new(), left, folded: &mut self.folded };
         collect(&mut series);
         let series = series.series.into_iter().map(|(values, value)| (values, SeriesValue::Number(value))).collect();
         self.put(head, series);
@@ -149,8 +154,8 @@ impl Families {
     ) {
         let (mut series, mut other) = (Vec::new(), None::<BucketCounts>);
         for (values, observed) in histograms {
-            if let Some(left) = self.left.checked_sub(BucketCounts::SERIES) {
-                self.left = left;
+            if let Some(left) = self.counters_left.checked_sub(BucketCounts::SERIES) {
+                self.counters_left = left;
                 series.push((values, SeriesValue::Histogram(observed)));
             } else {
                 self.folded += BucketCounts::SERIES;

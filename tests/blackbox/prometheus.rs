@@ -11,6 +11,8 @@ use tempfile::TempDir;
 use crate::support::{Answering, DEADLINE, Run, free_address, get, signal, socket, wait_for};
 
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/prometheus/segue.rules.yml");
+/// What raises which alert.
+const ALERTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/blackbox/alerts.yml");
 const RELOADS: u64 = 20;
 const ROLL_BACKS: usize = 3;
 
@@ -215,6 +217,7 @@ fn prometheus_takes_both_formats_and_the_rules() {
     assert!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
     promtool(&["check", "metrics"], body);
     promtool(&["check", "rules", RULES], "");
+    promtool(&["test", "rules", ALERTS], "");
     let open =
         request(metrics, "/metrics", "Accept: application/openmetrics-text; version=1.0.0\r\n").expect("metrics");
     let (head, body) = open.split_once("\r\n\r\n").expect("a head");
