@@ -384,6 +384,62 @@ pub fn never_block(socket: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// The process at the other end of a unix socket, as it was when it connected.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerCredentials {
+    /// Its process; 0 when it is in none of the namespaces below this one.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+/// See [`PeerCredentials`] (SO_PEERCRED, unix(7)). rustix has it too, and takes a process of 0 for none that can be.
+///
+/// # Errors
+/// The error of `getsockopt(2)`.
+pub fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
+    let mut found = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `found`, which has as many and is right with any content.
+    let done = unsafe {
+        let place = (&raw mut found).cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, place, &raw mut length)
+    };
+    match done {
+        0 => Ok(PeerCredentials { pid: u32::try_from(found.pid).unwrap_or(0), uid: found.uid, gid: found.gid }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The supplementary groups of the process at the other end of a unix socket, as it had them when it connected
+/// (SO_PEERGROUPS, unix(7)).
+///
+/// # Errors
+/// The error of `getsockopt(2)`.
+pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut groups: Vec<libc::gid_t> = vec![0; 64];
+    loop {
+        let mut length = (groups.len() * size_of::<libc::gid_t>()) as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes to `groups`, which has as many, and then how many there are.
+        let done = unsafe {
+            let place = groups.as_mut_ptr().cast();
+            libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERGROUPS, place, &raw mut length)
+        };
+        let count = length as usize / size_of::<libc::gid_t>();
+        if done == 0 {
+            groups.truncate(count);
+            return Ok(groups);
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::ERANGE) || count <= groups.len() {
+            return Err(error);
+        }
+        groups.resize(count, 0);
+    }
+}
+
 /// Continues as another program: execv(2) with the environment of this one. Returns only when that fails, and then
 /// nothing has changed.
 ///

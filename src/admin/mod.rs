@@ -1,12 +1,21 @@
-//! What a worker tells monitoring over HTTP, apart from what it serves: [`server`] answers, [`metrics`] are the answer.
-//!
-//! It is not on the way of a request: hyper speaks HTTP here, on the main thread of the worker.
+//! What operators and monitoring see and change while the service runs: metrics, and the admin API. No traffic goes here, and
+//! nothing here runs on a thread that serves.
 
+pub mod api;
+mod asker;
+mod change;
+mod dashboard;
 mod descriptors;
 mod families;
 pub mod format;
 mod histogram;
+mod live;
+mod login;
 pub mod metrics;
 #[cfg(test)]
 mod packaged;
+mod page;
+mod peer;
+mod response;
 pub mod server;
+pub mod servers;

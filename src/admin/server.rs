@@ -1,4 +1,4 @@
-//! A small HTTP server beside the proxy, for `[metrics]`.
+//! A small HTTP server beside the proxy, for `[metrics]` and the admin API.
 //!
 //! The supervisor holds its listening sockets, as all others, and one worker accepts on them: the one that serves. A client
 //! that comes while one worker takes over from another waits in the backlog of the kernel.
@@ -6,35 +6,50 @@
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY};
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use memchr::memmem;
 use socket2::{Domain, SockRef};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinHandle, spawn_local};
 
-use super::format::TextFormat;
-use super::metrics;
-use crate::control::request::{ControlReply, RequestError, Wish, ask};
+use super::api::{Api, OpenHere};
+use super::asker::Asker;
+use super::dashboard::Dashboard;
+use super::live::LiveStreams;
+use super::login::Login;
+use super::peer::{AccessLevel, AdminPeer};
+use super::response::ApiBody;
+use crate::config::{DashboardSettings, SecretFile};
+use crate::control::message::LivePosition;
 use crate::net::Stream;
+use crate::observe::journal::Journal;
 
-/// Connections open at once: each scrape is one, and more of them wait in the backlog.
-const MOST_OPEN: usize = 16;
+/// Connections for monitoring that are open at once: more of them wait in the backlog.
+const MOST_SCRAPES: usize = 16;
+/// The same of what may change something,
+const MOST_CHANGES: usize = 16;
+/// of what may look; one more is closed,
+const MOST_LOOKS: usize = 64;
+/// and of what may do nothing.
+const MOST_REFUSED: usize = 4;
+/// Requests for the page of a site that are open at once: more of them wait.
+const MOST_OF_PAGE: usize = 64;
 /// The time for the head of the request: what says nothing keeps others waiting.
 const HEAD_DEADLINE: Duration = Duration::from_secs(2);
 /// The time for a connection, from accept to its end.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// The time for the answer of the supervisor.
-const SUPERVISOR_DEADLINE: Duration = Duration::from_secs(5);
 /// The time for what is open when the worker ends.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// No descriptor is free: the time until the next try.
@@ -45,18 +60,42 @@ const LONGEST_HEAD: usize = 8192;
 /// The sockets, and what accepts on them.
 #[derive(Debug)]
 pub struct AdminServer {
-    sockets: Vec<Rc<OwnedFd>>,
-    open: Arc<Semaphore>,
-    scrapes: Scrapes,
+    monitoring: Vec<Rc<OwnedFd>>,
+    admin: Option<Rc<OwnedFd>>,
+    /// The socket to which the proxy sends requests for the page, and what is there.
+    page: Option<(Rc<OwnedFd>, Dashboard)>,
+    open: ConnectionSlots,
+    api: Api,
+    live: LiveStreams,
+    /// The revision of what operators have set by which this process acts.
+    acts_by: watch::Sender<u64>,
     accepting: Vec<JoinHandle<()>>,
 }
 
-/// The scrapes, of which one at a time asks the supervisor, whatever becomes of its client: the supervisor answers each with the
-/// whole status, and has more to do.
+/// The room for connections. None of a kind can keep out those of another.
 #[derive(Clone, Debug)]
-struct Scrapes {
-    run_dir: Rc<Path>,
-    turn: Arc<Semaphore>,
+struct ConnectionSlots {
+    scrapes: Arc<Semaphore>,
+    changes: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
+    /// Of processes that may do nothing, and hear so.
+    refused: Arc<Semaphore>,
+    /// Of the proxy itself.
+    page: Arc<Semaphore>,
+}
+
+/// The path of the stream of events.
+const LIVE: &str = "/v1/live";
+
+/// What is behind a listening socket.
+#[derive(Clone, Debug)]
+enum Door {
+    /// Metrics. A unix socket for them is no socket of the admin API: its file says which users connect to it.
+    Monitoring,
+    /// The admin API.
+    Admin,
+    /// The status page of a site.
+    Page(Dashboard),
 }
 
 /// A listening socket that the runtime watches.
@@ -66,33 +105,91 @@ enum Listening {
 }
 
 impl AdminServer {
-    /// On these sockets, for the service with this run directory. Nothing is accepted before [`AdminServer::set_serves`].
+    /// On the sockets for monitoring and that of the admin API, for the service with this run directory. Nothing is accepted
+    /// before [`AdminServer::set_serves`].
     #[must_use]
-    pub fn new(sockets: Vec<OwnedFd>, run_dir: &Path) -> Self {
-        let scrapes = Scrapes { run_dir: run_dir.into(), turn: Arc::new(Semaphore::new(1)) };
-        let sockets = sockets.into_iter().map(Rc::new).collect();
-        Self { sockets, open: Arc::new(Semaphore::new(MOST_OPEN)), scrapes, accepting: Vec::new() }
+    pub fn new(
+        monitoring: Vec<OwnedFd>,
+        admin: Option<OwnedFd>,
+        run_dir: &Path,
+        journal: Journal,
+        open_here: OpenHere,
+    ) -> Self {
+        let (acts_by, seen) = watch::channel(0);
+        let asker = Asker::new(run_dir);
+        Self {
+            monitoring: monitoring.into_iter().map(Rc::new).collect(),
+            admin: admin.map(Rc::new),
+            page: None,
+            open: ConnectionSlots::new(),
+            live: LiveStreams::new(asker.clone()),
+            api: Api::new(asker, journal, seen, open_here),
+            acts_by,
+            accepting: Vec::new(),
+        }
+    }
+
+    /// Also serves the status page of a site, on this socket. Returns what is wrong with the file of its users.
+    pub fn serve_page(
+        &mut self,
+        socket: OwnedFd,
+        settings: &DashboardSettings,
+        place: impl Fn(&SecretFile) -> PathBuf,
+    ) -> Vec<String> {
+        let Some((dashboard, problems)) = Dashboard::new(settings, place) else { return Vec::new() };
+        self.page = Some((Rc::new(socket), dashboard));
+        problems
+    }
+
+    /// This process acts by what operators have set up to `revision`.
+    pub fn acts_by(&self, revision: u64) {
+        self.acts_by.send_replace(revision);
+    }
+
+    /// Goes on with event streams of another worker.
+    pub fn take_streams(&self, sockets: Vec<OwnedFd>, positions: Vec<LivePosition>) {
+        self.live.take(sockets, positions);
+    }
+
+    /// Gives the open event streams away, each between two events. Takes a second at most.
+    pub async fn give_streams(&self) -> Vec<(OwnedFd, LivePosition)> {
+        self.live.give().await
     }
 
     /// Accepts from now on, or leaves that to another worker. What is open is answered.
     pub fn set_serves(&mut self, serves: bool) {
         self.accepting.drain(..).for_each(|task| task.abort());
         if serves {
-            let accept = |socket: &Rc<OwnedFd>| accept(socket.clone(), self.open.clone(), self.scrapes.clone());
-            self.accepting = self.sockets.iter().map(|socket| tokio::task::spawn_local(accept(socket))).collect();
+            self.live.go_on();
+            let monitoring = self.monitoring.iter().map(|one| (one, Door::Monitoring));
+            let admin = self.admin.iter().map(|one| (one, Door::Admin));
+            let page = self.page.iter().map(|(one, dashboard)| (one, Door::Page(dashboard.clone())));
+            let all = monitoring.chain(admin).chain(page).map(|(socket, door)| {
+                spawn_local(accept(socket.clone(), door, self.open.clone(), self.api.clone(), self.live.clone()))
+            });
+            self.accepting = all.collect();
         }
     }
 
     /// Closes the sockets: this process accepts no more, and the address may be needed otherwise.
     pub fn close(&mut self) {
         self.set_serves(false);
-        self.sockets.clear();
+        self.monitoring.clear();
+        self.admin = None;
+        self.page = None;
     }
 
     /// Waits until nothing is open, but not for long: a client that reads slowly keeps no process.
     pub async fn finished(&self) {
-        // the semaphore is never closed
-        let _ = tokio::time::timeout(PATIENCE, self.open.acquire_many(MOST_OPEN as u32)).await;
+        let ConnectionSlots { scrapes, changes, looks, refused: _, page } = &self.open;
+        let finished = async {
+            for (room, size) in
+                [(scrapes, MOST_SCRAPES), (changes, MOST_CHANGES), (looks, MOST_LOOKS), (page, MOST_OF_PAGE)]
+            {
+                let _ = room.acquire_many(size as u32).await; // it is never closed
+            }
+        };
+        let _ = tokio::time::timeout(PATIENCE, finished).await;
     }
 }
 
@@ -119,7 +216,17 @@ impl Listening {
     }
 }
 
-async fn accept(socket: Rc<OwnedFd>, open: Arc<Semaphore>, scrapes: Scrapes) {
+impl ConnectionSlots {
+    fn new() -> Self {
+        let room = |size| Arc::new(Semaphore::new(size));
+        let all = [MOST_SCRAPES, MOST_CHANGES, MOST_LOOKS, MOST_REFUSED, MOST_OF_PAGE];
+        let [scrapes, changes, looks, refused, page] = all.map(room);
+        Self { scrapes, changes, looks, refused, page }
+    }
+}
+
+/// Accepts for ever.
+async fn accept(socket: Rc<OwnedFd>, door: Door, open: ConnectionSlots, api: Api, live: LiveStreams) {
     let listening = loop {
         match Listening::watch(&socket) {
             Ok(listening) => break listening,
@@ -127,79 +234,133 @@ async fn accept(socket: Rc<OwnedFd>, open: Arc<Semaphore>, scrapes: Scrapes) {
         }
     };
     loop {
-        let Ok(permit) = open.clone().acquire_owned().await else { return };
-        match listening.accept().await {
-            Ok(stream) => spawn(stream, scrapes.clone(), permit),
-            Err(_) => tokio::time::sleep(BACK_OFF).await,
-        }
-    }
-}
-
-fn spawn(stream: Stream, scrapes: Scrapes, permit: OwnedSemaphorePermit) {
-    tokio::task::spawn_local(async move {
-        let service = service_fn(move |request: Request<Incoming>| {
-            let scrapes = scrapes.clone();
-            async move { Ok::<_, Infallible>(answer(&request, scrapes).await) }
-        });
-        // no connection is kept: it would end with its worker, in the middle of a request by chance
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_DEADLINE)
-            .keep_alive(false)
-            .half_close(true)
-            .max_buf_size(LONGEST_HEAD)
-            .serve_connection(TokioIo::new(stream), service);
-        let _ = tokio::time::timeout(DEADLINE, connection).await; // a client may break off
-        drop(permit);
-    });
-}
-
-impl Scrapes {
-    async fn text(&self, format: TextFormat) -> Result<String, RequestError> {
-        let Ok(turn) = self.turn.clone().acquire_owned().await else { return Err(RequestError::Closed) };
-        let run_dir = self.run_dir.to_path_buf();
-        // the supervisor may take a moment, and text of many servers takes a processor
-        let text = tokio::task::spawn_blocking(move || {
-            let _turn = turn; // nothing ends this once it has begun
-            match ask(&run_dir, Wish::Status, SUPERVISOR_DEADLINE)? {
-                ControlReply::Status(status) => Ok(metrics::text(&status, format)),
-                _ => Err(RequestError::Closed),
+        let stream = match listening.accept().await {
+            Ok(stream) => stream,
+            Err(_) => {
+                tokio::time::sleep(BACK_OFF).await;
+                continue;
             }
-        });
-        text.await.unwrap_or(Err(RequestError::Closed))
-    }
-}
-
-async fn answer(request: &Request<Incoming>, scrapes: Scrapes) -> Response<String> {
-    if request.uri().path() != "/metrics" {
-        return plain(StatusCode::NOT_FOUND, "There is nothing here but /metrics.\n");
-    }
-    if ![Method::GET, Method::HEAD].contains(request.method()) {
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "Metrics can be read, by GET.\n");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
-    }
-    let format = TextFormat::accepted(request.headers());
-    match scrapes.text(format).await {
-        Ok(text) => {
-            let mut response = Response::new(text);
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
-            response.headers_mut().insert(VARY, HeaderValue::from(ACCEPT));
-            response
+        };
+        match (stream, &door) {
+            (Stream::Unix(stream), Door::Admin) => {
+                // of a process that is not known nothing is answered
+                let Ok(peer) = AdminPeer::of(&stream) else { continue };
+                let slot = match peer.access {
+                    // what may change something waits for its slot, and keeps no other process from being accepted
+                    Some(AccessLevel::Change) => None,
+                    Some(AccessLevel::Look) => open.looks.clone().try_acquire_owned().ok(),
+                    None => open.refused.clone().try_acquire_owned().ok(),
+                };
+                if slot.is_some() || peer.access == Some(AccessLevel::Change) {
+                    spawn_local(serve_peer(stream, peer, api.clone(), live.clone(), (slot, open.changes.clone())));
+                }
+            }
+            (Stream::Unix(stream), Door::Page(dashboard)) => {
+                let is_own = AdminPeer::of(&stream).is_ok_and(|peer| peer.is_own());
+                let slot = open.page.clone().try_acquire_owned().ok().filter(|_| is_own);
+                if let Some(slot) = slot {
+                    spawn_local(serve_page(stream, dashboard.clone(), api.clone(), live.clone(), slot));
+                }
+            }
+            (stream, _) => {
+                if let Ok(slot) = open.scrapes.clone().acquire_owned().await {
+                    spawn_local(serve_monitoring(stream, api.clone(), slot));
+                }
+            }
         }
-        Err(error) => unavailable(&format!("The numbers are not to be had: {error}.\n")),
     }
 }
 
-fn unavailable(why: &str) -> Response<String> {
-    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, why);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response
+/// Answers one request for monitoring.
+async fn serve_monitoring(stream: Stream, api: Api, place: OwnedSemaphorePermit) {
+    let answer = async |request: Request<Incoming>| api.answer_to_monitoring(&request).await;
+    serve(TokioIo::new(stream), answer).await;
+    drop(place);
 }
 
-fn plain(status: StatusCode, text: &str) -> Response<String> {
-    let mut response = Response::new(text.to_owned());
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    response
+/// Answers one request to the admin API.
+async fn serve_peer(
+    mut stream: UnixStream,
+    peer: AdminPeer,
+    api: Api,
+    live: LiveStreams,
+    (slot, changes): (Option<OwnedSemaphorePermit>, Arc<Semaphore>),
+) {
+    let place = match slot {
+        Some(slot) => Ok(slot),
+        None => changes.acquire_owned().await,
+    };
+    let (Some(head), Ok(place)) = (read_head(&mut stream).await, place) else { return };
+    let peer = peer.named();
+    if path_for_get(&head) == Some(LIVE) && peer.may(AccessLevel::Look) {
+        drop(place); // streams have a bound of their own
+        return live.open(stream).await;
+    }
+    let answer = async |request: Request<Incoming>| api.answer(request, &peer).await;
+    serve(again(head, stream), answer).await;
+    drop(place);
+}
+
+/// Answers one request for the status page of a site.
+async fn serve_page(
+    mut stream: UnixStream,
+    dashboard: Dashboard,
+    api: Api,
+    live: LiveStreams,
+    place: OwnedSemaphorePermit,
+) {
+    let Some(head) = read_head(&mut stream).await else { return };
+    let request = dashboard.look_at(&head).await;
+    let path = path_for_get(&head).and_then(|path| dashboard.below(path));
+    if path == Some(LIVE) && matches!(request.login, Login::User(_)) {
+        drop(place);
+        return live.open(stream).await;
+    }
+    let answer = async |asked: Request<Incoming>| api.answer_page(asked, &dashboard, &request).await;
+    serve(again(head, stream), answer).await;
+    drop(place);
+}
+
+/// Both ways of a connection, where what was read already comes once more.
+fn again(head: Vec<u8>, stream: UnixStream) -> TokioIo<impl AsyncRead + AsyncWrite + Unpin> {
+    let (rest, write) = stream.into_split();
+    TokioIo::new(tokio::io::join(std::io::Cursor::new(head).chain(rest), write))
+}
+
+/// Reads until the end of the head is there, or as much as hyper would take of one. None of what says nothing for long, or has
+/// gone.
+async fn read_head(stream: &mut UnixStream) -> Option<Vec<u8>> {
+    let read = async {
+        let mut head = Vec::new();
+        while head.len() < LONGEST_HEAD && memmem::find(&head, b"\r\n\r\n").is_none() {
+            let mut buffer = [0; 4096];
+            match stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => return None,
+                Ok(read) => head.extend_from_slice(&buffer[..read]),
+            }
+        }
+        Some(head)
+    };
+    tokio::time::timeout(HEAD_DEADLINE, read).await.ok().flatten()
+}
+
+/// The path that a request gets, if it is a GET of HTTP/1.1.
+fn path_for_get(head: &[u8]) -> Option<&str> {
+    let line = head.split(|byte| *byte == b'\r').next()?;
+    let target = line.strip_prefix(b"GET ")?.strip_suffix(b" HTTP/1.1")?;
+    std::str::from_utf8(target.split(|byte| *byte == b'?').next()?).ok()
+}
+
+/// Serves one request. No connection is kept: it would end with its worker, in the middle of a request by chance.
+async fn serve<I: Read + Write + Unpin>(io: I, answer: impl AsyncFn(Request<Incoming>) -> Response<ApiBody>) {
+    let answer = &answer;
+    let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(request).await) });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .keep_alive(false)
+        .half_close(true)
+        .max_buf_size(LONGEST_HEAD)
+        .serve_connection(io, service);
+    let _ = tokio::time::timeout(DEADLINE, connection).await; // a client may break off
 }

@@ -12,14 +12,17 @@ use crate::config::diff::diff;
 use crate::config::load::{Checked, Sources};
 use crate::control::message::Serves;
 use crate::control::payload::Payload;
-use crate::control::request::{ControlReply, ServedSources, Wish, ask_for};
+use crate::control::request::{ControlReply, ServedSources, Wish, ask, ask_for};
+use crate::control::status::{AdminStatus, ServiceStatus};
+use crate::observe::Plain;
 
 /// Prints a line for each thing that is different on disk. The exit code is 0 when nothing is, 1 when something is, 78
 /// when the configuration on disk is refused, and 2 when there is nothing to compare it with.
 #[must_use]
 pub fn run(arguments: Diff) -> ExitCode {
     let Diff { config, run_dir } = arguments;
-    let Some((served, serving)) = ask_what_serves(&run_dir.path()) else {
+    let run_dir = run_dir.path();
+    let Some((served, serving)) = ask_what_serves(&run_dir) else {
         return ExitCode::from(FAILED);
     };
     let Some(from) = serving.check().config else {
@@ -27,8 +30,12 @@ pub fn run(arguments: Diff) -> ExitCode {
         return ExitCode::from(FAILED);
     };
     let main = config.unwrap_or_else(|| PathBuf::from(&serving.main.path));
+    let set = match ask(&run_dir, Wish::Status, TIMEOUT) {
+        Ok(ControlReply::Status(status)) => *status,
+        _ => ServiceStatus::default(), // it has just gone; the differences are the same
+    };
     match on_disk(&main, &serving) {
-        Ok(to) => print_differences(&served, &from, &to),
+        Ok(to) => print_differences(&served, &from, &to, undone(&set, &to)),
         Err(problems) => problems.print(),
     }
 }
@@ -64,8 +71,9 @@ fn on_disk(main: &Path, serving: &Sources) -> Result<Config, Verdict> {
     }
 }
 
-fn print_differences(served: &ServedSources, from: &Config, to: &Config) -> ExitCode {
-    let lines = words(served, diff(from, to));
+fn print_differences(served: &ServedSources, from: &Config, to: &Config, undone: Vec<String>) -> ExitCode {
+    let mut lines = words(served, diff(from, to));
+    lines.extend(undone);
     let different = !lines.is_empty();
     let summary = match lines.len() {
         0 => format!("no difference: a reload would leave generation {} as it is", served.generation),
@@ -78,6 +86,22 @@ fn print_differences(served: &ServedSources, from: &Config, to: &Config) -> Exit
         eprintln!("warning: nothing is left for clients: a reload refuses this, and `segue reload --force` does it");
     }
     if different && printed == ExitCode::SUCCESS { ExitCode::from(DIFFERENT) } else { printed }
+}
+
+/// What operators have set for servers and a reload would undo: `to` has the server no more, or another weight for it.
+fn undone(status: &ServiceStatus, to: &Config) -> Vec<String> {
+    let pools = status.serving_worker().map_or(&[][..], |worker| &worker.pools);
+    let mut lines = Vec::new();
+    for (pool, server) in pools.iter().flat_map(|pool| pool.servers.iter().map(move |server| (pool, server))) {
+        let next = to.pools.iter().filter(|next| next.name == pool.name).flat_map(|pool| &pool.servers);
+        let weight = next.filter(|next| next.name == server.name).map(|next| next.weight).next();
+        let is_undone = |set: &AdminStatus| weight.is_none() || set.field == "weight" && weight != Some(server.weight);
+        for set in server.admin.iter().filter(|set| is_undone(set)) {
+            let [pool, server, words] = [&pool.name, &server.name, &set.words()].map(|text| Plain(text).to_string());
+            lines.push(format!("pool {pool}, server {server}: would undo {words}"));
+        }
+    }
+    lines
 }
 
 /// A difference of the program comes first: another program may read the same configuration in another way.

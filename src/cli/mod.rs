@@ -1,5 +1,6 @@
 //! Arguments in, one verdict out: `segue` and its commands.
 
+mod admin;
 mod certs;
 pub mod check;
 pub mod debug;
@@ -11,8 +12,10 @@ pub mod effective;
 pub mod generate;
 pub mod generations;
 pub mod import;
+mod password;
 pub mod reload;
 pub mod run;
+mod servers;
 mod service_user;
 mod socket_units;
 pub mod status;
@@ -107,8 +110,8 @@ enum Command {
     Import(ImportArguments),
     /// Show what runs: generations, servers, connections
     ///
-    /// For root, the user of the service and members of its group, segue, as `segue generations` is. What changes
-    /// something is for the first two alone, and so is `segue diff`, which shows the configuration.
+    /// For root, the user of the service and members of its group, segue, as `segue generations` is. A reload is for the first
+    /// two alone, and so is `segue diff`, which shows the configuration.
     ///
     /// For each generation: its state and since when, its process, the version of its binary, the hash of its
     /// configuration, and its connections: all that are open, those without an exchange, in an exchange, switched to
@@ -117,6 +120,36 @@ enum Command {
     /// history, and counters, which go on over reloads and crashes of workers.
     #[command(after_long_help = format!("{}\n{EXIT_STATUS}", include_str!("status-keys.txt")))]
     Status(Status),
+    /// Show every server: its state and why, what is open with it, what operators set for it
+    ///
+    /// As the generation that serves sees them; what is open and counted is of all generations. For root, the user of the
+    /// service, members of its group and, to look, of the group segue-view.
+    #[command(after_long_help = EXIT_STATUS)]
+    Servers(servers::ServersArguments),
+    /// Send a server no new requests; what is open with it goes on
+    ///
+    /// For root, the user of the service and members of its group, as the other commands that set something for a server. It
+    /// holds over reloads, crashes, upgrades and restarts of the service, until `segue ready` undoes it, its time is over, or
+    /// the configuration has the server no more. The journal says what was set, by which user and why.
+    #[command(after_long_help = EXIT_STATUS)]
+    Drain(servers::StateArguments),
+    /// Take a server out for maintenance: as drain, and it is not checked
+    #[command(after_long_help = EXIT_STATUS)]
+    Maint(servers::StateArguments),
+    /// Undo drain and maint: the server takes requests as its health says
+    #[command(after_long_help = EXIT_STATUS)]
+    Ready(servers::ReadyArguments),
+    /// Give a server another share of the requests
+    ///
+    /// Until `segue weight SERVER configured` undoes it, its time is over, or the configuration has another weight for the
+    /// server than it had then.
+    #[command(after_long_help = EXIT_STATUS)]
+    Weight(servers::WeightArguments),
+    /// Make the line for a user of the status page, for `users` of `[dashboard]`
+    ///
+    /// Asks for the password twice, or reads it from standard input, and prints NAME:HASH. The hash is one of Argon2id.
+    #[command(after_long_help = EXIT_STATUS)]
+    Password(password::PasswordArguments),
     /// Show every generation and what keeps the old ones
     ///
     /// The same table as in `segue status`.
@@ -350,6 +383,12 @@ pub fn main() -> ExitCode {
         Command::Config(arguments) => effective::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Status(arguments) => status::run(arguments),
+        Command::Servers(arguments) => servers::run(arguments),
+        Command::Drain(arguments) => servers::drain(arguments),
+        Command::Maint(arguments) => servers::maint(arguments),
+        Command::Ready(arguments) => servers::ready(arguments),
+        Command::Weight(arguments) => servers::set_weight(arguments),
+        Command::Password(arguments) => password::run(&arguments),
         Command::Generations(arguments) => generations::run(arguments),
         Command::Certs(arguments) => certs::run(arguments),
         Command::Debug(arguments) => debug::run(arguments),
@@ -428,7 +467,7 @@ Exit status:
 
 Files:
   /etc/segue/segue.toml, /etc/segue/conf.d/*.toml  the configuration, see segue.toml(5)
-  /run/segue/control.sock                          where the running service is asked";
+  /run/segue/control.sock, /run/segue/admin.sock   where the running service is asked";
 
 #[cfg(test)]
 mod tests {

@@ -61,6 +61,8 @@ pub(super) fn unexpected(reply: &ControlReply) -> ExitCode {
         ControlReply::Verdict(_)
         | ControlReply::Status(_)
         | ControlReply::Sources(_)
+        | ControlReply::Recent(_)
+        | ControlReply::Administered { .. }
         | ControlReply::Debugging { .. } => {
             eprintln!("segue: the supervisor answered another question")
         }

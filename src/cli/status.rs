@@ -26,12 +26,16 @@ fn page(status: &ServiceStatus) -> String {
     format!("{}\n\n{}{}", Plain(&status.line), table::generations(&status.generations), not_up(status))
 }
 
-/// A line for each server that is not up, as the serving generation sees it.
+/// A line for each server that is not up, as the serving generation sees it, and for what operators set.
 fn not_up(status: &ServiceStatus) -> String {
     let pools = status.serving_worker().map_or(&[][..], |worker| &worker.pools);
     let mut lines = String::new();
     for pool in pools {
         for server in &pool.servers {
+            for set in &server.admin {
+                let [pool, name, words] = [&pool.name, &server.name, &set.words()].map(|text| Plain(text).to_string());
+                lines.push_str(&format!("server {pool}/{name}: {words}\n"));
+            }
             if server.removed {
                 let ([pool, name], open) = ([&pool.name, &server.name].map(|name| Plain(name)), server.open_attempts);
                 lines.push_str(&format!("server {pool}/{name}: removed from the configuration, {open} open\n"));

@@ -22,7 +22,16 @@ pub type Units = Option<BTreeMap<String, String>>;
 pub fn check(merged: &Merged, complete: bool, units: Option<&Units>) -> (Option<Config>, Vec<Problem>) {
     let mut problems = Problems::new(merged, complete);
     let written = WrittenTables::read(&mut problems);
-    for rule in [rules::names, rules::addresses, rules::trust, rules::tls, rules::hosts, rules::acme, rules::limits] {
+    for rule in [
+        rules::names,
+        rules::addresses,
+        rules::trust,
+        rules::tls,
+        rules::hosts,
+        rules::acme,
+        rules::dashboard,
+        rules::limits,
+    ] {
         rule(&written, &mut problems);
     }
     if let Some(units) = units {

@@ -46,7 +46,7 @@ struct Thing {
 
 /// Everything that a configuration has.
 fn things(config: &Config) -> Vec<Thing> {
-    let Config { listeners, sites, pools, tcp, tls, acme, log, metrics, drain, worker } = config;
+    let Config { listeners, sites, pools, tcp, tls, acme, log, metrics, dashboard, drain, worker } = config;
     let thing = |path, noun: &str, about, keys| Thing {
         path,
         noun: noun.to_owned(),
@@ -82,6 +82,7 @@ fn things(config: &Config) -> Vec<Thing> {
         ("acme", acme.show()),
         ("log", log.show()),
         ("metrics", metrics.show()),
+        ("dashboard", dashboard.show()),
         ("drain", drain.show()),
         ("worker", worker.show()),
     ];

@@ -77,6 +77,7 @@ impl WrittenTables {
                 acme: single("acme", problems),
                 log: single("log", problems),
                 metrics: single("metrics", problems),
+                dashboard: single("dashboard", problems),
                 drain: single("drain", problems),
                 worker: single("worker", problems),
                 ..Config::default()

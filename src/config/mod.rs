@@ -6,6 +6,7 @@
 mod acme;
 mod address;
 mod check;
+mod dashboard;
 pub mod diff;
 mod effective;
 mod file;
@@ -37,14 +38,15 @@ pub use self::acme::AcmeChallenge;
 pub use self::address::{
     Address, HostPattern, ServerAddress, ServerScheme, host_pattern, overlap, scheme, server as server_address,
 };
+pub use self::dashboard::{PageAccess, PageUser, SitePath};
 pub use self::foreign::format_of;
 pub use self::networks::{TrustedProxy, network};
 pub use self::read::user_name;
 pub use self::servers::{CheckKind, Destination, ServerSettings};
 pub use self::suggest::closest;
 pub use self::tables::{
-    AcmeSettings, Config, DrainSettings, ListenerSettings, LogSettings, METRICS, MetricsSettings, PoolSettings,
-    SiteSettings, TcpSettings, TlsSettings, WorkerSettings,
+    AcmeSettings, Config, DASHBOARD, DashboardSettings, DrainSettings, ListenerSettings, LogSettings, METRICS,
+    MetricsSettings, PoolSettings, SiteSettings, TcpSettings, TlsSettings, WorkerSettings,
 };
 pub use self::tls::{CertificateUser, ClientVerify, Hsts, SecretFile, SiteCertificate};
 pub use self::values::{Access, Balance, MemoryLimit, ProxyVersion};

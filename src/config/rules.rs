@@ -210,6 +210,37 @@ pub fn addresses(written: &WrittenTables, problems: &mut Problems<'_>) {
     }
 }
 
+/// A status page on no site, without users, or with passwords that can be read on the way.
+pub fn dashboard(written: &WrittenTables, problems: &mut Problems<'_>) {
+    let (table, dashboard) = (&Spot::root().key("dashboard"), &written.rest.dashboard);
+    let Some(on) = &dashboard.on else {
+        let help = "write where it is, as in `on = \"*/lb\"`";
+        let key = if dashboard.users_file.is_some() { "users_file" } else { "users" };
+        return problems.warning_at(table, key, "there is no page to log in to", help);
+    };
+    let Some(spot) = problems.good(table, "on") else { return };
+    let is_it = |host: &str| address::host_pattern(host).is_ok_and(|pattern| pattern == on.host);
+    let site = written.site.iter().find(|(host, _)| is_it(host));
+    let Some((_, (_, (site, _)))) = site else {
+        let message = format!("there is no site {} for the page", quoted(&on.host.to_string()));
+        let help = format!("write `[site.{}]`, or the host of a site that there is", quoted(&on.host.to_string()));
+        return problems.error(&spot, message, help);
+    };
+    if dashboard.users.is_empty() && dashboard.users_file.is_none() {
+        let help = "`segue password NAME` prints a line for `users`";
+        problems.error(&spot, "the page has no user, so it lets none in", help);
+    }
+    let is_local = |address: &Address| match address {
+        Address::Ip(ip) => ip.ip().to_canonical().is_loopback(),
+        Address::Unix(_) => true,
+    };
+    let is_far = listeners(written).any(|(.., address, key)| key == "address" && !address.is_some_and(is_local));
+    if site.tls.is_none() && is_far {
+        let message = "the passwords of the page go over the network without TLS";
+        problems.warning(&spot, message, "give its site `tls`, or serve it on a listener of 127.0.0.1 alone");
+    }
+}
+
 /// Texts that are no host, and hosts that two sites have.
 pub fn hosts(written: &WrittenTables, problems: &mut Problems<'_>) {
     let mut seen = HashMap::new();

@@ -1,5 +1,6 @@
 //! The formats of addresses, servers, destinations and checks.
 
+use std::path::Path;
 use std::time::SystemTime;
 
 use figment::value::Value;
@@ -77,6 +78,14 @@ table! {
 }
 
 impl ServerSettings {
+    /// The process itself, at a unix socket.
+    #[must_use]
+    pub fn local(socket: &Path) -> Self {
+        let address = ServerAddress::Fixed(Address::Unix(socket.to_owned()));
+        let (name, scheme) = (format!("unix:{}", socket.display()), address::scheme("").0);
+        Self { name, address, scheme, weight: 1, backup: false, removed: None }
+    }
+
     /// A server that the configuration had by this name, and lacks since then; none when the name means nothing.
     #[must_use]
     pub fn removed(name: &str, since: SystemTime) -> Option<Self> {

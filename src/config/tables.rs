@@ -4,11 +4,12 @@
 //! doc-comments are the text, follow from it.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::acme::{AcmeChallenge, HttpsUrl, MailAddress};
 use super::address::{Address, HostPattern};
+use super::dashboard::{PageAccess, PageUser, SitePath};
 use super::networks::TrustedProxy;
 use super::schema::{Key, Keys as _, Schema, table};
 use super::servers::{CheckKind, Destination, ServerSettings};
@@ -428,6 +429,24 @@ table! {
     }
 }
 
+table! {
+    /// The status page on a path of a site; for the users of this machine it is at `/run/segue/admin.sock` in any case.
+    DashboardSettings "[dashboard]" {
+        /// The site and the path of it: `"*/lb"` is `/lb/` of the site `*`. Requests for this path go to the page and to no server.
+        on: Option<SitePath> = unset("nowhere"),
+        /// The users that may open it, each with the hash of its password: `segue password NAME` makes one. They log in by HTTP
+        /// Basic, so the site should have `tls`.
+        users: Vec<PageUser> = [],
+        /// A file with more of them, one a line: a path, or `"credential:NAME"` for `LoadCredential=NAME:PATH` of the unit.
+        users_file: Option<SecretFile> = unset("none"),
+        /// Whether they only see everything, or also set something for servers, as `segue drain` does.
+        allow: Word<PageAccess> = "look",
+    }
+}
+
+/// The name of the pool behind the page, which leads to the process itself.
+pub const DASHBOARD: &str = "[dashboard]";
+
 /// The name of the socket of `[metrics]`; no listener may have it.
 pub const METRICS: &str = "[metrics]";
 
@@ -450,6 +469,8 @@ pub struct Config {
     pub log: LogSettings,
     /// Where metrics are.
     pub metrics: MetricsSettings,
+    /// Where the status page is.
+    pub dashboard: DashboardSettings,
     /// How a generation ends.
     pub drain: DrainSettings,
     /// What one worker may use.
@@ -461,6 +482,14 @@ impl Config {
     #[must_use]
     pub fn has_tls(&self) -> bool {
         self.listeners.iter().any(|listener| listener.tls) || self.tcp.iter().any(|tcp| tcp.tls.is_some())
+    }
+
+    /// Adds the pool that leads to the page, where there is one: `socket` is that of this process.
+    pub fn add_dashboard(&mut self, socket: &Path) {
+        if self.dashboard.on.is_some() {
+            let servers = vec![ServerSettings::local(socket)];
+            self.pools.push(PoolSettings { name: DASHBOARD.to_owned(), servers, ..PoolSettings::default() });
+        }
     }
 
     /// Equal for equal configurations, comparable only within one version of the program.
@@ -475,7 +504,7 @@ impl Config {
 
 /// The tables that can stand at the top of the file, and the keys of each: its own first, then those of the pool that
 /// can be written in it.
-pub const TABLES: [(&str, &[&Schema]); 10] = [
+pub const TABLES: [(&str, &[&Schema]); 11] = [
     ("site", &[&SiteSettings::SCHEMA, &PoolSettings::SCHEMA]),
     ("pool", &[&PoolServers::SCHEMA, &PoolSettings::SCHEMA]),
     ("tcp", &[&TcpSettings::SCHEMA, &PoolSettings::SCHEMA]),
@@ -484,6 +513,7 @@ pub const TABLES: [(&str, &[&Schema]); 10] = [
     ("acme", &[&AcmeSettings::SCHEMA]),
     ("log", &[&LogSettings::SCHEMA]),
     ("metrics", &[&MetricsSettings::SCHEMA]),
+    ("dashboard", &[&DashboardSettings::SCHEMA]),
     ("drain", &[&DrainSettings::SCHEMA]),
     ("worker", &[&WorkerSettings::SCHEMA]),
 ];

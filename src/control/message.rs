@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::admin::AdminChange;
 use super::debug::DebugRequest;
 use super::status::{self, WorkerStatus};
 
@@ -95,6 +96,16 @@ pub enum ToWorker {
     /// Show exchanges on the socket that is the descriptor. Only to workers that said [`Ready::takes_debug`], which those
     /// of 0.1 do not.
     Debug(DebugRequest),
+    /// Everything that operators have set, whatever came before. Only to workers that said [`Ready::takes_admin`].
+    Admin {
+        /// The revision of the last change.
+        revision: u64,
+        /// What is set.
+        changes: Vec<AdminChange>,
+    },
+    /// The open event streams of another worker, as descriptors in the order of these positions: go on with them. Only to
+    /// workers that said [`Ready::takes_admin`].
+    LiveStreams(Vec<LivePosition>),
     /// Answer once every thread has answered.
     Ping {
         /// Comes back in the [`Pong`].
@@ -138,6 +149,12 @@ pub struct Start {
     /// Whether no generation serves when this one is refused: at the start of the service, and after a crash.
     #[serde(default)]
     pub alone: bool,
+    /// What operators have set for servers.
+    #[serde(default)]
+    pub admin: Vec<AdminChange>,
+    /// Whether the supervisor knows [`ToSupervisor::Happened`].
+    #[serde(default)]
+    pub takes_events: bool,
 }
 
 /// What a generation has for clients.
@@ -167,6 +184,16 @@ pub enum ConfigSource {
     /// In the descriptor that comes with the message: the sources that an earlier worker sent with
     /// [`ToSupervisor::Ready`].
     Remembered,
+}
+
+/// What an event stream of the admin API has got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LivePosition {
+    /// Points up to this time, in seconds since 1970.
+    pub points_after: u64,
+    /// Events up to this number.
+    pub events_after: u64,
 }
 
 /// A listening socket that the supervisor holds.
@@ -228,6 +255,17 @@ pub enum ToSupervisor {
     Unfit {
         /// Why, as the rest of a sentence.
         why: String,
+    },
+    /// Open event streams of the admin API, as descriptors in the order of these positions: for the generation that serves.
+    /// Only where [`Start::takes_events`].
+    LiveStreams(Vec<LivePosition>),
+    /// Something happened that the journal says too, and the supervisor keeps for a while. Only where
+    /// [`Start::takes_events`].
+    Happened {
+        /// Its kind.
+        event: String,
+        /// What the journal says.
+        text: String,
     },
     /// Answer to [`ToWorker::Ping`].
     Pong(Pong),
@@ -300,6 +338,12 @@ pub struct Ready {
     /// Whether it knows [`ToWorker::Debug`].
     #[serde(default)]
     pub takes_debug: bool,
+    /// Whether it knows [`ToWorker::Admin`].
+    #[serde(default)]
+    pub takes_admin: bool,
+    /// The revisions of what operators have set and its configuration says otherwise: undone once it has proved good.
+    #[serde(default)]
+    pub undoes: Vec<u64>,
 }
 
 /// The bounds on generations that another one has replaced.
@@ -442,6 +486,8 @@ mod tests {
                 keeps: Serves { sites: true, tcp: false },
                 alone: true,
                 takes_records: true,
+                admin: Vec::new(),
+                takes_events: true,
             }),
             ToWorker::Serve,
             ToWorker::Drain { timeout: None },

@@ -12,10 +12,12 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
 use super::PROTOCOL;
+use super::admin::AdminChange;
 use super::channel::{Channel, ChannelError, Received};
 use super::debug::DebugRequest;
 use super::message::RenderedProblem;
 use super::payload::Payload;
+use super::recent::Recent;
 use super::status::ServiceStatus;
 
 /// One question; each connection asks one.
@@ -43,6 +45,15 @@ pub enum Wish {
     Sources,
     /// Show exchanges while they go on, on the socket that is the descriptor.
     Debug(DebugRequest),
+    /// Tell what happened lately: points after this time, in seconds since 1970, and events after this number.
+    Recent {
+        /// See [`HistoryPoint::at`](super::recent::HistoryPoint::at).
+        points_after: u64,
+        /// See [`RecentEvent::number`](super::recent::RecentEvent::number).
+        events_after: u64,
+    },
+    /// Set something for servers, all of it or nothing.
+    Administer(Vec<AdminChange>),
 }
 
 impl Wish {
@@ -52,7 +63,8 @@ impl Wish {
     pub fn only_looks(&self) -> bool {
         match self {
             Self::Reload | Self::ReloadWith(_) | Self::Confirmed | Self::Sources | Self::Debug(_) => false,
-            Self::Status => true,
+            Self::Administer(_) => false,
+            Self::Status | Self::Recent { .. } => true,
         }
     }
 }
@@ -89,6 +101,13 @@ pub enum ControlReply {
     Debugging {
         /// Their numbers.
         generations: Vec<u64>,
+    },
+    /// To [`Wish::Recent`].
+    Recent(Recent),
+    /// To [`Wish::Administer`]: it is kept, and on its way to every worker.
+    Administered {
+        /// A worker that has taken this revision acts by it.
+        revision: u64,
     },
     /// The supervisor does not do this; the reason, in words.
     Declined(String),

@@ -190,6 +190,49 @@ pub struct ServerStatus {
     pub removed: bool,
     /// Attempts that are open.
     pub open_attempts: u64,
+    /// What operators set for it.
+    pub admin: Vec<AdminStatus>,
+}
+
+impl ServerStatus {
+    /// Whether requests go to it: it is up, has a weight, and is kept from them neither by its connections nor by an operator.
+    #[must_use]
+    pub fn takes_requests(&self) -> bool {
+        let set = |field: &str| self.admin.iter().find(|one| one.field == field);
+        let weight = set("weight").map_or(self.weight > 0, |set| set.value != "0");
+        weight && set("state").is_none() && !self.removed && self.ejected.is_none() && self.health.state == "up"
+    }
+}
+
+/// What an operator set for a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AdminStatus {
+    /// `state` or `weight`.
+    pub field: String,
+    /// `drain` or `maint`, or the weight.
+    pub value: String,
+    /// The user that set it.
+    pub uid: u32,
+    /// The program that asked for it.
+    pub command: String,
+    /// The reason that was given.
+    pub reason: Option<String>,
+    /// Since when, as RFC 3339.
+    pub since: String,
+    /// When it undoes itself, as RFC 3339.
+    pub until: Option<String>,
+}
+
+impl AdminStatus {
+    /// It in a few words for people: `drain by uid 0 (segue) since …, until …: reason`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let value = if self.field == "weight" { format!("weight {}", self.value) } else { self.value.clone() };
+        let until = self.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
+        let reason = self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        format!("{value} by uid {} ({}) since {}{until}{reason}", self.uid, self.command, self.since)
+    }
 }
 
 /// A certificate, or a place where there is none.

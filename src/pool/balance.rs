@@ -17,7 +17,7 @@ use crate::observe::record::Index;
 ///
 /// The rank of a server decides first, in this order: not yet tried before tried; trusted before ejected; up before
 /// unknown, so that a server that no check has reached takes requests only while none is up; primary before backup.
-/// Servers that are down, wait for DNS or have weight 0 are never picked.
+/// Servers that are down, wait for DNS or have weight 0 are never picked; one that an operator drains has weight 0.
 ///
 /// Servers of the best rank take turns by smooth weighted round robin: the credit of each grows by its weight; the
 /// one with the most credit is picked and pays the sum of all weights. So the turns of one server are spread evenly
@@ -25,6 +25,8 @@ use crate::observe::record::Index;
 #[derive(Debug)]
 pub struct Balancer {
     turns: Vec<Candidate>,
+    /// Its place among the threads.
+    thread: usize,
 }
 
 #[derive(Debug)]
@@ -67,25 +69,30 @@ impl Balancer {
     #[must_use]
     pub fn new(pool: &Pool, thread: usize) -> Self {
         let turns = pool.servers.iter().map(|server| Candidate {
-            weight: server.weight,
+            weight: server.admin.weight(),
             backup: server.backup,
             credit: 0,
             open: 0,
-            rank: match (server.weight, server.backup) {
+            rank: match (server.admin.weight(), server.backup) {
                 (0, _) => NEVER,
                 (_, false) => 0,
                 (_, true) => BACKUP,
             },
         });
-        let mut balancer = Self { turns: turns.collect() };
+        let mut balancer = Self { turns: turns.collect(), thread };
         if pool.positions.get().is_some_and(|positions| balancer.go_on(positions, thread)) {
             return balancer;
         }
-        for _ in 0..thread {
-            balancer.take_turn(0);
-            balancer.take_turn(BACKUP);
-        }
+        balancer.set_off();
         balancer
+    }
+
+    /// Starts as many turns later as there are threads before it.
+    fn set_off(&mut self) {
+        for _ in 0..self.thread {
+            self.take_turn(0);
+            self.take_turn(BACKUP);
+        }
     }
 
     /// The index of the server for the next attempt, or `None` when none may be tried: 503. `pool` is the one that this
@@ -95,8 +102,12 @@ impl Balancer {
         debug_assert_eq!(self.turns.len(), pool.servers.len(), "the pool of this balancer");
         let redispatch = pool.settings.redispatch;
         let mut best = NEVER;
+        let mut other_weights = false;
         for (index, (turn, server)) in self.turns.iter_mut().zip(&pool.servers).enumerate() {
             let is_ejected = server.passive.is_ejected();
+            let weight = server.admin.weight();
+            other_weights |= turn.weight != weight;
+            turn.weight = weight;
             turn.rank = turn.rank_in(server.health.state(), is_ejected);
             if !tried.is_empty() && turn.rank != NEVER {
                 let was_tried = tried.iter().any(|tried| usize::from(*tried) == index);
@@ -107,6 +118,11 @@ impl Balancer {
                 turn.rank += LEAVING;
             }
             best = best.min(turn.rank);
+        }
+        if other_weights {
+            // what each is owed was counted in the weights before; the threads stay apart
+            self.turns.iter_mut().for_each(|turn| turn.credit = 0);
+            self.set_off();
         }
         if best == NEVER {
             return None;

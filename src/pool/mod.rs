@@ -3,6 +3,8 @@
 //! One [`Pool`] is shared by all threads of the worker; each thread picks with a [`balance::Balancer`] of its own.
 //! What drives the health of the servers, checks and DNS, is in `upstream`.
 
+pub mod admin;
+mod administered;
 pub mod balance;
 pub mod health;
 pub mod passive;
@@ -82,7 +84,7 @@ impl Pool {
     fn is_last(&self, index: usize) -> bool {
         let takes = |server: &Server| {
             let is_usable = matches!(server.health.state(), HealthState::Up | HealthState::Unknown);
-            server.weight > 0 && is_usable && !server.passive.is_ejected()
+            server.admin.weight() > 0 && is_usable && !server.passive.is_ejected()
         };
         !self.servers.iter().enumerate().any(|(other, server)| other != index && takes(server))
     }
@@ -100,10 +102,10 @@ impl Pool {
         self.servers.iter().enumerate().filter(|(_, server)| !server.is_removed())
     }
 
-    /// How many servers are up.
+    /// How many servers are up, and not kept from requests by an operator.
     #[must_use]
     pub fn servers_up(&self) -> usize {
-        self.configured().filter(|(_, server)| server.health.is_up()).count()
+        self.configured().filter(|(_, server)| server.health.is_up() && !server.admin.is_out()).count()
     }
 
     /// The pool and its servers, for the status.

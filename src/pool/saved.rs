@@ -159,8 +159,9 @@ impl Pool {
 
     /// Whether the pool ran out of servers, or has one again, since the last call.
     pub fn turn(&self, now: SystemTime) -> Option<PoolTurn> {
-        let usable =
-            self.configured().any(|(_, one)| matches!(one.health.state(), HealthState::Up | HealthState::Unknown));
+        let usable = self.configured().any(|(_, one)| {
+            matches!(one.health.state(), HealthState::Up | HealthState::Unknown) && !one.admin.is_out()
+        });
         match (usable, self.empty_since()) {
             (false, None) => {
                 self.set_empty_since(Some(now));

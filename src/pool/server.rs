@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use tokio::sync::Notify;
 
+use super::administered::Administered;
 use super::health::{Health, HealthState, Thresholds, Transition};
 use super::passive::{self, Passive};
 use super::place::{Addresses, Location};
@@ -21,8 +22,10 @@ use crate::tls::upstream::Fingerprint;
 pub struct Server {
     /// As written in the configuration.
     pub name: String,
-    /// Its share of the requests; 0 takes none.
+    /// Its share of the requests in the configuration; 0 takes none.
     pub weight: u32,
+    /// What operators have set for it.
+    pub admin: Administered,
     /// Used only when no other server is usable.
     pub backup: bool,
     /// Whether it may take requests.
@@ -81,6 +84,7 @@ impl Server {
         Self {
             name: name.clone(),
             weight: *weight,
+            admin: Administered::new(*weight),
             backup: *backup,
             removed: *removed,
             health: Health::new(place.addresses().is_some(), thresholds, now),
@@ -218,6 +222,13 @@ impl Server {
         Some(relocation)
     }
 
+    /// An operator ends its maintenance, during which it was not checked: its state is unknown. One that waits for DNS goes
+    /// on waiting.
+    pub fn back_from_maintenance(&self, now: SystemTime) -> Option<Transition> {
+        let is_settled = matches!(self.health.state(), HealthState::Up | HealthState::Down);
+        is_settled.then(|| self.health.relocated("maintenance is over".to_owned(), now)).flatten()
+    }
+
     /// Waits until [`Server::relocate`] changes the addresses. For one waiter, its check; a change since the last wait
     /// counts.
     pub async fn moved(&self) {
@@ -267,6 +278,7 @@ impl Server {
             backup: self.backup,
             removed: self.is_removed(),
             open_attempts: self.open_attempts() as u64,
+            admin: Vec::new(), // the supervisor has it
         }
     }
 }

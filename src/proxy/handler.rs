@@ -253,7 +253,8 @@ impl Handler {
         let mut head = thread.head_buffer();
         headers::write_request(&mut head, exchange, trusted)?;
         let upload = Upload::new(exchange.facts.framing, site.max_body);
-        let mut attempts = Box::new(Dispatch::new(exchange, site.pool, head, upload));
+        let pool = exchange.pool.map_or(site.pool, usize::from);
+        let mut attempts = Box::new(Dispatch::new(exchange, pool, head, upload));
         attempts.find_private(exchange, side.private)?;
         self.stage = HandlerStage::Dispatch(attempts);
         Ok(None)
@@ -370,7 +371,7 @@ fn route(exchange: &mut Exchange) -> Result<usize, Fault> {
     let Some(site) = runtime_config.sites.find(&Facts { host: host.as_ref().map(|host| &*host.name) }) else {
         return Err(Fault::NoSite { host: asked.unwrap_or_default().to_owned() });
     };
-    let pool = runtime_config.config.sites[site].pool;
+    let pool = runtime_config.pool_of_site(site, exchange.head.path());
     exchange.site = Some(site as u16);
     exchange.pool = Some(pool as u16);
     Ok(site)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::acme::challenges::Challenges;
-use crate::config::{Config, TcpSettings};
+use crate::config::{Config, DASHBOARD, TcpSettings};
 use crate::observe::RecordBounds;
 use crate::observe::record::RecordNames;
 use crate::pool::Pool;
@@ -36,6 +36,15 @@ pub struct RuntimeConfig {
     pub challenges: Option<Challenges>,
     /// The port to which clients without TLS are sent.
     pub https_port: Option<u16>,
+    /// Where the status page is.
+    dashboard: Option<DashboardRoute>,
+}
+
+/// The way of a request to the status page.
+struct DashboardRoute {
+    site: usize,
+    path: String,
+    pool: usize,
 }
 
 impl RuntimeConfig {
@@ -69,7 +78,34 @@ impl RuntimeConfig {
         let https_port = https_port(&config);
         let challenges = Challenges::of(&config);
         let names = Arc::new(names);
-        Self { generation, config, sites, sni_hosts, pools, names, bounds, sends_proxy, tls, challenges, https_port }
+        let dashboard = config.dashboard.on.as_ref().and_then(|on| {
+            let site = config.sites.iter().position(|site| site.host == on.host)?;
+            let pool = config.pools.iter().position(|pool| pool.name == DASHBOARD)?;
+            Some(DashboardRoute { site, path: on.path.clone(), pool })
+        });
+        Self {
+            generation,
+            config,
+            sites,
+            sni_hosts,
+            pools,
+            names,
+            bounds,
+            sends_proxy,
+            tls,
+            challenges,
+            https_port,
+            dashboard,
+        }
+    }
+
+    /// The pool for a request to a site: its own, or that of the status page.
+    #[must_use]
+    pub fn pool_of_site(&self, site: usize, path: &[u8]) -> usize {
+        match &self.dashboard {
+            Some(dashboard) if dashboard.site == site && dashboard.has(path) => dashboard.pool,
+            _ => self.config.sites[site].pool,
+        }
     }
 
     /// The pool for a client of this TCP listener that asks for this host, in lower case, by TLS.
@@ -90,6 +126,14 @@ impl RuntimeConfig {
         };
         let found = self.sites.find(&Facts { host: name.as_deref() });
         if name.is_some() { found } else { found.or_else(only) }
+    }
+}
+
+impl DashboardRoute {
+    /// Whether a path, with its query, is that of the page or below it.
+    fn has(&self, path: &[u8]) -> bool {
+        let rest = path.strip_prefix(self.path.as_bytes());
+        rest.is_some_and(|rest| rest.first().is_none_or(|next| b"/?".contains(next)))
     }
 }
 

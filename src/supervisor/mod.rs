@@ -3,6 +3,8 @@
 //!
 //! [`Supervisor`] waits for events and carries out what [`generations`] decides.
 
+mod admin;
+mod admin_sockets;
 pub mod backoff;
 pub mod clients;
 mod debug;
@@ -11,12 +13,15 @@ pub mod generation;
 pub mod generations;
 pub mod last_state;
 pub mod listeners;
+mod news;
 pub mod place;
 pub mod process;
+pub mod recent;
 pub mod state_requests;
 pub mod status;
 pub mod totals;
 pub mod upgrade;
+mod wishes;
 mod workers;
 
 use std::collections::VecDeque;
@@ -29,6 +34,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
+use self::admin::AdminChanges;
+use self::admin_sockets::AdminSockets;
 use self::clients::{ControlClients, OpenError};
 use self::debug::DebugRequests;
 use self::generation::{GenerationState, Purpose};
@@ -36,15 +43,15 @@ use self::generations::{Action, Caller, Generations, Input, Notice, ServicePhase
 use self::last_state::LastState;
 use self::listeners::Listeners;
 use self::process::Image;
+use self::recent::RecentHistory;
 use self::state_requests::{StateRequests, StateStep};
 use self::totals::Totals;
 use self::upgrade::Upgrade;
 use self::upgrade::state::StateError;
 use self::workers::{WorkerEvent, Workers};
-use crate::control::message::{Pong, ToSupervisor, ToWorker};
+use crate::control::message::ToWorker;
 use crate::control::payload::Payload;
-use crate::control::request::{Conditions, ControlReply, ServedSources, Wish};
-use crate::control::statistics::StatisticsReader;
+use crate::control::request::{Conditions, ControlReply};
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, LeftRecords, Role};
 use crate::sys::{self, Signals};
@@ -67,7 +74,7 @@ pub struct Options {
 }
 
 /// What stays in the run directory when the service ends, for the next start.
-pub const LEFT_IN_RUN_DIR: [&str; 3] = [clients::LOCK, last_state::NAME, totals::NAME];
+pub const LEFT_IN_RUN_DIR: [&str; 4] = [clients::LOCK, last_state::NAME, admin::NAME, totals::NAME];
 
 /// Why the supervisor cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +110,10 @@ pub struct Supervisor {
     /// next supervisor.
     secrets: Option<Payload>,
     debug: DebugRequests,
+    admin: AdminChanges,
+    admin_sockets: AdminSockets,
     totals: Totals,
+    recent: RecentHistory,
     signals: Signals,
     notify: Notify,
     journal: Journal,
@@ -141,8 +151,11 @@ impl Supervisor {
         let notify = Notify::from_env();
         let secrets = activation.secrets.take().map(Payload::from);
         let (listeners, events) = Listeners::adopt(activation);
+        let admin = AdminChanges::open(&options.run_dir);
+        let (admin_sockets, missing) = AdminSockets::open(&options.run_dir);
         let journal = start_journal()?;
         events.into_iter().for_each(|event| journal.event(event));
+        missing.into_iter().for_each(|text| journal.event(Event::SupervisorWarning { text }));
         let regular = Regular::starting(&notify, now);
         let mut generations = Generations::new(options.settings, now);
         if !listeners.all().is_empty() {
@@ -157,6 +170,9 @@ impl Supervisor {
             state_requests,
             secrets,
             debug: DebugRequests::default(),
+            admin,
+            admin_sockets,
+            recent: RecentHistory::default(),
             signals,
             notify,
             journal,
@@ -241,6 +257,7 @@ impl Supervisor {
             Action::Notify(notice) => self.notify_systemd(notice, now),
             Action::Log(event) => {
                 self.totals.happened(event.kind().name);
+                self.recent.happened(&event);
                 self.journal.event(event);
             }
             Action::Exit(code) => self.exit = Some(code),
@@ -249,6 +266,7 @@ impl Supervisor {
 
     fn prove(&mut self, number: u64) {
         self.workers.prove(number);
+        self.undo_changes_of(number);
         if let Some(image) = self.workers.proven_image() {
             self.upgrade.consider(image);
         }
@@ -328,6 +346,8 @@ impl Supervisor {
             self.generations.next_tick(now),
             self.clients.next_expiry(),
             self.debug.next_expiry(),
+            self.admin.next_end(now),
+            self.recent.due(),
             self.upgrade.due(),
             self.state_requests.next_expiry(),
         ];
@@ -342,19 +362,7 @@ impl Supervisor {
             EventSource::Signals => self.receive_signals(),
             EventSource::Rehearsal | EventSource::Terminal => {} // looked at before the next wait
             EventSource::NewClients => self.clients.accept(now),
-            EventSource::Client(number) => match self.clients.receive(number) {
-                Some((Wish::Reload, _)) => self.ask(Caller::Client(number), Conditions::default()),
-                Some((Wish::ReloadWith(conditions), _)) => self.ask(Caller::Client(number), conditions),
-                Some((Wish::Confirmed, _)) => self.inputs.push_back(Input::Confirmed(number)),
-                Some((Wish::Status, _)) => {
-                    self.totals.own(&self.journal.unwritten());
-                    let status = status::all(&self.generations, &self.totals, now);
-                    self.clients.reply(number, &ControlReply::Status(Box::new(status)));
-                }
-                Some((Wish::Sources, _)) => self.send_sources(number),
-                Some((Wish::Debug(request), with)) => self.debug(number, request, with, now),
-                None => {}
-            },
+            EventSource::Client(number) => self.receive_wish(number, now),
             EventSource::Worker(number) => {
                 for event in self.workers.receive(number) {
                     let input = self.on_event(number, event);
@@ -378,6 +386,11 @@ impl Supervisor {
                 self.take_note(&input);
                 Some(input)
             }
+            WorkerEvent::LiveStreams { positions, sockets } => self.pass_streams(number, positions, &sockets),
+            WorkerEvent::Happened { event, text } => {
+                self.recent.keep(&event, &text);
+                None
+            }
             WorkerEvent::StateRequested => {
                 let step = self.state_requests.ask(number, self.generations.list(), Instant::now());
                 self.pass_on(vec![step]);
@@ -400,7 +413,8 @@ impl Supervisor {
                 let keeps = self.generations.keeps(number);
                 let made = self.generations.list().iter().find(|one| one.number == number);
                 let alone = made.is_some_and(|one| one.purpose != Purpose::Reload);
-                self.workers.greet(number, keeps, alone, &self.listeners.all())
+                let sockets = self.admin_sockets.with_listeners(&self.listeners);
+                self.workers.greet(number, keeps, alone, &sockets, self.admin.all())
             }
             WorkerEvent::Bind { listener, address } => match self.listeners.bind(&listener, &address, &mut self.notify)
             {
@@ -419,69 +433,6 @@ impl Supervisor {
                 }
             },
         }
-    }
-
-    /// Keeps the state of a generation that serves: its replacement continues from there.
-    fn keep(&mut self, number: u64, state: Option<&Payload>, secrets: Option<Payload>) {
-        let serves = self.generations.list().iter().any(|one| one.number == number && one.accepts());
-        // one that has no memory for its state says nothing of its secrets either
-        let Some(state) = state.filter(|_| serves) else { return };
-        if secrets.as_ref().map(Payload::identity) != self.secrets.as_ref().map(Payload::identity)
-            && self.notify.store_secrets(secrets.as_ref().map(AsFd::as_fd)).is_ok()
-        {
-            self.secrets = secrets;
-        }
-        // if it cannot be kept, the content before it stays, which is a little older
-        let _ = self.state_requests.last.keep(state);
-    }
-
-    /// The counters of a worker outlive it, and a generation that waits for its state is answered.
-    fn take_note(&mut self, input: &Input) {
-        self.note_for_debug(input);
-        match input {
-            Input::Message(number, ToSupervisor::Pong(Pong { status: Some(status), .. })) => {
-                self.totals.report(*number, &status.counters);
-            }
-            Input::Message(number, ToSupervisor::Finished(finished)) => {
-                self.totals.report(*number, &finished.status.counters)
-            }
-            Input::ChannelClosed(number) | Input::InvalidMessage(number, _) => {
-                let steps = self.state_requests.on_exit(*number);
-                self.pass_on(steps);
-            }
-            Input::Exited(number, _) => {
-                self.totals.on_exit(*number);
-                let steps = self.state_requests.on_exit(*number);
-                self.pass_on(steps);
-            }
-            _ => {}
-        }
-    }
-
-    /// What a worker had open and had counted when it ended. A worker that sent `Finished` has said that too.
-    fn take_statistics(&mut self, number: u64, statistics: &StatisticsReader) {
-        self.generations.noted(number, statistics.now(), Instant::now());
-        let mut list = self.generations.list().iter();
-        if list.any(|one| one.number == number && one.finished.is_none())
-            && let Some(counted) = statistics.counted()
-        {
-            self.totals.found(number, counted);
-        }
-    }
-
-    /// Sends a client the sources of the serving generation.
-    fn send_sources(&mut self, client: u64) {
-        let serving = self.generations.list().iter().rfind(|one| one.accepts());
-        let found = serving.and_then(|one| Some((one, self.workers.sources(one.number)?)));
-        let Some((one, sources)) = found else {
-            return self.clients.reply(client, &ControlReply::Declined("no generation serves".to_owned()));
-        };
-        let served = ServedSources {
-            generation: one.number,
-            version: one.ready.as_ref().map(|ready| ready.version.clone()).unwrap_or_default(),
-            another_program: self.workers.installed().is_some_and(|installed| one.program != Some(installed)),
-        };
-        self.clients.reply_with(client, &ControlReply::Sources(served), &[sources.as_fd()]);
     }
 
     fn pass_on(&mut self, steps: Vec<StateStep>) {
@@ -515,6 +466,8 @@ impl Supervisor {
     fn do_regular(&mut self, now: Instant) {
         self.clients.expire(now);
         self.debug.expire(now);
+        self.keep_changes();
+        self.recent.look(&self.generations, &self.totals, now);
         let late = self.state_requests.expire(now);
         self.pass_on(late);
         self.notify.flush();

@@ -12,8 +12,9 @@ pub(super) use self::carry::CarriedWorkers;
 use super::generations::{Input, Recipe};
 use super::process::{Image, Process, Program, ending};
 use crate::control::PROTOCOL;
+use crate::control::admin::AdminChange;
 use crate::control::channel::{Channel, ChannelError, MOST_DESCRIPTORS, Received};
-use crate::control::message::{BindAddress, ConfigSource, Held, Serves, Start, ToSupervisor, ToWorker};
+use crate::control::message::{BindAddress, ConfigSource, Held, LivePosition, Serves, Start, ToSupervisor, ToWorker};
 use crate::control::payload::{self, Payload};
 use crate::control::statistics::{self, Noted};
 use crate::observe::WithCauses;
@@ -62,6 +63,10 @@ pub(super) enum WorkerEvent {
     Exited(statistics::StatisticsReader),
     /// It wants a socket.
     Bind { listener: String, address: BindAddress },
+    /// Its open event streams of the admin API.
+    LiveStreams { positions: Vec<LivePosition>, sockets: Vec<OwnedFd> },
+    /// Something happened that is kept for a while.
+    Happened { event: String, text: String },
     /// It asks for the state of the generation before.
     StateRequested,
     /// Its own state, if that could be made.
@@ -122,6 +127,13 @@ impl Workers {
             return None; // its earlier messages are read first, and then its end
         }
         Some(Input::InvalidMessage(number, format!("takes no messages: {}", WithCauses(&fault))))
+    }
+
+    /// Sends `message` to a worker, and says whether it has no room for it now. A worker that is gone needs none.
+    pub(super) fn is_full(&self, number: u64, message: &ToWorker) -> bool {
+        let channel = self.list.iter().find(|one| one.number == number).and_then(|one| one.channel.as_ref());
+        let sent = channel.map_or(Ok(()), |channel| channel.send(message, &[]));
+        matches!(sent, Err(ChannelError::Send(fault)) if fault.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Gives two workers a link, over which the connections of `from` move to `to`. Returns the failures, by worker.
@@ -213,6 +225,12 @@ impl Workers {
             Ok(Received::Message(ToSupervisor::Bind { listener, address }, _)) => {
                 return Some(WorkerEvent::Bind { listener, address });
             }
+            Ok(Received::Message(ToSupervisor::LiveStreams(positions), sockets)) => {
+                return Some(WorkerEvent::LiveStreams { positions, sockets });
+            }
+            Ok(Received::Message(ToSupervisor::Happened { event, text }, _)) => {
+                return Some(WorkerEvent::Happened { event, text });
+            }
             Ok(Received::Message(ToSupervisor::RequestState, _)) => return Some(WorkerEvent::StateRequested),
             Ok(Received::Message(ToSupervisor::State, mut descriptors)) => {
                 let [state, secrets] = [descriptors.pop(), descriptors.pop()].map(|one| one.map(Payload::from));
@@ -249,6 +267,7 @@ impl Workers {
         keeps: Serves,
         alone: bool,
         sockets: &[(Held, &OwnedFd)],
+        admin: &[AdminChange],
     ) -> Option<Input> {
         let remembered = self.list.iter_mut().find(|one| one.number == number)?.remembered.take();
         let start = ToWorker::Start(Start {
@@ -264,6 +283,8 @@ impl Workers {
             keeps,
             alone,
             takes_records: true,
+            admin: admin.to_vec(),
+            takes_events: true,
         });
         let with: Vec<_> = remembered.iter().map(AsFd::as_fd).collect();
         let mut input = self.send(number, &start, &with);

@@ -12,6 +12,9 @@ use super::{connect, send_proxy};
 use crate::pool::passive::Ejection;
 use crate::pool::{Pool, Server};
 
+/// How often an ejected server in maintenance is looked at.
+const IN_MAINTENANCE: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// The running trials; they end when this is dropped.
 #[derive(Debug)]
 pub struct Trials {
@@ -56,6 +59,11 @@ async fn try_again(pool: &Pool, index: usize) -> Option<Ejection> {
             () = server.passive.news() => {}
         }
         return None; // the state may have changed meanwhile
+    }
+    if server.admin.is_in_maint() {
+        // no connection is opened to it; once it is ready it is tried soon
+        sleep(IN_MAINTENANCE).await;
+        return None;
     }
     if takes_connections(pool, server).await {
         return server.passive.passed();

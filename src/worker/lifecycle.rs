@@ -9,8 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::admin;
 use super::certificates::{self, CertificateWatch};
 use super::configuration::{Configuration, system};
 use super::first_messages::{Orders, bind, greet, propose};
@@ -27,6 +29,7 @@ use super::ticket_keys::TicketKeyring;
 use super::watch::Watch;
 use crate::admin::server::AdminServer;
 use crate::config::METRICS;
+use crate::control::admin::DASHBOARD_SOCKET;
 use crate::control::channel::ChannelError;
 use crate::control::debug::DebugRequest;
 use crate::control::message::{
@@ -37,6 +40,7 @@ use crate::control::status::WorkerStatus;
 use crate::handover::capabilities::Capabilities;
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, Role};
+use crate::pool::admin::undone;
 use crate::proxy::RuntimeConfig;
 use crate::proxy::certificate_files::secret_path;
 use crate::proxy::certificate_problem::problems;
@@ -92,7 +96,7 @@ struct RunningWorker {
     /// It accepts, so its state is the current one.
     serves: bool,
     /// Checks the servers for the life of the worker.
-    _watch: Watch,
+    watch: Watch,
     certificates: CertificateWatch,
     renewer: Renewer,
     metrics: AdminServer,
@@ -105,6 +109,9 @@ struct RunningWorker {
     sockets: Vec<(String, OwnedFd)>,
     /// The supervisor writes the records that are left.
     hands_over_records: bool,
+    events: mpsc::Receiver<(&'static str, String)>,
+    /// The supervisor keeps events for a while.
+    takes_events: bool,
     /// The ping that is open: some thread has not answered yet.
     unanswered: Option<Ping>,
     last_status: LastStatus,
@@ -127,7 +134,7 @@ struct Drained {
 
 impl RunningWorker {
     fn ready(link: SupervisorLink, prepared: Prepared) -> Result<Self, ChannelError> {
-        let Prepared { generation, takes_records, mut ready, expendable, .. } = prepared;
+        let Prepared { generation, takes_records, takes_events, mut ready, expendable, .. } = prepared;
         let Prepared {
             unused,
             sources,
@@ -138,6 +145,7 @@ impl RunningWorker {
             renewer,
             metrics,
             journal,
+            events,
             sockets,
             ..
         } = prepared;
@@ -162,7 +170,7 @@ impl RunningWorker {
             moving,
             state_reports,
             serves: false,
-            _watch: watch,
+            watch,
             certificates,
             renewer,
             metrics,
@@ -173,6 +181,8 @@ impl RunningWorker {
             stop_timeout,
             sockets,
             hands_over_records: takes_records,
+            events,
+            takes_events,
             unanswered: None,
             last_status: LastStatus::default(),
             draining: None,
@@ -197,6 +207,7 @@ impl RunningWorker {
                     Err(fault) => break self.lost(&fault),
                 },
                 () = tokio::time::sleep(HEARTBEAT_RETRY), if self.unanswered.is_some() => self.answer().await,
+                Some((event, text)) = self.events.recv() => self.happened(event, text),
                 () = self.state_reports.time(), if self.serves => self.send_state_unasked().await,
                 () = thread_ended.notified(), if self.draining.is_none() => {
                     // the next receive reports a supervisor that is gone
@@ -229,7 +240,9 @@ impl RunningWorker {
                 self.set_serves(false);
                 self.threads.park().await;
                 self.expendable.set(Loss::Resort);
-                self.link.try_send(&ToSupervisor::Parked, &[])
+                self.link.try_send(&ToSupervisor::Parked, &[])?;
+                self.give_streams().await;
+                Ok(())
             }
             ToWorker::Resume => {
                 self.expendable.set(Loss::Everything);
@@ -266,6 +279,15 @@ impl RunningWorker {
             ToWorker::Inherit { generation } => {
                 let link = with.pop().ok_or(ChannelError::Incomplete)?;
                 self.moving.take(generation, link, &self.threads);
+                Ok(())
+            }
+            ToWorker::Admin { revision, changes } => {
+                self.watch.administer(&changes, self.serves);
+                self.metrics.acts_by(revision);
+                Ok(())
+            }
+            ToWorker::LiveStreams(positions) => {
+                self.metrics.take_streams(with, positions);
                 Ok(())
             }
             ToWorker::Debug(DebugRequest { filter, lasts }) => {
@@ -324,6 +346,26 @@ impl RunningWorker {
         // the next receive reports a supervisor that is gone
         let _ = self.send_state().await;
         self.state_reports.done(began);
+    }
+
+    /// Tells the supervisor what happened, for the admin API. Of a generation that serves no more only its own end counts, and
+    /// the supervisor knows that.
+    fn happened(&self, event: &'static str, text: String) {
+        // what any user of the machine can cause would drive out the rest
+        if self.serves && self.takes_events && event != "admin-refused" {
+            // the next receive reports a supervisor that is gone
+            let _ = self.link.try_send(&ToSupervisor::Happened { event: event.to_owned(), text }, &[]);
+        }
+    }
+
+    /// Gives open event streams of the admin API to the generation that serves.
+    async fn give_streams(&self) {
+        let (sockets, positions): (Vec<_>, Vec<_>) = self.metrics.give_streams().await.into_iter().unzip();
+        if self.takes_events && !sockets.is_empty() {
+            let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+            // a supervisor that is gone passes nothing on
+            let _ = self.link.try_send(&ToSupervisor::LiveStreams(positions), &sockets);
+        }
     }
 
     /// Asks to be replaced. The threads that work continue until another worker serves.
@@ -401,6 +443,7 @@ impl RunningWorker {
 struct Prepared {
     generation: u64,
     takes_records: bool,
+    takes_events: bool,
     ready: Ready,
     unused: Vec<Unused>,
     sources: Payload,
@@ -411,6 +454,7 @@ struct Prepared {
     renewer: Renewer,
     metrics: AdminServer,
     journal: Journal,
+    events: mpsc::Receiver<(&'static str, String)>,
     sockets: Vec<(String, OwnedFd)>,
     expendable: Expendable,
 }
@@ -431,8 +475,10 @@ async fn prepare(
     held: Vec<(Held, OwnedFd)>,
 ) -> Result<Prepared, StartFailure> {
     let (mut config, mut warnings) = (configuration.config.clone(), configuration.warnings.clone());
+    config.add_dashboard(&start.run_dir.join(DASHBOARD_SOCKET));
     let servers = UpstreamTlsFiles::load(&config);
     warnings.extend(configuration.of_servers(&servers.problems, start)?);
+    let (of_admin, held) = admin::sockets(held);
     let Sockets { mut found, missing, warnings: of_sockets, unused } = Sockets::choose(&config, held, start.alone)?;
     warnings.extend(of_sockets);
     found.extend(bind(link, missing, start.alone, &mut warnings).await?);
@@ -455,6 +501,9 @@ async fn prepare(
     let identity = Identity { role: Role::Worker, generation: Some(generation) };
     let journal = Journal::start(identity, Some(runtime_config.names.clone()))
         .map_err(|fault| system(format!("the journal cannot be opened: {fault}")))?;
+    let undoes = undone(&start.admin, &runtime_config.pools);
+    runtime_config.pools.iter().for_each(|pool| pool.administer(&start.admin));
+    let events = journal.listen();
     let Restored { changes, secrets, expiry_warnings } = state.restore(&runtime_config, &journal);
     certificates::fall_back(&mut store, secrets.as_ref());
     let (ring, wrong) = TicketKeyring::new(tickets, ticket_keys, secrets.as_ref(), SystemTime::now());
@@ -470,7 +519,7 @@ async fn prepare(
     let Configuration { hash, summary, sources, .. } = configuration;
     let threads = Threads::start(runtime_config, journal.clone())
         .map_err(|fault| system(format!("the serving threads cannot be started: {fault}")))?;
-    let ready = Ready {
+    let mut ready = Ready {
         version: crate::sys::version().to_owned(),
         summary,
         config_hash: hash,
@@ -485,15 +534,21 @@ async fn prepare(
         },
         serves,
         takes_debug: true,
+        takes_admin: true,
+        undoes,
     };
     let (of_metrics, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|(held, _)| held.listener == METRICS);
-    let metrics = AdminServer::new(of_metrics.into_iter().map(|(_, socket)| socket).collect(), &start.run_dir);
+    let of_metrics = of_metrics.into_iter().map(|(_, socket)| socket).collect();
+    let run_dir = &start.run_dir;
+    let (metrics, wrong) = admin::server(of_metrics, of_admin, run_dir, &journal, threads.runtime_config());
+    ready.warnings.extend(wrong);
     let sockets = found.into_iter().map(|(held, socket)| (held.listener, socket)).collect();
-    let takes_records = start.takes_records;
+    let (takes_records, takes_events) = (start.takes_records, start.takes_events);
     Ok(Prepared {
         expendable,
         generation,
         takes_records,
+        takes_events,
         ready,
         unused,
         sources,
@@ -504,6 +559,7 @@ async fn prepare(
         renewer,
         metrics,
         journal,
+        events,
         sockets,
     })
 }

@@ -5,6 +5,7 @@
 //! [`moving`] how connections come from the generation before and go to the next, [`saved_state`] the state for the next
 //! generation, [`memory`] the use of memory.
 
+mod admin;
 mod arrivals;
 mod certificates;
 pub mod configuration;

@@ -14,6 +14,7 @@ use super::arrivals::{Arrivals, ThreadHandles};
 use super::order::Order;
 use super::serving::{ServingThread, Shared};
 use crate::config::Config;
+use crate::control::admin::DASHBOARD;
 use crate::control::debug::shows;
 use crate::control::statistics::SharedStatistics;
 use crate::control::status::{OldestStatus, WorkerStatus};
@@ -267,16 +268,16 @@ impl Threads {
     #[must_use]
     pub fn status(&self) -> WorkerStatus {
         let totals = self.totals();
-        let pools = &self.runtime_config.pools;
+        let pools = || self.runtime_config.pools.iter().filter(|pool| pool.name != DASHBOARD);
         WorkerStatus {
             certificates: Vec::new(), // the main thread has them
             generation: self.runtime_config.generation,
             threads: self.threads.len() as u64,
             cut: self.cut.load(Ordering::Relaxed),
             connections: Some(totals.connections(&self.runtime_config.names)),
-            servers: pools.iter().map(|pool| pool.configured().count() as u64).sum(),
-            servers_up: pools.iter().map(|pool| pool.servers_up() as u64).sum(),
-            pools: pools.iter().map(|pool| pool.status()).collect(),
+            servers: pools().map(|pool| pool.configured().count() as u64).sum(),
+            servers_up: pools().map(|pool| pool.servers_up() as u64).sum(),
+            pools: pools().map(|pool| pool.status()).collect(),
             oldest: None,
             counters: totals.tree(&self.runtime_config.names, &self.journal.unwritten()),
         }

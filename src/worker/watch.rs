@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::saved_state::{RestoredChange as Restored, StateReports};
+use crate::control::admin::AdminChange;
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::pool::health::{HealthState, Transition};
@@ -26,6 +27,8 @@ pub struct Watch {
     _resolver: Resolver,
     _checks: Checks,
     _trials: Trials,
+    pools: Vec<Arc<Pool>>,
+    news: Rc<News>,
 }
 
 impl Watch {
@@ -48,8 +51,20 @@ impl Watch {
         let heard = news.clone();
         let checks = Checks::start(pools, move |pool, server, transition| heard.of_health(pool, server, transition));
         checks.first_round(FIRST_CHECKS).await;
-        let trials = Trials::start(pools, move |pool, server, ejection| news.of_ejection(pool, server, ejection));
-        Self { _resolver: resolver, _checks: checks, _trials: trials }
+        let heard = news.clone();
+        let trials = Trials::start(pools, move |pool, server, ejection| heard.of_ejection(pool, server, ejection));
+        Self { _resolver: resolver, _checks: checks, _trials: trials, pools: pools.to_vec(), news }
+    }
+
+    /// Acts by what operators have set. The generation that `serves` says what becomes of its pools.
+    pub fn administer(&self, changes: &[AdminChange], serves: bool) {
+        for pool in &self.pools {
+            pool.administer(changes);
+            if serves {
+                self.news.of_pool(pool);
+            }
+        }
+        self.news.state_reports.is_due();
     }
 }
 

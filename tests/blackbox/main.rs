@@ -4,9 +4,11 @@
 
 mod accept_proxy;
 mod acme;
+mod admin;
 mod bounds;
 mod certificates;
 mod confirm;
+mod dashboard;
 mod death;
 mod debug;
 mod demo;

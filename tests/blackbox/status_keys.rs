@@ -27,6 +27,7 @@ fn every_key_of_the_status_is_in_the_manual_and_every_key_in_the_manual_is_there
         std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\nHost: a\r\n").map(|()| stream)
     });
     service.reload_anyway();
+    assert!(run.segue(&["drain", "b.test/127.0.0.1:9"]).status.success());
     let listed = listed();
     let mut seen = BTreeSet::new();
     wait_for("every key", || {
@@ -59,7 +60,9 @@ fn listed() -> BTreeSet<String> {
     // the empty forms of what is null or has parts
     all.extend(["generations[].worker.oldest", "generations[].worker.oldest[]"].map(str::to_owned));
     all.extend(["generations[].worker.pools[].servers[].history[]".to_owned()]);
-    all.extend(["generations[].worker.certificates[]".to_owned()]);
+    all.extend(
+        ["generations[].worker.certificates[]", "generations[].worker.pools[].servers[].admin[]"].map(str::to_owned),
+    );
     all
 }
 

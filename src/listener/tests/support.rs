@@ -18,8 +18,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::{
-    Access, AcmeSettings, Config, DrainSettings, ListenerSettings, LogSettings, MetricsSettings, TlsSettings,
-    WorkerSettings,
+    Access, AcmeSettings, Config, DashboardSettings, DrainSettings, ListenerSettings, LogSettings, MetricsSettings,
+    TlsSettings, WorkerSettings,
 };
 use crate::drain::{Draining, Stage};
 use crate::listener::accept::Acceptor;
@@ -313,6 +313,7 @@ fn config(listener: ListenerSettings) -> Config {
         tcp: Config::from_toml("[tcp.bytes]\nlisten = ':1'\nto = ['a:1']\n").expect("good").tcp,
         tls: TlsSettings::default(),
         metrics: MetricsSettings::default(),
+        dashboard: DashboardSettings::default(),
         acme: AcmeSettings::default(),
         log: LogSettings { access: Access::Off, ..LogSettings::default() },
         drain: DrainSettings { timeout: LONG, stop_timeout: LONG, hurry_timeout: LONG, ..DrainSettings::default() },

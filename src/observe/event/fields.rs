@@ -61,7 +61,8 @@ impl Event {
             | Self::ServerBack { pool, server, .. }
             | Self::ServerWaitingForDns { pool, server, .. }
             | Self::ServerAddressKept { pool, server, .. }
-            | Self::ServerResolved { pool, server, .. } => {
+            | Self::ServerResolved { pool, server, .. }
+            | Self::ServerAdministered { pool, server, .. } => {
                 fields.pool = Some(pool);
                 fields.server = Some(server);
             }
@@ -73,6 +74,7 @@ impl Event {
             | Self::Stopped { .. }
             | Self::StartRefused { .. }
             | Self::SupervisorWarning { .. }
+            | Self::AdminRefused { .. }
             | Self::CertificateTaken { .. }
             | Self::CertificateRefused { .. }
             | Self::ClientCaTaken { .. }

@@ -105,6 +105,8 @@ kinds! {
     SERVER_RESOLVED "server-resolved" Info "7416670c30ec686d40f416b4cf26ffab";
     POOL_EMPTY "pool-empty" Error "fc4d48b020b08968e7c778d1a13d7d1e";
     POOL_BACK "pool-back" Info "7e81edec9902d6fbd313a232e5d554c1";
+    SERVER_ADMINISTERED "server-administered" Info "eba084e03352436a86fbfe676586962b";
+    ADMIN_REFUSED "admin-refused" Warn "13d9e9dcfb024ea79bb72a5dfffdcf40";
     CERTIFICATE_TAKEN "certificate-taken" Info "d1754fcdac287d8d566f7b153557cccf";
     CERTIFICATE_REFUSED "certificate-refused" Warn "ee8e35c4b24f5a6e1610dc69a9895be8";
     CERTIFICATE_EXPIRES "certificate-expires" Warn "df0a5f156bab37bd95fb64f9f0cbca4a";
@@ -167,6 +169,8 @@ impl Event {
             Self::ServerResolved { .. } => &SERVER_RESOLVED,
             Self::PoolEmpty { .. } => &POOL_EMPTY,
             Self::PoolBack { .. } => &POOL_BACK,
+            Self::ServerAdministered { .. } => &SERVER_ADMINISTERED,
+            Self::AdminRefused { .. } => &ADMIN_REFUSED,
             Self::CertificateTaken { .. } => &CERTIFICATE_TAKEN,
             Self::CertificateRefused { .. } => &CERTIFICATE_REFUSED,
             Self::ClientCaTaken { .. } => &CLIENT_CA_TAKEN,

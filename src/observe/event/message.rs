@@ -142,6 +142,16 @@ pub(super) fn of(event: &Event) -> String {
         Event::PoolBack { pool, empty_for } => {
             format!("Pool {pool} has a server again, after {} without one", Took(*empty_for))
         }
+        Event::ServerAdministered { pool, server, value, uid, command, reason, lasts } => {
+            let by = uid.map(|uid| format!(" by uid {uid} ({})", Plain(command))).unwrap_or_default();
+            let lasts = lasts.map(|lasts| format!(" for {}", Took(lasts))).unwrap_or_default();
+            let reason = reason.as_ref().map(|reason| format!(": {}", Plain(reason))).unwrap_or_default();
+            format!("Server {pool}/{server} is set to {value}{by}{lasts}{reason}")
+        }
+        Event::AdminRefused { wish, by, more } => {
+            let more = if *more > 0 { format!("; {more} more since the last time") } else { String::new() };
+            format!("Refused: {} may not {}{more}", Plain(by), Plain(wish))
+        }
         Event::CertificateTaken { hosts, file, before, until } => {
             let before = before.map(|before| format!(", after one that expires on {}", Day(before)));
             let (before, until) = (before.unwrap_or_default(), Day(*until));

@@ -19,9 +19,11 @@ mod waiting;
 mod writer;
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use tokio::sync::mpsc;
 
 use super::end::Reason;
 use super::event::Event;
@@ -85,11 +87,15 @@ impl Role {
 #[derive(Clone, Debug)]
 pub struct Journal(Arc<Handle>);
 
+/// Events that wait for their listener.
+const QUEUED_EVENTS: usize = 64;
+
 #[derive(Debug)]
 struct Handle {
     queue: Arc<Queue>,
     identity: Identity,
     form: EntryForm,
+    listener: OnceLock<mpsc::Sender<(&'static str, String)>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -108,12 +114,32 @@ impl Journal {
         let form = output.form();
         let writer = Writer::new(queue.clone(), identity);
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(output))?;
-        Ok(Self(Arc::new(Handle { queue, identity, form, thread: Mutex::new(Some(thread)) })))
+        Ok(Self(Arc::new(Handle {
+            queue,
+            identity,
+            form,
+            listener: OnceLock::new(),
+            thread: Mutex::new(Some(thread)),
+        })))
     }
 
     /// Queues an event. Never waits; events overtake records and are dropped last.
     pub fn event(&self, event: Event) {
+        if let Some(listener) = self.0.listener.get()
+            && !event.is_of_traffic()
+        {
+            let _ = listener.try_send((event.name(), event.message())); // what is said too fast is in the journal alone
+        }
         self.0.queue.push_event(event);
+    }
+
+    /// The events from now on, but those of traffic: kind and sentence. There is one listener, the first; a queue that it
+    /// does not empty loses some.
+    #[must_use]
+    pub fn listen(&self) -> mpsc::Receiver<(&'static str, String)> {
+        let (listener, events) = mpsc::channel(QUEUED_EVENTS);
+        let _ = self.0.listener.set(listener);
+        events
     }
 
     /// Queues the records of a thread. Never waits; a call with several costs hardly more than with one. When there

@@ -28,14 +28,15 @@ impl PoolOf {
     /// Whether the server went down or was ejected, and another one takes requests: a connection that is still not open
     /// is not worth the wait.
     pub(super) fn has_trusted_instead_of(&self, server: usize) -> bool {
-        let is_trusted = |server: &Server| server.health.is_up() && !server.passive.is_ejected() && server.weight > 0;
+        let is_trusted =
+            |server: &Server| server.health.is_up() && !server.passive.is_ejected() && server.admin.weight() > 0;
         !is_trusted(&self.servers[server]) && self.servers.iter().any(is_trusted)
     }
 
     /// Whether the server went down and another one is up.
     pub(super) fn has_better_than(&self, server: usize) -> bool {
         self.servers[server].health.state() == HealthState::Down
-            && self.configured().any(|(_, other)| other.health.is_up())
+            && self.configured().any(|(_, other)| other.health.is_up() && other.admin.weight() > 0)
     }
 }
 

@@ -72,10 +72,7 @@ impl RetryState {
                 self.fresh_only = answers_on_it(exchange); // it is not repeated when an idle one has ended
                 return Ok(());
             }
-            Found::Kept(server, connection)
-                if answers_on_it(exchange)
-                    || !self.pool.servers[server].is_removed() && !self.pool.has_better_than(server) =>
-            {
+            Found::Kept(server, connection) if answers_on_it(exchange) || self.may_keep(server) => {
                 self.again = Some(server);
                 self.private = Some(connection);
                 return Ok(());
@@ -86,6 +83,13 @@ impl RetryState {
             true => Err(Fault::Handshake { server: self.pool.servers[lost].name.clone() }),
             false => Ok(()),
         }
+    }
+
+    /// Whether a client goes on with the server at which it has authenticated its connection. One that is drained finishes with
+    /// its clients; one in maintenance may be switched off.
+    fn may_keep(&self, server: usize) -> bool {
+        let one = &self.pool.servers[server];
+        !one.is_removed() && !one.admin.is_in_maint() && !self.pool.has_better_than(server)
     }
 
     /// An attempt begins.
@@ -121,7 +125,8 @@ impl RetryState {
         if known && self.retries == 0 {
             return format!("once more, because an idle connection had ended ({attempt})");
         }
-        let is_open = |server: &&Server| server.health.is_up() && !server.passive.is_ejected() && server.weight > 0;
+        let is_open =
+            |server: &&Server| server.health.is_up() && !server.passive.is_ejected() && server.admin.weight() > 0;
         let (open, all) = (self.pool.servers.iter().filter(is_open).count(), self.pool.configured().count());
         let policy = match self.pool.settings.balance {
             Balance::RoundRobin => "round-robin",

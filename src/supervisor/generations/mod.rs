@@ -311,6 +311,8 @@ impl Generations {
             ToSupervisor::Hello { .. }
             | ToSupervisor::Bind { .. }
             | ToSupervisor::RequestState
+            | ToSupervisor::LiveStreams(_)
+            | ToSupervisor::Happened { .. }
             | ToSupervisor::State => {}
         }
     }

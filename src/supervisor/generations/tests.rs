@@ -138,6 +138,8 @@ fn ready() -> Ready {
         bounds: GenerationBounds::default(),
         serves: Serves { sites: true, tcp: false },
         takes_debug: true,
+        takes_admin: true,
+        undoes: Vec::new(),
     }
 }
 

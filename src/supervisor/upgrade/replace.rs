@@ -13,6 +13,8 @@ use super::{TAKE_OVER, Upgrade, UpgradeStep, arguments};
 use crate::control::payload::Payload;
 use crate::observe::event::Event;
 use crate::observe::journal::LeftRecords;
+use crate::supervisor::admin::AdminChanges;
+use crate::supervisor::admin_sockets::AdminSockets;
 use crate::supervisor::clients::ControlClients;
 use crate::supervisor::debug::DebugRequests;
 use crate::supervisor::descriptors::{Carrier, Inherited};
@@ -118,7 +120,10 @@ impl Supervisor {
             state_requests,
             secrets,
             debug,
+            admin,
+            admin_sockets,
             totals,
+            recent,
             notify,
             signals,
             journal,
@@ -148,6 +153,9 @@ impl Supervisor {
                 .map(|left| CarriedRecords { memory: carrier.carry(left), position: left.position() })
                 .collect(),
             secrets: secrets.as_ref().map(|secrets| carrier.carry(secrets)),
+            admin_sockets: admin_sockets.carry(carrier),
+            recent: recent.clone(),
+            admin: Some(admin.carry()),
         };
         state.descriptors = carrier.numbers();
         state
@@ -187,7 +195,9 @@ impl Supervisor {
         if let Some(secrets) = &secrets {
             let _ = notify.store_secrets(Some(secrets.as_fd())); // a program of an earlier version did not
         }
+        let (admin_sockets, missing) = AdminSockets::go_on(&state.admin_sockets, &mut inherited, workers.run_dir());
         let journal = start_journal()?;
+        missing.into_iter().for_each(|text| journal.event(Event::SupervisorWarning { text }));
         for CarriedRecords { memory, position } in state.records {
             let left = inherited.take(memory).and_then(|memory| LeftRecords::open_at(memory, position).ok());
             left.into_iter().for_each(|left| journal.inherit(left));
@@ -195,6 +205,8 @@ impl Supervisor {
         journal.event(Event::Upgraded { from: state.program, to: crate::sys::version() });
         events.into_iter().for_each(|event| journal.event(event));
         let mut supervisor = Self {
+            admin: AdminChanges::go_on(state.admin, workers.run_dir()),
+            admin_sockets,
             regular: Regular::starting(&notify, Instant::now()),
             generations,
             workers,
@@ -204,6 +216,7 @@ impl Supervisor {
             secrets,
             debug: DebugRequests::go_on(state.debug, &mut inherited),
             totals,
+            recent: state.recent,
             signals,
             notify,
             journal,
@@ -215,6 +228,7 @@ impl Supervisor {
             supervisor.take_note(&input);
             supervisor.inputs.push_back(input);
         }
+        supervisor.replace_worker_without_api();
         Ok(supervisor)
     }
 }

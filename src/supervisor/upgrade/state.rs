@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::payload::Payload;
 use crate::supervisor::generations::Generations;
+use crate::supervisor::recent::RecentHistory;
 use crate::supervisor::state_requests::StateRequests;
 use crate::supervisor::totals::Totals;
-use crate::supervisor::{clients, debug, listeners, workers};
+use crate::supervisor::{admin, admin_sockets, clients, debug, listeners, workers};
 use crate::systemd::notify::Talk;
 
 /// The version of the shape.
@@ -49,6 +50,15 @@ pub struct SupervisorState<K = Knowledge> {
     /// What a generation that serves gives the next one beside its state; programs before this one held none.
     #[serde(default)]
     pub secrets: Option<RawFd>,
+    /// The listening sockets of the admin API; programs before this one had none.
+    #[serde(default)]
+    pub admin_sockets: Vec<admin_sockets::CarriedAdminSocket>,
+    /// What operators have set; programs before this one knew nothing of that.
+    #[serde(default)]
+    pub admin: Option<admin::KeptChanges>,
+    /// The last hour; programs before this one did not keep it.
+    #[serde(default)]
+    pub recent: RecentHistory,
 }
 
 /// Records that are to be written.

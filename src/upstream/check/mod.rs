@@ -74,15 +74,29 @@ struct ServerCheck<F> {
 
 impl<F: Fn(&Pool, usize, &Transition)> ServerCheck<F> {
     async fn run(mut self, first: Option<Ticket>) {
+        let mut first = first;
         // an address that is known from the start can change before the first check, too
-        let version = self.server().address_version();
-        wait(self.server(), self.schedule.next, version).await;
-        let mut version = self.check().await;
-        drop(first);
+        let mut version = self.server().address_version();
         loop {
-            self.schedule.advance(Instant::now());
             wait(self.server(), self.schedule.next, version).await;
+            if self.server().admin.is_in_maint() {
+                drop(first.take()); // the start waits for no server in maintenance
+                self.maintenance().await;
+            }
             version = self.check().await;
+            drop(first.take());
+            self.schedule.advance(Instant::now());
+        }
+    }
+
+    /// Waits until the maintenance of the server is over. What was known of it is too old then: the first check decides.
+    async fn maintenance(&self) {
+        let server = self.server();
+        while server.admin.is_in_maint() {
+            server.admin.maint_changed().await;
+        }
+        if let Some(transition) = server.back_from_maintenance(SystemTime::now()) {
+            (self.on_transition)(&self.pool, self.index, &transition);
         }
     }
 
@@ -113,7 +127,7 @@ impl<F: Fn(&Pool, usize, &Transition)> ServerCheck<F> {
     }
 }
 
-/// Waits until `next`, or until the address is not that of `version` any more.
+/// Waits until `next`, until the address is not that of `version` any more, or until maintenance begins or ends.
 async fn wait(server: &Server, next: Instant, version: u64) {
     let moved = async {
         while server.address_version() == version {
@@ -123,6 +137,7 @@ async fn wait(server: &Server, next: Instant, version: u64) {
     tokio::select! {
         () = sleep_until(next) => {}
         () = moved => {}
+        () = server.admin.maint_changed() => {}
     }
 }
 

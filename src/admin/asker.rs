@@ -1,0 +1,128 @@
+//! Questions of the admin API to the supervisor, over `control.sock`.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::control::admin::AdminChange;
+use crate::control::recent::Recent;
+use crate::control::request::{ControlReply, RequestError, Wish, ask};
+use crate::control::status::ServiceStatus;
+
+/// The time for the answer of the supervisor.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// So long a status is given to others.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// Asks one thing at a time, whatever becomes of the client that it is for: the supervisor answers with the whole status, and
+/// has more to do.
+#[derive(Clone, Debug)]
+pub(super) struct Asker {
+    run_dir: Rc<Path>,
+    turn: Arc<Semaphore>,
+    /// The last status, and when it was asked for.
+    last: Rc<Mutex<LastAsked>>,
+}
+
+type LastAsked = Option<(Instant, Arc<ServiceStatus>)>;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SupervisorError {
+    /// The supervisor does not do it; why.
+    #[error("{0}")]
+    Declined(String),
+    /// It cannot be asked.
+    #[error(transparent)]
+    Unheard(#[from] RequestError),
+}
+
+impl Asker {
+    /// Asks the supervisor of this run directory.
+    pub(super) fn new(run_dir: &Path) -> Self {
+        Self { run_dir: run_dir.into(), turn: Arc::new(Semaphore::new(1)), last: Rc::default() }
+    }
+
+    /// What `make` makes of the status, on a thread where it keeps no other request waiting. Requests that come at about the
+    /// same time share one status.
+    ///
+    /// # Errors
+    /// See [`SupervisorError`].
+    pub(super) async fn status<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(&ServiceStatus) -> T + Send + 'static,
+    ) -> Result<T, SupervisorError> {
+        let status = self.shared_status().await?;
+        let made = tokio::task::spawn_blocking(move || make(&status));
+        made.await.map_err(|_| RequestError::Closed.into())
+    }
+
+    async fn shared_status(&self) -> Result<Arc<ServiceStatus>, SupervisorError> {
+        let mut last = self.last.lock().await; // the turn of those that read
+        if let Some((at, status)) = &*last
+            && at.elapsed() < FRESH
+        {
+            return Ok(status.clone());
+        }
+        let answer = |reply| match reply {
+            ControlReply::Status(status) => Ok(Arc::new(*status)),
+            other => Err(unexpected(other)),
+        };
+        let began = Instant::now();
+        let status = self.ask(Wish::Status, answer).await?;
+        *last = Some((began, status.clone()));
+        Ok(status)
+    }
+
+    /// Has the supervisor make these changes. Returns the revision with which a worker has taken them.
+    ///
+    /// # Errors
+    /// See [`SupervisorError`].
+    pub(super) async fn administer(&self, changes: Vec<AdminChange>) -> Result<u64, SupervisorError> {
+        let answer = |reply| match reply {
+            ControlReply::Administered { revision } => Ok(revision),
+            other => Err(unexpected(other)),
+        };
+        let made = self.ask(Wish::Administer(changes), answer).await;
+        *self.last.lock().await = None; // what is read from now on has the change
+        made
+    }
+
+    /// What happened after a point of this time and an event of this number.
+    ///
+    /// # Errors
+    /// See [`SupervisorError`].
+    pub(super) async fn recent(&self, points_after: u64, events_after: u64) -> Result<Recent, SupervisorError> {
+        let answer = |reply| match reply {
+            ControlReply::Recent(recent) => Ok(recent),
+            other => Err(unexpected(other)),
+        };
+        self.ask(Wish::Recent { points_after, events_after }, answer).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        wish: Wish,
+        answer: impl FnOnce(ControlReply) -> Result<T, SupervisorError> + Send + 'static,
+    ) -> Result<T, SupervisorError> {
+        let closed = || SupervisorError::Unheard(RequestError::Closed);
+        let turn = self.turn.clone().acquire_owned().await.map_err(|_| closed())?;
+        let run_dir = self.run_dir.to_path_buf();
+        // the supervisor may take a moment, and text of many servers takes a processor
+        let asked = tokio::task::spawn_blocking(move || {
+            let _turn = turn; // nothing ends this once it has begun
+            answer(ask(&run_dir, wish, DEADLINE)?)
+        });
+        asked.await.unwrap_or_else(|_| Err(closed()))
+    }
+}
+
+fn unexpected(reply: ControlReply) -> SupervisorError {
+    match reply {
+        ControlReply::Declined(why) => SupervisorError::Declined(why),
+        _ => SupervisorError::Unheard(RequestError::Closed),
+    }
+}

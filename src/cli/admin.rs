@@ -1,0 +1,138 @@
+//! The client of the admin API: one request, over `admin.sock` in the run directory.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use crate::control::admin::ADMIN_SOCKET;
+use crate::control::request::socket_path;
+
+/// The time for the answer. During a reload the API waits for the generation that will serve.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// The time in which a service that starts again opens its socket.
+const START: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_millis(50);
+/// Bytes of an answer: the status of thousands of servers has some.
+const LARGEST: usize = 256 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    /// The service does not run there, or this user may not connect.
+    #[error("{path} cannot be connected to: {source}")]
+    Connect {
+        /// The socket.
+        path: String,
+        /// The error of the kernel.
+        source: io::Error,
+    },
+    /// The API answers that it does not do it.
+    #[error("{0}")]
+    Refused(String),
+    /// The connection broke.
+    #[error("the admin API broke off: {0}")]
+    Broken(String),
+    /// No answer came in time.
+    #[error("the admin API does not answer within {} s", DEADLINE.as_secs())]
+    Late,
+}
+
+/// Asks the admin API of the service with this run directory.
+///
+/// # Errors
+/// See [`CallError`].
+pub(super) fn call(run_dir: &Path, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes, CallError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|fault| CallError::Broken(fault.to_string()))?;
+    let asked = async {
+        let stream = connect(run_dir).await?;
+        exchange(stream, method, path, body).await
+    };
+    runtime.block_on(async { tokio::time::timeout(DEADLINE, asked).await.unwrap_or(Err(CallError::Late)) })
+}
+
+/// The text as one segment of a path.
+pub(super) fn segment(text: &str) -> String {
+    /// What needs no escape in a segment (RFC 3986 3.3).
+    const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+    utf8_percent_encode(text, KEPT).to_string()
+}
+
+/// Connects; waits a moment where the service is between its end and its next start.
+async fn connect(run_dir: &Path) -> Result<UnixStream, CallError> {
+    let path = run_dir.join(ADMIN_SOCKET);
+    let until = Instant::now() + START;
+    loop {
+        match UnixStream::connect(&path).await {
+            Ok(stream) => return Ok(stream),
+            Err(source) => {
+                use io::ErrorKind::{ConnectionRefused, NotFound, WouldBlock};
+                // the last one: so many others are about to be accepted
+                let in_a_moment = matches!(source.kind(), NotFound | ConnectionRefused | WouldBlock);
+                if !in_a_moment || !socket_path(run_dir).exists() || Instant::now() > until {
+                    return Err(CallError::Connect { path: path.display().to_string(), source });
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+async fn exchange(stream: UnixStream, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes, CallError> {
+    let broken = |fault: &dyn std::fmt::Display| CallError::Broken(fault.to_string());
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|fault| broken(&fault))?;
+    let text = body.map(ToString::to_string).unwrap_or_default();
+    let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
+    if body.is_some() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    let request = request.body(Full::new(Bytes::from(text))).map_err(|fault| broken(&fault))?;
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(|fault| broken(&fault))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LARGEST).collect().await.map_err(|fault| broken(&fault))?;
+        Ok((status, body.to_bytes()))
+    };
+    let driven = async {
+        let _ = connection.await; // what broke it is the error of the request
+        std::future::pending().await
+    };
+    let (status, body) = tokio::select! {
+        answer = answer => answer?,
+        never = driven => never,
+    };
+    if status.is_success() {
+        return Ok(body);
+    }
+    let said = serde_json::from_slice::<Value>(&body).ok();
+    let why = said.as_ref().and_then(|said| said.get("error")).and_then(Value::as_str);
+    Err(CallError::Refused(why.map_or_else(|| format!("the admin API says {status}"), str::to_owned)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_segment_of_a_path() {
+        assert_eq!(segment("10.0.0.1:80"), "10.0.0.1:80");
+        assert_eq!(segment("https://a/b?c#d%"), "https:%2F%2Fa%2Fb%3Fc%23d%25");
+    }
+
+    #[test]
+    fn where_no_service_runs_that_is_said_at_once() {
+        let run_dir = tempfile::tempdir().expect("directory");
+        let fault = call(run_dir.path(), Method::GET, "/v1/servers", None).expect_err("there is none");
+        assert!(fault.to_string().contains("admin.sock cannot be connected to"), "{fault}");
+    }
+}
