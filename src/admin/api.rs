@@ -34,6 +34,8 @@ const MOST_READ: usize = 1 << 20;
 /// The longest wait for a worker that has just begun to serve, and has not said yet what it knows.
 const FIRST_STATUS: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(25);
+/// The longest wait for the body of a client that is not logged in.
+const UNKNOWN: Duration = Duration::from_millis(250);
 /// The longest wait for this process to act by a change.
 const TO_ACT: Duration = Duration::from_secs(2);
 /// The journal says this often at most that something was refused; where it goes on, less and less often.
@@ -48,7 +50,7 @@ pub(super) struct Api {
     /// The revision of what operators have set by which this process acts.
     acts_by: watch::Receiver<u64>,
     refusals: Rc<Refusals>,
-    /// What a page of this process sends with a change.
+    /// What a page sends with a change; empty where none may.
     token: Rc<str>,
     /// What this process has open with a server.
     open_here: OpenHere,
@@ -94,8 +96,14 @@ struct ApiRequest<'a> {
 }
 
 impl Api {
-    pub(super) fn new(asker: Asker, journal: Journal, acts_by: watch::Receiver<u64>, open_here: OpenHere) -> Self {
-        Self { asker, journal, acts_by, refusals: Rc::default(), token: token().into(), open_here }
+    pub(super) fn new(
+        asker: Asker,
+        journal: Journal,
+        acts_by: watch::Receiver<u64>,
+        open_here: OpenHere,
+        token: Rc<str>,
+    ) -> Self {
+        Self { asker, journal, acts_by, refusals: Rc::default(), token, open_here }
     }
 
     /// Answers a request of a client of the address in `[metrics]`.
@@ -135,8 +143,14 @@ impl Api {
         came: &PageRequest,
     ) -> Response<ApiBody> {
         let (head, body) = request.into_parts();
-        let body = read(body).await;
+        // of a client that is not logged in no body is waited for
+        let patience = if matches!(came.login, Login::User(_)) { Duration::MAX } else { UNKNOWN };
+        let body = tokio::time::timeout(patience, read(body)).await.ok().flatten();
         let (path, client) = (head.uri.path(), &came.client);
+        // before the login: browsers send a password to all that is beside the path that asked for it (RFC 7617 2.2)
+        if dashboard.below(path) == Some("") {
+            return moved(&format!("{path}/"));
+        }
         let user = match &came.login {
             Login::User(user) => user,
             Login::Missing => return log_in("the page has users: log in"),
@@ -154,9 +168,6 @@ impl Api {
         let Some(below) = dashboard.below(path) else {
             return ApiError::new(StatusCode::NOT_FOUND, "this is no path of the page").response();
         };
-        if below.is_empty() {
-            return moved(&format!("{path}/"));
-        }
         let asked = ApiRequest {
             method: &head.method,
             headers: &head.headers,
@@ -164,7 +175,8 @@ impl Api {
             query: pairs(head.uri.query().unwrap_or_default()),
         };
         let token = head.headers.get("segue-token").map(HeaderValue::as_bytes).unwrap_or_default();
-        let has_token = aws_lc_rs::constant_time::verify_slices_are_equal(token, self.token.as_bytes()).is_ok();
+        let has_token = !token.is_empty()
+            && aws_lc_rs::constant_time::verify_slices_are_equal(token, self.token.as_bytes()).is_ok();
         if !asked.reads() && (dashboard.access < AccessLevel::Change || !has_token) {
             self.say_refused(format!("{} {below}", head.method), format!("user {user} of the page, client {client}"));
             let why = if has_token {
@@ -396,16 +408,6 @@ fn moved(to: &str) -> Response<ApiBody> {
         response.headers_mut().insert(header::LOCATION, to);
     }
     response
-}
-
-/// 128 bits that no client can guess.
-fn token() -> String {
-    let mut bytes = [0; 16];
-    match aws_lc_rs::rand::fill(&mut bytes) {
-        Ok(()) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-        // without randomness no token is right
-        Err(_) => "\n".to_owned(),
-    }
 }
 
 fn missing(status: &ServiceStatus, pool: &str, server: &str) -> ApiError {

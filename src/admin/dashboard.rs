@@ -1,7 +1,14 @@
 //! The status page on a path of a site: the proxy sends its requests here as to any server, over a socket of its own.
 
+use std::cell::Cell;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::SystemTime;
 
+use memchr::memmem;
+
+use super::head::field;
 use super::login::{Login, Logins};
 use super::peer::AccessLevel;
 use crate::config::{DashboardSettings, PageAccess, PageUser, SecretFile};
@@ -14,7 +21,20 @@ pub(super) struct Dashboard {
     /// What its users may do.
     pub(super) access: AccessLevel,
     logins: Logins,
+    file: Option<Rc<UsersFile>>,
 }
+
+/// The file of users, which is read again when it has changed: a user that is taken out of it is out at once.
+#[derive(Debug)]
+struct UsersFile {
+    path: PathBuf,
+    /// The users of the configuration itself.
+    others: Vec<PageUser>,
+    seen: Cell<Option<FileVersion>>,
+}
+
+/// Modified, size, inode: another content has another one.
+type FileVersion = (SystemTime, u64, u64);
 
 /// A request that came by the page.
 #[derive(Clone, Debug)]
@@ -33,29 +53,61 @@ impl Dashboard {
         place: impl Fn(&SecretFile) -> PathBuf,
     ) -> Option<(Self, Vec<String>)> {
         let path = settings.on.as_ref()?.path.clone();
-        let (mut users, mut problems) = (settings.users.clone(), Vec::new());
-        if let Some(file) = &settings.users_file {
-            let file = place(file);
-            match std::fs::read_to_string(&file) {
-                Ok(text) => read(&text, &mut users, |line, why| {
-                    problems.push(format!("{}:{line}: {why}", file.display()));
-                }),
-                Err(fault) => problems.push(format!("{}: {fault}", file.display())),
-            }
-        }
         let access = match settings.allow {
             PageAccess::Look => AccessLevel::Look,
             PageAccess::Change => AccessLevel::Change,
         };
-        Some((Self { path, access, logins: Logins::new(users) }, problems))
+        let logins = Logins::new(settings.users.clone());
+        let others = settings.users.clone();
+        let file =
+            settings.users_file.as_ref().map(|file| UsersFile { path: place(file), others, seen: Cell::new(None) });
+        let dashboard = Self { path, access, logins, file: file.map(Rc::new) };
+        let problems = dashboard.look_at_file();
+        Some((dashboard, problems))
     }
 
-    /// Looks at the login of a request by its head.
+    /// Takes the users of the file, if that has changed. One that cannot be read has none.
+    fn look_at_file(&self) -> Vec<String> {
+        let Some(file) = &self.file else { return Vec::new() };
+        let version = std::fs::metadata(&file.path)
+            .ok()
+            .and_then(|about| Some((about.modified().ok()?, about.size(), about.ino())));
+        if version.is_some() && version == file.seen.get() {
+            return Vec::new();
+        }
+        file.seen.set(version);
+        let (mut users, mut problems) = (file.others.clone(), Vec::new());
+        match std::fs::read_to_string(&file.path) {
+            Ok(text) => {
+                read(&text, &mut users, |line, why| problems.push(format!("{}:{line}: {why}", file.path.display())))
+            }
+            Err(fault) => problems.push(format!("{}: {fault}", file.path.display())),
+        }
+        self.logins.set_users(users);
+        problems
+    }
+
+    /// Looks at the login of a request by its head, which the proxy wrote.
     pub(super) async fn look_at(&self, head: &[u8]) -> PageRequest {
-        let client = field(head, "x-forwarded-for").and_then(|list| list.split(',').next()).unwrap_or_default();
-        let client = client.trim().chars().take(64).collect::<String>();
+        self.look_at_file();
+        let end = memmem::find(head, b"\r\n\r\n");
+        let Some(head) = end.map(|end| &head[..end]) else {
+            return PageRequest { client: String::new(), login: Login::Missing };
+        };
+        let client = field(head, "segue-client").unwrap_or_default().to_owned();
         let login = self.logins.check(field(head, "authorization"), &client).await;
         PageRequest { client, login }
+    }
+
+    /// Whether a login that was right is so still: by its name and its mark, see [`Logins::mark`].
+    pub(super) fn knows(&self, user: &str, mark: u64) -> bool {
+        self.look_at_file();
+        self.logins.mark(user) == Some(mark)
+    }
+
+    /// What tells the password of a user from another one of the same user; none for an unknown user.
+    pub(super) fn mark(&self, user: &str) -> Option<u64> {
+        self.logins.mark(user)
     }
 
     /// What is below the path of the page, from its `/` on; empty for the page without it. None for what is not of the page.
@@ -78,13 +130,6 @@ fn read(text: &str, users: &mut Vec<PageUser>, mut problem: impl FnMut(usize, St
     }
 }
 
-/// The first field of this name of a head that the proxy wrote.
-fn field<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
-    let lines = head.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
-    let mut fields = lines.skip(1).filter_map(|line| line.split_once(':'));
-    fields.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,13 +144,5 @@ mod tests {
         assert_eq!(users.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(), ["anna"]);
         assert_eq!(problems.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [4, 5]);
         assert!(!format!("{problems:?}").contains("secret"), "{problems:?}");
-    }
-
-    #[test]
-    fn fields_are_found_in_any_case_of_letters() {
-        let head = b"GET /lb/ HTTP/1.1\r\nHost: a\r\nauthorization: Basic eDp5\r\nX-Forwarded-For: 10.0.0.1, b\r\n\r\n";
-        assert_eq!(field(head, "authorization"), Some("Basic eDp5"));
-        assert_eq!(field(head, "x-forwarded-for"), Some("10.0.0.1, b"));
-        assert_eq!(field(head, "cookie"), None);
     }
 }

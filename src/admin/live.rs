@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::SendFlags;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
@@ -59,8 +60,6 @@ struct OpenStreams {
 struct LiveStream {
     stream: UnixStream,
     position: LivePosition,
-    /// The last status that it got was made for it.
-    has_status: bool,
 }
 
 impl LiveStreams {
@@ -76,7 +75,7 @@ impl LiveStreams {
     }
 
     /// Opens a stream on a connection whose request was read. It gets everything that is still known.
-    pub(super) async fn open(&self, mut stream: UnixStream) {
+    pub(super) async fn open(&self, mut stream: UnixStream, user: Option<(String, u64)>) {
         if self.0.open.get() >= MOST || self.0.ends.get() {
             let busy =
                 "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -85,7 +84,7 @@ impl LiveStreams {
         }
         let first = format!("{HEAD}{}", chunk(RETRY));
         if let Ok(Ok(())) = timeout(SLOWEST, stream.write_all(first.as_bytes())).await {
-            self.add(LiveStream { stream, position: LivePosition::default(), has_status: false });
+            self.add(LiveStream { stream, position: LivePosition { user, ..LivePosition::default() } });
         }
     }
 
@@ -94,12 +93,15 @@ impl LiveStreams {
         self.0.ends.set(false);
     }
 
-    /// Goes on with streams of another worker.
-    pub(super) fn take(&self, sockets: Vec<OwnedFd>, positions: Vec<LivePosition>) {
+    /// Goes on with streams of another worker, but for those of users that may not log in any more, as `knows` has it.
+    pub(super) fn take(&self, sockets: Vec<OwnedFd>, positions: Vec<LivePosition>, knows: impl Fn(&str, u64) -> bool) {
         for (socket, position) in sockets.into_iter().zip(positions) {
+            if position.user.as_ref().is_some_and(|(user, mark)| !knows(user, *mark)) || self.0.open.get() >= MOST {
+                continue;
+            }
             let stream = std::os::unix::net::UnixStream::from(socket);
             if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream)) {
-                self.add(LiveStream { stream, position, has_status: true });
+                self.add(LiveStream { stream, position });
             }
         }
     }
@@ -118,12 +120,23 @@ impl LiveStreams {
         streams.into_iter().filter_map(|one| given(one).ok()).collect()
     }
 
+    /// Ends all streams, as a response ends.
+    pub(super) async fn end(&self) {
+        for (socket, _) in self.give().await {
+            // a client that takes nothing sees the end of the connection
+            let _ = rustix::net::send(&socket, b"0\r\n\r\n", SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        }
+    }
+
     fn add(&self, stream: LiveStream) {
+        if self.0.ends.get() {
+            return; // it was opened while the others were given away: its browser comes again
+        }
         self.0.open.set(self.0.open.get() + 1);
         self.0.waiting.borrow_mut().push(stream);
         self.0.changed.notify_one();
         let mut pump = self.0.pump.borrow_mut();
-        if pump.as_ref().is_none_or(JoinHandle::is_finished) && !self.0.ends.get() {
+        if pump.as_ref().is_none_or(JoinHandle::is_finished) {
             *pump = Some(spawn_local(pump_events(self.0.clone())));
         }
     }
@@ -209,7 +222,7 @@ impl LiveStream {
         event("status", status);
         // a page that is new asks for what was before by itself
         let (points, events) = (self.position.points_after, self.position.events_after);
-        if self.has_status {
+        if self.position.has_status {
             recent
                 .points
                 .iter()
@@ -221,7 +234,7 @@ impl LiveStream {
                 .filter(|one| one.number > events)
                 .for_each(|one| event("event", &serde_json::to_string(one).unwrap_or_default()));
         }
-        self.has_status = true;
+        self.position.has_status = true;
         self.position.points_after = recent.points.last().map_or(points, |last| last.at.max(points));
         self.position.events_after = recent.events.last().map_or(events, |last| last.number.max(events));
         text

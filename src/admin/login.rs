@@ -1,7 +1,9 @@
 //! The users of the status page: HTTP Basic (RFC 7617), passwords as hashes of Argon2.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,7 +55,7 @@ pub(super) struct Logins(Rc<LoginState>);
 
 #[derive(Debug)]
 struct LoginState {
-    users: Arc<[PageUser]>,
+    users: RefCell<Arc<[PageUser]>>,
     /// Digests of logins that were right, with their users, the oldest first.
     right: RefCell<Vec<(Vec<u8>, String)>>,
     /// What the digests are salted with.
@@ -71,7 +73,7 @@ impl Logins {
         // what is not random is still unknown to clients: they never see a digest
         let _ = rand::fill(&mut salt);
         Self(Rc::new(LoginState {
-            users: users.into(),
+            users: RefCell::new(users.into()),
             right: RefCell::default(),
             salt,
             failed: RefCell::default(),
@@ -80,24 +82,43 @@ impl Logins {
         }))
     }
 
+    /// Other users: what logged in before has to do so again.
+    pub(super) fn set_users(&self, users: Vec<PageUser>) {
+        self.0.users.replace(users.into());
+        self.0.right.take();
+    }
+
+    /// A number that changes with the password of a user, the same in every process; none for an unknown user.
+    pub(super) fn mark(&self, name: &str) -> Option<u64> {
+        let users = self.0.users.borrow();
+        let user = users.iter().find(|user| user.name == name)?;
+        let digest = digest::digest(&digest::SHA256, user.hash.as_bytes());
+        digest.as_ref().first_chunk().map(|first| u64::from_be_bytes(*first))
+    }
+
     /// What an `Authorization` field says that came from `client`.
     pub(super) async fn check(&self, authorization: Option<&str>, client: &str) -> Login {
         let Some((name, password)) = authorization.and_then(credentials) else { return Login::Missing };
         let known = &*self.0;
+        let client = &*network(client);
         let digest = known.digest(&name, &password);
-        if let Some((_, user)) = known.right.borrow().iter().find(|(right, _)| *right == digest) {
-            return Login::User(user.clone());
+        if known.was_right(&digest) {
+            return Login::User(name);
         }
         if known.is_barred(client) {
             return Login::TooMany;
         }
         let Ok(_waits) = known.waiting.clone().try_acquire_owned() else { return Login::Busy };
         let Ok(_turn) = known.turn.acquire().await else { return Login::Busy };
+        // what came before it in the queue
+        if known.was_right(&digest) {
+            return Login::User(name);
+        }
         if known.is_barred(client) {
-            return Login::TooMany; // for what came before it
+            return Login::TooMany;
         }
         let began = Instant::now();
-        let (users, user) = (known.users.clone(), name.clone());
+        let (users, user) = (known.users.borrow().clone(), name.clone());
         let verified = tokio::task::spawn_blocking(move || is_right(&users, &user, &password));
         let is_right = verified.await.unwrap_or(false);
         tokio::time::sleep(PAUSE.saturating_sub(began.elapsed())).await;
@@ -123,6 +144,10 @@ impl LoginState {
         context.finish().as_ref().to_vec()
     }
 
+    fn was_right(&self, digest: &[u8]) -> bool {
+        self.right.borrow().iter().any(|(right, _)| right == digest)
+    }
+
     fn is_barred(&self, client: &str) -> bool {
         let failed = self.failed.borrow();
         failed.get(client).is_some_and(|(count, since)| *count >= MOST_FAILURES && since.elapsed() < WINDOW)
@@ -135,6 +160,17 @@ impl LoginState {
             failed.clear(); // so many addresses are bounded by the pause alone
         }
         failed.entry(client.to_owned()).or_insert((0, Instant::now())).0 += 1;
+    }
+}
+
+/// What one client has in its hand: an address, of IPv6 the network of 64 bits.
+fn network(client: &str) -> Cow<'_, str> {
+    match client.parse::<IpAddr>() {
+        Ok(IpAddr::V6(six)) if six.to_ipv4_mapped().is_none() => {
+            let network = six.to_bits() >> 64;
+            format!("{network:x}").into()
+        }
+        _ => client.into(),
     }
 }
 
@@ -189,6 +225,24 @@ mod tests {
         assert_eq!(logins.check(Some(&basic("none:right:one")), "c").await, Login::Wrong);
         assert_eq!(logins.check(Some(&right), "bad").await, Login::User("admin".to_owned()), "it is known");
         assert_eq!(logins.check(Some(&basic("admin:wrong")), "c").await, Login::Wrong, "another client");
+    }
+
+    #[test]
+    fn addresses_of_one_network_of_ipv6_are_one_client() {
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:2"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_ne!(network("10.0.0.1"), network("10.0.0.2"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn users_that_are_taken_away_are_out_at_once() {
+        let logins = logins();
+        let right = basic("admin:right:one");
+        assert_eq!(logins.check(Some(&right), "c").await, Login::User("admin".to_owned()));
+        assert!(logins.mark("admin").is_some());
+        logins.set_users(Vec::new());
+        assert_eq!(logins.check(Some(&right), "c").await, Login::Wrong);
+        assert_eq!(logins.mark("admin"), None);
     }
 
     #[test]

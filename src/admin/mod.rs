@@ -8,6 +8,7 @@ mod dashboard;
 mod descriptors;
 mod families;
 pub mod format;
+mod head;
 mod histogram;
 mod live;
 mod login;

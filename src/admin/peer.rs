@@ -7,12 +7,15 @@ use std::time::SystemTime;
 
 use tokio::net::UnixStream;
 
+use super::head::field;
 use crate::control::admin::Operator;
 use crate::sys::{self, PeerCredentials};
 
 /// Members may look, and change nothing.
 const VIEWERS: &str = "segue-view";
 const GROUPS: &str = "/etc/group";
+/// Of the name of a process, in characters.
+const LONGEST_NAME: usize = 40;
 
 /// A process with a connection to the admin API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,11 +53,16 @@ impl AdminPeer {
         Ok(Self { operator: Operator { uid, pid, command: String::new() }, access })
     }
 
-    /// With its name, for the journal: a process that may do nothing costs no look at /proc unless it is named.
+    /// With its name, for the journal. Under the unit of the package /proc shows no processes of other users (`ProtectProc=`); then it
+    /// is what the process calls itself, its `User-Agent`.
     #[must_use]
-    pub fn named(mut self) -> Self {
-        let command = std::fs::read_to_string(format!("/proc/{}/comm", self.operator.pid)).unwrap_or_default();
-        self.operator.command = command.trim_end().to_owned();
+    pub fn named(mut self, head: &[u8]) -> Self {
+        let comm = std::fs::read_to_string(format!("/proc/{}/comm", self.operator.pid)).unwrap_or_default();
+        let name = match comm.trim_end() {
+            "" => field(head, "user-agent").unwrap_or_default(),
+            comm => comm,
+        };
+        self.operator.command = name.chars().take(LONGEST_NAME).collect();
         self
     }
 
@@ -127,7 +135,7 @@ mod tests {
     #[tokio::test]
     async fn the_kernel_says_what_is_at_the_other_end() {
         let (one, _other) = UnixStream::pair().expect("a pair");
-        let Operator { uid, pid, command } = AdminPeer::of(&one).expect("a peer").named().operator;
+        let Operator { uid, pid, command } = AdminPeer::of(&one).expect("a peer").named(b"").operator;
         assert_eq!((uid, pid), (rustix::process::geteuid().as_raw(), std::process::id()));
         assert!(!command.is_empty());
     }

@@ -17,7 +17,6 @@ use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use memchr::memmem;
 use socket2::{Domain, SockRef};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -27,6 +26,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use super::api::{Api, OpenHere};
 use super::asker::Asker;
 use super::dashboard::Dashboard;
+use super::head::{HEAD_DEADLINE, LONGEST_HEAD, path_for_get, read_head};
 use super::live::LiveStreams;
 use super::login::Login;
 use super::peer::{AccessLevel, AdminPeer};
@@ -46,16 +46,12 @@ const MOST_LOOKS: usize = 64;
 const MOST_REFUSED: usize = 4;
 /// Requests for the page of a site that are open at once: more of them wait.
 const MOST_OF_PAGE: usize = 64;
-/// The time for the head of the request: what says nothing keeps others waiting.
-const HEAD_DEADLINE: Duration = Duration::from_secs(2);
 /// The time for a connection, from accept to its end.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The time for what is open when the worker ends.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// No descriptor is free: the time until the next try.
 const BACK_OFF: Duration = Duration::from_secs(1);
-/// The most that is read of a request, in bytes; hyper takes no less.
-const LONGEST_HEAD: usize = 8192;
 
 /// The sockets, and what accepts on them.
 #[derive(Debug)]
@@ -114,6 +110,7 @@ impl AdminServer {
         run_dir: &Path,
         journal: Journal,
         open_here: OpenHere,
+        page_token: &str,
     ) -> Self {
         let (acts_by, seen) = watch::channel(0);
         let asker = Asker::new(run_dir);
@@ -123,7 +120,7 @@ impl AdminServer {
             page: None,
             open: ConnectionSlots::new(),
             live: LiveStreams::new(asker.clone()),
-            api: Api::new(asker, journal, seen, open_here),
+            api: Api::new(asker, journal, seen, open_here, page_token.into()),
             acts_by,
             accepting: Vec::new(),
         }
@@ -148,12 +145,18 @@ impl AdminServer {
 
     /// Goes on with event streams of another worker.
     pub fn take_streams(&self, sockets: Vec<OwnedFd>, positions: Vec<LivePosition>) {
-        self.live.take(sockets, positions);
+        let dashboard = self.page.as_ref().map(|(_, dashboard)| dashboard);
+        self.live.take(sockets, positions, |user, mark| dashboard.is_some_and(|page| page.knows(user, mark)));
     }
 
     /// Gives the open event streams away, each between two events. Takes a second at most.
     pub async fn give_streams(&self) -> Vec<(OwnedFd, LivePosition)> {
         self.live.give().await
+    }
+
+    /// Ends the open event streams: the service ends.
+    pub async fn end_streams(&self) {
+        self.live.end().await;
     }
 
     /// Accepts from now on, or leaves that to another worker. What is open is answered.
@@ -257,7 +260,8 @@ async fn accept(socket: Rc<OwnedFd>, door: Door, open: ConnectionSlots, api: Api
             }
             (Stream::Unix(stream), Door::Page(dashboard)) => {
                 let is_own = AdminPeer::of(&stream).is_ok_and(|peer| peer.is_own());
-                let slot = open.page.clone().try_acquire_owned().ok().filter(|_| is_own);
+                // more of them wait until one is answered; what is not logged in is answered soon
+                let slot = open.page.clone().acquire_owned().await.ok().filter(|_| is_own);
                 if let Some(slot) = slot {
                     spawn_local(serve_page(stream, dashboard.clone(), api.clone(), live.clone(), slot));
                 }
@@ -291,10 +295,10 @@ async fn serve_peer(
         None => changes.acquire_owned().await,
     };
     let (Some(head), Ok(place)) = (read_head(&mut stream).await, place) else { return };
-    let peer = peer.named();
+    let peer = peer.named(&head);
     if path_for_get(&head) == Some(LIVE) && peer.may(AccessLevel::Look) {
         drop(place); // streams have a bound of their own
-        return live.open(stream).await;
+        return live.open(stream, None).await;
     }
     let answer = async |request: Request<Incoming>| api.answer(request, &peer).await;
     serve(again(head, stream), answer).await;
@@ -312,9 +316,12 @@ async fn serve_page(
     let Some(head) = read_head(&mut stream).await else { return };
     let request = dashboard.look_at(&head).await;
     let path = path_for_get(&head).and_then(|path| dashboard.below(path));
-    if path == Some(LIVE) && matches!(request.login, Login::User(_)) {
+    if path == Some(LIVE)
+        && let Login::User(user) = &request.login
+    {
         drop(place);
-        return live.open(stream).await;
+        let mark = dashboard.mark(user);
+        return live.open(stream, mark.map(|mark| (user.clone(), mark))).await;
     }
     let answer = async |asked: Request<Incoming>| api.answer_page(asked, &dashboard, &request).await;
     serve(again(head, stream), answer).await;
@@ -325,30 +332,6 @@ async fn serve_page(
 fn again(head: Vec<u8>, stream: UnixStream) -> TokioIo<impl AsyncRead + AsyncWrite + Unpin> {
     let (rest, write) = stream.into_split();
     TokioIo::new(tokio::io::join(std::io::Cursor::new(head).chain(rest), write))
-}
-
-/// Reads until the end of the head is there, or as much as hyper would take of one. None of what says nothing for long, or has
-/// gone.
-async fn read_head(stream: &mut UnixStream) -> Option<Vec<u8>> {
-    let read = async {
-        let mut head = Vec::new();
-        while head.len() < LONGEST_HEAD && memmem::find(&head, b"\r\n\r\n").is_none() {
-            let mut buffer = [0; 4096];
-            match stream.read(&mut buffer).await {
-                Ok(0) | Err(_) => return None,
-                Ok(read) => head.extend_from_slice(&buffer[..read]),
-            }
-        }
-        Some(head)
-    };
-    tokio::time::timeout(HEAD_DEADLINE, read).await.ok().flatten()
-}
-
-/// The path that a request gets, if it is a GET of HTTP/1.1.
-fn path_for_get(head: &[u8]) -> Option<&str> {
-    let line = head.split(|byte| *byte == b'\r').next()?;
-    let target = line.strip_prefix(b"GET ")?.strip_suffix(b" HTTP/1.1")?;
-    std::str::from_utf8(target.split(|byte| *byte == b'?').next()?).ok()
 }
 
 /// Serves one request. No connection is kept: it would end with its worker, in the middle of a request by chance.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
@@ -92,7 +92,7 @@ async fn exchange(stream: UnixStream, method: Method, path: &str, body: Option<&
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|fault| broken(&fault))?;
     let text = body.map(ToString::to_string).unwrap_or_default();
-    let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
+    let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost").header(USER_AGENT, "segue");
     if body.is_some() {
         request = request.header(CONTENT_TYPE, "application/json");
     }

@@ -32,6 +32,10 @@ pub fn run(arguments: &PasswordArguments) -> ExitCode {
         eprintln!("segue: there is no password");
         return ExitCode::FAILURE;
     }
+    if arguments.name.len() + password.len() > LONGEST_LOGIN {
+        eprintln!("segue: name and password have more than {LONGEST_LOGIN} bytes, which the page does not take");
+        return ExitCode::FAILURE;
+    }
     match Argon2::default().hash_password(password.as_bytes()) {
         Ok(hash) => print(&format!("{}:{hash}\n", arguments.name)),
         Err(fault) => {
@@ -56,21 +60,41 @@ fn read() -> io::Result<String> {
 fn ask(prompt: &str) -> io::Result<String> {
     eprint!("{prompt}");
     io::stderr().flush()?;
-    let _hidden = Hidden::new()?;
-    let mut line = String::new();
-    io::stdin().read_line(&mut line)?;
+    let hidden = Hidden::new()?;
+    let typed = typed();
+    drop(hidden);
     eprintln!();
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    typed
 }
 
-/// The terminal shows nothing of what is typed until this is dropped.
+/// A line without its end. Keys come one by one, also those that would end this process while the terminal shows nothing.
+fn typed() -> io::Result<String> {
+    let mut line = Vec::new();
+    for byte in io::stdin().lock().bytes() {
+        match byte? {
+            b'\r' | b'\n' => break,
+            INTERRUPT => return Err(io::Error::other("given up")),
+            END => break,
+            DELETE | BACKSPACE => drop(line.pop()),
+            byte => line.push(byte),
+        }
+    }
+    String::from_utf8(line).map_err(|_| io::Error::other("the password is no UTF-8"))
+}
+
+const INTERRUPT: u8 = 3;
+const END: u8 = 4;
+const BACKSPACE: u8 = 8;
+const DELETE: u8 = 127;
+
+/// The terminal shows nothing of what is typed, and makes nothing of it, until this is dropped.
 struct Hidden(Termios);
 
 impl Hidden {
     fn new() -> io::Result<Self> {
         let before = tcgetattr(io::stdin())?;
         let mut hidden = before.clone();
-        hidden.local_modes.remove(LocalModes::ECHO);
+        hidden.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
         tcsetattr(io::stdin(), OptionalActions::Flush, &hidden)?;
         Ok(Self(before))
     }
@@ -89,5 +113,7 @@ fn name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// In bytes.
+/// In bytes: what is read,
 const LONGEST: u64 = 4096;
+/// and what a page takes, which reads both in one field.
+const LONGEST_LOGIN: usize = 700;

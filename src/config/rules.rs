@@ -12,7 +12,7 @@ use super::networks::TrustedProxy;
 use super::problem::{FilePosition, Problem, Severity, quoted};
 use super::problems::Problems;
 use super::spot::Spot;
-use super::tables::METRICS;
+use super::tables::{DASHBOARD, METRICS};
 use super::tls::{ClientVerify, SiteCertificate};
 use super::units::show_size;
 
@@ -27,9 +27,13 @@ pub fn names(written: &WrittenTables, problems: &mut Problems<'_>) {
         problems.error(spot, message, help);
     }
     for (name, (spot, _)) in &written.pool {
-        if !is_short(name) || name.contains(char::is_control) {
+        if !is_short(name) || name.contains(char::is_control) || name == DASHBOARD {
             let message = format!("{} can't be the name of a pool", quoted(name));
-            problems.error(spot, message, "1 to 255 bytes without control characters");
+            let help = match name == DASHBOARD {
+                true => "write another name: this is that of the pool of the status page",
+                false => "1 to 255 bytes without control characters",
+            };
+            problems.error(spot, message, help);
         }
     }
     for (name, (spot, _)) in &written.tcp {

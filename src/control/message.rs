@@ -155,6 +155,9 @@ pub struct Start {
     /// Whether the supervisor knows [`ToSupervisor::Happened`].
     #[serde(default)]
     pub takes_events: bool,
+    /// What a page sends with a change, the same for all workers; empty from supervisors that have none.
+    #[serde(default)]
+    pub page_token: String,
 }
 
 /// What a generation has for clients.
@@ -187,9 +190,13 @@ pub enum ConfigSource {
 }
 
 /// What an event stream of the admin API has got.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LivePosition {
+    /// The user of the page that it is for, with a mark of its password; none over the socket of the admin API.
+    pub user: Option<(String, u64)>,
+    /// It has got a status, and with that everything before.
+    pub has_status: bool,
     /// Points up to this time, in seconds since 1970.
     pub points_after: u64,
     /// Events up to this number.
@@ -488,6 +495,7 @@ mod tests {
                 takes_records: true,
                 admin: Vec::new(),
                 takes_events: true,
+                page_token: "0f".to_owned(),
             }),
             ToWorker::Serve,
             ToWorker::Drain { timeout: None },

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::keyword::keyword;
 use super::report::{Fate, ImportReport};
 use super::section::Directive;
-use crate::config::Address;
+use crate::config::{Address, server_address};
 
 /// One `bind` line.
 #[derive(Clone, Debug, Default)]
@@ -90,18 +90,26 @@ impl Bind {
     }
 }
 
+/// A unix socket, if its path can be written here: `/0.0.0.0:80` is one for HAProxy, and most likely a slip.
+fn unix(path: &str) -> Result<Vec<Address>, String> {
+    match server_address(&format!("unix:{path}")) {
+        Ok(_) => Ok(vec![Address::Unix(path.into())]),
+        Err(_) => Err(format!("{path} is no path of a socket here")),
+    }
+}
+
 /// The sockets that an address of HAProxy stands for.
 fn sockets(text: &str) -> Result<Vec<Address>, String> {
     let (family, rest) = text.split_once('@').unwrap_or(("", text));
     match family {
         "" | "ipv4" | "ipv6" | "tcp" | "tcp4" | "tcp6" => {}
-        "unix" => return Ok(vec![Address::Unix(rest.into())]),
+        "unix" => return unix(rest),
         "fd" | "sockpair" => return Err("write FileDescriptorName= of a socket unit: man segue-units".to_owned()),
         "abns" | "abnsz" => return Err("sockets in the abstract namespace are those of socket units".to_owned()),
         _ => return Err("HTTP/3 and UDP are not spoken".to_owned()),
     }
     if rest.starts_with('/') {
-        return Ok(vec![Address::Unix(rest.into())]);
+        return unix(rest);
     }
     let Some((host, ports)) = rest.rsplit_once(':') else { return Err("it has no port".to_owned()) };
     let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
@@ -149,7 +157,7 @@ mod tests {
         assert_eq!(read("10.0.0.1:80-82"), "10.0.0.1:80 10.0.0.1:81 10.0.0.1:82");
         assert_eq!(read("/run/x.sock"), "unix:/run/x.sock");
         assert_eq!(read("unix@/run/x.sock"), "unix:/run/x.sock");
-        for bad in ["80", "host:80", "10.0.0.1:x", "fd@3", "quic4@:443", ":1-60000"] {
+        for bad in ["80", "/0.0.0.0:80", "host:80", "10.0.0.1:x", "fd@3", "quic4@:443", ":1-60000"] {
             assert!(sockets(bad).is_err(), "{bad}");
         }
     }

@@ -251,9 +251,12 @@ impl Handler {
         exchange.is_underway();
         let trusted = &thread.runtime_config.config.listeners[usize::from(exchange.origin.listener)].trusted_proxies;
         let mut head = thread.head_buffer();
-        headers::write_request(&mut head, exchange, trusted)?;
-        let upload = Upload::new(exchange.facts.framing, site.max_body);
         let pool = exchange.pool.map_or(site.pool, usize::from);
+        match thread.runtime_config.is_of_page(pool) {
+            true => headers::write_page_request(&mut head, exchange),
+            false => headers::write_request(&mut head, exchange, trusted)?,
+        }
+        let upload = Upload::new(exchange.facts.framing, site.max_body);
         let mut attempts = Box::new(Dispatch::new(exchange, pool, head, upload));
         attempts.find_private(exchange, side.private)?;
         self.stage = HandlerStage::Dispatch(attempts);

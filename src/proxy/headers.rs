@@ -75,6 +75,28 @@ pub(super) fn write_request(out: &mut Vec<u8>, exchange: &Exchange, trusted: &[T
     Ok(())
 }
 
+/// Writes the head of a request for the status page, which is answered here: nothing of it is for a server, so it has the few
+/// fields that the page asks for, and the client as the record has it, which no client can write.
+pub(super) fn write_page_request(out: &mut Vec<u8>, exchange: &Exchange) {
+    let head = &exchange.head;
+    encode::request_line(out, head.method(), exchange.path());
+    encode::raw_field(out, "host", b"segue");
+    let client = exchange.believed_client().map_or_else(|| "unix".to_owned(), |client| client.ip().to_string());
+    encode::raw_field(out, "segue-client", client.as_bytes());
+    let mut keep =
+        |name: &str, value: Option<&[u8]>| value.into_iter().for_each(|one| encode::raw_field(out, name, one));
+    keep("authorization", head.values(b"authorization").next());
+    keep("content-type", head.values(b"content-type").next());
+    keep("accept", head.values(b"accept").next());
+    keep("segue-token", head.values(b"segue-token").next());
+    match exchange.facts.framing {
+        Framing::None => {}
+        Framing::Length(length) => keep("content-length", Some(itoa::Buffer::new().format(length).as_bytes())),
+        Framing::Chunked => keep("transfer-encoding", Some(b"chunked")),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// The fields that go on as they came, and those that do so changed.
 fn write_fields(
     out: &mut Vec<u8>,

@@ -108,6 +108,12 @@ impl RuntimeConfig {
         }
     }
 
+    /// Whether a pool is that of the status page.
+    #[must_use]
+    pub fn is_of_page(&self, pool: usize) -> bool {
+        self.dashboard.as_ref().is_some_and(|dashboard| dashboard.pool == pool)
+    }
+
     /// The pool for a client of this TCP listener that asks for this host, in lower case, by TLS.
     #[must_use]
     pub fn pool_of_tcp(&self, tcp: usize, host: Option<&str>) -> usize {

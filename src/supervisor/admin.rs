@@ -47,6 +47,8 @@ pub struct KeptChanges {
     revision: u64,
     #[serde(deserialize_with = "understood")]
     changes: Vec<AdminChange>,
+    /// What a page sends with a change: an open page goes on with the next worker, the next program and after a restart.
+    page_token: String,
 }
 
 /// What of the changes is understood: a later version may have known others.
@@ -62,7 +64,11 @@ impl AdminChanges {
     pub(super) fn open(run_dir: &Path) -> Self {
         let path = run_dir.join(NAME);
         let read = std::fs::read(&path).ok();
-        let kept = read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let read = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let mut kept: KeptChanges = read.unwrap_or_default();
+        if kept.page_token.is_empty() {
+            kept.page_token = token();
+        }
         Self { path, kept, is_behind: false, untold: Vec::new() }
     }
 
@@ -70,7 +76,8 @@ impl AdminChanges {
     pub(super) fn go_on(carried: Option<KeptChanges>, run_dir: &Path) -> Self {
         let opened = Self::open(run_dir);
         match carried {
-            Some(kept) => Self { kept, is_behind: true, ..opened },
+            Some(kept) if !kept.page_token.is_empty() => Self { kept, is_behind: true, ..opened },
+            Some(kept) => Self { kept: KeptChanges { page_token: opened.kept.page_token, ..kept }, ..opened },
             None => opened,
         }
     }
@@ -85,7 +92,7 @@ impl AdminChanges {
     /// # Errors
     /// When there are too many, or the file cannot be written: nothing is changed then.
     fn make(&mut self, changes: Vec<AdminChange>) -> Result<(), String> {
-        let mut next = KeptChanges { revision: self.kept.revision, changes: self.kept.changes.clone() };
+        let mut next = self.kept.clone();
         for change in changes {
             next.revision += 1;
             next.changes.retain(|one| !change.replaces(one));
@@ -128,6 +135,11 @@ impl AdminChanges {
         Some(now + left.into_iter().chain(behind).chain(untold).min()?.min(LONGEST_WAIT))
     }
 
+    /// What a page sends with a change.
+    pub(super) fn page_token(&self) -> &str {
+        &self.kept.page_token
+    }
+
     /// All of them.
     pub(super) fn all(&self) -> &[AdminChange] {
         &self.kept.changes
@@ -159,6 +171,15 @@ impl AdminChanges {
 
     fn message(&self) -> ToWorker {
         ToWorker::Admin { revision: self.kept.revision, changes: self.kept.changes.clone() }
+    }
+}
+
+/// 128 bits that no client can guess; empty, which no request has, where the kernel gives none.
+fn token() -> String {
+    let mut bytes = [0; 16];
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
+        Ok(16) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        _ => String::new(),
     }
 }
 
@@ -236,7 +257,7 @@ impl Supervisor {
     fn tell_untold(&mut self) {
         let message = self.admin.message();
         let workers = &self.workers;
-        self.admin.untold.retain(|number| workers.is_full(*number, &message));
+        self.admin.untold.retain(|number| !workers.send_if_room(*number, &message, &[]));
     }
 
     /// Does what could not be done yet, and ends what was set for a time that is over.
@@ -269,8 +290,12 @@ impl Supervisor {
         let list = self.generations.list().iter();
         let to =
             list.filter(|one| one.accepts() && takes(one)).map(|one| one.number).rfind(|number| *number != from)?;
-        let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
-        self.workers.send(to, &ToWorker::LiveStreams(positions), &sockets)
+        for (position, socket) in positions.into_iter().zip(sockets) {
+            // one by one: a worker that is short of descriptors misses no more than one, and what has no room is closed
+            let message = ToWorker::LiveStreams(vec![position]);
+            self.workers.send_if_room(to, &message, &[socket.as_fd()]);
+        }
+        None
     }
 
     /// A worker that is ready hears of what was set since its start, before it serves.

@@ -414,7 +414,7 @@ impl Supervisor {
                 let made = self.generations.list().iter().find(|one| one.number == number);
                 let alone = made.is_some_and(|one| one.purpose != Purpose::Reload);
                 let sockets = self.admin_sockets.with_listeners(&self.listeners);
-                self.workers.greet(number, keeps, alone, &sockets, self.admin.all())
+                self.workers.greet(number, keeps, alone, &sockets, &self.admin)
             }
             WorkerEvent::Bind { listener, address } => match self.listeners.bind(&listener, &address, &mut self.notify)
             {

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 pub(super) use self::carry::CarriedWorkers;
+use super::admin::AdminChanges;
 use super::generations::{Input, Recipe};
 use super::process::{Image, Process, Program, ending};
 use crate::control::PROTOCOL;
-use crate::control::admin::AdminChange;
 use crate::control::channel::{Channel, ChannelError, MOST_DESCRIPTORS, Received};
 use crate::control::message::{BindAddress, ConfigSource, Held, LivePosition, Serves, Start, ToSupervisor, ToWorker};
 use crate::control::payload::{self, Payload};
@@ -129,11 +129,11 @@ impl Workers {
         Some(Input::InvalidMessage(number, format!("takes no messages: {}", WithCauses(&fault))))
     }
 
-    /// Sends `message` to a worker, and says whether it has no room for it now. A worker that is gone needs none.
-    pub(super) fn is_full(&self, number: u64, message: &ToWorker) -> bool {
+    /// Sends `message` to a worker; `false` where it has no room for it now. A worker that is gone needs none.
+    pub(super) fn send_if_room(&self, number: u64, message: &ToWorker, with: &[BorrowedFd<'_>]) -> bool {
         let channel = self.list.iter().find(|one| one.number == number).and_then(|one| one.channel.as_ref());
-        let sent = channel.map_or(Ok(()), |channel| channel.send(message, &[]));
-        matches!(sent, Err(ChannelError::Send(fault)) if fault.kind() == io::ErrorKind::WouldBlock)
+        let sent = channel.map_or(Ok(()), |channel| channel.send(message, with));
+        !matches!(sent, Err(ChannelError::Send(fault)) if !is_gone(&fault))
     }
 
     /// Gives two workers a link, over which the connections of `from` move to `to`. Returns the failures, by worker.
@@ -267,7 +267,7 @@ impl Workers {
         keeps: Serves,
         alone: bool,
         sockets: &[(Held, &OwnedFd)],
-        admin: &[AdminChange],
+        admin: &AdminChanges,
     ) -> Option<Input> {
         let remembered = self.list.iter_mut().find(|one| one.number == number)?.remembered.take();
         let start = ToWorker::Start(Start {
@@ -283,8 +283,9 @@ impl Workers {
             keeps,
             alone,
             takes_records: true,
-            admin: admin.to_vec(),
+            admin: admin.all().to_vec(),
             takes_events: true,
+            page_token: admin.page_token().to_owned(),
         });
         let with: Vec<_> = remembered.iter().map(AsFd::as_fd).collect();
         let mut input = self.send(number, &start, &with);

@@ -1,14 +1,13 @@
 //! The admin API and the status page, as a worker has them.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::admin::api::OpenHere;
 use crate::admin::server::AdminServer;
 use crate::control::admin::{ADMIN, DASHBOARD};
-use crate::control::message::Held;
+use crate::control::message::{Held, Start};
 use crate::observe::journal::Journal;
 use crate::proxy::RuntimeConfig;
 use crate::proxy::certificate_files::secret_path;
@@ -36,12 +35,12 @@ pub(super) fn sockets(held: Vec<(Held, OwnedFd)>) -> (AdminListeners, Vec<(Held,
 pub(super) fn server(
     monitoring: Vec<OwnedFd>,
     AdminListeners { admin, page }: AdminListeners,
-    run_dir: &Path,
+    Start { run_dir, page_token, .. }: &Start,
     journal: &Journal,
     runtime_config: &Arc<RuntimeConfig>,
 ) -> (AdminServer, Vec<String>) {
     let open_here = open_here(runtime_config.clone());
-    let mut server = AdminServer::new(monitoring, admin, run_dir, journal.clone(), open_here);
+    let mut server = AdminServer::new(monitoring, admin, run_dir, journal.clone(), open_here, page_token);
     let dashboard = &runtime_config.config.dashboard;
     let wrong = page.map(|socket| server.serve_page(socket, dashboard, secret_path)).unwrap_or_default();
     (server, wrong.iter().map(|why| format!("warning: users of the status page: {why}\n")).collect())

@@ -312,6 +312,7 @@ impl RunningWorker {
     async fn drain(&mut self, timeout: Duration, spread: Duration, idle: Duration) {
         self.set_serves(false);
         self.metrics.close();
+        self.metrics.end_streams().await; // after a reload there is none left
         self.certificates.end();
         let connections = vitals(&self.threads.status()).connections;
         self.expendable.set(Loss::Remains);
@@ -539,8 +540,7 @@ async fn prepare(
     };
     let (of_metrics, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|(held, _)| held.listener == METRICS);
     let of_metrics = of_metrics.into_iter().map(|(_, socket)| socket).collect();
-    let run_dir = &start.run_dir;
-    let (metrics, wrong) = admin::server(of_metrics, of_admin, run_dir, &journal, threads.runtime_config());
+    let (metrics, wrong) = admin::server(of_metrics, of_admin, start, &journal, threads.runtime_config());
     ready.warnings.extend(wrong);
     let sockets = found.into_iter().map(|(held, socket)| (held.listener, socket)).collect();
     let (takes_records, takes_events) = (start.takes_records, start.takes_events);

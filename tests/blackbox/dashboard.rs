@@ -76,7 +76,11 @@ fn the_page_is_for_its_users_and_all_other_paths_go_to_the_pool() {
     assert!(head.to_lowercase().contains("www-authenticate: basic realm=\"segue\""), "{head}");
     let (status, _, body) = page.ask("GET /lb/", RIGHT, "");
     assert!(status == 200 && body.contains("<!doctype html>"), "{status} {body:.300}");
-    let (status, head, _) = page.ask("GET /lb", RIGHT, "");
+    let (status, head, _) = page.ask("GET /lb", "", "");
+    assert!(
+        !head.to_lowercase().contains("www-authenticate"),
+        "a browser would send the password to the servers: {head}"
+    );
     assert!(status == 308 && head.to_lowercase().contains("location: /lb/\r\n"), "{head}");
     assert_eq!(page.ask("GET /lb/page.js", RIGHT, "").0, 200);
     assert_eq!(page.ask("GET /lb/nothing", RIGHT, "").0, 404);
@@ -104,6 +108,8 @@ fn a_change_needs_the_token_of_the_session_and_a_page_that_allows_it() {
     assert_eq!(page.ask(drain, &format!("{RIGHT}{form}{token}"), "state=drain").0, 415);
     let (status, _, text) = page.ask(drain, &format!("{RIGHT}{JSON}{token}"), body);
     assert_eq!(status, 200, "{text}");
+    service.reload_anyway();
+    assert_eq!(page.session()["token"], session["token"], "an open page goes on with the next worker");
     page.run.wait_log("is set to drain by uid");
     assert!(page.run.log().contains("(page, user admin): from the page"), "{}", page.run.log());
     page.configure("allow = 'look'");
@@ -135,6 +141,48 @@ fn a_hundred_wrong_passwords_are_refused_and_recorded_and_slow_no_exchange() {
     page.run.wait_log("may not log in to the page: wrong user or password");
     assert_eq!(page.ask("GET /lb/", RIGHT, "").0, 200, "what logged in before goes on");
     assert!(!page.run.log().contains("YWRtaW46"), "no password is in the log");
+}
+
+#[test]
+fn a_user_that_is_taken_out_of_the_file_is_out_at_once_with_what_it_has_open() {
+    let page = Page::new();
+    let file = page.run.path("users");
+    std::fs::write(&file, format!("{}\n", user("admin", "a secret"))).expect("written");
+    let page = Page { users: String::new(), ..page };
+    page.configure(&format!("users_file = '{}'", file.display()));
+    let service = page.run.start();
+    page.session();
+    let mut wire = Wire::connect(page.address);
+    wire.send(format!("GET /lb/v1/live HTTP/1.1\r\nHost: a\r\n{RIGHT}\r\n"));
+    wire.until(b"event: status");
+    std::fs::write(&file, "# none\n").expect("written");
+    assert_eq!(page.ask("GET /lb/", RIGHT, "").0, 401, "without a reload");
+    service.reload_anyway();
+    assert_eq!(wire.rest().1, crate::support::Ending::Closed);
+}
+
+#[test]
+fn clients_that_are_not_logged_in_keep_no_user_from_the_page() {
+    let page = Page::new();
+    let _service = page.run.start();
+    page.session();
+    let mut silent: Vec<_> = (0..100).map(|_| Wire::connect(page.address)).collect();
+    for wire in &mut silent {
+        wire.send("POST /lb/ HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n");
+    }
+    assert_eq!(page.ask("GET /lb/page.js", RIGHT, "").0, 200);
+}
+
+#[test]
+fn a_service_with_an_open_page_stops_at_once() {
+    let page = Page::new();
+    let mut service = page.run.start();
+    let mut wire = Wire::connect(page.address);
+    wire.send(format!("GET /lb/v1/live HTTP/1.1\r\nHost: a\r\n{RIGHT}\r\n"));
+    wire.until(b"event: status");
+    service.signal(rustix::process::Signal::TERM);
+    wire.until(b"\r\n0\r\n\r\n");
+    service.ended();
 }
 
 #[test]

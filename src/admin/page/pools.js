@@ -84,7 +84,7 @@ function textOf(server) {
 function updatePool(element, pool) {
     mark(element, "tone", pool.servers_up === 0 ? "bad" : "none");
     say(element.up, `${upOf(pool)}, ${pool.balance}`);
-    sayFigures(element.figures, pool.name);
+    sayFigures(element.figures, pool);
     say(element.summary, `Servers: ${countedStates(pool.servers) || "none"}`);
     hide(element.search, pool.servers.length <= MOST_OPEN);
     element.rows = pool.servers.map((server) => ({ key: server.name, pool, server }));
@@ -98,16 +98,16 @@ function showServers(element) {
     }
 }
 
-function sayFigures(figures, name) {
+function sayFigures(figures, { name, servers }) {
     const exchanges = ["pools", name, "exchanges"];
-    const latency = ["pools", name, "latency"];
+    const latency = (phase) => servers.map((server) => ["pools", name, "servers", server.name, "latency", phase]);
     const values = [
         rate(perSecond((counters) => sum(counters, exchanges))),
         rate(perSecond((counters) => count(counters, ...exchanges, "5xx"))),
         rate(perSecond((counters) => count(counters, "pools", name, "retries"))),
-        ...quantiles([...latency, "whole"], [0.5, 0.99], micros),
-        ...quantiles([...latency, "connect"], [0.99], micros),
-        ...quantiles([...latency, "response"], [0.99], micros),
+        ...quantiles(latency("whole"), [0.5, 0.99], micros),
+        ...quantiles(latency("connect"), [0.99], micros),
+        ...quantiles(latency("response"), [0.99], micros),
     ];
     figures.forEach((figure, at) => say(figure, values[at]));
     mark(figures[1], "tone", ["–", "0"].includes(values[1]) ? "none" : "bad");

@@ -57,15 +57,21 @@ export function inMinute(read) {
     return ofLatency ? Math.max(0, read(ofLatency.now) - read(ofLatency.before)) : 0;
 }
 
-/** The bounds, in words of `text`, that these shares of the durations of the last minute did not exceed. */
-export function quantiles(names, shares, text) {
-    const buckets = Object.entries(below(ofLatency?.now, ...names) ?? {})
-        .filter(([name]) => name !== "sum_us")
-        .map(([name, now]) => [
-            name === LONGER ? Infinity : Number(name),
-            now - count(ofLatency.before, ...names, name),
-        ])
-        .sort(([one], [other]) => one - other);
+/**
+ * The bounds, in words of `text`, that these shares of the durations of the last minute did not exceed. `histograms` are
+ * the names of each, as those of the servers of a pool. A bucket that is empty is not there.
+ */
+export function quantiles(histograms, shares, text) {
+    const grown = new Map();
+    for (const names of histograms) {
+        for (const [name, now] of Object.entries(below(ofLatency?.now, ...names) ?? {})) {
+            const bound = name === LONGER ? Infinity : Number(name);
+            if (name !== "sum_us") {
+                grown.set(bound, (grown.get(bound) ?? 0) + now - count(ofLatency.before, ...names, name));
+            }
+        }
+    }
+    const buckets = [...grown].sort(([one], [other]) => one - other);
     const all = buckets.reduce((total, [, more]) => total + more, 0);
     return shares.map((share) => (all > 0 ? boundOf(buckets, share * all, text) : "–"));
 }

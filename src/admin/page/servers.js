@@ -85,10 +85,10 @@ export function reasonOf(server) {
 }
 
 /** What an operator set: which one, why and for how long. */
-export function setBy({ uid, reason, until: end }) {
+export function setBy({ uid, command, reason, until: end }) {
     const why = reason ? `: ${reason}` : "";
     const how = end ? `, until ${clock(end)}` : "";
-    return `set by ${user(uid)}${why}${how}`;
+    return `set by ${user(uid, command)}${why}${how}`;
 }
 
 /** The weight of a server: what an operator set, else that of the configuration. */

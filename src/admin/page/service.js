@@ -109,7 +109,7 @@ function listenerColumns() {
     const latency = (title, share) => ({
         title,
         number: true,
-        text: (row) => quantiles(["listeners", row.name, "latency"], [share], micros)[0],
+        text: (row) => quantiles([["listeners", row.name, "latency"]], [share], micros)[0],
     });
     const size = (value) => (value === undefined ? "–" : `${short(value)}${value < 1e4 ? " " : ""}B`);
     return [

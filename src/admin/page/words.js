@@ -1,5 +1,6 @@
 // Values in words: numbers, sizes, durations and moments.
 
+const OF_PAGE = "page, user ";
 const NOTHING = "–";
 const UNITS = [
     ["d", 86400],
@@ -150,8 +151,11 @@ export function day(moment) {
     return Number.isNaN(date.getTime()) ? NOTHING : ofYear.format(date);
 }
 
-/** The name of a user, as far as it is known here. */
-export function user(uid) {
+/** The name of a user, as far as it is known here. What came by a page of a site has the name of that user. */
+export function user(uid, command) {
+    if (command?.startsWith(OF_PAGE)) {
+        return command.slice(OF_PAGE.length);
+    }
     return uid === 0 ? "root" : `uid ${uid}`;
 }
 
