@@ -14,6 +14,7 @@ facts![
     a_second_proxy_runs_beside_the_first_and_reloads_by_itself,
     a_second_proxy_can_have_a_socket_of_systemd,
     an_upgrade_reloads_the_second_proxy_too_and_a_removal_ends_it,
+    the_groups_of_the_package_say_which_users_look_and_which_change,
 ];
 
 /// A configuration whose clients are told 502 by the proxy that has it.
@@ -26,6 +27,24 @@ fn the_service_goes_by_the_name_of_the_package_too(release: Release) {
     machine.ok("systemctl reload segue && systemctl is-active segue");
     machine.ok("systemctl disable proxy.service && systemctl enable proxy.service");
     machine.ok(named);
+}
+
+fn the_groups_of_the_package_say_which_users_look_and_which_change(release: Release) {
+    let machine = farm::machine(release);
+    machine.ok("useradd -G segue-view viewer && useradd -G segue changer && useradd other");
+    let run = |user: &str, command: &str| machine.run(&format!("runuser -u {user} -- segue {command}"));
+    let listed = machine.ok("runuser -u viewer -- segue servers");
+    let server = listed.lines().nth(1).and_then(|line| line.split_whitespace().nth(1)).expect("a server").to_owned();
+    let drain = format!("drain {server} --for 1h");
+    assert!(run("viewer", &drain).stderr.contains("members of segue-view may look"));
+    assert!(run("other", "servers").stderr.contains("only root"));
+    machine.ok(&format!("runuser -u changer -- segue {drain}"));
+    machine.ok("systemctl restart proxy");
+    assert!(machine.ok("segue servers").lines().any(|line| line.contains(&server) && line.contains(" drain ")));
+    let journal = machine.ok("journalctl -u proxy --no-pager -o cat PROXY_EVENT=server-administered");
+    assert!(journal.contains("is set to drain by uid ") && journal.contains(" for 60 min"), "{journal}");
+    let journal = machine.ok("journalctl -u proxy --no-pager -o cat PROXY_EVENT=admin-refused");
+    assert!(journal.contains("may not "), "{journal}");
 }
 
 fn what_is_stopped_as_the_manual_says_no_client_starts_again(release: Release) {
