@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::servers::listed;
+
 use crate::control::admin::{AdminChange, AdminValue, Operator, millis};
 use crate::control::status::{PoolStatus, ServerStatus, ServiceStatus};
 
@@ -57,17 +59,6 @@ pub(super) fn find<'a>(status: &'a ServiceStatus, pool: &str, server: &str) -> R
             let names = listed(servers.by_ref().map(|one| one.name.as_str()));
             Err(format!("no server {server} in pool {pool}; it has {names}"))
         }
-    }
-}
-
-/// The first names of a list, for people.
-pub(super) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    const SHOWN: usize = 8;
-    let names: Vec<_> = names.collect();
-    match &names[..] {
-        [] => "none".to_owned(),
-        few if few.len() <= SHOWN => few.join(", "),
-        many => format!("{} and {} more", many[..SHOWN].join(", "), many.len() - SHOWN),
     }
 }
 
@@ -197,6 +188,5 @@ mod tests {
         let fault = |pool, server| find(&status, pool, server).err().expect("missing");
         assert_eq!(fault("web-farm", "old:80"), "no server old:80 in pool web-farm; it has 10.0.0.11:80");
         assert_eq!(fault("farm", "old:80"), "no pool farm; there is web-farm");
-        assert_eq!(listed("a b c d e f g h i j".split(' ')), "a, b, c, d, e, f, g, h and 2 more");
     }
 }

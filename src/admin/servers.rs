@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::control::counter_tree::CounterTree;
 use crate::control::status::{PoolStatus, ServerStatus, ServiceStatus};
 
+/// So many names of a list are shown where it is long.
+pub const SHOWN: usize = 8;
+
 /// The answer to `GET /v1/servers`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerList {
@@ -86,6 +89,17 @@ pub(super) fn open(status: &ServiceStatus, pool: &str, server: &str) -> u64 {
     pools.flat_map(|pool| &pool.servers).filter(|one| one.name == server).map(|one| one.open_attempts).sum()
 }
 
+/// The first names of a list, for people: [`SHOWN`] at most.
+#[must_use]
+pub fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.collect();
+    match &names[..] {
+        [] => "none".to_owned(),
+        few if few.len() <= SHOWN => few.join(", "),
+        many => format!("{} and {} more", many[..SHOWN].join(", "), many.len() - SHOWN),
+    }
+}
+
 fn sum(tree: &CounterTree) -> u64 {
     match tree {
         CounterTree::Count(count) => *count,
@@ -98,6 +112,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn of_a_long_list_the_first_names_are_shown() {
+        assert_eq!(listed("a b c d e f g h i j".split(' ')), "a, b, c, d, e, f, g, h and 2 more");
+    }
 
     #[test]
     fn a_server_is_shown_with_what_every_generation_has_open() {

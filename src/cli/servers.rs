@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::admin::{CallError, call, segment};
 use super::table::{aligned, or_dash};
 use super::{RunDir, print};
-use crate::admin::servers::{PoolView, ServerList, ServerView};
+use crate::admin::servers::{PoolView, SHOWN, ServerList, ServerView, listed};
 use crate::observe::Plain;
 
 /// Arguments of `segue servers`.
@@ -199,12 +199,10 @@ fn missing(list: &ServerList, written: &str) -> String {
     }
 }
 
+/// The first names, and the command that shows all.
 fn few(names: &[&str]) -> String {
-    match names {
-        [] => "none".to_owned(),
-        names if names.len() <= 8 => names.join(", "),
-        names => format!("{} and {} more: segue servers", names[..8].join(", "), names.len() - 8),
-    }
+    let more = if names.len() > SHOWN { ": segue servers" } else { "" };
+    listed(names.iter().copied()) + more
 }
 
 const HEADER: [&str; 9] = ["POOL", "SERVER", "STATE", "SINCE", "WEIGHT", "OPEN", "TOTAL", "ERRORS", "LAST CHECK"];

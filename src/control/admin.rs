@@ -190,12 +190,12 @@ fn written(millis: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    #[test]
-    fn a_server_has_one_state_and_one_weight() {
-        let change = |server: &str, value| AdminChange {
+    /// A change of a server of the pool `farm`.
+    pub(crate) fn change(server: &str, value: AdminValue) -> AdminChange {
+        AdminChange {
             revision: 0,
             pool: "farm".to_owned(),
             server: server.to_owned(),
@@ -203,8 +203,13 @@ mod tests {
             by: Operator::default(),
             reason: None,
             since: 0,
-            until: Some(u64::MAX),
-        };
+            until: None,
+        }
+    }
+
+    #[test]
+    fn a_server_has_one_state_and_one_weight() {
+        let change = |server, value| AdminChange { until: Some(u64::MAX), ..change(server, value) };
         let drain = change("a:80", AdminValue::Drain);
         let weight = change("a:80", AdminValue::Weight { weight: 3, configured: 1 });
         assert!(change("a:80", AdminValue::Ready).replaces(&drain) && !weight.replaces(&drain));

@@ -35,20 +35,11 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::control::admin::{AdminValue, Operator};
+    use crate::control::admin::{self, AdminValue};
     use crate::pool::tests::{server, settings};
 
     fn change(revision: u64, server: &str, value: AdminValue) -> AdminChange {
-        AdminChange {
-            revision,
-            pool: "farm".to_owned(),
-            server: server.to_owned(),
-            value,
-            by: Operator::default(),
-            reason: None,
-            since: 0,
-            until: None,
-        }
+        AdminChange { revision, ..admin::tests::change(server, value) }
     }
 
     #[test]

@@ -281,21 +281,15 @@ impl Supervisor {
 
     /// Passes event streams of generation `from` to the one that serves. Where none can go on with them they are closed, and
     /// browsers open them again.
-    pub(super) fn pass_streams(
-        &mut self,
-        from: u64,
-        positions: Vec<LivePosition>,
-        sockets: &[OwnedFd],
-    ) -> Option<Input> {
+    pub(super) fn pass_streams(&self, from: u64, positions: Vec<LivePosition>, sockets: &[OwnedFd]) {
         let list = self.generations.list().iter();
-        let to =
-            list.filter(|one| one.accepts() && takes(one)).map(|one| one.number).rfind(|number| *number != from)?;
+        let mut able = list.filter(|one| one.accepts() && takes(one)).map(|one| one.number);
+        let Some(to) = able.rfind(|number| *number != from) else { return };
         for (position, socket) in positions.into_iter().zip(sockets) {
             // one by one: a worker that is short of descriptors misses no more than one, and what has no room is closed
             let message = ToWorker::LiveStreams(vec![position]);
             self.workers.send_if_room(to, &message, &[socket.as_fd()]);
         }
-        None
     }
 
     /// A worker that is ready hears of what was set since its start, before it serves.
@@ -330,19 +324,11 @@ fn changed(change: &AdminChange, uid: Option<u32>, reason: Option<String>) -> Ev
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::admin::{AdminValue, millis};
+    use crate::control::admin::{self, AdminValue, millis};
 
     fn change(server: &str, value: AdminValue, lasts: Option<Duration>) -> AdminChange {
-        AdminChange {
-            revision: 0,
-            pool: "farm".to_owned(),
-            server: server.to_owned(),
-            value,
-            by: Operator::default(),
-            reason: None,
-            since: 0,
-            until: lasts.map(|lasts| millis(SystemTime::now() + lasts)),
-        }
+        let until = lasts.map(|lasts| millis(SystemTime::now() + lasts));
+        AdminChange { until, ..admin::tests::change(server, value) }
     }
 
     fn held(changes: &AdminChanges) -> Vec<(u64, AdminValue)> {

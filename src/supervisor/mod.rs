@@ -386,7 +386,10 @@ impl Supervisor {
                 self.take_note(&input);
                 Some(input)
             }
-            WorkerEvent::LiveStreams { positions, sockets } => self.pass_streams(number, positions, &sockets),
+            WorkerEvent::LiveStreams { positions, sockets } => {
+                self.pass_streams(number, positions, &sockets);
+                None
+            }
             WorkerEvent::Happened { event, text } => {
                 self.recent.keep(&event, &text);
                 None

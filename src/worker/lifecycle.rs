@@ -99,7 +99,7 @@ struct RunningWorker {
     watch: Watch,
     certificates: CertificateWatch,
     renewer: Renewer,
-    metrics: AdminServer,
+    admin: AdminServer,
     journal: Journal,
     expendable: Expendable,
     generation: u64,
@@ -143,7 +143,7 @@ impl RunningWorker {
             watch,
             certificates,
             renewer,
-            metrics,
+            admin,
             journal,
             events,
             sockets,
@@ -173,7 +173,7 @@ impl RunningWorker {
             watch,
             certificates,
             renewer,
-            metrics,
+            admin,
             journal,
             expendable,
             generation,
@@ -214,7 +214,7 @@ impl RunningWorker {
                     let _ = self.unfit("a serving thread ended");
                 }
                 () = self.threads.finished(), if self.draining.is_some() => {
-                    self.metrics.finished().await;
+                    self.admin.finished().await;
                     break self.finished();
                 }
             }
@@ -283,11 +283,11 @@ impl RunningWorker {
             }
             ToWorker::Admin { revision, changes } => {
                 self.watch.administer(&changes, self.serves);
-                self.metrics.acts_by(revision);
+                self.admin.acts_by(revision);
                 Ok(())
             }
             ToWorker::LiveStreams(positions) => {
-                self.metrics.take_streams(with, positions);
+                self.admin.take_streams(with, positions);
                 Ok(())
             }
             ToWorker::Debug(DebugRequest { filter, lasts }) => {
@@ -311,8 +311,8 @@ impl RunningWorker {
     /// idle connection is kept for `idle` at most.
     async fn drain(&mut self, timeout: Duration, spread: Duration, idle: Duration) {
         self.set_serves(false);
-        self.metrics.close();
-        self.metrics.end_streams().await; // after a reload there is none left
+        self.admin.close();
+        self.admin.end_streams().await; // after a reload there is none left
         self.certificates.end();
         let connections = vitals(&self.threads.status()).connections;
         self.expendable.set(Loss::Remains);
@@ -324,7 +324,7 @@ impl RunningWorker {
         self.serves = serves;
         self.certificates.set_serves(serves);
         self.renewer.set_serves(serves);
-        self.metrics.set_serves(serves);
+        self.admin.set_serves(serves);
     }
 
     /// Sends its state to the next generation, through the supervisor.
@@ -361,7 +361,7 @@ impl RunningWorker {
 
     /// Gives open event streams of the admin API to the generation that serves.
     async fn give_streams(&self) {
-        let (sockets, positions): (Vec<_>, Vec<_>) = self.metrics.give_streams().await.into_iter().unzip();
+        let (sockets, positions): (Vec<_>, Vec<_>) = self.admin.give_streams().await.into_iter().unzip();
         if self.takes_events && !sockets.is_empty() {
             let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
             // a supervisor that is gone passes nothing on
@@ -453,7 +453,7 @@ struct Prepared {
     watch: Watch,
     certificates: CertificateWatch,
     renewer: Renewer,
-    metrics: AdminServer,
+    admin: AdminServer,
     journal: Journal,
     events: mpsc::Receiver<(&'static str, String)>,
     sockets: Vec<(String, OwnedFd)>,
@@ -540,7 +540,7 @@ async fn prepare(
     };
     let (of_metrics, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|(held, _)| held.listener == METRICS);
     let of_metrics = of_metrics.into_iter().map(|(_, socket)| socket).collect();
-    let (metrics, wrong) = admin::server(of_metrics, of_admin, start, &journal, threads.runtime_config());
+    let (admin, wrong) = admin::server(of_metrics, of_admin, start, &journal, threads.runtime_config());
     ready.warnings.extend(wrong);
     let sockets = found.into_iter().map(|(held, socket)| (held.listener, socket)).collect();
     let (takes_records, takes_events) = (start.takes_records, start.takes_events);
@@ -557,7 +557,7 @@ async fn prepare(
         watch,
         certificates,
         renewer,
-        metrics,
+        admin,
         journal,
         events,
         sockets,
