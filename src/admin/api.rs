@@ -11,8 +11,9 @@ use percent_encoding::percent_decode_str;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::asker::{Asker, SupervisorError};
-use super::change::{ChangeRequest, find};
+use super::asker::Asker;
+use super::change::{self, ChangeRequest, find};
+use super::connections;
 use super::dashboard::{Dashboard, PageRequest};
 use super::format::TextFormat;
 use super::login::Login;
@@ -21,7 +22,9 @@ use super::page;
 use super::peer::{AccessLevel, AdminPeer};
 use super::response::{ApiBody, ApiError, json, later, only, plain, with};
 use super::servers::{ServerList, open};
+use super::supervisor_error::SupervisorError;
 use crate::control::admin::{AdminField, AdminValue, Operator};
+use crate::control::connections::{ConnectionId, ConnectionsRequest, NoConnectionId};
 use crate::control::recent::INTERVAL_S;
 use crate::control::status::{GenerationStatus, ServiceStatus};
 use crate::observe::event::Event;
@@ -201,6 +204,15 @@ impl Api {
             (["metrics"], true) => Ok(self.metrics(asked.headers).await),
             (["v1", "status"], true) => Ok(self.asker.status(json).await?),
             (["v1", "servers"], true) => self.servers(asked.parameter("pool")).await,
+            (["v1", "connections"], true) => {
+                let wanted = connections::request(&asked.query);
+                let wanted = wanted.map_err(|why| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, why))?;
+                Ok(json(&self.asker.connections(wanted).await?))
+            }
+            (["v1", "connections", id], false) if asked.method == Method::DELETE => {
+                self.close_connection(id, asked.parameter("reason"), peer).await
+            }
+            (["v1", "connections", _], _) => Ok(only(ApiError::not_so("DELETE"), "DELETE")),
             (["v1", "session"], true) => Ok(json(&json!({
                 "may_change": peer.may(AccessLevel::Change),
                 "token": &*self.token,
@@ -221,7 +233,11 @@ impl Api {
             }
             (["v1", "pools", _, "servers", _], false) => Ok(only(ApiError::not_so("GET or POST"), "GET, HEAD, POST")),
             (
-                ["metrics"] | ["v1", "status" | "servers" | "session" | "history" | "events" | "live" | "openapi.json"],
+                ["metrics"]
+                | [
+                    "v1",
+                    "status" | "servers" | "connections" | "session" | "history" | "events" | "live" | "openapi.json",
+                ],
                 false,
             ) => Ok(only(ApiError::not_so("GET"), "GET, HEAD")),
             ([name], true) if let Some(file) = page::file(name) => Ok(file),
@@ -283,6 +299,26 @@ impl Api {
             "open": open(&status, pool, server),
             "note": note(&status, pool, server, &values, acts.is_ok_and(|acts| acts.is_ok())),
         })))
+    }
+
+    /// Closes a client connection, with what is open on it, in whichever generation it is.
+    async fn close_connection(&self, id: &str, reason: Option<String>, peer: &AdminPeer) -> ApiResult {
+        let id: ConnectionId =
+            id.parse().map_err(|fault: NoConnectionId| ApiError::new(StatusCode::NOT_FOUND, fault.to_string()))?;
+        let reason = reason.map(|reason| change::reason(&reason)).transpose();
+        let reason = reason.map_err(|why| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, why))?.flatten();
+        let closed = self.asker.connections(ConnectionsRequest::Close(id)).await?.connections.pop();
+        let closed = closed.ok_or_else(|| {
+            ApiError::new(
+                StatusCode::NOT_FOUND,
+                format!("no connection {id} is open: `segue connections` shows those that are"),
+            )
+        })?;
+        let Operator { uid, command, .. } = peer.operator.clone();
+        let client = closed.client.map_or_else(|| "a unix socket".to_owned(), |client| client.to_string());
+        let connection = id.to_string();
+        self.journal.event(Event::ConnectionKilled { connection, client, uid, command, reason });
+        Ok(json(&closed))
     }
 
     /// The status with what this process has open now, where that serves: what it reported before is seconds old.
@@ -420,6 +456,7 @@ impl From<SupervisorError> for ApiError {
         match fault {
             SupervisorError::Declined(why) => Self::new(StatusCode::CONFLICT, why),
             SupervisorError::Unheard(fault) => Self::for_now(format!("the supervisor does not answer: {fault}")),
+            SupervisorError::Socket(fault) => Self::for_now(format!("no socket: {fault}")),
         }
     }
 }

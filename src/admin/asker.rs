@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, Semaphore};
 
+use super::connections::{self, ConnectionsView};
+use super::supervisor_error::SupervisorError;
 use crate::control::admin::AdminChange;
+use crate::control::connections::ConnectionsRequest;
 use crate::control::recent::Recent;
 use crate::control::request::{ControlReply, RequestError, Wish, ask};
 use crate::control::status::ServiceStatus;
@@ -23,27 +26,18 @@ const FRESH: Duration = Duration::from_millis(100);
 pub(super) struct Asker {
     run_dir: Rc<Path>,
     turn: Arc<Semaphore>,
+    of_connections: Arc<Semaphore>,
     /// The last status, and when it was asked for.
     last: Rc<Mutex<LastAsked>>,
 }
 
 type LastAsked = Option<(Instant, Arc<ServiceStatus>)>;
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum SupervisorError {
-    /// The supervisor does not do it; why.
-    #[error("{0}")]
-    Declined(String),
-    /// It cannot be asked.
-    #[error(transparent)]
-    Unheard(#[from] RequestError),
-}
-
 impl Asker {
     /// Asks the supervisor of this run directory.
     pub(super) fn new(run_dir: &Path) -> Self {
-        Self { run_dir: run_dir.into(), turn: Arc::new(Semaphore::new(1)), last: Rc::default() }
+        let turn = || Arc::new(Semaphore::new(1));
+        Self { run_dir: run_dir.into(), turn: turn(), of_connections: turn(), last: Rc::default() }
     }
 
     /// What `make` makes of the status, on a thread where it keeps no other request waiting. Requests that come at about the
@@ -89,6 +83,22 @@ impl Asker {
         let made = self.ask(Wish::Administer(changes), answer).await;
         *self.last.lock().await = None; // what is read from now on has the change
         made
+    }
+
+    /// Asks every generation for its client connections. One such question is asked at a time; others wait, and keep no other
+    /// kind waiting.
+    ///
+    /// # Errors
+    /// See [`SupervisorError`].
+    pub(super) async fn connections(&self, request: ConnectionsRequest) -> Result<ConnectionsView, SupervisorError> {
+        let closed = || SupervisorError::Unheard(RequestError::Closed);
+        let turn = self.of_connections.clone().acquire_owned().await.map_err(|_| closed())?;
+        let run_dir = self.run_dir.to_path_buf();
+        let asked = tokio::task::spawn_blocking(move || {
+            let _turn = turn; // nothing ends this once it has begun
+            connections::ask(&run_dir, request)
+        });
+        asked.await.unwrap_or_else(|_| Err(closed()))
     }
 
     /// What happened after a point of this time and an event of this number.

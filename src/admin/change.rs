@@ -83,10 +83,7 @@ impl ChangeRequest {
     ) -> Result<Vec<AdminChange>, String> {
         let values = self.values(at)?;
         let lasts = self.lasts.as_deref().map(time).transpose()?;
-        let reason = self.reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
-        if reason.as_ref().is_some_and(|reason| reason.chars().count() > LONGEST_REASON) {
-            return Err(format!("a reason has {LONGEST_REASON} characters at most"));
-        }
+        let reason = self.reason.map(|given| reason(&given)).transpose()?.flatten();
         if lasts.is_some() && values.iter().any(|value| value.undoes()) {
             return Err("what undoes something has no time".to_owned());
         }
@@ -124,6 +121,18 @@ impl ChangeRequest {
         let values = state.into_iter().chain(weight).collect::<Result<Vec<_>, _>>()?;
         if values.is_empty() { Err("neither \"state\" nor \"weight\" is given".to_owned()) } else { Ok(values) }
     }
+}
+
+/// The reason that is given for a change; none where the text is empty.
+///
+/// # Errors
+/// What is wrong with it, in a sentence.
+pub(super) fn reason(text: &str) -> Result<Option<String>, String> {
+    let text = text.trim();
+    if text.chars().count() > LONGEST_REASON {
+        return Err(format!("a reason has {LONGEST_REASON} characters at most"));
+    }
+    Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
 fn time(text: &str) -> Result<Duration, String> {

@@ -4,6 +4,7 @@
 pub mod api;
 mod asker;
 mod change;
+pub mod connections;
 mod dashboard;
 mod descriptors;
 mod families;
@@ -20,3 +21,4 @@ mod peer;
 mod response;
 pub mod server;
 pub mod servers;
+mod supervisor_error;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,6 +14,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::net::UnixStream;
 
+use super::complain;
+use super::table::json;
 use crate::control::admin::ADMIN_SOCKET;
 use crate::control::request::socket_path;
 
@@ -58,6 +61,24 @@ pub(super) fn call(run_dir: &Path, method: Method, path: &str, body: Option<&Val
         exchange(stream, method, path, body).await
     };
     runtime.block_on(async { tokio::time::timeout(DEADLINE, asked).await.unwrap_or(Err(CallError::Late)) })
+}
+
+/// Prints an answer as JSON.
+pub(super) fn print_json(answer: &[u8]) -> ExitCode {
+    let value: Value = serde_json::from_slice(answer).unwrap_or_default();
+    super::print(&(json(&value) + "\n"))
+}
+
+/// Reports why there is no answer, and what to do about it.
+pub(super) fn failed(fault: &CallError) -> ExitCode {
+    complain(fault);
+    if let CallError::Connect { source, .. } = fault {
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => eprintln!("hint: try `sudo`"),
+            _ => eprintln!("hint: start it with `systemctl start proxy`, or say with --run-dir where it runs"),
+        }
+    }
+    ExitCode::FAILURE
 }
 
 /// The text as one segment of a path.

@@ -3,6 +3,7 @@
 mod admin;
 mod certs;
 pub mod check;
+mod connections;
 pub mod debug;
 pub mod demo;
 mod demo_acme;
@@ -22,7 +23,6 @@ pub mod status;
 mod table;
 
 use std::io::{self, Write as _};
-use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +31,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 
+use crate::config::client_network;
 use crate::config::load::settable;
 use crate::control::debug::LONGEST_DEBUG;
 use crate::observe::WithCauses;
@@ -145,6 +146,14 @@ enum Command {
     /// server than it had then.
     #[command(after_long_help = EXIT_STATUS)]
     Weight(servers::WeightArguments),
+    /// Show the client connections that are open, of every generation, or close one
+    ///
+    /// The oldest first: the id, which a connection keeps when a reload moves it, its client, how long it has been open and
+    /// idle, how many exchanges and tunnels are open on it, and the oldest of them. Options that say which connections are
+    /// wanted hold together. Only exchanges that have gone to a server are known by their site and server. For root, the user
+    /// of the service, members of its group and, to look, of the group segue-view.
+    #[command(after_long_help = EXIT_STATUS)]
+    Connections(connections::ConnectionsArguments),
     /// Make the line for a user of the status page, for `users` of `[dashboard]`
     ///
     /// Asks for the password twice, or reads it from standard input, and prints NAME:HASH. The hash is one of Argon2id.
@@ -388,6 +397,7 @@ pub fn main() -> ExitCode {
         Command::Maint(arguments) => servers::maint(arguments),
         Command::Ready(arguments) => servers::ready(arguments),
         Command::Weight(arguments) => servers::set_weight(arguments),
+        Command::Connections(arguments) => connections::run(arguments),
         Command::Password(arguments) => password::run(&arguments),
         Command::Generations(arguments) => generations::run(arguments),
         Command::Certs(arguments) => certs::run(arguments),
@@ -428,19 +438,6 @@ fn time_to_confirm(text: &str) -> Result<Duration, String> {
         time if time > Duration::from_secs(3600) => Err("an hour is the longest".to_owned()),
         Duration::ZERO => Err("there must be time to confirm; write for example \"60s\"".to_owned()),
         time => Ok(time),
-    }
-}
-
-/// The network of a client, in the family that it is known by here.
-fn client_network(text: &str) -> Result<IpNet, String> {
-    let octets = || text.split(['.', '/']).take(4).filter_map(|octet| octet.parse::<u64>().ok());
-    if let Some(large) = octets().find(|octet| *octet > 255).filter(|_| text.matches('.').count() == 3) {
-        return Err(format!("no part of an address is above 255, and {large} is"));
-    }
-    let network = crate::config::network(text.trim()).map_err(|help| format!("it is no address: {help}"))?;
-    match network {
-        IpNet::V6(six) if six.prefix_len() == 128 => Ok(IpAddr::from(six.addr()).to_canonical().into()),
-        other => Ok(other.trunc()),
     }
 }
 

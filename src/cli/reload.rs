@@ -62,6 +62,7 @@ pub(super) fn unexpected(reply: &ControlReply) -> ExitCode {
         | ControlReply::Status(_)
         | ControlReply::Sources(_)
         | ControlReply::Recent(_)
+        | ControlReply::Asked { .. }
         | ControlReply::Administered { .. }
         | ControlReply::Debugging { .. } => {
             eprintln!("segue: the supervisor answered another question")

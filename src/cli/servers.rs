@@ -1,6 +1,5 @@
 //! `segue servers`, and what sets something for a server: `segue drain`, `maint`, `ready` and `weight`.
 
-use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::admin::{CallError, call, segment};
+use super::admin::{CallError, call, failed, print_json, segment};
 use super::table::{aligned, or_dash};
 use super::{RunDir, print};
 use crate::admin::servers::{PoolView, SHOWN, ServerList, ServerView, listed};
@@ -151,7 +150,7 @@ fn said(answer: &Value, lasts: Option<Duration>) -> ExitCode {
 }
 
 /// The pool and the server that are meant.
-fn resolve(run_dir: &Path, written: &str) -> Result<(String, String), CallError> {
+pub(super) fn resolve(run_dir: &Path, written: &str) -> Result<(String, String), CallError> {
     let answer = call(run_dir, Method::GET, "/v1/servers", None)?;
     let list: ServerList = serde_json::from_slice(&answer).map_err(|fault| CallError::Broken(fault.to_string()))?;
     find(&list, written).map_err(CallError::Refused)
@@ -254,23 +253,6 @@ fn why(pool: &PoolView, server: &ServerView) -> String {
     }
     lines.extend(one.ejected.as_ref().map(|it| format!("ejected, {}; tried again at {}", it.reason, it.until)));
     lines.into_iter().map(|line| format!("{name}: {}\n", Plain(&line))).collect()
-}
-
-fn print_json(answer: &[u8]) -> ExitCode {
-    let value: Value = serde_json::from_slice(answer).unwrap_or_default();
-    print(&(super::table::json(&value) + "\n"))
-}
-
-/// Reports why there is no answer, and what to do about it.
-fn failed(fault: &CallError) -> ExitCode {
-    super::complain(fault);
-    if let CallError::Connect { source, .. } = fault {
-        match source.kind() {
-            io::ErrorKind::PermissionDenied => eprintln!("hint: try `sudo`"),
-            _ => eprintln!("hint: start it with `systemctl start proxy`, or say with --run-dir where it runs"),
-        }
-    }
-    ExitCode::FAILURE
 }
 
 fn time(text: &str) -> Result<Duration, String> {

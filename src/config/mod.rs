@@ -40,7 +40,7 @@ pub use self::address::{
 };
 pub use self::dashboard::{PageAccess, PageUser, SitePath};
 pub use self::foreign::format_of;
-pub use self::networks::{TrustedProxy, network};
+pub use self::networks::{TrustedProxy, client_network};
 pub use self::read::user_name;
 pub use self::servers::{CheckKind, Destination, ServerSettings};
 pub use self::suggest::closest;

@@ -46,6 +46,22 @@ pub fn network(text: &str) -> Result<IpNet, String> {
     })
 }
 
+/// The same for a network of clients, in the family that they are known by here.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn client_network(text: &str) -> Result<IpNet, String> {
+    let octets = || text.split(['.', '/']).take(4).filter_map(|octet| octet.parse::<u64>().ok());
+    if let Some(large) = octets().find(|octet| *octet > 255).filter(|_| text.matches('.').count() == 3) {
+        return Err(format!("no part of an address is above 255, and {large} is"));
+    }
+    let network = network(text.trim()).map_err(|help| format!("it is no address: {help}"))?;
+    match network {
+        IpNet::V6(six) if six.prefix_len() == 128 => Ok(IpAddr::from(six.addr()).to_canonical().into()),
+        other => Ok(other.trunc()),
+    }
+}
+
 /// A proxy in front of this one, by where it connects from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrustedProxy {

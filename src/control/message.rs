@@ -29,6 +29,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::admin::AdminChange;
+use super::connections::ConnectionsRequest;
 use super::debug::DebugRequest;
 use super::status::{self, WorkerStatus};
 
@@ -96,6 +97,9 @@ pub enum ToWorker {
     /// Show exchanges on the socket that is the descriptor. Only to workers that said [`Ready::takes_debug`], which those
     /// of 0.1 do not.
     Debug(DebugRequest),
+    /// Say on the socket that is the descriptor what is asked of the client connections. Only to workers that said
+    /// [`Ready::lists_connections`].
+    Connections(ConnectionsRequest),
     /// Everything that operators have set, whatever came before. Only to workers that said [`Ready::takes_admin`].
     Admin {
         /// The revision of the last change.
@@ -345,6 +349,9 @@ pub struct Ready {
     /// Whether it knows [`ToWorker::Debug`].
     #[serde(default)]
     pub takes_debug: bool,
+    /// Whether it knows [`ToWorker::Connections`].
+    #[serde(default)]
+    pub lists_connections: bool,
     /// Whether it knows [`ToWorker::Admin`].
     #[serde(default)]
     pub takes_admin: bool,

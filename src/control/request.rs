@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::PROTOCOL;
 use super::admin::AdminChange;
 use super::channel::{Channel, ChannelError, Received};
+use super::connections::ConnectionsRequest;
 use super::debug::DebugRequest;
 use super::message::RenderedProblem;
 use super::payload::Payload;
@@ -45,6 +46,8 @@ pub enum Wish {
     Sources,
     /// Show exchanges while they go on, on the socket that is the descriptor.
     Debug(DebugRequest),
+    /// Say what is asked of the client connections, on the socket that is the descriptor.
+    Connections(ConnectionsRequest),
     /// Tell what happened lately: points after this time, in seconds since 1970, and events after this number.
     Recent {
         /// See [`HistoryPoint::at`](super::recent::HistoryPoint::at).
@@ -63,8 +66,8 @@ impl Wish {
     pub fn only_looks(&self) -> bool {
         match self {
             Self::Reload | Self::ReloadWith(_) | Self::Confirmed | Self::Sources | Self::Debug(_) => false,
-            Self::Administer(_) => false,
-            Self::Status | Self::Recent { .. } => true,
+            Self::Administer(_) | Self::Connections(ConnectionsRequest::Close(_)) => false,
+            Self::Status | Self::Recent { .. } | Self::Connections(ConnectionsRequest::List { .. }) => true,
         }
     }
 }
@@ -99,6 +102,11 @@ pub enum ControlReply {
     Sources(ServedSources),
     /// To [`Wish::Debug`]: these generations show their exchanges.
     Debugging {
+        /// Their numbers.
+        generations: Vec<u64>,
+    },
+    /// To [`Wish::Connections`]: these generations answer.
+    Asked {
         /// Their numbers.
         generations: Vec<u64>,
     },

@@ -23,6 +23,7 @@ use super::transfer::{
 };
 use crate::config::Config;
 use crate::control::channel::Channel;
+use crate::control::connections::ConnectionId;
 use crate::control::link::Link;
 use crate::http1::chunked::{Decoded, Decoder};
 use crate::http2::Session;
@@ -41,7 +42,17 @@ fn config() -> Config {
 fn facts(exchanges: u32) -> ClientFacts {
     let peer = Some(([192, 0, 2, 7], 1234).into());
     let (age, idle) = (Duration::from_secs(60), Duration::from_millis(1500));
-    ClientFacts { listener: "http".to_owned(), peer, age, idle, exchanges, tls: true, reached: peer, saved: None }
+    ClientFacts {
+        listener: "http".to_owned(),
+        peer,
+        id: Some(ConnectionId::first(7, 1)),
+        age,
+        idle,
+        exchanges,
+        tls: true,
+        reached: peer,
+        saved: None,
+    }
 }
 
 fn plain(socket: UnixStream) -> Detached {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exchange::{ExchangeTransfer, SavedBody, SavedExchange};
 use super::http2::Http2Transfer;
+use crate::control::connections::ConnectionId;
 use crate::moment;
 use crate::net::Detached;
 use crate::tls::upstream::Fingerprint;
@@ -30,6 +31,9 @@ pub struct ClientFacts {
     pub listener: String,
     /// The client's address; none on unix sockets. A trusted proxy may have named it.
     pub peer: Option<SocketAddr>,
+    /// Its name; absent in messages of older versions.
+    #[serde(default)]
+    pub id: Option<ConnectionId>,
     /// Since it was accepted.
     pub age: Duration,
     /// Since its last exchange was over, or since it was accepted.

@@ -53,7 +53,7 @@ pub(super) fn arrive_on<S: Service>(
     let _ = stream.keep_alive(settings.config.worker.tcp_keep_alive);
     let mut client = Client::arrived(thread.timer_wheel.timer(), &thread.clients, listener, &facts);
     if let Some(tls) = stream.tls() {
-        client.origin = Rc::new(client.origin.over_tls(tls.facts(), settings));
+        client.set_origin(client.origin.over_tls(tls.facts(), settings));
     }
     let permit = limits.take_anyway();
     thread.counters.arrived(listener);

@@ -358,6 +358,9 @@ impl<S: Service> ClientConnection<S> {
                     thread.connection_cut(&client);
                     ConnectionState::Busy(Box::pin(linger(thread, client, stream, end, lingering::BRIEF)))
                 }
+                Reason::Killed => {
+                    ConnectionState::Busy(Box::pin(linger(thread, client, stream, end, lingering::BRIEF)))
+                }
                 _ => ConnectionState::Busy(Box::pin(linger(thread, client, stream, end, lingering::PATIENT))),
             },
             IdleOutcome::MakesRoom(making) => {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::drain::Stage;
 use crate::handover::successor::Successor;
 use crate::net::Stream;
-use crate::observe::end::{End, Phase, Reason};
+use crate::observe::end::{End, Phase};
 use crate::proxy::idle::Making;
 use crate::proxy::{Client, Thread};
 
@@ -114,17 +114,20 @@ impl IdleWait {
         stream: &Stream,
         cx: &mut Context<'_>,
     ) -> Poll<IdleOutcome> {
-        if let Some(successor) = thread.successor_of(&client.origin, &client.private) {
+        if let Some(successor) = thread.successor_of(&client.origin, &client.private)
+            && !client.slot.is_killed()
+        {
             return Poll::Ready(IdleOutcome::Moves(successor));
         }
-        match thread.drain.stage() {
-            Stage::Cut => return Poll::Ready(IdleOutcome::Ends(End::new(Phase::Idle, Reason::Drained))),
-            Stage::Draining(draining) if !self.is_draining => {
-                self.is_draining = true;
-                self.until = self.until.min(Instant::now() + draining.idle); // or the generation cuts it before
-                client.timer.set_at(self.until);
-            }
-            _ => {}
+        if let Some(reason) = thread.cuts(client) {
+            return Poll::Ready(IdleOutcome::Ends(End::new(Phase::Idle, reason)));
+        }
+        if let Stage::Draining(draining) = thread.drain.stage()
+            && !self.is_draining
+        {
+            self.is_draining = true;
+            self.until = self.until.min(Instant::now() + draining.idle); // or the generation cuts it before
+            client.timer.set_at(self.until);
         }
         if let Poll::Ready(read) = self.poll_first(stream, cx) {
             return Poll::Ready(match read {

@@ -69,7 +69,7 @@ pub(super) async fn header(
     match read.unwrap_or(Err(Reason::Drained)) {
         Ok((addresses, is_tls, length)) => {
             received.advance(length);
-            client.origin = Rc::new(client.origin.proxied(addresses, is_tls));
+            client.set_origin(client.origin.proxied(addresses, is_tls));
             Ok((client, stream, received))
         }
         Err(Reason::Moved) => {

@@ -111,7 +111,7 @@ pub(super) async fn handshake(
                 }
                 let end = if tls.facts().resumed { Handshaken::Resumed } else { Handshaken::Full };
                 thread.counters.handshake(client.origin.listener, end);
-                client.origin = Rc::new(client.origin.over_tls(tls.facts(), config));
+                client.set_origin(client.origin.over_tls(tls.facts(), config));
                 if let Some(shown) = tls.facts().client.as_ref().filter(|_| !tls.facts().resumed) {
                     shown.set_verified(rules.get()); // a session that is resumed was looked at by then, and not now
                 }

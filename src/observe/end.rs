@@ -43,7 +43,9 @@ impl End {
             | Reason::ServerClosed
             | Reason::ServerBadResponse
             | Reason::ServerTls => Side::Server,
-            Reason::Ok | Reason::Drained | Reason::Internal | Reason::Evicted | Reason::Moved => Side::Proxy,
+            Reason::Ok | Reason::Drained | Reason::Internal | Reason::Killed | Reason::Evicted | Reason::Moved => {
+                Side::Proxy
+            }
         }
     }
 }
@@ -93,6 +95,8 @@ pub enum Reason {
     Drained,
     /// A defect of ours.
     Internal,
+    /// An operator had the connection closed; HAProxy calls such a session killed, too.
+    Killed,
     /// An idle connection made room for another one; exchanges do not end so.
     Evicted,
     /// Another generation has it now; exchanges do not end here then.
@@ -101,7 +105,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason of exchanges, in the order of the variants.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Ok,
         Self::ClientClosed,
         Self::ClientTimeout,
@@ -117,6 +121,7 @@ impl Reason {
         Self::Denied,
         Self::Drained,
         Self::Internal,
+        Self::Killed,
     ];
 
     /// The word, as `PROXY_END` has it.
@@ -137,6 +142,7 @@ impl Reason {
             Self::ServerTls => "server-tls",
             Self::Denied => "denied",
             Self::Drained => "drained",
+            Self::Killed => "killed",
             Self::Internal => "internal",
             Self::Evicted => "evicted",
             Self::Moved => "moved",

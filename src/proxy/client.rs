@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::clients::{Clients, Slot};
-use super::origin::Origin;
+use super::origin::{Accepted, Origin};
 use super::private::Private;
 use super::runtime_config::RuntimeConfig;
 use crate::handover::transfer::ClientFacts;
@@ -24,8 +24,6 @@ pub struct Client {
     pub origin: Rc<Origin>,
     /// The deadline of whatever the connection waits for. Its waker is the connection's task.
     pub timer: Timer,
-    /// When it was accepted, by whichever generation.
-    pub accepted: Instant,
     /// When its last exchange was over; before the first one, when it was accepted.
     pub idle_since: Instant,
     /// How many exchanges it had, the open one included.
@@ -41,9 +39,9 @@ pub struct Client {
 /// What is kept of a client whose connection is dormant: all that does not follow from the rest.
 #[derive(Debug)]
 pub struct DormantClient {
+    connection: Accepted,
     peer: Option<SocketAddr>,
     reached: Option<Box<SocketAddr>>,
-    accepted: Instant,
     idle_since: Instant,
     exchanges: u32,
     listener: Index,
@@ -60,8 +58,8 @@ impl DormantClient {
         tls: Option<&Arc<HandshakeFacts>>,
         config: &RuntimeConfig,
     ) -> Box<Client> {
-        let Self { peer, reached, accepted, idle_since, exchanges, listener, is_tls } = self;
-        let mut origin = Origin::new(listener, peer).proxied(None, is_tls);
+        let Self { connection, peer, reached, idle_since, exchanges, listener, is_tls } = self;
+        let mut origin = Origin::new(connection, listener, peer).proxied(None, is_tls);
         if let Some(reached) = reached {
             origin = origin.reaching(*reached);
         }
@@ -69,7 +67,20 @@ impl DormantClient {
             origin = origin.over_tls(facts, config);
         }
         let (origin, private) = (Rc::new(origin), Private::default());
-        Box::new(Client { origin, timer, accepted, idle_since, exchanges, share: None, private, slot })
+        slot.set_origin(&origin);
+        Box::new(Client { origin, timer, idle_since, exchanges, share: None, private, slot })
+    }
+
+    /// The connection.
+    #[must_use]
+    pub fn connection(&self) -> Accepted {
+        self.connection
+    }
+
+    /// Its address, none on a unix socket.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
     }
 }
 
@@ -78,44 +89,45 @@ impl Client {
     /// is drawn anew when it matters.
     #[must_use]
     pub fn doze(self) -> (DormantClient, Slot) {
-        let Self { origin, accepted, idle_since, exchanges, slot, .. } = self;
+        let Self { origin, idle_since, exchanges, slot, .. } = self;
         let (peer, listener, is_tls) = (origin.peer, origin.listener, origin.is_tls);
         let reached = origin.reached().map(Box::new);
-        (DormantClient { peer, reached, accepted, idle_since, exchanges, listener, is_tls }, slot)
+        let connection = origin.connection;
+        (DormantClient { connection, peer, reached, idle_since, exchanges, listener, is_tls }, slot)
     }
 
     /// A connection that was just accepted.
     #[must_use]
     pub fn new(timer: Timer, clients: &Rc<Clients>, listener: Index, peer: Option<SocketAddr>) -> Box<Self> {
-        let now = Instant::now();
-        let slot = clients.add(listener, timer.waking());
-        Box::new(Self {
-            origin: Rc::new(Origin::new(listener, peer)),
-            timer,
-            accepted: now,
-            idle_since: now,
-            exchanges: 0,
-            share: None,
-            private: Private::default(),
-            slot,
-        })
+        let connection = Accepted { id: clients.next_id(), at: Instant::now() };
+        Self::opened(timer, clients, Origin::new(connection, listener, peer))
+    }
+
+    fn opened(timer: Timer, clients: &Rc<Clients>, origin: Origin) -> Box<Self> {
+        let (idle_since, origin) = (origin.connection.at, Rc::new(origin));
+        let slot = clients.add(origin.clone(), timer.waking());
+        Box::new(Self { origin, timer, idle_since, exchanges: 0, share: None, private: Private::default(), slot })
     }
 
     /// A connection that came from another generation.
     #[must_use]
     pub fn arrived(timer: Timer, clients: &Rc<Clients>, listener: Index, facts: &ClientFacts) -> Box<Self> {
-        let mut client = Self::new(timer, clients, listener, facts.peer);
-        let now = client.accepted;
-        client.accepted = before(now, facts.age);
+        let (id, now) = (facts.id.unwrap_or_else(|| clients.next_id()), Instant::now());
+        let connection = Accepted { id, at: before(now, facts.age) };
+        let mut origin = Origin::new(connection, listener, facts.peer).proxied(None, facts.tls);
+        if let Some(reached) = facts.reached {
+            origin = origin.reaching(reached);
+        }
+        let mut client = Self::opened(timer, clients, origin);
         client.idle_since = before(now, facts.idle);
         client.exchanges = facts.exchanges;
-        if facts.tls {
-            client.origin = Rc::new(client.origin.proxied(None, true));
-        }
-        if let Some(reached) = facts.reached {
-            client.origin = Rc::new(client.origin.reaching(reached));
-        }
         client
+    }
+
+    /// Notes more about where its requests come from.
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.origin = Rc::new(origin);
+        self.slot.set_origin(&self.origin);
     }
 
     /// Notes the address to which it connected, unless it is known.
@@ -123,7 +135,7 @@ impl Client {
         if self.origin.reached().is_none()
             && let Some(reached) = stream.local_address()
         {
-            self.origin = Rc::new(self.origin.reaching(reached));
+            self.set_origin(self.origin.reaching(reached));
         }
     }
 
@@ -133,7 +145,8 @@ impl Client {
         ClientFacts {
             listener,
             peer: self.origin.peer,
-            age: self.accepted.elapsed(),
+            id: Some(self.origin.connection.id),
+            age: self.origin.connection.at.elapsed(),
             idle: self.idle_since.elapsed(),
             exchanges: self.exchanges,
             tls: self.origin.is_tls,

@@ -1,7 +1,8 @@
 //! The client connections of one thread, for those that wake all of them or have an idle one closed. Those that are
 //! dormant are kept here too.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,9 +13,12 @@ use tokio::time::Instant;
 
 use super::dormant::{AT_ONCE, DormantPoller};
 use super::idle::{IdleConnections, Making};
+use super::origin::{Accepted, Origin};
 use super::trim::Trim;
+use crate::control::connections::ConnectionId;
 use crate::observe::record::Index;
 use crate::timer::{Timer, TimerWheel, Waking};
+use crate::tls::Version;
 
 /// Every client connection of one thread.
 pub struct Clients {
@@ -25,6 +29,10 @@ pub struct Clients {
     trim: Rc<Trim>,
     timer_wheel: Rc<TimerWheel>,
     dormant: DormantPoller,
+    /// The name of the next connection that is accepted.
+    next_id: Cell<ConnectionId>,
+    /// How many connections are to be closed because an operator wants it.
+    killed: Cell<usize>,
 }
 
 /// A connection that has been idle for so long that no task waits for it: as little as it can come back from.
@@ -32,14 +40,26 @@ pub trait DormantConnection: AsFd {
     /// When it has been idle for too long.
     fn until(&self) -> Instant;
 
+    /// The connection.
+    fn accepted(&self) -> Accepted;
+
+    /// The address of its client, none on a unix socket.
+    fn peer(&self) -> Option<SocketAddr>;
+
+    /// The version of the TLS that ends here.
+    fn tls_version(&self) -> Option<Version>;
+
     /// Goes on with it as a task, in its slot and with this timer.
     fn wake(self: Box<Self>, slot: Slot, timer: Timer);
 }
 
 /// Where a connection is.
 enum ConnectedState {
-    /// In a task, which this wakes.
-    Task(Waking),
+    /// In a task, which `waking` wakes.
+    Task {
+        waking: Waking,
+        origin: Rc<Origin>,
+    },
     Dormant(Box<dyn DormantConnection>),
 }
 
@@ -56,6 +76,19 @@ struct Connected {
     making: Option<Making>,
     /// Its private upstream connections are to be closed.
     closes_private: bool,
+    /// An operator has it closed.
+    is_killed: bool,
+}
+
+/// A connection, for a list of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConnectionView {
+    pub(super) accepted: Accepted,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) listener: Index,
+    pub(super) tls: Option<Version>,
+    /// Since when it waits for its next exchange.
+    pub(super) idle: Option<Instant>,
 }
 
 /// The slot of one connection; given up on drop.
@@ -65,19 +98,62 @@ pub struct Slot {
 }
 
 impl Clients {
-    /// None yet. Those that are idle are listed in `idle`, and what they leave free is given back by `trim`.
-    pub(super) fn new(idle: Arc<IdleConnections>, trim: Rc<Trim>, timer_wheel: &Rc<TimerWheel>) -> Rc<Self> {
+    /// None yet. The first one will have this name. Those that are idle are listed in `idle`, and what they leave free is
+    /// given back by `trim`.
+    pub(super) fn new(
+        first: ConnectionId,
+        idle: Arc<IdleConnections>,
+        trim: Rc<Trim>,
+        timer_wheel: &Rc<TimerWheel>,
+    ) -> Rc<Self> {
         let (timer_wheel, dormant) = (timer_wheel.clone(), DormantPoller::new(timer_wheel));
-        Rc::new(Self { slots: RefCell::default(), waiter: RefCell::default(), idle, trim, timer_wheel, dormant })
+        Rc::new(Self {
+            slots: RefCell::default(),
+            waiter: RefCell::default(),
+            idle,
+            trim,
+            timer_wheel,
+            dormant,
+            next_id: Cell::new(first),
+            killed: Cell::new(0),
+        })
+    }
+
+    /// The name for a connection that is accepted now.
+    pub(super) fn next_id(&self) -> ConnectionId {
+        self.next_id.replace(self.next_id.get().next())
     }
 
     /// Adds a connection.
     #[must_use]
-    pub fn add(self: &Rc<Self>, listener: Index, waking: Waking) -> Slot {
-        let state = ConnectedState::Task(waking);
-        let connected =
-            Connected { state, listener, idle: None, is_listed: false, making: None, closes_private: false };
+    pub fn add(self: &Rc<Self>, origin: Rc<Origin>, waking: Waking) -> Slot {
+        let listener = origin.listener;
+        let connected = Connected {
+            state: ConnectedState::Task { waking, origin },
+            listener,
+            idle: None,
+            is_listed: false,
+            making: None,
+            closes_private: false,
+            is_killed: false,
+        };
         Slot { clients: self.clone(), key: self.slots.borrow_mut().insert(connected) }
+    }
+
+    /// Has the connection of this name closed, with what is open on it. Gives what is known of it, if it is here.
+    pub(super) fn kill(&self, id: ConnectionId) -> Option<ConnectionView> {
+        let mut slots = self.slots.borrow_mut();
+        let (key, connected) = slots.iter_mut().find(|(_, connected)| connected.accepted().id == id)?;
+        if !std::mem::replace(&mut connected.is_killed, true) {
+            self.killed.set(self.killed.get() + 1);
+        }
+        connected.state.wake(&self.dormant, key);
+        Some(connected.view())
+    }
+
+    /// Looks at each.
+    pub(super) fn each(&self, mut look: impl FnMut(ConnectionView)) {
+        self.slots.borrow().iter().for_each(|(_, connected)| look(connected.view()));
     }
 
     /// Has the connection in this slot closed, if it is idle since `since`, so that another one can be opened.
@@ -127,7 +203,7 @@ impl Clients {
     /// again. One that is dormant has none.
     pub(super) fn close_private(&self) {
         for (_, connected) in self.slots.borrow_mut().iter_mut().filter(|(_, connected)| connected.idle.is_some()) {
-            if let ConnectedState::Task(waking) = &connected.state {
+            if let ConnectedState::Task { waking, .. } = &connected.state {
                 connected.closes_private = true;
                 waking.wake();
             }
@@ -143,13 +219,12 @@ impl Clients {
     fn wake_dormant(self: &Rc<Self>, key: usize) {
         let mut slots = self.slots.borrow_mut();
         let Some(connected) = slots.get_mut(key) else { return };
-        if matches!(connected.state, ConnectedState::Task(_)) {
-            return;
-        }
+        let ConnectedState::Dormant(dormant) = &connected.state else { return };
         let timer = self.timer_wheel.timer();
-        if let ConnectedState::Dormant(connection) =
-            std::mem::replace(&mut connected.state, ConnectedState::Task(timer.waking()))
-        {
+        // the task notes more of it
+        let origin = Rc::new(Origin::new(dormant.accepted(), connected.listener, dormant.peer()));
+        let state = ConnectedState::Task { waking: timer.waking(), origin };
+        if let ConnectedState::Dormant(connection) = std::mem::replace(&mut connected.state, state) {
             drop(slots);
             self.dormant.forget(connection.as_fd(), key, connection.until());
             connection.wake(Slot { clients: self.clone(), key }, timer);
@@ -160,13 +235,29 @@ impl Clients {
 impl ConnectedState {
     fn wake(&self, dormant: &DormantPoller, key: usize) {
         match self {
-            Self::Task(waking) => waking.wake(),
+            Self::Task { waking, .. } => waking.wake(),
             Self::Dormant(_) => dormant.wake(key),
         }
     }
 }
 
 impl Connected {
+    fn accepted(&self) -> Accepted {
+        match &self.state {
+            ConnectedState::Task { origin, .. } => origin.connection,
+            ConnectedState::Dormant(connection) => connection.accepted(),
+        }
+    }
+
+    fn view(&self) -> ConnectionView {
+        let (accepted, listener, idle) = (self.accepted(), self.listener, self.idle);
+        let (peer, tls) = match &self.state {
+            ConnectedState::Task { origin, .. } => (origin.peer, origin.tls.as_ref().map(|tls| tls.facts.version)),
+            ConnectedState::Dormant(connection) => (connection.peer(), connection.tls_version()),
+        };
+        ConnectionView { accepted, peer, listener, tls, idle }
+    }
+
     fn unlist(&mut self, idle: &IdleConnections, key: usize) {
         if let Some(since) = self.idle.filter(|_| std::mem::take(&mut self.is_listed)) {
             idle.remove(self.listener, since, key);
@@ -217,6 +308,23 @@ impl Slot {
         self.clients.slots.borrow_mut().get_mut(self.key)?.making.take()
     }
 
+    /// Notes more about where the requests of the connection come from.
+    pub(super) fn set_origin(&self, origin: &Rc<Origin>) {
+        if let Some(Connected { state: ConnectedState::Task { origin: own, .. }, .. }) =
+            self.clients.slots.borrow_mut().get_mut(self.key)
+        {
+            *own = origin.clone();
+        }
+    }
+
+    /// Whether an operator has the connection closed.
+    #[must_use]
+    pub fn is_killed(&self) -> bool {
+        // looked at with each turn of each connection
+        self.clients.killed.get() > 0
+            && self.clients.slots.borrow().get(self.key).is_some_and(|connected| connected.is_killed)
+    }
+
     /// Whether its private upstream connections are to be closed.
     #[must_use]
     pub fn closes_private(&self) -> bool {
@@ -236,6 +344,9 @@ impl Drop for Slot {
         drop(slots);
         if let Some(mut connected) = connected {
             connected.unlist(&self.clients.idle, self.key);
+            if connected.is_killed {
+                self.clients.killed.set(self.clients.killed.get() - 1);
+            }
         }
         if self.clients.is_empty()
             && let Some(waiter) = self.clients.waiter.borrow_mut().take()

@@ -25,7 +25,7 @@ pub fn record_handshake(thread: &Thread, client: &Client, reason: Reason, detail
 }
 
 fn record(thread: &Thread, client: &Client, end: End, detail: Option<&str>) {
-    let (accepted, now) = (client.accepted, Instant::now());
+    let (accepted, now) = (client.origin.connection.at, Instant::now());
     let (id, took) = (thread.request_id(accepted), now.saturating_duration_since(accepted));
     let empty = detail.is_none();
     if !thread.selects(&RecordFacts { id, status: 0, end, took, empty, refused: true }, now) {

@@ -287,6 +287,9 @@ impl Exchange {
     pub(super) fn begin_attempt(&mut self, server: usize, now: Instant) {
         let server = server as Index; // checked: a pool has fewer servers than that
         self.attempting = Some(CurrentAttempt { server, reused: false, began: now });
+        if let Some(place) = self.place {
+            self.thread.underway.attempt(place, server);
+        }
         self.phase = Phase::Connect;
         (self.timers.connected, self.timers.sent) = (0, 0); // those of an attempt before say nothing of this one
     }
@@ -294,6 +297,9 @@ impl Exchange {
     /// Goes on with an attempt of another generation, which has its connection.
     pub(super) fn resume_attempt(&mut self, server: Index, reused: bool, began: Instant) {
         self.attempting = Some(CurrentAttempt { server, reused, began });
+        if let Some(place) = self.place {
+            self.thread.underway.attempt(place, server);
+        }
         self.phase = if self.timers.sent == 0 { Phase::Request } else { Phase::Response };
     }
 
@@ -339,7 +345,10 @@ impl Exchange {
             opened: self.opened,
             origin: self.origin.clone(),
             busy: self.busy,
+            protocol: self.protocol,
             site: self.site,
+            pool: self.pool,
+            server: self.attempting.map(|attempt| attempt.server).or_else(|| self.server()),
             method: self.method.clone(),
             head: self.head.clone(),
         }));
@@ -597,9 +606,11 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::control::connections::ConnectionId;
     use crate::observe::journal::{Identity, Journal, Role};
     use crate::observe::metrics::Counters;
     use crate::proxy::RuntimeConfig;
+    use crate::proxy::origin::Accepted;
 
     const LONG: Duration = Duration::from_secs(3 * 3600);
 
@@ -610,7 +621,8 @@ mod tests {
             Arc::new(RuntimeConfig::new(1, Config::from_toml("[listen.http]\n").expect("a configuration")));
         let journal = Journal::start(Identity { role: Role::Worker, generation: Some(1) }, None).expect("a journal");
         let thread = Thread::start(0, runtime_config.clone(), Counters::alone(&runtime_config.names), journal);
-        let mut exchange = Exchange::open_tcp(&thread, &Rc::new(Origin::new(0, None)), None);
+        let accepted = Accepted { id: ConnectionId::default(), at: Instant::now() };
+        let mut exchange = Exchange::open_tcp(&thread, &Rc::new(Origin::new(accepted, 0, None)), None);
         tokio::time::advance(LONG).await;
         let now = Instant::now();
         exchange.responds(now);

@@ -13,6 +13,7 @@ pub mod client_certificates;
 mod client_identity;
 pub mod client_side;
 pub mod clients;
+pub mod connections;
 pub mod debug;
 mod dormant;
 mod empty;

@@ -4,9 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::runtime_config::RuntimeConfig;
 use crate::config::TrustedProxy;
+use crate::control::connections::ConnectionId;
 use crate::handover::capabilities::Reach;
 use crate::message::head::RawHead;
 use crate::observe::record::Index;
@@ -16,6 +18,8 @@ use crate::upstream::send_proxy::{ProxiedClient, ProxiedTls};
 /// Where a request comes from: its connection, as far as that matters to the request.
 #[derive(Clone, Debug)]
 pub struct Origin {
+    /// The connection.
+    pub connection: Accepted,
     /// The listener that accepted the connection, an index into the names of the log.
     pub listener: Index,
     /// The other end; `None` on unix sockets.
@@ -30,6 +34,15 @@ pub struct Origin {
     pub tls: Option<OverTls>,
 }
 
+/// The name of a connection, and when it was accepted, by whichever generation.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepted {
+    /// Its name.
+    pub id: ConnectionId,
+    /// When.
+    pub at: Instant,
+}
+
 /// The TLS of a client.
 #[derive(Clone, Debug)]
 pub struct OverTls {
@@ -40,11 +53,11 @@ pub struct OverTls {
 }
 
 impl Origin {
-    /// The origin of requests over a connection of this listener from this peer.
+    /// The origin of requests over this connection of this listener from this peer.
     #[must_use]
-    pub fn new(listener: Index, peer: Option<SocketAddr>) -> Self {
+    pub fn new(connection: Accepted, listener: Index, peer: Option<SocketAddr>) -> Self {
         let address = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default().into();
-        Self { listener, peer, address, is_tls: false, reached: None, tls: None }
+        Self { connection, listener, peer, address, is_tls: false, reached: None, tls: None }
     }
 
     /// The same, over TLS.
@@ -76,7 +89,7 @@ impl Origin {
     pub fn proxied(&self, addresses: Option<(SocketAddr, SocketAddr)>, is_tls: bool) -> Self {
         let Some((source, reached)) = addresses else { return Self { is_tls, ..self.clone() } };
         let reached = self.reached.as_ref().map(|_| Box::new(reached));
-        Self { is_tls, reached, ..Self::new(self.listener, Some(source)) }
+        Self { is_tls, reached, ..Self::new(self.connection, self.listener, Some(source)) }
     }
 
     /// The same, with the address to which the client connected.
@@ -252,9 +265,12 @@ mod tests {
             client: None,
         });
         let config = RuntimeConfig::new(1, Config::from_toml("").expect("a configuration"));
+        let accepted = Accepted { id: ConnectionId::default(), at: Instant::now() };
         let (peer, reached) = (([192, 0, 2, 7], 1).into(), ([192, 0, 2, 1], 443).into());
-        let tls = Origin::new(3, Some(peer)).over_tls(&facts, &config);
-        for origin in [tls.reaching(reached), Origin::new(3, Some(peer)).reaching(reached).over_tls(&facts, &config)] {
+        let tls = Origin::new(accepted, 3, Some(peer)).over_tls(&facts, &config);
+        for origin in
+            [tls.reaching(reached), Origin::new(accepted, 3, Some(peer)).reaching(reached).over_tls(&facts, &config)]
+        {
             assert!(origin.is_tls && origin.speaks_http2(), "{origin:?}");
             assert_eq!((origin.server_name(), origin.reached()), (Some("a.test"), Some(reached)));
             assert_eq!((origin.peer, origin.listener, origin.address()), (Some(peer), 3, "192.0.2.7"));

@@ -22,11 +22,13 @@ use super::private::Private;
 use super::runtime_config::RuntimeConfig;
 use super::trim::Trim;
 use super::underway::Underway;
+use crate::control::connections::ConnectionId;
 use crate::drain::{DrainState, Stage};
 use crate::handover::capabilities::Reach;
 use crate::handover::successor::Successor;
 use crate::http1::request::HeadSearch;
 use crate::http2::FieldSection;
+use crate::observe::end::Reason;
 use crate::observe::event::Event;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Counters;
@@ -149,6 +151,7 @@ impl Thread {
         journal: Journal,
     ) -> Rc<Self> {
         let timer_wheel = TimerWheel::new();
+        let first = ConnectionId::first(runtime_config.generation, number);
         let (trim, idle) = (Trim::new(&timer_wheel), Arc::<IdleConnections>::default());
         let pools = runtime_config.pools.iter().map(|pool| PoolSide {
             balancer: RefCell::new(Balancer::new(pool, number)),
@@ -163,7 +166,7 @@ impl Thread {
             debug: DebugSessions::default(),
             successor: RefCell::default(),
             successor_missed: Cell::new(None),
-            clients: Clients::new(idle.clone(), trim.clone(), &timer_wheel),
+            clients: Clients::new(first, idle.clone(), trim.clone(), &timer_wheel),
             idle,
             counters,
             underway: Underway::default(),
@@ -326,6 +329,15 @@ impl Thread {
     #[must_use]
     pub fn successor_of_accepted(&self, origin: &Origin) -> Option<Successor> {
         self.successor_if(|reach| reach.has_accepted(origin.listener.into()))
+    }
+
+    /// Why a connection ends now, with what is open on it: the generation is at its deadline, or an operator has it closed.
+    #[must_use]
+    pub fn cuts(&self, client: &Client) -> Option<Reason> {
+        match self.drain.stage() {
+            Stage::Cut => Some(Reason::Drained),
+            _ => client.slot.is_killed().then_some(Reason::Killed),
+        }
     }
 
     /// Drives a future of a client's connection, whose timer is `timer`, until it is done, or until the generation is at

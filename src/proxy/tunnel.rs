@@ -18,7 +18,6 @@ use super::client::{Client, before};
 use super::exchange::Exchange;
 use super::origin::Origin;
 use super::thread::Thread;
-use crate::drain::Stage;
 use crate::handover::capabilities::Reach;
 use crate::handover::successor::{Returned, Successor, TransferPermit, Wait};
 use crate::handover::transfer::{Load, Transfer, TunnelTransfer};
@@ -201,8 +200,8 @@ impl Tunnel {
                 self.moved = Instant::now();
                 client.timer.set(self.patience());
             }
-            if thread.drain.stage() == Stage::Cut {
-                return Poll::Ready(Stop::Ends(Reason::Drained));
+            if let Some(reason) = thread.cuts(client) {
+                return Poll::Ready(Stop::Ends(reason));
             }
             client.timer.poll_due(cx).map(|()| Stop::Ends(Reason::ClientTimeout))
         })

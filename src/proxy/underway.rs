@@ -4,6 +4,7 @@
 //! read from elsewhere is kept, and nothing is copied: names and text are made for each list.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,9 +14,10 @@ use tokio::time::Instant;
 
 use super::origin::Origin;
 use crate::config::{HostPattern, SiteSettings};
+use crate::control::connections::{ConnectionFilter, ConnectionId, ExchangeStatus};
 use crate::message::head::RawHead;
 use crate::observe::metrics::Busy;
-use crate::observe::record::{Index, RecordNames};
+use crate::observe::record::{Index, Protocol, RecordNames};
 use crate::observe::{Plain, journal};
 
 /// Everything that is under way on one thread.
@@ -29,7 +31,11 @@ pub(super) struct Entry {
     pub(super) opened: Instant,
     pub(super) origin: Rc<Origin>,
     pub(super) busy: Busy,
+    pub(super) protocol: Protocol,
     pub(super) site: Option<Index>,
+    pub(super) pool: Option<Index>,
+    /// That of the last attempt.
+    pub(super) server: Option<Index>,
     pub(super) method: Option<Method>,
     pub(super) head: Rc<RawHead>,
 }
@@ -58,6 +64,13 @@ impl Underway {
         }
     }
 
+    /// It goes to this server.
+    pub(super) fn attempt(&self, key: usize, server: Index) {
+        if let Some(entry) = self.entries.borrow_mut().get_mut(key) {
+            entry.server = Some(server);
+        }
+    }
+
     /// Removes one.
     pub(super) fn remove(&self, key: usize) {
         self.entries.borrow_mut().try_remove(key);
@@ -75,9 +88,55 @@ impl Underway {
         entries.sort_by_key(|entry| entry.opened);
         entries.into_iter().map(|entry| entry.line(names, sites)).collect()
     }
+
+    /// What `look` makes of all of them, by the connections on which they are.
+    pub(super) fn by_connection<T>(&self, look: impl FnOnce(&HashMap<ConnectionId, Vec<&Entry>>) -> T) -> T {
+        let all = self.entries.borrow();
+        let mut entries: HashMap<_, Vec<&Entry>> = HashMap::new();
+        for (_, entry) in all.iter() {
+            entries.entry(entry.origin.connection.id).or_default().push(entry);
+        }
+        look(&entries)
+    }
 }
 
 impl Entry {
+    /// Whether a connection is selected for it.
+    pub(super) fn is_selected(&self, filter: &ConnectionFilter, names: &RecordNames) -> bool {
+        let (pool, server) = self.server_names(names);
+        filter.selects_exchange(self.site_name(names), pool, server)
+    }
+
+    /// All that is told of it to operators.
+    pub(super) fn status(&self, names: &RecordNames) -> ExchangeStatus {
+        let (pool, server) = self.server_names(names);
+        let owned = |name: Option<&str>| name.map(str::to_owned);
+        ExchangeStatus {
+            kind: match self.busy {
+                Busy::Exchange => "exchange".to_owned(),
+                Busy::Upgrade => "upgrade".to_owned(),
+                Busy::Tcp => "tcp".to_owned(),
+            },
+            protocol: self.protocol.as_str().to_owned(),
+            method: self.method.as_ref().map(Method::to_string),
+            path: self.method.is_some().then(|| self.path()),
+            site: owned(self.site_name(names)),
+            pool: owned(pool),
+            server: owned(server),
+            age_ms: self.opened.elapsed().as_millis() as u64,
+        }
+    }
+
+    fn site_name<'a>(&self, names: &'a RecordNames) -> Option<&'a str> {
+        names.sites.get(usize::from(self.site?)).map(String::as_str)
+    }
+
+    fn server_names<'a>(&self, names: &'a RecordNames) -> (Option<&'a str>, Option<&'a str>) {
+        let pool = self.pool.and_then(|pool| names.pools.get(usize::from(pool)));
+        let server = pool.and_then(|(_, servers)| servers.get(usize::from(self.server?)));
+        (pool.map(|(name, _)| name.as_str()), server.map(String::as_str))
+    }
+
     fn line(&self, names: &RecordNames, sites: &[SiteSettings]) -> UnderwayLine {
         let listener = || names.listeners.get(usize::from(self.origin.listener)).map_or("", String::as_str);
         let mut what = match self.busy {
@@ -98,10 +157,13 @@ impl Entry {
         let method = self.method.as_ref().map_or("-", Method::as_str);
         let site = self.site.and_then(|site| sites.get(usize::from(site))).map(|site| &site.host);
         let host = site.filter(|host| **host != HostPattern::Any).map(ToString::to_string).unwrap_or_default();
+        format!("{method} {host}{}", Plain(&self.path()))
+    }
+
+    /// The path without its query and what may be secret, of bounded length.
+    fn path(&self) -> String {
         let path = self.head.path().split(|byte| *byte == b'?').next().unwrap_or_default();
-        let path = String::from_utf8_lossy(path);
-        let path: String = journal::redacted_path(&path).chars().take(LONGEST_PATH).collect();
-        format!("{method} {host}{}", Plain(&path))
+        journal::redacted_path(&String::from_utf8_lossy(path)).chars().take(LONGEST_PATH).collect()
     }
 }
 
@@ -112,15 +174,20 @@ const LONGEST_PATH: usize = 100;
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::proxy::origin::Accepted;
 
     fn entry(age: u64, busy: Busy, path: &'static str) -> Entry {
         let peer = Some("10.0.0.5:1234".parse().expect("an address"));
+        let accepted = Accepted { id: ConnectionId::default(), at: Instant::now() };
         let opened = Instant::now() - Duration::from_secs(age);
         Entry {
             opened,
-            origin: Rc::new(Origin::new(0, peer)),
+            origin: Rc::new(Origin::new(accepted, 0, peer)),
             busy,
+            protocol: Protocol::Http11,
             site: Some(0),
+            pool: Some(0),
+            server: None,
             method: (busy != Busy::Tcp).then_some(Method::GET),
             head: Rc::new(RawHead::of_target(path)),
         }

@@ -7,6 +7,7 @@ mod admin;
 mod admin_sockets;
 pub mod backoff;
 pub mod clients;
+mod connections;
 mod debug;
 pub mod descriptors;
 pub mod generation;

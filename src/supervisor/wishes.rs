@@ -24,6 +24,7 @@ impl Supervisor {
             }
             Wish::Sources => self.send_sources(number),
             Wish::Debug(request) => self.debug(number, request, with, now),
+            Wish::Connections(request) => self.ask_for_connections(number, &request, with),
             Wish::Recent { points_after, events_after } => {
                 let recent = self.recent.after(points_after, events_after);
                 self.clients.reply(number, &ControlReply::Recent(recent));

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::admin;
 use super::certificates::{self, CertificateWatch};
 use super::configuration::{Configuration, system};
+use super::connections;
 use super::first_messages::{Orders, bind, greet, propose};
 use super::link::SupervisorLink;
 use super::memory::{self, Expendable, Loss};
@@ -297,6 +298,13 @@ impl RunningWorker {
                 }
                 Ok(())
             }
+            ToWorker::Connections(request) => {
+                // without its socket there is no place for answers, which is no reason to end
+                if let Some(socket) = with.pop() {
+                    connections::answer(&self.threads, request, socket);
+                }
+                Ok(())
+            }
             // sent before it is built; a state that comes late is not used
             ToWorker::Start(_)
             | ToWorker::Listeners(_)
@@ -536,6 +544,7 @@ async fn prepare(
         serves,
         takes_debug: true,
         takes_admin: true,
+        lists_connections: true,
         undoes,
     };
     let (of_metrics, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|(held, _)| held.listener == METRICS);

@@ -9,6 +9,7 @@ mod admin;
 mod arrivals;
 mod certificates;
 pub mod configuration;
+mod connections;
 mod expiry;
 mod first_messages;
 pub mod lifecycle;

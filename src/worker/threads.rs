@@ -37,6 +37,21 @@ const LOOK: Duration = Duration::from_millis(300);
 /// Descriptors for other purposes than connections.
 const SPARE_FILES: u64 = 128;
 
+/// What threads will answer.
+pub struct Answers<T>(Vec<oneshot::Receiver<T>>);
+
+impl<T> Answers<T> {
+    /// The answers that come within `deadline`.
+    pub async fn within(self, deadline: Duration) -> Vec<T> {
+        let deadline = Instant::now() + deadline;
+        let mut given = Vec::new();
+        for answer in self.0 {
+            given.extend(tokio::time::timeout_at(deadline, answer).await.ok().and_then(Result::ok));
+        }
+        given
+    }
+}
+
 /// Which threads a heartbeat asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heartbeat {
@@ -207,7 +222,11 @@ impl Threads {
         ask: impl Fn(&Thread) -> T + Clone + Send + 'static,
         deadline: Duration,
     ) -> Vec<T> {
-        let deadline = Instant::now() + deadline;
+        self.ask(ask).within(deadline).await
+    }
+
+    /// Asks every thread this question.
+    pub fn ask<T: Send + 'static>(&self, ask: impl Fn(&Thread) -> T + Clone + Send + 'static) -> Answers<T> {
         let mut answers = Vec::new();
         for thread in &self.threads {
             let (sender, answer) = oneshot::channel();
@@ -219,11 +238,13 @@ impl Threads {
                 answers.push(answer);
             }
         }
-        let mut given = Vec::new();
-        for answer in answers {
-            given.extend(tokio::time::timeout_at(deadline, answer).await.ok().and_then(Result::ok));
-        }
-        given
+        Answers(answers)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.threads.len()
     }
 
     /// The oldest exchanges and tunnels that keep a generation alive which accepts no more; none for one that serves.

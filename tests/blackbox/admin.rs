@@ -378,6 +378,7 @@ fn every_answer_is_as_the_description_has_it() {
     let farm = Farm::new();
     let _service = farm.run.start();
     farm.share();
+    let _client = Wire::connect(farm.address);
     let run_dir = farm.run.run_dir();
     let api = json_of(&ask(&run_dir, "GET /v1/openapi.json"));
     let server = format!("/v1/pools/farm/servers/{}", farm.name());
@@ -393,8 +394,18 @@ fn every_answer_is_as_the_description_has_it() {
         (format!("GET {server}"), "/v1/pools/{pool}/servers/{server}", "200"),
         (format!("GET {server}0"), "/v1/pools/{pool}/servers/{server}", "404"),
         ("GET /v1/servers?pool=x".to_owned(), "/v1/servers", "404"),
+        ("GET /v1/connections?state=x".to_owned(), "/v1/connections", "422"),
+        ("DELETE /v1/connections/1-0-99".to_owned(), "/v1/connections/{id}", "404"),
     ];
-    let of_paths = ["/v1/status", "/v1/servers", "/v1/session", "/v1/history", "/v1/events", "/v1/openapi.json"];
+    let of_paths = [
+        "/v1/status",
+        "/v1/servers",
+        "/v1/connections",
+        "/v1/session",
+        "/v1/history",
+        "/v1/events",
+        "/v1/openapi.json",
+    ];
     asked.extend(of_paths.map(|path| (format!("GET {path}"), path, "200")));
     for (request, path, status) in asked {
         let response = ask(&run_dir, &request);

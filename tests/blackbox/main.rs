@@ -8,6 +8,7 @@ mod admin;
 mod bounds;
 mod certificates;
 mod confirm;
+mod connections;
 mod dashboard;
 mod death;
 mod debug;

@@ -35,7 +35,6 @@ use self::writer::ResponseWriter;
 use super::service::Service;
 use super::timeouts::{Direction, Timeouts};
 use crate::config::ListenerSettings;
-use crate::drain::Stage;
 use crate::handover::successor::{Successor, TransferPermit, Wait};
 use crate::http1::request::RequestHead;
 use crate::message::body::Demand;
@@ -222,8 +221,8 @@ impl<S: Service> Http1<S> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if self.thread.drain.stage() == Stage::Cut {
-                return Poll::Ready(ends(self.break_off(Reason::Drained)));
+            if let Some(reason) = self.thread.cuts(&self.client) {
+                return Poll::Ready(ends(self.break_off(reason)));
             }
             let step = match &self.state {
                 Http1State::Head => ready!(self.poll_head(cx)),

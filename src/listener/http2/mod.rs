@@ -33,7 +33,6 @@ use self::ready::ReadyStreams;
 use self::stream::{OpenStream, StreamOutcome};
 use super::service::Service;
 use crate::config::ListenerSettings;
-use crate::drain::Stage;
 use crate::handover::successor::{TransferPermit, Wait};
 use crate::http2::error::ErrorCode;
 use crate::http2::priority::Priority;
@@ -187,8 +186,8 @@ impl<S: Service> Http2<S> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Http2Next> {
-        if self.thread.drain.stage() == Stage::Cut {
-            return Poll::Ready(ends(self.break_off(Reason::Drained)));
+        if let Some(reason) = self.thread.cuts(&self.client) {
+            return Poll::Ready(ends(self.break_off(reason)));
         }
         if let Poll::Ready(place) = self.poll_place(cx) {
             return Poll::Ready(Http2Next::Moves(place));

@@ -78,7 +78,11 @@ impl ParkedHttp2 {
     ) -> Poll<Unparked> {
         let is_due = self.client.timer.is_due();
         let is_over = is_due && self.until <= Instant::now();
-        if thread.drain.is_ending() || is_over || self.stream.poll_read_ready(cx).is_ready() {
+        if thread.drain.is_ending()
+            || is_over
+            || self.client.slot.is_killed()
+            || self.stream.poll_read_ready(cx).is_ready()
+        {
             return Poll::Ready(Unparked::InUse);
         }
         if let Some(making) = self.client.slot.take_making()

@@ -59,7 +59,7 @@ impl<S: Service> Http2<S> {
     }
 
     fn take_frames(&mut self, read: &[u8], fields: &mut FieldSection, search: &mut HeadSearch, now: Instant) {
-        let age = now - self.client.accepted;
+        let age = now - self.client.origin.connection.at;
         let mut used = 0;
         loop {
             match self.session.next(&read[used..], fields, age) {

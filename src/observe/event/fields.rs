@@ -74,6 +74,7 @@ impl Event {
             | Self::Stopped { .. }
             | Self::StartRefused { .. }
             | Self::SupervisorWarning { .. }
+            | Self::ConnectionKilled { .. }
             | Self::AdminRefused { .. }
             | Self::CertificateTaken { .. }
             | Self::CertificateRefused { .. }

@@ -106,6 +106,7 @@ kinds! {
     POOL_EMPTY "pool-empty" Error "fc4d48b020b08968e7c778d1a13d7d1e";
     POOL_BACK "pool-back" Info "7e81edec9902d6fbd313a232e5d554c1";
     SERVER_ADMINISTERED "server-administered" Info "eba084e03352436a86fbfe676586962b";
+    CONNECTION_KILLED "connection-killed" Info "b70db3eab856409b94e7b1a8fe8c8271";
     ADMIN_REFUSED "admin-refused" Warn "13d9e9dcfb024ea79bb72a5dfffdcf40";
     CERTIFICATE_TAKEN "certificate-taken" Info "d1754fcdac287d8d566f7b153557cccf";
     CERTIFICATE_REFUSED "certificate-refused" Warn "ee8e35c4b24f5a6e1610dc69a9895be8";
@@ -170,6 +171,7 @@ impl Event {
             Self::PoolEmpty { .. } => &POOL_EMPTY,
             Self::PoolBack { .. } => &POOL_BACK,
             Self::ServerAdministered { .. } => &SERVER_ADMINISTERED,
+            Self::ConnectionKilled { .. } => &CONNECTION_KILLED,
             Self::AdminRefused { .. } => &ADMIN_REFUSED,
             Self::CertificateTaken { .. } => &CERTIFICATE_TAKEN,
             Self::CertificateRefused { .. } => &CERTIFICATE_REFUSED,

@@ -148,6 +148,10 @@ pub(super) fn of(event: &Event) -> String {
             let reason = reason.as_ref().map(|reason| format!(": {}", Plain(reason))).unwrap_or_default();
             format!("Server {pool}/{server} is set to {value}{by}{lasts}{reason}")
         }
+        Event::ConnectionKilled { connection, client, uid, command, reason } => {
+            let reason = reason.as_ref().map(|reason| format!(": {}", Plain(reason))).unwrap_or_default();
+            format!("Connection {connection} of {client} is closed by uid {uid} ({}){reason}", Plain(command))
+        }
         Event::AdminRefused { wish, by, more } => {
             let more = if *more > 0 { format!("; {more} more since the last time") } else { String::new() };
             format!("Refused: {} may not {}{more}", Plain(by), Plain(wish))

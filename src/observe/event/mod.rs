@@ -386,6 +386,19 @@ pub enum Event {
         #[serde(rename = "lasts_ms", serialize_with = "optional_millis")]
         lasts: Option<Duration>,
     },
+    /// An operator had a client connection closed.
+    ConnectionKilled {
+        /// Its id.
+        connection: String,
+        /// The address of its client.
+        client: String,
+        /// The user of the process that asked for it.
+        uid: u32,
+        /// The name of that process.
+        command: String,
+        /// The reason that was given.
+        reason: Option<String>,
+    },
     /// A process may not do with the admin API what it asked for.
     AdminRefused {
         /// What it asked for.

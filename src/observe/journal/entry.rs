@@ -68,13 +68,14 @@ pub(super) fn write(out: &mut Vec<u8>, scratch: &mut String, record: &Record, na
 /// `PROXY_STATUS_CLASS`, by the first digit.
 const STATUS_CLASSES: [&str; 6] = ["0xx", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// How urgent an exchange is for an operator: defects of ours, then faults of servers, then retries; faults of
+/// How urgent an exchange is for an operator: defects of ours, then faults of servers, then retries and what it ended; faults of
 /// clients are ordinary traffic.
 pub(super) fn level(record: &Record) -> Level {
     match (record.end.reason, record.end.side()) {
         (Reason::Internal, _) => Level::Error,
         (Reason::Ok, _) if record.status >= 500 => Level::Warn,
         (Reason::Ok, _) if record.attempts.len() > 1 => Level::Info,
+        (Reason::Killed, _) => Level::Info,
         (Reason::Ok, _) | (_, Side::Client) => Level::Debug,
         (_, Side::Server | Side::Proxy) => Level::Warn,
     }

@@ -156,6 +156,7 @@ fn reason_text(reason: Reason) -> &'static str {
         Reason::Denied => "this is not allowed here",
         Reason::Drained => "it was cut at the drain deadline",
         Reason::Internal => "a defect in Segue ended it",
+        Reason::Killed => "an operator had it closed",
         Reason::Evicted => "it made room for another connection",
         Reason::Moved => "the next generation goes on with it",
     }
@@ -173,7 +174,8 @@ fn whereabouts(record: &Record) -> &'static str {
         | Reason::ServerTimeout
         | Reason::ServerClosed
         | Reason::Drained
-        | Reason::Internal => match record.end.phase {
+        | Reason::Internal
+        | Reason::Killed => match record.end.phase {
             Phase::Handshake => " in the TLS handshake",
             Phase::Head => " before its request was whole",
             Phase::Route => " before a site was found",

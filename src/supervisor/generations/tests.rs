@@ -139,6 +139,7 @@ fn ready() -> Ready {
         serves: Serves { sites: true, tcp: false },
         takes_debug: true,
         takes_admin: true,
+        lists_connections: true,
         undoes: Vec::new(),
     }
 }
