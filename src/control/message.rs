@@ -41,7 +41,8 @@ pub enum ToWorker {
     Start(Start),
     /// Some of the sockets that [`Start::sockets`] counts; each comes as a descriptor, in this order.
     Listeners(Vec<Held>),
-    /// The answer to [`ToSupervisor::Loaded`]: go on.
+    /// The answer to [`ToSupervisor::Loaded`]: go on. The descriptor has the sources of the configuration that serves, if one
+    /// does.
     Build,
     /// The socket asked for by [`ToSupervisor::Bind`], as the descriptor.
     Bound {
@@ -358,6 +359,9 @@ pub struct Ready {
     /// The revisions of what operators have set and its configuration says otherwise: undone once it has proved good.
     #[serde(default)]
     pub undoes: Vec<u64>,
+    /// What its configuration has otherwise than the one that serves, a line for each thing; not all, if it is much.
+    #[serde(default)]
+    pub changes: Vec<String>,
 }
 
 /// The bounds on generations that another one has replaced.

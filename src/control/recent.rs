@@ -37,7 +37,7 @@ pub struct RecentEvent {
     pub at: String,
     /// Its kind, as `PROXY_EVENT` in the journal.
     pub event: String,
-    /// What the journal says of it, in one line.
+    /// What the journal says of it; lines after the first say more.
     pub text: String,
 }
 

@@ -240,6 +240,14 @@ impl Supervisor {
                 let input = self.workers.spawn(number, recipe);
                 self.inputs.push_back(input);
             }
+            Action::Send(number, message @ ToWorker::Build) => {
+                // of what serves, so that the worker can tell what it changes
+                let serving = self.generations.list().iter().rfind(|one| one.accepts());
+                let sources = serving.and_then(|one| self.workers.sources(one.number)?.try_clone().ok());
+                let with: Vec<_> = sources.iter().map(AsFd::as_fd).collect();
+                let input = self.workers.send(number, &message, &with);
+                self.inputs.extend(input);
+            }
             Action::Send(number, message) => {
                 let input = self.workers.send(number, &message, &[]);
                 self.inputs.extend(input);

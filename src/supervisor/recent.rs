@@ -14,8 +14,8 @@ use crate::observe::event::Event;
 /// An hour.
 const MOST_POINTS: usize = 360;
 const MOST_EVENTS: usize = 200;
-/// In characters.
-const LONGEST_TEXT: usize = 400;
+/// In characters: what a reload changed, and the problems of one that was refused, are lines below the first.
+const LONGEST_TEXT: usize = 3_000;
 
 /// Points and events.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -50,12 +50,11 @@ impl RecentHistory {
     /// Keeps an event, with what the journal says of it.
     pub(super) fn keep(&mut self, event: &str, text: &str) {
         self.happened += 1;
-        let line = text.lines().next().unwrap_or_default();
         self.events.push_back(RecentEvent {
             number: self.happened,
             at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             event: event.chars().take(LONGEST_TEXT).collect(),
-            text: line.chars().take(LONGEST_TEXT).collect(),
+            text: text.chars().take(LONGEST_TEXT).collect(),
         });
         if self.events.len() > MOST_EVENTS {
             self.events.pop_front();

@@ -1,10 +1,12 @@
 //! From the place of a configuration to the checked configuration, with everything to report about it.
 
 use crate::config::Config;
+use crate::config::diff::diff;
 use crate::config::load::{FileProblem, Sources};
 use crate::config::problem::{Problem, RenderStyle, Severity};
 use crate::control::message::{self, Cause, ConfigSource, Refused, Serves, Start};
 use crate::control::payload::Payload;
+use crate::observe::Plural;
 use crate::proxy::certificate_problem::CertificateProblem;
 use crate::proxy::upstream_tls::UpstreamTlsProblem;
 
@@ -21,6 +23,8 @@ pub struct Configuration {
     pub warnings: Vec<String>,
     /// The sources from which another worker makes the same configuration.
     pub sources: Payload,
+    /// What it has otherwise than the configuration that serves, a line for each thing; not all, if it is much.
+    pub changes: Vec<String>,
     /// The same, for the places of problems that are found later.
     written: Sources,
 }
@@ -51,8 +55,17 @@ impl Configuration {
             warnings: checked.problems.iter().map(|problem| problem.render(RenderStyle::Plain)).collect(),
             sources: kept.map_err(|fault| system(format!("the configuration cannot be kept: {fault}")))?,
             config,
+            changes: Vec::new(),
             written: sources,
         })
+    }
+
+    /// Notes what is different in the configuration that serves. One that this version cannot read is compared with nothing.
+    pub fn compare(&mut self, serving: &Payload) {
+        let read = serving.read().ok().and_then(|bytes| serde_json::from_slice::<Sources>(&bytes).ok());
+        if let Some(serving) = read.and_then(|sources| sources.check().config) {
+            self.changes = shortened(diff(&serving, &self.config));
+        }
     }
 
     /// What is wrong with the keys of session tickets, rendered.
@@ -111,6 +124,26 @@ fn taken_away(sources: &Sources, keeps: Serves, warnings: Vec<Problem>) -> Vec<P
     // one of them says only that there is no site
     warnings.into_iter().filter(|warning| warning.key != "site").chain([problem]).collect()
 }
+
+/// As many of the lines as an entry of the journal has room for, and how many others there are.
+fn shortened(lines: Vec<String>) -> Vec<String> {
+    let mut room = MOST_OF_CHANGES;
+    let (count, cut) = (lines.len(), |line: String| line.chars().take(LONGEST_CHANGE).collect::<String>());
+    let fits = |line: &String| {
+        room = room.saturating_sub(line.len());
+        room > 0
+    };
+    let mut kept: Vec<_> = lines.into_iter().map(cut).take_while(fits).collect();
+    if kept.len() < count {
+        kept.push(format!("and {}", Plural((count - kept.len()) as u64, "more difference")));
+    }
+    kept
+}
+
+/// Bytes of all lines about changes: no field of an entry has 4 KB.
+const MOST_OF_CHANGES: usize = 2_400;
+/// Characters of one.
+const LONGEST_CHANGE: usize = 200;
 
 fn read_remembered(remembered: Option<Payload>) -> Result<Sources, Refused> {
     let remembered = remembered.ok_or_else(|| system("the supervisor sent no configuration".to_owned()))?;

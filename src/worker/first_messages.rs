@@ -41,13 +41,16 @@ pub(super) async fn greet(link: &SupervisorLink) -> Result<Orders, StartFailure>
     Ok(Orders { start, remembered, held })
 }
 
-/// Reports what would be served, and waits for `Build` or `Stop`.
-pub(super) async fn propose(link: &SupervisorLink, configuration: &Configuration) -> Result<(), StartFailure> {
+/// Reports what would be served, and waits for `Build` or `Stop`. Gives the sources of the configuration that serves.
+pub(super) async fn propose(
+    link: &SupervisorLink,
+    configuration: &Configuration,
+) -> Result<Option<Payload>, StartFailure> {
     let may_bind = Some(sockets::with_address(&configuration.config));
     let loaded = ToSupervisor::Loaded { config_hash: configuration.hash.clone(), may_bind };
     link.try_send(&loaded, &[]).map_err(|_| StartFailure::SupervisorGone)?;
     match receive(link).await? {
-        (ToWorker::Build, _) => Ok(()),
+        (ToWorker::Build, mut with) => Ok(with.pop().map(Payload::from)),
         _ => Err(StartFailure::NotNeeded),
     }
 }

@@ -470,9 +470,11 @@ struct Prepared {
 
 async fn build(link: &SupervisorLink) -> Result<Prepared, StartFailure> {
     let Orders { start, remembered, held } = greet(link).await?;
-    let configuration = Configuration::load(&start, remembered)?;
-    if start.say_loaded {
-        propose(link, &configuration).await?;
+    let mut configuration = Configuration::load(&start, remembered)?;
+    if start.say_loaded
+        && let Some(serving) = propose(link, &configuration).await?
+    {
+        configuration.compare(&serving);
     }
     prepare(link, &start, configuration, held).await
 }
@@ -525,7 +527,7 @@ async fn prepare(
     let reports = state_reports.clone();
     let certificates =
         CertificateWatch::start(generation, store, ring, expiry_warnings, journal.clone(), reports, renewals);
-    let Configuration { hash, summary, sources, .. } = configuration;
+    let Configuration { hash, summary, sources, changes: configured, .. } = configuration;
     let threads = Threads::start(runtime_config, journal.clone())
         .map_err(|fault| system(format!("the serving threads cannot be started: {fault}")))?;
     let mut ready = Ready {
@@ -546,6 +548,7 @@ async fn prepare(
         takes_admin: true,
         lists_connections: true,
         undoes,
+        changes: configured,
     };
     let (of_metrics, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|(held, _)| held.listener == METRICS);
     let of_metrics = of_metrics.into_iter().map(|(_, socket)| socket).collect();

@@ -525,3 +525,25 @@ fn the_page_opens_its_stream_again_after_a_roll_back() {
     wait_for("the roll-back", || (service.serving().0 < number).then_some(()));
     Live::open(&farm.run.run_dir()).until("event: status");
 }
+
+#[test]
+fn what_a_reload_changed_is_told_in_the_journal_and_the_events() {
+    let farm = Farm::new();
+    let service = farm.run.start();
+    farm.configure(5, "retries = 1");
+    service.reload_well();
+    farm.configure(5, "retries = 1\nretires = 1");
+    assert!(!service.reload().0);
+    let changed = format!("\npool.farm: server {}: weight 1 → 5", farm.name());
+    let events = json_of(&ask(&farm.run.run_dir(), "GET /v1/events"));
+    let text = |event: &str| {
+        let all = events["events"].as_array().expect("events").iter();
+        let mut texts = all.filter(|one| one["event"] == *event).map(|one| one["text"].as_str().expect("text"));
+        texts.next_back().unwrap_or_else(|| panic!("{event}: {events}")).to_owned()
+    };
+    let done = text("reload-done");
+    assert!(done.starts_with("Reload done in ") && done.contains(&changed), "{done}");
+    assert!(done.contains("\npool.farm.retries: 3 → 1") && done.lines().count() == 3, "{done}");
+    assert!(text("reload-refused").contains("\n") && text("reload-refused").contains("retires"), "{events}");
+    assert!(farm.run.log().contains("pool.farm.retries: 3 → 1"), "{}", farm.run.log());
+}

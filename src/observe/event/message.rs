@@ -17,8 +17,9 @@ pub(super) fn of(event: &Event) -> String {
             format!("Generation {generation} is ready after {}, process {pid}", Took(*took))
         }
         Event::ReloadStarted { generation } => format!("Reload asked for: making generation {generation}"),
-        Event::ReloadDone { generation, took } => {
-            format!("Reload done in {}: generation {generation} serves", Took(*took))
+        Event::ReloadDone { generation, took, changes } => {
+            let changes: String = changes.iter().map(|change| format!("\n{}", Plain(change))).collect();
+            format!("Reload done in {}: generation {generation} serves{changes}", Took(*took))
         }
         Event::ReloadUnchanged { generation } => {
             format!("Reload done: nothing changed, generation {generation} goes on")

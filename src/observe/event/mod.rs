@@ -53,6 +53,8 @@ pub enum Event {
         /// From the request to the new generation's first accept.
         #[serde(rename = "took_ms", serialize_with = "millis")]
         took: Duration,
+        /// What is different from the generation before, a line for each thing.
+        changes: Vec<String>,
     },
     /// A reload had nothing to do.
     ReloadUnchanged {

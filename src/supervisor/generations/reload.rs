@@ -118,14 +118,26 @@ impl Generations {
     pub(super) fn on_reload_done(&mut self, number: u64) {
         let (now, began) = (self.now, self.run.as_ref().map_or(self.now, |run| run.began));
         let Some(one) = self.list.iter().find(|one| one.number == number) else { return };
+        let changes = self.changes_of(one);
         let ready = one.ready.clone();
         let (summary, warnings) = ready.map(|ready| (ready.summary, ready.warnings)).unwrap_or_default();
         let confirm_within = one.confirm_within(now);
         let took = now.saturating_duration_since(one.made);
         self.note = None;
-        self.log(Event::ReloadDone { generation: number, took });
+        self.log(Event::ReloadDone { generation: number, took, changes });
         let took = now.saturating_duration_since(began);
         self.end_run(&ReloadVerdict::Serving { generation: number, summary, took, warnings, confirm_within });
+    }
+
+    /// What is different in a generation that has taken over: another program first.
+    fn changes_of(&self, new: &Generation) -> Vec<String> {
+        let Some(ready) = &new.ready else { return Vec::new() };
+        let before = self.list.iter().rfind(|one| one.number < new.number && one.state == GenerationState::Parked);
+        let program = before.filter(|one| one.program != new.program).map(|one| {
+            let version = one.ready.as_ref().map_or("unknown", |ready| ready.version.as_str());
+            format!("program: version {version} → {}", ready.version)
+        });
+        program.into_iter().chain(ready.changes.iter().cloned()).collect()
     }
 
     pub(super) fn is_run_of(&self, number: u64) -> bool {

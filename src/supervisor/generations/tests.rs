@@ -140,6 +140,7 @@ fn ready() -> Ready {
         takes_debug: true,
         takes_admin: true,
         lists_connections: true,
+        changes: Vec::new(),
         undoes: Vec::new(),
     }
 }
