@@ -202,7 +202,7 @@ impl Api {
         let path: Vec<&str> = asked.path.iter().map(String::as_str).collect();
         match (&path[..], asked.reads()) {
             (["metrics"], true) => Ok(self.metrics(asked.headers).await),
-            (["v1", "status"], true) => Ok(self.asker.status(json).await?),
+            (["v1", "status"], true) => Ok(with(StatusCode::OK, "application/json", self.asker.whole_status().await?)),
             (["v1", "servers"], true) => self.servers(asked.parameter("pool")).await,
             (["v1", "connections"], true) => {
                 let wanted = connections::request(&asked.query);

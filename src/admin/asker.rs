@@ -40,8 +40,20 @@ impl Asker {
         Self { run_dir: run_dir.into(), turn: turn(), of_connections: turn(), last: Rc::default() }
     }
 
-    /// What `make` makes of the status, on a thread where it keeps no other request waiting. Requests that come at about the
-    /// same time share one status.
+    /// The whole status, as JSON. Each request has its own.
+    ///
+    /// # Errors
+    /// See [`SupervisorError`].
+    pub(super) async fn whole_status(&self) -> Result<Vec<u8>, SupervisorError> {
+        let answer = |reply| match reply {
+            ControlReply::Status(status) => Ok(serde_json::to_vec(&*status).unwrap_or_default()),
+            other => Err(unexpected(other)),
+        };
+        self.ask(Wish::Status, answer).await
+    }
+
+    /// What `make` makes of the status without the counters of each generation, on a thread where it keeps no other request
+    /// waiting. Requests that come at about the same time share one status.
     ///
     /// # Errors
     /// See [`SupervisorError`].
@@ -66,7 +78,11 @@ impl Asker {
             other => Err(unexpected(other)),
         };
         let began = Instant::now();
-        let status = self.ask(Wish::Status, answer).await?;
+        let status = match self.ask(Wish::SummedStatus, answer).await {
+            // a supervisor of a version before does not know it
+            Err(SupervisorError::Unheard(RequestError::Closed)) => self.ask(Wish::Status, answer).await?,
+            asked => asked?,
+        };
         *last = Some((began, status.clone()));
         Ok(status)
     }

@@ -21,10 +21,8 @@ use tokio::task::{JoinHandle, JoinSet, spawn_local};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::asker::Asker;
-use crate::control::counter_tree::CounterTree;
 use crate::control::message::LivePosition;
 use crate::control::recent::Recent;
-use crate::control::status::ServiceStatus;
 
 /// From one status to the next.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -169,21 +167,12 @@ async fn pump_events(shared: Rc<OpenStreams>) {
 
 /// The status as JSON, and what is new for any of the streams.
 async fn ask(shared: &OpenStreams) -> Option<(Arc<str>, Arc<Recent>)> {
-    let status = shared.asker.status(for_page).await.ok()?;
+    let status = shared.asker.status(|status| serde_json::to_string(status).unwrap_or_default()).await.ok()?;
     let oldest = |of: fn(&LivePosition) -> u64| {
         shared.waiting.borrow().iter().map(|one| of(&one.position)).min().unwrap_or_default()
     };
     let recent = shared.asker.recent(oldest(|one| one.points_after), oldest(|one| one.events_after)).await.ok()?;
     Some((status.into(), Arc::new(recent)))
-}
-
-/// The status without the counters of each generation: the page reads their sum, and they are the most of it.
-fn for_page(status: &ServiceStatus) -> String {
-    let mut status = status.clone();
-    for worker in status.generations.iter_mut().filter_map(|one| one.worker.as_mut()) {
-        worker.counters = CounterTree::default();
-    }
-    serde_json::to_string(&status).unwrap_or_default()
 }
 
 async fn ended(shared: &OpenStreams) {

@@ -42,6 +42,8 @@ pub enum Wish {
     Confirmed,
     /// Say what runs.
     Status,
+    /// The same without the counters of each generation, which are the most of it: the sum is there.
+    SummedStatus,
     /// Give the sources of the configuration that serves; they come as the descriptor.
     Sources,
     /// Show exchanges while they go on, on the socket that is the descriptor.
@@ -67,7 +69,10 @@ impl Wish {
         match self {
             Self::Reload | Self::ReloadWith(_) | Self::Confirmed | Self::Sources | Self::Debug(_) => false,
             Self::Administer(_) | Self::Connections(ConnectionsRequest::Close(_)) => false,
-            Self::Status | Self::Recent { .. } | Self::Connections(ConnectionsRequest::List { .. }) => true,
+            Self::Status
+            | Self::SummedStatus
+            | Self::Recent { .. }
+            | Self::Connections(ConnectionsRequest::List { .. }) => true,
         }
     }
 }
@@ -96,7 +101,7 @@ impl Conditions {
 pub enum ControlReply {
     /// To [`Wish::Reload`].
     Verdict(ReloadVerdict),
-    /// To [`Wish::Status`].
+    /// To [`Wish::Status`] and [`Wish::SummedStatus`].
     Status(Box<ServiceStatus>),
     /// To [`Wish::Sources`].
     Sources(ServedSources),

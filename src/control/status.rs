@@ -120,6 +120,37 @@ pub struct WorkerStatus {
     pub counters: CounterTree,
 }
 
+impl WorkerStatus {
+    /// A copy of all but the counters.
+    #[must_use]
+    pub fn without_counters(&self) -> Self {
+        let Self {
+            certificates,
+            generation,
+            threads,
+            cut,
+            connections,
+            servers,
+            servers_up,
+            pools,
+            oldest,
+            counters: _,
+        } = self;
+        Self {
+            certificates: certificates.clone(),
+            generation: *generation,
+            threads: *threads,
+            cut: *cut,
+            connections: connections.clone(),
+            servers: *servers,
+            servers_up: *servers_up,
+            pools: pools.clone(),
+            oldest: oldest.clone(),
+            counters: CounterTree::default(),
+        }
+    }
+}
+
 /// Open client connections by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

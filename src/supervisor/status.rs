@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::generation::{Generation, GenerationState};
 use super::generations::{Generations, ServicePhase};
 use super::totals::{self, Totals};
-use crate::control::status::{CertificateStatus, GenerationStatus, ServiceStatus, SupervisorStatus};
+use crate::control::status::{CertificateStatus, GenerationStatus, ServiceStatus, SupervisorStatus, WorkerStatus};
 
 /// The line in `systemctl status`.
 #[must_use]
@@ -25,17 +25,32 @@ pub fn line(generations: &Generations, now: Instant) -> String {
 /// Everything, for `segue status`.
 #[must_use]
 pub fn all(generations: &Generations, totals: &Totals, now: Instant) -> ServiceStatus {
+    status(generations, totals, now, WorkerStatus::clone)
+}
+
+/// The same without the counters of each generation.
+#[must_use]
+pub fn summed(generations: &Generations, totals: &Totals, now: Instant) -> ServiceStatus {
+    status(generations, totals, now, WorkerStatus::without_counters)
+}
+
+fn status(
+    generations: &Generations,
+    totals: &Totals,
+    now: Instant,
+    of_worker: impl Fn(&WorkerStatus) -> WorkerStatus,
+) -> ServiceStatus {
     ServiceStatus {
         line: line(generations, now),
         note: generations.note().map(str::to_owned),
         supervisor: SupervisorStatus { pid: std::process::id(), version: crate::sys::version().to_owned() },
-        generations: generations.list().iter().map(|one| generation(one, now)).collect(),
+        generations: generations.list().iter().map(|one| generation(one, now, &of_worker)).collect(),
         connections: totals::connections(generations.list()),
         counters: totals.counters(),
     }
 }
 
-fn generation(one: &Generation, now: Instant) -> GenerationStatus {
+fn generation(one: &Generation, now: Instant, of_worker: impl Fn(&WorkerStatus) -> WorkerStatus) -> GenerationStatus {
     let ready = one.ready.as_ref();
     let pong = one.pulse.last.as_ref();
     GenerationStatus {
@@ -51,7 +66,7 @@ fn generation(one: &Generation, now: Instant) -> GenerationStatus {
         summary: ready.map(|ready| ready.summary.clone()),
         config_hash: ready.map(|ready| ready.config_hash.clone()),
         connections: pong.map(|pong| pong.vitals.connections),
-        worker: pong.and_then(|pong| pong.status.clone()),
+        worker: pong.and_then(|pong| pong.status.as_ref()).map(of_worker),
     }
 }
 

@@ -4,9 +4,11 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use super::Supervisor;
-use super::generations::{Caller, Input};
+use super::generations::{Caller, Generations, Input};
 use super::status;
+use super::totals::Totals;
 use crate::control::request::{Conditions, ControlReply, ServedSources, Wish};
+use crate::control::status::ServiceStatus;
 
 impl Supervisor {
     /// Reads what client `number` asks for, if it has come, and does it.
@@ -16,12 +18,8 @@ impl Supervisor {
             Wish::Reload => self.ask(Caller::Client(number), Conditions::default()),
             Wish::ReloadWith(conditions) => self.ask(Caller::Client(number), conditions),
             Wish::Confirmed => self.inputs.push_back(Input::Confirmed(number)),
-            Wish::Status => {
-                self.totals.own(&self.journal.unwritten());
-                let mut status = status::all(&self.generations, &self.totals, now);
-                self.admin.show(&mut status, self.generations.list());
-                self.clients.reply(number, &ControlReply::Status(Box::new(status)));
-            }
+            Wish::Status => self.send_status(number, status::all, now),
+            Wish::SummedStatus => self.send_status(number, status::summed, now),
             Wish::Sources => self.send_sources(number),
             Wish::Debug(request) => self.debug(number, request, with, now),
             Wish::Connections(request) => self.ask_for_connections(number, &request, with),
@@ -31,6 +29,18 @@ impl Supervisor {
             }
             Wish::Administer(changes) => self.administer(number, changes),
         }
+    }
+
+    fn send_status(
+        &mut self,
+        client: u64,
+        look: impl Fn(&Generations, &Totals, Instant) -> ServiceStatus,
+        now: Instant,
+    ) {
+        self.totals.own(&self.journal.unwritten());
+        let mut status = look(&self.generations, &self.totals, now);
+        self.admin.show(&mut status, self.generations.list());
+        self.clients.reply(client, &ControlReply::Status(Box::new(status)));
     }
 
     /// Sends a client the sources of the serving generation.
