@@ -188,11 +188,12 @@ fn of_name(name: &str, acls: &[Acl]) -> Vec<AclTest> {
 /// Of a criterion with its flags and patterns, such as `hdr(host) -i www.example.com`.
 fn tests(words: &[String]) -> Vec<AclTest> {
     let Some((criterion, rest)) = words.split_first() else { return vec![AclTest::Unknown] };
-    let mut method = None;
+    let (mut method, mut ignores_case) = (None, false);
     let mut rest = rest.iter().map(String::as_str).peekable();
     while let Some(flag) = rest.next_if(|word| word.starts_with('-') && word.len() > 1) {
         match flag {
-            "-i" | "-n" => {}
+            "-i" => ignores_case = true,
+            "-n" => {}
             "-m" => method = rest.next(),
             "--" => break,
             // of a file, or by an identifier
@@ -215,7 +216,11 @@ fn tests(words: &[String]) -> Vec<AclTest> {
         _ => HostMatch::Other,
     };
     let is_bare = converters.is_empty() && method.or(by_name).is_none();
-    let each = || patterns.iter().map(|text| HostTest { matching, text: text.to_ascii_lowercase() });
+    let by_case = |text: &str| !ignores_case && text.bytes().any(|byte| byte.is_ascii_uppercase());
+    let each = || {
+        let patterns = patterns.iter();
+        patterns.map(|text| HostTest { matching, text: text.to_ascii_lowercase(), has_capitals: by_case(text) })
+    };
     let found: Vec<_> = match fetch.as_str() {
         "hdr(host)" | "req.hdr(host)" => each().map(AclTest::Host).collect(),
         "req.ssl_sni" | "req_ssl_sni" | "ssl_fc_sni" => {
@@ -294,6 +299,10 @@ mod tests {
         assert_eq!(truth(&[], "x unless { ssl_fc }", "*", TLS), Truth::No);
         assert_eq!(truth(&[], "x if { dst_port 80 }", "*", PLAIN), Truth::Yes);
         assert_eq!(truth(&[], "x if { hdr(host) -f /hosts }", "*", PLAIN), Truth::Unknown);
+        assert_eq!(truth(&[], "x if { hdr(host) A.test }", "a.test", PLAIN), Truth::Hardly, "clients write a.test");
+        assert_eq!(truth(&[], "x unless { hdr(host) A.test }", "a.test", PLAIN), Truth::Unknown);
+        assert_eq!(truth(&[], "x if { hdr(host) A.test }", "*", PLAIN), Truth::No);
+        assert_eq!(truth(&[], "x if { hdr(host) -i A.test }", "a.test", PLAIN), Truth::Yes);
         assert_eq!(truth(&[], "x if { req.hdr(Host),lower -m dom a.test }", "*.a.test", PLAIN), Truth::Yes);
         assert_eq!(truth(&[], "x if { req.hdr(host),lower,map(/m) a.test }", "a.test", PLAIN), Truth::Unknown);
         assert_eq!(truth(&[], "x", "*", PLAIN), Truth::Yes);

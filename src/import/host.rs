@@ -76,6 +76,8 @@ pub struct HostTest {
     pub matching: HostMatch,
     /// With what, in lower case.
     pub text: String,
+    /// It has capitals that count: hardly a client asks for such a host.
+    pub has_capitals: bool,
 }
 
 impl HostTest {
@@ -99,6 +101,13 @@ impl HostTest {
     /// Whether it holds for the hosts of `region`, those left out that another pattern of this test is for.
     #[must_use]
     pub fn on(&self, region: &HostPattern) -> Truth {
+        match self.in_any_case(region) {
+            Truth::Yes if self.has_capitals => Truth::Hardly,
+            truth => truth,
+        }
+    }
+
+    fn in_any_case(&self, region: &HostPattern) -> Truth {
         let below = |suffix: &str| format!(".{suffix}.").contains(&format!(".{}.", self.text.trim_matches('.')));
         match (region, self.matching) {
             (_, HostMatch::Other) => Truth::Unknown,
@@ -141,7 +150,7 @@ mod tests {
 
     fn on(matching: HostMatch, text: &str, region: &str) -> Truth {
         let region = host_pattern(region).expect("a pattern");
-        HostTest { matching, text: text.to_owned() }.on(&region)
+        HostTest { matching, text: text.to_owned(), has_capitals: false }.on(&region)
     }
 
     #[test]
