@@ -1,6 +1,5 @@
 //! Metrics as they are collected: families of series, which are not too many together. The library writes them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -18,6 +17,8 @@ use crate::control::counter_tree::CounterTree;
 const MOST_COUNTERS: usize = 15_000;
 /// The same of gauges; what is beyond is left out. With both there are fewer than 20,000 series.
 const MOST_GAUGES: usize = 4_900;
+/// Bytes of a line: most have fewer.
+const LINE: usize = 128;
 /// The values of all labels of that one.
 const OTHER: &str = "other";
 
@@ -49,8 +50,15 @@ struct FamilyHead {
 #[derive(Debug)]
 struct Family {
     head: FamilyHead,
-    series: Vec<(Vec<String>, SeriesValue)>,
+    series: Vec<(LabelValues, SeriesValue)>,
 }
+
+/// The values of all labels of a series in one text, each but the last with [`SEPARATOR`] behind it: thousands of them are
+/// made for a scrape, and compared.
+type LabelValues = String;
+
+/// No value has it.
+const SEPARATOR: char = '\u{1}';
 
 #[derive(Debug)]
 enum SeriesValue {
@@ -58,12 +66,12 @@ enum SeriesValue {
     Histogram(BucketCounts),
 }
 
-/// One family of numbers while its series are collected, by the values of its labels.
-pub(super) struct Series<'f> {
-    head: FamilyHead,
-    series: BTreeMap<Vec<String>, u64>,
-    left: &'f mut usize,
-    folded: &'f mut usize,
+/// One family of numbers while its series are collected, in any order.
+#[derive(Default)]
+pub(super) struct Series {
+    series: Vec<(LabelValues, u64)>,
+    /// Of two with the same values of the labels the smaller one counts, and not the sum.
+    is_least: bool,
 }
 
 impl FamilyHead {
@@ -92,9 +100,14 @@ impl Families {
 
     /// All of them as text.
     pub(super) fn text(self, format: TextFormat) -> String {
+        let lines = |(_, value): &(_, SeriesValue)| match value {
+            SeriesValue::Number(_) => 1,
+            SeriesValue::Histogram(_) => BucketCounts::SERIES,
+        };
+        let lines: usize = self.list.iter().flat_map(|family| &family.series).map(lines).sum();
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self));
-        let mut text = String::new();
+        let mut text = String::with_capacity(lines * LINE); // a text that grows is copied again and again
         let written = match format {
             TextFormat::Prometheus => prometheus_text::encode(&mut text, &registry),
             TextFormat::OpenMetrics => text::encode(&mut text, &registry),
@@ -109,7 +122,7 @@ impl Families {
         name: &'static str,
         help: &'static str,
         labels: Labels,
-        collect: impl FnOnce(&mut Series<'_>),
+        collect: impl FnOnce(&mut Series),
     ) {
         self.numbers(FamilyHead { kind: MetricType::Counter, name, help, labels }, collect);
     }
@@ -120,7 +133,7 @@ impl Families {
         name: &'static str,
         help: &'static str,
         labels: Labels,
-        collect: impl FnOnce(&mut Series<'_>),
+        collect: impl FnOnce(&mut Series),
     ) {
         self.numbers(FamilyHead { kind: MetricType::Gauge, name, help, labels }, collect);
     }
@@ -131,16 +144,30 @@ impl Families {
         name: &'static str,
         help: &'static str,
         labels: Labels,
-        collect: impl FnOnce(&mut Series<'_>),
+        collect: impl FnOnce(&mut Series),
     ) {
         self.numbers(FamilyHead { kind: MetricType::Info, name, help, labels }, collect);
     }
 
-    fn numbers(&mut self, head: FamilyHead, collect: impl FnOnce(&mut Series<'_>)) {
-        let left = if head.kind == MetricType::Gauge { &mut self.gauges_left } else { &mut self.counters_left };
-        let mut series = Series { head, series: BTreeMap::new(), left, folded: &mut self.folded };
+    fn numbers(&mut self, head: FamilyHead, collect: impl FnOnce(&mut Series)) {
+        let is_gauge = head.kind == MetricType::Gauge;
+        let left = if is_gauge { &mut self.gauges_left } else { &mut self.counters_left };
+        let mut series = Series::default();
         collect(&mut series);
-        let series = series.series.into_iter().map(|(values, value)| (values, SeriesValue::Number(value))).collect();
+        let mut series = series.merged();
+        let room = if head.labels.is_empty() { series.len() } else { series.len().min(*left) };
+        let beyond = series.split_off(room);
+        *left = left.saturating_sub(series.len());
+        self.folded += beyond.len();
+        // the sum of states, or of moments, is neither
+        if !is_gauge && !beyond.is_empty() {
+            let (others, sum) = (others(head.labels), beyond.iter().map(|(_, value)| value).sum::<u64>());
+            match series.iter_mut().find(|(values, _)| *values == others) {
+                Some((_, there)) => *there += sum,
+                None => series.push((others, sum)),
+            }
+        }
+        let series = series.into_iter().map(|(values, value)| (values, SeriesValue::Number(value))).collect();
         self.put(head, series);
     }
 
@@ -156,48 +183,47 @@ impl Families {
         for (values, observed) in histograms {
             if let Some(left) = self.counters_left.checked_sub(BucketCounts::SERIES) {
                 self.counters_left = left;
-                series.push((values, SeriesValue::Histogram(observed)));
+                series.push((joined(values.iter().map(String::as_str)), SeriesValue::Histogram(observed)));
             } else {
                 self.folded += BucketCounts::SERIES;
                 other.get_or_insert_default().add(&observed);
             }
         }
-        let others = vec![OTHER.to_owned(); labels.len()];
-        series.extend(other.map(|other| (others, SeriesValue::Histogram(other))));
+        series.extend(other.map(|other| (others(labels), SeriesValue::Histogram(other))));
         self.put(FamilyHead { kind: MetricType::Histogram, name, help, labels }, series);
     }
 
-    fn put(&mut self, head: FamilyHead, series: Vec<(Vec<String>, SeriesValue)>) {
+    fn put(&mut self, head: FamilyHead, series: Vec<(LabelValues, SeriesValue)>) {
         if !series.is_empty() {
             self.list.push(Family { head, series }); // one without a series says nothing
         }
     }
 }
 
-impl Series<'_> {
+impl Series {
     /// Adds `value` to the series with these values of the labels.
     pub(super) fn add<const N: usize>(&mut self, values: [&str; N], value: u64) {
-        let key: Vec<String> = values.into_iter().map(str::to_owned).collect();
-        if let Some(there) = self.series.get_mut(&key) {
-            *there += value;
-        } else if *self.left > 0 || N == 0 {
-            *self.left = self.left.saturating_sub(1);
-            self.series.insert(key, value);
-        } else {
-            *self.folded += 1;
-            if self.head.kind == MetricType::Gauge {
-                return; // the sum of states, or of moments, is neither
-            }
-            *self.series.entry(vec![OTHER.to_owned(); self.head.labels.len()]).or_default() += value;
-        }
+        self.series.push((joined(values.into_iter()), value));
     }
 
-    /// The same; of two with the same values of the labels, the smaller one counts.
+    /// The same in a family in which, of two with the same values of the labels, the smaller one counts.
     pub(super) fn add_least<const N: usize>(&mut self, values: [&str; N], value: u64) {
-        match self.series.get_mut(&values.map(str::to_owned)[..]) {
-            Some(there) => *there = (*there).min(value),
-            None => self.add(values, value),
-        }
+        self.is_least = true;
+        self.add(values, value);
+    }
+
+    /// Each series once, by the values of its labels.
+    fn merged(self) -> Vec<(LabelValues, u64)> {
+        let Self { mut series, is_least } = self;
+        series.sort_by(|(one, _), (other, _)| one.cmp(other)); // most of them are in this order already
+        series.dedup_by(|(values, value), (kept, there)| {
+            let is_same = values == kept;
+            if is_same {
+                *there = if is_least { (*there).min(*value) } else { *there + *value };
+            }
+            is_same
+        });
+        series
     }
 
     /// The counts below a name, each with that name as its last label.
@@ -219,12 +245,31 @@ impl Collector for Families {
             let (name, unit) = head.stem();
             let mut family = encoder.encode_descriptor(name, head.help, unit.as_ref(), head.kind)?;
             for (values, value) in series {
-                let labels = head.labels.iter().copied().zip(values.iter().map(String::as_str)).collect();
+                let labels = head.labels.iter().copied().zip(values.split(SEPARATOR)).collect();
                 write(&mut family, head.kind, &labels, value)?;
             }
         }
         Ok(())
     }
+}
+
+/// The values of labels as one text.
+fn joined<'v>(values: impl Iterator<Item = &'v str> + Clone) -> LabelValues {
+    let mut text = String::with_capacity(values.clone().map(|value| value.len() + 1).sum());
+    for (at, value) in values.enumerate() {
+        if at > 0 {
+            text.push(SEPARATOR);
+        }
+        match value.contains(SEPARATOR) {
+            true => text.extend(value.chars().filter(|char| *char != SEPARATOR)),
+            false => text.push_str(value),
+        }
+    }
+    text
+}
+
+fn others(labels: Labels) -> LabelValues {
+    joined(labels.iter().map(|_| OTHER))
 }
 
 fn write(
