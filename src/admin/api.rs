@@ -307,17 +307,19 @@ impl Api {
             id.parse().map_err(|fault: NoConnectionId| ApiError::new(StatusCode::NOT_FOUND, fault.to_string()))?;
         let reason = reason.map(|reason| change::reason(&reason)).transpose();
         let reason = reason.map_err(|why| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, why))?.flatten();
-        let closed = self.asker.connections(ConnectionsRequest::Close(id)).await?.connections.pop();
+        let by = peer.operator.clone();
+        let mut view = self.asker.connections(ConnectionsRequest::Close { id, by, reason }).await?;
+        let closed = view.connections.pop();
+        if let (None, Some(generation)) = (&closed, view.silent.first()) {
+            let why = format!("generation {generation} did not answer: the connection is closed later if it is there");
+            return Err(ApiError::for_now(why));
+        }
         let closed = closed.ok_or_else(|| {
             ApiError::new(
                 StatusCode::NOT_FOUND,
                 format!("no connection {id} is open: `segue connections` shows those that are"),
             )
         })?;
-        let Operator { uid, command, .. } = peer.operator.clone();
-        let client = closed.client.map_or_else(|| "a unix socket".to_owned(), |client| client.to_string());
-        let connection = id.to_string();
-        self.journal.event(Event::ConnectionKilled { connection, client, uid, command, reason });
         Ok(json(&closed))
     }
 

@@ -1,5 +1,6 @@
 //! Questions of the admin API to the supervisor, over `control.sock`.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use crate::control::status::ServiceStatus;
 
 /// The time for the answer of the supervisor.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// An old supervisor may be a new one after this time.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// So long a status is given to others.
 const FRESH: Duration = Duration::from_millis(100);
 
@@ -26,7 +29,10 @@ const FRESH: Duration = Duration::from_millis(100);
 pub(super) struct Asker {
     run_dir: Rc<Path>,
     turn: Arc<Semaphore>,
-    of_connections: Arc<Semaphore>,
+    lists: Arc<Semaphore>,
+    closes: Arc<Semaphore>,
+    /// When the supervisor was found not to know [`Wish::SummedStatus`].
+    knows_no_sums: Rc<Cell<Option<Instant>>>,
     /// The last status, and when it was asked for.
     last: Rc<Mutex<LastAsked>>,
 }
@@ -37,7 +43,9 @@ impl Asker {
     /// Asks the supervisor of this run directory.
     pub(super) fn new(run_dir: &Path) -> Self {
         let turn = || Arc::new(Semaphore::new(1));
-        Self { run_dir: run_dir.into(), turn: turn(), of_connections: turn(), last: Rc::default() }
+        let (lists, closes) = (turn(), turn());
+        let knows_no_sums = Rc::default();
+        Self { run_dir: run_dir.into(), turn: turn(), lists, closes, knows_no_sums, last: Rc::default() }
     }
 
     /// The whole status, as JSON. Each request has its own.
@@ -78,9 +86,15 @@ impl Asker {
             other => Err(unexpected(other)),
         };
         let began = Instant::now();
-        let status = match self.ask(Wish::SummedStatus, answer).await {
+        let is_old = self.knows_no_sums.get().is_some_and(|found| found.elapsed() < LOOK_AGAIN);
+        let wish = if is_old { Wish::Status } else { Wish::SummedStatus };
+        let status = match self.ask(wish, answer).await {
             // a supervisor of a version before does not know it
-            Err(SupervisorError::Unheard(RequestError::Closed)) => self.ask(Wish::Status, answer).await?,
+            Err(SupervisorError::Unheard(RequestError::Closed)) if !is_old => {
+                let status = self.ask(Wish::Status, answer).await?;
+                self.knows_no_sums.set(Some(began));
+                status
+            }
             asked => asked?,
         };
         *last = Some((began, status.clone()));
@@ -101,14 +115,18 @@ impl Asker {
         made
     }
 
-    /// Asks every generation for its client connections. One such question is asked at a time; others wait, and keep no other
-    /// kind waiting.
+    /// Asks every generation for its client connections, or to close one. One question of each kind is asked at a time; others
+    /// wait, and keep no other kind waiting.
     ///
     /// # Errors
     /// See [`SupervisorError`].
     pub(super) async fn connections(&self, request: ConnectionsRequest) -> Result<ConnectionsView, SupervisorError> {
         let closed = || SupervisorError::Unheard(RequestError::Closed);
-        let turn = self.of_connections.clone().acquire_owned().await.map_err(|_| closed())?;
+        let turn = match &request {
+            ConnectionsRequest::List { .. } => &self.lists,
+            ConnectionsRequest::Close { .. } => &self.closes,
+        };
+        let turn = turn.clone().acquire_owned().await.map_err(|_| closed())?;
         let run_dir = self.run_dir.to_path_buf();
         let asked = tokio::task::spawn_blocking(move || {
             let _turn = turn; // nothing ends this once it has begun

@@ -5,23 +5,22 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::Timeout;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair, sockopt};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
 use serde::{Deserialize, Serialize};
 
 use super::supervisor_error::SupervisorError;
 use crate::config::{client_network, closest};
 use crate::control::connections::{
-    ConnectionFilter, ConnectionStatus, ConnectionsAnswer, ConnectionsRequest, LONGEST_ANSWER,
+    ConnectionFilter, ConnectionStatus, ConnectionsAnswer, ConnectionsRequest, LONGEST_ANSWER, MOST_LISTED,
 };
 use crate::control::request::{ControlReply, RequestError, Wish, ask_with};
 
 /// How many are described, unless another number is asked for, and at most.
-const DEFAULT_LIMIT: usize = 1_000;
-const LARGEST_LIMIT: usize = 10_000;
+const DEFAULT_LIMIT: usize = 100;
 
 /// The time for the supervisor to pass the question on.
-const PASSED_ON_WITHIN: Duration = Duration::from_secs(5);
+const PASSED_ON_WITHIN: Duration = Duration::from_secs(3);
 /// The time for all answers: longer than a worker takes for its own.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
 
@@ -37,6 +36,9 @@ pub struct ConnectionsView {
     /// The generations that did not say all in time.
     pub silent: Vec<u64>,
 }
+
+/// A supervisor closes the connection when it does not know the question.
+const OLD: &str = "the supervisor is of a version that does not know this yet, or has just ended";
 
 /// What the query of `GET /v1/connections` asks for.
 ///
@@ -58,8 +60,8 @@ pub(super) fn request(query: &[(String, String)]) -> Result<ConnectionsRequest, 
             }
             "state" => filter.busy = Some(is_busy(value)?),
             "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=LARGEST_LIMIT).contains(limit));
-                most = limit.ok_or_else(|| format!("limit={value}: from 1 to {LARGEST_LIMIT}"))?;
+                let limit = value.parse().ok().filter(|limit| (1..=MOST_LISTED).contains(limit));
+                most = limit.ok_or_else(|| format!("limit={value}: from 1 to {MOST_LISTED}"))?;
             }
             _ => return Err(no_parameter(key)),
         }
@@ -89,7 +91,10 @@ fn no_parameter(key: &str) -> String {
 pub(super) fn ask(run_dir: &Path, request: ConnectionsRequest) -> Result<ConnectionsView, SupervisorError> {
     let most = if let ConnectionsRequest::List { most, .. } = &request { *most } else { 1 };
     let (ours, theirs) = pair()?;
-    let asked = ask_with(run_dir, Wish::Connections(request), &[theirs.as_fd()], PASSED_ON_WITHIN)?;
+    let asked = match ask_with(run_dir, Wish::Connections(request), &[theirs.as_fd()], PASSED_ON_WITHIN) {
+        Err(RequestError::Closed) => return Err(SupervisorError::Declined(OLD.to_owned())),
+        asked => asked?,
+    };
     drop(theirs); // the end of the last process that has it is the end of the answers
     match asked.0 {
         ControlReply::Asked { generations } => Ok(gather(&ours, generations, most)),
@@ -98,12 +103,9 @@ pub(super) fn ask(run_dir: &Path, request: ConnectionsRequest) -> Result<Connect
     }
 }
 
-/// A socket for answers; both ends have timeouts.
+/// A socket for answers.
 fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    sockopt::set_socket_timeout(&ours, Timeout::Recv, Some(ANSWERED_WITHIN))?;
-    sockopt::set_socket_timeout(&theirs, Timeout::Send, Some(ANSWERED_WITHIN))?;
-    Ok((ours, theirs))
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
 /// Reads until each of these generations has said all, or the time is over.
@@ -111,12 +113,14 @@ fn gather(socket: &OwnedFd, generations: Vec<u64>, most: usize) -> ConnectionsVi
     let until = Instant::now() + ANSWERED_WITHIN;
     let mut view = ConnectionsView { silent: generations, ..ConnectionsView::default() };
     let mut packet = vec![0; LONGEST_ANSWER];
-    while !view.silent.is_empty() && Instant::now() < until {
-        let len = match recv(socket, &mut packet[..], RecvFlags::empty()) {
+    while !view.silent.is_empty() {
+        let timeout = Timespec::try_from(until.saturating_duration_since(Instant::now())).ok();
+        match poll(&mut [PollFd::new(socket, PollFlags::IN)], timeout.as_ref()) {
             Err(rustix::io::Errno::INTR) => continue,
-            Ok((len @ 1.., _)) => len,
-            Ok(_) | Err(_) => break,
-        };
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+        let Ok((len @ 1.., _)) = recv(socket, &mut packet[..], RecvFlags::DONTWAIT) else { break };
         match serde_json::from_slice(&packet[..len]) {
             Ok(ConnectionsAnswer::Connection(connection)) => view.connections.push(connection),
             Ok(ConnectionsAnswer::End { generation, matched, is_whole }) => {
@@ -126,6 +130,11 @@ fn gather(socket: &OwnedFd, generations: Vec<u64>, most: usize) -> ConnectionsVi
             Err(_) => {} // of another version
         }
     }
+    // one that moves in this moment is in both generations
+    view.connections.sort_by_key(|one| (one.id, std::cmp::Reverse(one.generation)));
+    let all = view.connections.len();
+    view.connections.dedup_by_key(|one| one.id);
+    view.matched = view.matched.saturating_sub((all - view.connections.len()) as u64);
     view.connections.sort_by_key(|one| std::cmp::Reverse(one.age_ms));
     view.connections.truncate(most);
     view
@@ -150,7 +159,7 @@ mod tests {
         let fault = |key, value| request(&pairs(&[(key, value)])).expect_err("refused");
         assert_eq!(fault("sever", "a"), "no parameter sever; did you mean server?");
         assert!(fault("client", "x").contains("10.0.0.0/8") && fault("state", "x").contains("busy or idle"));
-        assert!(fault("limit", "0").contains("10000") && fault("older", "x").starts_with("older=x: "));
+        assert!(fault("limit", "0").contains("1000") && fault("older", "x").starts_with("older=x: "));
     }
 
     #[test]

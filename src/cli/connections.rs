@@ -26,7 +26,7 @@ pub struct ConnectionsArguments {
     json: bool,
     #[command(flatten)]
     wanted: FilterOptions,
-    /// The oldest so many, 10000 at most
+    /// The oldest so many, 1000 at most
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     limit: u32,
     /// Close this one, with what is open on it
@@ -58,7 +58,7 @@ struct FilterOptions {
     /// Those that were accepted so long ago at least, as in --older 5m
     #[arg(long, value_name = "TIME", value_parser = super::duration)]
     older: Option<Duration>,
-    /// Those that have something open
+    /// Those that do not wait for their next request
     #[arg(long, conflicts_with = "idle")]
     busy: bool,
     /// Those that wait for their next request
@@ -78,7 +78,13 @@ pub fn run(arguments: ConnectionsArguments) -> ExitCode {
             Err(fault) => failed(&fault),
         };
     }
-    let query = arguments.wanted.query(arguments.limit);
+    let query = match arguments.wanted.query(arguments.limit) {
+        Ok(query) => query,
+        Err(why) => {
+            eprintln!("segue: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
     let answer = match call(&run_dir, Method::GET, &format!("/v1/connections?{query}"), None) {
         Ok(answer) if arguments.json => return print_json(&answer),
         Ok(answer) => answer,
@@ -100,14 +106,20 @@ pub fn run(arguments: ConnectionsArguments) -> ExitCode {
 
 impl FilterOptions {
     /// As the admin API wants it.
-    fn query(&self, limit: u32) -> String {
-        let (pool, server) = match self.server.as_deref().map(pool_and_server) {
-            Some((pool, server)) => (pool.or(self.pool.as_deref()), Some(server)),
-            None => (self.pool.as_deref(), None),
+    ///
+    /// # Errors
+    /// What contradicts itself.
+    fn query(&self, limit: u32) -> Result<String, String> {
+        let (pool, server) = match (self.server.as_deref().map(pool_and_server), self.pool.as_deref()) {
+            (Some((Some(one), _)), Some(other)) if one != other => {
+                return Err(format!("--server names pool {one}, and --pool {other}"));
+            }
+            (Some((pool, server)), other) => (pool.or(other), Some(server)),
+            (None, pool) => (pool, None),
         };
         let state = if self.busy { Some("busy") } else { self.idle.then_some("idle") };
         let text = |value: Option<&str>| value.map(str::to_owned);
-        [
+        let pairs = [
             ("client", self.client.map(|client| client.to_string())),
             ("listener", text(self.listener.as_deref())),
             ("site", text(self.site.as_deref())),
@@ -118,9 +130,8 @@ impl FilterOptions {
             ("limit", Some(limit.to_string())),
         ]
         .into_iter()
-        .filter_map(|(key, value)| Some(format!("{key}={}", segment(&value?))))
-        .collect::<Vec<_>>()
-        .join("&")
+        .filter_map(|(key, value)| Some(format!("{key}={}", segment(&value?))));
+        Ok(pairs.collect::<Vec<_>>().join("&"))
     }
 }
 
@@ -150,7 +161,7 @@ fn page(view: &ConnectionsView) -> ExitCode {
         eprintln!("segue: and {}; --limit shows more", Plural(more, "younger connection"));
     }
     for generation in &view.silent {
-        eprintln!("segue: generation {generation} did not say all in time");
+        eprintln!("segue: generation {generation} did not say all: it was too slow, or is of a version that cannot");
     }
     code
 }

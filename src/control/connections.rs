@@ -14,8 +14,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::admin::Operator;
+
 /// Bytes of the longest answer.
 pub const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// How many connections a list has at most: each serving thread describes as many.
+pub const MOST_LISTED: usize = 1_000;
 
 /// How many of the exchanges of a connection are described.
 pub const MOST_EXCHANGES: usize = 16;
@@ -37,8 +42,15 @@ pub enum ConnectionsRequest {
         /// How many.
         most: usize,
     },
-    /// Close this one, with what is open on it.
-    Close(ConnectionId),
+    /// Close one, with what is open on it.
+    Close {
+        /// This one.
+        id: ConnectionId,
+        /// What asks for it.
+        by: Operator,
+        /// The reason that was given.
+        reason: Option<String>,
+    },
 }
 
 /// Which connections: those for which all that is given holds.
@@ -57,7 +69,7 @@ pub struct ConnectionFilter {
     pub server: Option<String>,
     /// It was accepted so long ago at least.
     pub older: Option<Duration>,
-    /// It has an exchange or a tunnel, or has none.
+    /// It does not wait for its next request, or does.
     pub busy: Option<bool>,
 }
 
@@ -122,11 +134,15 @@ pub struct ExchangeStatus {
     pub age_ms: u64,
 }
 
+/// What there is room for; a worker has 1,024 threads at most.
+const MOST_GENERATION: u64 = (1 << 22) - 1;
+const MOST_THREAD: u64 = (1 << 10) - 1;
+
 impl ConnectionId {
     /// That of the first connection of a thread. The numbers of generations grow over restarts too.
     #[must_use]
     pub fn first(generation: u64, thread: usize) -> Self {
-        Self((generation & 0xff_ffff) << 40 | (thread as u64 & 0xff) << 32)
+        Self((generation & MOST_GENERATION) << 42 | (thread as u64 & MOST_THREAD) << 32)
     }
 
     /// That of the connection after this one. It is another one for 2³² connections of the thread.
@@ -138,7 +154,7 @@ impl ConnectionId {
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}-{}-{}", self.0 >> 40, self.0 >> 32 & 0xff, self.0 as u32)
+        write!(out, "{}-{}-{}", self.0 >> 42, self.0 >> 32 & MOST_THREAD, self.0 as u32)
     }
 }
 
@@ -156,8 +172,8 @@ impl FromStr for ConnectionId {
             let part = parts.next().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
             part.and_then(|part| part.parse::<u64>().ok()).filter(|number| *number <= most).ok_or(NoConnectionId)
         };
-        let (generation, thread, number) = (part(0xff_ffff)?, part(0xff)?, part(u32::MAX.into())?);
-        parts.next().is_none().then_some(Self(generation << 40 | thread << 32 | number)).ok_or(NoConnectionId)
+        let (generation, thread, number) = (part(MOST_GENERATION)?, part(MOST_THREAD)?, part(u32::MAX.into())?);
+        parts.next().is_none().then_some(Self(generation << 42 | thread << 32 | number)).ok_or(NoConnectionId)
     }
 }
 
@@ -213,9 +229,9 @@ mod tests {
         let second = first.next();
         assert_eq!((first.to_string(), second.to_string()), ("12-1-0".to_owned(), "12-1-1".to_owned()));
         assert_eq!("12-1-1".parse(), Ok(second));
-        let last: ConnectionId = "3-255-4294967295".parse().expect("an id");
-        assert_eq!(last.next(), ConnectionId::first(3, 255), "and not of another thread");
-        for wrong in ["", "1", "1-2", "1-2-3-4", "1-256-1", "1-+2-3", "a-b-c", "1-2-4294967296", "-1-2"] {
+        let last: ConnectionId = "3-1023-4294967295".parse().expect("an id");
+        assert_eq!(last.next(), ConnectionId::first(3, 1023), "and not of another thread");
+        for wrong in ["", "1", "1-2", "1-2-3-4", "1-1024-1", "1-+2-3", "a-b-c", "1-2-4294967296", "-1-2"] {
             assert_eq!(wrong.parse::<ConnectionId>(), Err(NoConnectionId), "{wrong}");
         }
     }

@@ -68,7 +68,7 @@ impl Wish {
     pub fn only_looks(&self) -> bool {
         match self {
             Self::Reload | Self::ReloadWith(_) | Self::Confirmed | Self::Sources | Self::Debug(_) => false,
-            Self::Administer(_) | Self::Connections(ConnectionsRequest::Close(_)) => false,
+            Self::Administer(_) | Self::Connections(ConnectionsRequest::Close { .. }) => false,
             Self::Status
             | Self::SummedStatus
             | Self::Recent { .. }
@@ -110,7 +110,7 @@ pub enum ControlReply {
         /// Their numbers.
         generations: Vec<u64>,
     },
-    /// To [`Wish::Connections`]: these generations answer.
+    /// To [`Wish::Connections`]: these generations may have connections; each that can answers.
     Asked {
         /// Their numbers.
         generations: Vec<u64>,

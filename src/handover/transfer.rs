@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::exchange::{ExchangeTransfer, SavedBody, SavedExchange};
 use super::http2::Http2Transfer;
@@ -31,8 +31,8 @@ pub struct ClientFacts {
     pub listener: String,
     /// The client's address; none on unix sockets. A trusted proxy may have named it.
     pub peer: Option<SocketAddr>,
-    /// Its name; absent in messages of older versions.
-    #[serde(default)]
+    /// Its name; absent in messages of older versions. One of another form is none: the connection gets another.
+    #[serde(default, deserialize_with = "known_id")]
     pub id: Option<ConnectionId>,
     /// Since it was accepted.
     pub age: Duration,
@@ -49,6 +49,10 @@ pub struct ClientFacts {
     /// When this was written down; absent in messages of older versions.
     #[serde(default, with = "moment::optional")]
     pub saved: Option<Instant>,
+}
+
+fn known_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ConnectionId>, D::Error> {
+    Ok(Option::<String>::deserialize(from)?.and_then(|text| text.parse().ok()))
 }
 
 /// What is on a connection that moves.

@@ -50,13 +50,14 @@ async fn give(thread: &Thread, client: &Client, stream: Stream, load: Load, plac
     let Ok(socket) = stream.detach() else { return HandOver::Lost(Reason::Internal) };
     let facts = client.facts(thread.listener_name(client.origin.listener));
     let given = place.give(Transfer { socket, client: facts, load });
-    match thread.until_cut(&client.timer, pin!(given)).await {
-        Some(Ok(())) => HandOver::Taken,
-        Some(Err(Returned::Whole(transfer))) => match transfer.socket.attach() {
+    match thread.until_drained(client, pin!(given)).await {
+        Ok(Ok(())) => HandOver::Taken,
+        Ok(Err(Returned::Whole(transfer))) => match transfer.socket.attach() {
             Ok(stream) => HandOver::Back(stream, transfer.load),
             Err(_) => HandOver::Lost(Reason::Internal),
         },
-        Some(Err(Returned::Lost)) | None => HandOver::Lost(Reason::Drained),
+        Ok(Err(Returned::Lost)) => HandOver::Lost(Reason::Drained),
+        Err(reason) => HandOver::Lost(reason),
     }
 }
 
@@ -69,7 +70,7 @@ pub(super) async fn hand_over(
     successor: Successor,
 ) -> Served {
     let phase = if ahead.bytes.is_empty() { Phase::Idle } else { Phase::Head };
-    let Some(Some(place)) = thread.until_cut(&client.timer, pin!(successor.place())).await else {
+    let Ok(Some(place)) = thread.until_cut(&client, pin!(successor.place())).await else {
         return Served::Idle(client, stream, ahead);
     };
     let private = client.private.pack(&thread.runtime_config.names);
@@ -94,7 +95,7 @@ pub(super) async fn hand_over_accepted(
     accepted: AcceptedTransfer,
     successor: Successor,
 ) -> Served {
-    let Some(Some(place)) = thread.until_cut(&client.timer, pin!(successor.place())).await else {
+    let Ok(Some(place)) = thread.until_cut(&client, pin!(successor.place())).await else {
         return Served::Accepted(client, stream, accepted);
     };
     let reason = match give(&thread, &client, stream, Load::Accepted(accepted), place).await {
@@ -167,12 +168,12 @@ pub(super) async fn linger(
     end: End,
     patience: Patience,
 ) -> Served {
-    // at the deadline of the generation the patience is short enough to be had whole
+    // of a connection that is cut, the patience is short enough to be had whole
     match end.reason {
-        Reason::Drained => lingering::linger(&client.timer, &stream, patience).await,
+        Reason::Drained | Reason::Killed => lingering::linger(&client.timer, &stream, patience).await,
         _ => {
             let lingering = pin!(lingering::linger(&client.timer, &stream, patience));
-            thread.until_cut(&client.timer, lingering).await;
+            let _ = thread.until_cut(&client, lingering).await; // it ends in either case
         }
     }
     Served::Ended(client, end)

@@ -298,11 +298,11 @@ impl<S: Service> ClientConnection<S> {
     /// The same, for which another generation may be there.
     fn accepted(&self, client: Box<Client>, stream: Stream, accepted: AcceptedTransfer) -> ConnectionState<S> {
         match self.thread.successor_of_accepted(&client.origin) {
-            Some(successor) => {
+            Some(successor) if !client.slot.is_killed() => {
                 let hand_over = hand_over_accepted(self.thread.clone(), client, stream, accepted, successor);
                 ConnectionState::Busy(Box::pin(hand_over))
             }
-            None => self.begin(client, stream, accepted),
+            _ => self.begin(client, stream, accepted),
         }
     }
 
@@ -320,10 +320,10 @@ impl<S: Service> ClientConnection<S> {
             return self.idle(client, stream); // which asks for a successor by itself
         }
         match self.thread.successor_of(&client.origin, &client.private) {
-            Some(successor) => {
+            Some(successor) if !client.slot.is_killed() => {
                 ConnectionState::Busy(Box::pin(hand_over(self.thread.clone(), client, stream, ahead, successor)))
             }
-            None => ConnectionState::Http1(Http1::new(&self.thread, client, self.settings(), stream, ahead)),
+            _ => ConnectionState::Http1(Http1::new(&self.thread, client, self.settings(), stream, ahead)),
         }
     }
 

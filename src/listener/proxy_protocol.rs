@@ -63,10 +63,10 @@ pub(super) async fn header(
             }
         }
     });
-    let read = thread.until_cut(&client.timer, pin!(read)).await;
+    let read = thread.until_cut(&client, pin!(read)).await;
     let left = client.timer.left().unwrap_or_default();
     client.timer.off();
-    match read.unwrap_or(Err(Reason::Drained)) {
+    match read.unwrap_or_else(Err) {
         Ok((addresses, is_tls, length)) => {
             received.advance(length);
             client.set_origin(client.origin.proxied(addresses, is_tls));

@@ -83,10 +83,10 @@ pub(super) async fn route(
             }
         }
     });
-    let read = thread.until_cut(&client.timer, pin!(read)).await;
+    let read = thread.until_cut(&client, pin!(read)).await;
     let left = client.timer.left().unwrap_or_default();
     client.timer.off();
-    match read.unwrap_or(Err(Reason::Drained)) {
+    match read.unwrap_or_else(Err) {
         Ok(host) => {
             let pool = thread.runtime_config.pool_of_tcp(tcp, host.as_deref());
             Ok(Routed { client, stream, received, pool, host })

@@ -93,7 +93,7 @@ pub(super) async fn handshake(
         Poll::Ready(done) => Poll::Ready(Some(done)),
         Poll::Pending => client.timer.poll_due(cx).map(|()| None),
     });
-    let done = thread.until_cut(&client.timer, pin!(in_time)).await;
+    let done = thread.until_cut(&client, pin!(in_time)).await;
     let left = client.timer.left();
     client.timer.off();
     let failed = |client: &Client, reason, detail: &str| {
@@ -102,7 +102,7 @@ pub(super) async fn handshake(
         End::new(Phase::Handshake, reason)
     };
     match done {
-        Some(Some(Ok(stream))) => {
+        Ok(Some(Ok(stream))) => {
             if let Some(tls) = stream.tls() {
                 if tls.facts().alpn.as_deref().map(str::as_bytes) == Some(challenges::ALPN) {
                     // the handshake was all that a certificate authority wanted (RFC 8737 §3)
@@ -118,13 +118,13 @@ pub(super) async fn handshake(
             }
             Ok((client, stream))
         }
-        Some(Some(Err((stream, AcceptError::GivenUp(received))))) => {
+        Ok(Some(Err((stream, AcceptError::GivenUp(received))))) => {
             let left = left.unwrap_or_default();
             let accepted = AcceptedTransfer { first: FirstMessage::ClientHello, received, left };
             Err(Served::Accepted(client, stream, accepted))
         }
-        Some(Some(Err((_, AcceptError::Silent)))) => Err(Served::Ended(client, End::CLIENT_DONE)),
-        Some(Some(Err((stream, error)))) => {
+        Ok(Some(Err((_, AcceptError::Silent)))) => Err(Served::Ended(client, End::CLIENT_DONE)),
+        Ok(Some(Err((stream, error)))) => {
             let end = failed(&client, reason_of(&error), &format!("no TLS: {error}"));
             if matches!((kind, error), (Kind::Http(_), AcceptError::Handshake(HandshakeError::NotTls))) {
                 // a new connection has room for it, which the poller has not said yet
@@ -132,12 +132,12 @@ pub(super) async fn handshake(
             }
             Err(linger(thread.clone(), client, stream, end, lingering::BRIEF).await)
         }
-        Some(None) => {
+        Ok(None) => {
             let end = failed(&client, Reason::ClientTimeout, "no TLS: the handshake did not end in time");
             Err(Served::Ended(client, end))
         }
-        None => {
-            let end = failed(&client, Reason::Drained, "no TLS: the generation ended in the handshake");
+        Err(reason) => {
+            let end = failed(&client, reason, "no TLS: the connection was cut in the handshake");
             Err(Served::Ended(client, end))
         }
     }

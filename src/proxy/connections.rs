@@ -1,14 +1,15 @@
 //! The client connections of a thread, for operators: which are open, and that one is closed.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::clients::ConnectionView;
 use super::thread::Thread;
-use super::underway::Entry;
-use crate::control::connections::{ConnectionFilter, ConnectionId, ConnectionStatus, MOST_EXCHANGES};
+use crate::control::admin::Operator;
+use crate::control::connections::{ConnectionFilter, ConnectionId, ConnectionStatus};
+use crate::observe::event::Event;
 use crate::tls::Version;
 
 /// Connections of one thread.
@@ -16,36 +17,22 @@ use crate::tls::Version;
 pub struct ConnectionList {
     /// How many were asked for.
     pub matched: u64,
-    /// The oldest of them.
+    /// The oldest of them, in any order.
     pub oldest: Vec<ConnectionStatus>,
 }
-
-/// Open exchanges, by the connections on which they are.
-type OpenExchanges<'a> = HashMap<ConnectionId, Vec<&'a Entry>>;
 
 impl Thread {
     /// The connections that the filter selects: how many, and the oldest, `most` at most.
     #[must_use]
     pub fn connections(&self, filter: &ConnectionFilter, most: usize) -> ConnectionList {
-        self.underway.by_connection(|open| self.select(filter, most, open))
-    }
-
-    /// Has the connection of this name closed, with what is open on it. Gives what it was; none if it is not here.
-    #[must_use]
-    pub fn kill_connection(&self, id: ConnectionId) -> Option<ConnectionStatus> {
-        let killed = self.clients.kill(id)?;
-        Some(self.underway.by_connection(|open| self.describe(&killed, open, Instant::now())))
-    }
-
-    fn select(&self, filter: &ConnectionFilter, most: usize, open: &OpenExchanges<'_>) -> ConnectionList {
         let (now, names) = (Instant::now(), &self.runtime_config.names);
+        let with_exchange = filter.is_of_exchanges().then(|| self.underway.connections_of(filter, names));
         let (mut matched, mut oldest) = (0, BinaryHeap::new());
         self.clients.each(|one| {
             let listener = names.listeners.get(usize::from(one.listener)).map_or("", String::as_str);
             let age = now.saturating_duration_since(one.accepted.at);
-            let entries = || open.get(&one.accepted.id).into_iter().flatten();
             let is_selected = filter.selects(one.peer.map(|peer| peer.ip()), listener, age, one.idle.is_none())
-                && (!filter.is_of_exchanges() || entries().any(|entry| entry.is_selected(filter, names)));
+                && with_exchange.as_ref().is_none_or(|ids| ids.contains(&one.accepted.id));
             if is_selected {
                 matched += 1;
                 oldest.push(ByAge(one));
@@ -54,16 +41,29 @@ impl Thread {
                 }
             }
         });
-        let oldest = oldest.into_sorted_vec().into_iter();
-        ConnectionList { matched, oldest: oldest.map(|ByAge(one)| self.describe(&one, open, now)).collect() }
+        ConnectionList { matched, oldest: self.describe(oldest.into_iter().map(|ByAge(one)| one), now) }
     }
 
-    fn describe(&self, one: &ConnectionView, open: &OpenExchanges<'_>, now: Instant) -> ConnectionStatus {
+    /// Has the connection of this name closed, with what is open on it, which is recorded. Gives what it was; none if it is
+    /// not here.
+    #[must_use]
+    pub fn kill_connection(
+        &self,
+        id: ConnectionId,
+        by: &Operator,
+        reason: Option<&String>,
+    ) -> Option<ConnectionStatus> {
+        let killed = self.clients.kill(id)?;
+        let client = killed.peer.map_or_else(|| "a unix socket".to_owned(), |peer| peer.to_string());
+        let (connection, Operator { uid, command, .. }) = (id.to_string(), by.clone());
+        self.event(Event::ConnectionKilled { connection, client, uid, command, reason: reason.cloned() });
+        self.describe([killed].into_iter(), Instant::now()).pop()
+    }
+
+    fn describe(&self, connections: impl Iterator<Item = ConnectionView>, now: Instant) -> Vec<ConnectionStatus> {
         let names = &self.runtime_config.names;
         let since = |then: Instant| millis(now.saturating_duration_since(then));
-        let mut entries = open.get(&one.accepted.id).cloned().unwrap_or_default();
-        entries.sort_by_key(|entry| entry.opened);
-        ConnectionStatus {
+        let status = |one: ConnectionView| ConnectionStatus {
             id: one.accepted.id,
             generation: self.runtime_config.generation,
             client: one.peer,
@@ -71,9 +71,12 @@ impl Thread {
             tls: one.tls.map(Version::as_str).map(str::to_owned),
             age_ms: since(one.accepted.at),
             idle_ms: one.idle.map(since),
-            open: entries.len() as u64,
-            exchanges: entries.iter().take(MOST_EXCHANGES).map(|entry| entry.status(names)).collect(),
-        }
+            open: 0,
+            exchanges: Vec::new(),
+        };
+        let mut described = connections.map(|one| (one.accepted.id, status(one))).collect();
+        self.underway.describe(&mut described, names);
+        described.into_values().collect()
     }
 }
 

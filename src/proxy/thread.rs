@@ -331,6 +331,11 @@ impl Thread {
         self.successor_if(|reach| reach.has_accepted(origin.listener.into()))
     }
 
+    /// Writes an event to the journal.
+    pub(super) fn event(&self, event: Event) {
+        self.journal.event(event);
+    }
+
     /// Why a connection ends now, with what is open on it: the generation is at its deadline, or an operator has it closed.
     #[must_use]
     pub fn cuts(&self, client: &Client) -> Option<Reason> {
@@ -340,18 +345,36 @@ impl Thread {
         }
     }
 
-    /// Drives a future of a client's connection, whose timer is `timer`, until it is done, or until the generation is at
-    /// its deadline.
-    pub async fn until_cut<F: Future + Unpin>(&self, timer: &Timer, mut future: F) -> Option<F::Output> {
+    /// Drives a future of a client's connection until it is done.
+    ///
+    /// # Errors
+    /// Why the connection ends before that, as [`Thread::cuts`] has it.
+    pub async fn until_cut<F: Future + Unpin>(&self, client: &Client, future: F) -> Result<F::Output, Reason> {
+        self.until(&client.timer, future, || self.cuts(client)).await
+    }
+
+    /// The same for a connection that is on its way to another generation: it may be there already, so that an operator can
+    /// have it closed there alone.
+    pub async fn until_drained<F: Future + Unpin>(&self, client: &Client, future: F) -> Result<F::Output, Reason> {
+        let is_cut = || (self.drain.stage() == Stage::Cut).then_some(Reason::Drained);
+        self.until(&client.timer, future, is_cut).await
+    }
+
+    async fn until<F: Future + Unpin>(
+        &self,
+        timer: &Timer,
+        mut future: F,
+        ends: impl Fn() -> Option<Reason>,
+    ) -> Result<F::Output, Reason> {
         poll_fn(|cx| {
-            if self.drain.stage() == Stage::Cut {
-                return Poll::Ready(None);
+            if let Some(reason) = ends() {
+                return Poll::Ready(Err(reason));
             }
             let polled = Pin::new(&mut future).poll(cx);
             if polled.is_pending() {
-                timer.watch(cx); // a change of the stage wakes the task by it
+                timer.watch(cx); // a change of the stage, and what has it closed, wakes the task by it
             }
-            polled.map(Some)
+            polled.map(Ok)
         })
         .await
     }

@@ -115,7 +115,12 @@ pub async fn run(thread: &Rc<Thread>, client: &mut Client, stream: Stream, read_
     tunnel.up.push(&read_ahead);
     loop {
         match tunnel.relay(thread, client, &stream).await {
-            Stop::Ends(reason) => return tunnel.end(reason, None),
+            Stop::Ends(reason) => {
+                if reason == Reason::Killed {
+                    tunnel.reset(&stream);
+                }
+                return tunnel.end(reason, None);
+            }
             Stop::Breaks(reason, cause) => {
                 tunnel.reset(&stream);
                 return tunnel.end(reason, Some(cause));
@@ -142,9 +147,9 @@ pub async fn relay(
     exchange.pool = Some(pool as u16);
     exchange.phase = Phase::Connect;
     let mut attempts = Box::new(Dispatch::dialling(&exchange, pool));
-    let dialled = thread.until_cut(&client.timer, poll_fn(|cx| attempts.poll_dial(cx, &mut exchange))).await;
+    let dialled = thread.until_cut(client, poll_fn(|cx| attempts.poll_dial(cx, &mut exchange))).await;
     match dialled {
-        Some(Ok((connection, open))) => {
+        Ok(Ok((connection, open))) => {
             let timeout = thread.runtime_config.pools[pool].settings.tunnel_timeout;
             exchange.phase = Phase::Tunnel;
             let Some((server, ahead)) = connection.into_parts() else {
@@ -154,12 +159,12 @@ pub async fn relay(
             };
             run(thread, client, stream, first, Tunnel::new(exchange, server, ahead, timeout, open)).await
         }
-        Some(Err(fault)) => {
+        Ok(Err(fault)) => {
             exchange.fails(&fault);
             fault.end(Phase::Connect)
         }
-        None => {
-            let end = End::new(Phase::Connect, Reason::Drained);
+        Err(reason) => {
+            let end = End::new(Phase::Connect, reason);
             exchange.ends(end);
             end
         }
@@ -187,6 +192,9 @@ impl Tunnel {
         client.timer.set(self.patience().saturating_sub(self.moved.elapsed()));
         let mut wait = Wait::default();
         poll_fn(|cx| {
+            if let Some(reason) = thread.cuts(client) {
+                return Poll::Ready(Stop::Ends(reason));
+            }
             // before anything is read: a tunnel in full swing uses up its turn, and would never come to it
             if let Poll::Ready(place) = self.poll_place(cx, thread, &mut wait) {
                 return Poll::Ready(Stop::Moves(place));
@@ -199,9 +207,6 @@ impl Tunnel {
             if self.up.has_moved() | self.down.has_moved() {
                 self.moved = Instant::now();
                 client.timer.set(self.patience());
-            }
-            if let Some(reason) = thread.cuts(client) {
-                return Poll::Ready(Stop::Ends(reason));
             }
             client.timer.poll_due(cx).map(|()| Stop::Ends(Reason::ClientTimeout))
         })
@@ -296,7 +301,7 @@ impl Tunnel {
         (exchange.bytes_in, exchange.bytes_out) = (tunnel.up.bytes, tunnel.down.bytes);
         let facts = client.facts(thread.listener_name(client.origin.listener));
         let transfer = Transfer { socket, client: facts, load: Load::Tunnel(Box::new(tunnel)) };
-        let given = thread.until_cut(&client.timer, pin!(place.give(transfer))).await;
+        let given = thread.until_drained(client, pin!(place.give(transfer))).await;
         match given.unwrap_or(Err(Returned::Lost)) {
             Ok(()) => {
                 exchange.leaves();

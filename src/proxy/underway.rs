@@ -4,7 +4,7 @@
 //! read from elsewhere is kept, and nothing is copied: names and text are made for each list.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::origin::Origin;
 use crate::config::{HostPattern, SiteSettings};
-use crate::control::connections::{ConnectionFilter, ConnectionId, ExchangeStatus};
+use crate::control::connections::{ConnectionFilter, ConnectionId, ConnectionStatus, ExchangeStatus, MOST_EXCHANGES};
 use crate::message::head::RawHead;
 use crate::observe::metrics::Busy;
 use crate::observe::record::{Index, Protocol, RecordNames};
@@ -89,26 +89,38 @@ impl Underway {
         entries.into_iter().map(|entry| entry.line(names, sites)).collect()
     }
 
-    /// What `look` makes of all of them, by the connections on which they are.
-    pub(super) fn by_connection<T>(&self, look: impl FnOnce(&HashMap<ConnectionId, Vec<&Entry>>) -> T) -> T {
+    /// The connections on which there is one that the filter selects.
+    pub(super) fn connections_of(&self, filter: &ConnectionFilter, names: &RecordNames) -> HashSet<ConnectionId> {
         let all = self.entries.borrow();
-        let mut entries: HashMap<_, Vec<&Entry>> = HashMap::new();
-        for (_, entry) in all.iter() {
-            entries.entry(entry.origin.connection.id).or_default().push(entry);
+        let selected = all.iter().filter(|(_, entry)| entry.is_selected(filter, names));
+        selected.map(|(_, entry)| entry.origin.connection.id).collect()
+    }
+
+    /// Notes with connections, by their ids, what is on them: how many, and the oldest ones.
+    pub(super) fn describe(&self, connections: &mut HashMap<ConnectionId, ConnectionStatus>, names: &RecordNames) {
+        let all = self.entries.borrow();
+        let mut entries: Vec<_> = all.iter().map(|(_, entry)| entry).collect();
+        entries.retain(|entry| connections.contains_key(&entry.origin.connection.id));
+        entries.sort_by_key(|entry| entry.opened);
+        for entry in entries {
+            let Some(connection) = connections.get_mut(&entry.origin.connection.id) else { continue };
+            connection.open += 1;
+            if connection.exchanges.len() < MOST_EXCHANGES {
+                connection.exchanges.push(entry.status(names));
+            }
         }
-        look(&entries)
     }
 }
 
 impl Entry {
     /// Whether a connection is selected for it.
-    pub(super) fn is_selected(&self, filter: &ConnectionFilter, names: &RecordNames) -> bool {
+    fn is_selected(&self, filter: &ConnectionFilter, names: &RecordNames) -> bool {
         let (pool, server) = self.server_names(names);
         filter.selects_exchange(self.site_name(names), pool, server)
     }
 
     /// All that is told of it to operators.
-    pub(super) fn status(&self, names: &RecordNames) -> ExchangeStatus {
+    fn status(&self, names: &RecordNames) -> ExchangeStatus {
         let (pool, server) = self.server_names(names);
         let owned = |name: Option<&str>| name.map(str::to_owned);
         ExchangeStatus {
@@ -163,6 +175,8 @@ impl Entry {
     /// The path without its query and what may be secret, of bounded length.
     fn path(&self) -> String {
         let path = self.head.path().split(|byte| *byte == b'?').next().unwrap_or_default();
+        // a character has four bytes at most
+        let path = &path[..path.len().min(4 * LONGEST_PATH)];
         journal::redacted_path(&String::from_utf8_lossy(path)).chars().take(LONGEST_PATH).collect()
     }
 }

@@ -13,12 +13,14 @@ impl Supervisor {
         let Some(socket) = with.pop() else {
             return self.clients.reply(client, &ControlReply::Declined("no socket came with the request".to_owned()));
         };
-        let list = self.generations.list().iter();
-        let able = list.filter(|one| one.ready.as_ref().is_some_and(|ready| ready.lists_connections));
-        let generations: Vec<_> = able.map(|one| one.number).collect();
-        for &number in &generations {
-            let input = self.workers.send(number, &ToWorker::Connections(request.clone()), &[socket.as_fd()]);
-            self.inputs.extend(input);
+        let mut generations = Vec::new();
+        for one in self.generations.list() {
+            let Some(ready) = &one.ready else { continue };
+            // one that cannot answer, or has no room for the question, is missed by the other side
+            generations.push(one.number);
+            if ready.lists_connections {
+                self.workers.send_if_room(one.number, &ToWorker::Connections(request.clone()), &[socket.as_fd()]);
+            }
         }
         self.clients.reply(client, &ControlReply::Asked { generations });
     }

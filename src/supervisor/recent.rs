@@ -14,7 +14,7 @@ use crate::observe::event::Event;
 /// An hour.
 const MOST_POINTS: usize = 360;
 const MOST_EVENTS: usize = 200;
-/// In characters: what a reload changed, and the problems of one that was refused, are lines below the first.
+/// In characters: what a reload changed are lines below the first.
 const LONGEST_TEXT: usize = 3_000;
 
 /// Points and events.
@@ -44,11 +44,19 @@ struct TrafficCounts {
 impl RecentHistory {
     /// Keeps an event of the supervisor.
     pub(super) fn happened(&mut self, event: &Event) {
-        self.keep(event.name(), &event.message());
+        let text = event.message();
+        // lines below the first of others have excerpts of the configuration, which users of the page may not see
+        let has_more = matches!(event, Event::ReloadDone { .. });
+        let head = text.lines().next().unwrap_or_default();
+        self.add(event.name(), if has_more { &text } else { head });
     }
 
-    /// Keeps an event, with what the journal says of it.
+    /// Keeps an event of a worker, with what the journal says of it in the first line.
     pub(super) fn keep(&mut self, event: &str, text: &str) {
+        self.add(event, text.lines().next().unwrap_or_default());
+    }
+
+    fn add(&mut self, event: &str, text: &str) {
         self.happened += 1;
         self.events.push_back(RecentEvent {
             number: self.happened,

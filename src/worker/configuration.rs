@@ -60,12 +60,15 @@ impl Configuration {
         })
     }
 
-    /// Notes what is different in the configuration that serves. One that this version cannot read is compared with nothing.
+    /// Notes what is different in the configuration that serves. One that this version cannot read is said to be that.
     pub fn compare(&mut self, serving: &Payload) {
         let read = serving.read().ok().and_then(|bytes| serde_json::from_slice::<Sources>(&bytes).ok());
-        if let Some(serving) = read.and_then(|sources| sources.check().config) {
-            self.changes = shortened(diff(&serving, &self.config));
-        }
+        self.changes = match read.and_then(|sources| sources.check().config) {
+            Some(serving) => shortened(diff(&serving, &self.config)),
+            None => {
+                vec!["what is different is not known: the configuration before is none for this version".to_owned()]
+            }
+        };
     }
 
     /// What is wrong with the keys of session tickets, rendered.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -37,18 +38,26 @@ const LOOK: Duration = Duration::from_millis(300);
 /// Descriptors for other purposes than connections.
 const SPARE_FILES: u64 = 128;
 
-/// What threads will answer.
-pub struct Answers<T>(Vec<oneshot::Receiver<T>>);
+/// What threads will answer. One that has ended owes no answer.
+pub struct Answers<T> {
+    asked: Vec<oneshot::Receiver<T>>,
+    /// A thread has no room for the question.
+    is_one_missing: bool,
+}
 
 impl<T> Answers<T> {
-    /// The answers that come within `deadline`.
-    pub async fn within(self, deadline: Duration) -> Vec<T> {
+    /// The answers that come within `deadline`, and whether they are all.
+    pub async fn within(self, deadline: Duration) -> (Vec<T>, bool) {
         let deadline = Instant::now() + deadline;
-        let mut given = Vec::new();
-        for answer in self.0 {
-            given.extend(tokio::time::timeout_at(deadline, answer).await.ok().and_then(Result::ok));
+        let (mut given, mut is_whole) = (Vec::new(), !self.is_one_missing);
+        for answer in self.asked {
+            match tokio::time::timeout_at(deadline, answer).await {
+                Ok(Ok(answer)) => given.push(answer),
+                Ok(Err(_)) => {} // the thread ended
+                Err(_) => is_whole = false,
+            }
         }
-        given
+        (given, is_whole)
     }
 }
 
@@ -222,29 +231,25 @@ impl Threads {
         ask: impl Fn(&Thread) -> T + Clone + Send + 'static,
         deadline: Duration,
     ) -> Vec<T> {
-        self.ask(ask).within(deadline).await
+        self.ask(ask).within(deadline).await.0
     }
 
     /// Asks every thread this question.
     pub fn ask<T: Send + 'static>(&self, ask: impl Fn(&Thread) -> T + Clone + Send + 'static) -> Answers<T> {
-        let mut answers = Vec::new();
+        let mut answers = Answers { asked: Vec::new(), is_one_missing: false };
         for thread in &self.threads {
             let (sender, answer) = oneshot::channel();
             let ask = ask.clone();
             // the caller may have given up waiting
             let look = Order::Look(Box::new(move |thread| drop(sender.send(ask(thread)))));
-            // a thread whose orders pile up hangs, and does not answer in time
-            if thread.orders.try_send(look).is_ok() {
-                answers.push(answer);
+            match thread.orders.try_send(look) {
+                Ok(()) => answers.asked.push(answer),
+                Err(TrySendError::Closed(_)) => {}
+                // a thread whose orders pile up hangs, and does not answer in time
+                Err(TrySendError::Full(_)) => answers.is_one_missing = true,
             }
         }
-        Answers(answers)
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.threads.len()
+        answers
     }
 
     /// The oldest exchanges and tunnels that keep a generation alive which accepts no more; none for one that serves.

@@ -16,19 +16,26 @@ struct Bench {
     run: Run,
     address: SocketAddr,
     bytes: SocketAddr,
+    /// Where the host that is asked for by TLS chooses the server.
+    names: SocketAddr,
     server: Server,
 }
 
 impl Bench {
     fn new() -> Self {
-        let (server, (http, address), (tcp, bytes)) = (Server::new(), socket(), socket());
+        let (server, (http, address), (tcp, bytes), (sni, names)) = (Server::new(), socket(), socket(), socket());
         let to = server.address;
         let sites = format!("[site.'a.test']\nto = 'farm'\n[site.'b.test']\nto = ['{to}']\n");
         let config = format!(
-            "[listen.http]\nh2c = true\n[log]\naccess = 'all'\n{sites}[pool.farm]\nservers = ['{to}']\n[tcp.bytes]\nto = ['{to}']\n"
+            "[listen.http]\nh2c = true\n[log]\naccess = 'all'\n{sites}[pool.farm]\nservers = ['{to}']\n[tcp.bytes]\nto = ['{to}']\n\
+             [tcp.names]\nto = ['{to}']\nsni = {{ 'a.test' = 'farm' }}\n"
         );
-        let run = Run::new(&config).socket("http", http).socket("bytes", tcp).argument("--probation=50ms");
-        Self { run, address, bytes, server }
+        let run = Run::new(&config)
+            .socket("http", http)
+            .socket("bytes", tcp)
+            .socket("names", sni)
+            .argument("--probation=50ms");
+        Self { run, address, bytes, names, server }
     }
 
     /// A client that has sent this request, and the server that got its head.
@@ -187,6 +194,17 @@ fn a_connection_keeps_its_id_over_reloads_and_is_closed_by_it_with_what_is_open_
 }
 
 #[test]
+fn a_connection_whose_first_message_is_to_come_is_closed() {
+    let bench = Bench::new();
+    let _service = bench.run.start();
+    let mut client = Wire::connect(bench.names);
+    let found = bench.find(&["--listener", "names", "--busy"], &[&client]);
+    bench.close(&id(&found[0]), "");
+    client.assert_closed();
+    assert!(bench.list(&[]).is_empty());
+}
+
+#[test]
 fn a_dormant_connection_is_listed_and_closed() {
     let bench = Bench::new();
     let service = bench.run.start();
@@ -210,7 +228,7 @@ fn what_is_no_connection_and_no_filter_is_told_with_what_there_is() {
         (&["--server", "10.0.0.1:1"], "no server 10.0.0.1:1"),
         (&["--idle", "--busy"], "cannot be used with"),
         (&["--client", "x"], "no address"),
-        (&["--limit", "0"], "from 1 to 10000"),
+        (&["--limit", "0"], "from 1 to 1000"),
     ] {
         let fault = bench.refused(options);
         assert!(fault.contains(said), "{options:?}: {fault}");

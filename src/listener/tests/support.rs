@@ -28,7 +28,7 @@ use crate::listener::limits::{Limits, WorkerLimit};
 use crate::listener::service::{Local, Service};
 use crate::message::body::{Demand, Piece, RequestBodyError};
 use crate::net::Stream;
-use crate::observe::end::{End, Phase, Reason};
+use crate::observe::end::{End, Phase};
 use crate::observe::journal::{Identity, Journal, Role};
 use crate::observe::metrics::Counters;
 use crate::observe::record::Index;
@@ -391,8 +391,8 @@ impl Service for Answers {
                     let _ = stream.write_all(&buffer[..len]).await;
                 }
             };
-            let ended = thread.until_cut(&client.timer, std::pin::pin!(echo)).await;
-            (client, ended.map_or(End::new(Phase::Tunnel, Reason::Drained), |()| End::OK))
+            let ended = thread.until_cut(&client, std::pin::pin!(echo)).await;
+            (client, ended.map_or_else(|reason| End::new(Phase::Tunnel, reason), |()| End::OK))
         })
     }
 

@@ -135,7 +135,10 @@ impl Generations {
         let before = self.list.iter().rfind(|one| one.number < new.number && one.state == GenerationState::Parked);
         let program = before.filter(|one| one.program != new.program).map(|one| {
             let version = one.ready.as_ref().map_or("unknown", |ready| ready.version.as_str());
-            format!("program: version {version} → {}", ready.version)
+            match version == ready.version {
+                true => format!("program: another build of version {version}"),
+                false => format!("program: version {version} → {}", ready.version),
+            }
         });
         program.into_iter().chain(ready.changes.iter().cloned()).collect()
     }
