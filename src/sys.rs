@@ -10,6 +10,8 @@ use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -367,6 +369,26 @@ pub fn ignore_signals() -> io::Result<()> {
     block_set(&set)
 }
 
+/// Has `command` start with no signal blocked: a process inherits which ones its parent blocks, also those that [`Signals`]
+/// of the parent reads.
+pub fn unblock_signals(command: &mut Command) -> &mut Command {
+    let mut none = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set that it is given.
+    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+    // SAFETY: initialised just above.
+    let none: libc::sigset_t = unsafe { none.assume_init() };
+    // SAFETY: between fork and exec this calls nothing but pthread_sigmask, which is safe there (signal-safety(7)), with a
+    // set that is initialised; a null pointer says that the old mask is not wanted.
+    unsafe {
+        command.pre_exec(move || {
+            match libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) {
+                0 => Ok(()),
+                code => Err(io::Error::from_raw_os_error(code)),
+            }
+        })
+    }
+}
+
 /// The signals for a fault of the process itself, and ABRT, with which the supervisor ends a worker that hangs.
 const OF_FAULTS: [Signal; 7] =
     [Signal::ILL, Signal::TRAP, Signal::ABORT, Signal::BUS, Signal::FPE, Signal::SEGV, Signal::SYS];
@@ -515,6 +537,15 @@ mod tests {
         assert_eq!(unsafe { libc::raise(libc::SIGWINCH) }, 0);
         assert_eq!(signals.next().expect("read"), Some(Signal::WINCH));
         assert_eq!(signals.next().expect("read"), None);
+    }
+
+    #[test]
+    fn a_command_starts_with_no_signal_blocked() {
+        use std::os::unix::process::ExitStatusExt;
+        let _signals = Signals::open(&[Signal::USR1]).expect("signalfd");
+        let run = |command: &mut Command| command.args(["-c", "kill -USR1 $$"]).status().expect("a shell").signal();
+        assert_eq!(run(&mut Command::new("/bin/sh")), None, "blocked signals are inherited");
+        assert_eq!(run(unblock_signals(&mut Command::new("/bin/sh"))), Some(libc::SIGUSR1));
     }
 
     #[test]

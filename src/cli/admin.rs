@@ -14,7 +14,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::complain;
 use super::table::json;
 use crate::control::admin::ADMIN_SOCKET;
 use crate::control::request::socket_path;

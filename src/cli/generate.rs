@@ -100,6 +100,7 @@ mod tests {
             "segue-generations.1",
             "segue-import.1",
             "segue-debug.1",
+            "segue-bench-reload.1",
             "segue.toml.5",
         ] {
             assert!(directory.path().join("man").join(file).exists(), "{file}");
@@ -116,8 +117,15 @@ mod tests {
     #[test]
     fn every_command_among_the_examples_is_one() {
         let lines = EXAMPLES.lines().filter(|line| line.starts_with("segue "));
-        let commands: Vec<Vec<String>> =
-            lines.map(|line| line.replace("\\-", "-").split_whitespace().map(str::to_owned).collect()).collect();
+        let words = |line: &str| -> Vec<String> {
+            let quoted = line.split('"').enumerate();
+            let words = quoted.flat_map(|(at, part)| match at % 2 {
+                0 => part.split_whitespace().collect(),
+                _ => vec![part],
+            });
+            words.map(str::to_owned).collect()
+        };
+        let commands: Vec<Vec<String>> = lines.map(|line| words(&line.replace("\\-", "-"))).collect();
         assert!(commands.len() >= 6, "{commands:?}");
         for command in commands {
             Cli::command().try_get_matches_from(&command).unwrap_or_else(|fault| panic!("{command:?}: {fault}"));

@@ -1,6 +1,7 @@
 //! Arguments in, one verdict out: `segue` and its commands.
 
 mod admin;
+mod bench_reload;
 mod certs;
 pub mod check;
 mod connections;
@@ -186,6 +187,25 @@ enum Command {
     /// never waits for this terminal: lines that it does not take are lost, and counted.
     #[command(after_long_help = EXIT_STATUS)]
     Debug(DebugArguments),
+    /// Show what clients see of the reloads of a proxy: of this one, or of any other
+    ///
+    /// Clients that never try again talk to a running proxy, while a command reloads it: fresh ones, with a connection for
+    /// each request; busy ones, that make one request after the other on a connection; idle ones, with a request now and
+    /// then; and WebSockets with --websocket. Prints for the phase before the reloads and from the first one on:
+    ///
+    /// LOST are requests without a whole answer: refused, reset, cut short, late, or with a status of 400 or above. CLOSED
+    /// are kept connections that were closed without a word while no request was out. TOLD are answers with "Connection:
+    /// close" to clients that wanted to keep the connection. TUNNELS CLOSED are WebSockets that ended. OPENED AGAIN are
+    /// connections in the place of all those. The rest is how long clients waited for answers, also for those that never
+    /// came. Below it is each reason with its count.
+    ///
+    /// It speaks HTTP/1.1, over TLS with https://. Do not run it against what you may not disturb: it is load, some 1200
+    /// requests in a second unless you ask for fewer clients, and the command reloads the proxy for real.
+    ///
+    /// The exit status is 0 when no client saw anything, 1 when one did, 2 when nothing could be measured or a reload
+    /// failed, and 130 when it was interrupted.
+    #[command(after_long_help = EXIT_STATUS)]
+    BenchReload(Box<bench_reload::BenchReloadArguments>),
     /// Try it out: a proxy on a free port and two servers behind it, without systemd and root
     Demo(DemoArguments),
     /// Serve one generation; started by `segue run`
@@ -402,6 +422,7 @@ pub fn main() -> ExitCode {
         Command::Generations(arguments) => generations::run(arguments),
         Command::Certs(arguments) => certs::run(arguments),
         Command::Debug(arguments) => debug::run(arguments),
+        Command::BenchReload(arguments) => bench_reload::run(&arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::DemoServer { name } => demo_server::run(&name),
         Command::Worker => crate::worker::run(),
@@ -458,8 +479,8 @@ const EXIT_STATUS: &str = "\
 Exit status:
   0   done; for reload: the new generation serves, or nothing changed
   1   failed; for reload: refused, and the old generation goes on; or there is nothing to confirm;
-      for diff: there are differences; for import: something is not supported
-  2   the command line is wrong; for diff: there is nothing to compare with
+      for diff: there are differences; for import: something is not supported; for bench-reload: a client saw something
+  2   the command line is wrong; for diff: there is nothing to compare with; for bench-reload: nothing was shown
   78  the configuration is refused (EX_CONFIG); systemd does not try again
 
 Files:

@@ -5,6 +5,7 @@
 mod accept_proxy;
 mod acme;
 mod admin;
+mod bench_reload;
 mod bounds;
 mod certificates;
 mod confirm;
