@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::SendFlags;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
@@ -165,9 +166,12 @@ async fn pump_events(shared: Rc<OpenStreams>) {
     }
 }
 
-/// The status as JSON, and what is new for any of the streams.
+/// The status as an event, and what is new for any of the streams. The id of the event is the time of the status, in
+/// milliseconds of a clock that goes on over reloads: a page that was held up gets several at once, and makes rates of them.
 async fn ask(shared: &OpenStreams) -> Option<(Arc<str>, Arc<Recent>)> {
     let status = shared.asker.status(|status| serde_json::to_string(status).unwrap_or_default()).await.ok()?;
+    let now = clock_gettime(ClockId::Monotonic);
+    let status = format!("event: status\nid: {}\ndata: {status}\n\n", now.tv_sec * 1000 + now.tv_nsec / 1_000_000);
     let oldest = |of: fn(&LivePosition) -> u64| {
         shared.waiting.borrow().iter().map(|one| of(&one.position)).min().unwrap_or_default()
     };
@@ -204,11 +208,10 @@ async fn write_all(shared: &OpenStreams, status: &Arc<str>, recent: &Arc<Recent>
 impl LiveStream {
     /// The events that it has not got yet; from now on it has.
     fn text(&mut self, status: &str, recent: &Recent) -> String {
-        let mut text = String::new();
+        let mut text = status.to_owned();
         let mut event = |name: &str, data: &str| {
             let _ = write!(text, "event: {name}\ndata: {data}\n\n"); // a string takes everything
         };
-        event("status", status);
         // a page that is new asks for what was before by itself
         let (points, events) = (self.position.points_after, self.position.events_after);
         if self.position.has_status {

@@ -17,7 +17,7 @@ export async function readSession() {
 
 /** The answer to a request for `v1/` and this name. */
 export async function read(name) {
-    const response = await fetch(`v1/${name}`, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
+    const response = await fetch(urlOf(name), { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
     setClock(response.headers.get("Date"));
     if (!response.ok) {
         throw new Error(`Segue answered ${response.status} to v1/${name}`);
@@ -41,8 +41,8 @@ export async function change(pool, server, body) {
 }
 
 function post(pool, server, body) {
-    const path = `v1/pools/${encodeURIComponent(pool)}/servers/${encodeURIComponent(server)}`;
-    return fetch(path, {
+    const name = `pools/${encodeURIComponent(pool)}/servers/${encodeURIComponent(server)}`;
+    return fetch(urlOf(name), {
         method: "POST",
         headers: { "Content-Type": "application/json", "Segue-Token": session.token },
         body: JSON.stringify(body),
@@ -51,8 +51,16 @@ function post(pool, server, body) {
 }
 
 /**
+ * Where `v1/` and this name are. The base of the document keeps a user and password that stood in the address, and a
+ * browser makes no request to a URL with them; `location` is without.
+ */
+function urlOf(name) {
+    return new URL(`v1/${name}`, location.href);
+}
+
+/**
  * Listens to `v1/live` for as long as the page is open. `hear` has a function for each kind of event, which gets its
- * data; `hear.begin` is called before each connection, and there is none while its promise fails; `hear.open` when
+ * data and its id; `hear.begin` is called before each connection, and there is none while its promise fails; `hear.open` when
  * there is one, and `hear.lost` with the reason when it is lost.
  */
 export function listen(hear) {
@@ -74,13 +82,13 @@ export function listen(hear) {
         } catch (error) {
             return lose(error.message);
         }
-        source = new EventSource("v1/live");
+        source = new EventSource(urlOf("live"));
         source.onopen = hear.open;
         source.onerror = () => lose("the connection broke");
         for (const kind of ["status", "point", "event"]) {
             source.addEventListener(kind, (event) => {
                 wait();
-                hear[kind](JSON.parse(event.data));
+                hear[kind](JSON.parse(event.data), event.lastEventId);
             });
         }
         return wait();

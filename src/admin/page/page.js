@@ -24,9 +24,9 @@ function start() {
             session = await readSession();
         },
         open: readPast,
-        status: (status) => {
+        status: (status, id) => {
             last = { ...status, at: now() };
-            take(status);
+            take(status, Number(id));
             sayLive("live", `Live, ${session.may_change ? `as ${session.user}` : "to read only"}`);
             show();
         },

@@ -11,13 +11,16 @@ let process;
 let ofRates;
 let ofLatency;
 
-/** Takes the counters of a status. Those of another supervisor begin anew. */
-export function take(status, at = Date.now()) {
-    if (process !== status.supervisor.pid) {
+/**
+ * Takes the counters of a status, and its time in milliseconds by the clock of its machine: a page that was held up gets
+ * several at once. Those of another supervisor begin anew.
+ */
+export function take(status, at) {
+    if (process !== status.supervisor.pid || at < samples.at(-1)?.at) {
         process = status.supervisor.pid;
         samples = [];
     }
-    // statuses that a pause held up come at once: only the last of them belongs to this moment
+    // two that are close make no rate
     if (samples.length > 0 && at - samples.at(-1).at < 1000) {
         samples.pop();
     }
