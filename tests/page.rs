@@ -1,5 +1,5 @@
 //! The status page as its files are: small, from one place, and with nothing that a strict content security policy
-//! refuses. What it shows is in no test: it needs a browser.
+//! refuses. What it shows is in `tests/browser`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
