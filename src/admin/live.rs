@@ -76,8 +76,9 @@ impl LiveStreams {
     /// Opens a stream on a connection whose request was read. It gets everything that is still known.
     pub(super) async fn open(&self, mut stream: UnixStream, user: Option<(String, u64)>) {
         if self.0.open.get() >= MOST || self.0.ends.get() {
-            let busy =
-                "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            let why =
+                if self.0.ends.get() { "another generation takes over" } else { "so many streams are open already" };
+            let busy = busy(why);
             let _ = timeout(SLOWEST, stream.write_all(busy.as_bytes())).await;
             return;
         }
@@ -239,6 +240,16 @@ impl LiveStream {
             Err(fault) => fault.kind() != io::ErrorKind::WouldBlock,
         }
     }
+}
+
+/// The answer to a client that is to come again.
+fn busy(why: &str) -> String {
+    let body = format!("{{\"error\":\"{why}\"}}");
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// One chunk (RFC 9112 7.1).

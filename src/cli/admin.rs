@@ -1,4 +1,4 @@
-//! The client of the admin API: one request, over `admin.sock` in the run directory.
+//! The client of the admin API, over `admin.sock` in the run directory: one request, or a response that goes on.
 
 use std::io;
 use std::path::Path;
@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
-use http::{Method, Request};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -40,6 +41,9 @@ pub(super) enum CallError {
     /// The API answers that it does not do it.
     #[error("{0}")]
     Refused(String),
+    /// It does not do it now, and may soon.
+    #[error("{0}")]
+    Busy(String),
     /// The connection broke.
     #[error("the admin API broke off: {0}")]
     Broken(String),
@@ -53,24 +57,76 @@ pub(super) enum CallError {
 /// # Errors
 /// See [`CallError`].
 pub(super) fn call(run_dir: &Path, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes, CallError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|fault| CallError::Broken(fault.to_string()))?;
-    let asked = async {
-        let stream = connect(run_dir).await?;
-        exchange(stream, method, path, body).await
-    };
-    runtime.block_on(async { tokio::time::timeout(DEADLINE, asked).await.unwrap_or(Err(CallError::Late)) })
+    block_on(ask(run_dir, method, path, body))?
 }
 
-/// Prints an answer as JSON.
-pub(super) fn print_json(answer: &[u8]) -> ExitCode {
-    let value: Value = serde_json::from_slice(answer).unwrap_or_default();
-    super::print(&(json(&value) + "\n"))
+/// The same, for a program that does more than one thing.
+///
+/// # Errors
+/// See [`CallError`].
+pub(super) async fn ask(run_dir: &Path, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes, CallError> {
+    let asked = async {
+        let response = send(run_dir, method, path, body).await?;
+        let body = Limited::new(response.into_body(), LARGEST).collect().await;
+        body.map(|body| body.to_bytes()).map_err(|fault| broken(&fault))
+    };
+    tokio::time::timeout(DEADLINE, asked).await.unwrap_or(Err(CallError::Late))
+}
+
+/// Opens a response that goes on.
+///
+/// # Errors
+/// See [`CallError`].
+pub(super) async fn open(run_dir: &Path, path: &str) -> Result<ResponseLines, CallError> {
+    let opened = tokio::time::timeout(DEADLINE, send(run_dir, Method::GET, path, None)).await;
+    Ok(ResponseLines { body: opened.unwrap_or(Err(CallError::Late))?.into_body(), ahead: Vec::new() })
+}
+
+/// Runs it on this thread.
+///
+/// # Errors
+/// When there is no runtime for it.
+pub(super) fn block_on<T>(doing: impl Future<Output = T>) -> Result<T, CallError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(|fault| broken(&fault))?.block_on(doing))
+}
+
+/// The lines of a response that goes on.
+#[derive(Debug)]
+pub(super) struct ResponseLines {
+    body: Incoming,
+    /// Read, and not a whole line yet.
+    ahead: Vec<u8>,
+}
+
+impl ResponseLines {
+    /// The next line without its end; none at the end of the response. A call that is given up loses nothing.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub(super) async fn next(&mut self) -> Result<Option<String>, CallError> {
+        let mut looked_at = 0;
+        loop {
+            if let Some(length) = self.ahead[looked_at..].iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.ahead.drain(..=looked_at + length).collect();
+                return Ok(Some(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned()));
+            }
+            looked_at = self.ahead.len();
+            if looked_at > LARGEST {
+                return Err(broken(&"a line is too long"));
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => self.ahead.extend(frame.into_data().unwrap_or_default()),
+                Some(Err(fault)) => return Err(broken(&fault)),
+                None => return Ok(None),
+            }
+        }
+    }
 }
 
 /// Reports why there is no answer, and what to do about it.
 pub(super) fn failed(fault: &CallError) -> ExitCode {
-    complain(fault);
+    super::complain(fault);
     if let CallError::Connect { source, .. } = fault {
         match source.kind() {
             io::ErrorKind::PermissionDenied => eprintln!("hint: try `sudo`"),
@@ -78,6 +134,12 @@ pub(super) fn failed(fault: &CallError) -> ExitCode {
         }
     }
     ExitCode::FAILURE
+}
+
+/// Prints an answer as JSON.
+pub(super) fn print_json(answer: &[u8]) -> ExitCode {
+    let value: Value = serde_json::from_slice(answer).unwrap_or_default();
+    super::print(&(json(&value) + "\n"))
 }
 
 /// The text as one segment of a path.
@@ -107,36 +169,37 @@ async fn connect(run_dir: &Path) -> Result<UnixStream, CallError> {
     }
 }
 
-async fn exchange(stream: UnixStream, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes, CallError> {
-    let broken = |fault: &dyn std::fmt::Display| CallError::Broken(fault.to_string());
+/// Sends a request, and gives a response that is a success.
+async fn send(
+    run_dir: &Path,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Response<Incoming>, CallError> {
+    let stream = TokioIo::new(connect(run_dir).await?);
     let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|fault| broken(&fault))?;
+        hyper::client::conn::http1::handshake(stream).await.map_err(|fault| broken(&fault))?;
+    tokio::spawn(connection); // it ends with the response; what breaks it is the error of that
     let text = body.map(ToString::to_string).unwrap_or_default();
     let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost").header(USER_AGENT, "segue");
     if body.is_some() {
         request = request.header(CONTENT_TYPE, "application/json");
     }
     let request = request.body(Full::new(Bytes::from(text))).map_err(|fault| broken(&fault))?;
-    let answer = async {
-        let response = sender.send_request(request).await.map_err(|fault| broken(&fault))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), LARGEST).collect().await.map_err(|fault| broken(&fault))?;
-        Ok((status, body.to_bytes()))
-    };
-    let driven = async {
-        let _ = connection.await; // what broke it is the error of the request
-        std::future::pending().await
-    };
-    let (status, body) = tokio::select! {
-        answer = answer => answer?,
-        never = driven => never,
-    };
+    let response = sender.send_request(request).await.map_err(|fault| broken(&fault))?;
+    let status = response.status();
     if status.is_success() {
-        return Ok(body);
+        return Ok(response);
     }
-    let said = serde_json::from_slice::<Value>(&body).ok();
+    let body = Limited::new(response.into_body(), LARGEST).collect().await.map_err(|fault| broken(&fault))?;
+    let said = serde_json::from_slice::<Value>(&body.to_bytes()).ok();
     let why = said.as_ref().and_then(|said| said.get("error")).and_then(Value::as_str);
-    Err(CallError::Refused(why.map_or_else(|| format!("the admin API says {status}"), str::to_owned)))
+    let why = why.map_or_else(|| format!("the admin API says {status}"), str::to_owned);
+    Err(if status == StatusCode::SERVICE_UNAVAILABLE { CallError::Busy(why) } else { CallError::Refused(why) })
+}
+
+fn broken(fault: &dyn std::fmt::Display) -> CallError {
+    CallError::Broken(fault.to_string())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod demo_acme;
 pub mod demo_server;
 pub mod diff;
 pub mod effective;
+mod events;
 pub mod generate;
 pub mod generations;
 pub mod import;
@@ -155,6 +156,15 @@ enum Command {
     /// of the service, members of its group and, to look, of the group segue-view.
     #[command(after_long_help = EXIT_STATUS)]
     Connections(connections::ConnectionsArguments),
+    /// Show what happened to the service and its servers, and with --follow what happens
+    ///
+    /// A line for each event that the service keeps, the last 200: when, how urgent it is, its kind, and what the journal says of
+    /// it. segue-journal(7) explains each kind. With --follow new events come within two seconds, over reloads and crashes of
+    /// workers and when the service starts again, until Ctrl-C: none comes twice, and that some are lost is said.
+    ///
+    /// For those that may look at servers, as with `segue servers`. The journal has all events, these and older ones.
+    #[command(after_long_help = EXIT_STATUS)]
+    Events(events::EventsArguments),
     /// Make the line for a user of the status page, for `users` of `[dashboard]`
     ///
     /// Asks for the password twice, or reads it from standard input, and prints NAME:HASH. The hash is one of Argon2id.
@@ -418,6 +428,7 @@ pub fn main() -> ExitCode {
         Command::Ready(arguments) => servers::ready(arguments),
         Command::Weight(arguments) => servers::set_weight(arguments),
         Command::Connections(arguments) => connections::run(arguments),
+        Command::Events(arguments) => events::run(arguments),
         Command::Password(arguments) => password::run(&arguments),
         Command::Generations(arguments) => generations::run(arguments),
         Command::Certs(arguments) => certs::run(arguments),

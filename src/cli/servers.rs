@@ -156,7 +156,21 @@ pub(super) fn resolve(run_dir: &Path, written: &str) -> Result<(String, String),
     find(&list, written).map_err(CallError::Refused)
 }
 
+/// The one server that is written so.
 fn find(list: &ServerList, written: &str) -> Result<(String, String), String> {
+    match &meant(list, written)[..] {
+        [(pool, server)] => Ok((pool.name.clone(), server.status.name.clone())),
+        [] => Err(missing(list, written)),
+        several => {
+            let names: Vec<_> =
+                several.iter().map(|(pool, server)| format!("{}/{}", pool.name, server.status.name)).collect();
+            Err(format!("{written} is several servers: say which, {}", names.join(" or ")))
+        }
+    }
+}
+
+/// Every server that may be meant.
+pub(super) fn meant<'a>(list: &'a ServerList, written: &str) -> Vec<(&'a PoolView, &'a ServerView)> {
     let all = || list.pools.iter().flat_map(|pool| pool.servers.iter().map(move |server| (pool, server)));
     let is_server = |server: &ServerView| !server.status.removed && server.status.name == written;
     let with_pool = |pool: &PoolView, server: &ServerView| {
@@ -170,19 +184,11 @@ fn find(list: &ServerList, written: &str) -> Result<(String, String), String> {
     if found.is_empty() {
         found = all().filter(|(_, server)| is_host(server)).collect();
     }
-    match &found[..] {
-        [(pool, server)] => Ok((pool.name.clone(), server.status.name.clone())),
-        [] => Err(missing(list, written)),
-        several => {
-            let names: Vec<_> =
-                several.iter().map(|(pool, server)| format!("{}/{}", pool.name, server.status.name)).collect();
-            Err(format!("{written} is several servers: say which, {}", names.join(" or ")))
-        }
-    }
+    found
 }
 
 /// That there is no such server, and which are like it.
-fn missing(list: &ServerList, written: &str) -> String {
+pub(super) fn missing(list: &ServerList, written: &str) -> String {
     if let Some(pool) = list.pools.iter().find(|pool| written.starts_with(&format!("{}/", pool.name))) {
         let names: Vec<_> = pool.servers.iter().map(|server| server.status.name.as_str()).collect();
         let server = &written[pool.name.len() + 1..];

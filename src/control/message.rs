@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use super::admin::AdminChange;
 use super::connections::ConnectionsRequest;
 use super::debug::DebugRequest;
+use super::recent::RecentEvent;
 use super::status::{self, WorkerStatus};
 
 /// From the supervisor to a worker.
@@ -273,12 +274,9 @@ pub enum ToSupervisor {
     LiveStreams(Vec<LivePosition>),
     /// Something happened that the journal says too, and the supervisor keeps for a while. Only where
     /// [`Start::takes_events`].
-    Happened {
-        /// Its kind.
-        event: String,
-        /// What the journal says.
-        text: String,
-    },
+    ///
+    /// Number and time are those of the supervisor.
+    Happened(RecentEvent),
     /// Answer to [`ToWorker::Ping`].
     Pong(Pong),
     /// The last message of a worker that drained. Records that the journal did not take yet come as descriptors, if

@@ -39,6 +39,20 @@ pub struct RecentEvent {
     pub event: String,
     /// What the journal says of it; lines after the first say more.
     pub text: String,
+    /// How urgent it is: `error`, `warning` or `notice`; empty from a worker of a program that does not say it.
+    pub level: String,
+    /// The generation that it is about, or that says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// The listener that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
+    /// The pool that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// The server that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
 }
 
 /// Points and events, the oldest first.

@@ -52,6 +52,7 @@ use self::upgrade::state::StateError;
 use self::workers::{WorkerEvent, Workers};
 use crate::control::message::ToWorker;
 use crate::control::payload::Payload;
+use crate::control::recent::RecentEvent;
 use crate::control::request::{Conditions, ControlReply};
 use crate::observe::event::Event;
 use crate::observe::journal::{Identity, Journal, LeftRecords, Role};
@@ -399,8 +400,8 @@ impl Supervisor {
                 self.pass_streams(number, positions, &sockets);
                 None
             }
-            WorkerEvent::Happened { event, text } => {
-                self.recent.keep(&event, &text);
+            WorkerEvent::Happened(event) => {
+                self.recent.keep(RecentEvent { generation: event.generation.or(Some(number)), ..event });
                 None
             }
             WorkerEvent::StateRequested => {

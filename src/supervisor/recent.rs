@@ -44,25 +44,31 @@ struct TrafficCounts {
 impl RecentHistory {
     /// Keeps an event of the supervisor.
     pub(super) fn happened(&mut self, event: &Event) {
-        let text = event.message();
-        // lines below the first of others have excerpts of the configuration, which users of the page may not see
-        let has_more = matches!(event, Event::ReloadDone { .. });
-        let head = text.lines().next().unwrap_or_default();
-        self.add(event.name(), if has_more { &text } else { head });
+        self.add(event.recent(), matches!(event, Event::ReloadDone { .. }));
     }
 
-    /// Keeps an event of a worker, with what the journal says of it in the first line.
-    pub(super) fn keep(&mut self, event: &str, text: &str) {
-        self.add(event, text.lines().next().unwrap_or_default());
+    /// Keeps an event of a worker, with a number and the time of now.
+    pub(super) fn keep(&mut self, event: RecentEvent) {
+        self.add(event, false);
     }
 
-    fn add(&mut self, event: &str, text: &str) {
+    /// The lines below the first are kept of what a reload changed alone: those of others have excerpts of the configuration,
+    /// which users of the page may not see.
+    fn add(&mut self, event: RecentEvent, has_more: bool) {
         self.happened += 1;
+        let cut = |text: &str| text.chars().take(LONGEST_TEXT).collect::<String>();
+        let line = |text: &str| cut(text.lines().next().unwrap_or_default());
+        let name = |name: Option<String>| name.as_deref().map(line);
         self.events.push_back(RecentEvent {
             number: self.happened,
             at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-            event: event.chars().take(LONGEST_TEXT).collect(),
-            text: text.chars().take(LONGEST_TEXT).collect(),
+            event: line(&event.event),
+            text: if has_more { cut(&event.text) } else { line(&event.text) },
+            level: line(&event.level),
+            generation: event.generation,
+            listener: name(event.listener),
+            pool: name(event.pool),
+            server: name(event.server),
         });
         if self.events.len() > MOST_EVENTS {
             self.events.pop_front();
@@ -174,7 +180,8 @@ mod tests {
     #[test]
     fn the_last_events_are_kept_and_those_after_one_are_told() {
         let mut recent = RecentHistory::default();
-        (0..MOST_EVENTS + 3).for_each(|number| recent.keep("reload-done", &format!("{number}\nmore")));
+        let event = |number: usize| RecentEvent { text: format!("{number}\nmore"), ..RecentEvent::default() };
+        (0..MOST_EVENTS + 3).for_each(|number| recent.keep(event(number)));
         let all = recent.after(0, 0).events;
         assert_eq!((all.len(), all[0].number, all[0].text.as_str()), (MOST_EVENTS, 4, "3"));
         assert_eq!(recent.after(0, all[MOST_EVENTS - 2].number).events.len(), 1);

@@ -16,6 +16,7 @@ use crate::control::PROTOCOL;
 use crate::control::channel::{Channel, ChannelError, MOST_DESCRIPTORS, Received};
 use crate::control::message::{BindAddress, ConfigSource, Held, LivePosition, Serves, Start, ToSupervisor, ToWorker};
 use crate::control::payload::{self, Payload};
+use crate::control::recent::RecentEvent;
 use crate::control::statistics::{self, Noted};
 use crate::observe::WithCauses;
 
@@ -66,7 +67,7 @@ pub(super) enum WorkerEvent {
     /// Its open event streams of the admin API.
     LiveStreams { positions: Vec<LivePosition>, sockets: Vec<OwnedFd> },
     /// Something happened that is kept for a while.
-    Happened { event: String, text: String },
+    Happened(RecentEvent),
     /// It asks for the state of the generation before.
     StateRequested,
     /// Its own state, if that could be made.
@@ -228,8 +229,8 @@ impl Workers {
             Ok(Received::Message(ToSupervisor::LiveStreams(positions), sockets)) => {
                 return Some(WorkerEvent::LiveStreams { positions, sockets });
             }
-            Ok(Received::Message(ToSupervisor::Happened { event, text }, _)) => {
-                return Some(WorkerEvent::Happened { event, text });
+            Ok(Received::Message(ToSupervisor::Happened(event), _)) => {
+                return Some(WorkerEvent::Happened(event));
             }
             Ok(Received::Message(ToSupervisor::RequestState, _)) => return Some(WorkerEvent::StateRequested),
             Ok(Received::Message(ToSupervisor::State, mut descriptors)) => {

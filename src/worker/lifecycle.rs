@@ -37,6 +37,7 @@ use crate::control::message::{
     Finished, GenerationBounds, Held, Pong, Ready, RenderedProblem, Serves, Start, ToSupervisor, ToWorker,
 };
 use crate::control::payload::Payload;
+use crate::control::recent::RecentEvent;
 use crate::control::status::WorkerStatus;
 use crate::handover::capabilities::Capabilities;
 use crate::observe::event::Event;
@@ -110,7 +111,7 @@ struct RunningWorker {
     sockets: Vec<(String, OwnedFd)>,
     /// The supervisor writes the records that are left.
     hands_over_records: bool,
-    events: mpsc::Receiver<(&'static str, String)>,
+    events: mpsc::Receiver<RecentEvent>,
     /// The supervisor keeps events for a while.
     takes_events: bool,
     /// The ping that is open: some thread has not answered yet.
@@ -208,7 +209,7 @@ impl RunningWorker {
                     Err(fault) => break self.lost(&fault),
                 },
                 () = tokio::time::sleep(HEARTBEAT_RETRY), if self.unanswered.is_some() => self.answer().await,
-                Some((event, text)) = self.events.recv() => self.happened(event, text),
+                Some(event) = self.events.recv() => self.happened(event),
                 () = self.state_reports.time(), if self.serves => self.send_state_unasked().await,
                 () = thread_ended.notified(), if self.draining.is_none() => {
                     // the next receive reports a supervisor that is gone
@@ -359,11 +360,11 @@ impl RunningWorker {
 
     /// Tells the supervisor what happened, for the admin API. Of a generation that serves no more only its own end counts, and
     /// the supervisor knows that.
-    fn happened(&self, event: &'static str, text: String) {
+    fn happened(&self, event: RecentEvent) {
         // what any user of the machine can cause would drive out the rest
-        if self.serves && self.takes_events && event != "admin-refused" {
+        if self.serves && self.takes_events && event.event != "admin-refused" {
             // the next receive reports a supervisor that is gone
-            let _ = self.link.try_send(&ToSupervisor::Happened { event: event.to_owned(), text }, &[]);
+            let _ = self.link.try_send(&ToSupervisor::Happened(event), &[]);
         }
     }
 
@@ -463,7 +464,7 @@ struct Prepared {
     renewer: Renewer,
     admin: AdminServer,
     journal: Journal,
-    events: mpsc::Receiver<(&'static str, String)>,
+    events: mpsc::Receiver<RecentEvent>,
     sockets: Vec<(String, OwnedFd)>,
     expendable: Expendable,
 }

@@ -16,15 +16,15 @@ use serde_json::Value;
 use crate::support::{Answering, DEADLINE, Run, Server, Wire, get, signal, socket, wait_for};
 
 /// A service with the pool `farm` of two servers.
-struct Farm {
-    run: Run,
-    address: SocketAddr,
-    one: Answering,
-    other: Answering,
+pub struct Farm {
+    pub run: Run,
+    pub address: SocketAddr,
+    pub one: Answering,
+    pub other: Answering,
 }
 
 impl Farm {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let (listening, address) = socket();
         let (one, other) = (Answering::start("one"), Answering::start("other"));
         let run =
@@ -43,7 +43,7 @@ impl Farm {
 
     /// A command that must succeed; what it printed.
     #[track_caller]
-    fn segue(&self, arguments: &[&str]) -> String {
+    pub fn segue(&self, arguments: &[&str]) -> String {
         let output = self.run.segue(arguments);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stderr), self.run.log());
@@ -52,13 +52,13 @@ impl Farm {
 
     /// A command that must fail; what it said.
     #[track_caller]
-    fn refused(&self, arguments: &[&str]) -> String {
+    pub fn refused(&self, arguments: &[&str]) -> String {
         let output = self.run.segue(arguments);
         assert!(!output.status.success(), "{arguments:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         self.one.address.to_string()
     }
 

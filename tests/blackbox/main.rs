@@ -16,6 +16,7 @@ mod debug;
 mod demo;
 mod diff;
 mod dormant;
+mod events;
 mod faults;
 mod flags;
 mod http;

@@ -1,6 +1,7 @@
 //! What of an event has a journal field of its own.
 
 use super::Event;
+use crate::control::recent::RecentEvent;
 
 /// The fields of an event that a person filters by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,23 @@ pub struct Fields<'a> {
 }
 
 impl Event {
+    /// It as the supervisor keeps it for a while, without number and time.
+    #[must_use]
+    pub fn recent(&self) -> RecentEvent {
+        let Fields { generation, listener, pool, server, .. } = self.fields();
+        let name = |name: Option<&str>| name.map(str::to_owned);
+        RecentEvent {
+            event: self.name().to_owned(),
+            text: self.message(),
+            level: self.level().as_str().to_owned(),
+            generation,
+            listener: name(listener),
+            pool: name(pool),
+            server: name(server),
+            ..RecentEvent::default()
+        }
+    }
+
     /// The fields to filter by.
     #[must_use]
     pub fn fields(&self) -> Fields<'_> {

@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 use super::end::Reason;
 use super::event::Event;
 use super::record::{Record, RecordNames};
+use crate::control::recent::RecentEvent;
 use crate::control::statistics::Count;
 use left::EntryForm;
 pub use left::LeftRecords;
@@ -95,7 +96,7 @@ struct Handle {
     queue: Arc<Queue>,
     identity: Identity,
     form: EntryForm,
-    listener: OnceLock<mpsc::Sender<(&'static str, String)>>,
+    listener: OnceLock<mpsc::Sender<RecentEvent>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -128,15 +129,15 @@ impl Journal {
         if let Some(listener) = self.0.listener.get()
             && !event.is_of_traffic()
         {
-            let _ = listener.try_send((event.name(), event.message())); // what is said too fast is in the journal alone
+            let _ = listener.try_send(event.recent()); // what is said too fast is in the journal alone
         }
         self.0.queue.push_event(event);
     }
 
-    /// The events from now on, but those of traffic: kind and sentence. There is one listener, the first; a queue that it
+    /// The events from now on, but those of traffic. There is one listener, the first; a queue that it
     /// does not empty loses some.
     #[must_use]
-    pub fn listen(&self) -> mpsc::Receiver<(&'static str, String)> {
+    pub fn listen(&self) -> mpsc::Receiver<RecentEvent> {
         let (listener, events) = mpsc::channel(QUEUED_EVENTS);
         let _ = self.0.listener.set(listener);
         events

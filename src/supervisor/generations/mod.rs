@@ -312,7 +312,7 @@ impl Generations {
             | ToSupervisor::Bind { .. }
             | ToSupervisor::RequestState
             | ToSupervisor::LiveStreams(_)
-            | ToSupervisor::Happened { .. }
+            | ToSupervisor::Happened(_)
             | ToSupervisor::State => {}
         }
     }
