@@ -17,7 +17,7 @@ pub mod metrics;
 #[cfg(test)]
 mod packaged;
 mod page;
-mod peer;
+pub mod peer;
 mod response;
 pub mod server;
 pub mod servers;

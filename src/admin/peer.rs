@@ -53,6 +53,15 @@ impl AdminPeer {
         Ok(Self { operator: Operator { uid, pid, command: String::new() }, access })
     }
 
+    /// Whether this process may look at a service of this user and group.
+    #[must_use]
+    pub fn may_look_at(service: (u32, u32)) -> bool {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let groups = rustix::process::getgroups().unwrap_or_default();
+        let groups: Vec<u32> = groups.into_iter().map(|group| group.as_raw()).chain([gid]).collect();
+        own_access(uid, &groups, service).is_some() || is_viewer(gid, &groups)
+    }
+
     /// With its name, for the journal. Under the unit of the package /proc shows no processes of other users (`ProtectProc=`); then it
     /// is what the process calls itself, its `User-Agent`.
     #[must_use]

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use clap_complete::Shell;
+use clap_complete::{Generator as _, Shell};
 use clap_mangen::Man;
 
-use super::{Cli, complain};
+use super::{Cli, complain, shell_names};
 use crate::config::manual::segue_toml_5;
 
 /// Writes `completions/` and `man/` into `directory`.
@@ -25,8 +25,12 @@ pub fn run(directory: &Path) -> ExitCode {
 
 fn completions(directory: &Path) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
+    let command = shown(&Cli::command());
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut shown(&Cli::command()), "segue", directory)?;
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut shell_names::as_completed(shell, &command), "segue", &mut script);
+        let script = shell_names::complete(shell, &String::from_utf8_lossy(&script), &command);
+        std::fs::write(directory.join(shell.file_name("segue")), script)?;
     }
     Ok(())
 }
@@ -141,7 +145,15 @@ mod tests {
         {
             let text = std::fs::read_to_string(directory.path().join(file)).expect("file");
             assert!(text.contains("generations") || text.contains("probation"), "{file}");
-            for hidden in ["worker-binary", "take-over", "rehearse", "demo-server", "segue\\-help(1)"] {
+            for hidden in [
+                "'complete'",
+                "segue,complete",
+                "worker-binary",
+                "take-over",
+                "rehearse",
+                "demo-server",
+                "segue\\-help(1)",
+            ] {
                 assert!(!text.contains(hidden), "{hidden} in {file}");
             }
         }

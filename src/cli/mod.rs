@@ -4,6 +4,7 @@ mod admin;
 mod bench_reload;
 mod certs;
 pub mod check;
+mod complete;
 mod connections;
 pub mod debug;
 pub mod demo;
@@ -20,6 +21,7 @@ pub mod reload;
 pub mod run;
 mod servers;
 mod service_user;
+mod shell_names;
 mod socket_units;
 pub mod status;
 mod table;
@@ -227,6 +229,9 @@ enum Command {
         /// Its name in the responses.
         name: String,
     },
+    /// Print names of pools or servers; called by the completions of shells
+    #[command(hide = true)]
+    Complete(complete::CompleteArguments),
     /// Write completions and manual pages
     #[command(hide = true)]
     Generate {
@@ -437,6 +442,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments),
         Command::DemoServer { name } => demo_server::run(&name),
         Command::Worker => crate::worker::run(),
+        Command::Complete(arguments) => complete::run(&arguments),
         Command::Generate { directory } => generate::run(&directory),
     }
 }

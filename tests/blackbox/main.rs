@@ -8,6 +8,7 @@ mod admin;
 mod bench_reload;
 mod bounds;
 mod certificates;
+mod completion;
 mod confirm;
 mod connections;
 mod dashboard;
