@@ -16,6 +16,7 @@ mod death;
 mod debug;
 mod demo;
 mod diff;
+mod differential;
 mod dormant;
 mod events;
 mod faults;
