@@ -5,8 +5,9 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::password::hash;
 use super::{ImportArguments, print};
-use crate::import::{Imported, import};
+use crate::import::{ImportOptions, Imported, import};
 
 /// Prints the configuration, and to stderr what became of each line. The exit code is 0 when everything could be said, 1
 /// when something could not, and 78 when the file cannot be read or is none.
@@ -24,7 +25,8 @@ pub fn run(arguments: &ImportArguments) -> ExitCode {
             return ExitCode::from(EX_CONFIG);
         }
     };
-    match import(&name, &bytes, only, &|variable| std::env::var(variable).ok()) {
+    let options = ImportOptions { only, variable: &|variable| std::env::var(variable).ok(), hash: &hash };
+    match import(&name, &bytes, options) {
         Ok(Imported { toml, report, complete }) => {
             // stderr may be closed; the exit code has the verdict all the same
             let _ = io::stderr().lock().write_all(report.as_bytes());

@@ -36,13 +36,18 @@ pub fn run(arguments: &PasswordArguments) -> ExitCode {
         eprintln!("segue: name and password have more than {LONGEST_LOGIN} bytes, which the page does not take");
         return ExitCode::FAILURE;
     }
-    match Argon2::default().hash_password(password.as_bytes()) {
-        Ok(hash) => print(&format!("{}:{hash}\n", arguments.name)),
-        Err(fault) => {
-            eprintln!("segue: the password cannot be hashed: {fault}");
+    match hash(&password) {
+        Some(hash) => print(&format!("{}:{hash}\n", arguments.name)),
+        None => {
+            eprintln!("segue: the password cannot be hashed");
             ExitCode::FAILURE
         }
     }
+}
+
+/// The hash of a password, with a salt of its own. None when there is no randomness or memory for it.
+pub(super) fn hash(password: &str) -> Option<String> {
+    Argon2::default().hash_password(password.as_bytes()).ok().map(|hash| hash.to_string())
 }
 
 /// The password: the first line of what is not a terminal; else what is typed, unseen and twice.

@@ -16,6 +16,7 @@ mod http;
 mod keyword;
 mod line;
 mod outcome;
+mod page;
 mod pool;
 mod proxy;
 mod report;
@@ -52,16 +53,25 @@ pub struct Imported {
     pub complete: bool,
 }
 
-/// Imports a haproxy.cfg, named `name` in what is said. Of its frontends `only` these, where it names any. `environment`
-/// has the variables of the process.
+/// What an import is given beside the file.
+#[derive(Clone, Copy)]
+pub struct ImportOptions<'o> {
+    /// Of its frontends these, where there are any.
+    pub only: &'o [String],
+    /// The variables of the process.
+    pub variable: &'o dyn Fn(&str) -> Option<String>,
+    /// Makes the hash of a password.
+    pub hash: &'o dyn Fn(&str) -> Option<String>,
+}
+
+/// Imports a haproxy.cfg, named `name` in what is said.
 ///
 /// # Errors
 /// When the file is none, or nothing can be made of it.
 pub fn import(
     name: &str,
     bytes: &[u8],
-    only: &[String],
-    environment: &dyn Fn(&str) -> Option<String>,
+    ImportOptions { only, variable: environment, hash }: ImportOptions<'_>,
 ) -> Result<Imported, ImportError> {
     if bytes.contains(&0) {
         return Err(ImportError::Binary);
@@ -105,7 +115,8 @@ pub fn import(
         let unused = proxies.iter().filter(|proxy| !is_used(proxy));
         leave_out(&sections, unused, Fate::Differently, "left out, as --only says", &mut report);
     }
-    let tables = process(&proxies, &globals).into_iter().chain(http.tables).chain(tcp.tables).chain(pools);
+    let page = page::page(&sections, &http.tables.iter().filter_map(WrittenTable::host).collect::<Vec<_>>(), hash);
+    let tables = process(&proxies, &globals).into_iter().chain(http.tables).chain(tcp.tables).chain(pools).chain(page);
     let complete = !report.lost();
     let mut toml = introduction(name, http.port_80_is_open, complete);
     tables.for_each(|table| toml = std::mem::take(&mut toml) + "\n" + &table.render());

@@ -43,6 +43,14 @@ impl WrittenTable {
         &self.header
     }
 
+    /// The host, of a site that is not left out.
+    #[must_use]
+    pub fn host(&self) -> Option<String> {
+        let quoted = self.header.strip_prefix("[site.").and_then(|rest| rest.strip_suffix(']'))?;
+        let host = quoted.parse::<Value>().ok()?.as_str()?.to_owned();
+        (!self.left_out).then_some(host)
+    }
+
     /// Writes a key; `value` is TOML.
     pub fn set(&mut self, key: &str, value: impl Into<String>) {
         self.keys.push((key.to_owned(), value.into()));

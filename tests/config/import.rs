@@ -5,7 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use segue::config::load::Sources;
-use segue::import::{ImportError, Imported, import};
+use segue::import::{ImportError, ImportOptions, Imported, import};
+
+/// The whole file, without variables. The hash is always the same: of no password.
+const ALONE: ImportOptions<'static> = ImportOptions {
+    only: &[],
+    variable: &|_| None,
+    hash: &|_| {
+        let hash =
+            "$argon2id$v=19$m=19456,t=2,p=1$c2VndWUtbm8tc3VjaC11c2Vy$DKZgmMi5vRG4bXvMVrKnRLjxlk9BE+RTFSB4MSCDIaA";
+        Some(hash.to_owned())
+    },
+};
 
 const FILES: &str = "tests/config/import";
 
@@ -21,7 +32,7 @@ fn files() -> Vec<PathBuf> {
 fn imported(file: &Path, only: &[String]) -> Imported {
     let name = file.file_name().expect("a name").to_string_lossy();
     let bytes = fs::read(file).expect("a file");
-    import(&name, &bytes, only, &|_| None).unwrap_or_else(|error| panic!("{name}: {error}"))
+    import(&name, &bytes, ImportOptions { only, ..ALONE }).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 fn compare(file: &Path, text: &str) {
@@ -41,6 +52,18 @@ fn files_become_what_is_expected_and_pass_the_check() {
         let checked = Sources::from_text(&made.toml).check();
         assert!(checked.config.is_some(), "{}: {:#?}\n{}", file.display(), checked.problems, made.toml);
     }
+}
+
+#[test]
+fn the_page_of_2011_is_there_without_the_number_signs() {
+    let made = imported(Path::new("tests/config/import/web-farm-of-2011.cfg"), &[]);
+    let (_, page) = made.toml.split_once("# [dashboard]").expect("the page");
+    let page = page.lines().skip(1).map(|line| line.strip_prefix("# ").unwrap_or(line));
+    let whole = format!("{}\n[dashboard]\n{}\n", made.toml, page.collect::<Vec<_>>().join("\n"));
+    let checked = Sources::from_text(&whole).check();
+    let config = checked.config.unwrap_or_else(|| panic!("{:#?}\n{whole}", checked.problems));
+    let on = config.dashboard.on.as_ref().map(|on| format!("{}{}", on.host, on.path));
+    assert_eq!((on.as_deref(), config.dashboard.users.len()), (Some("*/lb"), 1));
 }
 
 #[test]
@@ -114,7 +137,7 @@ fn what_a_line_guards_is_not_served_without_it() {
                 "defaults\n mode http\nfrontend f\n bind :80\n {front}\n default_backend a\nbackend a\n {back}\n \
                  server s 10.0.0.11:80\nbackend b\n server s 10.0.0.12:80\n"
             );
-            let made = import("x", text.as_bytes(), &[], &|_| None).expect("a file");
+            let made = import("x", text.as_bytes(), ALONE).expect("a file");
             let config = Sources::from_text(&made.toml).check().config.expect("good");
             assert_eq!(config.sites.len(), 0, "{rule}\n{}\n{}", made.toml, made.report);
             assert!(!made.complete || rule == "http-request deny" || rule == "tcp-request session reject", "{rule}");
@@ -123,7 +146,7 @@ fn what_a_line_guards_is_not_served_without_it() {
 }
 
 fn made_of(text: &str) -> Imported {
-    let made = import("x", text.as_bytes(), &[], &|_| None).expect("a file");
+    let made = import("x", text.as_bytes(), ALONE).expect("a file");
     let checked = Sources::from_text(&made.toml).check();
     assert!(checked.config.is_some(), "{:#?}\n{}", checked.problems, made.toml);
     made
@@ -252,7 +275,7 @@ fn a_listener_that_takes_the_requests_of_a_socket_that_is_left_out_is_named() {
 fn clients_that_have_to_show_a_certificate_have_to_here() {
     let config = |options: &str| {
         let text = format!("listen f\n mode http\n bind :443 ssl crt /a.pem {options}\n server s 10.0.0.11:80\n");
-        let made = import("x", text.as_bytes(), &[], &|_| None).expect("a file");
+        let made = import("x", text.as_bytes(), ALONE).expect("a file");
         Sources::from_text(&made.toml).check().config.expect("good")
     };
     let required = config("verify required ca-file /ca.pem");
@@ -277,16 +300,16 @@ fn a_frontend_that_serves_others_is_a_file_of_its_own() {
 
 #[test]
 fn what_is_no_haproxy_cfg_is_refused_with_the_reason() {
-    let refused = |text: &[u8]| import("x", text, &[], &|_| None).expect_err("no haproxy.cfg").to_string();
+    let refused = |text: &[u8]| import("x", text, ALONE).expect_err("no haproxy.cfg").to_string();
     assert!(refused(b"server {\n    listen 80;\n    location / { proxy_pass http://a; }\n}\n").contains("nginx"));
     assert!(refused(b"example.com {\n    reverse_proxy localhost:3000\n}\n").contains("Caddy"));
     assert!(refused(b"\x7fELF\0\0").contains("no text"));
     assert!(refused(b"").contains("none of its lines"));
     assert!(refused(b"[site.\"*\"]\nto = [\"10.0.0.11:80\"]\n").contains("none of its lines"));
     assert!(refused(b"global\n.if defined(A)\n.endif\n").contains("line 2"));
-    let unset = import("x", b"listen a\n bind \"$ADDRESS\"\n", &[], &|_| None).expect_err("unset");
+    let unset = import("x", b"listen a\n bind \"$ADDRESS\"\n", ALONE).expect_err("unset");
     assert_eq!(unset, ImportError::UnsetVariable { line: 2, name: "ADDRESS".to_owned() });
-    let unknown = import("x", b"listen a\n", &["b".to_owned()], &|_| None).expect_err("unknown");
+    let unknown = import("x", b"listen a\n", ImportOptions { only: &["b".to_owned()], ..ALONE }).expect_err("unknown");
     assert_eq!(unknown, ImportError::NoFrontend("b".to_owned()));
 }
 
@@ -304,7 +327,7 @@ proptest::proptest! {
         let at = at % (text.len() + 1);
         let end = (at + length).min(text.len());
         let damaged: String = text[..at].iter().copied().chain(instead.chars()).chain(text[end..].iter().copied()).collect();
-        if let Ok(made) = import("x", damaged.as_bytes(), &[], &|_| None) {
+        if let Ok(made) = import("x", damaged.as_bytes(), ALONE) {
             let checked = Sources::from_text(&made.toml).check();
             proptest::prop_assert!(checked.config.is_some(), "{:#?}\n{}\n{}", checked.problems, damaged, made.toml);
         }
