@@ -46,27 +46,26 @@ fn file(farm: SocketAddr, stats: SocketAddr, servers: &[Recording; 2], check: &s
     text.replace(" check\n", &format!(" check {check}\n"))
 }
 
-/// A farm with both proxies before it. `more` goes to the configuration of Segue.
+/// A farm with both proxies before it, Segue with what `edit` makes of the imported configuration.
 #[track_caller]
-fn old_and_new(check: &str, more: &str) -> (Old, New) {
+fn old_and_new(check: &str, edit: fn(&str) -> String) -> (Old, New) {
     let pair = || [Recording::start(), Recording::start()];
     let (servers, farm, stats) = (pair(), free_address(), free_address());
     let haproxy = HaProxy::start(&file(farm, stats, &servers, check), farm);
     let old = Old { _haproxy: haproxy, farm, stats, servers };
     let (servers, farm, stats) = (pair(), free_address(), free_address());
     let config = import(&file(farm, stats, &servers, check));
-    (old, New { run: Run::new(&format!("{config}\n{more}")), farm, stats, servers })
+    (old, New { run: Run::new(&edit(&config)), farm, stats, servers })
 }
 
-/// The file as `segue import` has it. The page has an address of its own in it, which the report leaves to the administrator.
+/// The file as `segue import` has it.
 fn import(text: &str) -> String {
     let mut command = Command::new(SEGUE);
     command.args(["import", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("segue");
     child.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("written");
     let config = child.wait_with_output().expect("segue").stdout;
-    let config = String::from_utf8(config).expect("text");
-    config.replace("# [listen.webstats]\n# address", "[listen.webstats]\naddress")
+    String::from_utf8(config).expect("text")
 }
 
 /// What came back to the client, and what came to the servers before.
@@ -105,7 +104,7 @@ fn plain(address: SocketAddr, path: &str) -> Answered {
 
 #[test]
 fn a_thousand_requests_of_every_kind_are_answered_and_sent_on_as_haproxy_does() {
-    let (old, new) = old_and_new("inter 3600s", "");
+    let (old, new) = old_and_new("inter 3600s", str::to_owned);
     let _service = new.run.start();
     let (mut random, began) = (Random::new(2011), Instant::now());
     let asked: Vec<_> = (0..REQUESTS).map(|number| Asked::random(number, &mut random)).collect();
@@ -125,7 +124,7 @@ fn a_thousand_requests_of_every_kind_are_answered_and_sent_on_as_haproxy_does() 
 
 #[test]
 fn requests_are_spread_evenly_by_both() {
-    let (old, new) = old_and_new("inter 3600s", "");
+    let (old, new) = old_and_new("inter 3600s", str::to_owned);
     let _service = new.run.start();
     let [one, other] = counts(old.farm, &old.servers, 200);
     assert_eq!((one, other), (100, 100), "HAProxy");
@@ -136,7 +135,7 @@ fn requests_are_spread_evenly_by_both() {
 
 #[test]
 fn a_server_whose_check_fails_gets_nothing_from_either_and_comes_back() {
-    let (old, new) = old_and_new("inter 200", "");
+    let (old, new) = old_and_new("inter 200", str::to_owned);
     let _service = new.run.start();
     let shares = |sick: &str, wanted: fn([usize; 2]) -> bool| {
         for (name, address, servers) in [("HAProxy", old.farm, &old.servers), ("Segue", new.farm, &new.servers)] {
@@ -160,7 +159,7 @@ fn a_server_whose_check_fails_gets_nothing_from_either_and_comes_back() {
 
 #[test]
 fn a_server_that_refuses_connections_costs_no_client_its_answer() {
-    let (old, new) = old_and_new("inter 3600s", "");
+    let (old, new) = old_and_new("inter 3600s", str::to_owned);
     let _service = new.run.start();
     let (old_farm, new_farm) = (old.farm, new.farm);
     assert!(plain(old_farm, "/").status == 200 && plain(new_farm, "/").status == 200);
@@ -182,14 +181,11 @@ fn a_server_that_refuses_connections_costs_no_client_its_answer() {
 /// `user:password`, as in the file.
 const USER: (&str, &str) = ("Authorization", "Basic dXNlcjpwYXNzd29yZA==");
 
-/// `[dashboard]` for the user of the file.
-fn page() -> String {
-    let mut command = Command::new(SEGUE);
-    command.args(["password", "user"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().expect("segue");
-    child.stdin.take().expect("a pipe").write_all(b"password\n").expect("written");
-    let line = String::from_utf8(child.wait_with_output().expect("segue").stdout).expect("text");
-    format!("[dashboard]\non = '*/lb'\nusers = ['{}']\n", line.trim())
+/// With the page, which is a comment in it, and so is the address that it had: an administrator takes the number signs away.
+fn with_page(config: &str) -> String {
+    let config = config.replace("# [listen.webstats]\n# address", "[listen.webstats]\naddress");
+    let lines = ["[dashboard]", "on = ", "users = "];
+    lines.iter().fold(config, |config, line| config.replace(&format!("\n# {line}"), &format!("\n{line}")))
 }
 
 /// What a browser comes to that has this bookmark.
@@ -209,7 +205,7 @@ fn bookmark(address: SocketAddr, fields: &[(&str, &str)]) -> Answered {
 
 #[test]
 fn the_bookmark_of_the_page_leads_there_and_it_asks_for_its_users() {
-    let (old, new) = old_and_new("inter 3600s", &page());
+    let (old, new) = old_and_new("inter 3600s", with_page);
     let _service = new.run.start();
     for address in [old.stats, new.stats, new.farm] {
         let strange = bookmark(address, &[]);
