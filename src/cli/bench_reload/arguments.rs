@@ -13,7 +13,7 @@ use super::url::{BenchUrl, path};
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("when").required(true).args(["reload", "lasts"]))]
 pub struct BenchReloadArguments {
-    /// What the clients ask for, as in http://127.0.0.1:8080/path or https://[::1]/
+    /// What the clients ask for, as in http://127.0.0.1:8080/path; https too
     pub(super) url: BenchUrl,
     /// The command that reloads the proxy, for `sh -c`, as in --reload "systemctl reload haproxy"
     ///
